@@ -1,0 +1,52 @@
+"""The first backbone: a pre-norm stack of gated attention units (Hua et al. 2022, arXiv 2202.10447), the post's choice.
+
+One unit does the work of attention and MLP together, with a single head (equations 5 to 8 there, softmax form):
+
+    u, v, z = SiLU(W norm(x))         u, v (L, E), z (L, K), E = expansion * D
+    q, k    = rms(z * scale + offset), each with its own scale and offset, then rotated
+    x       = x + W_out (u * softmax(q k^T / sqrt(K)) v)
+
+q and k are the same vector under two learned scales. Were both scales 1, a position would match itself best and every
+layer would start out looking at itself; drawn from N(0, 1) they start out independent.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..layers import attention, rotate, rotation, unit_rms
+
+
+class GatedAttentionUnit(nn.Module):
+    """(B, L, D) -> (B, L, D), residual included."""
+
+    def __init__(self, width: int, key: int, expansion: int):
+        super().__init__()
+        self.sizes = [expansion * width, expansion * width, key]
+        self.norm = nn.RMSNorm(width)
+        self.into = nn.Linear(width, sum(self.sizes), bias=False)
+        self.scale = nn.Parameter(torch.randn(2, key))
+        self.offset = nn.Parameter(torch.zeros(2, key))
+        self.out = nn.Linear(expansion * width, width, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask) -> Tensor:
+        u, v, z = F.silu(self.into(self.norm(x))).split(self.sizes, -1)     # (B, L, E), (B, L, E), (B, L, K)
+        q, k = (rotate(unit_rms(z * self.scale[i] + self.offset[i]), cos, sin).to(v.dtype) for i in range(2))
+        mixed = attention(q[:, None], k[:, None], v[:, None], mask)[:, 0]   # (B, L, E)
+        return x + self.out(u * mixed)
+
+
+class GAU(nn.Module):
+    """(B, L, D) -> (B, L, D)."""
+
+    def __init__(self, width: int, depth: int, key: int, expansion: int):
+        super().__init__()
+        self.key = key
+        self.layers = nn.ModuleList(GatedAttentionUnit(width, key, expansion) for _ in range(depth))
+
+    def forward(self, x: Tensor, position: Tensor, mask) -> Tensor:
+        cos, sin = rotation(position, self.key)                             # (B, L, K/2)
+        for layer in self.layers:
+            x = layer(x, cos, sin, mask)
+        return x

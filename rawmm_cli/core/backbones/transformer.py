@@ -1,0 +1,51 @@
+"""The second backbone: a plain pre-norm Transformer, multi-head attention and SwiGLU.
+
+RMSNorm, normalised queries and keys, no biases, zero-initialised outputs (the stack that JiT, arXiv 2511.13720,
+measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202.
+"""
+
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..layers import attention, rotate, rotation
+
+
+class Layer(nn.Module):
+    """(B, L, D) -> (B, L, D), residuals included."""
+
+    def __init__(self, width: int, heads: int, hidden: int):
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.mix = nn.Linear(width, width, bias=False)
+        self.into = nn.Linear(width, 2 * hidden, bias=False)
+        self.out = nn.Linear(hidden, width, bias=False)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask) -> Tensor:
+        q, k, v = rearrange(self.qkv(self.attention_norm(x)), "b l (t h k) -> t b h l k", t=3, h=self.heads)
+        q, k = (rotate(norm(y.float()), cos[:, None], sin[:, None]).to(v.dtype)
+                for norm, y in ((self.query_norm, q), (self.key_norm, k)))  # (B, H, L, K)
+        mixed = rearrange(attention(q, k, v, mask), "b h l k -> b l (h k)")
+        x = x + self.mix(mixed)
+        gate, value = self.into(self.mlp_norm(x)).chunk(2, -1)              # (B, L, hidden)
+        return x + self.out(F.silu(gate) * value)
+
+
+class Transformer(nn.Module):
+    """(B, L, D) -> (B, L, D)."""
+
+    def __init__(self, width: int, depth: int, heads: int, hidden: int):
+        super().__init__()
+        self.head_width = width // heads
+        self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
+
+    def forward(self, x: Tensor, position: Tensor, mask) -> Tensor:
+        cos, sin = rotation(position, self.head_width)                      # (B, L, K/2)
+        for layer in self.layers:
+            x = layer(x, cos, sin, mask)
+        return x

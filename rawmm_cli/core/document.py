@@ -1,0 +1,69 @@
+"""The two data types that everything else speaks: Document and Batch.
+
+A document is a list of text tokens (int) and pictures, in reading order. A batch is several documents packed into rows.
+
+Letters: B rows, L positions in a row, M pictures in the batch, T patches of all pictures together, K predicted tokens.
+Next: `batch.py` makes a Batch of Documents, `mask.py` says who may look at whom.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Union
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Picture:
+    """pixels: (3, H, W) uint8. draw: noised and learned; otherwise read clean. key: the seed of its noise."""
+
+    pixels: Tensor
+    draw: bool
+    key: int = 0
+
+
+Document = list[Union[int, Picture]]
+
+
+class Labels(NamedTuple):
+    """Who may look at whom (`mask.py`): document, block, private, each (B, L)."""
+
+    document: Tensor
+    block: Tensor
+    private: Tensor
+
+
+class Pictures(NamedTuple):
+    """What a head may know of the pictures in a batch. patches in flat order (T), pictures in group order (M)."""
+
+    picture_of: Tensor      # (T,) long: which picture a patch belongs to
+    drawn: Tensor           # (M,) bool: noised and learned
+    keys: tuple[int, ...]   # M seeds of the noise
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed documents. Images of one size stand together in one group; flat patch order is group, picture, patch."""
+
+    tokens: Tensor                  # (B, L) long, 0 where a patch sits
+    images: tuple[Tensor, ...]      # groups of (m, 3, H, W) uint8
+    pictures: Pictures
+    patch_at: Tensor                # (T,) long: flat position (row * L + column) of each patch
+    predict_at: Tensor              # (K,) long: flat positions whose next token is learned
+    predict: Tensor                 # (K,) long: that next token
+    labels: Labels
+    position: Tensor                # (B, L, 3) long: order, row, column
+    last: Tensor                    # (documents,) long: flat position of the last item of each document
+
+    def to(self, device) -> "Batch":
+        """The same batch with every tensor on `device`."""
+        return replace(self, **{f.name: _move(getattr(self, f.name), device) for f in fields(self)})
+
+
+def _move(value, device):
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        moved = [_move(item, device) for item in value]
+        return type(value)(*moved) if hasattr(value, "_fields") else tuple(moved)
+    return value

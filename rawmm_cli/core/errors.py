@@ -1,0 +1,61 @@
+"""What can go wrong, and the exit code that says so.
+
+Every error that a person can cause or mend is a `RawmmError`: one line that names what was given, what is allowed and
+what to do. The command line prints that line and exits with `exit_code`; anything else is a bug and exits with 1.
+"""
+
+
+class RawmmError(Exception):
+    """Base class. `exit_code` is what the process returns."""
+
+    exit_code = 1
+
+
+class ConfigError(RawmmError):
+    """A preset, key, value or option is not usable."""
+
+    exit_code = 2
+
+
+class DataError(RawmmError):
+    """A data set or a file in it is missing or not usable."""
+
+    exit_code = 3
+
+
+class CheckpointError(RawmmError):
+    """A run or a checkpoint is missing, damaged or does not fit."""
+
+    exit_code = 4
+
+
+class OutOfMemoryError(RawmmError):
+    """The step does not fit in memory."""
+
+    exit_code = 5
+
+
+class DivergedError(RawmmError):
+    """The loss or a gradient is not finite."""
+
+    exit_code = 6
+
+
+class LockedError(RawmmError):
+    """Another process trains in this run folder."""
+
+    exit_code = 8
+
+
+class DiskFullError(RawmmError):
+    """No room to write."""
+
+    exit_code = 28
+
+
+class Stopped(RawmmError):
+    """SIGINT or SIGTERM arrived and the state was saved. Exit code 128 + signal number."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

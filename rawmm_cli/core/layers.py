@@ -1,0 +1,52 @@
+"""Layers that every backbone shares: rotary positions on three axes, and attention under either form of the mask."""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+# Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated pairs follow
+# the order and a quarter each the row and the column, and rows and columns turn faster (a smaller base).
+AXES = ((0.5, 10_000.0), (0.25, 100.0), (0.25, 100.0))
+
+
+def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Positions (B, L, 3) = order, row, column -> cos and sin (B, L, width / 2), fp32.
+
+    RoPE (Su et al. 2021, arXiv 2104.09864), each axis turning its own share of the pairs."""
+    angles = []
+    for axis, (share, base) in enumerate(AXES):
+        pairs = int(width // 2 * share)
+        frequency = base ** (-torch.arange(pairs, device=position.device, dtype=torch.float32) / pairs)
+        angles.append(position[..., axis, None].float() * frequency)
+    angle = torch.cat(angles, -1)                                           # (B, L, K/2)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """(..., L, K) turned by angles (..., L, K/2): pair i is (x[i], x[i + K/2])."""
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def unit_rms(x: Tensor) -> Tensor:
+    """RMS normalisation without a learned scale, in fp32."""
+    x = x.float()
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
+    """Softmax attention. query, key (B, H, L, K), value (B, H, L, V) -> (B, H, L, V).
+
+    mask: dense bool (B, 1, L, L), or a FlexAttention BlockMask. One head may have values wider than its keys; flex
+    kernels want narrow values, so there the value is cut into pieces as wide as the keys."""
+    if isinstance(mask, Tensor):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    from torch.nn.attention.flex_attention import flex_attention
+
+    heads, wide = value.shape[1], value.shape[-1] // key.shape[-1]
+    if wide > 1:
+        query, key = (torch.repeat_interleave(x, wide, 1) for x in (query, key))
+        value = rearrange(value, "b h l (w v) -> b (h w) l v", w=wide)
+    out = flex_attention(query, key, value, block_mask=mask)
+    return rearrange(out, "b (h w) l v -> b h l (w v)", h=heads) if wide > 1 else out

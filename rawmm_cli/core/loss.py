@@ -1,0 +1,34 @@
+"""The joint loss: the page to read first.
+
+One batch holds text and pictures. Pictures to be drawn are noised and the model says what they were (the head's loss);
+text is predicted token by token (cross entropy); pictures only read stay clean and are never predicted.
+
+    total = text weight * mean over predicted tokens  +  image weight * mean over drawn patches
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from .document import Batch
+from .model import RawModel
+
+
+class Losses(NamedTuple):
+    """total = weighted sum; text: nats per predicted token; image: the head's loss. All scalars, fp32."""
+
+    total: Tensor
+    text: Tensor
+    image: Tensor
+
+
+def joint_loss(model: RawModel, batch: Batch, text_weight: float = 1.0, image_weight: float = 1.0) -> Losses:
+    """Documents in, three numbers out."""
+    clean = model.clean(batch)                                              # (T, P) pixels as patches
+    corrupted = model.head.corrupt(clean, batch.pictures)                   # noised where drawn
+    hidden = model(batch, corrupted.inputs, corrupted.time)                 # (B L, D)
+    image = model.head.loss(model.patches(hidden, batch), corrupted)
+    text = F.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="sum")
+    text = text / max(len(batch.predict), 1)
+    return Losses(text_weight * text + image_weight * image, text, image)

@@ -1,0 +1,43 @@
+"""Who may look at whom: one rule, two forms.
+
+Every position carries three integers: `document`, `block` and `private`. A query sees a key of the same document whose
+block is not later, unless the key's block is private and not the query's own:
+
+    document_q == document_k  and  block_k <= block_q  and  (not private_k  or  block_k == block_q)
+
+A text token is a block of its own, a picture is one block (one block per patch for an autoregressive head). That gives
+causal text, bidirectional pictures, prefix-LM and packed rows. `private` hides a noised picture from what follows it.
+Padding is a document of its own (-1), so no row of the mask is empty and softmax stays finite.
+"""
+
+from torch import Tensor
+
+from .document import Labels
+
+
+def allowed(query: Labels, key: Labels) -> Tensor:
+    """The rule itself, on labels that broadcast against each other -> bool."""
+    same_document = query.document == key.document
+    not_later = key.block <= query.block
+    open_to_query = (key.private == 0) | (key.block == query.block)
+    return same_document & not_later & open_to_query
+
+
+def dense(query: Labels, key: Labels | None = None) -> Tensor:
+    """Labels (B, Q) and (B, L) -> (B, 1, Q, L) bool. `key` defaults to the query's own labels."""
+    key = query if key is None else key
+    return allowed(Labels(*(label[:, None, :, None] for label in query)),
+                   Labels(*(label[:, None, None, :] for label in key)))
+
+
+def flex(query: Labels, key: Labels | None = None):
+    """The same rule as a FlexAttention BlockMask (PyTorch's `flex_attention`), which skips blocks that are empty."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    key = query if key is None else key
+
+    def rule(b, h, q, k):
+        return allowed(Labels(*(label[b, q] for label in query)), Labels(*(label[b, k] for label in key)))
+
+    rows, queries = query.document.shape
+    return create_block_mask(rule, rows, None, queries, key.document.shape[1], device=query.document.device)

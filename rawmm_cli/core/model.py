@@ -1,0 +1,44 @@
+"""The model: fill the sequence with words and patches, run the backbone, read the two outputs.
+
+    text tokens -> embedding          -> backbone (causal over text, bidirectional in a picture) -> next token
+    patches     -> linear (+ time)    ->                                                         -> clean patches
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .document import Batch
+
+
+class RawModel(nn.Module):
+    """A codec, an image head and a backbone of `width`, joined by one sequence."""
+
+    def __init__(self, codec: nn.Module, head: nn.Module, backbone: nn.Module, make_mask, vocabulary: int, width: int):
+        super().__init__()
+        self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
+        self.words = nn.Embedding(vocabulary, width)
+        self.norm = nn.RMSNorm(width)
+        self.text_out = nn.Linear(width, vocabulary, bias=False)
+        nn.init.normal_(self.words.weight, std=0.5)
+        nn.init.zeros_(self.text_out.weight)
+
+    def clean(self, batch: Batch) -> Tensor:
+        """The batch's pictures as clean patches (T, P), in flat order."""
+        groups = [self.codec.encode(images).flatten(0, 1) for images in batch.images]
+        return torch.cat(groups) if groups else torch.zeros(0, self.codec.values, device=batch.tokens.device)
+
+    def forward(self, batch: Batch, inputs: Tensor, time: Tensor) -> Tensor:
+        """Patches (T, P) at times (T,) fill the places of the pictures -> hidden (B L, D)."""
+        x = self.words(batch.tokens)                                        # (B, L, D)
+        patches = self.head.embed(inputs, time).to(x.dtype)                 # (T, D)
+        x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x)
+        x = self.backbone(x, batch.position, self.make_mask(batch.labels))  # (B, L, D)
+        return self.norm(x).flatten(0, 1)
+
+    def text(self, hidden: Tensor, at: Tensor) -> Tensor:
+        """Hidden (B L, D) at flat positions (K,) -> logits of the next token (K, V), fp32."""
+        return self.text_out(hidden[at]).float()
+
+    def patches(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Hidden (B L, D) -> the head's prediction for every patch (T, P)."""
+        return self.head.output(hidden[batch.patch_at])

@@ -1,0 +1,80 @@
+"""Noise: the path from a clean picture to noise, the three things a network may predict on it, and keyed randomness.
+
+Time runs one way everywhere: t = 0 clean, t = 1 noise (papers on flow matching and JiT count the other way, their
+1 - t is our t). On the rectified path (Liu et al. 2022, arXiv 2209.03003; Lipman et al. 2022, arXiv 2210.02747)
+
+    z = signal(t) clean + noise(t) s eps = (1 - t) clean + t s eps,        velocity = dz/dt = s eps - clean
+
+with eps ~ N(0, 1) and s the noise scale. Given z and t, each of clean, eps and velocity determines the others, and
+errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t e_velocity (JiT, arXiv 2511.13720, table 1).
+Next: `heads/diffusion.py` learns on this path, `solvers.py` walks it backwards.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PREDICTIONS = ("clean", "noise", "velocity")
+
+
+def rectified(t):
+    """Time -> (signal, noise) factors; rectified(0) == (1, 0) and rectified(1) == (0, 1)."""
+    return 1 - t, t
+
+
+def to_clean(prediction: str, output: Tensor, z: Tensor, t: Tensor, scale: float, clamp: float) -> Tensor:
+    """Network output of any kind -> clean patches. The one place where predictions are converted.
+
+    `clamp` bounds 1 - t from below where it divides (only for a predicted noise)."""
+    if prediction == "clean":
+        return output
+    if prediction == "velocity":
+        return z - t * output
+    return (z - t * scale * output) / (1 - t).clamp_min(clamp)
+
+
+def target(prediction: str, clean: Tensor, eps: Tensor, scale: float) -> Tensor:
+    """What the network should output."""
+    return {"clean": clean, "noise": eps, "velocity": scale * eps - clean}[prediction]
+
+
+def loss_factor(prediction: str, space: str, t: Tensor, scale: float, clamp: float) -> Tensor:
+    """|error in `space`| / |error in `prediction`| at time t; denominators are clamped from below.
+
+    Squared, it turns the squared error of the output into the loss of the wanted space: with a clean prediction and
+    velocity space it is 1 / t, so the loss is |error|^2 / max(t, clamp)^2 (JiT's v-loss, its 1 - t is our t)."""
+    one, over_t, over_signal = torch.ones_like(t), 1 / t.clamp_min(clamp), 1 / (1 - t).clamp_min(clamp)
+    return {
+        ("clean", "clean"): one, ("clean", "velocity"): over_t, ("clean", "noise"): (1 - t) * over_t / scale,
+        ("noise", "clean"): t * scale * over_signal, ("noise", "velocity"): scale * over_signal, ("noise", "noise"): one,
+        ("velocity", "clean"): t, ("velocity", "velocity"): one, ("velocity", "noise"): (1 - t) / scale,
+    }[prediction, space]
+
+
+def random(*path) -> np.random.Generator:
+    """A random generator that depends on the integers or words in `path` alone (counter-based Philox).
+
+    Nothing is remembered between calls, so the randomness of a document is the same at any batch size, on any number
+    of processes and after any restart."""
+    digest = hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+
+def key(*path) -> int:
+    """A 63-bit seed made of `path`."""
+    return int.from_bytes(hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=8).digest(), "little") >> 1
+
+
+def normal(keys, counts, width: int, word: str = "noise") -> Tensor:
+    """One block of N(0, 1) per key: keys (M), counts (M) -> (sum of counts, width) fp32 on the CPU."""
+    blocks = [random(k, word).standard_normal((n, width), dtype=np.float32) for k, n in zip(keys, counts)]
+    return torch.from_numpy(np.concatenate(blocks)) if blocks else torch.zeros(0, width)
+
+
+def logit_normal(keys, mean: float, spread: float) -> Tensor:
+    """One time per key, t = sigmoid(N(mean, spread^2)) (Esser et al. 2024, arXiv 2403.03206) -> (M,) fp32."""
+    draws = [random(k, "time").standard_normal() for k in keys]
+    return torch.tensor([1 / (1 + math.exp(-(mean + spread * draw))) for draw in draws], dtype=torch.float32)
