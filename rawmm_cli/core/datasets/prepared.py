@@ -5,6 +5,7 @@
 label (-1: none), source.
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -44,8 +45,10 @@ def load(folder: Path, split: str) -> Prepared:
     """One split of a prepared set. Raises DataError where it is missing or not one of ours."""
     card_path = folder / "card.json"
     if not card_path.is_file():
-        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}; run `rawmm prepare digits`, or "
-                        f"`rawmm prepare folder --path DIR --name {folder.name}` for images of your own")
+        remedy = "rawmm prepare digits" if folder.name == "digits" else \
+            f"rawmm prepare folder --path DIR --name {folder.name}"
+        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}; run `{remedy}`, "
+                        "or give the folder it lies in with --data-dir")
     import datasets
 
     try:
@@ -59,8 +62,8 @@ def load(folder: Path, split: str) -> Prepared:
     return Prepared(table, table["captions"].to_pylist(), numbers["label"], numbers["height"], numbers["width"], card)
 
 
-def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> None:
-    """Write splits {name: rows} and the card. The folder appears whole, by a rename, or not at all."""
+def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
+    """Write splits {name: rows} and the card -> the full card. The folder appears whole, by a rename, or not at all."""
     import datasets
 
     features = datasets.Features({
@@ -76,12 +79,24 @@ def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> None:
             split: datasets.Dataset.from_list(rows[split], features=features) for split in SPLITS
         }).save_to_disk(str(partial))
         counts = {split: len(rows[split]) for split in SPLITS}
-        (partial / "card.json").write_text(json.dumps({**card, "count": counts}, indent=1) + "\n", encoding="utf-8")
+        full = {**card, "count": counts, "fingerprint": _fingerprint(rows)}
+        (partial / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
+        return full
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _fingerprint(rows: dict[str, list[dict]]) -> str:
+    """SHA-256 over every pixel, caption and label: two sets with the same one are the same."""
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for item in rows[split]:
+            digest.update(item["pixels"])
+            digest.update(json.dumps([item["height"], item["width"], item["captions"], item["label"]]).encode())
+    return digest.hexdigest()
 
 
 def row(pixels: np.ndarray, captions: list[str], label: int = -1, source: str = "") -> dict:

@@ -1,0 +1,72 @@
+"""The command line: one line per command. No torch here; each command imports what it needs when it runs."""
+
+import os
+import sys
+
+import typer
+
+from .commands.demo import demo
+from .commands.evaluate import evaluate
+from .commands.prepare import prepare
+from .commands.presets import presets
+from .commands.sample import sample
+from .commands.train import train
+
+app = typer.Typer(
+    name="rawmm", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="One Transformer that reads and writes text and images, images as raw pixel patches.",
+    epilog="Try it: [bold]rawmm demo[/bold] prepares, trains, draws and reads real handwritten digits in a few minutes.")
+
+START, USE, LOOK = "Start here", "Train and use a model", "Look"
+app.command(rich_help_panel=START)(demo)
+app.command(rich_help_panel=START)(prepare)
+app.command(rich_help_panel=USE)(train)
+app.command(rich_help_panel=USE)(sample)
+app.command(rich_help_panel=USE)(evaluate)
+app.command(rich_help_panel=LOOK)(presets)
+
+
+def _version(value: bool):
+    if value:
+        from . import __version__
+
+        typer.echo(f"rawmm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", "-V", callback=_version, is_eager=True,
+                                       help="Show the version.")):
+    pass
+
+
+UsageError = typer.BadParameter.__bases__[0]           # typer carries click inside and does not export this name
+
+
+def main() -> None:
+    """Run the command line; every error that a person can mend becomes one line and an exit code."""
+    from .core.errors import RawmmError
+
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except RawmmError as error:
+        _fail(str(error), error.exit_code)
+    except UsageError as error:
+        if not error.message:                           # no arguments at all: the help was printed
+            sys.exit(error.exit_code)
+        command = error.ctx.command_path if error.ctx else "rawmm"
+        _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # the reader left: nothing more to say
+        sys.exit(0)
+
+
+def _fail(message: str, code: int):
+    from .commands.common import printable
+
+    print(f"error: {' '.join(printable(message).split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,113 @@
+"""`rawmm train`: train a preset into a run folder; the same command again goes on where it stopped."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, console, emit, notify, run_name, use_cpu, writable_folder
+
+
+def train(
+    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the preset's, as "
+                                                            "in train.batch=64; `rawmm presets NAME` shows them all.")] = None,
+    preset: Annotated[str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")] = "digits",
+    run: Annotated[Optional[str], typer.Option("--run", help="Name of the run. [default: the preset's]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the resolved settings and sizes; allocate and train "
+                                                                  "nothing.")] = False,
+    device: Device = "auto", data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
+):
+    """Train a model. Run the same command again to resume."""
+    from ..core import config as configuration
+
+    config = configuration.load(preset, settings or [])
+    if dry_run:
+        return _show(config, json)
+    folder = writable_folder(runs_dir, "runs folder") / run_name(run or Path(preset).stem)
+    result = execute(config, data_dir, folder, device, quiet=json)
+    if json:
+        emit(result)
+    else:
+        notify(f"trained {folder}; look at it with `rawmm evaluate {folder.name}` or `rawmm sample \"...\" --run {folder.name}`")
+
+
+def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = False) -> dict:
+    """Train with a live progress bar -> the last record."""
+    use_cpu(config.train.threads)
+    from ..core import build
+    from ..core.train import train as loop
+
+    records = loop(config, data_dir, folder, build.device(device), notify)
+    record = _show_progress(records, config.train.documents) if not quiet else _drain(records)
+    return {"run": folder.name, "folder": str(folder), **record}
+
+
+def _drain(records) -> dict:
+    record = {}
+    for record in records:
+        pass
+    return record
+
+
+def _show_progress(records, total: int) -> dict:
+    """A bar on a terminal; elsewhere a line every ten seconds."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    screen, record, spoken, speed = console(), {}, time.monotonic(), _Speed()
+    columns = (TextColumn("[bold]train"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[facts]}"),
+               TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("train", total=total, facts="compiling, half a minute the first time")
+        for record in records:
+            facts = _facts(record, speed(record))
+            bar.update(task, completed=record["documents"], facts=facts)
+            if not screen.is_terminal and time.monotonic() - spoken > 10:
+                spoken = time.monotonic()
+                eta = (total - record["documents"]) / max(speed.documents, 1e-9)
+                notify(f"{record['documents']:,} of {total:,} documents  {facts}  eta {eta:.0f} s")
+    return record
+
+
+class _Speed:
+    """Documents and positions a second over the last steps."""
+
+    def __init__(self):
+        self.marks: list[tuple[float, int, int]] = []
+        self.documents = self.positions = 0.0
+
+    def __call__(self, record: dict) -> "_Speed":
+        seen = self.marks[-1][2] if self.marks else 0
+        self.marks = [*self.marks[-50:], (time.monotonic(), record["documents"], seen + record["positions"])]
+        (then, documents, positions), (now, more_documents, more_positions) = self.marks[0], self.marks[-1]
+        if now > then:
+            self.documents, self.positions = (more_documents - documents) / (now - then), (more_positions - positions) / (now - then)
+        return self
+
+
+def _facts(record: dict, speed: _Speed) -> str:
+    return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  {speed.documents:,.0f} doc/s  "
+            f"{speed.positions:,.0f} pos/s  lr {record['learning_rate']:.1e}")
+
+
+def _show(config, as_json: bool) -> None:
+    """The resolved settings and sizes, on the meta device."""
+    from ..core import build, config as configuration
+
+    model = build.model(config, "meta")
+    parameters = build.count_parameters(model)
+    patches = (config.data.size // config.codec.patch) ** 2
+    shortest = patches + 4                              # a picture, <bos>, <image>, </image>, <eos>; no caption
+    rows = -(-config.train.batch // (config.train.length // shortest))
+    result = {"config": config.model_dump(mode="json"), "parameters": parameters,
+              "positions_per_step": rows * config.train.length,
+              "steps": -(-config.train.documents // config.train.batch),
+              "patches_per_picture": patches, "values_per_patch": model.codec.values}
+    if as_json:
+        return emit(result)
+    typer.echo(configuration.dump(config).rstrip())
+    screen = console()
+    for name, value in parameters.items():
+        screen.print(f"parameters, {name:<10} {value:>13,}", markup=False)
+    for name in ("positions_per_step", "steps", "patches_per_picture", "values_per_patch"):
+        screen.print(f"{name.replace('_', ' '):<22} {result[name]:>13,}", markup=False)

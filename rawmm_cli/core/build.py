@@ -1,0 +1,113 @@
+"""From settings to objects, by `match`. The only file that knows all parts."""
+
+import os
+import shutil
+import warnings
+
+import torch
+
+from . import mask
+from .config import Config
+from .errors import ConfigError
+from .model import RawModel
+from .text_tokenizer import VOCABULARY
+
+
+def model(config: Config, device: str | torch.device = "cpu") -> RawModel:
+    """Settings -> model with fresh weights, a function of train.seed alone. On the meta device nothing is allocated."""
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if device.type == "meta" else "cpu"):
+        torch.manual_seed(config.train.seed)
+        width = config.backbone.width
+        codec = _codec(config)
+        built = RawModel(codec, _head(config, codec.values), _backbone(config),
+                         mask.flex if device.type == "cuda" else mask.dense, VOCABULARY, width)
+    return built if device.type == "meta" else built.to(device)
+
+
+def _codec(config: Config):
+    match config.codec.kind:
+        case "raw":
+            from .codecs.raw import RawPatches
+
+            return RawPatches(config.codec.patch)
+
+
+def _head(config: Config, values: int):
+    head = config.head
+    match head.kind:
+        case "diffusion":
+            from .heads.diffusion import DiffusionHead
+
+            return DiffusionHead(
+                values, config.backbone.width, prediction=head.prediction, space=head.loss, time_mean=head.time_mean,
+                time_spread=head.time_spread, noise_scale=head.noise_scale, clamp=head.clamp, bottleneck=head.bottleneck)
+
+
+def _backbone(config: Config):
+    b = config.backbone
+    match b.kind:
+        case "gau":
+            from .backbones.gau import GAU
+
+            return GAU(b.width, b.depth, b.key, b.expansion)
+        case "transformer":
+            from .backbones.transformer import Transformer
+
+            return Transformer(b.width, b.depth, b.heads, b.hidden)
+
+
+# -------------------------------------------------------------------------------------------- the machine underneath
+
+
+def device(name: str) -> torch.device:
+    """'auto', 'cpu', 'cuda' or 'cuda:N' -> device. Raises ConfigError where it does not exist."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device '{name}'; allowed: auto, cpu, cuda, cuda:N") from None
+    if chosen.type not in ("cpu", "cuda") or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError(f"device '{name}' is not there; this machine has: "
+                          f"{', '.join(['cpu'] + [f'cuda:{i}' for i in range(torch.cuda.device_count())])}")
+    return chosen
+
+
+def precision(setting: str, on: torch.device) -> str:
+    """'auto' -> 'bf16' where matmuls in bf16 run in hardware, else 'fp32'."""
+    if setting != "auto":
+        return setting
+    if on.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if _cpu_has_bf16() else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    """AMX or AVX512-BF16. torch names these checks with an underscore, so their absence means no."""
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(check() for check in checks if check)
+
+
+def compile_layers(built: RawModel, setting: str, on: torch.device) -> bool:
+    """torch.compile each layer of the backbone: all layers share one compiled graph, so it takes seconds, not minutes.
+
+    'auto' stays eager where there is no C++ compiler, and goes on in eager mode where compilation fails."""
+    if setting == "no":
+        return False
+    if setting == "auto":
+        if on.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+            warnings.warn("no C++ compiler (g++) found: training runs uncompiled, about half as fast", stacklevel=2)
+            return False
+        torch._dynamo.config.suppress_errors = True
+    for layer in built.backbone.layers:
+        layer.compile()
+    return True
+
+
+def count_parameters(built: RawModel) -> dict[str, int]:
+    """Parameters by part, and their total."""
+    size = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
+    parts = {"text": size(built.words) + size(built.text_out), "image": size(built.head),
+             "backbone": size(built.backbone) + size(built.norm), "codec": size(built.codec)}
+    return {"total": size(built), **parts}

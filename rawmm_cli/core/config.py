@@ -1,0 +1,330 @@
+"""Every setting, validated. Order: defaults < preset < `key=value`. No torch here: a wrong key costs no start-up time.
+
+A preset is a YAML file of what differs from the defaults below. Amounts of training are counted in documents, not in
+steps, so that they mean the same at any batch size.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Frozen and strict: unknown keys, `true` for 1 and NaN are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Settings):
+    set: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="prepared set, a folder under the data folder")
+    size: Count = Field(8, description="side of the pictures to draw, in pixels")
+    read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
+    drop: Share = Field(0.1, description="share of captions dropped when drawing, for guidance")
+    shift: int = Field(0, ge=0, description="pictures that are read move by up to so many pixels")
+
+
+class RawCodec(Settings):
+    kind: Literal["raw"] = "raw"
+    patch: Count = Field(2, description="side of a patch, in pixels")
+
+
+class DiffusionHead(Settings):
+    kind: Literal["diffusion"] = "diffusion"
+    prediction: Literal["clean", "noise", "velocity"] = Field("clean", description="what the network outputs")
+    loss: Literal["clean", "noise", "velocity"] = Field("velocity", description="the space in which the error is measured")
+    time_mean: float = Field(0.0, description="t = sigmoid(N(time_mean, time_spread^2)); t = 1 is noise")
+    time_spread: Positive = 1.0
+    noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
+    clamp: Positive = Field(0.05, description="t and 1 - t are at least this where they divide")
+    bottleneck: Count | None = Field(None, description="patches pass through so many numbers on their way in")
+
+
+class GAU(Settings):
+    kind: Literal["gau"] = "gau"
+    width: Count = 128
+    depth: Count = 8
+    key: Count = Field(64, multiple_of=8, description="size of queries and keys")
+    expansion: Count = Field(2, description="width of the gated values, in widths")
+
+
+class Transformer(Settings):
+    kind: Literal["transformer"] = "transformer"
+    width: Count = 128
+    depth: Count = 4
+    heads: Count = 4
+    hidden: Count = Field(344, description="width of the SwiGLU layer")
+
+    @model_validator(mode="after")
+    def _heads_divide(self):
+        if self.width % self.heads or (self.width // self.heads) % 8:
+            raise ValueError(f"width {self.width} / heads {self.heads} must be a multiple of 8")
+        return self
+
+
+class Loss(Settings):
+    text: Weight = 1.0
+    image: Weight = 1.0
+
+
+class EMA(Settings):
+    half_life: Positive = Field(1e6, description="documents after which a weight counts half")
+    ramp: Positive = Field(0.05, description="early on the half-life is this share of the documents seen")
+
+
+class Train(Settings):
+    documents: Count = Field(100_000, description="length of the run")
+    batch: Count = Field(128, description="documents a step")
+    length: Count = Field(64, description="positions in a row")
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: hidden matrices by Muon, the rest by AdamW")
+    learning_rate: Positive = 2e-3
+    muon_learning_rate: Positive = 0.02
+    betas: tuple[Share, Share] = Field((0.9, 0.95), strict=False)
+    weight_decay: Weight = 0.0
+    warmup: int = Field(4_000, ge=0, description="documents until the full learning rate")
+    decay: Share = Field(0.4, description="last share of the run, in which the learning rate falls to 0")
+    clip: Positive = Field(1.0, description="largest norm of the gradient")
+    ema: EMA = EMA()
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matmuls; auto: bf16 where the hardware has it")
+    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the layers; auto: where it works")
+    threads: int = Field(0, ge=0, description="CPU threads, 0: one per core given to the process")
+    seed: int = Field(0, ge=0)
+    log_every: Count = Field(2_000, description="documents between records")
+    sample_every: Count = Field(25_000, description="documents between sample sheets")
+    save_every: Count = Field(50_000, description="documents between checkpoints")
+    keep: Count = Field(2, description="checkpoints that stay")
+
+
+class Sample(Settings):
+    steps: int = Field(10, ge=1, le=1000)
+    solver: Literal["euler", "heun", "dpm2m"] = "euler"
+    guidance: Weight = 2.0
+    interval: tuple[Share, Share] = Field((0.0, 1.0), strict=False, description="times inside which guidance acts")
+    max_text: Count = Field(64, description="tokens written at most")
+    context: Count = Field(1024, description="longest document, in positions")
+
+
+class Config(Settings):
+    """All settings of a run. `codec`, `head` and `backbone` are chosen by their `kind`."""
+
+    data: Data = Data()
+    codec: RawCodec = RawCodec()
+    head: DiffusionHead = DiffusionHead()
+    backbone: Annotated[Union[GAU, Transformer], Field(discriminator="kind")] = GAU()
+    loss: Loss = Loss()
+    train: Train = Train()
+    sample: Sample = Sample()
+
+    @model_validator(mode="after")
+    def _patch_divides(self):
+        size, patch = self.data.size, self.codec.patch
+        if size % patch:
+            divisors = ", ".join(str(d) for d in range(1, size + 1) if size % d == 0)
+            raise ValueError(f"codec.patch = {patch} does not divide data.size = {size}; allowed: {divisors}")
+        if self.sample.interval[0] > self.sample.interval[1]:
+            raise ValueError(f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high")
+        patches = (size // patch) ** 2 + 4
+        if self.train.length < patches:
+            raise ValueError(f"train.length = {self.train.length} is too short for one picture of {size} px in patches "
+                             f"of {patch}: it needs {patches} and the caption's bytes; set train.length={patches + 60}")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------------------- presets
+
+
+def preset_folder() -> Path:
+    """Where the presets lie: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).resolve().parents[1] / "presets"
+    return inside if inside.is_dir() else inside.parents[1] / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of all presets, sorted."""
+    return sorted(path.stem for path in preset_folder().glob("*.yaml"))
+
+
+def preset_text(name: str) -> str:
+    """The YAML text of a preset, or of a file ending in .yaml. Raises ConfigError with the nearest name."""
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"preset file {name} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}); "
+                              f"give a YAML file, or one of: {', '.join(preset_names())}") from None
+    if name not in preset_names():
+        raise ConfigError(f"unknown preset '{name}'{nearest(name, preset_names())}; "
+                          f"allowed: {', '.join(preset_names())}; see `rawmm presets`")
+    return (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def preset_about(name: str) -> str:
+    """What a preset shows: the first line of its header."""
+    return preset_text(name).partition("\n")[0].lstrip("# ")
+
+
+def load(preset: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Preset name and `key=value` words -> Config."""
+    return build(parse_yaml(preset_text(preset), f"preset {preset}"), overrides)
+
+
+def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Nested settings and `key=value` words -> Config. Raises ConfigError that names the key and what is allowed."""
+    if not isinstance(settings, dict):
+        raise ConfigError("settings must be a mapping of keys, as in `rawmm presets digits`")
+    settings = dict(settings)
+    for part in ("codec", "head", "backbone"):
+        if isinstance(settings.get(part, {}), dict):
+            settings[part] = {"kind": _kinds(part)[0], **settings.get(part, {})}
+    for word in overrides:
+        key, value = _split(word)
+        _assign(settings, key, value)
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def dump(config: Config) -> str:
+    """Config -> YAML text, complete."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+# --------------------------------------------------------------------------------------------------------- key=value
+
+
+def _split(word: str) -> tuple[str, Any]:
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"'{word}' is not a setting; allowed: key=value, as in train.learning_rate=1e-3")
+    return key, parse_yaml(value, f"the value of {key}")
+
+
+def _assign(settings: dict, key: str, value: Any) -> None:
+    """Set a dotted key. A new `kind` drops the settings that its part does not know."""
+    *path, leaf = key.split(".")
+    node = settings
+    for part in path:
+        node[part] = dict(node[part]) if isinstance(node.get(part), dict) else {}
+        node = node[part]
+    if leaf == "kind" and node.get("kind") != value:
+        known = _fields(Config, path + [f"kind={value}"])
+        for name in [name for name in node if known and name not in known]:
+            del node[name]
+    node[leaf] = value
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line: key, what was given, what is allowed, the nearest name."""
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    if len(path) > 1 and path[0] in ("codec", "head", "backbone") and path[1] in _kinds(path[0]):
+        path = [path[0], f"kind={path[1]}", *path[2:]]
+    key, given = ".".join(part for part in path if "=" not in part), problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        allowed = _fields(Config, path[:-1])
+        if key in all_keys():
+            return f"{key} does not belong to {path[0]}.{path[1].replace('=', ' = ')}; allowed here: {', '.join(allowed)}"
+        prefix = ".".join(part for part in path[:-1] if "=" not in part)
+        full = {name: f"{prefix}.{name}" if prefix else name for name in allowed}
+        near = difflib.get_close_matches(path[-1], full, 1)
+        elsewhere = difflib.get_close_matches(path[-1], [name.split(".")[-1] for name in all_keys()], 1)
+        hint = full[near[0]] if near else next((k for k in all_keys() if elsewhere and k.endswith("." + elsewhere[0])), None)
+        return f"unknown key '{key}'{f' (did you mean {hint}?)' if hint else ''}; allowed here: {', '.join(allowed)}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
+        if problem["type"] != "literal_error":
+            key, given = f"{key}.kind", given.get("kind") if isinstance(given, dict) else given
+        choices = _kinds(key.split(".")[0]) if key.endswith(".kind") else [str(c) for c in re.findall(r"'([^']*)'", problem["msg"])]
+        return f"{key} = {given}{nearest(str(given), choices)}; allowed: {', '.join(choices)}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key} = {given!r} is not allowed: {message}"
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """' (did you mean x?)', or nothing where no choice is near."""
+    near = difflib.get_close_matches(word, choices, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _models(annotation) -> list[type[Settings]]:
+    """The settings classes inside an annotation: one, or the members of a tagged union."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)] if get_origin(annotation) else []
+
+
+def _kinds(name: str) -> list[str]:
+    field = Config.model_fields.get(name)
+    return [model.model_fields["kind"].default for model in _models(field.annotation)
+            if "kind" in model.model_fields] if field else []
+
+
+def _fields(model: type[Settings], path: list[str]) -> list[str]:
+    """Keys allowed at a path; a part `kind=x` picks a member of a tagged union."""
+    models = [model]
+    for part in path:
+        if part.startswith("kind="):
+            models = [m for m in models if m.model_fields["kind"].default == part[5:]]
+        else:
+            models = [m for parent in models if part in parent.model_fields
+                      for m in _models(parent.model_fields[part].annotation)]
+    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+
+
+def all_keys() -> list[str]:
+    """Every dotted key that a preset may hold."""
+    return [f"{name}.{leaf}" for name, field in Config.model_fields.items()
+            for model in _models(field.annotation) for leaf in model.model_fields]
+
+
+# --------------------------------------------------------------------------------------------------------------- YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-4 is a number, and duplicate keys and aliases are errors."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if repeated := {str(key) for key in keys if keys.count(key) > 1}:
+            raise yaml.YAMLError(f"key given twice: {', '.join(sorted(repeated))}")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(
+    r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
+    list("-+0123456789."))
+_Loader.yaml_implicit_resolvers = {
+    # keep integers before the wider float pattern
+    first: sorted(resolvers, key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()}
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """YAML text -> Python. Raises ConfigError in one line. At most 1 MB."""
+    if len(text) > 1_000_000:
+        raise ConfigError(f"{what} has {len(text):,} characters; allowed: 1,000,000")
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = getattr(error, "problem", None) or str(error) or type(error).__name__
+        raise ConfigError(f"{what} is not valid YAML: {' '.join(str(reason).split())}") from None

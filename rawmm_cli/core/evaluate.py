@@ -1,0 +1,179 @@
+"""Evaluate: what a run can draw and what it can read, judged by something that never saw the model.
+
+On a set with labels the judge is a support vector machine (scikit-learn) trained on the real training pictures only and
+checked on the real held-out ones. Text -> image: the model gets a caption, must itself write `<image>` and draw; right
+means that the judge sees the captioned class. Image -> text: the model gets a held-out picture and writes greedily;
+right means that its text names the class, and no other. On any set: losses on held-out documents.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import images
+from .batch import pack
+from .config import Config
+from .datasets import prepared
+from .datasets.documents import drawing, reading
+from .document import Document, Picture
+from .errors import DataError
+from .generate import Sampling, generate
+from .loss import joint_loss
+from .model import RawModel
+from .noise import key
+from .text_tokenizer import BOS, END_IMAGE, IMAGE, decode, encode
+from .train import check_data, sampling
+
+CHUNK = 256                     # documents generated together
+
+
+def evaluate(model: RawModel, config: Config, data_folder: Path, *, seed: int = 0, per_label: int = 100,
+             keep: Path | None = None) -> dict:
+    """-> the results as one mapping (see `rawmm evaluate --json`). keep: folder for a sheet of pictures and captions."""
+    folder = data_folder / config.data.set
+    train, held_out = (prepared.load(folder, split) for split in prepared.SPLITS)
+    check_data(config, held_out)
+    settings = sampling(config)
+    started = time.perf_counter()
+    result = {"data": config.data.set, "held_out": held_out_losses(model, config, held_out, seed)}
+    labels = train.card.get("labels") or []
+    if labels:
+        judge = Judge(train)
+        result["text_to_image"] = _draw(model, judge, labels, settings, seed, per_label, keep)
+        result["image_to_text"] = _read(model, held_out, settings, keep, labels)
+        result["judge"] = {"held_out_accuracy": judge.accuracy(held_out), "kind": "SVM on the real training pictures"}
+    elif any(held_out.captions):
+        result["image_to_text"] = _read(model, held_out, settings, keep, None)
+    result["seconds"] = round(time.perf_counter() - started, 2)
+    return result
+
+
+class Judge:
+    """A classifier of real pictures: RBF support vector machine on the pixels, 0 to 1."""
+
+    def __init__(self, train: prepared.Prepared):
+        from sklearn.svm import SVC
+
+        if len({train.image(i).shape for i in range(len(train))}) != 1:
+            raise DataError("the judge needs pictures of one size; prepare the set again with --size")
+        self.classifier = SVC(C=10, gamma="scale").fit(_vectors([train.image(i) for i in range(len(train))]), train.labels)
+
+    def __call__(self, pictures: list[torch.Tensor]) -> np.ndarray:
+        """(3, H, W) uint8 pictures -> labels."""
+        return self.classifier.predict(_vectors(pictures))
+
+    def accuracy(self, data: prepared.Prepared) -> float:
+        """Share of real pictures named right."""
+        return float((self([data.image(i) for i in range(len(data))]) == data.labels).mean())
+
+
+def _vectors(pictures: list[torch.Tensor]) -> np.ndarray:
+    return torch.stack(list(pictures)).flatten(1).numpy() / 255.0
+
+
+def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int, per_label: int, keep) -> dict:
+    wanted = np.repeat(np.arange(len(labels)), per_label)
+    prompts = [[BOS, *encode(labels[label])] for label in wanted]
+    keys = [key(seed, "evaluate", n) for n in range(len(prompts))]
+    # the model must open the picture itself; a few tokens more than it needs are allowed, and lose nothing if unused
+    drawn = [picture_of(d) for d in in_chunks(model, prompts, keys, replace(settings, max_text=4))]
+    blank = torch.zeros(3, *settings.size, dtype=torch.uint8)
+    right = judge([blank if pixels is None else pixels for pixels in drawn]) == wanted
+    right &= np.array([pixels is not None for pixels in drawn])
+    if keep is not None:
+        shown = [drawn[label * per_label + n] for n in range(min(6, per_label)) for label in range(len(labels))]
+        shown = [blank if pixels is None else pixels for pixels in shown]
+        images.save_png(images.grid(shown, len(labels), zoom=max(1, 64 // settings.size[0])), keep / "drawn.png")
+        (keep / "drawn.json").write_text(json.dumps({"columns": len(labels), "captions": labels}) + "\n", encoding="utf-8")
+    by_label = {labels[i]: round(float(right[wanted == i].mean()), 4) for i in range(len(labels))}
+    return {"accuracy": float(right.mean()), "steps": settings.steps, "count": len(wanted), "solver": settings.solver,
+            "guidance": settings.guidance, "without_picture": sum(p is None for p in drawn), "by_label": by_label}
+
+
+def _read(model, held_out: prepared.Prepared, settings: Sampling, keep, labels: list[str] | None) -> dict:
+    at = [i for i in range(len(held_out)) if any(held_out.captions[i])]
+    said = captions(model, [held_out.image(i) for i in at], settings)
+    if labels:
+        right = [named(text, labels) == held_out.labels[i] for i, text in zip(at, said)]
+    else:
+        right = [text.strip() in held_out.captions[i] for i, text in zip(at, said)]
+    if keep is not None:
+        _keep_read(keep, held_out, at, said, right)
+    return {"accuracy": float(np.mean(right)), "count": len(at), "right_means": "names the class" if labels else "exact"}
+
+
+def _keep_read(keep: Path, held_out: prepared.Prepared, at: list[int], said: list[str], right: list[bool], most: int = 40):
+    """The first held-out pictures, and up to a quarter of `most` that were read wrong."""
+    (keep / "read").mkdir(parents=True, exist_ok=True)
+    chosen = sorted(sorted(range(len(at)), key=lambda n: (right[n], n))[:most // 4] + list(range(most - most // 4)))
+    entries = []
+    for n in dict.fromkeys(n for n in chosen if n < len(at)):
+        name = f"read/{n:04d}.png"
+        images.save_png(held_out.image(at[n]), keep / name)
+        entries.append({"image": name, "truth": held_out.captions[at[n]][0], "said": said[n], "right": bool(right[n])})
+    (keep / "read.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def captions(model: RawModel, pictures: list[torch.Tensor], settings: Sampling) -> list[str]:
+    """What the model writes, greedily, after reading each picture (3, H, W)."""
+    prompts: list[Document] = [[BOS, IMAGE, Picture(pixels, False), END_IMAGE] for pixels in pictures]
+    written = in_chunks(model, prompts, list(range(len(prompts))), replace(settings, max_pictures=0, temperature=0.0))
+    return [decode([item for item in document[4:] if isinstance(item, int)]) for document in written]
+
+
+def named(text: str, labels: list[str]) -> int | None:
+    """The one label whose name stands in the text as a word, or None where there is none or more than one."""
+    found = [n for n, label in enumerate(labels) if re.search(rf"\b{re.escape(label)}\b", text)]
+    return found[0] if len(found) == 1 else None
+
+
+def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared, seed: int) -> dict:
+    """Losses on held-out documents, each picture once to read (with a caption) and once to draw.
+
+    text: nats per token of the captions that are read; bits_per_byte: the same per caption byte; image: the head's loss."""
+    pairs = [(held_out.image(i), held_out.captions[i][0] if held_out.captions[i] else "") for i in range(len(held_out))]
+    read_sum = read_tokens = caption_bytes = drawn_sum = drawn_patches = 0.0
+    for start in range(0, len(pairs), CHUNK):
+        chunk = pairs[start:start + CHUNK]
+        reads = [reading(pixels, caption) for pixels, caption in chunk if caption]
+        draws = [drawing(caption, pixels, key(seed, "held out", start + n)) for n, (pixels, caption) in enumerate(chunk)]
+        if reads:
+            # the first predicted token of a reading document is <image> itself, which says nothing of the picture
+            nats, tokens = _text_nats(model, reads, config.train.length)
+            read_sum, read_tokens = read_sum + nats, read_tokens + tokens
+            caption_bytes += sum(len(encode(caption)) for _, caption in chunk)
+        with torch.inference_mode():
+            batch = pack(draws, config.train.length, model.codec.grid, model.head.causal).to(model.words.weight.device)
+            patches = len(batch.patch_at)
+            drawn_sum, drawn_patches = drawn_sum + joint_loss(model, batch).image.item() * patches, drawn_patches + patches
+    result = {"image": drawn_sum / drawn_patches, "count": len(pairs)}
+    if read_tokens:
+        result |= {"text": read_sum / read_tokens, "bits_per_byte": read_sum / caption_bytes / float(np.log(2))}
+    return result
+
+
+@torch.inference_mode()
+def _text_nats(model: RawModel, documents: list[Document], length: int) -> tuple[float, int]:
+    """Nats and count of all predicted tokens but `<image>`."""
+    batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
+    hidden = model(batch, model.clean(batch), torch.zeros(len(batch.patch_at), device=batch.tokens.device))
+    nats = torch.nn.functional.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="none")
+    counted = batch.predict != IMAGE
+    return nats[counted].sum().item(), int(counted.sum())
+
+
+def in_chunks(model, prompts: list[Document], keys: list[int], settings: Sampling) -> Iterator[Document]:
+    """`generate`, so many documents at a time."""
+    for start in range(0, len(prompts), CHUNK):
+        yield from generate(model, prompts[start:start + CHUNK], keys[start:start + CHUNK], settings)
+
+
+def picture_of(document: Document) -> torch.Tensor | None:
+    """The pixels of the first picture, or None."""
+    return next((item.pixels for item in document if isinstance(item, Picture)), None)
