@@ -2,7 +2,6 @@
 
 import json
 import os
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,9 +32,10 @@ def emit(result: dict[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """Text without control characters or lone surrogates, safe for any terminal."""
-    clean = text.encode("utf-8", "replace").decode("utf-8")
-    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in clean)
+    """Text that is safe for any terminal, line ends and tabs kept."""
+    from ..core.errors import printable
+
+    return printable(text, keep="\n\t")
 
 
 def use_cpu(threads: int = 0) -> None:

@@ -4,6 +4,8 @@ Every error that a person can cause or mend is a `RawmmError`: one line that nam
 what to do. The command line prints that line and exits with `exit_code`; anything else is a bug and exits with 1.
 """
 
+import re
+
 
 class RawmmError(Exception):
     """Base class. `exit_code` is what the process returns."""
@@ -59,3 +61,9 @@ class Stopped(RawmmError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Control characters (line ends among them) and lone surrogates become U+FFFD, but for those in `keep`."""
+    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]",
+                  lambda match: match[0] if match[0] in keep else "\ufffd", text)

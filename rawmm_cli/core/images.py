@@ -1,0 +1,168 @@
+"""Image files: read them to exact 8-bit RGB, fit them to a square, write PNGs and contact sheets.
+
+Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored, nothing is dithered:
+
+    8-bit grey, palette, RGB, YCbCr    as Pillow converts them; black and white become 0 and 255
+    16-bit grey (I;16*, I)             the upper byte: 65,536 levels become 256 (others are clipped to 16 bits first);
+                                       Pillow itself would clip to 255 and leave 2. 16-bit colour: the upper byte too
+    float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
+    CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise
+    alpha, or one transparent colour   composited on white and rounded
+    EXIF orientation                   applied
+    animation, several pages           the first frame
+"""
+
+import errno
+import os
+import re
+import secrets
+import unicodedata
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from .errors import ConfigError, DataError, DiskFullError, printable
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+MEGAPIXELS = 64
+BACKGROUND = 238
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}                                      # EXIF tag 0x0112 -> what undoes it
+
+
+class ImageError(DataError):
+    """An image that cannot be used. `reason` is the message without the path."""
+
+    def __init__(self, reason: str, path: Path | str | None = None):
+        self.reason = printable(reason)
+        where = "" if path is None else f"image {printable(str(path))} cannot be read: "
+        super().__init__(where + self.reason)
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """-> (H, W, 3) uint8, fully decoded. Raises ImageError on anything else than a whole image of FORMATS."""
+    try:
+        if not Path(path).is_file():                                        # a named pipe would block for ever
+            raise ValueError("there is no such file")
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")                                 # what they say is checked below or harmless
+            return _decode(file)
+    except Exception as error:                                              # Pillow raises almost any type
+        raise ImageError(_reason(error, path), path) from None
+
+
+def fit(pixels: np.ndarray, size: int, crop: str = "center") -> np.ndarray:
+    """(H, W, 3) -> (size, size, 3): the largest square in the centre, made smaller by a Lanczos filter.
+
+    crop "none" keeps the whole picture and changes its proportions. Never enlarges: raises ImageError where a side is
+    shorter than `size`. Where nothing is to be resized the pixels stay bit for bit."""
+    height, width = pixels.shape[:2]
+    if min(height, width) < size:
+        raise ImageError(f"it is {width} x {height} pixels; allowed: at least {size} x {size}; choose a smaller size")
+    if crop == "center":
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        pixels = pixels[top:top + side, left:left + side]
+    elif crop != "none":
+        raise ConfigError(f"crop is '{crop}'; allowed: center, none")
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def save_png(image, path: Path | str, /, **text) -> None:
+    """Write a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array, with `text` as iTXt metadata.
+
+    The file appears whole, by a rename, or not at all. Raises DiskFullError, or DataError where it cannot."""
+    path, notes = Path(path), PngImagePlugin.PngInfo()
+    for name, value in text.items():
+        notes.add_itxt(name, str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8"))
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        Image.fromarray(_array(image)).save(partial, "PNG", pnginfo=notes)
+        os.replace(partial, path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (DiskFullError if full else DataError)(
+            f"cannot write {printable(str(path))}: {error.strerror or error}; "
+            + ("free some space" if full else "choose a folder that exists and can be written to")) from None
+    finally:
+        with suppress(OSError):                                             # it is gone already where all went well
+            partial.unlink()
+
+
+def grid(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:
+    """(3, H, W) uint8 tensors, sizes may differ -> one (H, W, 3) contact sheet, row by row, on light grey.
+
+    Every pixel becomes zoom x zoom; each picture is in the centre of its cell, `gap` pixels between and around."""
+    tiles = [_array(image).repeat(zoom, 0).repeat(zoom, 1) for image in images]
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    high, wide = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    sheet = np.full((gap + rows * (high + gap), gap + columns * (wide + gap), 3), BACKGROUND, np.uint8)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        top = gap + row * (high + gap) + (high - tile.shape[0]) // 2
+        left = gap + column * (wide + gap) + (wide - tile.shape[1]) // 2
+        sheet[top:top + tile.shape[0], left:left + tile.shape[1]] = tile
+    return sheet
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """Any text -> a part of a file name: a-z, 0-9 and single hyphens, at most `limit`; "untitled" if none is left."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "untitled"
+
+
+def _decode(file) -> np.ndarray:
+    """An open file -> (H, W, 3) uint8."""
+    with Image.open(file, formats=FORMATS) as picture:
+        if picture.width * picture.height > MEGAPIXELS * 10 ** 6:
+            raise Image.DecompressionBombError
+        picture.load()
+        turn = TURNS.get(picture.getexif().get(0x0112))
+        return _rgb(picture if turn is None else picture.transpose(turn))
+
+
+def _rgb(picture: Image.Image) -> np.ndarray:
+    """A decoded picture of any mode -> (H, W, 3) uint8, by the table at the top."""
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        values = np.asarray(picture)
+        grey = _float_levels(values) if picture.mode == "F" else (values.clip(0, 65535) >> 8).astype(np.uint8)
+        if picture.has_transparency_data:
+            grey[values == picture.info["transparency"]] = 255
+        return np.repeat(grey[..., None], 3, -1)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(picture, mask=picture.getchannel("A"))
+        picture = white
+    return np.array(picture.convert("RGB"))
+
+
+def _float_levels(values: np.ndarray) -> np.ndarray:
+    """Float grey -> uint8."""
+    if not np.isfinite(values).all():
+        raise ValueError("it has values that are not finite")
+    scale = 255 if values.min() >= 0 and values.max() <= 1 else 1
+    return np.rint((values * scale).clip(0, 255)).astype(np.uint8)
+
+
+def _array(image) -> np.ndarray:
+    """(3, H, W) tensor or (H, W, 3) array -> (H, W, 3) array."""
+    return image if isinstance(image, np.ndarray) else image.cpu().numpy().transpose(1, 2, 0)
+
+
+def _reason(error: Exception, path: Path | str) -> str:
+    """What went wrong, without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        if os.path.getsize(path) == 0:
+            return "it is empty (0 bytes)"
+        return f"its content is damaged or of another format; allowed: {', '.join(FORMATS)}"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MEGAPIXELS} megapixels; make it smaller"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
