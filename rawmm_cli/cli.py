@@ -1,5 +1,6 @@
 """The command line: one line per command. No torch here; each command imports what it needs when it runs."""
 
+import errno
 import os
 import sys
 
@@ -63,6 +64,10 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # the reader left: nothing more to say
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(f"no room on the disk ({error.filename or 'while writing'}); make room and run the same command again", 28)
 
 
 def _fail(message: str, code: int):

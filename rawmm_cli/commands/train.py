@@ -54,40 +54,25 @@ def _show_progress(records, total: int) -> dict:
     """A bar on a terminal; elsewhere a line every ten seconds."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    screen, record, spoken, speed = console(), {}, time.monotonic(), _Speed()
+    screen, record, spoken = console(), {}, time.monotonic()
     columns = (TextColumn("[bold]train"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[facts]}"),
                TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())
     with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("train", total=total, facts="compiling, half a minute the first time")
         for record in records:
-            facts = _facts(record, speed(record))
+            facts = _facts(record)
             bar.update(task, completed=record["documents"], facts=facts)
             if not screen.is_terminal and time.monotonic() - spoken > 10:
                 spoken = time.monotonic()
-                eta = (total - record["documents"]) / max(speed.documents, 1e-9)
+                eta = (total - record["documents"]) / record["documents_per_second"]
                 notify(f"{record['documents']:,} of {total:,} documents  {facts}  eta {eta:.0f} s")
     return record
 
 
-class _Speed:
-    """Documents and positions a second over the last steps."""
-
-    def __init__(self):
-        self.marks: list[tuple[float, int, int]] = []
-        self.documents = self.positions = 0.0
-
-    def __call__(self, record: dict) -> "_Speed":
-        seen = self.marks[-1][2] if self.marks else 0
-        self.marks = [*self.marks[-50:], (time.monotonic(), record["documents"], seen + record["positions"])]
-        (then, documents, positions), (now, more_documents, more_positions) = self.marks[0], self.marks[-1]
-        if now > then:
-            self.documents, self.positions = (more_documents - documents) / (now - then), (more_positions - positions) / (now - then)
-        return self
-
-
-def _facts(record: dict, speed: _Speed) -> str:
-    return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  {speed.documents:,.0f} doc/s  "
-            f"{speed.positions:,.0f} pos/s  lr {record['learning_rate']:.1e}")
+def _facts(record: dict) -> str:
+    return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
+            f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
+            f"lr {record['learning_rate']:.1e}")
 
 
 def _show(config, as_json: bool) -> None:

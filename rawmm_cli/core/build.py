@@ -13,15 +13,17 @@ from .model import RawModel
 from .text_tokenizer import VOCABULARY
 
 
-def model(config: Config, device: str | torch.device = "cpu") -> RawModel:
-    """Settings -> model with fresh weights, a function of train.seed alone. On the meta device nothing is allocated."""
+def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "dense") -> RawModel:
+    """Settings -> model with fresh weights, a function of train.seed alone. On the meta device nothing is allocated.
+
+    mask_form: "dense" works everywhere; "flex" wants compiled layers and pays for long rows."""
     device = torch.device(device)
     with torch.random.fork_rng(devices=[]), torch.device("meta" if device.type == "meta" else "cpu"):
         torch.manual_seed(config.train.seed)
         width = config.backbone.width
         codec = _codec(config)
         built = RawModel(codec, _head(config, codec.values), _backbone(config),
-                         mask.flex if device.type == "cuda" else mask.dense, VOCABULARY, width)
+                         {"dense": mask.dense, "flex": mask.flex}[mask_form], VOCABULARY, width)
     return built if device.type == "meta" else built.to(device)
 
 

@@ -123,6 +123,12 @@ def latest(run: Path, warn=lambda message: None) -> Path | None:
     return None
 
 
+def sweep(run: Path) -> None:
+    """Remove what a killed process left half written. Only the process that holds the run's lock may do this."""
+    for partial in (run / "checkpoints").glob(".step_*.partial"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def verify(folder: Path) -> str | None:
     """None where every file is there with the right sum, else what is wrong in a few words."""
     try:

@@ -96,6 +96,7 @@ class Train(Settings):
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     ema: EMA = EMA()
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matmuls; auto: bf16 where the hardware has it")
+    mask: Literal["dense", "flex"] = Field("dense", description="form of the attention mask; flex skips empty blocks of long rows")
     compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the layers; auto: where it works")
     threads: int = Field(0, ge=0, description="CPU threads, 0: one per core given to the process")
     seed: int = Field(0, ge=0)

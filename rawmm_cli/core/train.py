@@ -10,7 +10,7 @@ import os
 import platform
 import signal
 import time
-import warnings
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,8 +25,8 @@ from .batch import pack
 from .config import Config
 from .datasets import prepared
 from .datasets.documents import document, drawing
-from .document import Batch, Picture
-from .errors import CheckpointError, ConfigError, DataError, DivergedError, LockedError, OutOfMemoryError, Stopped
+from .document import Batch
+from .errors import CheckpointError, DataError, DivergedError, LockedError, OutOfMemoryError, Stopped
 from .generate import Sampling, draw
 from .loss import joint_loss
 from .model import RawModel
@@ -34,7 +34,7 @@ from .noise import key
 from .text_tokenizer import IMAGE
 
 MAY_CHANGE = {"train.documents", "train.log_every", "train.sample_every", "train.save_every", "train.keep",
-              "train.threads", "train.compile"}
+              "train.threads", "train.compile", "train.mask"}
 
 
 @dataclass
@@ -47,6 +47,21 @@ class State:
     documents: int = 0
     step: int = 0
     seconds: float = 0.0
+
+
+class Speed:
+    """Documents and positions a second over the last steps; the first step, which compiles, is left out."""
+
+    def __init__(self, steps: int = 50):
+        self.steps, self.seen = deque(maxlen=steps), 0
+
+    def __call__(self, seconds: float, documents: int, positions: int) -> dict[str, float]:
+        self.seen += 1
+        if self.seen == 2:
+            self.steps.clear()
+        self.steps.append((seconds, documents, positions))
+        total, documents, positions = map(sum, zip(*self.steps))
+        return {"documents_per_second": documents / total, "positions_per_second": positions / total}
 
 
 def train(config: Config, data_folder: Path, run: Path, device: torch.device, notify=print) -> Iterator[dict]:
@@ -67,12 +82,15 @@ def train(config: Config, data_folder: Path, run: Path, device: torch.device, no
         compiled = build.compile_layers(state.model, settings.compile, device)
         notify(f"{'compiled' if compiled else 'eager'} {build.precision(settings.precision, device)} on {device.type}, "
                f"{torch.get_num_threads()} threads; saving to {run}")
+        speed = Speed()
         while state.documents < settings.documents:
-            started = time.perf_counter()
+            started, before = time.perf_counter(), state.documents
             record = _step(config, state, _batch(config, data, state, device))
-            state.seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            state.seconds += seconds
             done = state.documents >= settings.documents
-            record = {**record, "step": state.step, "documents": state.documents, "seconds": state.seconds}
+            record |= {"step": state.step, "documents": state.documents, "seconds": state.seconds,
+                       **speed(seconds, state.documents - before, record.pop("positions"))}
             if done or _crossed(state.documents, settings.batch, settings.log_every):
                 records.append(run / "records.jsonl", record)
             if done or signals or _crossed(state.documents, settings.batch, settings.save_every):
@@ -135,14 +153,25 @@ def _crossed(documents: int, batch: int, every: int) -> bool:
 
 
 def check_data(config: Config, data: prepared.Prepared) -> None:
-    """Raises DataError where the pictures or captions of a set do not fit the settings."""
-    patch = config.codec.patch
+    """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is taken."""
+    patch, name = config.codec.patch, config.data.set
+    sizes = set(zip(data.heights.tolist(), data.widths.tolist()))
+    if len(sizes) == 1 and sizes != {(config.data.size,) * 2}:
+        height, width = sizes.pop()
+        raise DataError(f"set '{name}' holds pictures of {width}x{height} pixels and data.size is {config.data.size}; "
+                        f"set data.size={max(height, width)}, or prepare the set again with --size {config.data.size}")
     for index, (height, width) in enumerate(zip(data.heights.tolist(), data.widths.tolist())):
+        source = data.table["source"][index]
         if height % patch or width % patch:
-            raise DataError(f"picture {data.table['source'][index]} has {width}x{height} pixels; codec.patch = {patch} must "
-                            f"divide both; prepare the set again with --size {config.data.size}, or set codec.patch")
-    if not any(any(captions) for captions in data.captions) and config.data.read == 1:
-        raise DataError("no picture has a caption and data.read = 1: there is nothing to learn; set data.read=0")
+            raise DataError(f"picture {source} has {width}x{height} pixels; codec.patch = {patch} must divide both; "
+                            f"prepare the set again with --size {config.data.size}, or set codec.patch")
+        caption = max((len(text.encode()) for text in data.captions[index]), default=0)
+        needed = (height // patch) * (width // patch) + caption + 4     # <bos>, <image>, </image>, <eos>
+        if needed > config.train.length:
+            raise DataError(f"picture {source} and its caption of {caption} bytes need {needed} positions; train.length is "
+                            f"{config.train.length}; set train.length={needed} or more, or shorten the caption")
+    if config.data.read == 1 and not any(any(captions) for captions in data.captions):
+        raise DataError(f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0")
 
 
 # -------------------------------------------------------------------------------------------------- start, stop, save
@@ -150,11 +179,12 @@ def check_data(config: Config, data: prepared.Prepared) -> None:
 
 def _restore(config: Config, run: Path, data: prepared.Prepared, device, notify) -> State:
     """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have changed."""
+    checkpoint.sweep(run)
     found = checkpoint.latest(run, notify)
     if (run / "config.yaml").is_file():
         _compare(checkpoint.run_config(run), config, run)
     (run / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
-    model, average = build.model(config, device), build.model(config, device)
+    model, average = build.model(config, device, config.train.mask), build.model(config, device)
     state = State(model, average.requires_grad_(False).eval(), optimizer.optimizers(model, config.train))
     if found is not None:
         saved = checkpoint.state(found)
@@ -252,7 +282,7 @@ def sample_sheet(config: Config, model: RawModel, data: prepared.Prepared, path:
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
     prompts = [drawing(caption, blank, 0) for _ in range(rows) for caption in captions]
     prompts = [prompt[:prompt.index(IMAGE) + 1] for prompt in prompts]
-    pictures: list[Picture] = draw(model, prompts, [key(0, "sheet", n) for n in range(len(prompts))], sampling(config))
+    pictures = draw(model, prompts, [key(0, "sheet", n) for n in range(len(prompts))], sampling(config))
     path.parent.mkdir(parents=True, exist_ok=True)
     zoom = max(1, 48 // config.data.size)
     images.save_png(images.grid([picture.pixels for picture in pictures], len(captions), zoom=zoom), path)
