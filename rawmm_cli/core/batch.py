@@ -2,11 +2,12 @@
 
 A picture to be drawn may be followed by more text. What follows must see the finished picture, as it will when the
 model draws, and not the noised one: so the noised picture is private, and a clean copy stands behind it at the same
-place. A drawn picture that ends its document needs no copy.
+place. A drawn picture that ends its document needs no copy, nor does one whose patches are learned one after another
+(causal heads): their inputs are clean already.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Callable
 
 import torch
 
@@ -38,7 +39,7 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
         if isinstance(item, Picture):
             rows, columns = grid(*item.pixels.shape[1:])
             copies = [item]
-            if item.draw and not _ends(document[index + 1:]):
+            if item.draw and not causal and not _ends(document[index + 1:]):
                 copies.append(Picture(item.pixels, False, item.key))
             for copy in copies:
                 count = rows * columns
@@ -72,7 +73,7 @@ def pack(documents: list[Document], length: int, grid: Grid, causal: bool = Fals
     layouts = [layout(document, grid, causal) for document in documents]
     used: list[int] = [0] * rows
     starts = []                                                            # flat first position of each document
-    for number, item in enumerate(layouts):
+    for item in layouts:
         size = len(item.tokens)
         if size > length:
             raise DataError(f"a document needs {size} positions; train.length is {length}; "

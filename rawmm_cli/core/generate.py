@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .batch import pack
 from .document import Batch, Document, Picture
+from .errors import ConfigError
 from .model import RawModel
 from .noise import key, random
 from .solvers import SOLVERS
@@ -39,27 +40,40 @@ def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling
     """Continue each prompt until `<eos>`, `max_text` written tokens or the end of the context -> the whole documents.
 
     keys: one seed a prompt. What a prompt becomes depends on its own key, never on the others in the batch."""
-    documents = [list(prompt) for prompt in prompts]
+    if not all(prompts):
+        raise ConfigError("an empty prompt document; allowed: at least <bos>")
+    documents = [[_read(item) for item in prompt] for prompt in prompts]
     written = [0] * len(documents)
-    open_ones = list(range(len(documents)))
-    while open_ones:
+    rows, columns = model.codec.grid(*sampling.size)
+    room = rows * columns + 2                                               # <image>, the picture, </image>
+
+    def goes_on(i: int) -> bool:
+        return documents[i][-1] == IMAGE or (documents[i][-1] != EOS and written[i] < sampling.max_text
+                                             and _size(model, documents[i]) < sampling.context)
+
+    while open_ones := [i for i in range(len(documents)) if goes_on(i)]:
         drawing = [i for i in open_ones if documents[i][-1] == IMAGE]
         if drawing:
             seeds = [key(keys[i], "picture", _pictures(documents[i])) for i in drawing]
             for i, picture in zip(drawing, draw(model, [documents[i] for i in drawing], seeds, sampling)):
                 documents[i] += [picture, END_IMAGE]
             continue
-        full = [_pictures(documents[i]) - _pictures(prompts[i]) >= sampling.max_pictures for i in open_ones]
+        full = [_pictures(documents[i]) - _pictures(prompts[i]) >= sampling.max_pictures
+                or _size(model, documents[i]) + room > sampling.context for i in open_ones]
         tokens = next_tokens(model, [documents[i] for i in open_ones], full,
                              [key(keys[i], "text", written[i]) for i in open_ones], sampling.temperature)
         for i, token in zip(open_ones, tokens):
             documents[i].append(token)
             written[i] += 1
-        open_ones = [i for i in open_ones if documents[i][-1] == IMAGE or (
-            documents[i][-1] != EOS and written[i] < sampling.max_text and _size(model, documents[i]) < sampling.context)]
     return documents
 
 
+def _read(item):
+    """Pictures of a prompt are there to be read."""
+    return Picture(item.pixels, False, item.key) if isinstance(item, Picture) and item.draw else item
+
+
+@torch.inference_mode()
 def next_tokens(model: RawModel, documents: list[Document], no_picture: list[bool], keys: list[int],
                 temperature: float) -> list[int]:
     """One more token for each document; `<image>` is not allowed where `no_picture`."""
@@ -79,8 +93,7 @@ def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: 
     """Draw one picture at the end of each document (which ends with `<image>`) -> clean pictures to be read."""
     blank = torch.zeros(3, *sampling.size, dtype=torch.uint8)
     batch = _pack(model, [document + [Picture(blank, True, k)] for document, k in zip(documents, keys)])
-    drawn_keys = [k for k, drawn in zip(batch.pictures.keys, batch.pictures.drawn.tolist()) if drawn]
-    bare = _pack(model, [[BOS, IMAGE, Picture(blank, True, k)] for k in drawn_keys])
+    bare = _pack(model, [[BOS, IMAGE, Picture(blank, True, k)] for k in keys])
     seen, low, high = _denoiser(model, batch), *sampling.interval
     unseen = _denoiser(model, bare) if sampling.guidance != 1 else None
 
@@ -93,11 +106,10 @@ def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: 
 
     rows, columns = model.codec.grid(*sampling.size)
     times = [1 - step / sampling.steps for step in range(sampling.steps + 1)]
-    patches = model.head.generate(denoise, drawn_keys, [rows * columns] * len(drawn_keys), SOLVERS[sampling.solver], times,
+    patches = model.head.generate(denoise, keys, [rows * columns] * len(keys), SOLVERS[sampling.solver], times,
                                   batch.tokens.device)
-    images = model.codec.decode(patches.unflatten(0, (len(drawn_keys), -1)), rows).cpu()
-    by_key = {k: image for k, image in zip(drawn_keys, images)}
-    return [Picture(by_key[k], False, k) for k in keys]
+    images = model.codec.decode(patches.unflatten(0, (len(keys), -1)), rows).cpu()
+    return [Picture(image, False, k) for k, image in zip(keys, images)]
 
 
 def _denoiser(model: RawModel, batch: Batch):

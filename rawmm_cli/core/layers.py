@@ -13,7 +13,9 @@ AXES = ((0.5, 10_000.0), (0.25, 100.0), (0.25, 100.0))
 def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Positions (B, L, 3) = order, row, column -> cos and sin (B, L, width / 2), fp32.
 
-    RoPE (Su et al. 2021, arXiv 2104.09864), each axis turning its own share of the pairs."""
+    RoPE (Su et al. 2021, arXiv 2104.09864), each axis turning its own share of the pairs. `width`: a multiple of 8."""
+    if width % 8:
+        raise ValueError(f"rotary positions need a width that is a multiple of 8, not {width}")
     angles = []
     for axis, (share, base) in enumerate(AXES):
         pairs = int(width // 2 * share)

@@ -59,13 +59,16 @@ def random(*path) -> np.random.Generator:
 
     Nothing is remembered between calls, so the randomness of a document is the same at any batch size, on any number
     of processes and after any restart."""
-    digest = hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    return np.random.Generator(np.random.Philox(key=_digest(path, 16)))
 
 
 def key(*path) -> int:
     """A 63-bit seed made of `path`."""
-    return int.from_bytes(hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=8).digest(), "little") >> 1
+    return _digest(path, 8) >> 1
+
+
+def _digest(path: tuple, size: int) -> int:
+    return int.from_bytes(hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=size).digest(), "little")
 
 
 def normal(keys, counts, width: int, word: str = "noise") -> Tensor:

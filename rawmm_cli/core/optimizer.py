@@ -8,10 +8,9 @@ and vectors are not.
 import torch
 
 from .config import Train
-from .model import RawModel
 
 
-def optimizers(model: RawModel, train: Train) -> list[torch.optim.Optimizer]:
+def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimizer]:
     """One or two optimizers that together own every parameter once. Groups carry their full rate as `base`."""
     matrices = []
     if train.optimizer == "muon":
@@ -42,14 +41,14 @@ def set_rate(made: list[torch.optim.Optimizer], share: float) -> None:
             group["lr"] = group["base"] * share
 
 
-def state(made: list[torch.optim.Optimizer], model: RawModel) -> dict[str, torch.Tensor]:
+def state(made: list[torch.optim.Optimizer], model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All optimizer state as flat tensors, `PARAMETER/KEY`."""
     names = {id(p): name for name, p in model.named_parameters()}
     return {f"{names[id(p)]}/{key}": value for optimizer in made for p, values in optimizer.state.items()
             for key, value in values.items()}
 
 
-def load_state(made: list[torch.optim.Optimizer], model: RawModel, tensors: dict[str, torch.Tensor]) -> None:
+def load_state(made: list[torch.optim.Optimizer], model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """The inverse of `state`."""
     owner = {id(p): optimizer for optimizer in made for group in optimizer.param_groups for p in group["params"]}
     parameters = dict(model.named_parameters())

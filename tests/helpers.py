@@ -1,0 +1,95 @@
+"""What the tests share: tiny models with random weights, and random documents of every kind.
+
+A fresh model ends in zeros, so nothing can leak through it and nothing can differ: `tiny_model` therefore adds noise
+to every parameter unless told otherwise.
+"""
+
+import numpy as np
+import torch
+
+from rawmm_cli.core.backbones.gau import GAU
+from rawmm_cli.core.backbones.transformer import Transformer
+from rawmm_cli.core.codecs.raw import RawPatches
+from rawmm_cli.core.document import Picture
+from rawmm_cli.core.heads.diffusion import DiffusionHead
+from rawmm_cli.core.mask import dense
+from rawmm_cli.core.model import RawModel
+from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
+
+BACKBONES = ("gau", "transformer")
+HEADS = ("clean", "noise", "velocity")              # the diffusion head by what it predicts
+PATCH = 2
+
+
+def tiny_head(prediction="clean", space="velocity", width=32, patch=PATCH, clamp=0.05, noise_scale=1.0):
+    return DiffusionHead(3 * patch ** 2, width, prediction=prediction, space=space, time_mean=0.8, time_spread=0.8,
+                         noise_scale=noise_scale, clamp=clamp, bottleneck=None)
+
+
+def tiny_backbone(kind="gau", width=32, depth=2):
+    return GAU(width, depth, key=16, expansion=2) if kind == "gau" else Transformer(width, depth, 2, 2 * width)
+
+
+def tiny_model(backbone="gau", width=32, depth=2, *, seed=0, std=0.2, make_mask=dense, **head) -> RawModel:
+    """std: how much noise is added to every parameter; 0 leaves the fresh model."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = RawModel(RawPatches(PATCH), tiny_head(width=width, **head), tiny_backbone(backbone, width, depth),
+                         make_mask, VOCABULARY, width)
+        return randomised(model, std)
+
+
+def randomised(module, std=0.2):
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += std * torch.randn_like(parameter)
+    return module
+
+
+def picture(dice, draw=True, size=(4, 4), key=None) -> Picture:
+    pixels = torch.from_numpy(dice.integers(0, 256, (3, *size), dtype=np.uint8))
+    return Picture(pixels, draw, int(dice.integers(1 << 40)) if key is None else key)
+
+
+def random_document(dice) -> list:
+    """Text alone, drawing, reading, drawing and then text, or two pictures; texts and sizes vary."""
+    def words():
+        return encode("".join(map(chr, dice.integers(97, 123, dice.integers(0, 5)))))
+
+    def shown(draw):
+        return [IMAGE, picture(dice, draw, tuple(int(side) for side in PATCH * dice.integers(1, 4, 2))), END_IMAGE]
+
+    kind = dice.integers(5)
+    if kind == 0:
+        return [BOS, *words(), EOS]
+    if kind == 1:
+        return [BOS, *words(), *shown(True), EOS]
+    if kind == 2:
+        return [BOS, *shown(False), *words(), EOS]
+    if kind == 3:
+        return [BOS, *words(), *shown(True), *encode("x"), *words(), EOS]
+    return [BOS, *shown(bool(dice.integers(2))), *words(), *shown(bool(dice.integers(2))), *words()]
+
+
+def random_documents(count, seed=0) -> list[list]:
+    dice = np.random.default_rng(seed)
+    return [random_document(dice) for _ in range(count)]
+
+
+def noised_inputs(model, batch):
+    """-> (inputs, time): the batch's patches as joint_loss shows them to the model."""
+    corrupted = model.head.corrupt(model.clean(batch), batch.pictures)
+    return corrupted.inputs, corrupted.time
+
+
+@torch.no_grad()
+def hidden_of(model, batch, inputs=None, time=None):
+    """Hidden states (B L, D); patches as in training unless given."""
+    if inputs is None:
+        inputs, time = noised_inputs(model, batch)
+    return model(batch, inputs, time)
+
+
+def positions_of(batch, number):
+    """Flat positions of document `number`."""
+    return (batch.labels.document.flatten() == number).nonzero()[:, 0]

@@ -1,0 +1,88 @@
+import math
+
+import pytest
+import torch
+
+from rawmm_cli.core.layers import attention, rotate, rotation, unit_rms
+
+WIDTHS = (8, 16, 32, 64)
+AXES = (0, 1, 2)
+
+
+def vectors(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def turned(x, position):
+    """x (K,) at position (3)."""
+    return rotate(x[None, None], *rotation(torch.as_tensor(position)[None, None], x.shape[-1]))[0, 0]
+
+
+def score(q, k, at, other):
+    return turned(q, at) @ turned(k, other)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_scores_depend_on_differences_of_positions_only(width):
+    q, k = vectors(2, width)
+    positions = torch.randint(0, 12, (20, 2, 3), generator=torch.Generator().manual_seed(1))
+    moves = torch.randint(0, 50, (20, 3), generator=torch.Generator().manual_seed(2))
+    for (at, other), move in zip(positions, moves):
+        torch.testing.assert_close(score(q, k, at + move, other + move), score(q, k, at, other), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_axis_counts(width, axis):
+    q, k = vectors(2, width)
+    step = torch.eye(3, dtype=torch.long)[axis]
+    here = torch.tensor([3, 2, 1])
+    assert (score(q, k, here + step, here) - score(q, k, here, here)).abs() > 1e-3
+    assert (score(q, k, here + step, here) - score(q, k, here, here + step)).abs() > 1e-3, "a direction counts too"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_norm_is_kept_and_position_zero_is_the_identity(width):
+    x = vectors(2, 5, width)
+    position = torch.randint(0, 900, (2, 5, 3), generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(rotate(x, *rotation(position, width)).norm(dim=-1), x.norm(dim=-1))
+    assert torch.equal(rotate(x, *rotation(torch.zeros(2, 5, 3, dtype=torch.long), width)), x)
+
+
+def test_rotation_is_a_complex_product():
+    """Width 16: four pairs turn with the order, two with the row, two with the column."""
+    order, row, column = 7, 3, 5
+    angles = [order * 10_000 ** (-j / 4) for j in range(4)] + [row * 100 ** (-j / 2) for j in range(2)] \
+        + [column * 100 ** (-j / 2) for j in range(2)]
+    x = vectors(16)
+    pairs = [complex(x[i], x[i + 8]) * complex(math.cos(angle), math.sin(angle)) for i, angle in enumerate(angles)]
+    expected = torch.tensor([pair.real for pair in pairs] + [pair.imag for pair in pairs])
+    torch.testing.assert_close(turned(x, [order, row, column]), expected)
+
+
+@pytest.mark.parametrize("width", [4, 12, 24])
+def test_rotation_gives_half_a_width_of_angles_or_refuses(width):
+    """A width that does not divide must not silently lose an axis."""
+    try:
+        cos, sin = rotation(torch.ones(1, 1, 3, dtype=torch.long), width)
+    except Exception as error:
+        assert str(width) in str(error)
+    else:
+        assert cos.shape == sin.shape == (1, 1, width // 2)
+
+
+def test_unit_rms():
+    x = 5 * vectors(4, 3, 24) + 2
+    out = unit_rms(x)
+    torch.testing.assert_close(out.square().mean(-1), torch.ones(4, 3))
+    torch.testing.assert_close(unit_rms(1000 * x), out)
+    torch.testing.assert_close(out * x.square().mean(-1, keepdim=True).sqrt(), x)
+    assert unit_rms(x.bfloat16()).dtype == torch.float32
+    assert torch.equal(unit_rms(torch.zeros(2, 8)), torch.zeros(2, 8))
+
+
+def test_attention_is_the_masked_mean_where_scores_are_equal():
+    mask = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1]], dtype=torch.bool)[None, None]
+    value = torch.tensor([[1.0], [3.0], [8.0]])[None, None]
+    out = attention(torch.zeros(1, 1, 3, 4), vectors(1, 1, 3, 4), value, mask)
+    torch.testing.assert_close(out.flatten(), torch.tensor([1.0, 2.0, 5.5]))

@@ -1,0 +1,150 @@
+import hashlib
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from rawmm_cli.core.noise import (PREDICTIONS, key, logit_normal, loss_factor, normal, random, rectified, target,
+                                  to_clean)
+
+PAIRS = list(product(PREDICTIONS, PREDICTIONS))
+TIMES = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)[:, None]
+
+
+def path(scale, shape=(9, 12)):
+    """-> clean, eps and z at TIMES, float64."""
+    clean, eps = torch.randn(2, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    signal, noise = rectified(TIMES)
+    return clean, eps, signal * clean + noise * scale * eps
+
+
+@pytest.mark.parametrize("one", [0, 1, 0.0, 1.0, torch.tensor(0.0), torch.tensor(1.0)])
+def test_the_path_ends_in_the_picture_and_in_the_noise(one):
+    assert rectified(one) == ((1, 0) if one == 0 else (0, 1))
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_perfect_output_gives_back_the_clean_patches(prediction, scale):
+    clean, eps, z = path(scale)
+    output = target(prediction, clean, eps, scale)
+    torch.testing.assert_close(to_clean(prediction, output, z, TIMES, scale, 1e-3), clean, atol=1e-12, rtol=1e-12)
+
+
+def test_velocity_is_the_slope_of_the_path():
+    clean, eps, _ = path(2.0)
+    def at(t): return rectified(t)[0] * clean + rectified(t)[1] * 2.0 * eps
+    torch.testing.assert_close(target("velocity", clean, eps, 2.0), (at(0.75) - at(0.25)) / 0.5)
+
+
+def test_conversion_at_the_ends():
+    """Clean at t = 1 from a clean or velocity output is exact; from a predicted noise it is bounded by the clamp."""
+    z, output = torch.full((1, 3), 2.0), torch.full((1, 3), 0.5)
+    zero, one = torch.zeros(1, 1), torch.ones(1, 1)
+    assert torch.equal(to_clean("clean", output, z, one, 1.0, 0.05), output)
+    assert torch.equal(to_clean("velocity", output, z, one, 1.0, 0.05), z - output)
+    torch.testing.assert_close(to_clean("noise", output, z, one, 1.0, 0.05), (z - output) / 0.05)
+    for prediction in ("velocity", "noise"):
+        assert torch.equal(to_clean(prediction, output, z, zero, 1.0, 0.05), z)
+
+
+def errors(prediction, scale, output_error):
+    """Disturb a perfect output and convert it, by way of the clean patches, to all three kinds -> error of each."""
+    clean, eps, z = path(scale)
+    signal, noise = rectified(TIMES)
+    estimate = to_clean(prediction, target(prediction, clean, eps, scale) + output_error, z, TIMES, scale, 1e-6)
+    its_noise = (z - signal * estimate) / (noise * scale)
+    return {"clean": estimate - clean, "noise": its_noise - eps,
+            "velocity": scale * its_noise - estimate - target("velocity", clean, eps, scale)}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("prediction,space", PAIRS)
+def test_loss_factor_is_the_ratio_of_errors(prediction, space, scale):
+    disturbance = 1e-3 * torch.randn(9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    factor = loss_factor(prediction, space, TIMES, scale, 0.05)
+    found = errors(prediction, scale, disturbance)[space]
+    torch.testing.assert_close(factor * disturbance.abs(), found.abs(), atol=1e-12, rtol=1e-8)
+
+
+@pytest.mark.parametrize("prediction,space", PAIRS)
+def test_loss_factor_is_bounded_at_both_ends(prediction, space):
+    times = torch.cat([torch.linspace(0, 1, 1001), torch.tensor([1e-9, 1 - 1e-7])])
+    factor = loss_factor(prediction, space, times, 1.0, 0.05)
+    assert factor.isfinite().all() and (factor >= 0).all() and factor.max() <= 20 + 1e-4
+    inner = times[(times >= 0.05) & (times <= 0.95)]
+    torch.testing.assert_close(loss_factor(prediction, space, inner, 1.0, 0.05),
+                               loss_factor(prediction, space, inner, 1.0, 1e-6))
+
+
+def test_the_default_loss_is_that_of_jit():
+    """Clean prediction, velocity space: |error|^2 / max(t, 0.05)^2."""
+    times = torch.tensor([0.0, 0.01, 0.05, 0.2, 1.0])
+    torch.testing.assert_close(loss_factor("clean", "velocity", times, 1.0, 0.05), 1 / times.clamp_min(0.05))
+
+
+def test_a_key_is_63_bits_of_blake2b_and_stays_so_for_ever():
+    """A run resumes with the same noise only as long as these numbers never change."""
+    digest = hashlib.blake2b(b"0/noise/7", digest_size=8).digest()
+    assert key(0, "noise", 7) == int.from_bytes(digest, "little") >> 1 < 2 ** 63
+    assert key("a", 1) == int.from_bytes(hashlib.blake2b(b"a/1", digest_size=8).digest(), "little") >> 1
+    assert len({key(seed, word, n) for seed in range(10) for word in ("text", "noise") for n in range(500)}) == 10_000
+
+
+def test_the_same_path_gives_the_same_numbers_and_another_path_others():
+    assert np.array_equal(random(1, "a").random(9), random(1, "a").random(9))
+    for other in ((1, "b"), (2, "a"), (1, "a", 0), ("a", 1)):
+        assert not np.isclose(random(1, "a").random(9), random(*other).random(9)).any()
+
+
+def test_noise_of_a_key_does_not_depend_on_its_neighbours():
+    keys, counts = (11, 22, 33), (2, 5, 3)
+    together = normal(keys, counts, 12)
+    assert together.shape == (10, 12) and together.dtype == torch.float32
+    alone = [normal([k], [n], 12) for k, n in zip(keys, counts)]
+    assert torch.equal(together, torch.cat(alone))
+    assert torch.equal(normal(keys[::-1], counts[::-1], 12), torch.cat(alone[::-1]))
+    assert torch.equal(logit_normal(keys, 0.8, 0.8), torch.cat([logit_normal([k], 0.8, 0.8) for k in keys]))
+
+
+def test_more_patches_go_on_where_fewer_stopped():
+    assert torch.equal(normal([4], [9], 6)[:5], normal([4], [5], 6))
+
+
+def test_different_keys_and_words_give_different_noise():
+    blocks = normal(range(50), [4] * 50, 12).view(50, -1)
+    assert len({block.numpy().tobytes() for block in blocks}) == 50
+    correlation = torch.corrcoef(blocks).fill_diagonal_(0)
+    assert correlation.abs().max() < 5 / 48 ** 0.5 and correlation.mean().abs() < 0.02
+    assert not torch.isclose(normal([1], [4], 12), normal([1], [4], 12, "other")).any()
+
+
+def test_nothing_to_draw():
+    assert normal((), (), 12).shape == (0, 12) and logit_normal((), 0.8, 0.8).shape == (0,)
+
+
+def test_noise_is_standard_normal():
+    """First numbers of many keys, and all numbers of few: both N(0, 1)."""
+    across, along = normal(range(4000), [1] * 4000, 1), normal(range(4), [1000] * 4, 12)
+    for values in (across.flatten().double().numpy(), along.flatten().double().numpy()):
+        error = len(values) ** -0.5
+        assert abs(values.mean()) < 4 * error and abs(values.var() - 1) < 4 * 2 ** 0.5 * error
+        assert abs(stats.skew(values)) < 4 * 6 ** 0.5 * error and abs(stats.kurtosis(values)) < 4 * 24 ** 0.5 * error
+        assert stats.kstest(values, "norm").pvalue > 0.01
+
+
+@pytest.mark.parametrize("mean,spread", [(0.8, 0.8), (0.0, 1.0), (-1.2, 0.5)])
+def test_times_are_logit_normal(mean, spread):
+    times = logit_normal(range(4000), mean, spread).double().numpy()
+    assert ((times > 0) & (times < 1)).all()
+    assert stats.kstest(np.log(times / (1 - times)), "norm", (mean, spread)).pvalue > 0.01
+    shares = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+    expected = 1 / (1 + np.exp(-stats.norm.ppf(shares, mean, spread)))
+    np.testing.assert_allclose(np.quantile(times, shares), expected, atol=0.02)
+
+
+def test_time_and_noise_of_a_key_are_unrelated():
+    times, noise = logit_normal(range(4000), 0.0, 1.0), normal(range(4000), [1] * 4000, 1)[:, 0]
+    assert abs(stats.spearmanr(times, noise).statistic) < 4 / 4000 ** 0.5
