@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,15 +40,34 @@ def printable(text: str) -> str:
 
 
 def use_cpu(threads: int = 0) -> None:
-    """Choose threads and their wait policy before torch starts, then import it.
+    """Choose the threads of matmuls and how they wait for each other, before torch starts; then import it.
 
-    Waiting threads sleep instead of spinning: beside another busy process spinning ones slow a run many times over
-    (`docs/log.md` has the figures). What the person has set in the environment wins."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    Threads that wait by spinning are a third faster on idle cores, but beside another busy process they waste their
+    turns. So they spin briefly where the cores are free and sleep where they are not (figures in `docs/log.md`). What
+    the person has set in the environment wins."""
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        name, value = ("OMP_WAIT_POLICY", "PASSIVE") if _busy_cores() > 0.3 else ("GOMP_SPINCOUNT", "10000")
+        os.environ[name] = value
     import torch
 
     if threads or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads or cores())
+
+
+def _busy_cores(seconds: float = 0.1) -> float:
+    """How many of the cores this process may use are at work for others now; 0 where the system does not tell."""
+    def ticks() -> list[list[int]]:
+        with open("/proc/stat", encoding="ascii") as file:
+            rows = {row.split()[0]: [int(n) for n in row.split()[1:]] for row in file if row.startswith("cpu")}
+        return [rows[f"cpu{n}"] for n in os.sched_getaffinity(0)]
+
+    try:
+        before = ticks()
+        time.sleep(seconds)
+        spent = [[b - a for a, b in zip(*pair)] for pair in zip(before, ticks())]
+    except (OSError, AttributeError, KeyError, ValueError):
+        return 0.0
+    return sum(1 - (row[3] + row[4]) / max(1, sum(row[:8])) for row in spent)      # idle and waiting for disk
 
 
 def cores() -> int:

@@ -10,7 +10,8 @@ from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, writable_f
 
 
 def demo(
-    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings over preset digits.")] = None,
+    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...",
+                                                            help="Settings over preset digits.")] = None,
     data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Prepare real digits, train on them, draw and read them, and leave a report: the main job, in minutes."""

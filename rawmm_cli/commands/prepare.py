@@ -14,7 +14,8 @@ def prepare(
     source: Annotated[str, typer.Argument(help="digits (real handwritten ones, no download) or folder (your own).")],
     path: Annotated[Optional[Path], typer.Option(help="folder: where the images are; captions in NAME.txt, metadata.jsonl "
                                                       "or metadata.csv (file_name, text).")] = None,
-    name: Annotated[Optional[str], typer.Option(help="Name of the prepared set. [default: the source's or folder's name]")] = None,
+    name: Annotated[Optional[str], typer.Option(help="Name of the prepared set. "
+                                                     "[default: the source's or folder's name]")] = None,
     size: Annotated[Optional[int], typer.Option(min=1, help="folder: crop to a square and shrink to so many pixels; "
                                                             "without it every picture keeps its own size.")] = None,
     held_out: Annotated[float, typer.Option(min=0.001, max=0.9, help="folder: share of pictures held out.")] = 0.1,

@@ -12,15 +12,18 @@ from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cp
 
 def sample(
     prompt: Annotated[str, typer.Argument(help="Text to continue; may be empty.")] = "",
-    run: Annotated[Optional[str], typer.Option("--run", help="Name under the runs folder, or a path. [default: the newest]")] = None,
+    run: Annotated[Optional[str], typer.Option("--run", help="Name under the runs folder, or a path. "
+                                                             "[default: the newest]")] = None,
     image: Annotated[Optional[list[Path]], typer.Option("--image", help="Picture to read before the prompt; may be repeated. "
                                                                         "The model then writes instead of drawing.")] = None,
     steps: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the preset's, 10]")] = None,
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Samples, each with a seed of its own.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
-    guidance: Annotated[Optional[float], typer.Option(min=0, help="Classifier-free guidance, 1 is none. [default: the preset's]")] = None,
+    guidance: Annotated[Optional[float], typer.Option(min=0, help="Classifier-free guidance, 1 is none. "
+                                                                  "[default: the preset's]")] = None,
     solver: Annotated[Optional[str], typer.Option(help="euler, heun or dpm2m. [default: the preset's]")] = None,
-    temperature: Annotated[Optional[float], typer.Option(min=0, help="Of written text, 0 is greedy. [default: 1; with --image 0]")] = None,
+    temperature: Annotated[Optional[float], typer.Option(min=0, help="Of written text, 0 is greedy. "
+                                                                     "[default: 1; with --image 0]")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
     device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
 ):

@@ -1,12 +1,26 @@
 """`rawmm train`: train a preset into a run folder; the same command again goes on where it stopped."""
 
 import time
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, console, emit, notify, run_name, use_cpu, writable_folder
+from .common import (
+    DATA,
+    RUNS,
+    DataDir,
+    Device,
+    Json,
+    RunsDir,
+    console,
+    emit,
+    notify,
+    run_name,
+    use_cpu,
+    writable_folder,
+)
 
 
 def train(
@@ -44,10 +58,8 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
 
 
 def _drain(records) -> dict:
-    record = {}
-    for record in records:
-        pass
-    return record
+    last = deque(records, maxlen=1)
+    return last[0] if last else {}
 
 
 def _show_progress(records, total: int) -> dict:
@@ -77,7 +89,8 @@ def _facts(record: dict) -> str:
 
 def _show(config, as_json: bool) -> None:
     """The resolved settings and sizes, on the meta device."""
-    from ..core import build, config as configuration
+    from ..core import build
+    from ..core import config as configuration
 
     model = build.model(config, "meta")
     parameters = build.count_parameters(model)

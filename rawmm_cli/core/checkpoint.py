@@ -19,7 +19,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import build, config as configuration
+from . import build
+from . import config as configuration
 from .config import Config
 from .errors import CheckpointError, ConfigError, DiskFullError
 from .model import RawModel

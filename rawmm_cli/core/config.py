@@ -27,7 +27,7 @@ class Settings(BaseModel):
 
 
 class Data(Settings):
-    set: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="prepared set, a folder under the data folder")
+    set: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder")
     size: Count = Field(8, description="side of the pictures to draw, in pixels")
     read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
     drop: Share = Field(0.1, description="share of captions dropped when drawing, for guidance")
@@ -96,7 +96,7 @@ class Train(Settings):
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     ema: EMA = EMA()
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matmuls; auto: bf16 where the hardware has it")
-    mask: Literal["dense", "flex"] = Field("dense", description="form of the attention mask; flex skips empty blocks of long rows")
+    mask: Literal["dense", "flex"] = Field("dense", description="of attention; flex skips empty blocks of long rows")
     compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the layers; auto: where it works")
     threads: int = Field(0, ge=0, description="CPU threads, 0: one per core given to the process")
     seed: int = Field(0, ge=0)
@@ -248,7 +248,7 @@ def _explain(error: ValidationError) -> str:
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
         if problem["type"] != "literal_error":
             key, given = f"{key}.kind", given.get("kind") if isinstance(given, dict) else given
-        choices = _kinds(key.split(".")[0]) if key.endswith(".kind") else [str(c) for c in re.findall(r"'([^']*)'", problem["msg"])]
+        choices = _kinds(key.split(".")[0]) if key.endswith(".kind") else re.findall(r"'([^']*)'", problem["msg"])
         return f"{key} = {given}{nearest(str(given), choices)}; allowed: {', '.join(choices)}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])

@@ -11,16 +11,17 @@ import platform
 import signal
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Iterator
 
 import torch
 from filelock import FileLock, Timeout
 
-from . import build, checkpoint, config as configuration, ema, images, optimizer, records
+from . import build, checkpoint, ema, images, optimizer, records
+from . import config as configuration
 from .batch import pack
 from .config import Config
 from .datasets import prepared
@@ -256,7 +257,8 @@ def _signals():
 def _describe_machine(run: Path, config: Config, device: torch.device) -> None:
     facts = {"rawmm": version("rawmm"), "python": platform.python_version(), "torch": torch.__version__,
              "system": platform.platform(), "device": torch.cuda.get_device_name(device) if device.type == "cuda" else
-             "cpu", "threads": str(torch.get_num_threads()), "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", ""),
+             "cpu", "threads": str(torch.get_num_threads()), "threads wait": os.environ.get("OMP_WAIT_POLICY") or
+             f"after {os.environ.get('GOMP_SPINCOUNT', 'the default number of')} spins",
              "precision": build.precision(config.train.precision, device)}
     (run / "environment.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 

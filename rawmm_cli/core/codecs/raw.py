@@ -4,9 +4,9 @@ A patch of side p is the vector of its 3 p^2 pixel values, uint8 mapped to [-1, 
 exactly enough for the way back to round to the same uint8 (tested for all 256 values).
 """
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
-import torch
 
 
 class RawPatches(nn.Module):
