@@ -51,7 +51,15 @@ def main() -> None:
 
     try:
         code = app(standalone_mode=False)
+        if code == 130:
+            _fail("stopped", 130)
         sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as left:                          # typer leaves with 1 where the reader of stdout has left
+        sys.exit(0 if left.code == 1 else left.code)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        _fail("not enough memory", 5)
     except RawmmError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rawmm_cli.core.datasets import folder as module
 from rawmm_cli.core.datasets.folder import folder
-from rawmm_cli.core.datasets.prepared import load, write
+from rawmm_cli.core.prepared import load, write
 from rawmm_cli.core.errors import ConfigError, DataError
 from rawmm_cli.core.images import fit
 

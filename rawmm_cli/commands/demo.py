@@ -28,7 +28,7 @@ def demo(
     notify("3/4 draw and read: 10 denoising steps a picture; held-out digits captioned by the same weights")
     result = evaluate.execute(str(folder), 0, 100, "auto", data_dir, runs_dir)
     notify("4/4 write: the model continues an empty prompt by itself")
-    drawn = sample.execute("", str(folder), [], None, 16, 0, None, None, None, folder / "samples" / "prompted", "auto", runs_dir)
+    drawn = sample.execute("", str(folder), [], {}, 16, 0, folder / "samples" / "prompted", "auto", runs_dir)
     result |= {"sheet": str(folder / "samples" / "drawn.png"), "prompted": drawn["sheet"],
                "total_seconds": round(time.perf_counter() - started, 1)}
     if json:

@@ -49,9 +49,9 @@ def run(source: str, path: Path | None, name: str | None, size: int | None, held
     if source == "folder" and path is None:
         raise ConfigError("folder needs --path DIR, the folder with your images")
     name = name or ("digits" if source == "digits" else path.resolve().name)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(f"'{name}' cannot name a set; allowed: letters, digits, '.', '_' and '-'; give one with --name")
-    from ..core.datasets import prepared
+    from ..core import prepared
 
     if source == "digits":
         from ..core.datasets.digits import digits

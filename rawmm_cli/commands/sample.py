@@ -28,7 +28,8 @@ def sample(
     device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
-    result = execute(prompt, run, image or [], steps, count, seed, guidance, solver, temperature, out, device, runs_dir)
+    given = {"steps": steps, "guidance": guidance, "solver": solver, "temperature": temperature}
+    result = execute(prompt, run, image or [], given, count, seed, out, device, runs_dir)
     if json:
         return emit(result)
     for entry in result["samples"]:
@@ -40,8 +41,10 @@ def sample(
         notify("the model wrote no <image> after this prompt; try a caption like those it was trained on")
 
 
-def execute(prompt, run, image, steps, count, seed, guidance, solver, temperature, out, device, runs_dir) -> dict:
-    """The work of `sample` -> {"samples": [{"seed", "items"}], "items": all of them, ...}."""
+def execute(prompt, run, image, given, count, seed, out, device, runs_dir) -> dict:
+    """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}.
+
+    given: steps, guidance, solver and temperature where the person chose them, else None."""
     import math
 
     from ..core.config import nearest
@@ -49,12 +52,13 @@ def execute(prompt, run, image, steps, count, seed, guidance, solver, temperatur
     from ..core.text_tokenizer import checked_prompt
 
     checked_prompt(prompt, limit=100_000)
-    names = ("euler", "heun", "dpm2m")
-    if solver is not None and solver not in names:
-        raise ConfigError(f"unknown solver '{solver}'{nearest(solver, list(names))}; allowed: {', '.join(names)}")
-    for name, value in (("--guidance", guidance), ("--temperature", temperature)):
-        if value is not None and not math.isfinite(value):
-            raise ConfigError(f"{name} = {value}; allowed: a number of at least 0")
+    given = {name: value for name, value in given.items() if value is not None}
+    solver, names = given.get("solver", "euler"), ["euler", "heun", "dpm2m"]
+    if solver not in names:
+        raise ConfigError(f"unknown solver '{solver}'{nearest(solver, names)}; allowed: {', '.join(names)}")
+    for name in ("guidance", "temperature"):
+        if not math.isfinite(given.get(name, 0)):
+            raise ConfigError(f"--{name} = {given[name]}; allowed: a number of at least 0")
     use_cpu()
     from ..core import build, checkpoint
     from ..core.evaluate import in_chunks
@@ -65,9 +69,7 @@ def execute(prompt, run, image, steps, count, seed, guidance, solver, temperatur
     started = time.perf_counter()
     model, config, state = checkpoint.load_model(folder, build.device(device), notify)
     loaded = time.perf_counter()
-    given = {"steps": steps, "guidance": guidance, "solver": solver, "max_pictures": 0 if image else 1,
-             "temperature": temperature if temperature is not None else 0.0 if image else 1.0}
-    settings = replace(sampling(config), **{name: value for name, value in given.items() if value is not None})
+    settings = replace(sampling(config), **{"max_pictures": 0 if image else 1, "temperature": 0.0 if image else 1.0} | given)
     document = _prompt(model, prompt, image, settings.context)
     writable_folder(out, "output folder")
     done = list(in_chunks(model, [document] * count, [key(seed, "sample", n) for n in range(count)], settings))

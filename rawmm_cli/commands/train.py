@@ -37,8 +37,9 @@ def train(
 
     config = configuration.load(preset, settings or [])
     if dry_run:
-        return _show(config, json)
-    folder = writable_folder(runs_dir, "runs folder") / run_name(run or Path(preset).stem)
+        return _show(config, data_dir, json)
+    name = run_name(run or Path(preset).stem)
+    folder = writable_folder(runs_dir, "runs folder") / name
     result = execute(config, data_dir, folder, device, quiet=json)
     if json:
         emit(result)
@@ -81,26 +82,38 @@ def _show_progress(records, total: int) -> dict:
     return record
 
 
+def _positions(config, model, data_dir: Path) -> int:
+    """Positions of the first step where the set is prepared; else what its pictures alone would need."""
+    from ..core import prepared
+    from ..core.errors import DataError
+    from ..core.train import check_data, next_batch
+
+    try:
+        data = prepared.load(data_dir / config.data.set, "train")
+    except DataError:
+        shortest = (config.data.size // config.codec.patch) ** 2 + 4    # <bos>, <image>, </image>, <eos>; no caption
+        return -(-config.train.batch // (config.train.length // shortest)) * config.train.length
+    check_data(config, data)
+    return next_batch(config, data, model.codec.grid, model.head.causal, 0).tokens.numel()
+
+
 def _facts(record: dict) -> str:
     return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
             f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
             f"lr {record['learning_rate']:.1e}")
 
 
-def _show(config, as_json: bool) -> None:
+def _show(config, data_dir: Path, as_json: bool) -> None:
     """The resolved settings and sizes, on the meta device."""
     from ..core import build
     from ..core import config as configuration
 
     model = build.model(config, "meta")
     parameters = build.count_parameters(model)
-    patches = (config.data.size // config.codec.patch) ** 2
-    shortest = patches + 4                              # a picture, <bos>, <image>, </image>, <eos>; no caption
-    rows = -(-config.train.batch // (config.train.length // shortest))
     result = {"config": config.model_dump(mode="json"), "parameters": parameters,
-              "positions_per_step": rows * config.train.length,
+              "positions_per_step": _positions(config, model, data_dir),
               "steps": -(-config.train.documents // config.train.batch),
-              "patches_per_picture": patches, "values_per_patch": model.codec.values}
+              "patches_per_picture": (config.data.size // config.codec.patch) ** 2, "values_per_patch": model.codec.values}
     if as_json:
         return emit(result)
     typer.echo(configuration.dump(config).rstrip())

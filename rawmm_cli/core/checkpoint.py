@@ -54,7 +54,9 @@ def save(run: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], stat
             raise DiskFullError(f"no room to save checkpoint {final.name} in {folder}; the earlier ones are intact; "
                                 "make room and run the same command again") from None
         raise
-    for old in _steps(run)[:-keep]:
+    steps = _steps(run)
+    now = steps.index(final)                            # what stands behind it is damaged: the run went on before it
+    for old in steps[now + 1:] + steps[:now + 1][:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -93,13 +95,13 @@ def _sha256(path: Path) -> str:
 
 
 def find_run(runs: Path, name: str | None) -> Path:
-    """A name under `runs`, or a path, or (None) the run that was written to last. Raises CheckpointError."""
-    known = sorted((path.parent for path in runs.glob("*/config.yaml")), key=lambda path: path.stat().st_mtime)
-    names = [path.name for path in known]
+    """A name under `runs`, or a path, or (None) the run that saved a checkpoint last. Raises CheckpointError."""
+    names = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
     if name is None:
-        if not known:
+        if not names:
             raise CheckpointError(f"no run in {runs}; train one first: `rawmm train --preset digits`")
-        return known[-1]
+        saved = [path for path in runs.glob("*/checkpoints") if path.parent.name in names]
+        return max(saved or runs.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime).parent
     run = Path(name) if "/" in name or Path(name, "config.yaml").is_file() else runs / name
     if not (run / "config.yaml").is_file():
         near = configuration.nearest(run.name, names)
@@ -134,6 +136,8 @@ def verify(folder: Path) -> str | None:
     """None where every file is there with the right sum, else what is wrong in a few words."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
+        if missing := [name for name in ("state.json", "config.yaml") if name not in manifest]:
+            return f"{MANIFEST} does not list {missing[0]}"
         for name, entry in manifest.items():
             path = folder / Path(name).name
             if not path.is_file():

@@ -9,12 +9,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
+from .yaml_text import dump_yaml, parse_yaml
 
 Count = Annotated[int, Field(ge=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
@@ -27,6 +28,8 @@ class Settings(BaseModel):
 
 
 class Data(Settings):
+    """What is trained on."""
+
     set: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder")
     size: Count = Field(8, description="side of the pictures to draw, in pixels")
     read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
@@ -35,11 +38,15 @@ class Data(Settings):
 
 
 class RawCodec(Settings):
+    """Raw patches."""
+
     kind: Literal["raw"] = "raw"
     patch: Count = Field(2, description="side of a patch, in pixels")
 
 
 class DiffusionHead(Settings):
+    """Noise, prediction and loss of pictures."""
+
     kind: Literal["diffusion"] = "diffusion"
     prediction: Literal["clean", "noise", "velocity"] = Field("clean", description="what the network outputs")
     loss: Literal["clean", "noise", "velocity"] = Field("velocity", description="the space in which the error is measured")
@@ -51,6 +58,8 @@ class DiffusionHead(Settings):
 
 
 class GAU(Settings):
+    """Gated attention units."""
+
     kind: Literal["gau"] = "gau"
     width: Count = 128
     depth: Count = 8
@@ -59,6 +68,8 @@ class GAU(Settings):
 
 
 class Transformer(Settings):
+    """Multi-head attention and SwiGLU."""
+
     kind: Literal["transformer"] = "transformer"
     width: Count = 128
     depth: Count = 4
@@ -73,23 +84,29 @@ class Transformer(Settings):
 
 
 class Loss(Settings):
+    """Weights of the two losses."""
+
     text: Weight = 1.0
     image: Weight = 1.0
 
 
 class EMA(Settings):
+    """The average of the weights, counted in documents."""
+
     half_life: Positive = Field(1e6, description="documents after which a weight counts half")
     ramp: Positive = Field(0.05, description="early on the half-life is this share of the documents seen")
 
 
 class Train(Settings):
+    """The run."""
+
     documents: Count = Field(100_000, description="length of the run")
     batch: Count = Field(128, description="documents a step")
     length: Count = Field(64, description="positions in a row")
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: hidden matrices by Muon, the rest by AdamW")
     learning_rate: Positive = 2e-3
     muon_learning_rate: Positive = 0.02
-    betas: tuple[Share, Share] = Field((0.9, 0.95), strict=False)
+    betas: tuple[BelowOne, BelowOne] = Field((0.9, 0.95), strict=False)
     weight_decay: Weight = 0.0
     warmup: int = Field(4_000, ge=0, description="documents until the full learning rate")
     decay: Share = Field(0.4, description="last share of the run, in which the learning rate falls to 0")
@@ -98,8 +115,8 @@ class Train(Settings):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matmuls; auto: bf16 where the hardware has it")
     mask: Literal["dense", "flex"] = Field("dense", description="of attention; flex skips empty blocks of long rows")
     compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the layers; auto: where it works")
-    threads: int = Field(0, ge=0, description="CPU threads, 0: one per core given to the process")
-    seed: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads, 0: one per core given to the process")
+    seed: int = Field(0, ge=0, lt=2 ** 63)
     log_every: Count = Field(2_000, description="documents between records")
     sample_every: Count = Field(25_000, description="documents between sample sheets")
     save_every: Count = Field(50_000, description="documents between checkpoints")
@@ -107,6 +124,8 @@ class Train(Settings):
 
 
 class Sample(Settings):
+    """Defaults of drawing and writing."""
+
     steps: int = Field(10, ge=1, le=1000)
     solver: Literal["euler", "heun", "dpm2m"] = "euler"
     guidance: Weight = 2.0
@@ -198,7 +217,7 @@ def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config
 
 def dump(config: Config) -> str:
     """Config -> YAML text, complete."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 # --------------------------------------------------------------------------------------------------------- key=value
@@ -289,43 +308,12 @@ def _fields(model: type[Settings], path: list[str]) -> list[str]:
 
 def all_keys() -> list[str]:
     """Every dotted key that a preset may hold."""
-    return [f"{name}.{leaf}" for name, field in Config.model_fields.items()
-            for model in _models(field.annotation) for leaf in model.model_fields]
+    return _leaves(Config, "")
 
 
-# --------------------------------------------------------------------------------------------------------------- YAML
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-4 is a number, and duplicate keys and aliases are errors."""
-
-    def compose_node(self, parent, index):
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if repeated := {str(key) for key in keys if keys.count(key) > 1}:
-            raise yaml.YAMLError(f"key given twice: {', '.join(sorted(repeated))}")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(
-    r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
-    list("-+0123456789."))
-_Loader.yaml_implicit_resolvers = {
-    # keep integers before the wider float pattern
-    first: sorted(resolvers, key=lambda pair: pair[0] != "tag:yaml.org,2002:int")
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()}
-
-
-def parse_yaml(text: str, what: str) -> Any:
-    """YAML text -> Python. Raises ConfigError in one line. At most 1 MB."""
-    if len(text) > 1_000_000:
-        raise ConfigError(f"{what} has {len(text):,} characters; allowed: 1,000,000")
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = getattr(error, "problem", None) or str(error) or type(error).__name__
-        raise ConfigError(f"{what} is not valid YAML: {' '.join(str(reason).split())}") from None
+def _leaves(model: type[Settings], prefix: str) -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        inner = _models(field.annotation)
+        found += [leaf for part in inner for leaf in _leaves(part, f"{prefix}{name}.")] or [prefix + name]
+    return list(dict.fromkeys(found))

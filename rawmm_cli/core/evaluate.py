@@ -16,17 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import images
+from . import images, prepared
 from .batch import pack
 from .config import Config
-from .datasets import prepared
-from .datasets.documents import drawing, reading
 from .document import Document, Picture
 from .errors import DataError
 from .generate import Sampling, generate
 from .loss import joint_loss
 from .model import RawModel
 from .noise import key
+from .stream import drawing, reading
 from .text_tokenizer import BOS, END_IMAGE, IMAGE, decode, encode
 from .train import check_data, sampling
 

@@ -28,6 +28,11 @@ def truncate(path: Path, documents: int) -> None:
     """Drop what was recorded after `documents`: a resumed run writes it again."""
     kept = [record for record in read(path) if record["documents"] <= documents]
     if path.is_file():
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        os.replace(partial, path)
+        replace(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a whole text file by a rename: a reader sees the old one or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

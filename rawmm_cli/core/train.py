@@ -20,18 +20,17 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from . import build, checkpoint, ema, images, optimizer, records
+from . import build, checkpoint, ema, images, optimizer, prepared, records
 from . import config as configuration
 from .batch import pack
 from .config import Config
-from .datasets import prepared
-from .datasets.documents import document, drawing
 from .document import Batch
 from .errors import CheckpointError, DataError, DivergedError, LockedError, OutOfMemoryError, Stopped
 from .generate import Sampling, draw
 from .loss import joint_loss
 from .model import RawModel
 from .noise import key
+from .stream import document, drawing
 from .text_tokenizer import IMAGE
 
 MAY_CHANGE = {"train.documents", "train.log_every", "train.sample_every", "train.save_every", "train.keep",
@@ -86,7 +85,8 @@ def train(config: Config, data_folder: Path, run: Path, device: torch.device, no
         speed = Speed()
         while state.documents < settings.documents:
             started, before = time.perf_counter(), state.documents
-            record = _step(config, state, _batch(config, data, state, device))
+            batch = next_batch(config, data, state.model.codec.grid, state.model.head.causal, state.documents)
+            record = _step(config, state, batch.to(device))
             seconds = time.perf_counter() - started
             state.seconds += seconds
             done = state.documents >= settings.documents
@@ -94,27 +94,29 @@ def train(config: Config, data_folder: Path, run: Path, device: torch.device, no
                        **speed(seconds, state.documents - before, record.pop("positions"))}
             if done or _crossed(state.documents, settings.batch, settings.log_every):
                 records.append(run / "records.jsonl", record)
-            if done or signals or _crossed(state.documents, settings.batch, settings.save_every):
+            stop = bool(signals)
+            if done or stop or _crossed(state.documents, settings.batch, settings.save_every):
                 _save(run, state, data, settings.keep)
             if done or _crossed(state.documents, settings.batch, settings.sample_every):
                 sample_sheet(config, state.average, data, run / "samples" / f"step_{state.step:08d}.png")
             yield record
-            if signals and not done:
+            if stop and not done:
                 raise Stopped(f"stopped by {signal.Signals(signals[0]).name} and saved at {state.documents:,} documents; "
                               "run the same command again to go on", signals[0])
 
 
-def _batch(config: Config, data: prepared.Prepared, state: State, device: torch.device) -> Batch:
-    """The next documents of the stream, packed. Rows are rounded up so that few shapes occur."""
+def next_batch(config: Config, data: prepared.Prepared, grid, causal: bool, seen: int) -> Batch:
+    """The documents of the stream that follow the first `seen`, packed.
+
+    Rows are rounded up, and a last, smaller batch is filled up with empty ones: few shapes occur, nothing compiles again."""
     settings = config.train
-    count = min(settings.batch, settings.documents - state.documents)
-    documents = [document(data, state.documents + n, settings.seed, read=config.data.read, drop=config.data.drop,
+    count = min(settings.batch, settings.documents - seen)
+    documents = [document(data, seen + n, settings.seed, read=config.data.read, drop=config.data.drop,
                           shift=config.data.shift) for n in range(count)]
-    causal, grid = state.model.head.causal, state.model.codec.grid
     batch = pack(documents, settings.length, grid, causal)
     quantum = max(1, settings.batch // 16)
-    rows = -(-len(batch.tokens) // quantum) * quantum
-    return (batch if rows == len(batch.tokens) else pack(documents, settings.length, grid, causal, rows)).to(device)
+    rows = -(-len(batch.tokens) * settings.batch // (count * quantum)) * quantum
+    return batch if rows == len(batch.tokens) else pack(documents, settings.length, grid, causal, rows)
 
 
 def _step(config: Config, state: State, batch: Batch) -> dict:
@@ -138,8 +140,9 @@ def _step(config: Config, state: State, batch: Batch) -> dict:
     values = {"loss": losses.total.item(), "text": losses.text.item(), "image": losses.image.item(),
               "gradient_norm": norm.item()}
     if bad := [name for name, value in values.items() if not math.isfinite(value)]:
-        raise DivergedError(f"{', '.join(bad)} not finite at document {state.documents:,}; the step was not taken; set a "
-                            f"lower train.learning_rate (now {settings.learning_rate:g}) or train.precision=fp32")
+        raise DivergedError(f"{', '.join(bad)} not finite at document {state.documents:,}; the step was not taken; "
+                            f"set a lower train.learning_rate (now {settings.learning_rate:g}) or train.precision=fp32, "
+                            "and another --run")
     for made in state.optimizers:
         made.step()
     ema.update(state.average, state.model, ema.decay(settings.ema, state.documents, count))
@@ -182,9 +185,9 @@ def _restore(config: Config, run: Path, data: prepared.Prepared, device, notify)
     """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have changed."""
     checkpoint.sweep(run)
     found = checkpoint.latest(run, notify)
-    if (run / "config.yaml").is_file():
+    if found is not None and (run / "config.yaml").is_file():
         _compare(checkpoint.run_config(run), config, run)
-    (run / "config.yaml").write_text(configuration.dump(config), encoding="utf-8")
+    records.replace(run / "config.yaml", configuration.dump(config))
     model, average = build.model(config, device, config.train.mask), build.model(config, device)
     state = State(model, average.requires_grad_(False).eval(), optimizer.optimizers(model, config.train))
     if found is not None:

@@ -6,7 +6,7 @@ digit, is held out (UCI Optical Recognition of Handwritten Digits; Alpaydin and 
 
 import numpy as np
 
-from .prepared import row
+from ..prepared import row
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HELD_OUT = 360

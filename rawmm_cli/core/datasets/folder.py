@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, DataError, printable
 from ..images import ImageError, fit, read_image
-from .prepared import row
+from ..prepared import row
 
 EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 ALLOWED = " ".join(EXTENSIONS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.core.datasets.documents import _order, document, drawing, reading, shifted
+from rawmm_cli.core.stream import _order, document, drawing, reading, shifted
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import DataError
+from .errors import DataError
 
 COLUMNS = ("pixels", "height", "width", "captions", "label", "source")
 SPLITS = ("train", "held_out")

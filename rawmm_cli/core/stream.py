@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from ..document import Document, Picture
-from ..noise import key, random
-from ..text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
+from .document import Document, Picture
+from .noise import key, random
 from .prepared import Prepared
+from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
 
 def drawing(caption: str, pixels: torch.Tensor, noise_key: int) -> Document:

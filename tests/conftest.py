@@ -1,0 +1,90 @@
+"""What sessions of tests share: a prepared data folder, a small one, a trained run, and `rawmm` called in-process."""
+
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def single_thread():
+    """Bit for bit needs one fixed number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """One thread here, in what the command line starts, and in subprocesses."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    with single_thread():
+        yield
+
+
+@pytest.fixture(scope="session")
+def prepared_digits(tmp_path_factory):
+    """A data folder with the set `digits`, whole."""
+    from rawmm_cli.core import prepared
+    from rawmm_cli.core.datasets.digits import digits
+
+    folder = tmp_path_factory.mktemp("data")
+    prepared.write(folder / "digits", *digits())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory):
+    """A data folder with the first 50 training and 7 held-out digits under the name `digits`."""
+    from rawmm_cli.core import prepared
+    from rawmm_cli.core.datasets.digits import digits
+
+    folder = tmp_path_factory.mktemp("few")
+    rows, card = digits()
+    prepared.write(folder / "digits", {"train": rows["train"][:50], "held_out": rows["held_out"][:7]}, card)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory, prepared_digits):
+    """The folder of a run of preset tiny, trained until it opens a picture after every name of a digit. Read only."""
+    import torch
+
+    from rawmm_cli.core import config
+    from rawmm_cli.core.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with single_thread():
+        settings = config.load("tiny", TRAINED)
+        for _ in train(settings, prepared_digits, folder, torch.device("cpu"), lambda message: None):
+            pass
+    return folder
+
+
+TRAINED = ("train.documents=3200", "train.optimizer=muon", "train.learning_rate=1e-2", "data.read=0.3",
+           "train.save_every=1600", "train.sample_every=3200", "train.threads=1", "sample.max_text=8")
+
+
+@pytest.fixture
+def rawmm(monkeypatch, capsys):
+    """rawmm("train", ...) -> (exit code, stdout, stderr), in this process, through `main`."""
+    from rawmm_cli import cli
+
+    monkeypatch.delenv("RAWMM_DATA", raising=False)
+    monkeypatch.delenv("RAWMM_RUNS", raising=False)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["rawmm", *map(str, words)])
+        monkeypatch.setattr(sys.modules["__main__"], "__package__", None)   # else help says "python -m pytest.rawmm"
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return (left.value.code, *capsys.readouterr())
+
+    return call
