@@ -179,7 +179,7 @@ def test_held_out_losses_by_hand(model, few_digits):
         images.append(joint_loss(model, drawn).image.item())
     found = evaluate.held_out_losses(model, TINY, data, seed=5)
     assert found["count"] == 7
-    assert found["text"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert found["caption"] == pytest.approx(nats / tokens, rel=1e-5)
     assert found["bits_per_byte"] == pytest.approx(nats / size / math.log(2), rel=1e-5)
     assert found["image"] == pytest.approx(sum(images) / 7, rel=1e-5)
 
@@ -195,7 +195,7 @@ def test_held_out_losses_do_not_depend_on_how_many_are_packed(model, few_digits,
 def test_a_fresh_model_knows_nothing(few_digits):
     """All 260 words alike: ln 260 nats a token, and pictures predicted as mid grey."""
     data = prepared.load(few_digits / "digits", "held_out")
-    assert evaluate.held_out_losses(build.model(TINY), TINY, data, 0)["text"] == pytest.approx(math.log(260))
+    assert evaluate.held_out_losses(build.model(TINY), TINY, data, 0)["caption"] == pytest.approx(math.log(260))
 
 
 # ------------------------------------------------------------------------------------------------------ the whole
@@ -210,6 +210,6 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
     assert {"accuracy", "steps", "count"} <= result["text_to_image"].keys()
     assert {"accuracy", "count"} <= result["image_to_text"].keys()
     assert result["text_to_image"]["steps"] == 10 and result["text_to_image"]["without_picture"] == 0
-    assert result["image_to_text"]["accuracy"] > 0.3 and result["held_out"]["text"] < 1     # chance: 0.1, 2.5 nats
+    assert result["image_to_text"]["accuracy"] > 0.3 and result["held_out"]["caption"] < 1     # chance: 0.1, 2.5 nats
     again = evaluate.evaluate(trained, chosen, prepared_digits, per_label=2)
     assert {**again, "seconds": 0} == {**result, "seconds": 0}

@@ -135,7 +135,7 @@ def named(text: str, labels: list[str]) -> int | None:
 def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared, seed: int) -> dict:
     """Losses on held-out documents, each picture once to read (with a caption) and once to draw.
 
-    text: nats per token of the captions that are read; bits_per_byte: the same per caption byte; image: the head's loss."""
+    caption: nats per token of the captions that are read; bits_per_byte: the same per caption byte; image: the head's loss."""
     pairs = [(held_out.image(i), held_out.captions[i][0] if held_out.captions[i] else "") for i in range(len(held_out))]
     read_sum = read_tokens = caption_bytes = drawn_sum = drawn_patches = 0.0
     for start in range(0, len(pairs), CHUNK):
@@ -153,7 +153,7 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
             drawn_sum, drawn_patches = drawn_sum + joint_loss(model, batch).image.item() * patches, drawn_patches + patches
     result = {"image": drawn_sum / drawn_patches, "count": len(pairs)}
     if read_tokens:
-        result |= {"text": read_sum / read_tokens, "bits_per_byte": read_sum / caption_bytes / float(np.log(2))}
+        result |= {"caption": read_sum / read_tokens, "bits_per_byte": read_sum / caption_bytes / float(np.log(2))}
     return result
 
 

@@ -36,7 +36,8 @@ NAMES = {
     "text_to_image": "Text → image", "text_to_image.accuracy": "drawings the judge recognises",
     "image_to_text": "Image → text", "image_to_text.accuracy": "held-out pictures named right",
     "judge.held_out_accuracy": "held-out pictures the judge recognises", "held_out": "Held-out loss",
-    "held_out.text": "nats per text token", "held_out.image": "mean over drawn patches", "seconds": "Time",
+    "held_out.caption": "nats per token of captions read", "held_out.image": "mean over drawn patches",
+    "held_out.bits_per_byte": "bits per byte of captions read", "train_seconds": "Training", "seconds": "Evaluation",
 }
 
 
@@ -144,16 +145,24 @@ def _results(evaluation: dict) -> list[dict]:
     for key in [key for key in evaluation if key not in ("run", "data", "documents")]:
         group = evaluation[key] if isinstance(evaluation[key], dict) else {"": evaluation[key]}
         accuracy, count = _get(evaluation, key, "accuracy"), _get(evaluation, key, "count")
-        detail = [f"{name} {_number(value)}" for name, value in group.items() if name != "accuracy"]
+        detail = [_detail(name.replace("_", " "), value) for name, value in group.items() if name != "accuracy"]
         if accuracy is not None and 0 <= accuracy <= 1 and count and count > 0:
             detail.insert(0, "95% interval {:.1%} to {:.1%}".format(*wilson(accuracy, count)))
         for name, value in group.items() if accuracy is None else [("accuracy", accuracy)]:
-            show = "{:.1%}".format if "accuracy" in name else duration if key == "seconds" else _number
+            show = "{:.1%}".format if "accuracy" in name else duration if key.endswith("seconds") else _number
             rows.append({"group": NAMES.get(key, key.replace("_", " ").capitalize()),
                          "measure": NAMES.get(f"{key}.{name}", name.replace("_", " ")),
                          "value": show(value) if _finite(value) else str(value),
                          "detail": "" if accuracy is None else " · ".join(detail)})
     return rows
+
+
+def _detail(name: str, value) -> str:
+    """'steps 10', or the lowest of a mapping of shares."""
+    if isinstance(value, dict) and value and all(_finite(share) for share in value.values()):
+        lowest = min(value, key=value.get)
+        return f"lowest {name}: {lowest} {value[lowest]:.1%}"
+    return f"{name} {_number(value)}"
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
