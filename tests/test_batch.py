@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-
 from helpers import PATCH, picture, random_documents
+
 from rawmm_cli.core.batch import layout, pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture

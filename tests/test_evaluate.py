@@ -6,15 +6,14 @@ import pytest
 import torch
 from helpers import randomised
 
-from rawmm_cli.core import build, config, evaluate
+from rawmm_cli.core import build, config, evaluate, prepared
 from rawmm_cli.core.batch import pack
-from rawmm_cli.core import prepared
 from rawmm_cli.core.datasets.digits import NAMES
-from rawmm_cli.core.stream import drawing, reading
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.errors import DataError
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.noise import key
+from rawmm_cli.core.stream import drawing, reading
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
 from rawmm_cli.core.train import sampling
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from rawmm_cli.core.datasets import folder as module
 from rawmm_cli.core.datasets.folder import folder
-from rawmm_cli.core.prepared import load, write
 from rawmm_cli.core.errors import ConfigError, DataError
 from rawmm_cli.core.images import fit
+from rawmm_cli.core.prepared import load, write
 
 ALLOWED = "png jpg jpeg webp bmp gif tif tiff ppm"
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-
 from helpers import BACKBONES, PATCH, random_documents, randomised, tiny_backbone
+
 from rawmm_cli.core.backbones.gau import GAU, GatedAttentionUnit
 from rawmm_cli.core.backbones.transformer import Layer, Transformer
 from rawmm_cli.core.batch import pack

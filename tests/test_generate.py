@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import BACKBONES, HEADS, PATCH, picture, tiny_model
 from scipy import stats
 
-from helpers import BACKBONES, HEADS, PATCH, picture, tiny_model
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture

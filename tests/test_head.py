@@ -3,8 +3,8 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-
 from helpers import HEADS, PATCH, picture, random_documents, randomised, tiny_head
+
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Pictures

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
 from helpers import BACKBONES, HEADS, PATCH, picture, random_documents, tiny_model
+
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture

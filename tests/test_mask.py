@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from helpers import PATCH, random_documents
+
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Labels

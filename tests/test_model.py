@@ -3,9 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import BACKBONES, HEADS, PATCH, hidden_of, noised_inputs, picture, positions_of, random_documents, tiny_model
 
-from helpers import (BACKBONES, HEADS, PATCH, hidden_of, noised_inputs, picture, positions_of, random_documents,
-                     tiny_model)
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture

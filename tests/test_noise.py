@@ -6,8 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from rawmm_cli.core.noise import (PREDICTIONS, key, logit_normal, loss_factor, normal, random, rectified, target,
-                                  to_clean)
+from rawmm_cli.core.noise import PREDICTIONS, key, logit_normal, loss_factor, normal, random, rectified, target, to_clean
 
 PAIRS = list(product(PREDICTIONS, PREDICTIONS))
 TIMES = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)[:, None]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.core.stream import _order, document, drawing, reading, shifted
 from rawmm_cli.core.document import Picture
+from rawmm_cli.core.stream import _order, document, drawing, reading, shifted
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode
 
 PLAIN = {"read": 0.5, "drop": 0.1, "shift": 0}
@@ -156,3 +156,12 @@ def test_read_pictures_move_by_every_step_and_drawn_ones_never():
         else:
             assert step == (0, 0)
     assert set(seen) == set(steps.values()) and min(seen.values()) > 60
+
+
+def test_a_share_of_the_pictures_read_moves_and_no_picture_drawn():
+    data, count, share = Rows(), 3000, 0.3
+    found = [(document(data, n, 0, read=0.5, drop=0.0), document(data, n, 0, read=0.5, drop=0.0, shift=1, shift_share=share))
+             for n in range(count)]
+    assert all(flat(still) == flat(other) for still, other in found if not reads(still))
+    moved = np.mean([flat(still) != flat(other) for still, other in found if reads(still)])
+    assert abs(moved - share * 8 / 9) < 4 * (0.25 * 2 / count) ** 0.5       # one move in nine is by (0, 0)

@@ -1,8 +1,7 @@
 import pytest
 
 from rawmm_cli.core.errors import ConfigError
-from rawmm_cli.core.text_tokenizer import (BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, checked, checked_prompt, decode,
-                                           encode)
+from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, checked, checked_prompt, decode, encode
 
 TEXTS = {
     "empty": "", "ascii": "a red bird", "emoji": "🦜👩‍👩‍👧‍👦🏳️‍🌈", "right to left": "abc\u202edef\u202c",

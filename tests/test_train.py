@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.core import build, checkpoint, config, optimizer, records
+from rawmm_cli.core import build, checkpoint, config, optimizer, prepared, records
 from rawmm_cli.core import train as module
-from rawmm_cli.core import prepared
-from rawmm_cli.core.stream import document
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.errors import CheckpointError, DataError, DivergedError, LockedError, Stopped
+from rawmm_cli.core.stream import document
 from rawmm_cli.core.train import State, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

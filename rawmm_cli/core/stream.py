@@ -28,9 +28,10 @@ def reading(pixels: torch.Tensor, caption: str) -> Document:
     return [BOS, IMAGE, Picture(pixels, False), END_IMAGE, *encode(caption), EOS]
 
 
-def document(data: Prepared, number: int, seed: int, *, read: float, drop: float, shift: int) -> Document:
+def document(data: Prepared, number: int, seed: int, *, read: float, drop: float, shift: int = 0,
+             shift_share: float = 1.0) -> Document:
     """Document `number` of the stream. read: share of documents that read; drop: share of captions dropped when
-    drawing; shift: read pictures move by up to so many pixels, edges repeated."""
+    drawing; shift: that share of the read pictures moves by up to so many pixels, edges repeated."""
     epoch, place = divmod(number, len(data))
     index = int(_order(len(data), seed, epoch)[place])
     dice = random(seed, "document", number)
@@ -39,7 +40,7 @@ def document(data: Prepared, number: int, seed: int, *, read: float, drop: float
     caption = captions[pick % len(captions)] if captions else ""
     pixels = data.image(index)
     if reads and caption:
-        if shift:
+        if shift and dice.random() < shift_share:
             pixels = shifted(pixels, *(int(step) for step in dice.integers(-shift, shift + 1, 2)))
         return reading(pixels, caption)
     return drawing("" if dropped else caption, pixels, key(seed, "noise", number))
