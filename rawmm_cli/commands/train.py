@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -64,21 +65,25 @@ def _drain(records) -> dict:
 
 
 def _show_progress(records, total: int) -> dict:
-    """A bar on a terminal; elsewhere a line every ten seconds."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    """A bar over a line of figures on a terminal; elsewhere a line every ten seconds."""
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.text import Text
 
     screen, record, spoken = console(), {}, time.monotonic()
-    columns = (TextColumn("[bold]train"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TextColumn("{task.fields[facts]}"),
-               TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())
-    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("train", total=total, facts="compiling, half a minute the first time")
+    bar = Progress(TextColumn("[bold]train"), BarColumn(None), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("eta"),
+                   TimeRemainingColumn(), expand=True)
+    task = bar.add_task("train", total=total)
+    figures = Text("the first step compiles, which takes up to half a minute", style="dim")
+    with Live(Group(bar, figures), console=screen, refresh_per_second=4) if screen.is_terminal else nullcontext():
         for record in records:
-            facts = _facts(record)
-            bar.update(task, completed=record["documents"], facts=facts)
+            bar.update(task, completed=record["documents"])
+            figures.plain = _facts(record)
             if not screen.is_terminal and time.monotonic() - spoken > 10:
                 spoken = time.monotonic()
                 eta = (total - record["documents"]) / record["documents_per_second"]
-                notify(f"{record['documents']:,} of {total:,} documents  {facts}  eta {eta:.0f} s")
+                notify(f"{record['documents']:,} of {total:,} documents  {_facts(record)}  eta {eta:.0f} s")
     return record
 
 
