@@ -1,8 +1,8 @@
 """Optimizers and the learning rate.
 
 AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) for everything, or Muon (Jordan 2024; `torch.optim.Muon`) for the
-hidden matrices and AdamW for the rest. Only the backbone's matrices are hidden: embeddings, inputs, outputs, norms
-and vectors are not.
+hidden matrices and AdamW for the rest. Hidden are the matrices of the backbone; embeddings, inputs, outputs, norms and
+vectors are not. Weight decay acts on hidden matrices only.
 """
 
 import torch
@@ -12,14 +12,15 @@ from .config import Train
 
 def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimizer]:
     """One or two optimizers that together own every parameter once. Groups carry their full rate as `base`."""
-    matrices = []
-    if train.optimizer == "muon":
-        matrices = [module.weight for module in model.backbone.modules() if isinstance(module, torch.nn.Linear)]
+    matrices = [module.weight for module in model.backbone.modules() if isinstance(module, torch.nn.Linear)]
     hidden = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in hidden]
-    made = [torch.optim.AdamW(rest, lr=train.learning_rate, betas=train.betas, weight_decay=train.weight_decay, fused=True)]
-    if matrices:
-        made.append(torch.optim.Muon(matrices, lr=train.muon_learning_rate, weight_decay=train.weight_decay, momentum=0.95))
+    rest = [{"params": [p for p in model.parameters() if id(p) not in hidden], "weight_decay": 0.0}]
+    decay, adam = train.weight_decay, {"lr": train.learning_rate, "betas": train.betas, "fused": True}
+    if train.optimizer == "muon":
+        made = [torch.optim.AdamW(rest, **adam),
+                torch.optim.Muon(matrices, lr=train.muon_learning_rate, weight_decay=decay, momentum=0.95)]
+    else:
+        made = [torch.optim.AdamW([*rest, {"params": matrices, "weight_decay": decay}], **adam)]
     for optimizer in made:
         for group in optimizer.param_groups:
             group["base"] = group["lr"]
