@@ -57,13 +57,13 @@ def main() -> None:
     except SystemExit as left:                          # typer leaves with 1 where the reader of stdout has left
         sys.exit(0 if left.code == 1 else left.code)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
-        _fail("not enough memory", 5)
+        _fail("not enough memory; set a smaller train.batch, train.length or backbone.width, or close other programs", 5)
     except RawmmError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:
-        if not error.message:                           # no arguments at all: the help was printed
+        if type(error).__name__ == "NoArgsIsHelpError":     # the help was printed
             sys.exit(error.exit_code)
         command = error.ctx.command_path if error.ctx else "rawmm"
         _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
@@ -73,9 +73,11 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # the reader left: nothing more to say
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _fail(f"no room on the disk ({error.filename or 'while writing'}); make room and run the same command again", 28)
+        if not error.filename or not error.strerror:
             raise
-        _fail(f"no room on the disk ({error.filename or 'while writing'}); make room and run the same command again", 28)
+        _fail(f"{error.filename}: {error.strerror}; allow it, or choose another place with an option", 2)
 
 
 def _fail(message: str, code: int):

@@ -26,7 +26,7 @@ def tensors(step):
 
 
 def save(run, step, keep=2):
-    return checkpoint.save(run, step, tensors(step), {"documents": 16 * step, "seconds": 1.5}, keep)
+    return checkpoint.save(run, step, tensors(step), {"documents": 16 * step, "seconds": 1.5, "data": "abc"}, keep)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_what_was_saved_comes_back(run):
     folder = save(run, 7)
     assert folder == run / "checkpoints" / "step_00000007" == checkpoint.latest(run)
     assert same(folder, 7)
-    assert checkpoint.state(folder) == {"format": 1, "step": 7, "documents": 112, "seconds": 1.5}
+    assert checkpoint.state(folder) == {"format": 1, "step": 7, "documents": 112, "seconds": 1.5, "data": "abc"}
     assert (folder / "config.yaml").read_text() == (run / "config.yaml").read_text()
 
 

@@ -53,7 +53,7 @@ def test_prepare_and_train_say_what_to_do_next(home):
     assert (home / "prepare.stderr").read_text() == \
         "prepared data/digits: 1,437 training and 360 held-out pictures\n"
     said = (home / "train.stderr").read_text()
-    assert "trained runs/tiny" in said and "rawmm evaluate tiny" in said
+    assert "runs/tiny trained" in said and "rawmm evaluate tiny" in said
     assert sorted(path.name for path in (home / "runs" / "tiny").iterdir() if not path.name.startswith(".")) == \
         ["checkpoints", "config.yaml", "environment.json", "records.jsonl", "samples"]
 
@@ -61,7 +61,8 @@ def test_prepare_and_train_say_what_to_do_next(home):
 def test_train_again_has_nothing_to_do(home):
     done = process("train", "--preset", "tiny", *TRAINED, "--json", cwd=home, module=True)
     assert done.returncode == 0 and "nothing to do" in done.stderr
-    assert one_object(done.stdout) == {"run": "tiny", "folder": "runs/tiny"}
+    again = one_object(done.stdout)
+    assert again["status"] == "was trained already" and again["run"] == "tiny" and again["loss"] > 0
 
 
 def test_evaluate_prints_one_object(home):
@@ -276,7 +277,7 @@ BAD = {
                      "runs folder file cannot be made (File exists)"),
     "changed": (["train", "--preset", "tiny", "train.batch=3", "--data-dir", "DATA"], 4, "train.batch was 16, now 3"),
     "resume torn": (["train", "--preset", "tiny", "--run", "torn", "--data-dir", "DATA"], 4,
-                    "config.yaml cannot be used"),
+                    "was started with other settings"),
     "resume hollow": (["train", "--preset", "tiny", "--run", "hollow", "--data-dir", "DATA"], 4, "every checkpoint of"),
     # evaluate
     "evaluate": (["evaluate", "tinny"], 4, "no run 'tinny' in runs (did you mean tiny?)"),
@@ -284,9 +285,13 @@ BAD = {
     "evaluate hollow": (["evaluate", "hollow"], 4, "every checkpoint of runs/hollow is damaged"),
     # prepare
     "source": (["prepare", "digit"], 2, "unknown source 'digit' (did you mean digits?); allowed: digits, folder"),
+    "no source": (["prepare"], 2, "Missing argument"),
+    "flex": (["train", "--preset", "tiny", "--run", "flex", "train.mask=flex", "--data-dir", "DATA"], 2,
+             "train.mask = flex cannot train on the CPU"),
+    "demo of others": (["demo", "data.set=mine"], 2, "the demo is about digits"),
     "no path": (["prepare", "folder"], 2, "folder needs --path DIR"),
     "no folder": (["prepare", "folder", "--path", "none"], 3, "none does not exist"),
-    "path": (["prepare", "digits", "--path", "."], 2, "digits takes no --path and no --size"),
+    "path": (["prepare", "digits", "--path", "."], 2, "digits takes no --path, --size, --held-out or --skip-bad"),
     "set name": (["prepare", "digits", "--name", "../x"], 2, "'../x' cannot name a set"),
     "set name long": (["prepare", "digits", "--name", "x" * 300], 2, "cannot name a set"),
     "data is file": (["prepare", "digits", "--data-dir", "file"], 2, "data folder file cannot be made (File exists)"),
@@ -342,3 +347,17 @@ def test_bad_input_with_json_leaves_stdout_empty(place, rawmm):
 def test_without_words_help_is_shown(rawmm):
     code, out, err = rawmm()
     assert code == 2 and "Usage: rawmm" in out + err and "error:" not in err
+
+
+def test_the_demo_from_nothing(tmp_path):
+    """The main job with a model too small to be good: prepare, train, draw, read, report."""
+    small = ("train.documents=256", "backbone.width=32", "backbone.depth=1", "train.compile=no", "sample.steps=2")
+    done = process("demo", *small, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = one_object(done.stdout)
+    assert result["documents"] == 256 and result["text_to_image"]["count"] == 1000 and result["image_to_text"]["count"] == 360
+    run = tmp_path / "runs" / "demo"
+    for name in ("report.html", "samples/drawn.png", "evaluation.json", "samples/read.json", "config.yaml"):
+        assert (run / name).is_file(), name
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page and "data:image/png;base64" in page

@@ -53,3 +53,9 @@ def test_truncate(path, documents, left):
     records.truncate(path, documents)
     assert records.read(path) == LINES[:left]
     assert [file.name for file in path.parent.iterdir()] == ["records.jsonl"]
+
+
+def test_lines_of_others_are_left_out(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"documents": 1}\n{"a": 1}\n5\n{"documents": 2}\n')
+    assert records.read(path) == [{"documents": 1}, {"documents": 2}]

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +16,9 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 DATA, RUNS = Path("data"), Path("runs")
 
 
+@lru_cache
 def console():
-    """A rich console on stderr: progress, notes and tables never mix with data on stdout."""
+    """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each other."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)

@@ -6,20 +6,25 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, writable_folder
+from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, run_name, writable_folder
 
 
 def demo(
     settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...",
                                                             help="Settings over preset digits.")] = None,
+    run: Annotated[str, typer.Option("--run", help="Name of the run.")] = "demo",
     data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Prepare real digits, train on them, draw and read them, and leave a report: the main job, in minutes."""
     from ..core import config as configuration
+    from ..core.errors import ConfigError
     from . import evaluate, prepare, sample, train
 
     config = configuration.load("digits", settings or [])
-    folder = writable_folder(runs_dir, "runs folder") / "demo"
+    if config.data.set != "digits":
+        raise ConfigError(f"data.set = {config.data.set}; the demo is about digits; use `rawmm train` for other sets")
+    name = run_name(run)
+    folder = writable_folder(runs_dir, "runs folder") / name
     started = time.perf_counter()
     notify("1/4 prepare: the real handwritten digits inside scikit-learn")
     prepare.run("digits", None, None, None, 0.1, False, data_dir)
@@ -35,5 +40,5 @@ def demo(
         return emit(result)
     evaluate.show(result)
     notify(f"drawn digits: {result['sheet']}   the whole run: {result['total_seconds']:.0f} s")
-    notify(f"next: rawmm sample \"seven\" --run demo --count 16   or   rawmm sample --run demo --image "
+    notify(f"next: rawmm sample \"seven\" --run {name} --count 16   or   rawmm sample --run {name} --image "
            f"{Path(folder / 'samples' / 'read' / '0000.png')}")

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, console, emit, notify, printable, use_cpu
+from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, notify, printable, use_cpu
 
 
 def evaluate(
@@ -26,7 +26,7 @@ def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: P
     use_cpu()
     import json
 
-    from ..core import build, checkpoint, report
+    from ..core import build, checkpoint, records, report
     from ..core.evaluate import evaluate as judge
 
     folder = checkpoint.find_run(runs_dir, run)
@@ -34,14 +34,15 @@ def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: P
     samples = folder / "samples"
     samples.mkdir(exist_ok=True)
     result = {"run": folder.name, "documents": state["documents"], "train_seconds": round(state["seconds"], 1),
-              **judge(model, config, data_dir, seed=seed, per_label=per_label, keep=samples)}
-    (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+              **judge(model, config, data_dir, trained_on=state["data"], seed=seed, per_label=per_label, keep=samples)}
+    records.replace(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
     result["report"] = str(report.write(folder))
     return result
 
 
 def show(result: dict) -> None:
-    """The results as a small table on stderr."""
+    """The results as a small table on stdout."""
+    from rich.console import Console
     from rich.table import Table
 
     table = Table("", "right", "of", "", box=None, header_style="bold", padding=(0, 2))
@@ -51,7 +52,7 @@ def show(result: dict) -> None:
         table.add_row("image -> text", f"{read['accuracy']:.1%}", f"{read['count']:,}", "held-out real pictures, greedy")
     if judge := result.get("judge"):
         table.add_row("the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures")
-    screen = console()
+    screen = Console(highlight=False, soft_wrap=True)
     if table.row_count:
         screen.print(table)
     losses = result["held_out"]

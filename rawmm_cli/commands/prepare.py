@@ -31,7 +31,7 @@ def prepare(
     for skipped in result.get("skipped", []):
         notify(f"left out {skipped['file']}: {skipped['reason']}")
     if result.get("without_caption"):
-        notify(f"{result['without_caption']:,} pictures have no caption; they are drawn, not read")
+        notify(f"pictures without a caption: {result['without_caption']:,}; they are drawn, not read")
 
 
 def run(source: str, path: Path | None, name: str | None, size: int | None, held_out: float, skip_bad: bool,
@@ -44,15 +44,18 @@ def run(source: str, path: Path | None, name: str | None, size: int | None, held
 
     if source not in SOURCES:
         raise ConfigError(f"unknown source '{source}'{nearest(source, list(SOURCES))}; allowed: {', '.join(SOURCES)}")
-    if source == "digits" and (path or size):
-        raise ConfigError("digits takes no --path and no --size: they are 8x8 pixels inside scikit-learn")
+    if source == "digits" and (path or size or skip_bad or held_out != 0.1):
+        raise ConfigError("digits takes no --path, --size, --held-out or --skip-bad: it is a fixed set inside scikit-learn")
     if source == "folder" and path is None:
         raise ConfigError("folder needs --path DIR, the folder with your images")
     name = name or ("digits" if source == "digits" else path.resolve().name)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(f"'{name}' cannot name a set; allowed: letters, digits, '.', '_' and '-'; give one with --name")
+    if source == "folder" and name == "digits":
+        raise ConfigError("'digits' is the name of the built-in set; give another with --name")
     from ..core import prepared
 
+    prepared.check_target(data_dir / name, path)
     if source == "digits":
         from ..core.datasets.digits import digits
 

@@ -24,27 +24,32 @@ def sample(
     solver: Annotated[Optional[str], typer.Option(help="euler, heun or dpm2m. [default: the preset's]")] = None,
     temperature: Annotated[Optional[float], typer.Option(min=0, help="Of written text, 0 is greedy. "
                                                                      "[default: 1; with --image 0]")] = None,
+    max_pictures: Annotated[Optional[int], typer.Option(min=0, max=100, help="Pictures drawn at most in one sample. "
+                                                                             "[default: 1; with --image 0]")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
     device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
-    given = {"steps": steps, "guidance": guidance, "solver": solver, "temperature": temperature}
+    given = {"steps": steps, "guidance": guidance, "solver": solver, "temperature": temperature,
+             "max_pictures": max_pictures}
     result = execute(prompt, run, image or [], given, count, seed, out, device, runs_dir)
     if json:
         return emit(result)
     for entry in result["samples"]:
         for item in entry["items"]:
-            typer.echo(printable(item["text"]) if "text" in item else item["image"])
+            typer.echo(printable(item["text"] if "text" in item else item["image"]))
     if result["sheet"]:
         notify(f"all together: {result['sheet']}")
-    if not image and not any("image" in item for item in result["items"]):
+    if not result["items"]:
+        notify("the model wrote nothing")
+    elif not image and not any("image" in item for item in result["items"]):
         notify("the model wrote no <image> after this prompt; try a caption like those it was trained on")
 
 
 def execute(prompt, run, image, given, count, seed, out, device, runs_dir) -> dict:
     """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}.
 
-    given: steps, guidance, solver and temperature where the person chose them, else None."""
+    given: steps, guidance, solver, temperature and max_pictures where the person chose them, else None."""
     import math
 
     from ..core.config import nearest

@@ -45,7 +45,8 @@ def train(
     if json:
         emit(result)
     else:
-        notify(f"trained {folder}; look at it with `rawmm evaluate {folder.name}` or `rawmm sample \"...\" --run {folder.name}`")
+        notify(f"{folder} {result['status']}; look at it with `rawmm evaluate {folder.name}` or "
+               f"`rawmm sample \"...\" --run {folder.name}`")
 
 
 def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = False) -> dict:
@@ -56,7 +57,10 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
 
     records = loop(config, data_dir, folder, build.device(device), notify)
     record = _show_progress(records, config.train.documents) if not quiet else _drain(records)
-    return {"run": folder.name, "folder": str(folder), **record}
+    from ..core.records import read
+
+    status = "trained" if record else "was trained already"
+    return {"run": folder.name, "folder": str(folder), "status": status, **(record or read(folder / "records.jsonl")[-1])}
 
 
 def _drain(records) -> dict:
@@ -75,7 +79,7 @@ def _show_progress(records, total: int) -> dict:
     bar = Progress(TextColumn("[bold]train"), BarColumn(None), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("eta"),
                    TimeRemainingColumn(), expand=True)
     task = bar.add_task("train", total=total)
-    figures = Text("the first step compiles, which takes up to half a minute", style="dim")
+    figures = Text("the first step; where layers are compiled it takes up to half a minute", style="dim")
     with Live(Group(bar, figures), console=screen, refresh_per_second=4) if screen.is_terminal else nullcontext():
         for record in records:
             bar.update(task, completed=record["documents"])
@@ -87,19 +91,20 @@ def _show_progress(records, total: int) -> dict:
     return record
 
 
-def _positions(config, model, data_dir: Path) -> int:
-    """Positions of the first step where the set is prepared; else what its pictures alone would need."""
+def _positions(config, model, data_dir: Path) -> tuple[int, str]:
+    """Positions of the first step where a fitting set is prepared ("data"); else those that its pictures alone would
+    need, without captions ("estimate")."""
     from ..core import prepared
     from ..core.errors import DataError
     from ..core.train import check_data, next_batch
 
     try:
         data = prepared.load(data_dir / config.data.set, "train")
+        check_data(config, data)
     except DataError:
         shortest = (config.data.size // config.codec.patch) ** 2 + 4    # <bos>, <image>, </image>, <eos>; no caption
-        return -(-config.train.batch // (config.train.length // shortest)) * config.train.length
-    check_data(config, data)
-    return next_batch(config, data, model.codec.grid, model.head.causal, 0).tokens.numel()
+        return -(-config.train.batch // (config.train.length // shortest)) * config.train.length, "estimate"
+    return next_batch(config, data, model.codec.grid, model.head.causal, 0).tokens.numel(), "data"
 
 
 def _facts(record: dict) -> str:
@@ -115,15 +120,15 @@ def _show(config, data_dir: Path, as_json: bool) -> None:
 
     model = build.model(config, "meta")
     parameters = build.count_parameters(model)
+    positions, source = _positions(config, model, data_dir)
     result = {"config": config.model_dump(mode="json"), "parameters": parameters,
-              "positions_per_step": _positions(config, model, data_dir),
+              "positions_per_step": positions, "positions_from": source,
               "steps": -(-config.train.documents // config.train.batch),
               "patches_per_picture": (config.data.size // config.codec.patch) ** 2, "values_per_patch": model.codec.values}
     if as_json:
         return emit(result)
     typer.echo(configuration.dump(config).rstrip())
-    screen = console()
     for name, value in parameters.items():
-        screen.print(f"parameters, {name:<10} {value:>13,}", markup=False)
+        typer.echo(f"# parameters, {name:<10} {value:>13,}")
     for name in ("positions_per_step", "steps", "patches_per_picture", "values_per_patch"):
-        screen.print(f"{name.replace('_', ' '):<22} {result[name]:>13,}", markup=False)
+        typer.echo(f"# {name.replace('_', ' '):<22} {result[name]:>13,}{' (' + source + ')' if 'positions' in name else ''}")

@@ -62,8 +62,7 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
 
 
 def _ends(rest: Document) -> bool:
-    return all(item in (END_IMAGE, EOS) for item in rest if not isinstance(item, Picture)) \
-        and not any(isinstance(item, Picture) for item in rest)
+    return all(item in (END_IMAGE, EOS) for item in rest)
 
 
 def pack(documents: list[Document], length: int, grid: Grid, causal: bool = False, rows: int = 0) -> Batch:

@@ -1,8 +1,8 @@
 """From settings to objects, by `match`. The only file that knows all parts."""
 
 import os
+import shlex
 import shutil
-import warnings
 
 import torch
 
@@ -91,15 +91,15 @@ def _cpu_has_bf16() -> bool:
     return any(check() for check in checks if check)
 
 
-def compile_layers(built: RawModel, setting: str, on: torch.device) -> bool:
+def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> bool:
     """torch.compile each layer of the backbone: all layers share one compiled graph, so it takes seconds, not minutes.
 
     'auto' stays eager where there is no C++ compiler, and goes on in eager mode where compilation fails."""
     if setting == "no":
         return False
     if setting == "auto":
-        if on.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-            warnings.warn("no C++ compiler (g++) found: training runs uncompiled, about half as fast", stacklevel=2)
+        if on.type == "cpu" and not shutil.which(shlex.split(os.environ.get("CXX", "") or "g++")[0]):
+            notify("no C++ compiler (g++) found: training runs uncompiled, about half as fast")
             return False
         torch._dynamo.config.suppress_errors = True
     for layer in built.backbone.layers:

@@ -144,8 +144,13 @@ def verify(folder: Path) -> str | None:
                 return f"{name} is missing"
             if path.stat().st_size != entry["size"] or _sha256(path) != entry["sha256"]:
                 return f"{name} does not match its checksum"
+        saved = json.loads((folder / "state.json").read_text())
+        if saved["format"] != FORMAT:
+            return f"its format is {saved['format']}, this rawmm reads {FORMAT}"
+    except PermissionError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}; allow reading it") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST} cannot be read: {type(error).__name__}"
+        return f"{MANIFEST} or state.json cannot be read: {type(error).__name__}"
     return None
 
 
@@ -155,12 +160,15 @@ def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def state(folder: Path) -> dict:
-    """state.json of a checkpoint."""
-    return json.loads((folder / "state.json").read_text())
+    """state.json of a checkpoint: documents, step, seconds and data, the fingerprint of what it was trained on."""
+    saved = json.loads((folder / "state.json").read_text())
+    if missing := {"documents", "step", "seconds", "data"} - set(saved):
+        raise CheckpointError(f"state.json of {folder} lacks {', '.join(sorted(missing))}; delete that checkpoint")
+    return saved
 
 
 def run_config(run: Path) -> Config:
-    """The settings a run was trained with."""
+    """The settings in the config.yaml of a run, or of one of its checkpoints."""
     try:
         return configuration.build(configuration.parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))
     except (OSError, UnicodeDecodeError, ConfigError, TypeError, ValueError) as error:

@@ -15,6 +15,7 @@ from .errors import ConfigError
 from .yaml_text import dump_yaml, parse_yaml
 
 Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +32,7 @@ class Data(Settings):
     """What is trained on."""
 
     set: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder")
-    size: Count = Field(8, description="side of the pictures to draw, in pixels")
+    size: Size = Field(8, description="side of the pictures to draw, in pixels")
     read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
     drop: Share = Field(0.1, description="share of captions dropped when drawing, for guidance")
     shift: int = Field(0, ge=0, description="pictures that are read may move by up to so many pixels")
@@ -42,7 +43,7 @@ class RawCodec(Settings):
     """Raw patches."""
 
     kind: Literal["raw"] = "raw"
-    patch: Count = Field(2, description="side of a patch, in pixels")
+    patch: Size = Field(2, description="side of a patch, in pixels")
 
 
 class DiffusionHead(Settings):
@@ -62,20 +63,20 @@ class GAU(Settings):
     """Gated attention units."""
 
     kind: Literal["gau"] = "gau"
-    width: Count = 128
-    depth: Count = 8
-    key: Count = Field(64, multiple_of=8, description="size of queries and keys")
-    expansion: Count = Field(2, description="width of the gated values, in widths")
+    width: Size = 128
+    depth: Size = 8
+    key: Size = Field(64, multiple_of=8, description="size of queries and keys")
+    expansion: Size = Field(2, description="width of the gated values, in widths")
 
 
 class Transformer(Settings):
     """Multi-head attention and SwiGLU."""
 
     kind: Literal["transformer"] = "transformer"
-    width: Count = 128
-    depth: Count = 4
-    heads: Count = 4
-    hidden: Count = Field(344, description="width of the SwiGLU layer")
+    width: Size = 128
+    depth: Size = 4
+    heads: Size = 4
+    hidden: Size = Field(344, description="width of the SwiGLU layer")
 
     @model_validator(mode="after")
     def _heads_divide(self):

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import images, prepared
+from . import images, prepared, records
 from .batch import pack
 from .config import Config
 from .document import Document, Picture
-from .errors import DataError
+from .errors import CheckpointError, DataError
 from .generate import Sampling, generate
 from .loss import joint_loss
 from .model import RawModel
@@ -32,11 +32,16 @@ from .train import check_data, sampling
 CHUNK = 256                     # documents generated together
 
 
-def evaluate(model: RawModel, config: Config, data_folder: Path, *, seed: int = 0, per_label: int = 100,
-             keep: Path | None = None) -> dict:
-    """-> the results as one mapping (see `rawmm evaluate --json`). keep: folder for a sheet of pictures and captions."""
+def evaluate(model: RawModel, config: Config, data_folder: Path, *, trained_on: str | None = None, seed: int = 0,
+             per_label: int = 100, keep: Path | None = None) -> dict:
+    """-> the results as one mapping (see `rawmm evaluate --json`). keep: folder for a sheet of pictures and captions.
+
+    trained_on: fingerprint of the run's data; raises CheckpointError where the prepared set is another by now."""
     folder = data_folder / config.data.set
     train, held_out = (prepared.load(folder, split) for split in prepared.SPLITS)
+    if trained_on not in (None, train.card["fingerprint"]):
+        raise CheckpointError(f"the set '{config.data.set}' has changed since the run was trained: what is held out now may "
+                              "have been learned; prepare the old data again, or train a new run")
     check_data(config, held_out)
     settings = sampling(config)
     started = time.perf_counter()
@@ -89,7 +94,7 @@ def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int,
         shown = [drawn[label * per_label + n] for n in range(min(6, per_label)) for label in range(len(labels))]
         shown = [blank if pixels is None else pixels for pixels in shown]
         images.save_png(images.grid(shown, len(labels), zoom=max(1, 64 // settings.size[0])), keep / "drawn.png")
-        (keep / "drawn.json").write_text(json.dumps({"columns": len(labels), "captions": labels}) + "\n", encoding="utf-8")
+        records.replace(keep / "drawn.json", json.dumps({"columns": len(labels), "captions": labels}) + "\n")
     by_label = {labels[i]: round(float(right[wanted == i].mean()), 4) for i in range(len(labels))}
     return {"accuracy": float(right.mean()), "steps": settings.steps, "count": len(wanted), "solver": settings.solver,
             "guidance": settings.guidance, "without_picture": sum(p is None for p in drawn), "by_label": by_label}
@@ -116,7 +121,7 @@ def _keep_read(keep: Path, held_out: prepared.Prepared, at: list[int], said: lis
         name = f"read/{n:04d}.png"
         images.save_png(held_out.image(at[n]), keep / name)
         entries.append({"image": name, "truth": held_out.captions[at[n]][0], "said": said[n], "right": bool(right[n])})
-    (keep / "read.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    records.replace(keep / "read.json", json.dumps(entries, indent=1) + "\n")
 
 
 def captions(model: RawModel, pictures: list[torch.Tensor], settings: Sampling) -> list[str]:

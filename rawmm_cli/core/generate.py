@@ -84,7 +84,8 @@ def next_tokens(model: RawModel, documents: list[Document], no_picture: list[boo
     logits[torch.tensor(no_picture), IMAGE] = -torch.inf
     if temperature == 0:
         return logits.argmax(-1).tolist()
-    chances = (logits.double() / temperature).softmax(-1).cumsum(-1).numpy()
+    logits = logits.double() - logits.double().amax(-1, keepdim=True)      # so that a tiny temperature stays finite
+    chances = (logits / temperature).softmax(-1).cumsum(-1).numpy()
     return [int(np.searchsorted(row, random(k).random() * row[-1], side="right")) for row, k in zip(chances, keys)]
 
 

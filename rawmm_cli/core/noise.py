@@ -11,7 +11,6 @@ Next: `heads/diffusion.py` learns on this path, `solvers.py` walks it backwards.
 """
 
 import hashlib
-import math
 
 import numpy as np
 import torch
@@ -79,5 +78,5 @@ def normal(keys, counts, width: int, word: str = "noise") -> Tensor:
 
 def logit_normal(keys, mean: float, spread: float) -> Tensor:
     """One time per key, t = sigmoid(N(mean, spread^2)) (Esser et al. 2024, arXiv 2403.03206) -> (M,) fp32."""
-    draws = [random(k, "time").standard_normal() for k in keys]
-    return torch.tensor([1 / (1 + math.exp(-(mean + spread * draw))) for draw in draws], dtype=torch.float32)
+    draws = torch.tensor([random(k, "time").standard_normal() for k in keys], dtype=torch.float64)
+    return torch.sigmoid(mean + spread * draws).float()

@@ -7,7 +7,9 @@ label (-1: none), source.
 
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +55,11 @@ def load(folder: Path, split: str) -> Prepared:
 
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
+        card["count"], card["fingerprint"]
         table = datasets.load_from_disk(str(folder / split)).data
-    except (OSError, ValueError, KeyError) as error:
+    except PermissionError as error:
+        raise DataError(f"data set {folder} cannot be read ({error.strerror}: {error.filename}); allow reading it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"data set {folder} is damaged ({error}); delete the folder and prepare it again") from None
     if missing := set(COLUMNS) - set(table.column_names):
         raise DataError(f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again")
@@ -62,17 +67,31 @@ def load(folder: Path, split: str) -> Prepared:
     return Prepared(table, table["captions"].to_pylist(), numbers["label"], numbers["height"], numbers["width"], card)
 
 
+def check_target(folder: Path, source: Path | None = None) -> None:
+    """Raises DataError where writing to `folder` would replace something that is not a prepared set, or its own source."""
+    if folder.exists() and not (folder / "card.json").is_file():
+        raise DataError(f"{folder} exists and is not a prepared set; nothing was touched; "
+                        "choose another --name or --data-dir")
+    if source is not None:
+        here, there = folder.resolve(), source.resolve()
+        if here == there or here in there.parents or there in here.parents:
+            raise DataError(f"the set would be written to {folder}, which is not apart from its source {source}; "
+                            "choose another --name or --data-dir")
+
+
 def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
-    """Write splits {name: rows} and the card -> the full card. The folder appears whole, by a rename, or not at all."""
+    """Write splits {name: rows} and the card -> the full card. The folder appears whole, by a rename, or not at all.
+
+    An older set of that name is replaced, anything else is refused (DataError)."""
     import datasets
 
+    check_target(folder)
     features = datasets.Features({
-        "pixels": datasets.Value("binary"), "height": datasets.Value("int32"), "width": datasets.Value("int32"),
+        "pixels": datasets.Value("large_binary"), "height": datasets.Value("int32"), "width": datasets.Value("int32"),
         "captions": datasets.List(datasets.Value("string")), "label": datasets.Value("int64"),
         "source": datasets.Value("string")})
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
         datasets.disable_progress_bars()
         datasets.DatasetDict({
@@ -81,12 +100,27 @@ def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
         counts = {split: len(rows[split]) for split in SPLITS}
         full = {**card, "count": counts, "fingerprint": _fingerprint(rows)}
         (partial / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o777 & ~mask)                    # a folder of mkdtemp is closed to others
+        _swap(partial, folder)
         return full
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """`new` takes the name `folder`; what was there moves aside first and goes last."""
+    old = new.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fingerprint(rows: dict[str, list[dict]]) -> str:

@@ -12,15 +12,17 @@ def append(path: Path, record: dict) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """All whole lines; a torn last line is left out."""
+    """All whole records; a torn last line and lines of others are left out."""
     if not path.is_file():
         return []
     records = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except ValueError:
             break
+        if isinstance(record, dict) and isinstance(record.get("documents"), (int, float)):
+            records.append(record)
     return records
 
 

@@ -32,8 +32,8 @@ def heun(denoise, schedule, x: Tensor, times) -> Tensor:
 def dpm2m(denoise, schedule, x: Tensor, times) -> Tensor:
     """DPM-Solver++(2M): second order, one evaluation a step (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
 
-    Works in half log-SNR, lambda = log(signal / noise). The first step from t = 1 and the last to t = 0, where lambda
-    is infinite, are of first order."""
+    Works in half log-SNR, lambda = log(signal / noise), which is infinite at both ends: from t = 1 the first step and the
+    one after it, and the last step to t = 0, are of first order."""
     previous, previous_step = None, 0.0
     for t, u in zip(times[:-1], times[1:]):
         clean = denoise(x, t)

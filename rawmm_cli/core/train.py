@@ -25,7 +25,7 @@ from . import config as configuration
 from .batch import pack
 from .config import Config
 from .document import Batch
-from .errors import CheckpointError, DataError, DivergedError, LockedError, OutOfMemoryError, Stopped
+from .errors import CheckpointError, ConfigError, DataError, DivergedError, LockedError, OutOfMemoryError, Stopped
 from .generate import Sampling, draw
 from .loss import joint_loss
 from .model import RawModel
@@ -70,8 +70,12 @@ def train(config: Config, data_folder: Path, run: Path, device: torch.device, no
     Raises LockedError, CheckpointError, DataError, DivergedError (before the bad step is taken) and, after saving,
     Stopped when SIGINT or SIGTERM arrives."""
     settings = config.train
-    data = prepared.load(data_folder / config.data.set, "train")
+    data, held_out = (prepared.load(data_folder / config.data.set, split) for split in prepared.SPLITS)
     check_data(config, data)
+    check_data(config, held_out)                        # so that what is trained can be evaluated
+    if settings.mask == "flex" and device.type == "cpu":
+        raise ConfigError("train.mask = flex cannot train on the CPU (torch has no backward for it there); "
+                          "set train.mask=dense")
     run.mkdir(parents=True, exist_ok=True)
     with _locked(run), _signals() as signals:
         state = _restore(config, run, data, device, notify)
@@ -79,7 +83,7 @@ def train(config: Config, data_folder: Path, run: Path, device: torch.device, no
             notify(f"{run} is already trained on {state.documents:,} documents; nothing to do")
             return
         _describe_machine(run, config, device)
-        compiled = build.compile_layers(state.model, settings.compile, device)
+        compiled = build.compile_layers(state.model, settings.compile, device, notify)
         notify(f"{'compiled' if compiled else 'eager'} {build.precision(settings.precision, device)} on {device.type}, "
                f"{torch.get_num_threads()} threads; saving to {run}")
         speed = Speed()
@@ -161,9 +165,10 @@ def check_data(config: Config, data: prepared.Prepared) -> None:
     patch, name = config.codec.patch, config.data.set
     sizes = set(zip(data.heights.tolist(), data.widths.tolist()))
     if len(sizes) == 1 and sizes != {(config.data.size,) * 2}:
-        height, width = sizes.pop()
-        raise DataError(f"set '{name}' holds pictures of {width}x{height} pixels and data.size is {config.data.size}; "
-                        f"set data.size={max(height, width)}, or prepare the set again with --size {config.data.size}")
+        (height, width), size = next(iter(sizes)), config.data.size
+        if height == width:
+            raise DataError(f"set '{name}' holds pictures of {width}x{height} pixels and data.size is {size}; "
+                            f"set data.size={width}, or prepare the set again with --size {size}")
     for index, (height, width) in enumerate(zip(data.heights.tolist(), data.widths.tolist())):
         source = data.table["source"][index]
         if height % patch or width % patch:
@@ -185,9 +190,8 @@ def _restore(config: Config, run: Path, data: prepared.Prepared, device, notify)
     """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have changed."""
     checkpoint.sweep(run)
     found = checkpoint.latest(run, notify)
-    if found is not None and (run / "config.yaml").is_file():
-        _compare(checkpoint.run_config(run), config, run)
-    records.replace(run / "config.yaml", configuration.dump(config))
+    if found is not None:
+        _compare(checkpoint.run_config(found), config, run)
     model, average = build.model(config, device, config.train.mask), build.model(config, device)
     state = State(model, average.requires_grad_(False).eval(), optimizer.optimizers(model, config.train))
     if found is not None:
@@ -201,6 +205,7 @@ def _restore(config: Config, run: Path, data: prepared.Prepared, device, notify)
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
         notify(f"resuming {run.name} at {state.documents:,} of {config.train.documents:,} documents")
     records.truncate(run / "records.jsonl", state.documents)
+    records.replace(run / "config.yaml", configuration.dump(config))
     return state
 
 
@@ -263,7 +268,7 @@ def _describe_machine(run: Path, config: Config, device: torch.device) -> None:
              "cpu", "threads": str(torch.get_num_threads()), "threads wait": os.environ.get("OMP_WAIT_POLICY") or
              f"after {os.environ.get('GOMP_SPINCOUNT', 'the default number of')} spins",
              "precision": build.precision(config.train.precision, device)}
-    (run / "environment.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    records.replace(run / "environment.json", json.dumps(facts, indent=1) + "\n")
 
 
 # --------------------------------------------------------------------------------------------------- what it looks like
