@@ -165,3 +165,16 @@ def test_a_share_of_the_pictures_read_moves_and_no_picture_drawn():
     assert all(flat(still) == flat(other) for still, other in found if not reads(still))
     moved = np.mean([flat(still) != flat(other) for still, other in found if reads(still)])
     assert abs(moved - share * 8 / 9) < 4 * (0.25 * 2 / count) ** 0.5       # one move in nine is by (0, 0)
+
+
+def test_a_share_of_captioned_drawings_is_finished():
+    data, count, share = Rows(), 3000, 0.2
+    plain = [document(data, n, 0, read=0.5, drop=0.3) for n in range(count)]
+    found = [document(data, n, 0, read=0.5, drop=0.3, finished=share) for n in range(count)]
+    captioned = [(one, other) for one, other in zip(plain, found) if not reads(one) and caption_in(one)]
+    assert all(flat(one) == flat(other) for one, other in zip(plain, found) if reads(one) or not caption_in(one))
+    done = [other for one, other in captioned if not picture_in(other).draw]
+    assert abs(len(done) / len(captioned) - share) < 4 * (share * (1 - share) / len(captioned)) ** 0.5
+    for one, other in captioned:                        # caption first, then the same pixels, then the end
+        assert other[-2:] == [END_IMAGE, EOS] and other[-4] == IMAGE and isinstance(other[-3], Picture)
+        assert torch.equal(picture_in(one).pixels, picture_in(other).pixels) and caption_in(one) == caption_in(other)

@@ -35,6 +35,7 @@ class Data(Settings):
     size: Size = Field(8, description="side of the pictures to draw, in pixels")
     read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
     drop: Share = Field(0.1, description="share of captions dropped when drawing, for guidance")
+    finished: Share = Field(0.0, description="share of drawing documents that show the picture clean, to learn what follows it")
     shift: int = Field(0, ge=0, description="pictures that are read may move by up to so many pixels")
     shift_share: Share = Field(0.3, description="share of the pictures read that move")
 

@@ -26,7 +26,7 @@ from .loss import joint_loss
 from .model import RawModel
 from .noise import key
 from .stream import drawing, reading
-from .text_tokenizer import BOS, END_IMAGE, IMAGE, decode, encode
+from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
 from .train import check_data, sampling
 
 CHUNK = 256                     # documents generated together
@@ -86,7 +86,9 @@ def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int,
     prompts = [[BOS, *encode(labels[label])] for label in wanted]
     keys = [key(seed, "evaluate", n) for n in range(len(prompts))]
     # the model must open the picture itself; a few tokens more than it needs are allowed, and lose nothing if unused
-    drawn = [picture_of(d) for d in in_chunks(model, prompts, keys, replace(settings, max_text=4))]
+    documents = list(in_chunks(model, prompts, keys, replace(settings, max_text=4)))
+    drawn = [picture_of(document) for document in documents]
+    ended = float(np.mean([document[-2:] == [END_IMAGE, EOS] for document in documents]))
     blank = torch.zeros(3, *settings.size, dtype=torch.uint8)
     right = judge([blank if pixels is None else pixels for pixels in drawn]) == wanted
     right &= np.array([pixels is not None for pixels in drawn])
@@ -97,7 +99,8 @@ def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int,
         records.replace(keep / "drawn.json", json.dumps({"columns": len(labels), "captions": labels}) + "\n")
     by_label = {labels[i]: round(float(right[wanted == i].mean()), 4) for i in range(len(labels))}
     return {"accuracy": float(right.mean()), "steps": settings.steps, "count": len(wanted), "solver": settings.solver,
-            "guidance": settings.guidance, "without_picture": sum(p is None for p in drawn), "by_label": by_label}
+            "guidance": settings.guidance, "without_picture": sum(p is None for p in drawn),
+            "ended_after_picture": ended, "by_label": by_label}
 
 
 def _read(model, held_out: prepared.Prepared, settings: Sampling, keep, labels: list[str] | None) -> dict:

@@ -18,9 +18,9 @@ from .prepared import Prepared
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
 
-def drawing(caption: str, pixels: torch.Tensor, noise_key: int) -> Document:
-    """Caption, then the picture to draw."""
-    return [BOS, *encode(caption), IMAGE, Picture(pixels, True, noise_key), END_IMAGE, EOS]
+def drawing(caption: str, pixels: torch.Tensor, noise_key: int, draw: bool = True) -> Document:
+    """Caption, then the picture to draw (or, where not `draw`, as it looks when it is finished)."""
+    return [BOS, *encode(caption), IMAGE, Picture(pixels, draw, noise_key), END_IMAGE, EOS]
 
 
 def reading(pixels: torch.Tensor, caption: str) -> Document:
@@ -29,9 +29,10 @@ def reading(pixels: torch.Tensor, caption: str) -> Document:
 
 
 def document(data: Prepared, number: int, seed: int, *, read: float, drop: float, shift: int = 0,
-             shift_share: float = 1.0) -> Document:
+             shift_share: float = 1.0, finished: float = 0.0) -> Document:
     """Document `number` of the stream. read: share of documents that read; drop: share of captions dropped when
-    drawing; shift: that share of the read pictures moves by up to so many pixels, edges repeated."""
+    drawing; shift: that share of the read pictures moves by up to so many pixels, edges repeated; finished: share of
+    captioned drawing documents that show the picture clean, for only so does the model learn what follows its own."""
     epoch, place = divmod(number, len(data))
     index = int(_order(len(data), seed, epoch)[place])
     dice = random(seed, "document", number)
@@ -43,6 +44,8 @@ def document(data: Prepared, number: int, seed: int, *, read: float, drop: float
         if shift and dice.random() < shift_share:
             pixels = shifted(pixels, *(int(step) for step in dice.integers(-shift, shift + 1, 2)))
         return reading(pixels, caption)
+    if caption and not dropped and finished and dice.random() < finished:
+        return drawing(caption, pixels, 0, draw=False)
     return drawing("" if dropped else caption, pixels, key(seed, "noise", number))
 
 

@@ -116,7 +116,8 @@ def next_batch(config: Config, data: prepared.Prepared, grid, causal: bool, seen
     settings = config.train
     count = min(settings.batch, settings.documents - seen)
     documents = [document(data, seen + n, settings.seed, read=config.data.read, drop=config.data.drop,
-                          shift=config.data.shift, shift_share=config.data.shift_share) for n in range(count)]
+                          shift=config.data.shift, shift_share=config.data.shift_share,
+                          finished=config.data.finished) for n in range(count)]
     batch = pack(documents, settings.length, grid, causal)
     quantum = max(1, settings.batch // 16)
     rows = -(-len(batch.tokens) * settings.batch // (count * quantum)) * quantum
