@@ -1,4 +1,4 @@
-"""What sessions of tests share: a prepared data folder, a small one, a trained run, and `rawmm` called in-process."""
+"""What the tests share: a prepared data folder, a small one, a trained run, and `rawmm` called in-process."""
 
 import sys
 from contextlib import contextmanager
