@@ -53,14 +53,15 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
     """Train with a live progress bar -> the last record."""
     use_cpu(config.train.threads)
     from ..core import build
+    from ..core.records import read
     from ..core.train import train as loop
 
     records = loop(config, data_dir, folder, build.device(device), notify)
     record = _show_progress(records, config.train.documents) if not quiet else _drain(records)
-    from ..core.records import read
-
     status = "trained" if record else "was trained already"
-    return {"run": folder.name, "folder": str(folder), "status": status, **(record or read(folder / "records.jsonl")[-1])}
+    if not record:
+        record = (read(folder / "records.jsonl") or [{}])[-1]
+    return {"run": folder.name, "folder": str(folder), "status": status, **record}
 
 
 def _drain(records) -> dict:
