@@ -1,9 +1,11 @@
 # make demo: the main job, from nothing.   make test: the test suite, from nothing.
-# Both make a virtual environment of their own with the tested versions (constraints.txt). PYTHON and VENV can be set.
+# make bench-peers: training speed beside transfusion-pytorch's (benchmarks/peers/README.md).
+# Each makes a virtual environment of its own with the tested versions (constraints.txt). PYTHON and VENV can be set.
 PYTHON ?= python3
 VENV ?= .venv
+VENV_PEERS ?= .venv-peers
 
-.PHONY: demo test docs clean
+.PHONY: demo test bench-peers docs clean
 
 demo: $(VENV)/.rawmm
 	$(VENV)/bin/rawmm demo
@@ -11,13 +13,16 @@ demo: $(VENV)/.rawmm
 test: $(VENV)/.rawmm-dev
 	$(VENV)/bin/python -m pytest
 
+bench-peers: $(VENV)/.rawmm $(VENV_PEERS)/.peers
+	$(VENV)/bin/python -m benchmarks.peers.run --peer-python $(VENV_PEERS)/bin/python --json runs/bench-peers.json
+
 docs: $(VENV)/.rawmm
 	$(VENV)/bin/python docs/make_cli.py
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(VENV_PEERS)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "error: Python 3.10 or newer is needed; set PYTHON=/path/to/python3"; exit 2; }
-	$(PYTHON) -m venv $(VENV) || { echo "error: 'python3 -m venv' failed; on Debian: apt install python3-venv"; exit 2; }
+	$(PYTHON) -m venv $(@:%/bin/python=%) || { echo "error: 'python3 -m venv' failed; on Debian: apt install python3-venv"; exit 2; }
 
 $(VENV)/.rawmm: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install -q -c constraints.txt -e .
@@ -27,5 +32,9 @@ $(VENV)/.rawmm-dev: $(VENV)/.rawmm
 	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(VENV_PEERS)/.peers: $(VENV_PEERS)/bin/python constraints.txt benchmarks/peers/constraints.txt
+	$(VENV_PEERS)/bin/python -m pip install -q -c constraints.txt -c benchmarks/peers/constraints.txt transfusion-pytorch numpy
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache build dist
+	rm -rf $(VENV) $(VENV_PEERS) .pytest_cache build dist

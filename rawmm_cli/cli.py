@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from .commands.average import average
 from .commands.demo import demo
 from .commands.evaluate import evaluate
 from .commands.prepare import prepare
@@ -25,6 +26,7 @@ app.command(rich_help_panel=START)(prepare)
 app.command(rich_help_panel=USE)(train)
 app.command(rich_help_panel=USE)(sample)
 app.command(rich_help_panel=USE)(evaluate)
+app.command(rich_help_panel=USE)(average)
 app.command(rich_help_panel=LOOK)(presets)
 
 
@@ -47,6 +49,19 @@ UsageError = typer.BadParameter.__bases__[0]           # typer carries click ins
 
 def main() -> None:
     """Run the command line; every error that a person can mend becomes one line and an exit code."""
+    from .core.launch import joined
+
+    try:
+        _main()
+    except Exception as error:                          # a bug; in a rank its launcher shows it, once
+        if not joined():
+            raise
+        import traceback
+
+        _fail(f"{type(error).__name__}: {error}", 1, traceback.format_exc())
+
+
+def _main() -> None:
     from .core.errors import RawmmError
 
     try:
@@ -80,8 +95,16 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}; allow it, or choose another place with an option", 2)
 
 
-def _fail(message: str, code: int):
+def _fail(message: str, code: int, traceback: str = ""):
+    """One line on stderr, or, where this process is a rank, for the one that started it. Leaves with `code`."""
     from .commands.common import printable
+    from .core.launch import joined, tell
 
-    print(f"error: {' '.join(printable(message).split())}", file=sys.stderr)
+    line = " ".join(printable(message).split())
+    if not tell(line, code, traceback) and line:
+        print(f"{traceback}error: {line}", file=sys.stderr)
+    if joined():                                        # nothing of torch may hold a failed rank back
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

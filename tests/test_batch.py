@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import PATCH, picture, random_documents
 
-from rawmm_cli.core.batch import layout, pack
+from rawmm_cli.core.batch import assemble, fit, layout, pack, size
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.errors import DataError
@@ -44,7 +44,7 @@ def test_layout_of_a_drawn_picture_followed_by_text():
 @pytest.mark.parametrize("rest", [[], [END_IMAGE], [END_IMAGE, EOS]])
 def test_a_drawn_picture_that_ends_its_document_needs_no_copy(rest):
     item = layout([BOS, IMAGE, shown(True), *rest], CODEC.grid)
-    assert item.block == [0, 1, 2, 2, 3, 4][:4 + len(rest)]
+    assert item.block.tolist() == [0, 1, 2, 2, 3, 4][:4 + len(rest)]
     assert not any(item.private) and len(item.placed) == 1
 
 
@@ -56,14 +56,14 @@ def test_whatever_else_follows_asks_for_a_clean_copy(rest):
 
 def test_a_read_picture_is_laid_out_once():
     item = layout([BOS, IMAGE, shown(False), END_IMAGE, 65, EOS], CODEC.grid)
-    assert item.block == [0, 1, 2, 2, 3, 4, 5] and not any(item.private)
-    assert item.position == [(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0)]
-    assert item.learned == [1, 5, 6]
+    assert item.block.tolist() == [0, 1, 2, 2, 3, 4, 5] and not any(item.private)
+    assert list(map(tuple, item.position.tolist())) == [(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0)]
+    assert item.learned.tolist() == [1, 5, 6]
 
 
 def test_causal_layout_gives_every_patch_its_own_block():
     item = layout([BOS, IMAGE, shown(True), END_IMAGE, EOS], CODEC.grid, causal=True)
-    assert item.block == [0, 1, 2, 3, 4, 5]
+    assert item.block.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_causal_patches_see_the_earlier_patches_of_their_own_picture():
@@ -75,11 +75,29 @@ def test_causal_patches_see_the_earlier_patches_of_their_own_picture():
     assert torch.equal(mask[first][:, first], torch.ones(3, 3, dtype=torch.bool).tril())
 
 
-def test_first_fit():
+def test_best_fit_decreasing():
     sizes = (5, 4, 3, 4, 8, 1)
     batch = pack([[65 + n] * size for n, size in enumerate(sizes)], 8, CODEC.grid)
-    assert batch.labels.document.tolist() == [[0] * 5 + [2] * 3, [1] * 4 + [3] * 4, [4] * 8, [5] + [-1] * 7]
-    assert batch.last.tolist() == [4, 11, 7, 15, 23, 24]
+    assert batch.labels.document.tolist() == [[4] * 8, [0] * 5 + [2] * 3, [1] * 4 + [3] * 4, [5] + [-1] * 7]
+    assert batch.last.tolist() == [12, 19, 15, 23, 7, 24]
+
+
+def test_size_is_the_length_of_the_layout():
+    for document in random_documents(40, seed=4):
+        for causal in (False, True):
+            assert size(document, CODEC.grid, causal) == len(layout(document, CODEC.grid, causal).tokens)
+
+
+def test_fit_leaves_nothing_out_and_no_row_too_full():
+    dice = np.random.default_rng(0)
+    for _ in range(20):
+        sizes = dice.integers(1, 50, 60).tolist()
+        rows = fit(sizes, 64)
+        assert sorted(index for row in rows for index in row) == list(range(60))
+        assert all(sum(sizes[index] for index in row) <= 64 for row in rows)
+        assert len(rows) <= 11 / 9 * -(-sum(sizes) // 64) + 6 / 9 + 1, "Johnson's bound, against the least that could do"
+    with pytest.raises(DataError, match="needs 65 positions; train.length is 64"):
+        fit([3, 65], 64)
 
 
 def test_blocks_and_orders_begin_anew_in_every_document():
@@ -132,8 +150,9 @@ def test_a_document_as_long_as_the_row_fits_and_one_longer_is_a_data_error():
 
 @pytest.mark.parametrize("documents", [[], [[BOS, EOS]]])
 def test_empty_rows_are_padding(documents):
-    batch = pack(documents, 4, CODEC.grid, rows=3)
+    batch = assemble(documents, [[0]] * len(documents) + [[]] * (3 - len(documents)), 4, CODEC.grid)
     assert batch.tokens.shape == (3, 4) and batch.position.shape == (3, 4, 3)
+    assert pack([], 4, CODEC.grid).tokens.shape == (1, 4)
     assert (batch.labels.document[len(documents):] == -1).all()
     assert len(batch.last) == len(batch.predict) == len(documents)
     assert len(batch.patch_at) == len(batch.pictures.keys) == 0 and batch.images == ()
@@ -164,7 +183,7 @@ def expected_sequence(document):
 @pytest.mark.parametrize("seed", range(8))
 def test_every_token_and_patch_appears_exactly_once(seed):
     documents = random_documents(25, seed)
-    batch = pack(documents, 60, CODEC.grid, rows=seed)
+    batch = pack(documents, 60, CODEC.grid)
     assert len(set(batch.patch_at.tolist())) == len(batch.patch_at)
     row = batch.tokens.flatten().tolist()
     for at, patch in zip(batch.patch_at.tolist(), flat_patches(batch)):

@@ -4,6 +4,7 @@ import ast
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import yaml
 from safetensors import SafetensorError
 
 import rawmm_cli
-from rawmm_cli.core import checkpoint, config, yaml_text
+from rawmm_cli.core import checkpoint, config, disk, yaml_text
 from rawmm_cli.core.errors import CheckpointError, DiskFullError
 
 FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "config.yaml", "state.json", "MANIFEST.json")
@@ -53,7 +54,7 @@ def test_what_was_saved_comes_back(run):
     folder = save(run, 7)
     assert folder == run / "checkpoints" / "step_00000007" == checkpoint.latest(run)
     assert same(folder, 7)
-    assert checkpoint.state(folder) == {"format": 1, "step": 7, "documents": 112, "seconds": 1.5, "data": "abc"}
+    assert checkpoint.state(folder) == {"format": 2, "step": 7, "documents": 112, "seconds": 1.5, "data": "abc"}
     assert (folder / "config.yaml").read_text() == (run / "config.yaml").read_text()
 
 
@@ -102,7 +103,8 @@ def flip(content):
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1:]
 
 
-DAMAGE = {"empty": lambda content: b"", "half": lambda content: content[:len(content) // 2],
+DAMAGE = {"empty": lambda content: b"", "eight bytes": lambda content: content[:8],
+          "half": lambda content: content[:len(content) // 2],
           "one byte short": lambda content: content.removesuffix(b"\n")[:-1],   # a last line end is no loss
           "one byte long": lambda content: content + b"x", "one bit": flip, "gone": None}
 
@@ -158,17 +160,135 @@ def test_damaged_ones_do_not_push_out_whole_ones(run, keep):
     assert saved.is_dir() and checkpoint.latest(run) == saved
 
 
-def test_a_manifest_cannot_point_out_of_its_folder(run):
+GARBAGE = ("", "{", "[]", "null", "7", '"x"', "{}", '{"state.json": 1}', '{"state.json": {"size": 1}}', "[" * 100_000,
+           '{"state.json": {"size": "x", "sha256": ""}}', "\0" * 500)
+
+
+@pytest.mark.parametrize("text", GARBAGE, ids=range(len(GARBAGE)))
+@pytest.mark.parametrize("name", ["MANIFEST.json", "state.json"])
+def test_garbage_is_noticed(run, name, text):
+    before, newest = save(run, 1), save(run, 2)
+    (newest / name).write_text(text)
+    if name == "state.json":                            # even where the manifest says that this is what was written
+        disk.seal(newest)
+    assert checkpoint.problems(newest).keys() & {name, "config.yaml"}
+    assert checkpoint.latest(run) == before
+
+
+@pytest.mark.parametrize("name", ["../state.json", "/etc/hostname", "a/../state.json", "./state.json", "a//b", "a\nb", ""])
+def test_a_manifest_cannot_point_out_of_its_folder(run, name):
     folder = save(run, 1)
-    shutil.copy(folder / "state.json", folder.parent / "state.json")
     manifest = json.loads((folder / "MANIFEST.json").read_text())
-    manifest["../state.json"] = manifest.pop("state.json")
-    (folder / "state.json").unlink()
+    shutil.copy(folder / "state.json", folder.parent / "state.json")
+    (folder / "MANIFEST.json").write_text(json.dumps({**manifest, name: manifest["state.json"]}))
+    assert checkpoint.problems(folder) == {"MANIFEST.json": "cannot be read (ValueError)"}
+
+
+def test_every_file_that_matters_must_be_listed(run):
+    folder = save(run, 1)
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    for name in ("state.json", "config.yaml", "ema.safetensors"):
+        rest = {key: entry for key, entry in manifest.items() if key != name}
+        (folder / "MANIFEST.json").write_text(json.dumps(rest))
+        assert checkpoint.problems(folder) == {name: "is not listed in MANIFEST.json"}
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
-    assert checkpoint.verify(folder) == "MANIFEST.json does not list state.json"
-    manifest["state.json"] = manifest["../config.yaml"] = manifest.pop("../state.json")
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
-    assert checkpoint.verify(folder) == "state.json is missing"
+    (folder / "notes.txt").write_text("of a person")
+    assert checkpoint.verify(folder) is None
+
+
+def test_problems_name_every_bad_file(run):
+    folder = save(run, 1)
+    damage(folder / "model.safetensors", "one bit")
+    damage(folder / "ema.safetensors", "one byte long")
+    damage(folder / "config.yaml", "gone")
+    size = (folder / "ema.safetensors").stat().st_size
+    assert checkpoint.problems(folder) == {
+        "config.yaml": "is missing", "ema.safetensors": f"has {size:,} bytes, not {size - 1:,}",
+        "model.safetensors": "does not match its checksum"}
+    assert checkpoint.verify(folder) == "config.yaml is missing"
+
+
+SWAPS = {"tensors": (["model.safetensors", "ema.safetensors", "optimizer.safetensors"], "ema.safetensors"),
+         "tensors and manifest": (["model.safetensors", "ema.safetensors", "optimizer.safetensors", "MANIFEST.json"],
+                                  "state.json"),
+         "everything": (FILES, "state.json")}
+
+
+@pytest.mark.parametrize("how", SWAPS)
+def test_what_belongs_to_another_step_is_noticed(run, how):
+    one, two = save(run, 1), save(run, 2)
+    names, named = SWAPS[how]
+    for name in names:
+        content = (one / name).read_bytes()
+        (one / name).write_bytes((two / name).read_bytes())
+        (two / name).write_bytes(content)
+    assert named in checkpoint.problems(one) and named in checkpoint.problems(two)
+    with pytest.raises(CheckpointError, match="every checkpoint of .* is damaged"):
+        checkpoint.latest(run)
+
+
+# -------------------------------------------------------------------------------------------------------- versions
+
+
+def as_format(folder, form):
+    """The checkpoint as a rawmm of format `form` would have written it, sound."""
+    saved = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**saved, "format": form}))
+    disk.seal(folder)
+
+
+@pytest.mark.parametrize("form, told", [(3, "by a newer rawmm (format 3, this one reads 1 to 2); update rawmm"),
+                                        (0, "by an older rawmm (format 0, this one reads 1 to 2); go on with the version")])
+def test_another_version_is_not_called_damaged(run, form, told):
+    """Nor is it passed over: the run would go on from an older one and delete it."""
+    save(run, 1)
+    newest = save(run, 2)
+    as_format(newest, form)
+    heard = []
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.latest(run, heard.append)
+    assert told in str(caught.value) and str(newest) in str(caught.value) and heard == []
+    assert checkpoint.verify(newest) is None
+
+
+def test_format_1_is_read(run):
+    folder = save(run, 1)
+    as_format(folder, 1)
+    assert checkpoint.latest(run) == folder and checkpoint.state(folder)["documents"] == 16
+
+
+@pytest.mark.parametrize("form", [None, "2", 2.0, True])
+def test_a_state_without_a_format_is_no_state(run, form):
+    folder = save(run, 1)
+    as_format(folder, form)
+    assert checkpoint.problems(folder) == {"state.json": "is not the state of a checkpoint"}
+    with pytest.raises(CheckpointError, match="state.json cannot be read or is no state of a checkpoint"):
+        checkpoint.state(folder)
+
+
+def test_a_flipped_format_is_damage_and_no_other_version(run):
+    before, newest = save(run, 1), save(run, 2)
+    text = (newest / "state.json").read_text()
+    (newest / "state.json").write_text(text.replace('"format": 2', '"format": 3'))
+    assert checkpoint.latest(run) == before
+
+
+def test_a_checkpoint_of_format_1_that_rawmm_0_1_0_wrote(few_digits, tmp_path, rawmm):
+    """tests/data/format1 was written by the first release: it is read, sampled from and trained on."""
+    shutil.copytree(Path(__file__).parent / "data" / "format1", tmp_path / "format1")
+    folder = tmp_path / "format1" / "checkpoints" / "step_00000010"
+    assert checkpoint.problems(folder) == {} and checkpoint.state(folder) == {
+        "format": 1, "step": 10, "documents": 160, "seconds": 0.13229500400120742,
+        "data": "456d301cf46e0113fc6a2274dd7b39d4687f97bee909005896810124d367d60d"}
+    model, settings, _ = checkpoint.load_model(tmp_path / "format1", torch.device("cpu"))
+    assert (settings.backbone.width, settings.train.documents) == (4, 160)
+    sums = {name: value.double().abs().sum().item() for name, value in model.state_dict().items()}
+    known = {"words.weight": 403.62552057989524, "head.into.weight": 13.99358554952778, "text_out.weight": 11.43509690668725}
+    assert {name: sums[name] for name in known} == pytest.approx(known, rel=1e-12)
+    code, _, err = rawmm("train", "--preset", tmp_path / "format1" / "config.yaml", "--run", "format1", "--runs-dir",
+                         tmp_path, "--data-dir", few_digits, "--json", "train.documents=192")
+    assert code == 0 and "resuming format1 at 160" in err
+    assert checkpoint.state(checkpoint.latest(tmp_path / "format1"))["format"] == 2
 
 
 # ------------------------------------------------------------------------------------------- leftovers, a full disk
@@ -210,9 +330,25 @@ def test_a_full_disk_leaves_the_earlier_ones_intact(run, how, at, monkeypatch):
     with pytest.raises(DiskFullError) as caught:
         save(run, 2)
     assert caught.value.exit_code == 28
-    assert str(caught.value) == (f"no room to save checkpoint step_00000002 in {run / 'checkpoints'}; the earlier ones "
-                                 "are intact; make room and run the same command again")
+    assert re.fullmatch(rf"no room to save checkpoint step_00000002 in {run / 'checkpoints'} \(No space left on device\): it "
+                        r"needs [\d,]+ bytes and [\d,]+ are free; the earlier ones are intact; make room and run the same "
+                        "command again", str(caught.value))
     assert names(run) == ["step_00000001"] and checkpoint.latest(run) == before and same(before, 1)
+
+
+def test_a_disk_that_is_too_small_is_noticed_before_anything_is_written(run, monkeypatch):
+    before, needed = save(run, 1), checkpoint.size(tensors(2))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10 ** 9, 10 ** 9 - needed, needed - 1))
+    monkeypatch.setattr(checkpoint, "save_file", None)
+    with pytest.raises(DiskFullError, match=f"it needs {needed:,} bytes and {needed - 1:,} are free"):
+        save(run, 2)
+    assert names(run) == ["step_00000001"] and checkpoint.latest(run) == before
+
+
+def test_the_size_that_is_asked_for_is_enough_and_not_far_off(run):
+    values = {"model": {f"layer {n}": torch.zeros(100, 1000) for n in range(10)}, "ema": {"one": torch.zeros(())}}
+    folder = checkpoint.save(run, 1, values, {}, 1)
+    assert disk.used(folder) <= checkpoint.size(values) <= 1.02 * disk.used(folder)
 
 
 def test_another_failure_is_not_called_a_full_disk(run, monkeypatch):

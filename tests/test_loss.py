@@ -6,7 +6,7 @@ from helpers import BACKBONES, HEADS, PATCH, picture, random_documents, tiny_mod
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.loss import joint_loss
+from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.noise import loss_factor
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
@@ -40,7 +40,7 @@ def sums_of_one(model, document):
 def test_against_documents_one_by_one(backbone, prediction, seed):
     model, documents = tiny_model(backbone, prediction=prediction), random_documents(12, seed)
     text, tokens, image, drawn = map(sum, zip(*(sums_of_one(model, document) for document in documents)))
-    found = joint_loss(model, pack(documents, 64, GRID, rows=9), 0.3, 2.0)
+    found = joint_loss(model, pack(documents, 64, GRID), 0.3, 2.0)
     np.testing.assert_allclose([found.text.item(), found.image.item()], [text / tokens, image / drawn], rtol=1e-5)
     np.testing.assert_allclose(found.total.item(), 0.3 * text / tokens + 2.0 * image / drawn, rtol=1e-5)
 
@@ -78,11 +78,30 @@ LACKING = {
 def test_what_a_batch_lacks_is_a_finite_zero(backbone, name):
     documents, zero = LACKING[name]
     model = tiny_model(backbone)
-    losses = joint_loss(model, pack(documents, 16, GRID, rows=2))
+    losses = joint_loss(model, pack(documents, 16, GRID))
     assert {part for part in ("text", "image") if getattr(losses, part) == 0} == set(zero)
     assert losses.total.isfinite()
     losses.total.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_shares_add_up_to_one_large_batch(parts):
+    """Losses and gradients of several micro-batches with their shares are those of all documents together."""
+    documents, model, other = random_documents(12, seed=3), tiny_model(), tiny_model()
+    other.load_state_dict(model.state_dict())
+    whole = joint_loss(model, pack(documents, 64, GRID), 0.5, 2.0)
+    whole.total.backward()
+    batches = [pack(documents[n::parts], 64, GRID) for n in range(parts)]
+    tokens, patches = (sum(column) for column in zip(*(batch.learned for batch in batches)))
+    found = []
+    for batch in batches:
+        losses = joint_loss(other, batch, 0.5, 2.0, Shares(batch.learned[0] / tokens, batch.learned[1] / patches))
+        losses.total.backward()
+        found.append([x.item() for x in losses])
+    np.testing.assert_allclose(np.sum(found, 0), [x.item() for x in whole], rtol=1e-5)
+    for (name, p), q in zip(model.named_parameters(), other.parameters()):
+        torch.testing.assert_close(q.grad, p.grad, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_every_parameter_takes_part_even_without_pictures():

@@ -145,8 +145,8 @@ def test_a_drawn_picture_does_not_care_what_follows(backbone):
     torch.testing.assert_close(hidden_of(model, whole)[noised], hidden_of(model, part)[ending], **CLOSE)
 
 
-def by_document(model, documents, length=64, rows=0):
-    batch = pack(documents, length, GRID, rows=rows)
+def by_document(model, documents, length=64):
+    batch = pack(documents, length, GRID)
     hidden = hidden_of(model, batch)
     return [hidden[positions_of(batch, number)] for number in range(len(documents))]
 
@@ -155,7 +155,7 @@ def by_document(model, documents, length=64, rows=0):
 def test_packed_equals_alone(backbone, prediction):
     """Pictures of many sizes side by side, documents in one row, padding and empty rows: nobody notices."""
     model, documents = tiny_model(backbone, prediction=prediction), random_documents(14, seed=3)
-    together = by_document(model, documents, rows=12)
+    together = by_document(model, documents)
     for document, found in zip(documents, together):
         torch.testing.assert_close(found, by_document(model, [document], len(found))[0], **CLOSE)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
+from rawmm_cli.core import noise as module
 from rawmm_cli.core.noise import PREDICTIONS, key, logit_normal, loss_factor, normal, random, rectified, target, to_clean
 
 PAIRS = list(product(PREDICTIONS, PREDICTIONS))
@@ -147,3 +148,12 @@ def test_times_are_logit_normal(mean, spread):
 def test_time_and_noise_of_a_key_are_unrelated():
     times, noise = logit_normal(range(4000), 0.0, 1.0), normal(range(4000), [1] * 4000, 1)[:, 0]
     assert abs(stats.spearmanr(times, noise).statistic) < 4 / 4000 ** 0.5
+
+
+def test_noise_drawn_by_the_device_itself_belongs_to_its_key():
+    """The way of a GPU, walked on the CPU: every block is a function of its key, whatever stands beside it."""
+    one, two, other = (module._drawn_on(torch.device("cpu"), keys, counts, 3) for keys, counts in
+                       (((5, 9), (4, 2)), ((9, 5), (2, 4)), ((6,), (4,))))
+    assert torch.equal(one[:4], two[2:]) and torch.equal(one[4:], two[:2]) and not torch.equal(one[:4], other)
+    many = module._drawn_on(torch.device("cpu"), range(50), [200] * 50, 8)
+    assert abs(many.mean()) < 0.02 and abs(many.std() - 1) < 0.02

@@ -57,7 +57,7 @@ def test_the_rates_are_those_of_the_settings():
     (800, 1.0), (850, 0.75), (900, 0.5), (990, 0.05), (1000, 0.0), (1100, 0.0)])
 def test_rate_at_known_points(documents, share):
     train = settings("train.documents=1000", "train.batch=10", "train.warmup=100", "train.decay=0.2").train
-    assert optimizer.rate(train, documents) == pytest.approx(share, abs=1e-12)
+    assert optimizer.rate(train, documents, 1 - documents / 1000) == pytest.approx(share, abs=1e-12)
 
 
 @pytest.mark.parametrize("words, documents, share", [
@@ -67,7 +67,42 @@ def test_rate_at_known_points(documents, share):
 ])
 def test_rate_without_a_part(words, documents, share):
     train = settings("train.documents=1000", "train.batch=10", *words).train
-    assert optimizer.rate(train, documents) == pytest.approx(share)
+    assert optimizer.rate(train, documents, 1 - documents / 1000) == pytest.approx(share)
+
+
+def test_a_run_by_time_falls_with_the_time():
+    train = settings("train.time=200", "train.batch=10", "train.warmup=100", "train.decay=0.2").train
+    for seconds, share in ((0, 1.0), (160, 1.0), (180, 0.5), (200, 0.0), (210, 0.0)):
+        assert optimizer.rate(train, 5000, 1 - seconds / 200) == pytest.approx(share, abs=1e-12)
+
+
+SHAPES = ((96, 32), (96, 32), (32, 64), (32, 64), (32, 32))
+
+
+def muon_run(kind, missing=None):
+    dice = torch.Generator().manual_seed(0)
+    matrices = [torch.nn.Parameter(torch.randn(shape, generator=dice)) for shape in SHAPES]
+    one = kind(matrices, lr=0.04, weight_decay=0.1, momentum=0.95)
+    for _ in range(4):
+        for number, p in enumerate(matrices):
+            p.grad = None if number == missing else torch.randn(p.shape, generator=dice)
+        one.step()
+    return matrices
+
+
+@pytest.mark.parametrize("missing", [None, 1])
+def test_muon_is_the_muon_of_torch(missing, one_thread):
+    for ours, theirs in zip(muon_run(optimizer.Muon, missing), muon_run(torch.optim.Muon, missing)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=2e-3)       # bf16 inside
+
+
+def test_singular_values_are_pushed_towards_one():
+    matrices = torch.randn(3, 48, 16, generator=torch.Generator().manual_seed(0)) * 7
+    found = optimizer.orthogonal(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    values = torch.linalg.svdvals(found.float())
+    assert torch.linalg.svdvals(matrices).max() > 20 and values.min() > 0.5 and values.max() < 1.4
+    for one, both in zip(matrices, found):              # each by itself gives the same
+        torch.testing.assert_close(optimizer.orthogonal(one[None], (3.4445, -4.775, 2.0315), 5, 1e-7)[0], both)
 
 
 def step(model, optimizers, number):

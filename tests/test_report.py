@@ -1,5 +1,8 @@
-"""The report: everything is in it, nothing hostile gets out of its quotes, nothing missing stops it."""
+"""The report: everything is in it, nothing hostile gets out of its quotes, nothing missing stops it, a browser draws it."""
 
+import base64
+import fcntl
+import hashlib
 import json
 import os
 import re
@@ -8,6 +11,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 
+import browser
 import numpy as np
 import pytest
 from PIL import Image
@@ -77,11 +81,9 @@ def run(tmp_path):
         "text_to_image": {"accuracy": 0.998, "steps": 10, "count": 500},
         "image_to_text": {"accuracy": 0.975, "count": 360}, "judge": {"held_out_accuracy": 0.99},
         "held_out": {"text": 0.28, "image": 1.03}, "seconds": {"drawing": 75.0, HOSTILE: HOSTILE}, HOSTILE: [HOSTILE]}))
-    for step in range(1, 31):
-        picture(samples / f"step_{step:08d}.png", 8 * step, (20, 10))
+    while_training(samples)
     sheet = np.zeros((2 + 2 * 10, 2 + 3 * 10, 3), np.uint8)                 # 3 columns, 2 rows of 8 x 8, gap 2
     for n in range(5):
-        sheet[2 + n // 3 * 10:, 2 + n % 3 * 10:] = 0
         sheet[2 + n // 3 * 10:10 + n // 3 * 10, 2 + n % 3 * 10:10 + n % 3 * 10] = 50 * (n + 1)
     Image.fromarray(sheet).save(samples / "drawn.png")
     (samples / "drawn.json").write_text(json.dumps({"columns": 3, "captions": ["zero", HOSTILE, "", "\ud800", "four"]}))
@@ -95,62 +97,42 @@ def run(tmp_path):
         {"image": "\ud800\0", "truth": "two", "said": "two"}, "nonsense"]))
     picture(tmp_path / "secret.png", 77)
     (run / "environment.json").write_text(json.dumps({"torch": "2.13.0+cpu", "nothing_set": "", HOSTILE: HOSTILE}))
+    (run / "bad_batch.json").write_text(json.dumps({"step": 3, "problem": HOSTILE}))
+    saved = run / "checkpoints" / "step_00000070"
+    saved.mkdir(parents=True)
+    (saved / "state.json").write_text('{"documents": 8960}')
+    (saved / "MANIFEST.json").write_text(json.dumps({"state.json": {"size": 19}, HOSTILE: {"size": 1}}))
     return run
+
+
+def while_training(samples):
+    """30 contact sheets, of which the last ten have a JSON."""
+    for step in range(1, 31):
+        picture(samples / f"step_{step:08d}.png", 8 * step, (20, 10))
+        if step > 20:
+            read = [{"picture": 7, "truth": ["one", "1"], "written": "one" if step > 25 else HOSTILE},
+                    {"picture": 3, "truth": [HOSTILE], "written": ""}]
+            (samples / f"step_{step:08d}.json").write_text(json.dumps({"documents": 128 * step, "prompts": ["zero", HOSTILE],
+                                                                       "read": read}))
+    picture(samples / "held_out.png", 100, (2 + 2 * 10, 2 + 10))
+
+
+def words(run) -> str:
+    return " ".join(" ".join(Balanced(report.render(run)).words).split())
 
 
 def test_everything_is_there(run):
     path = report.write(run)
     assert path == run / "report.html"
     page = Balanced(path.read_text(encoding="utf-8"))
-    words = " ".join(" ".join(page.words).split())
+    said = " ".join(" ".join(page.words).split())
     for expected in ("99.8%", "of 500 drawings recognised", "97.5%", "95% interval 95.3% to 98.7%", "1 min 15 s",
-                     "zero", "four", "✓ seven", "✗", "is two", "12 of 30 sheets", "2.13.0+cpu", "# not many",
-                     "9,600 documents", "logarithmic", "held out 0.28"):
-        assert expected in words, expected
-    assert "nothing_set" not in words
+                     "zero", "four", "✓ seven", "✗", "is two", "12 of 30 sheets", "2.13.0+cpu", "documents: 9600",
+                     "9,600 of 9,600 documents", "log scale", "held out 0.28", "8,960", "one"):
+        assert expected in said, expected
+    assert "nothing_set" not in said
     assert [attributes["id"] for attributes in page.all("section")] == [
-        "curves", "results", "drawn", "read", "timeline", "settings", "machine"]
-
-
-def test_every_record_is_a_point(run):
-    page = Balanced(report.render(run))
-    curves = page.all("polyline")
-    assert len(page.all("svg")) == 4 and len(curves) == 7       # with a running mean for all but the learning rate
-    for curve in curves:
-        points = [tuple(map(float, pair.split(","))) for pair in curve["points"].split()]
-        assert len(points) == RECORDS
-        assert points == sorted(points, key=lambda point: point[0])
-        assert all(50 <= x <= 548 and 14 <= y <= 226 for x, y in points)
-
-
-def test_logarithmic_curve_can_be_read_back():
-    rows = [record(n) for n in (1, 10, 100)]
-    curve = report._curve(rows, {}, "text", "Text", "", True)
-    heights = [float(pair.split(",")[1]) for pair in curve["points"].split()]
-    values = [curve["low"] * (curve["high"] / curve["low"]) ** ((226 - y) / 212) for y in heights]
-    assert curve["log"] and values == pytest.approx([5, 0.5, 0.05], rel=1e-3)
-
-
-@pytest.mark.parametrize("low, high", [
-    (0, 0), (3, 3), (-1, 1), (0, 512000), (0.28, 1.17), (0, 2e-3), (1e-9, 2e-9), (0, 1e12)])
-def test_axis_holds_what_it_shows(low, high):
-    first, last, ticks = report._axis(low, high)
-    assert first <= low <= high <= last and first < last and 2 <= len(ticks) <= 9
-
-
-def test_many_records_are_thinned_and_the_last_one_stays():
-    rows = [record(n) for n in range(1, 5002)]
-    curve = report._curve(rows, {}, "image", "Image", "", True)
-    assert 1000 < len(curve["points"].split()) <= report.MOST_POINTS
-    assert curve["points"].split()[-1].startswith("548.0,")
-
-
-def test_values_that_are_not_finite_leave_gaps(tmp_path):
-    run = new_run(tmp_path)
-    rows = [record(1), {**record(2), "text": float("nan"), "image": None}, {**record(3), "text": float("inf")}]
-    (run / "records.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    counts = [len(curve["points"].split()) for curve in Balanced(report.render(run)).all("polyline")]
-    assert counts == [1, 2, 3, 3]
+        "curves", "results", "drawn", "read", "samples", "captions", "settings", "checkpoints", "machine"]
 
 
 def test_captions_and_names_stay_text(run, tmp_path):
@@ -167,33 +149,17 @@ def test_it_loads_nothing(run):
     page = report.render(run)
     assert "http://" not in page and "https://" not in page and "url(" not in page and "@import" not in page
     assert not {"link", "iframe", "object", "base"} & {name for name, _ in Balanced(page).tags}
-    assert "default-src 'none'" in page and "unsafe-inline'; script" in page
-
-
-def test_cells_are_cut_out_of_the_sheet_exactly(run):
-    cells = report._drawn(run / "samples")["cells"]
-    assert [(cell["width"], cell["height"]) for cell in cells] == [(8, 8)] * 5
-    for n, cell in enumerate(cells):
-        Image.new("RGB", (8, 8), (50 * (n + 1),) * 3).save(run / "cell.png")
-        assert report._picture(report._image(run / "cell.png"))["uri"] == cell["uri"]
-
-
-def test_a_sheet_without_captions_is_shown_whole(run):
-    (run / "samples" / "drawn.json").unlink()
-    cell, = report._drawn(run / "samples")["cells"]
-    assert (cell["width"] + 2 * report.GAP, cell["height"] + 2 * report.GAP) == (32, 22)
-    assert "pictures whole" in report.render(run)
-
-
-def test_mistakes_come_first_and_only_files_of_the_run_are_shown(run):
-    read = report._read(run / "samples")
-    assert [item["right"] for item in read["pictures"]] == [False, True]
-    assert (read["right"], read["count"]) == (4, 5)
+    script, = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    named = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for a in Balanced(page).all("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert " ".join(policy.split()) == ("default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+                                        f"script-src 'sha256-{named}'; base-uri 'none'; form-action 'none'")
 
 
 @pytest.mark.parametrize("missing", [
     "records.jsonl", "evaluation.json", "samples", "samples/drawn.png", "samples/drawn.json", "samples/read.json",
-    "samples/read", "environment.json"])
+    "samples/read", "samples/held_out.png", "samples/step_00000030.json", "environment.json", "bad_batch.json", "checkpoints",
+    "checkpoints/step_00000070/MANIFEST.json", "checkpoints/step_00000070/state.json"])
 @pytest.mark.parametrize("how", ["gone", "torn"])
 def test_what_is_missing_or_torn_is_left_out(run, missing, how):
     path = run / missing
@@ -212,6 +178,16 @@ def test_a_run_that_just_began(tmp_path):
     assert "no record yet" in page.words
 
 
+@pytest.mark.parametrize("text", ["{", "", "- 1", "data: 5\ntrain: [x]\ncodec: {patch: 0, size: nonsense}", "a: {b: {c: [[1]]}}",
+                                  "train: {documents: -1, time: 0}", "data: {size: true}\ncodec: {patch: 2}", "\x00"])
+def test_settings_of_any_kind(tmp_path, text):
+    run = new_run(tmp_path)
+    (run / "config.yaml").write_text(text)
+    (run / "records.jsonl").write_text(json.dumps(record(1)) + "\n")
+    assert report.state(run)["status"] == "stopped"
+    Balanced(report.render(run))
+
+
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(CheckpointError, match="is not a run: it has no config.yaml"):
         report.write(tmp_path)
@@ -219,7 +195,7 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 
 def test_an_interrupted_write_leaves_the_old_page(run, monkeypatch):
-    old = report.write(run).read_bytes()
+    old, before = report.write(run).read_bytes(), sorted(path.name for path in run.iterdir())
     (run / "evaluation.json").unlink()
 
     def fail(*_):
@@ -229,7 +205,96 @@ def test_an_interrupted_write_leaves_the_old_page(run, monkeypatch):
     with pytest.raises(OSError):
         report.write(run)
     assert (run / "report.html").read_bytes() == old
-    assert not list(run.glob(".report*"))
+    assert sorted([*(path.name for path in run.iterdir()), "evaluation.json"]) == before
+
+
+def test_the_same_folder_gives_the_same_page(run):
+    assert report.render(run) == report.render(run)
+
+
+# --------------------------------------------------------------------------------------------------------------- state
+
+
+def test_where_a_run_stands(tmp_path):
+    run = new_run(tmp_path)
+    assert report.state(run) | {"last_record": 0} == {
+        "status": "stopped", "documents": 0, "of": 9600, "seconds": None, "share": 0, "eta": None, "last_record": 0}
+    (run / "records.jsonl").write_text(json.dumps(record(30) | {"eta": 8.5}) + "\n")
+    (run / ".lock").touch()
+    assert report.state(run)["status"] == "stopped"
+    with open(run / ".lock") as held:                       # as `rawmm train` does through filelock
+        fcntl.flock(held, fcntl.LOCK_EX)
+        state = report.state(run)
+        assert (state["status"], state["eta"], state["share"]) == ("running", 8.5, 0.4)
+        assert "8.5 s to go" in words(run) and "running" in words(run)
+    (run / "records.jsonl").write_text(json.dumps(record(75)) + "\n")
+    assert (report.state(run)["status"], report.state(run)["eta"]) == ("done", None)
+
+
+def test_a_run_that_is_asked_for_minutes_is_done_when_they_are_over(tmp_path):
+    run = new_run(tmp_path)
+    (run / "config.yaml").write_text("train: {documents: 9600, time: 20.0}")
+    for n, status in ((50, "stopped"), (100, "done")):
+        (run / "records.jsonl").write_text(json.dumps(record(n)) + "\n")
+        state = report.state(run)
+        assert (state["status"], state["share"], state["of"]) == (status, n / 100, None)
+
+
+def test_asking_for_the_state_does_not_touch_the_lock(tmp_path):
+    """Who trains must get the lock at any time, and a folder that may only be read has a report."""
+    from filelock import FileLock
+
+    run = new_run(tmp_path)
+    (run / ".lock").touch()
+    before = (run / ".lock").stat().st_mtime_ns
+    report.state(run)
+    with FileLock(run / ".lock", timeout=0):
+        assert report.state(run)["status"] == "running"
+    with open(run / ".lock") as other:                      # another reader, at the same moment
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert report.state(run)["status"] == "stopped"
+    assert (run / ".lock").stat().st_size == 0 and before <= (run / ".lock").stat().st_mtime_ns
+
+
+def test_parameters_are_those_of_the_model(tiny_run, tmp_path):
+    """Once from the checkpoint's headers, once from the settings alone."""
+    from rawmm_cli.core import build, checkpoint
+
+    config = checkpoint.run_config(tiny_run)
+    expected = sum(value.numel() for value in build.model(config).parameters())
+    assert f"{expected:,}" in words(tiny_run)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(tiny_run / "config.yaml", bare)
+    assert f"{expected:,}" in words(bare)
+
+
+# ---------------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command(run, rawmm):
+    code, out, _ = rawmm("report", run)
+    assert code == 0 and out.startswith(str(run / "report.html")) and "done, 9,600 documents" in out
+    assert (run / "report.html").read_text(encoding="utf-8") == report.render(run)
+
+
+def test_the_command_as_json_into_another_file(run, rawmm, tmp_path):
+    out = tmp_path / "page.html"
+    code, printed, _ = rawmm("report", "demo", "--runs-dir", tmp_path, "--out", out, "--json")
+    told = json.loads(printed)
+    assert code == 0 and told["report"] == str(out) and told["status"] == "done" and told["documents"] == 9600
+    assert out.read_text(encoding="utf-8") == report.render(run) and not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("words, code, told", [
+    (("nothing",), 4, "no run 'nothing'"), (("demo", "--out", "/nowhere/at/all.html"), 2, "/nowhere/at"),
+    (("demo", "--out", "."), 2, "is a directory")])
+def test_what_cannot_be_done_is_one_line(run, rawmm, tmp_path, words, code, told):
+    left, out, err = rawmm("report", *words, "--runs-dir", tmp_path)
+    assert (left, out) == (code, "") and told in err and len(err.strip().splitlines()) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- numbers
 
 
 def test_wilson_interval_against_published_values():
@@ -239,25 +304,59 @@ def test_wilson_interval_against_published_values():
         assert report.wilson(count / of, of) == pytest.approx((low, high), abs=6e-5)
 
 
-@pytest.mark.parametrize("seconds, expected", [
-    (21.34, "21.3 s"), (59.99, "60 s"), (252, "4 min 12 s"), (7380, "2 h 03 min")])
-def test_duration(seconds, expected):
-    assert report.duration(seconds) == expected
-
-
 def test_torch_is_not_imported():
     code = "import sys, rawmm_cli.core.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+# ------------------------------------------------------------------------------------------------------------- browser
+
+no_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on PATH")
+
+
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not on PATH")
-def test_in_a_browser(run, tmp_path):
-    """The curves are in the DOM, and the page's own policy lets its own script run."""
-    path = report.write(run)
-    flags = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --dump-dom "
-             "--disable-background-networking --disable-component-update --enable-logging=stderr").split()
-    result = subprocess.run(["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()],
-                            capture_output=True, text=True, timeout=60)
-    assert result.stdout.count("<polyline") == 7 and result.stdout.count("<svg") == 4
-    assert "CONSOLE" not in result.stderr, result.stderr
+@no_chromium
+@pytest.mark.parametrize("width", [1200, 400])
+def test_in_a_browser(run, width):
+    """Every curve is drawn inside its frame, every picture shown, nothing is wider than the window, the page's own policy
+    lets its own script run, and the script reads the curves off."""
+    found, = browser.measured([report.write(run)], width)
+    assert browser.faults(found, width) == []
+    assert len(found["lines"]) == 9 and len(found["before"]) == 5           # all but the learning rate have a running mean
+    assert found["before"] == ["0.06667", "1.013", "0.5", "0.002", "640"]
+    # the middle of the picture is (280 - 44) / (546 - 44) of the axis: record 35
+    assert found["hover"] == [f"at 4,480  {value}" for value in ("0.143", "1.03", "0.5", "0.002", "640")]
+
+
+BREAK = {
+    "an error in the script": lambda page: rescripted(page, "throw new Error('broken');"),
+    "a script that the policy does not know": lambda page: page.replace("</body>", "<script>let x = 1</script></body>"),
+    "a picture from elsewhere": lambda page: page.replace("</main>", '<img src="https://example.invalid/x.png"></main>'),
+    "points that are no numbers": lambda page: re.sub('(class="raw[^"]*" points=")[^"]*', r"\1NaN,NaN 1,NaN", page, count=1),
+    "a curve without colour": lambda page: page.replace("</style>", "polyline { stroke: none !important }</style>"),
+    "hidden curves": lambda page: page.replace("</style>", ".curves { display: none !important }</style>"),
+    "a curve beside its frame": lambda page: page.replace("<polyline ", '<polyline transform="translate(300)" '),
+    "something too wide": lambda page: page.replace("<main>", '<main><div style="width: 3000px">x</div>'),
+    "no curve at all": lambda page: re.sub("<polyline[^>]*>", "", page)}
+
+
+def rescripted(page: str, more: str) -> str:
+    """The page with more script, and the policy that allows it."""
+    script, = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    old, new = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, script + more))
+    return page.replace(old, new).replace(script, script + more)
+
+
+@pytest.mark.browser
+@no_chromium
+def test_the_browser_finds_what_is_broken(run, tmp_path):
+    whole, pages = report.write(run).read_text(encoding="utf-8"), []
+    for number, change in enumerate(BREAK.values()):
+        pages.append(tmp_path / f"{number}.html")
+        pages[-1].write_text(change(whole), encoding="utf-8")
+    found = dict(zip(BREAK, map(browser.faults, browser.measured(pages))))
+    assert [how for how, wrong in found.items() if not wrong] == []
+    for how, told in (("an error in the script", "Uncaught Error: broken"), ("something too wide", "3"),
+                      ("a script that the policy does not know", "Content Security Policy"), ("no curve at all", "no curve"),
+                      ("a picture from elsewhere", "Content Security Policy"), ("hidden curves", "cannot be seen")):
+        assert any(told in line for line in found[how]), (how, found[how])

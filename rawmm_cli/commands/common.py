@@ -41,19 +41,19 @@ def printable(text: str) -> str:
     return printable(text, keep="\n\t")
 
 
-def use_cpu(threads: int = 0) -> None:
+def use_cpu(threads: int = 0, here: int = 1) -> None:
     """Choose the threads of matmuls and how they wait for each other, before torch starts; then import it.
 
     Threads that wait by spinning are a third faster on idle cores, but beside another busy process they waste their
     turns. So they spin briefly where the cores are free and sleep where they are not (figures in `docs/log.md`). What
-    the person has set in the environment wins."""
+    the person has set in the environment wins. `here`: processes that share this machine's cores, each its part."""
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         name, value = ("OMP_WAIT_POLICY", "PASSIVE") if _busy_cores() > 0.3 else ("GOMP_SPINCOUNT", "10000")
         os.environ[name] = value
     import torch
 
     if threads or "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(threads or cores())
+        torch.set_num_threads(threads or max(1, cores() // here))
 
 
 def _busy_cores(seconds: float = 0.1) -> float:

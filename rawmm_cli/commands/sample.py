@@ -68,7 +68,7 @@ def execute(prompt, run, image, given, count, seed, out, device, runs_dir) -> di
     from ..core import build, checkpoint
     from ..core.evaluate import in_chunks
     from ..core.noise import key
-    from ..core.train import sampling
+    from ..core.preview import sampling
 
     folder = checkpoint.find_run(runs_dir, run)
     started = time.perf_counter()

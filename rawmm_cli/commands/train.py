@@ -1,5 +1,8 @@
 """`rawmm train`: train a preset into a run folder; the same command again goes on where it stopped."""
 
+import os
+import re
+import sys
 import time
 from collections import deque
 from contextlib import nullcontext
@@ -29,19 +32,30 @@ def train(
                                                             "in train.batch=64; `rawmm presets NAME` shows them all.")] = None,
     preset: Annotated[str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")] = "digits",
     run: Annotated[Optional[str], typer.Option("--run", help="Name of the run. [default: the preset's]")] = None,
+    gpus: Annotated[Optional[int], typer.Option("--gpus", min=1, help="Train on so many GPUs of this machine, a process each "
+                                                "(with --device cpu: so many processes).")] = None,
+    time_limit: Annotated[Optional[str], typer.Option("--time", help="Train so long instead of a number of documents, as in "
+                                                      "90s, 10m, 2h30m or 1d; the learning rate ends with it.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the resolved settings and sizes; allocate and train "
                                                                   "nothing.")] = False,
     device: Device = "auto", data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Train a model. Run the same command again to resume."""
     from ..core import config as configuration
+    from ..core.launch import joined, launch
 
-    config = configuration.load(preset, settings or [])
+    words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit else [])]
+    config = configuration.load(preset, words)
     if dry_run:
         return _show(config, data_dir, json)
     name = run_name(run or Path(preset).stem)
     folder = writable_folder(runs_dir, "runs folder") / name
+    if gpus and gpus > 1 and not joined():
+        _check_gpus(config, gpus, device)
+        return launch(sys.argv[1:], gpus)
     result = execute(config, data_dir, folder, device, quiet=json)
+    if os.environ.get("RANK", "0") != "0":
+        return
     if json:
         emit(result)
     else:
@@ -49,15 +63,47 @@ def train(
                f"`rawmm sample \"...\" --run {folder.name}`")
 
 
+def _seconds(text: str) -> float:
+    """'90s', '10m', '2h30m', '1d' or plain seconds -> seconds."""
+    from ..core.errors import ConfigError
+
+    unit = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        parts = [(text, "s")]
+    total = sum(float(number) * unit[name] for number, name in parts)
+    if not total or "".join(map("".join, parts)) not in (text, text + "s"):
+        raise ConfigError(f"--time '{text}' is not a length of time; allowed: as in 90s, 10m, 2h30m or 1d")
+    return total
+
+
+def _check_gpus(config, gpus: int, device: str) -> None:
+    """Raises ConfigError where so many ranks cannot be started, before they are."""
+    import torch
+
+    from ..core.distributed import Ranks
+    from ..core.errors import ConfigError
+    from ..core.loader import check_shares
+
+    have = torch.cuda.device_count()
+    if device != "cpu" and gpus > have:
+        raise ConfigError(f"--gpus {gpus}: this machine has {have or 'no'} GPU{'s' * (have != 1)}; "
+                          + (f"give --gpus {have}" if have > 1 else f"add --device cpu to train with {gpus} processes on the CPU"))
+    check_shares(config, Ranks(0, gpus))
+
+
 def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = False) -> dict:
-    """Train with a live progress bar -> the last record."""
-    use_cpu(config.train.threads)
-    from ..core import build
+    """Train with a live progress bar -> the last record. In a process that a launcher started: as one of the ranks."""
+    from ..core.launch import joined
+
+    use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
+    from ..core import build, distributed
     from ..core.records import read
     from ..core.train import train as loop
 
-    records = loop(config, data_dir, folder, build.device(device), notify)
-    record = _show_progress(records, config.train.documents) if not quiet else _drain(records)
+    ranks = distributed.from_environment()
+    records = loop(config, data_dir, folder, build.device(device, ranks.local if ranks.size > 1 else None), notify, ranks)
+    record = _show_progress(records, config.train) if not quiet and ranks.first else _drain(records)
     status = "trained" if record else "was trained already"
     if not record:
         record = (read(folder / "records.jsonl") or [{}])[-1]
@@ -69,7 +115,7 @@ def _drain(records) -> dict:
     return last[0] if last else {}
 
 
-def _show_progress(records, total: int) -> dict:
+def _show_progress(records, settings) -> dict:
     """A bar over a line of figures on a terminal; elsewhere a line every ten seconds."""
     from rich.console import Group
     from rich.live import Live
@@ -79,16 +125,17 @@ def _show_progress(records, total: int) -> dict:
     screen, record, spoken = console(), {}, time.monotonic()
     bar = Progress(TextColumn("[bold]train"), BarColumn(None), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("eta"),
                    TimeRemainingColumn(), expand=True)
+    done, total = ("seconds", settings.time) if settings.time else ("documents", settings.documents)
     task = bar.add_task("train", total=total)
     figures = Text("the first step; where layers are compiled it takes up to half a minute", style="dim")
     with Live(Group(bar, figures), console=screen, refresh_per_second=4) if screen.is_terminal else nullcontext():
         for record in records:
-            bar.update(task, completed=record["documents"])
+            bar.update(task, completed=record[done])
             figures.plain = _facts(record)
             if not screen.is_terminal and time.monotonic() - spoken > 10:
                 spoken = time.monotonic()
-                eta = (total - record["documents"]) / record["documents_per_second"]
-                notify(f"{record['documents']:,} of {total:,} documents  {_facts(record)}  eta {eta:.0f} s")
+                of = "" if settings.time else f" of {total:,}"
+                notify(f"{record['documents']:,}{of} documents  {_facts(record)}  eta {record['eta']:.0f} s")
     return record
 
 
@@ -111,7 +158,7 @@ def _positions(config, model, data_dir: Path) -> tuple[int, str]:
 def _facts(record: dict) -> str:
     return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
             f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
-            f"lr {record['learning_rate']:.1e}")
+            f"MFU {record['mfu']:.0%}  {record['memory'] / 2 ** 30:.1f} GiB  lr {record['learning_rate']:.1e}")
 
 
 def _show(config, data_dir: Path, as_json: bool) -> None:

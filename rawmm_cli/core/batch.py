@@ -6,9 +6,12 @@ place. A drawn picture that ends its document needs no copy, nor does one whose 
 (causal heads): their inputs are clean already.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
 
 from .document import Batch, Document, Labels, Picture, Pictures
@@ -22,97 +25,144 @@ Grid = Callable[[int, int], tuple[int, int]]
 class _Layout:
     """One document, laid out position by position."""
 
-    tokens: list[int] = field(default_factory=list)
-    block: list[int] = field(default_factory=list)
-    private: list[int] = field(default_factory=list)
-    position: list[tuple[int, int, int]] = field(default_factory=list)
-    placed: list[tuple[int, int, Picture]] = field(default_factory=list)    # (first position, patches, picture)
-    learned: list[int] = field(default_factory=list)                        # positions of tokens to predict
+    tokens: np.ndarray                                                      # (n,) 0 where a patch sits
+    block: np.ndarray                                                       # (n,)
+    private: np.ndarray                                                     # (n,)
+    position: np.ndarray                                                    # (n, 3)
+    placed: list[tuple[int, int, Picture]]                                  # (first position, patches, picture)
+    learned: np.ndarray                                                     # positions of tokens to predict
 
 
 def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
     """Positions of one document. `grid(H, W)` gives a picture's rows and columns of patches.
 
     `causal` gives every patch a block of its own (autoregressive heads)."""
-    out, order, block = _Layout(), 0, 0
-    for index, item in enumerate(document):
-        if isinstance(item, Picture):
-            rows, columns = grid(*item.pixels.shape[1:])
-            copies = [item]
-            if item.draw and not causal and not _ends(document[index + 1:]):
-                copies.append(Picture(item.pixels, False, item.key))
-            for copy in copies:
-                count = rows * columns
-                out.placed.append((len(out.tokens), count, copy))
-                out.tokens += [0] * count
-                out.block += range(block, block + count) if causal else [block] * count
-                out.private += [int(len(copies) == 2 and copy.draw)] * count
-                out.position += [(order, row, column) for row in range(rows) for column in range(columns)]
-                block += count if causal else 1
-        else:
-            if item not in (BOS, END_IMAGE):
-                out.learned.append(len(out.tokens))
-            out.tokens.append(item)
-            out.block.append(block)
-            out.private.append(0)
-            out.position.append((order, 0, 0))
-            block += 1
-        order += 1
-    return out
+    count = size(document, grid, causal)
+    tokens, block, private = (np.zeros(count, np.int64) for _ in range(3))
+    position = np.zeros((count, 3), np.int64)
+    placed, at, next_block = [], 0, 0
+    for order, item in enumerate(document):
+        if not isinstance(item, Picture):
+            tokens[at], block[at], position[at, 0] = item, next_block, order
+            at, next_block = at + 1, next_block + 1
+            continue
+        copies = [item]
+        if _needs_copy(document, order, causal):
+            copies.append(Picture(item.pixels, False, item.key))
+        places = _places(*grid(*item.pixels.shape[1:]))
+        for copy in copies:
+            end = at + len(places)
+            placed.append((at, len(places), copy))
+            block[at:end] = np.arange(next_block, next_block + len(places)) if causal else next_block
+            private[at:end] = len(copies) == 2 and copy.draw
+            position[at:end] = places
+            position[at:end, 0] = order
+            at, next_block = end, next_block + (len(places) if causal else 1)
+    text = np.ones(count, bool)
+    for first, patches, _ in placed:
+        text[first:first + patches] = False
+    text[:1] = False                                                        # nothing stands before the first
+    return _Layout(tokens, block, private, position, placed,
+                   np.flatnonzero(text & (tokens != BOS) & (tokens != END_IMAGE)))
+
+
+@lru_cache(maxsize=64)
+def _places(rows: int, columns: int) -> np.ndarray:
+    """(rows * columns, 3): order 0, row, column."""
+    grid = np.indices((rows, columns)).reshape(2, -1)
+    return np.stack([np.zeros(rows * columns, np.int64), *grid], 1)
+
+
+def _needs_copy(document: Document, index: int, causal: bool) -> bool:
+    """Whether a picture that is drawn needs a clean copy behind it, for what follows to see."""
+    return document[index].draw and not causal and not _ends(document[index + 1:])
 
 
 def _ends(rest: Document) -> bool:
     return all(item in (END_IMAGE, EOS) for item in rest)
 
 
-def pack(documents: list[Document], length: int, grid: Grid, causal: bool = False, rows: int = 0) -> Batch:
-    """Documents -> Batch with rows of `length` positions, first fit, in the order given.
+def size(document: Document, grid: Grid, causal: bool = False) -> int:
+    """Positions of a document in a row."""
+    total = 0
+    for index, item in enumerate(document):
+        if isinstance(item, Picture):
+            rows, columns = grid(*item.pixels.shape[1:])
+            total += rows * columns * (1 + _needs_copy(document, index, causal))
+        else:
+            total += 1
+    return total
 
-    `rows`: at least so many rows (empty ones are padding). Raises DataError where a document is longer than a row."""
+
+def fit(sizes: list[int], length: int) -> list[list[int]]:
+    """Sizes -> rows of their indices, by best fit decreasing (Johnson 1973): each size, the largest first, goes into the
+    fullest row that still holds it. Raises DataError where one is longer than a row."""
+    rows: list[list[int]] = []
+    room: list[tuple[int, int]] = []                                       # (positions left, row), in order
+    for index in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
+        if sizes[index] > length:
+            raise DataError(f"a document needs {sizes[index]} positions; train.length is {length}; "
+                            f"set train.length={sizes[index]} or shorten the caption")
+        place = bisect_left(room, (sizes[index], -1))
+        if place < len(room):
+            left, row = room.pop(place)
+        else:
+            left, row = length, len(rows)
+            rows.append([])
+        rows[row].append(index)
+        if left > sizes[index]:
+            insort(room, (left - sizes[index], row))
+    return rows
+
+
+def pack(documents: list[Document], length: int, grid: Grid, causal: bool = False) -> Batch:
+    """Documents -> Batch with as few rows of `length` positions as `fit` finds. Raises DataError where one is longer."""
+    rows = fit([size(document, grid, causal) for document in documents], length)
+    return assemble(documents, rows, length, grid, causal)
+
+
+def assemble(documents: list[Document], rows: list[list[int]], length: int, grid: Grid, causal: bool = False) -> Batch:
+    """Documents and which of them stand in which row -> Batch. Without any row it is one row of padding."""
     layouts = [layout(document, grid, causal) for document in documents]
-    used: list[int] = [0] * rows
-    starts = []                                                            # flat first position of each document
-    for item in layouts:
-        size = len(item.tokens)
-        if size > length:
-            raise DataError(f"a document needs {size} positions; train.length is {length}; "
-                            f"set train.length={size} or shorten the caption")
-        row = next((r for r, filled in enumerate(used) if filled + size <= length), len(used))
-        if row == len(used):
-            used.append(0)
-        starts.append(row * length + used[row])
-        used[row] += size
-    return _assemble(layouts, starts, len(used), length)
+    starts = [0] * len(documents)                                          # flat first position of each document
+    for number, row in enumerate(rows):
+        at = number * length
+        for index in row:
+            starts[index] = at
+            at += len(layouts[index].tokens)
+    return _assemble(layouts, starts, max(1, len(rows)), length)
 
 
 def _assemble(layouts: list[_Layout], starts: list[int], rows: int, length: int) -> Batch:
-    size = rows * length
-    tokens, block, private = [0] * size, [0] * size, [0] * size
-    document, position = [-1] * size, [(0, 0, 0)] * size
+    flat = rows * length
+    tokens, block, private = (np.zeros(flat, np.int64) for _ in range(3))
+    document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.int64)
     groups: dict[tuple, list[tuple[int, int, Picture]]] = {}               # (H, W) -> (flat first, patches, picture)
-    predict_at, predict, last = [], [], []
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)
         tokens[start:end], block[start:end], private[start:end] = item.tokens, item.block, item.private
-        document[start:end], position[start:end] = [number] * (end - start), item.position
-        predict_at += [start + at - 1 for at in item.learned if at > 0]
-        predict += [item.tokens[at] for at in item.learned if at > 0]
-        last.append(end - 1)
+        document[start:end], position[start:end] = number, item.position
         for first, count, picture in item.placed:
             groups.setdefault(tuple(picture.pixels.shape[1:]), []).append((start + first, count, picture))
     placed = [entry for group in groups.values() for entry in group]
-    long = torch.long
+    predict_at = _joined([start + item.learned for start, item in zip(starts, layouts)])
+    lengths = [len(item.tokens) for item in layouts]
+    shaped = lambda label: torch.from_numpy(label).view(rows, length)       # noqa: E731
     return Batch(
-        tokens=torch.tensor(tokens, dtype=long).view(rows, length),
+        tokens=shaped(tokens),
         images=tuple(torch.stack([picture.pixels for _, _, picture in group]) for group in groups.values()),
         pictures=Pictures(
-            torch.tensor([m for m, (_, count, _) in enumerate(placed) for _ in range(count)], dtype=long),
+            torch.from_numpy(np.repeat(np.arange(len(placed)), [count for _, count, _ in placed])),
             torch.tensor([picture.draw for _, _, picture in placed], dtype=torch.bool),
             tuple(picture.key for _, _, picture in placed)),
-        patch_at=torch.tensor([first + n for first, count, _ in placed for n in range(count)], dtype=long),
-        predict_at=torch.tensor(predict_at, dtype=long),
-        predict=torch.tensor(predict, dtype=long),
-        labels=Labels(*(torch.tensor(label, dtype=long).view(rows, length) for label in (document, block, private))),
-        position=torch.tensor(position, dtype=long).view(rows, length, 3),
-        last=torch.tensor(last, dtype=long),
+        patch_at=torch.from_numpy(_joined([np.arange(first, first + count) for first, count, _ in placed])),
+        predict_at=torch.from_numpy(predict_at - 1),
+        predict=torch.from_numpy(tokens[predict_at]),
+        labels=Labels(shaped(document), shaped(block), shaped(private)),
+        position=torch.from_numpy(position).view(rows, length, 3),
+        last=torch.tensor([start + n - 1 for start, n in zip(starts, lengths)], dtype=torch.long),
     )
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)

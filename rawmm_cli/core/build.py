@@ -3,8 +3,10 @@
 import os
 import shlex
 import shutil
+from functools import partial
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from . import mask
 from .config import Config
@@ -62,10 +64,14 @@ def _backbone(config: Config):
 # -------------------------------------------------------------------------------------------- the machine underneath
 
 
-def device(name: str) -> torch.device:
-    """'auto', 'cpu', 'cuda' or 'cuda:N' -> device. Raises ConfigError where it does not exist."""
+def device(name: str, local: int | None = None) -> torch.device:
+    """'auto', 'cpu', 'cuda' or 'cuda:N' -> device; of several ranks on a machine, rank `local` gets cuda:local.
+
+    Raises ConfigError where it does not exist."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local is not None:
+        name = f"cuda:{local}"
     try:
         chosen = torch.device(name)
     except RuntimeError:
@@ -103,8 +109,16 @@ def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> b
             return False
         torch._dynamo.config.suppress_errors = True
     for layer in built.backbone.layers:
-        layer.compile()
+        layer.forward = torch.compile(layer.forward)    # not layer.compile(): FSDP's hooks stay outside of the graph
     return True
+
+
+def recompute_layers(built: RawModel, on: bool) -> None:
+    """Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a layer keeps its input alone and runs again when
+    its gradient is due. Before compile_layers."""
+    if on:
+        for layer in built.backbone.layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def count_parameters(built: RawModel) -> dict[str, int]:

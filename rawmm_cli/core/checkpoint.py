@@ -1,94 +1,167 @@
 """Checkpoints that can be trusted: safetensors and JSON, a manifest of SHA-256 sums, a rename as the commit point.
 
     runs/NAME/config.yaml                      the resolved settings
-    runs/NAME/checkpoints/step_00000500/       model, ema, optimizer .safetensors, config.yaml, state.json, MANIFEST.json
+    runs/NAME/checkpoints/step_00000500/       model, ema, optimizer: one .safetensors each, or a folder of shards each;
+                                               config.yaml, state.json and, over all of these, MANIFEST.json
 
 A checkpoint is written into a new hidden folder, synced, and renamed; it is never changed afterwards. Loading takes the
-newest one whose manifest verifies. No pickle anywhere.
+newest one whose manifest verifies. An old one is deleted only after the one just written was read back from the disk and
+verified; it takes a hidden name first, so that what is half deleted is never taken for a checkpoint. No pickle anywhere.
+
+Formats 1 to FORMAT are read. Whatever a later format changes, state.json with its `format` and the form of MANIFEST.json
+stay, so that an older rawmm can tell a newer checkpoint from a damaged one.
 """
 
-import errno
-import hashlib
 import json
 import os
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import build
+from . import build, disk
 from . import config as configuration
 from .config import Config
 from .errors import CheckpointError, ConfigError, DiskFullError
 from .model import RawModel
+from .sharded import read_sharded
 
-FORMAT = 1
-MANIFEST = "MANIFEST.json"
+FORMAT = 2                                                  # 1: no sub-folders
+STATE, CONFIG = "state.json", "config.yaml"
+
+
+def _silent(message: str) -> None:
+    pass
 
 
 # ------------------------------------------------------------------------------------------------------------ saving
 
 
-def save(run: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict, keep: int) -> Path:
-    """Write checkpoint `step` with one safetensors file per entry of `tensors`, then drop all but the newest `keep`."""
-    folder = run / "checkpoints"
-    final, partial = folder / f"step_{step:08d}", folder / f".step_{step:08d}.partial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+def save(run: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, warn=_silent) -> Path:
+    """Write checkpoint `step` with one safetensors file per entry of `tensors`, then drop all but the newest `keep`.
+
+    Several processes do the same in three steps: the first one calls `begin`, each writes its files into that folder
+    under `all_or_nothing`, and when all have, the first one calls `commit`. Raises DiskFullError; then nothing has changed."""
+    needed = size(tensors)
+    partial = begin(run, step, needed)
+    with all_or_nothing(partial, needed):
         for name, values in tensors.items():
-            contiguous = {key: value.detach().cpu().contiguous() for key, value in values.items()}
-            save_file(contiguous, str(partial / f"{name}.safetensors"))
-        shutil.copyfile(run / "config.yaml", partial / "config.yaml")
-        (partial / "state.json").write_text(json.dumps({"format": FORMAT, "step": step, **state}, indent=1) + "\n")
-        manifest = {path.name: {"size": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(partial.iterdir())}
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        _publish(partial, final)
-    except (OSError, SafetensorError) as error:
+            write_tensors(partial, name, values)
+        return commit(run, partial, step, state, keep, warn)
+
+
+def size(tensors: dict[str, dict[str, torch.Tensor]]) -> int:
+    """Bytes that a checkpoint of these tensors takes, names and small files included. A DTensor counts as a whole."""
+    values = [item for part in tensors.values() for item in part.items()]
+    return sum(value.numel() * value.element_size() + len(name) + 256 for name, value in values) + (1 << 16)
+
+
+def begin(run: Path, step: int, needed: int = 0) -> Path:
+    """A new hidden folder for the files of checkpoint `step`. Raises DiskFullError where less than `needed` is free."""
+    _crash_here("before")
+    partial = run / "checkpoints" / f".step_{step:08d}.partial"
+    with all_or_nothing(partial, needed):
         shutil.rmtree(partial, ignore_errors=True)
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise DiskFullError(f"no room to save checkpoint {final.name} in {folder}; the earlier ones are intact; "
-                                "make room and run the same command again") from None
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(partial.parent).free < needed:
+            raise _no_room(partial, needed)
+        partial.mkdir()
+    return partial
+
+
+@contextmanager
+def all_or_nothing(partial: Path, needed: int = 0):
+    """Where writing into `partial` fails, nothing half-written stays. Raises DiskFullError where there is no room."""
+    try:
+        yield
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in disk.FULL:
+            raise _no_room(partial, needed, os.strerror(error.errno)) from None
         raise
-    steps = _steps(run)
-    now = steps.index(final)                            # what stands behind it is damaged: the run went on before it
-    for old in steps[now + 1:] + steps[:now + 1][:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_tensors(partial: Path, name: str, tensors: dict[str, torch.Tensor]) -> None:
+    """NAME.safetensors with whole tensors, into the folder that `begin` gave."""
+    path = partial / f"{name}.safetensors"
+    try:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(path))
+    except SafetensorError as error:                        # it names the number of the system's error in its text
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+        raise
+
+
+def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn=_silent) -> Path:
+    """Make the files in `partial` checkpoint `step`, drop old ones -> its folder. `warn` hears what did it no harm."""
+    _crash_here("after_tensors")
+    final = run / "checkpoints" / f"step_{step:08d}"
+    with all_or_nothing(partial):
+        shutil.copyfile(run / CONFIG, partial / CONFIG)
+        (partial / STATE).write_text(json.dumps({"format": FORMAT, "step": step, **state}, indent=1) + "\n")
+        disk.sync_files(partial)
+        _crash_here("before_marker")
+        disk.seal(partial)
+        _crash_here("after_marker")
+        if final.exists():                                  # damaged, or another future of the same past
+            final.rename(_hidden(final))
+            _crash_here("during_replace")
+        partial.rename(final)
+        disk.sync(final.parent)
+    _crash_here("before_prune")
+    _prune(run, final, keep, warn)
     return final
 
 
-def _publish(partial: Path, final: Path) -> None:
-    """Sync every file, make them readable by others as the umask allows, rename, sync the folder."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in partial.iterdir():
-        path.chmod(0o666 & ~mask)                       # safetensors writes 0600 whatever the umask
-        _sync(path)
-    _sync(partial)
-    if final.exists():
-        shutil.rmtree(final)
-    partial.rename(final)
-    _sync(final.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _prune(run: Path, final: Path, keep: int, warn) -> None:
+    """Delete all but the newest `keep` up to `final`, if `final` can be read back from the disk as it was written."""
+    steps = _steps(run)
+    now = steps.index(final)                                # what stands behind it is damaged: the run went on before it
+    old = steps[:now + 1][:-keep] + steps[now + 1:]
+    if old and (problem := verify(final, fresh=True)):
+        return warn(f"checkpoint {final.name} cannot be read back ({problem}); no earlier one is deleted; check the disk")
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        for folder in old:
+            folder.rename(_hidden(folder))
+        _crash_here("during_prune")
+        for rest in final.parent.glob(".step_*.deleted"):
+            shutil.rmtree(rest)
+    except OSError as error:
+        warn(f"an old checkpoint cannot be deleted and still takes room: {error}")
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _hidden(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.deleted")
+
+
+def sweep(run: Path) -> None:
+    """After a killed process: a checkpoint that only lacks its name gets it, what is half written or half deleted goes.
+    Only the process that holds the run's lock may do this."""
+    for partial in (run / "checkpoints").glob(".step_*.partial"):
+        final = partial.with_name(partial.stem[1:])
+        if not final.exists() and verify(partial) is None:
+            partial.rename(final)
+            disk.sync(final.parent)
+    for pattern in (".step_*.partial", ".step_*.deleted"):
+        for rest in (run / "checkpoints").glob(pattern):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def _no_room(partial: Path, needed: int, reason: str = "No space left on device") -> DiskFullError:
+    amount = f"it needs {needed:,} bytes and " if needed else ""
+    return DiskFullError(f"no room to save checkpoint {partial.stem[1:]} in {partial.parent} ({reason}): {amount}"
+                         f"{shutil.disk_usage(partial.parent).free:,} are free; the earlier ones are intact; make room "
+                         "and run the same command again")
+
+
+def _crash_here(point: str) -> None:
+    """For tests: die here, as by kill -9, where the environment says so."""
+    if os.environ.get("RAWMM_TEST_CRASH_AT") == f"ckpt:{point}":
+        os._exit(137)
 
 
 # ----------------------------------------------------------------------------------------------------------- loading
@@ -110,58 +183,77 @@ def find_run(runs: Path, name: str | None) -> Path:
     return run
 
 
-def latest(run: Path, warn=lambda message: None) -> Path | None:
+def latest(run: Path, warn=_silent) -> Path | None:
     """The newest checkpoint that verifies, or None where there is none at all. `warn` hears of damaged ones.
 
-    Raises CheckpointError where checkpoints exist and every one is damaged."""
-    steps = _steps(run)
-    for folder in reversed(steps):
+    Raises CheckpointError where checkpoints exist and every one is damaged, or where the newest is of another version."""
+    heard = []
+    for folder in reversed(_steps(run)):
         problem = verify(folder)
+        if not folder.exists():                             # the process that trains has just deleted it: look again
+            return latest(run, warn)
         if problem is None:
+            state(folder)                                   # of a version that can be read
             return folder
+        heard.append(problem)
         warn(f"checkpoint {folder.name} is damaged ({problem}); trying the one before it")
-    if steps:
-        raise CheckpointError(f"every checkpoint of {run} is damaged; newest: {verify(steps[-1])}; "
-                              f"delete {run} and train again")
+    if heard:
+        raise CheckpointError(f"every checkpoint of {run} is damaged; newest: {heard[0]}; delete {run} and train again")
     return None
 
 
-def sweep(run: Path) -> None:
-    """Remove what a killed process left half written. Only the process that holds the run's lock may do this."""
-    for partial in (run / "checkpoints").glob(".step_*.partial"):
-        shutil.rmtree(partial, ignore_errors=True)
+def verify(folder: Path, fresh: bool = False) -> str | None:
+    """None where every file is there with the right sum, else the first thing that is wrong. fresh: see disk.problems."""
+    return next((f"{name} {what}" for name, what in problems(folder, fresh).items()), None)
 
 
-def verify(folder: Path) -> str | None:
-    """None where every file is there with the right sum, else what is wrong in a few words."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if missing := [name for name in ("state.json", "config.yaml") if name not in manifest]:
-            return f"{MANIFEST} does not list {missing[0]}"
-        for name, entry in manifest.items():
-            path = folder / Path(name).name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != entry["size"] or _sha256(path) != entry["sha256"]:
-                return f"{name} does not match its checksum"
-        saved = json.loads((folder / "state.json").read_text())
-        if saved["format"] != FORMAT:
-            return f"its format is {saved['format']}, this rawmm reads {FORMAT}"
-    except PermissionError as error:
-        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}; allow reading it") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST} or state.json cannot be read: {type(error).__name__}"
-    return None
+def problems(folder: Path, fresh: bool = False) -> dict[str, str]:
+    """File -> what is wrong with it; empty where the checkpoint is sound. Raises CheckpointError where reading is denied."""
+    if found := disk.problems(folder, (STATE, CONFIG), fresh):
+        return found
+    saved, number = _state(folder), int(re.search(r"step_(\d+)", folder.name)[1])
+    if type(saved.get("format")) is not int:
+        return {STATE: "is not the state of a checkpoint"}
+    return {} if saved.get("step") == number else {STATE: f"is of step {saved.get('step')}"}
+
+
+def survey(run: Path, step: int | None = None) -> list[dict]:
+    """What a person should know of each checkpoint, oldest first: step, documents, bytes, problems (see `problems`).
+
+    Raises CheckpointError where there is none, or not the one asked for."""
+    steps = {int(folder.name[5:]): folder for folder in _steps(run)}
+    if not steps:
+        raise CheckpointError(f"{run} has no checkpoint yet; let `rawmm train` go on until it saves one")
+    if step is not None and step not in steps:
+        raise CheckpointError(f"{run} has no checkpoint of step {step}; there are: {', '.join(map(str, steps))}")
+    found = [{"step": number, "folder": str(folder), "documents": _state(folder).get("documents"), "bytes": disk.used(folder),
+              "problems": problems(folder)} for number, folder in steps.items() if step in (None, number)]
+    return [item for item in found if Path(item["folder"]).exists()]        # training may have deleted it meanwhile
 
 
 def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    """The tensors of one file of a checkpoint."""
-    return load_file(str(folder / f"{name}.safetensors"))
+    """The tensors NAME of a checkpoint, whole, whether one process has written them or several."""
+    if (folder / name).is_dir():
+        return read_sharded(folder / name)
+    try:
+        return load_file(str(folder / f"{name}.safetensors"))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / name}.safetensors cannot be read: {error}") from None
 
 
 def state(folder: Path) -> dict:
-    """state.json of a checkpoint: documents, step, seconds and data, the fingerprint of what it was trained on."""
-    saved = json.loads((folder / "state.json").read_text())
+    """state.json of a checkpoint: documents, step, seconds and data, the fingerprint of what it was trained on.
+
+    Raises CheckpointError where it cannot be read or belongs to another version of rawmm, and says which of these."""
+    saved = _state(folder)
+    form = saved.get("format")
+    if type(form) is not int:
+        raise CheckpointError(f"{folder / STATE} cannot be read or is no state of a checkpoint; delete that checkpoint")
+    if not 1 <= form <= FORMAT:
+        age, remedy = ("a newer", "update rawmm, as with `pip install -U rawmm`") if form > FORMAT else \
+            ("an older", "go on with the version that wrote it, or train again")
+        raise CheckpointError(f"checkpoint {folder} was written by {age} rawmm (format {form}, this one reads 1 to {FORMAT}); "
+                              f"{remedy}")
     if missing := {"documents", "step", "seconds", "data"} - set(saved):
         raise CheckpointError(f"state.json of {folder} lacks {', '.join(sorted(missing))}; delete that checkpoint")
     return saved
@@ -175,7 +267,7 @@ def run_config(run: Path) -> Config:
         raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
 
 
-def load_model(run: Path, device: torch.device, warn=lambda message: None) -> tuple[RawModel, Config, dict]:
+def load_model(run: Path, device: torch.device, warn=_silent) -> tuple[RawModel, Config, dict]:
     """A run's averaged weights, ready to sample -> (model in eval mode, its settings, state of the checkpoint)."""
     config = run_config(run)
     folder = latest(run, warn)
@@ -200,3 +292,12 @@ def _steps(run: Path) -> list[Path]:
     folder = run / "checkpoints"
     found = [path for path in folder.iterdir() if re.fullmatch(r"step_\d{8,}", path.name)] if folder.is_dir() else []
     return sorted(found, key=lambda path: int(path.name[5:]))
+
+
+def _state(folder: Path) -> dict:
+    """What state.json says, nothing where it cannot be read."""
+    try:
+        saved = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return saved if isinstance(saved, dict) else {}

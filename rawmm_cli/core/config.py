@@ -19,6 +19,7 @@ Size = Annotated[int, Field(ge=1, le=1_000_000)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Width = Annotated[float, Field(gt=0, le=0.25)]
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -96,15 +97,30 @@ class Loss(Settings):
 class EMA(Settings):
     """The average of the weights, counted in documents."""
 
+    kind: Literal["half_life", "power"] = Field("half_life", description="power: the width can be chosen after training")
     half_life: Positive = Field(1e6, description="documents after which a weight counts half")
     ramp: Positive = Field(0.05, description="early on the half-life is this share of the documents seen")
+    widths: tuple[Width, Width] = Field((0.05, 0.1), strict=False, description="power: relative widths of the two averages kept")
+    snapshots: Count = Field(32, description="power: so often in a run both averages are kept on disk")
+
+    @model_validator(mode="after")
+    def _widths_differ(self):
+        if self.widths[0] == self.widths[1]:
+            raise ValueError(f"train.ema.widths = {list(self.widths)} are the same; give two different ones, as in [0.05, 0.1]")
+        return self
 
 
 class Train(Settings):
     """The run."""
 
     documents: Count = Field(100_000, description="length of the run")
-    batch: Count = Field(128, description="documents a step")
+    time: Positive | None = Field(None, description="length of the run in seconds instead; the learning rate falls with it")
+    batch: Count = Field(128, description="documents a step, over all ranks")
+    accumulate: Count = Field(1, description="micro-batches a step, to save memory")
+    recompute: bool = Field(False, description="activation checkpointing: layers run twice, to save memory")
+    parallel: Literal["none", "ddp", "fsdp"] = Field("ddp", description="how several ranks share the model")
+    timeout: Positive = Field(600.0, description="seconds that ranks and data workers are waited for")
+    workers: int = Field(0, ge=0, le=256, description="processes of each rank that make batches ahead, 0: none")
     length: Count = Field(64, description="positions in a row")
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: hidden matrices by Muon, the rest by AdamW")
     learning_rate: Positive = 2e-3
@@ -112,13 +128,16 @@ class Train(Settings):
     betas: tuple[BelowOne, BelowOne] = Field((0.9, 0.95), strict=False)
     weight_decay: Weight = 0.0
     warmup: int = Field(4_000, ge=0, description="documents until the full learning rate")
-    decay: Share = Field(0.4, description="last share of the run, in which the learning rate falls to 0")
+    decay: Share = Field(0.4, description="last share of the run, in which the learning rate falls to 0; 0: constant")
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     ema: EMA = EMA()
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matmuls; auto: bf16 where the hardware has it")
     mask: Literal["dense", "flex"] = Field("dense", description="of attention; flex skips empty blocks of long rows")
     compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the layers; auto: where it works")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads, 0: one per core given to the process")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of each rank, 0: its share of the cores")
+    skip_nonfinite: int = Field(0, ge=0, description="steps in a row that may be skipped where the loss is not finite")
+    trackers: tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...] = Field(
+        ("auto",), strict=False, description="where scalars go besides records.jsonl; auto: TensorBoard where installed")
     seed: int = Field(0, ge=0, lt=2 ** 63)
     log_every: Count = Field(2_000, description="documents between records")
     sample_every: Count = Field(25_000, description="documents between sample sheets")

@@ -6,6 +6,7 @@ Letters: B rows, L positions in a row, M pictures in the batch, T patches of all
 Next: `batch.py` makes a Batch of Documents, `mask.py` says who may look at whom.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Union
 
@@ -55,15 +56,31 @@ class Batch:
     position: Tensor                # (B, L, 3) long: order, row, column
     last: Tensor                    # (documents,) long: flat position of the last item of each document
 
+    @property
+    def filled(self) -> int:
+        """Positions that carry data; the others are padding."""
+        return int((self.labels.document >= 0).sum())
+
+    @property
+    def learned(self) -> tuple[int, int]:
+        """How many tokens are predicted and how many patches are drawn: what the two losses are means over."""
+        return len(self.predict), int(self.pictures.drawn[self.pictures.picture_of].sum())
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, from which it moves to a GPU faster."""
+        return replace(self, **{f.name: _each(getattr(self, f.name), torch.Tensor.pin_memory) for f in fields(self)})
+
     def to(self, device) -> "Batch":
         """The same batch with every tensor on `device`."""
-        return replace(self, **{f.name: _move(getattr(self, f.name), device) for f in fields(self)})
+        return replace(self, **{f.name: _each(getattr(self, f.name), lambda x: x.to(device, non_blocking=True))
+                                for f in fields(self)})
 
 
-def _move(value, device):
+def _each(value, change: Callable[[Tensor], Tensor]):
+    """The same nest of tuples with every tensor changed."""
     if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
+        return change(value)
     if isinstance(value, tuple):
-        moved = [_move(item, device) for item in value]
-        return type(value)(*moved) if hasattr(value, "_fields") else tuple(moved)
+        changed = [_each(item, change) for item in value]
+        return type(value)(*changed) if hasattr(value, "_fields") else tuple(changed)
     return value

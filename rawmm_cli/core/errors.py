@@ -43,6 +43,12 @@ class DivergedError(RawmmError):
     exit_code = 6
 
 
+class RankError(RawmmError):
+    """A worker or another rank died or does not answer."""
+
+    exit_code = 7
+
+
 class LockedError(RawmmError):
     """Another process trains in this run folder."""
 

@@ -25,9 +25,10 @@ from .generate import Sampling, generate
 from .loss import joint_loss
 from .model import RawModel
 from .noise import key
+from .preview import sampling
 from .stream import drawing, reading
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
-from .train import check_data, sampling
+from .train import check_data
 
 CHUNK = 256                     # documents generated together
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 # Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated pairs follow
 # the order and a quarter each the row and the column, and rows and columns turn faster (a smaller base).
+SHORT = 128             # positions; up to here attention written out is faster than torch's kernel on a CPU
 AXES = ((0.5, 10_000.0), (0.25, 100.0), (0.25, 100.0))
 
 
@@ -41,9 +42,13 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
     """Softmax attention. query, key (B, H, L, K), value (B, H, L, V) -> (B, H, L, V).
 
     mask: dense bool (B, 1, L, L), or a FlexAttention BlockMask. One head may have values wider than its keys; flex
-    kernels want narrow values, so there the value is cut into pieces as wide as the keys."""
+    kernels want narrow values, so there the value is cut into pieces as wide as the keys. Dense, torch has no fused
+    kernel for wide values, and for short rows its kernel is the slower one (figures in `docs/log.md`): written out."""
     if isinstance(mask, Tensor):
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        if value.shape[-1] == key.shape[-1] and key.shape[-2] > SHORT:
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        return scores.float().masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype) @ value
     from torch.nn.attention.flex_attention import flex_attention
 
     heads, wide = value.shape[1], value.shape[-1] // key.shape[-1]

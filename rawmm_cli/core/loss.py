@@ -23,12 +23,23 @@ class Losses(NamedTuple):
     image: Tensor
 
 
-def joint_loss(model: RawModel, batch: Batch, text_weight: float = 1.0, image_weight: float = 1.0) -> Losses:
-    """Documents in, three numbers out."""
+class Shares(NamedTuple):
+    """Which part of a step's predicted tokens, and of its drawn patches, one batch holds."""
+
+    text: float = 1.0
+    image: float = 1.0
+
+
+def joint_loss(model: RawModel, batch: Batch, text_weight: float = 1.0, image_weight: float = 1.0,
+               shares: Shares = Shares(), forward=None) -> Losses:
+    """Documents in, three numbers out.
+
+    Where a step is spread over several batches, `shares` makes their losses add up to the loss of one large batch.
+    `forward`: what is called in place of the model (its DDP wrapper)."""
     clean = model.clean(batch)                                              # (T, P) pixels as patches
     corrupted = model.head.corrupt(clean, batch.pictures)                   # noised where drawn
-    hidden = model(batch, corrupted.inputs, corrupted.time)                 # (B L, D)
-    image = model.head.loss(model.patches(hidden, batch), corrupted)
+    hidden = (forward or model)(batch, corrupted.inputs, corrupted.time)    # (B L, D)
+    image = shares.image * model.head.loss(model.patches(hidden, batch), corrupted)
     text = F.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="sum")
-    text = text / max(len(batch.predict), 1)
+    text = shares.text * text / max(len(batch.predict), 1)
     return Losses(text_weight * text + image_weight * image, text, image)

@@ -33,7 +33,7 @@ class RawModel(nn.Module):
         patches = self.head.embed(inputs, time).to(x.dtype)                 # (T, D)
         x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x)
         x = self.backbone(x, batch.position, self.make_mask(batch.labels))  # (B, L, D)
-        return self.norm(x).flatten(0, 1)
+        return self.norm(x.flatten(0, 1))
 
     def text(self, hidden: Tensor, at: Tensor) -> Tensor:
         """Hidden (B L, D) at flat positions (K,) -> logits of the next token (K, V), fp32."""

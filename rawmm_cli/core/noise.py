@@ -70,10 +70,23 @@ def _digest(path: tuple, size: int) -> int:
     return int.from_bytes(hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=size).digest(), "little")
 
 
-def normal(keys, counts, width: int, word: str = "noise") -> Tensor:
-    """One block of N(0, 1) per key: keys (M), counts (M) -> (sum of counts, width) fp32 on the CPU."""
+def normal(keys, counts, width: int, word: str = "noise", device: str | torch.device = "cpu") -> Tensor:
+    """One block of N(0, 1) per key: keys (M), counts (M) -> (sum of counts, width) fp32 on the device.
+
+    A GPU draws its own numbers from the keys, other ones than the CPU does: the way of so much noise through the CPU would
+    cost more than the step."""
+    if torch.device(device).type == "cuda":
+        return _drawn_on(torch.device(device), keys, counts, width)
     blocks = [random(k, word).standard_normal((n, width), dtype=np.float32) for k, n in zip(keys, counts)]
     return torch.from_numpy(np.concatenate(blocks)) if blocks else torch.zeros(0, width)
+
+
+def _drawn_on(device: torch.device, keys, counts, width: int) -> Tensor:
+    drawn, generator, at = torch.empty(sum(counts), width, device=device), torch.Generator(device), 0
+    for k, n in zip(keys, counts):
+        drawn[at:at + n].normal_(generator=generator.manual_seed(k))
+        at += n
+    return drawn
 
 
 def logit_normal(keys, mean: float, spread: float) -> Tensor:

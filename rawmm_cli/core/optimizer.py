@@ -5,9 +5,57 @@ hidden matrices and AdamW for the rest. Hidden are the matrices of the backbone;
 vectors are not. Weight decay acts on hidden matrices only.
 """
 
+import math
+
 import torch
+from torch import Tensor
 
 from .config import Train
+from .distributed import like
+
+
+class Muon(torch.optim.Muon):
+    """torch's Muon with all matrices of one shape orthogonalised together: few large matmuls in place of many small ones,
+    which on two cores takes half the time. Sharded matrices go torch's way."""
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update, with torch's settings, state and formula."""
+        if any(hasattr(p, "device_mesh") for group in self.param_groups for p in group["params"]):
+            super().step()
+            return
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    shapes.setdefault(p.shape, []).append(p)
+            for shape, matrices in shapes.items():
+                self._update(group, matrices, group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1])))
+
+    def _update(self, group: dict, matrices: list, rate: float) -> None:
+        for p in matrices:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers, gradients = [self.state[p]["momentum_buffer"] for p in matrices], [p.grad for p in matrices]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        nesterov = torch.stack(torch._foreach_lerp(gradients, buffers, group["momentum"]))
+        updates = orthogonal(nesterov, group["ns_coefficients"], group["ns_steps"], group["eps"]).to(matrices[0].dtype)
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(matrices, updates.unbind(0), alpha=-rate)
+
+
+def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
+    """(N, A, B) -> (N, A, B) bf16: singular values pushed towards 1 by Newton-Schulz iterations of degree 5 (Jordan 2024),
+    X <- a X + (b X X^T + c (X X^T)^2) X."""
+    a, b, c = coefficients
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(eps)).contiguous()
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimizer]:
@@ -18,7 +66,7 @@ def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimiz
     decay, adam = train.weight_decay, {"lr": train.learning_rate, "betas": train.betas, "fused": True}
     if train.optimizer == "muon":
         made = [torch.optim.AdamW(rest, **adam),
-                torch.optim.Muon(matrices, lr=train.muon_learning_rate, weight_decay=decay, momentum=0.95)]
+                Muon(matrices, lr=train.muon_learning_rate, weight_decay=decay, momentum=0.95)]
     else:
         made = [torch.optim.AdamW([*rest, {"params": matrices, "weight_decay": decay}], **adam)]
     for optimizer in made:
@@ -27,12 +75,11 @@ def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimiz
     return made
 
 
-def rate(train: Train, documents: int) -> float:
-    """Share of the full learning rate after so many documents: linear warm-up, constant, linear decay to zero."""
-    total = train.documents
+def rate(train: Train, documents: int, left: float) -> float:
+    """Share of the full learning rate: linear warm-up over documents, constant, and over the last `decay` of the run a
+    linear fall to zero (warm-up-stable-decay, Hu et al. 2024, arXiv 2404.06395). `left`: share of the run to come."""
     warm = min(1.0, (documents + train.batch) / train.warmup) if train.warmup else 1.0
-    tail = train.decay * total
-    return warm * (min(1.0, max(0.0, total - documents) / tail) if tail else 1.0)
+    return warm * (min(1.0, max(0.0, left) / train.decay) if train.decay else 1.0)
 
 
 def set_rate(made: list[torch.optim.Optimizer], share: float) -> None:
@@ -56,5 +103,5 @@ def load_state(made: list[torch.optim.Optimizer], model: torch.nn.Module, tensor
     for name, tensor in tensors.items():
         path, key = name.rsplit("/", 1)
         parameter = parameters[path]
-        # AdamW keeps its step count on the parameter's device only when fused on a GPU; `to` covers both
-        owner[id(parameter)].state[parameter][key] = tensor.to(parameter.device)
+        # AdamW keeps its step count, a scalar, on the parameter's device only when fused on a GPU; `to` covers both
+        owner[id(parameter)].state[parameter][key] = like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)

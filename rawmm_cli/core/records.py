@@ -2,13 +2,24 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from . import disk
 
 
 def append(path: Path, record: dict) -> None:
-    """Add one line."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    """Add one line, whole or not at all. Raises DiskFullError."""
+    line = (json.dumps(record) + "\n").encode()
+    with disk.room_for(str(path)), open(path, "ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while line:                                 # the system may take a part of it and refuse the rest
+                line = line[file.write(line):]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 def read(path: Path) -> list[dict]:
@@ -34,7 +45,15 @@ def truncate(path: Path, documents: int) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a whole text file by a rename: a reader sees the old one or the new one, never a part."""
+    """Write a whole text file by a rename: a reader sees the old one or the new one, never a part, whatever stops this
+    process or the machine. Raises DiskFullError."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with disk.room_for(str(path)):
+        try:
+            partial.write_text(text, encoding="utf-8")
+            disk.sync(partial)
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise

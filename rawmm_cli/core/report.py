@@ -1,37 +1,28 @@
-"""report.html: a run on one page. Curves, results, drawings, what it read, settings, machine.
+"""report.html: a run on one page, also while it trains. Curves, results, pictures, captions, settings, checkpoints.
 
 The page stands alone: style, curves (SVG) and pictures (base64 PNG) are inside it, it loads nothing and is complete
 without its script. Whatever the run folder lacks is left out, so a run that just began has a report too. Captions and
 names are hostile input: everything goes through Jinja's autoescape, and the page's own Content-Security-Policy allows
-no request and no script but the one whose hash it names. Next: report.html, the template.
+no request and no script but the one whose hash it names. `run_files.py` reads the folder, `curves.py` and `gallery.py`
+make what is shown. Next: report.html, the template, with report.css and report.js.
 """
 
 import base64
 import hashlib
-import io
-import json
 import math
 import os
-import re
+from datetime import datetime, timezone
 from pathlib import Path
 
 import jinja2
-import yaml
-from PIL import Image
 
-from . import records
-from .errors import CheckpointError
+from . import config as configuration
+from . import gallery, run_files
+from .curves import LOSSES, curves
+from .errors import CheckpointError, RawmmError
+from .figures import duration, finite, number, short, size
+from .run_files import setting
 
-MOST_POINTS, MOST_SHEETS, MOST_PICTURES = 2000, 12, 200     # beyond this the page shows a part, and says so
-GAP = 2                                                     # around the cells of a contact sheet, as images.grid does
-LEFT, RIGHT, TOP, BOTTOM = 50, 548, 14, 226                 # the plot area of a curve, in SVG units of 560 x 260
-READ = ("image", "truth", "said")                           # the keys of samples/read.json
-CURVES = [  # key, title, unit, is it a loss
-    ("text", "Text loss", "nats per token", True),
-    ("image", "Image loss", "mean over drawn patches", True),
-    ("learning_rate", "Learning rate", "", False),
-    ("documents_per_second", "Speed", "documents per second", False),
-]
 NAMES = {
     "text_to_image": "Text → image", "text_to_image.accuracy": "drawings the judge recognises",
     "image_to_text": "Image → text", "image_to_text.accuracy": "held-out pictures named right",
@@ -41,11 +32,12 @@ NAMES = {
 }
 
 
-def write(run: Path) -> Path:
-    """Write `run/report.html` in one go -> its path. Raises CheckpointError where `run` is not a run."""
+def write(run: Path, out: Path | None = None) -> Path:
+    """Write `run/report.html`, or `out`, in one go -> its path. Raises CheckpointError where `run` is not a run."""
     if not (run / "config.yaml").is_file():
         raise CheckpointError(f"{run} is not a run: it has no config.yaml")
-    path, partial = run / "report.html", run / f".report.{os.getpid()}.partial"
+    path = out or run / "report.html"
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(render(run).encode("utf-8", "replace"))
         os.replace(partial, path)
@@ -56,64 +48,98 @@ def write(run: Path) -> Path:
 
 def render(run: Path) -> str:
     """The page as text; the same folder gives the same page."""
-    template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    script = re.search("<script>(.*?)</script>", template, re.DOTALL).group(1)
+    template, style, script = (Path(__file__).with_name(f"report.{end}").read_text(encoding="utf-8")
+                               for end in ("html", "css", "js"))
     jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    config = (run / "config.yaml").read_text(encoding="utf-8", errors="replace")
-    rows, evaluation, samples = _rows(run), _json(run / "evaluation.json", dict), run / "samples"
-    machine = _json(run / "environment.json", dict)
+    jinja.filters |= {"number": number, "size": size, "time": _time, "duration": duration}
+    rows, evaluation, samples = run_files.rows(run), run_files.read_json(run / "evaluation.json", dict), run / "samples"
+    settings, machine = run_files.settings(run), run_files.read_json(run / "environment.json", dict)
+    saved = run_files.checkpoints(run)
     return jinja.from_string(template).render(
-        name=run.resolve().name, script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        summary=_summary(config, rows, evaluation), cards=_cards(rows, evaluation), results=_results(evaluation),
-        curves=[made for curve in CURVES if (made := _curve(rows, evaluation, *curve))],
-        drawn=_drawn(samples), read=_read(samples), timeline=_timeline(samples, rows),
-        config=re.findall(r"^([\s-]*[\w.]+:(?=\s|$))?(.*)$", config.rstrip(), re.MULTILINE),
-        machine={key: value for key, value in machine.items() if value not in ("", None)})
+        name=run.resolve().name, style=style, script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        state=state(run), facts=_facts(run, settings, saved, machine), cards=_cards(rows, evaluation),
+        bad=run_files.read_json(run / "bad_batch.json", dict).get("problem"),
+        curves=curves(rows, evaluation), results=_results(evaluation), evaluated=evaluation.get("documents"),
+        drawn=gallery.drawn(samples), read=gallery.read(samples),
+        timeline=gallery.timeline(samples, rows), written=gallery.written(samples),
+        settings=run_files.settings_lines(settings) or _raw(run / "config.yaml"), checkpoints=saved,
+        machine={key: _fact(value) for key, value in machine.items() if value not in ("", None)})
 
 
-def _json(path: Path, kind: type):
-    """What a JSON file holds, or an empty `kind` where it is missing, torn or something else."""
+def _raw(path: Path) -> list[list[tuple[str, str, bool]]]:
+    """A config.yaml that is no YAML, as it is."""
+    return [[("", line, False) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]]
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
+def _fact(value) -> str:
+    return short(value) if finite(value) and abs(value) >= 1e6 else number(value)
+
+
+# ------------------------------------------------------------------------------------------------------------- header
+
+
+def state(run: Path) -> dict:
+    """Where a run stands: status (running, done or stopped), documents, of (what it aims at), seconds, share, eta, and
+    when the last record was written."""
+    rows, settings, saved = run_files.rows(run), run_files.settings(run), run_files.checkpoints(run)
+    last = rows[-1] if rows else {}
+    kept = max((one["documents"] for one in saved if one["documents"] and not one["problem"]), default=0)
+    seen, seconds = max(last.get("documents", 0), kept), last.get("seconds")
+    aim, time = setting(settings, "train", "documents"), setting(settings, "train", "time")
+    share = seconds / time if finite(time) and finite(seconds) and time > 0 else \
+        seen / aim if finite(aim) and aim > 0 else 0
+    status = "running" if run_files.is_training(run) else "done" if share >= 1 else "stopped"
+    path = run / "records.jsonl"
+    return {"status": status, "documents": seen, "of": aim if finite(aim) and not finite(time) else None,
+            "seconds": seconds if finite(seconds) else None, "share": min(max(share, 0), 1),
+            "eta": last["eta"] if status == "running" and finite(last.get("eta")) else None,
+            "last_record": path.stat().st_mtime if rows else None}
+
+
+def _facts(run: Path, settings: dict, saved: list[dict], machine: dict) -> dict[str, str]:
+    """What is trained, in a few words each; what the settings do not tell is left out."""
+    data, codec, head, backbone, train = (settings.get(name) for name in ("data", "codec", "head", "backbone", "train"))
+    edge, patch = setting(data, "size"), setting(codec, "patch")
+    patches = f", {(edge // patch) ** 2:,} a picture" if finite(edge) and finite(patch) and patch >= 1 else ""
+    count = _parameters(run, settings, saved)
+    kind = {"gau": "GAU", "transformer": "Transformer"}.get(setting(backbone, "kind"), setting(backbone, "kind"))
+    optimizer = {"muon": "Muon", "adamw": "AdamW"}.get(setting(train, "optimizer"), setting(train, "optimizer"))
+    found = {
+        "Data": _words("{}, {} px", setting(data, "set"), edge),
+        "Patches": _words("{} px", patch, after=patches),
+        "Backbone": _words("{}, {} layers of width {}", kind, *(setting(backbone, key) for key in ("depth", "width"))),
+        "Parameters": None if count is None else f"{count:,}",
+        f"{str(setting(head, 'kind')).capitalize()} head": _words("predicts {}, loss in {}", setting(head, "prediction"),
+                                                                 setting(head, "loss")),
+        "Optimizer": _words("{}, {} documents a step", optimizer, setting(train, "batch")),
+        "Seed": _words("{}", setting(train, "seed")),
+        "Machine": _words("{}, {}", machine.get("device"), machine.get("precision")),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def _words(form: str, *values, after: str = "") -> str:
+    """The values in their places, or nothing where one is missing."""
+    return "" if any(value in (None, "") for value in values) else form.format(*map(number, values)) + after
+
+
+def _parameters(run: Path, settings: dict, saved: list[dict]) -> int | None:
+    """Parameters of the newest sound checkpoint or, before there is one, of a model built without memory."""
+    for one in reversed(saved):
+        if not one["problem"] and (count := run_files.parameters(one["folder"])):
+            return count
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return kind()
-    return value if isinstance(value, kind) else kind()
-
-
-def _rows(run: Path) -> list[dict]:
-    """The records that can be drawn: those that say after how many documents they were taken."""
-    rows = records.read(run / "records.jsonl")
-    return [row for row in rows if isinstance(row, dict) and _finite(row.get("documents"))]
-
-
-def _image(path: Path) -> Image.Image | None:
-    """A decoded PNG, or None where the file is missing, torn or something else."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            return image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        chosen = configuration.build(settings)
+    except RawmmError:
         return None
+    from . import build  # torch, which takes a second or two
 
-
-def _picture(image: Image.Image) -> dict:
-    """A picture as the page holds it."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"uri": uri, "width": image.width, "height": image.height}
-
-
-def _summary(config: str, rows: list[dict], evaluation: dict) -> list[str]:
-    """What stands under the title: the data and how far the run is."""
-    try:
-        target = yaml.safe_load(config)["train"]["documents"]
-    except (yaml.YAMLError, TypeError, KeyError):
-        target = None
-    seen = rows[-1]["documents"] if rows else 0
-    part = f" of {target:,} ({seen / target:.0%})" if _finite(target) and 0 < seen < target else ""
-    progress = f"{seen:,}{part} documents" if seen else "no record yet"
-    return [str(evaluation["data"]), progress] if evaluation.get("data") else [progress]
+    return build.count_parameters(build.model(chosen, "meta"))["total"]
 
 
 def _cards(rows: list[dict], evaluation: dict) -> list[dict]:
@@ -124,19 +150,25 @@ def _cards(rows: list[dict], evaluation: dict) -> list[dict]:
         if accuracy is not None:
             note = of if count is None else f"of {count:,} {of}"
             cards.append({"label": label, "value": f"{accuracy:.1%}", "note": note, "share": min(max(accuracy, 0), 1)})
-    for key, label, _, is_loss in CURVES:
-        if is_loss and _finite(last.get(key)):
-            held_out = _get(evaluation, "held_out", key)
-            note = "at the last record" if held_out is None else f"{_number(held_out)} held out"
-            cards.append({"label": label, "value": _number(last[key]), "note": note})
-    documents, step, seconds = (last.get(key, 0) for key in ("documents", "step", "seconds"))
-    if documents:
-        note = f"in {step:,} steps" if step else "seen in training"
-        cards.append({"label": "Documents", "value": _short(documents), "note": note})
-    if seconds > 0:
-        note = f"{documents / seconds:,.0f} documents/s"
-        cards.append({"label": "Training time", "value": duration(seconds), "note": note})
+    for shown in LOSSES:
+        if finite(last.get(shown.key)):
+            held_out = _get(evaluation, "held_out", shown.key)
+            note = "at the last record" if held_out is None else f"{number(held_out)} held out"
+            cards.append({"label": shown.title, "value": number(last[shown.key]), "note": note})
+    documents, seconds, speed = (last.get(key) for key in ("documents", "seconds", "documents_per_second"))
+    if finite(speed):
+        notes = ["documents/s"] + [form(last[key]) for key, form in (("mfu", "MFU {:.0%}".format), ("memory", size))
+                                   if finite(last.get(key))]
+        cards.append({"label": "Speed", "value": short(round(speed)) if speed >= 100 else f"{speed:.3g}",
+                      "note": " · ".join(notes)})
+    if finite(seconds) and seconds > 0:
+        cards.append({"label": "Training time", "value": duration(seconds),
+                      "note": f"{short(documents)} documents in {number(last['step'])} steps" if finite(last.get("step"))
+                      else f"{documents / seconds:,.0f} documents/s"})
     return cards
+
+
+# ------------------------------------------------------------------------------------------------------------ results
 
 
 def _results(evaluation: dict) -> list[dict]:
@@ -149,20 +181,20 @@ def _results(evaluation: dict) -> list[dict]:
         if accuracy is not None and 0 <= accuracy <= 1 and count and count > 0:
             detail.insert(0, "95% interval {:.1%} to {:.1%}".format(*wilson(accuracy, count)))
         for name, value in group.items() if accuracy is None else [("accuracy", accuracy)]:
-            show = "{:.1%}".format if "accuracy" in name else duration if key.endswith("seconds") else _number
+            show = "{:.1%}".format if "accuracy" in name else duration if key.endswith("seconds") else number
             rows.append({"group": NAMES.get(key, key.replace("_", " ").capitalize()),
                          "measure": NAMES.get(f"{key}.{name}", name.replace("_", " ")),
-                         "value": show(value) if _finite(value) else str(value),
+                         "value": show(value) if finite(value) else str(value),
                          "detail": "" if accuracy is None else " · ".join(detail)})
     return rows
 
 
 def _detail(name: str, value) -> str:
     """'steps 10', or the lowest of a mapping of shares."""
-    if isinstance(value, dict) and value and all(_finite(share) for share in value.values()):
+    if isinstance(value, dict) and value and all(finite(share) for share in value.values()):
         lowest = min(value, key=value.get)
         return f"lowest {name}: {lowest} {value[lowest]:.1%}"
-    return f"{name} {_number(value)}"
+    return f"{name} {number(value)}"
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -173,137 +205,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max((middle - half) / whole, 0.0), min((middle + half) / whole, 1.0)
 
 
-# -------------------------------------------------------------------------------------------------------------- curves
-
-
-def _curve(rows: list[dict], evaluation: dict, key: str, title: str, unit: str, is_loss: bool) -> dict | None:
-    """One number against documents as SVG points, ticks and labels; None where no record has it."""
-    points = [(row["documents"], row[key]) for row in rows if _finite(row.get(key))]
-    if not points:
-        return None
-    points = points[::-1][::-(-len(points) // MOST_POINTS)][::-1]           # the last one is always there
-    values, held_out = [y for _, y in points], _get(evaluation, "held_out", key) if is_loss else None
-    seen = values + [held_out] * (held_out is not None) + [0] * (not is_loss)
-    log = is_loss and 0 < 20 * min(seen) < max(seen)
-    low, high, ticks = _axis(min(seen), max(seen), log)
-    far, scale = rows[-1]["documents"] or 1, math.log if log else float
-
-    def x(documents: float) -> float:
-        return round(LEFT + (RIGHT - LEFT) * documents / far, 2)
-
-    def y(value: float) -> float:
-        return round(BOTTOM - (BOTTOM - TOP) * (scale(value) - scale(low)) / (scale(high) - scale(low)), 2)
-
-    def line(values: list[float]) -> str:
-        return " ".join(f"{x(documents)},{y(value)}" for (documents, _), value in zip(points, values))
-
-    return {"key": key, "title": title, "unit": unit, "log": log, "low": low, "high": high, "far": far,
-            "points": line(values), "mean": line(_mean(values)) if len(values) >= 60 and key != "learning_rate" else "",
-            "end": (x(points[-1][0]), y(values[-1])), "first": _number(values[0]), "last": _number(values[-1]),
-            "x_ticks": [(x(tick), _short(tick)) for tick in _axis(0, far)[2] if tick <= far],
-            "y_ticks": [(y(tick), _short(tick)) for tick in ticks],
-            "held_out": None if held_out is None else (y(held_out), _number(held_out))}
-
-
-def _axis(low: float, high: float, log: bool = False) -> tuple[float, float, list[float]]:
-    """An axis that holds low..high -> its ends and a few round ticks: 1, 2 or 5 times a power of ten."""
-    if log:
-        low, high = low / 1.15, high * 1.15
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
-        ticks = [m * 10.0 ** decade for decade in decades for m in ((1, 2, 5) if len(decades) < 4 else (1,))]
-        return low, high, [tick for tick in ticks if low <= tick <= high]
-    rough = (high - low or abs(high) or 1.0) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    ticks = [n * step for n in range(first, max(last, first + 1) + 1)]
-    return ticks[0], ticks[-1], ticks
-
-
-def _mean(values: list[float]) -> list[float]:
-    """Running mean over about a thirtieth of the curve, over less at its ends."""
-    reach, end = max(1, len(values) // 60), len(values) - 1
-    spans = [min(reach, n, end - n) for n in range(len(values))]
-    return [math.fsum(values[n - span:n + span + 1]) / (2 * span + 1) for n, span in enumerate(spans)]
-
-
-# ------------------------------------------------------------------------------------------------------------ pictures
-
-
-def _drawn(samples: Path) -> dict | None:
-    """The final contact sheet, cut into cells with their captions; in one piece where it has no captions."""
-    sheet, note = _image(samples / "drawn.png"), _json(samples / "drawn.json", dict)
-    captions, columns = note.get("captions"), note.get("columns")
-    if sheet is None:
-        return None
-    if not (isinstance(captions, list) and captions and isinstance(columns, int) and columns > 0):
-        captions, columns = [""], 1
-    columns = min(columns, len(captions))
-    lines = -(-len(captions) // columns)
-    gap = GAP if (sheet.width - GAP) % columns == 0 == (sheet.height - GAP) % lines else 0
-    wide, high = (sheet.width - gap) // columns, (sheet.height - gap) // lines
-    if min(wide, high) <= gap:
-        return None
-    corners = [(gap + n % columns * wide, gap + n // columns * high) for n in range(min(len(captions), MOST_PICTURES))]
-    cells = [_picture(sheet.crop((left, top, left + wide - gap, top + high - gap))) for left, top in corners]
-    cells = [{**cell, "caption": str(caption)} for cell, caption in zip(cells, captions)]
-    return {"cells": cells, "columns": columns, "count": len(captions)}
-
-
-def _read(samples: Path) -> dict | None:
-    """Held-out pictures with what the model said, mistakes first. No file outside `samples` is shown."""
-    items = [{key: str(item.get(key, "")).replace("\0", "").encode("utf-8", "replace").decode() for key in READ}
-             for item in _json(samples / "read.json", list) if isinstance(item, dict)]
-    shown, right = [], sum(item["truth"] == item["said"] for item in items)
-    for item in sorted(items, key=lambda item: item["truth"] == item["said"])[:MOST_PICTURES]:
-        path = (samples / item["image"]).resolve()
-        if path.is_relative_to(samples.resolve()) and (image := _image(path)):
-            shown.append({**item, **_picture(image), "right": item["truth"] == item["said"]})
-    return {"pictures": shown, "count": len(items), "right": right} if shown else None
-
-
-def _timeline(samples: Path, rows: list[dict]) -> dict | None:
-    """The contact sheets written while training; where they are many, closer together at the beginning."""
-    paths = sorted(path for path in samples.glob("step_*.png") if path.stem[5:].isdecimal())
-    chosen = set(range(len(paths)))
-    if len(paths) > MOST_SHEETS:
-        chosen = {max(n, round((len(paths) - 1) * (n / (MOST_SHEETS - 1)) ** 2)) for n in range(MOST_SHEETS)}
-    documents, sheets = {row.get("step"): row["documents"] for row in rows}, []
-    for path in [paths[n] for n in sorted(chosen)]:
-        if image := _image(path):
-            step = int(path.stem[5:])
-            sheets.append({**_picture(image), "step": f"{step:,}", "documents": documents.get(step)})
-    return {"sheets": sheets, "count": len(paths)} if sheets else None
-
-
-def _finite(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _get(evaluation: dict, key: str, name: str) -> float | None:
     """evaluation[key][name] where it is a number."""
     group = evaluation.get(key)
-    return group[name] if isinstance(group, dict) and _finite(group.get(name)) else None
-
-
-def _number(value) -> str:
-    """Whole numbers with commas, others with four digits, anything else as it is."""
-    if not _finite(value):
-        return str(value)
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}".replace("e-0", "e-")
-
-
-def _short(value: float) -> str:
-    """12,800 -> 12.8k."""
-    for least, size, letter in (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"):
-        if abs(value) >= least:
-            return f"{value / size:.4g}{letter}"
-    return _number(value)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 21.3 s, 4 min 12 s, 2 h 03 min."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02} min"
+    return group[name] if isinstance(group, dict) and finite(group.get(name)) else None

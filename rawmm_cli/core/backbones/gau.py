@@ -31,7 +31,7 @@ class GatedAttentionUnit(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask) -> Tensor:
-        u, v, z = F.silu(self.into(self.norm(x))).split(self.sizes, -1)     # (B, L, E), (B, L, E), (B, L, K)
+        u, v, z = map(F.silu, self.into(self.norm(x)).split(self.sizes, -1))    # (B, L, E), (B, L, E), (B, L, K)
         q, k = (rotate(unit_rms(z * self.scale[i] + self.offset[i]), cos, sin).to(v.dtype) for i in range(2))
         mixed = attention(q[:, None], k[:, None], v[:, None], mask)[:, 0]   # (B, L, E)
         return x + self.out(u * mixed)

@@ -51,7 +51,7 @@ class DiffusionHead(nn.Module):
         keys, counts = zip(*[(k, n) for k, n, d in zip(pictures.keys, counts, drawn.tolist()) if d]) \
             if drawn.any() else ((), ())
         eps = torch.zeros_like(clean)
-        eps[drawn[of]] = normal(keys, counts, self.values).to(clean.device)
+        eps[drawn[of]] = normal(keys, counts, self.values, device=clean.device)
         time = torch.zeros(len(drawn), device=clean.device)
         time[drawn] = logit_normal(keys, self.time_mean, self.time_spread).to(clean.device)
         time = time[of]                                                     # (T,)

@@ -1,0 +1,89 @@
+"""Our side: the command `rawmm train`, timed from outside by what it writes into records.jsonl."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from . import documents
+from .clocks import Window
+from .settings import BATCH, CLASSES, PATCHES, WARM, preset
+
+POLL = 0.02
+
+
+def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
+    """Prepare the set `peers` -> the fingerprint of what `rawmm train` will read back."""
+    from rawmm_cli.core import prepared
+
+    rows = [prepared.row(picture, [str(label)], int(label)) for picture, label in zip(pictures, labels)]
+    prepared.write(folder / "peers", {"train": rows, "held_out": rows[:BATCH]},
+                   {"name": "peers", "labels": [str(n) for n in range(CLASSES)]})
+    data = prepared.load(folder / "peers", "train")
+    return documents.fingerprint((data.image(i).permute(1, 2, 0).numpy(), int(data.captions[i][0]))
+                                 for i in range(len(data)))
+
+
+def prepare(setting: str, backbone: str, work: Path, threads: int) -> dict:
+    """Write the preset -> what `rawmm train --dry-run` says of it: parameters, and positions of a document.
+
+    Raises RuntimeError where it says nothing."""
+    longest = PATCHES + 5                               # <bos>, the label, <image>, the patches, </image>, <eos>
+    file = work / f"{setting}-{backbone}.yaml"
+    file.write_text(json.dumps(preset(setting, backbone, longest, threads)), encoding="utf-8")     # JSON is YAML
+    done = subprocess.run([*_command(file, work), "--dry-run"], cwd=work, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"rawmm train --dry-run ended with exit code {done.returncode}: {done.stderr[-500:]}")
+    told = json.loads(done.stdout)
+    return {"parameters": told["parameters"]["backbone"], "positions": told["positions_per_step"] / BATCH,
+            "patches": told["patches_per_picture"]}
+
+
+def timed(setting: str, backbone: str, work: Path, seconds: float) -> dict:
+    """Train in a process of its own for so many seconds after the first WARM steps -> what was measured."""
+    runs = tempfile.mkdtemp(prefix=f"{setting}-{backbone}-", dir=work)
+    began, log = time.perf_counter(), Path(runs) / "stderr"
+    with log.open("wb") as errors:
+        process = subprocess.Popen([*_command(work / f"{setting}-{backbone}.yaml", work), "--runs-dir", runs, "--run", "timed"],
+                                   cwd=work, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            measured = _watch(process, Path(runs) / "timed" / "records.jsonl", seconds, log)
+        finally:
+            process.send_signal(signal.SIGTERM)         # it saves its state and leaves
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+    return {**measured, "warm_up_seconds": time.perf_counter() - began - measured["seconds"]}
+
+
+def _command(file: Path, work: Path) -> list[str]:
+    return [sys.executable, "-m", "rawmm_cli", "train", "--preset", str(file), "--data-dir", str(work / "data"),
+            "--device", "cpu", "--json"]
+
+
+def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> dict:
+    """Time the growth of records.jsonl by our own clock. Raises RuntimeError where the run ends, or its clock differs."""
+    first, size = None, 0
+    while True:
+        time.sleep(POLL)
+        if process.poll() is not None:
+            raise RuntimeError(f"rawmm train ended with exit code {process.returncode}: {log.read_text()[-500:]}")
+        if not path.is_file() or path.stat().st_size == size:
+            continue
+        now, size = time.perf_counter(), path.stat().st_size
+        record = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+        if first is None:
+            if record["step"] >= WARM:
+                first, started, window = record, now, Window(process.pid)
+        elif now - started >= seconds:
+            passed, recorded = now - started, record["seconds"] - first["seconds"]
+            if abs(recorded / passed - 1) > 0.05:
+                raise RuntimeError(f"records.jsonl tells of {recorded:.1f} s, the clock of {passed:.1f} s")
+            return {"documents": record["documents"] - first["documents"], "seconds": passed,
+                    "others": window.others(passed), "first_loss": first["loss"], "last_loss": record["loss"]}

@@ -1,0 +1,49 @@
+"""What is compared: two settings, each with the peer's Transformer and our two backbones of the same size.
+
+`small` is the peer's own MNIST example: width 64, depth 4, 8 heads of 32, 14 x 14 patches, batch 16. `large` has ten times
+the parameters. A gated attention unit is half of one of its layers (attention and MLP), so there are twice as many.
+"""
+
+PEER = "transfusion-pytorch"
+SIZE, PATCH, CHANNELS, BATCH, CLASSES = 28, 2, 3, 16, 10
+PATCHES = (SIZE // PATCH) ** 2
+HEADS, HEAD_WIDTH = 8, 32
+WARM = 5                                                # first steps, not timed: the first one compiles
+TOLERANCE = 0.02                                        # of the number of parameters in the Transformer
+
+SETTINGS = {
+    "small": {
+        "peer": {"width": 64, "depth": 4},
+        "gau": {"kind": "gau", "width": 128, "depth": 8, "key": 32, "expansion": 2},
+        "transformer": {"kind": "transformer", "width": 128, "depth": 4, "heads": 4, "hidden": 368},
+    },
+    "large": {
+        "peer": {"width": 160, "depth": 8},
+        "gau": {"kind": "gau", "width": 288, "depth": 16, "key": 64, "expansion": 2},
+        "transformer": {"kind": "transformer", "width": 288, "depth": 8, "heads": 9, "hidden": 800},
+    },
+}
+OURS = ("gau", "transformer")
+MODES = ("fp32", "bf16", "fp32 compiled", "bf16 compiled")      # the first is how the peer's example trains
+
+
+def preset(setting: str, backbone: str, length: int, threads: int) -> dict:
+    """The preset that `rawmm train` gets: its defaults, but for the size of things and what would interrupt a timing.
+
+    `length`: positions of a document, so that a row holds exactly one and nothing is padded."""
+    never = 1_000_000_000
+    return {
+        "data": {"set": "peers", "size": SIZE, "read": 0.0, "drop": 0.0},
+        "codec": {"patch": PATCH},
+        "backbone": SETTINGS[setting][backbone],
+        "train": {"documents": never, "batch": BATCH, "length": length, "learning_rate": 3e-4, "threads": threads,
+                  "log_every": WARM * BATCH, "sample_every": never, "save_every": never},
+    }
+
+
+def check_parameters(ours: int, theirs: int) -> float:
+    """Ours / theirs. Raises ValueError where they differ by more than TOLERANCE."""
+    share = ours / theirs
+    if abs(share - 1) > TOLERANCE:
+        raise ValueError(f"{ours:,} parameters against {theirs:,}: {share - 1:+.1%}; allowed: {TOLERANCE:.0%}")
+    return share

@@ -1,0 +1,30 @@
+"""`rawmm average`: an average of a run's weights whose width is chosen after training."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .common import RUNS, Json, RunsDir, emit, notify, run_name, use_cpu, writable_folder
+
+
+def average(
+    run: Annotated[str, typer.Argument(help="Name of a run trained with train.ema.kind=power, or its folder.")],
+    width: Annotated[float, typer.Option("--width", help="Standard deviation of the average's profile, as a share of the "
+                                                         "run; up to 0.25.")],
+    name: Annotated[Optional[str], typer.Option("--name", help="Name of the new run. [default: RUN-WIDTH]")] = None,
+    runs_dir: RunsDir = RUNS, json: Json = False,
+):
+    """Make a run that holds an average of another width, to sample from and to evaluate."""
+    from ..core import checkpoint
+
+    use_cpu()
+    from ..core import posthoc
+
+    source = checkpoint.find_run(runs_dir, run)
+    target = writable_folder(runs_dir, "runs folder") / run_name(name or f"{source.name}-{width:g}")
+    result = posthoc.write(source, width, target)
+    if json:
+        return emit(result)
+    notify(f"{result['folder']}: the average of width {width:g}, from {result['snapshots']} snapshots; look at it with "
+           f"`rawmm evaluate {Path(result['folder']).name}`")

@@ -1,0 +1,56 @@
+"""`rawmm checkpoint verify`: which checkpoints of a run are sound, and what is wrong with the others."""
+
+from typing import Annotated, Optional
+
+import typer
+
+from .common import RUNS, Json, RunsDir, emit, notify, printable
+
+group = typer.Typer(no_args_is_help=True, help="Look after the checkpoints of a run.")
+
+
+@group.command()
+def verify(
+    run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path; without it the newest "
+                                                      "run.")] = None,
+    step: Annotated[Optional[int], typer.Argument(min=0, help="Only the checkpoint of this step.")] = None,
+    runs_dir: RunsDir = RUNS, json: Json = False,
+):
+    """Read every file of every checkpoint and compare it with its checksum. Exit code 4 where one is damaged."""
+    from ..core import checkpoint
+
+    folder = checkpoint.find_run(runs_dir, run)
+    found = checkpoint.survey(folder, step)
+    damaged = [item for item in found if item["problems"]]
+    if json:
+        emit({"run": folder.name, "folder": str(folder), "sound": len(found) - len(damaged), "damaged": len(damaged),
+              "checkpoints": found})
+    else:
+        _show(found)
+        if damaged and found[-1] in damaged and len(damaged) < len(found):
+            notify("rawmm uses the newest sound one; `rawmm train` goes on from it and then deletes those after it")
+    raise typer.Exit(4 if damaged else 0)
+
+
+def _show(found: list[dict]) -> None:
+    """A line for each checkpoint and, under a damaged one, a line for each file."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("step", "documents", "size", "", box=None, header_style="bold", padding=(0, 2))
+    for column in table.columns[:3]:
+        column.justify = "right"
+    for item in found:
+        seen, wrong = item["documents"], [f"{name} {what}" for name, what in item["problems"].items()]
+        table.add_row(f"{item['step']:,}", f"{seen:,}" if isinstance(seen, int) else "?", _size(item["bytes"]),
+                      Text(printable("\n".join(["damaged", *wrong])) if wrong else "sound", "red" if wrong else "green"))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _size(count: int) -> str:
+    """14,567,890 -> 14.6 MB."""
+    for least, unit in (1e9, "GB"), (1e6, "MB"), (1e3, "kB"):
+        if count >= least:
+            return f"{count / least:.3g} {unit}"
+    return f"{count} B"

@@ -1,0 +1,26 @@
+"""`rawmm report`: everything about a run on one HTML page, also while it trains."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .common import RUNS, Json, RunsDir, emit, printable
+
+
+def report(
+    run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")] = None,
+    out: Annotated[Optional[Path], typer.Option("--out", dir_okay=False, help="The file to write. [default: report.html in the "
+                                                                              "run]")] = None,
+    runs_dir: RunsDir = RUNS, json: Json = False,
+):
+    """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it trains."""
+    from ..core import report as page
+    from ..core.checkpoint import find_run
+
+    folder = find_run(runs_dir, run)
+    path = page.write(folder, out)
+    state = page.state(folder)
+    if json:
+        return emit({"run": folder.name, "report": str(path), **state})
+    typer.echo(printable(f"{path}  ({state['status']}, {state['documents']:,} documents)"))

@@ -1,0 +1,120 @@
+"""What it takes for files to be on the disk, whole, and to stay so.
+
+Every format that carries numbers loads a flipped bit without a word, safetensors too. So a folder that must be trusted
+has a MANIFEST.json, {path below the folder: {size, sha256}} of all its other files. It is written last, after they were
+synced: a folder in which it does not fit is a folder that somebody was still writing, or that was damaged since.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from .errors import CheckpointError, DiskFullError
+
+MANIFEST = "MANIFEST.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)            # the disk, the share of it that is ours, the file are full
+
+
+@contextmanager
+def room_for(what: str):
+    """Whatever inside finds the disk full raises DiskFullError: `what` does not fit."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFullError(f"no room on the disk for {what} ({os.strerror(error.errno)}); make room and run the same "
+                            "command again") from None
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or the list of names in a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_files(folder: Path) -> None:
+    """Sync every file below `folder`, and let others read it as far as the umask allows (safetensors writes 0600)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in _files(folder):
+        path.chmod(0o666 & ~mask)
+        sync(path)
+
+
+def seal(folder: Path) -> None:
+    """Write MANIFEST.json over the files below `folder`, which are synced, and sync it and every folder."""
+    entries = {path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
+               for path in _files(folder)}
+    (folder / MANIFEST).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    for path in [folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder]:
+        sync(path)
+
+
+def problems(folder: Path, required: tuple[str, ...] = (), fresh: bool = False) -> dict[str, str]:
+    """File -> what is wrong with it, by the manifest; empty where all is as it was written and `required` is listed.
+
+    fresh: read the files from the disk and not from the memory that the system keeps of them, where it can be told so.
+    Raises CheckpointError where a file may not be read."""
+    try:
+        entries = _entries((folder / MANIFEST).read_text(encoding="utf-8"))
+        found = {name: _wrong(folder / name, *entry, fresh) for name, entry in entries.items()}
+    except FileNotFoundError:
+        return {MANIFEST: "is missing"}
+    except PermissionError as error:
+        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}; allow reading it") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return {MANIFEST: f"cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"}
+    tensors = [path.relative_to(folder).as_posix() for path in _files(folder) if path.suffix == ".safetensors"]
+    unlisted = {name: f"is not listed in {MANIFEST}" for name in [*required, *tensors] if name not in entries}
+    return {name: what for name, what in found.items() if what} | unlisted
+
+
+def _entries(text: str) -> dict[str, tuple[int, str]]:
+    """The text of a manifest -> {path: (size, sum)}. Raises ValueError and others where it is none."""
+    entries = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in json.loads(text).items()}
+    for name in entries:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or str(path) != name or not re.fullmatch(r"[\w./-]+", name):
+            raise ValueError("a path that leads out of the folder")
+    return entries
+
+
+def _wrong(path: Path, size: int, digest: str, fresh: bool) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if (now := path.stat().st_size) != size:
+        return f"has {now:,} bytes, not {size:,}"
+    try:
+        return None if _sha256(path, fresh) == digest else "does not match its checksum"
+    except PermissionError:
+        raise
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def used(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file below a folder but the manifest, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+
+
+def _sha256(path: Path, fresh: bool = False) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        if fresh and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

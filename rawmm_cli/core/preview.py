@@ -1,0 +1,90 @@
+"""What a model can do now: fixed prompts drawn with fixed noise, and fixed held-out pictures read greedily.
+
+    samples/step_00000500.png       a contact sheet, a column a prompt
+    samples/step_00000500.json      {"documents": ..., "prompts": [...], "read": [{"picture", "truth", "written"}, ...]}
+    samples/held_out.png            the pictures that are read, in that order
+
+Nothing is drawn by lot: the same weights give the same bytes. Each file appears by a rename, whole or not at all, and the
+picture before its JSON. The report shows all of them as a timeline.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from . import images, prepared, records
+from .config import Config
+from .document import Document, Picture
+from .generate import Sampling, draw, generate
+from .model import RawModel
+from .noise import key
+from .stream import drawing
+from .text_tokenizer import BOS, END_IMAGE, IMAGE, decode, encode
+
+COLUMN = 48                                                 # pixels of a small picture on a sheet, about
+
+
+def preview(config: Config, model: RawModel, data: prepared.Prepared, held_out: prepared.Prepared,
+            folder: Path | None, documents: int, step: int) -> Path | None:
+    """Draw and read, and write all of it into `folder` (samples/) -> the path of the contact sheet.
+
+    folder None: do the same work and write nothing; a sharded model needs every rank, and one of them writes."""
+    settings = sampling(config)
+    captions = sheet_captions(data)
+    sheet = sample_sheet(config, model, captions)
+    shown = to_read(held_out) if config.data.read else []
+    truth = [[caption for caption in held_out.captions[index] if caption] for index in shown]
+    longest = max((len(encode(caption)) for captions in truth for caption in captions), default=0)
+    enough = replace(settings, max_text=min(settings.max_text, 2 * longest + 8))    # a young model does not know when to end
+    written = write_captions(model, [held_out.image(index) for index in shown], enough)
+    if folder is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    if shown:
+        zoom = max(1, COLUMN // config.data.size)
+        images.save_png(images.grid([held_out.image(index) for index in shown], len(shown), zoom=zoom),
+                        folder / "held_out.png")
+    path = folder / f"step_{step:08d}.png"
+    images.save_png(sheet, path)
+    read = [{"picture": index, "truth": told, "written": text} for index, told, text in zip(shown, truth, written)]
+    note = {"documents": documents, "step": step, "prompts": captions, "read": read}
+    records.replace(path.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
+    return path
+
+
+def sampling(config: Config) -> Sampling:
+    """The sampling settings of a preset, for pictures of its own size."""
+    s = config.sample
+    return Sampling(s.steps, s.solver, s.guidance, s.interval, 0.0, s.max_text, 1, (config.data.size,) * 2, s.context)
+
+
+def sheet_captions(data: prepared.Prepared, most: int = 10) -> list[str]:
+    """Fixed prompts: the names of the classes, or else the first different captions."""
+    labels = data.card.get("labels") or list(dict.fromkeys(c for captions in data.captions for c in captions if c))
+    return labels[:most] or [""]
+
+
+def sample_sheet(config: Config, model: RawModel, captions: list[str], rows: int = 4):
+    """The fixed prompts, drawn `rows` times with fixed noise -> one contact sheet (H, W, 3) uint8, a column a prompt."""
+    blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
+    prompts = [drawing(caption, blank, 0) for _ in range(rows) for caption in captions]
+    prompts = [prompt[:prompt.index(IMAGE) + 1] for prompt in prompts]
+    pictures = draw(model, prompts, [key(0, "sheet", n) for n in range(len(prompts))], sampling(config))
+    return images.grid([picture.pixels for picture in pictures], len(captions), zoom=max(1, COLUMN // config.data.size))
+
+
+def to_read(held_out: prepared.Prepared, most: int = 8) -> list[int]:
+    """Fixed pictures: the first of every different caption, then the first of the others; each has a caption."""
+    having = {index: next(filter(None, captions)) for index, captions in enumerate(held_out.captions) if any(captions)}
+    first = {caption: index for index, caption in reversed(having.items())}.values()
+    return (sorted(first) + sorted(set(having) - set(first)))[:most]
+
+
+def write_captions(model: RawModel, pictures: list[torch.Tensor], settings: Sampling) -> list[str]:
+    """What the model writes, greedily, after reading each picture (3, H, W); control tokens are left out."""
+    prompts: list[Document] = [[BOS, IMAGE, Picture(pixels, False), END_IMAGE] for pixels in pictures]
+    greedy = replace(settings, max_pictures=0, temperature=0.0)
+    documents = generate(model, prompts, list(range(len(prompts))), greedy) if prompts else []
+    return [decode([item for item in document[4:] if isinstance(item, int)]) for document in documents]

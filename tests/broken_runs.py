@@ -1,0 +1,107 @@
+"""What the tests of faults share: an unbroken run to compare with, and processes that may die."""
+
+import multiprocessing
+import os
+import shutil
+import sys
+from functools import cache
+
+import torch
+
+from rawmm_cli.core import checkpoint, records
+
+# 10 steps, checkpoints of the steps 3, 6, 9 and 10
+SHORT = ("train.documents=160", "train.save_every=48", "train.log_every=32", "train.threads=1", "sample.steps=2")
+TIMES = {"seconds", "documents_per_second", "positions_per_second"}
+NAMES = ("model", "ema", "optimizer")
+PRELOAD = ["torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint", "datasets", "rawmm_cli.cli",
+           "rawmm_cli.core.train"]
+
+
+def command(data, run, *words):
+    return [str(word) for word in ("train", "--preset", "tiny", "--run", run.name, "--runs-dir", run.parent, "--data-dir",
+                                   data, "--json", *SHORT, *words)]
+
+
+def fork(function, *given):
+    """-> a started process, forked from one that has done nothing but import: it costs a second and not five."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=function, args=given)
+    process.start()
+    return process
+
+
+def command_line(words, environment):
+    """`rawmm ...` in a process of its own."""
+    os.environ.update(environment)
+    sys.argv = ["rawmm", *words]
+    from rawmm_cli.cli import main
+
+    main()
+
+
+@cache
+def unbroken(data):
+    """A run on `data` that nothing broke, with all its checkpoints; made once for all test files. Read only."""
+    run = data.with_name(f"{data.name}-unbroken") / "run"
+    process = fork(command_line, command(data, run, "train.keep=99"), {})
+    process.join(120)
+    assert process.exitcode == 0 and steps(run) == [3, 6, 9, 10]
+    return run
+
+
+def steps(run):
+    return [item["step"] for item in checkpoint.survey(run)]
+
+
+def hidden(run):
+    return sorted(path.name for path in (run / "checkpoints").glob(".*"))
+
+
+def back_at(whole, target, *kept):
+    """The run as it was when only the checkpoints `kept` had been written."""
+    shutil.copytree(whole, target)
+    for step in {3, 6, 9, 10} - set(kept):
+        shutil.rmtree(target / "checkpoints" / f"step_{step:08d}")
+    return target
+
+
+def assert_same_end(run, whole):
+    """Weights, average, optimizer byte for byte; records line by line but for times; nothing left over."""
+    one, other = (folder / "checkpoints" / "step_00000010" for folder in (run, whole))
+    assert checkpoint.latest(run) == one and hidden(run) == []
+    for name in NAMES:
+        assert (one / f"{name}.safetensors").read_bytes() == (other / f"{name}.safetensors").read_bytes()
+    lines = [[{key: value for key, value in record.items() if key not in TIMES}
+              for record in records.read(folder / "records.jsonl")] for folder in (run, whole)]
+    assert lines[0] == lines[1] and [line["documents"] for line in lines[0]] == [32, 64, 96, 128, 160]
+
+
+# ------------------------------------------------------------------------------- checkpoints of which one sees the step
+
+
+def small_run(folder):
+    (folder / "run").mkdir()
+    (folder / "run" / "config.yaml").write_text("data: {}\n")
+    return folder / "run"
+
+
+def values(step, count=1000):
+    """`count` numbers that say which step they are of."""
+    return {name: {"a": torch.full((count // 4,), float(step)), "step": torch.tensor(float(step)),
+                   "b": torch.full((count // 4 * 3,), float(step))} for name in NAMES}
+
+
+def save(run, step, *, keep=2, count=1000, warn=lambda message: None):
+    return checkpoint.save(run, step, values(step, count), {"documents": step, "seconds": 0.0, "data": ""}, keep, warn)
+
+
+def holds(folder, step):
+    return all(bool((value == step).all()) for name in NAMES for value in checkpoint.tensors(folder, name).values())
+
+
+def spoil(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
