@@ -7,6 +7,8 @@ import sys
 import typer
 
 from .commands.average import average
+from .commands.bench import bench
+from .commands.checkpoint import group as checkpoint
 from .commands.demo import demo
 from .commands.evaluate import evaluate
 from .commands.prepare import prepare
@@ -27,7 +29,9 @@ app.command(rich_help_panel=USE)(train)
 app.command(rich_help_panel=USE)(sample)
 app.command(rich_help_panel=USE)(evaluate)
 app.command(rich_help_panel=USE)(average)
+app.add_typer(checkpoint, name="checkpoint", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(presets)
+app.command(rich_help_panel=LOOK)(bench)
 
 
 def _version(value: bool):

@@ -128,7 +128,7 @@ ERRORS = {
     "half_life=3": f"unknown key 'half_life' (did you mean train.ema.half_life?); allowed here: {TOP}",
     "sample.step=3": f"unknown key 'sample.step' (did you mean sample.steps?); allowed here: {SAMPLE}",
     "train.ema.half_lif=3": "unknown key 'train.ema.half_lif' (did you mean train.ema.half_life?); "
-                            "allowed here: half_life, ramp",
+                            "allowed here: kind, half_life, ramp, widths, snapshots",
     "codec.pach=3": "unknown key 'codec.pach' (did you mean codec.patch?); allowed here: kind, patch",
     "backbone.widht=3": f"unknown key 'backbone.widht' (did you mean backbone.width?); allowed here: {GAU}",
     "head.key=3": f"unknown key 'head.key' (did you mean backbone.key?); allowed here: {HEAD}",

@@ -121,7 +121,11 @@ def test_the_running_mean_is_taken_before_thinning():
 
 
 def test_running_mean_by_hand():
-    told = [float(n * n % 17) for n in range(200)]
-    for n, mean in enumerate(running_mean(told)):
-        span = min(3, n, 199 - n)                           # 200 // 60 = 3 to either side, less at the ends
-        assert mean == pytest.approx(sum(told[n - span:n + span + 1]) / (2 * span + 1))
+    """A box over 3 to either side, twice: a triangle. Less at the ends."""
+    told = [float(n * n % 17) for n in range(240)]
+    for _ in range(2):
+        mean = [sum(told[n - span:n + span + 1]) / (2 * span + 1) for n in range(240) for span in [min(3, n, 239 - n)]]
+        told = mean
+    assert running_mean([float(n * n % 17) for n in range(240)]) == pytest.approx(mean)
+    peak = running_mean([0.0] * 120 + [49.0] + [0.0] * 119)
+    assert peak[113:128] == pytest.approx([0, 1, 2, 3, 4, 5, 6, 7, 6, 5, 4, 3, 2, 1, 0])

@@ -13,9 +13,9 @@ from rawmm_cli.core.document import Picture
 from rawmm_cli.core.errors import DataError
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.noise import key
+from rawmm_cli.core.preview import sampling
 from rawmm_cli.core.stream import drawing, reading
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
-from rawmm_cli.core.preview import sampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = config.load("tiny")

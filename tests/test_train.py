@@ -312,7 +312,8 @@ def test_a_step_that_is_not_finite_is_not_taken(how, named, few_digits, monkeypa
                                  "bad_batch.json; set a lower train.learning_rate (now 0.002) or train.precision=fp32, "
                                  "and another --run")
     bad = json.loads((tmp_path / "bad_batch.json").read_text())
-    numbers = sorted(number for row in Steps(chosen, data, build.model(chosen, "meta").codec.grid, False).rows(0) for number in row)
+    rows = Steps(chosen, data, build.model(chosen, "meta").codec.grid, False).rows(0)
+    numbers = sorted(number for row in rows for number in row)
     order = [picture_of(number, len(data), 0) for number in numbers]
     assert (bad["documents"], bad["pictures"]) == (numbers, order) and len(order) > 10
     assert bad["sources"] == [str(data.table["source"][index]) for index in order]

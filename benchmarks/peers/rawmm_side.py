@@ -14,6 +14,7 @@ from . import documents
 from .clocks import Window
 from .settings import BATCH, CLASSES, PATCHES, WARM, preset
 
+OTHERS = 5                                              # <bos>, the label, <image>, </image>, <eos>
 POLL = 0.02
 
 
@@ -29,19 +30,13 @@ def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
                                  for i in range(len(data)))
 
 
-def prepare(setting: str, backbone: str, work: Path, threads: int) -> dict:
-    """Write the preset -> what `rawmm train --dry-run` says of it: parameters, and positions of a document.
+def prepare(setting: str, backbone: str, work: Path, threads: int) -> int:
+    """Write the preset that `timed` trains -> parameters of its backbone."""
+    from rawmm_cli.core import build, config
 
-    Raises RuntimeError where it says nothing."""
-    longest = PATCHES + 5                               # <bos>, the label, <image>, the patches, </image>, <eos>
-    file = work / f"{setting}-{backbone}.yaml"
-    file.write_text(json.dumps(preset(setting, backbone, longest, threads)), encoding="utf-8")     # JSON is YAML
-    done = subprocess.run([*_command(file, work), "--dry-run"], cwd=work, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"rawmm train --dry-run ended with exit code {done.returncode}: {done.stderr[-500:]}")
-    told = json.loads(done.stdout)
-    return {"parameters": told["parameters"]["backbone"], "positions": told["positions_per_step"] / BATCH,
-            "patches": told["patches_per_picture"]}
+    wanted = preset(setting, backbone, PATCHES + OTHERS, threads)
+    (work / f"{setting}-{backbone}.yaml").write_text(json.dumps(wanted), encoding="utf-8")         # JSON is YAML
+    return build.count_parameters(build.model(config.build(wanted), "meta"))["backbone"]
 
 
 def timed(setting: str, backbone: str, work: Path, seconds: float) -> dict:
@@ -68,7 +63,7 @@ def _command(file: Path, work: Path) -> list[str]:
 
 
 def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> dict:
-    """Time the growth of records.jsonl by our own clock. Raises RuntimeError where the run ends, or its clock differs."""
+    """Time the growth of records.jsonl by our own clock. Raises RuntimeError where the run ends."""
     first, size = None, 0
     while True:
         time.sleep(POLL)
@@ -82,8 +77,11 @@ def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> 
             if record["step"] >= WARM:
                 first, started, window = record, now, Window(process.pid)
         elif now - started >= seconds:
-            passed, recorded = now - started, record["seconds"] - first["seconds"]
-            if abs(recorded / passed - 1) > 0.05:
-                raise RuntimeError(f"records.jsonl tells of {recorded:.1f} s, the clock of {passed:.1f} s")
-            return {"documents": record["documents"] - first["documents"], "seconds": passed,
-                    "others": window.others(passed), "first_loss": first["loss"], "last_loss": record["loss"]}
+            passed = now - started
+            return {"documents": record["documents"] - first["documents"], "seconds": passed, "others": window.others(passed),
+                    "positions": _positions(record), "first_loss": first["loss"], "last_loss": record["loss"]}
+
+
+def _positions(record: dict) -> float:
+    """Positions of a document that carry data, padding left out, as the run itself counts them."""
+    return record["fill"] * record["positions_per_second"] / record["documents_per_second"]

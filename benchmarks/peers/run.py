@@ -73,7 +73,7 @@ def write_documents(work: Path) -> str:
 
 def compare(setting: str, given: argparse.Namespace, work: Path, fingerprint: str) -> dict:
     """One setting: sizes checked, every way to train the peer tried, then the rounds."""
-    sizes = {f"rawmm {name}": rawmm_side.prepare(setting, name, work, given.threads) for name in OURS}
+    parameters = {f"rawmm {name}": rawmm_side.prepare(setting, name, work, given.threads) for name in OURS}
     tries = {mode: quiet(lambda mode=mode: peer(setting, mode, given, work, given.try_seconds), given.again,
                          f"{setting}, trial: {PEER} {mode}") for mode in given.modes}
     worked = {mode: found for mode, found in tries.items() if "failed" not in found}
@@ -81,14 +81,13 @@ def compare(setting: str, given: argparse.Namespace, work: Path, fingerprint: st
         raise RuntimeError(f"{PEER} does not train: {tries[given.modes[0]]['failed']}")
     fastest = max(worked, key=lambda mode: speed(worked[mode]))
     for mode, found in worked.items():
-        sizes[f"{PEER} {mode}"] = {name: found[name] for name in ("parameters", "positions", "patches")}
+        parameters[f"{PEER} {mode}"] = found["parameters"]
         check_same(fingerprint, found)
     for name in OURS:
-        sizes[f"rawmm {name}"]["share"] = check_parameters(sizes[f"rawmm {name}"]["parameters"],
-                                                           worked[given.modes[0]]["parameters"])
+        check_parameters(parameters[f"rawmm {name}"], worked[given.modes[0]]["parameters"])
     modes = list(dict.fromkeys((given.modes[0], fastest)))
     rounds = [play(setting, modes, given, work, number) for number in range(1, given.rounds + 1)]
-    return {"sizes": sizes, "tries": tries, "rounds": rounds, **summary(rounds, sizes, modes)}
+    return {"parameters": parameters, "tries": tries, "rounds": rounds, **summary(rounds, modes)}
 
 
 def play(setting: str, modes: list[str], given: argparse.Namespace, work: Path, number: int) -> dict:

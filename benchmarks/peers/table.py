@@ -5,15 +5,15 @@ from statistics import median
 from .settings import OURS, PATCHES, PEER
 
 
-def rates(measured: dict, positions: float) -> dict[str, float]:
+def rates(measured: dict) -> dict[str, float]:
     """Documents (= images) and positions a second of one timing."""
     documents = measured["documents"] / measured["seconds"]
-    return {"images_per_second": documents, "positions_per_second": documents * positions}
+    return {"images_per_second": documents, "positions_per_second": documents * measured["positions"]}
 
 
-def summary(rounds: list[dict], sizes: dict, modes: list[str]) -> dict:
+def summary(rounds: list[dict], modes: list[str]) -> dict:
     """-> medians by side, and for each of ours against each of theirs the ratio of each round: median, lowest, highest."""
-    found = {side: [rates(turn[side], sizes[side]["positions"]) for turn in rounds] for side in rounds[0]}
+    found = {side: [rates(turn[side]) for turn in rounds] for side in rounds[0]}
     medians = {side: {key: median(one[key] for one in each) for key in each[0]} for side, each in found.items()}
     ratios = {}
     for ours in (f"rawmm {name}" for name in OURS):
@@ -37,8 +37,8 @@ def table(result: dict) -> str:
     for name, setting in result["settings"].items():
         lines += ["", f"{name:<36}{'parameters':>12}{'positions':>11}{'images/s':>10}{'positions/s':>13}{'others':>8}"]
         for side, rate in setting["medians"].items():
-            size = setting["sizes"][side]
-            lines.append(f"{side:<36}{size['parameters']:>12,}{size['positions']:>11g}{rate['images_per_second']:>10.1f}"
+            positions = rate["positions_per_second"] / rate["images_per_second"]
+            lines.append(f"{side:<36}{setting['parameters'][side]:>12,}{positions:>11g}{rate['images_per_second']:>10.1f}"
                          f"{rate['positions_per_second']:>13,.0f}{_others(setting['rounds'], side):>8}")
         for pair, ratio in setting["ratios"].items():
             lines.append(f"{pair:<53} positions/s {_range(ratio['positions_per_second'])}, "

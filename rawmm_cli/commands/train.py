@@ -47,7 +47,7 @@ def train(
     words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit else [])]
     config = configuration.load(preset, words)
     if dry_run:
-        return _show(config, data_dir, json)
+        return _show(config, data_dir, device, gpus or 1, json)
     name = run_name(run or Path(preset).stem)
     folder = writable_folder(runs_dir, "runs folder") / name
     if gpus and gpus > 1 and not joined():
@@ -87,8 +87,8 @@ def _check_gpus(config, gpus: int, device: str) -> None:
 
     have = torch.cuda.device_count()
     if device != "cpu" and gpus > have:
-        raise ConfigError(f"--gpus {gpus}: this machine has {have or 'no'} GPU{'s' * (have != 1)}; "
-                          + (f"give --gpus {have}" if have > 1 else f"add --device cpu to train with {gpus} processes on the CPU"))
+        remedy = f"give --gpus {have}" if have > 1 else f"add --device cpu to train with {gpus} processes on the CPU"
+        raise ConfigError(f"--gpus {gpus}: this machine has {have or 'no'} GPU{'s' * (have != 1)}; {remedy}")
     check_shares(config, Ranks(0, gpus))
 
 
@@ -139,44 +139,22 @@ def _show_progress(records, settings) -> dict:
     return record
 
 
-def _positions(config, model, data_dir: Path) -> tuple[int, str]:
-    """Positions of the first step where a fitting set is prepared ("data"); else those that its pictures alone would
-    need, without captions ("estimate")."""
-    from ..core import prepared
-    from ..core.errors import DataError
-    from ..core.train import check_data, next_batch
-
-    try:
-        data = prepared.load(data_dir / config.data.set, "train")
-        check_data(config, data)
-    except DataError:
-        shortest = (config.data.size // config.codec.patch) ** 2 + 4    # <bos>, <image>, </image>, <eos>; no caption
-        return -(-config.train.batch // (config.train.length // shortest)) * config.train.length, "estimate"
-    return next_batch(config, data, model.codec.grid, model.head.causal, 0).tokens.numel(), "data"
-
-
 def _facts(record: dict) -> str:
     return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
             f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
             f"MFU {record['mfu']:.0%}  {record['memory'] / 2 ** 30:.1f} GiB  lr {record['learning_rate']:.1e}")
 
 
-def _show(config, data_dir: Path, as_json: bool) -> None:
-    """The resolved settings and sizes, on the meta device."""
-    from ..core import build
+def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
+    """The resolved settings and what the run will need; no model is allocated and nothing is trained."""
+    use_cpu(config.train.threads, here=gpus)
+    from ..core import build, estimate
     from ..core import config as configuration
 
-    model = build.model(config, "meta")
-    parameters = build.count_parameters(model)
-    positions, source = _positions(config, model, data_dir)
-    result = {"config": config.model_dump(mode="json"), "parameters": parameters,
-              "positions_per_step": positions, "positions_from": source,
-              "steps": -(-config.train.documents // config.train.batch),
-              "patches_per_picture": (config.data.size // config.codec.patch) ** 2, "values_per_patch": model.codec.values}
+    data = estimate.load_data(config, data_dir)
+    found = estimate.estimate(config, build.device(device), data, gpus)
     if as_json:
-        return emit(result)
+        return emit({"config": config.model_dump(mode="json"), **found})
     typer.echo(configuration.dump(config).rstrip())
-    for name, value in parameters.items():
-        typer.echo(f"# parameters, {name:<10} {value:>13,}")
-    for name in ("positions_per_step", "steps", "patches_per_picture", "values_per_patch"):
-        typer.echo(f"# {name.replace('_', ' '):<22} {result[name]:>13,}{' (' + source + ')' if 'positions' in name else ''}")
+    for name, value in estimate.show(found, config):
+        typer.echo(f"# {name:<22} {value}")

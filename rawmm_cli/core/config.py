@@ -4,13 +4,12 @@ A preset is a YAML file of what differs from the defaults below. Amounts of trai
 steps, so that they mean the same at any batch size.
 """
 
-import difflib
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from .config_help import every_key, explain, fields, kinds, nearest
 from .errors import ConfigError
 from .yaml_text import dump_yaml, parse_yaml
 
@@ -21,6 +20,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[float, Field(gt=0, le=0.25)]
 Weight = Annotated[float, Field(ge=0)]
+Trackers = Annotated[tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
+                     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
 class Settings(BaseModel):
@@ -136,7 +137,7 @@ class Train(Settings):
     compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the layers; auto: where it works")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of each rank, 0: its share of the cores")
     skip_nonfinite: int = Field(0, ge=0, description="steps in a row that may be skipped where the loss is not finite")
-    trackers: tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...] = Field(
+    trackers: Trackers = Field(
         ("auto",), strict=False, description="where scalars go besides records.jsonl; auto: TensorBoard where installed")
     seed: int = Field(0, ge=0, lt=2 ** 63)
     log_every: Count = Field(2_000, description="documents between records")
@@ -227,14 +228,14 @@ def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config
     settings = dict(settings)
     for part in ("codec", "head", "backbone"):
         if isinstance(settings.get(part, {}), dict):
-            settings[part] = {"kind": _kinds(part)[0], **settings.get(part, {})}
+            settings[part] = {"kind": kinds(Config, part)[0], **settings.get(part, {})}
     for word in overrides:
         key, value = _split(word)
         _assign(settings, key, value)
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error, Config)) from None
 
 
 def dump(config: Config) -> str:
@@ -260,82 +261,12 @@ def _assign(settings: dict, key: str, value: Any) -> None:
         node[part] = dict(node[part]) if isinstance(node.get(part), dict) else {}
         node = node[part]
     if leaf == "kind" and node.get("kind") != value:
-        known = _fields(Config, path + [f"kind={value}"])
+        known = fields(Config, path + [f"kind={value}"])
         for name in [name for name in node if known and name not in known]:
             del node[name]
     node[leaf] = value
 
 
-# ------------------------------------------------------------------------------------------------------------- errors
-
-
-def _explain(error: ValidationError) -> str:
-    """The first problem in one line: key, what was given, what is allowed, the nearest name."""
-    problem = error.errors()[0]
-    path = [str(part) for part in problem["loc"]]
-    if len(path) > 1 and path[0] in ("codec", "head", "backbone") and path[1] in _kinds(path[0]):
-        path = [path[0], f"kind={path[1]}", *path[2:]]
-    key, given = ".".join(part for part in path if "=" not in part), problem.get("input")
-    if problem["type"] == "extra_forbidden":
-        allowed = _fields(Config, path[:-1])
-        if key in all_keys():
-            return f"{key} does not belong to {path[0]}.{path[1].replace('=', ' = ')}; allowed here: {', '.join(allowed)}"
-        prefix = ".".join(part for part in path[:-1] if "=" not in part)
-        full = {name: f"{prefix}.{name}" if prefix else name for name in allowed}
-        near = difflib.get_close_matches(path[-1], full, 1)
-        elsewhere = difflib.get_close_matches(path[-1], [name.split(".")[-1] for name in all_keys()], 1)
-        hint = full[near[0]] if near else next((k for k in all_keys() if elsewhere and k.endswith("." + elsewhere[0])), None)
-        return f"unknown key '{key}'{f' (did you mean {hint}?)' if hint else ''}; allowed here: {', '.join(allowed)}"
-    if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
-        if problem["type"] != "literal_error":
-            key, given = f"{key}.kind", given.get("kind") if isinstance(given, dict) else given
-        choices = _kinds(key.split(".")[0]) if key.endswith(".kind") else re.findall(r"'([^']*)'", problem["msg"])
-        return f"{key} = {given}{nearest(str(given), choices)}; allowed: {', '.join(choices)}"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{key} = {given!r} is not allowed: {message}"
-
-
-def nearest(word: str, choices: list[str]) -> str:
-    """' (did you mean x?)', or nothing where no choice is near."""
-    near = difflib.get_close_matches(word, choices, 1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _models(annotation) -> list[type[Settings]]:
-    """The settings classes inside an annotation: one, or the members of a tagged union."""
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models(part)] if get_origin(annotation) else []
-
-
-def _kinds(name: str) -> list[str]:
-    field = Config.model_fields.get(name)
-    return [model.model_fields["kind"].default for model in _models(field.annotation)
-            if "kind" in model.model_fields] if field else []
-
-
-def _fields(model: type[Settings], path: list[str]) -> list[str]:
-    """Keys allowed at a path; a part `kind=x` picks a member of a tagged union."""
-    models = [model]
-    for part in path:
-        if part.startswith("kind="):
-            models = [m for m in models if m.model_fields["kind"].default == part[5:]]
-        else:
-            models = [m for parent in models if part in parent.model_fields
-                      for m in _models(parent.model_fields[part].annotation)]
-    return list(dict.fromkeys(name for m in models for name in m.model_fields))
-
-
 def all_keys() -> list[str]:
     """Every dotted key that a preset may hold."""
-    return _leaves(Config, "")
-
-
-def _leaves(model: type[Settings], prefix: str) -> list[str]:
-    found = []
-    for name, field in model.model_fields.items():
-        inner = _models(field.annotation)
-        found += [leaf for part in inner for leaf in _leaves(part, f"{prefix}{name}.")] or [prefix + name]
-    return list(dict.fromkeys(found))
+    return every_key(Config)

@@ -130,10 +130,14 @@ def axis(low: float, high: float, count: int = 6, log: bool = False) -> tuple[fl
 
 
 def running_mean(values: list[float]) -> list[float]:
-    """Mean over about a thirtieth of the curve, over less at its ends; time does not grow with the window."""
-    reach, end, sums = max(1, len(values) // 60), len(values) - 1, [0.0, *accumulate(values)]
+    """Mean over about a thirtieth of the curve, near ones counting more (a box twice, which makes a triangle), over less at
+    its ends. Time does not grow with the window."""
+    reach, end = max(1, len(values) // 80), len(values) - 1
     spans = [min(reach, n, end - n) for n in range(len(values))]
-    return [(sums[n + span + 1] - sums[n - span]) / (2 * span + 1) for n, span in enumerate(spans)]
+    for _ in range(2):
+        sums = [0.0, *accumulate(values)]
+        values = [(sums[n + span + 1] - sums[n - span]) / (2 * span + 1) for n, span in enumerate(spans)]
+    return values
 
 
 def thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:

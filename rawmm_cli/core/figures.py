@@ -19,7 +19,7 @@ def number(value) -> str:
 
 def short(value: float) -> str:
     """12,800 -> 12.8k."""
-    for least, size, letter in (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"):
+    for least, size, letter in (1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"):
         if abs(value) >= least:
             return f"{value / size:.4g}{letter}"
     return number(value)

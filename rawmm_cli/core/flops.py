@@ -49,14 +49,17 @@ def step(config: Config, rows: int, length: int, patches: int, predicted: int) -
 
 def muon(config: Config) -> int:
     """FLOPs of one update by Muon: five Newton-Schulz iterations of every hidden matrix. Not part of the model's."""
-    total = 0
-    for wide, narrow in _matrices(config):
-        small, large = min(wide, narrow), max(wide, narrow)
-        total += 5 * (2 * 2 * small * small * large + 2 * small ** 3)
-    return total
+    return sum(newton_schulz(shape) for shape in matrices(config))
 
 
-def _matrices(config: Config) -> list[tuple[int, int]]:
+def newton_schulz(shape: tuple[int, int], steps: int = 5) -> int:
+    """FLOPs of one matrix."""
+    small, large = min(shape), max(shape)
+    return steps * (2 * 2 * small * small * large + 2 * small ** 3)
+
+
+def matrices(config: Config) -> list[tuple[int, int]]:
+    """Shapes of all hidden matrices."""
     b = config.backbone
     gated = getattr(b, "expansion", 0) * b.width
     one = [(2 * gated + b.key, b.width), (b.width, gated)] if b.kind == "gau" else \

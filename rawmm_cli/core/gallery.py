@@ -141,7 +141,8 @@ def written(samples: Path) -> dict | None:
     heads = [{"truth": _truth(item), **(shown[n] if n < len(shown) else {"uri": None})} for n, item in enumerate(last)]
     lines = [{"step": step, "documents": documents if finite(documents) else None,
               "captions": [_caption(items, item.get("picture")) for item in last]} for step, documents, items in found]
-    return {"heads": heads, "lines": lines, "count": len(list(samples.glob("step_*.json")))}
+    longest = max((len(text) for head in heads for text in head["truth"]), default=0)
+    return {"heads": heads, "lines": lines, "long": longest > 16, "count": len(list(samples.glob("step_*.json")))}
 
 
 def _truth(item: dict) -> list[str]:

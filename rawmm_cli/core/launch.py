@@ -15,6 +15,7 @@ import uuid
 from .errors import RankError, RawmmError
 
 OURS = "RAWMM_LAUNCHED"                                 # set in ranks that this module has started
+STOPPED = (129, 130, 143)                               # exit codes of a rank that was told to stop and has saved
 
 
 def joined() -> bool:
@@ -36,7 +37,8 @@ def launch(words: list[str], processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)       # we say it ourselves, in one line
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)                          # we say it ourselves, in one line
     os.environ[OURS] = "1"                              # inherited by the ranks
     config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid.uuid4().hex, max_restarts=0,
                           rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost", monitor_interval=0.1)
@@ -50,7 +52,7 @@ def launch(words: list[str], processes: int) -> None:
 
 def _first(failed) -> RawmmError:
     """The failure behind the others, as one error: a rank that lost its neighbour, or was told to stop, is not it."""
-    rank, failure = min(failed.failures.items(), key=lambda item: (item[1].exitcode in (7, 143, -15), item[1].timestamp))
+    rank, failure = min(failed.failures.items(), key=lambda item: (item[1].exitcode in (7, *STOPPED, -15), item[1].timestamp))
     code = failure.exitcode
     told = _read(failure.error_file)
     if told and told["code"] != 1:
@@ -58,7 +60,7 @@ def _first(failed) -> RawmmError:
     if told:
         print(told["traceback"].rstrip(), file=sys.stderr)
         return RankError(f"rank {rank} failed: {told['message']}; the last checkpoint is intact")
-    if code in (130, 143):
+    if code in STOPPED:
         return LaunchedError("", code)
     how = f"was killed by signal {-code}" if code < 0 else f"left with exit code {code}"
     return RankError(f"rank {rank} {how}; the others were stopped and the last checkpoint is intact; "
@@ -78,7 +80,7 @@ def tell(message: str, code: int, traceback: str = "") -> bool:
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path and code == RankError.exit_code:
         time.sleep(1)                                   # the rank that is the cause shall be the first to be seen
-    if path and code not in (130, 143):
+    if path and code not in STOPPED:
         entry = {"message": message, "extraInfo": {"py_callstack": traceback or message, "timestamp": str(int(time.time()))},
                  "rawmm": {"message": message, "code": code, "traceback": traceback}}
         try:
@@ -87,4 +89,4 @@ def tell(message: str, code: int, traceback: str = "") -> bool:
         except OSError:
             return False
         return OURS in os.environ
-    return OURS in os.environ and os.environ.get("RANK") != "0"
+    return OURS in os.environ and os.environ.get("RANK", "0") != "0"

@@ -21,7 +21,6 @@ from .noise import random
 from .prepared import Prepared
 from .stream import finish, sizing, sketch
 
-
 WINDOW = 8                                              # steps whose documents are packed together
 
 

@@ -9,31 +9,47 @@ import torch
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def matmul_rate(device: torch.device, precision: str, size: int = 2048, seconds: float = 0.3) -> float:
-    """FLOP/s of a square matmul of `size`: the best of as many as fit into `seconds`, the first one left out."""
-    a, b = (torch.randn(size, size, device=device, dtype=DTYPES[precision]) for _ in range(2))
-    out = a @ b
-    return 2 * size ** 3 / _best(lambda: torch.mm(a, b, out=out), device, seconds)
+def matmul_rate(device: torch.device, precision: str, shape: tuple[int, int, int] = (2048, 2048, 2048),
+                seconds: float = 0.3) -> float:
+    """FLOP/s of a matmul (m, k) x (k, n): the best of as many as fit into `seconds`, the first one left out."""
+    m, k, n = shape
+    a, b = (torch.randn(size, device=device, dtype=DTYPES[precision]) for size in ((m, k), (k, n)))
+    return 2 * m * k * n / best(lambda: a @ b, device, seconds)
+
+
+def batched_matmul_rate(device: torch.device, precision: str, shape: tuple[int, int, int, int],
+                        seconds: float = 0.2) -> float:
+    """The same of `count` matmuls at once, shape (count, m, k, n)."""
+    count, m, k, n = shape
+    a, b = (torch.randn(count, *size, device=device, dtype=DTYPES[precision]) for size in ((m, k), (k, n)))
+    return 2 * count * m * k * n / best(lambda: a @ b, device, seconds)
+
+
+def elementwise_rate(device: torch.device, precision: str, count: int = 2 ** 21, seconds: float = 0.2) -> float:
+    """Elements a second of SiLU, the elementwise function of both backbones."""
+    x = torch.randn(count, device=device, dtype=DTYPES[precision])
+    return count / best(lambda: torch.nn.functional.silu(x), device, seconds)
 
 
 def bandwidth(device: torch.device, megabytes: int = 256, seconds: float = 0.3) -> float:
     """Bytes a second that an elementwise sum of two arrays, too large for any cache, reads and writes."""
     count = megabytes * 2 ** 20 // 4
     a, b, out = (torch.ones(count, device=device) for _ in range(3))
-    return 12 * count / _best(lambda: torch.add(a, b, out=out), device, seconds)
+    return 12 * count / best(lambda: torch.add(a, b, out=out), device, seconds)
 
 
-def _best(work, device: torch.device, seconds: float) -> float:
+def best(work, device: torch.device, seconds: float) -> float:
+    """The shortest time of `work` among as many as fit into `seconds`; a first one is left out."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     work()
-    best, until = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < until or best == float("inf"):
+    shortest, until = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < until or shortest == float("inf"):
         wait()
         started = time.perf_counter()
         work()
         wait()
-        best = min(best, time.perf_counter() - started)
-    return best
+        shortest = min(shortest, time.perf_counter() - started)
+    return shortest
 
 
 def peak_memory(device: torch.device) -> int:

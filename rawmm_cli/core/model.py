@@ -31,7 +31,7 @@ class RawModel(nn.Module):
         """Patches (T, P) at times (T,) fill the places of the pictures -> hidden (B L, D)."""
         x = self.words(batch.tokens)                                        # (B, L, D)
         patches = self.head.embed(inputs, time).to(x.dtype)                 # (T, D)
-        x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x)
+        x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()   # a view would compile a second time
         x = self.backbone(x, batch.position, self.make_mask(batch.labels))  # (B, L, D)
         return self.norm(x.flatten(0, 1))
 

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import checkpoint
+from . import checkpoint, records
 from . import config as configuration
-from . import records
 from .ema import exponent
 from .errors import CheckpointError, ConfigError
 

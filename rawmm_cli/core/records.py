@@ -23,15 +23,15 @@ def append(path: Path, record: dict) -> None:
 
 
 def read(path: Path) -> list[dict]:
-    """All whole records; a torn last line and lines of others are left out."""
+    """All whole records; torn lines, wherever they stand, and lines of others are left out."""
     if not path.is_file():
         return []
     records = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
-            break
+        except (ValueError, RecursionError):            # torn, or made by something else
+            continue
         if isinstance(record, dict) and isinstance(record.get("documents"), (int, float)):
             records.append(record)
     return records

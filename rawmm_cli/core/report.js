@@ -1,7 +1,7 @@
 // Read a curve off where the pointer is, in all curves at once; enlarge a contact sheet.
 const four = n => +n.toPrecision(4);
-const short = n => n >= 1e9 ? `${four(n / 1e9)}G` : n >= 1e6 ? `${four(n / 1e6)}M` : n >= 1e4 ? `${four(n / 1e3)}k`
-  : n >= 1000 ? Math.round(n).toLocaleString("en") : `${+n.toPrecision(3)}`;
+const short = n => n >= 1e12 ? `${four(n / 1e12)}T` : n >= 1e9 ? `${four(n / 1e9)}G` : n >= 1e6 ? `${four(n / 1e6)}M`
+  : n >= 1e4 ? `${four(n / 1e3)}k` : n >= 1000 ? Math.round(n).toLocaleString("en") : `${+n.toPrecision(3)}`;
 const charts = [...document.querySelectorAll(".curve")].map(figure => {
   const svg = figure.querySelector("svg"), box = {};
   for (const [key, value] of Object.entries(svg.dataset)) box[key] = +value;

@@ -39,7 +39,7 @@ def write(run: Path, out: Path | None = None) -> Path:
     path = out or run / "report.html"
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(render(run).encode("utf-8", "replace"))
+        partial.write_text(render(run), encoding="utf-8")
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -55,7 +55,7 @@ def render(run: Path) -> str:
     rows, evaluation, samples = run_files.rows(run), run_files.read_json(run / "evaluation.json", dict), run / "samples"
     settings, machine = run_files.settings(run), run_files.read_json(run / "environment.json", dict)
     saved = run_files.checkpoints(run)
-    return jinja.from_string(template).render(
+    page = jinja.from_string(template).render(
         name=run.resolve().name, style=style, script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         state=state(run), facts=_facts(run, settings, saved, machine), cards=_cards(rows, evaluation),
@@ -65,6 +65,7 @@ def render(run: Path) -> str:
         timeline=gallery.timeline(samples, rows), written=gallery.written(samples),
         settings=run_files.settings_lines(settings) or _raw(run / "config.yaml"), checkpoints=saved,
         machine={key: _fact(value) for key, value in machine.items() if value not in ("", None)})
+    return page.encode("utf-8", "replace").decode()         # without the lone surrogates that JSON may hold
 
 
 def _raw(path: Path) -> list[list[tuple[str, str, bool]]]:

@@ -131,10 +131,12 @@ def save(run: Run, state: State) -> None:
     facts = {"documents": state.documents, "seconds": state.seconds, "data": run.data.card.get("fingerprint"),
              "ranks": run.ranks.size}
     if run.config.train.parallel == "fsdp" and run.ranks.size > 1:
-        partial = from_first(run.ranks, checkpoint.begin(run.folder, state.step) if run.ranks.first else None)
-        for name, values in tensors.items():
-            write_sharded(partial / name, values)
-        barrier(run.ranks)
+        needed = checkpoint.size(tensors)
+        partial = from_first(run.ranks, checkpoint.begin(run.folder, state.step, needed) if run.ranks.first else None)
+        with checkpoint.all_or_nothing(partial, needed):
+            for name, values in tensors.items():
+                write_sharded(partial / name, values)
+            barrier(run.ranks)
         if run.ranks.first:
             checkpoint.commit(run.folder, partial, state.step, facts, run.config.train.keep, run.notify)
     elif run.ranks.first:

@@ -128,7 +128,7 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
     state.documents += count
     state.step += 1
     return {**values, "learning_rate": settings.learning_rate * share, "step": state.step, "documents": state.documents,
-            "seconds": state.seconds, "step_documents": count, "positions": positions, "flops": work,
+            "seconds": state.seconds, "step_documents": count, "positions": filled, "flops": work,
             "fill": filled / positions}
 
 
@@ -193,7 +193,7 @@ class Clock:
 
 
 class Speed:
-    """What the last steps did a second; the first step, which compiles, is left out.
+    """What the last steps did a second; the first step, which compiles, is left out. Positions are those with data.
 
     `rate`: FLOP/s that a plain matmul reaches on all ranks together; the share that the model's own FLOPs make is the MFU
     (model FLOPs utilisation, Chowdhery et al. 2022, arXiv 2204.02311)."""

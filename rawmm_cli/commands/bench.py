@@ -1,0 +1,66 @@
+"""`rawmm bench`: how fast this machine trains, draws, or makes batches with given settings."""
+
+from enum import Enum
+from typing import Annotated, Optional
+
+import typer
+
+from .common import DATA, DataDir, Device, Json, emit, notify, printable, use_cpu
+
+
+class What(str, Enum):
+    """What is measured."""
+
+    train = "train"
+    sample = "sample"
+    data = "data"
+
+
+def bench(
+    what: Annotated[What, typer.Argument(help="train: real steps; sample: drawing and writing; data: making batches.")],
+    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the preset's, as "
+                                                            "in train.precision=fp32 train.compile=no.")] = None,
+    preset: Annotated[str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")] = "digits",
+    steps: Annotated[int, typer.Option("--steps", min=3, help="Steps that are measured (train, data).")] = 20,
+    count: Annotated[int, typer.Option("--count", min=1, help="Pictures drawn together (sample).")] = 16,
+    device: Device = "auto", data_dir: DataDir = DATA, json: Json = False,
+):
+    """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time waited for data."""
+    from ..core import config as configuration
+
+    config = configuration.load(preset, settings or [])
+    use_cpu(config.train.threads)
+    from ..core import bench as core
+    from ..core import build
+
+    on = build.device(device)
+    if what is What.train:
+        result = core.train(config, data_dir, on, steps, notify)
+    elif what is What.sample:
+        result = core.sample(config, on, count)
+    else:
+        result = core.batches_alone(config, data_dir, steps)
+    result = {"preset": preset, "settings": settings or [], "device": str(on), **result}
+    emit(result) if json else _show(result)
+
+
+def _show(result: dict) -> None:
+    """Figures as a table for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..core.figures import duration, number, size
+
+    words = {"step_seconds": duration, "seconds_per_picture_alone": duration, "seconds_per_step": duration,
+             "peak_memory": size, "mfu": "{:.1%}".format, "data_wait": "{:.1%}".format, "fill": "{:.1%}".format,
+             "flops_per_second": lambda v: f"{v / 1e9:,.1f} G", "matmul_flops_per_second": lambda v: f"{v / 1e9:,.1f} G"}
+    table = Table("", "", box=None, show_header=False, padding=(0, 2))
+    table.columns[0].style = "bold"
+    for name, value in result.items():
+        if name in ("estimate", "estimate_over_measured", "settings") or isinstance(value, bool):
+            continue
+        shown = words.get(name, number)(value) if isinstance(value, (int, float)) else printable(str(value))
+        guess = result.get("estimate", {}).get(name)
+        beside = f"  (estimate: {words[name](guess)}, {result['estimate_over_measured'][name]:.2f} of it)" if guess else ""
+        table.add_row(name.replace("_", " "), shown + beside)
+    Console(highlight=False, soft_wrap=True, markup=False).print(table)

@@ -1,0 +1,82 @@
+"""What is wrong with a setting, in one line: the key, what was given, what is allowed, the nearest name. No torch here."""
+
+import difflib
+import re
+from typing import get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+
+def explain(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first problem in one line: key, what was given, what is allowed, the nearest name.
+
+    `root`: the class of all settings."""
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    if len(path) > 1 and path[0] in ("codec", "head", "backbone") and path[1] in kinds(root, path[0]):
+        path = [path[0], f"kind={path[1]}", *path[2:]]
+    key, given = ".".join(part for part in path if "=" not in part), problem.get("input")
+    if problem["type"] == "extra_forbidden":
+        allowed = fields(root, path[:-1])
+        if key in every_key(root):
+            return f"{key} does not belong to {path[0]}.{path[1].replace('=', ' = ')}; allowed here: {', '.join(allowed)}"
+        prefix = ".".join(part for part in path[:-1] if "=" not in part)
+        full = {name: f"{prefix}.{name}" if prefix else name for name in allowed}
+        near = difflib.get_close_matches(path[-1], full, 1)
+        elsewhere = difflib.get_close_matches(path[-1], [name.split(".")[-1] for name in every_key(root)], 1)
+        hint = full[near[0]] if near else next((k for k in every_key(root) if elsewhere and k.endswith("." + elsewhere[0])), None)
+        return f"unknown key '{key}'{f' (did you mean {hint}?)' if hint else ''}; allowed here: {', '.join(allowed)}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
+        if problem["type"] != "literal_error":
+            key, given = f"{key}.kind", given.get("kind") if isinstance(given, dict) else given
+        choices = kinds(root, key.split(".")[0]) if key.endswith(".kind") else re.findall(r"'([^']*)'", problem["msg"])
+        return f"{key} = {given}{nearest(str(given), choices)}; allowed: {', '.join(choices)}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key} = {given!r} is not allowed: {message}"
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """' (did you mean x?)', or nothing where no choice is near."""
+    near = difflib.get_close_matches(word, choices, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _models(annotation) -> list[type[BaseModel]]:
+    """The settings classes inside an annotation: one, or the members of a tagged union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)] if get_origin(annotation) else []
+
+
+def kinds(root: type[BaseModel], name: str) -> list[str]:
+    """The kinds of a part, or nothing where it has none."""
+    field = root.model_fields.get(name)
+    return [model.model_fields["kind"].default for model in _models(field.annotation)
+            if "kind" in model.model_fields] if field else []
+
+
+def fields(root: type[BaseModel], path: list[str]) -> list[str]:
+    """Keys allowed at a path; a part `kind=x` picks a member of a tagged union."""
+    models = [root]
+    for part in path:
+        if part.startswith("kind="):
+            models = [m for m in models if m.model_fields["kind"].default == part[5:]]
+        else:
+            models = [m for parent in models if part in parent.model_fields
+                      for m in _models(parent.model_fields[part].annotation)]
+    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+
+
+def every_key(root: type[BaseModel]) -> list[str]:
+    """Every dotted key that a preset may hold."""
+    return _leaves(root, "")
+
+
+def _leaves(model: type[BaseModel], prefix: str) -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        inner = _models(field.annotation)
+        found += [leaf for part in inner for leaf in _leaves(part, f"{prefix}{name}.")] or [prefix + name]
+    return list(dict.fromkeys(found))
