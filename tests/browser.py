@@ -28,7 +28,8 @@ function measure(frame) {
   });
   const pictures = [...page.images].map(image => image.complete && image.naturalWidth * image.getBoundingClientRect().width);
   const svg = page.querySelector("svg"), texts = () => [...page.querySelectorAll("output")].map(one => one.textContent);
-  const before = texts();
+  const dots = () => [...page.querySelectorAll("svg circle")].map(dot => dot.getAttribute("cx"));
+  const before = texts(), still = dots();
   let hover = [];
   if (svg) {
     const box = svg.getBoundingClientRect();
@@ -36,7 +37,8 @@ function measure(frame) {
     hover = texts();
     svg.dispatchEvent(new view.PointerEvent("pointerleave"));
   }
-  results.push({ address: frame.src, lines, pictures, before, hover, after: texts(), width: page.documentElement.scrollWidth });
+  results.push({ address: frame.src, lines, pictures, before, hover, after: texts(),
+    still: `${still}` === `${dots()}`, width: page.documentElement.scrollWidth });
   if (results.length === document.querySelectorAll("iframe").length) document.body.textContent = JSON.stringify(results);
 }
 </script>"""
@@ -68,6 +70,6 @@ def faults(found: dict, width: int = 1200) -> list[str]:
     wrong += [f"picture {n} is not shown" for n, area in enumerate(found["pictures"]) if not area]
     if found["width"] > width:
         wrong.append(f"the page is {found['width']} pixels wide, its window {width}")
-    if found["after"] != found["before"] or found["lines"] and found["hover"] == found["before"]:
+    if found["after"] != found["before"] or not found["still"] or found["lines"] and found["hover"] == found["before"]:
         wrong.append("the curves cannot be read off")
     return wrong if found["lines"] else [*wrong, "no curve"]

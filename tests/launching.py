@@ -4,10 +4,9 @@
     command_line, forked from one process that has done nothing but import: a second instead of five
     together    a function in several ranks of such forks, as if a launcher had started them
 
-A fault is one statement of Python that runs at the start of step `step` of rank `rank`. `train` is the module of the loop.
+A fault is Python text that runs at the start of step `step` of rank `rank`; it may name the modules of the loop and its data.
 """
 
-import json
 import math
 import multiprocessing
 import os
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 from broken_runs import fork
-from test_train import SHORT
+from test_train import SHORT, everything
 
 from rawmm_cli.core import checkpoint, distributed, loader
 from rawmm_cli.core import train as module
@@ -31,20 +30,23 @@ from rawmm_cli.core.errors import RawmmError
 NAN = "real = train.joint_loss; train.joint_loss = lambda *given: spoilt(real(*given))"
 HOOK = """
 import os, sys
-if os.environ.get("RANK") == os.environ.get("FAULT_RANK"):
+if os.environ["FAULT"] and str(os.environ.get("RANK")) == os.environ["FAULT_RANK"]:
     sys.path.insert(0, os.environ["FAULT_FOLDER"])
     from launching import put
     put(os.environ["FAULT"], int(os.environ["FAULT_STEP"]))
 """
 
 
-def put(fault, step):
-    """Make `fault` happen in this process at the start of step `step`, once."""
+def put(fault, step=-1):
+    """Make `fault` happen in this process: once, at the start of step `step`, or now."""
+    names = {"train": module, "loader": loader, "spoilt": spoilt, "os": os, "time": time}
+    if step < 0:
+        return exec(fault, names)
     take_step, left = module.take_step, [fault]
 
     def at(run, state, *rest):
         if state.step == step and left:
-            exec(left.pop(), {"train": module, "run": run, "state": state, "spoilt": spoilt, "os": os, "time": time})
+            exec(left.pop(), names)
         return take_step(run, state, *rest)
 
     module.take_step = at
@@ -94,7 +96,7 @@ class Done(NamedTuple):
 class Launched:
     """`python -m rawmm_cli WORDS` in a session of its own, so that a signal to its group does not reach the tests."""
 
-    def __init__(self, folder: Path, words, fault="pass", step=-1, rank=None, module="rawmm_cli", **environment):
+    def __init__(self, folder: Path, words, fault="", step=-1, rank=None, module="rawmm_cli", **environment):
         hook = folder / "hook"
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(HOOK)
@@ -135,20 +137,23 @@ class Launched:
 
 
 def pause(folder):
-    """A fault that waits until the test says `go_on`, and a way to know that it waits."""
+    """A fault that makes the file `here` and waits until there is a file `go`."""
     return f"open({str(folder / 'here')!r}, 'w').close()\nwhile not os.path.exists({str(folder / 'go')!r}): time.sleep(0.02)"
 
 
 # ---------------------------------------------------------------------------------------------------- forked processes
 
 
-def faulty(words, fault, step, log=os.devnull):
-    """To be forked: `rawmm WORDS` with a fault; what it says goes into the file `log`."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+def forked(folder, words, fault="", step=-1):
+    """`rawmm WORDS` with a fault, started; what it says goes into the files `out` and `err` of the folder."""
+    return fork(_forked, folder, list(map(str, words)), fault, step)
+
+
+def _forked(folder, words, fault, step):
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     put(fault, step)
-    module.machine.matmul_rate = lambda *given: 1e11
+    module.machine.matmul_rate = lambda *given: 1e11    # it would take longer than the run
     sys.argv = ["rawmm", *words]
     from rawmm_cli.cli import main
 
@@ -254,6 +259,12 @@ def differ(folder, state) -> list[str]:
     return wrong
 
 
-def said(text) -> dict:
-    """The one JSON object of --json."""
-    return json.loads(text)
+
+
+def assert_same_bits(one, other):
+    """The same tensors, records and sheets, bit for bit; settings that may change may differ."""
+    (values, rest), (others, other_rest) = everything(one), everything(other)
+    assert rest["records"] == other_rest["records"]
+    assert values.keys() == others.keys()
+    assert [name for name in values if not torch.equal(values[name], others[name])] == []
+    assert rest["sheets"] == other_rest["sheets"]

@@ -37,7 +37,7 @@ def test_positions_are_those_of_the_real_steps(digits):
     model = build.model(chosen, "meta")
     steps = Steps(chosen, digits, model.codec.grid, False)
     rows = [len(steps[seen][0].tokens) for seen in range(0, WINDOW * 16, 16)]
-    assert found["rows"] == round(sum(rows) / WINDOW) and found["positions"] == 40 * found["rows"]
+    assert found["rows"] == round(sum(rows) / WINDOW) and found["positions_per_step"] == 40 * found["rows"]
     assert found["positions_from"] == "data" and 0.8 < found["fill"] <= 1
     assert found["steps"] == 40 and found["documents"] == 640
     assert found["run_seconds"] == pytest.approx(40 * found["step_seconds"])
@@ -45,7 +45,7 @@ def test_positions_are_those_of_the_real_steps(digits):
 
 def test_without_data_it_is_called_an_estimate():
     found = estimate.estimate(config.load("patch128"), CPU, None)
-    assert found["positions_from"] == "estimate" and found["rows"] == 32 and found["positions"] == 32 * 640
+    assert found["positions_from"] == "estimate" and found["rows"] == 32 and found["positions_per_step"] == 32 * 640
     assert found["parameters"]["total"] == sum(v for k, v in found["parameters"].items() if k != "total")
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers import PATCH, random_documents
 
-from rawmm_cli.core.batch import pack
+from rawmm_cli.core.batch import assemble, fit, size
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Labels
 from rawmm_cli.core.layers import attention
@@ -29,8 +29,11 @@ def labels(document, block, private) -> Labels:
                     for row in (document, block, private)))
 
 
-def packed_labels(seed, length=40, rows=12) -> Labels:
-    return pack(random_documents(20, seed), length, RawPatches(PATCH).grid, rows=rows).labels
+def packed_labels(seed, length=40, count=20, causal=False) -> Labels:
+    """Full rows, and one of padding."""
+    documents, grid = random_documents(count, seed), RawPatches(PATCH).grid
+    rows = fit([size(document, grid, causal) for document in documents], length)
+    return assemble(documents, [*rows, []], length, grid, causal).labels
 
 
 def random_labels(seed, length, rows=2) -> Labels:
@@ -66,17 +69,17 @@ def test_dense_equals_three_plain_loops(seed):
                 assert mask[b, 0, q, k].item() == sees
 
 
-@pytest.mark.parametrize("given", [packed_labels(1), packed_labels(2, 200, 3), random_labels(3, 300)],
+@pytest.mark.parametrize("given", [packed_labels(1), packed_labels(2, 200), random_labels(3, 300)],
                          ids=["packed", "packed long", "random"])
 def test_flex_is_dense(given):
     rows, length = given.document.shape
     block_mask, mask = flex(given), dense(given)
     assert torch.equal(flex_everywhere(block_mask, rows, length, length), mask[:, 0])
-    size = block_mask.BLOCK_SIZE[0]                                         # kept: blocks where anyone sees anyone
-    count = -(-length // size)
-    padded = torch.zeros(rows, count * size, count * size, dtype=torch.bool)
+    block = block_mask.BLOCK_SIZE[0]                                         # kept: blocks where anyone sees anyone
+    count = -(-length // block)
+    padded = torch.zeros(rows, count * block, count * block, dtype=torch.bool)
     padded[:, :length, :length] = mask[:, 0]
-    kept = padded.unflatten(2, (count, size)).unflatten(1, (count, size)).any(4).any(2)
+    kept = padded.unflatten(2, (count, block)).unflatten(1, (count, block)).any(4).any(2)
     assert torch.equal(block_mask.to_dense()[:, 0].bool(), kept)
 
 
@@ -106,7 +109,7 @@ def test_attention_is_the_same_under_both_forms(heads, wide):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_padding_never_leaks_and_every_query_sees_something(causal):
-    given = pack(random_documents(12, 3), 40, RawPatches(PATCH).grid, causal, rows=30).labels
+    given = packed_labels(3, 40, 12, causal)
     mask, padding = dense(given)[:, 0], given.document < 0
     assert padding.any() and padding.all(1).any(), "the case needs padding and an empty row"
     assert not (mask & (padding[:, :, None] != padding[:, None, :])).any()

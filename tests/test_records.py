@@ -61,7 +61,8 @@ def test_lines_of_others_are_left_out(tmp_path):
     assert records.read(path) == [{"documents": 1}, {"documents": 2}]
 
 
-@pytest.mark.parametrize("middle", [b"\0" * 300, b'{"documents": 48, "lo', b"[" * 100_000, b"\xff\xfe", b'{"documents": ' + b"9" * 5000])
+@pytest.mark.parametrize("middle", [b"\0" * 300, b'{"documents": 48, "lo', b"[" * 100_000, b"\xff\xfe",
+                                    b'{"documents": ' + b"9" * 5000])
 def test_a_damaged_line_in_the_middle_costs_itself_alone(path, middle):
     """What a crash of the machine leaves is not always at the end; a resumed run keeps what came after it."""
     lines = path.read_bytes().splitlines(keepends=True)

@@ -111,10 +111,10 @@ def while_training(samples):
         picture(samples / f"step_{step:08d}.png", 8 * step, (20, 10))
         if step > 20:
             read = [{"picture": 7, "truth": ["one", "1"], "written": "one" if step > 25 else HOSTILE},
-                    {"picture": 3, "truth": [HOSTILE], "written": ""}]
+                    *({"picture": n, "truth": [HOSTILE], "written": ""} for n in range(7))]
             (samples / f"step_{step:08d}.json").write_text(json.dumps({"documents": 128 * step, "prompts": ["zero", HOSTILE],
                                                                        "read": read}))
-    picture(samples / "held_out.png", 100, (2 + 2 * 10, 2 + 10))
+    picture(samples / "held_out.png", 100, (2 + 8 * 10, 2 + 10))
 
 
 def words(run) -> str:

@@ -12,7 +12,8 @@ from rawmm_cli.core import config, figures, run_files
 
 def test_rows_are_in_order_and_none_is_there_twice(tmp_path):
     lines = [{"documents": 10, "loss": 1}, {"documents": 20, "loss": 2}, {"documents": 15, "loss": 3},
-             {"documents": 20, "loss": 4}, {"documents": float("nan")}, {"documents": True}, {"documents": -5}, {"a": 1}]
+             {"documents": 20, "loss": 4}, {"documents": float("nan")}, {"documents": True}, {"documents": -5}, {"a": 1},
+             {"documents": 10 ** 400}]
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert run_files.rows(tmp_path) == [lines[0], lines[2], lines[3]]
     assert run_files.rows(tmp_path / "none") == []

@@ -29,7 +29,7 @@ DOCUMENT = 60e-6                                        # seconds to make a docu
 
 
 def estimate(config: Config, device: torch.device, data: Prepared | None, ranks: int = 1) -> dict:
-    """-> {parameters, positions, rows, flops, memory {part: bytes, total} of a rank, step_seconds, run_seconds,
+    """-> {parameters, rows, positions_per_step, flops_per_step, memory {part: bytes, total} of a rank, step_seconds, run_seconds,
     checkpoint_bytes, ...}. Without data the rows are those that pictures without captions would fill."""
     model = build.model(config, "meta")
     parameters = build.count_parameters(model)
@@ -42,8 +42,9 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
     steps = -(-config.train.documents // config.train.batch)
     run = config.train.time or steps * step
     averages = ema.count(config.train.ema)
-    return {"parameters": parameters, "rows": rows, "positions": rows * config.train.length, "fill": filled,
-            "positions_from": source, "flops": work, "memory": memory, "step_seconds": step,
+    return {"parameters": parameters, "patches_per_picture": (config.data.size // config.codec.patch) ** 2,
+            "values_per_patch": model.codec.values, "rows": rows, "positions_per_step": rows * config.train.length,
+            "fill": filled, "positions_from": source, "flops_per_step": work, "memory": memory, "step_seconds": step,
             "steps": round(run / step) if config.train.time else steps, "run_seconds": run,
             "documents": round(run / step) * config.train.batch if config.train.time else config.train.documents,
             "checkpoint_bytes": 4 * parameters["total"] * (1 + averages) + _optimizer_bytes(config, model)}
@@ -154,9 +155,10 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
 
     memory = ", ".join(f"{name} {size(value)}" for name, value in found["memory"].items() if name != "total" and value)
     pairs = [(f"parameters, {name}", f"{count:,}") for name, count in found["parameters"].items()]
-    pairs += [("positions a step", f"{found['positions']:,} in {found['rows']:,} rows, {found['fill']:.0%} with data "
+    pairs += [("patches a picture", f"{found['patches_per_picture']:,} of {found['values_per_patch']:,} values"),
+              ("positions a step", f"{found['positions_per_step']:,} in {found['rows']:,} rows, {found['fill']:.0%} with data "
                                    f"(from {found['positions_from']})"),
-              ("FLOPs a step", f"{found['flops'] / 1e9:,.1f} G"), ("memory of a rank", f"{size(found['memory']['total'])}: {memory}"),
+              ("FLOPs a step", f"{found['flops_per_step'] / 1e9:,.1f} G"), ("memory of a rank", f"{size(found['memory']['total'])}: {memory}"),
               ("time of a step", duration(found["step_seconds"])),
               ("the whole run", f"{found['steps']:,} steps, {found['documents']:,} documents, {duration(found['run_seconds'])}"),
               ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept")]

@@ -105,7 +105,7 @@ def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
             yield steps[start]
         return
     loader = iter(DataLoader(steps, batch_size=None, sampler=starts, num_workers=settings.workers, collate_fn=_same,
-                             timeout=settings.timeout, prefetch_factor=4, worker_init_fn=_one_thread,
+                             timeout=settings.timeout, prefetch_factor=4, worker_init_fn=_begin,
                              pin_memory=torch.cuda.is_available()))
     while True:
         try:
@@ -139,8 +139,10 @@ def _same(batch):
     return batch
 
 
-def _one_thread(worker: int) -> None:
+def _begin(worker: int) -> None:
     torch.set_num_threads(1)
+    os.setpgrp()                                        # what stops the run's group (a launcher) must not stop its workers:
+                                                        # the run saves first, and they end with it
 
 
 def shared_memory_warning(config: Config) -> str | None:

@@ -178,8 +178,8 @@ def locked(folder: Path, ranks: Ranks):
     try:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield
-        owner.unlink(missing_ok=True)
     finally:
+        owner.unlink(missing_ok=True)
         lock.release()
 
 

@@ -1,0 +1,183 @@
+"""Faults of training in one process: however it ends, the same command again makes the same run, bit for bit."""
+
+import itertools
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import socket
+import time
+
+import pytest
+import torch
+from broken_runs import fork
+from launching import alive, assert_same_bits, children, command, forked, pause, step_of, until
+from test_train import assert_equal_runs, everything, go, settings, spoiled
+
+from rawmm_cli.core import checkpoint, loader, posthoc, records
+from rawmm_cli.core import run as run_module
+from rawmm_cli.core import train as module
+from rawmm_cli.core.errors import CheckpointError, DivergedError, Stopped
+from rawmm_cli.core.train import train
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quick")
+CPU = torch.device("cpu")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The matmul rate is not measured: it would take longer than the run."""
+    monkeypatch.setattr(module.machine, "matmul_rate", lambda *given: 1e11)
+
+
+@pytest.fixture(scope="module")
+def whole(few_digits, tmp_path_factory):
+    """words -> the folder of a run that nothing stopped."""
+    made = {}
+
+    def run(*words):
+        if words not in made:
+            made[words] = tmp_path_factory.mktemp("whole") / "run"
+            go(settings(*words), few_digits, made[words])
+        return made[words]
+
+    return run
+
+
+# ------------------------------------------------------------------------------------------------------ 1: kill -9
+
+SLOW = "step = train.take_step\ntrain.take_step = lambda *given: (time.sleep(0.1), step(*given))[1]"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_9_at_any_moment(workers, whole, few_digits, tmp_path):
+    """Each time a random moment after some progress; then the run ends, as if nothing had been. No worker stays."""
+    run, dice, ended, helpers = tmp_path / "run", random.Random(workers), [], set()
+    words = command(few_digits, run, "train.save_every=16", "train.log_every=16", f"train.workers={workers}")
+    for _ in range(4):
+        before, process = step_of(run), forked(tmp_path, words, SLOW)
+        until(lambda: len(records.read(run / "records.jsonl")) > before or not process.is_alive())
+        time.sleep(dice.uniform(0, 0.1))
+        helpers |= children(process.pid)
+        process.kill()
+        process.join()
+        ended.append((process.exitcode, step_of(run)))
+    assert ended[:3] == [(-signal.SIGKILL, step) for _, step in ended[:3]] and 0 < ended[0][1] < ended[2][1]
+    assert len(helpers) >= workers
+    until(lambda: not alive(helpers))
+    process = forked(tmp_path, words)
+    process.join(60)
+    assert process.exitcode == 0 and ": saving to" not in (tmp_path / "out").read_text()
+    assert [record["step"] for record in records.read(run / "records.jsonl")] == list(range(1, 11))
+    assert_same_bits(run, whole("train.save_every=16", "train.log_every=16"))
+
+
+# --------------------------------------------------------------------------------------------------- 11: not finite
+
+
+@pytest.mark.parametrize("how, told", [("text", "loss, text, gradient_norm"), ("image", "loss, image, gradient_norm"),
+                                       ("gradient", "gradient_norm")])
+def test_a_poisoned_state_is_never_saved(how, told, whole, few_digits, tmp_path, monkeypatch):
+    """At step 7 every step is saved and none is logged; what is left is the state after step 6."""
+    run, words = tmp_path / "run", ("train.save_every=16", "train.log_every=1000")
+    with monkeypatch.context() as patch:
+        spoiled(patch, how, 6)
+        with pytest.raises(DivergedError, match=f"^{told} not finite at document 96; the step was not taken"):
+            go(settings(*words), few_digits, run)
+    assert step_of(run) == 6
+    go(settings("train.documents=96", *words), few_digits, tmp_path / "six")
+    wanted = checkpoint.tensors(checkpoint.latest(tmp_path / "six"), "model")
+    found = checkpoint.tensors(checkpoint.latest(run), "model")
+    assert go(settings(*words), few_digits, run)[0]["step"] == 7
+    assert_same_bits(run, whole(*words))
+    assert wanted.keys() == found.keys()
+
+
+def test_steps_that_are_skipped(few_digits, tmp_path, monkeypatch):
+    """Two in a row are allowed, then a good one, then two again: it goes on. The third in a row ends it."""
+    real, calls = module.joint_loss, itertools.count()
+    bad, heard = {2, 3, 5, 6}, []
+
+    def joint_loss(*given):
+        losses = real(*given)
+        return losses._replace(total=losses.total * math.nan, text=losses.text * math.nan) if next(calls) in bad else losses
+
+    monkeypatch.setattr(module, "joint_loss", joint_loss)
+    run = tmp_path / "run"
+    found = go(settings("train.skip_nonfinite=2"), few_digits, run, notify=heard.append)
+    assert [(record["step"], record["documents"]) for record in found] == [
+        (1, 16), (2, 32), (3, 80), (4, 128), (5, 144), (6, 160)]
+    assert all(math.isfinite(value) for record in found for value in record.values())
+    assert [line.partition(":")[2] for line in heard if "skipped" in line] == [
+        f" step skipped, {n} in a row; its documents are in bad_batch.json" for n in (1, 2, 1, 2)]
+    assert json.loads((run / "bad_batch.json").read_text())["documents"]
+    bad |= {count + next(calls) + 1 for count in (0, 1, 2)}
+    with pytest.raises(DivergedError):
+        go(settings("train.skip_nonfinite=2"), few_digits, tmp_path / "other")
+
+
+# ------------------------------------------------------------------------------------------------ 12: out of memory
+
+FULL = {"torch's own": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        "the CPU's": RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can't allocate memory: you "
+                                  "tried to allocate 4096 bytes. Error code 12 (Cannot allocate memory)")}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_out_of_memory_names_the_remedies(name, whole, few_digits, tmp_path, monkeypatch, rawmm):
+    run, real, calls = tmp_path / "run", module.joint_loss, itertools.count()
+
+    def joint_loss(*given):
+        if next(calls) == 7:
+            raise FULL[name]
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "joint_loss", joint_loss)
+        code, out, err = rawmm(*command(few_digits, run))
+    assert (code, out) == (5, "")
+    assert err.splitlines()[-1].startswith("error: a micro-batch of ")
+    for remedy in ("train.accumulate=2", "train.recompute=true", "train.batch (now 16)", "`rawmm train --dry-run`",
+                   "the last checkpoint is intact"):
+        assert remedy in err
+    assert step_of(run) == 5
+    other = shutil.copytree(run, tmp_path / "other")
+    go(settings(), few_digits, run)
+    assert_equal_runs(run, whole())
+    followed = go(settings("train.accumulate=2", "train.recompute=true"), few_digits, other)
+    same = records.read(run / "records.jsonl")[-1]
+    assert followed[-1]["loss"] == pytest.approx(same["loss"], rel=1e-5)
+
+
+def test_another_runtime_error_is_not_taken_for_it(few_digits, tmp_path, monkeypatch):
+    def joint_loss(*given):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(module, "joint_loss", joint_loss)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        go(settings(), few_digits, tmp_path / "run")
+
+
+LIMIT = """
+import resource
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (32 << 20), resource.RLIM_INFINITY))
+"""
+
+
+def test_a_real_limit_of_memory(few_digits, tmp_path):
+    """The address space may grow by 32 MiB, which a batch of 1,024 documents does not find enough."""
+    words = ("train.batch=1024", "train.documents=3072", "train.save_every=1024", "train.warmup=0")
+    run, unbroken = tmp_path / "run", tmp_path / "unbroken"
+    go(settings(*words), few_digits, unbroken)
+    go(settings(*words), few_digits, run, until=1024)
+    process = forked(tmp_path, command(few_digits, run, *words), LIMIT, 1)
+    process.join(60)
+    said = (tmp_path / "err").read_text().splitlines()
+    assert process.exitcode == 5 and said[-1].startswith("error: ") and "train.batch" in said[-1], said
+    assert step_of(run) == 1
+    go(settings(*words), few_digits, run)
+    assert_equal_runs(run, unbroken)
