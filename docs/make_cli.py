@@ -16,8 +16,7 @@ def text() -> str:
     group = typer.main.get_command(app)
     context = group.make_context("rawmm", ["prepare"], resilient_parsing=True)
     parts = [HEADER]
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
+    for name, command in _commands(group, context):
         parts.append(f"## rawmm {name}\n\n{command.help.strip()}\n")
         rows = ["| option | what it does |", "|---|---|"]
         for parameter in command.params:
@@ -28,6 +27,16 @@ def text() -> str:
             rows.append(f"| {names} | {_about(parameter)} |")
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _commands(group, context, prefix: str = ""):
+    """Every command with its whole name; those of a group follow each other."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if hasattr(command, "list_commands"):
+            yield from _commands(command, context, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
 
 
 def _about(parameter) -> str:

@@ -13,6 +13,7 @@ from .commands.demo import demo
 from .commands.evaluate import evaluate
 from .commands.prepare import prepare
 from .commands.presets import presets
+from .commands.report import report
 from .commands.sample import sample
 from .commands.train import train
 
@@ -31,6 +32,7 @@ app.command(rich_help_panel=USE)(evaluate)
 app.command(rich_help_panel=USE)(average)
 app.add_typer(checkpoint, name="checkpoint", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(presets)
+app.command(rich_help_panel=LOOK)(report)
 app.command(rich_help_panel=LOOK)(bench)
 
 

@@ -28,7 +28,7 @@ function measure(frame) {
   });
   const pictures = [...page.images].map(image => image.complete && image.naturalWidth * image.getBoundingClientRect().width);
   const svg = page.querySelector("svg"), texts = () => [...page.querySelectorAll("output")].map(one => one.textContent);
-  const dots = () => [...page.querySelectorAll("svg circle")].map(dot => dot.getAttribute("cx"));
+  const dots = () => [...page.querySelectorAll("svg circle")].map(dot => +dot.getAttribute("cx"));
   const before = texts(), still = dots();
   let hover = [];
   if (svg) {
