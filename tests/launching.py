@@ -150,6 +150,7 @@ def forked(folder, words, fault="", step=-1):
 
 
 def _forked(folder, words, fault, step):
+    multiprocessing.set_start_method("fork", force=True)    # of data workers, as where nothing was forked
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     put(fault, step)
@@ -200,6 +201,7 @@ def together(size, function, *given, seconds=100) -> list:
 
 
 def _rank(rank, size, port, pipe, function, *given):
+    multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size),
                    "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}

@@ -112,6 +112,8 @@ def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
             batch = next(loader)
         except StopIteration:
             return
+        except DataError as error:                      # torch puts the worker's traceback before its text
+            raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
         except RuntimeError as error:
             if "DataLoader" not in str(error):
                 raise

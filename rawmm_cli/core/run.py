@@ -171,7 +171,7 @@ def locked(folder: Path, ranks: Ranks):
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / ".lock"), folder / ".owner"
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)                         # a report that looks whether anyone trains holds it for an instant
     except Timeout:
         told = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
         raise LockedError(f"{told} is training in {folder}; wait for it, or use another --run name") from None

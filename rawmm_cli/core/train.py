@@ -46,10 +46,13 @@ def train(config: Config, data_folder: Path, folder: Path, device: torch.device,
         if state.left(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
         speed = _start(run, state)
-        log = trackers(settings.trackers, folder, config.model_dump(mode="json"), state.documents) if ranks.first else []
-        yield from _steps(run, state, caught, speed, log)
-        for tracker in log:
-            tracker.close()
+        names = settings.trackers if ranks.first else ()
+        log = trackers(names, folder, config.model_dump(mode="json"), state.documents, run.notify)
+        try:
+            yield from _steps(run, state, caught, speed, log)
+        finally:
+            for tracker in log:
+                tracker.close()
 
 
 def _start(run: Run, state: State) -> "Speed":
