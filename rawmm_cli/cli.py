@@ -10,6 +10,7 @@ from .commands.average import average
 from .commands.bench import bench
 from .commands.checkpoint import group as checkpoint
 from .commands.demo import demo
+from .commands.doctor import doctor
 from .commands.evaluate import evaluate
 from .commands.prepare import prepare
 from .commands.presets import presets
@@ -34,6 +35,7 @@ app.add_typer(checkpoint, name="checkpoint", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(presets)
 app.command(rich_help_panel=LOOK)(report)
 app.command(rich_help_panel=LOOK)(bench)
+app.command(rich_help_panel=LOOK)(doctor)
 
 
 def _version(value: bool):

@@ -30,6 +30,9 @@ from rawmm_cli.core.errors import RawmmError
 NAN = "real = train.joint_loss; train.joint_loss = lambda *given: spoilt(real(*given))"
 HOOK = """
 import os, sys
+if "RANK" in os.environ:
+    from rawmm_cli.core import machine
+    machine.matmul_rate = lambda *given: 1e11
 if os.environ["FAULT"] and str(os.environ.get("RANK")) == os.environ["FAULT_RANK"]:
     sys.path.insert(0, os.environ["FAULT_FOLDER"])
     from launching import put
@@ -188,7 +191,7 @@ def together(size, function, *given, seconds=100) -> list:
     pipes = [multiprocessing.Pipe(False) for _ in range(size)]
     processes = [fork(_rank, rank, size, port, pipes[rank][1], function, *given) for rank in range(size)]
     end, found = time.monotonic() + seconds, []
-    for process, (ours, theirs) in zip(processes, pipes):
+    for ours, theirs in pipes:
         theirs.close()
         try:
             found.append(ours.recv() if ours.poll(max(0, end - time.monotonic())) else TimeoutError())
@@ -214,7 +217,7 @@ def _rank(rank, size, port, pipe, function, *given):
     os._exit(0)                                         # as the command line does
 
 
-def observed(ranks, chosen, data, run, until=math.inf, fault=None, step=-1) -> dict:
+def observed(ranks, chosen, data, run, until=math.inf, fault=(None, -1, "")) -> dict:
     """Train as one rank, and leave as if killed after the step that reaches `until` documents -> its `records`, the
     documents `made` {seen before: numbers}, and how the weights with which it began differ from the checkpoint's (`differ`)."""
     made, restore, item, document = {}, module.restore, loader.Steps.__getitem__, loader.Steps._document
@@ -236,8 +239,8 @@ def observed(ranks, chosen, data, run, until=math.inf, fault=None, step=-1) -> d
         return state
 
     module.restore, loader.Steps.__getitem__, loader.Steps._document = noting_restore, noting_item, noting_document
-    if fault:
-        put(fault, step)
+    if fault[0] == ranks.rank:
+        put(fault[2], fault[1])
     loop = module.train(chosen, data, run, torch.device("cpu"), found["said"].append, ranks)
     for record in loop:
         found["records"].append(record)

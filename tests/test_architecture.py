@@ -16,7 +16,7 @@ GROUND = ("config", "config_help", "document", "mask", "noise", "solvers", "laye
           "records", "images", "prepared", "yaml_text", "distributed", "launch", "sharded", "disk", "machine", "flops", "figures",
           "trackers", "curves", "run_files", "gallery")
 STORY = ("batch", "stream", "loader", "loss", "train", "run", "posthoc", "preview", "generate", "checkpoint", "evaluate",
-         "report", "estimate", "bench")
+         "report", "estimate", "bench", "doctor")
 # errors < ground < parts < model < build < story < commands < cli; an import goes to an equal or a lower floor
 FLOORS = {"errors": 0, **dict.fromkeys(GROUND, 1), **dict.fromkeys(PARTS, 2), "model": 3, "build": 4,
           **dict.fromkeys(STORY, 5), "commands": 6, "cli": 7, "__main__": 8, "__init__": -1}
@@ -72,7 +72,7 @@ def test_the_check_sees_a_wrong_import(tmp_path):
     assert floor("core/train") > FLOORS["heads"]
 
 
-@pytest.mark.parametrize("arguments", (["--help"], ["presets"], ["train", "--help"], ["train", "--preset", "nothing"]))
+@pytest.mark.parametrize("arguments", (["--help"], ["presets"], ["train", "--help"], ["doctor", "--help"], ["train", "--preset", "nothing"]))
 def test_light_commands_leave_torch_alone(arguments):
     code = ("import sys; sys.argv = ['rawmm', *%r]\nfrom rawmm_cli.cli import main\ntry: main()\nexcept SystemExit: pass\n"
             "heavy = {'torch', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)\nassert not heavy, heavy") % arguments

@@ -93,7 +93,8 @@ def test_devices_that_are_there(monkeypatch):
 def test_precision_follows_the_hardware(monkeypatch):
     for has, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(build, "_cpu_has_bf16", lambda: has)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
+        properties = type("Properties", (), {"major": 8 if has else 7})
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, properties=properties: properties)
         assert build.precision("auto", CPU) == build.precision("auto", torch.device("cuda")) == expected
         assert build.precision("fp32", CPU) == "fp32" and build.precision("bf16", CPU) == "bf16"
 

@@ -41,7 +41,7 @@ def _plain(text):
 
     from ..core.errors import printable
 
-    return Text(printable(str(text)))
+    return Text(printable(str(text)), overflow="fold")      # a long path is broken, not cut
 
 
 def _facts(found: dict):

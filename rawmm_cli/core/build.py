@@ -1,7 +1,6 @@
 """From settings to objects, by `match`. The only file that knows all parts."""
 
 import os
-import shlex
 import shutil
 from functools import partial
 
@@ -87,7 +86,7 @@ def precision(setting: str, on: torch.device) -> str:
     if setting != "auto":
         return setting
     if on.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.get_device_properties(on).major >= 8 else "fp32"    # before Ampere it is emulated
     return "bf16" if _cpu_has_bf16() else "fp32"
 
 
@@ -104,7 +103,7 @@ def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> b
     if setting == "no":
         return False
     if setting == "auto":
-        if on.type == "cpu" and not shutil.which(shlex.split(os.environ.get("CXX", "") or "g++")[0]):
+        if on.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
             notify("no C++ compiler (g++) found: training runs uncompiled, about half as fast")
             return False
         torch._dynamo.config.suppress_errors = True

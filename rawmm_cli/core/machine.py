@@ -56,4 +56,8 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the most that this process has held, on the GPU or, on the CPU, as resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    try:                                                # ru_maxrss of Linux begins with the peak of the parent process
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
