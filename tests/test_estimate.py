@@ -26,7 +26,6 @@ def quick(monkeypatch):
     machine = estimate.machine
     monkeypatch.setattr(machine, "matmul_rate", lambda *given: 1e11)
     monkeypatch.setattr(machine, "batched_matmul_rate", lambda *given: 5e10)
-    monkeypatch.setattr(machine, "elementwise_rate", lambda *given: 1e9)
     monkeypatch.setattr(machine, "bandwidth", lambda *given: 1e10)
     monkeypatch.setattr(machine, "best", lambda work, *given: 0.01)
 

@@ -18,11 +18,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import documents, rawmm_side
-from .settings import MODES, OURS, PATCHES, PEER, SETTINGS, check_parameters
+from .settings import MODES, OURS, PATCHES, PEER, QUIET, SETTINGS, check_parameters
 from .table import summary, table
 
 ROOT = Path(__file__).resolve().parents[2]
-QUIET = 0.05
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
@@ -74,7 +73,7 @@ def write_documents(work: Path) -> str:
 def compare(setting: str, given: argparse.Namespace, work: Path, fingerprint: str) -> dict:
     """One setting: sizes checked, every way to train the peer tried, then the rounds."""
     parameters = {f"rawmm {name}": rawmm_side.prepare(setting, name, work, given.threads) for name in OURS}
-    tries = {mode: quiet(lambda mode=mode: peer(setting, mode, given, work, given.try_seconds), given.again,
+    tries = {mode: undisturbed(lambda mode=mode: peer(setting, mode, given, work, given.try_seconds), given.again,
                          f"{setting}, trial: {PEER} {mode}") for mode in given.modes}
     worked = {mode: found for mode, found in tries.items() if "failed" not in found}
     if given.modes[0] not in worked:
@@ -95,14 +94,14 @@ def play(setting: str, modes: list[str], given: argparse.Namespace, work: Path, 
     ours = [(f"rawmm {name}", lambda name=name: rawmm_side.timed(setting, name, work, given.seconds)) for name in OURS]
     theirs = [(f"{PEER} {mode}", lambda mode=mode: peer(setting, mode, given, work, given.seconds)) for mode in modes]
     turns = [side for pair in zip(ours, theirs * 2) for side in pair][:len(ours) + len(theirs)]
-    done = {name: quiet(measure, given.again, f"{setting}, round {number}: {name}") for name, measure in turns}
+    done = {name: undisturbed(measure, given.again, f"{setting}, round {number}: {name}") for name, measure in turns}
     for name, measured in done.items():
         if "failed" in measured:
             raise RuntimeError(f"{name}: {measured['failed']}")
     return done
 
 
-def quiet(measure, again: int, name: str) -> dict:
+def undisturbed(measure, again: int, name: str) -> dict:
     """A measurement; where others disturbed it, repeated up to `again` times -> the least disturbed one."""
     taken = []
     for _ in range(1 + again):

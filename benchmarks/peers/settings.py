@@ -9,6 +9,7 @@ SIZE, PATCH, CHANNELS, BATCH, CLASSES = 28, 2, 3, 16, 10
 PATCHES = (SIZE // PATCH) ** 2
 HEADS, HEAD_WIDTH = 8, 32
 WARM = 5                                                # first steps, not timed: the first one compiles
+QUIET = 0.05                                            # of the cores: what others may take without disturbing a timing
 TOLERANCE = 0.02                                        # of the number of parameters in the Transformer
 
 SETTINGS = {

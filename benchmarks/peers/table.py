@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from .settings import OURS, PATCHES, PEER
+from .settings import OURS, PATCHES, PEER, QUIET
 
 
 def rates(measured: dict) -> dict[str, float]:
@@ -12,16 +12,31 @@ def rates(measured: dict) -> dict[str, float]:
 
 
 def summary(rounds: list[dict], modes: list[str]) -> dict:
-    """-> medians by side, and for each of ours against each of theirs the ratio of each round: median, lowest, highest."""
-    found = {side: [rates(turn[side]) for turn in rounds] for side in rounds[0]}
-    medians = {side: {key: median(one[key] for one in each) for key in each[0]} for side, each in found.items()}
+    """-> medians by side, and for each of ours against each of theirs the ratio of each round: median, lowest, highest.
+
+    What others disturbed counts only where there is nothing better: `undisturbed` says how many rounds were not."""
+    medians = {}
+    for side in rounds[0]:
+        found = [rates(turn[side]) for turn in best(rounds, side)]
+        medians[side] = {key: median(one[key] for one in found) for key in found[0]}
     ratios = {}
     for ours in (f"rawmm {name}" for name in OURS):
         for theirs in (f"{PEER} {mode}" for mode in modes):
+            pairs = [(rates(turn[ours]), rates(turn[theirs])) for turn in best(rounds, ours, theirs)]
             ratios[f"{ours} / {theirs}"] = {
-                key: spread([a[key] / b[key] for a, b in zip(found[ours], found[theirs])])
-                for key in ("positions_per_second", "images_per_second")}
+                **{key: spread([a[key] / b[key] for a, b in pairs]) for key in pairs[0][0]},
+                "undisturbed": len(quiet(rounds, ours, theirs)), "rounds": len(rounds)}
     return {"medians": medians, "ratios": ratios}
+
+
+def quiet(rounds: list[dict], *sides: str) -> list[dict]:
+    """The rounds in which other processes took no more than QUIET of the cores while these sides were timed."""
+    return [turn for turn in rounds if all((turn[side]["others"] or 0) <= QUIET for side in sides)]
+
+
+def best(rounds: list[dict], *sides: str) -> list[dict]:
+    """The quiet rounds; all where there is none."""
+    return quiet(rounds, *sides) or rounds
 
 
 def spread(values: list[float]) -> dict[str, float]:
@@ -42,7 +57,7 @@ def table(result: dict) -> str:
                          f"{rate['positions_per_second']:>13,.0f}{_others(setting['rounds'], side):>8}")
         for pair, ratio in setting["ratios"].items():
             lines.append(f"{pair:<53} positions/s {_range(ratio['positions_per_second'])}, "
-                         f"images/s {_range(ratio['images_per_second'])}")
+                         f"images/s {_range(ratio['images_per_second'])}{_warning(ratio)}")
         for mode, tried in setting["tries"].items():
             told = tried.get("failed") or f"{tried['documents'] / tried['seconds']:.1f} images/s"
             lines.append(f"  tried: {PEER} {mode}: {told}")
@@ -53,6 +68,12 @@ def _range(ratio: dict) -> str:
     return f"{ratio['median']:.2f} x ({ratio['lowest']:.2f} to {ratio['highest']:.2f})"
 
 
+def _warning(ratio: dict) -> str:
+    if ratio["undisturbed"] == ratio["rounds"]:
+        return ""
+    return f"; {ratio['undisturbed']} of {ratio['rounds']} rounds undisturbed" + ("" if ratio["undisturbed"] else ": not to be used")
+
+
 def _others(rounds: list[dict], side: str) -> str:
-    shares = [turn[side]["others"] for turn in rounds if turn[side]["others"] is not None]
+    shares = [turn[side]["others"] for turn in best(rounds, side) if turn[side]["others"] is not None]
     return f"{max(shares):.0%}" if shares else "?"

@@ -36,7 +36,6 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
         raise ConfigError("train.mask = flex cannot train on the CPU; set train.mask=dense")
     precision = build.precision(config.train.precision, device)
     data, source = data_for(config, data_folder)
-    expected = estimate.estimate(config, device, data)
     before = machine.matmul_rate(device, precision)
     state = fresh(config, device, ALONE)
     state.forward = state.model
@@ -56,14 +55,16 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
             seconds.append(time.perf_counter() - started)
             waits.append(waited)
             records.append(record)
+    peak = machine.peak_memory(device)                  # before the estimate measures bandwidth on large arrays
     rate = (before + machine.matmul_rate(device, precision)) / 2
+    expected = estimate.estimate(config, device, data)
     total, step = sum(seconds), statistics.median(seconds)
     mean = lambda name: statistics.mean(record[name] for record in records)    # noqa: E731
     pictures = config.train.batch                       # a document holds one
     measured = {"step_seconds": step, "positions_per_second": mean("positions") / step,
                 "documents_per_second": config.train.batch / step, "pictures_per_second": pictures / step,
                 "flops_per_second": mean("flops") / step, "mfu": mean("flops") / step / rate, "matmul_flops_per_second": rate,
-                "peak_memory": machine.peak_memory(device), "data_wait": sum(waits) / total, "fill": mean("fill")}
+                "peak_memory": peak, "data_wait": sum(waits) / total, "fill": mean("fill")}
     return {"kind": "train", "data": source, "compiled": compiled, "precision": precision, "threads": torch.get_num_threads(),
             "steps": steps, **measured,
             "estimate": {"step_seconds": expected["step_seconds"], "peak_memory": expected["memory"]["total"]},

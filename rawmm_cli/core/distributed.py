@@ -37,6 +37,7 @@ class Ranks:
 
 
 ALONE = Ranks()
+KEPT = []           # groups that are done. Freeing one joins gloo's threads with the GIL held, for which they may be waiting
 
 
 def from_environment() -> Ranks:
@@ -69,6 +70,7 @@ def started(ranks: Ranks, device: torch.device, timeout: float):
                                 world_size=ranks.size, timeout=timedelta(seconds=timeout))
     with _translated():
         yield
+    KEPT.append(dist.group.WORLD)
     dist.destroy_process_group()                        # not after an error: others would see it before its cause
 
 

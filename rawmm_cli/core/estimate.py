@@ -1,9 +1,9 @@
 """What a run will need, before it is started: memory by part, time of a step and of the run, size of a checkpoint.
 
 Nothing of the model is allocated. Counts come from the settings (and from the prepared set, where there is one), rates
-from short measurements on this machine: matmuls of the model's own shapes, an elementwise function, memory bandwidth.
+from short measurements on this machine: matmuls of the model's own shapes, memory bandwidth.
 
-    step = matmuls / their rate + ELEMENTWISE x elements / rate of SiLU + optimizer bytes / bandwidth + Muon + fixed costs
+    step = matmuls / their rate + TRAFFIC x elements / bandwidth + optimizer bytes / bandwidth + Muon + fixed costs
 
 The constants below were fitted once, on two cores, to what `rawmm bench train` measures; it shows the estimate beside the
 measurement, so that anyone can see how good they are elsewhere.
@@ -18,13 +18,16 @@ from .config import Config
 from .loader import WINDOW, Steps
 from .prepared import Prepared
 
-# Elementwise work of one layer, forward and backward, in evaluations of SiLU per element of what its matmuls produce.
-ELEMENTWISE = {True: 4.0, False: 9.0}                   # compiled, eager
-# Bytes that one layer keeps for its backward pass, per element: of the residual stream, of its matmuls' outputs, of scores.
-KEPT = {"residual": 8, "outputs": 4, "scores": 4}
+# Bytes that the elementwise work of a compiled layer, forward and backward, moves for every number its matmuls produce.
+TRAFFIC = {"gau": 60.0, "transformer": 85.0}
+EAGER = 1.55                                            # times as many where layers are not compiled
+# Bytes kept for the backward pass: for every number of the residual stream, of the matmuls' outputs and of the scores, in every
+# layer; and bytes for every number of the outputs while one layer is worked on.
+RESIDUAL, OUTPUTS, SCORES = 8, {True: 2, False: 5}, {True: 2, False: 8}         # compiled bf16, other
+AT_WORK = {"gau": 40, "transformer": 10}
 FIXED = 0.004                                           # seconds a step outside of the layers, whatever its size
-COMPILER = 350 * 2 ** 20                                # bytes that torch.compile's machinery occupies
-LIBRARIES = 420 * 2 ** 20                               # bytes of a process with torch and the data library, before any model
+COMPILER = 90 * 2 ** 20                                 # bytes that torch.compile's machinery occupies, its cache warm
+LIBRARIES = 465 * 2 ** 20                               # bytes of a process with torch and the data library, before any model
 DOCUMENT = 60e-6                                        # seconds to make a document, on one core
 
 
@@ -74,10 +77,11 @@ def _memory(config: Config, device: torch.device, model, rows: int, patches: flo
     total = sum(p.numel() for p in model.parameters())
     positions, width = rows * config.train.length, config.backbone.width
     outputs, heads = _outputs(config)
-    layer = positions * (KEPT["residual"] * width + KEPT["outputs"] * outputs
-                         + KEPT["scores"] * heads * config.train.length)
     depth, precision = config.backbone.depth, build.precision(config.train.precision, device)
+    lean = precision == "bf16" and config.train.compile != "no"
+    layer = positions * (RESIDUAL * width + OUTPUTS[lean] * outputs + SCORES[lean] * heads * config.train.length)
     activations = layer + depth * positions * 4 * width if config.train.recompute else depth * layer
+    activations += positions * AT_WORK[config.backbone.kind] * outputs
     mask = positions * config.train.length
     edges = positions * 24 * width + patches * 12 * (width + model.codec.values)
     parts = {"weights": 4 * total * share, "gradients": 4 * total * share,
@@ -114,15 +118,15 @@ def _step_seconds(config: Config, device: torch.device, parameters: int, rows: f
     precision = build.precision(train.precision, device)
     outputs, heads = _outputs(config)
     positions = rows * train.length
-    compiled = train.compile != "no"
     linear, attention = _matmul_rates(config, device, precision)
     weights, mixed = flops.layer(config)
     scores = 3 * b.depth * 2 * positions * train.length * mixed
     again = 4 / 3 if train.recompute else 1.0
     elements = b.depth * positions * (outputs + 2 * b.width + heads * train.length)
-    seconds = again * ((work - scores) / linear + scores / attention
-                       + ELEMENTWISE[compiled] * elements / machine.elementwise_rate(device, precision))
-    seconds += parameters * 60 / machine.bandwidth(device) + FIXED * train.accumulate
+    traffic = elements * TRAFFIC[b.kind] * (EAGER if train.compile == "no" else 1.0)
+    bandwidth = machine.bandwidth(device)
+    seconds = again * ((work - scores) / linear + scores / attention + traffic / bandwidth)
+    seconds += parameters * 60 / bandwidth + FIXED * train.accumulate
     seconds += DOCUMENT * train.batch if not train.workers else 0.0
     return seconds + (flops.muon(config) / _muon_rate(config, device) if train.optimizer == "muon" else 0.0)
 

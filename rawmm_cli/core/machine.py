@@ -25,13 +25,7 @@ def batched_matmul_rate(device: torch.device, precision: str, shape: tuple[int, 
     return 2 * count * m * k * n / best(lambda: a @ b, device, seconds)
 
 
-def elementwise_rate(device: torch.device, precision: str, count: int = 2 ** 21, seconds: float = 0.2) -> float:
-    """Elements a second of SiLU, the elementwise function of both backbones."""
-    x = torch.randn(count, device=device, dtype=DTYPES[precision])
-    return count / best(lambda: torch.nn.functional.silu(x), device, seconds)
-
-
-def bandwidth(device: torch.device, megabytes: int = 256, seconds: float = 0.3) -> float:
+def bandwidth(device: torch.device, megabytes: int = 128, seconds: float = 0.3) -> float:
     """Bytes a second that an elementwise sum of two arrays, too large for any cache, reads and writes."""
     count = megabytes * 2 ** 20 // 4
     a, b, out = (torch.ones(count, device=device) for _ in range(3))
