@@ -1,5 +1,6 @@
 """The command line: the whole path in processes of its own, then every bad input in one line and with its exit code."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from PIL import Image
 
 from rawmm_cli import __version__
 from rawmm_cli.core import config
+
+TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,7 +58,7 @@ def test_prepare_and_train_say_what_to_do_next(home):
     said = (home / "train.stderr").read_text()
     assert "runs/tiny trained" in said and "rawmm evaluate tiny" in said
     assert sorted(path.name for path in (home / "runs" / "tiny").iterdir() if not path.name.startswith(".")) == \
-        ["checkpoints", "config.yaml", "environment.json", "records.jsonl", "samples"]
+        ["checkpoints", "config.yaml", "environment.json", "records.jsonl", "samples", *["tensorboard"] * TENSORBOARD]
 
 
 def test_train_again_has_nothing_to_do(home):

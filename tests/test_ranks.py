@@ -163,7 +163,8 @@ def test_another_number_of_ranks_goes_on(before, after, broken_off, alone, few_d
 def test_what_fsdp_writes_is_safe_and_can_be_used(whole, few_digits, rawmm):
     """Two parts of each set of tensors, no pickle, and the commands that use a model read it."""
     run = whole(2, *EVERY, *FSDP)
-    files = {path.relative_to(run / "checkpoints" / "step_00000010") for path in checkpoint.latest(run).rglob("*") if path.is_file()}
+    step = run / "checkpoints" / "step_00000010"
+    files = {path.relative_to(step) for path in checkpoint.latest(run).rglob("*") if path.is_file()}
     assert {path.suffix for path in files} == {".safetensors", ".json", ".yaml"}
     assert sorted(str(path.parent) for path in files if path.suffix == ".safetensors") == [
         "ema", "ema", "model", "model", "optimizer", "optimizer"]

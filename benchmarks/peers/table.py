@@ -71,7 +71,7 @@ def _range(ratio: dict) -> str:
 def _warning(ratio: dict) -> str:
     if ratio["undisturbed"] == ratio["rounds"]:
         return ""
-    return f"; {ratio['undisturbed']} of {ratio['rounds']} rounds undisturbed" + ("" if ratio["undisturbed"] else ": not to be used")
+    return f"; undisturbed rounds: {ratio['undisturbed']} of {ratio['rounds']}{'' if ratio['undisturbed'] else ', do not use'}"
 
 
 def _others(rounds: list[dict], side: str) -> str:

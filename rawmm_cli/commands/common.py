@@ -21,7 +21,14 @@ def console():
     """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each other."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    class Screen(Console):
+        """Where nobody reads stderr any more, nothing more is said and the work goes on (rich would leave with 1)."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    return Screen(stderr=True, highlight=False, soft_wrap=True)
 
 
 def notify(message: str) -> None:

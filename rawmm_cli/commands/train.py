@@ -44,7 +44,7 @@ def train(
     from ..core import config as configuration
     from ..core.launch import joined, launch
 
-    words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit else [])]
+    words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit is not None else [])]
     config = configuration.load(preset, words)
     if dry_run:
         return _show(config, data_dir, device, gpus or 1, json)

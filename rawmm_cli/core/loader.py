@@ -7,7 +7,8 @@ says so.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -95,9 +96,7 @@ class Steps(Dataset):
 
 
 def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
-    """The steps after `seen` documents in order, made by `train.workers` processes ahead of time, or here.
-
-    Raises RankError where a worker dies or takes longer than train.timeout."""
+    """The steps after `seen` documents in order, made by `train.workers` processes ahead of time, or here."""
     settings = config.train
     starts = _Starts(config, seen)
     if not settings.workers:
@@ -114,14 +113,21 @@ def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
             return
         except DataError as error:                      # torch puts the worker's traceback before its text
             raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
-        except RuntimeError as error:
-            if "DataLoader" not in str(error):
-                raise
-            what = "took longer than train.timeout" if "timed out" in str(error) else "died"
-            raise RankError(f"a data worker {what} while making the documents after {seen:,} ({str(error).splitlines()[0]}); "
-                            "the last checkpoint is intact; run the same command again, or set train.workers=0") from None
         yield batch
-        seen += settings.batch
+
+
+@contextmanager
+def watched(seen: Callable[[], int]):
+    """Raises RankError where a data worker dies or takes longer than train.timeout while the block runs. torch says so
+    from a signal handler, in the middle of whatever is being done. `seen`: documents before this step."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        what = "took longer than train.timeout" if "timed out" in str(error) else "died"
+        raise RankError(f"a data worker {what} while making the documents after {seen():,} ({str(error).splitlines()[0]}); "
+                        "the last checkpoint is intact; run the same command again, or set train.workers=0") from None
 
 
 class _Starts:

@@ -19,7 +19,7 @@ from .config import Config
 from .distributed import ALONE, Ranks
 from .document import Batch
 from .errors import ConfigError, DataError, DivergedError, OutOfMemoryError
-from .loader import Steps, batches, check_shares, shared_memory_warning
+from .loader import Steps, batches, check_shares, shared_memory_warning, watched
 from .loss import Shares, joint_loss
 from .preview import preview
 from .run import Run, Signals, State, bad_batch, crossed, describe, locked, restore, save, signals, snapshot, stopped
@@ -49,7 +49,8 @@ def train(config: Config, data_folder: Path, folder: Path, device: torch.device,
         names = settings.trackers if ranks.first else ()
         log = trackers(names, folder, config.model_dump(mode="json"), state.documents, run.notify)
         try:
-            yield from _steps(run, state, caught, speed, log)
+            with watched(lambda: state.documents):
+                yield from _steps(run, state, caught, speed, log)
         finally:
             for tracker in log:
                 tracker.close()
