@@ -57,10 +57,26 @@ def use_cpu(threads: int = 0, here: int = 1) -> None:
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         name, value = ("OMP_WAIT_POLICY", "PASSIVE") if _busy_cores() > 0.3 else ("GOMP_SPINCOUNT", "10000")
         os.environ[name] = value
+    _keep_memory()
     import torch
 
     if threads or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads or max(1, cores() // here))
+
+
+def _keep_memory() -> None:
+    """Memory that a step gives back stays with the process for the next step (glibc; elsewhere nothing happens).
+
+    Else large tensors are fresh pages every time, which the kernel must clear first (figures in `docs/log.md`)."""
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    trim_threshold, mmap_max = -1, -4                   # names and numbers of mallopt(3)
+    mallopt(trim_threshold, 2 ** 31 - 1)
+    mallopt(mmap_max, 0)
 
 
 def _busy_cores(seconds: float = 0.1) -> float:

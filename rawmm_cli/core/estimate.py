@@ -162,7 +162,8 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
     pairs += [("patches a picture", f"{found['patches_per_picture']:,} of {found['values_per_patch']:,} values"),
               ("positions a step", f"{found['positions_per_step']:,} in {found['rows']:,} rows, {found['fill']:.0%} with data "
                                    f"(from {found['positions_from']})"),
-              ("FLOPs a step", f"{found['flops_per_step'] / 1e9:,.1f} G"), ("memory of a rank", f"{size(found['memory']['total'])}: {memory}"),
+              ("FLOPs a step", f"{found['flops_per_step'] / 1e9:,.1f} G"),
+              ("memory of a rank", f"{size(found['memory']['total'])}: {memory}"),
               ("time of a step", duration(found["step_seconds"])),
               ("the whole run", f"{found['steps']:,} steps, {found['documents']:,} documents, {duration(found['run_seconds'])}"),
               ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept")]
