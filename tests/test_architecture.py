@@ -72,10 +72,12 @@ def test_the_check_sees_a_wrong_import(tmp_path):
     assert floor("core/train") > FLOORS["heads"]
 
 
-@pytest.mark.parametrize("arguments", (["--help"], ["presets"], ["train", "--help"], ["doctor", "--help"], ["train", "--preset", "nothing"]))
+@pytest.mark.parametrize("arguments", (["--help"], ["presets"], ["train", "--help"], ["doctor", "--help"],
+                                       ["train", "--preset", "nothing"]))
 def test_light_commands_leave_torch_alone(arguments):
-    code = ("import sys; sys.argv = ['rawmm', *%r]\nfrom rawmm_cli.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-            "heavy = {'torch', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)\nassert not heavy, heavy") % arguments
+    code = (f"import sys; sys.argv = ['rawmm', *{arguments!r}]\nfrom rawmm_cli.cli import main\ntry: main()\n"
+            "except SystemExit: pass\n"
+            "heavy = {'torch', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)\nassert not heavy, heavy")
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=60)
 
 

@@ -84,7 +84,7 @@ def test_devices_that_are_not_there(name, message, monkeypatch):
 def test_devices_that_are_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for there in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert build.device("auto") == torch.device("cuda" if there else "cpu")
     assert build.device("cpu") == CPU
     assert build.device("cuda:1") == torch.device("cuda", 1)
@@ -92,7 +92,7 @@ def test_devices_that_are_there(monkeypatch):
 
 def test_precision_follows_the_hardware(monkeypatch):
     for has, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(build, "_cpu_has_bf16", lambda: has)
+        monkeypatch.setattr(build, "_cpu_has_bf16", lambda has=has: has)
         properties = type("Properties", (), {"major": 8 if has else 7})
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, properties=properties: properties)
         assert build.precision("auto", CPU) == build.precision("auto", torch.device("cuda")) == expected
