@@ -72,7 +72,7 @@ def test_causal_patches_see_the_earlier_patches_of_their_own_picture():
     from rawmm_cli.core.mask import dense
 
     batch = pack([[BOS, IMAGE, shown(True, (2, 6)), END_IMAGE, 65, EOS]], 16, CODEC.grid, causal=True)
-    mask, first = dense(batch.labels)[0, 0], batch.patch_at[:3]
+    mask, first = dense(batch.labels)[0, 0] == 0, batch.patch_at[:3]
     assert torch.equal(mask[first][:, first], torch.ones(3, 3, dtype=torch.bool).tril())
 
 

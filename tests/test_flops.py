@@ -92,9 +92,10 @@ def test_a_batch_without_pictures(documents):
 
 
 @pytest.mark.parametrize("name", ["gau, long rows", "transformer, long rows"])
-def test_the_fused_kernel(name):
+def test_the_fused_kernel(name, monkeypatch):
     """Its formula is torch's own, but for the scores that its backward pass computes a second time: not counted, as is the
     custom, since they are not the model's."""
+    monkeypatch.setattr(layers, "SHORT", 0)
     chosen = settings(*SHAPES[name])
     model = build.model(chosen)
     batch = batch_of(chosen, model)

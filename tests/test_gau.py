@@ -90,7 +90,7 @@ def compare(module, reference, key, width):
     with torch.no_grad():
         found = module(x, *rotation(position, key), mask)
     for row in range(len(x)):
-        expected = reference(module, x[row].double(), position[row], mask[row, 0].tolist())
+        expected = reference(module, x[row].double(), position[row], (mask[row, 0] == 0).tolist())
         torch.testing.assert_close(found[row].double(), expected, **TOLERANCE)
 
 
@@ -116,7 +116,7 @@ def test_a_backbone_is_its_layers_one_after_another(make, sizes, reference):
         found = randomised(backbone, 0.1)(x, position, mask)[0].double()
     expected = x[0].double()
     for layer in backbone.layers:
-        expected = reference(layer, expected, position[0], mask[0, 0].tolist())
+        expected = reference(layer, expected, position[0], (mask[0, 0] == 0).tolist())
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

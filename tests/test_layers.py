@@ -3,7 +3,10 @@ import math
 import pytest
 import torch
 
-from rawmm_cli.core.layers import attention, rotate, rotation, unit_rms
+from rawmm_cli.core import layers
+from rawmm_cli.core.layers import MaskedSoftmax, attention, rotate, rotation, unit_rms
+
+NOT = -torch.inf
 
 WIDTHS = (8, 16, 32, 64)
 AXES = (0, 1, 2)
@@ -82,7 +85,39 @@ def test_unit_rms():
 
 
 def test_attention_is_the_masked_mean_where_scores_are_equal():
-    mask = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1]], dtype=torch.bool)[None, None]
+    mask = torch.tensor([[0, NOT, NOT], [0, 0, NOT], [NOT, 0, 0]])[None, None]
     value = torch.tensor([[1.0], [3.0], [8.0]])[None, None]
     out = attention(torch.zeros(1, 1, 3, 4), vectors(1, 1, 3, 4), value, mask)
     torch.testing.assert_close(out.flatten(), torch.tensor([1.0, 2.0, 5.5]))
+
+
+def random_mask(rows, length):
+    return torch.zeros(rows, 1, length, length).masked_fill((vectors(rows, 1, length, length) > 0.3).tril(-1), NOT)
+
+
+def gradients(out, *inputs):
+    return torch.autograd.grad((out * vectors(*out.shape).to(out.dtype)).sum(), inputs)
+
+
+@pytest.mark.parametrize("dtype,tolerance", [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+def test_masked_softmax_and_its_gradient(dtype, tolerance):
+    scores, mask = (3 * vectors(2, 3, 9, 9)).to(dtype).requires_grad_(), random_mask(2, 9)
+    found, expected = MaskedSoftmax.apply(scores, mask), (scores.double() + mask).softmax(-1)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
+    (one,), (other,) = gradients(found, scores), gradients(expected, scores)
+    assert one.dtype == dtype and (one[mask.expand_as(one) == NOT] == 0).all()
+    torch.testing.assert_close(one, other, atol=3 * tolerance, rtol=3 * tolerance)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_written_out_equals_the_kernel_of_torch(compiled, monkeypatch):
+    inputs = [vectors(2, 3, 40, 16).requires_grad_() for _ in range(3)]
+    found = []
+    for short in (0, 40):
+        monkeypatch.setattr(layers, "SHORT", short)
+        torch._dynamo.reset()
+        out = (torch.compile(attention) if compiled else attention)(*inputs, random_mask(2, 40))
+        found.append([out, *gradients(out, *inputs)])
+    for one, other in zip(*found):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

@@ -92,11 +92,11 @@ def test_no_picture_leaks(backbone, prediction):
 
 
 def everyone(labels):
-    return torch.ones_like(dense(labels))
+    return torch.zeros_like(dense(labels))
 
 
 def causal(labels):
-    return everyone(labels).tril()
+    return torch.full_like(dense(labels), -torch.inf).triu(1)
 
 
 def forgets_private(labels):

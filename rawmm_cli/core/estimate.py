@@ -82,7 +82,7 @@ def _memory(config: Config, device: torch.device, model, rows: int, patches: flo
     layer = positions * (RESIDUAL * width + OUTPUTS[lean] * outputs + SCORES[lean] * heads * config.train.length)
     activations = layer + depth * positions * 4 * width if config.train.recompute else depth * layer
     activations += positions * AT_WORK[config.backbone.kind] * outputs
-    mask = positions * config.train.length
+    mask = 4 * positions * config.train.length
     edges = positions * 24 * width + patches * 12 * (width + model.codec.values)
     parts = {"weights": 4 * total * share, "gradients": 4 * total * share,
              "optimizer": _optimizer_bytes(config, model) * share, "averages": 4 * total * ema.count(config.train.ema) * share,

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 # Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated pairs follow
 # the order and a quarter each the row and the column, and rows and columns turn faster (a smaller base).
-SHORT = 128             # positions; up to here attention written out is faster than torch's kernel on a CPU
+SHORT = 512             # positions; up to here attention written out is faster than torch's kernel on a CPU
 AXES = ((0.5, 10_000.0), (0.25, 100.0), (0.25, 100.0))
 
 
@@ -38,17 +38,34 @@ def unit_rms(x: Tensor) -> Tensor:
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
+class MaskedSoftmax(torch.autograd.Function):
+    """softmax(scores + mask) over the keys, in fp32, given and kept for the backward pass in the dtype of the scores.
+
+    Left to itself, the compiler keeps the scores and takes their exponentials again (`docs/log.md`)."""
+
+    @staticmethod
+    def forward(ctx, scores: Tensor, mask: Tensor) -> Tensor:
+        weights = (scores.float() + mask).softmax(-1).to(scores.dtype)
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        weights, gradient = ctx.saved_tensors[0].float(), gradient.float()
+        change = weights * gradient
+        return (change - weights * change.sum(-1, keepdim=True)).to(ctx.saved_tensors[0].dtype), None
+
+
 def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
     """Softmax attention. query, key (B, H, L, K), value (B, H, L, V) -> (B, H, L, V).
 
-    mask: dense bool (B, 1, L, L), or a FlexAttention BlockMask. One head may have values wider than its keys; flex
+    mask: dense (B, 1, L, L), added to the scores, or a FlexAttention BlockMask. One head may have values wider than its keys; flex
     kernels want narrow values, so there the value is cut into pieces as wide as the keys. Dense, torch has no fused
-    kernel for wide values, and for short rows its kernel is the slower one (figures in `docs/log.md`): written out."""
+    kernel for wide values, and on a CPU its kernel is the slower one for short rows (`docs/log.md`): written out."""
     if isinstance(mask, Tensor):
-        if value.shape[-1] == key.shape[-1] and key.shape[-2] > SHORT:
-            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        return scores.float().masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype) @ value
+        if value.shape[-1] == key.shape[-1] and (query.is_cuda or key.shape[-2] > SHORT):
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=mask.to(query.dtype))
+        return MaskedSoftmax.apply((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2), mask) @ value
     from torch.nn.attention.flex_attention import flex_attention
 
     heads, wide = value.shape[1], value.shape[-1] // key.shape[-1]

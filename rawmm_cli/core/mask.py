@@ -10,6 +10,7 @@ causal text, bidirectional pictures, prefix-LM and packed rows. `private` hides 
 Padding is a document of its own (-1), so no row of the mask is empty and softmax stays finite.
 """
 
+import torch
 from torch import Tensor
 
 from .document import Labels
@@ -24,10 +25,14 @@ def allowed(query: Labels, key: Labels) -> Tensor:
 
 
 def dense(query: Labels, key: Labels | None = None) -> Tensor:
-    """Labels (B, Q) and (B, L) -> (B, 1, Q, L) bool. `key` defaults to the query's own labels."""
+    """Labels (B, Q) and (B, L) -> (B, 1, Q, L) fp32 to add to the scores: 0 where allowed, -inf elsewhere.
+
+    `key` defaults to the query's own labels. Added rather than selected by a bool, the compiled softmax of a CPU keeps
+    its vector instructions: 6 times as fast forward, 14 times backward (`docs/log.md`)."""
     key = query if key is None else key
-    return allowed(Labels(*(label[:, None, :, None] for label in query)),
+    free = allowed(Labels(*(label[:, None, :, None] for label in query)),
                    Labels(*(label[:, None, None, :] for label in key)))
+    return torch.zeros(free.shape, device=free.device).masked_fill_(~free, float("-inf"))
 
 
 def flex(query: Labels, key: Labels | None = None):

@@ -37,8 +37,8 @@ class RawModel(nn.Module):
 
     def text(self, hidden: Tensor, at: Tensor) -> Tensor:
         """Hidden (B L, D) at flat positions (K,) -> logits of the next token (K, V), fp32."""
-        return self.text_out(hidden[at]).float()
+        return self.text_out(hidden.index_select(0, at)).float()
 
     def patches(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Hidden (B L, D) -> the head's prediction for every patch (T, P)."""
-        return self.head.output(hidden[batch.patch_at])
+        return self.head.output(hidden.index_select(0, batch.patch_at))
