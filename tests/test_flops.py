@@ -37,7 +37,7 @@ def batch_of(chosen, model, count=9, seed=0):
 
 
 def sizes(batch):
-    return *batch.tokens.shape, len(batch.patch_at), len(batch.predict)
+    return *batch.tokens.shape, len(batch.pictures.drawn), len(batch.patch_at), len(batch.predict)
 
 
 def counted(work, **mapping) -> FlopCounterMode:
@@ -87,7 +87,7 @@ def test_a_batch_without_pictures(documents):
     chosen = settings()
     model = build.model(chosen)
     batch = pack(documents, 8, model.codec.grid)
-    assert sizes(batch)[2] == 0 and flops.forward(chosen, *sizes(batch))["image"] == 0
+    assert sizes(batch)[2] == sizes(batch)[3] == 0 and flops.forward(chosen, *sizes(batch))["image"] == 0
     assert flops.training(chosen, batch) == counted(lambda: joint_loss(model, batch).total.backward()).get_total_flops()
 
 
@@ -119,7 +119,8 @@ def test_whole_presets_on_the_meta_device(preset, kind, written_out):
     model = build.model(chosen, "meta")
     batch = pack(random_documents(6, 4), chosen.train.length, lambda height, width: (height // 2, width // 2)).to("meta")
     patches = len(batch.patch_at)
-    inputs, time = torch.randn(patches, model.codec.values, device="meta"), torch.rand(patches, device="meta")
+    inputs = torch.randn(patches, model.codec.values, device="meta")
+    time = torch.rand(len(batch.pictures.drawn), device="meta")
 
     def work():
         hidden = model(batch, inputs, time)
@@ -167,22 +168,22 @@ def test_newton_schulz_of_a_stack_and_of_plain_matmuls(shape, steps):
 def test_one_layer_by_hand():
     """Width 8, E = 8, K = 8, patches of one pixel (3 values), one row of 4 positions, 1 patch, 2 predicted tokens."""
     chosen = settings("codec.patch=1", "backbone.width=8", "backbone.key=8", "backbone.expansion=1", "train.length=68")
-    assert flops.forward(chosen, 1, 4, 1, 2) == {
+    assert flops.forward(chosen, 1, 4, 1, 1, 2) == {
         "backbone": 2048,               # into 8 -> 24 and out 8 -> 8: 256 weights, 4 positions
         "attention": 512,               # 16 scores of 8 products, 16 weights for 8 values
         "image": 1248,                  # 24 in, 64 x 8 and 8 x 8 of the clock, 24 out
         "text": 32 * VOCABULARY}
-    assert flops.step(chosen, 1, 4, 1, 2) == 3 * (2048 + 512 + 1248 + 32 * VOCABULARY) - 1072     # 2 (24 + 512)
+    assert flops.step(chosen, 1, 4, 1, 1, 2) == 3 * (2048 + 512 + 1248 + 32 * VOCABULARY) - 1072     # 2 (24 + 512)
     assert flops.muon(chosen) == 5 * (2 * 2 * 64 * 24 + 2 * 512) + 5 * 3 * 2 * 512
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_linear_in_rows_and_quadratic_in_length(name):
     chosen = settings(*SHAPES[name])
-    once, thrice = flops.forward(chosen, 2, 40, 30, 20), flops.forward(chosen, 6, 40, 90, 60)
+    once, thrice = flops.forward(chosen, 2, 40, 3, 30, 20), flops.forward(chosen, 6, 40, 9, 90, 60)
     assert thrice == {part: 3 * count for part, count in once.items()}
-    assert flops.step(chosen, 6, 40, 90, 60) == 3 * flops.step(chosen, 2, 40, 30, 20)
-    longer = flops.forward(chosen, 2, 80, 30, 20)
+    assert flops.step(chosen, 6, 40, 9, 90, 60) == 3 * flops.step(chosen, 2, 40, 3, 30, 20)
+    longer = flops.forward(chosen, 2, 80, 3, 30, 20)
     assert longer == once | {"backbone": 2 * once["backbone"], "attention": 4 * once["attention"]}
 
 
@@ -192,4 +193,4 @@ def test_the_count_is_of_positions_whether_they_are_filled_or_not():
     batch = pack([[1, 2, 3]], 40, model.codec.grid)
     emptier = replace(batch, labels=batch.labels._replace(document=torch.full_like(batch.labels.document, -1)))
     assert flops.training(chosen, batch) == flops.training(chosen, emptier)
-    assert flops.forward(chosen, *sizes(batch))["backbone"] == 40 * flops.forward(chosen, 1, 1, 0, 0)["backbone"]
+    assert flops.forward(chosen, *sizes(batch))["backbone"] == 40 * flops.forward(chosen, 1, 1, 0, 0, 0)["backbone"]

@@ -214,9 +214,9 @@ def estimate(model, document, key, z, t):
     """The clean patches that the model sees behind z at the end of one document, by one plain call."""
     blank = Picture(torch.zeros(3, *SMALL.size, dtype=torch.uint8), True, key)
     batch = pack([document + [blank]], 64, GRID)
-    inputs, time = model.clean(batch), torch.zeros(len(batch.patch_at))
+    inputs, time = model.clean(batch), batch.pictures.drawn * t
     drawn = batch.pictures.drawn[batch.pictures.picture_of]
-    inputs[drawn], time[drawn] = z, t
+    inputs[drawn] = z
     output = model.patches(model(batch, inputs, time), batch)[drawn]
     if model.head.prediction == "velocity":
         return z - t * output

@@ -27,7 +27,8 @@ def sums_of_one(model, document):
     for n, at in enumerate(batch.patch_at.tolist()):
         if batch.pictures.drawn[batch.pictures.picture_of[n]]:
             said = model.head.out.weight @ hidden[at] + model.head.out.bias
-            factor = loss_factor(model.head.prediction, model.head.space, corrupted.time[n], 1.0, 0.05).item()
+            time = corrupted.time[batch.pictures.picture_of[n]]
+            factor = loss_factor(model.head.prediction, model.head.space, time, 1.0, 0.05).item()
             image += ((said - corrupted.target[n]).double() ** 2).mean().item() * factor ** 2
             drawn += 1
     return text, tokens, image, drawn
@@ -58,7 +59,8 @@ def test_a_fresh_model_knows_nothing():
     model, batch = tiny_model(std=0), pack(random_documents(12), 64, GRID)
     found = joint_loss(model, batch)
     corrupted = model.head.corrupt(model.clean(batch), batch.pictures)
-    square = (model.clean(batch).square().mean(-1) / corrupted.time.clamp_min(0.05) ** 2)[corrupted.weight > 0].mean()
+    time = corrupted.time[batch.pictures.picture_of].clamp_min(0.05)
+    square = (model.clean(batch).square().mean(-1) / time ** 2)[corrupted.weight > 0].mean()
     torch.testing.assert_close(found.text, torch.tensor(260.0).log())
     torch.testing.assert_close(found.image, square)
 

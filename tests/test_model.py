@@ -221,7 +221,7 @@ def test_time_reaches_the_picture_and_what_follows(backbone):
     model, batch = tiny_model(backbone), two_stories()
     inputs, time = noised_inputs(model, batch)
     drawn = batch.pictures.drawn[batch.pictures.picture_of]
-    moved = hidden_of(model, batch, inputs, time) != hidden_of(model, batch, inputs, time + 0.1 * drawn)
+    moved = hidden_of(model, batch, inputs, time) != hidden_of(model, batch, inputs, time + 0.1 * batch.pictures.drawn)
     assert set(batch.patch_at[drawn].tolist()) <= set(moved.any(-1).nonzero()[:, 0].tolist())
 
 

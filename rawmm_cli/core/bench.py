@@ -98,7 +98,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
     length, patches = len(prompt) - 1 + 1 + (config.data.size // config.codec.patch) ** 2, \
         (config.data.size // config.codec.patch) ** 2
     passes = settings.steps * (2 if settings.guidance != 1 else 1)
-    work = passes * count * sum(flops.forward(config, 1, length, patches, 0).values())
+    work = passes * count * sum(flops.forward(config, 1, length, 1, patches, 0).values())
     return {"kind": "sample", "precision": "fp32", "train_precision": precision, "threads": torch.get_num_threads(),
             "count": count, "steps": settings.steps, "solver": settings.solver, "guidance": settings.guidance,
             "pictures_per_second": count / spent[count], "seconds_per_picture_alone": spent[1],

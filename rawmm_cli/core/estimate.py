@@ -36,11 +36,11 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
     checkpoint_bytes, ...}. Without data the rows are those that pictures without captions would fill."""
     model = build.model(config, "meta")
     parameters = build.count_parameters(model)
-    rows, patches, predicted, filled, source = _shape(config, model, data)
+    rows, pictures, patches, predicted, filled, source = _shape(config, model, data)
     micro = -(-rows // (ranks * config.train.accumulate))
     share = 1 / ranks if config.train.parallel == "fsdp" else 1.0
     memory = _memory(config, device, model, micro, patches / max(rows, 1) * micro, share)
-    work = flops.step(config, rows, config.train.length, patches, predicted)
+    work = flops.step(config, rows, config.train.length, pictures, patches, predicted)
     step = _step_seconds(config, device, parameters["total"], rows / ranks, work / ranks)
     steps = -(-config.train.documents // config.train.batch)
     run = config.train.time or steps * step
@@ -53,20 +53,22 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
             "checkpoint_bytes": 4 * parameters["total"] * (1 + averages) + _optimizer_bytes(config, model)}
 
 
-def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int, float, str]:
-    """(rows, patches, predicted tokens, fill, where from) of a step: the mean of a window of the real stream, or a guess."""
+def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int, int, float, str]:
+    """(rows, pictures, patches, predicted tokens, fill, where from) of a step: the mean of a window of the real stream, or
+    a guess."""
     train = config.train
     if data is None:
         patches = (config.data.size // config.codec.patch) ** 2
         a_row = max(1, train.length // (patches + 4))   # <bos>, <image>, </image>, <eos>; no caption
         rows = -(-train.batch // a_row)
-        return rows, train.batch * patches, 2 * train.batch, (patches + 4) * train.batch / (rows * train.length), "estimate"
+        filled = (patches + 4) * train.batch / (rows * train.length)
+        return rows, train.batch, train.batch * patches, 2 * train.batch, filled, "estimate"
     steps = Steps(config, data, model.codec.grid, model.head.causal)
     micro = [batch for seen in range(0, WINDOW * train.batch, train.batch) for batch in steps[seen]]
-    mean = lambda values: round(sum(values) / WINDOW)    # noqa: E731
-    rows = mean(len(batch.tokens) for batch in micro)
+    mean = lambda of: round(sum(of(batch) for batch in micro) / WINDOW)         # noqa: E731
     filled = sum(batch.filled for batch in micro) / sum(batch.tokens.numel() for batch in micro)
-    return rows, mean(len(b.patch_at) for b in micro), mean(len(b.predict) for b in micro), filled, "data"
+    return (mean(lambda b: len(b.tokens)), mean(lambda b: len(b.pictures.drawn)), mean(lambda b: len(b.patch_at)),
+            mean(lambda b: len(b.predict)), filled, "data")
 
 
 # ------------------------------------------------------------------------------------------------------------- memory

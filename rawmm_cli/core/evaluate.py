@@ -170,7 +170,7 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
 def _text_nats(model: RawModel, documents: list[Document], length: int) -> tuple[float, int]:
     """Nats and count of all predicted tokens but `<image>`."""
     batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
-    hidden = model(batch, model.clean(batch), torch.zeros(len(batch.patch_at), device=batch.tokens.device))
+    hidden = model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device))
     nats = torch.nn.functional.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="none")
     counted = batch.predict != IMAGE
     return nats[counted].sum().item(), int(counted.sum())

@@ -21,15 +21,15 @@ def layer(config: Config) -> tuple[int, int]:
     return b.width * 3 * b.width + b.width ** 2 + 3 * b.width * b.hidden, 2 * b.width
 
 
-def forward(config: Config, rows: int, length: int, patches: int, predicted: int) -> dict[str, int]:
-    """FLOPs of one pass over `rows` x `length` positions with so many patches and predicted tokens, by part."""
+def forward(config: Config, rows: int, length: int, pictures: int, patches: int, predicted: int) -> dict[str, int]:
+    """FLOPs of one pass over `rows` x `length` positions with so many pictures, patches and predicted tokens, by part."""
     width, values = config.backbone.width, 3 * config.codec.patch ** 2
     weights, mixed = layer(config)
     narrow = config.head.bottleneck
     into = values * width if narrow is None else (values + width) * narrow
     return {"backbone": config.backbone.depth * 2 * rows * length * weights,
             "attention": config.backbone.depth * 2 * rows * length ** 2 * mixed,
-            "image": 2 * patches * (into + TIME_FEATURES * width + width ** 2 + width * values),
+            "image": 2 * patches * (into + width * values) + 2 * pictures * (TIME_FEATURES * width + width ** 2),
             "text": 2 * predicted * width * VOCABULARY}
 
 
@@ -37,14 +37,14 @@ def training(config: Config, batch) -> int:
     """FLOPs of forward and backward of one batch: three times the forward pass, but for gradients that nobody asks for
     (of the clean patches and of the times)."""
     rows, length = batch.tokens.shape
-    return step(config, rows, length, len(batch.patch_at), len(batch.predict))
+    return step(config, rows, length, len(batch.pictures.drawn), len(batch.patch_at), len(batch.predict))
 
 
-def step(config: Config, rows: int, length: int, patches: int, predicted: int) -> int:
+def step(config: Config, rows: int, length: int, pictures: int, patches: int, predicted: int) -> int:
     """The same from sizes."""
     width, values, narrow = config.backbone.width, 3 * config.codec.patch ** 2, config.head.bottleneck
-    first = values * (width if narrow is None else narrow) + TIME_FEATURES * width
-    return 3 * sum(forward(config, rows, length, patches, predicted).values()) - 2 * patches * first
+    nobody_asks = patches * values * (width if narrow is None else narrow) + pictures * TIME_FEATURES * width
+    return 3 * sum(forward(config, rows, length, pictures, patches, predicted).values()) - 2 * nobody_asks
 
 
 def muon(config: Config) -> int:

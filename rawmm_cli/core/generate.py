@@ -78,7 +78,7 @@ def next_tokens(model: RawModel, documents: list[Document], no_picture: list[boo
                 temperature: float) -> list[int]:
     """One more token for each document; `<image>` is not allowed where `no_picture`."""
     batch = _pack(model, documents)
-    hidden = model(batch, model.clean(batch), torch.zeros(len(batch.patch_at), device=batch.tokens.device))
+    hidden = model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device))
     logits = model.text(hidden, batch.last).cpu()                           # (documents, V)
     logits[:, [BOS, END_IMAGE]] = -torch.inf
     logits[torch.tensor(no_picture), IMAGE] = -torch.inf
@@ -115,15 +115,16 @@ def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: 
 
 def _denoiser(model: RawModel, batch: Batch):
     """-> denoise(z (T drawn, P), t) over the drawn patches of `batch`; patches that are read stay clean at t = 0."""
-    drawn = batch.pictures.drawn[batch.pictures.picture_of]                 # (T,)
+    of = batch.pictures.picture_of
+    drawn = batch.pictures.drawn[of]                                        # (T,)
     inputs = model.clean(batch)                                             # (T, P)
 
     def denoise(z: Tensor, t: float) -> Tensor:
-        time = drawn.float() * t
+        time = batch.pictures.drawn.float() * t                             # (M,)
         full = inputs.clone()
         full[drawn] = z
         output = model.patches(model(batch, full, time), batch)[drawn]
-        return model.head.clean(output, z, time[drawn])
+        return model.head.clean(output, z, time[of[drawn]])
 
     return denoise
 

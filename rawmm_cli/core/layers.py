@@ -59,9 +59,9 @@ class MaskedSoftmax(torch.autograd.Function):
 def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
     """Softmax attention. query, key (B, H, L, K), value (B, H, L, V) -> (B, H, L, V).
 
-    mask: dense (B, 1, L, L), added to the scores, or a FlexAttention BlockMask. One head may have values wider than its keys; flex
-    kernels want narrow values, so there the value is cut into pieces as wide as the keys. Dense, torch has no fused
-    kernel for wide values, and on a CPU its kernel is the slower one for short rows (`docs/log.md`): written out."""
+    mask: dense (B, 1, L, L), added to the scores, or a BlockMask of FlexAttention. One head may have values wider than its
+    keys; flex kernels want narrow values, so there the value is cut into pieces as wide as the keys. Dense, torch has no
+    fused kernel for wide values, and on a CPU its kernel is the slower one for short rows (`docs/log.md`): written out."""
     if isinstance(mask, Tensor):
         if value.shape[-1] == key.shape[-1] and (query.is_cuda or key.shape[-2] > SHORT):
             return F.scaled_dot_product_attention(query, key, value, attn_mask=mask.to(query.dtype))

@@ -39,7 +39,7 @@ def joint_loss(model: RawModel, batch: Batch, text_weight: float = 1.0, image_we
     clean = model.clean(batch)                                              # (T, P) pixels as patches
     corrupted = model.head.corrupt(clean, batch.pictures)                   # noised where drawn
     hidden = (forward or model)(batch, corrupted.inputs, corrupted.time)    # (B L, D)
-    image = shares.image * model.head.loss(model.patches(hidden, batch), corrupted)
+    image = shares.image * model.head.loss(model.patches(hidden, batch), corrupted, batch.pictures.picture_of)
     text = F.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="sum")
     text = shares.text * text / max(len(batch.predict), 1)
     return Losses(text_weight * text + image_weight * image, text, image)

@@ -28,9 +28,9 @@ class RawModel(nn.Module):
         return torch.cat(groups) if groups else torch.zeros(0, self.codec.values, device=batch.tokens.device)
 
     def forward(self, batch: Batch, inputs: Tensor, time: Tensor) -> Tensor:
-        """Patches (T, P) at times (T,) fill the places of the pictures -> hidden (B L, D)."""
+        """Patches (T, P) of pictures at times (M,) fill their places -> hidden (B L, D)."""
         x = self.words(batch.tokens)                                        # (B, L, D)
-        patches = self.head.embed(inputs, time).to(x.dtype)                 # (T, D)
+        patches = self.head.embed(inputs, time, batch.pictures.picture_of).to(x.dtype)    # (T, D)
         x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()   # a view would compile a second time
         x = self.backbone(x, batch.position, self.make_mask(batch.labels))  # (B, L, D)
         return self.norm(x.flatten(0, 1))

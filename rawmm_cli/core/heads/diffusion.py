@@ -19,7 +19,7 @@ TIME_FEATURES = 64
 
 
 class Corrupted(NamedTuple):
-    """What the network sees (inputs (T, P), time (T,)) and what it should say (target (T, P)), with weight (T,)."""
+    """What the network sees (inputs (T, P), time (M,)) and what it should say (target (T, P)), with weight (T,)."""
 
     inputs: Tensor
     time: Tensor
@@ -54,8 +54,7 @@ class DiffusionHead(nn.Module):
         eps[drawn[of]] = normal(keys, counts, self.values, device=clean.device)
         time = torch.zeros(len(drawn), device=clean.device)
         time[drawn] = logit_normal(keys, self.time_mean, self.time_spread).to(clean.device)
-        time = time[of]                                                     # (T,)
-        inputs = self.noised(clean, eps, time)
+        inputs = self.noised(clean, eps, time[of])
         return Corrupted(inputs, time, target(self.prediction, clean, eps, self.noise_scale), drawn[of].float())
 
     def noised(self, clean: Tensor, eps: Tensor, time: Tensor) -> Tensor:
@@ -63,17 +62,17 @@ class DiffusionHead(nn.Module):
         signal, noise = rectified(time[:, None])
         return signal * clean + noise * self.noise_scale * eps
 
-    def embed(self, inputs: Tensor, time: Tensor) -> Tensor:
-        """Patches (T, P) at times (T,) -> (T, D)."""
-        return self.into(inputs) + self.clock(time_features(time))
+    def embed(self, inputs: Tensor, time: Tensor, picture_of: Tensor) -> Tensor:
+        """Patches (T, P) of pictures (T,) that are at times (M,) -> (T, D)."""
+        return self.into(inputs) + self.clock(time_features(time)).index_select(0, picture_of)
 
     def output(self, hidden: Tensor) -> Tensor:
         """Hidden (T, D) -> prediction (T, P)."""
         return self.out(hidden)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    def loss(self, prediction: Tensor, corrupted: Corrupted, picture_of: Tensor) -> Tensor:
         """Mean over the values of all drawn patches, in the chosen space, fp32."""
-        factor = loss_factor(self.prediction, self.space, corrupted.time, self.noise_scale, self.clamp)
+        factor = loss_factor(self.prediction, self.space, corrupted.time, self.noise_scale, self.clamp)[picture_of]
         error = (prediction.float() - corrupted.target).square().mean(-1)   # (T,)
         weight = corrupted.weight
         return (error * factor.square() * weight).sum() / weight.sum().clamp_min(1)
