@@ -51,9 +51,10 @@ class MaskedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        weights, gradient = ctx.saved_tensors[0].float(), gradient.float()
-        change = weights * gradient
-        return (change - weights * change.sum(-1, keepdim=True)).to(ctx.saved_tensors[0].dtype), None
+        kept, = ctx.saved_tensors                       # to be asked for once only: recomputed layers hang on it
+        weights = kept.float()
+        change = weights * gradient.float()
+        return (change - weights * change.sum(-1, keepdim=True)).to(kept.dtype), None
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
