@@ -31,23 +31,24 @@ def one_thread(monkeypatch):
 @pytest.fixture(scope="session")
 def prepared_digits(tmp_path_factory):
     """A data folder with the set `digits`, whole."""
-    from rawmm_cli.core import prepared
+    from sources import made
+
     from rawmm_cli.core.datasets.digits import digits
 
     folder = tmp_path_factory.mktemp("data")
-    prepared.write(folder / "digits", *digits())
+    made(folder / "digits", digits())
     return folder
 
 
 @pytest.fixture(scope="session")
-def few_digits(tmp_path_factory):
+def few_digits(tmp_path_factory, prepared_digits):
     """A data folder with the first 50 training and 7 held-out digits under the name `digits`."""
     from rawmm_cli.core import prepared
-    from rawmm_cli.core.datasets.digits import digits
 
     folder = tmp_path_factory.mktemp("few")
-    rows, card = digits()
-    prepared.write(folder / "digits", {"train": rows["train"][:50], "held_out": rows["held_out"][:7]}, card)
+    rows = {split: prepared.read_split(prepared_digits / "digits", split).slice(0, count).to_pylist()
+            for split, count in (("train", 50), ("held_out", 7))}
+    prepared.write(folder / "digits", rows, prepared.read_card(prepared_digits / "digits"))
     return folder
 
 

@@ -54,7 +54,7 @@ def test_what_was_saved_comes_back(run):
     folder = save(run, 7)
     assert folder == run / "checkpoints" / "step_00000007" == checkpoint.latest(run)
     assert same(folder, 7)
-    assert checkpoint.state(folder) == {"format": 2, "step": 7, "documents": 112, "seconds": 1.5, "data": "abc"}
+    assert checkpoint.state(folder) == {"format": 3, "step": 7, "documents": 112, "seconds": 1.5, "data": "abc"}
     assert (folder / "config.yaml").read_text() == (run / "config.yaml").read_text()
 
 
@@ -237,8 +237,8 @@ def as_format(folder, form):
     disk.seal(folder)
 
 
-@pytest.mark.parametrize("form, told", [(3, "by a newer rawmm (format 3, this one reads 1 to 2); update rawmm"),
-                                        (0, "by an older rawmm (format 0, this one reads 1 to 2); go on with the version")])
+@pytest.mark.parametrize("form, told", [(4, "by a newer rawmm (format 4, this one reads 1 to 3); update rawmm"),
+                                        (0, "by an older rawmm (format 0, this one reads 1 to 3); go on with the version")])
 def test_another_version_is_not_called_damaged(run, form, told):
     """Nor is it passed over: the run would go on from an older one and delete it."""
     save(run, 1)
@@ -269,7 +269,7 @@ def test_a_state_without_a_format_is_no_state(run, form):
 def test_a_flipped_format_is_damage_and_no_other_version(run):
     before, newest = save(run, 1), save(run, 2)
     text = (newest / "state.json").read_text()
-    (newest / "state.json").write_text(text.replace('"format": 2', '"format": 3'))
+    (newest / "state.json").write_text(text.replace('"format": 3', '"format": 4'))
     assert checkpoint.latest(run) == before
 
 
@@ -287,8 +287,8 @@ def test_a_checkpoint_of_format_1_that_rawmm_0_1_0_wrote(few_digits, tmp_path, r
     assert {name: sums[name] for name in known} == pytest.approx(known, rel=1e-12)
     code, _, err = rawmm("train", "--preset", tmp_path / "format1" / "config.yaml", "--run", "format1", "--runs-dir",
                          tmp_path, "--data-dir", few_digits, "--json", "train.documents=192")
-    assert code == 0 and "resuming format1 at 160" in err
-    assert checkpoint.state(checkpoint.latest(tmp_path / "format1"))["format"] == 2
+    assert code == 0 and "resuming format1 at 160" in err and "was begun by an earlier rawmm" in err
+    assert checkpoint.state(checkpoint.latest(tmp_path / "format1"))["format"] == 3
 
 
 # ------------------------------------------------------------------------------------------- leftovers, a full disk

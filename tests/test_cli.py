@@ -54,7 +54,7 @@ def home(tmp_path_factory):
 
 def test_prepare_and_train_say_what_to_do_next(home):
     assert (home / "prepare.stderr").read_text() == \
-        "prepared data/digits: 1,437 training and 360 held-out pictures\n"
+        "prepared data/digits: 1,437 training and 360 held-out pictures; all about it: data/digits/card.html\n"
     said = (home / "train.stderr").read_text()
     assert "runs/tiny trained" in said and "rawmm evaluate tiny" in said
     assert sorted(path.name for path in (home / "runs" / "tiny").iterdir() if not path.name.startswith(".")) == \
@@ -287,14 +287,14 @@ BAD = {
     "evaluate data": (["evaluate", "tiny"], 3, "data set 'digits' is not prepared in data"),
     "evaluate hollow": (["evaluate", "hollow"], 4, "every checkpoint of runs/hollow is damaged"),
     # prepare
-    "source": (["prepare", "digit"], 2, "unknown source 'digit' (did you mean digits?); allowed: digits, folder"),
+    "source": (["prepare", "digit"], 2, "unknown source 'digit' (did you mean digits?); allowed: celebahq, "),
     "no source": (["prepare"], 2, "Missing argument"),
     "flex": (["train", "--preset", "tiny", "--run", "flex", "train.mask=flex", "--data-dir", "DATA"], 2,
              "train.mask = flex cannot train on the CPU"),
     "demo of others": (["demo", "data.set=mine"], 2, "the demo is about digits"),
-    "no path": (["prepare", "folder"], 2, "folder needs --path DIR"),
+    "no path": (["prepare", "folder"], 2, "folder needs --path, where your data is"),
     "no folder": (["prepare", "folder", "--path", "none"], 3, "none does not exist"),
-    "path": (["prepare", "digits", "--path", "."], 2, "digits takes no --path, --size, --held-out or --skip-bad"),
+    "path": (["prepare", "digits", "--path", "."], 2, "digits takes no --path; of the options for a source it takes: none"),
     "set name": (["prepare", "digits", "--name", "../x"], 2, "'../x' cannot name a set"),
     "set name long": (["prepare", "digits", "--name", "x" * 300], 2, "cannot name a set"),
     "data is file": (["prepare", "digits", "--data-dir", "file"], 2, "data folder file cannot be made (File exists)"),

@@ -8,7 +8,7 @@ import pytest
 from rawmm_cli.core import config
 from rawmm_cli.core.errors import ConfigError
 
-TOP = "data, codec, head, backbone, loss, train, sample"
+TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
 GAU = "kind, width, depth, key, expansion"
 HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck"
 SAMPLE = "steps, solver, guidance, interval, max_text, context"
@@ -230,7 +230,7 @@ def test_what_torch_cannot_take_is_out_of_range(word):
 
 def leaves(tree, path=""):
     return [key for name, value in tree.items()
-            for key in (leaves(value, f"{path}{name}.") if isinstance(value, dict) else [path + name])]
+            for key in (leaves(value, f"{path}{name}.") if isinstance(value, dict) and value else [path + name])]
 
 
 def test_all_keys_are_the_keys_of_a_dump():

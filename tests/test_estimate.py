@@ -34,7 +34,7 @@ def test_positions_are_those_of_the_real_steps(digits):
     chosen = tiny()
     found = estimate.estimate(chosen, CPU, digits)
     model = build.model(chosen, "meta")
-    steps = Steps(chosen, digits, model.codec.grid, False)
+    steps = Steps(chosen, digits, model)
     rows = [len(steps[seen][0].tokens) for seen in range(0, WINDOW * 16, 16)]
     assert found["rows"] == round(sum(rows) / WINDOW) and found["positions_per_step"] == 40 * found["rows"]
     assert found["positions_from"] == "data" and 0.8 < found["fill"] <= 1

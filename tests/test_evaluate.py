@@ -14,6 +14,7 @@ from rawmm_cli.core.errors import DataError
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.noise import key
 from rawmm_cli.core.preview import sampling
+from rawmm_cli.core.rows import picture_row
 from rawmm_cli.core.stream import drawing, reading
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
 
@@ -49,7 +50,7 @@ def test_the_judge_knows_digits_it_has_not_seen(judge, splits):
 def test_the_judge_needs_one_size(tmp_path):
     import numpy as np
 
-    rows = [prepared.row(np.zeros((8, side, 3), np.uint8), ["a"], 0) for side in (8, 12)]
+    rows = [picture_row(np.zeros((8, side, 3), np.uint8), ["a"], 0) for side in (8, 12)]
     prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": ["a"]})
     with pytest.raises(DataError, match="pictures of one size"):
         evaluate.Judge(prepared.load(tmp_path / "mixed", "train"))
@@ -147,7 +148,7 @@ def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, m
     rows = {}
     for split in prepared.SPLITS:
         data = prepared.load(few_digits / "digits", split)
-        rows[split] = [prepared.row(data.image(i).numpy().transpose(1, 2, 0), [["a 1", "the 1"], ["b"], []][i % 3])
+        rows[split] = [picture_row(data.image(i).numpy().transpose(1, 2, 0), [["a 1", "the 1"], ["b"], []][i % 3])
                        for i in range(len(data))]
     prepared.write(tmp_path / "digits", rows, {})
     said = [*encode(" the 1 "), EOS]

@@ -188,12 +188,12 @@ def test_a_real_limit_of_memory(few_digits, tmp_path):
 # -------------------------------------------------------------------------------------------------- 13: data workers
 
 WORKER = """
-make = loader.finish
-def finish(data, sketch):
-    if str(data.table["source"][sketch.picture]) == {source!r} and {where}:
+make = loader.Stream.finish
+def finish(stream, plan):
+    if stream.sets[0].source(plan.row) == {source!r} and {where}:
         {what}
-    return make(data, sketch)
-loader.finish = finish
+    return make(stream, plan)
+loader.Stream.finish = finish
 """
 IN_WORKER = "loader.torch.utils.data.get_worker_info()"
 
@@ -202,11 +202,11 @@ IN_WORKER = "loader.torch.utils.data.get_worker_info()"
 def seventh(few_digits):
     """A picture that no step before the seventh has, and its source and document there."""
     chosen, data = settings(), prepared.load(few_digits / "digits", "train")
-    steps = loader.Steps(chosen, data, build.model(chosen, "meta").codec.grid, False)
+    steps = loader.Steps(chosen, data, build.model(chosen, "meta"))
     pictures = [{number: picture_of(number, len(data), 0) for number in steps.numbers(seen)} for seen in range(0, 112, 16)]
     before = {picture for step in pictures[:-1] for picture in step.values()}
     number = next(number for number, picture in pictures[-1].items() if picture not in before)
-    return number, str(data.table["source"][pictures[-1][number]])
+    return number, data.source(pictures[-1][number])
 
 
 def worker_that(what, seventh, folder, data, run, *words, where=IN_WORKER):
@@ -254,7 +254,7 @@ def test_a_document_that_cannot_be_made(where, seventh, whole, few_digits, tmp_p
     code, err = worker_that("raise ValueError('no such pixels')", seventh, tmp_path, few_digits, tmp_path / "run",
                             f"train.workers={2 * (where != 'True')}", where=where)
     assert code == 3 and err.splitlines()[1:] == [
-        f"error: document {seventh[0]:,}, picture {seventh[1]} of set 'digits', cannot be made (ValueError: no such pixels); "
+        f"error: document {seventh[0]:,}, {seventh[1]} of set 'digits', cannot be made (ValueError: no such pixels); "
         "prepare the set again"]
     finished(few_digits, tmp_path / "run", whole)
 

@@ -11,6 +11,7 @@ from rawmm_cli.core.distributed import ALONE, Ranks
 from rawmm_cli.core.document import Batch
 from rawmm_cli.core.errors import ConfigError
 from rawmm_cli.core.loader import WINDOW, Steps, batches, check_shares
+from rawmm_cli.core.rows import picture_row
 
 
 def settings(*words):
@@ -18,7 +19,7 @@ def settings(*words):
 
 
 def steps_of(chosen, data, ranks=ALONE):
-    return Steps(chosen, data, build.model(chosen, "meta").codec.grid, False, ranks)
+    return Steps(chosen, data, build.model(chosen, "meta"), ranks)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def digits(few_digits):
 def mixed(tmp_path_factory):
     """300 pictures of 4 to 14 patches a side, with captions of 0 to 120 bytes."""
     dice, folder = np.random.default_rng(0), tmp_path_factory.mktemp("mixed") / "mixed"
-    rows = [prepared.row(dice.integers(0, 256, (4 * h, 4 * w, 3), dtype=np.uint8), ["x" * int(dice.integers(0, 121))])
+    rows = [picture_row(dice.integers(0, 256, (4 * h, 4 * w, 3), dtype=np.uint8), ["x" * int(dice.integers(0, 121))])
             for h, w in dice.integers(4, 15, (300, 2))]
     prepared.write(folder, {"train": rows, "held_out": rows[:1]}, {"labels": []})
     return prepared.load(folder, "train")

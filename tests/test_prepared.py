@@ -10,10 +10,10 @@ import torch
 
 from rawmm_cli.commands import prepare
 from rawmm_cli.core import build, config, prepared
-from rawmm_cli.core.datasets.digits import digits
 from rawmm_cli.core.errors import CheckpointError, ConfigError, DataError
 from rawmm_cli.core.evaluate import evaluate
 from rawmm_cli.core.images import save_png
+from rawmm_cli.core.rows import picture_row
 from rawmm_cli.core.train import train
 
 CARD = {"name": "x", "labels": []}
@@ -21,7 +21,7 @@ CARD = {"name": "x", "labels": []}
 
 def rows(count, size=8, caption="one", first=0):
     dice = np.random.default_rng(first)
-    return [prepared.row(dice.integers(0, 256, (size, size, 3), dtype=np.uint8), [caption], source=str(n)) for n in range(count)]
+    return [picture_row(dice.integers(0, 256, (size, size, 3), dtype=np.uint8), [caption], source=str(n)) for n in range(count)]
 
 
 def photos(folder, count=8):
@@ -62,13 +62,13 @@ def test_no_folder_of_the_user_is_ever_replaced(source, name, data, tmp_path, mo
     (tmp_path / "notes" / "thesis.txt").write_text("ten years")
     before = listing(tmp_path)
     with pytest.raises(DataError, match="choose another --name or --data-dir"):
-        prepare.run("folder", path.relative_to(tmp_path), name, None, 0.1, False, tmp_path / data)
+        prepare.run("folder", {"path": path.relative_to(tmp_path)}, name=name, data_dir=tmp_path / data)
     assert listing(tmp_path) == before
 
 
 def test_the_name_of_the_built_in_set_is_taken(tmp_path):
     with pytest.raises(ConfigError, match="built-in"):
-        prepare.run("folder", photos(tmp_path / "photos"), "digits", None, 0.1, False, tmp_path / "data")
+        prepare.run("folder", {"path": photos(tmp_path / "photos")}, name="digits", data_dir=tmp_path / "data")
 
 
 def test_several_at_once_leave_one_whole_set(tmp_path):
@@ -88,9 +88,9 @@ def test_several_at_once_leave_one_whole_set(tmp_path):
     assert len(problems) < 3 and len(prepared.load(tmp_path / "set", "train")) == 4
 
 
-def test_the_split_of_the_digits_never_moves():
+def test_the_split_of_the_digits_never_moves(prepared_digits):
     """Any change of scikit-learn's data or shuffling would make held-out figures incomparable."""
-    split, _ = digits()
+    split = {part: prepared.read_split(prepared_digits / "digits", part).to_pylist() for part in prepared.SPLITS}
     names = [[row["source"] for row in split[part]] for part in ("train", "held_out")]
     assert [len(part) for part in names] == [1437, 360] and not set(names[0]) & set(names[1])
     assert hashlib.sha256(json.dumps(names).encode()).hexdigest() == DIGITS

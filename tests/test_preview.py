@@ -13,6 +13,7 @@ from rawmm_cli.core import build, config, gallery, prepared, preview
 from rawmm_cli.core.generate import draw
 from rawmm_cli.core.images import grid
 from rawmm_cli.core.noise import key
+from rawmm_cli.core.rows import picture_row
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
 TINY = config.load("tiny", ["sample.max_text=16", "sample.steps=3"])
@@ -141,7 +142,7 @@ def captioned(few_digits, tmp_path, captions):
     rows = {}
     for split in prepared.SPLITS:
         data = prepared.load(few_digits / "digits", split)
-        rows[split] = [prepared.row(data.image(i).numpy().transpose(1, 2, 0), captions[i % len(captions)])
+        rows[split] = [picture_row(data.image(i).numpy().transpose(1, 2, 0), captions[i % len(captions)])
                        for i in range(len(data))]
     prepared.write(tmp_path / "data", rows, {})
     return [prepared.load(tmp_path / "data", split) for split in prepared.SPLITS]

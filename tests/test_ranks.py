@@ -196,7 +196,7 @@ def test_a_poisoned_rank_stops_both_and_is_never_saved(whole, few_digits, tmp_pa
     bad, data = json.loads((run / "bad_batch.json").read_text()), prepared.load(few_digits / "digits", "train")
     assert bad["step"] == 7 and bad["problem"] == "loss, text, gradient_norm not finite at document 112"
     pictures = [picture_of(number, len(data), 0) for number in bad["documents"]]
-    assert bad["pictures"] == pictures and bad["sources"] == [str(data.table["source"][index]) for index in pictures]
+    assert bad["pictures"] == pictures and bad["sources"] == [data.source(index) for index in pictures]
     found = together(2, observed, settings(*words), few_digits, run)
     assert sorted(number for one in found for number in one["made"][112]) == bad["documents"]
     assert found[0]["records"][0]["step"] == 8

@@ -14,6 +14,8 @@ PLAIN = {"read": 0.5, "drop": 0.1, "shift": 0}
 class Rows:
     """Stands for a prepared set: picture i is 5 x 7 pixels; the first pixel tells i."""
 
+    stories = False
+
     def __init__(self, count=23, captions=("a {}", "one {}", "{}")):
         self.captions = [[text.format(i) for text in captions] for i in range(count)]
         dice = np.random.default_rng(0)
@@ -149,7 +151,7 @@ def test_read_pictures_move_by_every_step_and_drawn_ones_never():
     steps = {shifted(data.image(0), down, right).numpy().tobytes(): (down, right)
              for down in (-1, 0, 1) for right in (-1, 0, 1)}
     for n in range(1800):
-        one = document(data, n, 0, read=0.5, drop=0.0, shift=1)
+        one = document(data, n, 0, read=0.5, drop=0.0, shift=1, shift_share=1.0)
         step = steps[picture_in(one).pixels.numpy().tobytes()]
         if reads(one):
             seen[step] += 1

@@ -21,8 +21,9 @@ POLL = 0.02
 def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
     """Prepare the set `peers` -> the fingerprint of what `rawmm train` will read back."""
     from rawmm_cli.core import prepared
+    from rawmm_cli.core.rows import picture_row
 
-    rows = [prepared.row(picture, [str(label)], int(label)) for picture, label in zip(pictures, labels)]
+    rows = [picture_row(picture, [str(label)], int(label)) for picture, label in zip(pictures, labels)]
     prepared.write(folder / "peers", {"train": rows, "held_out": rows[:BATCH]},
                    {"name": "peers", "labels": [str(n) for n in range(CLASSES)]})
     data = prepared.load(folder / "peers", "train")

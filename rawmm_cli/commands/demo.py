@@ -27,7 +27,7 @@ def demo(
     folder = writable_folder(runs_dir, "runs folder") / name
     started = time.perf_counter()
     notify("1/4 prepare: the real handwritten digits inside scikit-learn")
-    prepare.run("digits", None, None, None, 0.1, False, data_dir)
+    prepare.run("digits", data_dir=data_dir)
     notify("2/4 train: one model that draws digits from their names and names digits it sees")
     train.execute(config, data_dir, folder, "auto", quiet=json)
     notify("3/4 draw and read: 10 denoising steps a picture; held-out digits captioned by the same weights")

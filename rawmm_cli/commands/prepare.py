@@ -1,68 +1,181 @@
-"""`rawmm prepare`: turn a source of pictures and captions into a prepared set."""
+"""`rawmm prepare`: turn a source of pictures and text into a prepared set, or check one."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, DataDir, Json, emit, notify, writable_folder
+from .common import DATA, DataDir, Json, cores, emit, notify, writable_folder
 
-SOURCES = ("digits", "folder")
+HELP = "celebahq, ffhq, mnist, cifar10, imagenet64, digits, portraits, emoji; folder, parquet, webdataset, documents, text " \
+       "(your own, with --path); hf:OWNER/NAME. With --verify: a prepared set."
 
 
 def prepare(
-    source: Annotated[str, typer.Argument(help="digits (real handwritten ones, no download) or folder (your own).")],
-    path: Annotated[Optional[Path], typer.Option(help="folder: where the images are; captions in NAME.txt, metadata.jsonl "
-                                                      "or metadata.csv (file_name, text).")] = None,
+    source: Annotated[str, typer.Argument(help=HELP)],
+    path: Annotated[Optional[Path], typer.Option(help="Where your own data is: a folder or a file; also a local copy of a set "
+                                                      "that would be downloaded.")] = None,
     name: Annotated[Optional[str], typer.Option(help="Name of the prepared set. "
                                                      "[default: the source's or folder's name]")] = None,
-    size: Annotated[Optional[int], typer.Option(min=1, help="folder: crop to a square and shrink to so many pixels; "
-                                                            "without it every picture keeps its own size.")] = None,
-    held_out: Annotated[float, typer.Option(min=0.001, max=0.9, help="folder: share of pictures held out.")] = 0.1,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="folder: leave out images that cannot be read.")] = False,
+    size: Annotated[Optional[int], typer.Option(min=1, help="Shrink until the shorter side has so many pixels; without it "
+                                                            "every picture keeps its own size.")] = None,
+    crop: Annotated[str, typer.Option(help="With --size: center (the largest square) or none (the whole picture).")] = "center",
+    enlarge: Annotated[bool, typer.Option("--enlarge", help="With --size: also make smaller pictures larger.")] = False,
+    background: Annotated[str, typer.Option(help="What is behind transparent pixels: white, black, grey or #rrggbb.")] = "white",
+    split: Annotated[Optional[str], typer.Option(help="Only this split of a source that has several.")] = None,
+    columns: Annotated[Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...")] = None,
+    caption: Annotated[Optional[str], typer.Option(help="Caption made of a class, for example 'a photo of a {label}'.")] = None,
+    variant: Annotated[Optional[str], typer.Option(help="celebahq: plain (without captions).")] = None,
+    count: Annotated[Optional[int], typer.Option(min=2, help="portraits: how many to draw. [default: 20,000]")] = None,
+    font: Annotated[Optional[Path], typer.Option(help="emoji: the font. [default: the installed colour emoji font]")] = None,
+    limit: Annotated[Optional[int], typer.Option(min=2, help="Only the first so many items.")] = None,
+    held_out: Annotated[float, typer.Option(min=0.0001, max=0.9, help="Share held out, where the source has no splits.")] = 0.1,
+    max_bad_fraction: Annotated[float, typer.Option(min=0, max=1, help="Leave out bad pictures, up to this share.")] = 0.05,
+    workers: Annotated[Optional[int], typer.Option(min=0, help="Processes that decode; 0: none but this one. "
+                                                               "[default: one a core]")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Check a prepared set: every pixel, count and the card.")] = False,
     data_dir: DataDir = DATA, json: Json = False,
 ):
-    """Prepare a data set: exact pixels and captions, split into training and held-out pictures."""
-    result = run(source, path, name, size, held_out, skip_bad, data_dir)
-    if json:
-        return emit(result)
-    notify(f"prepared {result['folder']}: {result['count']['train']:,} training and {result['count']['held_out']:,} "
-           "held-out pictures")
-    for skipped in result.get("skipped", []):
-        notify(f"left out {skipped['file']}: {skipped['reason']}")
-    if result.get("without_caption"):
-        notify(f"pictures without a caption: {result['without_caption']:,}; they are drawn, not read")
+    """Prepare a data set: exact pixels and captions, split into training and held-out pictures, with a card of what it holds.
+
+    The same command again goes on where an interrupted one stopped."""
+    if verify:
+        return _verify(data_dir / source, json)
+    wanted = {"path": path, "size": size, "split": split, "columns": columns, "caption": caption, "variant": variant,
+              "count": count, "font": font}
+    result = run(source, wanted, name=name, crop=crop, enlarge=enlarge, background=background, limit=limit, held_out=held_out,
+                 max_bad=max_bad_fraction, workers=cores() if workers is None else workers, data_dir=data_dir)
+    emit(result) if json else _tell(result)
 
 
-def run(source: str, path: Path | None, name: str | None, size: int | None, held_out: float, skip_bad: bool,
-        data_dir: Path) -> dict:
-    """The work of `prepare` -> the data card, with the folder it was written to."""
+def run(source: str, wanted: dict | None = None, *, name: str | None = None, crop: str = "center", enlarge: bool = False,
+        background: str = "white", limit: int | None = None, held_out: float = 0.1, max_bad: float = 0.05, workers: int = 0,
+        data_dir: Path = DATA) -> dict:
+    """The work of `prepare` -> the data card, with the folder it was written to. wanted: options of the source."""
+    from ..core import prepared, sources
+    from ..core.errors import ConfigError
+    from ..core.images import CROPS
+    from ..core.prepare import Options, prepare
+    from ..core.rows import Fitting
+
+    if crop not in CROPS:
+        raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
+    wanted = {key: value for key, value in (wanted or {}).items() if value is not None}
+    fitting = Fitting(wanted.get("size"), crop, enlarge, _colour(background))
+    name = _name(source, name, wanted.get("path"))
+    sources.check(source, wanted)
+    prepared.check_target(data_dir / name, wanted.get("path"))
+    there = data_dir.exists()
+    writable_folder(data_dir, "data folder")
+    try:
+        made = sources.source(source, wanted, notify)
+    except Exception:
+        if not there:
+            with suppress(OSError):
+                data_dir.rmdir()
+        raise
+    made.card["name"] = name
+    with _Progress(made.count, limit) as progress:
+        card = prepare(made, data_dir / name, Options(fitting, held_out, limit, max_bad, workers), notify, progress)
+    return {"folder": str(data_dir / name), **card}
+
+
+def _name(source: str, name: str | None, path: Path | None) -> str:
+    """The name of the prepared set: what was asked for, or after the source."""
     import re
 
-    from ..core.config import nearest
     from ..core.errors import ConfigError
+    from ..core.source import GENERAL, NAMES
 
-    if source not in SOURCES:
-        raise ConfigError(f"unknown source '{source}'{nearest(source, list(SOURCES))}; allowed: {', '.join(SOURCES)}")
-    if source == "digits" and (path or size or skip_bad or held_out != 0.1):
-        raise ConfigError("digits takes no --path, --size, --held-out or --skip-bad: it is a fixed set inside scikit-learn")
-    if source == "folder" and path is None:
-        raise ConfigError("folder needs --path DIR, the folder with your images")
-    name = name or ("digits" if source == "digits" else path.resolve().name)
+    if name is None and source in GENERAL and path is not None:
+        name = path.resolve().name.split(".")[0] if path.is_file() else path.resolve().name
+    name = name or source.removeprefix("hf:").rpartition("/")[2]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(f"'{name}' cannot name a set; allowed: letters, digits, '.', '_' and '-'; give one with --name")
-    if source == "folder" and name == "digits":
-        raise ConfigError("'digits' is the name of the built-in set; give another with --name")
-    from ..core import prepared
+    if name in NAMES and name != source:
+        raise ConfigError(f"'{name}' is the name of a built-in set; give another with --name")
+    return name
 
-    prepared.check_target(data_dir / name, path)
-    if source == "digits":
-        from ..core.datasets.digits import digits
 
-        rows, card = digits()
-    else:
-        from ..core.datasets.folder import folder
+def _colour(text: str) -> tuple[int, int, int]:
+    import re
 
-        rows, card = folder(path, size=size, held_out=held_out, skip_bad=skip_bad)
-    writable_folder(data_dir, "data folder")
-    return {"folder": str(data_dir / name), **prepared.write(data_dir / name, rows, {**card, "name": name})}
+    from ..core.errors import ConfigError
+
+    named = {"white": "#ffffff", "black": "#000000", "grey": "#808080", "gray": "#808080"}
+    found = re.fullmatch("#([0-9a-fA-F]{6})", named.get(text, text))
+    if not found:
+        raise ConfigError(f"background is '{text}'; allowed: {', '.join(named)} or #rrggbb")
+    return tuple(bytes.fromhex(found[1]))
+
+
+def _verify(folder: Path, json: bool) -> None:
+    from ..core import card
+    from ..core.errors import DataError
+
+    wrong = card.verify(folder)
+    if json:
+        emit({"folder": str(folder), "sound": not wrong, "problems": wrong})
+    for line in wrong[:20]:
+        notify(line)
+    if wrong:
+        raise DataError(f"data set {folder} is not as it was prepared: {wrong[0]}; delete it and prepare it again")
+    if not json:
+        notify(f"{folder} is sound: {card.read_card(folder)['fingerprint']}")
+
+
+def _tell(card: dict) -> None:
+    """A few lines about what there is now."""
+    count, folder = card["count"], card["folder"]
+    things = "documents" if card["kind"] == "documents" else "pictures"
+    notify(f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {things}; "
+           f"all about it: {folder}/card.html")
+    for skipped in card["skipped"][:5]:
+        notify(f"left out {skipped['file']}: {skipped['reason']}")
+    if card["skipped_count"] > 5:
+        notify(f"left out {card['skipped_count'] - 5:,} more: {folder}/skipped.jsonl")
+    if card.get("without_caption") and things == "pictures":
+        notify(f"pictures without a caption: {card['without_caption']:,}; they are drawn, not read")
+    across = card["duplicates"]["exact"]["across_splits"]
+    if across:
+        notify(f"{across:,} pictures of the training set stand among the held-out ones too")
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, count: int | None, limit: int | None):
+        self.total = min(filter(None, (count, limit)), default=None)
+
+    def __enter__(self):
+        import time
+
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+        from .common import console
+
+        self.now, self.said = time.monotonic, time.monotonic()
+        self.bar = Progress(SpinnerColumn(), TextColumn("preparing"), BarColumn(), MofNCompleteColumn(),
+                            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=console(), transient=True,
+                            disable=not console().is_terminal)
+        self.task = self.bar.add_task("", total=self.total, rate="")
+        self.began, self.first = self.now(), None
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error):
+        self.bar.stop()
+
+    def __call__(self, done: int, skipped: int) -> None:
+        if self.first is None:
+            self.first = done
+        now = self.now()
+        if now - self.said < (15 if self.bar.disable else 0.2):
+            return
+        self.said = now
+        rate = f"{(done - self.first) / max(now - self.began, 1e-9):,.0f}/s" + (f", {skipped:,} left out" if skipped else "")
+        if self.bar.disable:
+            notify(f"{done:,}{f' of {self.total:,}' if self.total else ''} items, {rate}")
+        else:
+            self.bar.update(self.task, completed=done, rate=rate)

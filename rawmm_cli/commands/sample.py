@@ -79,7 +79,7 @@ def execute(prompt, run, image, given, count, seed, out, device, runs_dir) -> di
     writable_folder(out, "output folder")
     done = list(in_chunks(model, [document] * count, [key(seed, "sample", n) for n in range(count)], settings))
     facts = {"prompt": prompt, "seed": seed, "steps": settings.steps, "solver": settings.solver, "guidance": settings.guidance}
-    samples, sheet = _write(done, len(document), out, folder.name, facts)
+    samples, sheet = _write(model.tokenizer.decode, done, len(document), out, folder.name, facts)
     return {"run": folder.name, "documents": state["documents"], **facts, "temperature": settings.temperature,
             "samples": samples, "items": [item for entry in samples for item in entry["items"]], "sheet": sheet,
             "seconds": {"load": round(loaded - started, 3), "generate": round(time.perf_counter() - loaded, 3)}}
@@ -92,9 +92,9 @@ def _prompt(model, prompt: str, image: list[Path], context: int) -> list:
     from ..core.document import Picture
     from ..core.errors import ConfigError, DataError
     from ..core.images import read_image
-    from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE, encode
+    from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 
-    document, positions = [BOS], 1 + len(encode(prompt))
+    document, positions = [BOS], 1 + len(model.tokenizer.encode(prompt))
     for path in image:
         pixels = torch.from_numpy(read_image(path).transpose(2, 0, 1).copy())
         try:
@@ -106,13 +106,12 @@ def _prompt(model, prompt: str, image: list[Path], context: int) -> list:
     if positions > context:
         raise ConfigError(f"prompt and pictures need {positions:,} positions; allowed: {context:,} (sample.context); "
                           "shorten the prompt or give fewer or smaller pictures")
-    return document + encode(prompt)
+    return document + model.tokenizer.encode(prompt)
 
 
-def _write(documents, start: int, out: Path, run: str, facts: dict) -> tuple[list[dict], str | None]:
+def _write(decode, documents, start: int, out: Path, run: str, facts: dict) -> tuple[list[dict], str | None]:
     """Save every drawn picture; more than one also as a contact sheet -> (samples, path of the sheet)."""
     from ..core import images
-    from ..core.text_tokenizer import decode
 
     text = {name: str(value) for name, value in facts.items()} | {"run": run}
     stem = f"{run}-{images.slug(facts['prompt']) or 'sample'}-{facts['seed']}"

@@ -37,18 +37,21 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
     """Positions of one document. `grid(H, W)` gives a picture's rows and columns of patches.
 
     `causal` gives every patch a block of its own (autoregressive heads)."""
+    shown = _shown(document)
     count = size(document, grid, causal)
     tokens, block, private = (np.zeros(count, np.int64) for _ in range(3))
-    position = np.zeros((count, 3), np.int64)
-    placed, at, next_block = [], 0, 0
-    for order, item in enumerate(document):
-        if not isinstance(item, Picture):
-            tokens[at], block[at], position[at, 0] = item, next_block, order
-            at, next_block = at + 1, next_block + 1
-            continue
-        copies = [item]
-        if _needs_copy(document, order, causal):
-            copies.append(Picture(item.pixels, False, item.key))
+    position, text = np.zeros((count, 3), np.int64), np.ones(count, bool)
+    placed, at, next_block, order = [], 0, 0, 0
+    for stop in (*shown, len(document)):
+        end = at + stop - order                                             # a run of text, then a picture
+        tokens[at:end] = document[order:stop]
+        block[at:end] = np.arange(next_block, next_block + stop - order)
+        position[at:end, 0] = np.arange(order, stop)
+        at, next_block, order = end, next_block + stop - order, stop + 1
+        if stop == len(document):
+            break
+        item = document[stop]
+        copies = [item, Picture(item.pixels, False, item.key)] if _needs_copy(document, stop, causal) else [item]
         places = _places(*grid(*item.pixels.shape[1:]))
         for copy in copies:
             end = at + len(places)
@@ -56,14 +59,17 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
             block[at:end] = np.arange(next_block, next_block + len(places)) if causal else next_block
             private[at:end] = len(copies) == 2 and copy.draw
             position[at:end] = places
-            position[at:end, 0] = order
+            position[at:end, 0] = stop
+            text[at:end] = False
             at, next_block = end, next_block + (len(places) if causal else 1)
-    text = np.ones(count, bool)
-    for first, patches, _ in placed:
-        text[first:first + patches] = False
     text[:1] = False                                                        # nothing stands before the first
     return _Layout(tokens, block, private, position, placed,
                    np.flatnonzero(text & (tokens != BOS) & (tokens != END_IMAGE)))
+
+
+def _shown(document: Document) -> list[int]:
+    """Where the pictures stand."""
+    return [index for index, item in enumerate(document) if type(item) is Picture]
 
 
 @lru_cache(maxsize=64)
@@ -84,13 +90,11 @@ def _ends(rest: Document) -> bool:
 
 def size(document: Document, grid: Grid, causal: bool = False) -> int:
     """Positions of a document in a row."""
-    total = 0
-    for index, item in enumerate(document):
-        if isinstance(item, Picture):
-            rows, columns = grid(*item.pixels.shape[1:])
-            total += rows * columns * (1 + _needs_copy(document, index, causal))
-        else:
-            total += 1
+    shown = _shown(document)
+    total = len(document) - len(shown)
+    for index in shown:
+        rows, columns = grid(*document[index].pixels.shape[1:])
+        total += rows * columns * (1 + _needs_copy(document, index, causal))
     return total
 
 

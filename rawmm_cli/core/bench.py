@@ -21,6 +21,7 @@ from .generate import Sampling, draw, generate
 from .loader import Steps, batches
 from .noise import key
 from .preview import sampling
+from .rows import PICTURES
 from .run import Run, Signals, fresh
 from .stream import drawing, reading
 from .text_tokenizer import IMAGE
@@ -41,7 +42,7 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
     state.forward = state.model
     compiled = build.compile_layers(state.model, config.train.compile, device, notify)
     run = Run(config, Path(), device, ALONE, data, data, notify)
-    made = batches(config, Steps(config, data, state.model.codec.grid, state.model.head.causal), 0)
+    made = batches(config, Steps(config, data, state.model), 0)
     seconds, waits, records = [], [], []
     warm_up = 4                                         # compiles, and meets a second shape of rows where there is one
     for number in range(warm_up + steps):
@@ -111,7 +112,7 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
     """Making batches and nothing else."""
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")
-    made = batches(config, Steps(config, data, model.codec.grid, model.head.causal), 0)
+    made = batches(config, Steps(config, data, model), 0)
     next(made)
     started, filled, positions = time.perf_counter(), 0, 0
     for _ in range(steps):
@@ -133,9 +134,10 @@ def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepa
     room = config.train.length - (size // config.codec.patch) ** 2 - 4
     captions = [[CAPTION[:max(0, min(room, n % (len(CAPTION) + 1)))]] for n in range(count)]
     pixels = [dice.integers(0, 256, (size, size, 3), dtype=np.uint8).tobytes() for _ in range(count)]
-    table = pyarrow.table({"pixels": pyarrow.array(pixels, pyarrow.large_binary()), "source": [""] * count})
-    sides, labels = np.full(count, size), np.full(count, -1)
-    return prepared.Prepared(table, captions, labels, sides, sides, {"labels": [], "fingerprint": ""}), "random pictures"
+    rows = [{"pixels": data, "height": size, "width": size, "captions": texts, "label": -1, "source": ""}
+            for data, texts in zip(pixels, captions)]
+    card = {"labels": [], "fingerprint": ""}
+    return prepared.Prepared(Path("random"), "train", pyarrow.Table.from_pylist(rows, PICTURES), card), "random pictures"
 
 
 def _seconds(work, device: torch.device, least: float = 1.0) -> float:

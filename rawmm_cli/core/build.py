@@ -11,7 +11,6 @@ from . import mask
 from .config import Config
 from .errors import ConfigError
 from .model import RawModel
-from .text_tokenizer import VOCABULARY
 
 
 def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "dense") -> RawModel:
@@ -24,7 +23,7 @@ def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "
         width = config.backbone.width
         codec = _codec(config)
         built = RawModel(codec, _head(config, codec.values), _backbone(config),
-                         {"dense": mask.dense, "flex": mask.flex}[mask_form], VOCABULARY, width)
+                         {"dense": mask.dense, "flex": mask.flex}[mask_form], config.text_tokenizer.size, width)
     return built if device.type == "meta" else built.to(device)
 
 

@@ -12,6 +12,7 @@ Formats 1 to FORMAT are read. Whatever a later format changes, state.json with i
 stay, so that an older rawmm can tell a newer checkpoint from a damaged one.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -29,9 +30,10 @@ from .config import Config
 from .errors import CheckpointError, ConfigError, DiskFullError
 from .model import RawModel
 from .sharded import read_sharded
+from .text_tokenizer import BytePairs, Bytes
 
-FORMAT = 2                                                  # 1: no sub-folders
-STATE, CONFIG = "state.json", "config.yaml"
+FORMAT = 3                                                  # 1: no sub-folders; 2: another fingerprint of the data
+STATE, CONFIG, TOKENIZER = "state.json", "config.yaml", "tokenizer.json"
 
 
 def _silent(message: str) -> None:
@@ -275,7 +277,29 @@ def load_model(run: Path, device: torch.device, warn=_silent) -> tuple[RawModel,
         raise CheckpointError(f"{run} has no checkpoint yet; let `rawmm train` go on until it saves one")
     model = build.model(config, device)
     load_weights(model, tensors(folder, "ema"), folder)
-    return model.eval(), config, state(folder)
+    saved = state(folder)
+    model.tokenizer = text_tokenizer(run, config, saved.get("tokenizer"))
+    return model.eval(), config, saved
+
+
+def text_tokenizer(run: Path, config: Config, expected: str | None) -> Bytes | BytePairs:
+    """The tokenizer of a run's texts. expected: SHA-256 of its file, where it has one. Raises CheckpointError."""
+    if config.text_tokenizer.kind == "bytes":
+        return Bytes()
+    path = run / TOKENIZER
+    try:
+        stored = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}) and the run cannot be "
+                              "used without it; bring it back, or train again") from None
+    if expected not in (None, digest(stored)):
+        raise CheckpointError(f"{path} is not the tokenizer that the run was trained with; bring that back, or train again")
+    return BytePairs(stored)
+
+
+def digest(text: str | None) -> str | None:
+    """SHA-256 of a text."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_weights(model: torch.nn.Module, values: dict[str, torch.Tensor], folder: Path) -> None:

@@ -4,6 +4,7 @@ A preset is a YAML file of what differs from the defaults below. Amounts of trai
 steps, so that they mean the same at any batch size.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from .config_help import every_key, explain, fields, kinds, nearest
 from .errors import ConfigError
+from .text_tokenizer import VOCABULARY
 from .yaml_text import dump_yaml, parse_yaml
 
 Count = Annotated[int, Field(ge=1)]
@@ -34,12 +36,35 @@ class Data(Settings):
     """What is trained on."""
 
     set: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder")
+    mix: dict[str, Share] = Field({}, description="other sets and their shares of the documents, {name: share}")
     size: Size = Field(8, description="side of the pictures to draw, in pixels")
     read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
     drop: Share = Field(0.1, description="share of captions dropped when drawing, for guidance")
     finished: Share = Field(0.0, description="share of drawing documents that show the picture clean, to learn what follows it")
     shift: int = Field(0, ge=0, description="pictures that are read may move by up to so many pixels")
     shift_share: Share = Field(0.3, description="share of the pictures read that move")
+
+    @model_validator(mode="after")
+    def _mix_fits(self):
+        for name in self.mix:
+            if name == self.set or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                raise ValueError(f"data.mix names '{name}'; allowed: names of prepared sets other than data.set")
+        if sum(self.mix.values()) >= 1:
+            raise ValueError(f"the shares of data.mix sum to {sum(self.mix.values()):g}; allowed: less than 1, the rest is "
+                             f"'{self.set}'")
+        return self
+
+
+class TextTokenizer(Settings):
+    """How text becomes tokens. `text_tokenizer: bpe` is short for its kind."""
+
+    kind: Literal["bytes", "bpe"] = Field("bytes", description="bpe: pieces of bytes, learned from the captions of the set")
+    vocabulary: int = Field(4096, ge=VOCABULARY, le=1_000_000, description="bpe: tokens in all; 260 are bytes and special tokens")
+
+    @property
+    def size(self) -> int:
+        """Tokens that the model knows."""
+        return VOCABULARY if self.kind == "bytes" else self.vocabulary
 
 
 class RawCodec(Settings):
@@ -161,6 +186,7 @@ class Config(Settings):
     """All settings of a run. `codec`, `head` and `backbone` are chosen by their `kind`."""
 
     data: Data = Data()
+    text_tokenizer: TextTokenizer = TextTokenizer()
     codec: RawCodec = RawCodec()
     head: DiffusionHead = DiffusionHead()
     backbone: Annotated[Union[GAU, Transformer], Field(discriminator="kind")] = GAU()
@@ -229,13 +255,21 @@ def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config
     for part in ("codec", "head", "backbone"):
         if isinstance(settings.get(part, {}), dict):
             settings[part] = {"kind": kinds(Config, part)[0], **settings.get(part, {})}
+    _spell_out(settings)
     for word in overrides:
         key, value = _split(word)
         _assign(settings, key, value)
+        _spell_out(settings)
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(explain(error, Config)) from None
+
+
+def _spell_out(settings: dict) -> None:
+    """`text_tokenizer: bpe` is short for its kind."""
+    if isinstance(settings.get("text_tokenizer"), str):
+        settings["text_tokenizer"] = {"kind": settings["text_tokenizer"]}
 
 
 def dump(config: Config) -> str:

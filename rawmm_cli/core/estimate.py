@@ -63,7 +63,7 @@ def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int,
         rows = -(-train.batch // a_row)
         filled = (patches + 4) * train.batch / (rows * train.length)
         return rows, train.batch, train.batch * patches, 2 * train.batch, filled, "estimate"
-    steps = Steps(config, data, model.codec.grid, model.head.causal)
+    steps = Steps(config, data, model)
     micro = [batch for seen in range(0, WINDOW * train.batch, train.batch) for batch in steps[seen]]
     mean = lambda of: round(sum(of(batch) for batch in micro) / WINDOW)         # noqa: E731
     filled = sum(batch.filled for batch in micro) / sum(batch.tokens.numel() for batch in micro)

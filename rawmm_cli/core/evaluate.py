@@ -27,7 +27,7 @@ from .model import RawModel
 from .noise import key
 from .preview import sampling
 from .stream import drawing, reading
-from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
+from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 from .train import check_data
 
 CHUNK = 256                     # documents generated together
@@ -84,7 +84,7 @@ def _vectors(pictures: list[torch.Tensor]) -> np.ndarray:
 
 def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int, per_label: int, keep) -> dict:
     wanted = np.repeat(np.arange(len(labels)), per_label)
-    prompts = [[BOS, *encode(labels[label])] for label in wanted]
+    prompts = [[BOS, *model.tokenizer.encode(labels[label])] for label in wanted]
     keys = [key(seed, "evaluate", n) for n in range(len(prompts))]
     # the model must open the picture itself; a few tokens more than it needs are allowed, and lose nothing if unused
     documents = list(in_chunks(model, prompts, keys, replace(settings, max_text=4)))
@@ -132,7 +132,7 @@ def captions(model: RawModel, pictures: list[torch.Tensor], settings: Sampling) 
     """What the model writes, greedily, after reading each picture (3, H, W)."""
     prompts: list[Document] = [[BOS, IMAGE, Picture(pixels, False), END_IMAGE] for pixels in pictures]
     written = in_chunks(model, prompts, list(range(len(prompts))), replace(settings, max_pictures=0, temperature=0.0))
-    return [decode([item for item in document[4:] if isinstance(item, int)]) for document in written]
+    return [model.tokenizer.decode([item for item in document[4:] if isinstance(item, int)]) for document in written]
 
 
 def named(text: str, labels: list[str]) -> int | None:
@@ -149,13 +149,14 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
     read_sum = read_tokens = caption_bytes = drawn_sum = drawn_patches = 0.0
     for start in range(0, len(pairs), CHUNK):
         chunk = pairs[start:start + CHUNK]
-        reads = [reading(pixels, caption) for pixels, caption in chunk if caption]
-        draws = [drawing(caption, pixels, key(seed, "held out", start + n)) for n, (pixels, caption) in enumerate(chunk)]
+        reads = [reading(pixels, caption, model.tokenizer.encode) for pixels, caption in chunk if caption]
+        draws = [drawing(caption, pixels, key(seed, "held out", start + n), encode=model.tokenizer.encode)
+                 for n, (pixels, caption) in enumerate(chunk)]
         if reads:
             # the first predicted token of a reading document is <image> itself, which says nothing of the picture
             nats, tokens = _text_nats(model, reads, config.train.length)
             read_sum, read_tokens = read_sum + nats, read_tokens + tokens
-            caption_bytes += sum(len(encode(caption)) for _, caption in chunk)
+            caption_bytes += sum(len(caption.encode()) for _, caption in chunk)
         with torch.inference_mode():
             batch = pack(draws, config.train.length, model.codec.grid, model.head.causal).to(model.words.weight.device)
             patches = len(batch.patch_at)

@@ -7,7 +7,6 @@ counts the same (tested).
 """
 
 from .config import Config
-from .text_tokenizer import VOCABULARY
 
 TIME_FEATURES = 64                                      # of the diffusion head's clock
 
@@ -30,7 +29,7 @@ def forward(config: Config, rows: int, length: int, pictures: int, patches: int,
     return {"backbone": config.backbone.depth * 2 * rows * length * weights,
             "attention": config.backbone.depth * 2 * rows * length ** 2 * mixed,
             "image": 2 * patches * (into + width * values) + 2 * pictures * (TIME_FEATURES * width + width ** 2),
-            "text": 2 * predicted * width * VOCABULARY}
+            "text": 2 * predicted * width * config.text_tokenizer.size}
 
 
 def training(config: Config, batch) -> int:

@@ -7,12 +7,13 @@ Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored,
                                        Pillow itself would clip to 255 and leave 2. 16-bit colour: the upper byte too
     float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
     CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise
-    alpha, or one transparent colour   composited on white and rounded
+    alpha, or one transparent colour   composited on the background (white unless told otherwise) and rounded
     EXIF orientation                   applied
     animation, several pages           the first frame
 """
 
 import errno
+import io
 import os
 import re
 import secrets
@@ -27,7 +28,11 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from .errors import ConfigError, DataError, DiskFullError, printable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MEGAPIXELS = 64
+MEGAPIXELS, MEGABYTES = 64, 256                         # a file with more is refused
+WHITE = (255, 255, 255)
+CROPS = ("center", "none")
+MULTIPLE = 16
+Colour = tuple[int, int, int]
 BACKGROUND = 238
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -43,35 +48,47 @@ class ImageError(DataError):
         super().__init__(where + self.reason)
 
 
-def read_image(path: Path | str) -> np.ndarray:
-    """-> (H, W, 3) uint8, fully decoded. Raises ImageError on anything else than a whole image of FORMATS."""
+def read_image(source: Path | str | bytes, background: Colour = WHITE) -> np.ndarray:
+    """A file, or what is in one -> (H, W, 3) uint8, fully decoded.
+
+    Raises ImageError on anything else than a whole image of FORMATS."""
+    path = None if isinstance(source, bytes) else source
     try:
-        if not Path(path).is_file():                                        # a named pipe would block for ever
+        if path is not None and not Path(path).is_file():                   # a named pipe would block for ever
             raise ValueError("there is no such file")
-        with open(path, "rb") as file, warnings.catch_warnings():
+        size = len(source) if path is None else os.path.getsize(path)
+        if size == 0:
+            raise ValueError("it is empty (0 bytes)")
+        if size > MEGABYTES * 10 ** 6:
+            raise ValueError(f"it has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
+        with io.BytesIO(source) if path is None else open(path, "rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")                                 # what they say is checked below or harmless
-            return _decode(file)
+            return _decode(file, background)
     except Exception as error:                                              # Pillow raises almost any type
-        raise ImageError(_reason(error, path), path) from None
+        raise ImageError(_reason(error), path) from None
 
 
-def fit(pixels: np.ndarray, size: int, crop: str = "center") -> np.ndarray:
-    """(H, W, 3) -> (size, size, 3): the largest square in the centre, made smaller by a Lanczos filter.
+def fit(pixels: np.ndarray, size: int, crop: str = "center", enlarge: bool = False, multiple: int = MULTIPLE) -> np.ndarray:
+    """(H, W, 3) -> smaller by a Lanczos filter (with antialiasing), until the shorter side is `size`.
 
-    crop "none" keeps the whole picture and changes its proportions. Never enlarges: raises ImageError where a side is
-    shorter than `size`. Where nothing is to be resized the pixels stay bit for bit."""
+    crop "center": the largest square in the centre -> (size, size, 3). crop "none": the whole picture; its longer side
+    becomes the nearest multiple of `multiple`, so that patches fit. Unless `enlarge`, raises ImageError where a side is
+    shorter than `size`. Where the shorter side is `size` already the pixels stay bit for bit."""
+    if crop not in CROPS:
+        raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     height, width = pixels.shape[:2]
-    if min(height, width) < size:
+    if min(height, width) < size and not enlarge:
         raise ImageError(f"it is {width} x {height} pixels; allowed: at least {size} x {size}; choose a smaller size")
     if crop == "center":
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         pixels = pixels[top:top + side, left:left + side]
-    elif crop != "none":
-        raise ConfigError(f"crop is '{crop}'; allowed: center, none")
-    if pixels.shape[:2] == (size, size):
+    height, width = pixels.shape[:2]
+    if min(height, width) == size:
         return pixels
-    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+    longer = max(multiple, round(max(height, width) * size / min(height, width) / multiple) * multiple)
+    target = (size, size) if height == width else (longer, size) if width > height else (size, longer)     # (width, height)
+    return np.array(Image.fromarray(pixels).resize(target, Image.Resampling.LANCZOS))
 
 
 def save_png(image, path: Path | str, /, **text) -> None:
@@ -118,29 +135,30 @@ def slug(text: str, limit: int = 40) -> str:
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "untitled"
 
 
-def _decode(file) -> np.ndarray:
+def _decode(file, background: Colour) -> np.ndarray:
     """An open file -> (H, W, 3) uint8."""
     with Image.open(file, formats=FORMATS) as picture:
         if picture.width * picture.height > MEGAPIXELS * 10 ** 6:
             raise Image.DecompressionBombError
         picture.load()
         turn = TURNS.get(picture.getexif().get(0x0112))
-        return _rgb(picture if turn is None else picture.transpose(turn))
+        return _rgb(picture if turn is None else picture.transpose(turn), background)
 
 
-def _rgb(picture: Image.Image) -> np.ndarray:
+def _rgb(picture: Image.Image, background: Colour) -> np.ndarray:
     """A decoded picture of any mode -> (H, W, 3) uint8, by the table at the top."""
     if picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture)
         grey = _float_levels(values) if picture.mode == "F" else (values.clip(0, 65535) >> 8).astype(np.uint8)
+        pixels = np.repeat(grey[..., None], 3, -1)
         if picture.has_transparency_data:
-            grey[values == picture.info["transparency"]] = 255
-        return np.repeat(grey[..., None], 3, -1)
+            pixels[values == picture.info["transparency"]] = background
+        return pixels
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        white = Image.new("RGB", picture.size, "white")
-        white.paste(picture, mask=picture.getchannel("A"))
-        picture = white
+        ground = Image.new("RGB", picture.size, background)
+        ground.paste(picture, mask=picture.getchannel("A"))
+        picture = ground
     return np.array(picture.convert("RGB"))
 
 
@@ -157,11 +175,9 @@ def _array(image) -> np.ndarray:
     return image if isinstance(image, np.ndarray) else image.cpu().numpy().transpose(1, 2, 0)
 
 
-def _reason(error: Exception, path: Path | str) -> str:
+def _reason(error: Exception) -> str:
     """What went wrong, without the path."""
     if isinstance(error, UnidentifiedImageError):
-        if os.path.getsize(path) == 0:
-            return "it is empty (0 bytes)"
         return f"its content is damaged or of another format; allowed: {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MEGAPIXELS} megapixels; make it smaller"

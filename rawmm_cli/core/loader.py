@@ -13,14 +13,13 @@ from contextlib import contextmanager
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .batch import assemble, fit, size
+from .batch import assemble, fit
 from .config import Config
 from .distributed import ALONE, Ranks
 from .document import Batch
 from .errors import ConfigError, DataError, RankError
 from .noise import random
-from .prepared import Prepared
-from .stream import finish, sizing, sketch
+from .stream import Stream
 
 WINDOW = 8                                              # steps whose documents are packed together
 
@@ -35,6 +34,13 @@ def check_shares(config: Config, ranks: Ranks) -> None:
         raise ConfigError(f"train.parallel = none and there are {ranks.size} ranks; set train.parallel=ddp or fsdp")
 
 
+def stream_of(config: Config, data, encode) -> Stream:
+    """The documents of a run. data: one set, or a list of them in the order of data.set and data.mix."""
+    sets, others = (data if isinstance(data, list) else [data]), list(config.data.mix.values())
+    return Stream(sets, config.train.seed, config.data, shares=[1 - sum(others), *others], length=config.train.length,
+                  encode=encode)
+
+
 class Steps(Dataset):
     """Steps by the number of documents seen before them -> this rank's micro-batches.
 
@@ -42,8 +48,9 @@ class Steps(Dataset):
     dealt out to the steps: a step takes the positions of about `train.batch` documents, a window exactly WINDOW times so
     many. Shape and order are a function of the settings, the seed and the data alone."""
 
-    def __init__(self, config: Config, data: Prepared, grid, causal: bool, ranks: Ranks = ALONE):
-        self.config, self.data, self.grid, self.causal, self.ranks = config, data, grid, causal, ranks
+    def __init__(self, config: Config, data, model, ranks: Ranks = ALONE):
+        self.config, self.grid, self.causal, self.ranks = config, model.codec.grid, model.head.causal, ranks
+        self.stream = stream_of(config, data, model.tokenizer.encode)
         self.window, self.planned, self.sketches = -1, [], {}
 
     def rows(self, seen: int) -> list[list[int]]:
@@ -57,8 +64,8 @@ class Steps(Dataset):
         """Steps of rows of numbers."""
         batch, length = self.config.train.batch, self.config.train.length
         numbers = range(window * WINDOW * batch, (window + 1) * WINDOW * batch)
-        self.sketches = {number: self._sketch(number) for number in numbers}
-        sizes = [size(sizing(self.data, self.sketches[number]), self.grid, self.causal) for number in numbers]
+        self.sketches = {number: self.stream.sketch(number) for number in numbers}
+        sizes = [self.stream.size(self.sketches[number], self.grid, self.causal) for number in numbers]
         rows = [[numbers[index] for index in row] for row in fit(sizes, length)]
         if len(rows) < WINDOW:                          # fewer rows than steps: every step by itself
             return [[[numbers[at + index] for index in row] for row in fit(sizes[at:at + batch], length)]
@@ -81,17 +88,13 @@ class Steps(Dataset):
         return assemble([self._document(number) for number in numbers], [[next(places) for _ in row] for row in rows],
                         self.config.train.length, self.grid, self.causal)
 
-    def _sketch(self, number: int):
-        data = self.config.data
-        return sketch(self.data, number, self.config.train.seed, read=data.read, drop=data.drop, shift=data.shift,
-                      shift_share=data.shift_share, finished=data.finished)
-
     def _document(self, number: int):
         try:
-            return finish(self.data, self.sketches[number])
+            return self.stream.finish(self.sketches[number])
         except Exception as error:
-            source = self.data.table["source"][self.sketches[number].picture]
-            raise DataError(f"document {number:,}, picture {source} of set '{self.config.data.set}', cannot be made "
+            plan = self.sketches[number]
+            data = self.stream.sets[plan.set]
+            raise DataError(f"document {number:,}, {data.source(plan.row)} of set '{data.folder.name}', cannot be made "
                             f"({type(error).__name__}: {error}); prepare the set again") from error
 
 

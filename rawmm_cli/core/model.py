@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .document import Batch
+from .text_tokenizer import Bytes
 
 
 class RawModel(nn.Module):
@@ -16,6 +17,7 @@ class RawModel(nn.Module):
     def __init__(self, codec: nn.Module, head: nn.Module, backbone: nn.Module, make_mask, vocabulary: int, width: int):
         super().__init__()
         self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
+        self.tokenizer = Bytes()                        # or BytePairs, given by who loads or trains the model
         self.words = nn.Embedding(vocabulary, width)
         self.norm = nn.RMSNorm(width)
         self.text_out = nn.Linear(width, vocabulary, bias=False)

@@ -61,6 +61,12 @@ def random(*path) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=_digest(path, 16)))
 
 
+def uniforms(*path, count: int = 8) -> list[float]:
+    """Up to 8 numbers from [0, 1) that depend on `path` alone; a third of the time that `random` takes."""
+    digest = hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=8 * count).digest()
+    return [(int.from_bytes(digest[at:at + 8], "little") >> 11) * 2.0 ** -53 for at in range(0, 8 * count, 8)]
+
+
 def key(*path) -> int:
     """A 63-bit seed made of `path`."""
     return _digest(path, 8) >> 1

@@ -1,8 +1,7 @@
 """Prepared data sets: exact pixels and captions on disk, memory-mapped.
 
-`data/NAME/` is a `DatasetDict` of the `datasets` library (readable by `datasets.load_from_disk`) with the splits
-`train` and `held_out`, plus `card.json`. Columns: pixels (height * width * 3 bytes, RGB), height, width, captions,
-label (-1: none), source.
+`data/NAME/` holds the splits `train` and `held_out`, each in the layout of the `datasets` library (readable by its
+`load_from_disk`), plus `card.json` and `card.html`. `rows.py` describes the columns; `prepare.py` writes them.
 """
 
 import hashlib
@@ -10,61 +9,189 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+import pyarrow as pa
 
 from .errors import DataError
+from .rows import PICTURES, STORIES
 
-COLUMNS = ("pixels", "height", "width", "captions", "label", "source")
 SPLITS = ("train", "held_out")
+
+
+class Texts:
+    """A column of lists of strings: [i] -> list of str, decoded when asked for."""
+
+    def __init__(self, column: pa.ChunkedArray):
+        self.chunks, self.chunk_of, self.row = [], *_places(column)
+        for chunk in column.chunks:
+            values = chunk.values
+            self.chunks.append((_numbers(chunk, 1, np.int32), chunk.offset, *_strings(values)))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def longest(self) -> np.ndarray:
+        """For every row the bytes of its longest string, 0 where it has none."""
+        return np.array([max((high - low for low, high in self._spans(index)), default=0) for index in range(len(self))])
+
+    def _spans(self, index: int) -> list[tuple[int, int]]:
+        """Where the strings of a row begin and end."""
+        lists, shift, offsets, first, _ = self.chunks[self.chunk_of[index]]
+        at = self.row[index] + shift
+        return [(offsets[first + n], offsets[first + n + 1]) for n in range(lists[at], lists[at + 1])]
+
+    def __getitem__(self, index: int) -> list[str]:
+        data = self.chunks[self.chunk_of[index]][4]
+        return [data[low:high].tobytes().decode() for low, high in self._spans(index)]
+
+
+class Pixels:
+    """A column of bytes: [i] -> (n,) uint8 in the memory map, read-only."""
+
+    def __init__(self, column: pa.ChunkedArray):
+        self.chunk_of, self.row = _places(column)
+        self.chunks = [(_numbers(chunk, 1, np.int64), chunk.offset, _bytes(chunk)) for chunk in column.chunks]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        offsets, shift, data = self.chunks[self.chunk_of[index]]
+        at = self.row[index] + shift
+        return data[offsets[at]:offsets[at + 1]]
 
 
 @dataclass
 class Prepared:
-    """One split. `image(i)` gives pixels, `captions[i]` the texts that describe them, `labels[i]` a class or -1."""
+    """One split of a set of pictures. `image(i)` gives pixels, `captions[i]` the texts that describe them, `labels[i]` a class
+    or -1."""
 
-    table: object
-    captions: list[list[str]]
-    labels: np.ndarray
-    heights: np.ndarray
-    widths: np.ndarray
+    stories = False
+
+    folder: Path
+    split: str
+    table: pa.Table
     card: dict
+
+    def __post_init__(self):
+        self.pixels, self.captions = Pixels(self.table["pixels"]), Texts(self.table["captions"])
+        self.labels, self.heights, self.widths = (self.table[name].to_numpy() for name in ("label", "height", "width"))
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> torch.Tensor:
-        """-> (3, H, W) uint8, the exact pixels."""
-        buffer = self.table["pixels"][index].as_buffer()
-        pixels = np.frombuffer(buffer, np.uint8).reshape(self.heights[index], self.widths[index], 3)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    def __reduce__(self):
+        """A worker process maps the files itself."""
+        return load, (self.folder, self.split)
+
+    def image(self, index: int):
+        """-> (3, H, W) uint8 tensor, the exact pixels."""
+        import torch
+
+        pixels = self.pixels[index].reshape(self.heights[index], self.widths[index], 3)
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+    def source(self, index: int) -> str:
+        """Where the picture came from."""
+        return self.table["source"][index].as_py()
+
+    def attributes(self, index: int) -> dict:
+        """What the source knows about the picture."""
+        return json.loads(self.table["attributes"][index].as_py() or "{}")
 
 
-def load(folder: Path, split: str) -> Prepared:
+@dataclass
+class Stories:
+    """One split of a set of documents. `pieces(i)` tells text and pictures in order, `image(i, n)` gives a picture's pixels."""
+
+    stories = True
+    folder: Path
+    split: str
+    table: pa.Table
+    card: dict
+
+    def __post_init__(self):
+        self.texts = Texts(self.table["texts"])
+        self.order, self.draw, self.heights, self.widths = (self.table[name].to_pylist() for name in
+                                                            ("order", "draw", "heights", "widths"))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __reduce__(self):
+        return load, (self.folder, self.split)
+
+    def pieces(self, index: int) -> list[str | tuple[int, int, bool]]:
+        """Text, or (height, width, whether it is to be drawn) of a picture, in reading order."""
+        texts, pictures = iter(self.texts[index]), zip(self.heights[index], self.widths[index], self.draw[index])
+        return [next(pictures) if shown else next(texts) for shown in self.order[index]]
+
+    def image(self, index: int, number: int):
+        """-> (3, H, W) uint8 tensor: picture `number` of a document."""
+        import torch
+
+        data = np.frombuffer(self.table["pixels"][index][number].as_buffer(), np.uint8)
+        pixels = data.reshape(self.heights[index][number], self.widths[index][number], 3)
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+    def source(self, index: int) -> str:
+        """Where the document came from."""
+        return self.table["source"][index].as_py()
+
+
+def load(folder: Path, split: str) -> Prepared | Stories:
     """One split of a prepared set. Raises DataError where it is missing or not one of ours."""
-    card_path = folder / "card.json"
-    if not card_path.is_file():
-        remedy = "rawmm prepare digits" if folder.name == "digits" else \
-            f"rawmm prepare folder --path DIR --name {folder.name}"
-        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}; run `{remedy}`, "
-                        "or give the folder it lies in with --data-dir")
-    import datasets
-
-    try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
-        card["count"], card["fingerprint"]
-        table = datasets.load_from_disk(str(folder / split)).data
-    except PermissionError as error:
-        raise DataError(f"data set {folder} cannot be read ({error.strerror}: {error.filename}); allow reading it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"data set {folder} is damaged ({error}); delete the folder and prepare it again") from None
-    if missing := set(COLUMNS) - set(table.column_names):
+    card, found = read_card(folder), read_split(folder, split)
+    kind, schema = (Stories, STORIES) if "order" in found.column_names else (Prepared, PICTURES)
+    if missing := set(schema.names) - set(found.column_names):
         raise DataError(f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again")
-    numbers = {name: table[name].to_numpy() for name in ("label", "height", "width")}
-    return Prepared(table, table["captions"].to_pylist(), numbers["label"], numbers["height"], numbers["width"], card)
+    return kind(folder, split, found, card)
+
+
+def read_card(folder: Path) -> dict:
+    """card.json of a prepared set. Raises DataError."""
+    path = folder / "card.json"
+    if not path.is_file():
+        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}; run `rawmm prepare "
+                        f"{_remedy(folder.name)}`, or give the folder it lies in with --data-dir")
+    with _readable(folder):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["count"], card["fingerprint"]
+        return card
+
+
+def read_split(folder: Path, split: str) -> pa.Table:
+    """The memory-mapped table of one split. Raises DataError."""
+    with _readable(folder):
+        state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
+        names = [entry["filename"] for entry in state["_data_files"]]
+        if any(os.path.basename(name) != name for name in names):
+            raise ValueError("a file outside of its folder")
+        return pa.concat_tables([table(folder / split / name) for name in names])
+
+
+class _readable:
+    """What goes wrong while a set is read becomes a DataError of one line."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, PermissionError):
+            raise DataError(f"data set {self.folder} cannot be read ({error.strerror}: {error.filename}); allow reading it") \
+                from None
+        if isinstance(error, (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException)):
+            what = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"data set {self.folder} is damaged ({what}); delete the folder and prepare it again") from None
+
+
+def table(file: Path) -> pa.Table:
+    """A file of record batches, memory-mapped."""
+    return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
 
 
 def check_target(folder: Path, source: Path | None = None) -> None:
@@ -79,39 +206,71 @@ def check_target(folder: Path, source: Path | None = None) -> None:
                             "choose another --name or --data-dir")
 
 
-def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
-    """Write splits {name: rows} and the card -> the full card. The folder appears whole, by a rename, or not at all.
-
-    An older set of that name is replaced, anything else is refused (DataError)."""
+def write_split(folder: Path, files: list[Path], schema: pa.Schema) -> None:
+    """Files of record batches -> the layout that `datasets.load_from_disk` reads. The files are linked, not copied."""
     import datasets
 
+    folder.mkdir()
+    names = [f"data-{n:05d}-of-{len(files):05d}.arrow" for n in range(len(files))]
+    for name, file in zip(names, files):
+        try:
+            os.link(file, folder / name)
+        except OSError:                                 # a file system without links
+            shutil.copyfile(file, folder / name)
+    datasets.DatasetInfo(features=datasets.Features.from_arrow_schema(schema)).write_to_directory(str(folder))
+    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_format_columns": None,
+             "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": folder.name}
+    (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+
+def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
+    """Write rows that are in memory (`rows.picture_row`), by split -> the card, with counts and fingerprint.
+
+    For small sets; `prepare.py` writes large ones. An older set of that name is replaced, anything else refused (DataError)."""
     check_target(folder)
-    features = datasets.Features({
-        "pixels": datasets.Value("large_binary"), "height": datasets.Value("int32"), "width": datasets.Value("int32"),
-        "captions": datasets.List(datasets.Value("string")), "label": datasets.Value("int64"),
-        "source": datasets.Value("string")})
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    try:
-        datasets.disable_progress_bars()
-        datasets.DatasetDict({
-            split: datasets.Dataset.from_list(rows[split], features=features) for split in SPLITS
-        }).save_to_disk(str(partial))
-        counts = {split: len(rows[split]) for split in SPLITS}
-        full = {**card, "count": counts, "fingerprint": _fingerprint(rows)}
-        (partial / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
-        mask = os.umask(0)
-        os.umask(mask)
-        partial.chmod(0o777 & ~mask)                    # a folder of mkdtemp is closed to others
-        _swap(partial, folder)
-        return full
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent) as made:
+        new = Path(made) / "new"
+        new.mkdir()
+        tables = {split: pa.Table.from_pylist(rows[split], PICTURES) for split in SPLITS}
+        for split, found in tables.items():
+            with pa.ipc.new_stream(str(Path(made) / split), PICTURES) as writer:
+                writer.write_table(found)
+            write_split(new / split, [Path(made) / split], PICTURES)
+        full = {**card, "count": {split: len(found) for split, found in tables.items()}, "fingerprint": fingerprint(tables)}
+        (new / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
+        swap(new, folder)
+    return full
 
 
-def _swap(new: Path, folder: Path) -> None:
-    """`new` takes the name `folder`; what was there moves aside first and goes last."""
-    old = new.with_suffix(".old")
+def fingerprint(tables: dict[str, pa.Table]) -> str:
+    """SHA-256 over the digest of every row's pixels and texts, its captions, label and attributes, split by split: sets with
+    the same one are the same."""
+    total = hashlib.sha256()
+    for split in SPLITS:
+        total.update(split.encode())
+        for row in entries(tables[split], ("sha256", "captions", "label", "attributes", "order", "draw")):
+            total.update(row.pop("sha256"))
+            total.update(json.dumps(row, sort_keys=True).encode())
+    return total.hexdigest()
+
+
+def together(sets: list) -> str:
+    """The fingerprint of one set, or of several as one."""
+    found = [data.card["fingerprint"] for data in sets]
+    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def entries(found: pa.Table, columns: tuple[str, ...] | None = None) -> Iterator[dict]:
+    """Rows as dicts, those columns of them that there are; a batch in memory at a time."""
+    names = [name for name in columns or found.column_names if name in found.column_names]
+    for batch in found.select(names).to_batches(max_chunksize=256):
+        yield from batch.to_pylist()
+
+
+def swap(new: Path, folder: Path) -> None:
+    """`new` takes the name `folder`; what was there moves aside, beside `new`, and goes last."""
+    old = new.with_name("old")
     if folder.exists():
         folder.rename(old)
     try:
@@ -123,18 +282,36 @@ def _swap(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _fingerprint(rows: dict[str, list[dict]]) -> str:
-    """SHA-256 over every pixel, caption and label: two sets with the same one are the same."""
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for item in rows[split]:
-            digest.update(item["pixels"])
-            digest.update(json.dumps([item["height"], item["width"], item["captions"], item["label"]]).encode())
-    return digest.hexdigest()
+def place(name: str) -> float:
+    """A name -> a number in 0..1 by its hash: below the share that is held out, it is held out."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2 ** 64
 
 
-def row(pixels: np.ndarray, captions: list[str], label: int = -1, source: str = "") -> dict:
-    """pixels (H, W, 3) uint8 and what is known of them -> one row of the table."""
-    height, width = pixels.shape[:2]
-    return {"pixels": np.ascontiguousarray(pixels).tobytes(), "height": height, "width": width,
-            "captions": captions, "label": label, "source": source}
+def _remedy(name: str) -> str:
+    from .source import NAMES
+
+    return name if name in NAMES else f"folder --path DIR --name {name}"
+
+
+# ------------------------------------------------------------------------------------------ columns, without copies
+
+
+def _places(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """For every row: its chunk, and its row in there."""
+    sizes = [len(chunk) for chunk in column.chunks]
+    return np.repeat(np.arange(len(sizes)), sizes), np.concatenate([np.arange(n) for n in sizes] or [np.zeros(0, np.int64)])
+
+
+def _numbers(array: pa.Array, buffer: int, kind) -> np.ndarray:
+    return np.frombuffer(array.buffers()[buffer], kind)
+
+
+def _bytes(array: pa.Array) -> np.ndarray:
+    data = array.buffers()[2]
+    return np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+
+
+def _strings(array: pa.StringArray) -> tuple[np.ndarray, int, np.ndarray]:
+    """Offsets, the first one that counts, and the bytes of an array of strings."""
+    offsets = _numbers(array, 1, np.int32) if array.buffers()[1] is not None else np.zeros(1, np.int32)
+    return offsets, array.offset, _bytes(array)

@@ -21,7 +21,7 @@ from .generate import Sampling, draw, generate
 from .model import RawModel
 from .noise import key
 from .stream import drawing
-from .text_tokenizer import BOS, END_IMAGE, IMAGE, decode, encode
+from .text_tokenizer import BOS, END_IMAGE, IMAGE
 
 COLUMN = 48                                                 # pixels of a small picture on a sheet, about
 
@@ -36,7 +36,7 @@ def preview(config: Config, model: RawModel, data: prepared.Prepared, held_out: 
     sheet = sample_sheet(config, model, captions)
     shown = to_read(held_out) if config.data.read else []
     truth = [[caption for caption in held_out.captions[index] if caption] for index in shown]
-    longest = max((len(encode(caption)) for captions in truth for caption in captions), default=0)
+    longest = max((len(model.tokenizer.encode(caption)) for captions in truth for caption in captions), default=0)
     enough = replace(settings, max_text=min(settings.max_text, 2 * longest + 8))    # a young model does not know when to end
     written = write_captions(model, [held_out.image(index) for index in shown], enough)
     if folder is None:
@@ -69,7 +69,7 @@ def sheet_captions(data: prepared.Prepared, most: int = 10) -> list[str]:
 def sample_sheet(config: Config, model: RawModel, captions: list[str], rows: int = 4):
     """The fixed prompts, drawn `rows` times with fixed noise -> one contact sheet (H, W, 3) uint8, a column a prompt."""
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
-    prompts = [drawing(caption, blank, 0) for _ in range(rows) for caption in captions]
+    prompts = [drawing(caption, blank, 0, encode=model.tokenizer.encode) for _ in range(rows) for caption in captions]
     prompts = [prompt[:prompt.index(IMAGE) + 1] for prompt in prompts]
     pictures = draw(model, prompts, [key(0, "sheet", n) for n in range(len(prompts))], sampling(config))
     return images.grid([picture.pixels for picture in pictures], len(captions), zoom=max(1, COLUMN // config.data.size))
@@ -87,4 +87,4 @@ def write_captions(model: RawModel, pictures: list[torch.Tensor], settings: Samp
     prompts: list[Document] = [[BOS, IMAGE, Picture(pixels, False), END_IMAGE] for pixels in pictures]
     greedy = replace(settings, max_pictures=0, temperature=0.0)
     documents = generate(model, prompts, list(range(len(prompts))), greedy) if prompts else []
-    return [decode([item for item in document[4:] if isinstance(item, int)]) for document in documents]
+    return [model.tokenizer.decode([item for item in document[4:] if isinstance(item, int)]) for document in documents]

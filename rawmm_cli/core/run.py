@@ -18,16 +18,15 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from . import build, checkpoint, distributed, ema, optimizer, posthoc, records
+from . import build, checkpoint, distributed, ema, optimizer, posthoc, prepared, records
 from . import config as configuration
 from .config import Config
 from .distributed import Ranks, barrier, from_first, like
 from .errors import CheckpointError, LockedError, RankError, Stopped
 from .loader import Steps
 from .model import RawModel
-from .prepared import Prepared
 from .sharded import write_sharded
-from .stream import picture_of
+from .text_tokenizer import BytePairs, Bytes, train_pairs
 
 MAY_CHANGE = {"train.documents", "train.time", "train.log_every", "train.sample_every", "train.save_every", "train.keep",
               "train.threads", "train.compile", "train.mask", "train.accumulate", "train.recompute", "train.parallel",
@@ -42,8 +41,8 @@ class Run:
     folder: Path
     device: torch.device
     ranks: Ranks
-    data: Prepared
-    held_out: Prepared
+    data: list                                          # of the sets trained on: data.set, then those of data.mix
+    held_out: prepared.Prepared | prepared.Stories      # of data.set
     notify: Callable[[str], None]
 
 
@@ -85,9 +84,14 @@ def restore(run: Run) -> State:
     if found is not None:
         _compare(checkpoint.run_config(found), config, folder)
     state = fresh(config, run.device, ranks)
+    state.model.tokenizer = _tokenizer(run, found)
+    for average in state.averages:
+        average.tokenizer = state.model.tokenizer
     if found is not None:
         saved = checkpoint.state(found)
-        if saved["data"] != run.data.card.get("fingerprint"):
+        if saved["format"] < 3:                         # its fingerprint of the data cannot be compared
+            run.notify(f"{folder.name} was begun by an earlier rawmm: it goes on with the same settings, with other documents")
+        elif saved["data"] != prepared.together(run.data):
             raise CheckpointError(f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
                                   "prepare the old data again, or train under another --run name")
         for name, module in _modules(state).items():
@@ -105,6 +109,18 @@ def restore(run: Run) -> State:
         records.replace(folder / "config.yaml", configuration.dump(config))
     barrier(ranks)
     return state
+
+
+def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
+    """The tokenizer of the run's texts; a new run of learned pieces learns them, on the first rank, and keeps them."""
+    path, settings = run.folder / checkpoint.TOKENIZER, run.config.text_tokenizer
+    if settings.kind == "bpe" and found is None and run.ranks.first:
+        texts = (text for data in run.data for row in range(len(data)) for text in (
+            data.texts[row] if data.stories else data.captions[row]))
+        run.folder.mkdir(parents=True, exist_ok=True)
+        records.replace(path, train_pairs(texts, settings.vocabulary).stored)
+    barrier(run.ranks)
+    return checkpoint.text_tokenizer(run.folder, run.config, checkpoint.state(found).get("tokenizer") if found else None)
 
 
 def _modules(state: State) -> dict[str, torch.nn.Module]:
@@ -128,8 +144,8 @@ def save(run: Run, state: State) -> None:
     """A checkpoint of everything that changes: whole tensors by the first rank or, under FSDP, shards by every rank."""
     tensors = {name: module.state_dict() for name, module in _modules(state).items()}
     tensors["optimizer"] = optimizer.state(state.optimizers, state.model)
-    facts = {"documents": state.documents, "seconds": state.seconds, "data": run.data.card.get("fingerprint"),
-             "ranks": run.ranks.size}
+    facts = {"documents": state.documents, "seconds": state.seconds, "data": prepared.together(run.data),
+             "ranks": run.ranks.size, "tokenizer": checkpoint.digest(state.model.tokenizer.stored)}
     if run.config.train.parallel == "fsdp" and run.ranks.size > 1:
         needed = checkpoint.size(tensors)
         partial = from_first(run.ranks, checkpoint.begin(run.folder, state.step, needed) if run.ranks.first else None)
@@ -245,9 +261,10 @@ def describe(run: Run, facts: dict) -> None:
 def bad_batch(run: Run, state: State, told: str) -> None:
     """bad_batch.json: the documents of a step whose loss or gradient is not finite."""
     if run.ranks.first:
-        rows = Steps(run.config, run.data, state.model.codec.grid, state.model.head.causal).rows(state.documents)
+        steps = Steps(run.config, run.data, state.model)
+        rows = steps.rows(state.documents)
         numbers = sorted(number for row in rows for number in row)
-        pictures = [picture_of(number, len(run.data), run.config.train.seed) for number in numbers]
-        sources = [str(run.data.table["source"][index]) for index in pictures]
-        entry = {"step": state.step, "problem": told, "documents": numbers, "pictures": pictures, "sources": sources}
+        places = [steps.stream.place(number) for number in numbers]
+        entry = {"step": state.step, "problem": told, "documents": numbers, "sets": [which for which, _ in places],
+                 "pictures": [row for _, row in places], "sources": [run.data[which].source(row) for which, row in places]}
         records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")

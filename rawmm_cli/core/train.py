@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from . import build, distributed, ema, flops, machine, optimizer, prepared, records
@@ -33,9 +34,10 @@ def train(config: Config, data_folder: Path, folder: Path, device: torch.device,
     Every rank runs this and the first one writes. Raises ConfigError, LockedError, CheckpointError, DataError, RankError,
     DivergedError (before the bad step is taken) and, after saving, Stopped when SIGINT, SIGTERM or SIGHUP arrives."""
     settings = config.train
-    data, held_out = (prepared.load(data_folder / config.data.set, split) for split in prepared.SPLITS)
-    check_data(config, data)
-    check_data(config, held_out)                        # so that what is trained can be evaluated
+    data = [prepared.load(data_folder / name, "train") for name in (config.data.set, *config.data.mix)]
+    held_out = prepared.load(data_folder / config.data.set, "held_out")
+    for one in (*data, held_out):                       # held out too, so that what is trained can be evaluated
+        check_data(config, one)
     check_shares(config, ranks)
     if settings.mask == "flex" and device.type == "cpu":
         raise ConfigError("train.mask = flex cannot train on the CPU (torch has no backward for it there); "
@@ -73,7 +75,7 @@ def _start(run: Run, state: State) -> "Speed":
 def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -> Iterator[dict]:
     """One step after the other, and what happens after every so many documents."""
     config, settings, first = run.config, run.config.train, run.ranks.first
-    steps = Steps(config, run.data, state.model.codec.grid, state.model.head.causal, run.ranks)
+    steps = Steps(config, run.data, state.model, run.ranks)
     source, clock = batches(config, steps, state.documents), Clock(state.seconds)
     while state.left(config) > 0:
         started, before = time.perf_counter(), state.documents
@@ -177,7 +179,7 @@ def _look(run: Run, state: State, log: list) -> None:
     sharded = run.config.train.parallel == "fsdp" and run.ranks.size > 1
     if run.ranks.first or sharded:
         folder = run.folder / "samples" if run.ranks.first else None
-        path = preview(run.config, state.averages[0], run.data, run.held_out, folder, state.documents, state.step)
+        path = preview(run.config, state.averages[0], run.data[0], run.held_out, folder, state.documents, state.step)
         for tracker in log:
             tracker.picture("samples", path, state.documents)
 
@@ -222,24 +224,27 @@ def remaining(config: Config, state: State, documents_per_second: float) -> floa
     return max(0.0, left)
 
 
-def check_data(config: Config, data: prepared.Prepared) -> None:
+def check_data(config: Config, data: prepared.Prepared | prepared.Stories) -> None:
     """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is taken."""
-    patch, name = config.codec.patch, config.data.set
-    sizes = set(zip(data.heights.tolist(), data.widths.tolist()))
-    if len(sizes) == 1 and sizes != {(config.data.size,) * 2}:
-        (height, width), size = next(iter(sizes)), config.data.size
-        if height == width:
-            raise DataError(f"set '{name}' holds pictures of {width}x{height} pixels and data.size is {size}; "
-                            f"set data.size={width}, or prepare the set again with --size {size}")
-    for index, (height, width) in enumerate(zip(data.heights.tolist(), data.widths.tolist())):
-        source = data.table["source"][index]
-        if height % patch or width % patch:
-            raise DataError(f"picture {source} has {width}x{height} pixels; codec.patch = {patch} must divide both; "
-                            f"prepare the set again with --size {config.data.size}, or set codec.patch")
-        caption = max((len(text.encode()) for text in data.captions[index]), default=0)
-        needed = (height // patch) * (width // patch) + caption + 4     # <bos>, <image>, </image>, <eos>
-        if needed > config.train.length:
-            raise DataError(f"picture {source} and its caption of {caption} bytes need {needed} positions; train.length is "
-                            f"{config.train.length}; set train.length={needed} or more, or shorten the caption")
-    if config.data.read == 1 and not any(any(captions) for captions in data.captions):
+    patch, name = config.codec.patch, data.folder.name
+    if data.stories:
+        row_of = np.array([n for n, row in enumerate(data.heights) for _ in row], int)
+        heights, widths = (np.array([side for row in sides for side in row], int) for sides in (data.heights, data.widths))
+        texts = np.zeros(len(heights), int)             # their length is checked where they are packed
+    else:
+        heights, widths, row_of, texts = data.heights, data.widths, np.arange(len(data)), data.captions.longest()
+        texts = texts if config.text_tokenizer.kind == "bytes" else np.minimum(texts, 1)    # learned pieces are fewer
+        if len(data) and heights[0] != config.data.size and (heights == heights[0]).all() and (widths == heights[0]).all():
+            raise DataError(f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
+                            f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
+                            f"{config.data.size}")
+    for index in np.flatnonzero((heights % patch != 0) | (widths % patch != 0))[:1]:
+        raise DataError(f"picture {data.source(row_of[index])} has {widths[index]}x{heights[index]} pixels; codec.patch = "
+                        f"{patch} must divide both; prepare the set again with --size {config.data.size}, or set codec.patch")
+    needed = (heights // patch) * (widths // patch) + texts + 4             # <bos>, <image>, </image>, <eos>
+    for index in np.flatnonzero(needed > config.train.length)[:1]:
+        raise DataError(f"picture {data.source(row_of[index])} and its caption of {texts[index]} bytes need {needed[index]} "
+                        f"positions; train.length is {config.train.length}; set train.length={needed[index]} or more, or "
+                        "shorten the caption")
+    if config.data.read == 1 and not data.stories and not texts.any():
         raise DataError(f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0")

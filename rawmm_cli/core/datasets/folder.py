@@ -6,11 +6,10 @@
                                  or in JSON a list of them
 
 All text is UTF-8. Whether an image is held out depends on nothing but its relative name, so that adding files never
-moves others. Next: `prepared.py` writes the rows.
+moves others.
 """
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -18,45 +17,32 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from ..errors import ConfigError, DataError, printable
-from ..images import ImageError, fit, read_image
-from ..prepared import row
+from ..errors import DataError, printable
+from ..source import Item, Source, state_of
 
 EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 ALLOWED = " ".join(EXTENSIONS)
 ABOUT = ("readme", "license", "licence", "credits", "attribution")         # text files about the folder, not captions
 
 
-def folder(path: Path, *, size: int | None, held_out: float = 0.1,
-           skip_bad: bool = False) -> tuple[dict[str, list[dict]], dict]:
-    """-> (rows by split, card). size: side of the square, in pixels (None: every image keeps its own size); held_out:
-    share of the images; skip_bad: leave out images that cannot be used and list them in the card.
-
-    Raises DataError, one line, on whatever is wrong in the folder; captions are checked before images are decoded."""
-    if size is not None and size < 1:
-        raise ConfigError(f"size is {size}; allowed: a whole number of pixels from 1 on")
-    if not 0 < held_out < 1:
-        raise ConfigError(f"held_out is {held_out}; allowed: above 0 and below 1, for example 0.1")
+def folder(path: Path) -> Source:
+    """Every image under the folder, sorted by name. Raises DataError, one line, on whatever is wrong with names or captions:
+    these are checked before any image is decoded."""
     path = Path(path)
     images, texts = _files(path)
     captions = _captions(path, images, texts)
-    rows, skipped = {}, []
-    for name, file in images.items():
-        try:
-            pixels = read_image(file)
-            rows[name] = row(pixels if size is None else fit(pixels, size), captions[name], source=printable(name))
-        except ImageError as error:
-            skipped.append({"file": printable(name), "reason": error.reason})
-    _check_count(path, rows, skipped, skip_bad)
-    kept_back = _held_out(list(rows), held_out)
-    sizes = {(entry["height"], entry["width"]) for entry in rows.values()}
-    card = {"name": printable(os.path.basename(os.path.abspath(path))), "source": "folder", "licence": "unknown",
-            "size": list(sizes.pop()) if len(sizes) == 1 else None, "labels": [], "skipped": skipped,
-            "without_caption": sum(not entry["captions"] for entry in rows.values())}
-    return {"train": [entry for name, entry in rows.items() if name not in kept_back],
-            "held_out": [entry for name, entry in rows.items() if name in kept_back]}, card
+    files = [*images.values(), *texts.values(), *(file for file in (path / "metadata.jsonl", path / "metadata.csv")
+                                                  if file.exists())]
+
+    def items(start: int) -> Iterator[Item]:
+        for name, file in islice(images.items(), start, None):
+            yield Item(name, str(file), tuple(captions[name]))
+
+    return Source(items=items, state=state_of(files), count=len(images),
+                  card={"source": "folder", "licence": "unknown (your own files)"})
 
 
 def _files(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -157,26 +143,6 @@ def _read(file: Path) -> str:
         raise _wrong(file, line, f"is not UTF-8 (byte 0x{byte:02x}); save the file as UTF-8") from None
     except OSError as error:
         raise DataError(f"{printable(str(file))} cannot be read: {error.strerror}; mend it or move it away") from None
-
-
-def _check_count(path: Path, rows: dict, skipped: list[dict], skip_bad: bool) -> None:
-    """Raise DataError unless there are images enough, and no bad ones where these are not to be skipped."""
-    shown, total = printable(str(path)), len(rows) + len(skipped)
-    if skipped and not (skip_bad and rows):
-        first, advice = skipped[0], "mend them" if skip_bad else "mend them, or leave them out with --skip-bad"
-        more = f" (and {len(skipped) - 1:,} more)" if len(skipped) > 1 else ""
-        raise DataError(f"image '{first['file']}'{more} of {total:,} in {shown} cannot be used: {first['reason']}; "
-                        + advice)
-    if len(rows) < 2:
-        raise DataError(f"only 1 usable image in {shown}; allowed: at least 2, one to train and one held out; add some")
-
-
-def _held_out(names: list[str], share: float) -> set[str]:
-    """The names whose hash, a number in 0..1, is below `share`; at least one name, and never all."""
-    place = {name: int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2 ** 64
-             for name in names}
-    count = sum(number < share for number in place.values())
-    return set(sorted(names, key=place.get)[:min(max(count, 1), len(names) - 1)])
 
 
 def _wrong(file: Path, line: int, problem: str) -> DataError:

@@ -1,0 +1,58 @@
+"""Plain text files (UTF-8) as documents of text alone. A file of more than PIECE characters is cut at line ends into several."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from ..errors import DataError, printable
+from ..source import Piece, Source, Story, state_of
+
+PIECE = 1 << 16                                         # characters of a row; training takes a window of it
+ENDINGS = (".txt", ".md", ".text")
+
+
+def text(*, path: Path) -> Source:
+    """A file, or every .txt, .md and .text under a folder. Raises DataError on text that is not UTF-8."""
+    path = Path(path)
+    if not path.exists():
+        raise DataError(f"{printable(str(path))} does not exist; allowed with --path: a text file or a folder with some")
+    files = [path] if path.is_file() else sorted(
+        file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in ENDINGS
+        and not any(part.startswith(".") for part in file.relative_to(path).parts))
+    if not files:
+        raise DataError(f"no text files in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}")
+    root = path if path.is_dir() else path.parent
+
+    def stories() -> Iterator[Story]:
+        for file in files:
+            for number, piece in enumerate(_pieces(file)):
+                yield Story(f"{file.relative_to(root).as_posix()}/{number}", (Piece(text=piece),))
+
+    return Source(items=lambda start: islice(stories(), start, None), state=state_of(files), stories=True,
+                  card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"})
+
+
+def _pieces(file: Path) -> Iterator[str]:
+    """The text of a file in pieces of at most PIECE characters, each ending with a line (a line that is longer is cut)."""
+    held, size = [], 0
+    with open(file, encoding="utf-8-sig") as opened:
+        for line in _lines(file, opened):
+            if size + len(line) > PIECE and "".join(held).strip():
+                yield "".join(held)
+                held, size = [], 0
+            held.append(line)
+            size += len(line)
+    if "".join(held).strip():
+        yield "".join(held)
+
+
+def _lines(file: Path, opened) -> Iterator[str]:
+    """Lines, those of more than PIECE characters in parts."""
+    number = 0
+    try:
+        while line := opened.readline(PIECE):
+            yield line
+            number += line.endswith("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{printable(str(file))} is not UTF-8 (byte 0x{error.object[error.start]:02x} in or behind line "
+                        f"{number + 1}); save it as UTF-8") from None

@@ -1,0 +1,58 @@
+"""Sources made in a test, for the pipeline of `prepare`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from rawmm_cli.core import prepare, prepared
+from rawmm_cli.core.images import ImageError
+from rawmm_cli.core.rows import Fitting
+from rawmm_cli.core.source import Item, Piece, Source, Story
+
+
+def pixels_of(content, background=(255, 255, 255)) -> np.ndarray:
+    """A number -> a picture of its own; "bad N" -> an ImageError."""
+    if isinstance(content, str):
+        raise ImageError(f"it is {content}")
+    return np.random.default_rng(content).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def numbers(count: int, bad=(), splits=False, **fields) -> Source:
+    """`count` pictures named n.png; those in `bad` cannot be read."""
+    def items(start):
+        for n in range(start, count):
+            yield Item(f"{n}.png", f"bad {n}" if n in bad else n, (f"number {n}",), n % 3, {"even": n % 2 == 0},
+                       ("held_out" if n % 5 == 0 else "train") if splits else None)
+
+    given = {"state": f"{count} {sorted(bad)}", "card": {"name": "numbers", "source": "made", "licence": "none"}} | fields
+    return Source(items=items, open=pixels_of, count=count, **given)
+
+
+def stories(count: int) -> Source:
+    """Documents of text and up to two pictures."""
+    def items(start):
+        for n in range(start, count):
+            shown = [Piece(content=10 * n + m, draw=bool((n + m) % 2)) for m in range(n % 3)]
+            yield Story(f"story {n}", (Piece(text=f"it was {n}"), *shown, Piece(text="the end")))
+
+    return Source(items=items, open=pixels_of, state="stories", card={"name": "stories"}, stories=True)
+
+
+def made(folder: Path, source: Source, **options) -> dict:
+    """Prepare without worker processes unless told otherwise -> the card."""
+    fitting = Fitting(**{key: options.pop(key) for key in ("size", "crop", "enlarge", "background") if key in options})
+    return prepare.prepare(source, folder, prepare.Options(fitting, **{"workers": 0, **options}))
+
+
+def rows(folder: Path) -> dict[str, list[dict]]:
+    """Everything in a prepared set."""
+    return {split: prepared.read_split(folder, split).to_pylist() for split in prepared.SPLITS}
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def card_of(folder: Path) -> dict:
+    return json.loads((folder / "card.json").read_text())
