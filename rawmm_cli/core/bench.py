@@ -18,7 +18,7 @@ from .config import Config
 from .distributed import ALONE
 from .errors import ConfigError
 from .generate import Sampling, draw, generate
-from .loader import Steps, batches
+from .loader import batches, steps_of
 from .noise import key
 from .preview import sampling
 from .rows import PICTURES
@@ -42,7 +42,7 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
     state.forward = state.model
     compiled = build.compile_layers(state.model, config.train.compile, device, notify)
     run = Run(config, Path(), device, ALONE, data, data, notify)
-    made = batches(config, Steps(config, data, state.model), 0)
+    made = batches(config, steps_of(config, data, state.model), 0)
     seconds, waits, records = [], [], []
     warm_up = 4                                         # compiles, and meets a second shape of rows where there is one
     for number in range(warm_up + steps):
@@ -112,7 +112,7 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
     """Making batches and nothing else."""
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")
-    made = batches(config, Steps(config, data, model), 0)
+    made = batches(config, steps_of(config, data, model), 0)
     next(made)
     started, filled, positions = time.perf_counter(), 0, 0
     for _ in range(steps):

@@ -74,7 +74,8 @@ def choose(kinds: Mapping[str, str], asked: str | None = None, names: Mapping[st
     image = wishes.get("image") or _first(IMAGES, kinds, ("image",)) \
         or next((column for column, kind in kinds.items() if kind == "image"), None)
     if image is None:
-        raise DataError(f"no column of {where} holds images; there are {', '.join(sorted(kinds))}; name one with --columns image=...")
+        raise DataError(f"no column of {where} holds images; there are {', '.join(sorted(kinds))}; name one with --columns "
+                        "image=...")
     text = wishes.get("text") or _first(CAPTIONS, kinds, ("text", "texts"))
     label = wishes.get("label") or _first(LABELS, kinds, ("whole", "text"))
     truths = tuple(column for column, kind in kinds.items() if kind == "truth")
@@ -98,13 +99,13 @@ def check_template(template: str) -> None:
 
 
 def parse(asked: str | None, there, where: str) -> dict[str, str]:
-    """"image=a,text=b" -> {"image": "a", "text": "b"}."""
+    """"image=a,text=b" -> {"image": "a", "text": "b"}. there: the columns that there are, None where that is not known yet."""
     wishes = {}
     for part in filter(None, (asked or "").split(",")):
         role, equals, column = part.partition("=")
         if not equals or role not in ROLES:
             raise ConfigError(f"--columns has '{part}'; allowed: {', '.join(f'{role}=COLUMN' for role in ROLES)}")
-        if column not in there:
+        if there is not None and column not in there:
             raise ConfigError(f"{where} has no column '{column}'; it has {', '.join(sorted(there))}")
         wishes[role] = column
     return wishes

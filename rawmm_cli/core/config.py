@@ -32,6 +32,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Streaming(Settings):
+    """A source that is read while training and never written to disk. `stream: true` is short for all of these defaults."""
+
+    path: str | None = Field(None, description="a folder of .parquet or .tar files, one of them, or hf:OWNER/NAME; default: "
+                                               "the folder of data.set")
+    crop: Literal["center", "none"] = Field("center", description="as in `rawmm prepare`; data.size is the size")
+    columns: str | None = Field(None, description="as in `rawmm prepare`: image=...,text=...,label=...")
+    caption: str | None = Field(None, description="as in `rawmm prepare`: caption made of a class, with {label}")
+    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(0.01, description="share of the pictures that is never trained on")
+    lanes: Count = Field(4, description="parts of the source that are read side by side; a multiple of the ranks")
+
+
 class Data(Settings):
     """What is trained on."""
 
@@ -43,9 +55,12 @@ class Data(Settings):
     finished: Share = Field(0.0, description="share of drawing documents that show the picture clean, to learn what follows it")
     shift: int = Field(0, ge=0, description="pictures that are read may move by up to so many pixels")
     shift_share: Share = Field(0.3, description="share of the pictures read that move")
+    stream: Streaming | None = Field(None, description="read the source while training: true, or settings of its own")
 
     @model_validator(mode="after")
     def _mix_fits(self):
+        if self.mix and self.stream:
+            raise ValueError("data.mix cannot be combined with data.stream; allowed: one of them")
         for name in self.mix:
             if name == self.set or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
                 raise ValueError(f"data.mix names '{name}'; allowed: names of prepared sets other than data.set")
@@ -267,9 +282,12 @@ def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config
 
 
 def _spell_out(settings: dict) -> None:
-    """`text_tokenizer: bpe` is short for its kind."""
+    """`text_tokenizer: bpe` is short for its kind, `stream: true` for all its defaults and `false` for none."""
     if isinstance(settings.get("text_tokenizer"), str):
         settings["text_tokenizer"] = {"kind": settings["text_tokenizer"]}
+    data = settings.get("data")
+    if isinstance(data, dict) and isinstance(data.get("stream"), bool):
+        settings["data"] = {**data, "stream": {} if data["stream"] else None}
 
 
 def dump(config: Config) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from . import build, ema, flops, machine
 from .config import Config
-from .loader import WINDOW, Steps
+from .loader import WINDOW, steps_of
 from .prepared import Prepared
 
 # Bytes that the elementwise work of a compiled layer, forward and backward, moves for every number its matmuls produce.
@@ -63,7 +63,7 @@ def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int,
         rows = -(-train.batch // a_row)
         filled = (patches + 4) * train.batch / (rows * train.length)
         return rows, train.batch, train.batch * patches, 2 * train.batch, filled, "estimate"
-    steps = Steps(config, data, model)
+    steps = steps_of(config, data, model)
     micro = [batch for seen in range(0, WINDOW * train.batch, train.batch) for batch in steps[seen]]
     mean = lambda of: round(sum(of(batch) for batch in micro) / WINDOW)         # noqa: E731
     filled = sum(batch.filled for batch in micro) / sum(batch.tokens.numel() for batch in micro)
@@ -173,14 +173,11 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
 
 
 def load_data(config: Config, folder: Path):
-    """The prepared set where it is there and fits, else None."""
+    """The sets to train on where they are there and fit, else None."""
+    from . import sets
     from .errors import DataError
-    from .prepared import load
-    from .train import check_data
 
     try:
-        data = load(folder / config.data.set, "train")
-        check_data(config, data)
-        return data
+        return sets.load(config, folder)[0]
     except DataError:
         return None

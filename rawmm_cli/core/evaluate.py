@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import images, prepared, records
+from . import images, prepared, records, sets
 from .batch import pack
 from .config import Config
 from .document import Document, Picture
@@ -25,12 +25,13 @@ from .generate import Sampling, generate
 from .loss import joint_loss
 from .model import RawModel
 from .noise import key
-from .preview import sampling
-from .stream import drawing, reading
+from .preview import captions_of, sampling
+from .stream import Stream, drawing, reading
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
-from .train import check_data
 
 CHUNK = 256                     # documents generated together
+JUDGED = 10_000                 # training pictures that the judge learns from, at most; its time grows with their square
+HELD_OUT = 2_000                # held-out documents that are looked at, at most
 
 
 def evaluate(model: RawModel, config: Config, data_folder: Path, *, trained_on: str | None = None, seed: int = 0,
@@ -38,19 +39,21 @@ def evaluate(model: RawModel, config: Config, data_folder: Path, *, trained_on: 
     """-> the results as one mapping (see `rawmm evaluate --json`). keep: folder for a sheet of pictures and captions.
 
     trained_on: fingerprint of the run's data; raises CheckpointError where the prepared set is another by now."""
-    folder = data_folder / config.data.set
-    train, held_out = (prepared.load(folder, split) for split in prepared.SPLITS)
-    if trained_on not in (None, train.card["fingerprint"]):
+    data, held_out = sets.load(config, data_folder)
+    if trained_on not in (None, prepared.together(data)):
         raise CheckpointError(f"the set '{config.data.set}' has changed since the run was trained: what is held out now may "
                               "have been learned; prepare the old data again, or train a new run")
-    check_data(config, held_out)
+    train = data[0].some("train", JUDGED) if config.data.stream else data[0]
     settings = sampling(config)
     started = time.perf_counter()
+    if train.stories:
+        result = {"data": config.data.set, "held_out": story_losses(model, config, held_out, seed)}
+        return {**result, "seconds": round(time.perf_counter() - started, 2)}
     result = {"data": config.data.set, "held_out": held_out_losses(model, config, held_out, seed)}
     labels = train.card.get("labels") or []
     if labels:
         judge = Judge(train)
-        result["text_to_image"] = _draw(model, judge, labels, settings, seed, per_label, keep)
+        result["text_to_image"] = _draw(model, judge, captions_of(train, labels), labels, settings, seed, per_label, keep)
         result["image_to_text"] = _read(model, held_out, settings, keep, labels)
         result["judge"] = {"held_out_accuracy": judge.accuracy(held_out), "kind": "SVM on the real training pictures"}
     elif any(held_out.captions):
@@ -65,9 +68,10 @@ class Judge:
     def __init__(self, train: prepared.Prepared):
         from sklearn.svm import SVC
 
-        if len({train.image(i).shape for i in range(len(train))}) != 1:
+        if len(set(zip(train.heights, train.widths))) != 1:
             raise DataError("the judge needs pictures of one size; prepare the set again with --size")
-        self.classifier = SVC(C=10, gamma="scale").fit(_vectors([train.image(i) for i in range(len(train))]), train.labels)
+        at = spread([i for i in range(len(train)) if train.labels[i] >= 0], JUDGED)
+        self.classifier = SVC(C=10, gamma="scale").fit(_vectors([train.image(i) for i in at]), train.labels[at])
 
     def __call__(self, pictures: list[torch.Tensor]) -> np.ndarray:
         """(3, H, W) uint8 pictures -> labels."""
@@ -75,16 +79,23 @@ class Judge:
 
     def accuracy(self, data: prepared.Prepared) -> float:
         """Share of real pictures named right."""
-        return float((self([data.image(i) for i in range(len(data))]) == data.labels).mean())
+        at = spread([i for i in range(len(data)) if data.labels[i] >= 0], HELD_OUT)
+        return float((self([data.image(i) for i in at]) == data.labels[at]).mean())
+
+
+def spread(rows: list[int], most: int) -> list[int]:
+    """At most so many of them, evenly spread."""
+    return [rows[len(rows) * n // most] for n in range(most)] if len(rows) > most else rows
 
 
 def _vectors(pictures: list[torch.Tensor]) -> np.ndarray:
     return torch.stack(list(pictures)).flatten(1).numpy() / 255.0
 
 
-def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int, per_label: int, keep) -> dict:
+def _draw(model, judge: Judge, prompted: list[str], labels: list[str], settings: Sampling, seed: int, per_label: int,
+          keep) -> dict:
     wanted = np.repeat(np.arange(len(labels)), per_label)
-    prompts = [[BOS, *model.tokenizer.encode(labels[label])] for label in wanted]
+    prompts = [[BOS, *model.tokenizer.encode(prompted[label])] for label in wanted]
     keys = [key(seed, "evaluate", n) for n in range(len(prompts))]
     # the model must open the picture itself; a few tokens more than it needs are allowed, and lose nothing if unused
     documents = list(in_chunks(model, prompts, keys, replace(settings, max_text=4)))
@@ -97,7 +108,7 @@ def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int,
         shown = [drawn[label * per_label + n] for n in range(min(6, per_label)) for label in range(len(labels))]
         shown = [blank if pixels is None else pixels for pixels in shown]
         images.save_png(images.grid(shown, len(labels), zoom=max(1, 64 // settings.size[0])), keep / "drawn.png")
-        records.replace(keep / "drawn.json", json.dumps({"columns": len(labels), "captions": labels}) + "\n")
+        records.replace(keep / "drawn.json", json.dumps({"columns": len(labels), "captions": prompted}) + "\n")
     by_label = {labels[i]: round(float(right[wanted == i].mean()), 4) for i in range(len(labels))}
     return {"accuracy": float(right.mean()), "steps": settings.steps, "count": len(wanted), "solver": settings.solver,
             "guidance": settings.guidance, "without_picture": sum(p is None for p in drawn),
@@ -105,7 +116,7 @@ def _draw(model, judge: Judge, labels: list[str], settings: Sampling, seed: int,
 
 
 def _read(model, held_out: prepared.Prepared, settings: Sampling, keep, labels: list[str] | None) -> dict:
-    at = [i for i in range(len(held_out)) if any(held_out.captions[i])]
+    at = spread([i for i in range(len(held_out)) if any(held_out.captions[i])], HELD_OUT)
     said = captions(model, [held_out.image(i) for i in at], settings)
     if labels:
         right = [named(text, labels) == held_out.labels[i] for i, text in zip(at, said)]
@@ -145,10 +156,10 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
     """Losses on held-out documents, each picture once to read (with a caption) and once to draw.
 
     caption: nats per token of the captions that are read; bits_per_byte: the same per caption byte; image: the head's loss."""
-    pairs = [(held_out.image(i), held_out.captions[i][0] if held_out.captions[i] else "") for i in range(len(held_out))]
+    at = spread(list(range(len(held_out))), HELD_OUT)
     read_sum = read_tokens = caption_bytes = drawn_sum = drawn_patches = 0.0
-    for start in range(0, len(pairs), CHUNK):
-        chunk = pairs[start:start + CHUNK]
+    for start in range(0, len(at), CHUNK):
+        chunk = [(held_out.image(i), held_out.captions[i][0] if held_out.captions[i] else "") for i in at[start:start + CHUNK]]
         reads = [reading(pixels, caption, model.tokenizer.encode) for pixels, caption in chunk if caption]
         draws = [drawing(caption, pixels, key(seed, "held out", start + n), encode=model.tokenizer.encode)
                  for n, (pixels, caption) in enumerate(chunk)]
@@ -161,10 +172,25 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
             batch = pack(draws, config.train.length, model.codec.grid, model.head.causal).to(model.words.weight.device)
             patches = len(batch.patch_at)
             drawn_sum, drawn_patches = drawn_sum + joint_loss(model, batch).image.item() * patches, drawn_patches + patches
-    result = {"image": drawn_sum / drawn_patches, "count": len(pairs)}
+    result = {"image": drawn_sum / drawn_patches, "count": len(at)}
     if read_tokens:
         result |= {"caption": read_sum / read_tokens, "bits_per_byte": read_sum / caption_bytes / float(np.log(2))}
     return result
+
+
+@torch.inference_mode()
+def story_losses(model: RawModel, config: Config, held_out: prepared.Stories, seed: int) -> dict:
+    """Losses on held-out documents as they are. text: nats per predicted token; image: the head's loss, where some are drawn."""
+    stream = Stream([held_out], seed, config.data, length=config.train.length, encode=model.tokenizer.encode)
+    at, sums, counts = spread(list(range(len(held_out))), HELD_OUT), [0.0, 0.0], [0, 0]
+    for start in range(0, len(at), CHUNK):
+        documents = [stream.finish(stream.sketch_of(0, i, i)) for i in at[start:start + CHUNK]]
+        batch = pack(documents, config.train.length, model.codec.grid, model.head.causal)
+        losses = joint_loss(model, batch.to(model.words.weight.device))
+        for n, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):
+            sums[n], counts[n] = sums[n] + loss.item() * learned, counts[n] + learned
+    result = {"text": sums[0] / max(1, counts[0]), "count": len(at)}
+    return result | ({"image": sums[1] / counts[1]} if counts[1] else {})
 
 
 @torch.inference_mode()

@@ -92,6 +92,10 @@ class Prepared:
         pixels = self.pixels[index].reshape(self.heights[index], self.widths[index], 3)
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
+    def every_text(self) -> Iterator[str]:
+        """All captions."""
+        return (text for texts in self.captions for text in texts)
+
     def source(self, index: int) -> str:
         """Where the picture came from."""
         return self.table["source"][index].as_py()
@@ -134,6 +138,10 @@ class Stories:
         data = np.frombuffer(self.table["pixels"][index][number].as_buffer(), np.uint8)
         pixels = data.reshape(self.heights[index][number], self.widths[index][number], 3)
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+    def every_text(self) -> Iterator[str]:
+        """All text."""
+        return (text for texts in self.texts for text in texts)
 
     def source(self, index: int) -> str:
         """Where the document came from."""

@@ -10,6 +10,7 @@ picture before its JSON. The report shows all of them as a timeline.
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from .noise import key
 from .stream import drawing
 from .text_tokenizer import BOS, END_IMAGE, IMAGE
 
+PROMPT = 200                                                # characters of a text that begins a document
 COLUMN = 48                                                 # pixels of a small picture on a sheet, about
 
 
@@ -34,7 +36,7 @@ def preview(config: Config, model: RawModel, data: prepared.Prepared, held_out: 
     settings = sampling(config)
     captions = sheet_captions(data)
     sheet = sample_sheet(config, model, captions)
-    shown = to_read(held_out) if config.data.read else []
+    shown = to_read(held_out) if config.data.read and not held_out.stories else []
     truth = [[caption for caption in held_out.captions[index] if caption] for index in shown]
     longest = max((len(model.tokenizer.encode(caption)) for captions in truth for caption in captions), default=0)
     enough = replace(settings, max_text=min(settings.max_text, 2 * longest + 8))    # a young model does not know when to end
@@ -61,9 +63,21 @@ def sampling(config: Config) -> Sampling:
 
 
 def sheet_captions(data: prepared.Prepared, most: int = 10) -> list[str]:
-    """Fixed prompts: the names of the classes, or else the first different captions."""
-    labels = data.card.get("labels") or list(dict.fromkeys(c for captions in data.captions for c in captions if c))
-    return labels[:most] or [""]
+    """Fixed prompts: captions of the classes, or else the first different captions, or beginnings of texts."""
+    if data.stories:
+        found = (texts[0][:PROMPT] for texts in data.texts if texts)
+    elif (labels := data.card.get("labels")) and hasattr(data, "labels"):
+        found = captions_of(data, labels)
+    else:
+        found = data.every_text()
+    return list(dict.fromkeys(filter(None, islice(found, 1000))))[:most] or [""]
+
+
+def captions_of(train: prepared.Prepared, labels: list[str]) -> list[str]:
+    """A caption of every class: what its first training picture says, or its name where that says nothing."""
+    first = {int(label): row for row, label in reversed(list(enumerate(train.labels)))}
+    said = [next(filter(None, train.captions[first[n]]), None) if n in first else None for n in range(len(labels))]
+    return [caption or label for caption, label in zip(said, labels)]
 
 
 def sample_sheet(config: Config, model: RawModel, captions: list[str], rows: int = 4):

@@ -23,7 +23,7 @@ from . import config as configuration
 from .config import Config
 from .distributed import Ranks, barrier, from_first, like
 from .errors import CheckpointError, LockedError, RankError, Stopped
-from .loader import Steps
+from .loader import steps_of
 from .model import RawModel
 from .sharded import write_sharded
 from .text_tokenizer import BytePairs, Bytes, train_pairs
@@ -115,8 +115,7 @@ def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
     """The tokenizer of the run's texts; a new run of learned pieces learns them, on the first rank, and keeps them."""
     path, settings = run.folder / checkpoint.TOKENIZER, run.config.text_tokenizer
     if settings.kind == "bpe" and found is None and run.ranks.first:
-        texts = (text for data in run.data for row in range(len(data)) for text in (
-            data.texts[row] if data.stories else data.captions[row]))
+        texts = (text for data in run.data for text in data.every_text())
         run.folder.mkdir(parents=True, exist_ok=True)
         records.replace(path, train_pairs(texts, settings.vocabulary).stored)
     barrier(run.ranks)
@@ -258,13 +257,23 @@ def describe(run: Run, facts: dict) -> None:
         records.replace(run.folder / "environment.json", json.dumps(base | facts, indent=1) + "\n")
 
 
+def left_out(run: Run) -> None:
+    """Say how many pictures of a streamed set could not be used, where there are any."""
+    report = run.data[0].report if run.config.data.stream else None
+    if run.ranks.first and report is not None and report.is_file():
+        with open(report, encoding="utf-8") as lines:
+            names = {json.loads(line)["file"] for line in lines}
+        run.notify(f"{len(names):,} pictures left out so far, others stood in for them: {report}")
+
+
 def bad_batch(run: Run, state: State, told: str) -> None:
     """bad_batch.json: the documents of a step whose loss or gradient is not finite."""
     if run.ranks.first:
-        steps = Steps(run.config, run.data, state.model)
+        steps = steps_of(run.config, run.data, state.model)
         rows = steps.rows(state.documents)
         numbers = sorted(number for row in rows for number in row)
         places = [steps.stream.place(number) for number in numbers]
-        entry = {"step": state.step, "problem": told, "documents": numbers, "sets": [which for which, _ in places],
-                 "pictures": [row for _, row in places], "sources": [run.data[which].source(row) for which, row in places]}
+        entry = {"step": state.step, "problem": told, "documents": numbers,
+                 "sets": [which for which, _ in places], "pictures": [row for _, row in places],
+                 "sources": [steps.stream.sets[which].source(row) for which, row in places]}
         records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .images import Colour, read_image
+from .errors import DataError
+from .images import Colour, ImageError, read_image
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Story:
 
 
 def opened(content: Any, background: Colour) -> np.ndarray:
-    """The usual `open`: an image file, or what is in one."""
+    """The usual `open`: an image file, or what is in one. Content that is a DataError is what is wrong with the item."""
+    if isinstance(content, DataError):
+        raise ImageError(str(content))
     return read_image(content, background)
 
 

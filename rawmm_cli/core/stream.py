@@ -68,7 +68,10 @@ class Stream:
         read: share of documents that read; drop: share of captions dropped when drawing; shift: that share of the read
         pictures moves by up to so many pixels, edges repeated; finished: share of captioned drawing documents that show the
         picture clean, for only so does the model learn what follows its own."""
-        which, row = self.place(number)
+        return self.sketch_of(*self.place(number), number)
+
+    def sketch_of(self, which: int, row: int, number: int) -> Sketch:
+        """The sketch of document `number` where it holds that row of that set."""
         data, settings = self.sets[which], self.settings
         read, dropped, pick, moves, down, right, finished, window = uniforms(self.seed, "document", number)
         noise = key(self.seed, "noise", number)

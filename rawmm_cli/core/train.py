@@ -12,18 +12,17 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from . import build, distributed, ema, flops, machine, optimizer, prepared, records
+from . import build, distributed, ema, flops, machine, optimizer, records, sets
 from .config import Config
 from .distributed import ALONE, Ranks
 from .document import Batch
-from .errors import ConfigError, DataError, DivergedError, OutOfMemoryError
-from .loader import Steps, batches, check_shares, shared_memory_warning, watched
+from .errors import ConfigError, DivergedError, OutOfMemoryError
+from .loader import batches, check_shares, shared_memory_warning, steps_of, watched
 from .loss import Shares, joint_loss
 from .preview import preview
-from .run import Run, Signals, State, bad_batch, crossed, describe, locked, restore, save, signals, snapshot, stopped
+from .run import Run, Signals, State, bad_batch, crossed, describe, left_out, locked, restore, save, signals, snapshot, stopped
 from .trackers import trackers
 
 
@@ -34,15 +33,14 @@ def train(config: Config, data_folder: Path, folder: Path, device: torch.device,
     Every rank runs this and the first one writes. Raises ConfigError, LockedError, CheckpointError, DataError, RankError,
     DivergedError (before the bad step is taken) and, after saving, Stopped when SIGINT, SIGTERM or SIGHUP arrives."""
     settings = config.train
-    data = [prepared.load(data_folder / name, "train") for name in (config.data.set, *config.data.mix)]
-    held_out = prepared.load(data_folder / config.data.set, "held_out")
-    for one in (*data, held_out):                       # held out too, so that what is trained can be evaluated
-        check_data(config, one)
+    data, held_out = sets.load(config, data_folder, notify if ranks.first else lambda line: None)
     check_shares(config, ranks)
     if settings.mask == "flex" and device.type == "cpu":
         raise ConfigError("train.mask = flex cannot train on the CPU (torch has no backward for it there); "
                           "set train.mask=dense")
     run = Run(config, folder, device, ranks, data, held_out, notify if ranks.first else lambda message: None)
+    if config.data.stream:
+        data[0].report = folder / "skipped.jsonl"
     with distributed.started(ranks, device, settings.timeout), locked(folder, ranks), signals(ranks) as caught:
         state = restore(run)
         if state.left(config) <= 0:
@@ -75,7 +73,7 @@ def _start(run: Run, state: State) -> "Speed":
 def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -> Iterator[dict]:
     """One step after the other, and what happens after every so many documents."""
     config, settings, first = run.config, run.config.train, run.ranks.first
-    steps = Steps(config, run.data, state.model, run.ranks)
+    steps = steps_of(config, run.data, state.model, run.ranks)
     source, clock = batches(config, steps, state.documents), Clock(state.seconds)
     while state.left(config) > 0:
         started, before = time.perf_counter(), state.documents
@@ -93,6 +91,7 @@ def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -
         stop = caught.agreed
         if done or stop or crossed(state.documents, before, settings.save_every):
             save(run, state)                            # before the sheet: what fails there loses nothing
+            left_out(run)
         snapshot(run, state, before)
         if done or crossed(state.documents, before, settings.sample_every):
             _look(run, state, log)
@@ -222,29 +221,3 @@ def remaining(config: Config, state: State, documents_per_second: float) -> floa
     train = config.train
     left = train.time - state.seconds if train.time else (train.documents - state.documents) / documents_per_second
     return max(0.0, left)
-
-
-def check_data(config: Config, data: prepared.Prepared | prepared.Stories) -> None:
-    """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is taken."""
-    patch, name = config.codec.patch, data.folder.name
-    if data.stories:
-        row_of = np.array([n for n, row in enumerate(data.heights) for _ in row], int)
-        heights, widths = (np.array([side for row in sides for side in row], int) for sides in (data.heights, data.widths))
-        texts = np.zeros(len(heights), int)             # their length is checked where they are packed
-    else:
-        heights, widths, row_of, texts = data.heights, data.widths, np.arange(len(data)), data.captions.longest()
-        texts = texts if config.text_tokenizer.kind == "bytes" else np.minimum(texts, 1)    # learned pieces are fewer
-        if len(data) and heights[0] != config.data.size and (heights == heights[0]).all() and (widths == heights[0]).all():
-            raise DataError(f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
-                            f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
-                            f"{config.data.size}")
-    for index in np.flatnonzero((heights % patch != 0) | (widths % patch != 0))[:1]:
-        raise DataError(f"picture {data.source(row_of[index])} has {widths[index]}x{heights[index]} pixels; codec.patch = "
-                        f"{patch} must divide both; prepare the set again with --size {config.data.size}, or set codec.patch")
-    needed = (heights // patch) * (widths // patch) + texts + 4             # <bos>, <image>, </image>, <eos>
-    for index in np.flatnonzero(needed > config.train.length)[:1]:
-        raise DataError(f"picture {data.source(row_of[index])} and its caption of {texts[index]} bytes need {needed[index]} "
-                        f"positions; train.length is {config.train.length}; set train.length={needed[index]} or more, or "
-                        "shorten the caption")
-    if config.data.read == 1 and not data.stories and not texts.any():
-        raise DataError(f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0")

@@ -4,6 +4,7 @@ Nothing is decoded by `datasets`: its images stay bytes (one bad picture would e
 downloaded stays in the cache of `datasets`; `HF_HOME` says where that is.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,13 @@ def _known(name: str, variant: str | None) -> Known:
 
 
 def _load(repo: str, path: Path | None, name: str) -> dict:
-    """{split: data}. Nothing is shown while it loads but what `datasets` itself shows."""
+    """{split: data}. `datasets` shows its own progress, on a terminal."""
     import datasets
+    import huggingface_hub.utils
 
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+        huggingface_hub.utils.disable_progress_bars()
     if path is not None and not Path(path).exists():
         raise DataError(f"{path} does not exist; allowed with --path: a folder with a copy of {repo}")
     if path is None and "/" not in repo:
@@ -93,12 +98,16 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
     try:
         loaded = datasets.load_dataset(str(path) if path is not None else repo)
     except Exception as error:                          # it raises almost any type
+        if str(getattr(error, "filename", "")).startswith(str(datasets.config.HF_CACHE_HOME)):
+            raise DataError(f"the cache of `datasets` cannot be written ({error.strerror}: {error.filename}); set HF_HOME to a "
+                            "folder that can be") from None
         what = (str(error).splitlines() or [type(error).__name__])[0]
         if path is not None:
             raise DataError(f"{path} cannot be loaded as a copy of {repo}: {what}") from None
         local = repo.rpartition("/")[2]
-        raise DataError(f"{repo} cannot be fetched ({what}); where there is a network run `hf download --repo-type dataset {repo} "
-                        f"--local-dir {local}`, bring that folder here, and run `rawmm prepare {name} --path {local}`") from None
+        raise DataError(f"{repo} cannot be fetched ({what}); where there is a network run `hf download --repo-type dataset "
+                        f"{repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
+                        f"--path {local}`") from None
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 

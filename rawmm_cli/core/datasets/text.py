@@ -35,7 +35,7 @@ def text(*, path: Path) -> Source:
 def _pieces(file: Path) -> Iterator[str]:
     """The text of a file in pieces of at most PIECE characters, each ending with a line (a line that is longer is cut)."""
     held, size = [], 0
-    with open(file, encoding="utf-8-sig") as opened:
+    with open(file, encoding="utf-8-sig", newline="") as opened:
         for line in _lines(file, opened):
             if size + len(line) > PIECE and "".join(held).strip():
                 yield "".join(held)
@@ -50,7 +50,7 @@ def _lines(file: Path, opened) -> Iterator[str]:
     """Lines, those of more than PIECE characters in parts."""
     number = 0
     try:
-        while line := opened.readline(PIECE):
+        while line := opened.readline(PIECE):           # a part of a long line ends between two characters
             yield line
             number += line.endswith("\n")
     except UnicodeDecodeError as error:
