@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
 from .errors import printable
 from .images import WHITE, Colour, ImageError, fit
@@ -58,7 +59,7 @@ def _made(items: list, open_, resizes: bool, fitting: Fitting) -> list[tuple[dic
 def _row(item: Item | Story, open_, resizes: bool, fitting: Fitting):
     def pixels(content) -> np.ndarray:
         picture = open_(content, fitting.background)
-        return fit(picture, fitting.size, fitting.crop, fitting.enlarge) if resizes and fitting.size else picture
+        return fit(picture, fitting.size, fitting.crop, fitting.enlarge) if resizes and fitting.size else np.asarray(picture)
 
     try:
         texts = [checked(text) for text in (item.captions if isinstance(item, Item) else [p.text for p in item.pieces])]
@@ -115,12 +116,6 @@ def look(pixels: np.ndarray) -> int:
     """64 bits: is a cell of an 8 x 9 grid brighter than the one to its left (Krawetz's difference hash, on means of cells).
 
     Scaling and mild compression hardly change it, another picture changes about half of the bits."""
-    grey = pixels.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])            # (H, W)
-    for axis, count in ((0, 8), (1, 9)):
-        edges = np.linspace(0, grey.shape[axis], count + 1)
-        low = np.minimum(edges[:-1].astype(int), grey.shape[axis] - 1)
-        sums = np.add.reduceat(grey, low, axis=axis)
-        widths = np.diff(np.append(low, grey.shape[axis])).clip(1)
-        grey = sums / (widths[:, None] if axis == 0 else widths)
-    bits = grey[:, 1:] > grey[:, :-1] + 0.5                                         # (8, 8)
+    cells = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX))        # (8, 9)
+    bits = cells[:, 1:] > cells[:, :-1]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

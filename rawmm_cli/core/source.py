@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .errors import DataError
-from .images import Colour, ImageError, read_image
+from .images import Colour, ImageError, open_image
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Story:
     split: str | None = None
 
 
-def opened(content: Any, background: Colour) -> np.ndarray:
+def opened(content: Any, background: Colour) -> np.ndarray | Image.Image:
     """The usual `open`: an image file, or what is in one. Content that is a DataError is what is wrong with the item."""
     if isinstance(content, DataError):
         raise ImageError(str(content))
-    return read_image(content, background)
+    return open_image(content, background)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Source:
     items: Callable[[int], Iterator[Item | Story]]
     state: str
     card: dict
-    open: Callable[[Any, Colour], np.ndarray] = opened
+    open: Callable[[Any, Colour], np.ndarray | Image.Image] = opened
     count: int | None = None
     resizes: bool = True
     stories: bool = False
