@@ -26,7 +26,8 @@ from .loss import joint_loss
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
 NEEDED = ("torch", "typer", "rich", "einops", "pyyaml", "pydantic", "datasets", "pillow", "safetensors", "numpy",
-          "pyarrow", "tokenizers", "scikit-learn", "jinja2", "filelock")
+          "pyarrow", "tokenizers", "scikit-learn", "jinja2", "filelock", "python-avatars", "resvg-py",
+          "emoji")
 OPTIONAL = ("triton", "tensorboard", "wandb", "trackio")
 TRACKERS = {"TensorBoard": "tensorboard", "Weights & Biases": "wandb", "trackio": "trackio"}
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_fp16", "asimd", "sve", "i8mm", "bf16")

@@ -33,12 +33,14 @@ HAIR = {"bald": ("NONE",), "short": ("SHORT_FLAT", "SHORT_ROUND", "CAESAR"), "qu
 MEN = ("bald", "short", "quiff", "mohawk", "messy")
 WOMEN = ("wavy", "curly", "bob", "bun")
 EITHER = ("long", "afro")
+LENGTHS = {"bald": "none", "short": "short", "quiff": "short", "mohawk": "short", "messy": "short", "bun": "tied up",
+           "bob": "medium", "curly": "medium", "afro": "medium", "wavy": "long", "long": "long"}
 FACIAL_HAIR = {"none": ("NONE",), "beard": ("BEARD_MEDIUM", "BEARD_LIGHT"),
                "moustache": ("MOUSTACHE_MAGNUM", "MOUSTACHE_FANCY")}
 EYEWEAR = {"none": "NONE", "round glasses": "ROUND", "white glasses": "PRESCRIPTION_1", "sunglasses": "WAYFARERS",
            "eyepatch": "EYEPATCH"}
 EXPRESSIONS = {"smiling": ("BIG_SMILE", "HAPPY", "DEFAULT_NATURAL"), "serious": ("SERIOUS", "DEFAULT", "FLAT_NATURAL"),
-               "sad": ("SAD", "DEFAULT", "SAD_CONCERNED_NATURAL"), "angry": ("GRIMACE", "DEFAULT", "ANGRY_NATURAL"),
+               "sad": ("CONCERNED", "CRY", "SAD_CONCERNED_NATURAL"), "angry": ("GRIMACE", "DEFAULT", "ANGRY_NATURAL"),
                "surprised": ("SCREAM_OPEN", "SURPRISED", "RAISED_EXCITED_NATURAL"),
                "tongue out": ("TONGUE", "WINK", "DEFAULT_NATURAL")}                       # mouth, eyes, eyebrows
 CLOTHES = {"t-shirt": "SHIRT_CREW_NECK", "v-neck shirt": "SHIRT_V_NECK", "hoodie": "HOODIE", "sweater": "COLLAR_SWEATER",
@@ -114,7 +116,7 @@ def attributes(n: int) -> dict[str, str]:
     beards = ("none",) if person == "woman" else tuple(FACIAL_HAIR)[hair in EITHER:]
     facial = _pick(n, "facial hair", beards)
     bare = hair == "bald" and facial == "none"
-    return {"person": person, "hair": hair, "hair_colour": "none" if bare else _pick(n, "hair colour", tuple(HAIR_COLOURS)),
+    return {"person": person, "hair": hair, "hair_length": LENGTHS[hair], "hair_colour": "none" if bare else _pick(n, "hair colour", tuple(HAIR_COLOURS)),
             "facial_hair": facial, "skin": _pick(n, "skin", tuple(SKINS)), "eyewear": _pick(n, "eyewear", tuple(EYEWEAR)),
             "expression": _pick(n, "expression", tuple(EXPRESSIONS)), "clothes": _pick(n, "clothes", tuple(CLOTHES)),
             "clothes_colour": _pick(n, "clothes colour", tuple(CLOTHES_COLOURS))}
