@@ -55,11 +55,12 @@ def test_whatever_else_follows_asks_for_a_clean_copy(rest):
 
 
 def test_a_read_picture_is_laid_out_once():
-    item = layout([BOS, IMAGE, shown(False), END_IMAGE, 65, EOS], CODEC.grid)
+    document = [BOS, IMAGE, shown(False), END_IMAGE, 65, EOS]
+    item = layout(document, CODEC.grid)
     assert item.block.tolist() == [0, 1, 2, 2, 3, 4, 5] and not any(item.private)
     places = [(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0)]
     assert list(map(tuple, item.position.tolist())) == places
-    assert item.learned.tolist() == [1, 5, 6]
+    assert (pack([document], 8, CODEC.grid).predict_at + 1).tolist() == [1, 5, 6]
 
 
 def test_causal_layout_gives_every_patch_its_own_block():

@@ -30,7 +30,6 @@ class _Layout:
     private: np.ndarray                                                     # (n,)
     position: np.ndarray                                                    # (n, 3)
     placed: list[tuple[int, int, Picture]]                                  # (first position, patches, picture)
-    learned: np.ndarray                                                     # positions of tokens to predict
 
 
 def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
@@ -38,9 +37,8 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
 
     `causal` gives every patch a block of its own (autoregressive heads)."""
     shown = _shown(document)
-    count = size(document, grid, causal)
-    tokens, block, private = (np.zeros(count, np.int64) for _ in range(3))
-    position, text = np.zeros((count, 3), np.int64), np.ones(count, bool)
+    count = _size(document, shown, grid, causal)
+    (tokens, block, private), position = np.zeros((3, count), np.int64), np.zeros((count, 3), np.int64)
     placed, at, next_block, order = [], 0, 0, 0
     for stop in (*shown, len(document)):
         end = at + stop - order                                             # a run of text, then a picture
@@ -60,16 +58,16 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
             private[at:end] = len(copies) == 2 and copy.draw
             position[at:end] = places
             position[at:end, 0] = stop
-            text[at:end] = False
             at, next_block = end, next_block + (len(places) if causal else 1)
-    text[:1] = False                                                        # nothing stands before the first
-    return _Layout(tokens, block, private, position, placed,
-                   np.flatnonzero(text & (tokens != BOS) & (tokens != END_IMAGE)))
+    return _Layout(tokens, block, private, position, placed)
 
 
 def _shown(document: Document) -> list[int]:
     """Where the pictures stand."""
-    return [index for index, item in enumerate(document) if type(item) is Picture]
+    kinds, found = list(map(type, document)), []
+    for _ in range(kinds.count(Picture)):
+        found.append(kinds.index(Picture, found[-1] + 1 if found else 0))
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -90,7 +88,10 @@ def _ends(rest: Document) -> bool:
 
 def size(document: Document, grid: Grid, causal: bool = False) -> int:
     """Positions of a document in a row."""
-    shown = _shown(document)
+    return _size(document, _shown(document), grid, causal)
+
+
+def _size(document: Document, shown: list[int], grid: Grid, causal: bool) -> int:
     total = len(document) - len(shown)
     for index in shown:
         rows, columns = grid(*document[index].pixels.shape[1:])
@@ -149,7 +150,11 @@ def _assemble(layouts: list[_Layout], starts: list[int], rows: int, length: int)
         for first, count, picture in item.placed:
             groups.setdefault(tuple(picture.pixels.shape[1:]), []).append((start + first, count, picture))
     placed = [entry for group in groups.values() for entry in group]
-    predict_at = _joined([start + item.learned for start, item in zip(starts, layouts)])
+    patch_at = _joined([np.arange(first, first + count) for first, count, _ in placed])
+    learned = (document >= 0) & (tokens != BOS) & (tokens != END_IMAGE)
+    learned[patch_at] = False
+    learned[starts] = False                                                # nothing stands before the first of a document
+    predict_at = np.flatnonzero(learned)
     lengths = [len(item.tokens) for item in layouts]
     shaped = lambda label: torch.from_numpy(label).view(rows, length)       # noqa: E731
     return Batch(
@@ -159,7 +164,7 @@ def _assemble(layouts: list[_Layout], starts: list[int], rows: int, length: int)
             torch.from_numpy(np.repeat(np.arange(len(placed)), [count for _, count, _ in placed])),
             torch.tensor([picture.draw for _, _, picture in placed], dtype=torch.bool),
             tuple(picture.key for _, _, picture in placed)),
-        patch_at=torch.from_numpy(_joined([np.arange(first, first + count) for first, count, _ in placed])),
+        patch_at=torch.from_numpy(patch_at),
         predict_at=torch.from_numpy(predict_at - 1),
         predict=torch.from_numpy(tokens[predict_at]),
         labels=Labels(shaped(document), shaped(block), shaped(private)),
