@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,16 @@ from .errors import DataError
 from .text_tokenizer import BOS, END_IMAGE, EOS
 
 Grid = Callable[[int, int], tuple[int, int]]
+
+
+class _Frame(NamedTuple):
+    """What documents of the same shape share: everything but their tokens and pixels."""
+
+    block: np.ndarray                                                       # (n,)
+    private: np.ndarray                                                     # (n,)
+    position: np.ndarray                                                    # (n, 3)
+    runs: list[tuple[int, int, int]]                                        # of text: (first position, first item, end)
+    places: list[tuple[int, int, int, bool]]                                # (first position, patches, item, is it a copy)
 
 
 @dataclass
@@ -37,29 +48,46 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
 
     `causal` gives every patch a block of its own (autoregressive heads)."""
     shown = _shown(document)
-    count = _size(document, shown, grid, causal)
-    (tokens, block, private), position = np.zeros((3, count), np.int64), np.zeros((count, 3), np.int64)
-    placed, at, next_block, order = [], 0, 0, 0
-    for stop in (*shown, len(document)):
+    frame = _frame(len(document), tuple((index, *grid(*document[index].pixels.shape[1:]), _needs_copy(document, index, causal))
+                                        for index in shown), causal)
+    tokens = np.zeros(len(frame.block), np.int64)
+    for at, order, stop in frame.runs:
+        tokens[at:at + stop - order] = document[order:stop]
+    placed = [(first, count, _finished(document[index]) if copy else document[index])
+              for first, count, index, copy in frame.places]
+    return _Layout(tokens, frame.block, frame.private, frame.position, placed)
+
+
+def _finished(picture: Picture) -> Picture:
+    return Picture(picture.pixels, False, picture.key)
+
+
+@lru_cache(maxsize=4096)
+def _frame(items: int, pictures: tuple[tuple[int, int, int, bool], ...], causal: bool) -> _Frame:
+    """Of documents with so many items and these pictures: (item, rows, columns, whether a clean copy follows)."""
+    count = items + sum(rows * columns * (1 + copy) - 1 for _, rows, columns, copy in pictures)
+    (block, private), position = np.zeros((2, count), np.int64), np.zeros((count, 3), np.int64)
+    runs, places, at, next_block, order = [], [], 0, 0, 0
+    for stop, *picture in (*pictures, (items,)):
         end = at + stop - order                                             # a run of text, then a picture
-        tokens[at:end] = document[order:stop]
+        runs.append((at, order, stop))
         block[at:end] = np.arange(next_block, next_block + stop - order)
         position[at:end, 0] = np.arange(order, stop)
         at, next_block, order = end, next_block + stop - order, stop + 1
-        if stop == len(document):
+        if not picture:
             break
-        item = document[stop]
-        copies = [item, Picture(item.pixels, False, item.key)] if _needs_copy(document, stop, causal) else [item]
-        places = _places(*grid(*item.pixels.shape[1:]))
-        for copy in copies:
-            end = at + len(places)
-            placed.append((at, len(places), copy))
-            block[at:end] = np.arange(next_block, next_block + len(places)) if causal else next_block
-            private[at:end] = len(copies) == 2 and copy.draw
-            position[at:end] = places
+        patches = _places(*picture[:2])
+        for copy in range(1 + picture[2]):
+            end = at + len(patches)
+            places.append((at, len(patches), stop, bool(copy)))
+            block[at:end] = np.arange(next_block, next_block + len(patches)) if causal else next_block
+            private[at:end] = picture[2] and not copy
+            position[at:end] = patches
             position[at:end, 0] = stop
-            at, next_block = end, next_block + (len(places) if causal else 1)
-    return _Layout(tokens, block, private, position, placed)
+            at, next_block = end, next_block + (len(patches) if causal else 1)
+    for array in (block, private, position):
+        array.setflags(write=False)                                         # many documents share them
+    return _Frame(block, private, position, runs, places)
 
 
 def _shown(document: Document) -> list[int]:

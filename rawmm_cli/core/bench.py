@@ -5,6 +5,7 @@ not depend on what they show. MFU is the model's FLOPs (`flops.py`) over those o
 before and after on the same machine.
 """
 
+import gc
 import statistics
 import time
 from pathlib import Path
@@ -114,6 +115,7 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
     model = build.model(config, "meta")
     made = batches(config, steps_of(config, data, model), 0)
     next(made)
+    gc.freeze()                                         # as training does
     started, filled, positions = time.perf_counter(), 0, 0
     for _ in range(steps):
         for batch in next(made):

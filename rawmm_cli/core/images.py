@@ -72,8 +72,9 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
         raise ImageError(_reason(error), path) from None
 
 
-def fit(picture: np.ndarray | Image.Image, size: int, crop: str = "center", enlarge: bool = False, multiple: int = MULTIPLE) -> np.ndarray:
-    """(H, W, 3), or an image in RGB -> an array, smaller by a Lanczos filter (with antialiasing), until the shorter side is `size`.
+def fit(picture: np.ndarray | Image.Image, size: int, crop: str = "center", enlarge: bool = False,
+        multiple: int = MULTIPLE) -> np.ndarray:
+    """(H, W, 3), or an image in RGB -> smaller by a Lanczos filter (with antialiasing), until the shorter side is `size`.
 
     crop "center": the largest square in the centre -> (size, size, 3). crop "none": the whole picture; its longer side
     becomes the nearest multiple of `multiple`, so that patches fit. Unless `enlarge`, raises ImageError where a side is

@@ -116,7 +116,8 @@ def attributes(n: int) -> dict[str, str]:
     beards = ("none",) if person == "woman" else tuple(FACIAL_HAIR)[hair in EITHER:]
     facial = _pick(n, "facial hair", beards)
     bare = hair == "bald" and facial == "none"
-    return {"person": person, "hair": hair, "hair_length": LENGTHS[hair], "hair_colour": "none" if bare else _pick(n, "hair colour", tuple(HAIR_COLOURS)),
+    colour = "none" if bare else _pick(n, "hair colour", tuple(HAIR_COLOURS))
+    return {"person": person, "hair": hair, "hair_length": LENGTHS[hair], "hair_colour": colour,
             "facial_hair": facial, "skin": _pick(n, "skin", tuple(SKINS)), "eyewear": _pick(n, "eyewear", tuple(EYEWEAR)),
             "expression": _pick(n, "expression", tuple(EXPRESSIONS)), "clothes": _pick(n, "clothes", tuple(CLOTHES)),
             "clothes_colour": _pick(n, "clothes colour", tuple(CLOTHES_COLOURS))}
