@@ -1,6 +1,7 @@
 """Archives: every dangerous one is refused by the name of its member, and nothing is ever written."""
 
 import io
+import random
 import re
 import tarfile
 import zipfile
@@ -43,7 +44,7 @@ def test_members_are_what_was_written(tmp_path, ending):
     path = tmp_path / f"good{ending}"
     if ending == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.mkdir("deep")
+            archive.writestr("deep/", b"")              # a folder
             for name, data in FILES:
                 archive.writestr(name, data)
     else:
@@ -107,9 +108,80 @@ def test_bombs(tmp_path):
         list(archives.members(tmp_path / "b.tar"))
 
 
+def test_bombs_of_many_members(tmp_path):
+    """Each of them is too small to be one."""
+    names = [f"n{n}" for n in range(4)]
+    path = zipped(tmp_path / "a.zip", *map(zipfile.ZipInfo, names), data=bytes(9 * 10 ** 6))
+    with pytest.raises(DataError, match="its member 'n1' makes it more than 200 times as large as the archive"):
+        list(archives.members(path))
+
+
+@pytest.mark.parametrize("kind", archives.HEADERS)
+def test_headers_that_say_they_are_huge(tmp_path, kind):
+    """`tarfile` would ask for the memory first."""
+    path = tmp_path / "a.tar"
+    path.write_bytes(member("x", 10 ** 12, kind).tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    with pytest.raises(DataError, match="a header of 1,000,000,000,000 bytes"):
+        list(archives.members(path))
+
+
+def test_a_chain_of_headers(tmp_path):
+    """`tarfile` reads each of them within the one before."""
+    path = tmp_path / "a.tar"
+    path.write_bytes((member("x", 512, tarfile.GNUTYPE_LONGNAME).tobuf() + bytes(512)) * 5000)
+    with pytest.raises(DataError, match="cannot be read to its end"):
+        list(archives.members(path))
+
+
+def test_a_sparse_file(tmp_path):
+    """2 kB that say they are 200 MB."""
+    info = member("holes", 200 * 10 ** 6)
+    info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,1",
+                        "GNU.sparse.size": str(info.size), "GNU.sparse.name": "holes"}
+    info.size = 512
+    path = tmp_path / "a.tar"
+    path.write_bytes(info.tobuf(tarfile.PAX_FORMAT) + bytes(512 * 5))
+    with pytest.raises(DataError, match="its member 'holes' is a sparse file; allowed: plain files"):
+        list(archives.members(path))
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tgz", ".zip"])
+def test_any_damage_is_told_in_one_line(tmp_path, ending):
+    """Bytes changed at random: the members, or a DataError."""
+    path, dice = tmp_path / f"a{ending}", random.Random(0)
+    zipped(path, zipfile.ZipInfo("é.txt"), zipfile.ZipInfo("b"), data=b"abc" * 50) if ending == ".zip" \
+        else tar(path, member("é.txt", 150), member("d" * 200, 9), mode="w:gz" if ending == ".tgz" else "w")
+    whole, told = path.read_bytes(), 0
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(3):
+            data[dice.randrange(min(len(data), 4096))] = dice.randrange(256)
+        path.write_bytes(data)
+        try:
+            for _, read in archives.members(path):
+                read()
+        except DataError as error:
+            told += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert told > 100
+
+
+def test_the_command_line(tmp_path, rawmm, monkeypatch):
+    """One line, exit code 3, and nothing beside the archive."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    tar(tmp_path / "in" / "evil.tar", member("../../out.png", 9))
+    code, out, err = rawmm("prepare", "webdataset", "--path", "in", "--name", "x", "--workers", 0)
+    last = err.splitlines()[-1]
+    assert code == 3 and out == "" and last.startswith("error: ") and "evil.tar is refused: its member '../../out.png'" in last
+    assert not [path for path in everything(tmp_path) if "out" in path.name] and not (tmp_path.parent / "out.png").exists()
+
+
 def test_too_many_members(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MEMBERS", 5)
-    names = [f"n{n}" for n in range(7)]
+    names = [f"n{n}" for n in range(6)]
+    fine = (tar(tmp_path / "b.tar", *map(member, names[:5])), zipped(tmp_path / "b.zip", *map(zipfile.ZipInfo, names[:5])))
+    assert [len(list(archives.members(path))) for path in fine] == [5, 5]
     for path in (tar(tmp_path / "a.tar", *map(member, names)), zipped(tmp_path / "a.zip", *map(zipfile.ZipInfo, names))):
         with pytest.raises(DataError, match="has more than 5 members; split it"):
             list(archives.members(path))

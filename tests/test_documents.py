@@ -76,6 +76,10 @@ WRONG = {
     '[{"image": "../out.png"}]': "names '../out.png', which leads out of the folder of the file",
     '[{"image": "/etc/passwd"}]': "names '/etc/passwd', which leads out",
     '[{"image": "deep/../../out.png"}]': "leads out",
+    '[{"image": "a\\u0000b"}]': "names 'a\ufffdb', which cannot be opened; mend the line",
+    '[{"image": "\\ud800"}]': "names '\ufffd', which cannot be opened",
+    f'[{{"image": "{"x" * 300}"}}]': f"names '{'x' * 200}...', which cannot be opened",
+    '[{"image": "loop"}]': "names 'loop', which",
     '[{"image": "door.png"}]': "names 'door.png', a link that leads out of the folder",
 }
 
@@ -85,6 +89,7 @@ def test_lines_that_are_no_documents(line, folder, tmp_path):
     """Named by file and line, before any picture is decoded."""
     Image.fromarray(pixels(9)).save(tmp_path / "out.png")
     (folder / "door.png").symlink_to(tmp_path / "out.png")
+    (folder / "loop").symlink_to(folder / "loop")
     path = lines(folder, STORIES[0], line)
     with pytest.raises(DataError, match=re.escape(f"{path} line 2: ") + ".*" + re.escape(WRONG[line])) as caught:
         documents(path=path)

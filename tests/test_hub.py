@@ -1,5 +1,7 @@
 """Sets of the hub, from local folders in the hub's layout: which column is what, splits, classes, terms, and no network."""
 
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from PIL import Image
 from sources import card_of, made, rows
 
 from rawmm_cli.core.datasets.hub import CELEBA, KNOWN, hub
-from rawmm_cli.core.errors import ConfigError, DataError
+from rawmm_cli.core.errors import ConfigError, DataError, DiskFullError
 
 NAMES = ["tabby cat", "dog", "barn owl"]
 
@@ -151,10 +153,36 @@ def test_every_known_set_has_terms_where_they_are_needed():
     assert all(KNOWN[name].terms for name in ("celebahq", "celebahq plain", "ffhq", "imagenet64"))
 
 
-def offline(tmp_path: Path, *words: str, **environment) -> tuple[int, list[str]]:
-    """The command line without a network -> (exit code, lines of stderr)."""
+def test_images_without_a_feature(tmp_path):
+    """Bytes and a path in a structure, as files have them that `datasets` did not write; a path alone is not followed."""
+    picture(9).save(tmp_path / "secret.png")
+    features = {"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}, "text": datasets.Value("string")}
+    held = [io.BytesIO() for _ in range(3)]
+    for n, file in enumerate(held):
+        picture(n).save(file, "PNG")
+    shown = [*({"bytes": file.getvalue(), "path": None} for file in held), {"bytes": None, "path": str(tmp_path / "secret.png")}]
+    repo = repository(tmp_path / "repo", features, {"train": {"image": shown, "text": list("abcd")}})
+    card = made(tmp_path / "set", hub("hf:some/one", path=repo), max_bad=0.5, held_out=0.4)
+    assert [entry["file"] for entry in card["skipped"]] == ["train/3"] and "which is not read" in card["skipped"][0]["reason"]
+    assert {row["captions"][0]: row["pixels"] for found in rows(tmp_path / "set").values() for row in found} == {
+        "abc"[n]: np.asarray(picture(n)).tobytes() for n in range(3)}
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(datasets, "load_dataset", full)
+    with pytest.raises(DiskFullError, match="no room in the cache of `datasets`, .*; free some, or set HF_HOME to another"):
+        hub("hf:some/one")
+
+
+def offline(tmp_path: Path, *words: str, **environment: str | None) -> tuple[int, list[str]]:
+    """The command line without a network -> (exit code, lines of stderr). A variable that is None is not set."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "HF_DATASETS_CACHE")}
+    kept |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), **environment}
     done = subprocess.run([sys.executable, "-m", "rawmm_cli", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), **environment})
+                          env={name: value for name, value in kept.items() if value is not None})
     return done.returncode, done.stderr.splitlines()
 
 
@@ -172,6 +200,9 @@ def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
     captioned(tmp_path / "repo")
     code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--workers", "0", HOME="/nonexistent")
     assert code == 0 and lines[-1].startswith("prepared data/celebahq: 12 training and 4 held-out pictures")
-    code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--name", "again", HF_HOME="/proc/none")
-    assert code == 3 and lines[-1].startswith("error: the cache of `datasets` cannot be written (") and "set HF_HOME" in lines[-1]
-    assert not any("Traceback" in line for line in lines)
+    (tmp_path / "file").write_text("no folder")         # nobody can make a folder in it
+    for places in ({"HF_HOME": "/proc/none"}, {"HF_HOME": None, "HOME": str(tmp_path / "file")},
+                   {"HF_DATASETS_CACHE": str(tmp_path / "file")}):
+        code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--name", "again", **places)
+        assert code == 3 and lines[-1].startswith("error: the cache of `datasets` cannot be written (") and "HF_HOME" in lines[-1]
+        assert "\n".join(lines[:-1]) == CELEBA

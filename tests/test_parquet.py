@@ -92,6 +92,46 @@ def test_bad_pictures_do_not_end_it(tmp_path):
     assert [entry["file"] for entry in card["skipped"]] == ["a.parquet/1", "a.parquet/2"] and card["without_caption"] == 1
 
 
+def test_paths_are_not_followed(tmp_path):
+    """A row cannot fetch a picture from elsewhere on the disk."""
+    Image.fromarray(pixels(0)).save(tmp_path / "secret.png")
+    shown = [*({"bytes": png(n), "path": "n.png"} for n in range(3)), {"bytes": None, "path": str(tmp_path / "secret.png")}]
+    pq.write_table(pa.table({"image": shown}), tmp_path / "a.parquet")
+    card = made(tmp_path / "set", parquet(path=tmp_path / "a.parquet"), max_bad=0.5)
+    assert [entry["file"] for entry in card["skipped"]] == ["a.parquet/3"] and "secret.png" in card["skipped"][0]["reason"]
+
+
+def test_text_of_any_type(tmp_path):
+    """As a dictionary, large; a file where no row has any."""
+    texts = pa.array(["a", "b", "a"])
+    for name, column in (("a", texts.dictionary_encode()), ("b", texts.cast(pa.large_string())), ("c", pa.nulls(3))):
+        pq.write_table(pa.table({"image": [png(n) for n in range(3)], "text": column}), tmp_path / f"{name}.parquet")
+    assert [item.captions for item in parquet(path=tmp_path).items(0)] == [("a",), ("b",), ("a",)] * 2 + [()] * 3
+
+
+def test_a_class_that_no_number_holds(tmp_path):
+    write(tmp_path / "a.parquet", range(3), label=pa.array([2 ** 64 - 1, 5, None], pa.uint64()))
+    made(tmp_path / "set", parquet(path=tmp_path / "a.parquet"), held_out=0.5)
+    assert sorted(row["label"] for found in rows(tmp_path / "set").values() for row in found) == [-1, -1, 5]
+
+
+def test_any_damage_is_told_in_one_line(tmp_path):
+    """Bytes changed at random, in pages too: the items, or a DataError."""
+    path, dice, told = write(tmp_path / "a.parquet", range(60), group=20), np.random.default_rng(0), []
+    whole = path.read_bytes()
+    for _ in range(80):
+        data = bytearray(whole)
+        for at in dice.integers(0, len(data), 5):
+            data[at] = dice.integers(256)
+        path.write_bytes(data)
+        try:
+            list(parquet(path=path).items(0))
+        except DataError as error:
+            told.append(str(error))
+    assert any("is damaged (" in line for line in told)
+    assert all(str(path) in line and "\n" not in line for line in told)
+
+
 def test_errors(tmp_path):
     def refused(told, **options):
         with pytest.raises(DataError, match=told) as caught:
@@ -109,6 +149,8 @@ def test_errors(tmp_path):
     path.write_bytes(whole)
     write(tmp_path / "in" / "b.parquet", range(2), caption=["a", "b"])
     refused(r"b.parquet lacks the columns \['text'\] of a.parquet; prepare them apart")
+    write(tmp_path / "in" / "b.parquet", range(2), text=[4, 5])
+    refused("b.parquet has another kind of column 'text' than a.parquet; prepare them apart")
     (tmp_path / "in" / "b.parquet").unlink()
     pq.write_table(pa.table({"n": [1], "words": ["a"]}), path)
     refused("no column of .* holds images; there are n, words; name one with --columns image=...")

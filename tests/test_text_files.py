@@ -57,5 +57,33 @@ def test_errors(tmp_path):
     with pytest.raises(DataError, match="does not exist; allowed with --path: a text file or a folder with some"):
         text(path=tmp_path / "none")
     (tmp_path / "a.txt").write_bytes(b"fine\nfine\n" + b"caf\xe9 here\n")
-    with pytest.raises(DataError, match=r"a.txt is not UTF-8 \(byte 0xe9 in or behind line \d\); save it as UTF-8"):
+    with pytest.raises(DataError, match=r"a.txt is not UTF-8 \(byte 0xe9 in line 3\); save it as UTF-8"):
         list(text(path=tmp_path / "a.txt").items(0))
+
+
+@pytest.mark.parametrize("before, bad, told", [
+    (b"fine\n" * 5000, b"caf\xe9\nmore\n" * 3, "byte 0xe9 in line 5001"),
+    ("é\n".encode() * 40_000, b"\xff", "byte 0xff in line 40001"),
+    (b"x" * 70_000 + b"\n", b"\xe2\x82", "byte 0xe2 in line 2"), (b"\n" * 65_535, b"\xe2\n", "byte 0xe2 in line 65536")])
+def test_the_line_is_exact(tmp_path, before, bad, told):
+    """Far into a file, across blocks, and where a character is cut off by the end."""
+    (tmp_path / "a.txt").write_bytes(before + bad)
+    with pytest.raises(DataError, match=rf"a.txt is not UTF-8 \({told}\)"):
+        list(text(path=tmp_path / "a.txt").items(0))
+
+
+def test_characters_across_every_border(tmp_path, monkeypatch):
+    """A long line of characters of four bytes, cut in pieces, wherever it begins."""
+    monkeypatch.setattr(module, "PIECE", 7)
+    for shift in range(8):
+        whole = "a" * shift + "\U0001f642é" * 5000
+        (tmp_path / "a.txt").write_text(whole, encoding="utf-8")
+        assert "".join(stories(tmp_path / "a.txt").values()) == whole
+
+
+def test_blank_pieces_are_left_out(tmp_path, monkeypatch):
+    """In one pass: joined again at every line, these took minutes."""
+    monkeypatch.setattr(module, "PIECE", 50)
+    (tmp_path / "a.txt").write_text("one\n" + "\n" * 1000 + " " * 1000 + "\ntwo\n")
+    pieces = list(stories(tmp_path / "a.txt").values())
+    assert [piece.strip() for piece in pieces] == ["one", "two"] and all(len(piece) <= 50 for piece in pieces)

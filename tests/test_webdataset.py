@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sources import made, rows
+from sources import card_of, made, rows
 
 from rawmm_cli.core.datasets.webdataset import Fields, key_of, samples, webdataset
 from rawmm_cli.core.errors import ConfigError, DataError
@@ -97,6 +97,8 @@ CASES = {
     "chosen": ({"png": b"p", "seg.png": b"q", "alt": b"t"}, {"columns": "image=seg.png,text=alt"}, ("t",), -1, b"q"),
     "chosen key": ({"png": b"p", "json": b'{"caption": "x", "alt": "y", "id": 4}'},
                    {"columns": "text=json.alt,label=json.id"}, ("y",), 4, b"p"),
+    "a class that no number holds": ({"jpg": b"p", "cls": b"1" + b"0" * 30}, {}, ("a photo of a 1" + "0" * 30,), -1, b"p"),
+    "a class that is no number": ({"jpg": b"p", "json": b'{"label": true, "text": "t"}'}, {}, ("t",), -1, b"p"),
     "nothing": ({"webp": b"p"}, {}, (), -1, b"p"),
 }
 
@@ -125,6 +127,16 @@ def test_a_bad_sample_is_left_out_and_told(case, tmp_path):
     card = made(tmp_path / "set", webdataset(path=tmp_path / "in.tar"), max_bad=0.5)
     assert card["skipped"] == [{"file": "in.tar/bad", "reason": told}]
     assert card["count"]["train"] + card["count"]["held_out"] == 3
+
+
+def test_worker_processes_make_the_same_set(tmp_path):
+    """What is wrong with a sample is sent to them too."""
+    shard(tmp_path / "a.tar", range(40))
+    write(tmp_path / "b.tar", [("bad.txt", b"t")])
+    for workers in (0, 1):
+        made(tmp_path / f"set{workers}", webdataset(path=tmp_path), workers=workers)
+    assert rows(tmp_path / "set0") == rows(tmp_path / "set1") and card_of(tmp_path / "set1")["skipped"] == [
+        {"file": "b.tar/bad", "reason": "it has no picture; it has .txt"}]
 
 
 def test_a_torn_archive_stops_and_is_named(tmp_path):

@@ -8,19 +8,20 @@ import gzip
 import os
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import DataError, printable
+from .errors import DataError, RawmmError, printable
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 MEMBERS = 10_000_000                                    # an archive with more is refused; so is a member with more of these:
 NAME, MEGABYTES = 1_000, 256                            # characters of its name, and megabytes
-RATIO, SMALL = 200, 16 << 20                            # what is larger than SMALL may have grown by so much
+RATIO, SMALL = 200, 10 * 10 ** 6                        # what has more bytes than SMALL may have grown by so much
+HEADER = 1 << 20                                        # bytes of a long name or of other facts in front of a member
+HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 Member = tuple[str, Callable[[], bytes]]                # its name, and what reads it
 
 
@@ -40,9 +41,23 @@ def members(path: Path) -> Iterator[Member]:
 def _whole(path: Path):
     try:
         yield
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, NotImplementedError) as error:
-        raise DataError(f"archive {printable(str(path))} cannot be read to its end ({printable(str(error))}); fetch it again, "
+    except RawmmError:
+        raise
+    except Exception as error:                          # damage raises almost any type
+        what = printable(str(error) or type(error).__name__)
+        raise DataError(f"archive {printable(str(path))} cannot be read to its end ({what[:200]}); fetch it again, "
                         "or take it out") from None
+
+
+class Info(tarfile.TarInfo):
+    """A header of a tar file. One that says it is huge is refused before there is memory asked for."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        info = super().frombuf(buf, encoding, errors)
+        if info.size > HEADER and info.type in HEADERS:
+            raise tarfile.ReadError(f"a header of {info.size:,} bytes")
+        return info
 
 
 def check(info: tarfile.TarInfo, path: Path | str) -> None:
@@ -51,21 +66,22 @@ def check(info: tarfile.TarInfo, path: Path | str) -> None:
     if not (info.isreg() or info.isdir()):
         kind = "link" if info.issym() or info.islnk() else "device or pipe"
         raise _wrong(path, info.name, f"is a {kind}; allowed: plain files")
+    if info.issparse():
+        raise _wrong(path, info.name, "is a sparse file; allowed: plain files")
     _check_size(info.size, path, info.name)
 
 
 def _tar(path: Path) -> Iterator[Member]:
     packed = path.name.lower().endswith("gz")
     open_, mode = (gzip.open, "r|") if packed else (open, "r:")
-    with open_(path, "rb") as file, tarfile.open(fileobj=file, mode=mode) as archive:
+    with open_(path, "rb") as file, tarfile.open(fileobj=file, mode=mode, tarinfo=Info) as archive:
         size, grown = os.path.getsize(path), 0
-        for number, info in enumerate(archive):
+        for number, info in enumerate(archive, 1):
             _check_count(number, path)
             check(info, path)
             grown += info.size
-            if packed and grown > SMALL and grown > RATIO * size:
-                raise _wrong(path, info.name, f"makes it more than {RATIO} times as large as the archive; unpack it yourself "
-                                              "where you trust it")
+            if packed:
+                _check_growth(grown, size, path, info.name)
             archive.members = []                        # it would keep every one
             if info.isreg():
                 data = archive.extractfile(info).read() if packed else None
@@ -86,8 +102,6 @@ def check_end(file: BinaryIO, offset: int) -> None:
 
 def _part(path: Path, info: tarfile.TarInfo) -> bytes:
     """A member of a tar file that is not packed, read when it is wanted."""
-    if info.issparse():
-        raise DataError(f"member '{printable(info.name)}' is a sparse file; allowed: plain files")
     with open(path, "rb") as file:
         file.seek(info.offset_data)
         data = file.read(info.size)
@@ -98,7 +112,7 @@ def _part(path: Path, info: tarfile.TarInfo) -> bytes:
 
 def _zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
-        found = archive.infolist()
+        found, size, grown = archive.infolist(), os.path.getsize(path), 0
         _check_count(len(found), path)
         for info in found:
             _check_name(info.filename, path)
@@ -111,6 +125,8 @@ def _zip(path: Path) -> Iterator[Member]:
             if info.file_size > SMALL and info.file_size > RATIO * info.compress_size:
                 raise _wrong(path, info.filename, f"is more than {RATIO} times as large as in the archive; unpack it yourself "
                                                   "where you trust it")
+            grown += info.file_size
+            _check_growth(grown, size, path, info.filename)
         for info in found:
             if not info.is_dir():
                 data = archive.read(info)
@@ -133,6 +149,13 @@ def _check_name(name: str, path: Path | str) -> None:
 def _check_size(size: int, path: Path | str, name: str) -> None:
     if size > MEGABYTES * 10 ** 6:
         raise _wrong(path, name, f"has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
+
+
+def _check_growth(grown: int, size: int, path: Path, name: str) -> None:
+    """All members so far, against the archive."""
+    if grown > SMALL and grown > RATIO * size:
+        raise _wrong(path, name, f"makes it more than {RATIO} times as large as the archive; unpack it yourself where "
+                               "you trust it")
 
 
 def _wrong(path: Path | str, name: str, problem: str) -> DataError:

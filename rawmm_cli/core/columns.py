@@ -5,18 +5,22 @@ which a document takes one). Class labels become captions by a template; columns
 where there are no captions, a caption of the true ones.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, printable
 from .source import Item
 
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img")
 CAPTIONS = ("text", "caption", "captions", "captions_eng", "txt", "prompt")
 LABELS = ("label", "labels", "cls", "class")
 TEMPLATE = "a photo of a {label}"
-ROLES = ("image", "text", "label")
+HOLDING = {"image": "images", "text": "text", "texts": "lists of text", "whole": "whole numbers", "truth": "truth values",
+           "other": "other things"}
+ROLES = {"image": ("image",), "text": ("text", "texts"), "label": ("whole", "text")}      # and the kinds that each may have
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,11 @@ class Columns:
             found["captions"] = f"made by '{self.template}'" if self.label else "made of the attributes that are true"
         return {name: value for name, value in found.items() if value}
 
-    def item(self, name: str, row: Mapping, split: str | None = None) -> Item:
-        """A row -> Item. The content is bytes or a path, as `datasets` has it where it does not decode."""
-        content = row[self.image]
-        if isinstance(content, Mapping):
-            content = content.get("bytes") or content.get("path")
-        label = row[self.label] if self.label else None
-        label = int(label) if isinstance(label, int) and label >= 0 else -1
+    def item(self, name: str, row: Mapping, split: str | None = None, root: Path | None = None) -> Item:
+        """A row -> Item. root: the folder that files may be in, where `datasets` has a path instead of bytes."""
+        label = class_of(row[self.label]) if self.label else -1
         truths = {truth: bool(row[truth]) for truth in self.truths}
-        return Item(name, b"" if content is None else content, tuple(self._captions(row, label, truths)), label, truths, split)
+        return Item(name, _content(row[self.image], root), tuple(self._captions(row, label, truths)), label, truths, split)
 
     def _captions(self, row: Mapping, label: int, truths: dict[str, bool]) -> list[str]:
         if self.text is not None:
@@ -54,10 +54,34 @@ class Columns:
             texts = [texts] if isinstance(texts, str) else list(texts or [])
             return list(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))
         if self.label is not None:
-            what = self.names[label] if 0 <= label < len(self.names) else str(row[self.label])
-            return [self.template.format(label=words(what))]
+            what = words(self._named(row[self.label], label))
+            return [self.template.format(label=what)] if what else []
         true = [words(truth) for truth, holds in truths.items() if holds]
         return [", ".join(true)] if true else []
+
+    def _named(self, value, label: int) -> str:
+        """The class in words; "" where it is not known: none, -1, or a number without a name where others have one."""
+        if isinstance(value, str):
+            return value
+        if self.names:
+            return self.names[label] if 0 <= label < len(self.names) else ""
+        return str(value) if label >= 0 else ""
+
+
+def class_of(value) -> int:
+    """The number of a class; -1 for anything that is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else -1
+
+
+def _content(value, root: Path | None) -> bytes | str | DataError:
+    """Bytes, or the path of a file under `root`; what is wrong with a path that leads elsewhere."""
+    path = value.get("path") if isinstance(value, Mapping) else None
+    value = value.get("bytes") if isinstance(value, Mapping) else value
+    if value or not path:
+        return value or b""
+    if root is None or not {os.path.abspath(root), os.path.realpath(root)} & set(map(str, Path(os.path.abspath(path)).parents)):
+        return DataError(f"it has no bytes, only the path '{printable(path)}', which is not read")
+    return path
 
 
 def words(name: str) -> str:
@@ -71,13 +95,18 @@ def choose(kinds: Mapping[str, str], asked: str | None = None, names: Mapping[st
 
     Raises ConfigError on a wish that cannot be met, DataError where no column holds images."""
     wishes = parse(asked, kinds, where)
-    image = wishes.get("image") or _first(IMAGES, kinds, ("image",)) \
+    for role, column in wishes.items():
+        if kinds[column] not in ROLES[role]:
+            allowed = " or ".join(HOLDING[kind] for kind in ROLES[role])
+            raise ConfigError(f"--columns has {role}={column}, but that column of {where} holds {HOLDING[kinds[column]]}; "
+                              f"allowed: one with {allowed}")
+    image = wishes.get("image") or _first(IMAGES, kinds, ROLES["image"]) \
         or next((column for column, kind in kinds.items() if kind == "image"), None)
     if image is None:
         raise DataError(f"no column of {where} holds images; there are {', '.join(sorted(kinds))}; name one with --columns "
                         "image=...")
-    text = wishes.get("text") or _first(CAPTIONS, kinds, ("text", "texts"))
-    label = wishes.get("label") or _first(LABELS, kinds, ("whole", "text"))
+    text = wishes.get("text") or _first(CAPTIONS, kinds, ROLES["text"])
+    label = wishes.get("label") or _first(LABELS, kinds, ROLES["label"])
     truths = tuple(column for column, kind in kinds.items() if kind == "truth")
     if template is not None:
         if label is None:

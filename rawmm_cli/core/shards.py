@@ -4,15 +4,17 @@ Parquet files by row groups, tar files (webdataset) by spans of whole samples; o
 counts and offsets are kept in memory. Next: `streamed.py` deals the blocks out and decodes.
 """
 
-import io
 import os
 import tarfile
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from .errors import DataError, printable
 from .source import Item
@@ -71,47 +73,67 @@ class Tar:
     def __init__(self, files: list[str], columns: str | None, caption: str | None, told: Callable[[str], None], where: str):
         from .datasets.webdataset import Fields
 
-        self.files, self.blocks, self.sizes, self.spans = files, [], [], []
-        self.fields, self.labels, self.about = Fields(columns, caption), [], {}
+        self.files, self.blocks, self.sizes, self.inside = files, [], [], []
+        self.fields, self.labels = Fields(columns, caption), []
+        self.about = {"samples": self.fields.told()}
+        told("chosen: " + self.fields.told())
         for number, file in enumerate(files):
             with _told(file), opened(file) as data:
-                starts = _starts(data, file)
-            self.spans.append(starts)
-            count = len(starts) - 1
+                inside = _inside(data, file)
+            self.inside.append(inside)
+            count = len(inside.keys)
             self.sizes.append(count)
             self.blocks += [Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)]
 
     def read(self, block: Block) -> list[Item]:
-        """The pictures of a block, not decoded."""
-        from .datasets.webdataset import samples
-
-        file, starts = self.files[block.file], self.spans[block.file]
-        low, high = int(starts[block.first]), int(starts[block.first + block.count])
+        """The pictures of a block, not decoded: one read of all that lies between its first member and its last."""
+        inside, file = self.inside[block.file], self.files[block.file]
+        first, last = inside.first[block.first], inside.first[block.first + block.count]
+        low = int(inside.at[first])
         with _told(file), opened(file) as data:
             data.seek(low)
-            span = io.BytesIO(data.read(high - low))
-            with tarfile.open(fileobj=span, mode="r:", ignore_zeros=True) as archive:
-                members = ((info.name, archive.extractfile(info).read) for info in archive if info.isreg())
-                return [self.fields.item(f"{Path(file).name}/{key}", found) for key, found in samples(members)]
+            span = data.read(int(inside.at[last - 1] + inside.size[last - 1]) - low)
+        items, name = [], Path(file).name
+        for number in range(block.first, block.first + block.count):
+            sample = {}
+            for n in range(inside.first[number], inside.first[number + 1]):
+                start = int(inside.at[n]) - low
+                sample[inside.endings[inside.ending[n]]] = partial(span.__getitem__, slice(start, start + int(inside.size[n])))
+            items.append(self.fields.item(f"{name}/{inside.keys[number]}", sample))
+        return items
 
 
-def _starts(data, file: str) -> np.ndarray:
-    """Where each sample of a tar file begins, and where the last one ends."""
-    from .archives import check, check_end
+class Inside(NamedTuple):
+    """Where everything lies in a tar file; 20 bytes a member and the names of the samples."""
+
+    keys: pa.Array                                      # names of the samples
+    first: np.ndarray                                   # number of the first member of each sample, and of all members
+    at: np.ndarray                                      # where each member's bytes begin
+    size: np.ndarray
+    ending: np.ndarray                                  # which of `endings`
+    endings: list[str]
+
+
+def _inside(data, file: str) -> Inside:
+    from .archives import Info, check, check_end
     from .datasets.webdataset import key_of
 
-    starts, last, end = [], None, 0
-    with tarfile.open(fileobj=data, mode="r:") as archive:
+    keys, first, at, size, ending, endings = [], array("q"), array("q"), array("q"), array("i"), {}
+    with tarfile.open(fileobj=data, mode="r:", tarinfo=Info) as archive:
         for info in archive:
             check(info, file)
-            if info.isreg() and (key := key_of(info.name)) is not None:
-                if key != last:
-                    starts.append(info.offset if last is not None else 0)
-                    last = key
-                end = info.offset_data + -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             archive.members = []                        # it would keep every one
+            if info.isreg() and (key := key_of(info.name)) is not None:
+                if not keys or key != keys[-1]:
+                    keys.append(key)
+                    first.append(len(at))
+                at.append(info.offset_data)
+                size.append(info.size)
+                ending.append(endings.setdefault(info.name[len(key) + 1:].lower(), len(endings)))
         check_end(data, archive.offset)
-    return np.array([*starts, end], np.int64)
+    first.append(len(at))
+    names = pa.array([printable(key) for key in keys], pa.string())
+    return Inside(names, *(np.array(column) for column in (first, at, size, ending)), list(endings))
 
 
 def find(path: str) -> tuple[list[str], str]:
@@ -163,10 +185,8 @@ def opened(file: str) -> Iterator:
 @contextmanager
 def _told(file: str):
     """What goes wrong while a file is read, in one line."""
-    import pyarrow as pa
-
     try:
         yield
-    except (OSError, EOFError, tarfile.TarError, pa.ArrowException) as error:
+    except (OSError, EOFError, UnicodeDecodeError, tarfile.TarError, pa.ArrowException) as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{printable(file)} cannot be read ({printable(what)}); fetch it again, or take it out") from None

@@ -13,6 +13,7 @@ from ..errors import DataError, printable
 from ..source import Piece, Source, Story, state_of
 
 EXAMPLE = '[{"text": "A cat:"}, {"image": "cat.png", "draw": true}, {"text": "It sleeps."}]'
+SHOWN = 200                                             # characters of a name, in a message
 
 
 def documents(*, path: Path) -> Source:
@@ -57,14 +58,18 @@ def _pieces(path: Path, number: int, line: bytes) -> Iterator[Piece]:
 
 
 def _inside(path: Path, number: int, name: str) -> str:
-    plain = posixpath.normpath(name)
+    plain, shown = posixpath.normpath(name), name if len(name) <= SHOWN else name[:SHOWN] + "..."
     if plain.startswith(("/", "../")) or plain in ("..", "."):
-        raise _wrong(path, number, f"names '{name}', which leads out of the folder of the file; allowed: files inside of it")
+        raise _wrong(path, number, f"names '{shown}', which leads out of the folder of the file; allowed: files inside of it")
     found = path.parent / plain
-    if path.parent.resolve() not in found.resolve().parents:
-        raise _wrong(path, number, f"names '{name}', a link that leads out of the folder; allowed: files inside of it")
-    if not found.is_file():
-        raise _wrong(path, number, f"names '{name}', which does not exist; add it or mend the line")
+    try:
+        inside, there = path.parent.resolve() in found.resolve().parents, found.is_file()
+    except (OSError, ValueError, RuntimeError):         # too long, not a name at all, or links in a circle
+        raise _wrong(path, number, f"names '{shown}', which cannot be opened; mend the line") from None
+    if not inside:
+        raise _wrong(path, number, f"names '{shown}', a link that leads out of the folder; allowed: files inside of it")
+    if not there:
+        raise _wrong(path, number, f"names '{shown}', which does not exist; add it or mend the line")
     return str(found)
 
 

@@ -4,13 +4,15 @@ Nothing is decoded by `datasets`: its images stay bytes (one bad picture would e
 downloaded stays in the cache of `datasets`; `HF_HOME` says where that is.
 """
 
+import errno
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..columns import Columns, choose
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, DiskFullError, printable
 from ..source import Item, Source
 
 CELEBA = """CelebA and CelebA-HQ are for non-commercial research only. No portion of the pictures, nor data derived from them, may
@@ -65,7 +67,8 @@ def hub(name: str, *, path: Path | None = None, split: str | None = None, column
     card = {"source": f"{where} (a copy of {known.repo})" if path else f"hf:{known.repo}", "licence": known.licence,
             "terms": known.terms, "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
             "labels": list(chosen.names), "chosen": chosen.chosen()}
-    return Source(items=lambda start: _items(splits, chosen, start), count=sum(map(len, splits.values())), card=card,
+    root = path or _cache()
+    return Source(items=lambda start: _items(splits, chosen, start, root), count=sum(map(len, splits.values())), card=card,
                   state=" ".join(f"{key}:{len(data)}:{data._fingerprint}" for key, data in splits.items()) + repr(chosen))
 
 
@@ -91,19 +94,24 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
         huggingface_hub.utils.disable_progress_bars()
+    datasets.logging.set_verbosity_error()              # it tells of every attempt to reach the hub
+    huggingface_hub.utils.logging.set_verbosity_error()
     if path is not None and not Path(path).exists():
-        raise DataError(f"{path} does not exist; allowed with --path: a folder with a copy of {repo}")
+        raise DataError(f"{printable(str(path))} does not exist; allowed with --path: a folder with a copy of {repo}")
     if path is None and "/" not in repo:
         raise DataError(f"'{repo}' is not a set on the hub")
+    _check_cache(Path(datasets.config.HF_DATASETS_CACHE))
     try:
         loaded = datasets.load_dataset(str(path) if path is not None else repo)
     except Exception as error:                          # it raises almost any type
-        if str(getattr(error, "filename", "")).startswith(str(datasets.config.HF_CACHE_HOME)):
-            raise DataError(f"the cache of `datasets` cannot be written ({error.strerror}: {error.filename}); set HF_HOME to a "
-                            "folder that can be") from None
-        what = (str(error).splitlines() or [type(error).__name__])[0]
+        if getattr(error.__cause__ or error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"no room in the cache of `datasets`, {_cache()}; free some, or set HF_HOME to another "
+                                "folder") from None
+        if isinstance(error, PermissionError) and str(error.filename).startswith(_cache()):
+            raise _no_cache(error) from None
+        what = printable((str(error).splitlines() or [type(error).__name__])[0])
         if path is not None:
-            raise DataError(f"{path} cannot be loaded as a copy of {repo}: {what}") from None
+            raise DataError(f"{printable(str(path))} cannot be loaded as a copy of {repo}: {what}") from None
         local = repo.rpartition("/")[2]
         raise DataError(f"{repo} cannot be fetched ({what}); where there is a network run `hf download --repo-type dataset "
                         f"{repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
@@ -111,12 +119,34 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
+def _cache() -> str:
+    import datasets
+
+    return str(datasets.config.HF_CACHE_HOME)
+
+
+def _check_cache(folder: Path) -> None:
+    """Raises DataError unless there can be files in it: `datasets` needs it even for a local copy."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _no_cache(error, folder) from None
+
+
+def _no_cache(error: OSError, folder: Path | None = None) -> DataError:
+    where = printable(str(folder or error.filename))
+    return DataError(f"the cache of `datasets` cannot be written ({error.strerror}: {where}); set HF_HOME to a folder that can "
+                     "be")
+
+
 def _kinds(features) -> dict[str, str]:
     """Kinds of the columns of a `datasets.Features`, as `columns.choose` wants them."""
     import datasets
 
     def kind(feature) -> str:
-        if isinstance(feature, datasets.Image):
+        if isinstance(feature, datasets.Image) or isinstance(feature, Mapping) and "bytes" in feature:
             return "image"
         inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
         dtype = str(getattr(feature if inner is None else inner, "dtype", ""))
@@ -149,12 +179,12 @@ def _undecoded(data, chosen: Columns):
     return data.select_columns([c for c in (chosen.image, chosen.text, chosen.label, *chosen.truths) if c])
 
 
-def _items(splits: dict, chosen: Columns, start: int) -> Iterator[Item]:
+def _items(splits: dict, chosen: Columns, start: int, root: Path | str) -> Iterator[Item]:
     """Rows of all splits one after the other. With one split the names decide what is held out, with several the splits."""
     for key, data in splits.items():
         side = None if len(splits) == 1 else "train" if key.startswith("train") else "held_out"
         for first in range(min(start, len(data)), len(data), ROWS):
             rows = data[first:first + ROWS]
             for n in range(len(rows[chosen.image])):
-                yield chosen.item(f"{key}/{first + n}", {column: values[n] for column, values in rows.items()}, side)
+                yield chosen.item(f"{key}/{first + n}", {column: values[n] for column, values in rows.items()}, side, root)
         start = max(0, start - len(data))

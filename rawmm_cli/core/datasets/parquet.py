@@ -25,12 +25,16 @@ def parquet(*, path: Path, columns: str | None = None, caption: str | None = Non
             counts.append(found.metadata.num_rows)
             schema = schema or found.schema_arrow
             missing = set(schema.names) - set(found.schema_arrow.names)
+            other = _other(schema, found.schema_arrow)
             found.close()
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{printable(str(file))} is not a whole parquet file ({str(error).splitlines()[0]})") from None
+            raise DataError(f"{printable(str(file))} is not a whole parquet file ({_what(error)})") from None
         if missing:
             raise DataError(f"{printable(str(file))} lacks the columns {sorted(missing)} of {printable(files[0].name)}; "
                             "prepare them apart")
+        if other:
+            raise DataError(f"{printable(str(file))} has another kind of column '{printable(other[0])}' than "
+                            f"{printable(files[0].name)}; prepare them apart")
     chosen = choose(kinds(schema), columns, class_names(schema), caption, printable(str(path)))
     told("chosen: " + "; ".join(f"{what}: {value}" for what, value in chosen.chosen().items()))
     root = Path(path) if Path(path).is_dir() else Path(path).parent
@@ -57,7 +61,14 @@ def parquet_files(path: Path) -> list[Path]:
 
 
 def rows(file: Path, name: str, chosen: Columns, start: int = 0) -> Iterator[Item]:
-    """Items of one file from row `start` on; row groups before it are not read."""
+    """Items of one file from row `start` on; row groups before it are not read. Raises DataError where it is damaged."""
+    try:
+        yield from _rows(file, name, chosen, start)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{printable(str(file))} is damaged ({_what(error)}); fetch it again, or take it out") from None
+
+
+def _rows(file: Path, name: str, chosen: Columns, start: int) -> Iterator[Item]:
     wanted = [c for c in (chosen.image, chosen.text, chosen.label, *chosen.truths) if c]
     with pq.ParquetFile(file) as opened:
         number = 0
@@ -73,6 +84,10 @@ def rows(file: Path, name: str, chosen: Columns, start: int = 0) -> Iterator[Ite
                     number += 1
 
 
+def _what(error: Exception) -> str:
+    return printable((str(error).splitlines() or [type(error).__name__])[0])
+
+
 def kinds(schema: pa.Schema) -> dict[str, str]:
     """Kinds of columns, as `columns.choose` wants them."""
     types = pa.types
@@ -81,6 +96,8 @@ def kinds(schema: pa.Schema) -> dict[str, str]:
         return types.is_string(kind) or types.is_large_string(kind)
 
     def one(kind) -> str:
+        if types.is_dictionary(kind):
+            return one(kind.value_type)
         if types.is_struct(kind):
             return "image" if {field.name for field in kind} >= {"bytes"} else "other"
         if types.is_binary(kind) or types.is_large_binary(kind):
@@ -92,6 +109,13 @@ def kinds(schema: pa.Schema) -> dict[str, str]:
         return "truth" if types.is_boolean(kind) else "whole" if types.is_integer(kind) else "other"
 
     return {field.name: one(field.type) for field in schema}
+
+
+def _other(schema: pa.Schema, found: pa.Schema) -> list[str]:
+    """Columns of another kind than in the first file. One without any value has no kind."""
+    before, now = kinds(schema), kinds(found)
+    return [column for column in before if column in now and now[column] != before[column]
+            and not pa.types.is_null(found.field(column).type)]
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:

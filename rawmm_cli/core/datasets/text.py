@@ -1,5 +1,7 @@
-"""Plain text files (UTF-8) as documents of text alone. A file of more than PIECE characters is cut at line ends into several."""
+"""Plain text files (UTF-8) as documents of text alone. A file of more than PIECE characters is cut at line ends into several;
+a piece of nothing but blanks is left out."""
 
+import codecs
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -37,8 +39,9 @@ def _pieces(file: Path) -> Iterator[str]:
     held, size = [], 0
     with open(file, encoding="utf-8-sig", newline="") as opened:
         for line in _lines(file, opened):
-            if size + len(line) > PIECE and "".join(held).strip():
-                yield "".join(held)
+            if size + len(line) > PIECE:
+                if "".join(held).strip():
+                    yield "".join(held)
                 held, size = [], 0
             held.append(line)
             size += len(line)
@@ -48,11 +51,22 @@ def _pieces(file: Path) -> Iterator[str]:
 
 def _lines(file: Path, opened) -> Iterator[str]:
     """Lines, those of more than PIECE characters in parts."""
-    number = 0
     try:
         while line := opened.readline(PIECE):           # a part of a long line ends between two characters
             yield line
-            number += line.endswith("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{printable(str(file))} is not UTF-8 (byte 0x{error.object[error.start]:02x} in or behind line "
-                        f"{number + 1}); save it as UTF-8") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{printable(str(file))} is not UTF-8 ({_where(file)}); save it as UTF-8") from None
+
+
+def _where(file: Path) -> str:
+    """The first byte that is not UTF-8, and its line. `readline` is up to a block ahead of what it has given."""
+    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+    with open(file, "rb") as opened:
+        while True:
+            block = opened.read(PIECE)
+            try:
+                decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                line += error.object.count(b"\n", 0, error.start)
+                return f"byte 0x{error.object[error.start]:02x} in line {line}"
+            line += block.count(b"\n")

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..archives import ENDINGS, Member, members
-from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, parse, words
+from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
 from ..errors import ConfigError, DataError, printable
 from ..source import Item, Source, state_of
 
@@ -96,7 +96,7 @@ class Fields:
             label, said = self._label(found, facts), self._captions(found, facts)
             if label is not None and (self.template is not None or not said):
                 said = [(self.template or TEMPLATE).format(label=words(str(label)))]
-            return Item(name, self._image(found), tuple(said), label if isinstance(label, int) and label >= 0 else -1)
+            return Item(name, self._image(found), tuple(said), class_of(label))
         except (DataError, ConfigError) as error:
             return Item(name, DataError(str(error)))
 
