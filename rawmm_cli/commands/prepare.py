@@ -90,7 +90,7 @@ def _name(source: str, name: str | None, path: Path | None) -> str:
 
     if name is None and source in GENERAL and path is not None:
         name = path.resolve().name.split(".")[0] if path.is_file() else path.resolve().name
-    name = name or source.removeprefix("hf:").rpartition("/")[2]
+    name = source.removeprefix("hf:").rpartition("/")[2] if name is None else name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(f"'{name}' cannot name a set; allowed: letters, digits, '.', '_' and '-'; give one with --name")
     if name in NAMES and name != source:

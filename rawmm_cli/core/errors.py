@@ -70,6 +70,7 @@ class Stopped(RawmmError):
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Control characters (line ends among them) and lone surrogates become U+FFFD, but for those in `keep`."""
-    return re.sub("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]",
+    """Control characters (line ends and those that turn the direction of writing among them) and lone surrogates become
+    U+FFFD, but for those in `keep`."""
+    return re.sub("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
                   lambda match: match[0] if match[0] in keep else "\ufffd", text)
