@@ -198,7 +198,8 @@ def test_no_network(tmp_path):
 def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
     """Fault 25: a local copy is prepared without a home; where the cache cannot be, one line says so."""
     captioned(tmp_path / "repo")
-    code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--workers", "0", HOME=str(tmp_path / "repo" / "README.md"))
+    code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--workers", "0",
+                          HOME=str(tmp_path / "repo" / "README.md"))
     assert code == 0 and lines[-1].startswith("prepared data/celebahq: 12 training and 4 held-out pictures")
     (tmp_path / "file").write_text("no folder")         # nobody can make a folder in it
     for places in ({"HF_HOME": "/proc/none"}, {"HF_HOME": None, "HOME": str(tmp_path / "file")},

@@ -4,18 +4,20 @@
 hundreds of thousands of pictures. `verify` reads everything and says what does not fit. `card_page.py` draws the page.
 """
 
+import hashlib
 import json
 import re
+from array import array
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from . import card_page, records
 from .duplicates import alike, same
 from .errors import DataError
-from .prepared import SPLITS, entries, fingerprint, read_card, read_split
+from .prepared import SPLITS, Rows, fingerprint, read_card
 from .rows import digest
 
 SHOWN = 1000                                            # of what was skipped, in the card; all of it is in skipped.jsonl
@@ -24,20 +26,23 @@ EXAMPLES, TOP = 20, 60
 
 def describe(folder: Path, about: dict, skipped: list[dict], options) -> dict:
     """The card of the splits in `folder`. about: what the source says of itself."""
-    tables = {split: read_split(folder, split) for split in SPLITS}
-    stories = "order" in tables["train"].column_names
+    splits = {split: Rows.of(folder, split) for split in SPLITS}
+    stories = "order" in next(iter(splits["train"].tables())).column_names
     chosen = {"size": options.fitting.size, "crop": options.fitting.crop, "background": list(options.fitting.background),
               "limit": options.limit}
     card = {**about, "kind": "documents" if stories else "pictures", "options": chosen,
-            "count": {split: len(table) for split, table in tables.items()}, "labels": about.get("labels", [])}
-    card |= _sizes(tables, stories) | _texts(tables, stories)
+            "count": {split: len(rows) for split, rows in splits.items()}, "labels": about.get("labels", [])}
+    card |= _sizes(splits, stories) | _texts(splits, stories)
     if not stories:
-        card |= _labels(tables, card["labels"])
-    card["duplicates"] = {"exact": _groups(tables, same(tables)), "near": _groups(tables, alike(tables, stories))}
+        card |= _labels(splits, card["labels"])
+    digests = np.concatenate([rows.digests() for rows in splits.values()])
+    near, complete = ([], True) if stories else alike(splits, digests)
+    card["duplicates"] = {"exact": _groups(splits, same(digests)),
+                          "near": _groups(splits, near) | {"complete": complete}}
     card |= {"skipped_count": len(skipped), "skipped": skipped[:SHOWN]}
     if skipped:
         records.replace(folder / "skipped.jsonl", "".join(json.dumps(entry) + "\n" for entry in skipped))
-    return card | {"fingerprint": fingerprint(tables)}
+    return card | {"fingerprint": fingerprint(splits)}
 
 
 def write(folder: Path, card: dict) -> None:
@@ -49,16 +54,16 @@ def write(folder: Path, card: dict) -> None:
 def verify(folder: Path) -> list[str]:
     """Everything about a prepared set that does not fit, one line each; [] where all is as it was prepared."""
     card, wrong = read_card(folder), []
-    tables = {split: read_split(folder, split) for split in SPLITS}
-    for split, table in tables.items():
-        if len(table) != card["count"][split]:
-            wrong.append(f"{split} has {len(table):,} rows; the card says {card['count'][split]:,}")
+    splits = {split: Rows.of(folder, split) for split in SPLITS}
+    for split, rows in splits.items():
+        if len(rows) != card["count"][split]:
+            wrong.append(f"{split} has {len(rows):,} rows; the card says {card['count'][split]:,}")
         wrong += [f"{split} row {number:,} ({row['source']}): its pixels do not match their checksum"
-                  for number, row in enumerate(entries(table)) if not _sound(row)]
-    if not wrong and fingerprint(tables) != card["fingerprint"]:
+                  for number, row in enumerate(rows.dicts()) if not _sound(row)]
+    if not wrong and fingerprint(splits) != card["fingerprint"]:
         wrong.append("captions, labels, attributes or the order of rows do not match the fingerprint in card.json")
     if not wrong:
-        again = _sizes(tables, card["kind"] == "documents") | _texts(tables, card["kind"] == "documents")
+        again = _sizes(splits, card["kind"] == "documents") | _texts(splits, card["kind"] == "documents")
         wrong += [f"card.json says {name} = {card.get(name)}; the rows say {value}" for name, value in again.items()
                   if json.loads(json.dumps(value)) != card.get(name)]
     return wrong
@@ -75,10 +80,10 @@ def _sound(row: dict) -> bool:
 # ---------------------------------------------------------------------------------------------------------- statistics
 
 
-def _sizes(tables: dict[str, pa.Table], stories: bool) -> dict:
+def _sizes(splits: dict[str, Rows], stories: bool) -> dict:
     """Heights and widths of all pictures."""
     names = ("heights", "widths") if stories else ("height", "width")
-    heights, widths = (np.concatenate([_flat(table[name]) for table in tables.values()]) for name in names)
+    heights, widths = (np.concatenate([rows.numbers(name) for rows in splits.values()]) for name in names)
     found = Counter(zip(heights.tolist(), widths.tolist()))
     size = list(next(iter(found))) if len(found) == 1 else None
     area = [height * width for height, width in found]
@@ -89,18 +94,18 @@ def _sizes(tables: dict[str, pa.Table], stories: bool) -> dict:
         "largest": list(list(found)[int(np.argmax(area))]) if area else None}}
 
 
-def _texts(tables: dict[str, pa.Table], stories: bool) -> dict:
+def _texts(splits: dict[str, Rows], stories: bool) -> dict:
     """Captions (or the texts of documents): how many, how long, which words."""
-    words, lengths, captionless, different = Counter(), [], 0, set()
-    for table in tables.values():
-        for row in entries(table, ("texts" if stories else "captions",)):
+    words, lengths, captionless, different = Counter(), array("q"), 0, array("Q")
+    for rows in splits.values():
+        for row in rows.dicts(("texts" if stories else "captions",)):
             texts = [text for text in next(iter(row.values())) if text]
             captionless += not texts
             for text in texts:
                 lengths.append(len(text.encode()))
                 words.update(re.findall(r"\w+", text.lower()))
-                different.add(hash(text))
-    lengths = np.array(lengths or [0])
+                different.append(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
+    lengths, different = np.array(lengths or [0]), np.unique(np.array(different))
     frequent = sorted(words.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP]
     return {"without_caption": captionless, "captions": {
         "count": int((lengths > 0).sum()), "different": len(different), "vocabulary": len(words), "words": words.total(),
@@ -108,12 +113,12 @@ def _texts(tables: dict[str, pa.Table], stories: bool) -> dict:
         "bytes": {name: int(np.quantile(lengths, q)) for name, q in (("min", 0), ("median", .5), ("p95", .95), ("max", 1))}}}
 
 
-def _labels(tables: dict[str, pa.Table], names: list[str]) -> dict:
+def _labels(splits: dict[str, Rows], names: list[str]) -> dict:
     """Pictures of each class, and of each value of each attribute."""
-    labels = Counter(label for table in tables.values() for label in table["label"].to_pylist() if label >= 0)
+    labels = Counter(label for rows in splits.values() for label in rows.numbers("label").tolist() if label >= 0)
     counted: dict[str, Counter] = {}
-    for table in tables.values():
-        for row in entries(table, ("attributes",)):
+    for rows in splits.values():
+        for row in rows.dicts(("attributes",)):
             for name, value in json.loads(row["attributes"] or "{}").items():
                 counted.setdefault(name, Counter())[str(value)] += 1
     attributes = {name: dict(sorted(values.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP])
@@ -122,20 +127,17 @@ def _labels(tables: dict[str, pa.Table], names: list[str]) -> dict:
     return {"label_counts": named, "attributes": attributes}
 
 
-def _groups(tables: dict[str, pa.Table], groups: list[list[int]]) -> dict:
+def _groups(splits: dict[str, Rows], groups: list[list[int]]) -> dict:
     """Groups of equal rows, by their number in both splits together -> what the card says."""
-    names = [name for split in SPLITS for name in tables[split]["source"].to_pylist()] if groups else []
-    first_held_out = len(tables["train"])
+    first_held_out = len(splits["train"]) if groups else 0
     across = [group for group in groups if min(group) < first_held_out <= max(group)]
+    shown = [group[:6] for group in [*across, *(group for group in groups if group not in across)][:EXAMPLES]]
+    names, wanted = {}, {index for group in shown for index in group}
+    for index, row in enumerate(chain(*(rows.dicts(("source",)) for rows in splits.values()))) if wanted else ():
+        if index in wanted:
+            names[index] = row["source"]
     return {"groups": len(groups), "pictures": sum(map(len, groups)), "across_splits": len(across),
-            "examples": [[names[index] for index in group[:6]] for group in [*across, *(g for g in groups if g not in across)]
-                         [:EXAMPLES]]}
-
-
-def _flat(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers, or of lists of numbers -> all numbers."""
-    pieces = [chunk.flatten() if pa.types.is_list(chunk.type) else chunk for chunk in column.chunks]
-    return np.concatenate([piece.to_numpy() for piece in pieces] or [np.zeros(0, np.int32)])
+            "examples": [[names[index] for index in group] for group in shown]}
 
 
 def checked(folder: Path) -> None:

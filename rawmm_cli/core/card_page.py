@@ -8,7 +8,7 @@ from PIL import Image
 
 from .figures import number
 from .gallery import picture
-from .prepared import SPLITS, Pixels, read_split
+from .prepared import SPLITS, Rows
 
 MOST, LARGEST, SHOWN = 96, 160, 200                     # pictures, their longer side in the page, lines of what was left out
 WORDS = 40
@@ -75,29 +75,27 @@ def _bars(card: dict) -> list[tuple[str, list[tuple[str, int, float]]]]:
 
 
 def _pictures(folder: Path, card: dict) -> list[dict]:
-    """Pictures at equal distances through both splits, with their first caption."""
+    """Pictures at equal distances through both splits, with what is said of them."""
     found = []
     for split in SPLITS:
-        table = read_split(folder, split)
-        most = MOST * 3 // 4 if split == "train" else MOST // 4
-        for index in np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)).tolist():
-            row = table.slice(index, 1)
-            found.append(_story(row) if card["kind"] == "documents" else _picture(row))
-    return [entry for entry in found if entry]
+        count, most = card["count"][split], MOST * 3 // 4 if split == "train" else MOST // 4
+        chosen = np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
+        show = _story if card["kind"] == "documents" else _picture
+        found += [entry for row in Rows.of(folder, split).at(chosen) if (entry := show(row))]
+    return found
 
 
-def _picture(row) -> dict:
-    pixels = Pixels(row["pixels"])[0].reshape(row["height"][0].as_py(), row["width"][0].as_py(), 3)
-    return _shown(pixels) | {"caption": next(iter(row["captions"][0].as_py()), "")}
+def _picture(row: dict) -> dict:
+    pixels = np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], 3)
+    return _shown(pixels) | {"caption": next(iter(row["captions"]), "")}
 
 
-def _story(row) -> dict | None:
+def _story(row: dict) -> dict | None:
     """The first picture of a document and the text around it."""
-    entry = row.to_pylist()[0]
-    if not entry["pixels"]:
+    if not row["pixels"]:
         return None
-    pixels = np.frombuffer(entry["pixels"][0], np.uint8).reshape(entry["heights"][0], entry["widths"][0], 3)
-    return _shown(pixels) | {"caption": " … ".join(entry["texts"])[:400]}
+    pixels = np.frombuffer(row["pixels"][0], np.uint8).reshape(row["heights"][0], row["widths"][0], 3)
+    return _shown(pixels) | {"caption": " … ".join(row["texts"])[:400]}
 
 
 def _shown(pixels: np.ndarray) -> dict:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,11 +172,67 @@ def read_card(folder: Path) -> dict:
 def read_split(folder: Path, split: str) -> pa.Table:
     """The memory-mapped table of one split. Raises DataError."""
     with _readable(folder):
-        state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
-        names = [entry["filename"] for entry in state["_data_files"]]
-        if any(os.path.basename(name) != name for name in names):
-            raise ValueError("a file outside of its folder")
-        return pa.concat_tables([table(folder / split / name) for name in names])
+        return pa.concat_tables([table(file) for file in _files(folder, split)])
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
+    names = [entry["filename"] for entry in state["_data_files"]]
+    if any(os.path.basename(name) != name for name in names):
+        raise ValueError("a file outside of its folder")
+    return [folder / split / name for name in names]
+
+
+class Rows:
+    """The rows of a split, a table after the other: only one of them is mapped at a time, however many there are."""
+
+    def __init__(self, tables: Callable[[], Iterable[pa.Table]]):
+        self.tables = tables
+
+    @classmethod
+    def of(cls, folder: Path, split: str) -> "Rows":
+        """Of a prepared set. Raises DataError while it is read."""
+        def tables():
+            with _readable(folder):
+                for file in _files(folder, split):
+                    yield table(file)
+
+        return cls(tables)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.tables()))
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column of numbers, or of lists of them one after the other."""
+        found = [np.zeros(0, np.int64)]
+        for part in self.tables():
+            found += [np.array(chunk.flatten() if pa.types.is_list(chunk.type) else chunk) for chunk in part[name].chunks]
+        return np.concatenate(found[1:] or found)
+
+    def digests(self) -> np.ndarray:
+        """(n, 2) uint64: the first half of every row's SHA-256."""
+        found = [np.zeros((0, 2), np.uint64)]
+        for part in self.tables():
+            held = b"".join(digest[:16] for digest in part["sha256"].to_pylist())
+            found.append(np.frombuffer(held, np.uint64).reshape(-1, 2))
+        return np.concatenate(found)
+
+    def dicts(self, columns: tuple[str, ...] | None = None) -> Iterator[dict]:
+        """Every row, those columns of it that there are; a batch in memory at a time."""
+        for part in self.tables():
+            names = [name for name in columns or part.column_names if name in part.column_names]
+            for batch in part.select(names).to_batches(max_chunksize=256):
+                yield from batch.to_pylist()
+
+    def at(self, indices: Iterable[int], columns: tuple[str, ...] | None = None) -> Iterator[dict]:
+        """The rows with these numbers, which rise."""
+        wanted = iter(indices)
+        index, first = next(wanted, None), 0
+        for part in self.tables():
+            while index is not None and index < first + len(part):
+                yield part.select(columns or part.column_names).slice(index - first, 1).to_pylist()[0]
+                index = next(wanted, None)
+            first += len(part)
 
 
 class _readable:
@@ -245,19 +301,20 @@ def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
             with pa.ipc.new_stream(str(Path(made) / split), PICTURES) as writer:
                 writer.write_table(found)
             write_split(new / split, [Path(made) / split], PICTURES)
-        full = {**card, "count": {split: len(found) for split, found in tables.items()}, "fingerprint": fingerprint(tables)}
+        held = {split: Rows(lambda found=found: [found]) for split, found in tables.items()}
+        full = {**card, "count": {split: len(found) for split, found in tables.items()}, "fingerprint": fingerprint(held)}
         (new / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
         swap(new, folder)
     return full
 
 
-def fingerprint(tables: dict[str, pa.Table]) -> str:
+def fingerprint(splits: dict[str, Rows]) -> str:
     """SHA-256 over the digest of every row's pixels and texts, its captions, label and attributes, split by split: sets with
     the same one are the same."""
     total = hashlib.sha256()
     for split in SPLITS:
         total.update(split.encode())
-        for row in entries(tables[split], ("sha256", "captions", "label", "attributes", "order", "draw")):
+        for row in splits[split].dicts(("sha256", "captions", "label", "attributes", "order", "draw")):
             total.update(row.pop("sha256"))
             total.update(json.dumps(row, sort_keys=True).encode())
     return total.hexdigest()
@@ -267,13 +324,6 @@ def together(sets: list) -> str:
     """The fingerprint of one set, or of several as one."""
     found = [data.card["fingerprint"] for data in sets]
     return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
-
-
-def entries(found: pa.Table, columns: tuple[str, ...] | None = None) -> Iterator[dict]:
-    """Rows as dicts, those columns of them that there are; a batch in memory at a time."""
-    names = [name for name in columns or found.column_names if name in found.column_names]
-    for batch in found.select(names).to_batches(max_chunksize=256):
-        yield from batch.to_pylist()
 
 
 def swap(new: Path, folder: Path) -> None:
