@@ -16,6 +16,7 @@ from .commands.prepare import prepare
 from .commands.presets import presets
 from .commands.report import report
 from .commands.sample import sample
+from .commands.show import show
 from .commands.train import train
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command(rich_help_panel=USE)(sample)
 app.command(rich_help_panel=USE)(evaluate)
 app.command(rich_help_panel=USE)(average)
 app.add_typer(checkpoint, name="checkpoint", rich_help_panel=LOOK)
+app.command(rich_help_panel=LOOK)(show)
 app.command(rich_help_panel=LOOK)(presets)
 app.command(rich_help_panel=LOOK)(report)
 app.command(rich_help_panel=LOOK)(bench)

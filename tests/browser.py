@@ -61,15 +61,18 @@ def measured(pages: list[Path], width: int = 1200) -> list[dict]:
     return [results[address] | {"console": [line for line in console if address in line]} for address in addresses]
 
 
+def page_faults(found: dict, width: int = 1200) -> list[str]:
+    """What is wrong with any page as it was drawn: [] where the browser is content and everything fits."""
+    wrong = list(found["console"]) + [f"picture {n} is not shown" for n, area in enumerate(found["pictures"]) if not area]
+    return wrong + ([f"the page is {found['width']} pixels wide, its window {width}"] if found["width"] > width else [])
+
+
 def faults(found: dict, width: int = 1200) -> list[str]:
-    """What is wrong with a report as it was drawn: [] where the browser is content and every curve can be seen."""
-    wrong = list(found["console"])
+    """What is wrong with a report: the same, and every curve can be seen and read off."""
+    wrong = page_faults(found, width)
     for n, line in enumerate(found["lines"]):
         if not (line["width"] > 50 and line["length"] > 50 and line["inside"] and line["stroke"] not in ("none", "")):
             wrong.append(f"curve {n} cannot be seen: {line}")
-    wrong += [f"picture {n} is not shown" for n, area in enumerate(found["pictures"]) if not area]
-    if found["width"] > width:
-        wrong.append(f"the page is {found['width']} pixels wide, its window {width}")
     if found["after"] != found["before"] or not found["still"] or found["lines"] and found["hover"] == found["before"]:
         wrong.append("the curves cannot be read off")
     return wrong if found["lines"] else [*wrong, "no curve"]

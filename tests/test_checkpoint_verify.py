@@ -41,10 +41,10 @@ def test_where_every_checkpoint_is_damaged_training_stops(whole, few_digits, tmp
 def test_a_newer_checkpoint_stops_training_and_is_kept(whole, few_digits, tmp_path, rawmm):
     run = back_at(whole, tmp_path / "run", 3, 6)
     folder = run / "checkpoints" / "step_00000006"
-    (folder / "state.json").write_text((folder / "state.json").read_text().replace('"format": 2', '"format": 7'))
+    (folder / "state.json").write_text((folder / "state.json").read_text().replace('"format": 3', '"format": 7'))
     disk.seal(folder)
     code, out, err = rawmm(*command(few_digits, run))
-    assert (code, out) == (4, "") and "written by a newer rawmm (format 7, this one reads 1 to 2)" in err
+    assert (code, out) == (4, "") and "written by a newer rawmm (format 7, this one reads 1 to 3)" in err
     assert steps(run) == [3, 6]
 
 

@@ -234,8 +234,8 @@ def leaves(tree, path=""):
 
 
 def test_all_keys_are_the_keys_of_a_dump():
-    dumped = {key for kind in ("gau", "transformer")
-              for key in leaves(config.build({}, [f"backbone.kind={kind}"]).model_dump())}
+    given = ("backbone.kind=gau", "backbone.kind=transformer", "data.stream.path=shards")
+    dumped = {key for one in given for key in leaves(config.build({}, [one]).model_dump())} - {"data.stream"}
     assert sorted(set(config.all_keys())) == sorted(dumped)
 
 

@@ -11,8 +11,8 @@ from sklearn.datasets import load_sample_images
 from rawmm_cli.core import duplicates
 from rawmm_cli.core.duplicates import NEAR, alike, candidates, same
 from rawmm_cli.core.images import fit
-from rawmm_cli.core.prepared import Rows
 from rawmm_cli.core.rows import PICTURES, look, picture_row
+from rawmm_cli.core.tables import Rows
 
 PHOTOS = load_sample_images().images                    # a temple and a flower, 427 x 640
 

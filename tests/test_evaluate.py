@@ -131,7 +131,7 @@ def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch
 def test_no_picture_is_no_right_answer(judge, model, monkeypatch):
     """Not even for the class that the judge sees in an empty picture."""
     monkeypatch.setattr(evaluate, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts])
-    result = evaluate._draw(model, judge, list(NAMES), sampling(TINY), 0, 2, None)
+    result = evaluate._draw(model, judge, list(NAMES), list(NAMES), sampling(TINY), 0, 2, None)
     assert (result["accuracy"], result["without_picture"]) == (0.0, 20)
 
 

@@ -17,8 +17,9 @@ import numpy as np
 from . import card_page, records
 from .duplicates import alike, same
 from .errors import DataError
-from .prepared import SPLITS, Rows, fingerprint, read_card
+from .prepared import SPLITS, fingerprint, read_card
 from .rows import digest
+from .tables import Rows
 
 SHOWN = 1000                                            # of what was skipped, in the card; all of it is in skipped.jsonl
 EXAMPLES, TOP = 20, 60

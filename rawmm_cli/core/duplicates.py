@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 from PIL import Image
 
-from .prepared import Rows
+from .tables import Rows
 
 NEAR = 6                                                # bits of 64 that may differ
 DISTANCE = 6.0                                          # levels of 255 that means of cells may differ, root mean square

@@ -70,7 +70,7 @@ class Judge:
 
         if len(set(zip(train.heights, train.widths))) != 1:
             raise DataError("the judge needs pictures of one size; prepare the set again with --size")
-        at = spread([i for i in range(len(train)) if train.labels[i] >= 0], JUDGED)
+        at = some([i for i in range(len(train)) if train.labels[i] >= 0], JUDGED)
         self.classifier = SVC(C=10, gamma="scale").fit(_vectors([train.image(i) for i in at]), train.labels[at])
 
     def __call__(self, pictures: list[torch.Tensor]) -> np.ndarray:
@@ -79,13 +79,13 @@ class Judge:
 
     def accuracy(self, data: prepared.Prepared) -> float:
         """Share of real pictures named right."""
-        at = spread([i for i in range(len(data)) if data.labels[i] >= 0], HELD_OUT)
+        at = some([i for i in range(len(data)) if data.labels[i] >= 0], HELD_OUT)
         return float((self([data.image(i) for i in at]) == data.labels[at]).mean())
 
 
-def spread(rows: list[int], most: int) -> list[int]:
-    """At most so many of them, evenly spread."""
-    return [rows[len(rows) * n // most] for n in range(most)] if len(rows) > most else rows
+def some(rows: list[int], most: int) -> list[int]:
+    """At most so many of them, at equal distances."""
+    return [rows[n] for n in prepared.spread(len(rows), most)]
 
 
 def _vectors(pictures: list[torch.Tensor]) -> np.ndarray:
@@ -116,7 +116,7 @@ def _draw(model, judge: Judge, prompted: list[str], labels: list[str], settings:
 
 
 def _read(model, held_out: prepared.Prepared, settings: Sampling, keep, labels: list[str] | None) -> dict:
-    at = spread([i for i in range(len(held_out)) if any(held_out.captions[i])], HELD_OUT)
+    at = some([i for i in range(len(held_out)) if any(held_out.captions[i])], HELD_OUT)
     said = captions(model, [held_out.image(i) for i in at], settings)
     if labels:
         right = [named(text, labels) == held_out.labels[i] for i, text in zip(at, said)]
@@ -156,7 +156,7 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
     """Losses on held-out documents, each picture once to read (with a caption) and once to draw.
 
     caption: nats per token of the captions that are read; bits_per_byte: the same per caption byte; image: the head's loss."""
-    at = spread(list(range(len(held_out))), HELD_OUT)
+    at = some(list(range(len(held_out))), HELD_OUT)
     read_sum = read_tokens = caption_bytes = drawn_sum = drawn_patches = 0.0
     for start in range(0, len(at), CHUNK):
         chunk = [(held_out.image(i), held_out.captions[i][0] if held_out.captions[i] else "") for i in at[start:start + CHUNK]]
@@ -182,7 +182,7 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
 def story_losses(model: RawModel, config: Config, held_out: prepared.Stories, seed: int) -> dict:
     """Losses on held-out documents as they are. text: nats per predicted token; image: the head's loss, where some are drawn."""
     stream = Stream([held_out], seed, config.data, length=config.train.length, encode=model.tokenizer.encode)
-    at, sums, counts = spread(list(range(len(held_out))), HELD_OUT), [0.0, 0.0], [0, 0]
+    at, sums, counts = some(list(range(len(held_out))), HELD_OUT), [0.0, 0.0], [0, 0]
     for start in range(0, len(at), CHUNK):
         documents = [stream.finish(stream.sketch_of(0, i, i)) for i in at[start:start + CHUNK]]
         batch = pack(documents, config.train.length, model.codec.grid, model.head.causal)

@@ -27,7 +27,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from . import card as cards
-from . import disk, prepared, records
+from . import disk, prepared, records, tables
 from .errors import DataError, LockedError, RankError
 from .rows import PICTURES, STORIES, Fitting, Skipped, maker
 from .source import Source
@@ -258,7 +258,7 @@ def _check_bad(skipped: list[dict], items: int, most: float) -> None:
 def _share_out(new: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
     """A set so small that one split is empty: the item whose name comes first (or last) by its hash changes sides."""
     have = next(split for split in prepared.SPLITS if files[split]) if any(files.values()) else None
-    table = pa.concat_tables([prepared.table(file) for file in files[have]]) if have else None
+    table = pa.concat_tables([tables.table(file) for file in files[have]]) if have else None
     if table is None or len(table) < 2:
         raise DataError(f"only {0 if table is None else 1} usable item; allowed: at least 2, one to train and one held out; "
                         "add some")

@@ -1,0 +1,126 @@
+"""`rawmm show`: documents of a prepared set, in the terminal and as a contact sheet."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .common import DATA, DataDir, Json, emit, printable
+
+SIDE, GAP = 32, 2                                       # characters: a picture among several, and what is between them
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A prepared set: its name, or its folder.")],
+    index: Annotated[Optional[int], typer.Option(min=0, help="Begin with this document. "
+                                                             "[default: all over the split, at equal distances]")] = None,
+    count: Annotated[Optional[int], typer.Option(min=1, max=1000, help="How many. [default: 16; with --index 1]")] = None,
+    split: Annotated[str, typer.Option(help="train or held_out.")] = "train",
+    out: Annotated[Optional[Path], typer.Option("--out", dir_okay=False, help="Write the pictures to this PNG file: a contact "
+                                                                              "sheet; of one picture its exact pixels.")] = None,
+    data_dir: DataDir = DATA, json: Json = False,
+):
+    """Show documents of a prepared set: pictures, captions, labels and where they came from.
+
+    On a terminal the pictures are drawn with half blocks; --out writes them all on a contact sheet."""
+    from ..core import show as core
+    from ..core.errors import ConfigError
+    from ..core.prepared import read_card
+
+    card = read_card(data_dir / name)
+    chosen = _chosen(card, split, index, count)
+    shown = core.entries(data_dir / name, split, chosen, card.get("labels", []))
+    if out and not any(entry.pictures for entry in shown):
+        raise ConfigError("none of these documents has a picture; nothing was written; choose others, or leave out --out")
+    if out:
+        _write(shown, out)
+    if json:
+        return emit({"set": card.get("name", name), "folder": str(data_dir / name), "kind": card.get("kind"), "split": split,
+                     "count": card["count"], "documents": [_described(entry) for entry in shown],
+                     "sheet": str(out) if out else None})
+    _print(shown, card, split)
+    if out:
+        typer.echo(printable(f"written: {out}"))
+
+
+def _chosen(card: dict, split: str, index: int | None, count: int | None) -> list[int]:
+    """The numbers of the documents."""
+    from ..core.config import nearest
+    from ..core.errors import ConfigError
+    from ..core.prepared import SPLITS, spread
+
+    if split not in SPLITS:
+        raise ConfigError(f"--split is '{split}'{nearest(split, SPLITS)}; allowed: {', '.join(SPLITS)}")
+    total = card["count"][split]
+    if index is None:
+        return spread(total, count or 16)
+    if index >= total:
+        raise ConfigError(f"--index is {index:,}; the split {split} has {total:,} documents: 0 to {total - 1:,}")
+    return list(range(index, min(total, index + (count or 1))))
+
+
+def _write(shown: list, out: Path) -> None:
+    """The sheet, or the one picture as it is."""
+    from ..core.images import save_png
+    from ..core.show import sheet
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [picture for entry in shown for picture in entry.pictures]
+    save_png(pictures[0].pixels if len(pictures) == 1 else sheet(shown), out)
+
+
+def _described(entry) -> dict:
+    items = [{"text": item} if isinstance(item, str) else
+             {"image": list(item.pixels.shape[:2])} | ({} if item.draw is None else {"draw": item.draw})
+             for item in entry.items]
+    return {"index": entry.index, "source": entry.source, "items": items, "label": entry.label, "attributes": entry.attributes}
+
+
+def _print(shown: list, card: dict, split: str) -> None:
+    """One below the other where there is one or where they are long, else pictures side by side."""
+    from rich.columns import Columns
+    from rich.console import Console, Group
+    from rich.padding import Padding
+
+    out = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    drawn = out.is_terminal and not out.no_color
+    out.print(printable(f"{card.get('name')}: {split}, {len(shown):,} of {card['count'][split]:,}"), style="bold", soft_wrap=True)
+    if len(shown) == 1 or not drawn or card.get("kind") == "documents":
+        for entry in shown:
+            for part in _whole(entry, out.width if drawn else 0):
+                out.print(part, soft_wrap=isinstance(part, str))
+        return
+    side = min(SIDE, out.width - GAP, max(entry.pictures[0].pixels.shape[1] for entry in shown))
+    wide = max(side, 16)
+    cells = [Padding(Group(*_cell(entry, side)), (0, 0, 1, 0)) for entry in shown]
+    out.print(Columns(cells, width=wide, padding=(0, GAP), equal=True))
+
+
+def _cell(entry, side: int) -> list:
+    """A picture with its number and first caption."""
+    from rich.text import Text
+
+    from ..core.terminal import half_blocks
+
+    caption = entry.texts[0] if entry.texts else entry.label or ""
+    return [half_blocks(entry.pictures[0].pixels, side), Text.assemble((f"{entry.index} ", "bold"), printable(caption))]
+
+
+def _whole(entry, width: int) -> list:
+    """Everything about an entry, in reading order. width: of the terminal; 0 where pictures are only named."""
+    from ..core.terminal import half_blocks
+
+    facts = [f"{entry.index:,}", entry.source]
+    facts += [f"class {entry.label}"] if entry.label is not None else []
+    facts += [f"{name}: {value}" for name, value in entry.attributes.items()]
+    parts = [printable(" · ".join(facts)).replace("\n", " ").replace("\t", " ")]
+    for item in entry.items:
+        if isinstance(item, str):
+            parts.append("  " + printable(item).replace("\n", "\n  "))
+            continue
+        height, wide = item.pixels.shape[:2]
+        use = {None: "", True: ", to be drawn", False: ", to be read"}[item.draw]
+        if width:
+            parts.append(half_blocks(item.pixels, min(width - 1, 80)))
+        parts.append(f"  [{height} x {wide} pixels{use}]")
+    return parts
