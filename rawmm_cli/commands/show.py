@@ -7,7 +7,7 @@ import typer
 
 from .common import DATA, DataDir, Json, emit, printable
 
-SIDE, GAP = 32, 2                                       # characters: a picture among several, and what is between them
+SIDE, LARGE, GAP = 32, 72, 2                            # characters: a picture among several, a single one, what is between
 
 
 def show(
@@ -90,8 +90,8 @@ def _print(shown: list, card: dict, split: str) -> None:
             for part in _whole(entry, out.width if drawn else 0):
                 out.print(part, soft_wrap=isinstance(part, str))
         return
-    side = min(SIDE, out.width - GAP, max(entry.pictures[0].pixels.shape[1] for entry in shown))
-    wide = max(side, 16)
+    side = max(1, min(SIDE, out.width - GAP))
+    wide = max(min(side, max(entry.pictures[0].pixels.shape[1] for entry in shown)), min(side, 16))
     cells = [Padding(Group(*_cell(entry, side)), (0, 0, 1, 0)) for entry in shown]
     out.print(Columns(cells, width=wide, padding=(0, GAP), equal=True))
 
@@ -108,6 +108,8 @@ def _cell(entry, side: int) -> list:
 
 def _whole(entry, width: int) -> list:
     """Everything about an entry, in reading order. width: of the terminal; 0 where pictures are only named."""
+    from rich.padding import Padding
+
     from ..core.terminal import half_blocks
 
     facts = [f"{entry.index:,}", entry.source]
@@ -121,6 +123,7 @@ def _whole(entry, width: int) -> list:
         height, wide = item.pixels.shape[:2]
         use = {None: "", True: ", to be drawn", False: ", to be read"}[item.draw]
         if width:
-            parts.append(half_blocks(item.pixels, min(width - 1, 80)))
+            side = LARGE if len(entry.pictures) == 1 else SIDE
+            parts.append(Padding(half_blocks(item.pixels, max(1, min(width - 1 - GAP, side))), (0, 0, 0, GAP)))
         parts.append(f"  [{height} x {wide} pixels{use}]")
     return parts

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from .config_help import nearest
 from .errors import DataError
 from .rows import PICTURES, STORIES
 from .tables import Pixels, Rows, Texts, files, readable, table
@@ -122,7 +123,7 @@ def read_card(folder: Path) -> dict:
     """card.json of a prepared set. Raises DataError."""
     path = folder / "card.json"
     if not path.is_file():
-        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}; run `rawmm prepare "
+        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}{_near(folder)}; run `rawmm prepare "
                         f"{_remedy(folder.name)}`, or give the folder it lies in with --data-dir")
     with readable(folder):
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -226,6 +227,11 @@ def spread(total: int, count: int) -> list[int]:
 def place(name: str) -> float:
     """A name -> a number in 0..1 by its hash: below the share that is held out, it is held out."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2 ** 64
+
+
+def _near(folder: Path) -> str:
+    """' (did you mean x?)', where a prepared set of such a name is there."""
+    return nearest(folder.name, [found.parent.name for found in sorted(folder.parent.glob("*/card.json"))])
 
 
 def _remedy(name: str) -> str:

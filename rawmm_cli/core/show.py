@@ -10,7 +10,7 @@ import numpy as np
 from .images import grid
 from .tables import Rows
 
-ZOOMED = 64                                             # pictures smaller than this are enlarged by a whole number
+ZOOMED = 128                                            # pictures smaller than this are enlarged by a whole number
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,20 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-HALF = "\u2580"
+HALF, LEAST = "\u2580", 16
 
 
 def half_blocks(pixels: np.ndarray, columns: int) -> Text:
-    """(H, W, 3) uint8 -> at most `columns` characters wide and as many pixels high as fit, smaller ones as they are.
-
-    The terminal's own number of colours is up to rich."""
+    """(H, W, 3) uint8 -> text of at most `columns` characters a line. Wider pictures shrink; narrower than LEAST ones grow by
+    a whole number. How many colours the terminal has is up to rich."""
     height, width = pixels.shape[:2]
+    if width < min(LEAST, columns):
+        zoom = min(LEAST, columns) // width
+        pixels = pixels.repeat(zoom, 0).repeat(zoom, 1)
     if width > columns:
         size = columns, max(1, round(height * columns / width))
         pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-    text = Text(no_wrap=True, end="")
+    text = Text(no_wrap=True)
     for line in range(0, len(pixels), 2):
         upper, lower = pixels[line], pixels[line + 1] if line + 1 < len(pixels) else [None] * pixels.shape[1]
         if line:
