@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -207,3 +208,34 @@ def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
         code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--name", "again", **places)
         assert code == 3 and lines[-1].startswith("error: the cache of `datasets` cannot be written (") and "HF_HOME" in lines[-1]
         assert "\n".join(lines[:-1]) == CELEBA
+
+
+def test_celebahq_fits_patch128_unless_told_otherwise(tmp_path, rawmm):
+    """Larger pictures get the size of the preset, smaller ones keep their own, and `--size 0` keeps all."""
+    sides = [(160, 160), (200, 150), (128, 128), (40, 60)] * 5
+    dice = np.random.default_rng(0)
+    made = [Image.fromarray(dice.integers(0, 256, (*side, 3), dtype=np.uint8)) for side in sides]
+    repo = repository(tmp_path / "repo", {"image": datasets.Image(), "text": datasets.Value("string")},
+                      {"train": {"image": made, "text": [str(n) for n in range(20)]}})
+    for name, words, expected in (("celebahq", (), [(128, 128), (128, 128), (128, 128), (40, 40)]), ("own", ("--size", 0), sides),
+                                  ("celebahq-40", ("--size", 40), [(40, 40)])):
+        code, _, err = rawmm("prepare", "celebahq", "--path", repo, "--data-dir", tmp_path, "--workers", 0, "--name", name,
+                             *words)
+        found = [row for split in rows(tmp_path / name).values() for row in split]
+        assert code == 0 and ("larger pictures are made to fit 128 pixels" in err) == (not words)
+        assert {(row["height"], row["width"]) for row in found} == set(expected)
+        for row in found:
+            number = int(row["captions"][0])
+            if expected[number % len(expected)] == sides[number]:
+                assert row["pixels"] == np.asarray(made[number]).tobytes()
+
+
+def test_the_readme_s_first_lines(tmp_path, rawmm):
+    """`rawmm prepare celebahq`, `rawmm train --preset patch128 --gpus 8`: the preset takes what the first command makes."""
+    repo = repository(tmp_path / "repo", {"image": datasets.Image(), "text": datasets.Value("string")}, {"train": {
+        "image": [picture(n).resize((130 + n, 140)) for n in range(20)], "text": ["a portrait of a smiling woman"] * 20}})
+    assert rawmm("prepare", "celebahq", "--path", repo, "--data-dir", tmp_path, "--workers", 0)[0] == 0
+    code, out, err = rawmm("train", "--preset", "patch128", "--gpus", 8, "--dry-run", "--json", "--data-dir", tmp_path,
+                           "--runs-dir", tmp_path, "--device", "cpu")
+    assert code == 0, err
+    assert json.loads(out)["positions_from"] == "data"

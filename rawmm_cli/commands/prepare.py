@@ -1,6 +1,7 @@
 """`rawmm prepare`: turn a source of pictures and text into a prepared set, or check one."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -8,8 +9,8 @@ import typer
 
 from .common import DATA, DataDir, Json, cores, emit, notify, writable_folder
 
-HELP = "celebahq, ffhq, mnist, cifar10, imagenet64, digits, portraits, emoji; folder, parquet, webdataset, documents, text " \
-       "(your own, with --path); hf:OWNER/NAME. With --verify: a prepared set."
+HELP = "portraits, digits, emoji (nothing is downloaded); celebahq, ffhq, mnist, cifar10, imagenet64; folder, parquet, " \
+       "webdataset, documents, text (your own, with --path); hf:OWNER/NAME. With --verify: a prepared set."
 
 
 def prepare(
@@ -18,8 +19,9 @@ def prepare(
                                                       "that would be downloaded.")] = None,
     name: Annotated[Optional[str], typer.Option(help="Name of the prepared set. "
                                                      "[default: the source's or folder's name]")] = None,
-    size: Annotated[Optional[int], typer.Option(min=1, help="Shrink until the shorter side has so many pixels; without it "
-                                                            "every picture keeps its own size.")] = None,
+    size: Annotated[Optional[int], typer.Option(min=0, help="Shrink until the shorter side has so many pixels; 0: every "
+                                                            "picture keeps its own size. [default: 0; celebahq at most 128; "
+                                                            "portraits, emoji 64]")] = None,
     crop: Annotated[str, typer.Option(help="With --size: center (the largest square) or none (the whole picture).")] = "center",
     enlarge: Annotated[bool, typer.Option("--enlarge", help="With --size: also make smaller pictures larger.")] = False,
     background: Annotated[str, typer.Option(help="What is behind transparent pixels: white, black, grey or #rrggbb.")] = "white",
@@ -62,6 +64,8 @@ def run(source: str, wanted: dict | None = None, *, name: str | None = None, cro
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     wanted = {key: value for key, value in (wanted or {}).items() if value is not None}
+    if own := wanted.get("size") == 0:
+        del wanted["size"]
     fitting = Fitting(wanted.get("size"), crop, enlarge, _colour(background))
     name = _name(source, name, wanted.get("path"))
     sources.check(source, wanted)
@@ -76,6 +80,9 @@ def run(source: str, wanted: dict | None = None, *, name: str | None = None, cro
                 data_dir.rmdir()
         raise
     made.card["name"] = name
+    if made.size and not own and fitting.size is None:
+        fitting = replace(fitting, size=made.size, at_most=True)
+        notify(f"larger pictures are made to fit {made.size} pixels; another size with --size, their own with --size 0")
     with _Progress(made.count, limit) as progress:
         card = prepare(made, data_dir / name, Options(fitting, held_out, limit, max_bad, workers), notify, progress)
     return {"folder": str(data_dir / name), **card}

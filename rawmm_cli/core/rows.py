@@ -30,12 +30,13 @@ STORIES = pa.schema([
 
 @dataclass(frozen=True)
 class Fitting:
-    """How pictures are made to fit. size None: every picture keeps its own."""
+    """How pictures are made to fit. size None: every picture keeps its own. at_most: so does one that is smaller."""
 
     size: int | None = None
     crop: str = "center"
     enlarge: bool = False
     background: Colour = WHITE
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ def _made(items: list, open_, resizes: bool, fitting: Fitting) -> list[tuple[dic
 def _row(item: Item | Story, open_, resizes: bool, fitting: Fitting):
     def pixels(content) -> np.ndarray:
         picture = open_(content, fitting.background)
-        return fit(picture, fitting.size, fitting.crop, fitting.enlarge) if resizes and fitting.size else np.asarray(picture)
+        if not (resizes and fitting.size):
+            return np.asarray(picture)
+        size = min(fitting.size, *_sides(picture)) if fitting.at_most else fitting.size
+        return fit(picture, size, fitting.crop, fitting.enlarge)
 
     try:
         texts = [checked(text) for text in (item.captions if isinstance(item, Item) else [p.text for p in item.pieces])]
@@ -69,6 +73,10 @@ def _row(item: Item | Story, open_, resizes: bool, fitting: Fitting):
         return story_row(list(zip(texts, shown, [piece.draw for piece in item.pieces])), item.name), item.split
     except ImageError as error:
         return Skipped(printable(item.name), error.reason), None
+
+
+def _sides(picture: np.ndarray | Image.Image) -> tuple[int, ...]:
+    return picture.size if isinstance(picture, Image.Image) else picture.shape[:2]
 
 
 def checked(text: str) -> str:

@@ -61,7 +61,8 @@ class Source:
     """items(start) -> Item or Story from number `start` on. state: changes whenever the items may have changed.
 
     card: name, source, licence, and whatever else the data card shall say. resizes: `--size` makes pictures smaller (where
-    not, they are made in the right size). count: how many items there are, where that is known beforehand."""
+    not, they are made in the right size). size: what larger ones are made to fit where nobody asked for a size. count: how many
+    items there are, where that is known beforehand."""
 
     items: Callable[[int], Iterator[Item | Story]]
     state: str
@@ -69,6 +70,7 @@ class Source:
     open: Callable[[Any, Colour], np.ndarray | Image.Image] = opened
     count: int | None = None
     resizes: bool = True
+    size: int | None = None
     stories: bool = False
 
 

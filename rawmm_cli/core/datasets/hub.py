@@ -25,18 +25,20 @@ IMAGENET = """ImageNet: for non-commercial research and educational purposes onl
 
 @dataclass(frozen=True)
 class Known:
-    """A set that has a name of its own here."""
+    """A set that has a name of its own here. size: larger pictures become so small where nobody asked for a size."""
 
     repo: str
     licence: str
     terms: str = ""
     template: str | None = None
+    size: int | None = None
 
 
 KNOWN = {
-    "celebahq": Known("Ryan-sjtu/celebahq-caption", "non-commercial research only, no redistribution", CELEBA),
+    "celebahq": Known("Ryan-sjtu/celebahq-caption", "non-commercial research only, no redistribution", CELEBA,
+                      size=128),
     "celebahq plain": Known("korexyz/celeba-hq-256x256", "non-commercial research only, no redistribution", CELEBA,
-                            "a portrait of a {label} person"),
+                            "a portrait of a {label} person", 128),
     "ffhq": Known("merkol/ffhq-256", "CC BY-NC-SA 4.0 and each author's own", FFHQ),
     "mnist": Known("ylecun/mnist", "CC BY-SA 3.0 (LeCun, Cortes, Burges)", template="the digit {label}"),
     "cifar10": Known("uoft-cs/cifar10", "unknown (Krizhevsky 2009; research use)", template="a photo of a {label}"),
@@ -69,6 +71,7 @@ def hub(name: str, *, path: Path | None = None, split: str | None = None, column
             "labels": list(chosen.names), "chosen": chosen.chosen()}
     root = path or _cache()
     return Source(items=lambda start: _items(splits, chosen, start, root), count=sum(map(len, splits.values())), card=card,
+                  size=known.size,
                   state=" ".join(f"{key}:{len(data)}:{data._fingerprint}" for key, data in splits.items()) + repr(chosen))
 
 
