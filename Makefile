@@ -1,11 +1,12 @@
 # make demo: the main job, from nothing.   make test: the test suite, from nothing.
-# make bench-peers: training speed beside transfusion-pytorch's (benchmarks/peers/README.md).
+# make bench-peers: training speed beside transfusion-pytorch's (benchmarks/peers/README.md).   make bench-data: preparing and
+# streaming beside bare loops of Pillow.
 # Each makes a virtual environment of its own with the tested versions (constraints.txt). PYTHON and VENV can be set.
 PYTHON ?= python3
 VENV ?= .venv
 VENV_PEERS ?= .venv-peers
 
-.PHONY: demo test bench-peers docs clean
+.PHONY: demo test bench-peers bench-data docs clean
 
 demo: $(VENV)/.rawmm
 	$(VENV)/bin/rawmm demo
@@ -15,6 +16,9 @@ test: $(VENV)/.rawmm-dev
 
 bench-peers: $(VENV)/.rawmm $(VENV_PEERS)/.peers
 	$(VENV)/bin/python -m benchmarks.peers.run --peer-python $(VENV_PEERS)/bin/python --json runs/bench-peers.json
+
+bench-data: $(VENV)/.rawmm
+	$(VENV)/bin/python -m benchmarks.data --json runs/bench-data.json
 
 docs: $(VENV)/.rawmm
 	$(VENV)/bin/python docs/make_cli.py

@@ -60,11 +60,12 @@ class Parquet:
         import pyarrow.parquet as pq
 
         chosen, file = self.chosen, self.files[block.file]
+        name = Path(file).name
         wanted = [c for c in (chosen.image, chosen.text, chosen.label, *chosen.truths) if c]
         with _told(file), opened(file) as data:
             table = pq.ParquetFile(data).read_row_group(block.group, columns=wanted, use_threads=False)
             rows = table.slice(block.skip, block.count).to_pylist()
-        return [chosen.item(f"{Path(file).name}/{block.first + n}", row) for n, row in enumerate(rows)]
+        return [chosen.item(f"{name}/{block.first + n}", row) for n, row in enumerate(rows)]
 
 
 class Tar:

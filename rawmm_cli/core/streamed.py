@@ -44,6 +44,7 @@ class Streamed:
         self.shards = (Parquet if ending == ".parquet" else Tar)(files, stream.columns, stream.caption, told, where)
         self.config, self.folder, self.report = config, Path(config.data.set), None
         self.left_out, self.pools = {}, OrderedDict()     # name -> reason
+        self.here = {}                                  # lane -> (position of its first picture, pool) that was asked for last
         self.lanes = _dealt(self._trained(), stream.lanes * TURNS, where)
         self.sizes = [sum(count for _, count in lane) for lane in self.lanes]
         self.card = {"name": config.data.set, "source": where, "licence": "see its source", "labels": self.shards.labels,
@@ -91,10 +92,15 @@ class Streamed:
 
     def item(self, lane: int, position: int) -> Item:
         """The same, not decoded."""
-        epoch, rest = divmod(position, self.sizes[lane])
-        order, ends = self._epoch(lane, epoch)
-        number = int(np.searchsorted(ends, rest, "right"))
-        return self._pool(lane, epoch, number, order[number])[rest - (int(ends[number - 1]) if number else 0)]
+        first, items = self.here.get(lane, (0, ()))
+        if not 0 <= position - first < len(items):
+            epoch, rest = divmod(position, self.sizes[lane])
+            order, ends = self._epoch(lane, epoch)
+            number = int(np.searchsorted(ends, rest, "right"))
+            items = self._pool(lane, epoch, number, order[number])
+            first = position - rest + (int(ends[number - 1]) if number else 0)
+            self.here[lane] = first, items
+        return items[position - first]
 
     def _epoch(self, lane: int, epoch: int) -> tuple[list[list[Block]], np.ndarray]:
         """-> (blocks of every pool, where every pool ends) of one epoch of a lane."""
