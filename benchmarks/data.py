@@ -146,7 +146,7 @@ def memory(folder: Path, given) -> dict:
     """Peak memory of the largest process while 1,000, 10,000 and 100,000 small pictures are prepared."""
     found = {}
     for count in (1000, 10_000, 100_000):
-        source = _folder(folder / f"memory-{count}", count, 64)
+        source = _folder(folder / f"memory-{count}", count, 64, count)
         _, found[count] = _prepare("folder", "--path", source, "--name", "out", "--workers", 2, "--data-dir", folder / "data")
         shutil.rmtree(folder / "data")
         shutil.rmtree(source)

@@ -1,6 +1,7 @@
 """Duplicates: hashes against brute force, copies of photographs that are found, different ones that are not."""
 
 import io
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from rawmm_cli.core import duplicates
-from rawmm_cli.core.duplicates import NEAR, alike, candidates, same
+from rawmm_cli.core.duplicates import DISTANCE, NEAR, alike, near, same
 from rawmm_cli.core.images import fit
 from rawmm_cli.core.rows import PICTURES, look, picture_row
 from rawmm_cli.core.tables import Rows
@@ -50,39 +51,70 @@ def digests(found: dict[str, Rows]) -> np.ndarray:
     return np.concatenate([rows.digests() for rows in found.values()])
 
 
-def test_candidates_are_those_of_brute_force():
-    dice = np.random.default_rng(0)
-    looks = dice.integers(0, 2 ** 63, 1500, dtype=np.uint64) * 2
-    for number in range(0, 800, 2):                     # neighbours that differ in 0 to 9 bits
+def brute(looks: np.ndarray, blocks: np.ndarray) -> set[tuple[int, int]]:
+    one, other = np.triu_indices(len(looks), 1)
+    close = np.bitwise_count(looks[one] ^ looks[other]) <= NEAR
+    close &= np.square(blocks[one] - blocks[other]).mean(1) <= (DISTANCE + 1) ** 2
+    return set(zip(one[close].tolist(), other[close].tolist()))
+
+
+def found_pairs(looks: np.ndarray, blocks: np.ndarray) -> tuple[set[tuple[int, int]], bool]:
+    one, other, complete = near(looks, blocks)
+    pairs = [tuple(sorted(pair)) for pair in zip(one.tolist(), other.tolist())]
+    assert len(set(pairs)) == len(pairs)
+    return set(pairs), complete
+
+
+def related(dice, count: int) -> np.ndarray:
+    looks = dice.integers(0, 2 ** 63, count, dtype=np.uint64) * 2
+    for number in range(0, count // 2, 2):              # neighbours that differ in 0 to 9 bits
         bits = dice.choice(64, dice.integers(0, 10), replace=False).astype(np.uint64)
         looks[number] = looks[number + 1] ^ np.bitwise_or.reduce(np.uint64(1) << bits, initial=np.uint64(0))
-    looks[1200:1400] = looks[1200]                      # and a crowd
-    pairs, complete = candidates(looks)
-    one, other = np.triu_indices(len(looks), 1)
-    near = np.bitwise_count(looks[one] ^ looks[other]) <= NEAR
-    assert complete and pairs.tolist() == np.stack([one[near], other[near]], 1).tolist() and len(pairs) > 20_000
+    looks[-count // 5:] = looks[-1]                     # and a crowd
+    return looks
+
+
+@pytest.mark.parametrize("colours", ["same", "few", "any", "steps"])
+@pytest.mark.parametrize("chunk", [1 << 17, 100])
+def test_pairs_are_those_of_brute_force(colours, chunk, monkeypatch):
+    monkeypatch.setattr(duplicates, "CHUNK", chunk)
+    dice = np.random.default_rng(0)
+    looks = related(dice, 1500)
+    blocks = {"same": np.zeros((1500, 12)), "few": dice.integers(0, 4, (1500, 1)) * np.full(12, 5.0),
+              "any": dice.uniform(0, 255, (1500, 12)), "steps": dice.integers(0, 30, (1500, 12))}[colours].astype(np.float32)
+    pairs, complete = found_pairs(looks, blocks)
+    assert complete and pairs == brute(looks, blocks) and len(pairs) > {"any": -1}.get(colours, 200)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few(count):
-    pairs, complete = candidates(np.zeros(count, np.uint64))
-    assert complete and pairs.tolist() == [[0, 1]] * (count == 2)
+    pairs, complete = found_pairs(np.zeros(count, np.uint64), np.zeros((count, 12), np.float32))
+    assert complete and pairs == ({(0, 1)} if count == 2 else set())
 
 
-def test_too_many_are_cut_and_told(monkeypatch):
-    monkeypatch.setattr(duplicates, "PAIRS", 1000)
-    pairs, complete = candidates(np.zeros(300, np.uint64))
-    assert not complete and len(pairs) == 1000 and (pairs[:, 0] < pairs[:, 1]).all()
-    monkeypatch.setattr(duplicates, "PAIRS", 10 ** 6)
-    monkeypatch.setattr(duplicates, "CROWD", 50)
-    pairs, complete = candidates(np.zeros(300, np.uint64))
-    assert not complete and 300 < len(pairs) < 300 * 299 // 2
+@pytest.mark.parametrize("limit", ["COMPARED", "FOUND"])
+def test_too_many_are_cut_and_told(limit, monkeypatch):
+    monkeypatch.setattr(duplicates, limit, 1000)
+    monkeypatch.setattr(duplicates, "CHUNK", 500)
+    pairs, complete = found_pairs(np.zeros(300, np.uint64), np.zeros((300, 12), np.float32))
+    assert not complete and 500 < len(pairs) <= 2000
 
 
 def test_a_hundred_thousand_in_seconds():
-    looks = np.random.default_rng(1).integers(0, 2 ** 63, 100_000, dtype=np.uint64)
-    pairs, complete = candidates(looks)
-    assert complete and len(pairs) < 10
+    """Random ones, and, as drawn pictures are, ones that share many bits and differ in colour; little memory in both."""
+    dice, started = np.random.default_rng(1), time.perf_counter()
+    looks, blocks = dice.integers(0, 2 ** 63, 100_000, dtype=np.uint64), dice.uniform(0, 255, (100_000, 12)).astype(np.float32)
+    assert len(found_pairs(looks, blocks)[0]) < 10
+    one, other, complete = near(looks[:20_000] & np.uint64(0xfff), blocks[:20_000])
+    assert complete and len(one) < 10 and time.perf_counter() - started < 30
+
+
+def test_copies_cost_nothing():
+    """A thousand copies of every picture are ten pictures."""
+    pictures = crops(10)
+    found = splits([pictures[n % 10] for n in range(3000)], [jpeg(pictures[0], 95)])
+    groups, complete = alike(found, digests(found))
+    assert complete and groups == [[*range(0, 3000, 10), 3000]]
 
 
 def test_exact_ones():

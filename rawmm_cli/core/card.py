@@ -85,7 +85,8 @@ def _sizes(splits: dict[str, Rows], stories: bool) -> dict:
     """Heights and widths of all pictures."""
     names = ("heights", "widths") if stories else ("height", "width")
     heights, widths = (np.concatenate([rows.numbers(name) for rows in splits.values()]) for name in names)
-    found = Counter(zip(heights.tolist(), widths.tolist()))
+    both, counts = np.unique(heights.astype(np.int64) << 32 | widths, return_counts=True)
+    found = Counter({(size >> 32, size & 0xffffffff): count for size, count in zip(both.tolist(), counts.tolist())})
     size = list(next(iter(found))) if len(found) == 1 else None
     area = [height * width for height, width in found]
     return {"size": size, "pictures": int(found.total()), "sizes": {

@@ -1,24 +1,22 @@
 """Pictures that stand in a set more than once: the same to the bit, or nearly so.
 
-Near ones are found by `look`, 64 bits of a difference hash (`rows.look`): two pictures whose bits differ in at most NEAR
-places agree in at least one of NEAR + 1 bands, so only pictures that share a band are compared (multi-index hashing,
-Norouzi et al. 2012). Drawn pictures often share all of their bits and differ in colour; so each candidate is confirmed by
-its pixels, as means of an 8 x 8 grid.
+Near ones have almost the same `look`, 64 bits of a difference hash, and almost the same `means`, an 8 x 8 grid of colours
+(both of `rows.py`; drawn pictures often share all bits and differ in colour). Pairs of them are found by a join: looks that
+differ in at most NEAR bits agree in at least one of NEAR + 1 bands (multi-index hashing, Norouzi et al. 2012), and means that
+are close have a close mean of all. So the rows are sorted by a band and, within it, by brightness, and each is compared with
+those that follow closely.
 """
 
 from collections.abc import Iterator
-from itertools import chain
 
 import numpy as np
-from PIL import Image
 
 from .tables import Rows
 
 NEAR = 6                                                # bits of 64 that may differ
-DISTANCE = 6.0                                          # levels of 255 that means of cells may differ, root mean square
-PAIRS = 5_000_000                                       # that are compared by their pixels, at most
-CROWD = 2048                                            # pictures that share a band and are compared with each other
-CHUNK = 50_000                                          # pairs compared at a time
+DISTANCE = 6.0                                          # levels of 255 that the means may differ, root mean square
+COMPARED, FOUND = 400_000_000, 2_000_000                # pairs that are compared, and kept, at most
+CHUNK = 1 << 17                                         # pairs at a time
 
 
 def same(digests: np.ndarray) -> list[list[int]]:
@@ -31,12 +29,13 @@ def same(digests: np.ndarray) -> list[list[int]]:
 
 
 def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]], bool]:
-    """Groups of rows of a set of pictures that look nearly the same but are not the same to the bit, and whether all pairs
-    that may be alike were compared."""
+    """Groups of rows of a set of pictures that look nearly the same but are not all the same to the bit, and whether all
+    pairs that may be alike were compared."""
     looks = np.concatenate([rows.numbers("look") for rows in splits.values()])
-    pairs, complete = candidates(looks)
-    pairs = pairs[(digests[pairs[:, 0]] != digests[pairs[:, 1]]).any(1)]
-    where, shown = _means(splits, np.unique(pairs))
+    blocks = np.concatenate([np.zeros((0, 12), np.float32), *(_blocks(part) for part in _means(splits))])
+    _, first, which = np.unique(digests, axis=0, return_index=True, return_inverse=True)
+    one, other, complete = near(looks[first], blocks[first])
+    close = _close(splits, first[one], first[other])
     parent: dict[int, int] = {}
 
     def root(index: int) -> int:
@@ -44,65 +43,77 @@ def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]]
             index = parent[index]
         return index
 
-    for first in range(0, len(pairs), CHUNK):
-        some = pairs[first:first + CHUNK]
-        one, other = (shown[where[some[:, side]]].astype(np.float32) for side in (0, 1))
-        for a, b in some[np.sqrt(np.square(one - other).mean(1)) <= DISTANCE].tolist():
-            a, b = sorted((root(a), root(b)))
-            parent[b] = a
+    for a, b in zip(one[close].tolist(), other[close].tolist()):
+        a, b = sorted((root(a), root(b)))
+        parent[b] = a
     groups: dict[int, list[int]] = {}
-    for index in sorted(parent):
-        groups.setdefault(root(index), []).append(index)
-    return sorted(group for group in groups.values() if len(group) > 1), complete
+    for index, different in enumerate(which.ravel().tolist()):          # copies to the bit belong to the group of the first
+        if different in parent:
+            groups.setdefault(root(different), []).append(index)
+    return sorted(groups.values()), complete
 
 
-def candidates(looks: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(n,) uint64 -> (pairs i < j that differ in at most NEAR bits, (m, 2); whether these are all of them)."""
-    found, total, complete, many = [np.zeros(0, np.int64)], 0, True, max(1, len(looks))
+def near(looks: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """looks (n,) uint64, blocks (n, 12) mean colours of quarters -> pairs (one, other) that may be alike: looks differ in at most
+    NEAR bits, blocks by at most DISTANCE; and whether these are all of them."""
+    found, compared, kept = [(np.zeros(0, np.int32),) * 2], 0, 0
     edges = np.linspace(0, 64, NEAR + 2).astype(int)
-    for low, high in zip(edges, edges[1:]):
-        band = (looks >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
-        for one, other, whole in _within(band, looks):
-            found.append(np.minimum(one, other) * many + np.maximum(one, other))
-            total, complete = total + len(one), complete and whole
-            if total > 2 * PAIRS:
+    bands = [(looks >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1) for low, high in zip(edges, edges[1:])]
+    for number, band in enumerate(bands):
+        for one, other in _neighbours(band, blocks.mean(1)):
+            compared += len(one)
+            fits = np.bitwise_count(looks[one] ^ looks[other]) <= NEAR
+            for earlier in bands[:number]:              # each pair once: in the first band in which it agrees
+                fits &= earlier[one] != earlier[other]
+            one, other = one[fits], other[fits]
+            fits = np.square(blocks[one] - blocks[other]).mean(1) <= (DISTANCE + 1) ** 2        # the blocks are rounded
+            found.append((one[fits].astype(np.int32), other[fits].astype(np.int32)))
+            kept += int(fits.sum())
+            if compared > COMPARED or kept > FOUND:
                 break
-        found = [np.unique(np.concatenate(found))]
-        total = len(found[0])
-        if len(found[0]) > PAIRS:
-            complete = False
+        if compared > COMPARED or kept > FOUND:
             break
-    pairs = found[0][:PAIRS]
-    return np.stack([pairs // many, pairs % many], 1), complete
+    one, other = (np.concatenate(side)[:FOUND] for side in zip(*found))
+    return one, other, compared <= COMPARED and kept <= FOUND
 
 
-def _within(band: np.ndarray, looks: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
-    """Near pairs (one, other) of those that share a value of the band, some at a time, and whether these are all of them."""
-    order = np.lexsort((looks, band))
-    starts = np.flatnonzero(np.diff(band[order], prepend=band[order][:1] ^ np.uint64(1)))
-    sizes = np.diff([*starts, len(order)])
-    for size in np.unique(sizes[sizes > 1]).tolist():   # groups of one size together; of a crowd only neighbours in order
-        one, other = np.triu_indices(min(size, CROWD), 1)
-        of = starts[sizes == size]
-        steps = range(0, size, CROWD) if size > CROWD else (0,)
-        for some in np.array_split(of, -(-len(of) * len(one) // (1 << 20))):
-            for step in steps:
-                a, b = ((some[:, None] + step + side).ravel() for side in (one, other))
-                inside = b < np.repeat(some + size, len(one))
-                a, b = order[a[inside]], order[b[inside]]
-                close = np.bitwise_count(looks[a] ^ looks[b]) <= NEAR
-                yield a[close], b[close], size <= CROWD
+def _neighbours(band: np.ndarray, bright: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows with the same value of the band whose brightness differs by at most DISTANCE, CHUNK or so at a time."""
+    order = np.lexsort((bright, band))
+    place = band[order].astype(np.float64) * 1024 + bright[order]       # 1024: more than any two brightnesses differ
+    after = np.searchsorted(place, place + DISTANCE + 1, "right") - np.arange(len(place)) - 1
+    total = np.concatenate([[0], np.cumsum(after)])
+    low = 0
+    while low < len(after):
+        high = max(low + 1, int(np.searchsorted(total, total[low] + CHUNK, "right")) - 1)
+        first = np.repeat(np.arange(low, high), after[low:high])
+        offset = np.arange(len(first)) - np.repeat(total[low:high] - total[low], after[low:high])
+        yield order[first], order[first + 1 + offset]
+        low = high
 
 
-def _means(splits: dict[str, Rows], wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """8 x 8 means of the rows with these numbers -> (place of each row among them, (n, 192) uint8)."""
-    counts = [len(rows) for rows in splits.values()] if len(wanted) else [0]
-    edge = counts[0]
-    split = (wanted[wanted < edge], wanted[wanted >= edge] - edge)
-    rows = chain(*(rows.at(some.tolist(), ("pixels", "height", "width")) for rows, some in zip(splits.values(), split)))
-    shown, where = np.zeros((len(wanted), 192), np.uint8), np.zeros(sum(counts), np.int64)
-    where[wanted] = np.arange(len(wanted))
-    for place, row in enumerate(rows):
-        picture = Image.frombytes("RGB", (row["width"], row["height"]), row["pixels"])
-        shown[place] = np.asarray(picture.resize((8, 8), Image.Resampling.BOX)).ravel()
-    return where, shown
+def _close(splits: dict[str, Rows], one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Of every pair of rows: are their means close?"""
+    wanted, first, parts = np.unique(np.concatenate([one, other])), 0, [np.zeros((0, 192), np.uint8)]
+    for part in _means(splits):
+        parts.append(part[wanted[(wanted >= first) & (wanted < first + len(part))] - first])
+        first += len(part)
+    means, close = np.concatenate(parts), np.zeros(len(one), bool)
+    for low in range(0, len(one), CHUNK // 32):
+        some = slice(low, low + CHUNK // 32)
+        a, b = (means[np.searchsorted(wanted, side[some])].astype(np.float32) for side in (one, other))
+        close[some] = np.square(a - b).mean(1) <= DISTANCE ** 2
+    return close
+
+
+def _means(splits: dict[str, Rows]) -> Iterator[np.ndarray]:
+    """The means of all rows, (n, 192) uint8, a table after the other."""
+    for rows in splits.values():
+        for table in rows.tables():
+            for chunk in table["means"].chunks:
+                yield np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, 192)[chunk.offset:chunk.offset + len(chunk)]
+
+
+def _blocks(means: np.ndarray) -> np.ndarray:
+    """(n, 192) -> (n, 12): mean colours of the four quarters, in float32."""
+    return means.reshape(-1, 2, 4, 2, 4, 3).mean((2, 4), dtype=np.float32).reshape(-1, 12)

@@ -1,8 +1,9 @@
 """An item of a source -> a row of the prepared table, or the reason why there is none. Runs in worker processes; no torch.
 
-Pictures:    pixels (height * width * 3 bytes, RGB), height, width, captions, label (-1: none), attributes (JSON), source
+Pictures:    pixels (height * width * 3 bytes, RGB), height, width, captions, label (-1: none), attributes (JSON), source;
+             look and means, which similar pictures nearly share
 Documents:   texts, and pictures in the same order: pixels, heights, widths, draw; `order` tells which piece comes next
-Both:        sha256 (of pixels and sizes), look (64 bits that similar pictures share; documents: of the first picture)
+Both:        sha256, of pixels and sizes
 """
 
 import hashlib
@@ -21,11 +22,11 @@ from .source import Item, Source, Story
 PICTURES = pa.schema([
     ("pixels", pa.large_binary()), ("height", pa.int32()), ("width", pa.int32()), ("captions", pa.list_(pa.string())),
     ("label", pa.int64()), ("attributes", pa.string()), ("source", pa.string()), ("sha256", pa.binary()),
-    ("look", pa.uint64())])
+    ("look", pa.uint64()), ("means", pa.binary(192))])
 STORIES = pa.schema([
     ("order", pa.list_(pa.bool_())), ("texts", pa.list_(pa.string())), ("pixels", pa.list_(pa.large_binary())),
     ("heights", pa.list_(pa.int32())), ("widths", pa.list_(pa.int32())), ("draw", pa.list_(pa.bool_())),
-    ("source", pa.string()), ("sha256", pa.binary()), ("look", pa.uint64())])
+    ("source", pa.string()), ("sha256", pa.binary())])
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def picture_row(pixels: np.ndarray, captions: list[str], label: int = -1, attrib
     data = np.ascontiguousarray(pixels).tobytes()
     return {"pixels": data, "height": height, "width": width, "captions": captions, "label": label,
             "attributes": json.dumps(attributes, sort_keys=True) if attributes else "", "source": printable(source),
-            "sha256": digest([(height, width, data)]), "look": look(pixels)}
+            "sha256": digest([(height, width, data)]), "look": look(pixels), "means": means(pixels)}
 
 
 def story_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str = "") -> dict:
@@ -106,7 +107,7 @@ def story_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str = "
     texts = [text for text, pixels, _ in pieces if pixels is None]
     return {"order": [pixels is not None for _, pixels, _ in pieces], "texts": texts, "pixels": data, "heights": heights,
             "widths": widths, "draw": [draw for _, draw in shown], "source": printable(source),
-            "sha256": digest(list(zip(heights, widths, data)), texts), "look": look(shown[0][0]) if shown else 0}
+            "sha256": digest(list(zip(heights, widths, data)), texts)}
 
 
 def digest(pictures: list[tuple[int, int, bytes]], texts: list[str] = ()) -> bytes:
@@ -127,3 +128,8 @@ def look(pixels: np.ndarray) -> int:
     cells = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX))        # (8, 9)
     bits = cells[:, 1:] > cells[:, :-1]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def means(pixels: np.ndarray) -> bytes:
+    """Mean colours of an 8 x 8 grid: 192 bytes."""
+    return Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX).tobytes()
