@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
 from helpers import randomised
@@ -18,7 +19,9 @@ from test_train import go, settings
 from rawmm_cli.core import build, config, evaluate, machine, prepared, records
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.datasets.text import text
+from rawmm_cli.core.errors import DataError
 from rawmm_cli.core.loss import joint_loss
+from rawmm_cli.core.source import Item, Source
 from rawmm_cli.core.stream import Stream
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick")
@@ -132,3 +135,20 @@ def test_text_alone_can_be_trained(data, tmp_path):
     found = go(settings("data.set=words", "train.documents=32"), data, tmp_path / "run")
     assert math.isfinite(found[-1]["loss"]) and found[-1]["image"] == 0.0
     assert found[-1]["loss"] == pytest.approx(found[-1]["text"] * config.load("tiny").loss.text, rel=1e-4)
+
+
+def test_other_sets_may_have_other_sizes(data, tmp_path, few_digits):
+    """data.size is that of data.set, which is drawn while training."""
+    made(data / "large", numbers_of(16), held_out=0.2)
+    found = go(settings("data.set=digits", "data.mix={large: 0.5}", "train.documents=32", "train.length=64"), data,
+               tmp_path / "run")
+    assert math.isfinite(found[-1]["loss"])
+    with pytest.raises(DataError, match="'large' holds pictures of 16x16 pixels and data.size is 8"):
+        go(settings("data.set=large", "train.length=64"), data, tmp_path / "other")
+
+
+def numbers_of(side: int) -> Source:
+    """Pictures of another size."""
+    pixels = np.zeros((side, side, 3), np.uint8)
+    return Source(items=lambda start: (Item(f"{n}.png", n, (f"number {n}",)) for n in range(start, 30)), state="", card={},
+                  open=lambda content, background: pixels + np.uint8(content))

@@ -36,7 +36,8 @@ def check(config: Config, data: Prepared | Stories) -> None:
     else:
         heights, widths, row_of, texts = data.heights, data.widths, np.arange(len(data)), data.captions.longest()
         texts = texts if config.text_tokenizer.kind == "bytes" else np.minimum(texts, 1)    # learned pieces are fewer
-        if len(data) and heights[0] != config.data.size and (heights == heights[0]).all() and (widths == heights[0]).all():
+        square = name == config.data.set and len(data) and (heights == heights[0]).all() and (widths == heights[0]).all()
+        if square and heights[0] != config.data.size:   # sets of data.mix may have another size
             raise DataError(f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
                             f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
                             f"{config.data.size}")
