@@ -15,8 +15,8 @@ from .tables import Rows
 
 NEAR = 6                                                # bits of 64 that may differ
 DISTANCE = 6.0                                          # levels of 255 that the means may differ, root mean square
-COMPARED, FOUND = 400_000_000, 2_000_000                # pairs that are compared, and kept, at most
-CHUNK = 1 << 17                                         # pairs at a time
+COMPARED, FOUND = 400_000_000, 500_000                  # pairs that are compared, and kept, at most
+CHUNK = 1 << 13                                         # pairs at a time
 
 
 def same(digests: np.ndarray) -> list[list[int]]:
@@ -32,7 +32,7 @@ def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]]
     """Groups of rows of a set of pictures that look nearly the same but are not all the same to the bit, and whether all
     pairs that may be alike were compared."""
     looks = np.concatenate([rows.numbers("look") for rows in splits.values()])
-    blocks = np.concatenate([np.zeros((0, 12), np.float32), *(_blocks(part) for part in _means(splits))])
+    blocks = np.concatenate([np.zeros((0, 48), np.uint8), *(_blocks(part) for part in _means(splits))])
     _, first, which = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     one, other, complete = near(looks[first], blocks[first])
     close = _close(splits, first[one], first[other])
@@ -43,30 +43,31 @@ def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]]
             index = parent[index]
         return index
 
-    for a, b in zip(one[close].tolist(), other[close].tolist()):
-        a, b = sorted((root(a), root(b)))
+    for pair in np.flatnonzero(close):
+        a, b = sorted((root(int(one[pair])), root(int(other[pair]))))
         parent[b] = a
     groups: dict[int, list[int]] = {}
-    for index, different in enumerate(which.ravel().tolist()):          # copies to the bit belong to the group of the first
-        if different in parent:
-            groups.setdefault(root(different), []).append(index)
+    grouped = np.isin(which.ravel(), np.fromiter(parent, np.int64, len(parent)))
+    for index in np.flatnonzero(grouped).tolist():      # copies to the bit belong to the group of the first
+        groups.setdefault(root(int(which.flat[index])), []).append(index)
     return sorted(groups.values()), complete
 
 
 def near(looks: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """looks (n,) uint64, blocks (n, 12) mean colours of quarters -> pairs (one, other) that may be alike: looks differ in at most
-    NEAR bits, blocks by at most DISTANCE; and whether these are all of them."""
+    """looks (n,) uint64, blocks (n, 48) uint8 mean colours of a 4 x 4 grid -> pairs (one, other) that may be alike: looks
+    differ in at most NEAR bits, blocks by at most DISTANCE; and whether these are all of them."""
+    bright = blocks.mean(1)
     found, compared, kept = [(np.zeros(0, np.int32),) * 2], 0, 0
     edges = np.linspace(0, 64, NEAR + 2).astype(int)
     bands = [(looks >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1) for low, high in zip(edges, edges[1:])]
     for number, band in enumerate(bands):
-        for one, other in _neighbours(band, blocks.mean(1)):
+        for one, other in _neighbours(band, bright):
             compared += len(one)
             fits = np.bitwise_count(looks[one] ^ looks[other]) <= NEAR
             for earlier in bands[:number]:              # each pair once: in the first band in which it agrees
                 fits &= earlier[one] != earlier[other]
             one, other = one[fits], other[fits]
-            fits = np.square(blocks[one] - blocks[other]).mean(1) <= (DISTANCE + 1) ** 2        # the blocks are rounded
+            fits = _distance(blocks[one], blocks[other]) <= DISTANCE + 1        # the blocks are rounded
             found.append((one[fits].astype(np.int32), other[fits].astype(np.int32)))
             kept += int(fits.sum())
             if compared > COMPARED or kept > FOUND:
@@ -94,15 +95,16 @@ def _neighbours(band: np.ndarray, bright: np.ndarray) -> Iterator[tuple[np.ndarr
 
 def _close(splits: dict[str, Rows], one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Of every pair of rows: are their means close?"""
-    wanted, first, parts = np.unique(np.concatenate([one, other])), 0, [np.zeros((0, 192), np.uint8)]
+    wanted, first, close = np.unique(np.concatenate([one, other])), 0, np.zeros(len(one), bool)
+    means = np.empty((len(wanted), 192), np.uint8)
     for part in _means(splits):
-        parts.append(part[wanted[(wanted >= first) & (wanted < first + len(part))] - first])
+        low, high = np.searchsorted(wanted, (first, first + len(part)))
+        means[low:high] = part[wanted[low:high] - first]
         first += len(part)
-    means, close = np.concatenate(parts), np.zeros(len(one), bool)
-    for low in range(0, len(one), CHUNK // 32):
-        some = slice(low, low + CHUNK // 32)
-        a, b = (means[np.searchsorted(wanted, side[some])].astype(np.float32) for side in (one, other))
-        close[some] = np.square(a - b).mean(1) <= DISTANCE ** 2
+    for low in range(0, len(one), CHUNK):
+        some = slice(low, low + CHUNK)
+        a, b = (means[np.searchsorted(wanted, side[some])] for side in (one, other))
+        close[some] = _distance(a, b) <= DISTANCE
     return close
 
 
@@ -115,5 +117,10 @@ def _means(splits: dict[str, Rows]) -> Iterator[np.ndarray]:
 
 
 def _blocks(means: np.ndarray) -> np.ndarray:
-    """(n, 192) -> (n, 12): mean colours of the four quarters, in float32."""
-    return means.reshape(-1, 2, 4, 2, 4, 3).mean((2, 4), dtype=np.float32).reshape(-1, 12)
+    """(n, 192) -> (n, 48) uint8: a 4 x 4 grid in place of 8 x 8."""
+    return np.rint(means.reshape(-1, 4, 2, 4, 2, 3).mean((2, 4), dtype=np.float32)).astype(np.uint8).reshape(-1, 48)
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(n, d) uint8 both -> (n,) root mean squares of what they differ by."""
+    return np.sqrt(np.square(one.astype(np.float32) - other.astype(np.float32)).mean(1))
