@@ -32,7 +32,7 @@ def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]]
     """Groups of rows of a set of pictures that look nearly the same but are not all the same to the bit, and whether all
     pairs that may be alike were compared."""
     looks = np.concatenate([rows.numbers("look") for rows in splits.values()])
-    blocks = np.concatenate([np.zeros((0, 48), np.uint8), *(_blocks(part) for part in _means(splits))])
+    blocks = _blocks(splits, len(looks))
     _, first, which = np.unique(digests, axis=0, return_index=True, return_inverse=True)
     one, other, complete = near(looks[first], blocks[first])
     close = _close(splits, first[one], first[other])
@@ -56,10 +56,11 @@ def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]]
 def near(looks: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     """looks (n,) uint64, blocks (n, 48) uint8 mean colours of a 4 x 4 grid -> pairs (one, other) that may be alike: looks
     differ in at most NEAR bits, blocks by at most DISTANCE; and whether these are all of them."""
-    bright = blocks.mean(1)
+    bright = blocks.mean(1, dtype=np.float32)
     found, compared, kept = [(np.zeros(0, np.int32),) * 2], 0, 0
     edges = np.linspace(0, 64, NEAR + 2).astype(int)
-    bands = [(looks >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1) for low, high in zip(edges, edges[1:])]
+    bands = [((looks >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)).astype(np.int16)
+             for low, high in zip(edges, edges[1:])]
     for number, band in enumerate(bands):
         for one, other in _neighbours(band, bright):
             compared += len(one)
@@ -95,16 +96,16 @@ def _neighbours(band: np.ndarray, bright: np.ndarray) -> Iterator[tuple[np.ndarr
 
 def _close(splits: dict[str, Rows], one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Of every pair of rows: are their means close?"""
-    wanted, first, close = np.unique(np.concatenate([one, other])), 0, np.zeros(len(one), bool)
-    means = np.empty((len(wanted), 192), np.uint8)
-    for part in _means(splits):
-        low, high = np.searchsorted(wanted, (first, first + len(part)))
-        means[low:high] = part[wanted[low:high] - first]
-        first += len(part)
+    close = np.zeros(len(one), bool)
     for low in range(0, len(one), CHUNK):
-        some = slice(low, low + CHUNK)
-        a, b = (means[np.searchsorted(wanted, side[some])] for side in (one, other))
-        close[some] = _distance(a, b) <= DISTANCE
+        pairs = one[low:low + CHUNK], other[low:low + CHUNK]
+        wanted, first = np.unique(np.concatenate(pairs)), 0
+        means = np.empty((len(wanted), 192), np.uint8)
+        for part in _means(splits):
+            begin, end = np.searchsorted(wanted, (first, first + len(part)))
+            means[begin:end] = part[wanted[begin:end] - first]
+            first += len(part)
+        close[low:low + CHUNK] = _distance(*(means[np.searchsorted(wanted, side)] for side in pairs)) <= DISTANCE
     return close
 
 
@@ -116,11 +117,20 @@ def _means(splits: dict[str, Rows]) -> Iterator[np.ndarray]:
                 yield np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, 192)[chunk.offset:chunk.offset + len(chunk)]
 
 
-def _blocks(means: np.ndarray) -> np.ndarray:
-    """(n, 192) -> (n, 48) uint8: a 4 x 4 grid in place of 8 x 8."""
-    return np.rint(means.reshape(-1, 4, 2, 4, 2, 3).mean((2, 4), dtype=np.float32)).astype(np.uint8).reshape(-1, 48)
+def _blocks(splits: dict[str, Rows], count: int) -> np.ndarray:
+    """The means of `count` rows as a 4 x 4 grid in place of 8 x 8, (n, 48) uint8."""
+    blocks, first = np.empty((count, 48), np.uint8), 0
+    for part in _means(splits):
+        grid = part.reshape(-1, 4, 2, 4, 2, 3).mean((2, 4), dtype=np.float32)
+        blocks[first:first + len(part)] = np.rint(grid).astype(np.uint8).reshape(-1, 48)
+        first += len(part)
+    return blocks
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(n, d) uint8 both -> (n,) root mean squares of what they differ by."""
-    return np.sqrt(np.square(one.astype(np.float32) - other.astype(np.float32)).mean(1))
+    squares = np.empty(len(one), np.float32)
+    for low in range(0, len(one), CHUNK // 8):
+        differs = one[low:low + CHUNK // 8].astype(np.float32) - other[low:low + CHUNK // 8]
+        squares[low:low + CHUNK // 8] = np.einsum("nd,nd->n", differs, differs)
+    return np.sqrt(squares / one.shape[1])
