@@ -31,10 +31,9 @@ def same(digests: np.ndarray) -> list[list[int]]:
 def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]], bool]:
     """Groups of rows of a set of pictures that look nearly the same but are not all the same to the bit, and whether all
     pairs that may be alike were compared."""
-    looks = np.concatenate([rows.numbers("look") for rows in splits.values()])
-    blocks = _blocks(splits, len(looks))
-    _, first, which = np.unique(digests, axis=0, return_index=True, return_inverse=True)
-    one, other, complete = near(looks[first], blocks[first])
+    _, first, which = np.unique(digests[:, 0], return_index=True, return_inverse=True)       # 64 bits are enough here
+    looks = np.concatenate([rows.numbers("look") for rows in splits.values()])[first]
+    one, other, complete = near(looks, _blocks(splits, len(digests))[first])
     close = _close(splits, first[one], first[other])
     parent: dict[int, int] = {}
 
@@ -47,9 +46,9 @@ def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]]
         a, b = sorted((root(int(one[pair])), root(int(other[pair]))))
         parent[b] = a
     groups: dict[int, list[int]] = {}
-    grouped = np.isin(which.ravel(), np.fromiter(parent, np.int64, len(parent)))
+    grouped = np.isin(which, np.fromiter(parent, np.int64, len(parent)))
     for index in np.flatnonzero(grouped).tolist():      # copies to the bit belong to the group of the first
-        groups.setdefault(root(int(which.flat[index])), []).append(index)
+        groups.setdefault(root(int(which[index])), []).append(index)
     return sorted(groups.values()), complete
 
 

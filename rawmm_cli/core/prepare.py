@@ -68,6 +68,7 @@ def prepare(source: Source, folder: Path, options: Options, told: Callable[[str]
         with disk.room_for(f"the prepared set {folder}"):
             parts = _begin(partial, folder, source, options, told)
             _write_parts(partial, source, options, parts, progress)
+            pa.default_memory_pool().release_unused()   # it would keep what the rows needed
             return _put_together(partial, folder, source, options)
     finally:
         lock.release()
