@@ -253,7 +253,7 @@ def _check_bad(skipped: list[dict], items: int, most: float) -> None:
         first = skipped[0]
         more = f" (and {len(skipped) - 1:,} more)" if len(skipped) > 1 else ""
         raise DataError(f"'{first['file']}'{more} of {items:,} cannot be used: {first['reason']}; mend them, or allow to leave "
-                        f"out a larger share with --max-bad-fraction (now {most:g})")
+                        f"out a larger share with --max-bad-fraction (now {most:g}); what is done is kept for the same command")
 
 
 def _share_out(new: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
