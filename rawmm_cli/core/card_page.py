@@ -73,7 +73,7 @@ def _warnings(card: dict) -> list[str]:
 def _facts(card: dict) -> dict[str, str]:
     options = card["options"]
     facts = {"Source": card.get("source"), "Licence": card.get("licence", "unknown"), "Where from": card.get("url"),
-             "Pixels": f"made to fit {options['size']}, crop {options['crop']}" if options["size"] else "as in the source"}
+             "Pixels": f"shorter side {options['size']}, crop {options['crop']}" if options["size"] else "as in the source"}
     facts |= {str(name).capitalize(): str(value) for name, value in card.get("chosen", {}).items()}
     return {name: printable(str(value)) for name, value in facts.items() if value}
 
