@@ -288,7 +288,8 @@ def test_bad_images_are_named_or_skipped(tmp_path):
     (tmp_path / "b.txt").write_text("a caption")
     (tmp_path / "f.png").symlink_to(tmp_path / "none")
     refused(tmp_path, r"'b.jpg' \(and 2 more\) of 6 cannot be used: its content is damaged or of another format; allowed: .*; "
-                      r"mend them, or allow to leave out a larger share with --max-bad-fraction \(now 0\); what is done is kept for the same command")
+                      r"mend them, or allow to leave out a larger share with --max-bad-fraction \(now 0\); what is done is kept "
+                      "for the same command")
     rows, card = prepared(tmp_path, size=8, max_bad=0.5)
     assert sorted(row["source"] for split in rows.values() for row in split) == ["a.png", "c.png", "e.png"]
     assert [entry["file"] for entry in card["skipped"]] == ["b.jpg", "d/small.png", "f.png"]
