@@ -1,9 +1,11 @@
 """Sources made in a test, for the pipeline of `prepare`."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from rawmm_cli.core import prepare, prepared
 from rawmm_cli.core.images import ImageError
@@ -11,11 +13,23 @@ from rawmm_cli.core.rows import Fitting
 from rawmm_cli.core.source import Item, Piece, Source, Story
 
 
+def pixels(number: int) -> np.ndarray:
+    """A picture of noise, 8 x 8, for every number."""
+    return np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def png(number: int) -> bytes:
+    """The same as a file."""
+    held = io.BytesIO()
+    Image.fromarray(pixels(number)).save(held, "PNG")
+    return held.getvalue()
+
+
 def pixels_of(content, background=(255, 255, 255)) -> np.ndarray:
     """A number -> a picture of its own; "bad N" -> an ImageError."""
     if isinstance(content, str):
         raise ImageError(f"it is {content}")
-    return np.random.default_rng(content).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return pixels(content)
 
 
 def numbers(count: int, bad=(), splits=False, **fields) -> Source:

@@ -1,6 +1,5 @@
 """Parquet files: exact pixels, columns by name and kind, going on in the middle, and what cannot be read."""
 
-import io
 import re
 
 import numpy as np
@@ -8,20 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from sources import made, rows
+from sources import made, pixels, png, rows
 
 from rawmm_cli.core.datasets.parquet import kinds, parquet
 from rawmm_cli.core.errors import ConfigError, DataError
-
-
-def pixels(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-
-
-def png(number: int) -> bytes:
-    held = io.BytesIO()
-    Image.fromarray(pixels(number)).save(held, "PNG")
-    return held.getvalue()
 
 
 def write(path, numbers, group: int = 4, image="image", struct=True, **columns):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from sources import pixels, png
 
 from rawmm_cli.core import build, config, sets, shards, streamed
 from rawmm_cli.core.distributed import Ranks
@@ -22,16 +23,6 @@ from rawmm_cli.core.stream import Stream
 
 SETTINGS = ["data.stream=true", "data.set=pictures", "data.stream.held_out=0.1", "train.batch=16", "data.size=8",
             "train.length=64"]
-
-
-def pixels(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-
-
-def png(number: int) -> bytes:
-    held = io.BytesIO()
-    Image.fromarray(pixels(number)).save(held, "PNG")
-    return held.getvalue()
 
 
 def parquet(folder: Path, numbers, files: int = 3, group: int = 20, bad=()) -> Path:

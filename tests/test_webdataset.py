@@ -6,23 +6,11 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from sources import card_of, made, rows
+from sources import card_of, made, pixels, png, rows
 
 from rawmm_cli.core.datasets.webdataset import Fields, key_of, samples, webdataset
 from rawmm_cli.core.errors import ConfigError, DataError
-
-
-def pixels(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-
-
-def png(number: int) -> bytes:
-    held = io.BytesIO()
-    Image.fromarray(pixels(number)).save(held, "PNG")
-    return held.getvalue()
 
 
 def write(path: Path, members: list[tuple[str, bytes]]) -> Path:
