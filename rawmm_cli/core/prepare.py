@@ -238,9 +238,8 @@ def _put_together(partial: Path, folder: Path, source: Source, options: Options)
              for split in prepared.SPLITS}
     if not all(files.values()):
         files = _share_out(new, files)
-    schema = STORIES if source.stories else PICTURES
     for split, made in files.items():
-        prepared.write_split(new / split, made, schema)
+        prepared.write_split(new / split, made)
     full = cards.describe(new, {"name": folder.name, **source.card}, skipped, options)
     cards.write(new, full)
     prepared.swap(new, folder)

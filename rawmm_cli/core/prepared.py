@@ -149,10 +149,8 @@ def check_target(folder: Path, source: Path | None = None) -> None:
                             "choose another --name or --data-dir")
 
 
-def write_split(folder: Path, files: list[Path], schema: pa.Schema) -> None:
+def write_split(folder: Path, files: list[Path]) -> None:
     """Files of record batches -> the layout that `datasets.load_from_disk` reads. The files are linked, not copied."""
-    import datasets
-
     folder.mkdir()
     names = [f"data-{n:05d}-of-{len(files):05d}.arrow" for n in range(len(files))]
     for name, file in zip(names, files):
@@ -160,7 +158,7 @@ def write_split(folder: Path, files: list[Path], schema: pa.Schema) -> None:
             os.link(file, folder / name)
         except OSError:                                 # a file system without links
             shutil.copyfile(file, folder / name)
-    datasets.DatasetInfo(features=datasets.Features.from_arrow_schema(schema)).write_to_directory(str(folder))
+    (folder / "dataset_info.json").write_text("{}\n", encoding="utf-8")         # the library reads the columns off the files
     state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_format_columns": None,
              "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": folder.name}
     (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -179,7 +177,7 @@ def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
         for split, found in tables.items():
             with pa.ipc.new_stream(str(Path(made) / split), PICTURES) as writer:
                 writer.write_table(found)
-            write_split(new / split, [Path(made) / split], PICTURES)
+            write_split(new / split, [Path(made) / split])
         held = {split: Rows(lambda found=found: [found]) for split, found in tables.items()}
         full = {**card, "count": {split: len(found) for split, found in tables.items()}, "fingerprint": fingerprint(held)}
         (new / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")

@@ -16,11 +16,11 @@ import posixpath
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-import pyarrow as pa
+import numpy as np
 
 from ..errors import DataError, printable
 from ..source import Item, Source, state_of
@@ -38,16 +38,29 @@ def folder(path: Path) -> Source:
     captions = _captions(path, images, texts)
     others = (file for file in (path / "metadata.jsonl", path / "metadata.csv") if file.exists())
     state = state_of(chain((path / file for file in chain(images.values(), texts.values())), others))
-    # as Arrow's strings all of this takes a quarter of the memory, for as long as items are asked for
-    names, files = (pa.array(map(os.fsencode, column), pa.binary()) for column in (images.keys(), images.values()))
-    said = pa.array([captions.get(name, ()) for name in images], pa.list_(pa.string()))
+    names, files = _Packed(images.keys()), _Packed(images.values())
+    said = _Packed(json.dumps(captions.get(name, ())) for name in images)
 
     def items(start: int) -> Iterator[Item]:
         for n in range(start, len(names)):
-            yield Item(os.fsdecode(names[n].as_py()), str(path / os.fsdecode(files[n].as_py())), tuple(said[n].as_py()))
+            yield Item(names[n], str(path / files[n]), tuple(json.loads(said[n])))
 
     return Source(items=items, state=state, count=len(names),
                   card={"source": "folder", "licence": "unknown (your own files)"})
+
+
+class _Packed:
+    """Strings in one piece of memory: a quarter of what Python's own take, for as long as items are asked for."""
+
+    def __init__(self, texts: Iterable[str]):
+        packed = list(map(os.fsencode, texts))
+        self.ends, self.data = np.cumsum([0, *map(len, packed)]), b"".join(packed)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, number: int) -> str:
+        return os.fsdecode(self.data[self.ends[number]:self.ends[number + 1]])
 
 
 def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
