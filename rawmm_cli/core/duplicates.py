@@ -22,10 +22,9 @@ CHUNK = 1 << 13                                         # pairs at a time
 def same(digests: np.ndarray) -> list[list[int]]:
     """(n, 2) digests of all rows -> groups of numbers of rows whose pixels are the same to the bit, in order."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))
-    new = np.ones(len(order), bool)
-    new[1:] = (digests[order][1:] != digests[order][:-1]).any(1)
-    groups = np.split(order, np.flatnonzero(new)[1:]) if len(order) else []
-    return sorted(sorted(group.tolist()) for group in groups if len(group) > 1)
+    again = (digests[order][1:] == digests[order][:-1]).all(1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], again, [False]]).astype(np.int8)))   # where runs begin and end
+    return sorted(sorted(order[begin:end + 1].tolist()) for begin, end in edges.reshape(-1, 2))
 
 
 def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]], bool]:
