@@ -78,7 +78,7 @@ def _main() -> None:
         code = app(standalone_mode=False)
         if code == 130:
             _fail("stopped", 130)
-        sys.exit(code if isinstance(code, int) else 0)
+        _leave(code if isinstance(code, int) else 0)
     except SystemExit as left:                          # typer leaves with 1 where the reader of stdout has left
         sys.exit(0 if left.code == 1 else left.code)
     except (MemoryError, RuntimeError) as error:
@@ -108,12 +108,20 @@ def _main() -> None:
 def _fail(message: str, code: int, traceback: str = ""):
     """One line on stderr, or, where this process is a rank, for the one that started it. Leaves with `code`."""
     from .commands.common import printable
-    from .core.launch import joined, tell
+    from .core.launch import tell
 
     line = " ".join(printable(message).split())
     if not tell(line, code, traceback) and line:
         print(f"{traceback}error: {line}", file=sys.stderr)
-    if joined():                                        # nothing of torch may hold a failed rank back
+    _leave(code)
+
+
+def _leave(code: int):
+    """A rank leaves at once: torch could hold a failed one back, and threads of gloo may end in an abort beside an interpreter
+    that is being taken down."""
+    from .core.launch import joined
+
+    if joined():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

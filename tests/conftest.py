@@ -1,9 +1,12 @@
 """What the tests share: a prepared data folder, a small one, a trained run, and `rawmm` called in-process."""
 
+import signal
 import sys
 from contextlib import contextmanager
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)    # started in the background, tests would inherit that it is ignored
 
 
 @contextmanager

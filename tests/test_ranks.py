@@ -288,6 +288,13 @@ def test_a_fault_of_one_rank_ends_the_job(name, whole, few_digits, tmp_path):
     resumed(few_digits, run, whole)
 
 
+def test_a_rank_that_is_done_is_not_lost_on_its_way_out(few_digits, tmp_path):
+    """Threads of gloo that want the interpreter while it is taken down abort the process: a rank must leave without that."""
+    abort = "import atexit\natexit.register(os.abort)"
+    done = Launched(tmp_path, command(few_digits, tmp_path / "run", *TWO), abort, 7, 1).end()
+    assert (done.code, done.errors, done.left) == (0, [], []), done.err
+
+
 STOPS = {"SIGTERM to the launcher": (signal.SIGTERM, None), "Ctrl-C": (signal.SIGINT, "group"),
          "SIGHUP to the launcher": (signal.SIGHUP, None), "SIGTERM to one rank": (signal.SIGTERM, 1)}
 
