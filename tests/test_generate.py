@@ -1,4 +1,6 @@
-"""Two kinds of model: random weights, where everything depends on everything, and a chain, whose next token is told."""
+"""Two kinds of model: random weights, where everything depends on everything, and a chain, whose next token is told.
+
+Both generators do all of this, and the same: `generate` computes every position once, `uncached` all of them every time."""
 
 from dataclasses import replace
 
@@ -8,10 +10,12 @@ import torch
 from helpers import BACKBONES, HEADS, PATCH, picture, tiny_model
 from scipy import stats
 
+from rawmm_cli.core import generate as cached
+from rawmm_cli.core import uncached
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.generate import Sampling, draw, generate, next_tokens
+from rawmm_cli.core.generate import Sampling, choose, draw, generate
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
 
@@ -183,6 +187,12 @@ def test_nothing_asked_is_nothing_done():
     assert generate(talkative(), [], [], SMALL) == []
 
 
+def next_tokens(model, documents, no_picture, keys, temperature, top_p=1.0):
+    batch = pack(documents, max(map(len, documents)), GRID)
+    logits = model.text(model(batch, model.clean(batch), torch.zeros(0)), batch.last)
+    return choose(logits, no_picture, keys, replace(SMALL, temperature=temperature, top_p=top_p))
+
+
 @torch.inference_mode()
 def test_bos_and_end_image_are_never_written_and_image_only_where_allowed():
     model = chain({A: (BOS, END_IMAGE), B: (IMAGE, EOS)})
@@ -276,3 +286,111 @@ def test_pictures_come_back_in_the_order_asked():
     found = draw(model, documents, [4, 3, 2, 1], SMALL)
     assert [one.key for one in found] == [4, 3, 2, 1]
     assert_same([found], [[draw(model, [one], [k], SMALL)[0] for one, k in zip(documents, (4, 3, 2, 1))]], levels=1)
+
+
+# ---------------------------------------------------------------------------------------- every position computed once
+
+
+def bits_of(documents):
+    return [item.pixels for document in documents for item in document if isinstance(item, Picture)]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("solver,guidance,interval,rescale", [
+    ("euler", 1.0, (0.0, 1.0), 0.0), ("euler", 2.0, (0.0, 1.0), 0.0), ("heun", 3.0, (0.2, 0.8), 0.0),
+    ("dpm2m", 0.5, (0.0, 0.6), 0.7), ("ancestral", 2.0, (0.0, 1.0), 0.0), ("ab2", 2.0, (0.4, 0.4), 0.5)])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_cached_generator_is_the_uncached_one(backbone, solver, guidance, interval, rescale, temperature):
+    """Tokens equal; pixels within 1 level of 255: fp32, sums in another order."""
+    model, sampling = talkative(backbone), replace(SMALL, solver=solver, guidance=guidance, interval=interval, rescale=rescale,
+                                                   temperature=temperature, max_pictures=3, max_text=12, top_p=0.9)
+    found = generate(model, prompts(), list(range(6)), sampling)
+    assert_same(found, uncached.generate(model, prompts(), list(range(6)), sampling), levels=1)
+    assert max(shape(document).count("P") for document in found) >= 2
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_hidden_vectors_with_and_without_a_cache(backbone):
+    """However a document is cut into what is read at once, its last position says the same, to 1e-5."""
+    dice, model = np.random.default_rng(3), tiny_model(backbone)
+    whole = [[BOS, *encode("one two"), IMAGE, picture(dice, False, (4, 6)), END_IMAGE, *encode("three"), IMAGE,
+              picture(dice, False, (2, 2)), END_IMAGE, A], [BOS, A, IMAGE, picture(dice, False, (4, 4)), END_IMAGE, B, B]]
+    for cuts in ([1, 2, 3, 20], [4, 9, 10, 20], [20], list(range(1, 20))):
+        memory = cached.Cache(model, 2, 60)
+        for cut in cuts:
+            parts = [document[:max(cut, 1)] for document in whole]
+            hidden = memory.read(parts)
+            batch = pack(parts, 80, GRID)
+            expected = model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn)))[batch.last]
+            new = [n for n, document in enumerate(whole) if cut == cuts[0] or len(document) > cuts[cuts.index(cut) - 1]]
+            torch.testing.assert_close(hidden[new], expected[new], rtol=1e-5, atol=1e-5)
+
+
+def test_rows_that_leave_the_cache_do_not_move_the_others():
+    dice, model = np.random.default_rng(4), tiny_model()
+    some = [[BOS, A], [BOS, B, IMAGE, picture(dice, False, (4, 4)), END_IMAGE], [BOS, *encode("longer")], [BOS, B]]
+    memory, alone = cached.Cache(model, 4, 40), cached.Cache(model, 2, 40)
+    memory.read(some)
+    memory.keep([1, 2])
+    alone.read(some[1:3])
+    torch.testing.assert_close(memory.read([[*one, A] for one in some[1:3]]), alone.read([[*one, A] for one in some[1:3]]),
+                               rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["euler", "ancestral"])
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_thread):
+    """The same prompt and key among few or many, longer and shorter ones. On the CPU, products of 32 rows and more are summed in
+    the same order, and sums over keys too, where their number is a multiple of 64."""
+    model = tiny_model(backbone, width=64)
+    sampling = replace(SMALL, size=(12, 12), guidance=2.5, solver=solver)
+    mine = [BOS, *encode("the one that is asked for"), IMAGE]
+    others = [[BOS, *encode("x" * n), IMAGE] for n in (1, 3, 80, 130, 30, 2, 25)]
+    alone = draw(model, [mine], [7], sampling)[0]
+    assert ((alone.pixels > 0) & (alone.pixels < 255)).float().mean() > 0.2
+    for n in (1, 3, 4, 7):
+        among = draw(model, [*others[:n], mine], [*range(n), 7], sampling)[-1]
+        assert torch.equal(among.pixels, alone.pixels)
+
+
+def test_what_is_added_is_told():
+    model, found = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: EOS}), []
+    document = generate(model, [[BOS]], [0], SMALL, lambda i, item: found.append((i, item)))[0]
+    assert [i for i, _ in found] == [0] * 5 and shape([item for _, item in found]) == [A, IMAGE, "P", B, EOS]
+    assert found[2][1] is document[3]
+
+
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+def test_every_step_can_be_watched(solver):
+    """The last estimate is the picture itself, where the solver ends with Euler's step."""
+    seen, model = [], talkative()
+    drawn = draw(model, [[BOS, A, IMAGE], [BOS, IMAGE]], [1, 2], replace(SMALL, guidance=2.0, solver=solver),
+                 lambda step, clean: seen.append((step, clean)))
+    assert [step for step, _ in seen] == ([0, 1, 2, 3] if solver == "euler" else [0, 1, 1, 2, 2, 3, 3])
+    assert all(clean.shape == (2, 3, 4, 4) for _, clean in seen)
+    assert torch.equal(seen[-1][1], torch.stack([picture.pixels for picture in drawn]))
+    assert not torch.equal(seen[0][1], seen[-1][1])
+
+
+def test_top_p_keeps_the_likeliest():
+    """Chances 0.5, 0.3, 0.15, 0.05: of the likeliest, so many that they reach p."""
+    logits = torch.full((4000, VOCABULARY), -torch.inf)
+    logits[:, [A, B, 5, 6]] = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    for p, stay in ((0.01, {A}), (0.49, {A}), (0.51, {A, B}), (0.79, {A, B}), (0.9, {A, B, 5}), (0.96, {A, B, 5, 6}),
+                    (1.0, {A, B, 5, 6})):
+        found = choose(logits.clone(), [True] * 4000, range(4000), replace(SMALL, temperature=1.0, top_p=p))
+        assert set(found) == stay
+        if p == 0.79:
+            assert abs(found.count(A) / 4000 - 0.5 / 0.8) < 0.04
+
+
+def test_rescaled_guidance_keeps_the_contrast():
+    """arXiv 2305.08891, equation 15 and 16, in numpy."""
+    dice = np.random.default_rng(0)
+    clean, other = (dice.standard_normal((6, 5)) for _ in range(2))
+    sampling = replace(SMALL, guidance=4.0, rescale=0.6)
+    found = cached.guide(torch.tensor(clean), torch.tensor(other), sampling, 3).numpy()
+    for one in (slice(0, 3), slice(3, 6)):
+        guided = other[one] + 4 * (clean[one] - other[one])
+        expected = 0.6 * guided * clean[one].std(ddof=1) / guided.std(ddof=1) + 0.4 * guided
+        np.testing.assert_allclose(found[one], expected, rtol=1e-6)

@@ -58,7 +58,7 @@ def execute(prompt, run, image, given, count, seed, out, device, runs_dir) -> di
 
     checked_prompt(prompt, limit=100_000)
     given = {name: value for name, value in given.items() if value is not None}
-    solver, names = given.get("solver", "euler"), ["euler", "heun", "dpm2m"]
+    solver, names = given.get("solver", "euler"), ["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"]
     if solver not in names:
         raise ConfigError(f"unknown solver '{solver}'{nearest(solver, names)}; allowed: {', '.join(names)}")
     for name in ("guidance", "temperature"):

@@ -42,6 +42,11 @@ class _Layout:
     position: np.ndarray                                                    # (n, 3)
     placed: list[tuple[int, int, Picture]]                                  # (first position, patches, picture)
 
+    def after(self, count: int) -> "_Layout":
+        """The rest of it, behind its first `count` positions."""
+        placed = [(first - count, patches, picture) for first, patches, picture in self.placed if first >= count]
+        return _Layout(self.tokens[count:], self.block[count:], self.private[count:], self.position[count:], placed)
+
 
 def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
     """Positions of one document. `grid(H, W)` gives a picture's rows and columns of patches.
@@ -163,10 +168,11 @@ def assemble(documents: list[Document], rows: list[list[int]], length: int, grid
         for index in row:
             starts[index] = at
             at += len(layouts[index].tokens)
-    return _assemble(layouts, starts, max(1, len(rows)), length)
+    return assembled(layouts, starts, max(1, len(rows)), length)
 
 
-def _assemble(layouts: list[_Layout], starts: list[int], rows: int, length: int) -> Batch:
+def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int) -> Batch:
+    """Layouts and the flat position at which each begins -> Batch of so many rows."""
     flat = rows * length
     tokens, block, private = (np.zeros(flat, np.int64) for _ in range(3))
     document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.int64)

@@ -107,8 +107,13 @@ def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> b
             return False
         torch._dynamo.config.suppress_errors = True
     for layer in built.backbone.layers:
-        layer.forward = torch.compile(layer.forward)    # not layer.compile(): FSDP's hooks stay outside of the graph
-    return True
+        layer.forward = partial(_either, layer.forward, torch.compile(layer.forward))     # not layer.compile(): FSDP's hooks
+    return True                                                                           # stay outside of the graph
+
+
+def _either(plain, compiled, x, cos, sin, mask, kept=None):
+    """Compiled, but for documents that grow: each new length would be compiled again."""
+    return compiled(x, cos, sin, mask) if kept is None else plain(x, cos, sin, mask, kept)
 
 
 def recompute_layers(built: RawModel, on: bool) -> None:

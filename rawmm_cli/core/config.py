@@ -190,9 +190,11 @@ class Sample(Settings):
     """Defaults of drawing and writing."""
 
     steps: int = Field(10, ge=1, le=1000)
-    solver: Literal["euler", "heun", "dpm2m"] = "euler"
+    solver: Literal["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"] = "euler"
+    grid: Literal["uniform", "shifted", "quantiles"] = Field("uniform", description="times of the steps")
     guidance: Weight = 2.0
     interval: tuple[Share, Share] = Field((0.0, 1.0), strict=False, description="times inside which guidance acts")
+    rescale: Share = Field(0.0, description="share by which guided pictures get back their contrast")
     max_text: Count = Field(64, description="tokens written at most")
     context: Count = Field(1024, description="longest document, in positions")
 

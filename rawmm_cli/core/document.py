@@ -66,6 +66,14 @@ class Batch:
         """How many tokens are predicted and how many patches are drawn: what the two losses are means over."""
         return len(self.predict), int(self.pictures.drawn[self.pictures.picture_of].sum())
 
+    def first(self, rows: int) -> "Batch":
+        """The first rows alone, of a batch with one picture a row, all of one size, and nothing to predict."""
+        patches = len(self.patch_at) // len(self.tokens) * rows
+        return replace(self, tokens=self.tokens[:rows], images=tuple(group[:rows] for group in self.images),
+                       pictures=self.pictures._replace(picture_of=self.pictures.picture_of[:patches]),
+                       patch_at=self.patch_at[:patches], labels=Labels(*(label[:rows] for label in self.labels)),
+                       position=self.position[:rows], last=self.last[:rows])
+
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which it moves to a GPU faster."""
         return replace(self, **{f.name: _each(getattr(self, f.name), torch.Tensor.pin_memory) for f in fields(self)})

@@ -1,8 +1,10 @@
 """Generate: prompt document -> text and pictures, in any order.
 
 The model writes text until `<image>`; then all patches of the picture are drawn in parallel by a solver; the finished
-picture takes its place, clean, and the model writes on. This generator recomputes the whole document at every step.
-It is the reference: simple to read, and what any faster generator must equal.
+picture takes its place, clean, and the model writes on. Every position is computed once (`cache.py`); a picture that is
+being drawn costs only its own positions at each step. `uncached.py` says the same in fewer words and is what this must equal.
+
+Next: `solvers.py`, the walk from noise to a picture.
 """
 
 from dataclasses import dataclass
@@ -11,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batch import pack
+from .batch import size as positions
+from .cache import Cache
 from .document import Batch, Document, Picture
 from .errors import ConfigError
 from .model import RawModel
 from .noise import key, random
-from .solvers import SOLVERS
+from .solvers import SOLVERS, grid
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
 
@@ -26,9 +29,12 @@ class Sampling:
 
     steps: int = 10
     solver: str = "euler"
+    grid: str | tuple[float, ...] = "uniform"           # the times of the steps: a name (`solvers.py`), or themselves
     guidance: float = 1.0
     interval: tuple[float, float] = (0.0, 1.0)
+    rescale: float = 0.0                                # share by which guided pictures get back the contrast of unguided ones
     temperature: float = 0.0
+    top_p: float = 1.0                                  # tokens are drawn from the likeliest ones, of this chance together
     max_text: int = 64
     max_pictures: int = 1
     size: tuple[int, int] = (8, 8)
@@ -36,36 +42,160 @@ class Sampling:
 
 
 @torch.inference_mode()
-def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling) -> list[Document]:
+def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling, told=None) -> list[Document]:
     """Continue each prompt until `<eos>`, `max_text` written tokens or the end of the context -> the whole documents.
 
-    keys: one seed a prompt. What a prompt becomes depends on its own key, never on the others in the batch."""
-    if not all(prompts):
-        raise ConfigError("an empty prompt document; allowed: at least <bos>")
-    documents = [[_read(item) for item in prompt] for prompt in prompts]
-    written = [0] * len(documents)
-    rows, columns = model.codec.grid(*sampling.size)
-    room = rows * columns + 2                                               # <image>, the picture, </image>
+    keys: one seed a prompt. What a prompt becomes depends on its own key, never on the others in the batch.
+    told(number of the prompt, token or Picture) is called for everything that is added."""
+    work = Work(model, prompts, sampling)
+    while True:
+        _write(model, work, keys, told)
+        drawing = [i for i, document in enumerate(work.documents) if document[-1] == IMAGE]
+        if not drawing:
+            return work.documents
+        seeds = [key(keys[i], "picture", pictures(work.documents[i])) for i in drawing]
+        for i, picture in zip(drawing, draw(model, [work.documents[i] for i in drawing], seeds, sampling)):
+            work.documents[i] += [picture, END_IMAGE]
+            if told:
+                told(i, picture)
 
-    def goes_on(i: int) -> bool:
-        return documents[i][-1] == IMAGE or (documents[i][-1] != EOS and written[i] < sampling.max_text
-                                             and _size(model, documents[i]) < sampling.context)
 
-    while open_ones := [i for i in range(len(documents)) if goes_on(i)]:
-        drawing = [i for i in open_ones if documents[i][-1] == IMAGE]
-        if drawing:
-            seeds = [key(keys[i], "picture", _pictures(documents[i])) for i in drawing]
-            for i, picture in zip(drawing, draw(model, [documents[i] for i in drawing], seeds, sampling)):
-                documents[i] += [picture, END_IMAGE]
-            continue
-        full = [_pictures(documents[i]) - _pictures(prompts[i]) >= sampling.max_pictures
-                or _size(model, documents[i]) + room > sampling.context for i in open_ones]
-        tokens = next_tokens(model, [documents[i] for i in open_ones], full,
-                             [key(keys[i], "text", written[i]) for i in open_ones], sampling.temperature)
+class Work:
+    """Documents as they grow, and what may still come to each."""
+
+    def __init__(self, model: RawModel, prompts: list[Document], sampling: Sampling):
+        if not all(prompts):
+            raise ConfigError("an empty prompt document; allowed: at least <bos>")
+        self.model, self.sampling = model, sampling
+        self.documents = [[_read(item) for item in prompt] for prompt in prompts]
+        self.given, self.written = [pictures(prompt) for prompt in prompts], [0] * len(prompts)
+        self.room = int(np.prod(model.codec.grid(*sampling.size))) + 2     # <image>, the picture, </image>
+
+    def size(self, i: int) -> int:
+        """Positions of a document."""
+        return positions(self.documents[i], self.model.codec.grid)
+
+    def writes(self, i: int) -> bool:
+        """Whether text comes next."""
+        document = self.documents[i]
+        return document[-1] not in (IMAGE, EOS) and self.written[i] < self.sampling.max_text \
+            and self.size(i) < self.sampling.context
+
+    def full(self, i: int) -> bool:
+        """Whether no picture may be opened any more."""
+        return pictures(self.documents[i]) - self.given[i] >= self.sampling.max_pictures \
+            or self.size(i) + self.room > self.sampling.context
+
+    def add(self, i: int, token: int) -> None:
+        """A token that was written."""
+        self.documents[i].append(token)
+        self.written[i] += 1
+
+
+def _write(model: RawModel, work: Work, keys: list[int], told) -> None:
+    """Let every document have its text, as far as the next `<image>`."""
+    rows = [i for i in range(len(work.documents)) if work.writes(i)]
+    if not rows:
+        return
+    left = max(min(work.sampling.max_text - work.written[i], work.sampling.context - work.size(i)) for i in rows)
+    cache = Cache(model, len(rows), max(work.size(i) for i in rows) + left)
+    while open_ones := [i for i in rows if work.writes(i)]:
+        if 2 * len(open_ones) <= len(rows):             # the others have their picture to wait for, or are done
+            cache.keep([rows.index(i) for i in open_ones])
+            rows = open_ones
+        hidden = cache.read([work.documents[i] for i in rows])
+        logits = model.text_out(hidden).float().cpu()
+        places = [n for n, i in enumerate(rows) if i in set(open_ones)]
+        tokens = choose(logits[places], [work.full(i) for i in open_ones],
+                        [key(keys[i], "text", work.written[i]) for i in open_ones], work.sampling)
         for i, token in zip(open_ones, tokens):
-            documents[i].append(token)
-            written[i] += 1
-    return documents
+            work.add(i, token)
+            if told:
+                told(i, token)
+
+
+def choose(logits: Tensor, no_picture: list[bool], keys: list[int], sampling: Sampling) -> list[int]:
+    """Logits (n, V) -> a token for each; `<image>` is not allowed where `no_picture`.
+
+    top_p: nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751)."""
+    logits = logits.double().numpy()
+    logits[:, [BOS, END_IMAGE]] = -np.inf
+    logits[np.array(no_picture), IMAGE] = -np.inf
+    if sampling.temperature == 0:
+        return logits.argmax(-1).tolist()
+    with np.errstate(under="ignore"):
+        chances = np.exp((logits - logits.max(-1, keepdims=True)) / sampling.temperature)
+    chances /= chances.sum(-1, keepdims=True)
+    found = []
+    for row, k in zip(chances, keys):
+        if sampling.top_p < 1:
+            order = np.argsort(-row, kind="stable")
+            row[order[np.cumsum(row[order]) - row[order] >= sampling.top_p]] = 0       # the likeliest always stays
+        total = row.cumsum()
+        found.append(int(np.searchsorted(total, random(k).random() * total[-1], side="right")))
+    return found
+
+
+@torch.inference_mode()
+def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: Sampling, watch=None) -> list[Picture]:
+    """Draw one picture at the end of each document (which ends with `<image>`) -> clean pictures to be read.
+
+    watch(step, clean estimate as (n, 3, H, W) uint8) is called for every estimate; of one step the last one counts."""
+    count, (rows, columns) = len(keys), model.codec.grid(*sampling.size)
+    patches, guided = rows * columns, sampling.guidance != 1
+    blank = torch.zeros(3, *sampling.size, dtype=torch.uint8)
+    told = [*documents, *([[BOS, IMAGE]] * count if guided else [])]
+    cache = Cache(model, len(told), max(positions(document, model.codec.grid) for document in told), desk=patches)
+    cache.read(documents)
+    if guided:
+        cache.read(told[count:], count)
+    both = cache.picture([[*document, Picture(blank, True)] for document in told])
+    alone = both.first(count) if guided else both
+
+    def denoise(z: Tensor, t: float) -> Tensor:
+        if not (guided and sampling.interval[0] <= t <= sampling.interval[1]):
+            return _clean(model, alone, cache, z, t)
+        clean, other = _clean(model, both, cache, z.repeat(2, 1), t).chunk(2)
+        return guide(clean, other, sampling, patches)
+
+    times = grid(sampling.grid, sampling.steps, model.head)
+    if watch:
+        denoise = _watched(denoise, times, lambda step, clean: watch(step, _decode(model, clean, rows, count)))
+    drawn = model.head.generate(denoise, keys, [patches] * count, SOLVERS[sampling.solver], times, cache.device)
+    return [Picture(image, False, k) for k, image in zip(keys, _decode(model, drawn, rows, count))]
+
+
+def _clean(model: RawModel, batch: Batch, cache: Cache, z: Tensor, t: float) -> Tensor:
+    """z (T, P) at time t -> clean patches (T, P) of pictures whose documents the cache holds."""
+    time = torch.full((1,), float(t), device=z.device)
+    output = model.patches(model(batch, z, time, cache), batch)
+    return model.head.clean(output, z, time[batch.pictures.picture_of])
+
+
+def guide(clean: Tensor, other: Tensor, sampling: Sampling, patches: int) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) on the clean estimate (T, P).
+
+    rescale: pictures get back this share of the contrast that they had unguided (Lin et al. 2023, arXiv 2305.08891)."""
+    guided = other + sampling.guidance * (clean - other)
+    if sampling.rescale:
+        spread = [x.unflatten(0, (-1, patches)).std((1, 2), keepdim=True) for x in (clean, guided)]
+        ratio = 1 + sampling.rescale * (spread[0] / spread[1].clamp_min(1e-6) - 1)
+        guided = guided * ratio.expand(-1, patches, -1).flatten(0, 1)
+    return guided
+
+
+def _decode(model: RawModel, patches: Tensor, rows: int, count: int) -> Tensor:
+    return model.codec.decode(patches.clamp(-1, 1).unflatten(0, (count, -1)), rows).cpu()
+
+
+def _watched(denoise, times: list[float], watch):
+    """The same function; `watch(step, clean)` sees what it returns."""
+    def watched(z: Tensor, t: float) -> Tensor:
+        clean = denoise(z, t)
+        watch(times.index(t), clean)
+        return clean
+
+    return watched
 
 
 def _read(item):
@@ -73,71 +203,6 @@ def _read(item):
     return Picture(item.pixels, False, item.key) if isinstance(item, Picture) and item.draw else item
 
 
-@torch.inference_mode()
-def next_tokens(model: RawModel, documents: list[Document], no_picture: list[bool], keys: list[int],
-                temperature: float) -> list[int]:
-    """One more token for each document; `<image>` is not allowed where `no_picture`."""
-    batch = _pack(model, documents)
-    hidden = model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device))
-    logits = model.text(hidden, batch.last).cpu()                           # (documents, V)
-    logits[:, [BOS, END_IMAGE]] = -torch.inf
-    logits[torch.tensor(no_picture), IMAGE] = -torch.inf
-    if temperature == 0:
-        return logits.argmax(-1).tolist()
-    logits = logits.double() - logits.double().amax(-1, keepdim=True)      # so that a tiny temperature stays finite
-    chances = (logits / temperature).softmax(-1).cumsum(-1).numpy()
-    return [int(np.searchsorted(row, random(k).random() * row[-1], side="right")) for row, k in zip(chances, keys)]
-
-
-@torch.inference_mode()
-def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: Sampling) -> list[Picture]:
-    """Draw one picture at the end of each document (which ends with `<image>`) -> clean pictures to be read."""
-    blank = torch.zeros(3, *sampling.size, dtype=torch.uint8)
-    batch = _pack(model, [document + [Picture(blank, True, k)] for document, k in zip(documents, keys)])
-    bare = _pack(model, [[BOS, IMAGE, Picture(blank, True, k)] for k in keys])
-    seen, low, high = _denoiser(model, batch), *sampling.interval
-    unseen = _denoiser(model, bare) if sampling.guidance != 1 else None
-
-    def denoise(z: Tensor, t: float) -> Tensor:
-        clean = seen(z, t)
-        if unseen is None or not low <= t <= high:
-            return clean
-        other = unseen(z, t)
-        return other + sampling.guidance * (clean - other)
-
-    rows, columns = model.codec.grid(*sampling.size)
-    times = [1 - step / sampling.steps for step in range(sampling.steps + 1)]
-    patches = model.head.generate(denoise, keys, [rows * columns] * len(keys), SOLVERS[sampling.solver], times,
-                                  batch.tokens.device)
-    images = model.codec.decode(patches.unflatten(0, (len(keys), -1)), rows).cpu()
-    return [Picture(image, False, k) for k, image in zip(keys, images)]
-
-
-def _denoiser(model: RawModel, batch: Batch):
-    """-> denoise(z (T drawn, P), t) over the drawn patches of `batch`; patches that are read stay clean at t = 0."""
-    of = batch.pictures.picture_of
-    drawn = batch.pictures.drawn[of]                                        # (T,)
-    inputs = model.clean(batch)                                             # (T, P)
-
-    def denoise(z: Tensor, t: float) -> Tensor:
-        time = batch.pictures.drawn.float() * t                             # (M,)
-        full = inputs.clone()
-        full[drawn] = z
-        output = model.patches(model(batch, full, time), batch)[drawn]
-        return model.head.clean(output, z, time[of[drawn]])
-
-    return denoise
-
-
-def _pack(model: RawModel, documents: list[Document]) -> Batch:
-    length = max(_size(model, document) for document in documents)
-    return pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
-
-
-def _size(model: RawModel, document: Document) -> int:
-    grids = (model.codec.grid(*item.pixels.shape[1:]) for item in document if isinstance(item, Picture))
-    return sum(1 for item in document if not isinstance(item, Picture)) + sum(rows * columns for rows, columns in grids)
-
-
-def _pictures(document: Document) -> int:
+def pictures(document: Document) -> int:
+    """How many pictures a document has."""
     return sum(isinstance(item, Picture) for item in document)

@@ -29,7 +29,7 @@ def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """(..., L, K) turned by angles (..., L, K/2): pair i is (x[i], x[i + K/2])."""
     first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+    return torch.cat([torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)], -1)
 
 
 def unit_rms(x: Tensor) -> Tensor:

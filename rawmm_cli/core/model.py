@@ -29,12 +29,15 @@ class RawModel(nn.Module):
         groups = [self.codec.encode(images).flatten(0, 1) for images in batch.images]
         return torch.cat(groups) if groups else torch.zeros(0, self.codec.values, device=batch.tokens.device)
 
-    def forward(self, batch: Batch, inputs: Tensor, time: Tensor) -> Tensor:
-        """Patches (T, P) of pictures at times (M,) fill their places -> hidden (B L, D)."""
+    def forward(self, batch: Batch, inputs: Tensor, time: Tensor, cache=None) -> Tensor:
+        """Patches (T, P) of pictures at times (M,) fill their places -> hidden (B L, D).
+
+        cache: what was computed before of the same documents (`cache.py`); the batch then holds new positions alone."""
         x = self.words(batch.tokens)                                        # (B, L, D)
         patches = self.head.embed(inputs, time, batch.pictures.picture_of).to(x.dtype)    # (T, D)
         x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()   # a view would compile a second time
-        x = self.backbone(x, batch.position, self.make_mask(batch.labels))  # (B, L, D)
+        mask = self.make_mask(batch.labels) if cache is None else cache.mask[:len(x)]
+        x = self.backbone(x, batch.position, mask, cache and cache.layers)  # (B, L, D)
         return self.norm(x.flatten(0, 1))
 
     def text(self, hidden: Tensor, at: Tensor) -> Tensor:

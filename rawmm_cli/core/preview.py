@@ -59,7 +59,8 @@ def preview(config: Config, model: RawModel, data: prepared.Prepared, held_out: 
 def sampling(config: Config) -> Sampling:
     """The sampling settings of a preset, for pictures of its own size."""
     s = config.sample
-    return Sampling(s.steps, s.solver, s.guidance, s.interval, 0.0, s.max_text, 1, (config.data.size,) * 2, s.context)
+    return Sampling(steps=s.steps, solver=s.solver, grid=s.grid, guidance=s.guidance, interval=s.interval, rescale=s.rescale,
+                    max_text=s.max_text, size=(config.data.size,) * 2, context=s.context)
 
 
 def sheet_captions(data: prepared.Prepared, most: int = 10) -> list[str]:

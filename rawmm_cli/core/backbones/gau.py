@@ -10,6 +10,8 @@ q and k are the same vector under two learned scales. Were both scales 1, a posi
 layer would start out looking at itself; drawn from N(0, 1) they start out independent.
 """
 
+from itertools import repeat
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ from ..layers import attention, rotate, rotation, unit_rms
 
 
 class GatedAttentionUnit(nn.Module):
-    """(B, L, D) -> (B, L, D), residual included."""
+    """(B, L, D) -> (B, L, D), residual included. kept: keys and values of earlier positions (`cache.py`)."""
 
     def __init__(self, width: int, key: int, expansion: int):
         super().__init__()
@@ -30,10 +32,11 @@ class GatedAttentionUnit(nn.Module):
         self.out = nn.Linear(expansion * width, width, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask, kept=None) -> Tensor:
         u, v, z = map(F.silu, self.into(self.norm(x)).split(self.sizes, -1))    # (B, L, E), (B, L, E), (B, L, K)
         q, k = (rotate(unit_rms(z * self.scale[i] + self.offset[i]), cos, sin).to(v.dtype) for i in range(2))
-        mixed = attention(q[:, None], k[:, None], v[:, None], mask)[:, 0]   # (B, L, E)
+        k, v = (k[:, None], v[:, None]) if kept is None else kept(k[:, None], v[:, None])
+        mixed = attention(q[:, None], k, v, mask)[:, 0]                     # (B, L, E)
         return x + self.out(u * mixed)
 
 
@@ -45,8 +48,8 @@ class GAU(nn.Module):
         self.key = key
         self.layers = nn.ModuleList(GatedAttentionUnit(width, key, expansion) for _ in range(depth))
 
-    def forward(self, x: Tensor, position: Tensor, mask) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, mask, kept=None) -> Tensor:
         cos, sin = rotation(position, self.key)                             # (B, L, K/2)
-        for layer in self.layers:
-            x = layer(x, cos, sin, mask)
+        for layer, own in zip(self.layers, kept or repeat(None)):
+            x = layer(x, cos, sin, mask, own)
         return x

@@ -4,6 +4,8 @@ RMSNorm, normalised queries and keys, no biases, zero-initialised outputs (the s
 measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202.
 """
 
+from itertools import repeat
+
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +14,7 @@ from ..layers import attention, rotate, rotation
 
 
 class Layer(nn.Module):
-    """(B, L, D) -> (B, L, D), residuals included."""
+    """(B, L, D) -> (B, L, D), residuals included. kept: keys and values of earlier positions (`cache.py`)."""
 
     def __init__(self, width: int, heads: int, hidden: int):
         super().__init__()
@@ -26,10 +28,12 @@ class Layer(nn.Module):
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask, kept=None) -> Tensor:
         q, k, v = rearrange(self.qkv(self.attention_norm(x)), "b l (t h k) -> t b h l k", t=3, h=self.heads)
         q, k = (rotate(norm(y.float()), cos[:, None], sin[:, None]).to(v.dtype)
                 for norm, y in ((self.query_norm, q), (self.key_norm, k)))  # (B, H, L, K)
+        if kept is not None:
+            k, v = kept(k, v)
         mixed = rearrange(attention(q, k, v, mask), "b h l k -> b l (h k)")
         x = x + self.mix(mixed)
         gate, value = self.into(self.mlp_norm(x)).chunk(2, -1)              # (B, L, hidden)
@@ -44,8 +48,8 @@ class Transformer(nn.Module):
         self.head_width = width // heads
         self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
-    def forward(self, x: Tensor, position: Tensor, mask) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, mask, kept=None) -> Tensor:
         cos, sin = rotation(position, self.head_width)                      # (B, L, K/2)
-        for layer in self.layers:
-            x = layer(x, cos, sin, mask)
+        for layer, own in zip(self.layers, kept or repeat(None)):
+            x = layer(x, cos, sin, mask, own)
         return x

@@ -85,8 +85,10 @@ class DiffusionHead(nn.Module):
         """Draw M pictures: noise from their keys, `counts` (M) patches each -> clean patches (T, P) in [-1, 1].
 
         `denoise(z (T, P), t) -> clean (T, P)`; `solver` is one of `solvers.py`, `times` falls from 1 to 0."""
-        z = normal(keys, counts, self.values).to(device) * self.noise_scale
-        return solver(denoise, rectified, z, times).clamp(-1, 1)
+        def noise(word: str) -> Tensor:
+            return self.noise_scale * normal(keys, counts, self.values, word).to(device)
+
+        return solver(denoise, rectified, noise("noise"), times, lambda step: noise(f"noise of step {step}")).clamp(-1, 1)
 
 
 def time_features(time: Tensor) -> Tensor:

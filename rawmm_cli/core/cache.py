@@ -1,0 +1,122 @@
+"""What is already computed of documents that grow: every position once.
+
+A row of the cache is a document. Its columns hold the keys and values that each layer made of its positions, and labels that
+say which document and block a column belongs to, so that the rule of `mask.py` decides here too who sees what. Columns:
+
+    0               for padding; nobody sees it
+    1 .. desk       a picture that is being drawn: written over at every denoising step
+    then            the document, in its order
+
+Next: `generate.py` writes and draws with it.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .batch import assembled, layout
+from .document import Batch, Document, Labels, Pictures
+from .mask import dense
+
+STEP = 64               # keys that are looked at: a multiple, so that sums over them do not hang on the longest document
+ALONE = 32              # positions of a first reading: so many at least, for smaller products are computed in another order
+
+
+class Kept:
+    """Keys and values of one layer: (rows, H, columns, K) and (rows, H, columns, V)."""
+
+    def __init__(self, cache: "Cache"):
+        self.cache, self.keys, self.values = cache, None, None
+
+    def __call__(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep those of the new positions (R, H, Q, ...) -> all that they may look at (R, H, C, ...)."""
+        cache = self.cache
+        if self.keys is None:
+            self.keys, self.values = (x.new_zeros(cache.rows, x.shape[1], cache.columns, x.shape[-1]) for x in (key, value))
+        rows, found = slice(cache.row, cache.row + len(key)), []
+        for kept, new in ((self.keys[rows], key), (self.values[rows], value)):
+            if isinstance(cache.at, slice):
+                kept[:, :, cache.at] = new
+            else:
+                kept[cache.at[0], :, cache.at[1]] = new.transpose(1, 2)
+            found.append(kept[:, :, :cache.used])
+        return found[0], found[1]
+
+
+class Cache:
+    """Documents as far as `model` has read them. room: positions that a document may come to have."""
+
+    def __init__(self, model, documents: int, room: int, desk: int = 0):
+        self.model, self.rows, self.desk = model, documents, desk
+        self.device = model.words.weight.device
+        self.columns = -(-(1 + desk + room) // STEP) * STEP
+        self.known = [0] * documents                    # positions of each document
+        self.labels = Labels(torch.full((documents, self.columns), -1, device=self.device),
+                             *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(2)))
+        self.layers = [Kept(self) for _ in model.backbone.layers]
+        self.row, self.used, self.mask = 0, STEP, None
+        self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
+
+    @torch.inference_mode()
+    def read(self, documents: list[Document], row: int = 0) -> Tensor:
+        """Compute what is not known yet of each document, in the rows from `row` on -> hidden vectors of their last positions
+        (documents, D).
+
+        A document of which nothing is new waits for the others: what stands in its row then is of no use."""
+        known = self.known[row:row + len(documents)]
+        new = self._new(documents, known)
+        counts = [len(one.tokens) for one in new]
+        length = max(counts) if max(counts) == 1 else max(ALONE, *counts)
+        batch = assembled(new, [n * length for n in range(len(new))], len(new), length).to(self.device)
+        first = 1 + self.desk
+        if length == min(counts) == 1 and len(set(known)) == 1:
+            at = slice(first + known[0], first + known[0] + 1)
+        else:
+            columns = torch.zeros(len(new), length, dtype=torch.long)
+            for n, count in enumerate(counts):
+                columns[n, :count] = torch.arange(first + known[n], first + known[n] + count)
+            at = torch.arange(len(new), device=self.device)[:, None], columns.to(self.device)
+        self.known[row:row + len(documents)] = map(sum, zip(known, counts))
+        self._enter(batch.labels, row, at)
+        still = torch.zeros(len(batch.pictures.drawn), device=self.device)
+        hidden = self.model(batch, self.model.clean(batch), still, self)
+        return hidden[batch.last]
+
+    def picture(self, documents: list[Document]) -> Batch:
+        """A batch of the last item of each document alone, a picture to be drawn; all of one size. Calls of the model with it, or
+        with the batch of its first rows, compute those patches and nothing else.
+
+        All are at the same time of their drawing: for the head they are one picture."""
+        new = self._new(documents, self.known)
+        batch = assembled(new, [row * self.desk for row in range(len(new))], len(new), self.desk).to(self.device)
+        self._enter(batch.labels, 0, slice(1, 1 + self.desk))
+        one = Pictures(torch.zeros_like(batch.pictures.picture_of), batch.pictures.drawn[:1], batch.pictures.keys[:1])
+        return replace(batch, pictures=one)
+
+    def keep(self, rows: list[int]) -> None:
+        """Forget all other documents."""
+        at = torch.tensor(rows, device=self.device)
+        self.known, self.rows = [self.known[row] for row in rows], len(rows)
+        self.labels = Labels(*(label[at] for label in self.labels))
+        numbers = torch.arange(self.rows, device=self.device)[:, None]
+        self.labels = self.labels._replace(document=torch.where(self.labels.document < 0, -1, numbers))
+        for layer in self.layers:
+            layer.keys, layer.values = layer.keys[at], layer.values[at]
+
+    def _new(self, documents: list[Document], known: list[int]) -> list:
+        grid, causal = self.model.codec.grid, self.model.head.causal
+        return [layout(document, grid, causal).after(count) for document, count in zip(documents, known)]
+
+    def _enter(self, labels: Labels, row: int, at) -> None:
+        """New positions, of the rows from `row` on, come to the columns `at`."""
+        rows = slice(row, row + len(labels.document))
+        labels = labels._replace(document=torch.where(labels.document < 0, -1, labels.document + row))
+        for kept, new in zip(self.labels, labels):
+            if isinstance(at, slice):
+                kept[rows, at] = new
+            else:
+                kept[rows][at] = new
+        self.labels.document[:, 0] = -1                 # padding was written there
+        self.row, self.at, self.used = row, at, -(-(1 + self.desk + max(self.known)) // STEP) * STEP
+        self.mask = dense(labels, Labels(*(label[rows, :self.used] for label in self.labels)))
