@@ -166,7 +166,7 @@ def test_generate_finds_the_picture_a_perfect_network_knows(solver, prediction):
         return known
 
     out = head.generate(denoise, (3, 4), (2, 3), SOLVERS[solver], [1.0, 0.6, 0.3, 0.0])
-    assert torch.equal(out, known)
+    torch.testing.assert_close(out, known, rtol=0, atol=1e-6 if solver == "ab2" else 0)         # ab2 adds up slopes
 
 
 def test_generate_stays_in_range():

@@ -8,7 +8,7 @@ place. A drawn picture that ends its document needs no copy, nor does one whose 
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -53,8 +53,8 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
 
     `causal` gives every patch a block of its own (autoregressive heads)."""
     shown = _shown(document)
-    frame = _frame(len(document), tuple((index, *grid(*document[index].pixels.shape[1:]), _needs_copy(document, index, causal))
-                                        for index in shown), causal)
+    frame = _frame(len(document), tuple((index, *grid(*document[index].pixels.shape[1:]), _needs_copy(document, index, causal),
+                                         document[index].stretch) for index in shown), causal)
     tokens = np.zeros(len(frame.block), np.int64)
     for at, order, stop in frame.runs:
         tokens[at:at + stop - order] = document[order:stop]
@@ -64,14 +64,14 @@ def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
 
 
 def _finished(picture: Picture) -> Picture:
-    return Picture(picture.pixels, False, picture.key)
+    return replace(picture, draw=False)
 
 
 @lru_cache(maxsize=4096)
-def _frame(items: int, pictures: tuple[tuple[int, int, int, bool], ...], causal: bool) -> _Frame:
-    """Of documents with so many items and these pictures: (item, rows, columns, whether a clean copy follows)."""
-    count = items + sum(rows * columns * (1 + copy) - 1 for _, rows, columns, copy in pictures)
-    (block, private), position = np.zeros((2, count), np.int64), np.zeros((count, 3), np.int64)
+def _frame(items: int, pictures: tuple[tuple[int, int, int, bool, tuple[float, float]], ...], causal: bool) -> _Frame:
+    """Of documents with so many items and these pictures: (item, rows, columns, whether a clean copy follows, stretch)."""
+    count = items + sum(rows * columns * (1 + copy) - 1 for _, rows, columns, copy, _ in pictures)
+    (block, private), position = np.zeros((2, count), np.int64), np.zeros((count, 3), np.float32)
     runs, places, at, next_block, order = [], [], 0, 0, 0
     for stop, *picture in (*pictures, (items,)):
         end = at + stop - order                                             # a run of text, then a picture
@@ -81,7 +81,7 @@ def _frame(items: int, pictures: tuple[tuple[int, int, int, bool], ...], causal:
         at, next_block, order = end, next_block + stop - order, stop + 1
         if not picture:
             break
-        patches = _places(*picture[:2])
+        patches = _places(*picture[:2], picture[3])
         for copy in range(1 + picture[2]):
             end = at + len(patches)
             places.append((at, len(patches), stop, bool(copy)))
@@ -104,10 +104,10 @@ def _shown(document: Document) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def _places(rows: int, columns: int) -> np.ndarray:
-    """(rows * columns, 3): order 0, row, column."""
-    grid = np.indices((rows, columns)).reshape(2, -1)
-    return np.stack([np.zeros(rows * columns, np.int64), *grid], 1)
+def _places(rows: int, columns: int, stretch: tuple[float, float]) -> np.ndarray:
+    """(rows * columns, 3) fp32: order 0, row, column. Stretched, the middle of each patch stays where it is on the picture."""
+    grid = (np.indices((rows, columns)).reshape(2, -1) + 0.5) * np.array(stretch)[:, None] - 0.5
+    return np.stack([np.zeros(rows * columns), *grid], 1).astype(np.float32)
 
 
 def _needs_copy(document: Document, index: int, causal: bool) -> bool:
@@ -175,7 +175,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
     """Layouts and the flat position at which each begins -> Batch of so many rows."""
     flat = rows * length
     tokens, block, private = (np.zeros(flat, np.int64) for _ in range(3))
-    document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.int64)
+    document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.float32)
     groups: dict[tuple, list[tuple[int, int, Picture]]] = {}               # (H, W) -> (flat first, patches, picture)
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)

@@ -16,11 +16,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Picture:
-    """pixels: (3, H, W) uint8. draw: noised and learned; otherwise read clean. key: the seed of its noise."""
+    """pixels: (3, H, W) uint8. draw: noised and learned; otherwise read clean. key: the seed of its noise.
+
+    stretch: its rows and columns stand so far apart (1 as learned; less where a larger picture has the place of a smaller)."""
 
     pixels: Tensor
     draw: bool
     key: int = 0
+    stretch: tuple[float, float] = (1.0, 1.0)
 
 
 Document = list[Union[int, Picture]]
@@ -53,7 +56,7 @@ class Batch:
     predict_at: Tensor              # (K,) long: flat positions whose next token is learned
     predict: Tensor                 # (K,) long: that next token
     labels: Labels
-    position: Tensor                # (B, L, 3) long: order, row, column
+    position: Tensor                # (B, L, 3) fp32: order, row, column
     last: Tensor                    # (documents,) long: flat position of the last item of each document
 
     @property

@@ -7,7 +7,7 @@ being drawn costs only its own positions at each step. `uncached.py` says the sa
 Next: `solvers.py`, the walk from noise to a picture.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,8 +37,19 @@ class Sampling:
     top_p: float = 1.0                                  # tokens are drawn from the likeliest ones, of this chance together
     max_text: int = 64
     max_pictures: int = 1
-    size: tuple[int, int] = (8, 8)
+    size: tuple[int, int] = (8, 8)                      # of what is drawn
+    learned: tuple[int, int] | None = None              # size that was learned, where it is another: positions are stretched
     context: int = 4096
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A picture that is there before the drawing begins. pixels (3, H, W) uint8; mask (H, W) bool: only this is drawn, what lies
+    outside stays to the bit; strength: the time from which it is drawn anew, 1 is from noise alone."""
+
+    pixels: Tensor
+    mask: Tensor | None = None
+    strength: float = 1.0
 
 
 @torch.inference_mode()
@@ -137,19 +148,21 @@ def choose(logits: Tensor, no_picture: list[bool], keys: list[int], sampling: Sa
 
 
 @torch.inference_mode()
-def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: Sampling, watch=None) -> list[Picture]:
+def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: Sampling, watch=None,
+         canvas: Canvas | None = None) -> list[Picture]:
     """Draw one picture at the end of each document (which ends with `<image>`) -> clean pictures to be read.
 
-    watch(step, clean estimate as (n, 3, H, W) uint8) is called for every estimate; of one step the last one counts."""
-    count, (rows, columns) = len(keys), model.codec.grid(*sampling.size)
+    watch(step, clean estimate as (n, 3, H, W) uint8) is called for every estimate; of one step the last one counts.
+    canvas: what they are drawn on, of `sampling.size`."""
+    count, (rows, columns), stretch = len(keys), model.codec.grid(*sampling.size), stretched(model, sampling)
     patches, guided = rows * columns, sampling.guidance != 1
-    blank = torch.zeros(3, *sampling.size, dtype=torch.uint8)
+    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretch)
     told = [*documents, *([[BOS, IMAGE]] * count if guided else [])]
     cache = Cache(model, len(told), max(positions(document, model.codec.grid) for document in told), desk=patches)
     cache.read(documents)
     if guided:
         cache.read(told[count:], count)
-    both = cache.picture([[*document, Picture(blank, True)] for document in told])
+    both = cache.picture([[*document, blank] for document in told])
     alone = both.first(count) if guided else both
 
     def denoise(z: Tensor, t: float) -> Tensor:
@@ -158,11 +171,54 @@ def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: 
         clean, other = _clean(model, both, cache, z.repeat(2, 1), t).chunk(2)
         return guide(clean, other, sampling, patches)
 
+    found = paint(model, denoise, keys, sampling, cache.device, watch, canvas)
+    return [Picture(image, False, k, stretch) for k, image in zip(keys, found)]
+
+
+def paint(model: RawModel, denoise, keys: list[int], sampling: Sampling, device, watch=None,
+          canvas: Canvas | None = None) -> Tensor:
+    """Walk from noise to pictures (n, 3, H, W) uint8. denoise(z (T, P), t) -> clean (T, P), guided already."""
+    count, (rows, columns) = len(keys), model.codec.grid(*sampling.size)
+    times, given, keep = step_times(model, sampling), None, None
+    if canvas:
+        given = model.codec.encode(canvas.pixels[None].to(device)).repeat(count, 1, 1).flatten(0, 1)
+        times = [t * canvas.strength for t in times]
+        if canvas.mask is not None:
+            outside = torch.where(canvas.mask, 0, 255).to(torch.uint8).expand(1, 3, -1, -1)
+            keep = model.codec.encode(outside.to(device)).repeat(count, 1, 1).flatten(0, 1) > 0
+
+    def estimate(z: Tensor, t: float) -> Tensor:
+        clean = denoise(z, t)
+        if keep is not None:                            # the walk there then ends at what is given
+            clean = torch.where(keep, given, clean)
+        if watch:
+            watch(times.index(t), decode(clean))
+        return clean
+
+    def decode(clean: Tensor) -> Tensor:
+        images = model.codec.decode(clean.clamp(-1, 1).unflatten(0, (count, -1)), rows).cpu()
+        return images if keep is None else torch.where(canvas.mask, images, canvas.pixels)
+
+    begin = given if canvas and canvas.strength < 1 else None
+    return decode(model.head.generate(estimate, keys, [rows * columns] * count, SOLVERS[sampling.solver], times, device, begin))
+
+
+def step_times(model: RawModel, sampling: Sampling) -> list[float]:
+    """The grid of the settings. A picture larger than learned says more of itself through the same noise: its times are
+    shifted by the ratio of the sides (Hoogeboom et al. 2023, arXiv 2301.11093)."""
     times = grid(sampling.grid, sampling.steps, model.head)
-    if watch:
-        denoise = _watched(denoise, times, lambda step, clean: watch(step, _decode(model, clean, rows, count)))
-    drawn = model.head.generate(denoise, keys, [patches] * count, SOLVERS[sampling.solver], times, cache.device)
-    return [Picture(image, False, k) for k, image in zip(keys, _decode(model, drawn, rows, count))]
+    if sampling.learned is None:
+        return times
+    more = float(np.prod(sampling.size) / np.prod(sampling.learned)) ** 0.5
+    return [more * t / (1 + (more - 1) * t) for t in times]
+
+
+def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:
+    """How far rows and columns stand apart, so that a picture of another size has the place of one as learned (rotary
+    interpolation: Chen et al. 2023, arXiv 2306.15595; for pictures FiT, arXiv 2402.12376)."""
+    if sampling.learned is None:
+        return 1.0, 1.0
+    return tuple(a / b for a, b in zip(model.codec.grid(*sampling.learned), model.codec.grid(*sampling.size)))
 
 
 def _clean(model: RawModel, batch: Batch, cache: Cache, z: Tensor, t: float) -> Tensor:
@@ -184,23 +240,9 @@ def guide(clean: Tensor, other: Tensor, sampling: Sampling, patches: int) -> Ten
     return guided
 
 
-def _decode(model: RawModel, patches: Tensor, rows: int, count: int) -> Tensor:
-    return model.codec.decode(patches.clamp(-1, 1).unflatten(0, (count, -1)), rows).cpu()
-
-
-def _watched(denoise, times: list[float], watch):
-    """The same function; `watch(step, clean)` sees what it returns."""
-    def watched(z: Tensor, t: float) -> Tensor:
-        clean = denoise(z, t)
-        watch(times.index(t), clean)
-        return clean
-
-    return watched
-
-
 def _read(item):
     """Pictures of a prompt are there to be read."""
-    return Picture(item.pixels, False, item.key) if isinstance(item, Picture) and item.draw else item
+    return replace(item, draw=False) if isinstance(item, Picture) and item.draw else item
 
 
 def pictures(document: Document) -> int:

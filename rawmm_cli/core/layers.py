@@ -21,7 +21,7 @@ def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
     for axis, (share, base) in enumerate(AXES):
         pairs = int(width // 2 * share)
         frequency = base ** (-torch.arange(pairs, device=position.device, dtype=torch.float32) / pairs)
-        angles.append(position[..., axis, None].float() * frequency)
+        angles.append(position[..., axis, None] * frequency)
     angle = torch.cat(angles, -1)                                           # (B, L, K/2)
     return angle.cos(), angle.sin()
 

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from .batch import pack, size
 from .document import Batch, Document, Picture
-from .generate import Sampling, Work, choose, guide, pictures
+from .generate import Canvas, Sampling, Work, choose, guide, paint, pictures, stretched
 from .model import RawModel
 from .noise import key
-from .solvers import SOLVERS, grid
 from .text_tokenizer import BOS, END_IMAGE, IMAGE
 
 
@@ -37,23 +36,21 @@ def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling
 
 
 @torch.inference_mode()
-def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: Sampling) -> list[Picture]:
+def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: Sampling,
+         canvas: Canvas | None = None) -> list[Picture]:
     """As `generate.draw`."""
-    blank = torch.zeros(3, *sampling.size, dtype=torch.uint8)
-    batch = _pack(model, [document + [Picture(blank, True, k)] for document, k in zip(documents, keys)])
-    bare = _pack(model, [[BOS, IMAGE, Picture(blank, True, k)] for k in keys])
-    seen, low, high = _denoiser(model, batch), *sampling.interval
-    unseen = _denoiser(model, bare) if sampling.guidance != 1 else None
-    rows, columns = model.codec.grid(*sampling.size)
+    stretch = stretched(model, sampling)
+    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretch)
+    seen = _denoiser(model, _pack(model, [document + [blank] for document in documents]))
+    unseen = _denoiser(model, _pack(model, [[BOS, IMAGE, blank] for _ in keys]))
+    (low, high), (rows, columns) = sampling.interval, model.codec.grid(*sampling.size)
 
     def denoise(z: Tensor, t: float) -> Tensor:
         clean = seen(z, t)
-        return clean if unseen is None or not low <= t <= high else guide(clean, unseen(z, t), sampling, rows * columns)
+        return clean if sampling.guidance == 1 or not low <= t <= high else guide(clean, unseen(z, t), sampling, rows * columns)
 
-    patches = model.head.generate(denoise, keys, [rows * columns] * len(keys), SOLVERS[sampling.solver],
-                                  grid(sampling.grid, sampling.steps, model.head), batch.tokens.device)
-    images = model.codec.decode(patches.unflatten(0, (len(keys), -1)), rows).cpu()
-    return [Picture(image, False, k) for k, image in zip(keys, images)]
+    found = paint(model, denoise, keys, sampling, model.words.weight.device, None, canvas)
+    return [Picture(image, False, k, stretch) for k, image in zip(keys, found)]
 
 
 def _denoiser(model: RawModel, batch: Batch):

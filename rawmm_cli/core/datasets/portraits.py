@@ -11,8 +11,9 @@ Captions are true, but may leave things out. `skin`, `eyewear`, `expression`, `c
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 
 import numpy as np
@@ -59,8 +60,9 @@ CLOTHES_WORDS = {"jacket": "a dark jacket over a {}shirt", "overalls": "{}overal
 OPENINGS = ("a portrait of ", "a drawing of ", "a cartoon of ", "")
 
 
-def portraits(*, count: int = 20_000, size: int = 64) -> Source:
-    """`count` portraits of size x size pixels. Raises ConfigError where something is out of range or not installed."""
+def portraits(*, count: int = 20_000, size: int = 64, first: int = 0) -> Source:
+    """`count` portraits of size x size pixels, from number `first` on. Raises ConfigError where something is out of range or
+    not installed."""
     if not SIZES[0] <= size <= SIZES[1]:
         raise ConfigError(f"the size of portraits is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size")
     if count < 2:
@@ -72,13 +74,13 @@ def portraits(*, count: int = 20_000, size: int = 64) -> Source:
         raise ConfigError(f"portraits need '{error.name}', which is not installed; "
                           "pip install python-avatars resvg-py") from None
     by = f"python-avatars {version('python-avatars')} and resvg-py {version('resvg-py')}"
-    return Source(items=partial(_items, count), open=partial(draw, size=size), count=count, resizes=False,
-                  state=f"{count} portraits of {size} pixels by {by}",
-                  card={"source": f"drawn by {by}", "licence": "MIT", "labels": []})
+    return Source(items=partial(_items, first, count), open=partial(draw, size=size), count=count, resizes=False,
+                  state=f"{count} portraits of {size} pixels from {first} on by {by}",
+                  card={"source": f"drawn by {by}", "licence": "MIT", "labels": [], "grammar": "portraits"})
 
 
-def _items(count: int, start: int) -> Iterator[Item]:
-    for n in range(start, count):
+def _items(first: int, count: int, start: int) -> Iterator[Item]:
+    for n in range(first + start, first + count):
         known = attributes(n)
         yield Item(f"portraits/{n}", n, captions(n, known), attributes=known)
 
@@ -176,6 +178,66 @@ def _clothes(known: dict[str, str], coloured: bool = True) -> str:
 def _listed(parts: Sequence[str]) -> str:
     """ "this, that and another"."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+# ------------------------------------------------------------------------------------------------- captions understood
+
+
+def parse(caption: str) -> dict[str, str] | None:
+    """What a caption says, {attribute: value}, or None where `captions` could not have written it.
+
+    It is only what is said: a caption without a word of glasses may stand beside a portrait with glasses."""
+    opening = next(words for words in OPENINGS if caption.startswith(words))
+    found = _WHO.fullmatch(caption, len(opening))
+    if not found:
+        return None
+    said = {"person": found["person"]} if found["person"] != "person" else {}
+    if found["bald"]:
+        said |= {"hair": "bald", "hair_length": "none"}
+    if found["expression"] or found["tongue"]:
+        said["expression"] = found["expression"] or "tongue out"
+    proper = found["article"] == ("an" if found["expression"] == "angry" else "a")
+    theirs = found["tongue"] in (None, "her" if found["person"] == "woman" else "his")
+    parts, more = (re.split(r", | and ", words) if words else [] for words in (found["things"], found["more"]))
+    kinds = [set(_things().get(part, {"?": ""})) - {"hair_colour", "hair_length", "clothes_colour"} for part in (*parts, *more)]
+    fits = {"in": kinds == [{"clothes"}] and "expression" in said,
+            "wearing": kinds[:1] == [{"clothes"}] and kinds[1:len(parts)] in ([], [{"eyewear"}]) and "expression" not in said,
+            "with": not more and {"?"} not in kinds}[found["verb"]]
+    if not (proper and theirs and fits) or bool(found["comma"]) != (found["tongue"] is not None and found["verb"] == "with"):
+        return None
+    for part in (*parts, *more):
+        thing = _things().get(part)
+        if thing is None or said.keys() & thing.keys() - {"hair_colour"}:
+            return None
+        if said.get("hair_colour", thing.get("hair_colour")) != thing.get("hair_colour", said.get("hair_colour")):
+            return None
+        said |= thing
+    return said
+
+
+_WHO = re.compile(r"(?P<article>an?) (?:(?P<expression>" + "|".join(sorted({*EXPRESSIONS} - {"tongue out"})) + r") )?"
+                  r"(?P<bald>bald )?(?P<person>woman|man|person)(?: sticking out (?P<tongue>his|her) tongue(?P<comma>,)?)? "
+                  r"(?P<verb>with|wearing|in) (?P<things>.+?)(?:, with (?P<more>.+))?")
+
+
+@cache
+def _things() -> dict[str, dict[str, str]]:
+    """Every part of a caption -> what it says."""
+    found = {f"{skin} skin": {"skin": skin} for skin in SKINS}
+    found |= {words: {"eyewear": name} for name in EYEWEAR if (words := _eyewear({"eyewear": name}))}
+    for colour in (None, *HAIR_COLOURS):
+        known = {"hair_colour": colour} if colour else {}
+        for hair in HAIR:
+            words = _hair({"hair": hair, "hair_colour": colour}, colour is not None)
+            found[words] = {"hair": hair, "hair_length": LENGTHS[hair]} | (known if hair != "bald" else {})
+        for beard in FACIAL_HAIR:
+            if words := _beard({"facial_hair": beard, "hair_colour": colour}, colour is not None):
+                found[words] = {"facial_hair": beard, **known}
+    for colour in (None, *CLOTHES_COLOURS):
+        for kind in CLOTHES:
+            words = _clothes({"clothes": kind, "clothes_colour": colour}, colour is not None)
+            found[words] = {"clothes": kind} | ({"clothes_colour": colour} if colour else {})
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------- randomness

@@ -81,14 +81,18 @@ class DiffusionHead(nn.Module):
         """Network output (T, P) -> clean estimate (T, P), fp32."""
         return to_clean(self.prediction, output.float(), z, time[:, None], self.noise_scale, self.clamp)
 
-    def generate(self, denoise, keys, counts, solver, times, device="cpu") -> Tensor:
+    def generate(self, denoise, keys, counts, solver, times, device="cpu", begin: Tensor | None = None) -> Tensor:
         """Draw M pictures: noise from their keys, `counts` (M) patches each -> clean patches (T, P) in [-1, 1].
 
-        `denoise(z (T, P), t) -> clean (T, P)`; `solver` is one of `solvers.py`, `times` falls from 1 to 0."""
+        `denoise(z (T, P), t) -> clean (T, P)`; `solver` is one of `solvers.py`, `times` falls to 0. begin: clean patches (T, P)
+        that are noised to the first time; without them it is 1, and all is noise."""
         def noise(word: str) -> Tensor:
-            return self.noise_scale * normal(keys, counts, self.values, word).to(device)
+            return normal(keys, counts, self.values, word).to(device)
 
-        return solver(denoise, rectified, noise("noise"), times, lambda step: noise(f"noise of step {step}")).clamp(-1, 1)
+        eps = noise("noise")
+        z = self.noise_scale * eps if begin is None else self.noised(begin, eps, torch.tensor(times[:1], device=device))
+        fresh = lambda step: self.noise_scale * noise(f"noise of step {step}")      # noqa: E731
+        return solver(denoise, rectified, z, times, fresh).clamp(-1, 1)
 
 
 def time_features(time: Tensor) -> Tensor:
