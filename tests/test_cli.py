@@ -15,6 +15,7 @@ from PIL import Image
 
 from rawmm_cli import __version__
 from rawmm_cli.core import config
+from rawmm_cli.core.solvers import SOLVERS
 
 TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
 
@@ -90,7 +91,8 @@ def test_sample_draws(home):
         with Image.open(home / name) as picture:
             assert (picture.size, picture.mode) == ((8, 8), "RGB")
             assert picture.text == {"prompt": "seven", "seed": "0", "steps": "10", "solver": "euler", "guidance": "2.0",
-                                    "run": "tiny", "number": str(number)}
+                                    "grid": "uniform", "model": "tiny", "model_hash": result["model_hash"],
+                                    "number": str(number)}
     assert (home / result["sheet"]).is_file()
     assert sorted(path.name for path in (home / "samples").iterdir()) == \
         [*(f"tiny-seven-0-{n:03d}.png" for n in range(3)), "tiny-seven-0-sheet.png"]
@@ -98,7 +100,7 @@ def test_sample_draws(home):
 
 def test_sample_reads(home):
     Image.new("RGB", (12, 8), "grey").save(home / "to read.png")            # a size it never saw, but patches divide it
-    done = process("sample", "--image", "to read.png", "--json", "--out", "read", cwd=home)
+    done = process("sample", "--image", "to read.png", "--task", "caption", "--json", "--out", "read", cwd=home)
     assert done.returncode == 0, done.stderr
     result = one_object(done.stdout)
     assert result["temperature"] == 0 and len(result["samples"]) == 1
@@ -196,7 +198,7 @@ def test_the_same_seed_gives_the_same_files(rawmm, tiny_run, tmp_path):
 
 
 def test_every_solver_draws(rawmm, tiny_run, tmp_path):
-    for solver in ("euler", "heun", "dpm2m"):
+    for solver in SOLVERS:
         code, out, _ = rawmm("sample", "two", "--run", tiny_run, "--out", tmp_path, "--solver", solver, "--steps", "4",
                              "--guidance", "1", "--json")
         assert (code, one_object(out)["solver"], one_object(out)["steps"]) == (0, solver, 4)

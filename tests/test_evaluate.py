@@ -7,6 +7,7 @@ import torch
 from helpers import randomised
 
 from rawmm_cli.core import build, config, evaluate, prepared
+from rawmm_cli.core import generate as generator
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.datasets.digits import NAMES
 from rawmm_cli.core.document import Picture
@@ -104,7 +105,7 @@ def oracle(splits, judge, shift):
 @pytest.mark.parametrize("shift, expected", [(0, 1.0), (1, 0.0)])
 def test_who_knows_all_is_right_and_who_errs_is_wrong(shift, expected, splits, judge, model, prepared_digits, tmp_path,
                                                       monkeypatch):
-    monkeypatch.setattr(evaluate, "generate", oracle(splits, judge, shift))
+    monkeypatch.setattr(generator, "generate", oracle(splits, judge, shift))
     result = evaluate.evaluate(model, TINY, prepared_digits, per_label=3, keep=tmp_path)
     assert result["text_to_image"]["accuracy"] == result["image_to_text"]["accuracy"] == expected
     assert result["text_to_image"]["by_label"] == dict.fromkeys(NAMES, expected)
@@ -122,7 +123,7 @@ def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch
         both = zip(prompts, right(model, prompts, keys, settings), wrong(model, prompts, keys, settings))
         return [good if p[1] != IMAGE and NAMES.index(decode(p)) % 2 == 0 else bad for p, good, bad in both]
 
-    monkeypatch.setattr(evaluate, "generate", generate)
+    monkeypatch.setattr(generator, "generate", generate)
     drawn = evaluate.evaluate(model, TINY, prepared_digits, per_label=2)["text_to_image"]
     assert drawn["accuracy"] == 0.5
     assert drawn["by_label"] == {name: float(n % 2 == 0) for n, name in enumerate(NAMES)}
@@ -130,18 +131,9 @@ def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch
 
 def test_no_picture_is_no_right_answer(judge, model, monkeypatch):
     """Not even for the class that the judge sees in an empty picture."""
-    monkeypatch.setattr(evaluate, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts])
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts])
     result = evaluate._draw(model, judge, list(NAMES), list(NAMES), sampling(TINY), 0, 2, None)
     assert (result["accuracy"], result["without_picture"]) == (0.0, 20)
-
-
-def test_captions_are_what_stands_after_the_picture(model, monkeypatch):
-    def generate(model, prompts, keys, settings):
-        return [[*prompt, *encode(f"nine {n}"), EOS] for n, prompt in zip(keys, prompts)]
-
-    monkeypatch.setattr(evaluate, "generate", generate)
-    blank = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    assert evaluate.captions(model, [blank] * 3, sampling(TINY)) == ["nine 0", "nine 1", "nine 2"]
 
 
 def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, monkeypatch):
@@ -152,7 +144,7 @@ def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, m
                        for i in range(len(data))]
     prepared.write(tmp_path / "digits", rows, {})
     said = [*encode(" the 1 "), EOS]
-    monkeypatch.setattr(evaluate, "generate", lambda model, prompts, *rest: [[*p, *said] for p in prompts])
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, *rest: [[*p, *said] for p in prompts])
     result = evaluate.evaluate(model, TINY, tmp_path)
     assert result["image_to_text"] == {"accuracy": 3 / 5, "count": 5, "right_means": "exact"}    # of 7, two without
     assert "text_to_image" not in result and "judge" not in result

@@ -365,7 +365,7 @@ def test_every_step_can_be_watched(solver):
     """The last estimate is the picture itself, where the solver ends with Euler's step."""
     seen, model = [], talkative()
     drawn = draw(model, [[BOS, A, IMAGE], [BOS, IMAGE]], [1, 2], replace(SMALL, guidance=2.0, solver=solver),
-                 lambda step, clean: seen.append((step, clean)))
+                 lambda step, noised, clean: seen.append((step, clean)))
     assert [step for step, _ in seen] == ([0, 1, 2, 3] if solver == "euler" else [0, 1, 1, 2, 2, 3, 3])
     assert all(clean.shape == (2, 3, 4, 4) for _, clean in seen)
     assert torch.equal(seen[-1][1], torch.stack([picture.pixels for picture in drawn]))

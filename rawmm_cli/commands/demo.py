@@ -33,12 +33,12 @@ def demo(
     notify("3/4 draw and read: 10 denoising steps a picture; held-out digits captioned by the same weights")
     result = evaluate.execute(str(folder), 0, 100, "auto", data_dir, runs_dir)
     notify("4/4 write: the model continues an empty prompt by itself")
-    drawn = sample.execute("", str(folder), [], {}, 16, 0, folder / "samples" / "prompted", "auto", runs_dir)
+    drawn = sample.execute(sample.Request(run=str(folder), count=16, out=folder / "samples" / "prompted"), "auto", runs_dir)
     result |= {"sheet": str(folder / "samples" / "drawn.png"), "prompted": drawn["sheet"],
                "total_seconds": round(time.perf_counter() - started, 1)}
     if json:
         return emit(result)
     evaluate.show(result)
     notify(f"drawn digits: {result['sheet']}   the whole run: {result['total_seconds']:.0f} s")
-    notify(f"next: rawmm sample \"seven\" --run {name} --count 16   or   rawmm sample --run {name} --image "
+    notify(f"next: rawmm sample \"seven\" --run {name} --count 16   or   rawmm sample --run {name} --task caption --image "
            f"{Path(folder / 'samples' / 'read' / '0000.png')}")

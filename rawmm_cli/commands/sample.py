@@ -1,5 +1,6 @@
 """`rawmm sample`: continue a prompt; where the model opens a picture, draw it."""
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,131 +10,266 @@ import typer
 
 from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cpu, writable_folder
 
+SOLVERS = ("euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m")
+GRIDS = ("uniform", "shifted", "quantiles", "tuned")
+TASKS = ("continue", "caption")
+PREVIEWS = ("auto", "none", "blocks", "kitty", "iterm", "sixel")
+DRAW, WRITE, SHOW = "Drawing", "Writing", "Output"
+
 
 def sample(
-    prompt: Annotated[str, typer.Argument(help="Text to continue; may be empty.")] = "",
-    run: Annotated[Optional[str], typer.Option("--run", help="Name under the runs folder, or a path. "
-                                                             "[default: the newest]")] = None,
-    image: Annotated[Optional[list[Path]], typer.Option("--image", help="Picture to read before the prompt; may be repeated. "
-                                                                        "The model then writes instead of drawing.")] = None,
-    steps: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the preset's, 10]")] = None,
+    prompt: Annotated[str, typer.Argument(help="Text to continue; may be empty. {image:FILE} is a picture to read.")] = "",
+    run: Annotated[Optional[str], typer.Option("--run", help="A run of yours, by its name.")] = None,
+    model: Annotated[Optional[str], typer.Option("--model", help="A model: one inside the package, or a folder. "
+                                                                 "[default: portraits]")] = None,
+    image: Annotated[Optional[list[Path]], typer.Option("--image", help="Picture to read before the prompt; may repeat.")] = None,
+    task: Annotated[str, typer.Option(help="continue, or caption: read the pictures and write, greedily.")] = "continue",
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Samples, each with a seed of its own.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
-    guidance: Annotated[Optional[float], typer.Option(min=0, help="Classifier-free guidance, 1 is none. "
-                                                                  "[default: the preset's]")] = None,
-    solver: Annotated[Optional[str], typer.Option(help="euler, heun or dpm2m. [default: the preset's]")] = None,
-    temperature: Annotated[Optional[float], typer.Option(min=0, help="Of written text, 0 is greedy. "
-                                                                     "[default: 1; with --image 0]")] = None,
-    max_pictures: Annotated[Optional[int], typer.Option(min=0, max=100, help="Pictures drawn at most in one sample. "
-                                                                             "[default: 1; with --image 0]")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("samples"),
+    steps: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the model's, 10]",
+                                                 rich_help_panel=DRAW)] = None,
+    guidance: Annotated[Optional[float], typer.Option(min=0, help="Classifier-free guidance, 1 is none. [default: the model's]",
+                                                      rich_help_panel=DRAW)] = None,
+    rescale: Annotated[Optional[float], typer.Option(min=0, max=1, help="Share by which guided pictures get back their contrast.",
+                                                     rich_help_panel=DRAW)] = None,
+    solver: Annotated[Optional[str], typer.Option(help=f"{', '.join(SOLVERS)}. [default: the model's]",
+                                                  rich_help_panel=DRAW)] = None,
+    grid: Annotated[Optional[str], typer.Option(help=f"Times of the steps: {', '.join(GRIDS)} (by `rawmm tune-sampler`).",
+                                                rich_help_panel=DRAW)] = None,
+    size: Annotated[Optional[int], typer.Option(min=1, max=4096, help="Side of what is drawn. [default: as learned]",
+                                                rich_help_panel=DRAW)] = None,
+    inpaint: Annotated[Optional[Path], typer.Option("--inpaint", metavar="MASK", help="Draw anew where this picture is white; "
+                                                    "--image is the picture that is painted in.", rich_help_panel=DRAW)] = None,
+    strength: Annotated[Optional[float], typer.Option(help="Vary --image: from 0, as it is, to 1, all anew.",
+                                                      rich_help_panel=DRAW)] = None,
+    max_pictures: Annotated[Optional[int], typer.Option(min=0, max=100, help="Pictures drawn at most. [default: 1]",
+                                                        rich_help_panel=DRAW)] = None,
+    max_text: Annotated[Optional[int], typer.Option(min=1, max=100_000, help="Tokens written at most. [default: the model's]",
+                                                    rich_help_panel=WRITE)] = None,
+    temperature: Annotated[Optional[float], typer.Option(min=0, help="Of written text. [default: 1; where pictures are read, 0]",
+                                                         rich_help_panel=WRITE)] = None,
+    top_p: Annotated[Optional[float], typer.Option(help="Write only the likeliest tokens, of this chance together.",
+                                                   rich_help_panel=WRITE)] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Write the likeliest: temperature 0.", rich_help_panel=WRITE)] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.", rich_help_panel=SHOW)] = Path("samples"),
+    gif: Annotated[bool, typer.Option("--gif", help="Also a GIF of the denoising.", rich_help_panel=SHOW)] = False,
+    preview: Annotated[str, typer.Option(help=f"In the terminal: {', '.join(PREVIEWS)}.", rich_help_panel=SHOW)] = "auto",
     device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
-    given = {"steps": steps, "guidance": guidance, "solver": solver, "temperature": temperature,
-             "max_pictures": max_pictures}
-    result = execute(prompt, run, image or [], given, count, seed, out, device, runs_dir)
+    given = {"steps": steps, "guidance": guidance, "rescale": rescale, "solver": solver, "grid": grid, "size": size,
+             "max_pictures": max_pictures, "max_text": max_text, "temperature": 0.0 if greedy else temperature, "top_p": top_p}
+    request = Request(prompt, run, model, image or [], task, count, seed, given, inpaint, strength, out, gif)
+    screen = None if json else Screen(preview, live=count == 1)
+    result = execute(request, device, runs_dir, screen)
     if json:
         return emit(result)
-    for entry in result["samples"]:
-        for item in entry["items"]:
-            typer.echo(printable(item["text"] if "text" in item else item["image"]))
-    if result["sheet"]:
-        notify(f"all together: {result['sheet']}")
-    if not result["items"]:
-        notify("the model wrote nothing")
-    elif not image and not any("image" in item for item in result["items"]):
-        notify("the model wrote no <image> after this prompt; try a caption like those it was trained on")
+    screen.rest(result)
 
 
-def execute(prompt, run, image, given, count, seed, out, device, runs_dir) -> dict:
-    """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}.
+class Request:
+    """What is asked for. given: settings of `Sampling` that the person chose, else None. Raises ConfigError, before torch is
+    imported, where options do not fit."""
 
-    given: steps, guidance, solver, temperature and max_pictures where the person chose them, else None."""
-    import math
+    def __init__(self, prompt="", run=None, model=None, image=(), task="continue", count=1, seed=0, given=None, inpaint=None,
+                 strength=None, out=Path("samples"), gif=False):
+        import math
 
-    from ..core.config import nearest
-    from ..core.errors import ConfigError
-    from ..core.text_tokenizer import checked_prompt
+        from ..core.config import nearest
+        from ..core.errors import ConfigError
+        from ..core.text_tokenizer import checked_prompt
 
-    checked_prompt(prompt, limit=100_000)
-    given = {name: value for name, value in given.items() if value is not None}
-    solver, names = given.get("solver", "euler"), ["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"]
-    if solver not in names:
-        raise ConfigError(f"unknown solver '{solver}'{nearest(solver, names)}; allowed: {', '.join(names)}")
-    for name in ("guidance", "temperature"):
-        if not math.isfinite(given.get(name, 0)):
-            raise ConfigError(f"--{name} = {given[name]}; allowed: a number of at least 0")
+        self.prompt, self.run, self.model, self.image, self.task, self.count = prompt, run, model, list(image), task, count
+        self.seed, self.inpaint, self.strength, self.out, self.gif = seed, inpaint, strength, out, gif
+        self.given = {name: value for name, value in (given or {}).items() if value is not None}
+        checked_prompt(prompt, limit=100_000)
+        for name, value, allowed in (("solver", self.given.get("solver", "euler"), SOLVERS), ("task", task, TASKS),
+                                     ("grid", self.given.get("grid", "uniform"), GRIDS)):
+            if value not in allowed:
+                raise ConfigError(f"unknown {name} '{value}'{nearest(value, allowed)}; allowed: {', '.join(allowed)}")
+        for name in ("guidance", "temperature", "rescale"):
+            if not math.isfinite(self.given.get(name, 0)):
+                raise ConfigError(f"--{name} = {self.given[name]}; allowed: a number of at least 0")
+        if not 0 < self.given.get("top_p", 1) <= 1:
+            raise ConfigError(f"--top-p = {self.given['top_p']}; allowed: more than 0, at most 1")
+        if strength is not None and not 0 < strength <= 1:
+            raise ConfigError(f"--strength = {strength}; allowed: more than 0, at most 1")
+        if self.paints and len(self.image) != 1:
+            raise ConfigError(f"--inpaint and --strength work on one picture; given with --image: {len(self.image)}; give one")
+        if self.paints and (task == "caption" or "size" in self.given):
+            raise ConfigError("--inpaint and --strength draw in the size of --image; leave out --task caption and --size")
+
+    @property
+    def paints(self) -> bool:
+        """Whether --image is drawn on, not read."""
+        return self.inpaint is not None or self.strength is not None
+
+
+def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
+    """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}."""
+    started = time.perf_counter()
     use_cpu()
-    from ..core import build, checkpoint
-    from ..core.evaluate import in_chunks
+    from ..core import build, drawn, images, models
     from ..core.noise import key
+
+    folder = models.find(runs_dir, request.run, request.model)
+    loaded = models.load(folder, build.device(device), notify)
+    ready = time.perf_counter()
+    settings = _settings(request, loaded)
+    document, canvas, settings = _begin(request, loaded.model, settings)
+    writable_folder(request.out, "output folder")
+    watcher = drawn.Watcher() if request.gif else None
+    keys = [key(request.seed, "sample", n) for n in range(request.count)]
+    done = _documents(loaded.model, document, canvas, keys, settings, screen, watcher)
+    generated = time.perf_counter()
+    facts = {"prompt": request.prompt, "seed": request.seed, "steps": settings.steps, "solver": settings.solver,
+             "grid": settings.grid if isinstance(settings.grid, str) else "tuned", "guidance": settings.guidance}
+    stem = f"{loaded.name}-{images.slug(request.prompt) if request.prompt.strip() else 'sample'}-{request.seed}"
+    start = len(document) - (1 if canvas else 0)
+    files = drawn.write(loaded.model.tokenizer, done, [start] * len(done), request.out, stem,
+                        facts | {"model": loaded.name, "model_hash": loaded.hash}, watcher and watcher.all())
+    ended = time.perf_counter()
+    return {"model": loaded.name, "model_hash": loaded.hash, "documents": loaded.documents, **facts,
+            "temperature": settings.temperature, "samples": files.samples,
+            "items": [item for entry in files.samples for item in entry["items"]], "sheet": files.sheet, "gif": files.gif,
+            "seconds": {"start": round(ready - started, 3), "generate": round(generated - ready, 3),
+                        "write": round(ended - generated, 3), "total": round(ended - started, 3)}}
+
+
+def _settings(request: Request, loaded):
+    """The model's own settings with what the person chose over them."""
+    from ..core.errors import ConfigError
     from ..core.preview import sampling
 
-    folder = checkpoint.find_run(runs_dir, run)
-    started = time.perf_counter()
-    model, config, state = checkpoint.load_model(folder, build.device(device), notify)
-    loaded = time.perf_counter()
-    settings = replace(sampling(config), **{"max_pictures": 0 if image else 1, "temperature": 0.0 if image else 1.0} | given)
-    document = _prompt(model, prompt, image, settings.context)
-    writable_folder(out, "output folder")
-    done = list(in_chunks(model, [document] * count, [key(seed, "sample", n) for n in range(count)], settings))
-    facts = {"prompt": prompt, "seed": seed, "steps": settings.steps, "solver": settings.solver, "guidance": settings.guidance}
-    samples, sheet = _write(model.tokenizer.decode, done, len(document), out, folder.name, facts)
-    return {"run": folder.name, "documents": state["documents"], **facts, "temperature": settings.temperature,
-            "samples": samples, "items": [item for entry in samples for item in entry["items"]], "sheet": sheet,
-            "seconds": {"load": round(loaded - started, 3), "generate": round(time.perf_counter() - loaded, 3)}}
+    given, reads = dict(request.given), bool(request.image) or "{image:" in request.prompt
+    usual, side = sampling(loaded.config), given.pop("size", None)
+    defaults = {"temperature": 0.0 if reads or request.task == "caption" else 1.0,
+                "max_pictures": 0 if request.task == "caption" else 1}
+    settings = replace(usual, **defaults | given)
+    if side is not None and (side, side) != usual.size:
+        try:
+            loaded.model.codec.grid(side, side)
+        except ValueError as error:
+            raise ConfigError(f"--size {side}: {error}; choose a multiple of {loaded.config.codec.patch}") from None
+        settings = replace(settings, size=(side, side), learned=usual.size)
+    tuned = loaded.tuned.get(str(settings.steps))
+    if settings.grid == "tuned" and tuned is None:
+        known = ", ".join(loaded.tuned) or "none"
+        raise ConfigError(f"--grid tuned: {loaded.name} has no grid for {settings.steps} steps (it has: {known}); run "
+                          f"`rawmm tune-sampler` with --steps {settings.steps}, or choose {', '.join(GRIDS[:3])}")
+    if tuned is not None and settings.grid == "tuned" or tuned is not None and not {"solver", "grid"} & set(request.given):
+        settings = replace(settings, **{name: tuple(value) if isinstance(value, list) else value for name, value in
+                                        tuned["settings"].items() if name not in request.given or name == "grid"})
+    return settings
 
 
-def _prompt(model, prompt: str, image: list[Path], context: int) -> list:
-    """<bos>, the pictures to read, the prompt. Raises where a picture does not divide or the whole is too long."""
+def _begin(request: Request, model, settings):
+    """-> the document to go on from, what is drawn on, and the settings for it."""
     import torch
 
-    from ..core.document import Picture
-    from ..core.errors import ConfigError, DataError
+    from ..core import prompt
+    from ..core.errors import DataError
+    from ..core.generate import Canvas
     from ..core.images import read_image
-    from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
+    from ..core.text_tokenizer import IMAGE
 
-    document, positions = [BOS], 1 + len(model.tokenizer.encode(prompt))
-    for path in image:
-        pixels = torch.from_numpy(read_image(path).transpose(2, 0, 1).copy())
-        try:
-            rows, columns = model.codec.grid(*pixels.shape[1:])
-        except ValueError as error:
-            raise DataError(f"{path}: {error}; crop or resize it, or read it with a run of another codec.patch") from None
-        document += [IMAGE, Picture(pixels, False), END_IMAGE]
-        positions += rows * columns + 2
-    if positions > context:
-        raise ConfigError(f"prompt and pictures need {positions:,} positions; allowed: {context:,} (sample.context); "
-                          "shorten the prompt or give fewer or smaller pictures")
-    return document + model.tokenizer.encode(prompt)
+    if not request.paints:
+        return prompt.document(model, request.prompt, request.image, settings.context), None, settings
+    pixels, mask = prompt.pixels(request.image[0], model), None
+    if request.inpaint is not None:
+        found = read_image(request.inpaint)
+        if found.shape[:2] != tuple(pixels.shape[1:]):
+            raise DataError(f"mask {request.inpaint} has {found.shape[1]}x{found.shape[0]} pixels and {request.image[0]} "
+                            f"{pixels.shape[2]}x{pixels.shape[1]}; allowed: the same; make the mask as large as the picture")
+        mask = torch.from_numpy(found.mean(-1) >= 128)
+        if not mask.any():
+            raise DataError(f"mask {request.inpaint} is black all over: nothing would be drawn; make white what shall be drawn")
+    size = tuple(pixels.shape[1:])
+    settings = replace(settings, size=size, learned=settings.size if size != settings.size else None)
+    document = prompt.document(model, request.prompt, [], settings.context - settings.size[0])
+    return [*document, IMAGE], Canvas(pixels, mask, 1.0 if request.strength is None else request.strength), settings
 
 
-def _write(decode, documents, start: int, out: Path, run: str, facts: dict) -> tuple[list[dict], str | None]:
-    """Save every drawn picture; more than one also as a contact sheet -> (samples, path of the sheet)."""
-    from ..core import images
+def _documents(model, document, canvas, keys: list[int], settings, screen, watcher) -> list:
+    """The documents, whole."""
+    from ..core.generate import CHUNK, draw, generate, in_chunks
+    from ..core.text_tokenizer import END_IMAGE
 
-    text = {name: str(value) for name, value in facts.items()} | {"run": run}
-    stem = f"{run}-{images.slug(facts['prompt']) or 'sample'}-{facts['seed']}"
-    samples, drawn = [], []
-    for number, document in enumerate(documents):
-        items, words = [], []
-        for item in [*document[start:], None]:
-            if isinstance(item, int):
-                words.append(item)
-                continue
-            if written := decode(words):
-                items.append({"text": written})
-            words = []
-            if item is not None:
-                path = out / f"{stem}-{number:03d}{f'-{len(items)}' if any('image' in i for i in items) else ''}.png"
-                images.save_png(item.pixels, path, **text, number=str(number))
-                items.append({"image": str(path), "size": list(item.pixels.shape[1:])})
-                drawn.append(item.pixels)
-        samples.append({"number": number, "items": items})
-    if len(drawn) < 2:
-        return samples, None
-    sheet = out / f"{stem}-sheet.png"
-    columns = max(1, round(len(drawn) ** 0.5))
-    images.save_png(images.grid(drawn, columns, zoom=max(1, 64 // max(drawn[0].shape[1:]))), sheet, **text)
-    return samples, str(sheet)
+    if canvas is not None:
+        chunks = (keys[at:at + CHUNK] for at in range(0, len(keys), CHUNK))
+        return [[*document, picture, END_IMAGE] for part in chunks
+                for picture in draw(model, [document] * len(part), part, settings, watcher, canvas)]
+    if len(keys) > CHUNK:
+        return list(in_chunks(model, [document] * len(keys), keys, settings))
+    return generate(model, [document] * len(keys), keys, settings, screen and screen.begin(model.tokenizer, document), watcher)
+
+
+class Screen:
+    """What a person sees: text as it is written, pictures where the terminal can show them, then the names of the files."""
+
+    def __init__(self, preview: str, live: bool):
+        from ..core.config import nearest
+        from ..core.errors import ConfigError
+
+        if preview not in PREVIEWS:
+            raise ConfigError(f"unknown preview '{preview}'{nearest(preview, PREVIEWS)}; allowed: {', '.join(PREVIEWS)}")
+        self.preview, self.live = preview, live
+        self.words, self.shown, self.column = [], "", 0
+
+    def begin(self, tokenizer, document):
+        """-> what `generate` tells of every token and picture."""
+        self.decode = tokenizer.decode
+        return self._told if self.live else None
+
+    def _told(self, number: int, item) -> None:
+        if not isinstance(item, int):
+            self.words, self.shown = [], ""
+            return
+        self.words.append(item)
+        text = self.decode(self.words)
+        if not text.endswith("\ufffd"):                 # the rest of a character is still to come
+            self._say(printable(text)[len(printable(self.shown)):])
+            self.shown = text
+
+    def _say(self, text: str) -> None:
+        if text:
+            typer.echo(text, nl=False)
+            sys.stdout.flush()
+            self.column = 0 if text.endswith("\n") else self.column + len(text)
+
+    def rest(self, result: dict) -> None:
+        """All that was not said yet."""
+        if self.column:
+            typer.echo()
+        for entry in result["samples"]:
+            for item in entry["items"]:
+                if "image" in item:
+                    self._picture(Path(item["image"]), single=len(result["samples"]) == 1)
+                    typer.echo(printable(item["image"]))
+                elif not self.live:
+                    typer.echo(printable(item["text"]))
+        if result["sheet"]:
+            self._picture(Path(result["sheet"]), single=True)
+            notify(f"all together: {result['sheet']}")
+        if result["gif"]:
+            notify(f"how they came about: {result['gif']}")
+        if not result["items"]:
+            notify("the model wrote nothing")
+        elif result["temperature"] and not any("image" in item for item in result["items"]):
+            notify("the model wrote no <image> after this prompt; try a caption like those it was trained on")
+
+    def _picture(self, path: Path, single: bool) -> None:
+        """In the terminal, where stdout is one."""
+        if self.preview == "none" or not single or self.preview == "auto" and not sys.stdout.isatty():
+            return
+        from ..core.images import read_image
+        from ..core.terminal import escapes, half_blocks, protocol
+
+        pixels, kind = read_image(path), protocol() if self.preview == "auto" else self.preview
+        if kind == "blocks":
+            from rich.console import Console
+
+            screen = Console(highlight=False, force_terminal=True)
+            return screen.print(half_blocks(pixels, min(64, screen.width)))
+        zoom = max(1, 256 // max(pixels.shape[:2]))
+        typer.echo(escapes(pixels.repeat(zoom, 0).repeat(zoom, 1), kind))

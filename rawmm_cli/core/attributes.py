@@ -16,15 +16,14 @@ from torch import Tensor
 from . import images, judges, prepared
 from .datasets import portraits
 from .document import Picture
-from .evaluate import in_chunks
-from .generate import Sampling
+from .generate import Sampling, in_chunks
 from .judges import Judges, kid, pixels
 from .model import RawModel
 from .noise import key
 from .prepare import Options, prepare
 from .prepared import Prepared
 from .preview import write_captions
-from .text_tokenizer import BOS
+from .text_tokenizer import BOS, IMAGE
 
 FRESH, FIRST, PROMPTS = 10_000, 10_000_000, 20_000_000  # portraits that judges see; the first of them; the first prompt
 NEAR = 300                                              # drawings whose nearest training portrait is looked for
@@ -70,8 +69,10 @@ def evaluate(model: RawModel, settings: Sampling, train: Prepared, folder: Path,
     result |= _looks(judge, drawn, real, train)
     if size == int(train.heights[0]):                   # captions are written of pictures as those that were learned
         shown = [torch.from_numpy(portraits.draw(n, (255, 255, 255), size).transpose(2, 0, 1).copy()) for n in numbers]
-        said = write_captions(model, shown, replace(settings, max_text=64))
-        result["image_to_text"] = _told(said, [portraits.attributes(n) for n in numbers])
+        truth = [portraits.attributes(n) for n in numbers]
+        for name, temperature in (("image_to_text", 0.0), ("image_to_text_sampled", 1.0)):      # greedy is one way to say it
+            said = write_captions(model, shown, replace(settings, max_text=64, temperature=temperature), seed)
+            result[name] = _told(said, truth)
         result["written"] = _written(model, settings, seed, count)
     if keep is not None:
         shown = [picture if picture is not None else torch.zeros(3, size, size, dtype=torch.uint8) for picture in drawn[:40]]
@@ -149,7 +150,10 @@ def _written(model: RawModel, settings: Sampling, seed: int, count: int) -> dict
     """Captions that the model makes up after "a portrait of", at temperature 1, before its picture."""
     prompt = [BOS, *model.tokenizer.encode("a portrait of")]
     keys = [key(seed, "written", n) for n in range(count)]
-    documents = list(in_chunks(model, [prompt] * count, keys, replace(settings, temperature=1.0, max_text=64, max_pictures=0)))
-    said = [model.tokenizer.decode([item for item in document if isinstance(item, int)]) for document in documents]
+    quick = replace(settings, temperature=1.0, max_text=64, max_pictures=1, steps=1, grid="uniform", guidance=1.0)
+    said = []
+    for document in in_chunks(model, [prompt] * count, keys, quick):
+        end = document.index(IMAGE) if IMAGE in document else len(document)         # the caption, up to its picture
+        said.append(model.tokenizer.decode(document[:end]))
     return {"prompt": "a portrait of", "parsed": sum(portraits.parse(text) is not None for text in said) / count,
             "different": len(set(said))}

@@ -100,6 +100,11 @@ def _wrong(path: Path, size: int, digest: str, fresh: bool) -> str | None:
         return f"cannot be read ({error.strerror})"
 
 
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of the manifest: another one means another content."""
+    return _sha256(folder / MANIFEST)
+
+
 def used(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

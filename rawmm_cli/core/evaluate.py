@@ -9,7 +9,6 @@ right means that its text names the class, and no other. On any set: losses on h
 import json
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +20,14 @@ from .batch import pack
 from .config import Config
 from .document import Document, Picture
 from .errors import CheckpointError, DataError
-from .generate import Sampling, generate
+from .generate import CHUNK, Sampling, in_chunks
 from .loss import joint_loss
 from .model import RawModel
 from .noise import key
-from .preview import captions_of, sampling
+from .preview import captions_of, sampling, write_captions
 from .stream import Stream, drawing, reading
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
-CHUNK = 256                     # documents generated together
 JUDGED = 10_000                 # training pictures that the judge learns from, at most; its time grows with their square
 HELD_OUT = 2_000                # held-out documents that are looked at, at most
 
@@ -117,7 +115,7 @@ def _draw(model, judge: Judge, prompted: list[str], labels: list[str], settings:
 
 def _read(model, held_out: prepared.Prepared, settings: Sampling, keep, labels: list[str] | None) -> dict:
     at = some([i for i in range(len(held_out)) if any(held_out.captions[i])], HELD_OUT)
-    said = captions(model, [held_out.image(i) for i in at], settings)
+    said = write_captions(model, [held_out.image(i) for i in at], replace(settings, temperature=0.0))
     if labels:
         right = [named(text, labels) == held_out.labels[i] for i, text in zip(at, said)]
     else:
@@ -137,13 +135,6 @@ def _keep_read(keep: Path, held_out: prepared.Prepared, at: list[int], said: lis
         images.save_png(held_out.image(at[n]), keep / name)
         entries.append({"image": name, "truth": held_out.captions[at[n]][0], "said": said[n], "right": bool(right[n])})
     records.replace(keep / "read.json", json.dumps(entries, indent=1) + "\n")
-
-
-def captions(model: RawModel, pictures: list[torch.Tensor], settings: Sampling) -> list[str]:
-    """What the model writes, greedily, after reading each picture (3, H, W)."""
-    prompts: list[Document] = [[BOS, IMAGE, Picture(pixels, False), END_IMAGE] for pixels in pictures]
-    written = in_chunks(model, prompts, list(range(len(prompts))), replace(settings, max_pictures=0, temperature=0.0))
-    return [model.tokenizer.decode([item for item in document[4:] if isinstance(item, int)]) for document in written]
 
 
 def named(text: str, labels: list[str]) -> int | None:
@@ -201,12 +192,6 @@ def _text_nats(model: RawModel, documents: list[Document], length: int) -> tuple
     nats = torch.nn.functional.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="none")
     counted = batch.predict != IMAGE
     return nats[counted].sum().item(), int(counted.sum())
-
-
-def in_chunks(model, prompts: list[Document], keys: list[int], settings: Sampling) -> Iterator[Document]:
-    """`generate`, so many documents at a time."""
-    for start in range(0, len(prompts), CHUNK):
-        yield from generate(model, prompts[start:start + CHUNK], keys[start:start + CHUNK], settings)
 
 
 def picture_of(document: Document) -> torch.Tensor | None:

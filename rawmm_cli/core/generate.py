@@ -7,6 +7,7 @@ being drawn costs only its own positions at each step. `uncached.py` says the sa
 Next: `solvers.py`, the walk from noise to a picture.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from .model import RawModel
 from .noise import key, random
 from .solvers import SOLVERS, grid
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
+
+CHUNK = 128                                             # documents generated together
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,12 @@ class Canvas:
 
 
 @torch.inference_mode()
-def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling, told=None) -> list[Document]:
+def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling, told=None,
+             watch=None) -> list[Document]:
     """Continue each prompt until `<eos>`, `max_text` written tokens or the end of the context -> the whole documents.
 
     keys: one seed a prompt. What a prompt becomes depends on its own key, never on the others in the batch.
-    told(number of the prompt, token or Picture) is called for everything that is added."""
+    told(number of the prompt, token or Picture) is called for everything that is added; watch: as in `draw`."""
     work = Work(model, prompts, sampling)
     while True:
         _write(model, work, keys, told)
@@ -65,10 +69,16 @@ def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling
         if not drawing:
             return work.documents
         seeds = [key(keys[i], "picture", pictures(work.documents[i])) for i in drawing]
-        for i, picture in zip(drawing, draw(model, [work.documents[i] for i in drawing], seeds, sampling)):
+        for i, picture in zip(drawing, draw(model, [work.documents[i] for i in drawing], seeds, sampling, watch)):
             work.documents[i] += [picture, END_IMAGE]
             if told:
                 told(i, picture)
+
+
+def in_chunks(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling) -> Iterator[Document]:
+    """`generate`, CHUNK documents at a time."""
+    for start in range(0, len(prompts), CHUNK):
+        yield from generate(model, prompts[start:start + CHUNK], keys[start:start + CHUNK], sampling)
 
 
 class Work:
@@ -152,7 +162,7 @@ def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: 
          canvas: Canvas | None = None) -> list[Picture]:
     """Draw one picture at the end of each document (which ends with `<image>`) -> clean pictures to be read.
 
-    watch(step, clean estimate as (n, 3, H, W) uint8) is called for every estimate; of one step the last one counts.
+    watch(step, noised, clean), both (n, 3, H, W) uint8, is called for every estimate; of one step the last one counts.
     canvas: what they are drawn on, of `sampling.size`."""
     count, (rows, columns), stretch = len(keys), model.codec.grid(*sampling.size), stretched(model, sampling)
     patches, guided = rows * columns, sampling.guidance != 1
@@ -192,7 +202,7 @@ def paint(model: RawModel, denoise, keys: list[int], sampling: Sampling, device,
         if keep is not None:                            # the walk there then ends at what is given
             clean = torch.where(keep, given, clean)
         if watch:
-            watch(times.index(t), decode(clean))
+            watch(times.index(t), decode(z), decode(clean))
         return clean
 
     def decode(clean: Tensor) -> Tensor:

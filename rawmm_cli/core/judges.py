@@ -114,8 +114,10 @@ def load(path: Path) -> Judges | None:
 
 
 def kid(one: Tensor, other: Tensor) -> float:
-    """Kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401) of features (n, d) and (m, d): the unbiased squared MMD
-    with the kernel (x y / d + 1)^3. It may be a little below 0."""
-    one, other = one.double(), other.double()
+    """Kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401) of features (n, d) and of real ones (m, d): unbiased
+    squared MMD with the kernel (x y / d + 1)^3, after a scale that makes the real ones' mean square 1. It may be a little
+    below 0."""
+    scale = other.double().square().mean().sqrt()
+    one, other = one.double() / scale, other.double() / scale
     within = [((x @ x.T / x.shape[1] + 1) ** 3).fill_diagonal_(0).sum() / (len(x) * (len(x) - 1)) for x in (one, other)]
     return float(within[0] + within[1] - 2 * ((one @ other.T / one.shape[1] + 1) ** 3).mean())

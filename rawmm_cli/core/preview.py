@@ -18,7 +18,7 @@ import torch
 from . import images, prepared, records
 from .config import Config
 from .document import Document, Picture
-from .generate import Sampling, draw, generate
+from .generate import Sampling, draw, in_chunks
 from .model import RawModel
 from .noise import key
 from .stream import drawing
@@ -97,9 +97,9 @@ def to_read(held_out: prepared.Prepared, most: int = 8) -> list[int]:
     return (sorted(first) + sorted(set(having) - set(first)))[:most]
 
 
-def write_captions(model: RawModel, pictures: list[torch.Tensor], settings: Sampling) -> list[str]:
-    """What the model writes, greedily, after reading each picture (3, H, W); control tokens are left out."""
+def write_captions(model: RawModel, pictures: list[torch.Tensor], settings: Sampling, seed: int = 0) -> list[str]:
+    """What the model writes after reading each picture (3, H, W); control tokens are left out."""
     prompts: list[Document] = [[BOS, IMAGE, Picture(pixels, False), END_IMAGE] for pixels in pictures]
-    greedy = replace(settings, max_pictures=0, temperature=0.0)
-    documents = generate(model, prompts, list(range(len(prompts))), greedy) if prompts else []
+    keys = [key(seed, "caption", n) for n in range(len(prompts))]
+    documents = in_chunks(model, prompts, keys, replace(settings, max_pictures=0))
     return [model.tokenizer.decode([item for item in document[4:] if isinstance(item, int)]) for document in documents]

@@ -44,13 +44,13 @@ def truncate(path: Path, documents: int) -> None:
         replace(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
-def replace(path: Path, text: str) -> None:
-    """Write a whole text file by a rename: a reader sees the old one or the new one, never a part, whatever stops this
+def replace(path: Path, text: str | bytes) -> None:
+    """Write a whole file by a rename: a reader sees the old one or the new one, never a part, whatever stops this
     process or the machine. Raises DiskFullError."""
     partial = path.with_name(f".{path.name}.partial")
     with disk.room_for(str(path)):
         try:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
             disk.sync(partial)
             os.replace(partial, path)
         except OSError:

@@ -1,0 +1,96 @@
+"""What was sampled, as files: a PNG for every picture, a contact sheet of several, a GIF of how they came about.
+
+Each PNG carries in its metadata what it takes to draw it again: prompt, seed, number, steps, solver and the rest of the settings,
+and the hash of the model. Files appear whole, by a rename.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from . import images, records
+from .document import Document
+
+ZOOMED, FRAME, LAST = 256, 120, 2000                    # pixels of a side on a GIF, about; milliseconds of a frame, of the last
+
+
+@dataclass(frozen=True)
+class Files:
+    """samples: [{"number", "items"}], items {"text"} or {"image", "size"}; sheet, gif: their paths, where there are any."""
+
+    samples: list[dict]
+    sheet: str | None
+    gif: str | None
+
+
+def write(tokenizer, documents: list[Document], starts: list[int], out: Path, stem: str, facts: dict,
+          frames: list[np.ndarray] | None = None) -> Files:
+    """Save what comes after the first `starts` items of each document. facts: metadata of every PNG."""
+    text, samples, drawn = {name: str(value) for name, value in facts.items()}, [], []
+    for number, (document, start) in enumerate(zip(documents, starts)):
+        items, words, pictures = [], [], 0
+        for item in [*document[start:], None]:
+            if isinstance(item, int):
+                words.append(item)
+                continue
+            if written := tokenizer.decode(words):
+                items.append({"text": written})
+            words = []
+            if item is not None:
+                path = out / f"{stem}-{number:03d}{f'-{pictures}' * bool(pictures)}.png"
+                images.save_png(item.pixels, path, **text, number=str(number))
+                items.append({"image": str(path), "size": list(item.pixels.shape[1:])})
+                drawn.append(item.pixels)
+                pictures += 1
+        samples.append({"number": number, "items": items})
+    sheet = gif = None
+    if len(drawn) > 1:
+        sheet = str(out / f"{stem}-sheet.png")
+        images.save_png(images.grid(drawn, columns(len(drawn)), zoom=max(1, 64 // max(drawn[0].shape[1:]))), sheet, **text)
+    if frames:
+        gif = str(out / f"{stem}.gif")
+        save_gif(frames, Path(gif))
+    return Files(samples, sheet, gif)
+
+
+def columns(count: int) -> int:
+    """Of a sheet of so many pictures."""
+    return max(1, round(count ** 0.5))
+
+
+class Watcher:
+    """Keeps a frame of every step of the first drawing: what `generate.draw` may call as `watch`."""
+
+    def __init__(self):
+        self.frames: list[np.ndarray] = []
+        self.step, self.over, self.clean = -1, False, None
+
+    def __call__(self, step: int, noised: Tensor, clean: Tensor) -> None:
+        self.over = self.over or step < self.step       # the next picture
+        if self.over:
+            return
+        if step == self.step:                           # a solver may look twice at a step
+            self.frames.pop()
+        self.frames.append(_frame(noised))
+        self.step, self.clean = step, clean
+
+    def all(self) -> list[np.ndarray]:
+        """Every step, and what came out."""
+        return [*self.frames, _frame(self.clean)] if self.frames else []
+
+
+def _frame(pictures: Tensor) -> np.ndarray:
+    across = columns(len(pictures))
+    return images.grid(list(pictures), across, zoom=max(1, ZOOMED // (pictures.shape[-1] * across)))
+
+
+def save_gif(frames: list[np.ndarray], path: Path) -> None:
+    """An endless GIF, which stays on its last frame for a while."""
+    shown = [Image.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    shown[0].save(buffer, "GIF", save_all=True, append_images=shown[1:], loop=0, duration=[FRAME] * (len(shown) - 1) + [LAST])
+    records.replace(path, buffer.getvalue())

@@ -1,0 +1,136 @@
+"""Models to sample from: runs, and models that were taken out of a run to be passed on.
+
+    NAME/config.yaml                the settings
+    NAME/weights.safetensors        the averaged weights, fp32
+    NAME/tokenizer.json             where the text has learned pieces
+    NAME/sampler.json               grids that `rawmm tune-sampler` found, where it was run
+    NAME/model.json                 name, documents, seconds, data, its evaluation
+    NAME/MANIFEST.json              SHA-256 of all these
+
+Models inside the package lie in `rawmm_cli/models/`; the first of them is what `rawmm sample` uses where nothing else is named.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from . import build, checkpoint, disk, records
+from .config import Config, nearest
+from .errors import CheckpointError, ConfigError
+from .model import RawModel
+
+DEFAULT, FORMAT = "portraits", 1
+FACTS, WEIGHTS, SAMPLER = "model.json", "weights.safetensors", "sampler.json"
+FOLDER = Path(__file__).resolve().parents[1] / "models"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to sample. hash: SHA-256 of its weights, the first 12 letters. tuned: {"steps": settings}."""
+
+    model: RawModel
+    config: Config
+    name: str
+    folder: Path
+    documents: int
+    hash: str
+    tuned: dict
+
+
+def shipped() -> list[str]:
+    """Names of the models inside the package."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{FACTS}"))
+
+
+def find(runs: Path, run: str | None, model: str | None) -> Path:
+    """The folder of a run by its name, or of a model by its name or path; where neither is given the default model, or the
+    newest run where the package has none. Raises CheckpointError."""
+    if run is not None and model is not None:
+        raise ConfigError("both --run and --model are given; allowed: one of them")
+    if run is not None or model is None and DEFAULT not in shipped():
+        return checkpoint.find_run(runs, run)
+    name = model or DEFAULT
+    folder = FOLDER / name if name in shipped() else Path(name)
+    if not (folder / FACTS).is_file() and not (folder / "config.yaml").is_file():
+        raise CheckpointError(f"no model '{name}'{nearest(name, shipped())}; allowed: {', '.join([*shipped(), ''])}the "
+                              "folder of a run, or of a model that `rawmm export` wrote")
+    return folder
+
+
+def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
+    """A run or an exported model. Raises CheckpointError where it is damaged."""
+    if not (folder / FACTS).is_file():
+        model, config, state = checkpoint.load_model(folder, device, warn)
+        saved = checkpoint.latest(folder)
+        return Loaded(model, config, folder.name, folder, state["documents"], disk.fingerprint(saved)[:12], _tuned(folder))
+    for name, problem in disk.problems(folder, (FACTS, WEIGHTS)).items():
+        raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
+    facts, config = read_facts(folder), checkpoint.run_config(folder)
+    model = build.model(config, device)
+    checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
+    model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
+    return Loaded(model.eval(), config, facts["name"], folder, facts["documents"], disk.fingerprint(folder)[:12],
+                  _tuned(folder))
+
+
+def read_facts(folder: Path) -> dict:
+    """model.json. Raises CheckpointError where it is none, or of a newer version."""
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        newer = facts["format"] > FORMAT
+        missing = {"name", "documents"} - set(facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / FACTS} cannot be used ({type(error).__name__}); export the run again") from None
+    if newer or missing:
+        problem = f"was written by a newer rawmm (format {facts['format']})" if newer else f"lacks {', '.join(sorted(missing))}"
+        raise CheckpointError(f"{folder / FACTS} {problem}; update rawmm, or export the run again")
+    return facts
+
+
+def export(run: Path, folder: Path, name: str, warn=lambda line: None) -> dict:
+    """Take the averaged weights of a run out into a folder of their own, which must not exist -> its facts."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists; allowed: a new folder; remove it, or give another")
+    model, config, state = checkpoint.load_model(run, torch.device("cpu"), warn)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with disk.room_for(f"the model {folder}"):
+            partial.mkdir(parents=True)
+            checkpoint.write_tensors(partial, "weights", model.state_dict())
+            for part in (checkpoint.CONFIG, checkpoint.TOKENIZER, SAMPLER):
+                if (run / part).is_file():
+                    shutil.copyfile(run / part, partial / part)
+            facts = {"format": FORMAT, "name": name, "documents": state["documents"], "seconds": round(state["seconds"], 1),
+                     "data": state["data"], "parameters": sum(p.numel() for p in model.parameters()),
+                     "evaluation": _evaluation(run)}
+            records.replace(partial / FACTS, json.dumps(facts, indent=1) + "\n")
+            disk.sync_files(partial)
+            disk.seal(partial)
+            if folder.exists():
+                folder.rmdir()
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return facts
+
+
+def _evaluation(run: Path) -> dict | None:
+    try:
+        return json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _tuned(folder: Path) -> dict:
+    """What `rawmm tune-sampler` found, {} where it was not run."""
+    try:
+        return json.loads((folder / SAMPLER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / SAMPLER} cannot be used ({type(error).__name__}); run `rawmm tune-sampler` again, or "
+                              "delete it") from None
