@@ -12,6 +12,7 @@ from .commands.checkpoint import group as checkpoint
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.evaluate import evaluate
+from .commands.export import export
 from .commands.prepare import prepare
 from .commands.presets import presets
 from .commands.report import report
@@ -32,6 +33,7 @@ app.command(rich_help_panel=USE)(train)
 app.command(rich_help_panel=USE)(sample)
 app.command(rich_help_panel=USE)(evaluate)
 app.command(rich_help_panel=USE)(average)
+app.command(rich_help_panel=USE)(export)
 app.add_typer(checkpoint, name="checkpoint", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(show)
 app.command(rich_help_panel=LOOK)(presets)

@@ -1,0 +1,32 @@
+"""`rawmm export`: take the model out of a run, to keep it or to pass it on."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .common import RUNS, Json, RunsDir, emit, notify, printable, use_cpu
+
+
+def export(
+    run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")] = None,
+    out: Annotated[Optional[Path], typer.Option("--out", help="A new folder for the model. [default: models/RUN]")] = None,
+    name: Annotated[Optional[str], typer.Option(help="What the model is called. [default: the folder's name]")] = None,
+    runs_dir: RunsDir = RUNS, json: Json = False,
+):
+    """Take the averaged weights of a run out into a folder: settings, tokenizer, tuned grids, evaluation, checksums.
+
+    `rawmm sample --model FOLDER` draws with it."""
+    use_cpu()
+    from ..core import checkpoint, models
+    from .common import run_name
+
+    folder = checkpoint.find_run(runs_dir, run)
+    target = out or Path("models") / folder.name
+    called = run_name(name or target.name)
+    facts = models.export(folder, target, called, notify)
+    size = sum(path.stat().st_size for path in target.iterdir())
+    if json:
+        return emit({**facts, "folder": str(target), "bytes": size})
+    typer.echo(printable(f"{target}: {facts['parameters']:,} parameters, {size / 1e6:.1f} MB; "
+                         f'try it: rawmm sample "..." --model {target}'))
