@@ -19,6 +19,7 @@ from .commands.report import report
 from .commands.sample import sample
 from .commands.show import show
 from .commands.train import train
+from .commands.tune_sampler import tune_sampler
 
 app = typer.Typer(
     name="rawmm", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -34,6 +35,7 @@ app.command(rich_help_panel=USE)(sample)
 app.command(rich_help_panel=USE)(evaluate)
 app.command(rich_help_panel=USE)(average)
 app.command(rich_help_panel=USE)(export)
+app.command(name="tune-sampler", rich_help_panel=USE)(tune_sampler)
 app.add_typer(checkpoint, name="checkpoint", rich_help_panel=LOOK)
 app.command(rich_help_panel=LOOK)(show)
 app.command(rich_help_panel=LOOK)(presets)

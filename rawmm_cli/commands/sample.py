@@ -138,6 +138,7 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
 
 def _settings(request: Request, loaded):
     """The model's own settings with what the person chose over them."""
+    from ..core import models
     from ..core.errors import ConfigError
     from ..core.preview import sampling
 
@@ -152,15 +153,7 @@ def _settings(request: Request, loaded):
         except ValueError as error:
             raise ConfigError(f"--size {side}: {error}; choose a multiple of {loaded.config.codec.patch}") from None
         settings = replace(settings, size=(side, side), learned=usual.size)
-    tuned = loaded.tuned.get(str(settings.steps))
-    if settings.grid == "tuned" and tuned is None:
-        known = ", ".join(loaded.tuned) or "none"
-        raise ConfigError(f"--grid tuned: {loaded.name} has no grid for {settings.steps} steps (it has: {known}); run "
-                          f"`rawmm tune-sampler` with --steps {settings.steps}, or choose {', '.join(GRIDS[:3])}")
-    if tuned is not None and settings.grid == "tuned" or tuned is not None and not {"solver", "grid"} & set(request.given):
-        settings = replace(settings, **{name: tuple(value) if isinstance(value, list) else value for name, value in
-                                        tuned["settings"].items() if name not in request.given or name == "grid"})
-    return settings
+    return models.tuned(loaded, settings, request.given)
 
 
 def _begin(request: Request, model, settings):

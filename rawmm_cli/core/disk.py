@@ -100,9 +100,11 @@ def _wrong(path: Path, size: int, digest: str, fresh: bool) -> str | None:
         return f"cannot be read ({error.strerror})"
 
 
-def fingerprint(folder: Path) -> str:
-    """SHA-256 of the manifest: another one means another content."""
-    return _sha256(folder / MANIFEST)
+def recorded(folder: Path, prefix: str) -> str:
+    """One SHA-256 over those of all files in the manifest whose names begin with `prefix`."""
+    entries = _entries((folder / MANIFEST).read_text(encoding="utf-8"))
+    return hashlib.sha256("".join(digest for name, (_, digest) in sorted(entries.items())
+                                  if name.startswith(prefix)).encode()).hexdigest()
 
 
 def used(folder: Path) -> int:

@@ -12,7 +12,7 @@ Models inside the package lie in `rawmm_cli/models/`; the first of them is what 
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from . import build, checkpoint, disk, records
 from .config import Config, nearest
 from .errors import CheckpointError, ConfigError
 from .model import RawModel
+from .solvers import GRIDS
 
 DEFAULT, FORMAT = "portraits", 1
 FACTS, WEIGHTS, SAMPLER = "model.json", "weights.safetensors", "sampler.json"
@@ -65,14 +66,14 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
     if not (folder / FACTS).is_file():
         model, config, state = checkpoint.load_model(folder, device, warn)
         saved = checkpoint.latest(folder)
-        return Loaded(model, config, folder.name, folder, state["documents"], disk.fingerprint(saved)[:12], _tuned(folder))
+        return Loaded(model, config, folder.name, folder, state["documents"], disk.recorded(saved, "ema")[:12], _tuned(folder))
     for name, problem in disk.problems(folder, (FACTS, WEIGHTS)).items():
         raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
     facts, config = read_facts(folder), checkpoint.run_config(folder)
     model = build.model(config, device)
     checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
     model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
-    return Loaded(model.eval(), config, facts["name"], folder, facts["documents"], disk.fingerprint(folder)[:12],
+    return Loaded(model.eval(), config, facts["name"], folder, facts["documents"], disk.recorded(folder, "weights")[:12],
                   _tuned(folder))
 
 
@@ -116,6 +117,27 @@ def export(run: Path, folder: Path, name: str, warn=lambda line: None) -> dict:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return facts
+
+
+def store_tuned(folder: Path, found: dict) -> None:
+    """Keep what `rawmm tune-sampler` found beside the model; a manifest is written anew."""
+    records.replace(folder / SAMPLER, json.dumps(found, indent=1) + "\n")
+    if (folder / disk.MANIFEST).exists():
+        disk.seal(folder)
+
+
+def tuned(loaded: Loaded, settings, chosen=()):
+    """`settings` with the times that were tuned for their number of steps, but for what the person has `chosen`. Raises
+    ConfigError where grid is "tuned" and there are none."""
+    found = loaded.tuned.get(str(settings.steps))
+    if found is None and settings.grid == "tuned":
+        raise ConfigError(f"{loaded.name} has no tuned grid for {settings.steps} steps (it has: "
+                          f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler --steps {settings.steps}`, or "
+                          f"choose {', '.join(GRIDS)}")
+    if found is None or settings.grid != "tuned" and {"solver", "grid"} & set(chosen):
+        return settings
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()}
+    return replace(settings, **{name: value for name, value in values.items() if name == "grid" or name not in chosen})
 
 
 def _evaluation(run: Path) -> dict | None:

@@ -1,0 +1,42 @@
+"""`rawmm tune-sampler`: the best times of few denoising steps for one model."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cpu
+
+
+def tune_sampler(
+    run: Annotated[Optional[str], typer.Argument(help="A run, by its name or path; or the folder of a model that was exported. "
+                                                      "[default: the newest run]")] = None,
+    steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=50, help="Numbers of steps to tune; may repeat. "
+                                                                                     "[default: 10]")] = None,
+    pictures: Annotated[int, typer.Option(min=2, max=1000, help="Pictures that are drawn again and again; half of them only "
+                                                               "measure.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of prompts and noise.")] = 0,
+    device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
+):
+    """Search the times of so many steps, and when guidance acts, against the model's own result of 200 steps.
+
+    What is found is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that number of steps."""
+    use_cpu()
+    from dataclasses import asdict, replace
+
+    from ..core import build, models, tune
+    from ..core.preview import sampling
+
+    folder = models.find(runs_dir, run, None) if run is None or not (Path(run) / models.FACTS).is_file() else Path(run)
+    loaded = models.load(folder, build.device(device), notify)
+    usual, results = sampling(loaded.config), {}
+    documents = tune.prompts(loaded.model, usual, pictures, seed)
+    for number in steps or [10]:
+        found = tune.tune(loaded.model, replace(usual, steps=number), documents, seed, notify)
+        results[str(number)] = asdict(found) | {"pictures": len(documents), "reference": tune.REFERENCE}
+        models.store_tuned(folder, {**loaded.tuned, **results})
+    if json:
+        return emit({"model": loaded.name, "stored": str(folder / models.SAMPLER), "steps": results})
+    for number, found in results.items():
+        typer.echo(printable(f"{number} steps: error {found['error']:.2f} levels of 255 (before {found['before']:.2f}), "
+                             f"{found['settings']['solver']}, times {' '.join(f'{t:.3f}' for t in found['settings']['grid'])}"))
