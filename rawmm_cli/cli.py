@@ -15,6 +15,7 @@ from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.prepare import prepare
 from .commands.presets import presets
+from .commands.reconstruct import reconstruct
 from .commands.report import report
 from .commands.sample import sample
 from .commands.show import show
@@ -33,6 +34,7 @@ app.command(rich_help_panel=START)(prepare)
 app.command(rich_help_panel=USE)(train)
 app.command(rich_help_panel=USE)(sample)
 app.command(rich_help_panel=USE)(evaluate)
+app.command(rich_help_panel=USE)(reconstruct)
 app.command(rich_help_panel=USE)(average)
 app.command(rich_help_panel=USE)(export)
 app.command(name="tune-sampler", rich_help_panel=USE)(tune_sampler)
