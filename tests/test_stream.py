@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from rawmm_cli.core import prepared
+from rawmm_cli.core.config import Data
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.stream import _order, document, drawing, reading, shifted
+from rawmm_cli.core.rows import picture_row
+from rawmm_cli.core.stream import Stream, _order, document, drawing, reading, shifted
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode
 
 PLAIN = {"read": 0.5, "drop": 0.1, "shift": 0}
@@ -180,3 +183,21 @@ def test_a_share_of_captioned_drawings_is_finished():
     for one, other in captioned:                        # caption first, then the same pixels, then the end
         assert other[-2:] == [END_IMAGE, EOS] and other[-4] == IMAGE and isinstance(other[-3], Picture)
         assert torch.equal(picture_in(one).pixels, picture_in(other).pixels) and caption_in(one) == caption_in(other)
+
+
+def test_pictures_of_other_sizes_take_the_place_of_the_one_that_is_drawn(tmp_path):
+    """data.stretch: rows and columns stand so far apart that the picture is as large as one of data.size."""
+    rows = [picture_row(np.zeros((*size, 3), np.uint8), ["a"], -1) for size in ((8, 8), (16, 16), (4, 12))]
+    prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": []})
+    data = prepared.load(tmp_path / "mixed", "train")
+    found = {}
+    for settings in (Data(set="mixed", stretch=True), Data(set="mixed")):
+        stream = Stream([data], 0, settings)
+        for n in range(40):
+            for item in stream.document(n):
+                if isinstance(item, Picture):
+                    found.setdefault((settings.stretch, tuple(item.pixels.shape[1:])), set()).add((item.draw, item.stretch))
+    stretches = {key: {stretch for _, stretch in seen} for key, seen in found.items()}
+    assert stretches == {(True, (8, 8)): {(1.0, 1.0)}, (True, (16, 16)): {(0.5, 0.5)}, (True, (4, 12)): {(2.0, 8 / 12)},
+                         (False, (8, 8)): {(1.0, 1.0)}, (False, (16, 16)): {(1.0, 1.0)}, (False, (4, 12)): {(1.0, 1.0)}}
+    assert all({draw for draw, _ in seen} == {True, False} for seen in found.values())

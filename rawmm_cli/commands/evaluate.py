@@ -1,5 +1,6 @@
 """`rawmm evaluate`: how well a run draws and reads, judged on held-out real data."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -12,31 +13,48 @@ def evaluate(
     run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawings.")] = 0,
     per_label: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures drawn for each class.")] = 100,
+    prompts: Annotated[int, typer.Option(min=4, max=100_000, help="Pictures drawn from captions, where a grammar wrote "
+                                                                 "them.")] = 1000,
+    steps: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the preset's]")] = None,
+    guidance: Annotated[Optional[float], typer.Option(min=0, help="Classifier-free guidance. [default: the preset's]")] = None,
+    solver: Annotated[Optional[str], typer.Option(help="As in `rawmm sample`. [default: the preset's]")] = None,
+    size: Annotated[Optional[int], typer.Option(min=1, max=4096, help="Side of what is drawn. [default: as learned]")] = None,
     device: Device = "auto", data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into it."""
-    result = execute(run, seed, per_label, device, data_dir, runs_dir)
+    given = {"steps": steps, "guidance": guidance, "solver": solver, "size": size}
+    result = execute(run, seed, per_label, device, data_dir, runs_dir, prompts, given)
     if json:
         return emit(result)
     show(result)
 
 
-def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: Path, runs_dir: Path) -> dict:
-    """The work of `evaluate` -> the results."""
+def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: Path, runs_dir: Path, prompts: int = 1000,
+            given: dict | None = None) -> dict:
+    """The work of `evaluate` -> the results. given: settings of drawing that the person chose; then nothing is stored in the
+    run, whose figures are those of its own settings."""
+    from .sample import Request, settings_of
+
+    request = Request(given=given)
     use_cpu()
     import json
 
-    from ..core import build, checkpoint, records, report
+    from ..core import build, checkpoint, models, records, report
     from ..core.evaluate import evaluate as judge
 
     folder = checkpoint.find_run(runs_dir, run)
-    model, config, state = checkpoint.load_model(folder, build.device(device), notify)
-    samples = folder / "samples"
-    samples.mkdir(exist_ok=True)
+    loaded = models.load(folder, build.device(device), notify)
+    state = checkpoint.state(checkpoint.latest(folder))
+    samples = folder / "samples" if not request.given else None
+    settings = replace(settings_of(request, loaded), temperature=0.0)
+    if samples:
+        samples.mkdir(exist_ok=True)
     result = {"run": folder.name, "documents": state["documents"], "train_seconds": round(state["seconds"], 1),
-              **judge(model, config, data_dir, trained_on=state["data"], seed=seed, per_label=per_label, keep=samples)}
-    records.replace(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
-    result["report"] = str(report.write(folder))
+              **judge(loaded.model, loaded.config, data_dir, trained_on=state["data"], seed=seed, per_label=per_label,
+                      prompts=prompts, keep=samples, settings=settings, told=notify)}
+    if samples:
+        records.replace(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+        result["report"] = str(report.write(folder))
     return result
 
 
@@ -52,9 +70,17 @@ def show(result: dict) -> None:
         table.add_row("image -> text", f"{read['accuracy']:.1%}", f"{read['count']:,}", "held-out real pictures, greedy")
     if judge := result.get("judge"):
         table.add_row("the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures")
+    if told := result.get("image_to_text_sampled"):
+        table.add_row("image -> text, sampled", f"{told['accuracy']:.1%}", f"{told['count']:,}", "at temperature 1")
+    if written := result.get("written"):
+        table.add_row("captions made up", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"')
+    if looks := result.get("looks"):
+        table.add_row("white ground", f"{looks['corners']['drawn']:.2f}", "", f"levels off; real {looks['corners']['real']:.2f}")
+        table.add_row("KID", f"{looks['kid']:.4f}", "", "on the judges' features")
     screen = Console(highlight=False, soft_wrap=True)
     if table.row_count:
         screen.print(table)
     losses = result["held_out"]
     text = f"text {losses['bits_per_byte']:.3f} bits/byte, " if "bits_per_byte" in losses else ""
-    screen.print(printable(f"held out: {text}image loss {losses['image']:.3f}; report: {result['report']}"), markup=False)
+    where = f"; report: {result['report']}" if "report" in result else ""
+    screen.print(printable(f"held out: {text}image loss {losses['image']:.3f}{where}"), markup=False)

@@ -115,8 +115,8 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
     folder = models.find(runs_dir, request.run, request.model)
     loaded = models.load(folder, build.device(device), notify)
     ready = time.perf_counter()
-    settings = _settings(request, loaded)
-    document, canvas, settings = _begin(request, loaded.model, settings)
+    settings = settings_of(request, loaded)
+    document, canvas, settings = _begin(request, loaded, settings)
     writable_folder(request.out, "output folder")
     watcher = drawn.Watcher() if request.gif else None
     keys = [key(request.seed, "sample", n) for n in range(request.count)]
@@ -136,8 +136,8 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
                         "write": round(ended - generated, 3), "total": round(ended - started, 3)}}
 
 
-def _settings(request: Request, loaded):
-    """The model's own settings with what the person chose over them."""
+def settings_of(request: Request, loaded):
+    """The model's own settings (`generate.Sampling`) with what the person chose over them."""
     from ..core import models
     from ..core.errors import ConfigError
     from ..core.preview import sampling
@@ -156,7 +156,7 @@ def _settings(request: Request, loaded):
     return models.tuned(loaded, settings, request.given)
 
 
-def _begin(request: Request, model, settings):
+def _begin(request: Request, loaded, settings):
     """-> the document to go on from, what is drawn on, and the settings for it."""
     import torch
 
@@ -166,8 +166,9 @@ def _begin(request: Request, model, settings):
     from ..core.images import read_image
     from ..core.text_tokenizer import IMAGE
 
+    model, learned = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
     if not request.paints:
-        return prompt.document(model, request.prompt, request.image, settings.context), None, settings
+        return prompt.document(model, request.prompt, request.image, settings.context, learned), None, settings
     pixels, mask = prompt.pixels(request.image[0], model), None
     if request.inpaint is not None:
         found = read_image(request.inpaint)

@@ -5,6 +5,7 @@ For sets whose captions a grammar wrote (drawn portraits): a caption is parsed, 
 with the same attributes was trained on.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import images, judges, prepared
+from . import images, judges, prepared, records
 from .datasets import portraits
 from .document import Picture
 from .generate import Sampling, in_chunks
@@ -61,23 +62,38 @@ def evaluate(model: RawModel, settings: Sampling, train: Prepared, folder: Path,
     size = settings.size[0]
     judge, real = judged(folder, size, told=told)
     numbers = unseen(train, count)
-    captions = [portraits.captions(n, portraits.attributes(n))[n % 4] for n in numbers]
+    truth = [portraits.attributes(n) for n in numbers]
+    captions = [portraits.captions(n, known)[n % 4] for n, known in zip(numbers, truth)]
     drawn = draw_captions(model, captions, settings, seed)
-    result = {"count": count, "size": size, "steps": settings.steps, "solver": settings.solver, "guidance": settings.guidance,
-              "judges": {name: round(right, 4) for name, right in judge.accuracy.items()},
-              "text_to_image": match(judge, captions, drawn)}
-    result |= _looks(judge, drawn, real, train)
+    result = {"text_to_image": {
+        **match(judge, captions, drawn), "count": count, "size": size, "steps": settings.steps, "solver": settings.solver,
+        "guidance": settings.guidance, "judges": {name: round(right, 4) for name, right in judge.accuracy.items()}}}
+    result["looks"] = _looks(judge, drawn, real, train)
     if size == int(train.heights[0]):                   # captions are written of pictures as those that were learned
         shown = [torch.from_numpy(portraits.draw(n, (255, 255, 255), size).transpose(2, 0, 1).copy()) for n in numbers]
-        truth = [portraits.attributes(n) for n in numbers]
         for name, temperature in (("image_to_text", 0.0), ("image_to_text_sampled", 1.0)):      # greedy is one way to say it
             said = write_captions(model, shown, replace(settings, max_text=64, temperature=temperature), seed)
             result[name] = _told(said, truth)
         result["written"] = _written(model, settings, seed, count)
+        if keep is not None:
+            _keep_read(keep, shown, truth, said)
     if keep is not None:
-        shown = [picture if picture is not None else torch.zeros(3, size, size, dtype=torch.uint8) for picture in drawn[:40]]
-        images.save_png(images.grid(shown, 8), keep / "drawn.png")
+        pictures = [picture if picture is not None else torch.zeros(3, size, size, dtype=torch.uint8) for picture in drawn[:40]]
+        images.save_png(images.grid(pictures, 8), keep / "drawn.png")
+        records.replace(keep / "drawn.json", json.dumps({"columns": 8, "captions": captions[:40]}) + "\n")
     return result
+
+
+def _keep_read(keep: Path, shown: list[Tensor], truth: list[dict], said: list[str], most: int = 40) -> None:
+    """Pictures that were read, and what was written of them."""
+    (keep / "read").mkdir(parents=True, exist_ok=True)
+    entries = []
+    for n, (picture, known, text) in enumerate(zip(shown[:most], truth, said)):
+        images.save_png(picture, keep / "read" / f"{n:04d}.png")
+        told = portraits.parse(text)
+        entries.append({"image": f"read/{n:04d}.png", "truth": ", ".join(known.values()), "said": text,
+                        "right": told is not None and all(known[name] == value for name, value in told.items())})
+    records.replace(keep / "read.json", json.dumps(entries, indent=1) + "\n")
 
 
 def draw_captions(model: RawModel, captions: list[str], settings: Sampling, seed: int) -> list[Tensor | None]:
@@ -106,7 +122,7 @@ def _told(said: list[str], truth: list[dict]) -> dict:
     for told, real in zip(parsed, truth):
         for name, value in (real if told is None else told).items():
             right[name].append(told is not None and value == real[name])
-    return {**_shares(right, list(right)), "parsed": sum(told is not None for told in parsed) / len(parsed),
+    return {**_shares(right, list(right)), "count": len(said), "parsed": sum(told is not None for told in parsed) / len(parsed),
             "exact": sum(told is not None and all(real[name] == value for name, value in told.items())
                          for told, real in zip(parsed, truth)) / len(parsed)}
 

@@ -55,6 +55,7 @@ class Data(Settings):
     finished: Share = Field(0.0, description="share of drawing documents that show the picture clean, to learn what follows it")
     shift: int = Field(0, ge=0, description="pictures that are read may move by up to so many pixels")
     shift_share: Share = Field(0.3, description="share of the pictures read that move")
+    stretch: bool = Field(False, description="pictures of other sizes take the place of one of data.size: `--size` draws them")
     stream: Streaming | None = Field(None, description="read the source while training: true, or settings of its own")
 
     @model_validator(mode="after")

@@ -3,7 +3,8 @@
 On a set with labels the judge is a support vector machine (scikit-learn) trained on the real training pictures only and
 checked on the real held-out ones. Text -> image: the model gets a caption, must itself write `<image>` and draw; right
 means that the judge sees the captioned class. Image -> text: the model gets a held-out picture and writes greedily;
-right means that its text names the class, and no other. On any set: losses on held-out documents.
+right means that its text names the class, and no other. Where a grammar wrote the captions, attributes are judged one by
+one (`attributes.py`). On any set: losses on held-out documents.
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import images, prepared, records, sets
+from . import attributes, images, prepared, records, sets
 from .batch import pack
 from .config import Config
 from .document import Document, Picture
@@ -33,16 +34,18 @@ HELD_OUT = 2_000                # held-out documents that are looked at, at most
 
 
 def evaluate(model: RawModel, config: Config, data_folder: Path, *, trained_on: str | None = None, seed: int = 0,
-             per_label: int = 100, keep: Path | None = None) -> dict:
+             per_label: int = 100, prompts: int = 1000, keep: Path | None = None, settings: Sampling | None = None,
+             told=lambda line: None) -> dict:
     """-> the results as one mapping (see `rawmm evaluate --json`). keep: folder for a sheet of pictures and captions.
 
+    settings: other ones than the preset's. per_label, prompts: drawings of each class, or of captions where a grammar wrote them.
     trained_on: fingerprint of the run's data; raises CheckpointError where the prepared set is another by now."""
     data, held_out = sets.load(config, data_folder)
     if trained_on not in (None, prepared.together(data)):
         raise CheckpointError(f"the set '{config.data.set}' has changed since the run was trained: what is held out now may "
                               "have been learned; prepare the old data again, or train a new run")
     train = data[0].some("train", JUDGED) if config.data.stream else data[0]
-    settings = sampling(config)
+    settings = settings or sampling(config)
     started = time.perf_counter()
     if train.stories:
         result = {"data": config.data.set, "held_out": story_losses(model, config, held_out, seed)}
@@ -54,6 +57,8 @@ def evaluate(model: RawModel, config: Config, data_folder: Path, *, trained_on: 
         result["text_to_image"] = _draw(model, judge, captions_of(train, labels), labels, settings, seed, per_label, keep)
         result["image_to_text"] = _read(model, held_out, settings, keep, labels)
         result["judge"] = {"held_out_accuracy": judge.accuracy(held_out), "kind": "SVM on the real training pictures"}
+    elif train.card.get("grammar"):
+        result |= attributes.evaluate(model, settings, train, data_folder, seed=seed, count=prompts, keep=keep, told=told)
     elif any(held_out.captions):
         result["image_to_text"] = _read(model, held_out, settings, keep, None)
     result["seconds"] = round(time.perf_counter() - started, 2)

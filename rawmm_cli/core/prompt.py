@@ -55,14 +55,17 @@ def pixels(path: Path, model) -> Tensor:
     return found
 
 
-def document(model, prompt: str, pictures: list[Path], context: int) -> Document:
-    """<bos>, the pictures, the prompt. Raises where a picture cannot be read or the whole is too long."""
+def document(model, prompt: str, pictures: list[Path], context: int, learned: int | None = None) -> Document:
+    """<bos>, the pictures, the prompt. learned: the side of pictures, where others take their place (`data.stretch`). Raises
+    where a picture cannot be read or the whole is too long."""
     made: Document = [BOS]
     for piece in [*pictures, *pieces(prompt)]:
         if isinstance(piece, str):
             made += model.tokenizer.encode(piece)
         else:
-            made += [IMAGE, Picture(pixels(piece, model), False), END_IMAGE]
+            shown = pixels(piece, model)
+            stretch = (1.0, 1.0) if learned is None else tuple(learned / side for side in shown.shape[1:])
+            made += [IMAGE, Picture(shown, False, 0, stretch), END_IMAGE]
     if (needed := size(made, model.codec.grid)) > context:
         raise ConfigError(f"prompt and pictures need {needed:,} positions; allowed: {context:,} (sample.context); "
                           "shorten the prompt or give fewer or smaller pictures")

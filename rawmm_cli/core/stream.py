@@ -106,8 +106,14 @@ class Stream:
         pixels = data.image(plan.row) if pixels is None else pixels
         if plan.reads:
             shown = shifted(pixels, *plan.moved) if any(plan.moved) else pixels
-            return [BOS, IMAGE, Picture(shown, False), END_IMAGE, *plan.text, EOS]
-        return [BOS, *plan.text, IMAGE, Picture(pixels, plan.draw, plan.key), END_IMAGE, EOS]
+            return [BOS, IMAGE, Picture(shown, False, 0, self._stretch(shown)), END_IMAGE, *plan.text, EOS]
+        return [BOS, *plan.text, IMAGE, Picture(pixels, plan.draw, plan.key, self._stretch(pixels)), END_IMAGE, EOS]
+
+    def _stretch(self, pixels: torch.Tensor) -> tuple[float, float]:
+        """How far its rows and columns stand apart (`document.Picture`)."""
+        if not self.settings.stretch:
+            return 1.0, 1.0
+        return tuple(self.settings.size / side for side in pixels.shape[1:])
 
     def document(self, number: int) -> Document:
         """Document `number` of the stream."""
@@ -134,7 +140,8 @@ class Stream:
                 continue
             height, width, draw = piece
             pixels = torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, height, width) if blank else data.image(plan.row, shown)
-            told += [IMAGE, Picture(pixels, draw, key(plan.key, "picture", shown) if draw else 0), END_IMAGE]
+            noise = key(plan.key, "picture", shown) if draw else 0
+            told += [IMAGE, Picture(pixels, draw, noise, self._stretch(pixels)), END_IMAGE]
             shown += 1
         return [*told, EOS]
 
