@@ -19,6 +19,7 @@ from .commands.reconstruct import reconstruct
 from .commands.report import report
 from .commands.sample import sample
 from .commands.show import show
+from .commands.studio import studio
 from .commands.train import train
 from .commands.tune_sampler import tune_sampler
 
@@ -33,6 +34,7 @@ app.command(rich_help_panel=START)(demo)
 app.command(rich_help_panel=START)(prepare)
 app.command(rich_help_panel=USE)(train)
 app.command(rich_help_panel=USE)(sample)
+app.command(rich_help_panel=USE)(studio)
 app.command(rich_help_panel=USE)(evaluate)
 app.command(rich_help_panel=USE)(reconstruct)
 app.command(rich_help_panel=USE)(average)

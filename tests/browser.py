@@ -4,12 +4,16 @@ The frames' parent is a page of ours with a small script, which writes what it h
 prints that (--dump-dom), and what any script or policy complained about (--enable-logging).
 """
 
+import base64
+import fcntl
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -76,3 +80,94 @@ def faults(found: dict, width: int = 1200) -> list[str]:
     if found["after"] != found["before"] or not found["still"] or found["lines"] and found["hover"] == found["before"]:
         wrong.append("the curves cannot be read off")
     return wrong if found["lines"] else [*wrong, "no curve"]
+
+
+class Tab:
+    """One page in headless Chromium, driven through its debugging pipe (the DevTools protocol, without a further library)."""
+
+    def __init__(self, address: str, width: int = 1100, height: int = 1000, dark: bool = False):
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)     # its processes end a moment later
+        ours, theirs = os.pipe(), os.pipe()             # the browser reads commands from 3 and writes answers to 4
+        flags = [flag for flag in FLAGS if flag not in ("--dump-dom", "--enable-logging=stderr")]
+
+        def prepare():
+            reads, writes = (fcntl.fcntl(one, fcntl.F_DUPFD, 100) for one in (ours[0], theirs[1]))
+            os.dup2(reads, 3)
+            os.dup2(writes, 4)
+
+        self.process = subprocess.Popen(
+            [CHROMIUM, *flags, "--remote-debugging-pipe", f"--user-data-dir={self.folder.name}",
+             f"--window-size={width},{height}", "about:blank"], preexec_fn=prepare, pass_fds=(3, 4), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(ours[0])
+        os.close(theirs[1])
+        self.commands, self.answers = os.fdopen(ours[1], "wb", 0), os.fdopen(theirs[0], "rb")
+        self.number, self.session, self.console, self.asked = 0, None, [], []
+        target = next(t for t in self._do("Target.getTargets")["targetInfos"] if t["type"] == "page")
+        self.session = self._do("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log", "Network", "Page", "DOM"):
+            self._do(f"{domain}.enable")
+        if dark:
+            self._do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        self._do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self._do("Page.navigate", url=address)
+
+    def _do(self, method: str, **given) -> dict:
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": given} | ({"sessionId": self.session} if self.session else {})
+        self.commands.write(json.dumps(message).encode() + b"\0")
+        while True:
+            said = json.loads(self._line())
+            if said.get("id") == self.number:
+                assert "error" not in said, said
+                return said["result"]
+            self._event(said)
+
+    def _line(self) -> bytes:
+        line = bytearray()
+        while (byte := self.answers.read(1)) not in (b"\0", b""):
+            line += byte
+        assert line, "Chromium has gone"
+        return bytes(line)
+
+    def _event(self, said: dict) -> None:
+        method, given = said.get("method"), said.get("params", {})
+        if method == "Runtime.exceptionThrown" or method == "Log.entryAdded" or \
+                method == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"):
+            self.console.append(json.dumps(given)[:400])
+        if method == "Network.requestWillBeSent":
+            self.asked.append(given["request"]["url"])
+
+    def run(self, script: str):
+        """The value of an expression on the page; promises are waited for."""
+        found = self._do("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def until(self, script: str, seconds: float = 60):
+        """Wait until the expression is true on the page; its value."""
+        end = time.monotonic() + seconds
+        while not (found := self.run(f"(() => {{ try {{ return {script} }} catch {{ return false }} }})()")):
+            assert time.monotonic() < end, f"waited in vain for {script}; the page complains: {self.console}"
+            time.sleep(0.05)
+        return found
+
+    def choose(self, selector: str, path: Path) -> None:
+        """Give a file to an <input type=file>, as a person does who chooses one."""
+        root = self._do("DOM.getDocument")["root"]["nodeId"]
+        node = self._do("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self._do("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+    def photograph(self, path: Path) -> None:
+        """A PNG of the window."""
+        path.write_bytes(base64.b64decode(self._do("Page.captureScreenshot")["data"]))
+
+    def __enter__(self) -> "Tab":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.commands.close()
+        self.answers.close()
+        self.folder.cleanup()

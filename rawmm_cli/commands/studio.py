@@ -1,0 +1,35 @@
+"""`rawmm studio`: a local page to draw and read with a model."""
+
+import webbrowser
+from typing import Annotated, Optional
+
+import typer
+
+from .common import RUNS, Device, RunsDir, notify, use_cpu
+
+
+def studio(
+    run: Annotated[Optional[str], typer.Option("--run", help="A run of yours, by its name.")] = None,
+    model: Annotated[Optional[str], typer.Option("--model", help="A model: one inside the package, or a folder. "
+                                                                 "[default: portraits]")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 is any free one.")] = 8765,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    device: Device = "auto", runs_dir: RunsDir = RUNS,
+):
+    """Open a local page: type a prompt and watch the picture appear, drop a picture to have it described.
+
+    Only this machine can reach it, and nothing is loaded from anywhere else. Ctrl-C ends it."""
+    use_cpu()
+    from ..core import build, models
+    from ..core import studio as core
+
+    loaded = models.load(models.find(runs_dir, run, model), build.device(device), notify)
+    with core.server(core.Studio(loaded), port) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        typer.echo(f"{loaded.name} is at {address} (Ctrl-C ends it)")
+        if browser:
+            webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:                       # the way it is meant to end
+            notify("ended")
