@@ -13,9 +13,9 @@ def reconstruct(
     codec: Annotated[str, typer.Option(help="raw: patches of pixels. ode: the noise that is drawn as this picture.")] = "ode",
     steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=1000, help="Steps of the ODE, each way; may repeat. "
                                                                                        "[default: 10, 30, 100]")] = None,
-    run: Annotated[Optional[str], typer.Option("--run", help="A run of yours, by its name.")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="A model: one inside the package, or a folder. "
-                                                                 "[default: portraits]")] = None,
+    run: Annotated[Optional[str], typer.Option("--run", help="A run, by its name. [default: the newest]")] = None,
+    model: Annotated[Optional[str], typer.Option("--model", help="The folder of a run, or of a model that "
+                                                                 "`rawmm export` wrote.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures at most.")] = 64,
     out: Annotated[Optional[Path], typer.Option("--out", help="Folder for the pictures that came back (of most steps).")] = None,
     device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,

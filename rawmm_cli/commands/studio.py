@@ -9,9 +9,9 @@ from .common import RUNS, Device, RunsDir, notify, use_cpu
 
 
 def studio(
-    run: Annotated[Optional[str], typer.Option("--run", help="A run of yours, by its name.")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="A model: one inside the package, or a folder. "
-                                                                 "[default: portraits]")] = None,
+    run: Annotated[Optional[str], typer.Option("--run", help="A run, by its name. [default: the newest]")] = None,
+    model: Annotated[Optional[str], typer.Option("--model", help="The folder of a run, or of a model that "
+                                                                 "`rawmm export` wrote.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 is any free one.")] = 8765,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
     device: Device = "auto", runs_dir: RunsDir = RUNS,
