@@ -3,11 +3,13 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.core import checkpoint, config
+from rawmm_cli.core import checkpoint, config, prepared
 from rawmm_cli.core.errors import CheckpointError, ConfigError
+from rawmm_cli.core.rows import picture_row
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, BytePairs, Bytes, train_pairs
 from rawmm_cli.core.train import train
 
@@ -82,6 +84,18 @@ def test_a_run_keeps_its_pieces_and_resumes_with_them(few_digits, tmp_path, one_
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters()))
     assert one.words.weight.shape[0] == 290 and one.tokenizer.decode(one.tokenizer.encode("seven")) == "seven"
     assert len(one.tokenizer.encode("seven")) < 5
+
+
+@pytest.mark.parametrize("words", [("train", "--dry-run"), ("bench", "train", "--steps", "3"), ("bench", "data", "--steps", "3")])
+def test_what_measures_learns_its_pieces_too(words, rawmm, tmp_path):
+    """A caption of 26 bytes and 4 patches do not fit into 20 positions, its pieces do."""
+    rows = [picture_row(np.zeros((8, 8, 3), np.uint8), ["abcdefghijklmnopqrstuvwxyz"], -1, None, str(n)) for n in range(20)]
+    prepared.write(tmp_path / "long", {"train": rows, "held_out": rows[:2]}, {"labels": []})
+    settings = ("--preset", "tiny", "--data-dir", tmp_path, "data.set=long", "train.length=20", "train.documents=64")
+    learned = ("text_tokenizer=bpe", "text_tokenizer.vocabulary=300")
+    code, out, err = rawmm(*words, *settings, *learned, "--json")
+    assert code == 0, err
+    assert {"data": "long", "positions_from": "data"}.items() & json.loads(out).items(), "the set itself was measured"
 
 
 @pytest.mark.parametrize("damage", ["missing", "other"])

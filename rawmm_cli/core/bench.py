@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow
 import torch
 
-from . import build, estimate, flops, machine, prepared
+from . import build, estimate, flops, machine, prepared, sets
 from .config import Config
 from .distributed import ALONE
 from .errors import ConfigError
@@ -40,7 +40,7 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
     data, source = data_for(config, data_folder)
     before = machine.matmul_rate(device, precision)
     state = fresh(config, device, ALONE)
-    state.forward = state.model
+    state.forward, state.model.tokenizer = state.model, sets.tokenizer(config, data)
     compiled = build.compile_layers(state.model, config.train.compile, device, notify)
     run = Run(config, Path(), device, ALONE, data, data, notify)
     made = batches(config, steps_of(config, data, state.model), 0)
@@ -113,6 +113,7 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
     """Making batches and nothing else."""
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")
+    model.tokenizer = sets.tokenizer(config, data)
     made = batches(config, steps_of(config, data, model), 0)
     next(made)
     gc.freeze()                                         # as training does

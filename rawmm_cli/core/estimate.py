@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from . import build, ema, flops, machine
+from . import build, ema, flops, machine, sets
 from .config import Config
+from .errors import DataError
 from .loader import WINDOW, steps_of
 from .prepared import Prepared
 
@@ -63,6 +64,7 @@ def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int,
         rows = -(-train.batch // a_row)
         filled = (patches + 4) * train.batch / (rows * train.length)
         return rows, train.batch, train.batch * patches, 2 * train.batch, filled, "estimate"
+    model.tokenizer = sets.tokenizer(config, data)
     steps = steps_of(config, data, model)
     micro = [batch for seen in range(0, WINDOW * train.batch, train.batch) for batch in steps[seen]]
     mean = lambda of: round(sum(of(batch) for batch in micro) / WINDOW)         # noqa: E731
@@ -174,9 +176,6 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
 
 def load_data(config: Config, folder: Path):
     """The sets to train on where they are there and fit, else None."""
-    from . import sets
-    from .errors import DataError
-
     try:
         return sets.load(config, folder)[0]
     except DataError:

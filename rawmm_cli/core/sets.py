@@ -1,5 +1,6 @@
 """What the settings name -> the sets themselves, checked against the settings before any step is taken."""
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ from . import prepared
 from .config import Config
 from .errors import DataError
 from .prepared import Prepared, Stories
+from .text_tokenizer import BytePairs, Bytes, train_pairs
 
+TEXTS = 20_000                                          # of which a tokenizer is learned where nothing is trained
 HELD_OUT = 64                                           # pictures of a streamed set that are kept in memory to look at
 
 
@@ -24,6 +27,14 @@ def load(config: Config, folder: Path, told=lambda line: None) -> tuple[list, Pr
     for one in (*data, held_out):                       # held out too, so that what is trained can be evaluated
         check(config, one)
     return data, held_out
+
+
+def tokenizer(config: Config, data) -> Bytes | BytePairs:
+    """The tokenizer that a new run on these sets (or this one) would learn, of the first texts: for what only measures."""
+    if config.text_tokenizer.kind == "bytes":
+        return Bytes()
+    texts = (text for one in (data if isinstance(data, list) else [data]) for text in one.every_text())
+    return train_pairs(islice(texts, TEXTS), config.text_tokenizer.vocabulary)
 
 
 def check(config: Config, data: Prepared | Stories) -> None:
