@@ -28,6 +28,7 @@ from .stream import drawing, reading
 from .text_tokenizer import IMAGE
 from .train import Clock, take_step
 
+WARM_UP = 4                                             # steps that compile, and meet a second shape of rows where there is one
 CAPTION = "a picture of nothing in particular"
 
 
@@ -37,6 +38,7 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
     if config.train.mask == "flex" and device.type == "cpu":
         raise ConfigError("train.mask = flex cannot train on the CPU; set train.mask=dense")
     precision = build.precision(config.train.precision, device)
+    config = _long_enough(config, WARM_UP + steps)
     data, source = data_for(config, data_folder)
     before = machine.matmul_rate(device, precision)
     state = fresh(config, device, ALONE)
@@ -45,15 +47,14 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
     run = Run(config, Path(), device, ALONE, data, data, notify)
     made = batches(config, steps_of(config, data, state.model), 0)
     seconds, waits, records = [], [], []
-    warm_up = 4                                         # compiles, and meets a second shape of rows where there is one
-    for number in range(warm_up + steps):
+    for number in range(WARM_UP + steps):
         started = time.perf_counter()
         micro = next(made)
         waited = time.perf_counter() - started
         record = take_step(run, state, micro, Signals(ALONE), Clock(0.0))
         if device.type == "cuda":
             torch.cuda.synchronize()
-        if number >= warm_up and record:
+        if number >= WARM_UP and record:
             seconds.append(time.perf_counter() - started)
             waits.append(waited)
             records.append(record)
@@ -111,6 +112,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
 
 def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
     """Making batches and nothing else."""
+    config = _long_enough(config, 1 + steps)
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")
     model.tokenizer = sets.tokenizer(config, data)
@@ -126,6 +128,12 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
             "documents_per_second": steps * config.train.batch / spent, "positions_per_second": filled / spent,
             "fill": filled / positions, "rows": positions / steps / config.train.length,
             "seconds_per_step": spent / steps}
+
+
+def _long_enough(config: Config, steps: int) -> Config:
+    """The same settings for a run of at least so many steps."""
+    documents = max(config.train.documents, steps * config.train.batch)
+    return config.model_copy(update={"train": config.train.model_copy(update={"documents": documents})})
 
 
 def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepared.Prepared, str]:
