@@ -196,6 +196,8 @@ class Sample(Settings):
     guidance: Weight = 2.0
     interval: tuple[Share, Share] = Field((0.0, 1.0), strict=False, description="times inside which guidance acts")
     rescale: Share = Field(0.0, description="share by which guided pictures get back their contrast")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="text is drawn from the likeliest tokens, of this chance "
+                                                                        "together")
     max_text: Count = Field(64, description="tokens written at most")
     context: Count = Field(1024, description="longest document, in positions")
 
