@@ -44,7 +44,7 @@ def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: P
 
     folder = checkpoint.find_run(runs_dir, run)
     loaded = models.load(folder, build.device(device), notify)
-    state = checkpoint.state(checkpoint.latest(folder))
+    state = checkpoint.state(loaded.saved)
     samples = folder / "samples" if not request.given else None
     settings = replace(settings_of(request, loaded), temperature=0.0)
     if samples:

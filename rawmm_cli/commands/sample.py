@@ -126,14 +126,14 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
              "grid": settings.grid if isinstance(settings.grid, str) else "tuned", "guidance": settings.guidance}
     stem = f"{loaded.name}-{images.slug(request.prompt) if request.prompt.strip() else 'sample'}-{request.seed}"
     start = len(document) - (1 if canvas else 0)
-    files = drawn.write(loaded.model.tokenizer, done, [start] * len(done), request.out, stem,
+    files = drawn.write(loaded.model.tokenizer, done, start, request.out, stem,
                         facts | {"model": loaded.name, "model_hash": loaded.hash}, watcher and watcher.all())
     ended = time.perf_counter()
     return {"model": loaded.name, "model_hash": loaded.hash, "documents": loaded.documents, **facts,
             "temperature": settings.temperature, "samples": files.samples,
             "items": [item for entry in files.samples for item in entry["items"]], "sheet": files.sheet, "gif": files.gif,
-            "seconds": {"start": round(ready - started, 3), "generate": round(generated - ready, 3),
-                        "write": round(ended - generated, 3), "total": round(ended - started, 3)}}
+            "seconds": {name: round(after - before, 6) for name, before, after in (
+                ("start", started, ready), ("generate", ready, generated), ("write", generated, ended), ("total", started, ended))}}
 
 
 def settings_of(request: Request, loaded):
@@ -180,7 +180,8 @@ def _begin(request: Request, loaded, settings):
             raise DataError(f"mask {request.inpaint} is black all over: nothing would be drawn; make white what shall be drawn")
     size = tuple(pixels.shape[1:])
     settings = replace(settings, size=size, learned=settings.size if size != settings.size else None)
-    document = prompt.document(model, request.prompt, [], settings.context - settings.size[0])
+    rows, columns = model.codec.grid(*size)
+    document = prompt.document(model, request.prompt, [], settings.context - rows * columns - 2)     # <image>, </image>
     return [*document, IMAGE], Canvas(pixels, mask, 1.0 if request.strength is None else request.strength), settings
 
 
@@ -195,7 +196,7 @@ def _documents(model, document, canvas, keys: list[int], settings, screen, watch
                 for picture in draw(model, [document] * len(part), part, settings, watcher, canvas)]
     if len(keys) > CHUNK:
         return list(in_chunks(model, [document] * len(keys), keys, settings))
-    return generate(model, [document] * len(keys), keys, settings, screen and screen.begin(model.tokenizer, document), watcher)
+    return generate(model, [document] * len(keys), keys, settings, screen and screen.begin(model.tokenizer), watcher)
 
 
 class Screen:
@@ -210,7 +211,7 @@ class Screen:
         self.preview, self.live = preview, live
         self.words, self.shown, self.column = [], "", 0
 
-    def begin(self, tokenizer, document):
+    def begin(self, tokenizer):
         """-> what `generate` tells of every token and picture."""
         self.decode = tokenizer.decode
         return self._told if self.live else None

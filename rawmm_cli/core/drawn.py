@@ -27,11 +27,11 @@ class Files:
     gif: str | None
 
 
-def write(tokenizer, documents: list[Document], starts: list[int], out: Path, stem: str, facts: dict,
+def write(tokenizer, documents: list[Document], start: int, out: Path, stem: str, facts: dict,
           frames: list[np.ndarray] | None = None) -> Files:
-    """Save what comes after the first `starts` items of each document. facts: metadata of every PNG."""
+    """Save what comes after the first `start` items of each document. facts: metadata of every PNG."""
     text, samples, drawn = {name: str(value) for name, value in facts.items()}, [], []
-    for number, (document, start) in enumerate(zip(documents, starts)):
+    for number, document in enumerate(documents):
         items, words, pictures = [], [], 0
         for item in [*document[start:], None]:
             if isinstance(item, int):

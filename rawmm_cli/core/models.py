@@ -30,12 +30,13 @@ FOLDER = Path(__file__).resolve().parents[1] / "models"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to sample. hash: SHA-256 of its weights, the first 12 letters. tuned: {"steps": settings}."""
+    """A model ready to sample. saved: where its weights lie. hash: SHA-256 of them, 12 letters. tuned: {"steps": settings}."""
 
     model: RawModel
     config: Config
     name: str
     folder: Path
+    saved: Path
     documents: int
     hash: str
     tuned: dict
@@ -65,15 +66,16 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
     """A run or an exported model. Raises CheckpointError where it is damaged."""
     if not (folder / FACTS).is_file():
         model, config, state = checkpoint.load_model(folder, device, warn)
-        saved = checkpoint.latest(folder)
-        return Loaded(model, config, folder.name, folder, state["documents"], disk.recorded(saved, "ema")[:12], _tuned(folder))
+        saved = folder / "checkpoints" / f"step_{state['step']:08d}"            # verified a moment ago
+        return Loaded(model, config, folder.name, folder, saved, state["documents"], disk.recorded(saved, "ema")[:12],
+                      _tuned(folder))
     for name, problem in disk.problems(folder, (FACTS, WEIGHTS)).items():
         raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
     facts, config = read_facts(folder), checkpoint.run_config(folder)
     model = build.model(config, device)
     checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
     model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
-    return Loaded(model.eval(), config, facts["name"], folder, facts["documents"], disk.recorded(folder, "weights")[:12],
+    return Loaded(model.eval(), config, facts["name"], folder, folder, facts["documents"], disk.recorded(folder, "weights")[:12],
                   _tuned(folder))
 
 
