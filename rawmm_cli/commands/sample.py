@@ -133,7 +133,8 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
             "temperature": settings.temperature, "samples": files.samples,
             "items": [item for entry in files.samples for item in entry["items"]], "sheet": files.sheet, "gif": files.gif,
             "seconds": {name: round(after - before, 6) for name, before, after in (
-                ("start", started, ready), ("generate", ready, generated), ("write", generated, ended), ("total", started, ended))}}
+                ("start", started, ready), ("generate", ready, generated), ("write", generated, ended),
+                ("total", started, ended))}}
 
 
 def settings_of(request: Request, loaded):
