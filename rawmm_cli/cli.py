@@ -69,6 +69,9 @@ def main() -> None:
     """Run the command line; every error that a person can mend becomes one line and an exit code."""
     from .core.launch import joined
 
+    for name in ("stdout", "stderr"):                   # closed before we began: as with >&-
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
     try:
         _main()
     except Exception as error:                          # a bug; in a rank its launcher shows it, once
@@ -102,10 +105,10 @@ def _main() -> None:
         _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # the reader left: nothing more to say
-        sys.exit(0)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.errno == errno.EIO and not error.filename:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # the reader, or the terminal, is gone
+            sys.exit(0)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             _fail(f"no room on the disk ({error.filename or 'while writing'}); make room and run the same command again", 28)
         if not error.filename or not error.strerror:

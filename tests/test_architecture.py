@@ -18,7 +18,7 @@ GROUND = ("config", "config_help", "document", "mask", "noise", "solvers", "laye
 STORY = ("batch", "stream", "loader", "loss", "train", "run", "posthoc", "preview", "generate", "cache", "uncached",
          "checkpoint", "evaluate", "judges", "attributes", "report", "estimate", "bench", "doctor", "prepare", "card",
          "card_page", "duplicates", "sets", "shards", "streamed", "show", "models", "prompt", "drawn", "tune",
-         "reconstruct", "studio")
+         "reconstruct", "studio", "model_card")
 # errors < ground < parts < model < build < story < commands < cli; an import goes to an equal or a lower floor
 FLOORS = {"errors": 0, **dict.fromkeys(GROUND, 1), **dict.fromkeys(PARTS, 2), "model": 3, "build": 4, "sources": 4,
           **dict.fromkeys(STORY, 5), "commands": 6, "cli": 7, "__main__": 8, "__init__": -1}

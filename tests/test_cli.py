@@ -82,7 +82,7 @@ def test_evaluate_prints_one_object(home):
 
 
 def test_sample_draws(home):
-    done = process("sample", "seven", "--count", "3", "--json", cwd=home)
+    done = process("sample", "seven", "--run", "tiny", "--count", "3", "--json", cwd=home)
     assert done.returncode == 0, done.stderr
     result = one_object(done.stdout)
     pictures = [item["image"] for item in result["items"] if "image" in item]
@@ -100,7 +100,7 @@ def test_sample_draws(home):
 
 def test_sample_reads(home):
     Image.new("RGB", (12, 8), "grey").save(home / "to read.png")            # a size it never saw, but patches divide it
-    done = process("sample", "--image", "to read.png", "--task", "caption", "--json", "--out", "read", cwd=home)
+    done = process("sample", "--run", "tiny", "--image", "to read.png", "--task", "caption", "--json", "--out", "read", cwd=home)
     assert done.returncode == 0, done.stderr
     result = one_object(done.stdout)
     assert result["temperature"] == 0 and len(result["samples"]) == 1
@@ -247,9 +247,9 @@ BAD = {
     "hollow": (["sample", "a", "--run", "hollow"], 4,
                "every checkpoint of runs/hollow is damaged; newest: model.safetensors"),
     "bare": (["sample", "a", "--run", "bare"], 4, "runs/bare has no checkpoint yet"),
-    "no runs": (["sample", "a", "--runs-dir", "none"], 4,
+    "no runs": (["evaluate", "--runs-dir", "none"], 4,
                 "no run in none; train one first: `rawmm train --preset digits`"),
-    "runs file": (["sample", "a", "--runs-dir", "file"], 4, "no run in file"),
+    "runs file": (["evaluate", "--runs-dir", "file"], 4, "no run in file"),
     # sample: pictures and options
     "odd": (["sample", "--image", "odd.png", "--run", "tiny"], 3, "odd.png: a picture of 9x8 pixels does not divide"),
     "bad": (["sample", "--image", "bad.png", "--run", "tiny"], 3, "image bad.png cannot be read"),
@@ -293,7 +293,7 @@ BAD = {
     "no source": (["prepare"], 2, "Missing argument"),
     "flex": (["train", "--preset", "tiny", "--run", "flex", "train.mask=flex", "--data-dir", "DATA"], 2,
              "train.mask = flex cannot train on the CPU"),
-    "demo of others": (["demo", "data.set=mine"], 2, "the demo is about digits"),
+    "demo of others": (["demo", "data.set=mine"], 2, "the demo is about digits and portraits"),
     "no path": (["prepare", "folder"], 2, "folder needs --path, where your data is"),
     "no folder": (["prepare", "folder", "--path", "none"], 3, "none does not exist"),
     "path": (["prepare", "digits", "--path", "."], 2, "digits takes no --path; of the options for a source it takes: none"),
@@ -357,7 +357,7 @@ def test_without_words_help_is_shown(rawmm):
 def test_the_demo_from_nothing(tmp_path):
     """The main job with a model too small to be good: prepare, train, draw, read, report."""
     small = ("train.documents=256", "backbone.width=32", "backbone.depth=1", "train.compile=no", "sample.steps=2")
-    done = process("demo", *small, "--json", cwd=tmp_path)
+    done = process("demo", *small, "--portraits", "0", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = one_object(done.stdout)
     assert result["documents"] == 256 and result["text_to_image"]["count"] == 1000 and result["image_to_text"]["count"] == 360
@@ -365,4 +365,25 @@ def test_the_demo_from_nothing(tmp_path):
     for name in ("report.html", "samples/drawn.png", "evaluation.json", "samples/read.json", "config.yaml"):
         assert (run / name).is_file(), name
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "<svg" in page and "data:image/png;base64" in page
+    assert "<svg" in page and "data:image/png;base64" in page and "portraits" not in result
+
+
+def test_the_demo_of_portraits(rawmm, tmp_path, prepared_digits, monkeypatch):
+    """The second half with few portraits and judges that learn little."""
+    from rawmm_cli.commands import demo
+    from rawmm_cli.core import attributes, judges
+
+    monkeypatch.setattr(attributes, "FRESH", 120)
+    monkeypatch.setattr(judges, "EPOCHS", 1)
+    monkeypatch.setattr(demo, "PROMPTS", 8)
+    monkeypatch.setattr(demo, "_digits", lambda *_, **__: {"held_out": {"image": 1.0}})
+    small = ("train.documents=256", "backbone.width=32", "backbone.heads=2", "backbone.depth=1", "train.compile=no",
+             "sample.steps=2", "sample.max_text=24")
+    code, out, err = rawmm("demo", *small, "--portraits", "200", "--json", "--data-dir", tmp_path / "data", "--runs-dir",
+                           tmp_path / "runs")
+    assert code == 0, err
+    result = json.loads(out)["portraits"]
+    assert result["text_to_image"]["count"] == 8 and result["documents"] == 256 and result["run"] == "demo-portraits"
+    page = (tmp_path / "runs" / "demo-portraits" / "report.html").read_text(encoding="utf-8")
+    assert result["report"].endswith("demo-portraits/report.html") and "a portrait of" in page and "data:image/png" in page
+    assert (tmp_path / "data" / "portraits32" / "card.json").is_file()

@@ -170,3 +170,16 @@ def test_no_room_for_a_picture(whole, few_digits, tmp_path, rawmm, small_disk):
     assert rawmm(*command(few_digits, run, more))[0] == 0
     assert_same_end(run, whole)
     assert images.read_image(run / "samples" / "step_00000010.png").size
+
+
+def test_no_room_for_what_is_drawn(tmp_path, rawmm, small_disk):
+    """One line, and nothing half written; with room the same command draws."""
+    room = small_disk(tmp_path / "out", 64)
+    room.fill()
+    words = ("sample", "a portrait of", "--json", "--gif", "--out", room.folder)
+    code, out, err = rawmm(*words)
+    assert (code, out) == (28, "") and err.count("\n") == 1 and ".png: No space left on device" in err
+    assert os.listdir(room.folder) == ["ballast"]
+    room.resize(4096)
+    code, out, err = rawmm(*words)
+    assert code == 0 and len(os.listdir(room.folder)) == 3

@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +191,43 @@ def test_bad_input_is_one_line(name, rawmm, place, tiny_run):
 def test_a_model_that_is_not_there(rawmm, place):
     code, out, err = rawmm("sample", "a", "--model", "nowhere")
     assert (code, out) == (4, "") and "no model 'nowhere'" in err and err.count("\n") == 1
+
+
+def listening(tmp_path, leave, ignore_hangup):
+    """`sample` in a process whose terminal is closed after `leave` characters -> (how it ended, what it said on stderr)."""
+    import pty
+    import signal
+
+    process, outer = pty.fork()
+    if process == 0:                                    # pragma: no cover
+        if ignore_hangup:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        inner = os.open(tmp_path / "stderr", os.O_CREAT | os.O_WRONLY)
+        os.dup2(inner, 2)
+        os.execv(sys.executable, [sys.executable, "-m", "rawmm_cli", "sample", "a portrait of", "--out", str(tmp_path / "out")])
+    os.read(outer, leave)
+    os.close(outer)
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status), (tmp_path / "stderr").read_text()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs pseudo-terminals that hang up")
+@pytest.mark.parametrize("ignore, code", [(False, -1), (True, 0)])      # -1: ended by SIGHUP, as everything in that terminal
+def test_a_terminal_that_is_closed_in_mid_stream(ignore, code, tmp_path, monkeypatch):
+    """No traceback, and no half picture."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert listening(tmp_path, 2, ignore) == (code, "")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("how, left", [("| head -c 3", []), (">&-", ["portraits-a-portrait-of-0-000.png"])])
+def test_nobody_listens(how, left, tmp_path, monkeypatch):
+    """A reader that leaves ends it; without a stdout it draws all the same."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    line = f"{sys.executable} -m rawmm_cli sample 'a portrait of' --out {tmp_path / 'out'} {how}"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == left
 
 
 # ------------------------------------------------------------------------------------------------------------ terminal

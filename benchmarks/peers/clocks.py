@@ -1,6 +1,8 @@
 """CPU time: that of one process, and that of the whole machine, so that a timing tells how much others disturbed it."""
 
 import os
+import statistics
+import time
 
 
 def busy() -> float | None:
@@ -36,3 +38,14 @@ class Window:
             return None
         used = busy() - self.busy - (own(self.process) - self.own)
         return round(min(1.0, max(0.0, used / (seconds * len(os.sched_getaffinity(0))))), 3)
+
+
+def middle(work, repeats: int) -> float:
+    """Seconds of one call: the median of so many, after one that is not timed."""
+    work()
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)

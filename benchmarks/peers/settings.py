@@ -28,6 +28,11 @@ SETTINGS = {
 OURS = ("gau", "transformer")
 MODES = ("fp32", "bf16", "fp32 compiled", "bf16 compiled")      # the first is how the peer's example trains
 
+# Sampling: our model inside the package (preset portraits), and the peer of as many parameters in the Transformer.
+SAMPLING = {"peer": {"width": 138, "depth": 4, "heads": 8}, "vocabulary": 512, "values": 192}
+PROMPT, TEXT = 3, 64                                    # tokens that are given, and tokens that are written
+PATCHES_DRAWN, EVALUATIONS, PICTURES = 64, 30, (1, 16)  # of one picture; pictures drawn together
+
 
 def preset(setting: str, backbone: str, length: int, threads: int) -> dict:
     """The preset that `rawmm train` gets: its defaults, but for the size of things and what would interrupt a timing.

@@ -5,13 +5,16 @@ import os
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 
 DataDir = Annotated[Path, typer.Option("--data-dir", envvar="RAWMM_DATA", help="Folder of prepared data sets.")]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="RAWMM_RUNS", help="Folder of runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; logs go to stderr.")]
+Run = Annotated[Optional[str], typer.Option("--run", help="A run, by its name.")]
+Model = Annotated[Optional[str], typer.Option("--model", help="A model inside the package, or the folder of one that `rawmm "
+                                                              "export` wrote. [default: portraits, unless --run is given]")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DATA, RUNS = Path("data"), Path("runs")
 

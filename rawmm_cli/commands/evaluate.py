@@ -11,6 +11,8 @@ from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, notify, pr
 
 def evaluate(
     run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")] = None,
+    model: Annotated[Optional[str], typer.Option("--model", help="Instead of a run: a model inside the package, or the folder of "
+                                                                 "one that `rawmm export` wrote.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawings.")] = 0,
     per_label: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures drawn for each class.")] = 100,
     prompts: Annotated[int, typer.Option(min=4, max=100_000, help="Pictures drawn from captions, where a grammar wrote "
@@ -23,14 +25,14 @@ def evaluate(
 ):
     """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into it."""
     given = {"steps": steps, "guidance": guidance, "solver": solver, "size": size}
-    result = execute(run, seed, per_label, device, data_dir, runs_dir, prompts, given)
+    result = execute(run, seed, per_label, device, data_dir, runs_dir, prompts, given, model)
     if json:
         return emit(result)
     show(result)
 
 
 def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: Path, runs_dir: Path, prompts: int = 1000,
-            given: dict | None = None) -> dict:
+            given: dict | None = None, model: str | None = None) -> dict:
     """The work of `evaluate` -> the results. given: settings of drawing that the person chose; then nothing is stored in the
     run, whose figures are those of its own settings."""
     from .sample import Request, settings_of
@@ -42,15 +44,14 @@ def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: P
     from ..core import build, checkpoint, models, records, report
     from ..core.evaluate import evaluate as judge
 
-    folder = checkpoint.find_run(runs_dir, run)
+    folder = models.find(runs_dir, run, model) if model else checkpoint.find_run(runs_dir, run)
     loaded = models.load(folder, build.device(device), notify)
-    state = checkpoint.state(loaded.saved)
-    samples = folder / "samples" if not request.given else None
+    samples = folder / "samples" if not request.given and loaded.saved != folder else None      # a run's own figures
     settings = replace(settings_of(request, loaded), temperature=0.0)
     if samples:
         samples.mkdir(exist_ok=True)
-    result = {"run": folder.name, "documents": state["documents"], "train_seconds": round(state["seconds"], 1),
-              **judge(loaded.model, loaded.config, data_dir, trained_on=state["data"], seed=seed, per_label=per_label,
+    result = {"run": loaded.name, "documents": loaded.documents, "train_seconds": round(loaded.seconds, 1),
+              **judge(loaded.model, loaded.config, data_dir, trained_on=loaded.data, seed=seed, per_label=per_label,
                       prompts=prompts, keep=samples, settings=settings, told=notify)}
     if samples:
         records.replace(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
@@ -65,7 +66,8 @@ def show(result: dict) -> None:
 
     table = Table("", "right", "of", "", box=None, header_style="bold", padding=(0, 2))
     if drawn := result.get("text_to_image"):
-        table.add_row("text -> image", f"{drawn['accuracy']:.1%}", f"{drawn['count']:,}", f"{drawn['steps']} steps, judged")
+        right = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
+        table.add_row("text -> image", right, f"{drawn['count']:,}", f"{drawn['steps']} steps, judged")
     if read := result.get("image_to_text"):
         table.add_row("image -> text", f"{read['accuracy']:.1%}", f"{read['count']:,}", "held-out real pictures, greedy")
     if judge := result.get("judge"):

@@ -5,16 +5,17 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Json, RunsDir, emit, notify, printable, use_cpu
+from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, printable, use_cpu
 
 
 def export(
     run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")] = None,
     out: Annotated[Optional[Path], typer.Option("--out", help="A new folder for the model. [default: models/RUN]")] = None,
     name: Annotated[Optional[str], typer.Option(help="What the model is called. [default: the folder's name]")] = None,
-    runs_dir: RunsDir = RUNS, json: Json = False,
+    data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
 ):
-    """Take the averaged weights of a run out into a folder: settings, tokenizer, tuned grids, evaluation, checksums.
+    """Take the averaged weights of a run out into a folder: settings, tokenizer, tuned grids, evaluation, a model card,
+    checksums.
 
     `rawmm sample --model FOLDER` draws with it."""
     use_cpu()
@@ -24,7 +25,7 @@ def export(
     folder = checkpoint.find_run(runs_dir, run)
     target = out or Path("models") / folder.name
     called = run_name(name or target.name)
-    facts = models.export(folder, target, called, notify)
+    facts = models.export(folder, target, called, data_dir, notify)
     size = sum(path.stat().st_size for path in target.iterdir())
     if json:
         return emit({**facts, "folder": str(target), "bytes": size})

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cpu, writable_folder
+from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, printable, use_cpu, writable_folder
 
 
 def reconstruct(
@@ -13,9 +13,7 @@ def reconstruct(
     codec: Annotated[str, typer.Option(help="raw: patches of pixels. ode: the noise that is drawn as this picture.")] = "ode",
     steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=1000, help="Steps of the ODE, each way; may repeat. "
                                                                                        "[default: 10, 30, 100]")] = None,
-    run: Annotated[Optional[str], typer.Option("--run", help="A run, by its name. [default: the newest]")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="The folder of a run, or of a model that "
-                                                                 "`rawmm export` wrote.")] = None,
+    run: Run = None, model: Model = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures at most.")] = 64,
     out: Annotated[Optional[Path], typer.Option("--out", help="Folder for the pictures that came back (of most steps).")] = None,
     device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,

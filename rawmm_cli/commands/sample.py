@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cpu, writable_folder
+from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, printable, use_cpu, writable_folder
 
 SOLVERS = ("euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m")
 GRIDS = ("uniform", "shifted", "quantiles", "tuned")
@@ -19,9 +19,7 @@ DRAW, WRITE, SHOW = "Drawing", "Writing", "Output"
 
 def sample(
     prompt: Annotated[str, typer.Argument(help="Text to continue; may be empty. {image:FILE} is a picture to read.")] = "",
-    run: Annotated[Optional[str], typer.Option("--run", help="A run, by its name. [default: the newest]")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="The folder of a run, or of a model that "
-                                                                 "`rawmm export` wrote.")] = None,
+    run: Run = None, model: Model = None,
     image: Annotated[Optional[list[Path]], typer.Option("--image", help="Picture to read before the prompt; may repeat.")] = None,
     task: Annotated[str, typer.Option(help="continue, or caption: read the pictures and write, greedily.")] = "continue",
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Samples, each with a seed of its own.")] = 1,

@@ -1,17 +1,15 @@
 """`rawmm studio`: a local page to draw and read with a model."""
 
 import webbrowser
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-from .common import RUNS, Device, RunsDir, notify, use_cpu
+from .common import RUNS, Device, Model, Run, RunsDir, notify, use_cpu
 
 
 def studio(
-    run: Annotated[Optional[str], typer.Option("--run", help="A run, by its name. [default: the newest]")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="The folder of a run, or of a model that "
-                                                                 "`rawmm export` wrote.")] = None,
+    run: Run = None, model: Model = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 is any free one.")] = 8765,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
     device: Device = "auto", runs_dir: RunsDir = RUNS,

@@ -24,10 +24,10 @@ def tune_sampler(
     use_cpu()
     from dataclasses import asdict, replace
 
-    from ..core import build, models, tune
+    from ..core import build, checkpoint, models, tune
     from ..core.preview import sampling
 
-    folder = models.find(runs_dir, run, None) if run is None or not (Path(run) / models.FACTS).is_file() else Path(run)
+    folder = Path(run) if run and (Path(run) / models.FACTS).is_file() else checkpoint.find_run(runs_dir, run)
     loaded = models.load(folder, build.device(device), notify)
     usual, results = sampling(loaded.config), {}
     documents = tune.prompts(loaded.model, usual, pictures, seed)

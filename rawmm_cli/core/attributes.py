@@ -68,7 +68,8 @@ def evaluate(model: RawModel, settings: Sampling, train: Prepared, folder: Path,
     result = {"text_to_image": {
         **match(judge, captions, drawn), "count": count, "size": size, "steps": settings.steps, "solver": settings.solver,
         "guidance": settings.guidance, "judges": {name: round(right, 4) for name, right in judge.accuracy.items()}}}
-    result["looks"] = _looks(judge, drawn, real, train)
+    if looks := _looks(judge, drawn, real, train):
+        result["looks"] = looks
     if size == int(train.heights[0]):                   # captions are written of pictures as those that were learned
         shown = [torch.from_numpy(portraits.draw(n, (255, 255, 255), size).transpose(2, 0, 1).copy()) for n in numbers]
         for name, temperature in (("image_to_text", 0.0), ("image_to_text_sampled", 1.0)):      # greedy is one way to say it
@@ -129,14 +130,18 @@ def _told(said: list[str], truth: list[dict]) -> dict:
 
 def _shares(right: dict[str, list[bool]], counted: list[str]) -> dict:
     shares = {name: float(np.mean(found)) for name, found in right.items() if found}
-    return {"accuracy": float(np.mean([shares[name] for name in shares if name in counted])),
+    those = [share for name, share in shares.items() if name in counted]
+    return {"accuracy": float(np.mean(those)) if those else None,       # no judge can be relied on
             "by_attribute": {name: round(share, 4) for name, share in shares.items()},
             "not_counted": [name for name in shares if name not in counted]}
 
 
 def _looks(judge: Judges, drawn: Iterable, real: Prepared, train: Prepared) -> dict:
     """How the drawings differ from real portraits as pictures: KID, the white ground, the nearest training portrait."""
-    pictures = torch.stack([picture for picture in drawn if picture is not None])
+    there = [picture for picture in drawn if picture is not None]
+    if len(there) < 2:
+        return {}
+    pictures = torch.stack(there)
     others = pixels(real, range(len(real)))
     found = {"kid": kid(judge(pictures)[1], judge(others)[1]), "corners": {"drawn": corners(pictures), "real": corners(others)}}
     if int(train.heights[0]) == judge.size:

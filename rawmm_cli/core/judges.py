@@ -28,11 +28,12 @@ class Judges(nn.Module):
     def __init__(self, size: int, values: dict[str, list[str]]):
         super().__init__()
         self.size, self.values, self.accuracy = size, values, {}
-        sides = max(1, size // 16)
+        stride = 1 if size < 48 else 2                  # in a small picture two pixels are a mouth
+        sides = min(4, max(1, size // (8 * stride)))
         self.trunk = nn.Sequential(
-            nn.Conv2d(3, 32, 5, 2, 2), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(), nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(128, 128, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(min(sides, 4)), nn.Flatten(), nn.LazyLinear(FEATURES),
-            nn.ReLU())
+            nn.Conv2d(3, 32, 5, stride, 2), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(), nn.Conv2d(128, 128, 3, 2, 1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(sides), nn.Flatten(), nn.LazyLinear(FEATURES), nn.ReLU())
         self.outputs = nn.ModuleDict({name: nn.Linear(FEATURES, len(known)) for name, known in values.items()})
         self.features(torch.zeros(1, 3, size, size, dtype=torch.uint8))            # gives the lazy layer its shape
 

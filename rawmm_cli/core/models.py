@@ -5,9 +5,10 @@
     NAME/tokenizer.json             where the text has learned pieces
     NAME/sampler.json               grids that `rawmm tune-sampler` found, where it was run
     NAME/model.json                 name, documents, seconds, data, its evaluation
-    NAME/MANIFEST.json              SHA-256 of all these
+    NAME/README.md                  the same for people: the model card
+    NAME/MANIFEST.json              SHA-256 of all these but README.md
 
-Models inside the package lie in `rawmm_cli/models/`; the first of them is what `rawmm sample` uses where nothing else is named.
+Models inside the package lie in `rawmm_cli/models/`; `portraits` is what `rawmm sample` uses where nothing else is named.
 """
 
 import json
@@ -17,20 +18,21 @@ from pathlib import Path
 
 import torch
 
-from . import build, checkpoint, disk, records
+from . import build, checkpoint, disk, model_card, prepared, records, run_files
 from .config import Config, nearest
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, DataError
 from .model import RawModel
 from .solvers import GRIDS
 
 DEFAULT, FORMAT = "portraits", 1
-FACTS, WEIGHTS, SAMPLER = "model.json", "weights.safetensors", "sampler.json"
+FACTS, WEIGHTS, SAMPLER, CARD = "model.json", "weights.safetensors", "sampler.json", "README.md"
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to sample. saved: where its weights lie. hash: SHA-256 of them, 12 letters. tuned: {"steps": settings}."""
+    """A model ready to sample. saved: where its weights lie. hash: SHA-256 of them, 12 letters. tuned: {"steps": settings}.
+    documents, seconds, data: what it was trained on, how long, and the fingerprint of that."""
 
     model: RawModel
     config: Config
@@ -38,6 +40,8 @@ class Loaded:
     folder: Path
     saved: Path
     documents: int
+    seconds: float
+    data: str
     hash: str
     tuned: dict
 
@@ -67,16 +71,16 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
     if not (folder / FACTS).is_file():
         model, config, state = checkpoint.load_model(folder, device, warn)
         saved = folder / "checkpoints" / f"step_{state['step']:08d}"            # verified a moment ago
-        return Loaded(model, config, folder.name, folder, saved, state["documents"], disk.recorded(saved, "ema")[:12],
-                      _tuned(folder))
+        return Loaded(model, config, folder.name, folder, saved, state["documents"], state["seconds"], state["data"],
+                      disk.recorded(saved, "ema")[:12], _tuned(folder))
     for name, problem in disk.problems(folder, (FACTS, WEIGHTS)).items():
         raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
     facts, config = read_facts(folder), checkpoint.run_config(folder)
     model = build.model(config, device)
     checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
     model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
-    return Loaded(model.eval(), config, facts["name"], folder, folder, facts["documents"], disk.recorded(folder, "weights")[:12],
-                  _tuned(folder))
+    return Loaded(model.eval(), config, facts["name"], folder, folder, facts["documents"], facts["seconds"], facts["data"],
+                  disk.recorded(folder, "weights")[:12], _tuned(folder))
 
 
 def read_facts(folder: Path) -> dict:
@@ -84,7 +88,7 @@ def read_facts(folder: Path) -> dict:
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         newer = facts["format"] > FORMAT
-        missing = {"name", "documents"} - set(facts)
+        missing = {"name", "documents", "seconds", "data"} - set(facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / FACTS} cannot be used ({type(error).__name__}); export the run again") from None
     if newer or missing:
@@ -93,8 +97,10 @@ def read_facts(folder: Path) -> dict:
     return facts
 
 
-def export(run: Path, folder: Path, name: str, warn=lambda line: None) -> dict:
-    """Take the averaged weights of a run out into a folder of their own, which must not exist -> its facts."""
+def export(run: Path, folder: Path, name: str, data_folder: Path | None = None, warn=lambda line: None) -> dict:
+    """Take the averaged weights of a run out into a folder of their own, which must not exist -> its facts.
+
+    data_folder: where the sets lie that it was trained on; what their cards say of source and licence goes into its own."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists; allowed: a new folder; remove it, or give another")
     model, config, state = checkpoint.load_model(run, torch.device("cpu"), warn)
@@ -108,11 +114,14 @@ def export(run: Path, folder: Path, name: str, warn=lambda line: None) -> dict:
                 if (run / part).is_file():
                     shutil.copyfile(run / part, partial / part)
             facts = {"format": FORMAT, "name": name, "documents": state["documents"], "seconds": round(state["seconds"], 1),
-                     "data": state["data"], "parameters": sum(p.numel() for p in model.parameters()),
-                     "evaluation": _evaluation(run)}
+                     "data": state["data"], "sets": _sets(config, data_folder, state["data"]),
+                     "parameters": sum(p.numel() for p in model.parameters()),
+                     "machine": run_files.read_json(run / "environment.json", dict),
+                     "evaluation": run_files.read_json(run / "evaluation.json", dict) or None}
             records.replace(partial / FACTS, json.dumps(facts, indent=1) + "\n")
             disk.sync_files(partial)
             disk.seal(partial)
+            _write_card(partial, facts, config)
             if folder.exists():
                 folder.rmdir()
             partial.rename(folder)
@@ -124,8 +133,10 @@ def export(run: Path, folder: Path, name: str, warn=lambda line: None) -> dict:
 def store_tuned(folder: Path, found: dict) -> None:
     """Keep what `rawmm tune-sampler` found beside the model; a manifest is written anew."""
     records.replace(folder / SAMPLER, json.dumps(found, indent=1) + "\n")
-    if (folder / disk.MANIFEST).exists():
+    if (folder / FACTS).exists():
+        (folder / CARD).unlink(missing_ok=True)         # not sealed: it may be edited
         disk.seal(folder)
+        _write_card(folder, read_facts(folder), checkpoint.run_config(folder))
 
 
 def tuned(loaded: Loaded, settings, chosen=()):
@@ -142,10 +153,18 @@ def tuned(loaded: Loaded, settings, chosen=()):
     return replace(settings, **{name: value for name, value in values.items() if name == "grid" or name not in chosen})
 
 
-def _evaluation(run: Path) -> dict | None:
+def _write_card(folder: Path, facts: dict, config: Config) -> None:
+    records.replace(folder / CARD, model_card.text(facts, config, _tuned(folder), disk.recorded(folder, "weights")[:12]))
+
+
+def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | None:
+    """What the cards of the sets say that it was trained on, or None where they are not at hand, or are others by now."""
     try:
-        return json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        cards = [prepared.read_card(folder / name) for name in (config.data.set, *config.data.mix)]
+        if prepared.together([prepared.load(folder / card["name"], "train") for card in cards]) != trained_on:
+            return None
+        return [{key: card.get(key) for key in ("name", "source", "licence", "count", "size", "fingerprint")} for card in cards]
+    except (DataError, TypeError, KeyError):
         return None
 
 

@@ -29,6 +29,14 @@ NAMES = {
     "judge.held_out_accuracy": "held-out pictures the judge recognises", "held_out": "Held-out loss",
     "held_out.caption": "nats per token of captions read", "held_out.image": "mean over drawn patches",
     "held_out.bits_per_byte": "bits per byte of captions read", "train_seconds": "Training", "seconds": "Evaluation",
+    "image_to_text_sampled": "Image → text, at temperature 1", "image_to_text_sampled.accuracy": "what is said of them is right",
+    "looks": "How drawings look", "looks.kid": "KID on the judges' features",
+    "looks.corners drawn": "white ground of drawings: levels off", "looks.corners real": "of real pictures",
+    "looks.nearest drawn min": "nearest training picture of a drawing, least", "looks.nearest drawn median": "median",
+    "looks.nearest drawn p05": "5 % are nearer than", "looks.nearest real min": "of an unseen real picture, least",
+    "looks.nearest real p05": "5 % are nearer than", "looks.nearest real median": "median",
+    "written": "Captions made up", "written.prompt": "after", "written.parsed": "follow the grammar",
+    "written.different": "different ones",
 }
 
 
@@ -178,15 +186,24 @@ def _results(evaluation: dict) -> list[dict]:
     for key in [key for key in evaluation if key not in ("run", "data", "documents")]:
         group = evaluation[key] if isinstance(evaluation[key], dict) else {"": evaluation[key]}
         accuracy, count = _get(evaluation, key, "accuracy"), _get(evaluation, key, "count")
-        detail = [_detail(name.replace("_", " "), value) for name, value in group.items() if name != "accuracy"]
+        detail = [_detail(name.replace("_", " "), value) for name, value in group.items() if name != "accuracy" and value != []]
         if accuracy is not None and 0 <= accuracy <= 1 and count and count > 0:
             detail.insert(0, "95% interval {:.1%} to {:.1%}".format(*wilson(accuracy, count)))
-        for name, value in group.items() if accuracy is None else [("accuracy", accuracy)]:
-            show = "{:.1%}".format if "accuracy" in name else duration if key.endswith("seconds") else number
+        for name, value in _flat(group) if accuracy is None else [("accuracy", accuracy)]:
+            share = "accuracy" in name or name == "parsed"
+            show = "{:.1%}".format if share else duration if key.endswith("seconds") else number
             rows.append({"group": NAMES.get(key, key.replace("_", " ").capitalize()),
                          "measure": NAMES.get(f"{key}.{name}", name.replace("_", " ")),
                          "value": show(value) if finite(value) else str(value),
                          "detail": "" if accuracy is None else " · ".join(detail)})
+    return rows
+
+
+def _flat(group: dict, before: str = "") -> list[tuple[str, object]]:
+    """Names and values, those of mappings within it too: {"a": {"b": 1}} -> ("a b", 1)."""
+    rows = []
+    for name, value in group.items():
+        rows += _flat(value, f"{before}{name} ") if isinstance(value, dict) and value else [(f"{before}{name}", value)]
     return rows
 
 
