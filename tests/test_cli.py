@@ -90,6 +90,8 @@ def test_sample_draws(home):
     for number, name in enumerate(pictures):
         with Image.open(home / name) as picture:
             assert (picture.size, picture.mode) == ((8, 8), "RGB")
+            settings = json.loads(picture.text.pop("settings"))
+            assert settings["steps"] == 10 and settings["temperature"] == 1 and settings["task"] == "continue"
             assert picture.text == {"prompt": "seven", "seed": "0", "steps": "10", "solver": "euler", "guidance": "2.0",
                                     "grid": "uniform", "model": "tiny", "model_hash": result["model_hash"],
                                     "number": str(number)}

@@ -193,6 +193,15 @@ def test_a_model_that_is_not_there(rawmm, place):
     assert (code, out) == (4, "") and "no model 'nowhere'" in err and err.count("\n") == 1
 
 
+def test_what_was_drawn_in_another_way_is_not_written_over(draw):
+    """The same again lies where it lay; with other settings it gets another name."""
+    names = [pictures(draw("seven", *words))[0] for words in (
+        (), (), ("--guidance", "1.5"), ("--temperature", "0.9"), ("--guidance", "1.5"))]
+    assert names[0] == names[1] and names[2] == names[4] and len(set(names)) == 3
+    with Image.open(names[0]) as first, Image.open(names[2]) as second:
+        assert (first.text["guidance"], second.text["guidance"]) == ("2.0", "1.5")
+
+
 def listening(tmp_path, leave, ignore_hangup):
     """`sample` in a process whose terminal is closed after `leave` characters -> (how it ended, what it said on stderr)."""
     import pty

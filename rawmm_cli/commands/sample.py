@@ -124,8 +124,8 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
              "grid": settings.grid if isinstance(settings.grid, str) else "tuned", "guidance": settings.guidance}
     stem = f"{loaded.name}-{images.slug(request.prompt) if request.prompt.strip() else 'sample'}-{request.seed}"
     start = len(document) - (1 if canvas else 0)
-    files = drawn.write(loaded.model.tokenizer, done, start, request.out, stem,
-                        facts | {"model": loaded.name, "model_hash": loaded.hash}, watcher and watcher.all())
+    files = drawn.write(loaded.model.tokenizer, done, start, request.out, stem, facts | {
+        "model": loaded.name, "model_hash": loaded.hash, "settings": _everything(settings, request)}, watcher and watcher.all())
     ended = time.perf_counter()
     return {"model": loaded.name, "model_hash": loaded.hash, "documents": loaded.documents, **facts,
             "temperature": settings.temperature, "samples": files.samples,
@@ -133,6 +133,16 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
             "seconds": {name: round(after - before, 6) for name, before, after in (
                 ("start", started, ready), ("generate", ready, generated), ("write", generated, ended),
                 ("total", started, ended))}}
+
+
+def _everything(settings, request: Request) -> str:
+    """All that a picture hangs on and the other facts do not say, as JSON."""
+    import json
+    from dataclasses import asdict
+
+    inputs = {"images": list(map(str, request.image)), "inpaint": request.inpaint and str(request.inpaint),
+              "strength": request.strength, "task": request.task}
+    return json.dumps(asdict(settings) | {name: value for name, value in inputs.items() if value}, sort_keys=True)
 
 
 def settings_of(request: Request, loaded):

@@ -1,12 +1,14 @@
 """What was sampled, as files: a PNG for every picture, a contact sheet of several, a GIF of how they came about.
 
 Each PNG carries in its metadata what it takes to draw it again: prompt, seed, number, steps, solver and the rest of the settings,
-and the hash of the model. Files appear whole, by a rename.
+and the hash of the model. Files appear whole, by a rename. The same again is written over; what was drawn in another way is not.
 """
 
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
+from time import time_ns
 
 import numpy as np
 from PIL import Image
@@ -31,6 +33,7 @@ def write(tokenizer, documents: list[Document], start: int, out: Path, stem: str
           frames: list[np.ndarray] | None = None) -> Files:
     """Save what comes after the first `start` items of each document. facts: metadata of every PNG."""
     text, samples, drawn = {name: str(value) for name, value in facts.items()}, [], []
+    stem = free(out, stem, text)
     for number, document in enumerate(documents):
         items, words, pictures = [], [], 0
         for item in [*document[start:], None]:
@@ -55,6 +58,24 @@ def write(tokenizer, documents: list[Document], start: int, out: Path, stem: str
         gif = str(out / f"{stem}.gif")
         save_gif(frames, Path(gif))
     return Files(samples, sheet, gif)
+
+
+def free(out: Path, stem: str, text: dict[str, str]) -> str:
+    """`stem`, or the first of stem-b, stem-c, ... under which nothing lies that was drawn with other metadata."""
+    for candidate in (stem, *(f"{stem}-{letter}" for letter in ascii_lowercase[1:]), f"{stem}-{time_ns()}"):
+        there = next(out.glob(f"{candidate}-[0-9]*.png"), None)
+        if there is None or _metadata(there) == text:
+            return candidate
+    return candidate
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """What a PNG of ours says of how it was drawn, but for its number."""
+    try:
+        with Image.open(path) as picture:
+            return {name: value for name, value in picture.text.items() if name != "number"}
+    except (OSError, AttributeError):
+        return {}
 
 
 def columns(count: int) -> int:
