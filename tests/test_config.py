@@ -11,7 +11,7 @@ from rawmm_cli.core.errors import ConfigError
 TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
 GAU = "kind, width, depth, key, expansion"
 HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck"
-SAMPLE = "steps, solver, grid, guidance, interval, rescale, top_p, max_text, context"
+SAMPLE = "steps, solver, grid, guidance, interval, rescale, top_p, precision, max_text, context"
 TAG = "could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"
 
 

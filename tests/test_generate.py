@@ -353,6 +353,21 @@ def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_th
         assert torch.equal(among.pixels, alone.pixels)
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_pictures_drawn_in_bf16_are_nearly_the_same(backbone, guidance):
+    """Only the network is in bf16: the noise, the state and what is watched stay fp32, and text is written as before."""
+    model, settings = talkative(backbone), replace(SMALL, guidance=guidance, max_text=20)
+    found = generate(model, prompts(), list(range(6)), replace(settings, precision="bf16"))
+    expected, differences = generate(model, prompts(), list(range(6)), settings), []
+    for one, other in zip(found, expected):
+        first = next(n for n, item in enumerate(other) if isinstance(item, Picture) and item.key)   # text after it may differ
+        assert shape(one[:first + 1]) == shape(other[:first + 1])
+        differences.append((one[first].pixels.float() - other[first].pixels.float()).abs())
+    spread = torch.cat([difference.flatten() for difference in differences])
+    assert 0 < spread.mean() < 4 and spread.max() < 60
+
+
 def test_what_is_added_is_told():
     model, found = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: EOS}), []
     document = generate(model, [[BOS]], [0], SMALL, lambda i, item: found.append((i, item)))[0]

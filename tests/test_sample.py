@@ -172,6 +172,7 @@ BAD = {"mask size": (("a", "--image", "a.png", "--inpaint", "small.png"), 3, "ma
        "size": (("a", "--size", "10"), 2, "--size 10: a picture of 10x10 pixels does not divide into patches of 4"),
        "grid": (("a", "--grid", "tunde"), 2, "unknown grid 'tunde' (did you mean tuned?)"),
        "not tuned": (("a", "--grid", "tuned"), 2, "has no tuned grid for 10 steps (it has: none); run `rawmm tune-sampler"),
+       "precision": (("a", "--precision", "fp16"), 2, "unknown precision 'fp16' (did you mean bf16?); allowed: fp32, bf16"),
        "task": (("a", "--task", "captoin"), 2, "unknown task 'captoin' (did you mean caption?)"),
        "preview": (("a", "--preview", "kity"), 2, "unknown preview 'kity' (did you mean kitty?)"),
        "picture in the prompt": (("{image:none.png}",), 3, "image none.png cannot be read: there is no such file"),

@@ -1,4 +1,4 @@
-"""Our side of `sampling.py`: the model inside the package, through the same calls as `rawmm sample`."""
+"""Our side of `sampling.py`: through the same calls as `rawmm sample`."""
 
 import json
 import sys
@@ -6,42 +6,59 @@ from dataclasses import replace
 from pathlib import Path
 
 from .clocks import middle
-from .settings import EVALUATIONS, PICTURES, PROMPT, TEXT
+from .settings import EVALUATIONS, GIVEN, PATCHES, PICTURES, SAMPLED, TEXT, preset
 
 
-def main(repeats: int) -> None:
+def main(setting: str, repeats: int) -> None:
     """Times -> one JSON object on stdout."""
     from rawmm_cli.commands.common import use_cpu
 
     use_cpu()                                           # as every command does
     import torch
 
-    from rawmm_cli.core import build, generate, models
+    from rawmm_cli.core import build, generate
+    from rawmm_cli.core.document import Picture
     from rawmm_cli.core.preview import sampling
-    from rawmm_cli.core.text_tokenizer import BOS, IMAGE
+    from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE
 
-    loaded = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))
-    model, usual = loaded.model, sampling(loaded.config)
-    prompt, choose = [BOS, *model.tokenizer.encode("a portrait of")][:PROMPT], generate.choose
-    word = prompt[-1]
+    model, config = network(setting)
+    usual, choose, word = sampling(config), generate.choose, model.tokenizer.encode("a")[0]
+    picture = Picture(torch.randint(256, (3, *usual.size), dtype=torch.uint8), False, 0)
+    prompts = {"text": [BOS, word, word], "text after a picture": [BOS, word, IMAGE, picture, END_IMAGE, word]}
 
-    def endless(*arguments) -> list[int]:
+    def write(prompt: list) -> None:
         """A token is chosen as always, and another, always the same, is written: no text ends before its time."""
-        return [word] * len(choose(*arguments))
-
-    def write() -> None:
-        generate.choose = endless
+        generate.choose = lambda *arguments: [word] * len(choose(*arguments))
         document, = generate.generate(model, [prompt], [0], replace(usual, temperature=1.0, max_text=TEXT, max_pictures=0))
         generate.choose = choose
-        assert len(document) == PROMPT + TEXT
+        assert len(document) == len(prompt) + TEXT
 
     drawn = replace(usual, solver="euler", grid="uniform", steps=EVALUATIONS, guidance=1.0)
-    seconds = {"text": middle(write, repeats)}
+    seconds = {what: middle(lambda prompt=prompt: write(prompt), repeats) for what, prompt in prompts.items()}
     for count in PICTURES:
-        seconds[f"{count} picture{'s' * (count > 1)}"] = middle(
+        seconds[f"pictures: {count}"] = middle(
             lambda count=count: generate.draw(model, [[BOS, IMAGE]] * count, list(range(count)), drawn), repeats)
-    print(json.dumps({"parameters": build.count_parameters(model)["backbone"], "seconds": seconds, "tokens": {"text": TEXT}}))
+    patches = model.codec.grid(*usual.size)
+    print(json.dumps({"parameters": build.count_parameters(model)["backbone"], "patches": patches[0] * patches[1],
+                      "seconds": seconds}))
+
+
+def network(setting: str):
+    """-> the model inside the package, or one of the size of the peer's example, untrained; and its settings."""
+    import torch
+
+    from rawmm_cli.core import build, config, models
+
+    if setting == "package":
+        loaded = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))
+        return loaded.model, loaded.config
+    settings = config.build(preset(SAMPLED[setting]["ours"], "transformer", PATCHES + GIVEN, 0))
+    model = build.model(settings, torch.device("cpu")).eval()
+    for weights in model.parameters():                  # no output is zero, as in a new model
+        if weights.ndim > 1:
+            torch.nn.init.normal_(weights, std=0.05)
+    return model, settings
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1], int(sys.argv[2]))

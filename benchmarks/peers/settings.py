@@ -28,10 +28,15 @@ SETTINGS = {
 OURS = ("gau", "transformer")
 MODES = ("fp32", "bf16", "fp32 compiled", "bf16 compiled")      # the first is how the peer's example trains
 
-# Sampling: our model inside the package (preset portraits), and the peer of as many parameters in the Transformer.
-SAMPLING = {"peer": {"width": 138, "depth": 4, "heads": 8}, "vocabulary": 512, "values": 192}
-PROMPT, TEXT = 3, 64                                    # tokens that are given, and tokens that are written
-PATCHES_DRAWN, EVALUATIONS, PICTURES = 64, 30, (1, 16)  # of one picture; pictures drawn together
+# Sampling. `package`: the model of preset portraits, inside the package. `example`: the setting `small`. The peer's width is the
+# one at which its Transformer has as many parameters.
+SAMPLED = {
+    "package": {"peer": {"width": 138, "depth": 4, "vocabulary": 512, "patches": 64, "values": 192}},
+    "example": {"ours": "small", "peer": {"width": 64, "depth": 4, "vocabulary": CLASSES, "patches": PATCHES,
+                                          "values": CHANNELS * PATCH ** 2}},
+}
+TEXT, EVALUATIONS, PICTURES = 64, 30, (1, 16)           # tokens that are written; of a picture; pictures drawn together
+GIVEN = 80                                              # positions of a text, prompt included, at most
 
 
 def preset(setting: str, backbone: str, length: int, threads: int) -> dict:

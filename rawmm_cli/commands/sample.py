@@ -12,6 +12,7 @@ from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, print
 
 SOLVERS = ("euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m")
 GRIDS = ("uniform", "shifted", "quantiles", "tuned")
+PRECISIONS = ("fp32", "bf16")
 TASKS = ("continue", "caption")
 PREVIEWS = ("auto", "none", "blocks", "kitty", "iterm", "sixel")
 DRAW, WRITE, SHOW = "Drawing", "Writing", "Output"
@@ -34,6 +35,8 @@ def sample(
                                                   rich_help_panel=DRAW)] = None,
     grid: Annotated[Optional[str], typer.Option(help=f"Times of the steps: {', '.join(GRIDS)} (by `rawmm tune-sampler`).",
                                                 rich_help_panel=DRAW)] = None,
+    precision: Annotated[Optional[str], typer.Option(help="Of the network while it draws: fp32, or bf16, faster.",
+                                                     rich_help_panel=DRAW)] = None,
     size: Annotated[Optional[int], typer.Option(min=1, max=4096, help="Side of what is drawn. [default: as learned]",
                                                 rich_help_panel=DRAW)] = None,
     inpaint: Annotated[Optional[Path], typer.Option("--inpaint", metavar="MASK", help="Draw anew where this picture is white; "
@@ -56,6 +59,7 @@ def sample(
 ):
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
     given = {"steps": steps, "guidance": guidance, "rescale": rescale, "solver": solver, "grid": grid, "size": size,
+             "precision": precision,
              "max_pictures": max_pictures, "max_text": max_text, "temperature": 0.0 if greedy else temperature, "top_p": top_p}
     request = Request(prompt, run, model, image or [], task, count, seed, given, inpaint, strength, out, gif)
     screen = None if json else Screen(preview, live=count == 1)
@@ -82,7 +86,8 @@ class Request:
         self.given = {name: value for name, value in (given or {}).items() if value is not None}
         checked_prompt(prompt, limit=100_000)
         for name, value, allowed in (("solver", self.given.get("solver", "euler"), SOLVERS), ("task", task, TASKS),
-                                     ("grid", self.given.get("grid", "uniform"), GRIDS)):
+                                     ("grid", self.given.get("grid", "uniform"), GRIDS),
+                                     ("precision", self.given.get("precision", "fp32"), PRECISIONS)):
             if value not in allowed:
                 raise ConfigError(f"unknown {name} '{value}'{nearest(value, allowed)}; allowed: {', '.join(allowed)}")
         for name in ("guidance", "temperature", "rescale"):

@@ -97,13 +97,14 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
         written[0] = sum(len(document) - len(looked) for document in documents)
 
     writing = _seconds(write, device)
-    rate = machine.matmul_rate(device, "fp32")
+    rate = machine.matmul_rate(device, config.sample.precision)
     length, patches = len(prompt) - 1 + 1 + (config.data.size // config.codec.patch) ** 2, \
         (config.data.size // config.codec.patch) ** 2
     passes = settings.steps * (2 if settings.guidance != 1 else 1)
     work = passes * count * sum(flops.forward(config, 1, length, 1, patches, 0).values())
-    return {"kind": "sample", "precision": "fp32", "train_precision": precision, "threads": torch.get_num_threads(),
-            "count": count, "steps": settings.steps, "solver": settings.solver, "guidance": settings.guidance,
+    return {"kind": "sample", "precision": config.sample.precision, "train_precision": precision,
+            "threads": torch.get_num_threads(), "count": count, "steps": settings.steps, "solver": settings.solver,
+            "guidance": settings.guidance,
             "pictures_per_second": count / spent[count], "seconds_per_picture_alone": spent[1],
             "seconds_per_step": spent[count] / settings.steps, "mfu": work / spent[count] / rate,
             "matmul_flops_per_second": rate, "tokens_per_second": written[0] / writing,

@@ -42,6 +42,7 @@ class Sampling:
     max_pictures: int = 1
     size: tuple[int, int] = (8, 8)                      # of what is drawn
     learned: tuple[int, int] | None = None              # size that was learned, where it is another: positions are stretched
+    precision: str = "fp32"                             # or bf16: of the network while it denoises; the state is fp32
     context: int = 4096
 
 
@@ -173,12 +174,16 @@ def draw(model: RawModel, documents: list[Document], keys: list[int], sampling: 
     if guided:
         cache.read(told[count:], count)
     both = cache.picture([[*document, blank] for document in told])
-    alone = both.first(count) if guided else both
+    alone, half = both.first(count) if guided else both, sampling.precision == "bf16"
+
+    def estimate(batch: Batch, z: Tensor, t: float) -> Tensor:
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
+            return _clean(model, batch, cache, z, t)
 
     def denoise(z: Tensor, t: float) -> Tensor:
         if not (guided and sampling.interval[0] <= t <= sampling.interval[1]):
-            return _clean(model, alone, cache, z, t)
-        clean, other = _clean(model, both, cache, z.repeat(2, 1), t).chunk(2)
+            return estimate(alone, z, t)
+        clean, other = estimate(both, z.repeat(2, 1), t).chunk(2)
         return guide(clean, other, sampling, patches)
 
     found = paint(model, denoise, keys, sampling, cache.device, watch, canvas)
@@ -234,7 +239,7 @@ def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:
 def _clean(model: RawModel, batch: Batch, cache: Cache, z: Tensor, t: float) -> Tensor:
     """z (T, P) at time t -> clean patches (T, P) of pictures whose documents the cache holds."""
     time = torch.full((1,), float(t), device=z.device)
-    output = model.patches(model(batch, z, time, cache), batch)
+    output = model.patches(model(batch, z, time, cache), batch).float()
     return model.head.clean(output, z, time[batch.pictures.picture_of])
 
 

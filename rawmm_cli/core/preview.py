@@ -60,7 +60,7 @@ def sampling(config: Config) -> Sampling:
     """The sampling settings of a preset, for pictures of its own size."""
     s = config.sample
     return Sampling(steps=s.steps, solver=s.solver, grid=s.grid, guidance=s.guidance, interval=s.interval, rescale=s.rescale,
-                    top_p=s.top_p, max_text=s.max_text, size=(config.data.size,) * 2, context=s.context)
+                    top_p=s.top_p, precision=s.precision, max_text=s.max_text, size=(config.data.size,) * 2, context=s.context)
 
 
 def sheet_captions(data: prepared.Prepared, most: int = 10) -> list[str]:
