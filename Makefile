@@ -1,6 +1,6 @@
 # make demo: the main job, from nothing.   make test: the test suite, from nothing.
-# make bench-peers: training speed beside transfusion-pytorch's (benchmarks/peers/README.md).   make bench-data: preparing and
-# streaming beside bare loops of Pillow.
+# make bench-peers: training and sampling beside transfusion-pytorch (benchmarks/peers/README.md).   make bench-data: preparing
+# and streaming beside bare loops of Pillow.
 # Each makes a virtual environment of its own with the tested versions (constraints.txt). PYTHON and VENV can be set.
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,6 +16,7 @@ test: $(VENV)/.rawmm-dev
 
 bench-peers: $(VENV)/.rawmm $(VENV_PEERS)/.peers
 	$(VENV)/bin/python -m benchmarks.peers.run --peer-python $(VENV_PEERS)/bin/python --json runs/bench-peers.json
+	$(VENV)/bin/python -m benchmarks.peers.sampling --peer-python $(VENV_PEERS)/bin/python --json runs/bench-sampling.json
 
 bench-data: $(VENV)/.rawmm
 	$(VENV)/bin/python -m benchmarks.data --json runs/bench-data.json

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rawmm_cli.core import layers
-from rawmm_cli.core.layers import MaskedSoftmax, attention, rotate, rotation, unit_rms
+from rawmm_cli.core.layers import MaskedSoftmax, RMSNorm, attention, rotate, rotation, unit_rms
 
 NOT = -torch.inf
 
@@ -121,3 +121,19 @@ def test_written_out_equals_the_kernel_of_torch(compiled, monkeypatch):
         found.append([out, *gradients(out, *inputs)])
     for one, other in zip(*found):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 256), (2, 4, 7, 32)])
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_rms_norm_while_sampling_is_that_of_training(shape, size):
+    """The same values by fewer passes; zeros stay zeros; bf16 in, as under autocast."""
+    norm = RMSNorm(shape[-1])
+    norm.weight.data.normal_()
+    x = size * torch.randn(shape)
+    for one in (x, x.bfloat16(), 0 * x):
+        expected = norm(one.float()).detach()
+        with torch.inference_mode():
+            found = norm(one)
+        torch.testing.assert_close(found, expected, rtol=1e-4 if one.dtype == torch.float32 else 1e-2, atol=1e-4)
+    with torch.inference_mode():
+        torch.testing.assert_close(norm(x), torch.nn.functional.rms_norm(x, shape[-1:], norm.weight), rtol=1e-4, atol=1e-5)

@@ -198,8 +198,7 @@ class Sample(Settings):
     rescale: Share = Field(0.0, description="share by which guided pictures get back their contrast")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="text is drawn from the likeliest tokens, of this chance "
                                                                         "together")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network while it draws; in bf16 a picture may differ "
-                                                                   "a little with what else is in the batch")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network while it draws")
     max_text: Count = Field(64, description="tokens written at most")
     context: Count = Field(1024, description="longest document, in positions")
 

@@ -2,7 +2,7 @@
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 # Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated pairs follow
@@ -30,6 +30,19 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """(..., L, K) turned by angles (..., L, K/2): pair i is (x[i], x[i + K/2])."""
     first, second = x.chunk(2, -1)
     return torch.cat([torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)], -1)
+
+
+class RMSNorm(nn.RMSNorm):
+    """RMS normalisation with a learned scale (Zhang and Sennrich 2019, arXiv 1910.07467), of vectors (..., D).
+
+    Sampling runs it uncompiled, where torch makes nine passes of it on a CPU; there it is three (`docs/log.md`)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_cuda:
+            return super().forward(x)
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)          # (..., 1)
+        return x * size.square_().div_(x.shape[-1]).add_(torch.finfo(torch.float32).eps).rsqrt_() * self.weight
 
 
 def unit_rms(x: Tensor) -> Tensor:

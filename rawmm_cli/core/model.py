@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .document import Batch
+from .layers import RMSNorm
 from .text_tokenizer import Bytes
 
 
@@ -19,7 +20,7 @@ class RawModel(nn.Module):
         self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
         self.tokenizer = Bytes()                        # or BytePairs, given by who loads or trains the model
         self.words = nn.Embedding(vocabulary, width)
-        self.norm = nn.RMSNorm(width)
+        self.norm = RMSNorm(width)
         self.text_out = nn.Linear(width, vocabulary, bias=False)
         nn.init.normal_(self.words.weight, std=0.5)
         nn.init.zeros_(self.text_out.weight)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import attention, rotate, rotation, unit_rms
+from ..layers import RMSNorm, attention, rotate, rotation, unit_rms
 
 
 class GatedAttentionUnit(nn.Module):
@@ -25,7 +25,7 @@ class GatedAttentionUnit(nn.Module):
     def __init__(self, width: int, key: int, expansion: int):
         super().__init__()
         self.sizes = [expansion * width, expansion * width, key]
-        self.norm = nn.RMSNorm(width)
+        self.norm = RMSNorm(width)
         self.into = nn.Linear(width, sum(self.sizes), bias=False)
         self.scale = nn.Parameter(torch.randn(2, key))
         self.offset = nn.Parameter(torch.zeros(2, key))

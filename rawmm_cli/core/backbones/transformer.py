@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers import attention, rotate, rotation
+from ..layers import RMSNorm, attention, rotate, rotation
 
 
 class Layer(nn.Module):
@@ -19,8 +19,8 @@ class Layer(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int):
         super().__init__()
         self.heads = heads
-        self.attention_norm, self.mlp_norm = nn.RMSNorm(width), nn.RMSNorm(width)
-        self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
+        self.attention_norm, self.mlp_norm = RMSNorm(width), RMSNorm(width)
+        self.query_norm, self.key_norm = RMSNorm(width // heads), RMSNorm(width // heads)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.mix = nn.Linear(width, width, bias=False)
         self.into = nn.Linear(width, 2 * hidden, bias=False)
