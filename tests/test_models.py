@@ -145,3 +145,8 @@ def test_the_card_knows_the_data(rawmm, tiny_run, prepared_digits, tmp_path):
     assert json.loads(out)["sets"][0]["licence"] == "CC BY 4.0"
     card = (tmp_path / "kept" / "README.md").read_text(encoding="utf-8")
     assert "CC BY 4.0" in card and "It was not evaluated." in card and "rawmm train --preset config.yaml --run kept" in card
+
+
+def test_what_is_missing_for_an_evaluation_is_said_with_its_command(rawmm, tmp_path):
+    code, out, err = rawmm("evaluate", "--model", "portraits", "--data-dir", tmp_path)
+    assert (code, out) == (3, "") and "`rawmm prepare portraits --count 50000 --size 64 --name portraits64`" in err

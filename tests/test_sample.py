@@ -170,6 +170,8 @@ BAD = {"mask size": (("a", "--image", "a.png", "--inpaint", "small.png"), 3, "ma
        "top p": (("a", "--top-p", "0"), 2, "--top-p = 0.0; allowed: more than 0, at most 1"),
        "steps": (("a", "--steps", "1000000"), 2, "Invalid value for '--steps'"),
        "size": (("a", "--size", "10"), 2, "--size 10: a picture of 10x10 pixels does not divide into patches of 4"),
+       "too large": (("a", "--size", "2048"), 2, "--size 2048: such a picture needs 262,147 positions, and the context of this "
+                     "model is 1,024 (sample.context); choose at most 124"),
        "grid": (("a", "--grid", "tunde"), 2, "unknown grid 'tunde' (did you mean tuned?)"),
        "not tuned": (("a", "--grid", "tuned"), 2, "has no tuned grid for 10 steps (it has: none); run `rawmm tune-sampler"),
        "precision": (("a", "--precision", "fp16"), 2, "unknown precision 'fp16' (did you mean bf16?); allowed: fp32, bf16"),

@@ -152,6 +152,8 @@ def _everything(settings, request: Request) -> str:
 
 def settings_of(request: Request, loaded):
     """The model's own settings (`generate.Sampling`) with what the person chose over them."""
+    import math
+
     from ..core import models
     from ..core.errors import ConfigError
     from ..core.preview import sampling
@@ -162,10 +164,15 @@ def settings_of(request: Request, loaded):
                 "max_pictures": 0 if request.task == "caption" else 1}
     settings = replace(usual, **defaults | given)
     if side is not None and (side, side) != usual.size:
+        patch = loaded.config.codec.patch
         try:
-            loaded.model.codec.grid(side, side)
+            rows, columns = loaded.model.codec.grid(side, side)
         except ValueError as error:
-            raise ConfigError(f"--size {side}: {error}; choose a multiple of {loaded.config.codec.patch}") from None
+            raise ConfigError(f"--size {side}: {error}; choose a multiple of {patch}") from None
+        if rows * columns + 3 > settings.context:       # <bos>, <image>, </image>
+            most = math.isqrt(settings.context - 3) * patch
+            raise ConfigError(f"--size {side}: such a picture needs {rows * columns + 3:,} positions, and the context of this "
+                              f"model is {settings.context:,} (sample.context); choose at most {most}")
         settings = replace(settings, size=(side, side), learned=usual.size)
     return models.tuned(loaded, settings, request.given)
 

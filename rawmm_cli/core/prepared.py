@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from .config import preset_names, preset_text
 from .config_help import nearest
 from .errors import DataError
 from .rows import PICTURES, STORIES
@@ -233,6 +235,9 @@ def _near(folder: Path) -> str:
 
 
 def _remedy(name: str) -> str:
+    """What prepares it: as the header of a preset says, or a source of that name, or else from a folder."""
     from .source import NAMES
 
-    return name if name in NAMES else f"folder --path DIR --name {name}"
+    told = (re.search(rf"rawmm prepare (\S[^&\n]* --name {re.escape(name)})(?= |$)", preset_text(preset), re.M)
+            for preset in preset_names())
+    return next((found[1] for found in told if found), name if name in NAMES else f"folder --path DIR --name {name}")
