@@ -32,6 +32,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)], -1)
 
 
+def trained() -> bool:
+    """Whether gradients may be asked for, or this is being compiled; else it is sampling."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+
+
 class RMSNorm(nn.RMSNorm):
     """RMS normalisation with a learned scale (Zhang and Sennrich 2019, arXiv 1910.07467), of vectors (..., D).
 
@@ -39,7 +44,7 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.is_cuda:
+        if trained() or x.is_cuda:
             return super().forward(x)
         size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)          # (..., 1)
         return x * size.square_().div_(x.shape[-1]).add_(torch.finfo(torch.float32).eps).rsqrt_() * self.weight
@@ -75,9 +80,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
 
     mask: dense (B, 1, L, L), added to the scores, or a BlockMask of FlexAttention. One head may have values wider than its
     keys; flex kernels want narrow values, so there the value is cut into pieces as wide as the keys. Dense, torch has no
-    fused kernel for wide values, and on a CPU its kernel is the slower one for short rows (`docs/log.md`): written out."""
+    fused kernel for wide values, and on a CPU its kernel is the slower one for training on short rows (`docs/log.md`): written
+    out."""
     if isinstance(mask, Tensor):
-        if value.shape[-1] == key.shape[-1] and (query.is_cuda or key.shape[-2] > SHORT):
+        if value.shape[-1] == key.shape[-1] and (query.is_cuda or key.shape[-2] > SHORT or not trained()):
             return F.scaled_dot_product_attention(query, key, value, attn_mask=mask.to(query.dtype))
         return MaskedSoftmax.apply((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2), mask) @ value
     from torch.nn.attention.flex_attention import flex_attention
