@@ -26,6 +26,7 @@ from .solvers import GRIDS
 
 DEFAULT, FORMAT = "portraits", 1
 FACTS, WEIGHTS, SAMPLER, CARD = "model.json", "weights.safetensors", "sampler.json", "README.md"
+MACHINE = ("rawmm", "python", "torch", "device", "ranks", "threads", "precision", "compiled")     # what a card tells of it
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 
 
@@ -104,7 +105,7 @@ def export(run: Path, folder: Path, name: str, data_folder: Path | None = None, 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists; allowed: a new folder; remove it, or give another")
     model, config, state = checkpoint.load_model(run, torch.device("cpu"), warn)
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial, machine = folder.with_name(f".{folder.name}.partial"), run_files.read_json(run / "environment.json", dict)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with disk.room_for(f"the model {folder}"):
@@ -116,7 +117,7 @@ def export(run: Path, folder: Path, name: str, data_folder: Path | None = None, 
             facts = {"format": FORMAT, "name": name, "documents": state["documents"], "seconds": round(state["seconds"], 1),
                      "data": state["data"], "sets": _sets(config, data_folder, state["data"]),
                      "parameters": sum(p.numel() for p in model.parameters()),
-                     "machine": run_files.read_json(run / "environment.json", dict),
+                     "machine": {name: machine[name] for name in MACHINE if name in machine},
                      "evaluation": run_files.read_json(run / "evaluation.json", dict) or None}
             records.replace(partial / FACTS, json.dumps(facts, indent=1) + "\n")
             disk.sync_files(partial)
