@@ -84,6 +84,7 @@ def test_our_side_writes_and_draws_what_is_timed(setting, monkeypatch, capsys, o
                         draw(*words))
     sampling_ours.main(setting, 1)
     found = json.loads(capsys.readouterr().out)
-    assert set(found["seconds"]) == {"text", "text after a picture", "pictures: 1", "pictures: 2"}
+    assert set(found["seconds"]) == {"text", "text after a picture", "text after 3 pictures", "pictures: 1", "pictures: 2",
+                                     "pictures in bf16: 1", "pictures in bf16: 2"}
     assert found["patches"] == settings.SAMPLED[setting]["peer"]["patches"] and generate.choose is before
-    assert drawn == [(1, 2, 1.0)] * 2 + [(2, 2, 1.0)] * 2
+    assert drawn == [(1, 2, 1.0)] * 4 + [(2, 2, 1.0)] * 4

@@ -17,10 +17,12 @@ from .settings import EVALUATIONS, PEER, PICTURES, SAMPLED, TEXT, check_paramete
 from .table import spread
 
 ROOT = Path(__file__).resolve().parents[2]
-AGAINST = (("text after a picture", "sample: text after a picture"),
+AGAINST = (("text after 3 pictures", "sample: text after 3 pictures"),
+           ("text after 3 pictures", "sample, cache_kv: text after 3 pictures"),
+           ("text after a picture", "sample: text after a picture"),
            ("text after a picture", "sample, cache_kv: text after a picture"),
            ("text", "sample: text"), ("text", "sample, cache_kv: text"), ("text", "generate_text_only"),
-           *((f"pictures: {n}", f"pictures: {n}") for n in PICTURES))
+           *((f"{how}: {n}", f"pictures: {n}") for n in PICTURES for how in ("pictures", "pictures in bf16")))
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ def main(setting: str, repeats: int) -> None:
     model, config = network(setting)
     usual, choose, word = sampling(config), generate.choose, model.tokenizer.encode("a")[0]
     picture = Picture(torch.randint(256, (3, *usual.size), dtype=torch.uint8), False, 0)
-    prompts = {"text": [BOS, word, word], "text after a picture": [BOS, word, IMAGE, picture, END_IMAGE, word]}
+    seen = [IMAGE, picture, END_IMAGE]
+    prompts = {"text": [BOS, word, word], "text after a picture": [BOS, word, *seen, word],
+               "text after 3 pictures": [BOS, word, *seen * 3, word]}
 
     def write(prompt: list) -> None:
         """A token is chosen as always, and another, always the same, is written: no text ends before its time."""
@@ -36,8 +38,10 @@ def main(setting: str, repeats: int) -> None:
     drawn = replace(usual, solver="euler", grid="uniform", steps=EVALUATIONS, guidance=1.0)
     seconds = {what: middle(lambda prompt=prompt: write(prompt), repeats) for what, prompt in prompts.items()}
     for count in PICTURES:
-        seconds[f"pictures: {count}"] = middle(
-            lambda count=count: generate.draw(model, [[BOS, IMAGE]] * count, list(range(count)), drawn), repeats)
+        for name, precision in (("pictures", "fp32"), ("pictures in bf16", "bf16")):
+            settings = replace(drawn, precision=precision)
+            seconds[f"{name}: {count}"] = middle(lambda count=count, settings=settings: generate.draw(
+                model, [[BOS, IMAGE]] * count, list(range(count)), settings), repeats)
     patches = model.codec.grid(*usual.size)
     print(json.dumps({"parameters": build.count_parameters(model)["backbone"], "patches": patches[0] * patches[1],
                       "seconds": seconds}))

@@ -22,7 +22,8 @@ def main(setting: str, repeats: int) -> None:
                         transformer={"dim": size["width"], "depth": size["depth"], "heads": HEADS, "dim_head": HEAD_WIDTH}).eval()
     choose, written, word = transfusion.sample_text_token, [0], torch.tensor([WORD])
     picture = (0, torch.rand(side, side, values))
-    prompts = {"text": word.repeat(3), "text after a picture": [word.repeat(2), picture, word]}
+    prompts = {"text": word.repeat(3), "text after a picture": [word.repeat(2), picture, word],
+               "text after 3 pictures": [word.repeat(2), picture, picture, picture, word]}
 
     def endless(logits, *arguments):
         written[0] += 1

@@ -1,5 +1,7 @@
 """Layers that every backbone shares: rotary positions on three axes, and attention under either form of the mask."""
 
+from functools import lru_cache
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from torch.nn import functional as F
 
 # Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated pairs follow
 # the order and a quarter each the row and the column, and rows and columns turn faster (a smaller base).
+EPSILON = torch.tensor(torch.finfo(torch.float32).eps)
 SHORT = 512             # positions; up to here attention written out is faster than torch's kernel on a CPU
 AXES = ((0.5, 10_000.0), (0.25, 100.0), (0.25, 100.0))
 
@@ -17,13 +20,20 @@ def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
     RoPE (Su et al. 2021, arXiv 2104.09864), each axis turning its own share of the pairs. `width`: a multiple of 8."""
     if width % 8:
         raise ValueError(f"rotary positions need a width that is a multiple of 8, not {width}")
-    angles = []
-    for axis, (share, base) in enumerate(AXES):
-        pairs = int(width // 2 * share)
-        frequency = base ** (-torch.arange(pairs, device=position.device, dtype=torch.float32) / pairs)
-        angles.append(position[..., axis, None] * frequency)
-    angle = torch.cat(angles, -1)                                           # (B, L, K/2)
+    axis, frequency = _frequencies(width, position.device)
+    angle = position.index_select(-1, axis) * frequency                     # (B, L, K/2)
     return angle.cos(), angle.sin()
+
+
+@lru_cache(maxsize=16)
+def _frequencies(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of each pair the axis whose position turns it, and how fast: (K/2,) and (K/2,)."""
+    counts = [int(width // 2 * share) for share, _ in AXES]
+    with torch.inference_mode(False):
+        axis = torch.repeat_interleave(torch.arange(len(AXES)), torch.tensor(counts))
+        frequency = torch.cat([base ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
+                               for pairs, (_, base) in zip(counts, AXES)])
+        return axis.to(device), frequency.to(device)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -46,8 +56,13 @@ class RMSNorm(nn.RMSNorm):
         """(..., D) -> (..., D)."""
         if trained() or x.is_cuda:
             return super().forward(x)
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)          # (..., 1)
-        return x * size.square_().div_(x.shape[-1]).add_(torch.finfo(torch.float32).eps).rsqrt_() * self.weight
+        return rms(x) * self.weight
+
+
+def rms(x: Tensor) -> Tensor:
+    """Vectors (..., D) -> the same with a mean square of 1, but for the smallest."""
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)              # (..., 1)
+    return x * torch.addcmul(EPSILON, size, size, value=1 / x.shape[-1]).rsqrt_()
 
 
 def unit_rms(x: Tensor) -> Tensor:

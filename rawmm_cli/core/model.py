@@ -35,8 +35,9 @@ class RawModel(nn.Module):
 
         cache: what was computed before of the same documents (`cache.py`); the batch then holds new positions alone."""
         x = self.words(batch.tokens)                                        # (B, L, D)
-        patches = self.head.embed(inputs, time, batch.pictures.picture_of).to(x.dtype)    # (T, D)
-        x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()   # a view would compile a second time
+        if cache is None or len(batch.patch_at):                            # what is written token by token has none
+            patches = self.head.embed(inputs, time, batch.pictures.picture_of).to(x.dtype)    # (T, D)
+            x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()   # a view would compile a second time
         mask = self.make_mask(batch.labels) if cache is None else cache.mask[:len(x)]
         x = self.backbone(x, batch.position, mask, cache and cache.layers)  # (B, L, D)
         return self.norm(x.flatten(0, 1))

@@ -6,7 +6,6 @@ measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202.
 
 from itertools import repeat
 
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,12 +28,12 @@ class Layer(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask, kept=None) -> Tensor:
-        q, k, v = rearrange(self.qkv(self.attention_norm(x)), "b l (t h k) -> t b h l k", t=3, h=self.heads)
+        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = (rotate(norm(y.float()), cos[:, None], sin[:, None]).to(v.dtype)
                 for norm, y in ((self.query_norm, q), (self.key_norm, k)))  # (B, H, L, K)
         if kept is not None:
             k, v = kept(k, v)
-        mixed = rearrange(attention(q, k, v, mask), "b h l k -> b l (h k)")
+        mixed = attention(q, k, v, mask).transpose(1, 2).flatten(2)         # (B, L, D)
         x = x + self.mix(mixed)
         gate, value = self.into(self.mlp_norm(x)).chunk(2, -1)              # (B, L, hidden)
         return x + self.out(F.silu(gate) * value)
