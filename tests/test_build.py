@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from rawmm_cli.core import build, config
+from rawmm_cli.core import build, config, machine, optimizer
 from rawmm_cli.core.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -92,11 +92,15 @@ def test_devices_that_are_there(monkeypatch):
 
 def test_precision_follows_the_hardware(monkeypatch):
     for has, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(build, "_cpu_has_bf16", lambda has=has: has)
+        for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda has=has: has)
         properties = type("Properties", (), {"major": 8 if has else 7})
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, properties=properties: properties)
         assert build.precision("auto", CPU) == build.precision("auto", torch.device("cuda")) == expected
         assert build.precision("fp32", CPU) == "fp32" and build.precision("bf16", CPU) == "bf16"
+        assert bool(machine.precision_warning("bf16", CPU)) != has and not machine.precision_warning("fp32", CPU)
+        stack = optimizer.orthogonal(torch.eye(3)[None], (3.4445, -4.775, 2.0315), 5, 1e-7)
+        assert stack.dtype == (torch.bfloat16 if has else torch.float32)
 
 
 def test_without_a_compiler_training_stays_eager(monkeypatch):

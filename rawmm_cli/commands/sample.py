@@ -112,13 +112,15 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
     """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}."""
     started = time.perf_counter()
     use_cpu()
-    from ..core import build, drawn, images, models
+    from ..core import build, drawn, images, machine, models
     from ..core.noise import key
 
     folder = models.find(runs_dir, request.run, request.model)
     loaded = models.load(folder, build.device(device), notify)
     ready = time.perf_counter()
     settings = settings_of(request, loaded)
+    if warning := machine.precision_warning(settings.precision, build.device(device)):
+        notify(warning)
     document, canvas, settings = _begin(request, loaded, settings)
     writable_folder(request.out, "output folder")
     watcher = drawn.Watcher() if request.gif else None

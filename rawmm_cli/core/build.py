@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from . import mask
+from . import machine, mask
 from .config import Config
 from .errors import ConfigError
 from .model import RawModel
@@ -84,15 +84,7 @@ def precision(setting: str, on: torch.device) -> str:
     """'auto' -> 'bf16' where matmuls in bf16 run in hardware, else 'fp32'."""
     if setting != "auto":
         return setting
-    if on.type == "cuda":
-        return "bf16" if torch.cuda.get_device_properties(on).major >= 8 else "fp32"    # before Ampere it is emulated
-    return "bf16" if _cpu_has_bf16() else "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    """AMX or AVX512-BF16. torch names these checks with an underscore, so their absence means no."""
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(check() for check in checks if check)
+    return "bf16" if machine.has_bf16(on) else "fp32"
 
 
 def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> bool:

@@ -9,6 +9,22 @@ import torch
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether matmuls in bf16 run in hardware; elsewhere they are emulated, on a CPU at a fiftieth of the speed of fp32.
+
+    CPUs: AMX or AVX512-BF16. torch names these checks with an underscore, so their absence means no."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).major >= 8          # Ampere
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(check() for check in checks if check)
+
+
+def precision_warning(precision: str, device: torch.device) -> str:
+    """One line where a wanted precision is slower than fp32, else nothing."""
+    slow = precision == "bf16" and not has_bf16(device)
+    return "this hardware has no bf16 matmuls: they are emulated and much slower than fp32" if slow else ""
+
+
 def matmul_rate(device: torch.device, precision: str, shape: tuple[int, int, int] = (2048, 2048, 2048),
                 seconds: float = 0.3) -> float:
     """FLOP/s of a matmul (m, k) x (k, n): the best of as many as fit into `seconds`, the first one left out."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .config import Train
 from .distributed import like
+from .machine import has_bf16
 
 
 class Muon(torch.optim.Muon):
@@ -45,10 +46,10 @@ class Muon(torch.optim.Muon):
 
 
 def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """(N, A, B) -> (N, A, B) bf16: singular values pushed towards 1 by Newton-Schulz iterations of degree 5 (Jordan 2024),
-    X <- a X + (b X X^T + c (X X^T)^2) X."""
+    """(N, A, B) -> (N, A, B): singular values pushed towards 1 by Newton-Schulz iterations of degree 5 (Jordan 2024),
+    X <- a X + (b X X^T + c (X X^T)^2) X. In bf16, which is enough, where the hardware has it."""
     a, b, c = coefficients
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if has_bf16(matrices.device) else matrices.float()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(eps)).contiguous()

@@ -67,8 +67,9 @@ def _start(run: Run, state: State) -> "Speed":
     describe(run, {"compiled": compiled, "matmul FLOP/s": rate})
     run.notify(f"{'compiled' if compiled else 'eager'} {precision} on {run.ranks.size} x {device.type}, "
                f"{torch.get_num_threads()} threads each; saving to {run.folder}")
-    if warning := shared_memory_warning(run.config):
-        run.notify(warning)
+    for warning in (shared_memory_warning(run.config), machine.precision_warning(precision, device)):
+        if warning:
+            run.notify(warning)
     return Speed(rate * run.ranks.size)
 
 
