@@ -72,6 +72,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):                   # closed before we began: as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        if hasattr(getattr(sys, name), "reconfigure"):  # what a terminal's encoding lacks becomes a question mark
+            getattr(sys, name).reconfigure(errors="replace")
     try:
         _main()
     except Exception as error:                          # a bug; in a rank its launcher shows it, once

@@ -152,6 +152,27 @@ class Tab:
             time.sleep(0.05)
         return found
 
+    def type(self, selector: str, text: str) -> None:
+        """Text into a field that is first emptied, as from a keyboard."""
+        self.run(f"document.querySelector({json.dumps(selector)}).select()")
+        self._do("Input.insertText", text=text)
+
+    def click(self, selector: str) -> None:
+        """The left button of a mouse, in the middle of an element."""
+        box = self.run(f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView();"
+                       " const { x, y, width, height } = one.getBoundingClientRect(); return [x + width / 2, y + height / 2] })()")
+        for kind in ("mousePressed", "mouseReleased"):
+            self._do("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
+    def drop(self, selector: str, path: Path) -> None:
+        """A file let go over an element."""
+        self.run(f"""(() => {{
+          const carried = new DataTransfer(), bytes = new Uint8Array({list(path.read_bytes())});
+          carried.items.add(new File([bytes], "a.png"));
+          const event = new DragEvent("drop", {{ dataTransfer: carried, bubbles: true, cancelable: true }});
+          document.querySelector({json.dumps(selector)}).dispatchEvent(event);
+        }})()""")
+
     def choose(self, selector: str, path: Path) -> None:
         """Give a file to an <input type=file>, as a person does who chooses one."""
         root = self._do("DOM.getDocument")["root"]["nodeId"]

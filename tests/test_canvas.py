@@ -57,6 +57,20 @@ def test_on_a_canvas_the_cached_generator_is_the_uncached_one(solver, canvas):
     assert_same([found], [expected], levels=1)
 
 
+@pytest.mark.parametrize("grid", ["uniform", "shifted", "quantiles"])
+@pytest.mark.parametrize("steps, strength, learned", [(1, 1.0, None), (10, 1.0, None), (200, 1.0, None), (1000, 1.0, None),
+                                                      (10, 0.3, None), (10, 0.05, None), (40, 1.0, (32, 32))])
+def test_no_step_begins_where_nothing_was_learned(grid, steps, strength, learned):
+    """But for the clamp the times are those of the grid, as many, and fall."""
+    model = talkative()
+    times = step_times(model, replace(DRAWING, grid=grid, steps=steps, learned=learned), strength)
+    assert times[0] == pytest.approx(strength) and times[-1] == 0 and all(a > b for a, b in zip(times, times[1:]))
+    assert len(times) == (2 if strength == model.head.clamp else steps + 1)
+    assert times[-2] >= model.head.clamp - 1e-9
+    if (steps, strength, learned, grid) == (10, 1.0, None, "uniform"):
+        assert times == pytest.approx([1 - n / 10 for n in range(11)])
+
+
 def test_a_variation_starts_from_the_noised_picture(monkeypatch):
     model, seen = talkative(), []
     canvas = Canvas(given(), None, 0.3)

@@ -60,8 +60,8 @@ def test_kill_9_at_any_moment(workers, whole, few_digits, tmp_path):
     words = command(few_digits, run, "train.save_every=16", "train.log_every=16", f"train.workers={workers}")
     for _ in range(4):
         before, process = step_of(run), forked(tmp_path, words, SLOW)
-        until(lambda b=before, p=process: len(records.read(run / "records.jsonl")) > b or not p.is_alive())
-        time.sleep(dice.uniform(0, 0.1))
+        until(lambda b=before, p=process: step_of(run) > b or not p.is_alive())
+        time.sleep(dice.uniform(0, 0.2))                # in the next step, its record or its checkpoint
         helpers |= children(process.pid)
         process.kill()
         process.join()

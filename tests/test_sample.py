@@ -7,13 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageSequence
 
-from rawmm_cli.core import prompt, terminal
+from rawmm_cli.core import drawn, prompt, terminal
 from rawmm_cli.core.errors import ConfigError
 
 
@@ -104,7 +106,7 @@ def test_painting_in_keeps_what_is_outside(draw):
 
 def test_a_variation_is_nearer_the_weaker_it_is(draw):
     before, far = pixels("a.png").astype(int), []
-    for strength in ("0.02", "1"):
+    for strength in ("0.05", "1"):
         found = pixels(pictures(draw("seven", "--image", "a.png", "--strength", strength, "--out", strength))[0])
         far.append(np.abs(found - before).mean())
     assert far[0] < far[1]
@@ -113,7 +115,8 @@ def test_a_variation_is_nearer_the_weaker_it_is(draw):
 def test_another_size(draw):
     for side in (4, 8, 12, 24):
         result = draw("seven", "--size", side, "--out", str(side))
-        assert pixels(pictures(result)[0]).shape == (side, side, 3) and result["items"][0]["size"] == [side, side]
+        told = {"size": side, "height": side, "width": side}
+        assert pixels(pictures(result)[0]).shape == (side, side, 3) and told.items() <= result["items"][0].items()
 
 
 def test_every_setting_reaches_the_drawing(draw):
@@ -156,6 +159,28 @@ def test_a_gif_shows_every_step_and_ends_with_the_picture(draw):
     assert np.abs(frames[-1][2:2 + 8 * zoom:zoom, 2:2 + 8 * zoom:zoom] - drawn).mean() < 8
 
 
+def test_a_gif_of_more_than_are_drawn_together(draw, monkeypatch):
+    from rawmm_cli.core import generate
+
+    monkeypatch.setattr(generate, "CHUNK", 2)
+    result = draw("seven", "--gif", "--steps", "2", "--count", "3")
+    assert Image.open(result["gif"]).n_frames == 3
+
+
+def test_several_who_draw_into_one_folder(tmp_path):
+    """Each gets a name of its own, and all files are whole."""
+    from rawmm_cli.core.document import Picture
+    from rawmm_cli.core.text_tokenizer import BOS, Bytes
+
+    made = [torch.full((3, 8, 8), n, dtype=torch.uint8) for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        files = list(pool.map(lambda n: drawn.write(Bytes(), [[BOS, Picture(made[n], False)]], 1, tmp_path, "s", {"seed": n},
+                                                    [np.zeros((8, 8, 3), np.uint8)] * 2), range(8)))
+    names = [found.samples[0]["items"][0]["image"] for found in files]
+    assert len(set(names)) == 8 and [int(pixels(name).max()) for name in names] == list(range(8))
+    assert len({found.gif for found in files}) == 8 and not list(tmp_path.glob(".*"))
+
+
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -166,12 +191,15 @@ BAD = {"mask size": (("a", "--image", "a.png", "--inpaint", "small.png"), 3, "ma
        "two canvases": (("a", "--strength", "0.5", "--image", "a.png", "--image", "b.png"), 2, "given with --image: 2"),
        "canvas and size": (("a", "--strength", "0.5", "--image", "a.png", "--size", "16"), 2, "leave out --task"),
        "strength": (("a", "--strength", "1.5", "--image", "a.png"), 2, "--strength = 1.5; allowed: more than 0, at most 1"),
+       "strength that was not learned": (("a", "--strength", "0.02", "--image", "a.png"), 2, "allowed: 0.05 to 1"),
+       "caption of nothing": (("{{image:a.png}", "--task", "caption"), 2, "needs a picture to read; give --image FILE"),
+       "folder as a picture": (("a", "--image", "."), 3, "it is a folder; give a picture"),
        "strength nan": (("a", "--strength", "nan", "--image", "a.png"), 2, "--strength = nan"),
        "top p": (("a", "--top-p", "0"), 2, "--top-p = 0.0; allowed: more than 0, at most 1"),
        "steps": (("a", "--steps", "1000000"), 2, "Invalid value for '--steps'"),
        "size": (("a", "--size", "10"), 2, "--size 10: a picture of 10x10 pixels does not divide into patches of 4"),
-       "too large": (("a", "--size", "2048"), 2, "--size 2048: such a picture needs 262,147 positions, and the context of this "
-                     "model is 1,024 (sample.context); choose at most 124"),
+       "too large": (("a", "--size", "2048"), 2, "--size 2048: a picture of 2048x2048 pixels needs 262,147 positions, and the "
+                     "context of this model is 1,024 (sample.context); allowed: as much as 124x124"),
        "grid": (("a", "--grid", "tunde"), 2, "unknown grid 'tunde' (did you mean tuned?)"),
        "not tuned": (("a", "--grid", "tuned"), 2, "has no tuned grid for 10 steps (it has: none); run `rawmm tune-sampler"),
        "precision": (("a", "--precision", "fp16"), 2, "unknown precision 'fp16' (did you mean bf16?); allowed: fp32, bf16"),
@@ -212,8 +240,7 @@ def listening(tmp_path, leave, ignore_hangup):
 
     process, outer = pty.fork()
     if process == 0:                                    # pragma: no cover
-        if ignore_hangup:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignore_hangup else signal.SIG_DFL)      # as under nohup, or not
         inner = os.open(tmp_path / "stderr", os.O_CREAT | os.O_WRONLY)
         os.dup2(inner, 2)
         os.execv(sys.executable, [sys.executable, "-m", "rawmm_cli", "sample", "a portrait of", "--out", str(tmp_path / "out")])
@@ -243,6 +270,17 @@ def test_nobody_listens(how, left, tmp_path, monkeypatch):
 
 
 # ------------------------------------------------------------------------------------------------------------ terminal
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}])
+def test_terminals_that_cannot_show_blocks(environment, place, tiny_run):
+    """Nothing of one colour, no traceback; the name of the file all the same."""
+    words = ["sample", "seven", "--run", str(tiny_run), "--preview", "blocks"]
+    usual = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM", "COLORTERM")}
+    done = subprocess.run([sys.executable, "-m", "rawmm_cli", *words], capture_output=True, cwd=place,
+                          env=usual | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1]), **environment})
+    assert (done.returncode, done.stderr) == (0, b"") and b"tiny-seven-0-000.png" in done.stdout
+    assert ("PYTHONIOENCODING" in environment) == (b"?" in done.stdout) and "\u2580".encode() not in done.stdout
 
 
 @pytest.mark.parametrize("environment, kind", [

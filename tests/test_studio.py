@@ -144,16 +144,22 @@ def test_a_page_that_is_closed_ends_its_drawing(served, monkeypatch):
     assert time.monotonic() - started < 5
 
 
+def test_a_bug_is_told_and_shown(served, monkeypatch, capfd):
+    monkeypatch.setattr(studio, "generate", lambda *given: 1 / 0)
+    assert "ZeroDivisionError" in said(served, "/draw", b'{"prompt": "two"}')[-1]["error"]
+    assert "Traceback" in capfd.readouterr().err
+
+
 def test_a_port_that_is_taken(served):
     with pytest.raises(ConfigError, match="cannot be used"):
         studio.server(served.RequestHandlerClass.studio, served.server_port)
 
 
 def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):
-    words = ["studio", "--run", str(tiny_run), "--port", "0", "--no-browser"]
+    words = ["studio", "--run", str(tiny_run), "--port", "0", "--no-browser", "--json"]
     process = subprocess.Popen([sys.executable, "-m", "rawmm_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    address = process.stdout.readline().split()[3]
+    address = json.loads(process.stdout.readline())["url"]
     connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=30)
     connection.request("GET", "/model")
     assert json.loads(connection.getresponse().read())["size"] == [8, 8]
@@ -173,22 +179,32 @@ def test_in_a_real_browser(served, tmp_path, width, dark):
     with Tab(f"http://127.0.0.1:{served.server_port}/", width, dark=dark) as tab:
         tab.until('document.documentElement.dataset.ready === "yes"')
         assert tab.run('document.getElementById("steps").value') == "10" and "tiny" in tab.run("document.body.innerText")
-        tab.run('document.getElementById("prompt").value = "seven"; document.getElementById("go").click()')
+        tab.run("""window.seen = []; new MutationObserver(() => seen.push(document.getElementById("spent").textContent)).observe(
+            document.getElementById("spent"), { childList: true })""")
+        tab.type("#prompt", "seven")
+        tab.click("#go")
         tab.until('document.querySelectorAll("#history img").length === 1')
+        assert {f"step {n} of 10" for n in range(1, 11)} <= set(tab.run("seen"))
         assert tab.run('document.querySelector("#drawn img").naturalWidth') == 8
         first = tab.run('document.querySelector("#drawn img").src')
-        tab.run('document.getElementById("seed").value = 5; document.getElementById("go").click()')
+        tab.type("#seed", "5")
+        tab.click("#go")
         tab.until('document.querySelectorAll("#history img").length === 2')
         assert tab.run('document.querySelector("#drawn img").src') != first
         tab.choose("#file", tmp_path / "a.png")
         tab.until('document.getElementById("read").style.width === "100%"')
         assert tab.run('document.querySelector("#drop img").naturalWidth') == 8
+        tab.run('document.getElementById("read").style.width = "0"')
+        tab.drop("#drop", tmp_path / "a.png")
+        tab.until('document.getElementById("read").style.width === "100%"')
         tab.run('document.querySelector("#history button:last-child").click()')
         assert tab.run('document.querySelector("#drawn img").src') == first
         assert tab.run('document.getElementById("seed").value') == "0"
-        tab.run('document.getElementById("prompt").value = "x".repeat(5000); document.getElementById("go").click()')
+        tab.type("#prompt", "x" * 5000)
+        tab.click("#go")
         tab.until('document.getElementById("written").className.includes("bad")')
         assert "need 5,001 positions" in tab.run('document.getElementById("written").textContent')
+        assert tab.run('document.getElementById("spent").textContent') == ""
         assert tab.run("document.documentElement.scrollWidth") <= width
         assert tab.console == []
         assert all(url.startswith((f"http://127.0.0.1:{served.server_port}/", "data:")) for url in tab.asked)

@@ -1,5 +1,6 @@
 """`rawmm sample`: continue a prompt; where the model opens a picture, draw it."""
 
+import re
 import sys
 import time
 from dataclasses import replace
@@ -62,8 +63,8 @@ def sample(
              "precision": precision,
              "max_pictures": max_pictures, "max_text": max_text, "temperature": 0.0 if greedy else temperature, "top_p": top_p}
     request = Request(prompt, run, model, image or [], task, count, seed, given, inpaint, strength, out, gif)
-    screen = None if json else Screen(preview, live=count == 1)
-    result = execute(request, device, runs_dir, screen)
+    screen = Screen(preview, live=count == 1, may_draw=max_pictures != 0)
+    result = execute(request, device, runs_dir, None if json else screen)
     if json:
         return emit(result)
     screen.rest(result)
@@ -97,10 +98,17 @@ class Request:
             raise ConfigError(f"--top-p = {self.given['top_p']}; allowed: more than 0, at most 1")
         if strength is not None and not 0 < strength <= 1:
             raise ConfigError(f"--strength = {strength}; allowed: more than 0, at most 1")
+        if task == "caption" and not self.reads:
+            raise ConfigError("--task caption needs a picture to read; give --image FILE, or {image:FILE} in the prompt")
         if self.paints and len(self.image) != 1:
             raise ConfigError(f"--inpaint and --strength work on one picture; given with --image: {len(self.image)}; give one")
         if self.paints and (task == "caption" or "size" in self.given):
             raise ConfigError("--inpaint and --strength draw in the size of --image; leave out --task caption and --size")
+
+    @property
+    def reads(self) -> bool:
+        """Whether there are pictures to read."""
+        return bool(self.image) or re.search(r"(?<!\{)\{image:[^{}]*\}", self.prompt) is not None
 
     @property
     def paints(self) -> bool:
@@ -154,13 +162,11 @@ def _everything(settings, request: Request) -> str:
 
 def settings_of(request: Request, loaded):
     """The model's own settings (`generate.Sampling`) with what the person chose over them."""
-    import math
-
     from ..core import models
     from ..core.errors import ConfigError
     from ..core.preview import sampling
 
-    given, reads = dict(request.given), bool(request.image) or "{image:" in request.prompt
+    given, reads = dict(request.given), request.reads
     usual, side = sampling(loaded.config), given.pop("size", None)
     defaults = {"temperature": 0.0 if reads or request.task == "caption" else 1.0,
                 "max_pictures": 0 if request.task == "caption" else 1}
@@ -168,13 +174,10 @@ def settings_of(request: Request, loaded):
     if side is not None and (side, side) != usual.size:
         patch = loaded.config.codec.patch
         try:
-            rows, columns = loaded.model.codec.grid(side, side)
+            loaded.model.codec.grid(side, side)
         except ValueError as error:
             raise ConfigError(f"--size {side}: {error}; choose a multiple of {patch}") from None
-        if rows * columns + 3 > settings.context:       # <bos>, <image>, </image>
-            most = math.isqrt(settings.context - 3) * patch
-            raise ConfigError(f"--size {side}: such a picture needs {rows * columns + 3:,} positions, and the context of this "
-                              f"model is {settings.context:,} (sample.context); choose at most {most}")
+        check_room(loaded.model, (side, side), settings.context, f"--size {side}")
         settings = replace(settings, size=(side, side), learned=usual.size)
     return models.tuned(loaded, settings, request.given)
 
@@ -184,7 +187,7 @@ def _begin(request: Request, loaded, settings):
     import torch
 
     from ..core import prompt
-    from ..core.errors import DataError
+    from ..core.errors import ConfigError, DataError
     from ..core.generate import Canvas
     from ..core.images import read_image
     from ..core.text_tokenizer import IMAGE
@@ -201,11 +204,28 @@ def _begin(request: Request, loaded, settings):
         mask = torch.from_numpy(found.mean(-1) >= 128)
         if not mask.any():
             raise DataError(f"mask {request.inpaint} is black all over: nothing would be drawn; make white what shall be drawn")
-    size = tuple(pixels.shape[1:])
+    size, strength = tuple(pixels.shape[1:]), 1.0 if request.strength is None else request.strength
+    if strength < model.head.clamp:
+        raise ConfigError(f"--strength = {strength:g}; allowed: {model.head.clamp:g} to 1; so little noise was hardly trained on "
+                          "(head.clamp)")
     settings = replace(settings, size=size, learned=settings.size if size != settings.size else None)
     rows, columns = model.codec.grid(*size)
+    check_room(model, size, settings.context, f"--image {request.image[0]}")
     document = prompt.document(model, request.prompt, [], settings.context - rows * columns - 2)     # <image>, </image>
-    return [*document, IMAGE], Canvas(pixels, mask, 1.0 if request.strength is None else request.strength), settings
+    return [*document, IMAGE], Canvas(pixels, mask, strength), settings
+
+
+def check_room(model, size: tuple[int, int], context: int, what: str) -> None:
+    """Raises ConfigError where a picture of (H, W) does not fit into the context."""
+    import math
+
+    from ..core.errors import ConfigError
+
+    rows, columns = model.codec.grid(*size)
+    if rows * columns + 3 > context:                    # <bos>, <image>, </image>
+        most = math.isqrt(context - 3) * model.codec.patch
+        raise ConfigError(f"{what}: a picture of {size[1]}x{size[0]} pixels needs {rows * columns + 3:,} positions, and the "
+                          f"context of this model is {context:,} (sample.context); allowed: as much as {most}x{most}")
 
 
 def _documents(model, document, canvas, keys: list[int], settings, screen, watcher) -> list:
@@ -218,20 +238,20 @@ def _documents(model, document, canvas, keys: list[int], settings, screen, watch
         return [[*document, picture, END_IMAGE] for part in chunks
                 for picture in draw(model, [document] * len(part), part, settings, watcher, canvas)]
     if len(keys) > CHUNK:
-        return list(in_chunks(model, [document] * len(keys), keys, settings))
+        return list(in_chunks(model, [document] * len(keys), keys, settings, watcher))
     return generate(model, [document] * len(keys), keys, settings, screen and screen.begin(model.tokenizer), watcher)
 
 
 class Screen:
     """What a person sees: text as it is written, pictures where the terminal can show them, then the names of the files."""
 
-    def __init__(self, preview: str, live: bool):
+    def __init__(self, preview: str, live: bool, may_draw: bool = True):
         from ..core.config import nearest
         from ..core.errors import ConfigError
 
         if preview not in PREVIEWS:
             raise ConfigError(f"unknown preview '{preview}'{nearest(preview, PREVIEWS)}; allowed: {', '.join(PREVIEWS)}")
-        self.preview, self.live = preview, live
+        self.preview, self.live, self.may_draw = preview, live, may_draw
         self.words, self.shown, self.column = [], "", 0
 
     def begin(self, tokenizer):
@@ -273,7 +293,7 @@ class Screen:
             notify(f"how they came about: {result['gif']}")
         if not result["items"]:
             notify("the model wrote nothing")
-        elif result["temperature"] and not any("image" in item for item in result["items"]):
+        elif self.may_draw and result["temperature"] and not any("image" in item for item in result["items"]):
             notify("the model wrote no <image> after this prompt; try a caption like those it was trained on")
 
     def _picture(self, path: Path, single: bool) -> None:
@@ -288,6 +308,8 @@ class Screen:
             from rich.console import Console
 
             screen = Console(highlight=False, force_terminal=True)
+            if screen.color_system is None or screen.no_color:      # TERM=dumb, NO_COLOR: blocks of one colour show nothing
+                return None
             return screen.print(half_blocks(pixels, min(64, screen.width)))
         zoom = max(1, 256 // max(pixels.shape[:2]))
         typer.echo(escapes(pixels.repeat(zoom, 0).repeat(zoom, 1), kind))

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from .common import RUNS, Device, Model, Run, RunsDir, notify, use_cpu
+from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, use_cpu
 
 
 def studio(
     run: Run = None, model: Model = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 is any free one.")] = 8765,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
-    device: Device = "auto", runs_dir: RunsDir = RUNS,
+    device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Open a local page: type a prompt and watch the picture appear, drop a picture to have it described.
 
@@ -24,7 +24,10 @@ def studio(
     loaded = models.load(models.find(runs_dir, run, model), build.device(device), notify)
     with core.server(core.Studio(loaded), port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
-        typer.echo(f"{loaded.name} is at {address} (Ctrl-C ends it)")
+        if json:
+            emit({"model": loaded.name, "model_hash": loaded.hash, "url": address})
+        else:
+            typer.echo(f"{loaded.name} is at {address} (Ctrl-C ends it)")
         if browser:
             webbrowser.open(address)
         try:

@@ -5,11 +5,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cpu
+from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cpu, writable_folder
 
 
 def tune_sampler(
-    run: Annotated[Optional[str], typer.Argument(help="A run, by its name or path; or the folder of a model that was exported. "
+    run: Annotated[Optional[str], typer.Argument(help="A run, by its name or path; or a model inside the package, or the folder of one that was exported. "
                                                       "[default: the newest run]")] = None,
     steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=50, help="Numbers of steps to tune; may repeat. "
                                                                                      "[default: 10]")] = None,
@@ -27,7 +27,9 @@ def tune_sampler(
     from ..core import build, checkpoint, models, tune
     from ..core.preview import sampling
 
-    folder = Path(run) if run and (Path(run) / models.FACTS).is_file() else checkpoint.find_run(runs_dir, run)
+    exported = run and ((Path(run) / models.FACTS).is_file() or run in models.shipped() and not (runs_dir / run).exists())
+    folder = models.find(runs_dir, None, run) if exported else checkpoint.find_run(runs_dir, run)
+    writable_folder(folder, "folder of the model")
     loaded = models.load(folder, build.device(device), notify)
     usual, results = sampling(loaded.config), {}
     documents = tune.prompts(loaded.model, usual, pictures, seed)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from .errors import CheckpointError, DiskFullError
@@ -29,6 +29,24 @@ def room_for(what: str):
             raise
         raise DiskFullError(f"no room on the disk for {what} ({os.strerror(error.errno)}); make room and run the same "
                             "command again") from None
+
+
+@contextmanager
+def alone_in(folder: Path):
+    """One process at a time, where the system can lock a folder; nothing is written for it."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):                      # elsewhere than on POSIX
+        yield
+        return
+    try:
+        with suppress(OSError):                         # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sync(path: Path) -> None:

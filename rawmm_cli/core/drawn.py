@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from . import images, records
+from . import disk, images, records
 from .document import Document
 
 ZOOMED, FRAME, LAST = 256, 120, 2000                    # pixels of a side on a GIF, about; milliseconds of a frame, of the last
@@ -22,7 +22,8 @@ ZOOMED, FRAME, LAST = 256, 120, 2000                    # pixels of a side on a 
 
 @dataclass(frozen=True)
 class Files:
-    """samples: [{"number", "items"}], items {"text"} or {"image", "size"}; sheet, gif: their paths, where there are any."""
+    """samples: [{"number", "items"}], items {"text"} or {"image", "size", "height", "width"}, size being the longer side; sheet,
+    gif: their paths, where there are any."""
 
     samples: list[dict]
     sheet: str | None
@@ -32,8 +33,13 @@ class Files:
 def write(tokenizer, documents: list[Document], start: int, out: Path, stem: str, facts: dict,
           frames: list[np.ndarray] | None = None) -> Files:
     """Save what comes after the first `start` items of each document. facts: metadata of every PNG."""
-    text, samples, drawn = {name: str(value) for name, value in facts.items()}, [], []
-    stem = free(out, stem, text)
+    text = {name: str(value) for name, value in facts.items()}
+    with disk.alone_in(out):                            # whoever else draws into this folder waits, and sees the names taken
+        return _write(tokenizer, documents, start, out, free(out, stem, text), text, frames)
+
+
+def _write(tokenizer, documents: list[Document], start: int, out: Path, stem: str, text: dict[str, str], frames) -> Files:
+    samples, drawn = [], []
     for number, document in enumerate(documents):
         items, words, pictures = [], [], 0
         for item in [*document[start:], None]:
@@ -46,7 +52,8 @@ def write(tokenizer, documents: list[Document], start: int, out: Path, stem: str
             if item is not None:
                 path = out / f"{stem}-{number:03d}{f'-{pictures}' * bool(pictures)}.png"
                 images.save_png(item.pixels, path, **text, number=str(number))
-                items.append({"image": str(path), "size": list(item.pixels.shape[1:])})
+                height, width = item.pixels.shape[1:]
+                items.append({"image": str(path), "size": max(height, width), "height": height, "width": width})
                 drawn.append(item.pixels)
                 pictures += 1
         samples.append({"number": number, "items": items})

@@ -76,10 +76,10 @@ def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling
                 told(i, picture)
 
 
-def in_chunks(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling) -> Iterator[Document]:
+def in_chunks(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling, watch=None) -> Iterator[Document]:
     """`generate`, CHUNK documents at a time."""
     for start in range(0, len(prompts), CHUNK):
-        yield from generate(model, prompts[start:start + CHUNK], keys[start:start + CHUNK], sampling)
+        yield from generate(model, prompts[start:start + CHUNK], keys[start:start + CHUNK], sampling, None, watch)
 
 
 class Work:
@@ -194,10 +194,9 @@ def paint(model: RawModel, denoise, keys: list[int], sampling: Sampling, device,
           canvas: Canvas | None = None) -> Tensor:
     """Walk from noise to pictures (n, 3, H, W) uint8. denoise(z (T, P), t) -> clean (T, P), guided already."""
     count, (rows, columns) = len(keys), model.codec.grid(*sampling.size)
-    times, given, keep = step_times(model, sampling), None, None
+    times, given, keep = step_times(model, sampling, canvas.strength if canvas else 1.0), None, None
     if canvas:
         given = model.codec.encode(canvas.pixels[None].to(device)).repeat(count, 1, 1).flatten(0, 1)
-        times = [t * canvas.strength for t in times]
         if canvas.mask is not None:
             outside = torch.where(canvas.mask, 0, 255).to(torch.uint8).expand(1, 3, -1, -1)
             keep = model.codec.encode(outside.to(device)).repeat(count, 1, 1).flatten(0, 1) > 0
@@ -218,14 +217,23 @@ def paint(model: RawModel, denoise, keys: list[int], sampling: Sampling, device,
     return decode(model.head.generate(estimate, keys, [rows * columns] * count, SOLVERS[sampling.solver], times, device, begin))
 
 
-def step_times(model: RawModel, sampling: Sampling) -> list[float]:
-    """The grid of the settings. A picture larger than learned says more of itself through the same noise: its times are
-    shifted by the ratio of the sides (Hoogeboom et al. 2023, arXiv 2301.11093)."""
+def step_times(model: RawModel, sampling: Sampling, strength: float = 1.0) -> list[float]:
+    """The grid of the settings, from `strength` down. A picture larger than learned says more of itself through the same noise:
+    its times are shifted by the ratio of the sides (Hoogeboom et al. 2023, arXiv 2301.11093).
+
+    No step begins below the head's `clamp`, where it has hardly learned and its estimate is worse than what it is given: times
+    that would are drawn towards noise, all alike, and the last step goes from there to 0."""
     times = grid(sampling.grid, sampling.steps, model.head)
-    if sampling.learned is None:
+    if sampling.learned is not None:
+        more = float(np.prod(sampling.size) / np.prod(sampling.learned)) ** 0.5
+        times = [more * t / (1 + (more - 1) * t) for t in times]
+    times = [t * strength for t in times]
+    first, last, least = times[0], times[-2], model.head.clamp
+    if last >= least:
         return times
-    more = float(np.prod(sampling.size) / np.prod(sampling.learned)) ** 0.5
-    return [more * t / (1 + (more - 1) * t) for t in times]
+    if first <= least:
+        return [first, 0.0]
+    return [first - (first - t) * (first - least) / (first - last) for t in times[:-1]] + [0.0]
 
 
 def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:

@@ -59,7 +59,7 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
     path = None if isinstance(source, bytes) else source
     try:
         if path is not None and not Path(path).is_file():                   # a named pipe would block for ever
-            raise ValueError("there is no such file")
+            raise ValueError("it is a folder; give a picture" if Path(path).is_dir() else "there is no such file")
         size = len(source) if path is None else os.path.getsize(path)
         if size == 0:
             raise ValueError("it is empty (0 bytes)")

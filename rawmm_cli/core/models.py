@@ -146,7 +146,8 @@ def tuned(loaded: Loaded, settings, chosen=()):
     found = loaded.tuned.get(str(settings.steps))
     if found is None and settings.grid == "tuned":
         raise ConfigError(f"{loaded.name} has no tuned grid for {settings.steps} steps (it has: "
-                          f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler --steps {settings.steps}`, or "
+                          f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler {loaded.folder.name} --steps "
+                          f"{settings.steps}`, or "
                           f"choose {', '.join(GRIDS)}")
     if found is None or settings.grid != "tuned" and {"solver", "grid"} & set(chosen):
         return settings

@@ -47,7 +47,7 @@ def truncate(path: Path, documents: int) -> None:
 def replace(path: Path, text: str | bytes) -> None:
     """Write a whole file by a rename: a reader sees the old one or the new one, never a part, whatever stops this
     process or the machine. Raises DiskFullError."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with disk.room_for(str(path)):
         try:
             partial.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))

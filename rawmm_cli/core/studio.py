@@ -13,6 +13,7 @@ reach it through the browser. One request is worked on at a time; one whose page
 import base64
 import io
 import json
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -128,7 +129,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address) -> None:
-        """A page that was closed is no error."""
+        """A page that was closed is no error; anything else is a bug, and is shown."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -158,8 +161,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             work(content)
-        except (ConfigError, DataError, RawmmError) as error:
+        except RawmmError as error:
             self._say({"error": str(error)})
+        except ConnectionError:
+            raise
+        except Exception as error:
+            self._say({"error": f"{type(error).__name__}: {error}"})
+            raise
 
     def _draw(self, content: bytes) -> None:
         try:
