@@ -179,8 +179,8 @@ def test_in_a_real_browser(served, tmp_path, width, dark):
     with Tab(f"http://127.0.0.1:{served.server_port}/", width, dark=dark) as tab:
         tab.until('document.documentElement.dataset.ready === "yes"')
         assert tab.run('document.getElementById("steps").value') == "10" and "tiny" in tab.run("document.body.innerText")
-        tab.run("""window.seen = []; new MutationObserver(() => seen.push(document.getElementById("spent").textContent)).observe(
-            document.getElementById("spent"), { childList: true })""")
+        tab.run("""window.seen = []; new MutationObserver(all => all.forEach(one => one.addedNodes.forEach(node =>
+            seen.push(node.textContent)))).observe(document.getElementById("spent"), { childList: true })""")
         tab.type("#prompt", "seven")
         tab.click("#go")
         tab.until('document.querySelectorAll("#history img").length === 1')
