@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import PATCH, picture, random_documents
 
-from rawmm_cli.core.batch import assemble, fit, layout, pack, size
+from rawmm_cli.core.batch import assemble, assembled, fit, layout, pack, singles, size
 from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.errors import DataError
@@ -201,3 +201,14 @@ def test_every_token_and_patch_appears_exactly_once(seed):
     learned = [item for document in documents for item in document[1:] if not isinstance(item, Picture)]
     assert Counter(batch.predict.tolist()) == Counter(item for item in learned if item != END_IMAGE)
     assert [row[at + 1] for at in batch.predict_at.tolist()] == batch.predict.tolist()
+
+
+def test_single_tokens_are_what_assembled_makes_of_them():
+    documents = [[BOS, 5], [BOS, IMAGE, shown(False), END_IMAGE, 7], [BOS, 9, 9, 9, EOS]]
+    grid = RawPatches(PATCH).grid
+    last = [layout(document, grid).after(size(document, grid) - 1) for document in documents]
+    one, other = singles(last), assembled(last, [0, 1, 2], 3, 1)
+    assert torch.equal(one.tokens, other.tokens) and torch.equal(one.position, other.position)
+    assert all(torch.equal(*pair) for pair in zip(one.labels, other.labels)) and torch.equal(one.last, other.last)
+    assert one.images == other.images == () and len(one.patch_at) == len(other.patch_at) == 0
+    assert one.learned == (0, 0)

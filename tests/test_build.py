@@ -124,3 +124,19 @@ def test_every_parameter_learns(kind, bottleneck):
     model = randomised(build.model(tiny(f"backbone.kind={kind}", f"head.bottleneck={bottleneck}", "codec.patch=2")))
     joint_loss(model, pack(random_documents(8), 64, model.codec.grid)).total.backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+@pytest.mark.parametrize("kind", ["gau", "transformer"])
+def test_ready_for_sampling_it_is_the_same_model(kind):
+    from helpers import random_documents, randomised
+
+    from rawmm_cli.core.batch import pack
+
+    model = randomised(build.model(tiny(f"backbone.kind={kind}", "codec.patch=2")))
+    batch = pack(random_documents(4), 64, model.codec.grid)
+    still, weights = torch.zeros(len(batch.pictures.drawn)), {name: p.clone() for name, p in model.named_parameters()}
+    before = model(batch, model.clean(batch), still)
+    torch.testing.assert_close(build.for_sampling(model)(batch, model.clean(batch), still), before, rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(p, weights[name]) for name, p in model.named_parameters())
+    turned = [p for p in model.parameters() if p.ndim == 2 and not p.is_contiguous()]
+    assert turned and all(p.shape[0] > p.shape[1] and p.t().is_contiguous() for p in turned)

@@ -14,6 +14,7 @@ from rawmm_cli.core import generate as cached
 from rawmm_cli.core import uncached
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.codecs.raw import RawPatches
+from rawmm_cli.core.build import for_sampling
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import Sampling, choose, draw, generate
 from rawmm_cli.core.noise import normal
@@ -342,7 +343,7 @@ def test_rows_that_leave_the_cache_do_not_move_the_others():
 def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_thread):
     """The same prompt and key among few or many, longer and shorter ones. On the CPU, products of 32 rows and more are summed in
     the same order, and sums over keys too, where their number is a multiple of 64."""
-    model = tiny_model(backbone, width=64)
+    model = for_sampling(tiny_model(backbone, width=64))
     sampling = replace(SMALL, size=(12, 12), guidance=2.5, solver=solver)
     mine = [BOS, *encode("the one that is asked for"), IMAGE]
     others = [[BOS, *encode("x" * n), IMAGE] for n in (1, 3, 80, 130, 30, 2, 25)]

@@ -207,5 +207,22 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
     )
 
 
+def singles(layouts: list[_Layout]) -> Batch:
+    """Layouts of one text position each -> what `assembled` makes of them as rows of length 1, but for `predict`, which is
+    empty. While text is written this is done for every token."""
+    rows = len(layouts)
+    fixed = _of_singles(rows)
+    return replace(fixed, tokens=torch.from_numpy(np.array([item.tokens for item in layouts])),
+                   labels=fixed.labels._replace(block=torch.from_numpy(np.array([item.block for item in layouts]))),
+                   position=torch.from_numpy(np.array([item.position for item in layouts])))
+
+
+@lru_cache(maxsize=64)
+def _of_singles(rows: int) -> Batch:
+    nothing, zeros, numbers = torch.zeros(0, dtype=torch.long), torch.zeros(rows, 1, dtype=torch.long), torch.arange(rows)
+    return Batch(zeros, (), Pictures(nothing, torch.zeros(0, dtype=torch.bool), ()), nothing, nothing, nothing,
+                 Labels(numbers[:, None], zeros, zeros), torch.zeros(rows, 1, 3), numbers)
+
+
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)

@@ -108,6 +108,16 @@ def _either(plain, compiled, x, cos, sin, mask, kept=None):
     return compiled(x, cos, sin, mask) if kept is None else plain(x, cos, sin, mask, kept)
 
 
+@torch.no_grad()
+def for_sampling(built: RawModel) -> RawModel:
+    """The same model, ready to be used and not trained. Matrices that widen lie in memory as their transposes: a token of text
+    alone then takes half the time on a CPU (`docs/log.md`), and several rows no longer."""
+    for module in built.modules():
+        if isinstance(module, torch.nn.Linear) and module.out_features > module.in_features and not module.weight.is_cuda:
+            module.weight.data = module.weight.data.t().contiguous().t()
+    return built.eval()
+
+
 def recompute_layers(built: RawModel, on: bool) -> None:
     """Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a layer keeps its input alone and runs again when
     its gradient is due. Before compile_layers."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .batch import assembled, layout
+from .batch import assembled, layout, singles
 from .document import Batch, Document, Labels, Pictures
 from .mask import dense
 
@@ -55,7 +55,7 @@ class Cache:
         self.labels = Labels(torch.full((documents, self.columns), -1, device=self.device),
                              *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(2)))
         self.layers = [Kept(self) for _ in model.backbone.layers]
-        self.row, self.used, self.mask = 0, STEP, None
+        self.row, self.used, self.mask, self.words = 0, STEP, None, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
 
     @torch.inference_mode()
@@ -67,10 +67,11 @@ class Cache:
         known = self.known[row:row + len(documents)]
         new = self._new(documents, known)
         counts = [len(one.tokens) for one in new]
-        length = max(counts) if max(counts) == 1 else max(ALONE, *counts)
-        batch = assembled(new, [n * length for n in range(len(new))], len(new), length).to(self.device)
-        first = 1 + self.desk
-        if length == min(counts) == 1 and len(set(known)) == 1:
+        words = all(len(one.tokens) == 1 and not one.placed for one in new)
+        length = 1 if max(counts) == 1 else max(ALONE, *counts)
+        batch = singles(new) if words else assembled(new, [n * length for n in range(len(new))], len(new), length)
+        batch, first = batch.to(self.device), 1 + self.desk
+        if words and len(set(known)) == 1:
             at = slice(first + known[0], first + known[0] + 1)
         else:
             columns = torch.zeros(len(new), length, dtype=torch.long)
@@ -78,7 +79,7 @@ class Cache:
                 columns[n, :count] = torch.arange(first + known[n], first + known[n] + count)
             at = torch.arange(len(new), device=self.device)[:, None], columns.to(self.device)
         self.known[row:row + len(documents)] = map(sum, zip(known, counts))
-        self._enter(batch.labels, row, at)
+        self._enter(batch.labels, row, at, words)
         still = torch.zeros(len(batch.pictures.drawn), device=self.device)
         hidden = self.model(batch, self.model.clean(batch), still, self)
         return hidden[batch.last]
@@ -96,7 +97,7 @@ class Cache:
 
     def keep(self, rows: list[int]) -> None:
         """Forget all other documents."""
-        at = torch.tensor(rows, device=self.device)
+        at, self.words = torch.tensor(rows, device=self.device), None
         self.known, self.rows = [self.known[row] for row in rows], len(rows)
         self.labels = Labels(*(label[at] for label in self.labels))
         numbers = torch.arange(self.rows, device=self.device)[:, None]
@@ -108,8 +109,8 @@ class Cache:
         grid, causal = self.model.codec.grid, self.model.head.causal
         return [layout(document, grid, causal).after(count) for document, count in zip(documents, known)]
 
-    def _enter(self, labels: Labels, row: int, at) -> None:
-        """New positions, of the rows from `row` on, come to the columns `at`."""
+    def _enter(self, labels: Labels, row: int, at, words: bool = False) -> None:
+        """New positions, of the rows from `row` on, come to the columns `at`. words: a token of text in each."""
         rows = slice(row, row + len(labels.document))
         labels = labels._replace(document=torch.where(labels.document < 0, -1, labels.document + row))
         for kept, new in zip(self.labels, labels):
@@ -119,4 +120,8 @@ class Cache:
                 kept[rows][at] = new
         self.labels.document[:, 0] = -1                 # padding was written there
         self.row, self.at, self.used = row, at, -(-(1 + self.desk + max(self.known)) // STEP) * STEP
-        self.mask = dense(labels, Labels(*(label[rows, :self.used] for label in self.labels)))
+        before, self.words = self.words, (rows, self.used) if words else None
+        if words and before == self.words:              # each sees what the token before it saw, and itself
+            self.mask[(..., at) if isinstance(at, slice) else (at[0], 0, 0, at[1])] = 0
+        else:
+            self.mask = dense(labels, Labels(*(label[rows, :self.used] for label in self.labels)))

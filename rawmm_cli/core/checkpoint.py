@@ -279,7 +279,7 @@ def load_model(run: Path, device: torch.device, warn=_silent) -> tuple[RawModel,
     load_weights(model, tensors(folder, "ema"), folder)
     saved = state(folder)
     model.tokenizer = text_tokenizer(run, config, saved.get("tokenizer"))
-    return model.eval(), config, saved
+    return build.for_sampling(model), config, saved
 
 
 def text_tokenizer(run: Path, config: Config, expected: str | None) -> Bytes | BytePairs:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import machine
 from .batch import size as positions
 from .cache import Cache
 from .document import Batch, Document, Picture
@@ -121,6 +122,11 @@ def _write(model: RawModel, work: Work, keys: list[int], told) -> None:
         return
     left = max(min(work.sampling.max_text - work.written[i], work.sampling.context - work.size(i)) for i in rows)
     cache = Cache(model, len(rows), max(work.size(i) for i in rows) + left)
+    with machine.threads_for(len(rows), cache.device):
+        _write_with(cache, model, work, rows, keys, told)
+
+
+def _write_with(cache: Cache, model: RawModel, work: Work, rows: list[int], keys: list[int], told) -> None:
     while open_ones := [i for i in rows if work.writes(i)]:
         if 2 * len(open_ones) <= len(rows):             # the others have their picture to wait for, or are done
             cache.keep([rows.index(i) for i in open_ones])
