@@ -13,6 +13,7 @@ class RawPatches(nn.Module):
     """Patches of `patch` x `patch` RGB pixels."""
 
     discrete = False
+    vocabulary = 256
 
     def __init__(self, patch: int):
         super().__init__()
@@ -24,6 +25,14 @@ class RawPatches(nn.Module):
         if height % self.patch or width % self.patch:
             raise ValueError(f"a picture of {height}x{width} pixels does not divide into patches of {self.patch}")
         return height // self.patch, width // self.patch
+
+    def length(self, height: int, width: int) -> int:
+        """Pixel values of an H x W picture."""
+        return 3 * height * width
+
+    def bits(self, height: int, width: int) -> float:
+        """8 bits a value."""
+        return 8.0 * self.length(height, width)
 
     def encode(self, images: Tensor) -> Tensor:
         """(M, 3, H, W) uint8 -> (M, N, P) fp32 in [-1, 1]."""
