@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
 from . import controls
 from .codecs.raw import RawPatches
 from .config import nearest
-from .errors import CheckpointError, ConfigError, DataError
+from .errors import ConfigError
 
 WORDS = ("raw", "ode", "resize@32", "jpeg@4096", "webp@4096", "avif@4096")
 ALLOWED = "raw, ode, a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, avif@BITS"
@@ -35,13 +36,14 @@ STRIDES = range(1, 1025)                                # what a side may have t
 @dataclass(frozen=True)
 class Trip:
     """(n, 3, H, W) uint8 that came back. bits, tokens: of each picture. codes: (n, L), where there are some. padded: the sides that
-    pictures were given, where they had to be. over: which files are larger than they may be."""
+    pictures were given, where they had to be. tiles: into how many they were cut. over: which files are larger than they may be."""
 
     back: Tensor
     tokens: list[int]
     bits: list[float | None]
     codes: Tensor | None = None
     padded: tuple[int, int] | None = None
+    tiles: int = 1
     over: list[bool] | None = None
 
 
@@ -72,7 +74,7 @@ def choices(words: list[str], runs: Path, device: torch.device, model: Callable[
             made[word] = [_ode(model(), number) for number in steps]
         elif word == "raw":
             codec = model().codec if named or "ode" in words else RawPatches(1)
-            made[word] = [Choice(word, "raw", partial(through, codec, device=device), partial(_bits, codec, word), 256)]
+            made[word] = [Choice(word, "raw", partial(through, codec, device=device), partial(_bits, codec), 256)]
         elif word.startswith("resize@"):
             made[word] = [_resize(word)]
         elif _file(word):
@@ -118,26 +120,38 @@ def fitted(grid: Callable, height: int, width: int) -> tuple[int, int]:
     raise problem
 
 
+def laid(grid: Callable, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(sides that a picture is padded to, sides of the tiles it is then cut into: one, but where a codec takes smaller pictures
+    alone)."""
+    try:
+        sides = fitted(grid, height, width)
+        return sides, sides
+    except ValueError:
+        tile = fitted(grid, 1, 1)
+        return (-(-height // tile[0]) * tile[0], -(-width // tile[1]) * tile[1]), tile
+
+
 @torch.inference_mode()
 def through(codec, images: Tensor, device: torch.device) -> Trip:
     """Pictures through a codec's tokens. Where their sides do not fit, their edges are repeated to the right and below, and what
-    came of that is cut off again."""
+    came of that is cut off again; where they are too large, they go through in tiles, each on its own."""
     height, width = images.shape[2:]
-    sides = fitted(codec.grid, height, width)
+    sides, tile = laid(codec.grid, height, width)
     wide = images if sides == (height, width) else \
         F.pad(images.float(), (0, sides[1] - width, 0, sides[0] - height), mode="replicate").to(torch.uint8)
-    tokens = codec.encode(wide.to(device))
-    back = codec.decode(tokens, codec.grid(*sides)[0])[:, :, :height, :width].cpu()
-    count = len(images)
-    return Trip(back, [codec.length(*sides)] * count, [codec.bits(*sides)] * count, tokens.cpu() if codec.discrete else None,
-                sides if sides != (height, width) else None)
+    rows, columns = sides[0] // tile[0], sides[1] // tile[1]
+    tokens = codec.encode(rearrange(wide, "m c (r h) (q w) -> (m r q) c h w", r=rows, q=columns).to(device))
+    back = rearrange(codec.decode(tokens, codec.grid(*tile)[0]), "(m r q) c h w -> m c (r h) (q w)", r=rows, q=columns)
+    codes = rearrange(tokens, "(m t) l -> m (t l)", t=rows * columns).cpu() if codec.discrete else None
+    tiles, count, bits = rows * columns, len(images), codec.bits(*tile)
+    return Trip(back[:, :, :height, :width].cpu(), [tiles * codec.length(*tile)] * count, [bits and tiles * bits] * count, codes,
+                sides if sides != (height, width) else None, tiles)
 
 
-def _bits(codec, word: str, height: int, width: int) -> float | None:
-    try:
-        return codec.bits(*fitted(codec.grid, height, width))
-    except ValueError as error:
-        raise DataError(f"--codec {word} cannot take a picture of {width}x{height} pixels: {error}") from None
+def _bits(codec, height: int, width: int) -> float | None:
+    sides, tile = laid(codec.grid, height, width)
+    bits = codec.bits(*tile)
+    return bits and bits * (sides[0] // tile[0]) * (sides[1] // tile[1])
 
 
 class _Inverted:
@@ -175,23 +189,17 @@ def _tokenizer(word: str, runs: Path, device: torch.device, warn) -> Choice:
     else:
         from . import codec_run
 
-        codec = codec_run.load(_run(word, runs), device)
-    return Choice(word, "tokenizer", partial(through, codec, device=device), partial(_bits, codec, word), codec.vocabulary)
+        codec = codec_run.load(_run(word, runs), device, warn)
+    return Choice(word, "tokenizer", partial(through, codec, device=device), partial(_bits, codec), codec.vocabulary)
 
 
 def _run(word: str, runs: Path) -> Path:
-    """The folder of a run that trained a tokenizer. Raises ConfigError, CheckpointError."""
-    from . import run_files
-
+    """The folder of a run. Raises ConfigError where there is none."""
     named, folder = Path(word), runs / word
     run = named if "/" in word or (named / "config.yaml").is_file() else folder
     if not (run / "config.yaml").is_file():
         known = [path.parent.name for path in sorted(runs.glob("*/config.yaml"))]
         raise ConfigError(f"unknown codec '{word}'{nearest(run.name, [*WORDS[:2], *known])}; allowed: {ALLOWED}")
-    kind = run_files.setting(run_files.settings(run), "codec", "kind")
-    if kind in ("raw", None):
-        raise CheckpointError(f"{run} is no codec: it trained a model that reads raw patches; allowed: a run of a tokenizer preset "
-                              "(`rawmm presets`), or --codec raw")
     return run
 
 

@@ -126,7 +126,8 @@ def _measure(entries: list[dict], word: str, trip: Trip, images: Tensor, tally: 
         entry["codecs"][word] = {
             "tokens": trip.tokens[n], "bits": bits, "bits_per_pixel": None if bits is None else bits / area,
             **{name: summary.number(values[n]) for name, values in columns.items()}, "exact": columns["mse"][n] == 0,
-            **({"padded": list(trip.padded)} if trip.padded else {}), **({"over_budget": True} if trip.over and trip.over[n] else {})}
+            **({"padded": list(trip.padded)} if trip.padded else {}),
+            **({"tiles": trip.tiles} if trip.tiles > 1 else {}), **({"over_budget": True} if trip.over and trip.over[n] else {})}
     tally.squares += round(float(error.sum()) * images[0].numel())
     tally.values += images.numel()
     tally.edges = [tally.edges[0] + area * float(pixels.edges(trip.back).sum()), tally.edges[1] + area * float(pixels.edges(images).sum())]

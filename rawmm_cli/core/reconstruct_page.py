@@ -97,7 +97,8 @@ def _line(row: dict, rows: list[dict]) -> dict:
                       "sort": "Infinity" if exact else "" if value is None else repr(float(value)),
                       "spread": f"{ends[0]} to {ends[1]}" if ends and ends[0] != ends[1] else "",
                       "doubt": key == "used_bits" and row.get("enough_codes") is False})
-    return {"word": row["codec"], "tone": TONES[row["kind"]], "cells": cells, "padded": row["padded"], "over": row["over_budget"]}
+    return {"word": row["codec"], "tone": TONES[row["kind"]], "cells": cells, "padded": row["padded"], "tiled": row["tiled"],
+            "over": row["over_budget"]}
 
 
 def _end(value: float | None, key: str, how) -> str:
@@ -192,7 +193,7 @@ def _case(entry: dict, tag: str, rows: list[dict], folder: Path) -> dict:
         same = known.get("text") == entry.get("text")
         shown.append({"word": row["codec"], "tone": TONES[row["kind"]], "back": _uri(back, box), "errors": _uri(errors, box),
                       "psnr": "exact" if known["exact"] else f"{known['psnr']:.1f} dB", "bits": known["bits"],
-                      "over": known.get("over_budget", False), "padded": known.get("padded"),
+                      "over": known.get("over_budget", False), "padded": known.get("padded"), "tiles": known.get("tiles"),
                       "text": known.get("text"), "mark": "" if not entry.get("text") else "same" if same else "changed"})
     return {"name": entry["name"], "height": entry["height"], "width": entry["width"], "tag": tag, "box": box,
             "original": _uri(folder / "original" / f"{entry['name']}.png", box), "text": entry.get("text"),

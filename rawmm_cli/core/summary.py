@@ -53,7 +53,8 @@ def _row(each: list[dict], choice: Choice, tally, before: Tensor | None) -> dict
     if before is not None:
         row["kid"] = features.kid(torch.cat(tally.features), before, paired=True) if len(each) >= FEW else None
     row |= {"seconds": tally.seconds, "milliseconds": 1000 * tally.seconds / len(each),
-            "padded": sum("padded" in one for one in known), "over_budget": sum("over_budget" in one for one in known)}
+            "padded": sum("padded" in one for one in known),
+            "tiled": sum("tiles" in one for one in known), "over_budget": sum("over_budget" in one for one in known)}
     return {**row, "quantiles": {name: _quantiles(columns[name]) for name in SPREAD if columns[name]}}
 
 
