@@ -29,11 +29,12 @@ def prepare(
     columns: Annotated[Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...")] = None,
     caption: Annotated[Optional[str], typer.Option(help="Caption made of a class, for example 'a photo of a {label}'.")] = None,
     variant: Annotated[Optional[str], typer.Option(help="celebahq: plain (without captions).")] = None,
-    count: Annotated[Optional[int], typer.Option(min=2, help="portraits, photos, text-images: how many to make. [default: 20,000; "
-                                                            "text-images 10,000]")] = None,
+    count: Annotated[Optional[int], typer.Option(min=2, help="portraits, photos, text-images: how many to make. "
+                                                            "[default: 20,000; text-images 10,000]")] = None,
     font: Annotated[Optional[Path], typer.Option(help="emoji, text-images: the font. [default: the installed colour emoji font; "
                                                       "all installed ones]")] = None,
-    glyph: Annotated[Optional[str], typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. [default: 8-32]")] = None,
+    glyph: Annotated[Optional[str], typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. "
+                                                      "[default: 8-32]")] = None,
     limit: Annotated[Optional[int], typer.Option(min=2, help="Only the first so many items.")] = None,
     held_out: Annotated[float, typer.Option(min=0.0001, max=0.9, help="Share held out, where the source has no splits.")] = 0.1,
     max_bad_fraction: Annotated[float, typer.Option(min=0, max=1, help="Leave out bad pictures, up to this share.")] = 0.05,

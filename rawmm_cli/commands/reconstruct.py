@@ -13,29 +13,33 @@ def reconstruct(
                                                                         "held-out pictures).")],
     codec: Annotated[Optional[list[str]], typer.Option("--codec", help=(
         "May repeat. raw: patches of pixels. ode: the noise that is drawn as this picture. A run that trained a tokenizer, "
-        "hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word of "
-        "another --codec. [default: ode]"))] = None,
+        "hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word "
+        "of another --codec. [default: ode]"))] = None,
     report: Annotated[Optional[Path], typer.Option("--report", help="An HTML page of all of it, one file; the pictures go into a "
                                                                     "folder beside it, or into --out.")] = None,
     out: Annotated[Optional[Path], typer.Option("--out", help="Folder for what came back, error maps and results.json.")] = None,
-    ocr: Annotated[str, typer.Option("--ocr", help="Who reads text: auto (what is installed), tesseract, rapidocr, none.")] = "auto",
+    ocr: Annotated[str, typer.Option("--ocr", help="Who reads text: auto (what is installed), tesseract, rapidocr, "
+                                                   "none.")] = "auto",
     features: Annotated[str, typer.Option("--features", help="Weights of MobileNetV2 for KID and feature distance: a file, auto "
                                                              "(where its package is installed), none.")] = "auto",
     steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=1000, help="ode: steps, each way; may repeat. "
                                                                                        "[default: 10, 30, 100]")] = None,
     run: Run = None, model: Model = None,
-    limit: Annotated[Optional[int], typer.Option(min=1, max=100_000, help="Pictures at most. [default: 1,000; with ode 64]")] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, max=100_000, help="Pictures at most. "
+                                                                          "[default: 1,000; with ode 64]")] = None,
     show: Annotated[int, typer.Option(min=1, max=200, help="Pictures on the page.")] = 24,
     data_dir: DataDir = DATA, device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
 ):
-    """Send pictures through codecs and back, and show what each threw away: bits, PSNR, SSIM, exact pixels, text that can still be read.
+    """Send pictures through codecs and back, and show what each threw away: bits, PSNR, SSIM, exact pixels, text.
 
     Where sides do not fit a codec, pictures are padded and what comes back is cropped."""
     words = codec or ["ode"]
     use_cpu()
     from functools import cache
 
-    from ..core import build, codec_spec, models, ocr as reading, pictures, reconstruct as story
+    from ..core import build, codec_spec, models, pictures
+    from ..core import ocr as reading
+    from ..core import reconstruct as story
 
     for word in words:
         codec_spec.check(word, words)
@@ -51,8 +55,8 @@ def reconstruct(
     if out:
         writable_folder(out, "output folder")
     network = _network(features, found)
-    chosen = codec_spec.choices(words, runs_dir, on, cache(lambda: models.load(models.find(runs_dir, run, model), on, notify).model),
-                                sorted(set(steps or [10, 30, 100])), bool(run or model), notify)
+    loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify).model)
+    chosen = codec_spec.choices(words, runs_dir, on, loaded, sorted(set(steps or [10, 30, 100])), bool(run or model), notify)
     result = _result(found, chosen, out, engine, network)
     result |= {"engine": engine, "features": network and network.name, "out": out and str(out), "report": report and str(report)}
     if out:
@@ -123,10 +127,11 @@ def _tell(result: dict) -> None:
     from ..core.figures import short
 
     columns = {"tokens": ("tokens", short), "vocabulary": ("of", short), "bits": ("bits", short), "used_bits": ("used", short),
-               "bits_per_pixel": ("bits/px", "{:.3g}".format), "psnr": ("PSNR", "{:.2f}".format), "ssim": ("SSIM", "{:.4f}".format),
-               "sharpness": ("sharp", "{:.2f}".format), "feature_distance": ("feature", "{:.4f}".format), "kid": ("KID", "{:.4f}".format),
-               "exact_pixels": ("exact px", "{:.1%}".format), "lossless": ("exact", "{:.0%}".format),
+               "bits_per_pixel": ("bits/px", "{:.3g}".format), "psnr": ("PSNR", "{:.2f}".format),
                "text_survival": ("text", "{:.1%}".format), "word_survival": ("words", "{:.1%}".format),
+               "ssim": ("SSIM", "{:.4f}".format), "exact_pixels": ("exact px", "{:.1%}".format),
+               "lossless": ("exact", "{:.0%}".format), "sharpness": ("sharp", "{:.2f}".format),
+               "feature_distance": ("feature", "{:.4f}".format), "kid": ("KID", "{:.4f}".format),
                "milliseconds": ("ms", "{:.3g}".format)}
     shown = {name: how for name, how in columns.items() if any(row.get(name) is not None for row in result["rows"])}
     table = Table("codec", box=None, header_style="bold", padding=(0, 1))

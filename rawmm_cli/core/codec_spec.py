@@ -29,14 +29,16 @@ from .config import nearest
 from .errors import ConfigError
 
 WORDS = ("raw", "ode", "resize@32", "jpeg@4096", "webp@4096", "avif@4096")
-ALLOWED = "raw, ode, a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, avif@BITS"
+ALLOWED = "raw, ode, a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, " \
+          "avif@BITS"
 STRIDES = range(1, 1025)                                # what a side may have to be a multiple of
 
 
 @dataclass(frozen=True)
 class Trip:
-    """(n, 3, H, W) uint8 that came back. bits, tokens: of each picture. codes: (n, L), where there are some. padded: the sides that
-    pictures were given, where they had to be. tiles: into how many they were cut. over: which files are larger than they may be."""
+    """(n, 3, H, W) uint8 that came back. bits, tokens: of each picture. codes: (n, L), where there are some. padded: the sides
+    that pictures were given, where they had to be. tiles: into how many they were cut. over: which files are larger than they
+    may be."""
 
     back: Tensor
     tokens: list[int]
@@ -49,7 +51,8 @@ class Trip:
 
 @dataclass(frozen=True)
 class Choice:
-    """One --codec. kind: raw, ode, tokenizer, resize or file. go: pictures (n, 3, H, W) uint8 -> Trip. bits: sides -> nominal bits."""
+    """One --codec. kind: raw, ode, tokenizer, resize or file. go: pictures (n, 3, H, W) uint8 -> Trip. bits: sides -> nominal
+    bits."""
 
     word: str
     kind: str
@@ -62,8 +65,8 @@ class Choice:
 
 def choices(words: list[str], runs: Path, device: torch.device, model: Callable[[], Any], steps: list[int], named: bool = False,
             warn=lambda line: None) -> list[Choice]:
-    """All words, in their order. model: loads the model that `ode` (and `raw`, where one was `named`) goes through, called at most
-    once. Raises ConfigError, CheckpointError."""
+    """All words, in their order. model: loads the model that `ode` (and `raw`, where one was `named`) goes through, called at
+    most once. Raises ConfigError, CheckpointError."""
     if twice := next((word for word in words if words.count(word) > 1), None):
         raise ConfigError(f"--codec {twice} is given twice; allowed: every codec once")
     for word in words:
@@ -92,11 +95,11 @@ def check(word: str, words: list[str]) -> None:
             raise ConfigError(f"unknown codec '{word}'{nearest(name, ['resize', *controls.FORMATS])}; allowed: {ALLOWED}")
         number = re.fullmatch(r"[1-9]\d{0,11}", amount)
         if name == "resize" and not number:
-            raise ConfigError(f"--codec {word}: '{amount}' is no number of pixels; allowed: resize@N with N of 1 or more, as resize@32")
+            raise ConfigError(f"--codec {word}: '{amount}' is no number of pixels; allowed: resize@N with N from 1, as resize@32")
         if name != "resize" and not number and (amount not in words or _file(amount) or amount == "ode"):
             raise ConfigError(f"--codec {word}: '{amount}' is neither a number of bits nor another --codec that has bits"
-                              f"{nearest(amount, [one for one in words if not _file(one)])}; allowed: {name}@4096, or {name}@WORD "
-                              "beside --codec WORD")
+                              f"{nearest(amount, [one for one in words if not _file(one)])}; allowed: {name}@4096, or "
+                              f"{name}@WORD beside --codec WORD")
 
 
 def _file(word: str) -> str | None:
@@ -109,7 +112,8 @@ def _file(word: str) -> str | None:
 
 
 def fitted(grid: Callable, height: int, width: int) -> tuple[int, int]:
-    """The least sides, at or above these and multiples of one number, that a codec takes. Raises ValueError where it takes none."""
+    """The least sides, at or above these and multiples of one number, that a codec takes. Raises ValueError where it takes
+    none."""
     for stride in STRIDES:
         sides = -(-height // stride) * stride, -(-width // stride) * stride
         try:
@@ -224,7 +228,8 @@ def _written(word: str, made: dict[str, list[Choice]]) -> Choice:
     def budget(height: int, width: int) -> float:
         bits = float(amount) if amount not in made else made[amount][0].bits(height, width)
         if bits is None:
-            raise ConfigError(f"--codec {word}: {amount} has no number of bits (its tokens are real numbers); allowed: {kind}@BITS")
+            raise ConfigError(f"--codec {word}: {amount} has no number of bits (its tokens are real numbers); "
+                              f"allowed: {kind}@BITS")
         return bits
 
     def go(images: Tensor) -> Trip:

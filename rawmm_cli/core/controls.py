@@ -41,7 +41,7 @@ def file(image: Tensor, kind: str, budget: float) -> tuple[Tensor, int]:
         middle = (low + high) // 2
         data = written(picture, kind, middle)
         if 8 * len(data) <= budget:
-            low, best = middle + 1, max(best, data, key=len)
+            low, best = middle + 1, max(data, best, key=len)
         else:
             high = middle - 1
     shown = np.array(Image.open(io.BytesIO(best)).convert("RGB"))

@@ -116,7 +116,7 @@ def load(path: Path) -> Judges | None:
 
 
 def kid(one: Tensor, other: Tensor) -> float:
-    """KID of features (n, d) and of real ones (m, d), after a scale that makes the real ones' mean square 1: what the judges' last
-    layer gives has no scale of its own."""
+    """KID of features (n, d) and of real ones (m, d), after a scale that makes the real ones' mean square 1: what the judges'
+    last layer gives has no scale of its own."""
     scale = other.double().square().mean().sqrt()
     return features.kid(one.double() / scale, other.double() / scale)

@@ -55,7 +55,8 @@ def read(engine: str, pixels: np.ndarray) -> str:
 def _tesseract(pixels: np.ndarray) -> str:
     height, width = pixels.shape[:2]
     done = subprocess.run(["tesseract", "stdin", "stdout", "--psm", "6", "-l", "eng"], capture_output=True, timeout=SECONDS,
-                          input=b"P6 %d %d 255\n" % (width, height) + pixels.tobytes(), env={**os.environ, "OMP_THREAD_LIMIT": "1"})
+                          input=b"P6 %d %d 255\n" % (width, height) + pixels.tobytes(),
+                          env={**os.environ, "OMP_THREAD_LIMIT": "1"})
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
         raise DataError(f"tesseract failed: {printable(said[0])}; install tesseract-ocr-eng, or use --ocr none")
@@ -85,11 +86,12 @@ class Reader:
     def __call__(self, pictures: list[np.ndarray]) -> list[str]:
         """(H, W, 3) uint8 each -> their texts."""
         try:
-            return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=max(1, min(8, len(pictures) // 8))))
+            together = max(1, min(8, len(pictures) // 8))
+            return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=together))
         except BrokenProcessPool:
-            raise RankError("a process that reads text died, perhaps for lack of memory; use --ocr none, or fewer pictures") from None
+            raise RankError("a process that reads text died, perhaps for lack of memory; use --ocr none") from None
         except subprocess.TimeoutExpired:
-            raise DataError(f"{self.engine} read one picture for more than {SECONDS} s; use --ocr none, or smaller pictures") from None
+            raise DataError(f"{self.engine} read one picture for more than {SECONDS} s; use --ocr none") from None
 
     def __enter__(self) -> "Reader":
         return self

@@ -1,5 +1,5 @@
-"""The pictures that a person names: files, folders of files, prepared sets. Read one after the other, as exact RGB; what cannot be
-read is left out and named.
+"""The pictures that a person names: files, folders of files, prepared sets. Read one after the other, as exact RGB; what cannot
+be read is left out and named.
 
 Text that is known to be written on a picture comes along: of a prepared set whose card says that captions are what is written
 (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, the habit of OCR's training sets.
@@ -26,7 +26,8 @@ HELD = 1 << 25                                          # pixels that may wait f
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture. name: unique, can be a file name. file: where it came from. text: what is written on it, where that is known."""
+    """One picture. name: unique, can be a file name. file: where it came from. text: what is written on it, where that is
+    known."""
 
     number: int
     name: str
@@ -44,10 +45,11 @@ def find(paths: list[Path], data: Path) -> list[tuple]:
         if (folder / "card.json").is_file():
             split = prepared.load(folder, "held_out")
             if split.stories:
-                raise DataError(f"{folder} is a set of documents; allowed: pictures, folders of pictures, prepared sets of pictures")
+                raise DataError(f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of pictures")
             found += [(slug(split.source(n), 60), split, n) for n in range(len(split))]
         else:
-            inside = sorted(file for file in path.rglob("*") if file.suffix[1:].lower() in EXTENSIONS) if path.is_dir() else [path]
+            inside = [path] if not path.is_dir() else sorted(
+                file for file in path.rglob("*") if file.suffix[1:].lower() in EXTENSIONS)
             if not inside:
                 raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
             found += [(file.stem, file, None) for file in inside]

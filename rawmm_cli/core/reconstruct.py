@@ -99,12 +99,12 @@ def _trip(choice: Choice, images: Tensor, tally: Tally) -> Trip:
         raise DataError(f"--codec {choice.word} cannot take a picture of {width}x{height} pixels: {error}") from None
     tally.seconds += time.perf_counter() - began
     if trip.back.shape != images.shape or trip.back.dtype != torch.uint8:
-        raise DataError(f"--codec {choice.word} gave back {trip.back.dtype} of shape {tuple(trip.back.shape)}; allowed: torch.uint8 of "
-                        f"shape {tuple(images.shape)}")
+        raise DataError(f"--codec {choice.word} gave back {trip.back.dtype} of shape {tuple(trip.back.shape)}; allowed: "
+                        f"torch.uint8 of shape {tuple(images.shape)}")
     if trip.codes is not None:
         if not 0 <= int(trip.codes.min()) <= int(trip.codes.max()) < choice.vocabulary or trip.codes[0].numel() != trip.tokens[0]:
             raise DataError(f"--codec {choice.word} gave {trip.codes[0].numel():,} codes of {int(trip.codes.min())} to "
-                            f"{int(trip.codes.max())}; allowed: {trip.tokens[0]:,} of 0 to {choice.vocabulary - 1} by its own words")
+                            f"{int(trip.codes.max())}; by its own words: {trip.tokens[0]:,} of 0 to {choice.vocabulary - 1}")
         counts = torch.bincount(trip.codes.flatten(), minlength=choice.vocabulary)
         tally.counts = counts if tally.counts is None else tally.counts + counts
     return trip
@@ -130,7 +130,7 @@ def _measure(entries: list[dict], word: str, trip: Trip, images: Tensor, tally: 
             **({"tiles": trip.tiles} if trip.tiles > 1 else {}), **({"over_budget": True} if trip.over and trip.over[n] else {})}
     tally.squares += round(float(error.sum()) * images[0].numel())
     tally.values += images.numel()
-    tally.edges = [tally.edges[0] + area * float(pixels.edges(trip.back).sum()), tally.edges[1] + area * float(pixels.edges(images).sum())]
+    tally.edges = [before + area * float(pixels.edges(shown).sum()) for before, shown in zip(tally.edges, (trip.back, images))]
 
 
 def _read_texts(entries: list[dict], images: Tensor, backs: dict[str, Tensor], reader: Callable, again: list[int]) -> list[int]:
@@ -192,8 +192,8 @@ def places(words: list[str]) -> dict[str, str]:
 
 
 def error_map(one: Tensor, other: Tensor) -> Image.Image:
-    """Largest difference of a pixel's three values, in colours: black for none, light yellow for FULL levels or more, by the root,
-    so that small ones are seen. The scale is the same for all pictures and codecs."""
+    """Largest difference of a pixel's three values, in colours: black for none, light yellow for FULL levels or more, by the
+    root, so that small ones are seen. The scale is the same for all pictures and codecs."""
     differs = (one.short() - other.short()).abs().amax(0).clamp(max=FULL).numpy()
     picture = Image.fromarray(np.rint(255 * np.sqrt(differs / FULL)).astype(np.uint8), "L").convert("P")
     picture.putpalette(np.rint([np.interp(np.linspace(0, len(COLOURS) - 1, 256), range(len(COLOURS)), [c[k] for c in COLOURS])

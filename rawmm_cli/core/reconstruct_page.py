@@ -24,7 +24,8 @@ from .reconstruct import COLOURS, FULL, places
 
 LARGEST = 256                                           # pixels; of larger pictures the part that lost most is shown
 TONES = {"tokenizer": "blue", "raw": "green", "ode": "violet", "resize": "amber", "file": "orange"}
-KINDS = {"tokenizer": "tokenizers", "raw": "raw patches", "ode": "noise by the ODE", "resize": "fewer pixels", "file": "image files"}
+KINDS = {"tokenizer": "tokenizers", "raw": "raw patches", "ode": "noise by the ODE", "resize": "fewer pixels",
+         "file": "image files"}
 EXACT = 120.0                                           # dB that stand for an exact picture, where pictures are ranked
 COLUMNS = (
     ("tokens", "Tokens", "L: tokens of a picture, of a file its bytes, else its values", short),
@@ -38,7 +39,7 @@ COLUMNS = (
     ("ssim", "SSIM", "structural similarity, 1 is the same", "{:.3f}".format),
     ("exact_pixels", "Exact pixels", "share that is the same to the bit", "{:.1%}".format),
     ("lossless", "Exact pictures", "share that is the same to the bit", "{:.0%}".format),
-    ("sharpness", "Sharpness", "energy of edges as a share of the originals'; says nothing of whether they are right", "{:.2f}".format),
+    ("sharpness", "Sharpness", "energy of edges as a share of the originals'; right ones or not", "{:.2f}".format),
     ("feature_distance", "Feature distance", "channels of five layers of the feature network; not LPIPS", "{:.3f}".format),
     ("kid", "KID", "between all originals and all that came back, on the feature network; not FID", "{:.4f}".format),
     ("right_letters", "Letters right", "of text that is known to be written there", "{:.1%}".format),
@@ -109,8 +110,8 @@ def _end(value: float | None, key: str, how) -> str:
 
 
 def plot(rows: list[dict], key: str, title: str, unit: str, share: bool) -> dict | None:
-    """Bits (logarithmic) against a number: dots, ticks and labels of an SVG; None where fewer than two codecs have both. What is exact
-    stands on a line of its own at the top."""
+    """Bits (logarithmic) against a number: dots, ticks and labels of an SVG; None where fewer than two codecs have both. What
+    is exact stands on a line of its own at the top."""
     known = [row for row in rows if row["bits"] and (row.get(key) is not None or key == "psnr")]
     values = [row[key] for row in known if row[key] is not None]
     if len(known) < 2 or not values:
@@ -161,8 +162,8 @@ def _label(dots: list[dict]) -> None:
 
 
 def selection(each: list[dict], show: int) -> list[tuple[int, str]]:
-    """(place in `each`, why): all of a few; of many a quarter each of the worst, those around the median and the best by mean PSNR
-    over codecs, and others evenly spread. From the worst to the best."""
+    """(place in `each`, why): all of a few; of many a quarter each of the worst, those around the median and the best by mean
+    PSNR over codecs, and others evenly spread. From the worst to the best."""
     if len(each) <= show:
         return [(n, "") for n in range(len(each))]
     ranked = sorted(range(len(each)), key=lambda n: fmean(
@@ -212,7 +213,8 @@ def _worst_part(entry: dict, maps: list[Path]) -> tuple[int, int, int, int] | No
         with Image.open(path) as picture:
             total[1:, 1:] += np.square(np.asarray(picture, dtype=float))
     total = total.cumsum(0).cumsum(1)
-    tops, lefts = (sorted({*range(0, side - part + 1, max(1, part // 4)), side - part}) for side, part in ((height, high), (width, wide)))
+    tops, lefts = (sorted({*range(0, side - part + 1, max(1, part // 4)), side - part})
+                   for side, part in ((height, high), (width, wide)))
     top, left = max(((top, left) for top in tops for left in lefts), key=lambda at: (
         total[at[0] + high, at[1] + wide] - total[at[0], at[1] + wide] - total[at[0] + high, at[1]] + total[at]))
     return left, top, left + wide, top + high

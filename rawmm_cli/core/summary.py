@@ -1,7 +1,7 @@
 """Numbers of every picture -> codecs in sum, with quantiles, and what they say in words.
 
-Averages are over pictures, but for PSNR (over all pixel values of all pictures) and sharpness (energy of all edges). Where nothing
-differs PSNR is infinite, which JSON cannot say: it is null there, and `exact` tells why.
+Averages are over pictures, but for PSNR (over all pixel values of all pictures) and sharpness (energy of all edges). Where
+nothing differs PSNR is infinite, which JSON cannot say: it is null there, and `exact` tells why.
 """
 
 import math
@@ -99,8 +99,8 @@ def findings(result: dict, choices: list[Choice]) -> list[str]:
     rows = {row["codec"]: row for row in result["rows"]}
     lossless = [word for word, row in rows.items() if row["lossless"] == 1]
     said = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
-    for word, row in rows.items():
-        said += filter(None, (_invented(row, rows), _smaller(row), _few(row)))
+    for row in rows.values():
+        said += filter(None, (_fitted(row), _invented(row, rows), _smaller(row), _few(row)))
     for choice in choices:
         if choice.budget in rows and not rows[choice.word]["over_budget"]:
             said.append(_beside(rows[choice.word], rows[choice.budget]))
@@ -125,6 +125,13 @@ def _invented(row: dict, rows: dict[str, dict]) -> str | None:
     gap = "that gave back everything" if other["psnr"] is None else f"whose PSNR is {other['psnr'] - row['psnr']:.1f} dB higher"
     return (f"{row['codec']} looks sharper than {other['codec']} ({row['sharpness']:.2f} of the originals' edges against "
             f"{other['sharpness']:.2f}), {gap}: part of what looks like detail is not the picture's.")
+
+
+def _fitted(row: dict) -> str | None:
+    """What was done to pictures that did not fit."""
+    done = [f"{row['padded']:,} were padded and cropped back"] * bool(row["padded"]) + \
+        [f"{row['tiled']:,} were cut into tiles"] * bool(row["tiled"])
+    return f"{row['codec']}: of pictures that do not fit it, {_listed(done)}." if done else None
 
 
 def _smaller(row: dict) -> str | None:
@@ -155,8 +162,9 @@ def _beside(file: dict, other: dict) -> str:
 def _text(text: dict, count: int) -> list[str]:
     if not text["readable"]:
         return ["No text could be read on any original, so there is none that could survive."]
-    clean = "" if text["known"] == 0 else f"; of the text known to be written on {text['known']:,}, {text['right_letters']:.1%} of " \
-        f"letters are read right" + ("" if text["right_words"] is None else f", {text['right_words']:.1%} of words")
+    words = "" if text["right_words"] is None else f", {text['right_words']:.1%} of words"
+    clean = "" if text["known"] == 0 else f"; of the text known to be written on {text['known']:,}, " \
+        f"{text['right_letters']:.1%} of letters are read right{words}"
     return [f"Clean baseline: on {text['readable']:,} of {count:,} originals text is read; read twice, "
             f"{text['same_twice']} of {text['read_twice']} say the same{clean}."]
 

@@ -1,9 +1,9 @@
 """Words and lines in the installed fonts, drawn in small letters on plain and photographic grounds: as many pictures as wanted.
 
-Text is what tokenizers lose first. The caption of a picture is what is written on it, line by line with blanks between. Everything
-about picture n hangs on n alone (and on which fonts there are: the card lists them); letters have any size from LEAST to MOST pixels
-an em, dark on light or light on dark, and always fit. Photographs are crops of the two inside scikit-learn, made paler or darker
-until letters stand out.
+Text is what tokenizers lose first. The caption of a picture is what is written on it, line by line with blanks between.
+Everything about picture n hangs on n alone (and on which fonts there are: the card lists them); letters have any size from
+LEAST to MOST pixels an em, dark on light or light on dark, and always fit. Photographs are crops of the two inside
+scikit-learn, made paler or darker until letters stand out.
 """
 
 import hashlib
@@ -36,30 +36,31 @@ chief child choose circle city class clean clear climb clock close cloth cloud c
 corn corner cost cotton could count country course cover cross crowd cup current cut dance dark day dead deal decide deep degree
 describe design dinner direct do doctor dog dollar door double down draw dream dress drink drive dry during each early earth east
 easy eat edge egg eight electric empty end engine enough evening every example eye face fact fall family far farm fast father
-favor feel feet fell few field fight figure fill final find fine finger fire first fish five flat floor flower fly follow food foot
-for force forest form forward four free fresh friend from front fruit full game garden gave general gentle get girl give glass go
-goat gold good grand grass gray great green ground group grow guess guide had hair half hand happy hard hat have he head hear heart
-heat heavy help her here high hill his history hold home honey hope horse hot hour house how hundred hunt hurry ice idea if in inch
-iron is island it job join joy jump just keep key kind king kitchen know lady lake lamp land language large last late laugh law lay
-lead learn least leave left leg less letter level lie life lift light like line lion list listen little live long look lost loud
-love low lucky machine made main make man many map mark market matter may me mean measure meat meet method middle mile milk million
-mind minute mirror modern moment money month moon more morning most mother motion mountain mouth move much music must my name nation
-nature near neck need never new next night nine no noise north nose note nothing notice now number ocean of off office often oil old
-on once one only open or orange order other our out over own page paint pair paper parent part party pass past path pay peace pencil
-people perhaps person phrase picture piece place plain plan plane planet plant play please plural poem point pole poor port position
-possible pound power press pretty print problem product proper pull pure push put quality quart queen question quick quiet quite race
-radio rain raise ran reach read ready real reason record red region repeat rest result rice rich ride right ring rise river road rock
-roll room root rope rose round row rule run safe sail salt same sand save say scale school science sea season seat second see seed
-seem self sell send sentence serve set settle seven several shape share sharp she ship shoe shop short should shoulder show side sign
-silent silver simple since sing sister sit six size skill skin sky sleep slow small smell smile snow so soft soil soldier solve some
-son song soon sound south space speak special speed spell spend spoke spot spring square stand star start state station stay steam
-steel step stick still stone stop store story strange stream street strong student study subject such sudden sugar suit summer sun
-supply sure surface sweet swim table tail take talk tall taste teach team tell ten test than that the their them then there these
-they thick thin thing think third this those though thought thousand three through throw tie time tiny to together told tomorrow tone
-too tool tooth top total touch toward town track trade train travel tree triangle trip truck true try tube turn twelve twenty two
-type under unit until up us use usual valley value very view village visit voice wait walk wall want war warm was wash watch water
-wave way we wear weather week weight well went were west what wheel when where which while white who whole why wide wife wild will
-win wind window wing winter wire wish with woman wonder wood word work world would write wrong yard year yellow yes yet you young your
+favor feel feet fell few field fight figure fill final find fine finger fire first fish five flat floor flower fly follow food
+foot for force forest form forward four free fresh friend from front fruit full game garden gave general gentle get girl give
+glass go goat gold good grand grass gray great green ground group grow guess guide had hair half hand happy hard hat have he
+head hear heart heat heavy help her here high hill his history hold home honey hope horse hot hour house how hundred hunt hurry
+ice idea if in inch iron is island it job join joy jump just keep key kind king kitchen know lady lake lamp land language large
+last late laugh law lay lead learn least leave left leg less letter level lie life lift light like line lion list listen little
+live long look lost loud love low lucky machine made main make man many map mark market matter may me mean measure meat meet
+method middle mile milk million mind minute mirror modern moment money month moon more morning most mother motion mountain mouth
+move much music must my name nation nature near neck need never new next night nine no noise north nose note nothing notice now
+number ocean of off office often oil old on once one only open or orange order other our out over own page paint pair paper
+parent part party pass past path pay peace pencil people perhaps person phrase picture piece place plain plan plane planet plant
+play please plural poem point pole poor port position possible pound power press pretty print problem product proper pull pure
+push put quality quart queen question quick quiet quite race radio rain raise ran reach read ready real reason record red region
+repeat rest result rice rich ride right ring rise river road rock roll room root rope rose round row rule run safe sail salt
+same sand save say scale school science sea season seat second see seed seem self sell send sentence serve set settle seven
+several shape share sharp she ship shoe shop short should shoulder show side sign silent silver simple since sing sister sit six
+size skill skin sky sleep slow small smell smile snow so soft soil soldier solve some son song soon sound south space speak
+special speed spell spend spoke spot spring square stand star start state station stay steam steel step stick still stone stop
+store story strange stream street strong student study subject such sudden sugar suit summer sun supply sure surface sweet swim
+table tail take talk tall taste teach team tell ten test than that the their them then there these they thick thin thing think
+third this those though thought thousand three through throw tie time tiny to together told tomorrow tone too tool tooth top
+total touch toward town track trade train travel tree triangle trip truck true try tube turn twelve twenty two type under unit
+until up us use usual valley value very view village visit voice wait walk wall want war warm was wash watch water wave way we
+wear weather week weight well went were west what wheel when where which while white who whole why wide wife wild will win wind
+window wing winter wire wish with woman wonder wood word work world would write wrong yard year yellow yes yet you young your
 zebra zero zone
 """.split())
 
@@ -78,9 +79,10 @@ def text_images(*, count: int = 10_000, size: int = 64, glyph: str = f"{LEAST}-{
     names = sorted({ImageFont.truetype(path, 12).getname()[0] if path else BUNDLED for path in fonts})
     digests = hashlib.sha256(b"".join(Path(path).read_bytes() if path else BUNDLED.encode() for path in fonts)).hexdigest()
     return Source(
-        items=partial(_items, count, fonts, least, most, size), open=partial(draw, fonts=fonts, least=least, most=most, size=size),
-        count=count, resizes=False,
-        state=f"{count} pictures of {size} pixels, letters {least}-{most}, fonts {digests}, FreeType {features.version('freetype2')}",
+        items=partial(_items, count, fonts, least, most, size), count=count, resizes=False,
+        open=partial(draw, fonts=fonts, least=least, most=most, size=size),
+        state=f"{count} pictures of {size} pixels, letters {least}-{most}, fonts {digests}, FreeType "
+              f"{features.version('freetype2')}",
         card={"source": f"words in {len(fonts)} fonts ({', '.join(names)}), letters of {least} to {most} pixels; photographs: "
                         "scikit-learn's china.jpg and flower.jpg",
               "licence": "words: none needed; photographs: CC BY 2.0", "labels": [], "captions_are_written": True})
@@ -93,7 +95,7 @@ def _glyphs(text: str, size: int) -> tuple[int, int]:
             not GLYPHS[0] <= int(parts[0]) <= int(parts[-1]) <= GLYPHS[1]:
         raise ConfigError(f"--glyph is '{text}'; allowed: pixels from {GLYPHS[0]} to {GLYPHS[1]}, as 10 or 8-32")
     if int(parts[0]) > (room := (size - 2 * MARGIN) // 2):
-        raise ConfigError(f"--glyph {text}: such letters do not fit into {size} pixels; allowed: from {room} down, or a larger --size")
+        raise ConfigError(f"--glyph {text}: they do not fit into {size} pixels; allowed: from {room} down, or a larger --size")
     return int(parts[0]), int(parts[-1])
 
 
@@ -104,8 +106,8 @@ def _items(count: int, fonts: Sequence[str], least: int, most: int, size: int, s
 
 
 def written(n: int, fonts: Sequence[str], least: int, most: int, size: int) -> tuple[list[str], dict[str, str]]:
-    """What stands on picture n, line by line, and its attributes: font, glyph (pixels an em), ground (plain or photograph). Letters
-    are smaller than was drawn by lot where no word would fit."""
+    """What stands on picture n, line by line, and its attributes: font, glyph (pixels an em), ground (plain or photograph).
+    Letters are smaller than was drawn by lot where no word would fit."""
     path = _pick(n, "font", fonts)
     glyph = _pick(n, "glyph", range(least, most + 1))
     while not (first := _line(n, 0, path, glyph, size)) and glyph > least:
@@ -168,7 +170,8 @@ def _photographs() -> list[np.ndarray]:
 
 @cache
 def installed() -> tuple[str, ...]:
-    """Paths of all installed fonts with Latin letters, sorted by name, and "" for the one inside Pillow, where that can be drawn."""
+    """Paths of all installed fonts with Latin letters, sorted by name, and "" for the one inside Pillow, where that can be
+    drawn."""
     found = {}
     for folder in FOLDERS:
         for at, _, names in os.walk(os.path.expanduser(folder)):

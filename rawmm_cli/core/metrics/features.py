@@ -5,8 +5,8 @@ from torch import Tensor
 
 
 def kid(one: Tensor, other: Tensor, paired: bool = False) -> float:
-    """Kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401): unbiased squared MMD of features (n, d) and (m, d) with
-    the kernel (x y / d + 1)^3. It may be a little below 0. Equal to torchmetrics' with one subset of everything.
+    """Kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401): unbiased squared MMD of features (n, d) and (m, d)
+    with the kernel (x y / d + 1)^3. It may be a little below 0. Equal to torchmetrics' with one subset of everything.
 
     paired: one[i] was made of other[i], so that they are not independent and do not meet (Gretton et al. 2012, lemma 6): 0 where
     both are the same. Without that, a few pictures and themselves would be far below 0."""
