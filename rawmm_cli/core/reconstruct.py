@@ -61,9 +61,8 @@ def run(found: list[tuple], choices: list[Choice], out: Path | None = None, read
     again = [0, 0]
     for group in batches(read(found, skipped)):
         images = torch.stack([picture.pixels for picture in group])
-        known = network(images) if network else None
-        if known:
-            before.append(known[0])
+        known = pixels.edges(images), *(network(images) if network else (None, None))
+        before.append(known[1])
         entries = [_entry(picture) for picture in group]
         backs = {}
         for choice in choices:
@@ -79,7 +78,7 @@ def run(found: list[tuple], choices: list[Choice], out: Path | None = None, read
     if not each:
         raise DataError(f"no picture is left: image {printable(skipped[0]['file'])} cannot be read: {skipped[0]['reason']}")
     each.sort(key=lambda entry: entry["number"])
-    return summary.results(each, skipped, choices, tallies, torch.cat(before) if before else None, reader is not None, again)
+    return summary.results(each, skipped, choices, tallies, torch.cat(before) if network else None, reader is not None, again)
 
 
 def _entry(picture: Shown) -> dict:
@@ -110,16 +109,18 @@ def _trip(choice: Choice, images: Tensor, tally: Tally) -> Trip:
     return trip
 
 
-def _measure(entries: list[dict], word: str, trip: Trip, images: Tensor, tally: Tally, network, known) -> None:
-    """Numbers of every picture of a batch into its entry, and into what the codec adds up to."""
-    area, error = images[0, 0].numel(), pixels.mse(trip.back, images)
+def _measure(entries: list[dict], word: str, trip: Trip, images: Tensor, tally: Tally, network, known: tuple) -> None:
+    """Numbers of every picture of a batch into its entry, and into what the codec adds up to. known: edges, pooled features and
+    layers of the originals."""
+    edges, _, layers = known
+    area, error, after = images[0, 0].numel(), pixels.mse(trip.back, images), pixels.edges(trip.back)
     found = {"mse": error, "psnr": pixels.psnr_of(error), "ssim": pixels.ssim(trip.back, images),
              "exact_values": pixels.exact_values(trip.back, images), "exact_pixels": pixels.exact_pixels(trip.back, images),
-             "sharpness": pixels.sharpness(trip.back, images)}
+             "sharpness": pixels.sharpness_of(after, edges)}
     if network:
-        pooled, layers = network(trip.back)
+        pooled, shown = network(trip.back)
         tally.features.append(pooled)
-        found["feature_distance"] = features.layers(layers, known[1])
+        found["feature_distance"] = features.layers(shown, layers)
     columns = {name: values.tolist() for name, values in found.items()}
     for n, entry in enumerate(entries):
         bits = trip.bits[n]
@@ -130,7 +131,7 @@ def _measure(entries: list[dict], word: str, trip: Trip, images: Tensor, tally: 
             **({"tiles": trip.tiles} if trip.tiles > 1 else {}), **({"over_budget": True} if trip.over and trip.over[n] else {})}
     tally.squares += round(float(error.sum()) * images[0].numel())
     tally.values += images.numel()
-    tally.edges = [before + area * float(pixels.edges(shown).sum()) for before, shown in zip(tally.edges, (trip.back, images))]
+    tally.edges = [total + area * float(energy.sum()) for total, energy in zip(tally.edges, (after, edges))]
 
 
 def _read_texts(entries: list[dict], images: Tensor, backs: dict[str, Tensor], reader: Callable, again: list[int]) -> list[int]:
