@@ -130,19 +130,28 @@ def test_raw_patches_count_what_they_are():
 # ---------------------------------------------------------------------------------------------------- code <-> index
 
 
-QUANTIZERS = {"fsq": (FiniteScalarQuantizer, (2, (5, 4), 1)), "fsq odd": (FiniteScalarQuantizer, (3, (3, 3, 3), 1)),
-              "fsq two levels": (FiniteScalarQuantizer, (3, (2, 3, 2), 1)), "lfq": (LookupFreeQuantizer, (5, 5, 1, False)),
-              "bsq": (LookupFreeQuantizer, (5, 5, 1, True))}
+def identical(quantizer):
+    """The same with projections that do nothing."""
+    for linear in (quantizer.into, quantizer.out):
+        torch.nn.init.eye_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+    return quantizer
+
+
+QUANTIZERS = {f"{name}, {'even' if even else 'tanh'}": (FiniteScalarQuantizer, (len(levels), levels, 1, even))
+              for name, levels in (("fsq", (5, 4)), ("fsq odd", (3, 3, 3)), ("fsq two levels", (2, 3, 2)))
+              for even in (True, False)}
+QUANTIZERS |= {"lfq": (LookupFreeQuantizer, (5, 5, 1, False)), "bsq": (LookupFreeQuantizer, (5, 5, 1, True))}
 
 
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_every_index_has_its_own_code_and_every_code_its_index(name):
     kind, given = QUANTIZERS[name]
-    quantizer = kind(*given).eval()
+    quantizer = identical(kind(*given)).eval()
     every = torch.arange(quantizer.vocabulary).view(1, -1, 1)
     values = quantizer.values(every)
     assert len(torch.unique(values[0].round(decimals=4), dim=0)) == quantizer.vocabulary
-    again, found, _ = quantizer(1.1 * values if name == "lfq" else near(quantizer, values))
+    again, found, _ = quantizer(near(quantizer, values))
     assert torch.equal(found, every)
     torch.testing.assert_close(again, values)
 
@@ -163,9 +172,33 @@ def near(quantizer, values):
     return found
 
 
+@pytest.mark.parametrize("levels", [(4, 4), (5, 3), (2, 8)])
+def test_even_levels_are_taken_equally_often_by_a_normal_number(levels):
+    quantizer = identical(FiniteScalarQuantizer(2, levels, 1, True)).eval()
+    normal = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(4800) + 0.5) / 4800)
+    latents = torch.stack([normal, torch.zeros_like(normal)], -1)[None]
+    _, found, _ = quantizer(latents)
+    counted = torch.bincount(quantizer.inner.indices_to_level_indices(found[0, :, 0])[:, 0])
+    assert len(counted) == levels[0] and (counted - 4800 / levels[0]).abs().max() <= 2
+    values, _, _ = quantizer(latents)
+    torch.testing.assert_close(values[0, :, 0].unique(), torch.linspace(-1, 1, levels[0]))
+
+
+@pytest.mark.parametrize("kind, given", [(FiniteScalarQuantizer, ((4, 4), 1, True)), (LookupFreeQuantizer, (2, 1, False))])
+def test_numbers_are_normalised_over_the_batch_and_for_use_by_its_means(kind, given):
+    """However far off and narrow the latents are, training spreads them over the codes; so does use, later."""
+    torch.manual_seed(0)
+    quantizer = identical(kind(2, *given)).train()
+    for _ in range(200):
+        _, found, _ = quantizer(3 + 0.1 * torch.randn(8, 64, 2))
+    assert codes.usage(codes.counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
+    _, found, _ = quantizer.eval()(3 + 0.1 * torch.randn(8, 64, 2))
+    assert codes.usage(codes.counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
+
+
 def test_fsq_rounds_to_the_levels_of_its_paper():
     """round(tanh(z + shift) half_l - offset) with half_l = (L - 1)(1 + eps) / 2, written out for L = 5 and 4."""
-    quantizer, latents = FiniteScalarQuantizer(2, (5, 4), 1).eval(), 2 * torch.randn(1, 50, 2)
+    quantizer, latents = identical(FiniteScalarQuantizer(2, (5, 4), 1, False)).eval(), 2 * torch.randn(1, 50, 2)
     five = torch.round(torch.tanh(latents[..., 0]) * 2 * 1.001) / 2
     half = 1.5 * 1.001
     four = torch.round(torch.tanh(latents[..., 1] + math.atanh(0.5 / half)) * half - 0.5) / 2
@@ -203,27 +236,24 @@ def test_residual_vq_takes_the_nearest_code_of_what_is_left():
     torch.testing.assert_close(values, latents - left)
 
 
-def identical(quantizer):
-    """The same with projections that do nothing."""
-    for linear in (quantizer.into, quantizer.out):
-        torch.nn.init.eye_(linear.weight)
-        torch.nn.init.zeros_(linear.bias)
-    return quantizer
-
-
-@pytest.mark.parametrize("name", ["vq", "fsq", "lfq", "rvq"])
+@pytest.mark.parametrize("name", ["vq", "fsq", "fsq, even", "lfq", "rvq"])
 def test_the_gradient_passes_straight_through(name):
     torch.manual_seed(0)
     options = {"cosine": False, "from_data": False, "decay": 0.99, "restart": 0.0}
     quantizer = {"vq": lambda: VectorQuantizer(4, 9, 4, rotation=False, **options),
-                 "fsq": lambda: FiniteScalarQuantizer(4, (5,) * 4, 1),
-                 "lfq": lambda: LookupFreeQuantizer(4, 4, 1, False),
+                 "fsq": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, False)),
+                 "fsq, even": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, True)),
+                 "lfq": lambda: identical(LookupFreeQuantizer(4, 4, 1, False)),
                  "rvq": lambda: identical(ResidualQuantizer(4, 9, 4, 2, **options))}[name]().train()
+    if hasattr(quantizer, "spread") and quantizer.spread:
+        quantizer.spread.eval()                                 # fresh: mean 0 and variance 1 (and 1e-5)
     latents, weights = torch.randn(2, 3, 4, requires_grad=True), torch.randn(2, 3, 4)
     values, _, _ = quantizer(latents)
     (values * weights).sum().backward()
-    slope = (1 - torch.tanh(latents.detach()) ** 2) * 2 * 1.001 / 2 if name == "fsq" else 1.0    # of its squashing alone
-    torch.testing.assert_close(latents.grad, weights * slope)
+    z = latents.detach()
+    slope = {"fsq": (1 - torch.tanh(z) ** 2) * 2 * 1.001 / 2,   # of the squashing alone: the rounding counts as the identity
+             "fsq, even": torch.exp(-z ** 2 / 2) * (2 / math.pi) ** 0.5 * 5 / 4}.get(name, 1.0)
+    torch.testing.assert_close(latents.grad, weights * slope, rtol=1e-4, atol=1e-5)
     assert not torch.equal(values, latents)
 
 

@@ -73,7 +73,7 @@ def _quantizer(q, width: int, positions: int):
 
     match q.kind:
         case "fsq":
-            return quantizers.FiniteScalarQuantizer(width, q.levels, q.groups)
+            return quantizers.FiniteScalarQuantizer(width, q.levels, q.groups, q.even)
         case "lfq":
             return quantizers.LookupFreeQuantizer(width, q.bits, q.groups, q.spherical)
     options = {"cosine": q.cosine, "from_data": q.from_data, "decay": q.decay, "restart": q.restart * positions / q.codes}

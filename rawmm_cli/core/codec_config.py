@@ -40,6 +40,8 @@ class FiniteScalar(Settings):
     levels: tuple[Level, ...] = Field((8, 5, 5, 5), strict=False, min_length=1, max_length=16,
                                       description="levels of each number; their product is the vocabulary")
     groups: int = Field(1, ge=1, le=64, description="tokens a position, each of its own numbers")
+    even: bool = Field(True, description="numbers are normalised over the batch, every level is as likely; false: tanh, as in "
+                                         "the paper")
 
     @model_validator(mode="after")
     def _tokens_fit(self):

@@ -86,14 +86,16 @@ def settings_lines(values: dict) -> list[list[tuple[str, str, bool]]]:
     """Settings -> for each section its lines (key with its indentation, value, whether it differs from the default).
 
     What this version does not know differs."""
-    return [_lines({name: section}, {name: _defaults(name, section)}, "") for name, section in values.items()]
+    codec = setting(values, "codec", "kind")
+    return [_lines({name: section}, {name: _defaults(name, section, codec)}, "") for name, section in values.items()]
 
 
-def _defaults(name: str, section) -> dict:
-    """The defaults of a section, of the same kind."""
+def _defaults(name: str, section, codec) -> dict:
+    """The defaults of a section, of the same kind, beside such a codec."""
     kind = setting(section, "kind") if isinstance(section, dict) else None
+    wanted = {"codec": {"kind": codec}} if isinstance(codec, str) else {}
     try:
-        chosen = configuration.build({name: {"kind": kind}} if isinstance(kind, str) else {})
+        chosen = configuration.build(wanted | ({name: {"kind": kind}} if isinstance(kind, str) else {}))
     except ConfigError:
         return {}
     return chosen.model_dump(mode="json").get(name, {})

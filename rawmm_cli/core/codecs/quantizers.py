@@ -48,35 +48,54 @@ class VectorQuantizer(Quantizer):
 
 
 class FiniteScalarQuantizer(Quantizer):
-    """len(levels) numbers a token, each rounded to its number of levels after tanh."""
+    """len(levels) numbers a token, each rounded to its number of levels.
 
-    def __init__(self, width: int, levels: tuple[int, ...], groups: int):
-        symmetric = 2 in levels                         # the library's other form has no place for two levels
-        inner = _library().FSQ(levels=list(levels), dim=width, num_codebooks=groups, preserve_symmetry=symmetric)
+    even: a number z is normalised over the batch, and u = 2 Phi(z) - 1 is cut into L equal parts, so that a normal z takes
+    every level as often as any other (the idea of iFSQ, arXiv 2601.17124). Else tanh bounds it, as in the paper of FSQ, and
+    the middle levels are taken most."""
+
+    def __init__(self, width: int, levels: tuple[int, ...], groups: int, even: bool):
+        numbers = len(levels) * groups
+        symmetric = even or 2 in levels                 # the library's other form has no place for two levels
+        inner = _library().FSQ(levels=list(levels), num_codebooks=groups, preserve_symmetry=symmetric, bound_hard_clamp=even)
         super().__init__(inner, inner.codebook_size, groups)
+        self.into, self.out = nn.Linear(width, numbers), nn.Linear(numbers, width)
+        self.spread = spread(numbers) if even else None
+        stretch = torch.tensor([level / (level - 1) for level in levels]).repeat(groups)
+        self.register_buffer("stretch", stretch, persistent=False)
 
     def quantize(self, latents: Tensor):
-        return *self.inner(latents), {}
+        z = self.into(latents)
+        if self.spread is None:
+            values, codes = self.inner(z)
+            return self.out(values), codes, {}
+        z = torch.erf(normalised(self.spread, z) / 2 ** 0.5) * self.stretch     # the outermost codes are at -1 and 1
+        with torch.no_grad():
+            values, codes = self.inner(z)
+        return self.out(z + (values - z).detach()), codes, {}
 
     def look_up(self, codes: Tensor) -> Tensor:
-        return self.inner.indices_to_codes(codes)
+        return self.out(self.inner.indices_to_codes(codes))
 
 
 class LookupFreeQuantizer(Quantizer):
-    """The signs of `bits` numbers a token. Losses: commitment, and entropy, the mean entropy of a latent's code minus that
-    of the mean over all latents (nats)."""
+    """The signs of `bits` numbers a token, normalised over the batch. Losses: commitment, and entropy, the mean entropy of a
+    latent's code minus that of the mean over all latents (nats)."""
 
     def __init__(self, width: int, bits: int, groups: int, spherical: bool):
-        inner = _library().LFQ(dim=width, codebook_size=2 ** bits, num_codebooks=groups, spherical=spherical,
-                               commitment_loss_weight=1.0, entropy_loss_weight=1.0)
+        inner = _library().LFQ(codebook_size=2 ** bits, num_codebooks=groups, spherical=spherical, commitment_loss_weight=1.0,
+                               entropy_loss_weight=1.0)
         super().__init__(inner, 2 ** bits, groups)
+        self.into, self.out = nn.Linear(width, bits * groups), nn.Linear(bits * groups, width)
+        self.spread = spread(bits * groups)
 
     def quantize(self, latents: Tensor):
-        (values, codes, _), parts = self.inner(latents, return_loss_breakdown=True)
-        return values, codes, {"commitment": parts.commitment, "entropy": parts.per_sample_entropy - parts.batch_entropy}
+        (values, codes, _), parts = self.inner(normalised(self.spread, self.into(latents)), return_loss_breakdown=True)
+        losses = {"commitment": parts.commitment, "entropy": parts.per_sample_entropy - parts.batch_entropy}
+        return self.out(values), codes, losses
 
     def look_up(self, codes: Tensor) -> Tensor:
-        return self.inner.indices_to_codes(codes)
+        return self.out(self.inner.indices_to_codes(codes))
 
 
 class ResidualQuantizer(Quantizer):
@@ -96,6 +115,16 @@ class ResidualQuantizer(Quantizer):
 
     def look_up(self, codes: Tensor) -> Tensor:
         return self.out(self.inner.get_output_from_indices(codes[..., None] if self.tokens == 1 else codes))
+
+
+def spread(numbers: int) -> nn.BatchNorm1d:
+    """Normalises each number over all positions of a batch; for use, by the means of the last batches."""
+    return nn.BatchNorm1d(numbers, affine=False, momentum=0.05)
+
+
+def normalised(by: nn.BatchNorm1d, z: Tensor) -> Tensor:
+    """(M, N, D) -> the same, each of the D numbers with mean 0 and variance 1."""
+    return by(z.flatten(0, 1)).view_as(z)
 
 
 def _codebook(cosine: bool, from_data: bool, decay: float, restart: float) -> dict:
