@@ -65,8 +65,7 @@ def _tesseract(pixels: np.ndarray) -> str:
 
 def _rapidocr(pixels: np.ndarray) -> str:
     found, _ = _rapid()(pixels[:, :, ::-1])
-    lines = [(min(y for _, y in box), min(x for x, _ in box), text) for box, text, sure in found or () if float(sure) >= SURE]
-    return "\n".join(text for *_, text in sorted(lines))
+    return "\n".join(text for _, text, sure in found or () if float(sure) >= SURE)       # in its own order: line by line
 
 
 @cache
