@@ -32,6 +32,20 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> torch.nn
     return codec.to(device).eval().requires_grad_(False)
 
 
+def named(name: str, device: torch.device, warn=lambda line: None) -> torch.nn.Module:
+    """`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`, `python:MODULE:FACTORY`, or the folder of a run -> a codec, ready to use."""
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "hf":
+        from .codecs import pretrained
+
+        return pretrained.load(rest, device)
+    if colon and kind == "python":
+        from .codecs import adapter
+
+        return adapter.load(rest, device)
+    return load(Path(name), device, warn)
+
+
 def settings(folder: Path) -> CodecConfig:
     """The settings of a run of a codec, or of one of its checkpoints. Raises CheckpointError."""
     if not (folder / "config.yaml").is_file():

@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import controls
+from . import codec_run, controls
 from .codecs.raw import RawPatches
 from .config import nearest
 from .errors import ConfigError
@@ -186,14 +186,7 @@ def _ode(model, steps: int) -> Choice:
 
 def _tokenizer(word: str, runs: Path, device: torch.device, warn) -> Choice:
     """A run, or a tokenizer of somebody else."""
-    if word.startswith(("hf:", "python:")):
-        from .codecs import pretrained
-
-        codec = pretrained.load(word, device)
-    else:
-        from . import codec_run
-
-        codec = codec_run.load(_run(word, runs), device, warn)
+    codec = codec_run.named(word if word.startswith(("hf:", "python:")) else str(_run(word, runs)), device, warn)
     return Choice(word, "tokenizer", partial(through, codec, device=device), partial(_bits, codec), codec.vocabulary)
 
 

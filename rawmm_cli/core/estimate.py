@@ -181,8 +181,9 @@ def codec(config) -> dict:
     parameters, books = sum(parts.values()), sum(buffer.numel() for buffer in made.buffers())
     bits = made.bits(side, side)
     return {"parameters": {"total": parameters, **parts}, "tokens": made.length(side, side), "vocabulary": made.vocabulary,
-            "bits": bits, "bits_per_pixel": None if bits is None else bits / side ** 2, "steps": -(-train.documents // train.batch),
-            "documents": train.documents, "checkpoint_bytes": 4 * (4 * parameters + 2 * books)}
+            "bits": bits, "bits_per_pixel": None if bits is None else bits / side ** 2,
+            "steps": -(-train.documents // train.batch), "documents": train.documents,
+            "checkpoint_bytes": 4 * (4 * parameters + 2 * books)}
 
 
 def load_data(config: Config, folder: Path):
