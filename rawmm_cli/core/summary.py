@@ -129,8 +129,8 @@ def _invented(row: dict, rows: dict[str, dict]) -> str | None:
 
 def _fitted(row: dict) -> str | None:
     """What was done to pictures that did not fit."""
-    done = [f"{row['padded']:,} were padded and cropped back"] * bool(row["padded"]) + \
-        [f"{row['tiled']:,} were cut into tiles"] * bool(row["tiled"])
+    done = [f"{row[key]:,} {'was' if row[key] == 1 else 'were'} {what}" for key, what in
+            (("padded", "padded and cropped back"), ("tiled", "cut into tiles")) if row[key]]
     return f"{row['codec']}: of pictures that do not fit it, {_listed(done)}." if done else None
 
 
