@@ -11,14 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rawmm_cli"
 CORE = PACKAGE / "core"
-PARTS = ("codecs", "backbones", "heads", "datasets")
-GROUND = ("config", "config_help", "document", "mask", "noise", "solvers", "layers", "text_tokenizer", "optimizer", "ema",
-          "records", "images", "prepared", "yaml_text", "distributed", "launch", "sharded", "disk", "machine", "flops", "figures",
+PARTS = ("codecs", "backbones", "heads", "datasets", "metrics")
+GROUND = ("settings", "codec_config", "config", "config_help", "codes", "adversary", "perceptual", "controls",
+          "document", "mask", "noise", "solvers", "layers", "text_tokenizer", "optimizer", "ema", "records", "images",
+          "prepared", "yaml_text", "distributed", "launch", "sharded", "disk", "machine", "flops", "figures",
           "trackers", "curves", "run_files", "gallery", "source", "rows", "columns", "archives", "tables", "terminal")
 STORY = ("batch", "stream", "loader", "loss", "train", "run", "posthoc", "preview", "generate", "cache", "uncached",
          "checkpoint", "evaluate", "judges", "attributes", "report", "estimate", "bench", "doctor", "prepare", "card",
          "card_page", "duplicates", "sets", "shards", "streamed", "show", "models", "prompt", "drawn", "tune",
-         "reconstruct", "studio", "model_card")
+         "reconstruct", "studio", "model_card", "train_codec", "codec_run", "inversion", "codec_spec", "pictures", "ocr",
+         "summary", "reconstruct_page")
 # errors < ground < parts < model < build < story < commands < cli; an import goes to an equal or a lower floor
 FLOORS = {"errors": 0, **dict.fromkeys(GROUND, 1), **dict.fromkeys(PARTS, 2), "model": 3, "build": 4, "sources": 4,
           **dict.fromkeys(STORY, 5), "commands": 6, "cli": 7, "__main__": 8, "__init__": -1}
@@ -131,5 +133,6 @@ def test_the_command_page_is_fresh():
 def test_nothing_unsafe_in_the_source():
     for path in FILES:
         text = path.read_text(encoding="utf-8")
+        text = re.sub(r"torch\.load\([^\n]*weights_only=True\)", "", text)
         for word in ("pickle.load", "torch.load(", "weights_only=False", "extractall(", "shell=True", " eval("):
             assert word not in text, f"{path} holds {word}"

@@ -176,8 +176,11 @@ def test_dry_run(name, rawmm, tmp_path, monkeypatch):
     shown, settings = one_object(out), config.load(name)
     assert (code, err) == (0, "") and config.build(shown["config"]) == settings
     assert shown["parameters"]["total"] == sum(v for k, v in shown["parameters"].items() if k != "total") > 0
-    assert shown["positions_per_step"] % settings.train.length == 0 and shown["positions_per_step"] > 0
     assert shown["steps"] * settings.train.batch >= settings.train.documents
+    if settings.codec.kind != "raw":
+        assert shown["tokens"] >= 64 and (shown["bits"] is None) == (settings.codec.kind == "kl")
+        return
+    assert shown["positions_per_step"] % settings.train.length == 0 and shown["positions_per_step"] > 0
     assert shown["values_per_patch"] == 3 * settings.codec.patch ** 2
     assert shown["patches_per_picture"] * shown["values_per_patch"] == 3 * settings.data.size ** 2
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from rawmm_cli.core import config
+from rawmm_cli.core.config_help import every_key
 from rawmm_cli.core.errors import ConfigError
 
 TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
@@ -136,7 +137,7 @@ ERRORS = {
     # unknown kinds and choices
     "backbone.kind=transformr": "backbone.kind = transformr (did you mean transformer?); allowed: gau, transformer",
     "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
-    "codec.kind=vq": "codec.kind = vq; allowed: raw",
+    "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, vq, fsq, lfq, rvq, kl, query",
     "head.kind=gau": "head.kind = gau; allowed: diffusion",
     "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
     # wrong types
@@ -236,7 +237,7 @@ def leaves(tree, path=""):
 def test_all_keys_are_the_keys_of_a_dump():
     given = ("backbone.kind=gau", "backbone.kind=transformer", "data.stream.path=shards")
     dumped = {key for one in given for key in leaves(config.build({}, [one]).model_dump())} - {"data.stream"}
-    assert sorted(set(config.all_keys())) == sorted(dumped)
+    assert sorted(set(every_key(config.Config))) == sorted(dumped)
 
 
 def test_settings_leave_torch_alone():

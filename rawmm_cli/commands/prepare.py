@@ -9,8 +9,8 @@ import typer
 
 from .common import DATA, DataDir, Json, cores, emit, notify, writable_folder
 
-HELP = "portraits, digits, emoji (nothing is downloaded); celebahq, ffhq, mnist, cifar10, imagenet64; folder, parquet, " \
-       "webdataset, documents, text (your own, with --path); hf:OWNER/NAME. With --verify: a prepared set."
+HELP = "portraits, digits, emoji, photos, text-images (nothing is downloaded); celebahq, ffhq, mnist, cifar10, imagenet64; " \
+       "folder, parquet, webdataset, documents, text (your own, with --path); hf:OWNER/NAME. With --verify: a prepared set."
 
 
 def prepare(
@@ -21,7 +21,7 @@ def prepare(
                                                      "[default: the source's or folder's name]")] = None,
     size: Annotated[Optional[int], typer.Option(min=0, help="Shrink until the shorter side has so many pixels; 0: every "
                                                             "picture keeps its own size. [default: 0; celebahq at most 128; "
-                                                            "portraits, emoji 64]")] = None,
+                                                            "portraits, emoji, photos, text-images 64]")] = None,
     crop: Annotated[str, typer.Option(help="With --size: center (the largest square) or none (the whole picture).")] = "center",
     enlarge: Annotated[bool, typer.Option("--enlarge", help="With --size: also make smaller pictures larger.")] = False,
     background: Annotated[str, typer.Option(help="What is behind transparent pixels: white, black, grey or #rrggbb.")] = "white",
@@ -29,8 +29,12 @@ def prepare(
     columns: Annotated[Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...")] = None,
     caption: Annotated[Optional[str], typer.Option(help="Caption made of a class, for example 'a photo of a {label}'.")] = None,
     variant: Annotated[Optional[str], typer.Option(help="celebahq: plain (without captions).")] = None,
-    count: Annotated[Optional[int], typer.Option(min=2, help="portraits: how many to draw. [default: 20,000]")] = None,
-    font: Annotated[Optional[Path], typer.Option(help="emoji: the font. [default: the installed colour emoji font]")] = None,
+    count: Annotated[Optional[int], typer.Option(min=2, help="portraits, photos, text-images: how many to make. "
+                                                            "[default: 20,000; text-images 10,000]")] = None,
+    font: Annotated[Optional[Path], typer.Option(help="emoji, text-images: the font. [default: the installed colour emoji font; "
+                                                      "all installed ones]")] = None,
+    glyph: Annotated[Optional[str], typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. "
+                                                      "[default: 8-32]")] = None,
     limit: Annotated[Optional[int], typer.Option(min=2, help="Only the first so many items.")] = None,
     held_out: Annotated[float, typer.Option(min=0.0001, max=0.9, help="Share held out, where the source has no splits.")] = 0.1,
     max_bad_fraction: Annotated[float, typer.Option(min=0, max=1, help="Leave out bad pictures, up to this share.")] = 0.05,
@@ -45,7 +49,7 @@ def prepare(
     if verify:
         return _verify(data_dir / source, json)
     wanted = {"path": path, "size": size, "split": split, "columns": columns, "caption": caption, "variant": variant,
-              "count": count, "font": font}
+              "count": count, "font": font, "glyph": glyph}
     result = run(source, wanted, name=name, crop=crop, enlarge=enlarge, background=background, limit=limit, held_out=held_out,
                  max_bad=max_bad_fraction, workers=cores() if workers is None else workers, data_dir=data_dir)
     emit(result) if json else _tell(result)

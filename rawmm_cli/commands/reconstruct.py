@@ -1,86 +1,151 @@
-"""`rawmm reconstruct`: pictures into another form and back, and what was lost."""
+"""`rawmm reconstruct`: pictures through codecs and back, side by side, and what was lost."""
 
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, printable, use_cpu, writable_folder
+from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir, emit, notify, printable, use_cpu, writable_folder
 
 
 def reconstruct(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures.")],
-    codec: Annotated[str, typer.Option(help="raw: patches of pixels. ode: the noise that is drawn as this picture.")] = "ode",
-    steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=1000, help="Steps of the ODE, each way; may repeat. "
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, folders of pictures, or prepared sets (their "
+                                                                        "held-out pictures).")],
+    codec: Annotated[Optional[list[str]], typer.Option("--codec", help=(
+        "May repeat. raw: patches of pixels. ode: the noise that is drawn as this picture. A run that trained a tokenizer, "
+        "hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word "
+        "of another --codec. [default: ode]"))] = None,
+    report: Annotated[Optional[Path], typer.Option("--report", help="An HTML page of all of it, one file; the pictures go into a "
+                                                                    "folder beside it, or into --out.")] = None,
+    out: Annotated[Optional[Path], typer.Option("--out", help="Folder for what came back, error maps and results.json.")] = None,
+    ocr: Annotated[str, typer.Option("--ocr", help="Who reads text: auto (what is installed), tesseract, rapidocr, "
+                                                   "none.")] = "auto",
+    features: Annotated[str, typer.Option("--features", help="Weights of MobileNetV2 for KID and feature distance: a file, auto "
+                                                             "(where its package is installed), none.")] = "auto",
+    steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=1000, help="ode: steps, each way; may repeat. "
                                                                                        "[default: 10, 30, 100]")] = None,
     run: Run = None, model: Model = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures at most.")] = 64,
-    out: Annotated[Optional[Path], typer.Option("--out", help="Folder for the pictures that came back (of most steps).")] = None,
-    device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
+    limit: Annotated[Optional[int], typer.Option(min=1, max=100_000, help="Pictures at most. "
+                                                                          "[default: 1,000; with ode 64]")] = None,
+    show: Annotated[int, typer.Option(min=1, max=200, help="Pictures on the page.")] = 24,
+    data_dir: DataDir = DATA, device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
 ):
-    """Send pictures through a codec and back: PSNR, share of pixel values that are exact, share of pictures that are.
+    """Send pictures through codecs and back, and show what each threw away: bits, PSNR, SSIM, exact pixels, text.
 
-    Pictures are taken as they are; patches must divide them."""
-    from ..core.config import nearest
-    from ..core.errors import ConfigError
-
-    if codec not in ("raw", "ode"):
-        raise ConfigError(f"unknown codec '{codec}'{nearest(codec, ['raw', 'ode'])}; allowed: raw, ode")
+    Where sides do not fit a codec, pictures are padded and what comes back is cropped."""
+    words = codec or ["ode"]
     use_cpu()
-    from ..core import build, models
+    from functools import cache
 
-    loaded = models.load(models.find(runs_dir, run, model), build.device(device), notify)
-    pictures = _read(paths, loaded.model, limit)
+    from ..core import build, codec_spec, models, pictures
+    from ..core import ocr as reading
+    from ..core import reconstruct as story
+
+    for word in words:
+        codec_spec.check(word, words)
+    engine, on = reading.choose(ocr), build.device(device)
+    found = pictures.find(paths, data_dir)
+    most = limit or (64 if "ode" in words else 1000)
+    if len(found) > most:
+        notify(f"the first {most:,} of {len(found):,} pictures; more with --limit")
+        found = found[:most]
+    if report:
+        story.check_report(report)
+        out = out or report.with_suffix("")
     if out:
         writable_folder(out, "output folder")
-    rows = _rows(loaded.model, pictures, codec, sorted(set(steps or [10, 30, 100])), out)
-    result = {"model": loaded.name, "codec": codec, "pictures": sum(map(len, pictures.values())), "rows": rows}
-    if json:
-        return emit({**result, "rows": [{**row, "psnr": row["psnr"] if row["psnr"] != float("inf") else None} for row in rows]})
-    for row in rows:
-        steps_said = f"{row['steps']:4d} steps  " if row["steps"] else ""
-        typer.echo(printable(f"{codec}  {steps_said}PSNR {row['psnr']:.1f} dB  exact values {row['exact']:.2%}  "
-                             f"exact pictures {row['lossless']:.0%}"))
+    network = _network(features, found)
+    loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify).model)
+    chosen = codec_spec.choices(words, runs_dir, on, loaded, sorted(set(steps or [10, 30, 100])), bool(run or model), notify)
+    result = _result(found, chosen, out, engine, network)
+    result |= {"engine": engine, "features": network and network.name, "out": out and str(out), "report": report and str(report)}
+    if out:
+        _write(result, out, report, show)
+    _tell_skipped(result["skipped"], out)
+    emit({name: value for name, value in result.items() if name != "each"}) if json else _tell(result)
 
 
-def _read(paths: list[Path], model, limit: int) -> dict:
-    """{(H, W): [(path, pixels)]}"""
-    from ..core import prompt
-    from ..core.datasets.folder import EXTENSIONS
-    from ..core.errors import DataError
+def _network(word: str, found: list):
+    """MobileNetV2 for pictures of this size, or None."""
+    from ..core import pictures
+    from ..core.metrics import mobilenet
 
-    files = []
-    for path in paths:
-        inside = sorted(file for file in path.rglob("*") if file.suffix[1:].lower() in EXTENSIONS) if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
-        files += inside
-    found: dict = {}
-    for file in files[:limit]:
-        pixels = prompt.pixels(file, model)
-        found.setdefault(tuple(pixels.shape[1:]), []).append((file, pixels))
-    return found
+    path = None if word == "none" else mobilenet.weights() if word == "auto" else Path(word)
+    if path is None:
+        if word == "auto":
+            notify(f"no weights of {mobilenet.NAME}: KID and feature distance are left out; {mobilenet.INSTALL}")
+        return None
+    return mobilenet.load(path, mobilenet.SIDES[pictures.typical_side(found) > mobilenet.SMALL])
 
 
-def _rows(model, pictures: dict, codec: str, steps: list[int], out: Path | None) -> list[dict]:
-    """One row of results for each number of steps."""
-    from dataclasses import asdict
+def _result(found: list, chosen: list, out: Path | None, engine: str | None, network) -> dict:
+    """The work, with a line now and then of how far it is."""
+    import time
+    from contextlib import nullcontext
 
-    import torch
+    from ..core import ocr, reconstruct
 
-    from ..core import images, reconstruct
+    said = time.monotonic()
 
-    rows = []
-    for number in steps if codec == "ode" else [0]:
-        before, after = [], []
-        for entries in pictures.values():
-            for at in range(0, len(entries), 32):
-                batch = torch.stack([pixels for _, pixels in entries[at:at + 32]])
-                back = reconstruct.ode(model, batch, number)[0] if codec == "ode" else reconstruct.raw(model, batch)
-                before += batch
-                after += back
-                if out and number == (steps[-1] if codec == "ode" else 0):
-                    for (file, _), picture in zip(entries[at:at + 32], back):
-                        images.save_png(picture, out / f"{file.stem}.png", codec=codec, steps=str(number))
-        rows.append({"steps": number, **asdict(reconstruct.compare(before, after))})
-    return rows
+    def progress(done: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > 15:
+            said = time.monotonic()
+            notify(f"{done:,} of {len(found):,} pictures")
+
+    if engine:
+        notify(f"text is read by {engine}, {(len(chosen) + 1) * len(found):,} times; without: --ocr none")
+    with ocr.Reader(engine) if engine else nullcontext() as reader:
+        return reconstruct.run(found, chosen, out, reader, network, progress)
+
+
+def _write(result: dict, out: Path, report: Path | None, show: int) -> None:
+    """results.json, and the page."""
+    from .. import __version__
+    from ..core import disk, reconstruct_page, records
+
+    with disk.room_for(f"the results in {out}"):
+        import json
+
+        records.replace(out / "results.json", json.dumps({"rawmm": __version__, **result}, indent=1) + "\n")
+        if report:
+            reconstruct_page.write(result, out, report, show)
+
+
+def _tell_skipped(skipped: list[dict], out: Path | None) -> None:
+    for one in skipped[:5]:
+        notify(f"left out {one['file']}: {one['reason']}")
+    if len(skipped) > 5:
+        notify(f"left out {len(skipped) - 5:,} more" + (f": {out}/results.json" if out else ""))
+
+
+def _tell(result: dict) -> None:
+    """A table, and what it says."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..core.figures import short
+
+    columns = {"tokens": ("tokens", short), "vocabulary": ("of", short), "bits": ("bits", short), "used_bits": ("used", short),
+               "bits_per_pixel": ("bits/px", "{:.3g}".format), "psnr": ("PSNR", "{:.2f}".format),
+               "text_survival": ("text", "{:.1%}".format), "word_survival": ("words", "{:.1%}".format),
+               "ssim": ("SSIM", "{:.4f}".format), "exact_pixels": ("exact px", "{:.1%}".format),
+               "lossless": ("exact", "{:.0%}".format), "sharpness": ("sharp", "{:.2f}".format),
+               "feature_distance": ("feature", "{:.4f}".format), "kid": ("KID", "{:.4f}".format),
+               "milliseconds": ("ms", "{:.3g}".format)}
+    shown = {name: how for name, how in columns.items() if any(row.get(name) is not None for row in result["rows"])}
+    table = Table("codec", box=None, header_style="bold", padding=(0, 1))
+    for head, _ in shown.values():
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        cells = ["exact" if name == "psnr" and row["psnr"] is None else "–" if row.get(name) is None else how(row[name])
+                 for name, (_, how) in shown.items()]
+        table.add_row(printable(row["codec"]), *cells)
+    console = Console(highlight=False)
+    console.width = console.width if console.is_terminal else 160
+    console.print(table)
+    for line in result["findings"]:
+        typer.echo(printable(line))
+    for name in ("report", "out"):
+        if result[name]:
+            notify(f"{'the page' if name == 'report' else 'files'}: {result[name]}")

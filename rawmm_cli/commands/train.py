@@ -42,12 +42,17 @@ def train(
 ):
     """Train a model. Run the same command again to resume."""
     from ..core import config as configuration
+    from ..core.codec_config import CodecConfig
+    from ..core.errors import ConfigError
     from ..core.launch import joined, launch
 
     words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit is not None else [])]
     config = configuration.load(preset, words)
+    codec = isinstance(config, CodecConfig)
+    if codec and gpus and gpus > 1:
+        raise ConfigError(f"--gpus {gpus}: a codec trains in one process; leave out --gpus")
     if dry_run:
-        return _show(config, data_dir, device, gpus or 1, json)
+        return _show_codec(config, json) if codec else _show(config, data_dir, device, gpus or 1, json)
     name = run_name(run or Path(preset).stem)
     folder = writable_folder(runs_dir, "runs folder") / name
     if gpus and gpus > 1 and not joined():
@@ -59,8 +64,9 @@ def train(
     if json:
         emit(result)
     else:
-        notify(f"{folder} {result['status']}; look at it with `rawmm evaluate {folder.name}` or "
-               f"`rawmm sample \"...\" --run {folder.name}`")
+        then = f"`rawmm reconstruct ... --codec {folder}` or `rawmm report {folder.name}`" if codec else \
+            f"`rawmm evaluate {folder.name}` or `rawmm sample \"...\" --run {folder.name}`"
+        notify(f"{folder} {result['status']}; look at it with {then}")
 
 
 def _seconds(text: str) -> float:
@@ -98,11 +104,16 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
 
     use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
     from ..core import build, distributed
+    from ..core.codec_config import CodecConfig
     from ..core.records import read
     from ..core.train import train as loop
+    from ..core.train_codec import train_codec
 
     ranks = distributed.from_environment()
-    records = loop(config, data_dir, folder, build.device(device, ranks.local if ranks.size > 1 else None), notify, ranks)
+    if isinstance(config, CodecConfig):
+        records = train_codec(config, data_dir, folder, build.device(device), notify)
+    else:
+        records = loop(config, data_dir, folder, build.device(device, ranks.local if ranks.size > 1 else None), notify, ranks)
     record = _show_progress(records, config.train) if not quiet and ranks.first else _drain(records)
     status = "trained" if record else "was trained already"
     if not record:
@@ -140,9 +151,33 @@ def _show_progress(records, settings) -> dict:
 
 
 def _facts(record: dict) -> str:
+    if "psnr" in record:
+        codes = f"usage {record['usage']:.1%} perplexity {record['perplexity']:,.0f}  " if "usage" in record else ""
+        return (f"loss {record['loss']:.4f} PSNR {record['psnr']:.2f} dB  {codes}{record['documents_per_second']:,.0f} pictures/s"
+                f"  {record['memory'] / 2 ** 30:.1f} GiB  lr {record['learning_rate']:.1e}")
     return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
             f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
             f"MFU {record['mfu']:.0%}  {record['memory'] / 2 ** 30:.1f} GiB  lr {record['learning_rate']:.1e}")
+
+
+def _show_codec(config, as_json: bool) -> None:
+    """The same of a codec."""
+    use_cpu(config.train.threads)
+    from ..core import config as configuration
+    from ..core import estimate
+    from ..core.figures import size
+
+    found = estimate.codec(config)
+    if as_json:
+        return emit({"config": config.model_dump(mode="json"), **found})
+    typer.echo(configuration.dump(config).rstrip())
+    bits = f"{found['bits']:,.0f} bits a picture, {found['bits_per_pixel']:.4f} a pixel" if found["bits"] else "continuous"
+    parameters = [(f"parameters, {name}", f"{count:,}") for name, count in found["parameters"].items()]
+    of = f" of {found['vocabulary']:,}" if found["bits"] else ""
+    for name, value in (*parameters, ("tokens a picture", f"{found['tokens']:,}{of}"),
+                        ("information", bits), ("the whole run", f"{found['steps']:,} steps, {found['documents']:,} pictures"),
+                        ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept")):
+        typer.echo(f"# {name:<22} {value}")
 
 
 def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from . import machine, mask
+from .codec_config import CodecConfig
 from .config import Config
 from .errors import ConfigError
 from .model import RawModel
@@ -33,6 +34,52 @@ def _codec(config: Config):
             from .codecs.raw import RawPatches
 
             return RawPatches(config.codec.patch)
+
+
+def codec(config: CodecConfig, device: str | torch.device = "cpu") -> torch.nn.Module:
+    """Settings -> a codec that learns, with fresh weights, a function of train.seed alone."""
+    settings = config.codec
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        encoder, decoder = _coders(config)
+        if settings.kind == "kl":
+            from .codecs.kl import KLCodec
+
+            return KLCodec(encoder, decoder, settings.channels).to(device)
+        from .codecs.discrete import DiscreteCodec
+
+        positions = settings.queries if settings.kind == "query" else (config.data.size // settings.factor) ** 2
+        quantizer = _quantizer(settings.quantizer if settings.kind == "query" else settings, settings.width,
+                               config.train.batch * positions)
+        return DiscreteCodec(encoder, quantizer, decoder).to(device)
+
+
+def _coders(config: CodecConfig):
+    """The encoder and the decoder."""
+    c = config.codec
+    if c.kind == "query":
+        from .codecs.query import QueryDecoder, QueryEncoder
+
+        return (QueryEncoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.causal),
+                QueryDecoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads))
+    from .codecs.convolutional import Decoder, Encoder
+
+    return Encoder(c.factor, c.patch, c.width, c.blocks), Decoder(c.factor, c.patch, c.width, c.blocks)
+
+
+def _quantizer(q, width: int, positions: int):
+    """positions: latents of a batch."""
+    from .codecs import quantizers
+
+    match q.kind:
+        case "fsq":
+            return quantizers.FiniteScalarQuantizer(width, q.levels, q.groups, q.even)
+        case "lfq":
+            return quantizers.LookupFreeQuantizer(width, q.bits, q.groups, q.spherical)
+    options = {"cosine": q.cosine, "from_data": q.from_data, "decay": q.decay, "restart": q.restart * positions / q.codes}
+    if q.kind == "vq":
+        return quantizers.VectorQuantizer(width, q.codes, q.dimension, rotation=q.rotation, **options)
+    return quantizers.ResidualQuantizer(width, q.codes, q.dimension, q.quantizers, **options)
 
 
 def _head(config: Config, values: int):

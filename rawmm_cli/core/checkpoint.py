@@ -24,10 +24,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from . import build, disk
+from . import build, disk, run_files
 from . import config as configuration
 from .config import Config
-from .errors import CheckpointError, ConfigError, DiskFullError
+from .errors import CheckpointError, DiskFullError
 from .model import RawModel
 from .sharded import read_sharded
 from .text_tokenizer import BytePairs, Bytes
@@ -262,11 +262,12 @@ def state(folder: Path) -> dict:
 
 
 def run_config(run: Path) -> Config:
-    """The settings in the config.yaml of a run, or of one of its checkpoints."""
-    try:
-        return configuration.build(configuration.parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))
-    except (OSError, UnicodeDecodeError, ConfigError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
+    """The settings in the config.yaml of a run, or of one of its checkpoints. Raises CheckpointError where it trains a codec."""
+    config = run_files.config(run)
+    if not isinstance(config, Config):
+        raise CheckpointError(f"{run} is a run of a codec, not of a model that draws and reads; use it as `rawmm reconstruct "
+                              f"--codec {run}`, or name another run")
+    return config
 
 
 def load_model(run: Path, device: torch.device, warn=_silent) -> tuple[RawModel, Config, dict]:

@@ -8,28 +8,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from .config_help import every_key, explain, fields, kinds, nearest
+from .codec_config import CodecConfig
+from .config_help import explain, fields, kinds, nearest
 from .errors import ConfigError
+from .settings import BelowOne, Count, Positive, Settings, Share, Size, Trackers, Weight, Width
 from .text_tokenizer import VOCABULARY
 from .yaml_text import dump_yaml, parse_yaml
-
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[int, Field(ge=1, le=1_000_000)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Width = Annotated[float, Field(gt=0, le=0.25)]
-Weight = Annotated[float, Field(ge=0)]
-Trackers = Annotated[tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
-                     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
-
-
-class Settings(BaseModel):
-    """Frozen and strict: unknown keys, `true` for 1 and NaN are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Streaming(Settings):
@@ -263,32 +249,47 @@ def preset_about(name: str) -> str:
     return preset_text(name).partition("\n")[0].lstrip("# ")
 
 
-def load(preset: str, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Preset name and `key=value` words -> Config."""
+def load(preset: str, overrides: list[str] | tuple[str, ...] = ()) -> Config | CodecConfig:
+    """Preset name and `key=value` words -> Config, or CodecConfig where a codec is what learns."""
     return build(parse_yaml(preset_text(preset), f"preset {preset}"), overrides)
 
 
-def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Nested settings and `key=value` words -> Config. Raises ConfigError that names the key and what is allowed."""
+def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config | CodecConfig:
+    """Nested settings and `key=value` words -> Config, or CodecConfig where `codec.kind` is one that learns. Raises ConfigError
+    that names the key and what is allowed."""
     if not isinstance(settings, dict):
         raise ConfigError("settings must be a mapping of keys, as in `rawmm presets digits`")
     settings = dict(settings)
-    for part in ("codec", "head", "backbone"):
-        if isinstance(settings.get(part, {}), dict):
-            settings[part] = {"kind": kinds(Config, part)[0], **settings.get(part, {})}
     _spell_out(settings)
     for word in overrides:
         key, value = _split(word)
         _assign(settings, key, value)
         _spell_out(settings)
+    root = _root(settings)
     try:
-        return Config.model_validate(settings)
+        return root.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(explain(error, Config)) from None
+        raise ConfigError(explain(error, root)) from None
+
+
+def _root(settings: dict) -> type[Config] | type[CodecConfig]:
+    """The class of all settings: what is trained hangs on codec.kind."""
+    codec, learned = settings.get("codec"), kinds(CodecConfig, "codec")
+    kind = codec.get("kind") if isinstance(codec, dict) else "raw"
+    if kind not in ("raw", *learned):
+        raise ConfigError(f"codec.kind = {kind}{nearest(str(kind), ['raw', *learned])}; allowed: raw, {', '.join(learned)}")
+    return Config if kind == "raw" else CodecConfig
 
 
 def _spell_out(settings: dict) -> None:
-    """`text_tokenizer: bpe` is short for its kind, `stream: true` for all its defaults and `false` for none."""
+    """Parts get their first kind where they have none. `text_tokenizer: bpe` is short for its kind, `stream: true` for all its
+    defaults and `false` for none."""
+    for part in ("codec", "head", "backbone"):
+        if isinstance(settings.get(part), dict):
+            settings[part] = {"kind": kinds(Config, part)[0], **settings[part]}
+    codec = settings.get("codec")
+    if isinstance(codec, dict) and isinstance(codec.get("quantizer"), dict):
+        settings["codec"] = {**codec, "quantizer": {"kind": "fsq", **codec["quantizer"]}}
     if isinstance(settings.get("text_tokenizer"), str):
         settings["text_tokenizer"] = {"kind": settings["text_tokenizer"]}
     data = settings.get("data")
@@ -296,7 +297,7 @@ def _spell_out(settings: dict) -> None:
         settings["data"] = {**data, "stream": {} if data["stream"] else None}
 
 
-def dump(config: Config) -> str:
+def dump(config: Config | CodecConfig) -> str:
     """Config -> YAML text, complete."""
     return dump_yaml(config.model_dump(mode="json"))
 
@@ -319,12 +320,7 @@ def _assign(settings: dict, key: str, value: Any) -> None:
         node[part] = dict(node[part]) if isinstance(node.get(part), dict) else {}
         node = node[part]
     if leaf == "kind" and node.get("kind") != value:
-        known = fields(Config, path + [f"kind={value}"])
+        known = [name for root in (Config, CodecConfig) for name in fields(root, path + [f"kind={value}"])]
         for name in [name for name in node if known and name not in known]:
             del node[name]
     node[leaf] = value
-
-
-def all_keys() -> list[str]:
-    """Every dotted key that a preset may hold."""
-    return every_key(Config)

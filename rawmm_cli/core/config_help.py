@@ -12,14 +12,13 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
 
     `root`: the class of all settings."""
     problem = error.errors()[0]
-    path = [str(part) for part in problem["loc"]]
-    if len(path) > 1 and path[0] in ("codec", "head", "backbone") and path[1] in kinds(root, path[0]):
-        path = [path[0], f"kind={path[1]}", *path[2:]]
+    path = _tagged(root, [str(part) for part in problem["loc"]])
     key, given = ".".join(part for part in path if "=" not in part), problem.get("input")
     if problem["type"] == "extra_forbidden":
         allowed = fields(root, path[:-1])
         if key in every_key(root):
-            return f"{key} does not belong to {path[0]}.{path[1].replace('=', ' = ')}; allowed here: {', '.join(allowed)}"
+            chosen = next((f"{path[0]}.{part.replace('=', ' = ')}" for part in path if "=" in part), path[0])
+            return f"{key} does not belong to {chosen}; allowed here: {', '.join(allowed)}"
         prefix = ".".join(part for part in path[:-1] if "=" not in part)
         full = {name: f"{prefix}.{name}" if prefix else name for name in allowed}
         near = difflib.get_close_matches(path[-1], full, 1)
@@ -29,7 +28,9 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
         if problem["type"] != "literal_error":
             key, given = f"{key}.kind", given.get("kind") if isinstance(given, dict) else given
-        choices = kinds(root, key.split(".")[0]) if key.endswith(".kind") else re.findall(r"'([^']*)'", problem["msg"])
+        choices = re.findall(r"'([^']*)'", problem["msg"])
+        if key.endswith(".kind"):
+            choices = _kinds_at(root, path[:-1] if path[-1] == "kind" else path)
         return f"{key} = {given}{nearest(str(given), choices)}; allowed: {', '.join(choices)}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
@@ -57,16 +58,36 @@ def kinds(root: type[BaseModel], name: str) -> list[str]:
             if "kind" in model.model_fields] if field else []
 
 
+def _kinds_at(root: type[BaseModel], path: list[str]) -> list[str]:
+    """The kinds that a path may have."""
+    return [model.model_fields["kind"].default for model in _at(root, path) if "kind" in model.model_fields]
+
+
+def _tagged(root: type[BaseModel], path: list[str]) -> list[str]:
+    """pydantic's path, in which the kind of a tagged union is a part of its own -> the same with `kind=x` there."""
+    found: list[str] = []
+    for part in path:
+        inside = _at(root, found)
+        tag = found and len(inside) > 1 and "=" not in found[-1] and part in _kinds_at(root, found)
+        found.append(f"kind={part}" if tag else part)
+    return found
+
+
 def fields(root: type[BaseModel], path: list[str]) -> list[str]:
     """Keys allowed at a path; a part `kind=x` picks a member of a tagged union."""
+    return list(dict.fromkeys(name for model in _at(root, path) for name in model.model_fields))
+
+
+def _at(root: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
+    """The settings classes that may stand at a path."""
     models = [root]
     for part in path:
         if part.startswith("kind="):
-            models = [m for m in models if m.model_fields["kind"].default == part[5:]]
+            models = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == part[5:]]
         else:
             models = [m for parent in models if part in parent.model_fields
                       for m in _models(parent.model_fields[part].annotation)]
-    return list(dict.fromkeys(name for m in models for name in m.model_fields))
+    return models
 
 
 def every_key(root: type[BaseModel]) -> list[str]:

@@ -30,6 +30,12 @@ LOSSES = (
 )
 TOTAL = Shown("loss", "Loss", "", "blue", log=True, large=True)
 OTHERS = (
+    Shown("psnr", "PSNR", "dB", "blue", large=True),
+    Shown("usage", "Codebook usage", "% of the codes", "green", 100, smooth=False),
+    Shown("perplexity", "Perplexity", "codes", "teal", smooth=False),
+    Shown("used_bits", "Used bits", "of a token", "violet", smooth=False),
+    Shown("l2", "Squared error", "pixels from -1 to 1", "orange", log=True),
+    Shown("l1", "Absolute error", "pixels from -1 to 1", "orange", log=True),
     Shown("gradient_norm", "Gradient norm", "before clipping", "red", log=True),
     Shown("learning_rate", "Learning rate", "", "violet", smooth=False),
     Shown("documents_per_second", "Speed", "documents per second", "teal"),

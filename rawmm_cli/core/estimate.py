@@ -174,6 +174,18 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
     return pairs
 
 
+def codec(config) -> dict:
+    """Sizes of a codec that would be trained: parameters, tokens, vocabulary, bits of a picture, steps, a checkpoint."""
+    made, train, side = build.codec(config), config.train, config.data.size
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in made.named_children()}
+    parameters, books = sum(parts.values()), sum(buffer.numel() for buffer in made.buffers())
+    bits = made.bits(side, side)
+    return {"parameters": {"total": parameters, **parts}, "tokens": made.length(side, side), "vocabulary": made.vocabulary,
+            "bits": bits, "bits_per_pixel": None if bits is None else bits / side ** 2,
+            "steps": -(-train.documents // train.batch), "documents": train.documents,
+            "checkpoint_bytes": 4 * (4 * parameters + 2 * books)}
+
+
 def load_data(config: Config, folder: Path):
     """The sets to train on where they are there and fit, else None."""
     try:

@@ -108,6 +108,7 @@ def timeline(samples: Path, rows: list[dict]) -> dict | None:
         prompts = note.get("prompts") if isinstance(note.get("prompts"), list) else []
         if found := image(path):
             sheets.append({**picture(found), "step": step, "prompts": [_text(prompt) for prompt in prompts],
+                           "again": note.get("shows") == "reconstructions",
                            "documents": note["documents"] if finite(note.get("documents")) else seen_at(rows, step)})
     return {"sheets": sheets, "count": len(list(samples.glob("step_*.png")))} if sheets else None
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import records
+from .metrics import features
 from .prepared import Prepared
 
 RELIABLE = 0.97
@@ -115,10 +116,7 @@ def load(path: Path) -> Judges | None:
 
 
 def kid(one: Tensor, other: Tensor) -> float:
-    """Kernel inception distance (Binkowski et al. 2018, arXiv 1801.01401) of features (n, d) and of real ones (m, d): unbiased
-    squared MMD with the kernel (x y / d + 1)^3, after a scale that makes the real ones' mean square 1. It may be a little
-    below 0."""
+    """KID of features (n, d) and of real ones (m, d), after a scale that makes the real ones' mean square 1: what the judges'
+    last layer gives has no scale of its own."""
     scale = other.double().square().mean().sqrt()
-    one, other = one.double() / scale, other.double() / scale
-    within = [((x @ x.T / x.shape[1] + 1) ** 3).fill_diagonal_(0).sum() / (len(x) * (len(x) - 1)) for x in (one, other)]
-    return float(within[0] + within[1] - 2 * ((one @ other.T / one.shape[1] + 1) ** 3).mean())
+    return features.kid(one.double() / scale, other.double() / scale)

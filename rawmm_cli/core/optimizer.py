@@ -105,4 +105,7 @@ def load_state(made: list[torch.optim.Optimizer], model: torch.nn.Module, tensor
         path, key = name.rsplit("/", 1)
         parameter = parameters[path]
         # AdamW keeps its step count, a scalar, on the parameter's device only when fused on a GPU; `to` covers both
-        owner[id(parameter)].state[parameter][key] = like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
+        value = like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
+        if value.shape == parameter.shape and value.stride() != parameter.stride():     # channels last: the fused kernel goes
+            value = torch.empty_like(parameter).copy_(value)                            # through both as they lie in memory
+        owner[id(parameter)].state[parameter][key] = value

@@ -18,6 +18,7 @@ import jinja2
 
 from . import config as configuration
 from . import gallery, run_files
+from .codec_config import CodecConfig
 from .curves import LOSSES, curves
 from .errors import CheckpointError, RawmmError
 from .figures import duration, finite, number, short, size
@@ -35,6 +36,9 @@ NAMES = {
     "looks.nearest drawn min": "nearest training picture of a drawing, least", "looks.nearest drawn median": "median",
     "looks.nearest drawn p05": "5 % are nearer than", "looks.nearest real min": "of an unseen real picture, least",
     "looks.nearest real p05": "5 % are nearer than", "looks.nearest real median": "median",
+    "codes": "Codes", "codes.bits": "nominal bits of a picture", "codes.tokens": "tokens of a picture",
+    "codes.used_bits": "used bits of a token, of training pictures", "codes.usage": "share of the codes used",
+    "held_out.psnr": "PSNR of held-out pictures, dB", "held_out.psnr_p05": "5 % are below",
     "written": "Captions made up", "written.prompt": "after", "written.parsed": "follow the grammar",
     "written.different": "different ones",
 }
@@ -120,7 +124,8 @@ def _facts(run: Path, settings: dict, saved: list[dict], machine: dict) -> dict[
     optimizer = {"muon": "Muon", "adamw": "AdamW"}.get(setting(train, "optimizer"), setting(train, "optimizer"))
     found = {
         "Data": _words("{}, {} px", setting(data, "set"), edge),
-        "Patches": _words("{} px", patch, after=patches),
+        "Patches": _words("{} px", patch, after=patches) if setting(codec, "kind") in (None, "raw") else "",
+        "Codec": _codec(codec),
         "Backbone": _words("{}, {} layers of width {}", kind, *(setting(backbone, key) for key in ("depth", "width"))),
         "Parameters": None if count is None else f"{count:,}",
         f"{str(setting(head, 'kind')).capitalize()} head": _words("predicts {}, loss in {}", setting(head, "prediction"),
@@ -130,6 +135,20 @@ def _facts(run: Path, settings: dict, saved: list[dict], machine: dict) -> dict[
         "Machine": _words("{}, {}", machine.get("device"), machine.get("precision")),
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _codec(codec) -> str:
+    """'FSQ, levels 8 5 5 5, 8 px a position' of a codec that learns."""
+    kind, inside = setting(codec, "kind"), setting(codec, "quantizer") or codec
+    if kind in (None, "raw") or not isinstance(inside, dict):
+        return ""
+    of = {"codes": "{} codes", "levels": "levels {}", "bits": "{} bits a token", "groups": "{} tokens a position",
+          "quantizers": "{} tokens a position", "channels": "{} numbers a position"}
+    told = [form.format(" ".join(map(str, inside[key])) if isinstance(inside[key], list) else number(inside[key]))
+            for key, form in of.items() if inside.get(key) not in (None, 1)]
+    where = _words("{} queries", setting(codec, "queries")) or _words("{} px a position", setting(codec, "factor"))
+    names = [str(name).upper() if name != "query" else "" for name in dict.fromkeys((kind, inside.get("kind")))]
+    return ", ".join(filter(None, [*names, *told, where]))
 
 
 def _words(form: str, *values, after: str = "") -> str:
@@ -148,6 +167,8 @@ def _parameters(run: Path, settings: dict, saved: list[dict]) -> int | None:
         return None
     from . import build  # torch, which takes a second or two
 
+    if isinstance(chosen, CodecConfig):
+        return sum(p.numel() for p in build.codec(chosen).parameters())
     return build.count_parameters(build.model(chosen, "meta"))["total"]
 
 
@@ -164,6 +185,12 @@ def _cards(rows: list[dict], evaluation: dict) -> list[dict]:
             held_out = _get(evaluation, "held_out", shown.key)
             note = "at the last record" if held_out is None else f"{number(held_out)} held out"
             cards.append({"label": shown.title, "value": number(last[shown.key]), "note": note})
+    if finite(psnr := _get(evaluation, "held_out", "psnr")):
+        cards.append({"label": "PSNR", "value": f"{psnr:.2f} dB", "note": f"of {number(evaluation['held_out'].get('pictures'))} "
+                      "held-out pictures"})
+    if finite(share := _get(evaluation, "codes", "usage")):
+        cards.append({"label": "Codebook usage", "value": f"{share:.1%}", "share": min(max(share, 0), 1),
+                      "note": f"perplexity {number(_get(evaluation, 'codes', 'perplexity'))}"})
     documents, seconds, speed = (last.get(key) for key in ("documents", "seconds", "documents_per_second"))
     if finite(speed):
         notes = ["documents/s"] + [form(last[key]) for key, form in (("mfu", "MFU {:.0%}".format), ("memory", size))

@@ -82,7 +82,7 @@ def restore(run: Run) -> State:
         checkpoint.sweep(folder)
     found = from_first(ranks, checkpoint.latest(folder, run.notify) if ranks.first else None)
     if found is not None:
-        _compare(checkpoint.run_config(found), config, folder)
+        compare(checkpoint.run_config(found), config, folder)
     state = fresh(config, run.device, ranks)
     state.model.tokenizer = _tokenizer(run, found)
     for average in state.averages:
@@ -128,7 +128,8 @@ def _modules(state: State) -> dict[str, torch.nn.Module]:
     return {"model": state.model, **dict(zip(names, state.averages))}
 
 
-def _compare(old: Config, new: Config, run: Path) -> None:
+def compare(old, new, run: Path) -> None:
+    """Raises CheckpointError where settings that shape a run have changed."""
     flat = lambda c: {f"{part}.{k}": v for part, values in c.model_dump().items() for k, v in values.items()}  # noqa: E731
     before, after = flat(old), flat(new)
     changed = [k for k in {**before, **after} if before.get(k) != after.get(k)

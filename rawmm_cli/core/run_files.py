@@ -1,7 +1,7 @@
 """What lies in a run folder, read without torch: records, settings, checkpoints, and whether it is being trained.
 
 A run folder may be read while it is written, after a crash, or long after this version was forgotten; so whatever is
-missing, torn or of another kind is left out, and never an error.
+missing, torn or of another kind is left out, and never an error; but for `config`, which is for those who need all of it.
 """
 
 import contextlib
@@ -13,7 +13,9 @@ from pathlib import Path
 
 from . import config as configuration
 from . import records
-from .errors import ConfigError
+from .codec_config import CodecConfig
+from .config import Config
+from .errors import CheckpointError, ConfigError
 from .figures import finite
 from .yaml_text import dump_yaml, parse_yaml
 
@@ -65,6 +67,14 @@ def settings(run: Path) -> dict:
     return values if isinstance(values, dict) else {}
 
 
+def config(run: Path) -> Config | CodecConfig:
+    """config.yaml of a run or of one of its checkpoints, every setting checked. Raises CheckpointError."""
+    try:
+        return configuration.build(parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))
+    except (OSError, UnicodeDecodeError, ConfigError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
+
+
 def setting(values: dict, *path: str):
     """values[a][b]..., or None where there is no such thing."""
     for name in path:
@@ -76,14 +86,16 @@ def settings_lines(values: dict) -> list[list[tuple[str, str, bool]]]:
     """Settings -> for each section its lines (key with its indentation, value, whether it differs from the default).
 
     What this version does not know differs."""
-    return [_lines({name: section}, {name: _defaults(name, section)}, "") for name, section in values.items()]
+    codec = setting(values, "codec", "kind")
+    return [_lines({name: section}, {name: _defaults(name, section, codec)}, "") for name, section in values.items()]
 
 
-def _defaults(name: str, section) -> dict:
-    """The defaults of a section, of the same kind."""
+def _defaults(name: str, section, codec) -> dict:
+    """The defaults of a section, of the same kind, beside such a codec."""
     kind = setting(section, "kind") if isinstance(section, dict) else None
+    wanted = {"codec": {"kind": codec}} if isinstance(codec, str) else {}
     try:
-        chosen = configuration.build({name: {"kind": kind}} if isinstance(kind, str) else {})
+        chosen = configuration.build(wanted | ({name: {"kind": kind}} if isinstance(kind, str) else {}))
     except ConfigError:
         return {}
     return chosen.model_dump(mode="json").get(name, {})

@@ -87,5 +87,6 @@ def state_of(files: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-NAMES = ("celebahq", "ffhq", "mnist", "cifar10", "imagenet64", "digits", "portraits", "emoji")     # with data of their own
-GENERAL = ("folder", "parquet", "webdataset", "documents", "text")                                 # for data of the user's
+NAMES = ("celebahq", "ffhq", "mnist", "cifar10", "imagenet64", "digits", "portraits", "emoji", "photos",
+         "text-images")                                                     # with data of their own
+GENERAL = ("folder", "parquet", "webdataset", "documents", "text")          # for data of the user's

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from .errors import ConfigError
 from .source import GENERAL, NAMES, Source
 
-OPTIONS = {"digits": (), "portraits": ("count", "size"), "emoji": ("font", "size"), "folder": ("path", "size"),
-           "documents": ("path", "size"), "text": ("path",),
+OPTIONS = {"digits": (), "portraits": ("count", "size"), "emoji": ("font", "size"), "photos": ("count", "size"),
+           "text-images": ("count", "size", "glyph", "font"), "folder": ("path", "size"), "documents": ("path", "size"),
+           "text": ("path",),
            "parquet": ("path", "size", "columns", "caption"), "webdataset": ("path", "size", "columns", "caption")}
 HUB = ("path", "size", "columns", "caption", "split", "variant")            # of sets on the hub
 
@@ -28,6 +29,12 @@ def source(name: str, wanted: dict, told: Callable[[str], None] = lambda line: N
         case "emoji":
             from .datasets.emoji import emoji
             return emoji(size=wanted.get("size", 64), **given)
+        case "photos":
+            from .datasets.photos import photos
+            return photos(size=wanted.get("size", 64), **given)
+        case "text-images":
+            from .datasets.text_images import text_images
+            return text_images(size=wanted.get("size", 64), **given)
         case "parquet":
             from .datasets.parquet import parquet
             return parquet(told=told, **given)

@@ -4,15 +4,16 @@ A patch of side p is the vector of its 3 p^2 pixel values, uint8 mapped to [-1, 
 exactly enough for the way back to round to the same uint8 (tested for all 256 values).
 """
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
+
+from ..codes import to_images, to_unit
 
 
 class RawPatches(nn.Module):
     """Patches of `patch` x `patch` RGB pixels."""
 
-    discrete = False
+    discrete, vocabulary = False, 256                   # of a pixel value
 
     def __init__(self, patch: int):
         super().__init__()
@@ -25,11 +26,20 @@ class RawPatches(nn.Module):
             raise ValueError(f"a picture of {height}x{width} pixels does not divide into patches of {self.patch}")
         return height // self.patch, width // self.patch
 
+    def length(self, height: int, width: int) -> int:
+        """Pixel values of an H x W picture."""
+        rows, columns = self.grid(height, width)
+        return rows * columns * self.values
+
+    def bits(self, height: int, width: int) -> float:
+        """8 a pixel value: this codec is the identity."""
+        return 8.0 * self.length(height, width)
+
     def encode(self, images: Tensor) -> Tensor:
         """(M, 3, H, W) uint8 -> (M, N, P) fp32 in [-1, 1]."""
-        return rearrange(images.float() / 127.5 - 1, "m c (h p) (w q) -> m (h w) (p q c)", p=self.patch, q=self.patch)
+        return rearrange(to_unit(images), "m c (h p) (w q) -> m (h w) (p q c)", p=self.patch, q=self.patch)
 
     def decode(self, patches: Tensor, rows: int) -> Tensor:
         """(M, N, P) with `rows` rows of patches -> (M, 3, H, W) uint8. Values outside [-1, 1] are clipped."""
         pixels = rearrange(patches.float(), "m (h w) (p q c) -> m c (h p) (w q)", h=rows, p=self.patch, q=self.patch)
-        return ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return to_images(pixels)

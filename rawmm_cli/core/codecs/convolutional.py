@@ -1,0 +1,99 @@
+"""The convolutional encoder and decoder that all codecs but the query codec share.
+
+    encoder   squares of patch x patch pixels -> blocks, half the side, blocks, ... until a position stands for factor pixels
+    decoder   the same backwards; each doubling of the side is a 1x1 convolution to four times the channels, then laid out
+    block     x + conv1x1(silu(norm(conv3x3(silu(norm(x)))))), the block of VQ-VAE (arXiv 1711.00937) with GroupNorm
+
+The first convolution takes whole squares, so nothing is ever computed at the resolution of the pixels: on a CPU that is most
+of the speed. The last convolution of a block starts at 0, so a fresh network is a linear one. Next: `discrete.py`.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Pictures (M, 3, H, W) in [-1, 1] -> latents (M, N, width), N = rows * columns in reading order."""
+
+    def __init__(self, factor: int, patch: int, width: int, blocks: int):
+        super().__init__()
+        self.factor, self.width = factor, width
+        widths = scales(factor, patch, width)
+        layers = [nn.Conv2d(3, widths[0], patch, patch)]
+        for number, channels in enumerate(widths):
+            if number:
+                layers.append(nn.Conv2d(widths[number - 1], channels, 2, 2))
+            layers += [Block(channels) for _ in range(blocks)]
+        self.layers = nn.Sequential(*layers, norm(width)).to(memory_format=torch.channels_last)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of positions of an H x W picture. Raises ValueError where a side is no multiple of `factor`."""
+        if height % self.factor or width % self.factor or not height or not width:
+            raise ValueError(f"a picture of {height}x{width} pixels does not divide into positions of {self.factor}")
+        return height // self.factor, width // self.factor
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return rearrange(self.layers(pixels.contiguous(memory_format=torch.channels_last)), "m d h w -> m (h w) d")
+
+
+class Decoder(nn.Module):
+    """Latents (M, N, width) in `rows` rows -> pictures (M, 3, H, W), about in [-1, 1]."""
+
+    def __init__(self, factor: int, patch: int, width: int, blocks: int):
+        super().__init__()
+        self.patch = patch
+        widths = scales(factor, patch, width)[::-1]
+        layers = [nn.Conv2d(width, width, 3, padding=1)]
+        for number, channels in enumerate(widths):
+            layers += [Block(channels) for _ in range(blocks)]
+            if number + 1 < len(widths):
+                layers += [nn.Conv2d(channels, 4 * widths[number + 1], 1), LaidOut(2)]
+        self.layers = nn.Sequential(*layers, norm(widths[-1]), nn.SiLU()).to(memory_format=torch.channels_last)
+        self.last = nn.Conv2d(widths[-1], 3 * patch ** 2, 3, padding=1).to(memory_format=torch.channels_last)
+
+    def forward(self, latents: Tensor, rows: int) -> Tensor:
+        positions = rearrange(latents, "m (h w) d -> m d h w", h=rows)
+        return laid_out(self.last(self.layers(positions.contiguous(memory_format=torch.channels_last))), self.patch)
+
+
+class Block(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm, self.first = norm(width), nn.Conv2d(width, width, 3, padding=1)
+        self.second_norm, self.second = norm(width), nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(F.silu(self.norm(x)))
+        return x + self.second(F.silu(self.second_norm(hidden)))
+
+
+class LaidOut(nn.Module):
+    """Channels become squares of side `side`: (M, D side^2, H, W) -> (M, D, H side, W side)."""
+
+    def __init__(self, side: int):
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        return laid_out(x, self.side)
+
+
+def laid_out(x: Tensor, side: int) -> Tensor:
+    """(M, D side^2, H, W) -> (M, D, H side, W side)."""
+    return rearrange(x, "m (d p q) h w -> m d (h p) (w q)", p=side, q=side)
+
+
+def norm(width: int) -> nn.GroupNorm:
+    """GroupNorm of about 8 groups (Wu and He 2018, arXiv 1803.08494)."""
+    return nn.GroupNorm(8 if width % 8 == 0 else 1, width)
+
+
+def scales(factor: int, patch: int, width: int) -> list[int]:
+    """Channels at every scale, from the finest to the coarsest, which has `width`."""
+    halvings = (factor // patch).bit_length() - 1
+    return [width >> halvings - n for n in range(halvings + 1)]

@@ -1,0 +1,141 @@
+"""Latents <-> integers: four quantizers of `vector-quantize-pytorch` behind one signature.
+
+    quantizer(latents (M, N, D) fp32)   -> values (M, N, D), codes (M, N, G) long, losses {name: scalar}
+    quantizer.values(codes (M, N, G))   -> values (M, N, D), the same ones
+    vocabulary, tokens                  V of a token, G tokens a position
+
+Values carry gradients back to the latents: straight through, or by a rotation. Losses are bare; `CodecLoss` weighs them.
+The library's own index layouts differ, and with several tokens some of its classes drop the last axis where there is one:
+that ends here. It is imported when a quantizer is made, and its log is silent.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Quantizer(nn.Module):
+    """What the four share: codes always have their axis of tokens, and the arithmetic is fp32 under autocast."""
+
+    def __init__(self, inner: nn.Module, vocabulary: int, tokens: int):
+        super().__init__()
+        self.inner, self.vocabulary, self.tokens = inner, vocabulary, tokens
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        with torch.autocast(latents.device.type, enabled=False):
+            values, codes, losses = self.quantize(latents.float())
+        return values, codes.reshape(*latents.shape[:2], self.tokens).long(), losses
+
+    def values(self, codes: Tensor) -> Tensor:
+        """(M, N, G) -> (M, N, D)."""
+        with torch.autocast(codes.device.type, enabled=False):
+            return self.look_up(codes if self.tokens > 1 else codes[..., 0])
+
+
+class VectorQuantizer(Quantizer):
+    """Codes of `dimension` numbers that follow the latents they stand for, by moving averages. restart: a code whose average
+    count in a batch is below this starts again from a latent of the batch."""
+
+    def __init__(self, width: int, codes: int, dimension: int, rotation: bool, **options):
+        super().__init__(_library().VectorQuantize(dim=width, codebook_size=codes, codebook_dim=dimension, commitment_weight=1.0,
+                                                   rotation_trick=rotation, **_codebook(**options)), codes, 1)
+
+    def quantize(self, latents: Tensor):
+        values, codes, commitment = self.inner(latents)
+        return values, codes, {"commitment": commitment}
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        return self.inner.get_output_from_indices(codes)
+
+
+class FiniteScalarQuantizer(Quantizer):
+    """len(levels) numbers a token, each rounded to its number of levels.
+
+    even: a number z is normalised over the batch, and u = 2 Phi(z) - 1 is cut into L equal parts, so that a normal z takes
+    every level as often as any other (the idea of iFSQ, arXiv 2601.17124). Else tanh bounds it, as in the paper of FSQ, and
+    the middle levels are taken most."""
+
+    def __init__(self, width: int, levels: tuple[int, ...], groups: int, even: bool):
+        numbers = len(levels) * groups
+        symmetric = even or 2 in levels                 # the library's other form has no place for two levels
+        inner = _library().FSQ(levels=list(levels), num_codebooks=groups, preserve_symmetry=symmetric, bound_hard_clamp=even)
+        super().__init__(inner, inner.codebook_size, groups)
+        self.into, self.out = nn.Linear(width, numbers), nn.Linear(numbers, width)
+        self.spread = spread(numbers) if even else None
+        stretch = torch.tensor([level / (level - 1) for level in levels]).repeat(groups)
+        self.register_buffer("stretch", stretch, persistent=False)
+
+    def quantize(self, latents: Tensor):
+        z = self.into(latents)
+        if self.spread is None:
+            values, codes = self.inner(z)
+            return self.out(values), codes, {}
+        z = torch.erf(normalised(self.spread, z) / 2 ** 0.5) * self.stretch     # the outermost codes are at -1 and 1
+        with torch.no_grad():
+            values, codes = self.inner(z)
+        return self.out(z + (values - z).detach()), codes, {}
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        return self.out(self.inner.indices_to_codes(codes))
+
+
+class LookupFreeQuantizer(Quantizer):
+    """The signs of `bits` numbers a token, normalised over the batch. Losses: commitment, and entropy, the mean entropy of a
+    latent's code minus that of the mean over all latents (nats)."""
+
+    def __init__(self, width: int, bits: int, groups: int, spherical: bool):
+        inner = _library().LFQ(codebook_size=2 ** bits, num_codebooks=groups, spherical=spherical, commitment_loss_weight=1.0,
+                               entropy_loss_weight=1.0)
+        super().__init__(inner, 2 ** bits, groups)
+        self.into, self.out = nn.Linear(width, bits * groups), nn.Linear(bits * groups, width)
+        self.spread = spread(bits * groups)
+
+    def quantize(self, latents: Tensor):
+        (values, codes, _), parts = self.inner(normalised(self.spread, self.into(latents)), return_loss_breakdown=True)
+        losses = {"commitment": parts.commitment, "entropy": parts.per_sample_entropy - parts.batch_entropy}
+        return self.out(values), codes, losses
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        return self.out(self.inner.indices_to_codes(codes))
+
+
+class ResidualQuantizer(Quantizer):
+    """`quantizers` codebooks, each for what the sum of those before it leaves. The gradient passes straight through the sum:
+    the library's own passes once through every codebook, so it is as many times too large."""
+
+    def __init__(self, width: int, codes: int, dimension: int, quantizers: int, **options):
+        inner = _library().ResidualVQ(dim=dimension, codebook_size=codes, num_quantizers=quantizers, commitment_weight=1.0,
+                                      rotation_trick=False, **_codebook(**options))
+        super().__init__(inner, codes, quantizers)
+        self.into, self.out = nn.Linear(width, dimension), nn.Linear(dimension, width)
+
+    def quantize(self, latents: Tensor):
+        latents = self.into(latents)
+        values, codes, commitment = self.inner(latents)
+        return self.out(latents + (values - latents).detach()), codes, {"commitment": commitment.mean()}
+
+    def look_up(self, codes: Tensor) -> Tensor:
+        return self.out(self.inner.get_output_from_indices(codes[..., None] if self.tokens == 1 else codes))
+
+
+def spread(numbers: int) -> nn.BatchNorm1d:
+    """Normalises each number over all positions of a batch; for use, by the means of the last batches."""
+    return nn.BatchNorm1d(numbers, affine=False, momentum=0.05)
+
+
+def normalised(by: nn.BatchNorm1d, z: Tensor) -> Tensor:
+    """(M, N, D) -> the same, each of the D numbers with mean 0 and variance 1."""
+    return by(z.flatten(0, 1)).view_as(z)
+
+
+def _codebook(cosine: bool, from_data: bool, decay: float, restart: float) -> dict:
+    """Our names of the options of a codebook -> the library's."""
+    return {"use_cosine_sim": cosine, "kmeans_init": from_data, "decay": decay, "threshold_ema_dead_code": restart}
+
+
+def _library():
+    """Imported here: it takes a second, and raw patches do not need it."""
+    import vector_quantize_pytorch
+    from loguru import logger
+
+    logger.disable("vector_quantize_pytorch")
+    return vector_quantize_pytorch

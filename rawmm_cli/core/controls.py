@@ -1,0 +1,55 @@
+"""What a tokenizer must be compared with: fewer pixels, and image files of the same size in bits. Without these a figure of a
+tokenizer says little.
+
+    resized       down to at most N x N pixels and up again: N N 3 values of 8 bits
+    file          JPEG, WebP or AVIF by Pillow, the quality searched whose file is nearest to a budget of bits from below. Headers
+                  count: of a small picture they are the larger part, and a reader of the file needs them
+"""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+FORMATS = {"jpeg": {"optimize": True}, "webp": {"method": 6}, "avif": {"speed": 6, "max_threads": 1}}
+QUALITIES = range(1, 101)
+
+
+def sides(size: int, height: int, width: int) -> tuple[int, int]:
+    """Of an H x W picture made to fit `size`: neither side grows."""
+    return min(size, height), min(size, width)
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """(n, 3, H, W) uint8 -> the same, down (bicubic, antialiased) to 8-bit values and up again (bicubic)."""
+    shape, small = images.shape[2:], sides(size, *images.shape[2:])
+    if tuple(shape) == small:
+        return images
+    down = F.interpolate(images.float(), small, mode="bicubic", antialias=True, align_corners=False).round().clamp(0, 255)
+    return F.interpolate(down, tuple(shape), mode="bicubic", align_corners=False).round().clamp(0, 255).to(torch.uint8)
+
+
+def file(image: Tensor, kind: str, budget: float) -> tuple[Tensor, int]:
+    """(3, H, W) uint8 -> what a file of at most `budget` bits shows of it, and the bits it really has. Where even the lowest
+    quality is larger, its file."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    low, high, best = QUALITIES[0], QUALITIES[-1], written(picture, kind, QUALITIES[0])
+    while low <= high and 8 * len(best) < budget:                       # size grows with quality, but for a few bytes
+        middle = (low + high) // 2
+        data = written(picture, kind, middle)
+        if 8 * len(data) <= budget:
+            low, best = middle + 1, max(data, best, key=len)
+        else:
+            high = middle - 1
+    shown = np.array(Image.open(io.BytesIO(best)).convert("RGB"))
+    return torch.from_numpy(shown).permute(2, 0, 1), 8 * len(best)
+
+
+def written(picture: Image.Image, kind: str, quality: int) -> bytes:
+    """The file as Pillow's own encoder writes it."""
+    data = io.BytesIO()
+    picture.save(data, kind.upper(), quality=quality, **FORMATS[kind])
+    return data.getvalue()

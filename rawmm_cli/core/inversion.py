@@ -1,0 +1,42 @@
+"""Pictures to noise and back: the probability-flow ODE of a model, walked both ways.
+
+From the picture (t = 0) to the noise from which the model would draw exactly this picture (t = 1), and back (Song et al. 2021,
+arXiv 2011.13456, section 4.3). The ODE has one solution through every point, so the way there and back is lossless in the limit
+of small steps; how far it is from that at a given number of steps is what `reconstruct` reports.
+"""
+
+import torch
+from torch import Tensor
+
+from .cache import Cache
+from .document import Picture
+from .model import RawModel
+from .noise import rectified
+from .solvers import SOLVERS
+from .text_tokenizer import BOS, IMAGE
+
+BEGIN = 0.05            # at t = 0 the velocity (x - clean) / t is not defined, and an error of `clean` is divided by t
+
+
+@torch.inference_mode()
+def ode(model: RawModel, pictures: Tensor, steps: int, solver: str = "heun") -> tuple[Tensor, Tensor]:
+    """(n, 3, H, W) uint8 -> the same through noise and back, and that noise (n, N, P), N(0, scale^2) if the model were perfect.
+
+    Unconditional, without guidance, which would be another ODE. Steps are in proportion to t, as the velocity changes; fp32."""
+    rows, columns = model.codec.grid(*pictures.shape[2:])
+    count, patches = len(pictures), rows * columns
+    told = [[BOS, IMAGE]] * count
+    cache = Cache(model, count, 2, desk=patches)
+    cache.read(told)
+    batch = cache.picture([[*document, Picture(picture, True)] for document, picture in zip(told, pictures)])
+
+    def denoise(z: Tensor, t: float) -> Tensor:
+        time = torch.full((1,), float(t), device=z.device)
+        output = model.patches(model(batch, z, time, cache), batch)
+        return model.head.clean(output, z, time[batch.pictures.picture_of])
+
+    up = [BEGIN ** (1 - step / steps) for step in range(steps + 1)]
+    clean = model.codec.encode(pictures.to(cache.device)).flatten(0, 1)
+    noise = SOLVERS[solver](denoise, rectified, clean, up)
+    back = SOLVERS[solver](denoise, rectified, noise, up[::-1]).unflatten(0, (count, patches))
+    return model.codec.decode(back, rows).cpu(), noise.unflatten(0, (count, patches)).cpu()

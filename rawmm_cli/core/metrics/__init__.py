@@ -1,0 +1,1 @@
+"""Functions (images, reference) -> float: how near what came back is to what went in."""

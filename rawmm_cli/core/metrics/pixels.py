@@ -1,0 +1,92 @@
+"""How far pictures are from their references, pixel by pixel. Every function: (n, 3, H, W) uint8 twice -> (n,) fp64, one number a
+picture.
+
+    mse          mean square of the differences, in levels of 255, over all values
+    psnr         10 log10(255^2 / mse) dB; infinite where nothing differs
+    ssim         Wang et al. 2004 (doi 10.1109/TIP.2003.819861, equation 13): Gaussian window of 11, sigma 1.5, K 0.01 and 0.03;
+                 mean over places where the window lies inside, as scikit-image has it (torchmetrics takes the edges in), and
+                 over the three channels
+    exact_values, exact_pixels     shares that are the same to the bit; a pixel is where all its three values are
+    sharpness    energy of the gradient of the luma, as a share of the reference's: below 1 is blurred, above 1 has gained
+                 edges that were not there. It says nothing of whether the edges are the right ones
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+WINDOW = 11                                             # pixels; SSIM of a smaller picture is not defined
+PIECE = 64
+SIGMA, C1, C2 = 1.5, (0.01 * 255) ** 2, (0.03 * 255) ** 2
+LUMA = (0.299, 0.587, 0.114)                            # ITU-R BT.601
+FLAT = 0.05                                             # mean square of the gradient, levels^2: below, there are no edges
+
+
+def mse(images: Tensor, reference: Tensor) -> Tensor:
+    """Mean squared error in levels^2."""
+    return (images.float() - reference.float()).square().flatten(1).mean(1, dtype=torch.float64)       # whole numbers: exact
+
+
+def psnr(images: Tensor, reference: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB."""
+    return psnr_of(mse(images, reference))
+
+
+def psnr_of(error: Tensor) -> Tensor:
+    """Mean squared error -> dB."""
+    return 10 * torch.log10(255 ** 2 / error)
+
+
+def ssim(images: Tensor, reference: Tensor) -> Tensor:
+    """Structural similarity over all places where the window lies inside; nan where a side is shorter than WINDOW."""
+    if min(images.shape[2:]) < WINDOW:
+        return torch.full((len(images),), torch.nan, dtype=torch.float64)
+    if torch.equal(images, reference):
+        return torch.ones(len(images), dtype=torch.float64)
+    x, y = images.double(), reference.double()
+    mean_x, mean_y, xx, yy, xy = _blurred(torch.stack((x, y, x * x, y * y, x * y)))
+    like = (2 * mean_x * mean_y + C1) / (mean_x ** 2 + mean_y ** 2 + C1)
+    moves = (2 * (xy - mean_x * mean_y) + C2) / (xx - mean_x ** 2 + yy - mean_y ** 2 + C2)
+    return (like * moves).flatten(1).mean(1)
+
+
+def _blurred(values: Tensor) -> Tensor:
+    """(..., H, W) -> Gaussian means, where the window lies inside."""
+    return _means(_means(values).transpose(-1, -2)).transpose(-1, -2)
+
+
+def _means(values: Tensor) -> Tensor:
+    """(..., W) -> (..., W - 10), as products of pieces with a band matrix: eight times as fast as a convolution on a CPU."""
+    window = torch.exp(-(torch.arange(WINDOW).double() - WINDOW // 2) ** 2 / (2 * SIGMA ** 2))
+    left = values.shape[-1] - WINDOW + 1
+    step = min(PIECE, left)
+    band = sum(F.pad(share * torch.eye(step).double(), (n, WINDOW - 1 - n)) for n, share in enumerate(window / window.sum()))
+    pieces = F.pad(values, (0, -left % step)).unfold(-1, step + WINDOW - 1, step)
+    return (pieces @ band.T).flatten(-2)[..., :left]
+
+
+def exact_values(images: Tensor, reference: Tensor) -> Tensor:
+    """Share of the 3 H W values that are the same to the bit."""
+    return (images == reference).flatten(1).mean(1, dtype=torch.float64)
+
+
+def exact_pixels(images: Tensor, reference: Tensor) -> Tensor:
+    """Share of pixels whose three values are."""
+    return (images == reference).all(1).flatten(1).mean(1, dtype=torch.float64)
+
+
+def edges(images: Tensor) -> Tensor:
+    """Mean square of the differences of the luma of neighbours, levels^2."""
+    luma = (images.float() * torch.tensor(LUMA).reshape(3, 1, 1)).sum(1)
+    return sum(luma.diff(dim=axis).square().flatten(1).mean(1, dtype=torch.float64) if luma.shape[axis] > 1 else
+               torch.zeros(len(luma)).double() for axis in (1, 2))
+
+
+def sharpness(images: Tensor, reference: Tensor) -> Tensor:
+    """Energy of edges as a share of the reference's; nan where the reference has none."""
+    return sharpness_of(edges(images), edges(reference))
+
+
+def sharpness_of(after: Tensor, before: Tensor) -> Tensor:
+    """The same of edges that are known."""
+    return torch.where(before > FLAT, after / before, torch.nan)

@@ -1,0 +1,108 @@
+"""The pictures that a person names: files, folders of files, prepared sets. Read one after the other, as exact RGB; what cannot
+be read is left out and named.
+
+Text that is known to be written on a picture comes along: of a prepared set whose card says that captions are what is written
+(`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, the habit of OCR's training sets.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median_low
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import prepared
+from .datasets.folder import EXTENSIONS
+from .errors import DataError
+from .images import ImageError, read_image, slug
+
+BATCH = 1 << 18                                         # pixels that go through a codec together
+HELD = 1 << 25                                          # pixels that may wait for others of their size
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture. name: unique, can be a file name. file: where it came from. text: what is written on it, where that is
+    known."""
+
+    number: int
+    name: str
+    file: str
+    pixels: Tensor                                      # (3, H, W) uint8
+    text: str | None = None
+
+
+def find(paths: list[Path], data: Path) -> list[tuple]:
+    """Every picture that is named -> (name, Path, None), or (name, prepared split, number in it). Raises DataError where a path
+    holds none."""
+    found: list[tuple] = []
+    for path in paths:
+        folder = path if (path / "card.json").is_file() or path.exists() or len(path.parts) > 1 else data / path
+        if (folder / "card.json").is_file():
+            split = prepared.load(folder, "held_out")
+            if split.stories:
+                raise DataError(f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of pictures")
+            found += [(slug(split.source(n), 60), split, n) for n in range(len(split))]
+        else:
+            inside = [path] if not path.is_dir() else sorted(
+                file for file in path.rglob("*") if file.suffix[1:].lower() in EXTENSIONS)
+            if not inside:
+                raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
+            found += [(file.stem, file, None) for file in inside]
+    names = [name for name, *_ in found]
+    clash = len({name.casefold() for name in names}) < len(names)
+    return [(f"{n:05d}-{name}" if clash else name, *rest) for n, (name, *rest) in enumerate(found)]
+
+
+def typical_side(found: list[tuple]) -> int:
+    """Median of the longer sides, by the headers of files alone; 0 where none can be read."""
+    longer = []
+    for _, source, number in found:
+        if number is not None:
+            longer.append(int(max(source.heights[number], source.widths[number])))
+            continue
+        with suppress(Exception), Image.open(source) as picture:            # what is wrong with it is told when it is read
+            longer.append(max(picture.size))
+    return median_low(longer) if longer else 0
+
+
+def read(found: list[tuple], skipped: list[dict]) -> Iterator[Shown]:
+    """The pictures that can be read; of others {file, reason} goes into `skipped`."""
+    for n, (name, source, number) in enumerate(found):
+        if number is not None:
+            written = source.card.get("captions_are_written") and source.captions[number]
+            yield Shown(n, name, source.source(number), source.image(number), written[0] if written else None)
+            continue
+        try:
+            pixels = torch.from_numpy(read_image(source).transpose(2, 0, 1).copy())
+        except ImageError as error:
+            skipped.append({"file": str(source), "reason": error.reason})
+            continue
+        yield Shown(n, name, str(source), pixels, _beside(source))
+
+
+def batches(pictures: Iterator[Shown]) -> Iterator[list[Shown]]:
+    """Pictures of one size together, each of these lists as soon as it is large enough."""
+    waiting: dict[tuple, list[Shown]] = {}
+    area = lambda group: len(group) * group[0].pixels[0].numel()  # noqa: E731
+    for picture in pictures:
+        size = tuple(picture.pixels.shape[1:])
+        group = waiting.setdefault(size, [])
+        group.append(picture)
+        if area(group) >= BATCH or len(group) >= 64:
+            yield waiting.pop(size)
+        elif sum(map(area, waiting.values())) > HELD:
+            yield waiting.pop(max(waiting, key=lambda size: area(waiting[size])))
+    yield from waiting.values()
+
+
+def _beside(file: Path) -> str | None:
+    """What NAME.gt.txt says."""
+    try:
+        return file.with_suffix(".gt.txt").read_text(encoding="utf-8-sig").strip() or None
+    except (OSError, ValueError):
+        return None
