@@ -43,3 +43,13 @@ def test_noise_of_a_known_distribution(monkeypatch):
     start = (model.codec.encode(before) - (1 - t) * mean) / math.sqrt((1 - t) ** 2 * spread ** 2 + t ** 2)
     torch.testing.assert_close(noise, start, rtol=1e-3, atol=1e-3)
     assert torch.equal(back, before)
+
+
+def test_pictures_of_another_size_take_the_place_of_those_learned(monkeypatch):
+    """As they do when they are drawn: the same positions reach the backbone."""
+    seen = []
+    monkeypatch.setattr(inversion.Cache, "picture", lambda self, documents: seen.append(documents[0][-1].stretch) or 1 / 0)
+    for learned in (None, 8, 24):
+        with pytest.raises(ZeroDivisionError):
+            inversion.ode(talkative(), pictures(), 2, learned=learned)
+    assert seen == [(1.0, 1.0), (1.0, 8 / 12), (3.0, 2.0)]

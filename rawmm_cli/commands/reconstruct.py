@@ -55,7 +55,7 @@ def reconstruct(
     if out:
         writable_folder(out, "output folder")
     network = _network(features, found)
-    loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify).model)
+    loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify))
     chosen = codec_spec.choices(words, runs_dir, on, loaded, sorted(set(steps or [10, 30, 100])), bool(run or model), notify)
     result = _result(found, chosen, out, engine, network)
     result |= {"engine": engine, "features": network and network.name, "out": out and str(out), "report": report and str(report)}

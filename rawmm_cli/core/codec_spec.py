@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from . import codec_run, controls
 from .codecs.raw import RawPatches
 from .config import nearest
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
 WORDS = ("raw", "ode", "resize@32", "jpeg@4096", "webp@4096", "avif@4096")
 ALLOWED = "raw, ode, a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, " \
@@ -63,9 +63,9 @@ class Choice:
     budget: str | None = None
 
 
-def choices(words: list[str], runs: Path, device: torch.device, model: Callable[[], Any], steps: list[int], named: bool = False,
+def choices(words: list[str], runs: Path, device: torch.device, loaded: Callable[[], Any], steps: list[int], named: bool = False,
             warn=lambda line: None) -> list[Choice]:
-    """All words, in their order. model: loads the model that `ode` (and `raw`, where one was `named`) goes through, called at
+    """All words, in their order. loaded: loads the model that `ode` (and `raw`, where one was `named`) goes through, called at
     most once. Raises ConfigError, CheckpointError."""
     if twice := next((word for word in words if words.count(word) > 1), None):
         raise ConfigError(f"--codec {twice} is given twice; allowed: every codec once")
@@ -74,9 +74,9 @@ def choices(words: list[str], runs: Path, device: torch.device, model: Callable[
     made: dict[str, Any] = {}
     for word in sorted(words, key=lambda word: _file(word) is not None):    # files may need the bits of others
         if word == "ode":
-            made[word] = [_ode(model(), number) for number in steps]
+            made[word] = [_ode(loaded(), number) for number in steps]
         elif word == "raw":
-            codec = model().codec if named or "ode" in words else RawPatches(1)
+            codec = loaded().model.codec if named or "ode" in words else RawPatches(1)
             made[word] = [Choice(word, "raw", partial(through, codec, device=device), partial(_bits, codec), 256)]
         elif word.startswith("resize@"):
             made[word] = [_resize(word)]
@@ -163,8 +163,9 @@ class _Inverted:
 
     discrete, vocabulary = False, None
 
-    def __init__(self, model, steps: int):
-        self.model, self.steps, self.grid, self.length = model, steps, model.codec.grid, model.codec.length
+    def __init__(self, loaded, steps: int):
+        self.model, self.config, self.steps = loaded.model, loaded.config, steps
+        self.grid, self.length = loaded.model.codec.grid, loaded.model.codec.length
 
     def bits(self, height: int, width: int) -> None:
         """Noise is real numbers."""
@@ -173,15 +174,20 @@ class _Inverted:
         """Both ways at once: the prompt is read but once."""
         from .inversion import ode
 
-        return ode(self.model, images, self.steps)[0]
+        (height, width), data, context = images.shape[2:], self.config.data, self.config.sample.context
+        rows, columns = self.grid(height, width)
+        if rows * columns + 2 > context:                # <bos>, <image>
+            raise DataError(f"--codec ode: a picture of {width}x{height} pixels needs {rows * columns + 2:,} positions, and the context "
+                            f"of this model is {context:,} (sample.context); make it smaller")
+        return ode(self.model, images, self.steps, learned=data.size if data.stretch else None)[0]
 
     def decode(self, back: Tensor, rows: int) -> Tensor:
         """What came back already."""
         return back
 
 
-def _ode(model, steps: int) -> Choice:
-    return Choice(f"ode@{steps}", "ode", partial(through, _Inverted(model, steps), device=torch.device("cpu")), steps=steps)
+def _ode(loaded, steps: int) -> Choice:
+    return Choice(f"ode@{steps}", "ode", partial(through, _Inverted(loaded, steps), device=torch.device("cpu")), steps=steps)
 
 
 def _tokenizer(word: str, runs: Path, device: torch.device, warn) -> Choice:

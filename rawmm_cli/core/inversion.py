@@ -19,16 +19,17 @@ BEGIN = 0.05            # at t = 0 the velocity (x - clean) / t is not defined, 
 
 
 @torch.inference_mode()
-def ode(model: RawModel, pictures: Tensor, steps: int, solver: str = "heun") -> tuple[Tensor, Tensor]:
+def ode(model: RawModel, pictures: Tensor, steps: int, solver: str = "heun", learned: int | None = None) -> tuple[Tensor, Tensor]:
     """(n, 3, H, W) uint8 -> the same through noise and back, and that noise (n, N, P), N(0, scale^2) if the model were perfect.
 
-    Unconditional, without guidance, which would be another ODE. Steps are in proportion to t, as the velocity changes; fp32."""
+    Unconditional, without guidance, which would be another ODE. Steps are in proportion to t, as the velocity changes; fp32.
+    learned: the side of pictures, where others take their place (`data.stretch`)."""
     rows, columns = model.codec.grid(*pictures.shape[2:])
     count, patches = len(pictures), rows * columns
-    told = [[BOS, IMAGE]] * count
+    told, stretch = [[BOS, IMAGE]] * count, tuple((learned or side) / side for side in pictures.shape[2:])
     cache = Cache(model, count, 2, desk=patches)
     cache.read(told)
-    batch = cache.picture([[*document, Picture(picture, True)] for document, picture in zip(told, pictures)])
+    batch = cache.picture([[*document, Picture(picture, True, 0, stretch)] for document, picture in zip(told, pictures)])
 
     def denoise(z: Tensor, t: float) -> Tensor:
         time = torch.full((1,), float(t), device=z.device)
