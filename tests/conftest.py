@@ -1,10 +1,13 @@
 """What the tests share: a prepared data folder, a small one, a trained run, and `rawmm` called in-process."""
 
+import os
 import signal
 import sys
 from contextlib import contextmanager
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")           # before torch: models of tests are so small that threads only wait
 
 signal.signal(signal.SIGINT, signal.default_int_handler)    # started in the background, tests would inherit that it is ignored
 

@@ -70,7 +70,7 @@ def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path):
     words = command(data, run, *given)
     for _ in range(2):
         before, process = step_of(run), forked(tmp_path, words, SLOW)
-        until(lambda b=before, p=process: len(records.read(run / "records.jsonl")) > b or not p.is_alive())
+        until(lambda b=before, p=process: step_of(run) > b or not p.is_alive())
         time.sleep(dice.uniform(0, 0.2))
         process.kill()
         process.join()
