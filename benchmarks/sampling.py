@@ -111,10 +111,14 @@ def many(repeats: int) -> str:
         alone = median(command(*words) for _ in range(repeats))
         together = median(command(*words, "--count", str(MANY)) for _ in range(2))
     model, settings = loaded()
+    import torch
+
+    from rawmm_cli.core.machine import has_bf16
+
     prompt, settings = document(model, PROMPT), replace(settings, temperature=1.0)
     one = middle(lambda: generate(model, [prompt], [0], settings), repeats)
     batch = {p: middle(lambda p=p: generate(model, [prompt] * MANY, list(range(MANY)), replace(settings, precision=p)), 1)
-             for p in ("fp32", "bf16")}
+             for p in ("fp32", *["bf16"] * has_bf16(torch.device("cpu")))}
     inside = ", ".join(f"in {p} {taken:.2f} s: {MANY * one / taken:.2f} x" for p, taken in batch.items())
     return f"{MANY} commands {MANY * alone:.0f} s, one command {together:.1f} s: {MANY * alone / together:.1f} x; in one " \
            f"process {MANY} x {one:.3f} s against one batch {inside}"

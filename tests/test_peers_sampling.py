@@ -28,6 +28,12 @@ def test_ratios_are_taken_inside_a_round():
     assert set(map(json.dumps, found.values())) == {json.dumps({"median": 3.0, "lowest": 2.0, "highest": 5.0})}
 
 
+def test_ways_that_the_hardware_lacks_are_left_out():
+    one = turn(1, 3)
+    one["rawmm"]["seconds"] = {what: taken for what, taken in one["rawmm"]["seconds"].items() if "bf16" not in what}
+    assert len(sampling.ratios([one])) == len(sampling.AGAINST) - len(settings.PICTURES)
+
+
 @pytest.mark.parametrize("other, told", [({"parameters": 110}, "parameters"), ({"patches": 63}, "64 patches here and 63 there")])
 def test_sides_of_different_sizes_are_not_compared(other, told):
     with pytest.raises(ValueError, match=told):
@@ -73,8 +79,9 @@ def test_the_middle_one_counts_and_the_first_does_not(monkeypatch):
 @pytest.mark.parametrize("setting", settings.SAMPLED)
 def test_our_side_writes_and_draws_what_is_timed(setting, monkeypatch, capsys, one_thread):
     """In a small way: 4 tokens, 2 evaluations."""
-    from rawmm_cli.core import generate
+    from rawmm_cli.core import generate, machine
 
+    monkeypatch.setattr(machine, "has_bf16", lambda device: True)
     before, drawn = generate.choose, []
     draw = generate.draw
     monkeypatch.setattr(sampling_ours, "TEXT", 4)

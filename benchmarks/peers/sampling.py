@@ -72,7 +72,7 @@ def check_same(turn: dict) -> None:
 def ratios(rounds: list[dict]) -> dict:
     """How many times our time the peer takes: median, lowest and highest of the rounds."""
     return {f"{ours} / {theirs}": spread([turn[PEER]["seconds"][theirs] / turn["rawmm"]["seconds"][ours] for turn in rounds])
-            for ours, theirs in AGAINST}
+            for ours, theirs in AGAINST if ours in rounds[0]["rawmm"]["seconds"]}
 
 
 def table(result: dict) -> str:

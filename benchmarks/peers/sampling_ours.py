@@ -16,7 +16,7 @@ def main(setting: str, repeats: int) -> None:
     use_cpu()                                           # as every command does
     import torch
 
-    from rawmm_cli.core import build, generate
+    from rawmm_cli.core import build, generate, machine
     from rawmm_cli.core.document import Picture
     from rawmm_cli.core.preview import sampling
     from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE
@@ -37,8 +37,9 @@ def main(setting: str, repeats: int) -> None:
 
     drawn = replace(usual, solver="euler", grid="uniform", steps=EVALUATIONS, guidance=1.0)
     seconds = {what: middle(lambda prompt=prompt: write(prompt), repeats) for what, prompt in prompts.items()}
+    ways = (("pictures", "fp32"), *[("pictures in bf16", "bf16")] * machine.has_bf16(torch.device("cpu")))
     for count in PICTURES:
-        for name, precision in (("pictures", "fp32"), ("pictures in bf16", "bf16")):
+        for name, precision in ways:
             settings = replace(drawn, precision=precision)
             seconds[f"{name}: {count}"] = middle(lambda count=count, settings=settings: generate.draw(
                 model, [[BOS, IMAGE]] * count, list(range(count)), settings), repeats)
