@@ -295,6 +295,27 @@ def test_a_position_stands_for_factor_pixels(factor, patch):
     assert latents.shape == (2, 6, 64) and decoder(latents, 2).shape == pixels.shape
 
 
+@pytest.mark.parametrize("side, stride", [(3, 1), (1, 1), (2, 2), (4, 4)])
+def test_a_convolution_is_torchs(side, stride):
+    ours, x = convolutional.Convolution(5, 7, side, stride), torch.randn(2, 5, 8, 12)
+    theirs = torch.nn.Conv2d(5, 7, side, stride, side // 2 if stride == 1 else 0)
+    theirs.load_state_dict({"weight": ours.weight.view(7, 5, side, side), "bias": ours.bias})
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert ours(x).shape[-2:] == (8 // stride, 12 // stride)
+
+
+@pytest.mark.parametrize("name", ["fsq", "query, fsq"])
+def test_hidden_matrices_are_neither_the_first_nor_the_last_nor_the_quantizers(name, codecs):
+    codec = codecs[name]
+    hidden = {id(p) for p in [*codec.encoder.hidden(), *codec.decoder.hidden()]}
+    told = {name for name, p in codec.named_parameters() if id(p) in hidden}
+    assert all(p.ndim == 2 for p in codec.parameters() if id(p) in hidden)
+    edges = {"encoder.layers.0.weight", "decoder.last.weight"} if name == "fsq" else \
+        {"encoder.into.weight", "decoder.out.weight", "encoder.places", "encoder.asked", "decoder.places", "decoder.order"}
+    every = {name for name, p in codec.named_parameters() if p.ndim == 2 and not name.startswith("quantizer")}
+    assert told == every - edges and edges < every
+
+
 def test_positions_are_in_reading_order():
     encoder = convolutional.Encoder(4, 4, 8, 1)                  # fresh: its blocks are the identity, so it is local
     pixels = torch.zeros(1, 3, 8, 12)
