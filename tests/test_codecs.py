@@ -261,13 +261,33 @@ def test_a_dead_code_starts_again_from_the_data():
     torch.manual_seed(0)
     options = {"cosine": False, "from_data": False, "decay": 0.5, "rotation": False}
     for restart, expected in ((0.0, False), (1.0, True)):
-        quantizer = VectorQuantizer(4, 16, 4, restart=restart, **options).train()
+        quantizer = VectorQuantizer(4, 16, 4, restart=restart, mean=2.0, **options).train()
         book = torch.cat([torch.zeros(1, 4), torch.full((15, 4), 1e3)])          # one code serves all
         quantizer.inner.codebook = book
         quantizer.inner._codebook.embed_avg.copy_(book)
         for _ in range(12):
             _, found, _ = quantizer(torch.randn(4, 8, 4))
         assert (len(found.unique()) > 4) is expected
+
+
+def test_a_code_that_starts_again_has_time_to_be_used():
+    """Its count begins at the mean and halves every step: two steps without use, and then it is placed anew."""
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(2, 2, 2, cosine=False, from_data=False, decay=0.5, rotation=False, restart=0.4, mean=2.0).train()
+    book = torch.tensor([[0.0, 0.0], [1e3, 1e3]])
+    quantizer.inner.codebook = book
+    quantizer.inner._codebook.embed_avg.copy_(book)
+    quantizer.inner._codebook.cluster_size.fill_(0.9)
+    count = lambda: quantizer.inner._codebook.cluster_size[0, 1].item()          # noqa: E731
+    first = torch.zeros(1, 4, 2)
+    quantizer(first)
+    assert count() == 2.0                               # 0.45 is below 0.8: placed at 0, as the other code is
+    seen = []
+    for _ in range(4):
+        quantizer.inner._codebook.embed[0, 1] = 1e3     # and far away again
+        quantizer(first)
+        seen.append(count())
+    assert seen == [1.0, 2.0, 1.0, 2.0]
 
 
 # ------------------------------------------------------------------------------------------------------------- usage
@@ -293,6 +313,27 @@ def test_a_position_stands_for_factor_pixels(factor, patch):
     assert encoder.grid(2 * factor, 3 * factor) == (2, 3)
     latents = encoder(pixels)
     assert latents.shape == (2, 6, 64) and decoder(latents, 2).shape == pixels.shape
+
+
+@pytest.mark.parametrize("side, stride", [(3, 1), (1, 1), (2, 2), (4, 4)])
+def test_a_convolution_is_torchs(side, stride):
+    ours, x = convolutional.Convolution(5, 7, side, stride), torch.randn(2, 5, 8, 12)
+    theirs = torch.nn.Conv2d(5, 7, side, stride, side // 2 if stride == 1 else 0)
+    theirs.load_state_dict({"weight": ours.weight.view(7, 5, side, side), "bias": ours.bias})
+    torch.testing.assert_close(ours(x), theirs(x))
+    assert ours(x).shape[-2:] == (8 // stride, 12 // stride)
+
+
+@pytest.mark.parametrize("name", ["fsq", "query, fsq"])
+def test_hidden_matrices_are_neither_the_first_nor_the_last_nor_the_quantizers(name, codecs):
+    codec = codecs[name]
+    hidden = {id(p) for p in [*codec.encoder.hidden(), *codec.decoder.hidden()]}
+    told = {name for name, p in codec.named_parameters() if id(p) in hidden}
+    assert all(p.ndim == 2 for p in codec.parameters() if id(p) in hidden)
+    edges = {"encoder.layers.0.weight", "decoder.last.weight"} if name == "fsq" else \
+        {"encoder.into.weight", "decoder.out.weight", "encoder.places", "encoder.asked", "decoder.places", "decoder.order"}
+    every = {name for name, p in codec.named_parameters() if p.ndim == 2 and not name.startswith("quantizer")}
+    assert told == every - edges and edges < every
 
 
 def test_positions_are_in_reading_order():

@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from rawmm_cli.core import checkpoint, codec_run, codes, config, models, optimizer, prepared, records, run_files
 from rawmm_cli.core import train_codec as module
 from rawmm_cli.core.adversary import PatchDiscriminator, balance, fooled, hinge
-from rawmm_cli.core.errors import CheckpointError, DataError, DivergedError
+from rawmm_cli.core.errors import CheckpointError, DataError, DivergedError, LockedError
 from rawmm_cli.core.rows import picture_row
 from rawmm_cli.core.train_codec import train_codec
 
@@ -315,6 +317,34 @@ def test_a_step_that_is_not_finite_is_not_taken(what, data, tmp_path, monkeypatc
     assert go(settings(*KINDS["fsq"]), data, tmp_path / "run")[-1]["documents"] == 40
 
 
+def test_sigint_saves_and_exits_130(data, tmp_path, rawmm, monkeypatch):
+    step, run = module.take_step, tmp_path / "runs" / "mine"
+
+    def interrupted(place, state, *rest):
+        if state.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(place, state, *rest)
+
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("# Mine.\ncodec: {kind: fsq}\n")
+    words = ["train", *SHORT, *KINDS["fsq"], "--preset", preset, "--data-dir", data, "--runs-dir", run.parent]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "take_step", interrupted)
+        code, out, err = rawmm(*words)
+    assert (code, out) == (130, "") and "stopped by SIGINT and saved at 12 documents" in err
+    assert checkpoint.state(checkpoint.latest(run))["documents"] == 12
+    code, out, _ = rawmm(*words, "--json", "train.time=0.001")
+    assert code == 0 and json.loads(out)["documents"] == 12     # the time is up
+
+
+def test_a_second_process_is_told_at_once(data, tmp_path):
+    loop = train_codec(settings(*KINDS["fsq"]), data, tmp_path / "run", CPU, lambda message: None)
+    next(loop)
+    with pytest.raises(LockedError, match="is training in"):
+        go(settings(*KINDS["fsq"]), data, tmp_path / "run")
+    loop.close()
+
+
 def test_pictures_that_do_not_fit_are_named(data, tmp_path):
     with pytest.raises(DataError, match="picture train/0 of set 'few' has 16x16 pixels and data.size is 8; set data.size"):
         go(settings(*KINDS["fsq"], "data.size=8"), data, tmp_path / "run")
@@ -359,5 +389,7 @@ def test_the_command_trains_resumes_reports_and_shows(data, tmp_path, rawmm):
     for shown in ("PSNR", "Codebook usage", "Perplexity", "its reconstruction", "Held-out"):
         assert shown in page
     assert rawmm(*words, "--gpus", "2")[0] == 2
+    code, _, err = rawmm("bench", "train", "--preset", preset)
+    assert code == 2 and "trains a codec, and bench measures models that draw and read" in err
     code, _, err = rawmm("sample", "x", "--run", "mine", "--runs-dir", tmp_path / "runs")
     assert code == 4 and "is a run of a codec" in err

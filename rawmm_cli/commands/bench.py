@@ -27,8 +27,12 @@ def bench(
 ):
     """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time waited for data."""
     from ..core import config as configuration
+    from ..core.errors import ConfigError
 
     config = configuration.load(preset, settings or [])
+    if not isinstance(config, configuration.Config):
+        raise ConfigError(f"preset {preset} trains a codec, and bench measures models that draw and read; `rawmm train --preset "
+                          f"{preset} --time 30s` tells pictures a second")
     use_cpu(config.train.threads)
     from ..core import bench as core
     from ..core import build

@@ -76,7 +76,8 @@ def _quantizer(q, width: int, positions: int):
             return quantizers.FiniteScalarQuantizer(width, q.levels, q.groups, q.even)
         case "lfq":
             return quantizers.LookupFreeQuantizer(width, q.bits, q.groups, q.spherical)
-    options = {"cosine": q.cosine, "from_data": q.from_data, "decay": q.decay, "restart": q.restart * positions / q.codes}
+    options = {"cosine": q.cosine, "from_data": q.from_data, "decay": q.decay, "restart": q.restart,
+               "mean": positions / q.codes}
     if q.kind == "vq":
         return quantizers.VectorQuantizer(width, q.codes, q.dimension, rotation=q.rotation, **options)
     return quantizers.ResidualQuantizer(width, q.codes, q.dimension, q.quantizers, **options)

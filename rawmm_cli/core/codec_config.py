@@ -180,7 +180,9 @@ class CodecTrain(Settings):
     documents: Count = Field(100_000, description="length of the run")
     time: Positive | None = Field(None, description="length of the run in seconds instead; the learning rate falls with it")
     batch: Count = Field(32, description="pictures a step")
+    optimizer: Literal["adamw", "muon"] = Field("muon", description="muon: hidden matrices by Muon, the rest by AdamW")
     learning_rate: Positive = 1e-3
+    muon_learning_rate: Positive = 0.02
     adversary_learning_rate: Positive = 2e-4
     betas: tuple[BelowOne, BelowOne] = Field((0.9, 0.99), strict=False)
     weight_decay: Weight = 0.0

@@ -76,9 +76,10 @@ def pictures(config: CodecConfig, folder: Path) -> tuple[prepared.Prepared, prep
 
 @dataclass
 class CodecState(State):
-    """Everything that changes while training. optimizers: the codec's, then the discriminator's."""
+    """Everything that changes while training. optimizers: the codec's; judging: the discriminator's."""
 
     adversary: PatchDiscriminator | None = None
+    judging: torch.optim.Optimizer | None = None
     used: "Used | None" = None                          # codecs of integers alone
 
 
@@ -106,22 +107,17 @@ def fresh(config: CodecConfig, device: torch.device) -> CodecState:
     """First weights, a function of train.seed."""
     train = config.train
     codec, average = build.codec(config, device), build.codec(config, device)
-    state = CodecState(codec, [average.requires_grad_(False).eval()], [_adam(codec, train, train.learning_rate)])
+    state = CodecState(codec, [average.requires_grad_(False).eval()],
+                       optimizer.owned(codec, [*codec.encoder.hidden(), *codec.decoder.hidden()], train))
     if config.loss.adversary:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(train.seed)
             state.adversary = PatchDiscriminator().to(device)
-        state.optimizers.append(_adam(state.adversary, train, train.adversary_learning_rate))
+        rate = train.adversary_learning_rate
+        state.judging = torch.optim.AdamW(state.adversary.parameters(), lr=rate, betas=train.betas, weight_decay=0, fused=True)
     if codec.discrete:
         state.used = Used(torch.zeros(codec.quantizer.tokens, codec.vocabulary, dtype=torch.long))
     return state
-
-
-def _adam(module: torch.nn.Module, train, rate: float) -> torch.optim.AdamW:
-    made = torch.optim.AdamW(module.parameters(), lr=rate, betas=train.betas, weight_decay=train.weight_decay, fused=True)
-    for group in made.param_groups:
-        group["base"] = rate
-    return made
 
 
 def restore(run: Run) -> CodecState:
@@ -139,10 +135,10 @@ def restore(run: Run) -> CodecState:
                                   "prepare the old data again, or train under another --run name")
         checkpoint.load_weights(state.model, checkpoint.tensors(found, "model"), found)
         checkpoint.load_weights(state.averages[0], checkpoint.tensors(found, "ema"), found)
-        optimizer.load_state(state.optimizers[:1], state.model, checkpoint.tensors(found, "optimizer"))
+        optimizer.load_state(state.optimizers, state.model, checkpoint.tensors(found, "optimizer"))
         if state.adversary:
             checkpoint.load_weights(state.adversary, checkpoint.tensors(found, "adversary"), found)
-            optimizer.load_state(state.optimizers[1:], state.adversary, checkpoint.tensors(found, "adversary_optimizer"))
+            optimizer.load_state([state.judging], state.adversary, checkpoint.tensors(found, "adversary_optimizer"))
         if state.used:
             state.used = Used(**checkpoint.tensors(found, "codes"), pictures=saved["window"])
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
@@ -156,10 +152,10 @@ def restore(run: Run) -> CodecState:
 def save(run: Run, state: CodecState) -> None:
     """A checkpoint of everything that changes."""
     tensors = {"model": state.model.state_dict(), "ema": state.averages[0].state_dict(),
-               "optimizer": optimizer.state(state.optimizers[:1], state.model)}
+               "optimizer": optimizer.state(state.optimizers, state.model)}
     if state.adversary:
         tensors |= {"adversary": state.adversary.state_dict(),
-                    "adversary_optimizer": optimizer.state(state.optimizers[1:], state.adversary)}
+                    "adversary_optimizer": optimizer.state([state.judging], state.adversary)}
     if state.used:
         tensors["codes"] = {"now": state.used.now, "before": state.used.before}
     facts = {"documents": state.documents, "seconds": state.seconds, "data": run.data[0].card["fingerprint"], "ranks": 1,

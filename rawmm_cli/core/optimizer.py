@@ -60,8 +60,12 @@ def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps
 
 
 def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimizer]:
-    """One or two optimizers that together own every parameter once. Groups carry their full rate as `base`."""
-    matrices = [module.weight for module in model.backbone.modules() if isinstance(module, torch.nn.Linear)]
+    """One or two optimizers that together own every parameter once."""
+    return owned(model, [module.weight for module in model.backbone.modules() if isinstance(module, torch.nn.Linear)], train)
+
+
+def owned(model: torch.nn.Module, matrices: list[torch.nn.Parameter], train) -> list[torch.optim.Optimizer]:
+    """The same, told which matrices are hidden. Groups carry their full rate as `base`."""
     hidden = {id(p) for p in matrices}
     rest = [{"params": [p for p in model.parameters() if id(p) not in hidden], "weight_decay": 0.0}]
     decay, adam = train.weight_decay, {"lr": train.learning_rate, "betas": train.betas, "fused": True}

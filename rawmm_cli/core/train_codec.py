@@ -124,7 +124,7 @@ def take_step(run: Run, state: CodecState, features=None) -> dict:
             parts["discriminator"] = _discriminate(run, state, real, made)
     values = {name: float(value) for name, value in parts.items()} | {"gradient_norm": norm.item()}
     _check(run, state, values, rows)
-    for one in state.optimizers:
+    for one in [*state.optimizers, *([state.judging] if state.judging else [])]:
         one.step()
     _average(state, settings)
     if state.used:
@@ -138,7 +138,8 @@ def take_step(run: Run, state: CodecState, features=None) -> dict:
 def _gradients(run: Run, state: CodecState, real: Tensor, features) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
     """-> parts of the loss, the reconstruction and its codes; the codec's gradients are filled in."""
     weights = run.config.loss
-    state.optimizers[0].zero_grad()
+    for one in state.optimizers:
+        one.zero_grad()
     with _autocast(run):
         made = state.model(real)
     error = made.pixels - real
@@ -159,7 +160,7 @@ def _gradients(run: Run, state: CodecState, real: Tensor, features) -> tuple[dic
 
 def _discriminate(run: Run, state: CodecState, real: Tensor, made: Tensor) -> Tensor:
     """The discriminator's loss, from the first step on; its gradients are filled in."""
-    state.optimizers[1].zero_grad()
+    state.judging.zero_grad()
     with _autocast(run):
         scores = state.adversary(torch.cat([real, made])).float()
     loss = adversary.hinge(*scores.chunk(2))

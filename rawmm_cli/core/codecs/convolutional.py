@@ -21,12 +21,16 @@ class Encoder(nn.Module):
         super().__init__()
         self.factor, self.width = factor, width
         widths = scales(factor, patch, width)
-        layers = [nn.Conv2d(3, widths[0], patch, patch)]
+        layers = [Convolution(3, widths[0], patch, patch)]
         for number, channels in enumerate(widths):
             if number:
-                layers.append(nn.Conv2d(widths[number - 1], channels, 2, 2))
+                layers.append(Convolution(widths[number - 1], channels, 2, 2))
             layers += [Block(channels) for _ in range(blocks)]
-        self.layers = nn.Sequential(*layers, norm(width)).to(memory_format=torch.channels_last)
+        self.layers = nn.Sequential(*layers, norm(width))
+
+    def hidden(self) -> list[nn.Parameter]:
+        """The matrices between the first convolution and the latents."""
+        return [module.weight for module in self.layers[1:].modules() if isinstance(module, Convolution)]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of positions of an H x W picture. Raises ValueError where a side is no multiple of `factor`."""
@@ -45,13 +49,17 @@ class Decoder(nn.Module):
         super().__init__()
         self.patch = patch
         widths = scales(factor, patch, width)[::-1]
-        layers = [nn.Conv2d(width, width, 3, padding=1)]
+        layers = [Convolution(width, width, 3)]
         for number, channels in enumerate(widths):
             layers += [Block(channels) for _ in range(blocks)]
             if number + 1 < len(widths):
-                layers += [nn.Conv2d(channels, 4 * widths[number + 1], 1), LaidOut(2)]
-        self.layers = nn.Sequential(*layers, norm(widths[-1]), nn.SiLU()).to(memory_format=torch.channels_last)
-        self.last = nn.Conv2d(widths[-1], 3 * patch ** 2, 3, padding=1).to(memory_format=torch.channels_last)
+                layers += [Convolution(channels, 4 * widths[number + 1], 1), LaidOut(2)]
+        self.layers = nn.Sequential(*layers, norm(widths[-1]), nn.SiLU())
+        self.last = Convolution(widths[-1], 3 * patch ** 2, 3)
+
+    def hidden(self) -> list[nn.Parameter]:
+        """The matrices between the latents and the last convolution."""
+        return [module.weight for module in self.layers.modules() if isinstance(module, Convolution)]
 
     def forward(self, latents: Tensor, rows: int) -> Tensor:
         positions = rearrange(latents, "m (h w) d -> m d h w", h=rows)
@@ -63,13 +71,27 @@ class Block(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.norm, self.first = norm(width), nn.Conv2d(width, width, 3, padding=1)
-        self.second_norm, self.second = norm(width), nn.Conv2d(width, width, 1)
+        self.norm, self.first = norm(width), Convolution(width, width, 3)
+        self.second_norm, self.second = norm(width), Convolution(width, width, 1)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.first(F.silu(self.norm(x)))
         return x + self.second(F.silu(self.second_norm(hidden)))
+
+
+class Convolution(nn.Module):
+    """nn.Conv2d with its weights as a matrix (out, channels side^2), so that Muon can learn them. stride 1: the side stays."""
+
+    def __init__(self, channels: int, out: int, side: int, stride: int = 1):
+        super().__init__()
+        self.channels, self.side, self.stride = channels, side, stride
+        self.weight, self.bias = nn.Parameter(torch.empty(out, channels * side ** 2)), nn.Parameter(torch.zeros(out))
+        nn.init.kaiming_uniform_(self.weight, a=5 ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernels = self.weight.view(-1, self.channels, self.side, self.side)
+        return F.conv2d(x, kernels, self.bias, self.stride, self.side // 2 if self.stride == 1 else 0)
 
 
 class LaidOut(nn.Module):

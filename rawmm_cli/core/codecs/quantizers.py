@@ -32,12 +32,15 @@ class Quantizer(nn.Module):
 
 
 class VectorQuantizer(Quantizer):
-    """Codes of `dimension` numbers that follow the latents they stand for, by moving averages. restart: a code whose average
-    count in a batch is below this starts again from a latent of the batch."""
+    """Codes of `dimension` numbers that follow the latents they stand for, by moving averages. mean: of a code's count in a
+    batch; one that is used less than `restart` times that starts again from a latent of the batch, with the mean count: so
+    it has some time to find its place."""
 
-    def __init__(self, width: int, codes: int, dimension: int, rotation: bool, **options):
-        super().__init__(_library().VectorQuantize(dim=width, codebook_size=codes, codebook_dim=dimension, commitment_weight=1.0,
-                                                   rotation_trick=rotation, **_codebook(**options)), codes, 1)
+    def __init__(self, width: int, codes: int, dimension: int, rotation: bool, mean: float = 1.0, **options):
+        inner = _library().VectorQuantize(dim=width, codebook_size=codes, codebook_dim=dimension, commitment_weight=1.0,
+                                          rotation_trick=rotation, **_codebook(mean=mean, **options))
+        inner._codebook.reset_cluster_size = mean       # the library's own begins at the threshold and is gone in a step
+        super().__init__(inner, codes, 1)
 
     def quantize(self, latents: Tensor):
         values, codes, commitment = self.inner(latents)
@@ -102,9 +105,11 @@ class ResidualQuantizer(Quantizer):
     """`quantizers` codebooks, each for what the sum of those before it leaves. The gradient passes straight through the sum:
     the library's own passes once through every codebook, so it is as many times too large."""
 
-    def __init__(self, width: int, codes: int, dimension: int, quantizers: int, **options):
+    def __init__(self, width: int, codes: int, dimension: int, quantizers: int, mean: float = 1.0, **options):
         inner = _library().ResidualVQ(dim=dimension, codebook_size=codes, num_quantizers=quantizers, commitment_weight=1.0,
-                                      rotation_trick=False, **_codebook(**options))
+                                      rotation_trick=False, **_codebook(mean=mean, **options))
+        for layer in inner.layers:
+            layer._codebook.reset_cluster_size = mean
         super().__init__(inner, codes, quantizers)
         self.into, self.out = nn.Linear(width, dimension), nn.Linear(dimension, width)
 
@@ -127,9 +132,9 @@ def normalised(by: nn.BatchNorm1d, z: Tensor) -> Tensor:
     return by(z.flatten(0, 1)).view_as(z)
 
 
-def _codebook(cosine: bool, from_data: bool, decay: float, restart: float) -> dict:
+def _codebook(cosine: bool, from_data: bool, decay: float, restart: float, mean: float) -> dict:
     """Our names of the options of a codebook -> the library's."""
-    return {"use_cosine_sim": cosine, "kmeans_init": from_data, "decay": decay, "threshold_ema_dead_code": restart}
+    return {"use_cosine_sim": cosine, "kmeans_init": from_data, "decay": decay, "threshold_ema_dead_code": restart * mean}
 
 
 def _library():

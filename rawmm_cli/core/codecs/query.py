@@ -28,6 +28,10 @@ class QueryEncoder(nn.Module):
         self.over_queries = nn.ModuleList(Layer(width, heads, crossed=True) for _ in range(depth))
         self.norm = RMSNorm(width)
 
+    def hidden(self) -> list[nn.Parameter]:
+        """The matrices of its layers."""
+        return matrices(self.over_patches, self.over_queries)
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(1, L). Raises ValueError where the picture has another size than this codec was trained on."""
         if (height, width) != (self.size, self.size):
@@ -56,6 +60,10 @@ class QueryDecoder(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, crossed=True) for _ in range(depth))
         self.norm, self.out = RMSNorm(width), nn.Linear(width, 3 * patch ** 2)
 
+    def hidden(self) -> list[nn.Parameter]:
+        """The matrices of its layers."""
+        return matrices(self.layers)
+
     def forward(self, latents: Tensor, rows: int) -> Tensor:
         tokens = latents + self.order
         patches = repeat(self.places, "n d -> m n d", m=len(latents))
@@ -63,6 +71,11 @@ class QueryDecoder(nn.Module):
             patches = layer(patches, tokens)
         return rearrange(self.out(self.norm(patches)), "m (h w) (p q c) -> m c (h p) (w q)", h=self.size // self.patch,
                          p=self.patch, q=self.patch)
+
+
+def matrices(*parts: nn.Module) -> list[nn.Parameter]:
+    """The weights of all linear layers in `parts`."""
+    return [module.weight for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
 
 
 class Layer(nn.Module):
