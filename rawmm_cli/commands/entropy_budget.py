@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import Json, emit, notify, printable
+from .common import DATA, DataDir, Json, emit, notify, printable
 
 group = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 Word = Annotated[Optional[str], typer.Argument(metavar="WORD", help="Only rows in which this word stands.")]
@@ -25,11 +25,16 @@ def entropy_budget(
                                                                         "[default: 3]")] = None,
     anchor: Annotated[Optional[str], typer.Option("--anchor", help="The same by name: `rawmm entropy-budget anchors` lists "
                                                                    "them.")] = None,
-    plot: Plot = None, json: Json = False,
+    images: Annotated[Optional[list[Path]], typer.Option("--images", metavar="PATH", help=(
+        "Pictures, folders, or prepared sets (their held-out pictures); may repeat. H is then what lossless codecs make of them "
+        "at --size, an upper bound."))] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pictures at most.")] = 1000,
+    data_dir: DataDir = DATA, plot: Plot = None, json: Json = False,
 ):
     """Count the bits: a tokenizer of L tokens over V codes can be lossless only if L log2 V >= H.
 
-    Any two of --L, --V, --H give the third. Without --H it is that of a picture of 64 x 64 x 3 bytes at 3 bits a byte."""
+    Any two of --L, --V, --H give the third. Without --H it is that of a picture of 64 x 64 x 3 bytes at 3 bits a byte, or, with
+    --images, what your own pictures hold at most."""
     if context.invoked_subcommand:
         _alone(context)
         return
@@ -40,11 +45,18 @@ def entropy_budget(
 
         budget_plot.check(plot)
     given = {"--H": bits, "--bits-per-byte": rate, "--anchor": anchor}
+    if images:
+        _no_other(given)
     found, pixels = _needed(given, size)
     known = [None if length is None else budget.whole(length, "--L", 1, budget.MOST_LENGTH, "10^100"),
              None if vocabulary is None else budget.whole(vocabulary, "--V", 2, budget.MOST_VOCABULARY, "2^4096")]
+    seen = _seen(images, data_dir, limit, pixels) if images else None
+    if seen:
+        found = _measured(seen)
     result = {**budget.solve(*known, found["bits"]), **_picture(found, pixels)}
     result["says"] = budget.sentences(result)
+    if seen:
+        _judge(result, seen)
     if plot:
         _draw(plot, result, pixels, known)
     emit(result) if json else _tell(result, plot)
@@ -83,6 +95,45 @@ def _needed(given: dict, size: str | None) -> tuple[dict, tuple[int, int] | None
     return {"bits": rate * 3 * pixels[0] * pixels[1], "rate": rate, "anchor": row}, pixels
 
 
+def _no_other(given: dict) -> None:
+    from ..core.errors import ConfigError
+
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"--images and {name} both say what H is; allowed: one of them")
+
+
+def _seen(images: list[Path], data_dir: Path, limit: int, pixels: tuple[int, int]) -> dict:
+    """What the user's pictures hold at most. Raises ConfigError where they cannot be made so, DataError where there are none."""
+    from ..core.errors import ConfigError
+    from . import budget_data
+
+    if pixels[0] != pixels[1]:
+        raise ConfigError(f"--size is {pixels[1]}x{pixels[0]}; with --images allowed: one number, as they are cropped to a "
+                          "square")
+    return budget_data.images(budget_data.find(images, data_dir, limit), pixels[0])
+
+
+def _measured(seen: dict) -> dict:
+    """H of the user's pictures: the mean of their best codes, at the tokenizer's size where any is so large."""
+    from fractions import Fraction
+
+    scale = seen["sized"] or seen["own"]
+    row = {"name": "images", "bits_per_byte": scale["best"]["mean"], "kind": "codec", "pictures": scale["pictures"],
+           "scale": "sized" if seen["sized"] else "own"}
+    return {"bits": Fraction(scale["best_bits"]["mean"]), "rate": None, "anchor": row}
+
+
+def _judge(result: dict, seen: dict) -> None:
+    """The pictures, and how many of them the budget would carry, into the result."""
+    from ..core import bounds
+
+    scale = seen["sized"] or seen["own"]
+    result["images"] = seen
+    if result["capacity_bits"] is not None:
+        result["says"] = result["says"][:1] + bounds.verdict(scale["each_best_bits"], result["capacity_bits"])
+
+
 def _picture(found: dict, pixels: tuple[int, int] | None) -> dict:
     """The part of the result that says where H comes from."""
     from ..core import budget
@@ -103,12 +154,18 @@ def _tell(result: dict, plot: Path | None) -> None:
     from ..core import budget, catalogue
 
     anchor, size = result["anchor"], result["size"]
-    if size:
+    if "images" in result:
+        from .budget_data import tell_images
+
+        tell_images(result["images"])
+        typer.echo(f"H <= {budget.amount(round(result['bits_needed']))} bits a picture on average: the best file of each, an "
+                   "upper bound")
+    elif size:
         typer.echo(f"H = {size['width']} x {size['height']} x 3 bytes x {budget.amount(result['bits_per_byte'])} bits = "
                    f"{budget.amount(result['bits_needed'])} bits")
     else:
         typer.echo(f"H = {budget.amount(result['bits_needed'])} bits, as given")
-    if anchor["name"] != "given":
+    if "source" in anchor:
         of = f"{anchor['method']}, {anchor['data']}" + (f" ({anchor['release']} release)" if anchor.get("release") else "")
         typer.echo(f"anchor {anchor['name']}: {of}; {catalogue.KINDS[anchor['kind']]}; {anchor['source']}")
     for line in result["says"]:
