@@ -20,7 +20,8 @@ STORY = ("batch", "stream", "loader", "loss", "train", "run", "posthoc", "previe
          "checkpoint", "evaluate", "judges", "attributes", "report", "estimate", "bench", "doctor", "prepare", "card",
          "card_page", "duplicates", "sets", "shards", "streamed", "show", "models", "prompt", "drawn", "tune",
          "reconstruct", "studio", "model_card", "train_codec", "codec_run", "inversion", "codec_spec", "pictures", "ocr",
-         "summary", "reconstruct_page", "budget", "catalogue", "budget_plot", "budget_data", "bounds")
+         "summary", "reconstruct_page", "budget", "catalogue", "budget_plot", "budget_data", "bounds",
+         "likelihood", "model_bits", "code_bits", "audit")
 # errors < ground < parts < model < build < story < commands < cli; an import goes to an equal or a lower floor
 FLOORS = {"errors": 0, **dict.fromkeys(GROUND, 1), **dict.fromkeys(PARTS, 2), "model": 3, "build": 4, "sources": 4,
           **dict.fromkeys(STORY, 5), "commands": 6, "cli": 7, "__main__": 8, "__init__": -1}

@@ -89,6 +89,10 @@ def test_rows_are_whole_and_sourced():
         assert len(set(names)) == len(names)
 
 
+def test_one_row_is_that_of_the_file():
+    assert all(catalogue.anchor(row["name"]) == row for row in catalogue.rows("anchors"))
+
+
 def test_figures_that_others_print():
     """Bits as their own papers give them."""
     known = {row["name"]: row for row in catalogue.tokenizers()}

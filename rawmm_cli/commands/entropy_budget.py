@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, DataDir, Json, emit, notify, printable
+from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, notify, printable
 
 group = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 Word = Annotated[Optional[str], typer.Argument(metavar="WORD", help="Only rows in which this word stands.")]
@@ -28,8 +28,18 @@ def entropy_budget(
     images: Annotated[Optional[list[Path]], typer.Option("--images", metavar="PATH", help=(
         "Pictures, folders, or prepared sets (their held-out pictures); may repeat. H is then what lossless codecs make of them "
         "at --size, an upper bound."))] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Pictures at most.")] = 1000,
-    data_dir: DataDir = DATA, plot: Plot = None, json: Json = False,
+    model: Annotated[Optional[str], typer.Option("--model", metavar="RUN", help=(
+        "With --images: bits a byte that this run, or model, needs for the pictures, and for their captions."))] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="With --model: send the pictures through its input and back instead, bit "
+                                                        "for bit; exit code 1 names the first difference.")] = False,
+    codec: Annotated[Optional[str], typer.Option("--codec", metavar="WORD", help=(
+        "With --images: bits of this tokenizer's codes, and what comes back; a run, hf:OWNER/NAME, "
+        "python:MODULE:FACTORY."))] = None,
+    steps: Annotated[int, typer.Option("--steps", min=2, max=10_000, help="--model: steps of the ODE, four evaluations "
+                                                                          "each.")] = 16,
+    limit: Annotated[Optional[int], typer.Option(min=1, max=1_000_000, help="Pictures at most. [default: 1,000; with "
+                                                                            "--model 32, but not with --audit]")] = None,
+    data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, device: Device = "auto", plot: Plot = None, json: Json = False,
 ):
     """Count the bits: a tokenizer of L tokens over V codes can be lossless only if L log2 V >= H.
 
@@ -40,17 +50,29 @@ def entropy_budget(
         return
     from ..core import budget
 
+    given = {"--H": bits, "--bits-per-byte": rate, "--anchor": anchor}
+    if model or codec or audit:
+        _alone_with(context, images, model, codec, audit)
+        from . import budget_data
+
+        found = budget_data.find(images, data_dir, limit or (32 if model and not audit else 1000))
+        if codec:
+            side = budget.sides(size)[0] if size is not None else None
+            budget_data.codec(found, codec, side, runs_dir, device, json)
+        else:
+            (budget_data.audit(found, model, runs_dir, device, json) if audit
+             else budget_data.model(found, model, runs_dir, device, steps, json))
+        return
     if plot:
         from ..core import budget_plot
 
         budget_plot.check(plot)
-    given = {"--H": bits, "--bits-per-byte": rate, "--anchor": anchor}
     if images:
         _no_other(given)
     found, pixels = _needed(given, size)
     known = [None if length is None else budget.whole(length, "--L", 1, budget.MOST_LENGTH, "10^100"),
              None if vocabulary is None else budget.whole(vocabulary, "--V", 2, budget.MOST_VOCABULARY, "2^4096")]
-    seen = _seen(images, data_dir, limit, pixels) if images else None
+    seen = _seen(images, data_dir, limit or 1000, pixels) if images else None
     if seen:
         found = _measured(seen)
     result = {**budget.solve(*known, found["bits"]), **_picture(found, pixels)}
@@ -71,6 +93,24 @@ def _alone(context: typer.Context) -> None:
     if given:
         raise ConfigError(f"entropy-budget {context.invoked_subcommand} takes its options behind its name; see `rawmm "
                           f"entropy-budget {context.invoked_subcommand} --help`")
+
+
+def _alone_with(context: typer.Context, images, model, codec, audit: bool) -> None:
+    """Raises ConfigError where options do not go with --model, --audit or --codec, or one is missing."""
+    from ..core.errors import ConfigError
+
+    if model and codec:
+        raise ConfigError("--model and --codec are both given; allowed: one of them")
+    if audit and not model:
+        raise ConfigError("--audit needs the model whose input is to be audited; add --model RUN, as --model portraits")
+    name = "--codec" if codec else "--model"
+    if not images:
+        raise ConfigError(f"{name} needs pictures; add --images PATH")
+    others = {"length": "--L", "vocabulary": "--V", "bits": "--H", "rate": "--bits-per-byte", "anchor": "--anchor",
+              "plot": "--plot", **({"size": "--size"} if model else {"steps": "--steps"})}
+    for key, option in others.items():
+        if context.get_parameter_source(key).name == "COMMANDLINE":
+            raise ConfigError(f"{name} takes no {option}; see `rawmm entropy-budget --help`")
 
 
 def _needed(given: dict, size: str | None) -> tuple[dict, tuple[int, int] | None]:
