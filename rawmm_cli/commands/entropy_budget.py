@@ -183,10 +183,11 @@ def _picture(found: dict, pixels: tuple[int, int] | None) -> dict:
 
 
 def _draw(plot: Path, result: dict, pixels: tuple[int, int] | None, known: list) -> None:
-    from ..core import budget_plot, catalogue
+    from ..core import budget, budget_plot, catalogue
 
     own = (result["length"], result["log2_vocabulary"]) if result["length"] and result["log2_vocabulary"] else None
-    budget_plot.needed(plot, result["bits_per_byte"] or 3, pixels, result["bits_needed"], catalogue.tokenizers(), own)
+    rate = result["bits_per_byte"] or result["anchor"]["bits_per_byte"] or float(budget.RATE)
+    budget_plot.needed(plot, rate, pixels, result["bits_needed"], catalogue.tokenizers(), own)
 
 
 def _tell(result: dict, plot: Path | None) -> None:

@@ -75,7 +75,7 @@ def _rows(choice: Choice, each: list[tuple], codes: dict[int, Tensor], error: fl
     entries = list(bounds.over(bounds.measure, ((array, None, (slow, slow)) for array, _, _ in each)))
     known = bounds.summed([entry["own"] for entry in entries])
     best, order0 = known["best_bits"]["mean"], _mean([entry["own"]["bits"]["order-0"] for entry in entries])
-    raw = _mean([8.0 * array.size for array, _, _ in each])
+    raw = _mean([8.0 * own["height"] * own["width"] * own["channels"] for own in (entry["own"] for entry in entries)])
     counts = sum(torch.bincount(some.flatten(), minlength=choice.vocabulary) for some in codes.values())
     entropy, tokens = entropies.entropy(counts), _mean([length for _, length, _ in each])
     longest = max(codes, key=lambda length: len(codes[length]))
