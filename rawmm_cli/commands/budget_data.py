@@ -180,6 +180,8 @@ def tell_images(result: dict) -> None:
     """A table for each scale."""
     for scale, name in (("own", "at their own sizes"), ("sized", f"at {result['size']} x {result['size']} px")):
         found = result[scale]
+        if scale == "own" and result["sized"] and found["rows"] == result["sized"]["rows"]:
+            continue                                    # all are of that size
         if found is None:
             if result["size"]:
                 typer.echo(f"no picture is as large as {result['size']} x {result['size']} px")
