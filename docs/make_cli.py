@@ -30,10 +30,14 @@ def text() -> str:
 
 
 def _commands(group, context, prefix: str = ""):
-    """Every command with its whole name; those of a group follow each other."""
+    """Every command with its whole name; those of a group follow each other, and the group where it is a command itself."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
+        if command.hidden:
+            continue
         if hasattr(command, "list_commands"):
+            if command.invoke_without_command:
+                yield prefix + name, command
             yield from _commands(command, context, f"{prefix}{name} ")
         else:
             yield prefix + name, command

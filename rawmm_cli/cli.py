@@ -11,6 +11,7 @@ from .commands.bench import bench
 from .commands.checkpoint import group as checkpoint
 from .commands.demo import demo
 from .commands.doctor import doctor
+from .commands.entropy_budget import group as entropy_budget
 from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.prepare import prepare
@@ -41,6 +42,8 @@ app.command(rich_help_panel=USE)(average)
 app.command(rich_help_panel=USE)(export)
 app.command(name="tune-sampler", rich_help_panel=USE)(tune_sampler)
 app.add_typer(checkpoint, name="checkpoint", rich_help_panel=LOOK)
+app.add_typer(entropy_budget, name="entropy-budget", rich_help_panel=LOOK)
+app.add_typer(entropy_budget, name="info-budget", hidden=True)
 app.command(rich_help_panel=LOOK)(show)
 app.command(rich_help_panel=LOOK)(presets)
 app.command(rich_help_panel=LOOK)(report)

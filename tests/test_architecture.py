@@ -20,7 +20,8 @@ STORY = ("batch", "stream", "loader", "loss", "train", "run", "posthoc", "previe
          "checkpoint", "evaluate", "judges", "attributes", "report", "estimate", "bench", "doctor", "prepare", "card",
          "card_page", "duplicates", "sets", "shards", "streamed", "show", "models", "prompt", "drawn", "tune",
          "reconstruct", "studio", "model_card", "train_codec", "codec_run", "inversion", "codec_spec", "pictures", "ocr",
-         "summary", "reconstruct_page")
+         "summary", "reconstruct_page", "budget", "catalogue", "budget_plot", "budget_data", "bounds",
+         "likelihood", "model_bits", "code_bits", "audit")
 # errors < ground < parts < model < build < story < commands < cli; an import goes to an equal or a lower floor
 FLOORS = {"errors": 0, **dict.fromkeys(GROUND, 1), **dict.fromkeys(PARTS, 2), "model": 3, "build": 4, "sources": 4,
           **dict.fromkeys(STORY, 5), "commands": 6, "cli": 7, "__main__": 8, "__init__": -1}
@@ -77,6 +78,7 @@ def test_the_check_sees_a_wrong_import(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", (["--help"], ["presets"], ["train", "--help"], ["doctor", "--help"],
+                                       ["entropy-budget", "--L", "256"], ["info-budget", "catalogue"],
                                        ["train", "--preset", "nothing"]))
 def test_light_commands_leave_torch_alone(arguments):
     code = (f"import sys; sys.argv = ['rawmm', *{arguments!r}]\nfrom rawmm_cli.cli import main\ntry: main()\n"

@@ -1,0 +1,212 @@
+"""The parts of `rawmm entropy-budget` that look at data: pictures, codecs and models."""
+
+import time
+from pathlib import Path
+
+import typer
+
+from .common import emit, notify, printable, use_cpu
+
+
+def progress(total: int, every: float = 10.0):
+    """-> told(done): a line now and then of how far the work is."""
+    said = time.monotonic()
+
+    def told(done: int) -> None:
+        nonlocal said
+        if time.monotonic() - said > every and done < total:
+            said = time.monotonic()
+            notify(f"{done:,} of {total:,} pictures")
+
+    return told
+
+
+def find(paths: list[Path], data_dir: Path, limit: int) -> list[tuple]:
+    """The pictures that are named, at most `limit` of them."""
+    from ..core import pictures
+
+    found = pictures.find(paths, data_dir)
+    if len(found) > limit:
+        notify(f"the first {limit:,} of {len(found):,} pictures; more with --limit")
+    return found[:limit]
+
+
+def images(found: list[tuple], size: int) -> dict:
+    """What the pictures hold at most."""
+    from ..core import bounds, budget_data
+
+    if bounds.missing():
+        notify(f"JPEG XL and JPEG-LS are left out: imagecodecs is not installed; {bounds.INSTALL}")
+    result = budget_data.of_images(found, size, progress(len(found)))
+    _left_out(result["skipped"])
+    return result
+
+
+def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int, json: bool) -> None:
+    """Bits a byte of a model, pictures and text, beside the codecs."""
+    use_cpu()
+    import torch
+
+    from ..core import bounds, model_bits
+
+    loaded = _loaded(word, runs_dir, device)
+    skipped: list[dict] = []
+    pictures, captions = model_bits.pictures_for(loaded, found, skipped)
+    _left_out(skipped)
+    images = torch.stack([one.pixels for one in pictures])
+    began, said = time.perf_counter(), progress(len(images))
+    result = {"model": loaded.name, "model_hash": loaded.hash, "pictures": len(images), "size": loaded.config.data.size,
+              "image": model_bits.of_pictures(loaded, images, [""] * len(images), steps, told=said), "image_given_caption": None,
+              "text": model_bits.of_texts(loaded, None, captions),
+              "text_given_image": model_bits.of_texts(loaded, [one.pixels for one in pictures], captions)}
+    if all(captions):
+        result["image_given_caption"] = model_bits.of_pictures(loaded, images, captions, steps, told=said, ways=("bound",))
+    arrays = [one.pixels.permute(1, 2, 0).contiguous().numpy() for one in pictures]
+    slow = images[:, 0].numel() <= bounds.SLOW
+    entries = list(bounds.over(bounds.measure, ((array, None, (slow, slow)) for array in arrays)))
+    result["codecs"] = bounds.summed([entry["own"] for entry in entries])
+    result |= {"skipped": skipped, "seconds": round(time.perf_counter() - began, 1)}
+    emit(result) if json else _tell_model(result)
+
+
+def _loaded(word: str, runs_dir: Path, device: str):
+    """A model inside the package, the folder of one or of a run, or a run by its name."""
+    from ..core import build, models
+
+    folder = word in models.shipped() or (Path(word) / "config.yaml").is_file()
+    where = models.find(runs_dir, None if folder else word, word if folder else None)
+    return models.load(where, build.device(device), notify)
+
+
+def _left_out(skipped: list[dict]) -> None:
+    for one in skipped[:5]:
+        notify(f"left out {one['file']}: {one['reason']}")
+    if len(skipped) > 5:
+        notify(f"left out {len(skipped) - 5:,} more: --json names them")
+
+
+def _tell_model(result: dict) -> None:
+    """One table of both modalities, and what the numbers are worth."""
+    from ..core.model_bits import WORDS
+
+    image, given, rows = result["image"], result["image_given_caption"], []
+
+    def add(name: str, found: dict | None, kind: str) -> None:
+        if found:
+            error = found["standard_error"]
+            rows.append([name, f"{found['bits_per_byte']:.4f}", "–" if error is None else f"{error:.4f}", kind])
+
+    add(f"pictures: {WORDS['bound']}", image["bound"], "upper bound")
+    add(f"pictures: {WORDS['uniform']}", image["uniform"], "estimate")
+    add(f"pictures: {WORDS['decoded']}", image["decoded"], "estimate")
+    add("pictures given captions: variational bound", given and given["bound"], "upper bound")
+    for row in result["codecs"]["rows"]:
+        rows.append([f"pictures: {row['method']}", f"{row['mean']:.4f}", "", row["kind"]])
+    if result["codecs"]["mosaic"]:
+        rows.append(["pictures: best as a mosaic", f"{result['codecs']['mosaic']['best']:.4f}", "", "upper bound"])
+    add("text: next token", result["text"], "exact")
+    add("text given pictures: next token", result["text_given_image"], "exact")
+    typer.echo(f"{result['model']}, {result['pictures']:,} pictures of {result['size']} x {result['size']} px:")
+    table(["bits a byte", "mean", "± s.e.", ""], rows)
+    change, solver = image["difference"], image["solver_error"]
+    if change["standard_error"] is not None:
+        typer.echo(f"bound minus ODE from the same noise: {change['bits_per_byte']:.4f} ± {change['standard_error']:.4f}")
+    typer.echo(f"bound and its ODE begin at t = {image['begin']:g} with a decoder {image['width']:.3g} times as wide as the "
+               f"noise; the other ODE at t = {image['uniform_begin']:g}. {image['steps']} steps; half of them change these by "
+               f"{solver['uniform']:.4f} and {solver['decoded']:.4f}. It took {result['seconds']:.0f} s.")
+
+
+def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool) -> None:
+    """The input path, bit for bit."""
+    use_cpu()
+    from ..core import audit as checking
+
+    result = checking.audit(_loaded(word, runs_dir, device), found)
+    _left_out(result["skipped"])
+    if json:
+        emit(result)
+        return
+    typer.echo(f"lossless: {result['pictures']:,} pictures of {len(result['sizes']):,} sizes, {result['values']:,} values, and "
+               f"{result['made']} made ones of every mode came out of the model's input bit for bit")
+    for name, what in (("converted", "hold more than 8-bit RGB (16 bits, alpha, CMYK), were made that when read, and are exact "
+                                     "from there on"),
+                       ("not_admitted", "cannot enter as they are (--json names them)")):
+        if result[name]:
+            typer.echo(f"{len(result[name]):,} {what}")
+    layer = result["first_layer"]
+    typer.echo(f"the first layer keeps {layer['rank']:,} of the {layer['values']:,} values of a patch apart (rank)")
+
+
+def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, device: str, json: bool) -> None:
+    """Bits of a tokenizer's codes, beside raw pixels."""
+    use_cpu()
+    from ..core import build, code_bits, codec_spec
+    from ..core.errors import ConfigError
+
+    if word.split("@")[0] in ("raw", "ode", "resize", "jpeg", "webp", "avif"):
+        raise ConfigError(f"--codec {word} has no codes whose bits could be counted; allowed: a run of a tokenizer, "
+                          "hf:OWNER/NAME, python:MODULE:FACTORY")
+    choice = codec_spec.choices([word], runs_dir, build.device(device), None, [], warn=notify)[0]
+    skipped: list[dict] = []
+    result = {**code_bits.of_codec(choice, found, size, skipped, progress(len(found))), "skipped": skipped}
+    _left_out(skipped)
+    emit(result) if json else _tell_codec(result)
+
+
+def _tell_codec(result: dict) -> None:
+    from ..core.figures import short
+
+    def cells(row: dict) -> list[str]:
+        bits = [row["nominal_bits"], row["used_bits"], row["conditional_bits"]]
+        codes = f"{short(row['perplexity'])}, {short(row['dead_codes'])}" if "perplexity" in row else "–"
+        return [row["codec"], short(row["tokens"]), short(row["vocabulary"]),
+                *("–" if one is None else short(one) for one in bits), codes, f"{row['share']:.2%}",
+                f"{row['exact_rate']:.1%}", "exact" if row["psnr"] is None else f"{row['psnr']:.2f}"]
+
+    row = result["rows"][0]
+    typer.echo(f"{result['pictures']:,} pictures; bits a picture:")
+    table(["", "tokens", "of", "nominal", "used", "conditional", "perplexity, dead", "of best bound", "exact", "PSNR"],
+          [cells(one) for one in result["rows"]])
+    best = f"{result['best_bound_bits']:,.0f} bits on average"
+    typer.echo(f"raw: used is order-0 entropy, conditional the best lossless file of each picture ({best}, an upper bound of H). "
+               "Bits of codes are not bits of pixels: a code says at most so many bits of its picture.")
+    if row["conditional_missing"]:
+        typer.echo(f"conditional bits are left out: {row['conditional_missing']}")
+    if not row["enough_codes"]:
+        typer.echo("used bits are a guess: fewer than 10 codes for each entry of the vocabulary")
+
+
+def tell_images(result: dict) -> None:
+    """A table for each scale."""
+    for scale, name in (("own", "at their own sizes"), ("sized", f"at {result['size']} x {result['size']} px")):
+        found = result[scale]
+        if scale == "own" and result["sized"] and found["rows"] == result["sized"]["rows"]:
+            continue                                    # all are of that size
+        if found is None:
+            if result["size"]:
+                typer.echo(f"no picture is as large as {result['size']} x {result['size']} px")
+            continue
+        grey = f", {found['grey']:,} of them grey (one channel)" if found["grey"] else ""
+        typer.echo(f"{found['pictures']:,} pictures {name}{grey}; bits a byte:")
+        rows = [*found["rows"], {"method": "best", "kind": "upper bound", **found["best"]}]
+        table(["", "mean", "p05", "median", "p95", ""], [
+            [row["method"], *(f"{row[key]:.3f}" for key in ("mean", "p05", "median", "p95")), row["kind"]] for row in rows])
+        if found["mosaic"]:
+            listed = ", ".join(f"{name} {value:.3f}" for name, value in found["mosaic"]["bits_per_byte"].items())
+            many, files = found["mosaic"]["pictures"], found["mosaic"]["files"]
+            typer.echo(f"  as mosaics, {many:,} small pictures in {files:,} files: {listed}")
+
+
+def table(heads: list[str], rows: list[list[str]]) -> None:
+    """Rows on stdout; all but the first column to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    made = Table(box=None, header_style="bold", padding=(0, 1))
+    for n, head in enumerate(heads):
+        made.add_column(head, justify="left" if n == 0 else "right", no_wrap=True)
+    for row in rows:
+        made.add_row(*map(printable, row))
+    console = Console(highlight=False, markup=False)
+    console.width = console.width if console.is_terminal else 160
+    console.print(made)
