@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -75,7 +76,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):                   # closed before we began: as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        if hasattr(getattr(sys, name), "reconfigure"):  # what a terminal's encoding lacks becomes a question mark
+        with suppress(AttributeError, OSError):         # what a terminal's encoding lacks becomes a question mark
             getattr(sys, name).reconfigure(errors="replace")
     try:
         _main()

@@ -23,7 +23,18 @@ def same(some, other):
     return some.keys() == other.keys() and all(torch.equal(some[name], other[name]) for name in some)
 
 
-@pytest.mark.parametrize("name", config.preset_names())
+MODELS = [name for name in config.preset_names() if isinstance(config.load(name), config.Config)]
+
+
+@pytest.mark.parametrize("name", [name for name in config.preset_names() if name not in MODELS])
+def test_a_preset_of_a_codec_is_built(name):
+    settings = config.load(name)
+    codec, side = build.codec(settings), settings.data.size
+    images = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    assert codec.eval().decode(codec.encode(images), codec.grid(side, side)[0]).shape == images.shape
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_a_preset_is_built_without_memory_and_its_parts_sum_up(name):
     model = build.model(config.load(name), "meta")
     assert {p.device.type for p in model.parameters()} == {"meta"}

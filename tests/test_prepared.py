@@ -24,7 +24,7 @@ def rows(count, size=8, caption="one", first=0):
     return [picture_row(dice.integers(0, 256, (size, size, 3), dtype=np.uint8), [caption], source=str(n)) for n in range(count)]
 
 
-def photos(folder, count=8):
+def holiday(folder, count=8):
     folder.mkdir(parents=True)
     for n in range(count):
         save_png(np.full((8, 8, 3), 30 * n, np.uint8), folder / f"{n}.png")
@@ -53,11 +53,11 @@ def test_a_set_is_replaced_by_a_new_one_of_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("source, name, data", [
-    ("data/photos", None, "data"), ("photos", None, "."), ("photos", "inside", "photos"), ("all/photos", "all", "."),
-    ("photos", "notes", ".")])
+    ("data/holiday", None, "data"), ("holiday", None, "."), ("holiday", "inside", "holiday"), ("all/holiday", "all", "."),
+    ("holiday", "notes", ".")])
 def test_no_folder_of_the_user_is_ever_replaced(source, name, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = photos(tmp_path / source)
+    path = holiday(tmp_path / source)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "thesis.txt").write_text("ten years")
     before = listing(tmp_path)
@@ -68,7 +68,7 @@ def test_no_folder_of_the_user_is_ever_replaced(source, name, data, tmp_path, mo
 
 def test_the_name_of_the_built_in_set_is_taken(tmp_path):
     with pytest.raises(ConfigError, match="built-in"):
-        prepare.run("folder", {"path": photos(tmp_path / "photos")}, name="digits", data_dir=tmp_path / "data")
+        prepare.run("folder", {"path": holiday(tmp_path / "holiday")}, name="digits", data_dir=tmp_path / "data")
 
 
 def test_several_at_once_leave_one_whole_set(tmp_path):

@@ -230,7 +230,7 @@ def test_not_an_image(tmp_path):
     Image.new("RGB", (16, 16)).save(path, "ICO")
     refused(path, "another format")
     refused(tmp_path / "none.png", "there is no such file$")
-    refused(tmp_path, "there is no such file$")
+    refused(tmp_path, "it is a folder; give a picture$")
 
 
 def test_a_named_pipe_does_not_block(tmp_path):

@@ -230,16 +230,15 @@ def check_room(model, size: tuple[int, int], context: int, what: str) -> None:
 
 def _documents(model, document, canvas, keys: list[int], settings, screen, watcher) -> list:
     """The documents, whole."""
-    from ..core.generate import CHUNK, draw, generate, in_chunks
+    from ..core.generate import CHUNK, draw, generate
     from ..core.text_tokenizer import END_IMAGE
 
+    chunks = [keys[at:at + CHUNK] for at in range(0, len(keys), CHUNK)]
     if canvas is not None:
-        chunks = (keys[at:at + CHUNK] for at in range(0, len(keys), CHUNK))
         return [[*document, picture, END_IMAGE] for part in chunks
                 for picture in draw(model, [document] * len(part), part, settings, watcher, canvas)]
-    if len(keys) > CHUNK:
-        return list(in_chunks(model, [document] * len(keys), keys, settings, watcher))
-    return generate(model, [document] * len(keys), keys, settings, screen and screen.begin(model.tokenizer), watcher)
+    told = screen and screen.begin(model.tokenizer)     # of one sample alone
+    return [made for part in chunks for made in generate(model, [document] * len(part), part, settings, told, watcher)]
 
 
 class Screen:

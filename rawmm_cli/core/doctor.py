@@ -26,9 +26,10 @@ from .loss import joint_loss
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
 NEEDED = ("torch", "typer", "rich", "einops", "pyyaml", "pydantic", "datasets", "pillow", "safetensors", "numpy",
-          "pyarrow", "tokenizers", "scikit-learn", "jinja2", "filelock", "python-avatars", "resvg-py",
+          "pyarrow", "tokenizers", "scikit-learn", "jinja2", "filelock", "python-avatars", "resvg-py", "vector-quantize-pytorch",
           "emoji")
-OPTIONAL = ("triton", "tensorboard", "wandb", "trackio")
+OPTIONAL = ("triton", "tensorboard", "wandb", "trackio", "diffusers", "transformers", "scikit-image", "imagecodecs",
+            "rapidocr-onnxruntime")
 TRACKERS = {"TensorBoard": "tensorboard", "Weights & Biases": "wandb", "trackio": "trackio"}
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_fp16", "asimd", "sve", "i8mm", "bf16")
 CHECKS = ("avx2", "avx512", "avx512_bf16", "amx_tile", "amx_fp16")          # torch.cpu._is_NAME_supported

@@ -77,10 +77,10 @@ def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling
                 told(i, picture)
 
 
-def in_chunks(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling, watch=None) -> Iterator[Document]:
+def in_chunks(model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling) -> Iterator[Document]:
     """`generate`, CHUNK documents at a time."""
     for start in range(0, len(prompts), CHUNK):
-        yield from generate(model, prompts[start:start + CHUNK], keys[start:start + CHUNK], sampling, None, watch)
+        yield from generate(model, prompts[start:start + CHUNK], keys[start:start + CHUNK], sampling)
 
 
 class Work:
