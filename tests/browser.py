@@ -160,7 +160,7 @@ class Tab:
     def click(self, selector: str) -> None:
         """The left button of a mouse, in the middle of an element."""
         box = self.run(f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView();"
-                       " const { x, y, width, height } = one.getBoundingClientRect(); return [x + width / 2, y + height / 2] })()")
+                       " const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()")
         for kind in ("mousePressed", "mouseReleased"):
             self._do("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 

@@ -13,8 +13,8 @@ from scipy import stats
 from rawmm_cli.core import generate as cached
 from rawmm_cli.core import uncached
 from rawmm_cli.core.batch import pack
-from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.build import for_sampling
+from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import Sampling, choose, draw, generate
 from rawmm_cli.core.noise import normal

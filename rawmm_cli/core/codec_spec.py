@@ -177,8 +177,8 @@ class _Inverted:
         (height, width), data, context = images.shape[2:], self.config.data, self.config.sample.context
         rows, columns = self.grid(height, width)
         if rows * columns + 2 > context:                # <bos>, <image>
-            raise DataError(f"--codec ode: a picture of {width}x{height} pixels needs {rows * columns + 2:,} positions, and the context "
-                            f"of this model is {context:,} (sample.context); make it smaller")
+            raise DataError(f"--codec ode: a picture of {width}x{height} pixels needs {rows * columns + 2:,} positions, and the "
+                            f"context of this model is {context:,} (sample.context); make it smaller")
         return ode(self.model, images, self.steps, learned=data.size if data.stretch else None)[0]
 
     def decode(self, back: Tensor, rows: int) -> Tensor:

@@ -80,8 +80,8 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
     model = build.model(config, device)
     checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
     model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
-    return Loaded(build.for_sampling(model), config, facts["name"], folder, folder, facts["documents"], facts["seconds"], facts["data"],
-                  disk.recorded(folder, "weights")[:12], _tuned(folder))
+    return Loaded(build.for_sampling(model), config, facts["name"], folder, folder, facts["documents"], facts["seconds"],
+                  facts["data"], disk.recorded(folder, "weights")[:12], _tuned(folder))
 
 
 def read_facts(folder: Path) -> dict:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from . import images, prompt
 from .document import Picture
-from .errors import ConfigError, DataError, RawmmError
+from .errors import ConfigError, RawmmError
 from .generate import generate
 from .models import Loaded, tuned
 from .noise import key
