@@ -9,8 +9,8 @@ from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cp
 
 
 def tune_sampler(
-    run: Annotated[Optional[str], typer.Argument(help="A run, by its name or path; a model inside the package; or the folder of one "
-                                                      "that was exported. [default: the newest run]")] = None,
+    run: Annotated[Optional[str], typer.Argument(help="A run, by its name or path; a model inside the package; or the folder of "
+                                                      "one that was exported. [default: the newest run]")] = None,
     steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=50, help="Numbers of steps to tune; may repeat. "
                                                                                      "[default: 10]")] = None,
     pictures: Annotated[int, typer.Option(min=2, max=1000, help="Pictures that are drawn again and again; half of them only "
