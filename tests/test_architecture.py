@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rawmm_cli"
 CORE = PACKAGE / "core"
 PARTS = ("codecs", "backbones", "heads", "datasets", "metrics")
-GROUND = ("settings", "codec_config", "config", "config_help", "codes", "adversary", "perceptual", "controls",
+GROUND = ("settings", "codec_config", "config", "config_help", "codes", "adversary", "controls",
           "document", "mask", "noise", "solvers", "layers", "text_tokenizer", "optimizer", "ema", "records", "images",
           "prepared", "yaml_text", "distributed", "launch", "sharded", "disk", "machine", "flops", "figures",
           "trackers", "curves", "run_files", "gallery", "source", "rows", "columns", "archives", "tables", "terminal")

@@ -104,8 +104,9 @@ def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
 
 
 def row(word, bits, psnr, sharp, kind="tokenizer", text=None, **more):
-    return {"codec": word, "kind": kind, "bits": bits, "psnr": psnr, "sharpness": sharp, "lossless": float(psnr is None),
-            "text_survival": text, "over_budget": 0, "padded": 0, "tiled": 0, "vocabulary": 16, **more}
+    return {"codec": word, "name": word, "kind": kind, "bits": bits, "psnr": psnr, "sharpness": sharp,
+            "lossless": float(psnr is None), "text_survival": text, "over_budget": 0, "padded": 0, "tiled": 0,
+            "vocabulary": 16, **more}
 
 
 def said(*rows, text=None, budgets=()):
@@ -119,6 +120,12 @@ def test_a_gan_hides_no_loss():
     assert "gan looks sharper than vq (0.90 of the originals' edges against 0.50), whose PSNR is 1.5 dB higher" in found
     assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.9), row("fsq", 2560, 22.5, 0.5))
     assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 24.5, 0.9))
+
+
+def test_runs_are_called_by_their_names():
+    words = ["raw", "runs/a", "/x/b/", "jpeg@runs/a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
+    assert codec_spec.names(words) == ["raw", "a", "b", "jpeg@a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
+    assert codec_spec.names(["one/a", "two/a", "jpeg@one/a"]) == ["one/a", "two/a", "jpeg@a"]
 
 
 def test_files_of_as_many_bits_and_rank_correlation():

@@ -40,10 +40,10 @@ def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
 
 
 def test_labels_of_a_plot_do_not_cover_each_other():
-    rows = [{"codec": f"jpeg@runs/name-{n}", "kind": "file", "bits": 5000.0 + n, "psnr": 30 + n / 20} for n in range(4)] + \
-        [{"codec": "raw", "kind": "raw", "bits": 98304.0, "psnr": None}]
+    rows = [{"name": f"jpeg@runs/name-{n}", "kind": "file", "bits": 5000.0 + n, "psnr": 30 + n / 20} for n in range(4)] + \
+        [{"name": "raw", "kind": "raw", "bits": 98304.0, "psnr": None}]
     found = reconstruct_page.plot(rows, "psnr", "PSNR", "dB", False)
-    places = sorted((dot["label_y"], dot["word"]) for dot in found["dots"] if dot["word"] != "raw")
+    places = sorted((dot["label_y"], dot["name"]) for dot in found["dots"] if dot["name"] != "raw")
     assert all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and found["exact"] == reconstruct_page.TOP
     assert reconstruct_page.plot(rows[:1], "psnr", "PSNR", "dB", False) is None
     assert reconstruct_page.plot([{**row, "text_survival": None} for row in rows], "text_survival", "T", "", True) is None

@@ -13,7 +13,7 @@ import torch
 from rawmm_cli.core import checkpoint, codec_run, codes, config, models, optimizer, prepared, records, run_files
 from rawmm_cli.core import train_codec as module
 from rawmm_cli.core.adversary import PatchDiscriminator, balance, fooled, hinge
-from rawmm_cli.core.errors import CheckpointError, DataError, DivergedError, LockedError
+from rawmm_cli.core.errors import CheckpointError, ConfigError, DataError, DivergedError, LockedError
 from rawmm_cli.core.rows import picture_row
 from rawmm_cli.core.train_codec import train_codec
 
@@ -263,31 +263,36 @@ def test_an_adaptive_adversary_trains(data, tmp_path):
 def test_a_perceptual_loss_counts_differences_of_features(data, tmp_path):
     from safetensors.torch import save_file
 
-    from rawmm_cli.core.perceptual import Features
+    from rawmm_cli.core.metrics import mobilenet
 
     torch.manual_seed(0)
-    network = Features().eval()
-    save_file(network.state_dict(), str(tmp_path / "features.safetensors"))
+    save_file(mobilenet.MobileNetV2().state_dict(), str(tmp_path / "features.safetensors"))
     words = [f"loss.features={tmp_path / 'features.safetensors'}", "loss.perceptual=0.5", "train.documents=8"]
     record = go(settings(*KINDS["fsq"], *words), data, tmp_path / "run")[0]
     assert record["loss"] == pytest.approx(record["l2"] + 0.5 * record["perceptual"], rel=1e-5) and record["perceptual"] > 0
-    one, other = torch.randn(2, 1, 3, 32, 32)
-    assert ((network(one) - network(one)) ** 2).mean() == 0
-    x, expected = (torch.cat([one, other]) + 1) / 2, 0.0
-    x = (x - network.mean) / network.spread
-    for number, layer in enumerate(network.features):
-        x = layer(x)
-        if number in (1, 3, 6, 10):
-            unit = x / x.norm(dim=1, keepdim=True)
-            expected += (unit[0] - unit[1]).square().sum(0).mean() / 4
-    torch.testing.assert_close(((network(one) - network(other)) ** 2).mean(), expected)
+
+
+def test_a_perceptual_loss_pulls_at_the_codec_alone(data, tmp_path):
+    """The weights of the network stay, and the gradient of the codec is another than without."""
+    from safetensors.torch import save_file
+
+    from rawmm_cli.core.metrics import mobilenet
+
+    torch.manual_seed(0)
+    save_file(mobilenet.MobileNetV2().state_dict(), str(tmp_path / "features.safetensors"))
+    words = ["train.documents=8", f"loss.features={tmp_path / 'features.safetensors'}"]
+    one, other = (go(settings(*KINDS["fsq"], *words, f"loss.perceptual={weight}"), data, tmp_path / f"run{weight}")[0]
+                  for weight in (0, 5))
+    assert one["l2"] == other["l2"] and one["gradient_norm"] != other["gradient_norm"]
+    network = module._network(settings(*KINDS["fsq"], *words, "loss.perceptual=1").loss, torch.device("cpu"))
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
 
 
 def test_weights_that_are_none_are_refused(data, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"no")
-    for name in ("x.safetensors", "none.safetensors"):
+    for name, told in (("x.safetensors", "holds no weights"), ("none.safetensors", "cannot be read")):
         words = [f"loss.features={tmp_path / name}", "loss.perceptual=0.5"]
-        with pytest.raises(Exception, match="loss.features = .* cannot be used"):
+        with pytest.raises(ConfigError, match=f"loss.features: .* {told} .*set loss.perceptual=0"):
             go(settings(*KINDS["fsq"], *words), data, tmp_path / "run")
 
 

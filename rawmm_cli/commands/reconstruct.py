@@ -140,7 +140,7 @@ def _tell(result: dict) -> None:
     for row in result["rows"]:
         cells = ["exact" if name == "psnr" and row["psnr"] is None else "–" if row.get(name) is None else how(row[name])
                  for name, (_, how) in shown.items()]
-        table.add_row(printable(row["codec"]), *cells)
+        table.add_row(printable(row["name"]), *cells)
     console = Console(highlight=False)
     console.width = console.width if console.is_terminal else 160
     console.print(table)

@@ -148,8 +148,8 @@ class CodecLoss(Settings):
     commitment: Weight = Field(0.25, description="vq, rvq, lfq: latents stay near their codes")
     entropy: Weight = Field(0.02, description="lfq: each latent is sure of its code, and all codes are used")
     kl: Weight = Field(1e-6, description="kl: nats by which a number of the posterior differs from N(0, 1)")
-    perceptual: Weight = Field(0.0, description="error of features of a network; needs loss.features")
-    features: str | None = Field(None, description="a .safetensors file of torchvision's MobileNetV2")
+    perceptual: Weight = Field(0.0, description="distance of features of MobileNetV2 at five depths; needs loss.features")
+    features: str | None = Field(None, description="a file of torchvision's MobileNetV2: .pth, or .safetensors")
     adversary: Weight = Field(0.0, description="patch discriminator: above 0 the codec is a GAN")
     adversary_start: int = Field(0, ge=0, description="documents until the discriminator, trained from the first step on, is "
                                                       "heard by the codec")

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Trip:
 @dataclass(frozen=True)
 class Choice:
     """One --codec. kind: raw, ode, tokenizer, resize or file. go: pictures (n, 3, H, W) uint8 -> Trip. bits: sides -> nominal
-    bits."""
+    bits. name: what people read in place of the word; a run by its folder's name."""
 
     word: str
     kind: str
@@ -61,6 +61,7 @@ class Choice:
     vocabulary: int | None = None
     steps: int = 0
     budget: str | None = None
+    name: str = ""
 
 
 def choices(words: list[str], runs: Path, device: torch.device, loaded: Callable[[], Any], steps: list[int], named: bool = False,
@@ -84,7 +85,20 @@ def choices(words: list[str], runs: Path, device: torch.device, loaded: Callable
             made[word] = [_written(word, made)]
         else:
             made[word] = [_tokenizer(word, runs, device, warn)]
-    return [choice for word in words for choice in made[word]]
+    found = [choice for word in words for choice in made[word]]
+    return [replace(choice, name=name) for choice, name in zip(found, names([choice.word for choice in found]))]
+
+
+def names(words: list[str]) -> list[str]:
+    """--codec words as people read them: runs/fsq-f8 is fsq-f8, jpeg@runs/fsq-f8 is jpeg@fsq-f8; as they are where two would
+    be the same."""
+    def short(word: str) -> str:
+        kind = _file(word)
+        head, rest = (f"{kind}@", word[len(kind) + 1:]) if kind else ("", word)
+        return head + (rest if rest.startswith(("hf:", "python:")) else Path(rest).name or rest)
+
+    found = [short(word) for word in words]
+    return [word if found.count(name) > 1 else name for word, name in zip(words, found)]
 
 
 def check(word: str, words: list[str]) -> None:

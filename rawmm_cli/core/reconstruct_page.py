@@ -98,7 +98,7 @@ def _line(row: dict, rows: list[dict]) -> dict:
                       "sort": "Infinity" if exact else "" if value is None else repr(float(value)),
                       "spread": f"{ends[0]} to {ends[1]}" if ends and ends[0] != ends[1] else "",
                       "doubt": key == "used_bits" and row.get("enough_codes") is False})
-    return {"word": row["codec"], "tone": TONES[row["kind"]], "cells": cells, "padded": row["padded"], "tiled": row["tiled"],
+    return {"name": row["name"], "tone": TONES[row["kind"]], "cells": cells, "padded": row["padded"], "tiled": row["tiled"],
             "over": row["over_budget"]}
 
 
@@ -127,22 +127,22 @@ def plot(rows: list[dict], key: str, title: str, unit: str, share: bool) -> dict
     def y(value: float | None) -> float:
         return TOP if value is None else round(BOTTOM - (BOTTOM - roof) * (value - low) / (high - low), 1)
 
-    dots = [{"word": row["codec"], "tone": TONES[row["kind"]], "x": x(row["bits"]), "y": y(row[key]),
-             "said": f"{row['codec']}: {row['bits']:,.0f} bits, " + ("exact" if row[key] is None else
+    dots = [{"name": row["name"], "tone": TONES[row["kind"]], "x": x(row["bits"]), "y": y(row[key]),
+             "said": f"{row['name']}: {row['bits']:,.0f} bits, " + ("exact" if row[key] is None else
                                                                       f"{row[key]:.1%}" if share else f"{row[key]:.2f} {unit}")}
             for row in sorted(known, key=lambda row: (y(row[key]), row["bits"]))]
     _label(dots)
     return {"title": title, "unit": unit, "dots": dots, "exact": TOP if roof > TOP else None,
             "x_ticks": [(x(tick), short(tick)) for tick in x_ticks],
             "y_ticks": [(y(tick), f"{tick:.0%}" if share else short(tick)) for tick in y_ticks],
-            "missing": [row["codec"] for row in rows if row not in known]}
+            "missing": [row["name"] for row in rows if row not in known]}
 
 
 def _label(dots: list[dict]) -> None:
     """A place beside each dot where its word hides no other word and no other dot, as letters 15 px high are."""
     taken = [(dot["x"] - 6, dot["y"] - 6, dot["x"] + 6, dot["y"] + 6) for dot in dots]
     for n, dot in enumerate(dots):
-        wide, best = 9.5 * len(dot["word"]), None
+        wide, best = 9.5 * len(dot["name"]), None
         for down in (0, 17, -17, 34, -34, 51, -51, 68):
             for side in ((1, -1) if dot["x"] + 12 + wide < RIGHT else (-1, 1)):
                 near, y = dot["x"] + 10 * side, dot["y"] + down
@@ -192,7 +192,7 @@ def _case(entry: dict, tag: str, rows: list[dict], folder: Path) -> dict:
     for row in rows:
         known, (back, errors) = entry["codecs"][row["codec"]], files[row["codec"]]
         same = known.get("text") == entry.get("text")
-        shown.append({"word": row["codec"], "tone": TONES[row["kind"]], "back": _uri(back, box), "errors": _uri(errors, box),
+        shown.append({"name": row["name"], "tone": TONES[row["kind"]], "back": _uri(back, box), "errors": _uri(errors, box),
                       "psnr": "exact" if known["exact"] else f"{known['psnr']:.1f} dB", "bits": known["bits"],
                       "over": known.get("over_budget", False), "padded": known.get("padded"), "tiles": known.get("tiles"),
                       "text": known.get("text"), "mark": "" if not entry.get("text") else "same" if same else "changed"})

@@ -44,8 +44,9 @@ def _row(each: list[dict], choice: Choice, tally, before: Tensor | None) -> dict
     columns = {name: [one[name] for one in known if one.get(name) is not None] for name in (*MEANS, *SPREAD)}
     columns["psnr"] = [math.inf if one["exact"] else one["psnr"] for one in known]
     mean = {name: fmean(columns[name]) if columns[name] else None for name in MEANS}
-    row = {"codec": choice.word, "kind": choice.kind, "steps": choice.steps, "vocabulary": choice.vocabulary, **mean,
-           **_used(choice, tally, mean["tokens"], mean["bits"]), "mse": tally.squares / tally.values,
+    row = {"codec": choice.word, "name": choice.name or choice.word, "kind": choice.kind, "steps": choice.steps,
+           "vocabulary": choice.vocabulary, **mean, **_used(choice, tally, mean["tokens"], mean["bits"]),
+           "mse": tally.squares / tally.values,
            "psnr": number(10 * math.log10(255 ** 2 * tally.values / tally.squares) if tally.squares else math.inf),
            "exact": mean["exact_values"], "lossless": fmean(one["exact"] for one in known),
            "sharpness": tally.edges[0] / tally.edges[1] if tally.edges[1] else None}
@@ -97,7 +98,7 @@ def _spearman(rows: list[dict]) -> dict | None:
 def findings(result: dict, choices: list[Choice]) -> list[str]:
     """What the numbers say, in sentences."""
     rows = {row["codec"]: row for row in result["rows"]}
-    lossless = [word for word, row in rows.items() if row["lossless"] == 1]
+    lossless = [row["name"] for row in rows.values() if row["lossless"] == 1]
     said = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
     for row in rows.values():
         said += filter(None, (_fitted(row), _invented(row, rows), _smaller(row), _few(row)))
@@ -123,7 +124,7 @@ def _invented(row: dict, rows: dict[str, dict]) -> str | None:
         return None
     other = others[0]
     gap = "that gave back everything" if other["psnr"] is None else f"whose PSNR is {other['psnr'] - row['psnr']:.1f} dB higher"
-    return (f"{row['codec']} looks sharper than {other['codec']} ({row['sharpness']:.2f} of the originals' edges against "
+    return (f"{row['name']} looks sharper than {other['name']} ({row['sharpness']:.2f} of the originals' edges against "
             f"{other['sharpness']:.2f}), {gap}: part of what looks like detail is not the picture's.")
 
 
@@ -131,20 +132,20 @@ def _fitted(row: dict) -> str | None:
     """What was done to pictures that did not fit."""
     done = [f"{row[key]:,} {'was' if row[key] == 1 else 'were'} {what}" for key, what in
             (("padded", "padded and cropped back"), ("tiled", "cut into tiles")) if row[key]]
-    return f"{row['codec']}: of pictures that do not fit it, {_listed(done)}." if done else None
+    return f"{row['name']}: of pictures that do not fit it, {_listed(done)}." if done else None
 
 
 def _smaller(row: dict) -> str | None:
     if not row["over_budget"]:
         return None
-    return (f"{row['codec']}: of {row['over_budget']:,} pictures no file is that small; their smallest stand in for them "
+    return (f"{row['name']}: of {row['over_budget']:,} pictures no file is that small; their smallest stand in for them "
             f"({row['bits']:,.0f} bits a picture on average).")
 
 
 def _few(row: dict) -> str | None:
     if row.get("enough_codes", True):
         return None
-    return (f"{row['codec']}: these pictures have fewer than {codes.ENOUGH} codes for each of the {row['vocabulary']:,} in its "
+    return (f"{row['name']}: these pictures have fewer than {codes.ENOUGH} codes for each of the {row['vocabulary']:,} in its "
             "vocabulary; its used bits are a guess.")
 
 
@@ -156,7 +157,7 @@ def _beside(file: dict, other: dict) -> str:
         gap = f"{abs(file['psnr'] - other['psnr']):.1f} dB {'nearer' if file['psnr'] > other['psnr'] else 'farther'}"
     text = "" if file["text_survival"] is None or other["text_survival"] is None else \
         f", and {file['text_survival']:.0%} of its text survives against {other['text_survival']:.0%}"
-    return f"At no more bits than {other['codec']}, {file['codec']} is {gap}{text}."
+    return f"At no more bits than {other['name']}, {file['name']} is {gap}{text}."
 
 
 def _text(text: dict, count: int) -> list[str]:

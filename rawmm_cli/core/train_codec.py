@@ -24,9 +24,9 @@ from .codec_config import CodecConfig
 from .codec_run import WINDOW, CodecState, Used, pictures, restore, save
 from .codes import to_unit
 from .distributed import ALONE
-from .errors import DivergedError, OutOfMemoryError
+from .errors import ConfigError, DivergedError, OutOfMemoryError
+from .metrics import features, mobilenet
 from .noise import key
-from .perceptual import features_of
 from .run import Run, Signals, crossed, describe, locked, signals, stopped
 from .stream import picture_of
 from .trackers import trackers
@@ -71,11 +71,11 @@ def _start(run: Run, state: CodecState) -> None:
 def _steps(run: Run, state: CodecState, caught: Signals, log: list) -> Iterator[dict]:
     """One step after the other, and what happens after every so many documents."""
     config, settings = run.config, run.config.train
-    clock, recent, features = Clock(state.seconds), deque(maxlen=50), features_of(config.loss, run.device)
+    clock, recent, network = Clock(state.seconds), deque(maxlen=50), _network(config.loss, run.device)
     state.model.train()
     while state.left(config) > 0:
         started, before = time.perf_counter(), state.documents
-        record = take_step(run, state, features)
+        record = take_step(run, state, network)
         state.seconds, caught.agreed = clock.seconds(), caught.arrived
         recent.append(time.perf_counter() - started)
         done, stop = state.left(config) <= 0, caught.agreed
@@ -98,6 +98,16 @@ def _steps(run: Run, state: CodecState, caught: Signals, log: list) -> Iterator[
             raise stopped(stop, state)
 
 
+def _network(loss, device: torch.device) -> mobilenet.MobileNetV2 | None:
+    """The network of loss.features, frozen, where loss.perceptual asks for it. Raises ConfigError where the file is none."""
+    if not loss.perceptual:
+        return None
+    try:
+        return mobilenet.load(Path(loss.features)).to(device).requires_grad_(False)
+    except ConfigError as error:
+        raise ConfigError(f"loss.features: {error}; or set loss.perceptual=0") from None
+
+
 def _log(run: Run, state: CodecState, record: dict, log: list) -> None:
     records.append(run.folder / "records.jsonl", record)
     for tracker in log:
@@ -107,7 +117,7 @@ def _log(run: Run, state: CodecState, record: dict, log: list) -> None:
 # --------------------------------------------------------------------------------------------------------------- a step
 
 
-def take_step(run: Run, state: CodecState, features=None) -> dict:
+def take_step(run: Run, state: CodecState, network=None) -> dict:
     """One update of the weights and of their average -> its record. Raises DivergedError before a step that is not finite."""
     settings, data = run.config.train, run.data[0]
     share = optimizer.rate(settings, state.documents, state.left(run.config))
@@ -118,7 +128,7 @@ def take_step(run: Run, state: CodecState, features=None) -> dict:
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _memory(settings.batch):
         torch.manual_seed(key(settings.seed, "codec", state.documents))
-        parts, made, codes = _gradients(run, state, real, features)
+        parts, made, codes = _gradients(run, state, real, network)
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
         if state.adversary:
             parts["discriminator"] = _discriminate(run, state, real, made)
@@ -135,7 +145,7 @@ def take_step(run: Run, state: CodecState, features=None) -> dict:
             "step": state.step, "documents": state.documents}
 
 
-def _gradients(run: Run, state: CodecState, real: Tensor, features) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+def _gradients(run: Run, state: CodecState, real: Tensor, network) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
     """-> parts of the loss, the reconstruction and its codes; the codec's gradients are filled in."""
     weights = run.config.loss
     for one in state.optimizers:
@@ -144,8 +154,9 @@ def _gradients(run: Run, state: CodecState, real: Tensor, features) -> tuple[dic
         made = state.model(real)
     error = made.pixels - real
     parts = {"l1": error.abs().mean(), "l2": error.square().mean(), **made.losses}
-    if features is not None:
-        parts["perceptual"] = (features(made.pixels) - features(real)).square().mean()
+    if network is not None:
+        shown = [network.see((pixels + 1) / 2)[1] for pixels in (made.pixels, real)]
+        parts["perceptual"] = features.layers(*shown).mean()
     loss = sum(getattr(weights, name) * value for name, value in parts.items())
     if state.adversary and state.documents >= weights.adversary_start:
         state.adversary.requires_grad_(False)

@@ -21,5 +21,5 @@ def layers(one: list[Tensor], other: list[Tensor]) -> Tensor:
     """Outputs of some layers, (n, C, H, W) each -> (n,): the form of LPIPS (Zhang et al. 2018, arXiv 1801.03924, equation 1)
     with all weights 1: squared difference of channels of length 1, mean over places, mean over layers. Not LPIPS: neither its
     network nor its learned weights."""
-    unit = [[torch.nn.functional.normalize(x.double(), dim=1) for x in both] for both in zip(one, other)]
+    unit = [[torch.nn.functional.normalize(x, dim=1) for x in both] for both in zip(one, other)]
     return torch.stack([(a - b).square().sum(1).flatten(1).mean(1) for a, b in unit]).mean(0)

