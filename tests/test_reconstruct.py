@@ -57,6 +57,31 @@ def test_raw_is_exact_whatever_the_picture(folder):
     assert [entry["name"] for entry in result["each"]] == [str(n) for n in range(8)]
 
 
+def test_distances_of_features(tmp_path):
+    """KID in the result is the reference's, of features of all pictures; where nothing changed, pairs apart give 0."""
+    from torchmetrics.image.kid import poly_mmd
+
+    from rawmm_cli.core.metrics.mobilenet import MobileNetV2
+
+    torch.manual_seed(0)
+    network, values = MobileNetV2(32), np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+    for norm in filter(lambda part: isinstance(part, torch.nn.BatchNorm2d), network.modules()):
+        norm.momentum = 1.0                             # statistics of one batch, without which features of random weights are 0
+    network(torch.from_numpy(values).permute(0, 3, 1, 2))
+    network.eval()
+    for n, one in enumerate(values):
+        Image.fromarray(one).save(tmp_path / f"{n:02d}.png")
+    exact, coarse = run(tmp_path, [raw(), toy("coarse", Squares(8, 4))], network=network, out=tmp_path / "out")["rows"]
+    back = np.stack([read_image(tmp_path / "out" / "coarse" / f"{n:02d}.png") for n in range(16)])
+    before, after = (network(torch.from_numpy(x).permute(0, 3, 1, 2))[0].double() for x in (values, back))
+    assert coarse["kid"] == pytest.approx(float(poly_mmd(before, after)), rel=1e-4) and abs(coarse["kid"]) > 1e-3
+    assert exact["kid_paired"] == pytest.approx(0, abs=1e-9) and exact["kid"] < -1e-3
+    assert exact["feature_distance"] == 0 < coarse["feature_distance"]
+    (tmp_path / "out" / "original" / "00.png").unlink()
+    few = run(tmp_path / "out" / "original", [raw()], network=network)["rows"][0]
+    assert few["kid"] is None and few["kid_paired"] is None
+
+
 def test_sums_are_those_of_all_pictures_together(folder):
     """Against the same numbers counted picture by picture, and codes counted at once."""
     result, codec = run(folder, [toy()]), Squares()

@@ -42,6 +42,7 @@ COLUMNS = (
     ("sharpness", "Sharpness", "energy of edges as a share of the originals'; right ones or not", "{:.2f}".format),
     ("feature_distance", "Feature distance", "channels of five layers of the feature network; not LPIPS", "{:.3f}".format),
     ("kid", "KID", "between all originals and all that came back, on the feature network; not FID", "{:.4f}".format),
+    ("kid_paired", "KID, pairs apart", "no picture meets what was made of it: 0 where nothing changed", "{:.4f}".format),
     ("right_letters", "Letters right", "of text that is known to be written there", "{:.1%}".format),
     ("milliseconds", "Time", "milliseconds a picture, there and back", "{:.3g}".format),
 )

@@ -52,7 +52,9 @@ def _row(each: list[dict], choice: Choice, tally, before: Tensor | None) -> dict
            "sharpness": tally.edges[0] / tally.edges[1] if tally.edges[1] else None}
     row.pop("exact_values")
     if before is not None:
-        row["kid"] = features.kid(torch.cat(tally.features), before, paired=True) if len(each) >= FEW else None
+        after, enough = torch.cat(tally.features), len(each) >= FEW
+        row |= {name: features.kid(after, before, paired) if enough else None
+                for name, paired in (("kid", False), ("kid_paired", True))}
     row |= {"seconds": tally.seconds, "milliseconds": 1000 * tally.seconds / len(each),
             "padded": sum("padded" in one for one in known),
             "tiled": sum("tiles" in one for one in known), "over_budget": sum("over_budget" in one for one in known)}
