@@ -82,13 +82,12 @@ def _steps(run: Run, state: CodecState, caught: Signals, log: list) -> Iterator[
         speed = settings.batch * len(recent) / sum(recent)
         record |= {"seconds": state.seconds, "documents_per_second": speed, "memory": machine.peak_memory(run.device),
                    "eta": remaining(config, state, speed)}
+        record |= state.used.figures() if state.used else {}
         if done or crossed(state.documents, before, settings.log_every):
-            record |= state.used.figures() if state.used else {}
             _log(run, state, record, log)
         if done or stop or crossed(state.documents, before, settings.save_every):
             save(run, state)                            # before the sheet: what fails there loses nothing
         if done or crossed(state.documents, before, settings.sample_every):
-            record |= state.used.figures() if state.used else {}
             record["held_out_psnr"] = look(run, state, log)
             _log(run, state, record, log)               # the later of two for the same documents counts
         if done:
