@@ -21,7 +21,7 @@ SPREAD = ("bits", "bits_per_pixel", "mse", "psnr", "ssim", "exact_pixels", "shar
 MEANS = ("tokens", "bits", "bits_per_pixel", "ssim", "exact_pixels", "exact_values", "feature_distance", "text_survival",
          "word_survival", "right_letters", "right_words")
 FEW = 16                                                # pictures, below which KID is noise
-SHARPER, FARTHER = 1.05, 0.1                            # times the sharpness, dB of PSNR: differences that are told
+SHARPER, FARTHER = 1.05, 0.25                           # times the sharpness, dB of PSNR: differences that are told
 
 
 def number(value: float) -> float | None:
@@ -98,12 +98,10 @@ def _spearman(rows: list[dict]) -> dict | None:
 
 
 def findings(result: dict, choices: list[Choice]) -> list[str]:
-    """What the numbers say, in sentences."""
+    """What the numbers say, in sentences: what survived, then what looks better than it is, then what to know of the numbers."""
     rows = {row["codec"]: row for row in result["rows"]}
     lossless = [row["name"] for row in rows.values() if row["lossless"] == 1]
     said = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
-    for row in rows.values():
-        said += filter(None, (_fitted(row), _invented(row, rows), _smaller(row), _few(row)))
     for choice in choices:
         if choice.budget in rows and not rows[choice.word]["over_budget"]:
             said.append(_beside(rows[choice.word], rows[choice.budget]))
@@ -112,7 +110,8 @@ def findings(result: dict, choices: list[Choice]) -> list[str]:
     if found := result["spearman"]:
         said.append(f"Over {found['tokenizers']} tokenizers, bits and text survival have a rank correlation of "
                     f"{found['correlation']:.2f} (Spearman).")
-    return said
+    said += filter(None, (_invented(row, rows) for row in rows.values()))
+    return [*said, *_fitted(rows.values()), *filter(None, map(_smaller, rows.values())), *_few(rows.values())]
 
 
 def _invented(row: dict, rows: dict[str, dict]) -> str | None:
@@ -130,11 +129,11 @@ def _invented(row: dict, rows: dict[str, dict]) -> str | None:
             f"{other['sharpness']:.2f}), {gap}: part of what looks like detail is not the picture's.")
 
 
-def _fitted(row: dict) -> str | None:
+def _fitted(rows) -> list[str]:
     """What was done to pictures that did not fit."""
-    done = [f"{row[key]:,} {'was' if row[key] == 1 else 'were'} {what}" for key, what in
-            (("padded", "padded and cropped back"), ("tiled", "cut into tiles")) if row[key]]
-    return f"{row['name']}: of pictures that do not fit it, {_listed(done)}." if done else None
+    done = [(what, [f"{row['name']} ({row[key]:,})" for row in rows if row[key]]) for key, what in
+            (("padded", "padded and cropped back"), ("tiled", "cut into tiles"))]
+    return [f"Pictures that do not fit were {what} by {_listed(names)}." for what, names in done if names]
 
 
 def _smaller(row: dict) -> str | None:
@@ -144,11 +143,10 @@ def _smaller(row: dict) -> str | None:
             f"({row['bits']:,.0f} bits a picture on average).")
 
 
-def _few(row: dict) -> str | None:
-    if row.get("enough_codes", True):
-        return None
-    return (f"{row['name']}: these pictures have fewer than {codes.ENOUGH} codes for each of the {row['vocabulary']:,} in its "
-            "vocabulary; its used bits are a guess.")
+def _few(rows) -> list[str]:
+    names = [f"{row['name']} ({row['vocabulary']:,})" for row in rows if not row.get("enough_codes", True)]
+    return [f"Fewer than {codes.ENOUGH} codes were seen for each of the vocabulary of {_listed(names)}: used bits are a guess "
+            "there."] if names else []
 
 
 def _beside(file: dict, other: dict) -> str:
