@@ -226,7 +226,7 @@ def test_names_that_clash_are_numbered(tmp_path):
 def test_a_target_that_cannot_be_written_is_told_before(tmp_path):
     (tmp_path / "file").write_text("")
     for path, told in ((tmp_path, "is a folder"), (tmp_path / "none" / "x.html", "no folder"),
-                       (tmp_path / "file" / "x.html", "no folder")):
+                       (tmp_path / "file" / "x.html", "no folder"), (tmp_path / "out", "no ending of a page")):
         with pytest.raises(ConfigError, match=told):
             reconstruct.check_report(path)
     reconstruct.check_report(tmp_path / "new.html")
@@ -251,11 +251,77 @@ def test_the_command(rawmm, folder, runs):
     found, page = json.loads(out), (folder / "page.html").read_text()
     assert found["pictures"] == 2 and [one["codec"] for one in found["rows"]] == ["raw", "toy", "jpeg@toy"]
     assert found["rows"][0]["exact"] == 1 and found["rows"][2]["over_budget"] == 2
-    saved = json.loads((folder / "page" / "results.json").read_text())
+    saved = json.loads((folder / "page_files" / "results.json").read_text())
     assert saved["rows"] == found["rows"] and len(saved["each"]) == 2 and f"left out {folder / 'broken.png'}: " in err
     assert "What 2 pictures lost" in page and page.count("data:image/png") == 2 * (1 + 2 * 3) and "://" not in page
     code, out, err = rawmm(*words, "--codec", "toy")
     assert code == 0 and out.split()[0] == "codec" and "toy" in out and "padded" in out
+
+
+def test_files_of_others_are_not_written_over_nor_ours_read(rawmm, folder, runs):
+    """A folder `original` of the user's beside a page of that name; the second time the output of the first is not read."""
+    (folder / "original").mkdir()
+    Image.fromarray(np.full((5, 5), 40_000, np.uint16)).save(folder / "original" / "0.png")
+    kept = (folder / "original" / "0.png").read_bytes()
+    words = ("reconstruct", folder, "--runs-dir", runs, "--ocr", "none", "--codec", "raw", "--json", "--report")
+    for _ in range(2):
+        code, out, err = rawmm(*words, folder / "page.html")
+        assert code == 0 and json.loads(out)["pictures"] == 9, err
+    code, out, err = rawmm(*words, folder / "page.html", "--out", folder)
+    assert code == 2 and "holds pictures that are to be read; give another folder with --out" in err
+    code, out, err = rawmm("reconstruct", folder / "0.png", "--codec", "raw", "--ocr", "none", "--out", runs)
+    assert code == 2 and "holds other files; give a new one with --out" in err
+    assert (folder / "original" / "0.png").read_bytes() == kept
+    (folder / "page_files" / "results.json").unlink()
+    code, out, err = rawmm(*words, folder / "page.html")
+    assert code == 2 and "holds pictures that are to be read" in err
+
+
+def test_no_engine_is_told(rawmm, folder, monkeypatch):
+    from rawmm_cli.core import ocr
+
+    monkeypatch.setattr(ocr, "choose", lambda word: None)
+    words = ("reconstruct", folder / "0.png", "--codec", "raw")
+    assert "no engine that reads text: text survival is left out; Debian: apt install" in rawmm(*words)[2]
+    assert "no engine" not in rawmm(*words, "--ocr", "none")[2]
+
+
+def test_used_bits_and_time_of_every_picture(folder):
+    result = run(folder, [toy("coarse", Squares(8, 4)), raw()])
+    row, costs = result["rows"][0], [entry["codecs"]["coarse"]["used_bits"] for entry in result["each"]]
+    counts = torch.zeros(row["vocabulary"])
+    for entry in result["each"]:
+        image = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
+        counts += torch.bincount(codec_spec.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts))
+    share = counts[counts > 0].double() / counts.sum()
+    assert sum(costs) == pytest.approx(-float((share * share.log2()).sum()) * int(counts.sum()), rel=1e-6)
+    assert row["quantiles"]["used_bits"]["p05"] == pytest.approx(min(costs)) and row["quantiles"]["milliseconds"]["median"] > 0
+    assert "used_bits" not in result["each"][0]["codecs"]["raw"]
+
+
+def test_a_codec_of_your_own_that_fails_is_named(folder):
+    from rawmm_cli.core.codecs.adapter import Adapted
+
+    class Broken:
+        vocabulary = 4
+
+        def length(self, height, width):
+            return 4
+
+        def encode(self, images):
+            if images.shape[2] == 8:
+                return images.no_such_thing
+            return torch.rand(len(images), 4) if images.shape[2] == 5 else torch.zeros(len(images), 4, dtype=torch.long)
+
+        def decode(self, tokens, rows):
+            return tokens
+
+    for name, told in (("0", "codec python:a:B failed in encode (AttributeError: "),
+                       ("6", "its encode gave torch.float32; allowed: integers"),
+                       ("2", "its decode gave back 2 axes")):
+        with pytest.raises(DataError) as caught:
+            run(folder / f"{name}.png", [toy("python:a:B", Adapted(Broken(), "python:a:B"))])
+        assert told in str(caught.value)
 
 
 def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):

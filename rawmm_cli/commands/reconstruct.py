@@ -15,8 +15,8 @@ def reconstruct(
         "May repeat. raw: patches of pixels. ode: the noise that is drawn as this picture. A run that trained a tokenizer, "
         "hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word "
         "of another --codec. [default: ode]"))] = None,
-    report: Annotated[Optional[Path], typer.Option("--report", help="An HTML page of all of it, one file; the pictures go into a "
-                                                                    "folder beside it, or into --out.")] = None,
+    report: Annotated[Optional[Path], typer.Option("--report", help="An HTML page of all of it, one file; the pictures go into "
+                                                                    "NAME_files beside it, or into --out.")] = None,
     out: Annotated[Optional[Path], typer.Option("--out", help="Folder for what came back, error maps and results.json.")] = None,
     ocr: Annotated[str, typer.Option("--ocr", help="Who reads text: auto (what is installed), tesseract, rapidocr, "
                                                    "none.")] = "auto",
@@ -44,6 +44,8 @@ def reconstruct(
     for word in words:
         codec_spec.check(word, words)
     engine, on = reading.choose(ocr), build.device(device)
+    if engine is None and ocr == "auto":
+        notify(f"no engine that reads text: text survival is left out; {', or '.join(reading.INSTALL.values())}")
     found = pictures.find(paths, data_dir)
     most = limit or (64 if "ode" in words else 1000)
     if len(found) > most:
@@ -51,8 +53,9 @@ def reconstruct(
         found = found[:most]
     if report:
         story.check_report(report)
-        out = out or report.with_suffix("")
+        out = out or report.with_name(f"{report.stem}_files")
     if out:
+        story.check_out(out, found)
         writable_folder(out, "output folder")
     network = _network(features, found)
     loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify))
@@ -131,7 +134,7 @@ def _tell(result: dict) -> None:
                "text_survival": ("text", "{:.1%}".format), "word_survival": ("words", "{:.1%}".format),
                "ssim": ("SSIM", "{:.4f}".format), "exact_pixels": ("exact px", "{:.1%}".format),
                "lossless": ("exact", "{:.0%}".format), "sharpness": ("sharp", "{:.2f}".format),
-               "feature_distance": ("feature", "{:.4f}".format), "kid": ("KID", "{:.4f}".format),
+               "feature_distance": ("feature", "{:.4f}".format), "kid_paired": ("KID, pairs apart", "{:.4f}".format),
                "milliseconds": ("ms", "{:.3g}".format)}
     shown = {name: how for name, how in columns.items() if any(row.get(name) is not None for row in result["rows"])}
     table = Table("codec", box=None, header_style="bold", padding=(0, 1))

@@ -38,7 +38,7 @@ STRIDES = range(1, 1025)                                # what a side may have t
 class Trip:
     """(n, 3, H, W) uint8 that came back. bits, tokens: of each picture. codes: (n, L), where there are some. padded: the sides
     that pictures were given, where they had to be. tiles: into how many they were cut. over: which files are larger than they
-    may be."""
+    may be. seconds: there and back, of all."""
 
     back: Tensor
     tokens: list[int]
@@ -47,6 +47,7 @@ class Trip:
     padded: tuple[int, int] | None = None
     tiles: int = 1
     over: list[bool] | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ def check(word: str, words: list[str]) -> None:
         number = re.fullmatch(r"[1-9]\d{0,11}", amount)
         if name == "resize" and not number:
             raise ConfigError(f"--codec {word}: '{amount}' is no number of pixels; allowed: resize@N with N from 1, as resize@32")
+        others = [one for one in words if not _file(one) and one not in ("ode", amount)]
         if name != "resize" and not number and (amount not in words or _file(amount) or amount == "ode"):
             raise ConfigError(f"--codec {word}: '{amount}' is neither a number of bits nor another --codec that has bits"
-                              f"{nearest(amount, [one for one in words if not _file(one)])}; allowed: {name}@4096, or "
+                              f"{nearest(amount, others)}; allowed: {name}@4096, or "
                               f"{name}@WORD beside --codec WORD")
 
 

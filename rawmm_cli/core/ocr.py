@@ -25,6 +25,7 @@ from .errors import ConfigError, DataError, RankError, printable
 ENGINES = ("tesseract", "rapidocr")                     # where both are there the first: it reads small letters better
 INSTALL = {"tesseract": "Debian: apt install tesseract-ocr", "rapidocr": "pip install 'rawmm[ocr]' (Python below 3.13)"}
 SMALL, TIMES, SURE, SECONDS = 128, 4, 0.5, 120
+LARGEST = 32_000                                        # pixels a side; tesseract reads no larger ones
 WORKERS = 2
 
 
@@ -40,11 +41,13 @@ def choose(word: str) -> str | None:
 
 
 def enlarged(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> four times as large (bicubic) where a side is below SMALL."""
+    """(H, W, 3) uint8 -> four times as large (bicubic) where a side is below SMALL; no side above LARGEST."""
     height, width = pixels.shape[:2]
-    if min(height, width) >= SMALL:
+    times = min(TIMES if min(height, width) < SMALL else 1, LARGEST / max(height, width))
+    if times == 1:
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((TIMES * width, TIMES * height), Image.Resampling.BICUBIC))
+    sides = max(1, int(times * width)), max(1, int(times * height))
+    return np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.BICUBIC))
 
 
 def read(engine: str, pixels: np.ndarray) -> str:
@@ -59,7 +62,9 @@ def _tesseract(pixels: np.ndarray) -> str:
                           env={**os.environ, "OMP_THREAD_LIMIT": "1"})
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        raise DataError(f"tesseract failed: {printable(said[0])}; install tesseract-ocr-eng, or use --ocr none")
+        remedy = "install tesseract-ocr-eng" if any("language" in line for line in said) else "leave that picture out"
+        raise DataError(f"tesseract failed on a picture of {width}x{height} pixels: {printable(said[0])}; {remedy}, or use --ocr "
+                        "none")
     return done.stdout.decode("utf-8", "replace").strip()
 
 
@@ -87,6 +92,9 @@ class Reader:
         try:
             together = max(1, min(8, len(pictures) // 8))
             return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=together))
+        except ImportError as error:
+            raise ConfigError(f"--ocr {self.engine} cannot be loaded ({printable(str(error).splitlines()[0])}); "
+                              f"{INSTALL[self.engine]}") from None
         except BrokenProcessPool:
             raise RankError("a process that reads text died, perhaps for lack of memory; use --ocr none") from None
         except subprocess.TimeoutExpired:

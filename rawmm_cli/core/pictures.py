@@ -5,6 +5,7 @@ Text that is known to be written on a picture comes along: of a prepared set who
 (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, the habit of OCR's training sets.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .datasets.folder import EXTENSIONS
 from .errors import DataError
 from .images import ImageError, read_image, slug
 
+RESULTS = "results.json"                                # `reconstruct` writes it: a folder with it is one of ours
 BATCH = 1 << 18                                         # pixels that go through a codec together
 HELD = 1 << 25                                          # pixels that may wait for others of their size
 
@@ -48,14 +50,25 @@ def find(paths: list[Path], data: Path) -> list[tuple]:
                 raise DataError(f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of pictures")
             found += [(slug(split.source(n), 60), split, n) for n in range(len(split))]
         else:
-            inside = [path] if not path.is_dir() else sorted(
-                file for file in path.rglob("*") if file.suffix[1:].lower() in EXTENSIONS)
+            inside = [path] if not path.is_dir() else sorted(_inside(path))
             if not inside:
                 raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
-            found += [(file.stem, file, None) for file in inside]
+            found += [(slug(file.stem, 100) if len(file.stem) > 100 else file.stem, file, None) for file in inside]
     names = [name for name, *_ in found]
     clash = len({name.casefold() for name in names}) < len(names)
     return [(f"{n:05d}-{name}" if clash else name, *rest) for n, (name, *rest) in enumerate(found)]
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Files that end as pictures do, to the bottom, but for what `reconstruct` wrote; folders that cannot be read, which are then
+    named as pictures that cannot be."""
+    unread: list[Path] = []
+    for here, folders, files in os.walk(folder, onerror=lambda error: unread.append(Path(error.filename))):
+        if RESULTS in files and "original" in folders:
+            folders.clear()
+        else:
+            yield from (Path(here) / file for file in files if Path(file).suffix[1:].lower() in EXTENSIONS)
+    yield from unread
 
 
 def typical_side(found: list[tuple]) -> int:

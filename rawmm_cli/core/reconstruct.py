@@ -14,7 +14,7 @@ wanted. Next: summary.py, and reconstruct_page.py, which shows the files side by
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import disk, summary
+from . import disk, pictures, records, summary
 from .codec_spec import Choice, Trip
 from .errors import ConfigError, DataError, printable
 from .images import slug
@@ -38,12 +38,14 @@ AGAIN = 16                                              # pictures that are read
 
 @dataclass
 class Tally:
-    """What one codec adds up to. edges: energy of what came back and of the originals."""
+    """What one codec adds up to. codes: of every picture, (L,), beside its numbers. edges: energy of what came back and of the
+    originals."""
 
     counts: Tensor | None = None
     seconds: float = 0.0
     squares: int = 0
     values: int = 0
+    codes: list[tuple[dict, Tensor]] = field(default_factory=list)
     edges: list[float] = field(default_factory=lambda: [0.0, 0.0])
     features: list[Tensor] = field(default_factory=list)
 
@@ -96,7 +98,8 @@ def _trip(choice: Choice, images: Tensor, tally: Tally) -> Trip:
         trip = choice.go(images)
     except ValueError as error:
         raise DataError(f"--codec {choice.word} cannot take a picture of {width}x{height} pixels: {error}") from None
-    tally.seconds += time.perf_counter() - began
+    trip = replace(trip, seconds=time.perf_counter() - began)
+    tally.seconds += trip.seconds
     if trip.back.shape != images.shape or trip.back.dtype != torch.uint8:
         raise DataError(f"--codec {choice.word} gave back {trip.back.dtype} of shape {tuple(trip.back.shape)}; allowed: "
                         f"torch.uint8 of shape {tuple(images.shape)}")
@@ -125,10 +128,13 @@ def _measure(entries: list[dict], word: str, trip: Trip, images: Tensor, tally: 
     for n, entry in enumerate(entries):
         bits = trip.bits[n]
         entry["codecs"][word] = {
-            "tokens": trip.tokens[n], "bits": bits, "bits_per_pixel": None if bits is None else bits / area,
+            "tokens": trip.tokens[n], "bits": bits, "milliseconds": 1000 * trip.seconds / len(entries),
+            "bits_per_pixel": None if bits is None else bits / area,
             **{name: summary.number(values[n]) for name, values in columns.items()}, "exact": columns["mse"][n] == 0,
             **({"padded": list(trip.padded)} if trip.padded else {}),
             **({"tiles": trip.tiles} if trip.tiles > 1 else {}), **({"over_budget": True} if trip.over and trip.over[n] else {})}
+    if trip.codes is not None:
+        tally.codes += [(entry["codecs"][word], codes) for entry, codes in zip(entries, trip.codes.int())]
     tally.squares += round(float(error.sum()) * images[0].numel())
     tally.values += images.numel()
     tally.edges = [total + area * float(energy.sum()) for total, energy in zip(tally.edges, (after, edges))]
@@ -167,6 +173,8 @@ class Files:
     def __init__(self, folder: Path, words: list[str]):
         self.folder, self.places = folder, places(words)
         with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            records.replace(folder / pictures.RESULTS, '{"unfinished": true}\n')         # the folder is ours from here on
             for place in ("original", *self.places.values()):
                 (folder / place / ("errors" if place != "original" else "")).mkdir(parents=True, exist_ok=True)
 
@@ -214,6 +222,18 @@ def check_report(path: Path) -> None:
     """Raises ConfigError where a report could not be written there; before the work, which may be long."""
     parent = path.parent
     problem = "is a folder" if path.is_dir() else f"cannot be made: {parent} is no folder" if not parent.is_dir() else \
-        "cannot be written" if not os.access(path if path.exists() else parent, os.W_OK) else None
+        "cannot be written" if not os.access(path if path.exists() else parent, os.W_OK) else \
+        "has no ending of a page" if path.suffix.lower() not in (".html", ".htm") else None
     if problem:
         raise ConfigError(f"report {path} {problem}; give a file in a folder that can be written, as --report out.html")
+
+
+def check_out(folder: Path, found: list[tuple]) -> None:
+    """Raises ConfigError where files of somebody else would be written over: the folder holds some, or pictures that are read."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    inside = folder.resolve()
+    if any(number is None and inside in Path(source).resolve().parents for _, source, number in found):
+        raise ConfigError(f"output folder {folder} holds pictures that are to be read; give another folder with --out")
+    if not (folder / pictures.RESULTS).is_file():
+        raise ConfigError(f"output folder {folder} holds other files; give a new one with --out")

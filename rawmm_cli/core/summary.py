@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import catalogue
 from .codec_spec import Choice
 from .metrics import codes, features
 from .metrics.text import readable, spearman
 
 QUANTILES = {"p05": 5, "median": 50, "p95": 95}
-SPREAD = ("bits", "bits_per_pixel", "mse", "psnr", "ssim", "exact_pixels", "sharpness", "feature_distance", "text_survival",
-          "word_survival")
+SPREAD = ("tokens", "bits", "used_bits", "bits_per_pixel", "mse", "psnr", "ssim", "exact_pixels", "sharpness",
+          "feature_distance", "text_survival", "word_survival", "milliseconds")
 MEANS = ("tokens", "bits", "bits_per_pixel", "ssim", "exact_pixels", "exact_values", "feature_distance", "text_survival",
          "word_survival", "right_letters", "right_words")
 FEW = 16                                                # pictures, below which KID is noise
@@ -40,6 +41,7 @@ def results(each: list[dict], skipped: list[dict], choices: list[Choice], tallie
 
 def _row(each: list[dict], choice: Choice, tally, before: Tensor | None) -> dict:
     """One codec in sum."""
+    _spend(tally)
     known = [entry["codecs"][choice.word] for entry in each]
     columns = {name: [one[name] for one in known if one.get(name) is not None] for name in (*MEANS, *SPREAD)}
     columns["psnr"] = [math.inf if one["exact"] else one["psnr"] for one in known]
@@ -59,6 +61,14 @@ def _row(each: list[dict], choice: Choice, tally, before: Tensor | None) -> dict
             "padded": sum("padded" in one for one in known),
             "tiled": sum("tiles" in one for one in known), "over_budget": sum("over_budget" in one for one in known)}
     return {**row, "quantiles": {name: _quantiles(columns[name]) for name in SPREAD if columns[name]}}
+
+
+def _spend(tally) -> None:
+    """Into every picture's numbers the bits of its codes, -log2 of their shares among all codes of all these pictures."""
+    if tally.counts is not None:
+        cost = -(tally.counts.double() / tally.counts.sum()).log2()
+        for known, one in tally.codes:
+            known["used_bits"] = float(cost[one.long()].sum())
 
 
 def _used(choice: Choice, tally, tokens: float, bits: float | None) -> dict:
@@ -108,8 +118,10 @@ def findings(result: dict, choices: list[Choice]) -> list[str]:
     if text := result["text"]:
         said += _text(text, result["pictures"])
     if found := result["spearman"]:
+        published = catalogue.text_survival()["all"]
         said.append(f"Over {found['tokenizers']} tokenizers, bits and text survival have a rank correlation of "
-                    f"{found['correlation']:.2f} (Spearman).")
+                    f"{found['correlation']:.2f} (Spearman); over the {published['tokenizers']} of TokBench whose bits are "
+                    f"known, {published['spearman']:.2f}.")
     said += filter(None, (_invented(row, rows) for row in rows.values()))
     return [*said, *_fitted(rows.values()), *filter(None, map(_smaller, rows.values())), *_few(rows.values())]
 

@@ -37,6 +37,7 @@ LOOKED_AT, MEASURED, SHOWN, COLUMNS = 256, 2048, 16, 8  # held-out pictures: whi
 
 def train_codec(config: CodecConfig, data_folder: Path, folder: Path, device: torch.device, notify=print) -> Iterator[dict]:
     """Train the run `folder` to its end, yielding one record a step. Raises as `train.train` does."""
+    network = _network(config.loss, device)
     data, held_out = pictures(config, data_folder)
     run = Run(config, folder, device, ALONE, [data], held_out, notify)
     with locked(folder, ALONE), signals(ALONE) as caught:
@@ -46,7 +47,7 @@ def train_codec(config: CodecConfig, data_folder: Path, folder: Path, device: to
         _start(run, state)
         log = trackers(config.train.trackers, folder, config.model_dump(mode="json"), state.documents, notify)
         try:
-            yield from _steps(run, state, caught, log)
+            yield from _steps(run, state, caught, log, network)
         finally:
             for tracker in log:
                 tracker.close()
@@ -68,10 +69,10 @@ def _start(run: Run, state: CodecState) -> None:
         run.notify(warning)
 
 
-def _steps(run: Run, state: CodecState, caught: Signals, log: list) -> Iterator[dict]:
+def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> Iterator[dict]:
     """One step after the other, and what happens after every so many documents."""
     config, settings = run.config, run.config.train
-    clock, recent, network = Clock(state.seconds), deque(maxlen=50), _network(config.loss, run.device)
+    clock, recent = Clock(state.seconds), deque(maxlen=50)
     state.model.train()
     while state.left(config) > 0:
         started, before = time.perf_counter(), state.documents

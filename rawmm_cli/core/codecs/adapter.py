@@ -20,7 +20,7 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, printable
+from ..errors import ConfigError, DataError, RawmmError, printable
 
 NEEDED = ("encode", "decode", "length", "vocabulary")
 
@@ -28,34 +28,52 @@ NEEDED = ("encode", "decode", "length", "vocabulary")
 class Adapted(nn.Module):
     """The user's object behind our signature."""
 
-    def __init__(self, inner):
+    def __init__(self, inner, name: str = "of your own"):
         super().__init__()
-        self.inner, self.vocabulary = inner, inner.vocabulary
+        self.inner, self.name, self.vocabulary = inner, name, inner.vocabulary
         self.discrete = getattr(inner, "discrete", inner.vocabulary is not None)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of an H x W picture. Raises ValueError where the user's does."""
-        return tuple(self.inner.grid(height, width)) if hasattr(self.inner, "grid") else (1, self.length(height, width))
+        return tuple(self._ask("grid", height, width)) if hasattr(self.inner, "grid") else (1, self.length(height, width))
 
     def length(self, height: int, width: int) -> int:
         """Tokens of an H x W picture."""
-        return int(self.inner.length(height, width))
+        return int(self._ask("length", height, width))
 
     def bits(self, height: int, width: int) -> float | None:
         """Nominal bits of an H x W picture."""
         if hasattr(self.inner, "bits"):
-            return self.inner.bits(height, width)
+            return self._ask("bits", height, width)
         return self.length(height, width) * log2(self.vocabulary) if self.vocabulary else None
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """(M, 3, H, W) uint8 -> tokens."""
-        return self.inner.encode(images)
+        tokens = self._ask("encode", images)
+        if self.discrete and tokens.is_floating_point():
+            raise DataError(f"codec {self.name} has a vocabulary, and its encode gave {tokens.dtype}; allowed: integers")
+        return tokens
 
     @torch.no_grad()
     def decode(self, tokens: Tensor, rows: int) -> Tensor:
         """Tokens -> (M, 3, H, W) uint8."""
-        return self.inner.decode(tokens, rows)
+        images = self._ask("decode", tokens, rows)
+        if images.ndim != 4:
+            raise DataError(f"codec {self.name}: its decode gave back {images.ndim} axes; allowed: (M, 3, H, W)")
+        return images
+
+    def _ask(self, what: str, *given):
+        """What the user's code says. Raises DataError in place of whatever it raises, but for ValueError (a size that does not
+        fit) and for a lack of memory."""
+        try:
+            return getattr(self.inner, what)(*given)
+        except (ValueError, RawmmError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            told = printable((str(error).splitlines() or [""])[0])[:200]
+            raise DataError(f"codec {self.name} failed in {what} ({type(error).__name__}: {told}); where a size does not fit, "
+                            "its grid should raise ValueError") from None
 
 
 def load(name: str, device: torch.device) -> Adapted:
@@ -77,4 +95,4 @@ def load(name: str, device: torch.device) -> Adapted:
                           "docs/tokenizers.md")
     if hasattr(made, "to"):
         made.to(device)
-    return Adapted(made).eval()
+    return Adapted(made, f"python:{printable(name)}").eval()

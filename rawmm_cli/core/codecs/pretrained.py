@@ -152,7 +152,7 @@ def load(name: str, device: torch.device) -> Pretrained:
     _need(family.package)
     try:
         model = _diffusers(folder, kind) if family.package == "diffusers" else _transformers(folder, kind, config)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         told = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
         raise CheckpointError(f"hf:{printable(name)} cannot be loaded as {kind}: {told}") from None
     mean, spread = _pixels(folder)
@@ -162,6 +162,7 @@ def load(name: str, device: torch.device) -> Pretrained:
 def _diffusers(folder: Path, kind: str) -> nn.Module:
     import diffusers
 
+    diffusers.logging.set_verbosity_error()             # what is wrong is told once, by us
     return getattr(diffusers, kind).from_pretrained(str(folder), use_safetensors=True, low_cpu_mem_usage=False)
 
 
