@@ -161,7 +161,7 @@ def test_files_of_as_many_bits_and_rank_correlation():
     assert "Over 3 tokenizers, bits and text survival have a rank correlation of 0.50" in found
     assert "rank correlation" not in said(*rows[1:])                        # an image file is no tokenizer
     over = said(rows[2], row("jpeg@c", 2500, 23.5, 0.5, kind="file", over_budget=4), budgets=[("jpeg@c", "c")])
-    assert "jpeg@c: of 4 pictures no file is that small" in over and "At no more bits" not in over
+    assert "the smallest stands in: jpeg@c (4, 2,500 bits a picture on average)" in over and "At no more bits" not in over
 
 
 # ----------------------------------------------------------------------------------------------------------------- text

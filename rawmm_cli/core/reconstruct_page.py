@@ -144,7 +144,7 @@ def _label(dots: list[dict]) -> None:
     taken = [(dot["x"] - 6, dot["y"] - 6, dot["x"] + 6, dot["y"] + 6) for dot in dots]
     for n, dot in enumerate(dots):
         wide, best = 9.5 * len(dot["name"]), None
-        for down in (0, 17, -17, 34, -34, 51, -51, 68):
+        for down in sorted(range(-119, 120, 17), key=abs):
             for side in ((1, -1) if dot["x"] + 12 + wide < RIGHT else (-1, 1)):
                 near, y = dot["x"] + 10 * side, dot["y"] + down
                 box = (min(near, near + side * wide), y - 8, max(near, near + side * wide), y + 8)

@@ -123,7 +123,7 @@ def findings(result: dict, choices: list[Choice]) -> list[str]:
                     f"{found['correlation']:.2f} (Spearman); over the {published['tokenizers']} of TokBench whose bits are "
                     f"known, {published['spearman']:.2f}.")
     said += filter(None, (_invented(row, rows) for row in rows.values()))
-    return [*said, *_fitted(rows.values()), *filter(None, map(_smaller, rows.values())), *_few(rows.values())]
+    return [*said, *_fitted(rows.values()), *_smaller(rows.values()), *_few(rows.values())]
 
 
 def _invented(row: dict, rows: dict[str, dict]) -> str | None:
@@ -148,11 +148,10 @@ def _fitted(rows) -> list[str]:
     return [f"Pictures that do not fit were {what} by {_listed(names)}." for what, names in done if names]
 
 
-def _smaller(row: dict) -> str | None:
-    if not row["over_budget"]:
-        return None
-    return (f"{row['name']}: of {row['over_budget']:,} pictures no file is that small; their smallest stand in for them "
-            f"({row['bits']:,.0f} bits a picture on average).")
+def _smaller(rows) -> list[str]:
+    named = [f"{row['name']} ({row['over_budget']:,}, {row['bits']:,.0f} bits a picture on average)" for row in rows
+             if row["over_budget"]]
+    return [f"Where no file is so small the smallest stands in: {_listed(named)}."] if named else []
 
 
 def _few(rows) -> list[str]:
