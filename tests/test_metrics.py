@@ -59,6 +59,13 @@ def test_ssim_of_a_page_of_text(ground):
     assert pixels.ssim(back, before).tolist() == pytest.approx(full[..., 5:-5, 5:-5].flatten(1).mean(1).tolist(), abs=1e-5)
 
 
+def test_ssim_in_strips(monkeypatch):
+    back, before = pair()
+    whole = pixels.ssim(back, before).tolist()
+    monkeypatch.setattr(pixels, "STRIP", 3 * 3 * 52 * 7)                        # seven rows at a time
+    assert pixels.ssim(back, before).tolist() == pytest.approx(whole, abs=1e-6)
+
+
 def test_one_picture_and_a_small_one():
     back, before = pair(count=1)
     assert pixels.ssim(back, before).shape == (1,)
