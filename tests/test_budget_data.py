@@ -119,6 +119,25 @@ def test_both_modalities_in_one_table(rawmm, digits):
     assert out.count(f"{image['bound']['bits_per_byte']:.4f}") == 1         # the same again
 
 
+def test_grey_pictures_cost_one_byte_a_pixel(rawmm, digits):
+    """A grey picture and the same with one level of one channel changed: as many bits, a third of the bytes."""
+    from rawmm_cli.core import model_bits, prepared
+
+    loaded = models.load(models.find(Path("runs"), "tiny", None), CPU)
+    grey = torch.stack([prepared.load(Path("data/digits"), "held_out").image(n) for n in range(3)])
+    colour = grey.clone()
+    colour[:, 0, 0, 0] ^= 1
+    found = [model_bits.of_pictures(loaded, images, [""] * 3, 4) for images in (grey, colour)]
+    for way in ("bound", "uniform", "decoded", "difference"):
+        one, three = (result[way] for result in found)
+        assert one["bits_per_byte"] == pytest.approx(3 * three["bits_per_byte"], rel=0.02, abs=0.05)
+        assert one["standard_error"] == pytest.approx(3 * three["standard_error"], rel=0.1)
+    for way, error in found[0]["solver_error"].items():
+        assert error == pytest.approx(3 * found[1]["solver_error"][way], rel=0.1)
+    code, out, _ = rawmm("entropy-budget", "--model", "tiny", "--images", "digits", "--steps", "4")
+    assert code == 0 and "7 of the pictures are grey: one byte a pixel" in out
+
+
 def test_audit_of_a_run(rawmm, digits):
     code, out, _ = rawmm("entropy-budget", "--model", "runs/tiny", "--audit", "--images", "digits")
     assert code == 0 and "7 pictures of 1 sizes" in out and "bit for bit" in out

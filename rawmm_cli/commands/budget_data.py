@@ -108,6 +108,8 @@ def _tell_model(result: dict) -> None:
     add("text given pictures: next token", result["text_given_image"], "exact")
     typer.echo(f"{result['model']}, {result['pictures']:,} pictures of {result['size']} x {result['size']} px:")
     table(["bits a byte", "mean", "± s.e.", ""], rows)
+    if grey := result["codecs"]["grey"]:
+        typer.echo(f"{grey:,} of the pictures are grey: one byte a pixel, for the model as for the codecs")
     change, solver = image["difference"], image["solver_error"]
     if change["standard_error"] is not None:
         typer.echo(f"bound minus ODE from the same noise: {change['bits_per_byte']:.4f} ± {change['standard_error']:.4f}")

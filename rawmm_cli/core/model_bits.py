@@ -1,7 +1,8 @@
 """One model, both modalities in one table: bits a byte of pictures (`likelihood.py`), and of text by next-token loss.
 
 Pictures are brought to the side that was learned, as `prepare` does. Captions come from prepared sets; a picture is then also
-costed given its caption, and a caption alone and given its picture.
+costed given its caption, and a caption alone and given its picture. A grey picture has one byte a pixel, as in `bounds.py`: what
+the model needs for its three channels is divided by H W.
 """
 
 import math
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import likelihood
+from . import bounds, likelihood
 from .batch import pack, size
 from .document import Document, Picture
 from .errors import DataError, printable
@@ -95,6 +96,7 @@ def of_pictures(loaded: Loaded, images: Tensor, captions: list[str], steps: int,
     from_uniform = min(UNIFORMS, key=lambda at: float(uniform(denoisers[0], few, max(1, steps // 4), at).mean())) \
         if "uniform" in ways else None
     ends = {"uniform": uniform, "decoded": decoded}
+    channels = torch.tensor([3.0 if grey(image) else 1.0 for image in images], dtype=torch.float64)
     result: dict = {"begin": begin, "width": width, "steps": steps, "uniform_begin": from_uniform, "solver_error": {}}
     for way in ways:
         if way == "bound":
@@ -105,11 +107,17 @@ def of_pictures(loaded: Loaded, images: Tensor, captions: list[str], steps: int,
             told(len(torch.cat(found)))
         each[way] = torch.cat(found)
         half = ends[way](denoisers[0], parts[0], max(1, steps // 2))
-        result["solver_error"][way] = float((half - found[0]).mean().abs())
+        result["solver_error"][way] = float(((half - found[0]) * channels[parts[0]]).mean().abs())
+    each = {way: values * channels for way, values in each.items()}
     result |= {way: _mean(values) for way, values in each.items()}
     if "decoded" in each:
         result["difference"] = _mean(each["bound"] - each["decoded"])
     return result
+
+
+def grey(image: Tensor) -> bool:
+    """Whether one channel (3, H, W) counts as one, as `bounds.channels` says."""
+    return bounds.channels(image.permute(1, 2, 0).numpy()).ndim == 2
 
 
 def _mean(values: Tensor) -> dict:
