@@ -104,8 +104,8 @@ def _tell_model(result: dict) -> None:
         rows.append([f"pictures: {row['method']}", f"{row['mean']:.4f}", "", row["kind"]])
     if result["codecs"]["mosaic"]:
         rows.append(["pictures: best as a mosaic", f"{result['codecs']['mosaic']['best']:.4f}", "", "upper bound"])
-    add("text: next token", result["text"], "exact")
-    add("text given pictures: next token", result["text_given_image"], "exact")
+    for name, found in (("text", result["text"]), ("text given pictures", result["text_given_image"])):
+        add(f"{name}: next token", found, found and found["kind"])
     typer.echo(f"{result['model']}, {result['pictures']:,} pictures of {result['size']} x {result['size']} px:")
     table(["bits a byte", "mean", "± s.e.", ""], rows)
     if grey := result["codecs"]["grey"]:
