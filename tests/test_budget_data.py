@@ -193,6 +193,23 @@ def test_a_model_finds_what_hangs_together():
     assert code_bits.conditional_bits(codes[:10], 8) == (None, "fewer than 20 pictures of one size")
 
 
+def test_codes_far_from_the_first_count_too(monkeypatch):
+    """1,024 codes of which the second half are dice of 256 sides: 4,096 bits a picture, and no fewer. Learned for a moment."""
+    monkeypatch.setattr(code_bits, "STEPS", 50)
+    monkeypatch.setattr(code_bits, "ROWS", 4)
+    dice = torch.Generator().manual_seed(0)
+    codes = torch.cat([torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=dice)], 1)
+    found, reason = code_bits.conditional_bits(codes, 256)
+    assert reason is None and 4096 <= 1024 * found < 4800
+
+
+def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
+    flat_squares(tmp_path, 20)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
+    row = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [])["rows"][0]
+    assert row["conditional_bits"] is None and row["conditional_missing"] == "pictures have 2 different numbers of tokens"
+
+
 def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     flat_squares(tmp_path / "in", 5)

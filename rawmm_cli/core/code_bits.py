@@ -3,7 +3,8 @@
     nominal       L log2 V
     used          L times the entropy of the codes over these pictures, pooled over places (Miller and Madow's correction)
     conditional   what a small autoregressive Transformer needs for codes of pictures that it has not seen: trained here on three
-                  fifths of the pictures, stopped where a fifth says so, told for the last fifth. An upper bound of their entropy
+                  fifths of the pictures, stopped where a fifth says so, told for the last fifth. An upper bound of their entropy.
+                  Every code counts: of more than PLACES, each window of so many is coded on its own
 
 Bits of codes are not bits of pixels: a code of n bits says at most n bits of its picture, and which of them, no bit count tells.
 The test of losslessness is the share of pictures that come back to the bit.
@@ -11,6 +12,7 @@ The test of losslessness is the share of pictures that come back to the bit.
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -26,7 +28,7 @@ from .metrics import pixels
 from .pictures import Shown, batches, read
 
 LEAST, MOST = 20, 1 << 14                               # pictures that a model is trained on; entries of a vocabulary
-STEPS, EVERY, ROWS, PLACES = 400, 25, 16, 512           # of its training; pictures in a step; places of a picture that it sees
+STEPS, EVERY, ROWS, PLACES = 400, 25, 16, 512           # of its training; pictures in a step; places that it sees together
 WIDTH, DEPTH = 64, 2
 
 
@@ -78,8 +80,8 @@ def _rows(choice: Choice, each: list[tuple], codes: dict[int, Tensor], error: fl
     raw = _mean([8.0 * own["height"] * own["width"] * own["channels"] for own in (entry["own"] for entry in entries)])
     counts = sum(torch.bincount(some.flatten(), minlength=choice.vocabulary) for some in codes.values())
     entropy, tokens = entropies.entropy(counts), _mean([length for _, length, _ in each])
-    longest = max(codes, key=lambda length: len(codes[length]))
-    conditional, reason = conditional_bits(codes[longest], choice.vocabulary)
+    conditional, reason = conditional_bits(next(iter(codes.values())), choice.vocabulary) if len(codes) == 1 else \
+        (None, f"pictures have {len(codes):,} different numbers of tokens")
     nominal = _mean([bits for _, _, bits in each])
     row = {"codec": choice.word, "tokens": tokens, "vocabulary": choice.vocabulary, "nominal_bits": nominal,
            "used_bits": entropy * tokens, "entropy": entropy, "perplexity": 2 ** entropy,
@@ -111,10 +113,10 @@ class Coder(nn.Module):
         nn.init.zeros_(self.out.weight)
         self.register_buffer("frequency", frequency.log())
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """(M, L) -> nats of each code (M, L)."""
+    def forward(self, codes: Tensor, at: int = 0) -> Tensor:
+        """(M, n) that stand from place `at` on -> nats of each code (M, n), from those of them before it alone."""
         start = torch.full_like(codes[:, :1], self.words.num_embeddings - 1)
-        x = self.words(torch.cat([start, codes[:, :-1]], 1)) + self.places.weight[:codes.shape[1]]
+        x = self.words(torch.cat([start, codes[:, :-1]], 1)) + self.places.weight[at:at + codes.shape[1]]
         mask = nn.Transformer.generate_square_subsequent_mask(codes.shape[1], device=codes.device)
         for layer in self.layers:
             x = layer(x, mask, is_causal=True)
@@ -123,10 +125,10 @@ class Coder(nn.Module):
 
 
 def conditional_bits(codes: Tensor, vocabulary: int, seed: int = 0) -> tuple[float | None, str | None]:
-    """Codes (n, L) of pictures -> bits a code on pictures that were not learned from, or (None, why not)."""
+    """Codes (n, L) of pictures -> bits a code, of all L, on pictures that were not learned from, or (None, why not)."""
     if len(codes) < LEAST or vocabulary > MOST:
         return None, f"fewer than {LEAST} pictures of one size" if len(codes) < LEAST else f"more than {MOST:,} codes"
-    codes, third = codes.cpu()[:, :PLACES], len(codes) // 5
+    codes, third = codes.cpu(), len(codes) // 5
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         codes = codes[torch.randperm(len(codes))].clone()
@@ -134,19 +136,23 @@ def conditional_bits(codes: Tensor, vocabulary: int, seed: int = 0) -> tuple[flo
         counts = torch.bincount(learned.flatten(), minlength=vocabulary).float() + 0.5
         model = Coder(vocabulary, codes.shape[1], counts / counts.sum())
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
-        best, found, waited = math.inf, math.inf, 0
+        best, kept, waited = math.inf, {}, 0
         for step in range(STEPS + 1):
             if step % EVERY == 0:
                 score = _bits(model, held)
-                best, found, waited = (score, _bits(model, test), 0) if score < best else (best, found, waited + 1)
+                best, kept, waited = (score, deepcopy(model.state_dict()), 0) if score < best else (best, kept, waited + 1)
                 if waited == 4:
                     break
             optimizer.zero_grad()
-            model(learned[torch.randint(len(learned), (min(ROWS, len(learned)),))]).mean().backward()
+            at = PLACES * int(torch.randint(-(-codes.shape[1] // PLACES), ()))
+            model(learned[torch.randint(len(learned), (min(ROWS, len(learned)),)), at:at + PLACES], at).mean().backward()
             optimizer.step()
-    return found, None
+        model.load_state_dict(kept)
+    return _bits(model, test), None
 
 
 @torch.no_grad()
 def _bits(model: Coder, codes: Tensor) -> float:
-    return float(torch.cat([model(some).flatten() for some in codes.split(ROWS)]).mean()) / math.log(2)
+    nats = sum(float(model(window, n * PLACES).sum()) for some in codes.split(ROWS)
+               for n, window in enumerate(some.split(PLACES, 1)))
+    return nats / codes.numel() / math.log(2)
