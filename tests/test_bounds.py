@@ -98,6 +98,28 @@ def test_sums_against_numpy():
     assert found["each_best_bits"] == [60, 120, 180, 240, 300]
 
 
+def test_bytes_as_they_are_are_a_bound():
+    """Of noise, and of one pixel, every file is larger."""
+    for shape in ((1, 1), (40, 50), (8, 8, 3)):
+        values = noise(*shape)
+        entry = {"height": shape[0], "width": shape[1], "channels": 3 if len(shape) == 3 else 1, "tile": None,
+                 "bits": bounds.lengths(values, False)}
+        found = bounds.summed([entry])
+        assert found["each_best_bits"] == [8 * values.size] and found["best"]["mean"] == 8
+        assert found["bound"] == {"bits": 8 * values.size, "bits_per_byte": 8, "by": found["bound"]["by"]}
+
+
+def test_mosaics_reach_the_bound():
+    """Eight times the same picture share a file, one of another shape keeps its own."""
+    tile, other = np.asarray(Image.fromarray(noise(4, 4, 3)).resize((16, 16), Image.Resampling.BICUBIC)), noise(20, 20, 3)
+    entries = [bounds._entry(one, False) for one in [tile] * 4 + [other] + [tile] * 4]
+    found, together = bounds.summed(entries), bounds.mosaic([tile] * 8)
+    least = min(bits for name, bits in together.items() if name in bounds.BOUNDS)
+    assert found["bound"]["bits"] == pytest.approx((least + 8 * other.size) / 9) and "share" in found["bound"]["by"]
+    assert found["bound"]["bits_per_byte"] == pytest.approx((least + 8 * other.size) / (8 * tile.size + other.size))
+    assert found["bound"]["bits"] < found["best_bits"]["mean"]
+
+
 def test_words_of_the_verdict():
     assert "5 of 5" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
     said = bounds.verdict([5.0, 20.0, 30.0], 10)
@@ -139,7 +161,7 @@ def test_the_command(rawmm, folder):
     assert code == 0 and "left out" in err and "bad.png" in err
     found = json.loads(out)
     assert found["anchor"]["kind"] == "codec" and found["images"]["sized"]["pictures"] == 2
-    assert found["bits_needed"] == pytest.approx(found["images"]["sized"]["best_bits"]["mean"])
+    assert found["bits_needed"] == found["images"]["sized"]["bound"]["bits"]
     assert found["capacity_bits"] == 3584 and found["lossless_possible"] is False and "does not prove" in found["says"][-1]
     code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
     assert code == 0 and "no picture is as large as 2000 x 2000" in out and "log2 V >=" in out

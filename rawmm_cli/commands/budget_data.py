@@ -169,8 +169,8 @@ def _tell_codec(result: dict) -> None:
     typer.echo(f"{result['pictures']:,} pictures; bits a picture:")
     table(["", "tokens", "of", "nominal", "used", "conditional", "perplexity, dead", "of best bound", "exact", "PSNR"],
           [cells(one) for one in result["rows"]])
-    best = f"{result['best_bound_bits']:,.0f} bits on average"
-    typer.echo(f"raw: used is order-0 entropy, conditional the best lossless file of each picture ({best}, an upper bound of H). "
+    best = f"{result['best_bound_bits']:,.0f} bits on average, by {result['best_bound_by']}"
+    typer.echo(f"raw: used is order-0 entropy, conditional an upper bound of H ({best}). "
                "Bits of codes are not bits of pixels: a code says at most so many bits of its picture.")
     if row["conditional_missing"]:
         typer.echo(f"conditional bits are left out: {row['conditional_missing']}")

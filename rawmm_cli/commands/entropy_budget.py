@@ -155,13 +155,13 @@ def _seen(images: list[Path], data_dir: Path, limit: int, pixels: tuple[int, int
 
 
 def _measured(seen: dict) -> dict:
-    """H of the user's pictures: the mean of their best codes, at the tokenizer's size where any is so large."""
+    """H of the user's pictures: the least bound of their mean, at the tokenizer's size where any is so large."""
     from fractions import Fraction
 
     scale = seen["sized"] or seen["own"]
-    row = {"name": "images", "bits_per_byte": scale["best"]["mean"], "kind": "codec", "pictures": scale["pictures"],
-           "scale": "sized" if seen["sized"] else "own"}
-    return {"bits": Fraction(scale["best_bits"]["mean"]), "rate": None, "anchor": row}
+    row = {"name": "images", "bits_per_byte": scale["bound"]["bits_per_byte"], "by": scale["bound"]["by"], "kind": "codec",
+           "pictures": scale["pictures"], "scale": "sized" if seen["sized"] else "own"}
+    return {"bits": Fraction(scale["bound"]["bits"]), "rate": None, "anchor": row}
 
 
 def _judge(result: dict, seen: dict) -> None:
@@ -199,8 +199,8 @@ def _tell(result: dict, plot: Path | None) -> None:
         from .budget_data import tell_images
 
         tell_images(result["images"])
-        typer.echo(f"H <= {budget.amount(round(result['bits_needed']))} bits a picture on average: the best file of each, an "
-                   "upper bound")
+        typer.echo(f"H <= {budget.amount(round(result['bits_needed']))} bits a picture on average, by {anchor['by']}: an upper "
+                   "bound")
     elif size:
         typer.echo(f"H = {size['width']} x {size['height']} x 3 bytes x {budget.amount(result['bits_per_byte'])} bits = "
                    f"{budget.amount(result['bits_needed'])} bits")

@@ -162,9 +162,10 @@ def _begin_worker() -> None:
 
 
 def summed(entries: list[dict]) -> dict:
-    """Entries of `measure` at one scale -> bits a byte by method and of the best of each picture, with quantiles; mosaics."""
+    """Entries of `measure` at one scale -> bits a byte by method and of the best of each picture, its 8 bits a byte among them,
+    with quantiles; mosaics; bound: the least that is known of the mean, in bits a picture and a byte."""
     bytes_ = [entry["height"] * entry["width"] * entry["channels"] for entry in entries]
-    best = [min((bits for name in BOUNDS if (bits := entry["bits"][name]) is not None), default=8.0 * count)
+    best = [min([8.0 * count, *(bits for name in BOUNDS if (bits := entry["bits"][name]) is not None)])
             for entry, count in zip(entries, bytes_)]
     rows = []
     for name in METHODS:
@@ -173,9 +174,17 @@ def summed(entries: list[dict]) -> dict:
             kind = "estimate" if name == "order-0" else "upper bound"
             spread = _spread([bits / count for bits, count in known])
             rows.append({"method": name, "kind": kind, "pictures": len(known), **spread})
+    mosaics = _mosaics(entries)
+    bound = {"bits": sum(best) / len(best), "by": "the best file of each picture, or its bytes as they are"}
+    if mosaics:                                         # the pictures that are in no mosaic keep their own
+        own = sum(bits for n, bits in enumerate(best) if n not in mosaics["of"])
+        together = (own + mosaics["best"] * sum(bytes_[n] for n in mosaics["of"])) / len(best)
+        if together < bound["bits"]:
+            bound = {"bits": together, "by": "files that small pictures share"}
+    bound |= {"bits_per_byte": bound["bits"] * len(best) / sum(bytes_)}
     return {"pictures": len(entries), "grey": sum(entry["channels"] == 1 for entry in entries), "rows": rows,
             "best": _spread([bits / count for bits, count in zip(best, bytes_)]), "best_bits": _spread(best),
-            "each_best_bits": best, "mosaic": _mosaics(entries)}
+            "each_best_bits": best, "mosaic": mosaics and {key: mosaics[key] for key in mosaics if key != "of"}, "bound": bound}
 
 
 def _spread(values: list[float]) -> dict:
@@ -183,19 +192,20 @@ def _spread(values: list[float]) -> dict:
 
 
 def _mosaics(entries: list[dict]) -> dict | None:
-    """Small pictures of one shape in common files; None where there are fewer than 4 of every shape."""
-    shapes: dict[tuple, list[np.ndarray]] = {}
-    for entry in entries:
+    """Small pictures of one shape in common files, and which these are; None where there are fewer than 4 of every shape."""
+    shapes: dict[tuple, list[int]] = {}
+    for n, entry in enumerate(entries):
         if entry["tile"] is not None:
-            shapes.setdefault(entry["tile"].shape, []).append(entry["tile"])
-    groups = [tiles[at:at + TILES] for tiles in shapes.values() if len(tiles) >= 4 for at in range(0, len(tiles), TILES)]
+            shapes.setdefault(entry["tile"].shape, []).append(n)
+    groups = [some[at:at + TILES] for some in shapes.values() if len(some) >= 4 for at in range(0, len(some), TILES)]
     if not groups:
         return None
-    found = list(over(mosaic, ((group,) for group in groups)))
-    values = sum(tile.size for group in groups for tile in group)
+    found = list(over(mosaic, (([entries[n]["tile"] for n in group],) for group in groups)))
+    of = {n for group in groups for n in group}
+    values = sum(entries[n]["tile"].size for n in of)
     totals = {name: sum(bits[name] for bits in found) for name in BOUNDS if all(bits[name] is not None for bits in found)}
     by = {name: bits / values for name, bits in totals.items()}
-    return {"pictures": sum(map(len, groups)), "files": len(groups), "bits_per_byte": by, "best": min(by.values(), default=8.0)}
+    return {"pictures": len(of), "files": len(groups), "bits_per_byte": by, "best": min([8.0, *by.values()]), "of": of}
 
 
 def verdict(best: list[float], capacity: float) -> list[str]:

@@ -76,7 +76,7 @@ def _rows(choice: Choice, each: list[tuple], codes: dict[int, Tensor], error: fl
     slow = sum(array[..., 0].size for array, _, _ in each) <= bounds.SLOW
     entries = list(bounds.over(bounds.measure, ((array, None, (slow, slow)) for array, _, _ in each)))
     known = bounds.summed([entry["own"] for entry in entries])
-    best, order0 = known["best_bits"]["mean"], _mean([entry["own"]["bits"]["order-0"] for entry in entries])
+    best, order0 = known["bound"]["bits"], _mean([entry["own"]["bits"]["order-0"] for entry in entries])
     raw = _mean([8.0 * own["height"] * own["width"] * own["channels"] for own in (entry["own"] for entry in entries)])
     counts = sum(torch.bincount(some.flatten(), minlength=choice.vocabulary) for some in codes.values())
     entropy, tokens = entropies.entropy(counts), _mean([length for _, length, _ in each])
@@ -91,7 +91,8 @@ def _rows(choice: Choice, each: list[tuple], codes: dict[int, Tensor], error: fl
            "psnr": 10 * math.log10(255 ** 2 / error) if error else None}
     pixels_row = {"codec": "raw", "tokens": raw / 8, "vocabulary": 256, "nominal_bits": raw, "used_bits": order0,
                   "conditional_bits": best, "share": raw / best, "used_share": order0 / best, "exact_rate": 1.0, "psnr": None}
-    return {"rows": [row, pixels_row], "pictures": len(each), "best_bound_bits": best, "bounds": known["rows"]}
+    return {"rows": [row, pixels_row], "pictures": len(each), "best_bound_bits": best, "best_bound_by": known["bound"]["by"],
+            "bounds": known["rows"]}
 
 
 def _mean(values: list[float]) -> float:
