@@ -162,10 +162,25 @@ def test_the_command(rawmm, folder):
     found = json.loads(out)
     assert found["anchor"]["kind"] == "codec" and found["images"]["sized"]["pictures"] == 2
     assert found["bits_needed"] == found["images"]["sized"]["bound"]["bits"]
-    assert found["capacity_bits"] == 3584 and found["lossless_possible"] is False and "does not prove" in found["says"][-1]
+    assert found["capacity_bits"] == 3584 and found["lossless_possible"] is None and "does not prove" in found["says"][-1]
+    assert "of the bound" in found["says"][0] and "of H" not in found["says"][0]
     code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
-    assert code == 0 and "no picture is as large as 2000 x 2000" in out and "log2 V >=" in out
+    assert code == 0 and "no picture is as large as 2000 x 2000" in out and ">=" not in out
+    assert "is enough for the mean of these files; whether less would do is not known" in out
     assert "as mosaics, 4 small pictures" in out
+
+
+def test_possible_only_where_every_file_fits(rawmm, tmp_path):
+    """Two pictures of noise and two of one colour: codes enough for the mean are not enough for the noise."""
+    for n in range(4):
+        save(tmp_path / "in" / f"{n}.png", noise(16, 16, 3, seed=n) if n < 2 else np.full((16, 16, 3), n, np.uint8))
+    verdicts = []
+    for length in (100, 4000, 6144):
+        code, out, _ = rawmm("entropy-budget", "--images", tmp_path / "in", "--size", 16, "--L", length, "--V", 2, "--json")
+        found = json.loads(out)
+        verdicts.append(found["lossless_possible"])
+        assert code == 0 and found["images"]["sized"]["best_bits"]["mean"] < 3500
+    assert verdicts == [None, None, True]
 
 
 def test_without_the_extra(rawmm, folder, monkeypatch):

@@ -125,6 +125,24 @@ def test_one_object(rawmm):
     assert object_of(rawmm("entropy-budget", "--size", "640x480", "--bits-per-byte", "2.5", "--json"))["bits_needed"] == 2304000
 
 
+def test_words_at_the_edge(rawmm):
+    assert "just under 100% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6.000000001")[1]
+    assert "100.000% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6")[1]
+    assert "3,584,000,000,000 times H" in rawmm("entropy-budget", "--L", "256", "--V", "16384", "--H", "1e-9")[1]
+
+
+def test_a_bound_is_no_need(rawmm):
+    """What a model or a codec measured is H at most: enough is known, and too little is not."""
+    words = "entropy-budget", "--anchor", "imagenet64-vdm", "--V", "2"
+    for length, possible in (("41780", True), ("41779", None)):             # 64 x 64 x 3 x 3.4 = 41,779.2
+        found = object_of(rawmm(*words, "--L", length, "--json"))
+        assert found["lossless_possible"] is possible and "of the bound" in found["says"][0]
+    for given in (["--L", "256"], ["--V", "1024"], []):
+        out = rawmm("entropy-budget", "--anchor", "kodak-png", *given)[1]
+        assert "enough for this anchor" in out and ">=" not in out and "H <= 64 x 64" in out
+    assert "V >= 2.23e43" in rawmm("entropy-budget", "--L", "256", "--anchor", "post")[1]
+
+
 def test_for_people(rawmm):
     assert "V >= 2.23e43" in rawmm("entropy-budget", "--L", "256")[1]
     code, out, _ = rawmm("entropy-budget", "anchors", "imagenet64")

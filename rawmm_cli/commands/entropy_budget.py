@@ -76,6 +76,8 @@ def entropy_budget(
     if seen:
         found = _measured(seen)
     result = {**budget.solve(*known, found["bits"]), **_picture(found, pixels)}
+    if budget.bounded(result):                          # too little for an upper bound of H may be enough for H
+        result["lossless_possible"] = result["lossless_possible"] or None
     result["says"] = budget.sentences(result)
     if seen:
         _judge(result, seen)
@@ -172,6 +174,7 @@ def _judge(result: dict, seen: dict) -> None:
     result["images"] = seen
     if result["capacity_bits"] is not None:
         result["says"] = result["says"][:1] + bounds.verdict(scale["each_best_bits"], result["capacity_bits"])
+        result["lossless_possible"] = max(scale["each_best_bits"]) <= result["capacity_bits"] or None
 
 
 def _picture(found: dict, pixels: tuple[int, int] | None) -> dict:
@@ -202,8 +205,8 @@ def _tell(result: dict, plot: Path | None) -> None:
         typer.echo(f"H <= {budget.amount(round(result['bits_needed']))} bits a picture on average, by {anchor['by']}: an upper "
                    "bound")
     elif size:
-        typer.echo(f"H = {size['width']} x {size['height']} x 3 bytes x {budget.amount(result['bits_per_byte'])} bits = "
-                   f"{budget.amount(result['bits_needed'])} bits")
+        typer.echo(f"H {'<=' if budget.bounded(result) else '='} {size['width']} x {size['height']} x 3 bytes x "
+                   f"{budget.amount(result['bits_per_byte'])} bits = {budget.amount(result['bits_needed'])} bits")
     else:
         typer.echo(f"H = {budget.amount(result['bits_needed'])} bits, as given")
     if "source" in anchor:

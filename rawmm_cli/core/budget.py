@@ -162,23 +162,55 @@ def amount(value: int | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1e5 else f"{value:,.1f}"
 
 
-def share(value: float) -> str:
-    """9.72 %, or 3.2 times."""
-    return f"{value:.3%}" if value < 10 else f"{amount(value)} times"
+def share(result: dict, of: str) -> str:
+    """Of a verdict: 'L log2 V = 256 x 14 = 3,584 bits, 9.722% of H', or '32 times H'."""
+    value, length, each, bits = (result[name] for name in ("share", "length", "log2_vocabulary", "capacity_bits"))
+    part = f"{value:.3%} of" if value < 10 else f"{amount(round(value))} times"
+    if part == "100.000% of" and not result["lossless_possible"]:
+        part = "just under 100% of"
+    return f"L log2 V = {amount(length)} x {amount(each)} = {amount(bits)} bits, {part} {of}"
+
+
+def bounded(result: dict) -> bool:
+    """Whether H is an upper bound (of an anchor that was measured) and not assumed: more codes than that are enough, but whether
+    fewer would do is not known."""
+    return result.get("anchor", {}).get("kind", "assumed") != "assumed"
 
 
 def sentences(result: dict) -> list[str]:
     """What the numbers say, and how sure it is."""
     needed, length, each = amount(result["bits_needed"]), result["length"], result["log2_vocabulary"]
+    if bounded(result):
+        return _of_a_bound(result)
     if result["found"] == "vocabulary":
         return [f"L = {amount(length)} tokens: log2 V >= {amount(each)}, V >= {power(result['vocabulary'], each)}"]
     if result["found"] == "length":
         return [f"V = {power(result['vocabulary'], each)} ({amount(each)} bits): L >= {amount(length)} tokens"]
     if result["found"] != "verdict":
         return [f"with --L or --V the other follows, as --L 256: log2 V >= {amount(result['bits_needed'] / 256)}"]
-    told = f"L log2 V = {amount(length)} x {amount(each)} = {amount(result['capacity_bits'])} bits, {share(result['share'])} of H"
+    told = share(result, "H")
     if result["lossless_possible"]:
         return [told, f"lossless is possible in principle: there are codes enough for {needed} bits. Whether a tokenizer gets "
                       "there, only its bit-exact reconstructions show (--codec)"]
     return [told, f"not lossless, if pictures hold {needed} bits: so few codes cannot tell so many pictures apart (counting; "
                   "proven). That they hold so much is not proven: see the anchor"]
+
+
+def _of_a_bound(result: dict) -> list[str]:
+    length, each = result["length"], result["log2_vocabulary"]
+    mean = "the mean of these files" if result["anchor"]["name"] == "images" else "this anchor, a mean"
+    unknown = "whether less would do is not known (an upper bound of H)"
+    if result["found"] == "vocabulary":
+        return [f"L = {amount(length)} tokens: log2 V of {amount(each)}, V = {power(result['vocabulary'], each)}, is enough for "
+                f"{mean}; {unknown}"]
+    if result["found"] == "length":
+        return [f"V = {power(result['vocabulary'], each)} ({amount(each)} bits): L = {amount(length)} tokens are enough for "
+                f"{mean}; {unknown}"]
+    if result["found"] != "verdict":
+        each = amount(result["bits_needed"] / 256)
+        return [f"with --L or --V the other follows, as --L 256: log2 V of {each} is enough for {mean}"]
+    told = share(result, "the bound")
+    if result["lossless_possible"]:
+        return [told, f"codes enough for {mean}. Whether a tokenizer gets there, only its bit-exact reconstructions show "
+                      "(--codec)"]
+    return [told, f"fewer codes than {mean} needs as files; {unknown}"]
