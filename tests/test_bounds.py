@@ -106,7 +106,7 @@ def test_bytes_as_they_are_are_a_bound():
                  "bits": bounds.lengths(values, False)}
         found = bounds.summed([entry])
         assert found["each_best_bits"] == [8 * values.size] and found["best"]["mean"] == 8
-        assert found["bound"] == {"bits": 8 * values.size, "bits_per_byte": 8, "by": found["bound"]["by"]}
+        assert (found["bound"]["bits"], found["bound"]["bits_per_byte"]) == (8 * values.size, 8)
 
 
 def test_mosaics_reach_the_bound():
@@ -181,6 +181,28 @@ def test_possible_only_where_every_file_fits(rawmm, tmp_path):
         verdicts.append(found["lossless_possible"])
         assert code == 0 and found["images"]["sized"]["best_bits"]["mean"] < 3500
     assert verdicts == [None, None, True]
+
+
+def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
+    """Grey pictures: the lines of other sizes are H by area. Pictures smaller than --size: no size is told, the line is yours."""
+    from rawmm_cli.core import budget_plot
+
+    lines, words = {}, []
+    label, text = budget_plot.Plot.label, budget_plot.Plot.text
+    monkeypatch.setattr(budget_plot.Plot, "label",
+                        lambda self, x, y, said, tone: (lines.update({said: x * y}), label(self, x, y, said, tone)))
+    monkeypatch.setattr(budget_plot.Plot, "text", lambda self, at, said, *more: words.append(said) or text(self, at, said, *more))
+    drawn = "entropy-budget", "--images", folder / "1.png", "--plot", tmp_path / "a.png", "--json"
+    code, out, _ = rawmm(*drawn, "--L", 64, "--V", 16)
+    bits = json.loads(out)["bits_needed"]
+    assert code == 0 and bits == 8 * 64 * 64
+    for name, side in (("64 px (H)", 64), ("256 px", 256)):
+        assert lines[name] == pytest.approx(1.05 * 1.1 * bits * (side / 64) ** 2)
+    assert "yours" in lines and any("is enough for an upper bound of H" in said for said in words)
+    lines.clear()
+    found = json.loads(rawmm(*drawn, "--size", 1000, "--L", 1, "--V", "2^20")[1])
+    assert found["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
+    assert "yours lies outside: L = 1, log2 V = 20" in words
 
 
 def test_without_the_extra(rawmm, folder, monkeypatch):

@@ -74,7 +74,7 @@ def entropy_budget(
              None if vocabulary is None else budget.whole(vocabulary, "--V", 2, budget.MOST_VOCABULARY, "2^4096")]
     seen = _seen(images, data_dir, limit or 1000, pixels) if images else None
     if seen:
-        found = _measured(seen)
+        found, pixels = _measured(seen), pixels if seen["sized"] else None
     result = {**budget.solve(*known, found["bits"]), **_picture(found, pixels)}
     if budget.bounded(result):                          # too little for an upper bound of H may be enough for H
         result["lossless_possible"] = result["lossless_possible"] or None
@@ -189,8 +189,11 @@ def _draw(plot: Path, result: dict, pixels: tuple[int, int] | None, known: list)
     from ..core import budget, budget_plot, catalogue
 
     own = (result["length"], result["log2_vocabulary"]) if result["length"] and result["log2_vocabulary"] else None
-    rate = result["bits_per_byte"] or result["anchor"]["bits_per_byte"] or float(budget.RATE)
-    budget_plot.needed(plot, rate, pixels, result["bits_needed"], catalogue.tokenizers(), own)
+    seen = result.get("images")
+    rate = result["bits_per_byte"] or float(budget.RATE)
+    if seen:
+        rate = (seen["sized"] or seen["own"])["bound"]["bits_per_pixel"] / 3
+    budget_plot.needed(plot, rate, pixels, result["bits_needed"], catalogue.tokenizers(), own, bound=budget.bounded(result))
 
 
 def _tell(result: dict, plot: Path | None) -> None:

@@ -181,7 +181,8 @@ def summed(entries: list[dict]) -> dict:
         together = (own + mosaics["best"] * sum(bytes_[n] for n in mosaics["of"])) / len(best)
         if together < bound["bits"]:
             bound = {"bits": together, "by": "files that small pictures share"}
-    bound |= {"bits_per_byte": bound["bits"] * len(best) / sum(bytes_)}
+    area = sum(entry["height"] * entry["width"] for entry in entries)
+    bound |= {"bits_per_byte": bound["bits"] * len(best) / sum(bytes_), "bits_per_pixel": bound["bits"] * len(best) / area}
     return {"pictures": len(entries), "grey": sum(entry["channels"] == 1 for entry in entries), "rows": rows,
             "best": _spread([bits / count for bits, count in zip(best, bytes_)]), "best_bits": _spread(best),
             "each_best_bits": best, "mosaic": mosaics and {key: mosaics[key] for key in mosaics if key != "of"}, "bound": bound}

@@ -198,7 +198,7 @@ def sentences(result: dict) -> list[str]:
 
 def _of_a_bound(result: dict) -> list[str]:
     length, each = result["length"], result["log2_vocabulary"]
-    mean = "the mean of these files" if result["anchor"]["name"] == "images" else "this anchor, a mean"
+    mean = "the mean of these files" if result["anchor"]["name"] == "images" else "the mean of this anchor"
     unknown = "whether less would do is not known (an upper bound of H)"
     if result["found"] == "vocabulary":
         return [f"L = {amount(length)} tokens: log2 V of {amount(each)}, V = {power(result['vocabulary'], each)}, is enough for "
@@ -213,4 +213,4 @@ def _of_a_bound(result: dict) -> list[str]:
     if result["lossless_possible"]:
         return [told, f"codes enough for {mean}. Whether a tokenizer gets there, only its bit-exact reconstructions show "
                       "(--codec)"]
-    return [told, f"fewer codes than {mean} needs as files; {unknown}"]
+    return [told, f"fewer bits than {mean}; whether they would do is not known (an upper bound of H)"]
