@@ -143,6 +143,13 @@ def test_audit_of_a_run(rawmm, digits):
     assert code == 0 and "7 pictures of 1 sizes" in out and "bit for bit" in out
 
 
+def test_audit_looks_at_all(rawmm, digits, monkeypatch):
+    find = pictures.find
+    monkeypatch.setattr(pictures, "find", lambda *given: find(*given)[:1] * 1001)
+    words = "entropy-budget", "--model", "tiny", "--audit", "--images", "digits"
+    assert "lossless: 1,001 pictures" in rawmm(*words)[1] and "lossless: 5 pictures" in rawmm(*words, "--limit", 5)[1]
+
+
 def test_a_difference_is_exit_code_one(rawmm, digits, monkeypatch):
     from rawmm_cli.core.codecs.raw import RawPatches
 
@@ -236,6 +243,12 @@ BAD = {
     "no pictures": (["--model", "portraits"], 2, "--model needs pictures; add --images PATH"),
     "no pictures, codec": (["--codec", "x"], 2, "--codec needs pictures"),
     "audit": (["--audit", "--images", "data"], 2, "--audit needs the model"),
+    "empty model": (["--model", "", "--images", "digits"], 2, "--model is empty; leave it out"),
+    "empty codec": (["--codec", "", "--images", "digits"], 2, "--codec is empty"),
+    "no square": (["--codec", "runs/codec", "--size", "64x32", "--images", "digits"], 2, "--size is 64x32; with"),
+    "steps of images": (["--images", "digits", "--steps", "4"], 2, "--images takes no --steps"),
+    "device of images": (["--images", "digits", "--device", "cpu"], 2, "--images takes no --device"),
+    "steps of audit": (["--model", "tiny", "--audit", "--images", "digits", "--steps", "4"], 2, "--audit takes no --steps"),
     "both": (["--model", "a", "--codec", "b", "--images", "data"], 2, "--model and --codec are both given"),
     "size": (["--model", "a", "--size", "5", "--images", "data"], 2, "--model takes no --size"),
     "L": (["--codec", "a", "--L", "5", "--images", "data"], 2, "--codec takes no --L"),

@@ -21,12 +21,12 @@ def progress(total: int, every: float = 10.0):
     return told
 
 
-def find(paths: list[Path], data_dir: Path, limit: int) -> list[tuple]:
-    """The pictures that are named, at most `limit` of them."""
+def find(paths: list[Path], data_dir: Path, limit: int | None) -> list[tuple]:
+    """The pictures that are named, at most `limit` of them, where there is one."""
     from ..core import pictures
 
     found = pictures.find(paths, data_dir)
-    if len(found) > limit:
+    if limit and len(found) > limit:
         notify(f"the first {limit:,} of {len(found):,} pictures; more with --limit")
     return found[:limit]
 
