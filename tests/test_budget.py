@@ -68,7 +68,7 @@ def test_big_numbers_are_never_infinite():
 
 
 @pytest.mark.parametrize("text,value", [("256", 256), ("16x16", 256), ("2^14", 2 ** 14), ("2**18", 2 ** 18), ("16,384", 16384),
-                                        ("1e30", 10 ** 30), ("10^30", 10 ** 30), ("2.5e1", 25)])
+                                        ("1e30", 10 ** 30), ("10^30", 10 ** 30), ("2.5e1", 25), ("1,234,567", 1234567)])
 def test_numbers_as_people_write_them(text, value):
     assert budget.whole(text, "--L", 1, 10 ** 100, "10^100") == value
 
@@ -190,6 +190,10 @@ BAD = {
     "empty anchor": (["--anchor", ""], "--anchor is empty"),
     "steps": (["--L", "256", "--steps", "4"], "--steps does nothing without --images PATH"),
     "limit": (["--L", "5", "--limit", "3"], "--limit does nothing without --images PATH"),
+    "comma": (["--H", "36864,5"], "--H is '36864,5'"),
+    "commas": (["--H", "3,6,8"], "--H is '3,6,8'"),
+    "comma of L": (["--L", "16,38"], "--L is '16,38'"),
+    "comma of a rate": (["--bits-per-byte", "3,44"], "--bits-per-byte is '3,44'"),
     "anchor": (["--anchor", "posst"], "unknown anchor 'posst' (did you mean post?)"),
     "size": (["--size", "64x64x3"], "--size is '64x64x3'"),
     "no size": (["--size", "0"], "--size is '0'"),

@@ -18,13 +18,14 @@ from .errors import ConfigError
 SIDE, RATE = 64, Fraction(3)                            # the post's
 MOST_LENGTH, MOST_VOCABULARY, MOST_BITS = 10 ** 100, 2 ** 4096, 10 ** 100
 EXACT = 4096                                            # bits, up to which a vocabulary is told as an integer
+COMMAS = re.compile(r"\d{1,3}(,\d{3})+")               # in thousands alone: 36864,5 is no number of bits
 WHOLE = re.compile(r"(\d+)|(\d+)(?:\^|\*\*)(\d+)|(\d+(?:\.\d+)?)e\+?(\d+)")
 
 
 def whole(given: str, name: str, least: int, most: int, allowed: str) -> int:
     """'16384', '2^14', '16,384', '1e30', '32x32' -> an integer. Raises ConfigError with what is `allowed`."""
     value = 1
-    for part in given.strip().replace(",", "").replace("_", "").split("x"):
+    for part in given.strip().replace("_", "").split("x"):
         value *= _whole(part) or 0
     if not least <= value <= most:
         raise ConfigError(f"{name} is '{given[:60]}'; allowed: a whole number from {least} to {allowed}, as 1024, 32x32, 2^14 or "
@@ -34,6 +35,7 @@ def whole(given: str, name: str, least: int, most: int, allowed: str) -> int:
 
 def _whole(text: str) -> int | None:
     """None where it is none, or has more than 5,000 digits."""
+    text = _without_commas(text)
     match = WHOLE.fullmatch(text.lower())
     if not match or len(text) > 2000:
         return None
@@ -46,10 +48,14 @@ def _whole(text: str) -> int | None:
     return value.numerator if value.denominator == 1 else None
 
 
+def _without_commas(text: str) -> str:
+    return text.replace(",", "") if COMMAS.fullmatch(text) else text
+
+
 def fraction(given: str, name: str, most: int, allowed: str) -> Fraction:
     """'3.44', '36864', '10/3', '1e30' -> the number itself, above 0. Raises ConfigError."""
     try:
-        text = given.strip().replace(",", "")
+        text = _without_commas(given.strip())
         if len(text) > 400 or re.search(r"e[+-]?\d{5}", text.lower()):
             raise ValueError
         integer = _whole(text)
