@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +217,28 @@ def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
     row = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [])["rows"][0]
     assert row["conditional_bits"] is None and row["conditional_missing"] == "pictures have 2 different numbers of tokens"
+
+
+def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
+    """Pictures wait for a process that measures them, few at a time; every picture and every step is told."""
+    flat_squares(tmp_path, 150)
+    alive, most, done, steps = set(), [], [], []
+    read = code_bits.read
+
+    def watched(found, skipped):
+        for one in read(found, skipped):
+            memory = one.pixels.numpy().copy()
+            alive.add(one.number)
+            weakref.finalize(memory, alive.remove, one.number)
+            most.append(len(alive))
+            yield replace(one, pixels=torch.from_numpy(memory))
+            del one, memory
+
+    monkeypatch.setattr(code_bits, "read", watched)
+    monkeypatch.setattr(code_bits, "STEPS", 3)
+    found = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [], done.append, steps.append)
+    assert found["pictures"] == 150 and done == list(range(1, 151)) and steps == [0, 1, 2, 3]
+    assert max(most) <= 2 * 64 + 1                      # a group of 64, and the one before it
 
 
 def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):

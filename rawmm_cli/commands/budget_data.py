@@ -8,7 +8,7 @@ import typer
 from .common import emit, notify, printable, use_cpu
 
 
-def progress(total: int, every: float = 10.0):
+def progress(total: int, every: float = 10.0, what: str = "pictures"):
     """-> told(done): a line now and then of how far the work is."""
     said = time.monotonic()
 
@@ -16,7 +16,7 @@ def progress(total: int, every: float = 10.0):
         nonlocal said
         if time.monotonic() - said > every and done < total:
             said = time.monotonic()
-            notify(f"{done:,} of {total:,} pictures")
+            notify(f"{done:,} of {total:,} {what}")
 
     return told
 
@@ -63,8 +63,11 @@ def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int
         result["image_given_caption"] = model_bits.of_pictures(loaded, images, captions, steps, told=said, ways=("bound",))
     arrays = [one.pixels.permute(1, 2, 0).contiguous().numpy() for one in pictures]
     slow = images[:, 0].numel() <= bounds.SLOW
-    entries = list(bounds.over(bounds.measure, ((array, None, (slow, slow)) for array in arrays)))
-    result["codecs"] = bounds.summed([entry["own"] for entry in entries])
+    entries = []
+    for measured in bounds.over(bounds.measure, ((array, None, (slow, slow)) for array in arrays)):
+        entries.append(measured["own"])
+        said(len(entries))
+    result["codecs"] = bounds.summed(entries)
     result |= {"skipped": skipped, "seconds": round(time.perf_counter() - began, 1)}
     emit(result) if json else _tell_model(result)
 
@@ -150,7 +153,8 @@ def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, devic
                           "hf:OWNER/NAME, python:MODULE:FACTORY")
     choice = codec_spec.choices([word], runs_dir, build.device(device), None, [], warn=notify)[0]
     skipped: list[dict] = []
-    result = {**code_bits.of_codec(choice, found, size, skipped, progress(len(found))), "skipped": skipped}
+    learned = progress(code_bits.STEPS, what="steps of a model over the codes")
+    result = {**code_bits.of_codec(choice, found, size, skipped, progress(len(found)), learned), "skipped": skipped}
     _left_out(skipped)
     emit(result) if json else _tell_codec(result)
 
