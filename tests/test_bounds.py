@@ -205,14 +205,16 @@ def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
     assert "yours lies outside: L = 1, log2 V = 20" in words
 
 
-def test_without_the_extra(rawmm, folder, monkeypatch):
-    """PNG and WebP remain, and one line says what adds the rest."""
-    monkeypatch.setattr(bounds, "missing", lambda: True)
+@pytest.mark.parametrize("error", [ImportError, AttributeError])
+def test_without_the_extra(rawmm, folder, monkeypatch, error):
+    """imagecodecs is not there, or its import fails: PNG and WebP remain, and one line says what adds the rest."""
     for name in ("_jpegxl", "_jpegls"):
-        monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(ImportError))
+        monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(error))
     code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
-    assert code == 0 and err.count("\n") == 1 and "pip install 'rawmm[codecs]'" in err
+    assert code == 0 and err.count("\n") == 1 and "JPEG XL and JPEG-LS left out" in err and "pip install 'rawmm[codecs]'" in err
     assert "WebP" in out and "JPEG" not in out
+    found = json.loads(rawmm("entropy-budget", "--images", folder / "0.png", "--json")[1])
+    assert found["images"]["missing"] == ["JPEG XL", "JPEG-LS"]
 
 
 BAD = {

@@ -33,13 +33,20 @@ def find(paths: list[Path], data_dir: Path, limit: int | None) -> list[tuple]:
 
 def images(found: list[tuple], size: int) -> dict:
     """What the pictures hold at most."""
-    from ..core import bounds, budget_data
+    from ..core import budget_data
 
-    if bounds.missing():
-        notify(f"JPEG XL and JPEG-LS are left out: imagecodecs is not installed; {bounds.INSTALL}")
     result = budget_data.of_images(found, size, progress(len(found)))
     _left_out(result["skipped"])
+    _missing(result["own"]["rows"])
     return result
+
+
+def _missing(rows: list[dict]) -> None:
+    """Says which codecs gave nothing."""
+    from ..core import bounds
+
+    if names := bounds.missing(rows):
+        notify(f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; {bounds.INSTALL}")
 
 
 def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int, json: bool) -> None:
@@ -68,6 +75,7 @@ def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int
         entries.append(measured["own"])
         said(len(entries))
     result["codecs"] = bounds.summed(entries)
+    _missing(result["codecs"]["rows"])
     result |= {"skipped": skipped, "seconds": round(time.perf_counter() - began, 1)}
     emit(result) if json else _tell_model(result)
 
@@ -156,6 +164,7 @@ def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, devic
     learned = progress(code_bits.STEPS, what="steps of a model over the codes")
     result = {**code_bits.of_codec(choice, found, size, skipped, progress(len(found)), learned), "skipped": skipped}
     _left_out(skipped)
+    _missing(result["bounds"])
     emit(result) if json else _tell_codec(result)
 
 

@@ -11,7 +11,7 @@ from .errors import DataError, printable
 
 def of_images(found: list[tuple], size: int | None, progress: Callable[[int], None] = lambda done: None) -> dict:
     """The pictures of `pictures.find` -> {"own", "sized": sums of `bounds.summed` (sized: None where no picture is so large),
-    "each", "skipped", "missing": whether codecs are}. Raises DataError where none can be read."""
+    "each", "skipped", "missing": methods that gave nothing}. Raises DataError where none can be read."""
     slow = pictures.area(found) <= bounds.SLOW, bool(size) and len(found) * size * size <= bounds.SLOW
     skipped, scales, each = [], {"own": [], "sized": []}, []
     measured = bounds.over(bounds.measure, _tasks(found, size, slow))
@@ -27,8 +27,9 @@ def of_images(found: list[tuple], size: int | None, progress: Callable[[int], No
                         for scale in scales}})
     if not each:
         raise DataError(f"no picture is left: image {printable(skipped[0]['file'])} cannot be read: {skipped[0]['reason']}")
-    return {**{scale: bounds.summed(entries) if entries else None for scale, entries in scales.items()}, "size": size,
-            "slow_webp": dict(zip(scales, slow)), "skipped": skipped, "missing": bounds.missing(), "each": each}
+    sums = {scale: bounds.summed(entries) if entries else None for scale, entries in scales.items()}
+    return {**sums, "size": size, "slow_webp": dict(zip(scales, slow)), "skipped": skipped,
+            "missing": bounds.missing(sums["own"]["rows"]), "each": each}
 
 
 def _tasks(found: list[tuple], size: int | None, slow: tuple[bool, bool]) -> Iterator[tuple]:
