@@ -2,6 +2,8 @@
 
 import json
 import math
+import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -146,6 +148,17 @@ def test_a_mixed_folder_by_two_processes(folder):
     for one in result["each"]:
         alone = bounds.measure(folder / f"{one['name']}.png", 64, (True, True))
         assert one["own"]["bits"] == alone["own"]["bits"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
+def test_ctrl_c_waits_for_nobody(stop):
+    """Two tasks of a minute are under way when the caller stops."""
+    found = bounds.over(time.sleep, [(0,), (60,), (60,), (60,), (60,)])
+    next(found)
+    began, before = time.monotonic(), len(multiprocessing.active_children())
+    with pytest.raises(stop):
+        found.throw(stop)
+    assert time.monotonic() - began < 20 and before == 2 and not multiprocessing.active_children()
 
 
 def test_nothing_to_read(folder):

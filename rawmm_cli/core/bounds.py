@@ -134,21 +134,27 @@ def mosaic(tiles: list[np.ndarray]) -> dict[str, float | None]:
 
 
 def over(function: Callable, tasks: Iterable[tuple], workers: int = WORKERS) -> Iterator:
-    """function(*task) of all tasks, in their order, by processes; but one alone is done here. Raises RankError where one dies."""
+    """function(*task) of all tasks, in their order, by processes; but one alone is done here. Where the caller stops
+    (Ctrl-C, an error), what they do is not waited for. Raises RankError where one dies."""
     tasks = iter(tasks)
     first = list(islice(tasks, 2))
     if len(first) < 2:
         yield from (function(*task) for task in first)
         return
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
         waiting = deque(pool.submit(function, *task) for task in [*first, *islice(tasks, 2 * workers)])
         try:
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting[0].result()
+                waiting.popleft()
                 waiting.extend(pool.submit(function, *task) for task in islice(tasks, 1))
         except BrokenProcessPool:
             raise RankError("a process that compresses pictures died, perhaps for lack of memory; give smaller ones") from None
         finally:
+            if waiting:
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
