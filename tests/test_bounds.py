@@ -123,7 +123,8 @@ def test_mosaics_reach_the_bound():
 
 
 def test_words_of_the_verdict():
-    assert "5 of 5" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
+    assert "1 of 1 picture fit" in bounds.verdict([1.0], 10)[0]
+    assert "5 of 5 pictures" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
     said = bounds.verdict([5.0, 20.0, 30.0], 10)
     assert "1 of 3" in said[0] and "For 2 no code so small was found" in said[1] and "does not prove" in said[1]
 
@@ -224,7 +225,8 @@ def test_without_the_extra(rawmm, folder, monkeypatch, error):
     for name in ("_jpegxl", "_jpegls"):
         monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(error))
     code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
-    assert code == 0 and err.count("\n") == 1 and "JPEG XL and JPEG-LS left out" in err and "pip install 'rawmm[codecs]'" in err
+    assert code == 0 and "1 picture at its own size" in out and "pictures" not in out.split("bits a byte")[0]
+    assert err.count("\n") == 1 and "JPEG XL and JPEG-LS left out" in err and "pip install 'rawmm[codecs]'" in err
     assert "WebP" in out and "JPEG" not in out
     found = json.loads(rawmm("entropy-budget", "--images", folder / "0.png", "--json")[1])
     assert found["images"]["missing"] == ["JPEG XL", "JPEG-LS"]

@@ -137,12 +137,12 @@ def test_grey_pictures_cost_one_byte_a_pixel(rawmm, digits):
     for way, error in found[0]["solver_error"].items():
         assert error == pytest.approx(3 * found[1]["solver_error"][way], rel=0.1)
     code, out, _ = rawmm("entropy-budget", "--model", "tiny", "--images", "digits", "--steps", "4")
-    assert code == 0 and "7 of the pictures are grey: one byte a pixel" in out
+    assert code == 0 and "grey: 7 of them; there a pixel is one byte" in out
 
 
 def test_audit_of_a_run(rawmm, digits):
     code, out, _ = rawmm("entropy-budget", "--model", "runs/tiny", "--audit", "--images", "digits")
-    assert code == 0 and "7 pictures of 1 sizes" in out and "bit for bit" in out
+    assert code == 0 and "7 pictures of 1 size," in out and "bit for bit" in out
 
 
 def test_audit_looks_at_all(rawmm, digits, monkeypatch):
@@ -281,6 +281,8 @@ BAD = {
     "kind": (["--codec", "runs/tiny", "--images", "digits"], 4, "is a run of a model that draws and reads, not of a codec"),
     "codec kind": (["--model", "runs/codec", "--images", "digits"], 4, "codec"),
     "codec": (["--codec", "none", "--images", "digits"], 2, "unknown codec 'none'"),
+    "packaged": (["--codec", "portraits", "--images", "digits"], 2, "--codec portraits is a model that draws and reads"),
+    "allowed": (["--codec", "nope", "--images", "digits"], 2, "unknown codec 'nope'; allowed: a run that"),
     "raw": (["--codec", "raw", "--images", "digits"], 2, "--codec raw has no codes"),
     "smaller": (["--model", "portraits", "--images", "digits"], 3, "no picture is left"),
     "not admitted": (["--model", "portraits", "--audit", "--images", "odd.png"], 3, "does not divide into patches of 8"),

@@ -207,6 +207,13 @@ def test_text_against_a_chain_of_choices(portraits, faces):
     assert model_bits.of_texts(portraits, None, ["", ""]) is None
 
 
+def test_the_ode_may_begin_where_the_bound_may():
+    """A model of grey digits was best at 0.1, the last that there was."""
+    from rawmm_cli.core.model_bits import UNIFORMS
+
+    assert UNIFORMS[-1] == BEGINS[-1] and list(UNIFORMS) == sorted(UNIFORMS)
+
+
 def test_text_rows_count_the_same_things():
     """A fresh model, for which all tokens are alike: a text costs the same alone and behind a picture, known in closed form."""
     from types import SimpleNamespace

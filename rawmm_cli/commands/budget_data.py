@@ -98,6 +98,7 @@ def _left_out(skipped: list[dict]) -> None:
 
 def _tell_model(result: dict) -> None:
     """One table of both modalities, and what the numbers are worth."""
+    from ..core.figures import counted
     from ..core.model_bits import WORDS
 
     image, given, rows = result["image"], result["image_given_caption"], []
@@ -117,10 +118,10 @@ def _tell_model(result: dict) -> None:
         rows.append(["pictures: best as a mosaic", f"{result['codecs']['mosaic']['best']:.4f}", "", "upper bound"])
     for name, found in (("text", result["text"]), ("text given pictures", result["text_given_image"])):
         add(f"{name}: next token", found, found and found["kind"])
-    typer.echo(f"{result['model']}, {result['pictures']:,} pictures of {result['size']} x {result['size']} px:")
+    typer.echo(f"{result['model']}, {counted(result['pictures'], 'picture')} of {result['size']} x {result['size']} px:")
     table(["bits a byte", "mean", "± s.e.", ""], rows)
     if grey := result["codecs"]["grey"]:
-        typer.echo(f"{grey:,} of the pictures are grey: one byte a pixel, for the model as for the codecs")
+        typer.echo(f"grey: {grey:,} of them; there a pixel is one byte, for the model as for the codecs")
     change, solver = image["difference"], image["solver_error"]
     if change["standard_error"] is not None:
         typer.echo(f"bound minus ODE from the same noise: {change['bits_per_byte']:.4f} ± {change['standard_error']:.4f}")
@@ -133,14 +134,16 @@ def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool
     """The input path, bit for bit."""
     use_cpu()
     from ..core import audit as checking
+    from ..core.figures import counted
 
     result = checking.audit(_loaded(word, runs_dir, device), found)
     _left_out(result["skipped"])
     if json:
         emit(result)
         return
-    typer.echo(f"lossless: {result['pictures']:,} pictures of {len(result['sizes']):,} sizes, {result['values']:,} values, and "
-               f"{result['made']} made ones of every mode came out of the model's input bit for bit")
+    pictures, sizes = counted(result["pictures"], "picture"), counted(len(result["sizes"]), "size")
+    typer.echo(f"lossless: {pictures} of {sizes}, {result['values']:,} values, and {result['made']} made "
+               "ones of every mode came out of the model's input bit for bit")
     for name, what in (("converted", "hold more than 8-bit RGB (16 bits, alpha, CMYK), were made that when read, and are exact "
                                      "from there on"),
                        ("not_admitted", "cannot enter as they are (--json names them)")):
@@ -153,12 +156,16 @@ def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool
 def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, device: str, json: bool) -> None:
     """Bits of a tokenizer's codes, beside raw pixels."""
     use_cpu()
-    from ..core import build, code_bits, codec_spec
+    from ..core import build, code_bits, codec_spec, models
     from ..core.errors import ConfigError
 
+    allowed = "a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY"
     if word.split("@")[0] in ("raw", "ode", "resize", "jpeg", "webp", "avif"):
-        raise ConfigError(f"--codec {word} has no codes whose bits could be counted; allowed: a run of a tokenizer, "
-                          "hf:OWNER/NAME, python:MODULE:FACTORY")
+        raise ConfigError(f"--codec {word} has no codes whose bits could be counted; allowed: {allowed}")
+    if not word.startswith(("hf:", "python:")):
+        if word in models.shipped() and not (runs_dir / word).exists():
+            raise ConfigError(f"--codec {word} is a model that draws and reads, not a tokenizer; allowed: {allowed}")
+        codec_spec.run_of(word, runs_dir, allowed, ())
     choice = codec_spec.choices([word], runs_dir, build.device(device), None, [], warn=notify)[0]
     skipped: list[dict] = []
     learned = progress(code_bits.STEPS, what="steps of a model over the codes")
@@ -169,7 +176,7 @@ def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, devic
 
 
 def _tell_codec(result: dict) -> None:
-    from ..core.figures import short
+    from ..core.figures import counted, short
 
     def cells(row: dict) -> list[str]:
         bits = [row["nominal_bits"], row["used_bits"], row["conditional_bits"]]
@@ -179,7 +186,7 @@ def _tell_codec(result: dict) -> None:
                 f"{row['exact_rate']:.1%}", "exact" if row["psnr"] is None else f"{row['psnr']:.2f}"]
 
     row = result["rows"][0]
-    typer.echo(f"{result['pictures']:,} pictures; bits a picture:")
+    typer.echo(f"{counted(result['pictures'], 'picture')}; bits a picture:")
     table(["", "tokens", "of", "nominal", "used", "conditional", "perplexity, dead", "of best bound", "exact", "PSNR"],
           [cells(one) for one in result["rows"]])
     best = f"{result['best_bound_bits']:,.0f} bits on average, by {result['best_bound_by']}"
@@ -193,7 +200,10 @@ def _tell_codec(result: dict) -> None:
 
 def tell_images(result: dict) -> None:
     """A table for each scale."""
-    for scale, name in (("own", "at their own sizes"), ("sized", f"at {result['size']} x {result['size']} px")):
+    from ..core.figures import counted
+
+    own = "at its own size" if result["own"]["pictures"] == 1 else "at their own sizes"
+    for scale, name in (("own", own), ("sized", f"at {result['size']} x {result['size']} px")):
         found = result[scale]
         if scale == "own" and result["sized"] and found["rows"] == result["sized"]["rows"]:
             continue                                    # all are of that size
@@ -202,14 +212,14 @@ def tell_images(result: dict) -> None:
                 typer.echo(f"no picture is as large as {result['size']} x {result['size']} px")
             continue
         grey = f", {found['grey']:,} of them grey (one channel)" if found["grey"] else ""
-        typer.echo(f"{found['pictures']:,} pictures {name}{grey}; bits a byte:")
+        typer.echo(f"{counted(found['pictures'], 'picture')} {name}{grey}; bits a byte:")
         rows = [*found["rows"], {"method": "best", "kind": "upper bound", **found["best"]}]
         table(["", "mean", "p05", "median", "p95", ""], [
             [row["method"], *(f"{row[key]:.3f}" for key in ("mean", "p05", "median", "p95")), row["kind"]] for row in rows])
         if found["mosaic"]:
             listed = ", ".join(f"{name} {value:.3f}" for name, value in found["mosaic"]["bits_per_byte"].items())
-            many, files = found["mosaic"]["pictures"], found["mosaic"]["files"]
-            typer.echo(f"  as mosaics, {many:,} small pictures in {files:,} files: {listed}")
+            files = counted(found["mosaic"]["files"], "file")
+            typer.echo(f"  as mosaics, {found['mosaic']['pictures']:,} small pictures in {files}: {listed}")
 
 
 def table(heads: list[str], rows: list[list[str]]) -> None:

@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import RankError
+from .figures import counted
 from .images import ImageError, fit, read_image
 
 METHODS = ("order-0", "PNG", "WebP", "JPEG XL", "JPEG-LS")
@@ -217,10 +218,10 @@ def _mosaics(entries: list[dict]) -> dict | None:
 def verdict(best: list[float], capacity: float) -> list[str]:
     """What a budget of `capacity` bits a picture means for pictures whose best codes have `best` bits."""
     fits = sum(bits <= capacity for bits in best)
-    said = [f"{fits:,} of {len(best):,} pictures have a code of at most {capacity:,.0f} bits: for them a lossless code of this "
-            "size exists (proven: the file is one)."] if fits else []
+    said = [f"{fits:,} of {counted(len(best), 'picture')} fit into {capacity:,.0f} bits: for them a lossless code of this size "
+            "exists (proven: the file is one)."] if fits else []
     if fits < len(best):
         least = min(bits for bits in best if bits > capacity)
-        said.append(f"For {len(best) - fits:,} no code so small was found: their best files have {least:,.0f} bits or more. This "
+        said.append(f"For {len(best) - fits:,} no code so small was found: the best files have {least:,.0f} bits or more. This "
                     "does not prove that there is none: files are upper bounds of H.")
     return said

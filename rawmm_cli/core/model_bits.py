@@ -26,7 +26,7 @@ from .stream import reading
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
 BATCH = 16                                              # pictures together
-UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1)              # where the ODE may begin from uniform noise: tried on a few pictures
+UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1, 0.2, 0.3)    # where the ODE may begin from uniform noise: tried on a few pictures
 WORDS = {"bound": "variational bound", "uniform": "ODE, uniform noise", "decoded": "ODE, the bound's noise"}
 
 
