@@ -2,6 +2,8 @@
 
 import json
 import math
+import multiprocessing
+import time
 
 import numpy as np
 import pytest
@@ -98,8 +100,31 @@ def test_sums_against_numpy():
     assert found["each_best_bits"] == [60, 120, 180, 240, 300]
 
 
+def test_bytes_as_they_are_are_a_bound():
+    """Of noise, and of one pixel, every file is larger."""
+    for shape in ((1, 1), (40, 50), (8, 8, 3)):
+        values = noise(*shape)
+        entry = {"height": shape[0], "width": shape[1], "channels": 3 if len(shape) == 3 else 1, "tile": None,
+                 "bits": bounds.lengths(values, False)}
+        found = bounds.summed([entry])
+        assert found["each_best_bits"] == [8 * values.size] and found["best"]["mean"] == 8
+        assert (found["bound"]["bits"], found["bound"]["bits_per_byte"]) == (8 * values.size, 8)
+
+
+def test_mosaics_reach_the_bound():
+    """Eight times the same picture share a file, one of another shape keeps its own."""
+    tile, other = np.asarray(Image.fromarray(noise(4, 4, 3)).resize((16, 16), Image.Resampling.BICUBIC)), noise(20, 20, 3)
+    entries = [bounds._entry(one, False) for one in [tile] * 4 + [other] + [tile] * 4]
+    found, together = bounds.summed(entries), bounds.mosaic([tile] * 8)
+    least = min(bits for name, bits in together.items() if name in bounds.BOUNDS)
+    assert found["bound"]["bits"] == pytest.approx((least + 8 * other.size) / 9) and "share" in found["bound"]["by"]
+    assert found["bound"]["bits_per_byte"] == pytest.approx((least + 8 * other.size) / (8 * tile.size + other.size))
+    assert found["bound"]["bits"] < found["best_bits"]["mean"]
+
+
 def test_words_of_the_verdict():
-    assert "5 of 5" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
+    assert "1 of 1 picture fit" in bounds.verdict([1.0], 10)[0]
+    assert "5 of 5 pictures" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
     said = bounds.verdict([5.0, 20.0, 30.0], 10)
     assert "1 of 3" in said[0] and "For 2 no code so small was found" in said[1] and "does not prove" in said[1]
 
@@ -126,6 +151,17 @@ def test_a_mixed_folder_by_two_processes(folder):
         assert one["own"]["bits"] == alone["own"]["bits"]
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
+def test_ctrl_c_waits_for_nobody(stop):
+    """Two tasks of a minute are under way when the caller stops."""
+    found = bounds.over(time.sleep, [(0,), (60,), (60,), (60,), (60,)])
+    next(found)
+    began, before = time.monotonic(), len(multiprocessing.active_children())
+    with pytest.raises(stop):
+        found.throw(stop)
+    assert time.monotonic() - began < 20 and before == 2 and not multiprocessing.active_children()
+
+
 def test_nothing_to_read(folder):
     with pytest.raises(DataError, match=r"no picture is left: image .*bad.png cannot be read"):
         budget_data.of_images(pictures.find([folder / "bad.png"], folder), 64)
@@ -139,21 +175,61 @@ def test_the_command(rawmm, folder):
     assert code == 0 and "left out" in err and "bad.png" in err
     found = json.loads(out)
     assert found["anchor"]["kind"] == "codec" and found["images"]["sized"]["pictures"] == 2
-    assert found["bits_needed"] == pytest.approx(found["images"]["sized"]["best_bits"]["mean"])
-    assert found["capacity_bits"] == 3584 and found["lossless_possible"] is False and "does not prove" in found["says"][-1]
+    assert found["bits_needed"] == found["images"]["sized"]["bound"]["bits"]
+    assert found["capacity_bits"] == 3584 and found["lossless_possible"] is None and "does not prove" in found["says"][-1]
+    assert "of the bound" in found["says"][0] and "of H" not in found["says"][0]
     code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
-    assert code == 0 and "no picture is as large as 2000 x 2000" in out and "log2 V >=" in out
+    assert code == 0 and "no picture is as large as 2000 x 2000" in out and ">=" not in out
+    assert "is enough for the mean of these files; whether less would do is not known" in out
     assert "as mosaics, 4 small pictures" in out
 
 
-def test_without_the_extra(rawmm, folder, monkeypatch):
-    """PNG and WebP remain, and one line says what adds the rest."""
-    monkeypatch.setattr(bounds, "missing", lambda: True)
+def test_possible_only_where_every_file_fits(rawmm, tmp_path):
+    """Two pictures of noise and two of one colour: codes enough for the mean are not enough for the noise."""
+    for n in range(4):
+        save(tmp_path / "in" / f"{n}.png", noise(16, 16, 3, seed=n) if n < 2 else np.full((16, 16, 3), n, np.uint8))
+    verdicts = []
+    for length in (100, 4000, 6144):
+        code, out, _ = rawmm("entropy-budget", "--images", tmp_path / "in", "--size", 16, "--L", length, "--V", 2, "--json")
+        found = json.loads(out)
+        verdicts.append(found["lossless_possible"])
+        assert code == 0 and found["images"]["sized"]["best_bits"]["mean"] < 3500
+    assert verdicts == [None, None, True]
+
+
+def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
+    """Grey pictures: the lines of other sizes are H by area. Pictures smaller than --size: no size is told, the line is yours."""
+    from rawmm_cli.core import budget_plot
+
+    lines, words = {}, []
+    label, text = budget_plot.Plot.label, budget_plot.Plot.text
+    monkeypatch.setattr(budget_plot.Plot, "label",
+                        lambda self, x, y, said, tone: (lines.update({said: x * y}), label(self, x, y, said, tone)))
+    monkeypatch.setattr(budget_plot.Plot, "text", lambda self, at, said, *more: words.append(said) or text(self, at, said, *more))
+    drawn = "entropy-budget", "--images", folder / "1.png", "--plot", tmp_path / "a.png", "--json"
+    code, out, _ = rawmm(*drawn, "--L", 64, "--V", 16)
+    bits = json.loads(out)["bits_needed"]
+    assert code == 0 and bits == 8 * 64 * 64
+    for name, side in (("64 px (H)", 64), ("256 px", 256)):
+        assert lines[name] == pytest.approx(1.05 * 1.1 * bits * (side / 64) ** 2)
+    assert "yours" in lines and any("is enough for an upper bound of H" in said for said in words)
+    lines.clear()
+    found = json.loads(rawmm(*drawn, "--size", 1000, "--L", 1, "--V", "2^20")[1])
+    assert found["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
+    assert "yours lies outside: L = 1, log2 V = 20" in words
+
+
+@pytest.mark.parametrize("error", [ImportError, AttributeError])
+def test_without_the_extra(rawmm, folder, monkeypatch, error):
+    """imagecodecs is not there, or its import fails: PNG and WebP remain, and one line says what adds the rest."""
     for name in ("_jpegxl", "_jpegls"):
-        monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(ImportError))
+        monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(error))
     code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
-    assert code == 0 and err.count("\n") == 1 and "pip install 'rawmm[codecs]'" in err
+    assert code == 0 and "1 picture at its own size" in out and "pictures" not in out.split("bits a byte")[0]
+    assert err.count("\n") == 1 and "JPEG XL and JPEG-LS left out" in err and "pip install 'rawmm[codecs]'" in err
     assert "WebP" in out and "JPEG" not in out
+    found = json.loads(rawmm("entropy-budget", "--images", folder / "0.png", "--json")[1])
+    assert found["images"]["missing"] == ["JPEG XL", "JPEG-LS"]
 
 
 BAD = {

@@ -68,7 +68,7 @@ def test_big_numbers_are_never_infinite():
 
 
 @pytest.mark.parametrize("text,value", [("256", 256), ("16x16", 256), ("2^14", 2 ** 14), ("2**18", 2 ** 18), ("16,384", 16384),
-                                        ("1e30", 10 ** 30), ("10^30", 10 ** 30), ("2.5e1", 25)])
+                                        ("1e30", 10 ** 30), ("10^30", 10 ** 30), ("2.5e1", 25), ("1,234,567", 1234567)])
 def test_numbers_as_people_write_them(text, value):
     assert budget.whole(text, "--L", 1, 10 ** 100, "10^100") == value
 
@@ -125,6 +125,24 @@ def test_one_object(rawmm):
     assert object_of(rawmm("entropy-budget", "--size", "640x480", "--bits-per-byte", "2.5", "--json"))["bits_needed"] == 2304000
 
 
+def test_words_at_the_edge(rawmm):
+    assert "just under 100% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6.000000001")[1]
+    assert "100.000% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6")[1]
+    assert "3,584,000,000,000 times H" in rawmm("entropy-budget", "--L", "256", "--V", "16384", "--H", "1e-9")[1]
+
+
+def test_a_bound_is_no_need(rawmm):
+    """What a model or a codec measured is H at most: enough is known, and too little is not."""
+    words = "entropy-budget", "--anchor", "imagenet64-vdm", "--V", "2"
+    for length, possible in (("41780", True), ("41779", None)):             # 64 x 64 x 3 x 3.4 = 41,779.2
+        found = object_of(rawmm(*words, "--L", length, "--json"))
+        assert found["lossless_possible"] is possible and "of the bound" in found["says"][0]
+    for given in (["--L", "256"], ["--V", "1024"], []):
+        out = rawmm("entropy-budget", "--anchor", "kodak-png", *given)[1]
+        assert "enough for the mean of this anchor" in out and ">=" not in out and "H <= 64 x 64" in out
+    assert "V >= 2.23e43" in rawmm("entropy-budget", "--L", "256", "--anchor", "post")[1]
+
+
 def test_for_people(rawmm):
     assert "V >= 2.23e43" in rawmm("entropy-budget", "--L", "256")[1]
     code, out, _ = rawmm("entropy-budget", "anchors", "imagenet64")
@@ -169,6 +187,13 @@ BAD = {
     "division": (["--H", "1/0"], "--H is '1/0'"),
     "twice": (["--H", "5", "--size", "64"], "--H and --size both say what H is"),
     "twice again": (["--bits-per-byte", "3", "--anchor", "post"], "--bits-per-byte and --anchor both say what H is"),
+    "empty anchor": (["--anchor", ""], "--anchor is empty"),
+    "steps": (["--L", "256", "--steps", "4"], "--steps does nothing without --images PATH"),
+    "limit": (["--L", "5", "--limit", "3"], "--limit does nothing without --images PATH"),
+    "comma": (["--H", "36864,5"], "--H is '36864,5'"),
+    "commas": (["--H", "3,6,8"], "--H is '3,6,8'"),
+    "comma of L": (["--L", "16,38"], "--L is '16,38'"),
+    "comma of a rate": (["--bits-per-byte", "3,44"], "--bits-per-byte is '3,44'"),
     "anchor": (["--anchor", "posst"], "unknown anchor 'posst' (did you mean post?)"),
     "size": (["--size", "64x64x3"], "--size is '64x64x3'"),
     "no size": (["--size", "0"], "--size is '0'"),

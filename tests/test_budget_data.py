@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,9 +121,35 @@ def test_both_modalities_in_one_table(rawmm, digits):
     assert out.count(f"{image['bound']['bits_per_byte']:.4f}") == 1         # the same again
 
 
+def test_grey_pictures_cost_one_byte_a_pixel(rawmm, digits):
+    """A grey picture and the same with one level of one channel changed: as many bits, a third of the bytes."""
+    from rawmm_cli.core import model_bits, prepared
+
+    loaded = models.load(models.find(Path("runs"), "tiny", None), CPU)
+    grey = torch.stack([prepared.load(Path("data/digits"), "held_out").image(n) for n in range(3)])
+    colour = grey.clone()
+    colour[:, 0, 0, 0] ^= 1
+    found = [model_bits.of_pictures(loaded, images, [""] * 3, 4) for images in (grey, colour)]
+    for way in ("bound", "uniform", "decoded", "difference"):
+        one, three = (result[way] for result in found)
+        assert one["bits_per_byte"] == pytest.approx(3 * three["bits_per_byte"], rel=0.02, abs=0.05)
+        assert one["standard_error"] == pytest.approx(3 * three["standard_error"], rel=0.1)
+    for way, error in found[0]["solver_error"].items():
+        assert error == pytest.approx(3 * found[1]["solver_error"][way], rel=0.1)
+    code, out, _ = rawmm("entropy-budget", "--model", "tiny", "--images", "digits", "--steps", "4")
+    assert code == 0 and "grey: 7 of them; there a pixel is one byte" in out
+
+
 def test_audit_of_a_run(rawmm, digits):
     code, out, _ = rawmm("entropy-budget", "--model", "runs/tiny", "--audit", "--images", "digits")
-    assert code == 0 and "7 pictures of 1 sizes" in out and "bit for bit" in out
+    assert code == 0 and "7 pictures of 1 size," in out and "bit for bit" in out
+
+
+def test_audit_looks_at_all(rawmm, digits, monkeypatch):
+    find = pictures.find
+    monkeypatch.setattr(pictures, "find", lambda *given: find(*given)[:1] * 1001)
+    words = "entropy-budget", "--model", "tiny", "--audit", "--images", "digits"
+    assert "lossless: 1,001 pictures" in rawmm(*words)[1] and "lossless: 5 pictures" in rawmm(*words, "--limit", 5)[1]
 
 
 def test_a_difference_is_exit_code_one(rawmm, digits, monkeypatch):
@@ -174,6 +202,45 @@ def test_a_model_finds_what_hangs_together():
     assert code_bits.conditional_bits(codes[:10], 8) == (None, "fewer than 20 pictures of one size")
 
 
+def test_codes_far_from_the_first_count_too(monkeypatch):
+    """1,024 codes of which the second half are dice of 256 sides: 4,096 bits a picture, and no fewer. Learned for a moment."""
+    monkeypatch.setattr(code_bits, "STEPS", 50)
+    monkeypatch.setattr(code_bits, "ROWS", 4)
+    dice = torch.Generator().manual_seed(0)
+    codes = torch.cat([torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=dice)], 1)
+    found, reason = code_bits.conditional_bits(codes, 256)
+    assert reason is None and 4096 <= 1024 * found < 4800
+
+
+def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
+    flat_squares(tmp_path, 20)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
+    row = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [])["rows"][0]
+    assert row["conditional_bits"] is None and row["conditional_missing"] == "pictures have 2 different numbers of tokens"
+
+
+def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
+    """Pictures wait for a process that measures them, few at a time; every picture and every step is told."""
+    flat_squares(tmp_path, 150)
+    alive, most, done, steps = set(), [], [], []
+    read = code_bits.read
+
+    def watched(found, skipped):
+        for one in read(found, skipped):
+            memory = one.pixels.numpy().copy()
+            alive.add(one.number)
+            weakref.finalize(memory, alive.remove, one.number)
+            most.append(len(alive))
+            yield replace(one, pixels=torch.from_numpy(memory))
+            del one, memory
+
+    monkeypatch.setattr(code_bits, "read", watched)
+    monkeypatch.setattr(code_bits, "STEPS", 3)
+    found = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [], done.append, steps.append)
+    assert found["pictures"] == 150 and done == list(range(1, 151)) and steps == [0, 1, 2, 3]
+    assert max(most) <= 2 * 64 + 1                      # a group of 64, and the one before it
+
+
 def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     flat_squares(tmp_path / "in", 5)
@@ -200,6 +267,12 @@ BAD = {
     "no pictures": (["--model", "portraits"], 2, "--model needs pictures; add --images PATH"),
     "no pictures, codec": (["--codec", "x"], 2, "--codec needs pictures"),
     "audit": (["--audit", "--images", "data"], 2, "--audit needs the model"),
+    "empty model": (["--model", "", "--images", "digits"], 2, "--model is empty; leave it out"),
+    "empty codec": (["--codec", "", "--images", "digits"], 2, "--codec is empty"),
+    "no square": (["--codec", "runs/codec", "--size", "64x32", "--images", "digits"], 2, "--size is 64x32; with"),
+    "steps of images": (["--images", "digits", "--steps", "4"], 2, "--images takes no --steps"),
+    "device of images": (["--images", "digits", "--device", "cpu"], 2, "--images takes no --device"),
+    "steps of audit": (["--model", "tiny", "--audit", "--images", "digits", "--steps", "4"], 2, "--audit takes no --steps"),
     "both": (["--model", "a", "--codec", "b", "--images", "data"], 2, "--model and --codec are both given"),
     "size": (["--model", "a", "--size", "5", "--images", "data"], 2, "--model takes no --size"),
     "L": (["--codec", "a", "--L", "5", "--images", "data"], 2, "--codec takes no --L"),
@@ -208,6 +281,8 @@ BAD = {
     "kind": (["--codec", "runs/tiny", "--images", "digits"], 4, "is a run of a model that draws and reads, not of a codec"),
     "codec kind": (["--model", "runs/codec", "--images", "digits"], 4, "codec"),
     "codec": (["--codec", "none", "--images", "digits"], 2, "unknown codec 'none'"),
+    "packaged": (["--codec", "portraits", "--images", "digits"], 2, "--codec portraits is a model that draws and reads"),
+    "allowed": (["--codec", "nope", "--images", "digits"], 2, "unknown codec 'nope'; allowed: a run that"),
     "raw": (["--codec", "raw", "--images", "digits"], 2, "--codec raw has no codes"),
     "smaller": (["--model", "portraits", "--images", "digits"], 3, "no picture is left"),
     "not admitted": (["--model", "portraits", "--audit", "--images", "odd.png"], 3, "does not divide into patches of 8"),

@@ -8,7 +8,7 @@ import typer
 from .common import emit, notify, printable, use_cpu
 
 
-def progress(total: int, every: float = 10.0):
+def progress(total: int, every: float = 10.0, what: str = "pictures"):
     """-> told(done): a line now and then of how far the work is."""
     said = time.monotonic()
 
@@ -16,30 +16,37 @@ def progress(total: int, every: float = 10.0):
         nonlocal said
         if time.monotonic() - said > every and done < total:
             said = time.monotonic()
-            notify(f"{done:,} of {total:,} pictures")
+            notify(f"{done:,} of {total:,} {what}")
 
     return told
 
 
-def find(paths: list[Path], data_dir: Path, limit: int) -> list[tuple]:
-    """The pictures that are named, at most `limit` of them."""
+def find(paths: list[Path], data_dir: Path, limit: int | None) -> list[tuple]:
+    """The pictures that are named, at most `limit` of them, where there is one."""
     from ..core import pictures
 
     found = pictures.find(paths, data_dir)
-    if len(found) > limit:
+    if limit and len(found) > limit:
         notify(f"the first {limit:,} of {len(found):,} pictures; more with --limit")
     return found[:limit]
 
 
 def images(found: list[tuple], size: int) -> dict:
     """What the pictures hold at most."""
-    from ..core import bounds, budget_data
+    from ..core import budget_data
 
-    if bounds.missing():
-        notify(f"JPEG XL and JPEG-LS are left out: imagecodecs is not installed; {bounds.INSTALL}")
     result = budget_data.of_images(found, size, progress(len(found)))
     _left_out(result["skipped"])
+    _missing(result["own"]["rows"])
     return result
+
+
+def _missing(rows: list[dict]) -> None:
+    """Says which codecs gave nothing."""
+    from ..core import bounds
+
+    if names := bounds.missing(rows):
+        notify(f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; {bounds.INSTALL}")
 
 
 def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int, json: bool) -> None:
@@ -63,8 +70,12 @@ def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int
         result["image_given_caption"] = model_bits.of_pictures(loaded, images, captions, steps, told=said, ways=("bound",))
     arrays = [one.pixels.permute(1, 2, 0).contiguous().numpy() for one in pictures]
     slow = images[:, 0].numel() <= bounds.SLOW
-    entries = list(bounds.over(bounds.measure, ((array, None, (slow, slow)) for array in arrays)))
-    result["codecs"] = bounds.summed([entry["own"] for entry in entries])
+    entries = []
+    for measured in bounds.over(bounds.measure, ((array, None, (slow, slow)) for array in arrays)):
+        entries.append(measured["own"])
+        said(len(entries))
+    result["codecs"] = bounds.summed(entries)
+    _missing(result["codecs"]["rows"])
     result |= {"skipped": skipped, "seconds": round(time.perf_counter() - began, 1)}
     emit(result) if json else _tell_model(result)
 
@@ -87,6 +98,7 @@ def _left_out(skipped: list[dict]) -> None:
 
 def _tell_model(result: dict) -> None:
     """One table of both modalities, and what the numbers are worth."""
+    from ..core.figures import counted
     from ..core.model_bits import WORDS
 
     image, given, rows = result["image"], result["image_given_caption"], []
@@ -104,10 +116,12 @@ def _tell_model(result: dict) -> None:
         rows.append([f"pictures: {row['method']}", f"{row['mean']:.4f}", "", row["kind"]])
     if result["codecs"]["mosaic"]:
         rows.append(["pictures: best as a mosaic", f"{result['codecs']['mosaic']['best']:.4f}", "", "upper bound"])
-    add("text: next token", result["text"], "exact")
-    add("text given pictures: next token", result["text_given_image"], "exact")
-    typer.echo(f"{result['model']}, {result['pictures']:,} pictures of {result['size']} x {result['size']} px:")
+    for name, found in (("text", result["text"]), ("text given pictures", result["text_given_image"])):
+        add(f"{name}: next token", found, found and found["kind"])
+    typer.echo(f"{result['model']}, {counted(result['pictures'], 'picture')} of {result['size']} x {result['size']} px:")
     table(["bits a byte", "mean", "± s.e.", ""], rows)
+    if grey := result["codecs"]["grey"]:
+        typer.echo(f"grey: {grey:,} of them; there a pixel is one byte, for the model as for the codecs")
     change, solver = image["difference"], image["solver_error"]
     if change["standard_error"] is not None:
         typer.echo(f"bound minus ODE from the same noise: {change['bits_per_byte']:.4f} ± {change['standard_error']:.4f}")
@@ -120,14 +134,16 @@ def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool
     """The input path, bit for bit."""
     use_cpu()
     from ..core import audit as checking
+    from ..core.figures import counted
 
     result = checking.audit(_loaded(word, runs_dir, device), found)
     _left_out(result["skipped"])
     if json:
         emit(result)
         return
-    typer.echo(f"lossless: {result['pictures']:,} pictures of {len(result['sizes']):,} sizes, {result['values']:,} values, and "
-               f"{result['made']} made ones of every mode came out of the model's input bit for bit")
+    pictures, sizes = counted(result["pictures"], "picture"), counted(len(result["sizes"]), "size")
+    typer.echo(f"lossless: {pictures} of {sizes}, {result['values']:,} values, and {result['made']} made "
+               "ones of every mode came out of the model's input bit for bit")
     for name, what in (("converted", "hold more than 8-bit RGB (16 bits, alpha, CMYK), were made that when read, and are exact "
                                      "from there on"),
                        ("not_admitted", "cannot enter as they are (--json names them)")):
@@ -140,21 +156,27 @@ def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool
 def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, device: str, json: bool) -> None:
     """Bits of a tokenizer's codes, beside raw pixels."""
     use_cpu()
-    from ..core import build, code_bits, codec_spec
+    from ..core import build, code_bits, codec_spec, models
     from ..core.errors import ConfigError
 
+    allowed = "a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY"
     if word.split("@")[0] in ("raw", "ode", "resize", "jpeg", "webp", "avif"):
-        raise ConfigError(f"--codec {word} has no codes whose bits could be counted; allowed: a run of a tokenizer, "
-                          "hf:OWNER/NAME, python:MODULE:FACTORY")
+        raise ConfigError(f"--codec {word} has no codes whose bits could be counted; allowed: {allowed}")
+    if not word.startswith(("hf:", "python:")):
+        if word in models.shipped() and not (runs_dir / word).exists():
+            raise ConfigError(f"--codec {word} is a model that draws and reads, not a tokenizer; allowed: {allowed}")
+        codec_spec.run_of(word, runs_dir, allowed, ())
     choice = codec_spec.choices([word], runs_dir, build.device(device), None, [], warn=notify)[0]
     skipped: list[dict] = []
-    result = {**code_bits.of_codec(choice, found, size, skipped, progress(len(found))), "skipped": skipped}
+    learned = progress(code_bits.STEPS, what="steps of a model over the codes")
+    result = {**code_bits.of_codec(choice, found, size, skipped, progress(len(found)), learned), "skipped": skipped}
     _left_out(skipped)
+    _missing(result["bounds"])
     emit(result) if json else _tell_codec(result)
 
 
 def _tell_codec(result: dict) -> None:
-    from ..core.figures import short
+    from ..core.figures import counted, short
 
     def cells(row: dict) -> list[str]:
         bits = [row["nominal_bits"], row["used_bits"], row["conditional_bits"]]
@@ -164,11 +186,11 @@ def _tell_codec(result: dict) -> None:
                 f"{row['exact_rate']:.1%}", "exact" if row["psnr"] is None else f"{row['psnr']:.2f}"]
 
     row = result["rows"][0]
-    typer.echo(f"{result['pictures']:,} pictures; bits a picture:")
+    typer.echo(f"{counted(result['pictures'], 'picture')}; bits a picture:")
     table(["", "tokens", "of", "nominal", "used", "conditional", "perplexity, dead", "of best bound", "exact", "PSNR"],
           [cells(one) for one in result["rows"]])
-    best = f"{result['best_bound_bits']:,.0f} bits on average"
-    typer.echo(f"raw: used is order-0 entropy, conditional the best lossless file of each picture ({best}, an upper bound of H). "
+    best = f"{result['best_bound_bits']:,.0f} bits on average, by {result['best_bound_by']}"
+    typer.echo(f"raw: used is order-0 entropy, conditional an upper bound of H ({best}). "
                "Bits of codes are not bits of pixels: a code says at most so many bits of its picture.")
     if row["conditional_missing"]:
         typer.echo(f"conditional bits are left out: {row['conditional_missing']}")
@@ -178,7 +200,10 @@ def _tell_codec(result: dict) -> None:
 
 def tell_images(result: dict) -> None:
     """A table for each scale."""
-    for scale, name in (("own", "at their own sizes"), ("sized", f"at {result['size']} x {result['size']} px")):
+    from ..core.figures import counted
+
+    own = "at its own size" if result["own"]["pictures"] == 1 else "at their own sizes"
+    for scale, name in (("own", own), ("sized", f"at {result['size']} x {result['size']} px")):
         found = result[scale]
         if scale == "own" and result["sized"] and found["rows"] == result["sized"]["rows"]:
             continue                                    # all are of that size
@@ -187,14 +212,14 @@ def tell_images(result: dict) -> None:
                 typer.echo(f"no picture is as large as {result['size']} x {result['size']} px")
             continue
         grey = f", {found['grey']:,} of them grey (one channel)" if found["grey"] else ""
-        typer.echo(f"{found['pictures']:,} pictures {name}{grey}; bits a byte:")
+        typer.echo(f"{counted(found['pictures'], 'picture')} {name}{grey}; bits a byte:")
         rows = [*found["rows"], {"method": "best", "kind": "upper bound", **found["best"]}]
         table(["", "mean", "p05", "median", "p95", ""], [
             [row["method"], *(f"{row[key]:.3f}" for key in ("mean", "p05", "median", "p95")), row["kind"]] for row in rows])
         if found["mosaic"]:
             listed = ", ".join(f"{name} {value:.3f}" for name, value in found["mosaic"]["bits_per_byte"].items())
-            many, files = found["mosaic"]["pictures"], found["mosaic"]["files"]
-            typer.echo(f"  as mosaics, {many:,} small pictures in {files:,} files: {listed}")
+            files = counted(found["mosaic"]["files"], "file")
+            typer.echo(f"  as mosaics, {found['mosaic']['pictures']:,} small pictures in {files}: {listed}")
 
 
 def table(heads: list[str], rows: list[list[str]]) -> None:

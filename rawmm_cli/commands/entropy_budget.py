@@ -38,7 +38,7 @@ def entropy_budget(
     steps: Annotated[int, typer.Option("--steps", min=2, max=10_000, help="--model: steps of the ODE, four evaluations "
                                                                           "each.")] = 16,
     limit: Annotated[Optional[int], typer.Option(min=1, max=1_000_000, help="Pictures at most. [default: 1,000; with "
-                                                                            "--model 32, but not with --audit]")] = None,
+                                                                            "--model 32; with --audit all]")] = None,
     data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, device: Device = "auto", plot: Plot = None, json: Json = False,
 ):
     """Count the bits: a tokenizer of L tokens over V codes can be lossless only if L log2 V >= H.
@@ -51,13 +51,13 @@ def entropy_budget(
     from ..core import budget
 
     given = {"--H": bits, "--bits-per-byte": rate, "--anchor": anchor}
-    if model or codec or audit:
-        _alone_with(context, images, model, codec, audit)
+    _together(context, images, model, codec, audit)
+    if model or codec:
         from . import budget_data
 
-        found = budget_data.find(images, data_dir, limit or (32 if model and not audit else 1000))
+        side = None if size is None else _square(budget.sides(size))
+        found = budget_data.find(images, data_dir, limit or (None if audit else 32 if model else 1000))
         if codec:
-            side = budget.sides(size)[0] if size is not None else None
             budget_data.codec(found, codec, side, runs_dir, device, json)
         else:
             (budget_data.audit(found, model, runs_dir, device, json) if audit
@@ -74,8 +74,10 @@ def entropy_budget(
              None if vocabulary is None else budget.whole(vocabulary, "--V", 2, budget.MOST_VOCABULARY, "2^4096")]
     seen = _seen(images, data_dir, limit or 1000, pixels) if images else None
     if seen:
-        found = _measured(seen)
+        found, pixels = _measured(seen), pixels if seen["sized"] else None
     result = {**budget.solve(*known, found["bits"]), **_picture(found, pixels)}
+    if budget.bounded(result):                          # too little for an upper bound of H may be enough for H
+        result["lossless_possible"] = result["lossless_possible"] or None
     result["says"] = budget.sentences(result)
     if seen:
         _judge(result, seen)
@@ -95,22 +97,29 @@ def _alone(context: typer.Context) -> None:
                           f"entropy-budget {context.invoked_subcommand} --help`")
 
 
-def _alone_with(context: typer.Context, images, model, codec, audit: bool) -> None:
-    """Raises ConfigError where options do not go with --model, --audit or --codec, or one is missing."""
+def _together(context: typer.Context, images, model, codec, audit: bool) -> None:
+    """Raises ConfigError where an option is empty, does nothing beside the others, or one is missing."""
     from ..core.errors import ConfigError
 
+    options = {one.name: one.opts[0] for one in context.command.params}
+    given = {name: options[name] for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"}
+    for name, option in given.items():
+        if context.params[name] == "":
+            raise ConfigError(f"{option} is empty; leave it out, or give it a value")
     if model and codec:
         raise ConfigError("--model and --codec are both given; allowed: one of them")
     if audit and not model:
         raise ConfigError("--audit needs the model whose input is to be audited; add --model RUN, as --model portraits")
-    name = "--codec" if codec else "--model"
-    if not images:
-        raise ConfigError(f"{name} needs pictures; add --images PATH")
-    others = {"length": "--L", "vocabulary": "--V", "bits": "--H", "rate": "--bits-per-byte", "anchor": "--anchor",
-              "plot": "--plot", **({"size": "--size"} if model else {"steps": "--steps"})}
-    for key, option in others.items():
-        if context.get_parameter_source(key).name == "COMMANDLINE":
-            raise ConfigError(f"{name} takes no {option}; see `rawmm entropy-budget --help`")
+    owner = "--codec" if codec else "--audit" if audit else "--model" if model else "--images" if images else None
+    if owner and not images:
+        raise ConfigError(f"{owner} needs pictures; add --images PATH")
+    formula, looks = ["length", "vocabulary", "bits", "rate", "anchor", "plot"], ["runs_dir", "device"]
+    useless = {"--codec": [*formula, "steps"], "--audit": [*formula, "size", "steps"], "--model": [*formula, "size"],
+               "--images": [*looks, "steps"], None: [*looks, "steps", "limit", "data_dir"]}[owner]
+    for name in useless:
+        if name in given:
+            raise ConfigError(f"{owner} takes no {given[name]}; see `rawmm entropy-budget --help`" if owner else
+                              f"{given[name]} does nothing without --images PATH; leave it out, or add them")
 
 
 def _needed(given: dict, size: str | None) -> tuple[dict, tuple[int, int] | None]:
@@ -130,7 +139,7 @@ def _needed(given: dict, size: str | None) -> tuple[dict, tuple[int, int] | None
         rate = budget.fraction(given["--bits-per-byte"], "--bits-per-byte", 8, "up to 8: more a byte cannot hold")
         row = {"name": "given", "bits_per_byte": budget.number(rate), "kind": "assumed"}
     else:
-        row = catalogue.anchor(given["--anchor"] or "post")
+        row = catalogue.anchor("post" if given["--anchor"] is None else given["--anchor"])
         rate = budget.fraction(str(row["bits_per_byte"]), "bits_per_byte", 8, "up to 8")
     return {"bits": rate * 3 * pixels[0] * pixels[1], "rate": rate, "anchor": row}, pixels
 
@@ -145,23 +154,30 @@ def _no_other(given: dict) -> None:
 
 def _seen(images: list[Path], data_dir: Path, limit: int, pixels: tuple[int, int]) -> dict:
     """What the user's pictures hold at most. Raises ConfigError where they cannot be made so, DataError where there are none."""
-    from ..core.errors import ConfigError
     from . import budget_data
+
+    size = _square(pixels)
+    return budget_data.images(budget_data.find(images, data_dir, limit), size)
+
+
+def _square(pixels: tuple[int, int]) -> int:
+    """The side. Raises ConfigError where there are two."""
+    from ..core.errors import ConfigError
 
     if pixels[0] != pixels[1]:
         raise ConfigError(f"--size is {pixels[1]}x{pixels[0]}; with --images allowed: one number, as they are cropped to a "
                           "square")
-    return budget_data.images(budget_data.find(images, data_dir, limit), pixels[0])
+    return pixels[0]
 
 
 def _measured(seen: dict) -> dict:
-    """H of the user's pictures: the mean of their best codes, at the tokenizer's size where any is so large."""
+    """H of the user's pictures: the least bound of their mean, at the tokenizer's size where any is so large."""
     from fractions import Fraction
 
     scale = seen["sized"] or seen["own"]
-    row = {"name": "images", "bits_per_byte": scale["best"]["mean"], "kind": "codec", "pictures": scale["pictures"],
-           "scale": "sized" if seen["sized"] else "own"}
-    return {"bits": Fraction(scale["best_bits"]["mean"]), "rate": None, "anchor": row}
+    row = {"name": "images", "bits_per_byte": scale["bound"]["bits_per_byte"], "by": scale["bound"]["by"], "kind": "codec",
+           "pictures": scale["pictures"], "scale": "sized" if seen["sized"] else "own"}
+    return {"bits": Fraction(scale["bound"]["bits"]), "rate": None, "anchor": row}
 
 
 def _judge(result: dict, seen: dict) -> None:
@@ -172,6 +188,7 @@ def _judge(result: dict, seen: dict) -> None:
     result["images"] = seen
     if result["capacity_bits"] is not None:
         result["says"] = result["says"][:1] + bounds.verdict(scale["each_best_bits"], result["capacity_bits"])
+        result["lossless_possible"] = max(scale["each_best_bits"]) <= result["capacity_bits"] or None
 
 
 def _picture(found: dict, pixels: tuple[int, int] | None) -> dict:
@@ -186,8 +203,11 @@ def _draw(plot: Path, result: dict, pixels: tuple[int, int] | None, known: list)
     from ..core import budget, budget_plot, catalogue
 
     own = (result["length"], result["log2_vocabulary"]) if result["length"] and result["log2_vocabulary"] else None
-    rate = result["bits_per_byte"] or result["anchor"]["bits_per_byte"] or float(budget.RATE)
-    budget_plot.needed(plot, rate, pixels, result["bits_needed"], catalogue.tokenizers(), own)
+    seen = result.get("images")
+    rate = result["bits_per_byte"] or float(budget.RATE)
+    if seen:
+        rate = (seen["sized"] or seen["own"])["bound"]["bits_per_pixel"] / 3
+    budget_plot.needed(plot, rate, pixels, result["bits_needed"], catalogue.tokenizers(), own, bound=budget.bounded(result))
 
 
 def _tell(result: dict, plot: Path | None) -> None:
@@ -199,11 +219,11 @@ def _tell(result: dict, plot: Path | None) -> None:
         from .budget_data import tell_images
 
         tell_images(result["images"])
-        typer.echo(f"H <= {budget.amount(round(result['bits_needed']))} bits a picture on average: the best file of each, an "
-                   "upper bound")
+        typer.echo(f"H <= {budget.amount(round(result['bits_needed']))} bits a picture on average, by {anchor['by']}: an upper "
+                   "bound")
     elif size:
-        typer.echo(f"H = {size['width']} x {size['height']} x 3 bytes x {budget.amount(result['bits_per_byte'])} bits = "
-                   f"{budget.amount(result['bits_needed'])} bits")
+        typer.echo(f"H {'<=' if budget.bounded(result) else '='} {size['width']} x {size['height']} x 3 bytes x "
+                   f"{budget.amount(result['bits_per_byte'])} bits = {budget.amount(result['bits_needed'])} bits")
     else:
         typer.echo(f"H = {budget.amount(result['bits_needed'])} bits, as given")
     if "source" in anchor:

@@ -10,7 +10,6 @@ Files of small pictures are mostly header: they are also coded as mosaics, many 
 start fast.
 """
 
-import importlib.util
 import io
 import math
 import multiprocessing
@@ -27,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import RankError
+from .figures import counted
 from .images import ImageError, fit, read_image
 
 METHODS = ("order-0", "PNG", "WebP", "JPEG XL", "JPEG-LS")
@@ -38,9 +38,9 @@ QUANTILES = {"p05": 5, "median": 50, "p95": 95}
 WORKERS = 2
 
 
-def missing() -> bool:
-    """Whether the codecs of the extra are not installed."""
-    return importlib.util.find_spec("imagecodecs") is None
+def missing(rows: list[dict]) -> list[str]:
+    """The methods that gave a file of no picture: not installed, broken, or none that came back exact. rows: of `summed`."""
+    return [name for name in BOUNDS if name not in {row["method"] for row in rows}]
 
 
 def channels(pixels: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ def lengths(pixels: np.ndarray, slow: bool) -> dict[str, float | None]:
     found: dict[str, float | None] = {"order-0": entropy(pixels) * pixels.size}
     for name, coder in coders.items():
         found[name] = None
-        with suppress(ImportError, OSError, ValueError, RuntimeError):      # no codec, or a side that it does not take
+        with suppress(Exception):                       # no codec, a broken one, or a side that it does not take
             data, back = coder(pixels)
             found[name] = 8.0 * len(data) if np.array_equal(back, pixels) else None
     return found
@@ -135,21 +135,27 @@ def mosaic(tiles: list[np.ndarray]) -> dict[str, float | None]:
 
 
 def over(function: Callable, tasks: Iterable[tuple], workers: int = WORKERS) -> Iterator:
-    """function(*task) of all tasks, in their order, by processes; but one alone is done here. Raises RankError where one dies."""
+    """function(*task) of all tasks, in their order, by processes; but one alone is done here. Where the caller stops
+    (Ctrl-C, an error), what they do is not waited for. Raises RankError where one dies."""
     tasks = iter(tasks)
     first = list(islice(tasks, 2))
     if len(first) < 2:
         yield from (function(*task) for task in first)
         return
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
         waiting = deque(pool.submit(function, *task) for task in [*first, *islice(tasks, 2 * workers)])
         try:
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting[0].result()
+                waiting.popleft()
                 waiting.extend(pool.submit(function, *task) for task in islice(tasks, 1))
         except BrokenProcessPool:
             raise RankError("a process that compresses pictures died, perhaps for lack of memory; give smaller ones") from None
         finally:
+            if waiting:
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -162,9 +168,10 @@ def _begin_worker() -> None:
 
 
 def summed(entries: list[dict]) -> dict:
-    """Entries of `measure` at one scale -> bits a byte by method and of the best of each picture, with quantiles; mosaics."""
+    """Entries of `measure` at one scale -> bits a byte by method and of the best of each picture, its 8 bits a byte among them,
+    with quantiles; mosaics; bound: the least that is known of the mean, in bits a picture and a byte."""
     bytes_ = [entry["height"] * entry["width"] * entry["channels"] for entry in entries]
-    best = [min((bits for name in BOUNDS if (bits := entry["bits"][name]) is not None), default=8.0 * count)
+    best = [min([8.0 * count, *(bits for name in BOUNDS if (bits := entry["bits"][name]) is not None)])
             for entry, count in zip(entries, bytes_)]
     rows = []
     for name in METHODS:
@@ -173,9 +180,18 @@ def summed(entries: list[dict]) -> dict:
             kind = "estimate" if name == "order-0" else "upper bound"
             spread = _spread([bits / count for bits, count in known])
             rows.append({"method": name, "kind": kind, "pictures": len(known), **spread})
+    mosaics = _mosaics(entries)
+    bound = {"bits": sum(best) / len(best), "by": "the best file of each picture, or its bytes as they are"}
+    if mosaics:                                         # the pictures that are in no mosaic keep their own
+        own = sum(bits for n, bits in enumerate(best) if n not in mosaics["of"])
+        together = (own + mosaics["best"] * sum(bytes_[n] for n in mosaics["of"])) / len(best)
+        if together < bound["bits"]:
+            bound = {"bits": together, "by": "files that small pictures share"}
+    area = sum(entry["height"] * entry["width"] for entry in entries)
+    bound |= {"bits_per_byte": bound["bits"] * len(best) / sum(bytes_), "bits_per_pixel": bound["bits"] * len(best) / area}
     return {"pictures": len(entries), "grey": sum(entry["channels"] == 1 for entry in entries), "rows": rows,
             "best": _spread([bits / count for bits, count in zip(best, bytes_)]), "best_bits": _spread(best),
-            "each_best_bits": best, "mosaic": _mosaics(entries)}
+            "each_best_bits": best, "mosaic": mosaics and {key: mosaics[key] for key in mosaics if key != "of"}, "bound": bound}
 
 
 def _spread(values: list[float]) -> dict:
@@ -183,28 +199,29 @@ def _spread(values: list[float]) -> dict:
 
 
 def _mosaics(entries: list[dict]) -> dict | None:
-    """Small pictures of one shape in common files; None where there are fewer than 4 of every shape."""
-    shapes: dict[tuple, list[np.ndarray]] = {}
-    for entry in entries:
+    """Small pictures of one shape in common files, and which these are; None where there are fewer than 4 of every shape."""
+    shapes: dict[tuple, list[int]] = {}
+    for n, entry in enumerate(entries):
         if entry["tile"] is not None:
-            shapes.setdefault(entry["tile"].shape, []).append(entry["tile"])
-    groups = [tiles[at:at + TILES] for tiles in shapes.values() if len(tiles) >= 4 for at in range(0, len(tiles), TILES)]
+            shapes.setdefault(entry["tile"].shape, []).append(n)
+    groups = [some[at:at + TILES] for some in shapes.values() if len(some) >= 4 for at in range(0, len(some), TILES)]
     if not groups:
         return None
-    found = list(over(mosaic, ((group,) for group in groups)))
-    values = sum(tile.size for group in groups for tile in group)
+    found = list(over(mosaic, (([entries[n]["tile"] for n in group],) for group in groups)))
+    of = {n for group in groups for n in group}
+    values = sum(entries[n]["tile"].size for n in of)
     totals = {name: sum(bits[name] for bits in found) for name in BOUNDS if all(bits[name] is not None for bits in found)}
     by = {name: bits / values for name, bits in totals.items()}
-    return {"pictures": sum(map(len, groups)), "files": len(groups), "bits_per_byte": by, "best": min(by.values(), default=8.0)}
+    return {"pictures": len(of), "files": len(groups), "bits_per_byte": by, "best": min([8.0, *by.values()]), "of": of}
 
 
 def verdict(best: list[float], capacity: float) -> list[str]:
     """What a budget of `capacity` bits a picture means for pictures whose best codes have `best` bits."""
     fits = sum(bits <= capacity for bits in best)
-    said = [f"{fits:,} of {len(best):,} pictures have a code of at most {capacity:,.0f} bits: for them a lossless code of this "
-            "size exists (proven: the file is one)."] if fits else []
+    said = [f"{fits:,} of {counted(len(best), 'picture')} fit into {capacity:,.0f} bits: for them a lossless code of this size "
+            "exists (proven: the file is one)."] if fits else []
     if fits < len(best):
         least = min(bits for bits in best if bits > capacity)
-        said.append(f"For {len(best) - fits:,} no code so small was found: their best files have {least:,.0f} bits or more. This "
+        said.append(f"For {len(best) - fits:,} no code so small was found: the best files have {least:,.0f} bits or more. This "
                     "does not prove that there is none: files are upper bounds of H.")
     return said

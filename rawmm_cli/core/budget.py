@@ -18,13 +18,14 @@ from .errors import ConfigError
 SIDE, RATE = 64, Fraction(3)                            # the post's
 MOST_LENGTH, MOST_VOCABULARY, MOST_BITS = 10 ** 100, 2 ** 4096, 10 ** 100
 EXACT = 4096                                            # bits, up to which a vocabulary is told as an integer
+COMMAS = re.compile(r"\d{1,3}(,\d{3})+")               # in thousands alone: 36864,5 is no number of bits
 WHOLE = re.compile(r"(\d+)|(\d+)(?:\^|\*\*)(\d+)|(\d+(?:\.\d+)?)e\+?(\d+)")
 
 
 def whole(given: str, name: str, least: int, most: int, allowed: str) -> int:
     """'16384', '2^14', '16,384', '1e30', '32x32' -> an integer. Raises ConfigError with what is `allowed`."""
     value = 1
-    for part in given.strip().replace(",", "").replace("_", "").split("x"):
+    for part in given.strip().replace("_", "").split("x"):
         value *= _whole(part) or 0
     if not least <= value <= most:
         raise ConfigError(f"{name} is '{given[:60]}'; allowed: a whole number from {least} to {allowed}, as 1024, 32x32, 2^14 or "
@@ -34,6 +35,7 @@ def whole(given: str, name: str, least: int, most: int, allowed: str) -> int:
 
 def _whole(text: str) -> int | None:
     """None where it is none, or has more than 5,000 digits."""
+    text = _without_commas(text)
     match = WHOLE.fullmatch(text.lower())
     if not match or len(text) > 2000:
         return None
@@ -46,10 +48,14 @@ def _whole(text: str) -> int | None:
     return value.numerator if value.denominator == 1 else None
 
 
+def _without_commas(text: str) -> str:
+    return text.replace(",", "") if COMMAS.fullmatch(text) else text
+
+
 def fraction(given: str, name: str, most: int, allowed: str) -> Fraction:
     """'3.44', '36864', '10/3', '1e30' -> the number itself, above 0. Raises ConfigError."""
     try:
-        text = given.strip().replace(",", "")
+        text = _without_commas(given.strip())
         if len(text) > 400 or re.search(r"e[+-]?\d{5}", text.lower()):
             raise ValueError
         integer = _whole(text)
@@ -162,23 +168,55 @@ def amount(value: int | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1e5 else f"{value:,.1f}"
 
 
-def share(value: float) -> str:
-    """9.72 %, or 3.2 times."""
-    return f"{value:.3%}" if value < 10 else f"{amount(value)} times"
+def share(result: dict, of: str) -> str:
+    """Of a verdict: 'L log2 V = 256 x 14 = 3,584 bits, 9.722% of H', or '32 times H'."""
+    value, length, each, bits = (result[name] for name in ("share", "length", "log2_vocabulary", "capacity_bits"))
+    part = f"{value:.3%} of" if value < 10 else f"{amount(round(value))} times"
+    if part == "100.000% of" and not result["lossless_possible"]:
+        part = "just under 100% of"
+    return f"L log2 V = {amount(length)} x {amount(each)} = {amount(bits)} bits, {part} {of}"
+
+
+def bounded(result: dict) -> bool:
+    """Whether H is an upper bound (of an anchor that was measured) and not assumed: more codes than that are enough, but whether
+    fewer would do is not known."""
+    return result.get("anchor", {}).get("kind", "assumed") != "assumed"
 
 
 def sentences(result: dict) -> list[str]:
     """What the numbers say, and how sure it is."""
     needed, length, each = amount(result["bits_needed"]), result["length"], result["log2_vocabulary"]
+    if bounded(result):
+        return _of_a_bound(result)
     if result["found"] == "vocabulary":
         return [f"L = {amount(length)} tokens: log2 V >= {amount(each)}, V >= {power(result['vocabulary'], each)}"]
     if result["found"] == "length":
         return [f"V = {power(result['vocabulary'], each)} ({amount(each)} bits): L >= {amount(length)} tokens"]
     if result["found"] != "verdict":
         return [f"with --L or --V the other follows, as --L 256: log2 V >= {amount(result['bits_needed'] / 256)}"]
-    told = f"L log2 V = {amount(length)} x {amount(each)} = {amount(result['capacity_bits'])} bits, {share(result['share'])} of H"
+    told = share(result, "H")
     if result["lossless_possible"]:
         return [told, f"lossless is possible in principle: there are codes enough for {needed} bits. Whether a tokenizer gets "
                       "there, only its bit-exact reconstructions show (--codec)"]
     return [told, f"not lossless, if pictures hold {needed} bits: so few codes cannot tell so many pictures apart (counting; "
                   "proven). That they hold so much is not proven: see the anchor"]
+
+
+def _of_a_bound(result: dict) -> list[str]:
+    length, each = result["length"], result["log2_vocabulary"]
+    mean = "the mean of these files" if result["anchor"]["name"] == "images" else "the mean of this anchor"
+    unknown = "whether less would do is not known (an upper bound of H)"
+    if result["found"] == "vocabulary":
+        return [f"L = {amount(length)} tokens: log2 V of {amount(each)}, V = {power(result['vocabulary'], each)}, is enough for "
+                f"{mean}; {unknown}"]
+    if result["found"] == "length":
+        return [f"V = {power(result['vocabulary'], each)} ({amount(each)} bits): L = {amount(length)} tokens are enough for "
+                f"{mean}; {unknown}"]
+    if result["found"] != "verdict":
+        each = amount(result["bits_needed"] / 256)
+        return [f"with --L or --V the other follows, as --L 256: log2 V of {each} is enough for {mean}"]
+    told = share(result, "the bound")
+    if result["lossless_possible"]:
+        return [told, f"codes enough for {mean}. Whether a tokenizer gets there, only its bit-exact reconstructions show "
+                      "(--codec)"]
+    return [told, f"fewer bits than {mean}; whether they would do is not known (an upper bound of H)"]

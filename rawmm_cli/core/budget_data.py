@@ -4,19 +4,15 @@ Next: `bounds.py`, the codecs that say so; `likelihood.py`, what a model says; `
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
-from PIL import Image
-
-from . import bounds
+from . import bounds, pictures
 from .errors import DataError, printable
 
 
 def of_images(found: list[tuple], size: int | None, progress: Callable[[int], None] = lambda done: None) -> dict:
     """The pictures of `pictures.find` -> {"own", "sized": sums of `bounds.summed` (sized: None where no picture is so large),
-    "each", "skipped", "missing": whether codecs are}. Raises DataError where none can be read."""
-    slow = _pixels(found) <= bounds.SLOW, bool(size) and len(found) * size * size <= bounds.SLOW
+    "each", "skipped", "missing": methods that gave nothing}. Raises DataError where none can be read."""
+    slow = pictures.area(found) <= bounds.SLOW, bool(size) and len(found) * size * size <= bounds.SLOW
     skipped, scales, each = [], {"own": [], "sized": []}, []
     measured = bounds.over(bounds.measure, _tasks(found, size, slow))
     for n, ((name, source, number), result) in enumerate(zip(found, measured)):
@@ -31,22 +27,11 @@ def of_images(found: list[tuple], size: int | None, progress: Callable[[int], No
                         for scale in scales}})
     if not each:
         raise DataError(f"no picture is left: image {printable(skipped[0]['file'])} cannot be read: {skipped[0]['reason']}")
-    return {**{scale: bounds.summed(entries) if entries else None for scale, entries in scales.items()}, "size": size,
-            "slow_webp": dict(zip(scales, slow)), "skipped": skipped, "missing": bounds.missing(), "each": each}
+    sums = {scale: bounds.summed(entries) if entries else None for scale, entries in scales.items()}
+    return {**sums, "size": size, "slow_webp": dict(zip(scales, slow)), "skipped": skipped,
+            "missing": bounds.missing(sums["own"]["rows"]), "each": each}
 
 
 def _tasks(found: list[tuple], size: int | None, slow: tuple[bool, bool]) -> Iterator[tuple]:
     for _, source, number in found:
         yield (source if number is None else source.image(number).permute(1, 2, 0).numpy()), size, slow
-
-
-def _pixels(found: list[tuple]) -> int:
-    """Of all pictures, by the headers of files alone."""
-    total = 0
-    for _, source, number in found:
-        if number is not None:
-            total += int(source.heights[number]) * int(source.widths[number])
-            continue
-        with suppress(Exception), Image.open(Path(source)) as picture:      # what is wrong with it is told when it is read
-            total += picture.width * picture.height
-    return total

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from .budget import amount
 from .errors import ConfigError
 
 WIDTH, HEIGHT, SCALE = 1100, 720, 3
@@ -92,14 +93,14 @@ def check(path: Path) -> None:
         raise ConfigError(f"--plot is '{path}'; allowed: a file ending in .png in a folder that exists")
 
 
-def needed(path: Path, rate: float, size: tuple[int, int] | None, bits: float, tokenizers: list[dict],
-           own: tuple | None) -> None:
-    """log2 V >= H / L as lines, for pictures of 64 to 512 px at `rate` bits a byte, and the user's H where it is another.
-    own: the user's (L, log2 V)."""
+def needed(path: Path, rate: float, size: tuple[int, int] | None, bits: float, tokenizers: list[dict], own: tuple | None, *,
+           bound: bool = False) -> None:
+    """log2 V >= H / L as lines, for pictures of 64 to 512 px at `rate` bits for each of 3 bytes a pixel, and the user's H where
+    it is another. own: the user's (L, log2 V); where it lies outside, that is said. bound: H is an upper bound."""
     square = size[0] if size and size[0] == size[1] else None
-    plot = Plot("log2 V that lossless tokens need, against L",
-                f"lines: L log2 V = H at {rate:.4g} bits a byte; dots: published tokenizers, in the colour of the side "
-                "of their pictures",
+    plot = Plot(f"log2 V that {'is enough for an upper bound of H' if bound else 'lossless tokens need'}, against L",
+                f"lines: L log2 V = {'an upper bound of H' if bound else 'H'} at {rate:.4g} bits a byte, 3 bytes a pixel; dots: "
+                "published tokenizers, in the colour of the side of their pictures",
                 (16, 32768), (4, 40000), ("L, tokens of a picture", "log2 V, bits of a token"))
     lines = {f"{side} px": (side * side * 3 * rate, tone) for side, tone in TONES.items() if side != square}
     lines["H, yours" if square is None else f"{square} px (H)"] = (bits, TONES.get(square, INK))
@@ -110,9 +111,12 @@ def needed(path: Path, rate: float, size: tuple[int, int] | None, bits: float, t
             plot.label(left * 1.05, total / left * 1.1, name, tone)
     for row in tokenizers:
         plot.point(row["length"], row["bits"] / row["length"], TONES.get(row.get("side"), OTHER))
-    if own:
-        plot.point(min(max(own[0], 16), 32768), min(max(own[1], 4), 40000), INK, 7, star=True)
-        plot.label(min(max(own[0], 16), 32768), min(max(own[1], 4), 40000), "yours", INK)
+    if own and plot.x[0] <= own[0] <= plot.x[1] and plot.y[0] <= own[1] <= plot.y[1]:
+        plot.point(*own, INK, 7, star=True)
+        plot.label(*own, "yours", INK)
+    elif own:
+        outside = f"yours lies outside: L = {amount(own[0])}, log2 V = {amount(own[1])}"
+        plot.text((WIDTH - RIGHT, TOP - 12), outside, 13, INK, "rm")
     for row in sorted(tokenizers, key=lambda row: -row["bits"]):
         plot.label(row["length"], row["bits"] / row["length"], row["name"], TONES.get(row.get("side"), OTHER))
     plot.save(path)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import printable
-from .figures import number
+from .figures import counted, number
 from .prepared import SPLITS, spread
 from .show import Entry, Shown, entries
 
@@ -33,11 +33,6 @@ def render(folder: Path, card: dict) -> str:
         wide=wide, words=_words(card), frequent=_bars(card["captions"]["frequent"]), tables=_tables(card),
         shown=card["skipped"][:SHOWN])
     return page.encode("utf-8", "replace").decode()
-
-
-def counted(count: int, thing: str) -> str:
-    """1 picture, 1,437 pictures."""
-    return f"{count:,} {thing}{'s' if count != 1 else ''}"
 
 
 def _wide(card: dict) -> bool:

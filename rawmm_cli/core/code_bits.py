@@ -3,15 +3,17 @@
     nominal       L log2 V
     used          L times the entropy of the codes over these pictures, pooled over places (Miller and Madow's correction)
     conditional   what a small autoregressive Transformer needs for codes of pictures that it has not seen: trained here on three
-                  fifths of the pictures, stopped where a fifth says so, told for the last fifth. An upper bound of their entropy
+                  fifths of the pictures, stopped where a fifth says so, told for the last fifth. An upper bound of their entropy.
+                  Every code counts: of more than PLACES, each window of so many is coded on its own
 
 Bits of codes are not bits of pixels: a code of n bits says at most n bits of its picture, and which of them, no bit count tells.
 The test of losslessness is the share of pictures that come back to the bit.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -23,34 +25,59 @@ from .errors import ConfigError, DataError, printable
 from .images import ImageError, fit
 from .metrics import codes as entropies
 from .metrics import pixels
-from .pictures import Shown, batches, read
+from .pictures import Shown, area, batches, read
 
 LEAST, MOST = 20, 1 << 14                               # pictures that a model is trained on; entries of a vocabulary
-STEPS, EVERY, ROWS, PLACES = 400, 25, 16, 512           # of its training; pictures in a step; places of a picture that it sees
+STEPS, EVERY, ROWS, PLACES = 400, 25, 16, 512           # of its training; pictures in a step; places that it sees together
 WIDTH, DEPTH = 64, 2
 
 
 def of_codec(choice: Choice, found: list[tuple], size: int | None, skipped: list[dict],
-             told: Callable[[int], None] = lambda done: None) -> dict:
+             told: Callable[[int], None] = lambda done: None, learned: Callable[[int], None] = lambda step: None) -> dict:
     """The pictures of `pictures.find`, cropped to `size` where it is given, through a codec -> {"rows": the codec and raw pixels,
-    "pictures", ...}. Raises ConfigError where it has no codes, DataError where no picture is left."""
-    each, groups, squares, values, exact = [], {}, 0.0, 0, 0
-    for group in batches(_sized(found, size, skipped)):
+    "pictures", ...}. Of a picture that is measured its codes are kept. told: pictures done; learned: steps of the model over
+    codes. Raises ConfigError where it has no codes, DataError where no picture is left."""
+    trips, entries = _Trips(), []
+    for entry in bounds.over(bounds.measure, _through(choice, _sized(found, size, skipped), _slow(found, size), trips)):
+        entries.append(entry["own"])
+        told(len(entries))
+    if not entries:
+        reason = f"{printable(skipped[0]['file'])}: {skipped[0]['reason']}" if skipped else "none was named"
+        raise DataError(f"no picture is left: {reason}")
+    return _rows(choice, trips, entries, learned)
+
+
+@dataclass
+class _Trips:
+    """What is kept of pictures that went through. codes: by their number; lengths, bits: of each; squares: errors, summed."""
+
+    codes: dict[int, list[Tensor]] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
+    bits: list[float] = field(default_factory=list)
+    squares: float = 0.0
+    values: int = 0
+    exact: int = 0
+
+
+def _through(choice: Choice, shown: Iterator[Shown], slow: bool, trips: _Trips) -> Iterator[tuple]:
+    """Pictures through the codec, as tasks of `bounds.measure`."""
+    for group in batches(shown):
         images = torch.stack([picture.pixels for picture in group])
         trip = choice.go(images)
         if trip.codes is None:
             raise ConfigError(f"--codec {choice.word} has no codes whose bits could be counted; allowed: a tokenizer of integers "
                               "(a run, hf:OWNER/NAME, python:MODULE:FACTORY)")
         error = pixels.mse(trip.back, images)
-        squares, values = squares + float(error.sum()) * images[0].numel(), values + images.numel()
-        exact += int((error == 0).sum())
-        groups.setdefault(trip.codes.shape[1], []).append(trip.codes)
-        each += [(picture.pixels.permute(1, 2, 0).numpy(), trip.tokens[0], trip.bits[0]) for picture in group]
-        told(len(each))
-    if not each:
-        reason = f"{printable(skipped[0]['file'])}: {skipped[0]['reason']}" if skipped else "none was named"
-        raise DataError(f"no picture is left: {reason}")
-    return _rows(choice, each, {length: torch.cat(some) for length, some in groups.items()}, squares / values, exact)
+        trips.squares, trips.values = trips.squares + float(error.sum()) * images[0].numel(), trips.values + images.numel()
+        trips.exact += int((error == 0).sum())
+        trips.codes.setdefault(trip.codes.shape[1], []).append(trip.codes)
+        trips.lengths += trip.tokens
+        trips.bits += trip.bits
+        yield from ((picture.pixels.permute(1, 2, 0).numpy(), None, (slow, slow)) for picture in group)
+
+
+def _slow(found: list[tuple], size: int | None) -> bool:
+    return (len(found) * size ** 2 if size else area(found)) <= bounds.SLOW
 
 
 def _sized(found: list[tuple], size: int | None, skipped: list[dict]):
@@ -69,27 +96,28 @@ def _fitted(one: Shown, size: int) -> Shown:
     return replace(one, pixels=torch.from_numpy(smaller.copy()).permute(2, 0, 1).contiguous())
 
 
-def _rows(choice: Choice, each: list[tuple], codes: dict[int, Tensor], error: float, exact: int) -> dict:
+def _rows(choice: Choice, trips: _Trips, entries: list[dict], learned: Callable[[int], None]) -> dict:
     """A row for the codec and one for raw pixels."""
-    slow = sum(array[..., 0].size for array, _, _ in each) <= bounds.SLOW
-    entries = list(bounds.over(bounds.measure, ((array, None, (slow, slow)) for array, _, _ in each)))
-    known = bounds.summed([entry["own"] for entry in entries])
-    best, order0 = known["best_bits"]["mean"], _mean([entry["own"]["bits"]["order-0"] for entry in entries])
-    raw = _mean([8.0 * own["height"] * own["width"] * own["channels"] for own in (entry["own"] for entry in entries)])
+    codes, error = {length: torch.cat(some) for length, some in trips.codes.items()}, trips.squares / trips.values
+    known = bounds.summed(entries)
+    best, order0 = known["bound"]["bits"], _mean([entry["bits"]["order-0"] for entry in entries])
+    raw = _mean([8.0 * own["height"] * own["width"] * own["channels"] for own in entries])
     counts = sum(torch.bincount(some.flatten(), minlength=choice.vocabulary) for some in codes.values())
-    entropy, tokens = entropies.entropy(counts), _mean([length for _, length, _ in each])
-    longest = max(codes, key=lambda length: len(codes[length]))
-    conditional, reason = conditional_bits(codes[longest], choice.vocabulary)
-    nominal = _mean([bits for _, _, bits in each])
+    entropy, tokens = entropies.entropy(counts), _mean(trips.lengths)
+    conditional, reason = None, f"pictures have {len(codes):,} different numbers of tokens"
+    if len(codes) == 1:
+        conditional, reason = conditional_bits(next(iter(codes.values())), choice.vocabulary, learned=learned)
+    nominal = _mean(trips.bits)
     row = {"codec": choice.word, "tokens": tokens, "vocabulary": choice.vocabulary, "nominal_bits": nominal,
            "used_bits": entropy * tokens, "entropy": entropy, "perplexity": 2 ** entropy,
            "dead_codes": int((counts == 0).sum()), "enough_codes": entropies.enough(counts),
            "conditional_bits": conditional and conditional * tokens, "conditional_missing": reason, "share": nominal / best,
-           "used_share": entropy * tokens / best, "exact_rate": exact / len(each),
+           "used_share": entropy * tokens / best, "exact_rate": trips.exact / len(entries),
            "psnr": 10 * math.log10(255 ** 2 / error) if error else None}
     pixels_row = {"codec": "raw", "tokens": raw / 8, "vocabulary": 256, "nominal_bits": raw, "used_bits": order0,
                   "conditional_bits": best, "share": raw / best, "used_share": order0 / best, "exact_rate": 1.0, "psnr": None}
-    return {"rows": [row, pixels_row], "pictures": len(each), "best_bound_bits": best, "bounds": known["rows"]}
+    return {"rows": [row, pixels_row], "pictures": len(entries), "best_bound_bits": best, "best_bound_by": known["bound"]["by"],
+            "bounds": known["rows"]}
 
 
 def _mean(values: list[float]) -> float:
@@ -111,10 +139,10 @@ class Coder(nn.Module):
         nn.init.zeros_(self.out.weight)
         self.register_buffer("frequency", frequency.log())
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """(M, L) -> nats of each code (M, L)."""
+    def forward(self, codes: Tensor, at: int = 0) -> Tensor:
+        """(M, n) that stand from place `at` on -> nats of each code (M, n), from those of them before it alone."""
         start = torch.full_like(codes[:, :1], self.words.num_embeddings - 1)
-        x = self.words(torch.cat([start, codes[:, :-1]], 1)) + self.places.weight[:codes.shape[1]]
+        x = self.words(torch.cat([start, codes[:, :-1]], 1)) + self.places.weight[at:at + codes.shape[1]]
         mask = nn.Transformer.generate_square_subsequent_mask(codes.shape[1], device=codes.device)
         for layer in self.layers:
             x = layer(x, mask, is_causal=True)
@@ -122,31 +150,37 @@ class Coder(nn.Module):
         return F.cross_entropy(logits.transpose(1, 2), codes, reduction="none")
 
 
-def conditional_bits(codes: Tensor, vocabulary: int, seed: int = 0) -> tuple[float | None, str | None]:
-    """Codes (n, L) of pictures -> bits a code on pictures that were not learned from, or (None, why not)."""
+def conditional_bits(codes: Tensor, vocabulary: int, seed: int = 0,
+                     learned: Callable[[int], None] = lambda step: None) -> tuple[float | None, str | None]:
+    """Codes (n, L) of pictures -> bits a code, of all L, on pictures that were not learned from, or (None, why not)."""
     if len(codes) < LEAST or vocabulary > MOST:
         return None, f"fewer than {LEAST} pictures of one size" if len(codes) < LEAST else f"more than {MOST:,} codes"
-    codes, third = codes.cpu()[:, :PLACES], len(codes) // 5
+    codes, third = codes.cpu(), len(codes) // 5
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
         codes = codes[torch.randperm(len(codes))].clone()
-        test, held, learned = codes[:third], codes[third:2 * third], codes[2 * third:]
-        counts = torch.bincount(learned.flatten(), minlength=vocabulary).float() + 0.5
+        test, held, known = codes[:third], codes[third:2 * third], codes[2 * third:]
+        counts = torch.bincount(known.flatten(), minlength=vocabulary).float() + 0.5
         model = Coder(vocabulary, codes.shape[1], counts / counts.sum())
         optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
-        best, found, waited = math.inf, math.inf, 0
+        best, kept, waited = math.inf, {}, 0
         for step in range(STEPS + 1):
+            learned(step)
             if step % EVERY == 0:
                 score = _bits(model, held)
-                best, found, waited = (score, _bits(model, test), 0) if score < best else (best, found, waited + 1)
+                best, kept, waited = (score, deepcopy(model.state_dict()), 0) if score < best else (best, kept, waited + 1)
                 if waited == 4:
                     break
             optimizer.zero_grad()
-            model(learned[torch.randint(len(learned), (min(ROWS, len(learned)),))]).mean().backward()
+            at = PLACES * int(torch.randint(-(-codes.shape[1] // PLACES), ()))
+            model(known[torch.randint(len(known), (min(ROWS, len(known)),)), at:at + PLACES], at).mean().backward()
             optimizer.step()
-    return found, None
+        model.load_state_dict(kept)
+    return _bits(model, test), None
 
 
 @torch.no_grad()
 def _bits(model: Coder, codes: Tensor) -> float:
-    return float(torch.cat([model(some).flatten() for some in codes.split(ROWS)]).mean()) / math.log(2)
+    nats = sum(float(model(window, n * PLACES).sum()) for some in codes.split(ROWS)
+               for n, window in enumerate(some.split(PLACES, 1)))
+    return nats / codes.numel() / math.log(2)

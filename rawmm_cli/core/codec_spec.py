@@ -208,17 +208,17 @@ def _ode(loaded, steps: int) -> Choice:
 
 def _tokenizer(word: str, runs: Path, device: torch.device, warn) -> Choice:
     """A run, or a tokenizer of somebody else."""
-    codec = codec_run.named(word if word.startswith(("hf:", "python:")) else str(_run(word, runs)), device, warn)
+    codec = codec_run.named(word if word.startswith(("hf:", "python:")) else str(run_of(word, runs)), device, warn)
     return Choice(word, "tokenizer", partial(through, codec, device=device), partial(_bits, codec), codec.vocabulary)
 
 
-def _run(word: str, runs: Path) -> Path:
-    """The folder of a run. Raises ConfigError where there is none."""
+def run_of(word: str, runs: Path, allowed: str = ALLOWED, words: tuple[str, ...] = WORDS[:2]) -> Path:
+    """The folder of a run. Raises ConfigError, with what else is allowed, where there is none."""
     named, folder = Path(word), runs / word
     run = named if "/" in word or (named / "config.yaml").is_file() else folder
     if not (run / "config.yaml").is_file():
         known = [path.parent.name for path in sorted(runs.glob("*/config.yaml"))]
-        raise ConfigError(f"unknown codec '{word}'{nearest(run.name, [*WORDS[:2], *known])}; allowed: {ALLOWED}")
+        raise ConfigError(f"unknown codec '{word}'{nearest(run.name, [*words, *known])}; allowed: {allowed}")
     return run
 
 

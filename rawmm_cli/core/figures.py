@@ -15,6 +15,11 @@ def number(value) -> str:
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}".replace("e-0", "e-")
 
 
+def counted(count: int, thing: str) -> str:
+    """1 picture, 1,437 pictures."""
+    return f"{count:,} {thing}{'s' if count != 1 else ''}"
+
+
 def short(value: float) -> str:
     """12,800 -> 12.8k."""
     for least, size, letter in (1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k"):

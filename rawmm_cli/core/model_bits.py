@@ -1,7 +1,8 @@
 """One model, both modalities in one table: bits a byte of pictures (`likelihood.py`), and of text by next-token loss.
 
 Pictures are brought to the side that was learned, as `prepare` does. Captions come from prepared sets; a picture is then also
-costed given its caption, and a caption alone and given its picture.
+costed given its caption, and a caption alone and given its picture. A grey picture has one byte a pixel, as in `bounds.py`: what
+the model needs for its three channels is divided by H W.
 """
 
 import math
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import likelihood
+from . import bounds, likelihood
 from .batch import pack, size
 from .document import Document, Picture
 from .errors import DataError, printable
@@ -22,10 +23,10 @@ from .models import Loaded
 from .noise import key
 from .pictures import Shown, read
 from .stream import reading
-from .text_tokenizer import BOS, IMAGE
+from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
 BATCH = 16                                              # pictures together
-UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1)              # where the ODE may begin from uniform noise: tried on a few pictures
+UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1, 0.2, 0.3)    # where the ODE may begin from uniform noise: tried on a few pictures
 WORDS = {"bound": "variational bound", "uniform": "ODE, uniform noise", "decoded": "ODE, the bound's noise"}
 
 
@@ -95,6 +96,7 @@ def of_pictures(loaded: Loaded, images: Tensor, captions: list[str], steps: int,
     from_uniform = min(UNIFORMS, key=lambda at: float(uniform(denoisers[0], few, max(1, steps // 4), at).mean())) \
         if "uniform" in ways else None
     ends = {"uniform": uniform, "decoded": decoded}
+    channels = torch.tensor([3.0 if grey(image) else 1.0 for image in images], dtype=torch.float64)
     result: dict = {"begin": begin, "width": width, "steps": steps, "uniform_begin": from_uniform, "solver_error": {}}
     for way in ways:
         if way == "bound":
@@ -105,11 +107,17 @@ def of_pictures(loaded: Loaded, images: Tensor, captions: list[str], steps: int,
             told(len(torch.cat(found)))
         each[way] = torch.cat(found)
         half = ends[way](denoisers[0], parts[0], max(1, steps // 2))
-        result["solver_error"][way] = float((half - found[0]).mean().abs())
+        result["solver_error"][way] = float(((half - found[0]) * channels[parts[0]]).mean().abs())
+    each = {way: values * channels for way, values in each.items()}
     result |= {way: _mean(values) for way, values in each.items()}
     if "decoded" in each:
         result["difference"] = _mean(each["bound"] - each["decoded"])
     return result
+
+
+def grey(image: Tensor) -> bool:
+    """Whether one channel (3, H, W) counts as one, as `bounds.channels` says."""
+    return bounds.channels(image.permute(1, 2, 0).numpy()).ndim == 2
 
 
 def _mean(values: Tensor) -> dict:
@@ -123,8 +131,9 @@ def _mean(values: Tensor) -> dict:
 
 @torch.inference_mode()
 def of_texts(loaded: Loaded, images: list[Tensor] | None, captions: list[str]) -> dict | None:
-    """Captions, given their pictures (the end of a text counts too) or alone (`images` is None) -> bits a byte by next-token
-    loss; None where there are no captions. The standard error is that of a ratio of sums over texts."""
+    """Captions, given their pictures or alone (`images` is None) -> bits a byte by next-token loss; None where there are no
+    captions. Both count the same: the text and its end, given that there is one. kind: exact for bytes; of learned pieces one
+    spelling of several is counted, an upper bound. The standard error is that of a ratio of sums over texts."""
     at = [n for n, said in enumerate(captions) if said]
     if not at:
         return None
@@ -135,16 +144,22 @@ def of_texts(loaded: Loaded, images: list[Tensor] | None, captions: list[str]) -
     ratio = float(nats.sum() / counts.sum())
     spread = float((nats - ratio * counts).square().mean().sqrt() / counts.mean() / math.sqrt(max(1, len(at) - 1)))
     return {"bits_per_byte": ratio / math.log(2), "standard_error": spread / math.log(2) if len(at) > 1 else None,
-            "texts": len(at), "bytes": int(counts.sum())}
+            "kind": "exact" if loaded.model.tokenizer.stored is None else "upper bound", "texts": len(at),
+            "bytes": int(counts.sum())}
 
 
 def _nats(model, documents: list[Document]) -> Tensor:
-    """Of each document, its `<image>` not counted, as it says nothing of the text."""
+    """Of the text of each document and of its end (`<image>` or `<eos>`). Its first token is chosen among text alone: whether a
+    text or something else begins is another question."""
     length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
     batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
     still = torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device)
     logits = model.text(model(batch, model.clean(batch), still), batch.predict_at)
-    losses = F.cross_entropy(logits, batch.predict, reduction="none")
+    first = torch.isin(batch.tokens.flatten()[batch.predict_at], torch.tensor([BOS, END_IMAGE], device=logits.device))
+    special = torch.zeros_like(logits[0], dtype=torch.bool).index_fill(
+        0, torch.tensor([BOS, EOS, IMAGE, END_IMAGE], device=logits.device), True)
+    losses = F.cross_entropy(logits.masked_fill(first[:, None] & special, -math.inf), batch.predict, reduction="none")
+    losses = losses.masked_fill(first & (batch.predict == IMAGE), 0)        # of the picture that is read
     of = batch.labels.document.flatten()[batch.predict_at + 1]
     return torch.zeros(len(documents), dtype=torch.float64).index_add(
-        0, of.cpu(), (losses * (batch.predict != IMAGE)).double().cpu())
+        0, of.cpu(), losses.double().cpu())

@@ -83,6 +83,18 @@ def typical_side(found: list[tuple]) -> int:
     return median_low(longer) if longer else 0
 
 
+def area(found: list[tuple]) -> int:
+    """Pixels of all together, by the headers of files alone."""
+    total = 0
+    for _, source, number in found:
+        if number is not None:
+            total += int(source.heights[number]) * int(source.widths[number])
+            continue
+        with suppress(Exception), Image.open(source) as picture:            # what is wrong with it is told when it is read
+            total += picture.width * picture.height
+    return total
+
+
 def read(found: list[tuple], skipped: list[dict]) -> Iterator[Shown]:
     """The pictures that can be read; of others {file, reason} goes into `skipped`."""
     for n, (name, source, number) in enumerate(found):
@@ -101,15 +113,15 @@ def read(found: list[tuple], skipped: list[dict]) -> Iterator[Shown]:
 def batches(pictures: Iterator[Shown]) -> Iterator[list[Shown]]:
     """Pictures of one size together, each of these lists as soon as it is large enough."""
     waiting: dict[tuple, list[Shown]] = {}
-    area = lambda group: len(group) * group[0].pixels[0].numel()  # noqa: E731
+    total = lambda group: len(group) * group[0].pixels[0].numel()  # noqa: E731
     for picture in pictures:
         size = tuple(picture.pixels.shape[1:])
         group = waiting.setdefault(size, [])
         group.append(picture)
-        if area(group) >= BATCH or len(group) >= 64:
+        if total(group) >= BATCH or len(group) >= 64:
             yield waiting.pop(size)
-        elif sum(map(area, waiting.values())) > HELD:
-            yield waiting.pop(max(waiting, key=lambda size: area(waiting[size])))
+        elif sum(map(total, waiting.values())) > HELD:
+            yield waiting.pop(max(waiting, key=lambda size: total(waiting[size])))
     yield from waiting.values()
 
 
