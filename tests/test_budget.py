@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -87,6 +88,18 @@ def test_rows_are_whole_and_sourced():
     for name in ("anchors", "catalogue", "tokbench"):
         names = [row["name"] for row in catalogue.rows(name)]
         assert len(set(names)) == len(names)
+
+
+def test_every_source_can_be_followed():
+    """A paper's number, a repository, a page or a package; no names of papers alone."""
+    known = re.compile(r"arXiv \d{4}\.\d{5}|https://\S+|\b[\w-]+/[\w.-]+|on PyPI|transformers \d")
+    for row in [*catalogue.rows("anchors"), *catalogue.rows("catalogue")]:
+        assert known.search(row["source"]) or row["source"] == "its model card" and "/" in row["checkpoint"], row["name"]
+
+
+def test_copies_are_no_sources():
+    """What was read in a copy of a paper's tables is S."""
+    assert {row["read"] for row in catalogue.rows("catalogue") if row["name"].startswith("GSQ-GAN")} == {"S"}
 
 
 def test_one_row_is_that_of_the_file():

@@ -14,7 +14,7 @@ def progress(total: int, every: float = 10.0, what: str = "pictures"):
 
     def told(done: int) -> None:
         nonlocal said
-        if time.monotonic() - said > every and done < total:
+        if time.monotonic() - said > every and 0 < done < total:
             said = time.monotonic()
             notify(f"{done:,} of {total:,} {what}")
 
