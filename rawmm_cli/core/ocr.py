@@ -93,8 +93,8 @@ class Reader:
             together = max(1, min(8, len(pictures) // 8))
             return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=together))
         except ImportError as error:
-            raise ConfigError(f"--ocr {self.engine} cannot be loaded ({printable(str(error).splitlines()[0])}); "
-                              f"{INSTALL[self.engine]}") from None
+            told = printable((str(error).splitlines() or [type(error).__name__])[0])
+            raise ConfigError(f"--ocr {self.engine} cannot be loaded ({told}); {INSTALL[self.engine]}") from None
         except BrokenProcessPool:
             raise RankError("a process that reads text died, perhaps for lack of memory; use --ocr none") from None
         except subprocess.TimeoutExpired:
