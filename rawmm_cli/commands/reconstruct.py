@@ -105,12 +105,12 @@ def _result(found: list, chosen: list, out: Path | None, engine: str | None, net
 def _write(result: dict, out: Path, report: Path | None, show: int) -> None:
     """results.json, and the page."""
     from .. import __version__
-    from ..core import disk, reconstruct_page, records
+    from ..core import disk, pictures, reconstruct_page, records
 
     with disk.room_for(f"the results in {out}"):
         import json
 
-        records.replace(out / "results.json", json.dumps({"rawmm": __version__, **result}, indent=1) + "\n")
+        records.replace(out / pictures.RESULTS, json.dumps({"rawmm": __version__, **result}, indent=1) + "\n")
         if report:
             reconstruct_page.write(result, out, report, show)
 

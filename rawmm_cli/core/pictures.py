@@ -71,28 +71,25 @@ def _inside(folder: Path) -> Iterator[Path]:
     yield from unread
 
 
+def area(found: list[tuple]) -> int:
+    """Pixels of all together."""
+    return sum(height * width for height, width in _sides(found))
+
+
 def typical_side(found: list[tuple]) -> int:
-    """Median of the longer sides, by the headers of files alone; 0 where none can be read."""
-    longer = []
-    for _, source, number in found:
-        if number is not None:
-            longer.append(int(max(source.heights[number], source.widths[number])))
-            continue
-        with suppress(Exception), Image.open(source) as picture:            # what is wrong with it is told when it is read
-            longer.append(max(picture.size))
+    """Median of the longer sides; 0 where none can be read."""
+    longer = [max(sides) for sides in _sides(found)]
     return median_low(longer) if longer else 0
 
 
-def area(found: list[tuple]) -> int:
-    """Pixels of all together, by the headers of files alone."""
-    total = 0
+def _sides(found: list[tuple]) -> Iterator[tuple[int, int]]:
+    """Heights and widths, by the headers of files alone, of those that can be read."""
     for _, source, number in found:
         if number is not None:
-            total += int(source.heights[number]) * int(source.widths[number])
+            yield int(source.heights[number]), int(source.widths[number])
             continue
         with suppress(Exception), Image.open(source) as picture:            # what is wrong with it is told when it is read
-            total += picture.width * picture.height
-    return total
+            yield picture.height, picture.width
 
 
 def read(found: list[tuple], skipped: list[dict]) -> Iterator[Shown]:
