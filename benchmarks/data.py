@@ -221,7 +221,8 @@ def _bare(folder: Path, decodes: bool) -> float:
 
 
 def _opened(folder: Path):
-    from rawmm_cli.core import config, sets
+    from rawmm_cli.config import model as config
+    from rawmm_cli.data import sets
 
     chosen = config.load("patch64", ["data.set=shards", "data.stream=true", f"data.stream.path={folder}"])
     data, _ = sets.load(chosen, folder)
@@ -231,7 +232,7 @@ def _opened(folder: Path):
 
 def _streamed(folder: Path, count: int) -> float:
     """Decoded pictures, in the order in which training asks for them."""
-    from rawmm_cli.core.streamed import TURNS
+    from rawmm_cli.data.streamed import TURNS
 
     chosen, (data,) = _opened(folder)
     lanes, window, made = chosen.data.stream.lanes, 0, 0
@@ -247,8 +248,8 @@ def _streamed(folder: Path, count: int) -> float:
 
 def _batches(folder: Path, count: int) -> float:
     """The same, packed into the batches of preset patch64."""
-    from rawmm_cli.core import build
-    from rawmm_cli.core.loader import steps_of
+    from rawmm_cli.config import build
+    from rawmm_cli.data.loader import steps_of
 
     chosen, data = _opened(folder)
     steps, seen, made = steps_of(chosen, data, build.model(chosen, "meta")), 0, 0

@@ -45,8 +45,8 @@ def loaded():
     use_cpu()
     import torch
 
-    from rawmm_cli.core import models
-    from rawmm_cli.core.preview import sampling
+    from rawmm_cli.runs import models
+    from rawmm_cli.training.preview import sampling
 
     found = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))
     return found.model, sampling(found.config)
@@ -91,7 +91,8 @@ def text(repeats: int) -> str:
 
 def cached(repeats: int) -> str:
     """The same picture by both generators."""
-    from rawmm_cli.core import generate, uncached
+    from rawmm_cli.core import generate
+    from rawmm_cli.core import reference as uncached
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
 
     model, settings = loaded()
@@ -113,7 +114,7 @@ def many(repeats: int) -> str:
     model, settings = loaded()
     import torch
 
-    from rawmm_cli.core.machine import has_bf16
+    from rawmm_cli.system.machine import has_bf16
 
     prompt, settings = document(model, PROMPT), replace(settings, temperature=1.0)
     one = middle(lambda: generate(model, [prompt], [0], settings), repeats)

@@ -71,7 +71,7 @@ UsageError = typer.BadParameter.__bases__[0]           # typer carries click ins
 
 def main() -> None:
     """Run the command line; every error that a person can mend becomes one line and an exit code."""
-    from .core.launch import joined
+    from .system.launch import joined
 
     for name in ("stdout", "stderr"):                   # closed before we began: as with >&-
         if getattr(sys, name) is None:
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    from .core.errors import RawmmError
+    from .system.errors import RawmmError
 
     try:
         code = app(standalone_mode=False)
@@ -125,7 +125,7 @@ def _main() -> None:
 def _fail(message: str, code: int, traceback: str = ""):
     """One line on stderr, or, where this process is a rank, for the one that started it. Leaves with `code`."""
     from .commands.common import printable
-    from .core.launch import tell
+    from .system.launch import tell
 
     line = " ".join(printable(message).split())
     if not tell(line, code, traceback) and line:
@@ -136,7 +136,7 @@ def _fail(message: str, code: int, traceback: str = ""):
 def _leave(code: int):
     """A rank leaves at once: torch could hold a failed one back, and threads of gloo may end in an abort beside an interpreter
     that is being taken down."""
-    from .core.launch import joined
+    from .system.launch import joined
 
     if joined():
         sys.stdout.flush()

@@ -8,14 +8,14 @@ from functools import cache
 
 import torch
 
-from rawmm_cli.core import checkpoint, records
+from rawmm_cli.runs import checkpoint, records
 
 # 10 steps, checkpoints of the steps 3, 6, 9 and 10
 SHORT = ("train.documents=160", "train.save_every=48", "train.log_every=32", "train.threads=1", "sample.steps=2")
 EXACT = ("documents", "step", "loss", "text", "image", "gradient_norm", "learning_rate")     # others are times and memory
 NAMES = ("model", "ema", "optimizer")
 PRELOAD = ["torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint", "datasets", "rawmm_cli.cli",
-           "rawmm_cli.core.train"]
+           "rawmm_cli.training.train"]
 
 
 def command(data, run, *words):

@@ -39,7 +39,7 @@ def prepared_digits(tmp_path_factory):
     """A data folder with the set `digits`, whole."""
     from sources import made
 
-    from rawmm_cli.core.datasets.digits import digits
+    from rawmm_cli.data.datasets.digits import digits
 
     folder = tmp_path_factory.mktemp("data")
     made(folder / "digits", digits())
@@ -49,7 +49,7 @@ def prepared_digits(tmp_path_factory):
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory, prepared_digits):
     """A data folder with the first 50 training and 7 held-out digits under the name `digits`."""
-    from rawmm_cli.core import prepared
+    from rawmm_cli.data import prepared
 
     folder = tmp_path_factory.mktemp("few")
     rows = {split: prepared.read_split(prepared_digits / "digits", split).slice(0, count).to_pylist()
@@ -63,8 +63,8 @@ def tiny_run(tmp_path_factory, prepared_digits):
     """The folder of a run of preset tiny, trained until it opens a picture after every name of a digit. Read only."""
     import torch
 
-    from rawmm_cli.core import config
-    from rawmm_cli.core.train import train
+    from rawmm_cli.config import model as config
+    from rawmm_cli.training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with single_thread():

@@ -7,9 +7,9 @@ to every parameter unless told otherwise.
 import numpy as np
 import torch
 
+from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.backbones.gau import GAU
 from rawmm_cli.core.backbones.transformer import Transformer
-from rawmm_cli.core.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.mask import dense

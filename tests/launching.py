@@ -21,17 +21,19 @@ from typing import NamedTuple
 
 import torch
 from broken_runs import fork
-from test_train import SHORT, everything
+from training_runs import SHORT, everything
 
-from rawmm_cli.core import checkpoint, distributed, loader
-from rawmm_cli.core import train as module
-from rawmm_cli.core.errors import RawmmError
+from rawmm_cli.data import loader
+from rawmm_cli.runs import checkpoint
+from rawmm_cli.system import distributed
+from rawmm_cli.system.errors import RawmmError
+from rawmm_cli.training import train as module
 
 NAN = "real = train.joint_loss; train.joint_loss = lambda *given: spoilt(real(*given))"
 HOOK = """
 import os, sys
 if "RANK" in os.environ:
-    from rawmm_cli.core import machine
+    from rawmm_cli.system import machine
     machine.matmul_rate = lambda *given: 1e11
 if os.environ["FAULT"] and str(os.environ.get("RANK")) == os.environ["FAULT_RANK"]:
     sys.path.insert(0, os.environ["FAULT_FOLDER"])
@@ -251,8 +253,8 @@ def observed(ranks, chosen, data, run, until=math.inf, fault=(None, -1, "")) -> 
 
 def differ(folder, state) -> list[str]:
     """Names of the tensors that are not, bit for bit, those of the checkpoint."""
-    from rawmm_cli.core import optimizer
-    from rawmm_cli.core.run import _modules
+    from rawmm_cli.training import optimizer
+    from rawmm_cli.training.state import _modules
 
     here = {name: part.state_dict() for name, part in _modules(state).items()}
     here["optimizer"] = optimizer.state(state.optimizers, state.model)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rawmm_cli.core import prepare, prepared
-from rawmm_cli.core.images import ImageError
-from rawmm_cli.core.rows import Fitting
-from rawmm_cli.core.source import Item, Piece, Source, Story
+from rawmm_cli.data import prepare, prepared
+from rawmm_cli.data.images import ImageError
+from rawmm_cli.data.items import Item, Piece, Source, Story
+from rawmm_cli.data.rows import Fitting
 
 
 def pixels(number: int) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""The house stays as it was drawn: imports point one way, parts do not know each other, --help stays light."""
+"""The rooms of the house: imports point one way, parts do not know each other, every door has a sign, --help stays light."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -10,117 +11,181 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rawmm_cli"
-CORE = PACKAGE / "core"
-PARTS = ("codecs", "backbones", "heads", "datasets", "metrics")
-GROUND = ("settings", "codec_config", "config", "config_help", "codes", "adversary", "controls",
-          "document", "mask", "noise", "solvers", "layers", "text_tokenizer", "optimizer", "ema", "records", "images",
-          "prepared", "yaml_text", "distributed", "launch", "sharded", "disk", "machine", "flops", "figures",
-          "trackers", "curves", "run_files", "gallery", "source", "rows", "columns", "archives", "tables", "terminal")
-STORY = ("batch", "stream", "loader", "loss", "train", "run", "posthoc", "preview", "generate", "cache", "uncached",
-         "checkpoint", "evaluate", "judges", "attributes", "report", "estimate", "bench", "doctor", "prepare", "card",
-         "card_page", "duplicates", "sets", "shards", "streamed", "show", "models", "prompt", "drawn", "tune",
-         "reconstruct", "studio", "model_card", "train_codec", "codec_run", "inversion", "codec_spec", "pictures", "ocr",
-         "summary", "reconstruct_page", "budget", "catalogue", "budget_plot", "budget_data", "bounds",
-         "likelihood", "model_bits", "code_bits", "audit")
-# errors < ground < parts < model < build < story < commands < cli; an import goes to an equal or a lower floor
-FLOORS = {"errors": 0, **dict.fromkeys(GROUND, 1), **dict.fromkeys(PARTS, 2), "model": 3, "build": 4, "sources": 4,
-          **dict.fromkeys(STORY, 5), "commands": 6, "cli": 7, "__main__": 8, "__init__": -1}
-FILES = sorted(path for path in PACKAGE.rglob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
+# A file imports from its own room and from rooms below it in this list (docs/house.md).
+ROOMS = (
+    "commands",
+    "pages",
+    "evaluation",
+    "reconstruction",
+    "information",
+    "sampling",
+    "profiling",
+    "training",
+    "runs",
+    "data",
+    "config",
+    "codecs",
+    "core",
+    "metrics",
+    "system",
+)
+PARTS = ("codecs", "core/heads", "core/backbones", "data/datasets")  # no file knows another, `base` aside
+FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+# Exceptions to the sizes, each with its reason.
+LONG_FILES: dict[str, str] = {
+    "commands/entropy_budget": "until it has sub-commands",
+    "commands/sample": "until sampling/session.py is there",
+    "config/model": "until presets are split off",
+    "runs/checkpoint": "until loading is split off",
+}
+LONG_FUNCTIONS: dict[str, str] = {"information/model_bits:of_pictures": "one line too long today"}
+MANY_ARGUMENTS: dict[str, str] = {
+    "core/heads/diffusion:generate": "until a head draws by itself",
+    "evaluation/evaluate:_draw": "until sampling/session.py is there",
+}
+UPWARDS: dict[tuple[str, str], str] = {
+    ("core/flops", "config/model"): "to be asked of the built modules",
+    ("data/card", "pages/card"): "the page is to be written by the command",
+    ("data/card", "runs/records"): "durable JSON belongs to system/disk",
+    ("data/prepare", "runs/records"): "durable JSON belongs to system/disk",
+}
 
 
-def part_of(path: Path) -> str:
-    """'heads' for core/heads/diffusion.py, 'train' for core/train.py, 'commands' for commands/train.py."""
-    inside = path.relative_to(CORE if CORE in path.parents else PACKAGE).with_suffix("")
-    return inside.parts[0]
+def name(path: Path) -> str:
+    """'core/loss' for rawmm_cli/core/loss.py; 'core' for its sign."""
+    inside = path.relative_to(PACKAGE).with_suffix("")
+    return (inside.parent if inside.name == "__init__" else inside).as_posix()
 
 
 def imports(path: Path) -> set[str]:
-    """The rawmm modules that a file imports, as paths relative to the package."""
-    found = set()
+    """Names of the rawmm modules that a file imports, anywhere in it."""
+    modules = set()
     here = path.parent.relative_to(ROOT).parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = here[:len(here) - node.level + 1] + tuple((node.module or "").split(".") if node.module else ())
-            for name in node.names:
-                target = ROOT.joinpath(*base)
-                whole = target / name.name
-                is_module = whole.with_suffix(".py").is_file() or whole.is_dir()
-                found.add("/".join((whole if is_module else target).relative_to(PACKAGE).parts))
+            base = ROOT.joinpath(*here[: len(here) - node.level + 1], *(node.module or "").split("."))
+            for alias in node.names:
+                whole = base / alias.name
+                target = whole if whole.with_suffix(".py").is_file() or whole.is_dir() else base
+                modules.add(target.relative_to(PACKAGE).as_posix())
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]
-            assert not any(name.startswith("rawmm_cli") for name in names), f"{path}: inside, imports are relative"
-    return found
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [n.name for n in node.names]
+            assert not any(n.startswith("rawmm_cli") for n in names), f"{path}: inside, imports are relative"
+    return modules - {"."}
 
 
 def floor(module: str) -> int:
-    parts = module.split("/")
-    return FLOORS[parts[1] if parts[0] == "core" and len(parts) > 1 else parts[0]] if parts != ["."] else -1
+    """Place of a module's room in the list, from below; `cli` and `__main__` stand above all rooms."""
+    room = module.split("/")[0]
+    return len(ROOMS) - ROOMS.index(room) if room in ROOMS else len(ROOMS) + 1
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=name)
 def test_imports_point_one_way(path):
-    own = part_of(path)
     for module in imports(path):
-        if module in ("", ".", "core"):
-            continue
-        assert floor(module) <= FLOORS[own], f"{path.relative_to(ROOT)} imports {module}, which stands above it"
+        if (name(path), module) not in UPWARDS:
+            assert floor(module) <= floor(name(path)), f"{name(path)} imports {module}, which stands above it"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if part_of(p) in PARTS], ids=lambda p: str(p.relative_to(CORE)))
+def test_an_import_that_points_upwards_is_seen():
+    assert "core/document" in imports(PACKAGE / "core" / "loss.py")
+    assert floor("training/train") > floor("core/loss") > floor("system/errors")
+
+
+def test_no_circles():
+    graph = {name(path): imports(path) - {name(path)} for path in FILES if path.name != "__init__.py"}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError and names the circle
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name(p).startswith(PARTS)], ids=name)
 def test_parts_do_not_import_parts(path):
     for module in imports(path):
-        assert module.split("/")[1] not in PARTS, f"{path.name} imports another part: {module}"
+        folder, _, part = module.rpartition("/")
+        assert folder not in PARTS or part == "base", f"{name(path)} imports another part: {module}"
 
 
-def test_the_check_sees_a_wrong_import(tmp_path):
-    assert "core/train" in imports(CORE / "bench.py")
-    assert floor("core/train") > FLOORS["heads"]
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(PACKAGE).as_posix())
+def test_the_sign_at_the_door_names_every_file(folder):
+    """One line a file, and a file for every line."""
+    sign = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert sign, f"{folder} has no sign"
+    entries = set(re.findall(r"^(\w+(?:\.py|/)) ", sign, re.M))
+    inside = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    rooms = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    assert entries - rooms == inside
+    assert len(inside) <= 20, f"{folder} has {len(inside)} files"
 
 
-@pytest.mark.parametrize("arguments", (["--help"], ["presets"], ["train", "--help"], ["doctor", "--help"],
-                                       ["entropy-budget", "--L", "256"], ["info-budget", "catalogue"],
-                                       ["train", "--preset", "nothing"]))
+def test_core_is_light():
+    """The model needs torch and einops; settings, commands and data sets are not its affair."""
+    files = [name(path) for path in FILES if name(path).split("/")[0] == "core"]
+    modules = [file.replace("/", ".") for file in files if (file, "config/model") not in UPWARDS]
+    code = (
+        f"import importlib, sys\nfor module in {modules!r}: importlib.import_module('rawmm_cli.' + module)\n"
+        "heavy = {'pydantic', 'typer', 'datasets', 'pyarrow'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    (
+        ["--help"],
+        ["presets"],
+        ["train", "--help"],
+        ["doctor", "--help"],
+        ["entropy-budget", "--L", "256"],
+        ["info-budget", "catalogue"],
+        ["train", "--preset", "nothing"],
+    ),
+)
 def test_light_commands_leave_torch_alone(arguments):
-    code = (f"import sys; sys.argv = ['rawmm', *{arguments!r}]\nfrom rawmm_cli.cli import main\ntry: main()\n"
-            "except SystemExit: pass\n"
-            "heavy = {'torch', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)\nassert not heavy, heavy")
+    code = (
+        f"import sys; sys.argv = ['rawmm', *{arguments!r}]\nfrom rawmm_cli.cli import main\ntry: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'datasets', 'sklearn', 'numpy'} & set(sys.modules)\nassert not heavy, heavy"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=60)
 
 
+def _is_command(node: ast.FunctionDef, path: Path) -> bool:
+    """The arguments of a command are its options."""
+    return name(path).startswith("commands/") and any(isinstance(d, ast.Constant) for d in node.args.defaults)
+
+
 def test_files_and_functions_stay_small():
+    """300 lines a file, 45 a function, 7 arguments; exceptions stand at the top of this file with their reasons."""
     for path in FILES:
-        text = path.read_text(encoding="utf-8")
-        assert len(text.splitlines()) <= 330, f"{path} has {len(text.splitlines())} lines"
+        text, file = path.read_text(encoding="utf-8"), name(path)
+        lines = len(text.splitlines())
+        assert lines <= 300 or file in LONG_FILES, f"{file} has {lines} lines"
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef):
-                if any(isinstance(d, ast.Constant) for d in node.args.defaults) and part_of(path) == "commands":
-                    continue                            # a command: its arguments are its options
-                assert node.end_lineno - node.lineno < 55, f"{path}: {node.name} has {node.end_lineno - node.lineno} lines"
-                assert len(node.args.args) <= 9, f"{path}: {node.name} takes {len(node.args.args)} arguments"
+            if not isinstance(node, ast.FunctionDef) or _is_command(node, path):
+                continue
+            function, lines = f"{file}:{node.name}", node.end_lineno - node.lineno + 1
+            assert lines <= 45 or function in LONG_FUNCTIONS, f"{function} has {lines} lines"
+            arguments = [a for a in node.args.args if a.arg not in ("self", "cls")]
+            assert len(arguments) <= 7 or function in MANY_ARGUMENTS, f"{function} takes {len(arguments)} arguments"
 
 
 def test_every_public_function_says_what_it_does():
     for path in FILES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in tree.body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-                assert ast.get_docstring(node), f"{path.relative_to(ROOT)}: {node.name} has no docstring"
+                assert ast.get_docstring(node), f"{name(path)}: {node.name} has no docstring"
 
 
 def test_the_tree_in_the_readme_is_the_tree_on_disk():
-    """Every line of the README's tree names a file or folder that exists, and no source file is missing from it."""
+    """Every line of the README's tree names a file or folder that exists, and no room is missing from it."""
     block = re.search(r"```text\n(rawmm/.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)[1]
-    listed, path = set(), []
+    entries, path = set(), []
     for line in block.splitlines()[1:]:
         entry = re.match(r"( *)(\S+)", line)
-        depth = len(entry[1]) // 2 - 1
-        path = [*path[:depth], entry[2].rstrip("/")]
-        listed.add("/".join(path))
+        path = [*path[: len(entry[1]) // 2 - 1], entry[2].rstrip("/")]
+        entries.add("/".join(path))
         assert (ROOT / "/".join(path)).exists(), f"the README lists {'/'.join(path)}, which does not exist"
-    tracked = {str(p.relative_to(ROOT)) for p in FILES if p.name != "__init__.py"} | {
-        f"presets/{p.name}" for p in (ROOT / "presets").glob("*.yaml")} | {
-        f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")}
-    assert not tracked - listed, f"missing from the README's tree: {sorted(tracked - listed)}"
+    assert not {f"rawmm_cli/{room}" for room in ROOMS} - entries
 
 
 def test_the_command_page_is_fresh():
@@ -129,12 +194,20 @@ def test_the_command_page_is_fresh():
         import make_cli
     finally:
         sys.path.pop(0)
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == make_cli.text(), "docs/cli.md is stale: run `make docs`"
+    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == make_cli.text(), (
+        "docs/cli.md is stale: run `make docs`"
+    )
 
 
 def test_nothing_unsafe_in_the_source():
     for path in FILES:
-        text = path.read_text(encoding="utf-8")
-        text = re.sub(r"torch\.load\([^\n]*weights_only=True\)", "", text)
-        for word in ("pickle.load", "torch.load(", "weights_only=False", "extractall(", "shell=True", " eval("):
+        text = re.sub(r"torch\.load\([^\n]*weights_only=True\)", "", path.read_text(encoding="utf-8"))
+        for word in (
+            "pickle.load",
+            "torch.load(",
+            "weights_only=False",
+            "extractall(",
+            "shell=True",
+            " eval(",
+        ):
             assert word not in text, f"{path} holds {word}"

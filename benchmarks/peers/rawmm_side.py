@@ -20,8 +20,8 @@ POLL = 0.02
 
 def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
     """Prepare the set `peers` -> the fingerprint of what `rawmm train` will read back."""
-    from rawmm_cli.core import prepared
-    from rawmm_cli.core.rows import picture_row
+    from rawmm_cli.data import prepared
+    from rawmm_cli.data.rows import picture_row
 
     rows = [picture_row(picture, [str(label)], int(label)) for picture, label in zip(pictures, labels)]
     prepared.write(folder / "peers", {"train": rows, "held_out": rows[:BATCH]},
@@ -33,7 +33,8 @@ def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
 
 def prepare(setting: str, backbone: str, work: Path, threads: int) -> int:
     """Write the preset that `timed` trains -> parameters of its backbone."""
-    from rawmm_cli.core import build, config
+    from rawmm_cli.config import build
+    from rawmm_cli.config import model as config
 
     wanted = preset(setting, backbone, PATCHES + OTHERS, threads)
     (work / f"{setting}-{backbone}.yaml").write_text(json.dumps(wanted), encoding="utf-8")         # JSON is YAML

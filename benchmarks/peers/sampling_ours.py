@@ -16,10 +16,12 @@ def main(setting: str, repeats: int) -> None:
     use_cpu()                                           # as every command does
     import torch
 
-    from rawmm_cli.core import build, generate, machine
+    from rawmm_cli.config import build
+    from rawmm_cli.core import generate
     from rawmm_cli.core.document import Picture
-    from rawmm_cli.core.preview import sampling
     from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE
+    from rawmm_cli.system import machine
+    from rawmm_cli.training.preview import sampling
 
     model, config = network(setting)
     usual, choose, word = sampling(config), generate.choose, model.tokenizer.encode("a")[0]
@@ -52,7 +54,9 @@ def network(setting: str):
     """-> the model inside the package, or one of the size of the peer's example, untrained; and its settings."""
     import torch
 
-    from rawmm_cli.core import build, config, models
+    from rawmm_cli.config import build
+    from rawmm_cli.config import model as config
+    from rawmm_cli.runs import models
 
     if setting == "package":
         loaded = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))

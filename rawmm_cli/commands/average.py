@@ -16,10 +16,10 @@ def average(
     runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Make a run that holds an average of another width, to sample from and to evaluate."""
-    from ..core import checkpoint
+    from ..runs import checkpoint
 
     use_cpu()
-    from ..core import posthoc
+    from ..training import posthoc
 
     source = checkpoint.find_run(runs_dir, run)
     target = writable_folder(runs_dir, "runs folder") / run_name(name or f"{source.name}-{width:g}")

@@ -26,16 +26,16 @@ def bench(
     device: Device = "auto", data_dir: DataDir = DATA, json: Json = False,
 ):
     """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time waited for data."""
-    from ..core import config as configuration
-    from ..core.errors import ConfigError
+    from ..config import model as configuration
+    from ..system.errors import ConfigError
 
     config = configuration.load(preset, settings or [])
     if not isinstance(config, configuration.Config):
         raise ConfigError(f"preset {preset} trains a codec, and bench measures models that draw and read; `rawmm train --preset "
                           f"{preset} --time 30s` tells pictures a second")
     use_cpu(config.train.threads)
-    from ..core import bench as core
-    from ..core import build
+    from ..config import build
+    from ..profiling import bench as core
 
     on = build.device(device)
     if what is What.train:
@@ -53,7 +53,7 @@ def _show(result: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..core.figures import duration, number, size
+    from ..system.figures import duration, number, size
 
     words = {"step_seconds": duration, "seconds_per_picture_alone": duration, "seconds_per_step": duration,
              "peak_memory": size, "mfu": "{:.1%}".format, "data_wait": "{:.1%}".format, "fill": "{:.1%}".format,

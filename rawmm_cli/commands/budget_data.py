@@ -23,7 +23,7 @@ def progress(total: int, every: float = 10.0, what: str = "pictures"):
 
 def find(paths: list[Path], data_dir: Path, limit: int | None) -> list[tuple]:
     """The pictures that are named, at most `limit` of them, where there is one."""
-    from ..core import pictures
+    from ..data import pictures
 
     found = pictures.find(paths, data_dir)
     if limit and len(found) > limit:
@@ -33,7 +33,7 @@ def find(paths: list[Path], data_dir: Path, limit: int | None) -> list[tuple]:
 
 def images(found: list[tuple], size: int) -> dict:
     """What the pictures hold at most."""
-    from ..core import budget_data
+    from ..information import picture_bits as budget_data
 
     result = budget_data.of_images(found, size, progress(len(found)))
     _left_out(result["skipped"])
@@ -43,7 +43,7 @@ def images(found: list[tuple], size: int) -> dict:
 
 def _missing(rows: list[dict]) -> None:
     """Says which codecs gave nothing."""
-    from ..core import bounds
+    from ..information import bounds
 
     if names := bounds.missing(rows):
         notify(f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; {bounds.INSTALL}")
@@ -54,7 +54,7 @@ def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int
     use_cpu()
     import torch
 
-    from ..core import bounds, model_bits
+    from ..information import bounds, model_bits
 
     loaded = _loaded(word, runs_dir, device)
     skipped: list[dict] = []
@@ -82,7 +82,8 @@ def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int
 
 def _loaded(word: str, runs_dir: Path, device: str):
     """A model inside the package, the folder of one or of a run, or a run by its name."""
-    from ..core import build, models
+    from ..config import build
+    from ..runs import models
 
     folder = word in models.shipped() or (Path(word) / "config.yaml").is_file()
     where = models.find(runs_dir, None if folder else word, word if folder else None)
@@ -98,8 +99,8 @@ def _left_out(skipped: list[dict]) -> None:
 
 def _tell_model(result: dict) -> None:
     """One table of both modalities, and what the numbers are worth."""
-    from ..core.figures import counted
-    from ..core.model_bits import WORDS
+    from ..information.model_bits import WORDS
+    from ..system.figures import counted
 
     image, given, rows = result["image"], result["image_given_caption"], []
 
@@ -133,8 +134,8 @@ def _tell_model(result: dict) -> None:
 def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool) -> None:
     """The input path, bit for bit."""
     use_cpu()
-    from ..core import audit as checking
-    from ..core.figures import counted
+    from ..information import audit as checking
+    from ..system.figures import counted
 
     result = checking.audit(_loaded(word, runs_dir, device), found)
     _left_out(result["skipped"])
@@ -156,8 +157,11 @@ def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool
 def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, device: str, json: bool) -> None:
     """Bits of a tokenizer's codes, beside raw pixels."""
     use_cpu()
-    from ..core import build, code_bits, codec_spec, models
-    from ..core.errors import ConfigError
+    from ..config import build
+    from ..reconstruction import choices as codec_spec
+    from ..reconstruction import code_bits
+    from ..runs import models
+    from ..system.errors import ConfigError
 
     allowed = "a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY"
     if word.split("@")[0] in ("raw", "ode", "resize", "jpeg", "webp", "avif"):
@@ -176,7 +180,7 @@ def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, devic
 
 
 def _tell_codec(result: dict) -> None:
-    from ..core.figures import counted, short
+    from ..system.figures import counted, short
 
     def cells(row: dict) -> list[str]:
         bits = [row["nominal_bits"], row["used_bits"], row["conditional_bits"]]
@@ -200,7 +204,7 @@ def _tell_codec(result: dict) -> None:
 
 def tell_images(result: dict) -> None:
     """A table for each scale."""
-    from ..core.figures import counted
+    from ..system.figures import counted
 
     own = "at its own size" if result["own"]["pictures"] == 1 else "at their own sizes"
     for scale, name in (("own", own), ("sized", f"at {result['size']} x {result['size']} px")):

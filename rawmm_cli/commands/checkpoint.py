@@ -17,7 +17,7 @@ def verify(
     runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Read every file of every checkpoint and compare it with its checksum. Exit code 4 where one is damaged."""
-    from ..core import checkpoint
+    from ..runs import checkpoint
 
     folder = checkpoint.find_run(runs_dir, run)
     found = checkpoint.survey(folder, step)

@@ -46,7 +46,7 @@ def emit(result: dict[str, Any]) -> None:
 
 def printable(text: str) -> str:
     """Text that is safe for any terminal, line ends and tabs kept."""
-    from ..core.errors import printable
+    from ..system.errors import printable
 
     return printable(text, keep="\n\t")
 
@@ -105,7 +105,7 @@ def cores() -> int:
 
 def writable_folder(path: Path, what: str) -> Path:
     """Make a folder, or say in one line why that cannot be."""
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def run_name(name: str) -> str:
     """A run's name must be a plain folder name."""
     import re
 
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(f"run name '{name}' cannot be a folder; allowed: letters, digits, '.', '_' and '-', up to 100")

@@ -20,8 +20,8 @@ def demo(
     data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Prepare, train, draw, read, report: real digits in minutes, then portraits from captions."""
-    from ..core import config as configuration
-    from ..core.errors import ConfigError
+    from ..config import model as configuration
+    from ..system.errors import ConfigError
 
     presets = {name: configuration.load(name, settings or []) for name in ("digits", *["portraits32"] * bool(portraits))}
     for name, config in presets.items():

@@ -9,7 +9,7 @@ def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = Fals
     """Show versions, devices, speeds, free disk, and for every feature whether it works or the command that adds it."""
     given = tuple(name for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ)
     use_cpu()
-    from ..core.doctor import examine
+    from ..profiling.doctor import examine
 
     found = examine(data_dir, runs_dir, given)
     if json:
@@ -39,13 +39,13 @@ def _plain(text):
     """A cell that rich takes as it is: no markup, no control characters."""
     from rich.text import Text
 
-    from ..core.errors import printable
+    from ..system.errors import printable
 
     return Text(printable(str(text)), overflow="fold")      # a long path is broken, not cut
 
 
 def _facts(found: dict):
-    from ..core.figures import size
+    from ..system.figures import size
 
     there = lambda count: "unknown" if count is None else size(count)           # noqa: E731
     cpu, threads, memory, disk = (found[key] for key in ("cpu", "threads", "memory", "disk"))
@@ -71,7 +71,7 @@ def _facts(found: dict):
 
 
 def _devices(found: dict):
-    from ..core.figures import short, size
+    from ..system.figures import short, size
 
     table = _table("devices, FLOP/s of a matmul", "", "", *found["devices"][0]["dtypes"])
     for one in found["devices"]:

@@ -48,7 +48,7 @@ def entropy_budget(
     if context.invoked_subcommand:
         _alone(context)
         return
-    from ..core import budget
+    from ..information import budget
 
     given = {"--H": bits, "--bits-per-byte": rate, "--anchor": anchor}
     _together(context, images, model, codec, audit)
@@ -64,7 +64,7 @@ def entropy_budget(
              else budget_data.model(found, model, runs_dir, device, steps, json))
         return
     if plot:
-        from ..core import budget_plot
+        from ..pages import budget as budget_plot
 
         budget_plot.check(plot)
     if images:
@@ -88,7 +88,7 @@ def entropy_budget(
 
 def _alone(context: typer.Context) -> None:
     """Raises ConfigError where options of the group stand before a command of it."""
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     given = [name for name, value in context.params.items() if value not in (None, False, [], ()) and
              context.get_parameter_source(name).name == "COMMANDLINE"]
@@ -99,7 +99,7 @@ def _alone(context: typer.Context) -> None:
 
 def _together(context: typer.Context, images, model, codec, audit: bool) -> None:
     """Raises ConfigError where an option is empty, does nothing beside the others, or one is missing."""
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     options = {one.name: one.opts[0] for one in context.command.params}
     given = {name: options[name] for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"}
@@ -124,8 +124,8 @@ def _together(context: typer.Context, images, model, codec, audit: bool) -> None
 
 def _needed(given: dict, size: str | None) -> tuple[dict, tuple[int, int] | None]:
     """H and where it comes from -> ({"bits", "rate", "anchor"}, (height, width) or None). Raises ConfigError."""
-    from ..core import budget, catalogue
-    from ..core.errors import ConfigError
+    from ..information import budget, catalogue
+    from ..system.errors import ConfigError
 
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1 or given["--H"] is not None and size is not None:
@@ -145,7 +145,7 @@ def _needed(given: dict, size: str | None) -> tuple[dict, tuple[int, int] | None
 
 
 def _no_other(given: dict) -> None:
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     for name, value in given.items():
         if value is not None:
@@ -162,7 +162,7 @@ def _seen(images: list[Path], data_dir: Path, limit: int, pixels: tuple[int, int
 
 def _square(pixels: tuple[int, int]) -> int:
     """The side. Raises ConfigError where there are two."""
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     if pixels[0] != pixels[1]:
         raise ConfigError(f"--size is {pixels[1]}x{pixels[0]}; with --images allowed: one number, as they are cropped to a "
@@ -182,7 +182,7 @@ def _measured(seen: dict) -> dict:
 
 def _judge(result: dict, seen: dict) -> None:
     """The pictures, and how many of them the budget would carry, into the result."""
-    from ..core import bounds
+    from ..information import bounds
 
     scale = seen["sized"] or seen["own"]
     result["images"] = seen
@@ -193,14 +193,15 @@ def _judge(result: dict, seen: dict) -> None:
 
 def _picture(found: dict, pixels: tuple[int, int] | None) -> dict:
     """The part of the result that says where H comes from."""
-    from ..core import budget
+    from ..information import budget
 
     shape = {} if pixels is None else {"height": pixels[0], "width": pixels[1], "bytes": 3 * pixels[0] * pixels[1]}
     return {"anchor": found["anchor"], "bits_per_byte": found["rate"] and budget.number(found["rate"]), "size": shape or None}
 
 
 def _draw(plot: Path, result: dict, pixels: tuple[int, int] | None, known: list) -> None:
-    from ..core import budget, budget_plot, catalogue
+    from ..information import budget, catalogue
+    from ..pages import budget as budget_plot
 
     own = (result["length"], result["log2_vocabulary"]) if result["length"] and result["log2_vocabulary"] else None
     seen = result.get("images")
@@ -212,7 +213,7 @@ def _draw(plot: Path, result: dict, pixels: tuple[int, int] | None, known: list)
 
 def _tell(result: dict, plot: Path | None) -> None:
     """Plain lines: a table would load what makes this slow."""
-    from ..core import budget, catalogue
+    from ..information import budget, catalogue
 
     anchor, size = result["anchor"], result["size"]
     if "images" in result:
@@ -238,7 +239,7 @@ def _tell(result: dict, plot: Path | None) -> None:
 @group.command()
 def anchors(word: Word = None, json: Json = False):
     """Bits a byte of pictures, as models and codecs measured it, with sources. All but assumptions are upper bounds of H."""
-    from ..core import catalogue
+    from ..information import catalogue
 
     found = catalogue.matching(catalogue.rows("anchors"), word)
     if json:
@@ -253,10 +254,10 @@ def anchors(word: Word = None, json: Json = False):
 @group.command("catalogue")
 def show_catalogue(word: Word = None, plot: Plot = None, json: Json = False):
     """Published tokenizers with L, V, bits and what they reported, and their bits against the words that TokBench still reads."""
-    from ..core import catalogue
+    from ..information import catalogue
 
     if plot:
-        from ..core import budget_plot
+        from ..pages import budget as budget_plot
 
         budget_plot.check(plot)
     found, text = catalogue.matching(catalogue.tokenizers(), word), catalogue.text_survival()

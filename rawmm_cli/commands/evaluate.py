@@ -41,8 +41,10 @@ def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: P
     use_cpu()
     import json
 
-    from ..core import build, checkpoint, models, records, report
-    from ..core.evaluate import evaluate as judge
+    from ..config import build
+    from ..evaluation.evaluate import evaluate as judge
+    from ..pages import report
+    from ..runs import checkpoint, models, records
 
     folder = models.find(runs_dir, run, model) if model else checkpoint.find_run(runs_dir, run)
     loaded = models.load(folder, build.device(device), notify)

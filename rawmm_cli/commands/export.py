@@ -19,7 +19,7 @@ def export(
 
     `rawmm sample --model FOLDER` draws with it."""
     use_cpu()
-    from ..core import checkpoint, models
+    from ..runs import checkpoint, models
     from .common import run_name
 
     folder = checkpoint.find_run(runs_dir, run)

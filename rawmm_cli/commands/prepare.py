@@ -59,11 +59,11 @@ def run(source: str, wanted: dict | None = None, *, name: str | None = None, cro
         background: str = "white", limit: int | None = None, held_out: float = 0.1, max_bad: float = 0.05, workers: int = 0,
         data_dir: Path = DATA) -> dict:
     """The work of `prepare` -> the data card, with the folder it was written to. wanted: options of the source."""
-    from ..core import prepared, sources
-    from ..core.errors import ConfigError
-    from ..core.images import CROPS
-    from ..core.prepare import Options, prepare
-    from ..core.rows import Fitting
+    from ..data import prepared, sources
+    from ..data.images import CROPS
+    from ..data.prepare import Options, prepare
+    from ..data.rows import Fitting
+    from ..system.errors import ConfigError
 
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
@@ -96,8 +96,8 @@ def _name(source: str, name: str | None, path: Path | None) -> str:
     """The name of the prepared set: what was asked for, or after the source."""
     import re
 
-    from ..core.errors import ConfigError
-    from ..core.source import GENERAL, NAMES
+    from ..data.items import GENERAL, NAMES
+    from ..system.errors import ConfigError
 
     if name is None and source in GENERAL and path is not None:
         name = path.resolve().name.split(".")[0] if path.is_file() else path.resolve().name
@@ -112,7 +112,7 @@ def _name(source: str, name: str | None, path: Path | None) -> str:
 def _colour(text: str) -> tuple[int, int, int]:
     import re
 
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     named = {"white": "#ffffff", "black": "#000000", "grey": "#808080", "gray": "#808080"}
     found = re.fullmatch("#([0-9a-fA-F]{6})", named.get(text, text))
@@ -122,8 +122,8 @@ def _colour(text: str) -> tuple[int, int, int]:
 
 
 def _verify(folder: Path, json: bool) -> None:
-    from ..core import card
-    from ..core.errors import DataError
+    from ..data import card
+    from ..system.errors import DataError
 
     wrong = card.verify(folder)
     if json:

@@ -11,7 +11,7 @@ def presets(name: Annotated[Optional[str], typer.Argument(help="Show this preset
             settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...")] = None,
             json: Json = False):
     """List the presets, or show one with every setting resolved."""
-    from ..core import config
+    from ..config import model as config
 
     if name:
         resolved = config.load(name, settings or [])

@@ -37,9 +37,12 @@ def reconstruct(
     use_cpu()
     from functools import cache
 
-    from ..core import build, codec_spec, models, pictures
-    from ..core import ocr as reading
-    from ..core import reconstruct as story
+    from ..config import build
+    from ..data import pictures
+    from ..reconstruction import choices as codec_spec
+    from ..reconstruction import ocr as reading
+    from ..reconstruction import reconstruct as story
+    from ..runs import models
 
     for word in words:
         codec_spec.check(word, words)
@@ -70,8 +73,8 @@ def reconstruct(
 
 def _network(word: str, found: list):
     """MobileNetV2 for pictures of this size, or None."""
-    from ..core import pictures
-    from ..core.metrics import mobilenet
+    from ..data import pictures
+    from ..metrics import mobilenet
 
     path = None if word == "none" else mobilenet.weights() if word == "auto" else Path(word)
     if path is None:
@@ -86,7 +89,7 @@ def _result(found: list, chosen: list, out: Path | None, engine: str | None, net
     import time
     from contextlib import nullcontext
 
-    from ..core import ocr, reconstruct
+    from ..reconstruction import ocr, reconstruct
 
     said = time.monotonic()
 
@@ -105,7 +108,10 @@ def _result(found: list, chosen: list, out: Path | None, engine: str | None, net
 def _write(result: dict, out: Path, report: Path | None, show: int) -> None:
     """results.json, and the page."""
     from .. import __version__
-    from ..core import disk, pictures, reconstruct_page, records
+    from ..data import pictures
+    from ..pages import reconstruct as reconstruct_page
+    from ..runs import records
+    from ..system import disk
 
     with disk.room_for(f"the results in {out}"):
         import json
@@ -127,7 +133,7 @@ def _tell(result: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..core.figures import short
+    from ..system.figures import short
 
     columns = {"tokens": ("tokens", short), "vocabulary": ("of", short), "bits": ("bits", short), "used_bits": ("used", short),
                "bits_per_pixel": ("bits/px", "{:.3g}".format), "psnr": ("PSNR", "{:.2f}".format),

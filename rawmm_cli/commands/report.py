@@ -14,8 +14,8 @@ def report(
     runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it trains."""
-    from ..core import report as page
-    from ..core.checkpoint import find_run
+    from ..pages import report as page
+    from ..runs.checkpoint import find_run
 
     folder = find_run(runs_dir, run)
     path = page.write(folder, out)

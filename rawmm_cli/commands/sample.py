@@ -78,9 +78,9 @@ class Request:
                  strength=None, out=Path("samples"), gif=False):
         import math
 
-        from ..core.config import nearest
-        from ..core.errors import ConfigError
+        from ..config.model import nearest
         from ..core.text_tokenizer import checked_prompt
+        from ..system.errors import ConfigError
 
         self.prompt, self.run, self.model, self.image, self.task, self.count = prompt, run, model, list(image), task, count
         self.seed, self.inpaint, self.strength, self.out, self.gif = seed, inpaint, strength, out, gif
@@ -120,8 +120,12 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
     """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}."""
     started = time.perf_counter()
     use_cpu()
-    from ..core import build, drawn, images, machine, models
+    from ..config import build
     from ..core.noise import key
+    from ..data import images
+    from ..runs import models
+    from ..sampling import files as drawn
+    from ..system import machine
 
     folder = models.find(runs_dir, request.run, request.model)
     loaded = models.load(folder, build.device(device), notify)
@@ -162,9 +166,9 @@ def _everything(settings, request: Request) -> str:
 
 def settings_of(request: Request, loaded):
     """The model's own settings (`generate.Sampling`) with what the person chose over them."""
-    from ..core import models
-    from ..core.errors import ConfigError
-    from ..core.preview import sampling
+    from ..runs import models
+    from ..system.errors import ConfigError
+    from ..training.preview import sampling
 
     given, reads = dict(request.given), request.reads
     usual, side = sampling(loaded.config), given.pop("size", None)
@@ -186,11 +190,11 @@ def _begin(request: Request, loaded, settings):
     """-> the document to go on from, what is drawn on, and the settings for it."""
     import torch
 
-    from ..core import prompt
-    from ..core.errors import ConfigError, DataError
     from ..core.generate import Canvas
-    from ..core.images import read_image
     from ..core.text_tokenizer import IMAGE
+    from ..data.images import read_image
+    from ..sampling import prompt
+    from ..system.errors import ConfigError, DataError
 
     model, learned = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
     if not request.paints:
@@ -219,7 +223,7 @@ def check_room(model, size: tuple[int, int], context: int, what: str) -> None:
     """Raises ConfigError where a picture of (H, W) does not fit into the context."""
     import math
 
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     rows, columns = model.codec.grid(*size)
     if rows * columns + 3 > context:                    # <bos>, <image>, </image>
@@ -245,8 +249,8 @@ class Screen:
     """What a person sees: text as it is written, pictures where the terminal can show them, then the names of the files."""
 
     def __init__(self, preview: str, live: bool, may_draw: bool = True):
-        from ..core.config import nearest
-        from ..core.errors import ConfigError
+        from ..config.model import nearest
+        from ..system.errors import ConfigError
 
         if preview not in PREVIEWS:
             raise ConfigError(f"unknown preview '{preview}'{nearest(preview, PREVIEWS)}; allowed: {', '.join(PREVIEWS)}")
@@ -299,8 +303,8 @@ class Screen:
         """In the terminal, where stdout is one."""
         if self.preview == "none" or not single or self.preview == "auto" and not sys.stdout.isatty():
             return
-        from ..core.images import read_image
-        from ..core.terminal import escapes, half_blocks, protocol
+        from ..data.images import read_image
+        from ..pages.terminal import escapes, half_blocks, protocol
 
         pixels, kind = read_image(path), protocol() if self.preview == "auto" else self.preview
         if kind == "blocks":

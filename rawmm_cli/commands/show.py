@@ -23,9 +23,9 @@ def show(
     """Show documents of a prepared set: pictures, captions, labels and where they came from.
 
     On a terminal the pictures are drawn with half blocks; --out writes them all on a contact sheet."""
-    from ..core import show as core
-    from ..core.errors import ConfigError
-    from ..core.prepared import read_card
+    from ..data import entries as core
+    from ..data.prepared import read_card
+    from ..system.errors import ConfigError
 
     card = read_card(data_dir / name)
     chosen = _chosen(card, split, index, count)
@@ -45,9 +45,9 @@ def show(
 
 def _chosen(card: dict, split: str, index: int | None, count: int | None) -> list[int]:
     """The numbers of the documents."""
-    from ..core.config import nearest
-    from ..core.errors import ConfigError
-    from ..core.prepared import SPLITS, spread
+    from ..config.model import nearest
+    from ..data.prepared import SPLITS, spread
+    from ..system.errors import ConfigError
 
     if split not in SPLITS:
         raise ConfigError(f"--split is '{split}'{nearest(split, SPLITS)}; allowed: {', '.join(SPLITS)}")
@@ -61,8 +61,8 @@ def _chosen(card: dict, split: str, index: int | None, count: int | None) -> lis
 
 def _write(shown: list, out: Path) -> None:
     """The sheet, or the one picture as it is."""
-    from ..core.images import save_png
-    from ..core.show import sheet
+    from ..data.entries import sheet
+    from ..data.images import save_png
 
     out.parent.mkdir(parents=True, exist_ok=True)
     pictures = [picture for entry in shown for picture in entry.pictures]
@@ -100,7 +100,7 @@ def _cell(entry, side: int) -> list:
     """A picture with its number and first caption."""
     from rich.text import Text
 
-    from ..core.terminal import half_blocks
+    from ..pages.terminal import half_blocks
 
     caption = entry.texts[0] if entry.texts else entry.label or ""
     return [half_blocks(entry.pictures[0].pixels, side), Text.assemble((f"{entry.index} ", "bold"), printable(caption))]
@@ -110,7 +110,7 @@ def _whole(entry, width: int) -> list:
     """Everything about an entry, in reading order. width: of the terminal; 0 where pictures are only named."""
     from rich.padding import Padding
 
-    from ..core.terminal import half_blocks
+    from ..pages.terminal import half_blocks
 
     facts = [f"{entry.index:,}", entry.source]
     facts += [f"class {entry.label}"] if entry.label is not None else []

@@ -18,8 +18,9 @@ def studio(
 
     Only this machine can reach it, and nothing is loaded from anywhere else. Ctrl-C ends it."""
     use_cpu()
-    from ..core import build, models
-    from ..core import studio as core
+    from ..config import build
+    from ..runs import models
+    from ..sampling import studio as core
 
     loaded = models.load(models.find(runs_dir, run, model), build.device(device), notify)
     with core.server(core.Studio(loaded), port) as server:

@@ -41,10 +41,10 @@ def train(
     device: Device = "auto", data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
 ):
     """Train a model. Run the same command again to resume."""
-    from ..core import config as configuration
-    from ..core.codec_config import CodecConfig
-    from ..core.errors import ConfigError
-    from ..core.launch import joined, launch
+    from ..config import model as configuration
+    from ..config.codecs import CodecConfig
+    from ..system.errors import ConfigError
+    from ..system.launch import joined, launch
 
     words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit is not None else [])]
     config = configuration.load(preset, words)
@@ -71,7 +71,7 @@ def train(
 
 def _seconds(text: str) -> float:
     """'90s', '10m', '2h30m', '1d' or plain seconds -> seconds."""
-    from ..core.errors import ConfigError
+    from ..system.errors import ConfigError
 
     unit = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
@@ -87,9 +87,9 @@ def _check_gpus(config, gpus: int, device: str) -> None:
     """Raises ConfigError where so many ranks cannot be started, before they are."""
     import torch
 
-    from ..core.distributed import Ranks
-    from ..core.errors import ConfigError
-    from ..core.loader import check_shares
+    from ..data.loader import check_shares
+    from ..system.distributed import Ranks
+    from ..system.errors import ConfigError
 
     have = torch.cuda.device_count()
     if device != "cpu" and gpus > have:
@@ -100,14 +100,15 @@ def _check_gpus(config, gpus: int, device: str) -> None:
 
 def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = False) -> dict:
     """Train with a live progress bar -> the last record. In a process that a launcher started: as one of the ranks."""
-    from ..core.launch import joined
+    from ..system.launch import joined
 
     use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
-    from ..core import build, distributed
-    from ..core.codec_config import CodecConfig
-    from ..core.records import read
-    from ..core.train import train as loop
-    from ..core.train_codec import train_codec
+    from ..config import build
+    from ..config.codecs import CodecConfig
+    from ..runs.records import read
+    from ..system import distributed
+    from ..training.train import train as loop
+    from ..training.train_codec import train_codec
 
     ranks = distributed.from_environment()
     if isinstance(config, CodecConfig):
@@ -163,9 +164,9 @@ def _facts(record: dict) -> str:
 def _show_codec(config, as_json: bool) -> None:
     """The same of a codec."""
     use_cpu(config.train.threads)
-    from ..core import config as configuration
-    from ..core import estimate
-    from ..core.figures import size
+    from ..config import model as configuration
+    from ..profiling import estimate
+    from ..system.figures import size
 
     found = estimate.codec(config)
     if as_json:
@@ -183,8 +184,9 @@ def _show_codec(config, as_json: bool) -> None:
 def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
     """The resolved settings and what the run will need; no model is allocated and nothing is trained."""
     use_cpu(config.train.threads, here=gpus)
-    from ..core import build, estimate
-    from ..core import config as configuration
+    from ..config import build
+    from ..config import model as configuration
+    from ..profiling import estimate
 
     data = estimate.load_data(config, data_dir)
     found = estimate.estimate(config, build.device(device), data, gpus)

@@ -24,8 +24,10 @@ def tune_sampler(
     use_cpu()
     from dataclasses import asdict, replace
 
-    from ..core import build, checkpoint, models, tune
-    from ..core.preview import sampling
+    from ..config import build
+    from ..runs import checkpoint, models
+    from ..sampling import tune
+    from ..training.preview import sampling
 
     exported = run and ((Path(run) / models.FACTS).is_file() or run in models.shipped() and not (runs_dir / run).exists())
     folder = models.find(runs_dir, None, run) if exported else checkpoint.find_run(runs_dir, run)

@@ -1,0 +1,19 @@
+"""The model: patch Transformer, joint loss, fast sampler. An hour to read, in this order.
+
+document.py        the data types: Document, Picture, Batch
+batch.py           several documents in one row
+mask.py            who may look at whom
+model.py           words and patches in one sequence
+loss.py            the joint loss
+noise.py           the path from clean to noise
+layers.py          rotary positions, attention
+heads/             what it means to learn and to draw patches
+backbones/         (B, L, D) -> (B, L, D)
+text_tokenizer.py  bytes, or learned pieces, and four special tokens
+solvers.py         Euler, Heun, DPM-Solver++(2M)
+cache.py           every position of a document computed once
+generate.py        prompt -> text until <image>, a picture, on
+reference.py       the same generator without the cache
+inversion.py       to noise by the model's ODE, and back
+flops.py           floating-point operations, by formula
+"""

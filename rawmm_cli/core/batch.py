@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..system.errors import DataError
 from .document import Batch, Document, Labels, Picture, Pictures
-from .errors import DataError
 from .text_tokenizer import BOS, END_IMAGE, EOS
 
 Grid = Callable[[int, int], tuple[int, int]]

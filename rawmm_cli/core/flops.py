@@ -6,7 +6,7 @@ is elementwise is not, as is the custom (Chowdhery et al. 2022, arXiv 2204.02311
 counts the same (tested).
 """
 
-from .config import Config
+from ..config.model import Config
 
 TIME_FEATURES = 64                                      # of the diffusion head's clock
 

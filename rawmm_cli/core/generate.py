@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import machine
+from ..system import machine
+from ..system.errors import ConfigError
 from .batch import size as positions
 from .cache import Cache
 from .document import Batch, Document, Picture
-from .errors import ConfigError
 from .model import RawModel
 from .noise import key, random
 from .solvers import SOLVERS, grid

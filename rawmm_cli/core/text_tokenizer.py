@@ -7,7 +7,7 @@ says `<image>` is seven ordinary bytes and can never open a picture. A byte-leve
 
 from collections.abc import Iterable
 
-from .errors import CheckpointError, ConfigError
+from ..system.errors import CheckpointError, ConfigError
 
 BOS, EOS, IMAGE, END_IMAGE = 256, 257, 258, 259
 VOCABULARY = 260

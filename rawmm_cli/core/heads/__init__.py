@@ -1,0 +1,4 @@
+"""What it means to learn and to draw image tokens; one head a file, none knows another.
+
+diffusion.py  noise, the loss on the rectified path, and drawing
+"""

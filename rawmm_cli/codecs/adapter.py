@@ -1,0 +1,98 @@
+"""Any other codec, by a few lines of the user's own: `python:MODULE:FACTORY`.
+
+FACTORY() gives an object with
+
+    encode(images (M, 3, H, W) uint8)  -> tokens (M, L) integers, or (M, N, P) numbers
+    decode(tokens, rows)               -> images (M, 3, H, W) uint8
+    length(height, width)              -> L, tokens of a picture
+    vocabulary                         V of a token, or None where tokens are numbers
+
+and, where the defaults do not do, `grid(height, width) -> (rows, columns)` (default: one row of `length`; ValueError where a
+size does not fit), `bits(height, width)` (default: L log2 V, None without a vocabulary), `discrete` (whether there is a
+vocabulary) and `to(device)`. MODULE is looked for in the working folder first. docs/tokenizers.md has an example.
+"""
+
+import importlib
+import os
+import sys
+from math import log2
+
+import torch
+from torch import Tensor, nn
+
+from ..system.errors import ConfigError, DataError, RawmmError, printable
+
+NEEDED = ("encode", "decode", "length", "vocabulary")
+
+
+class Adapted(nn.Module):
+    """The user's object behind our signature."""
+
+    def __init__(self, inner, name: str = "of your own"):
+        super().__init__()
+        self.inner, self.name, self.vocabulary = inner, name, inner.vocabulary
+        self.discrete = getattr(inner, "discrete", inner.vocabulary is not None)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of an H x W picture. Raises ValueError where the user's does."""
+        return tuple(self._ask("grid", height, width)) if hasattr(self.inner, "grid") else (1, self.length(height, width))
+
+    def length(self, height: int, width: int) -> int:
+        """Tokens of an H x W picture."""
+        return int(self._ask("length", height, width))
+
+    def bits(self, height: int, width: int) -> float | None:
+        """Nominal bits of an H x W picture."""
+        if hasattr(self.inner, "bits"):
+            return self._ask("bits", height, width)
+        return self.length(height, width) * log2(self.vocabulary) if self.vocabulary else None
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """(M, 3, H, W) uint8 -> tokens."""
+        tokens = self._ask("encode", images)
+        if self.discrete and tokens.is_floating_point():
+            raise DataError(f"codec {self.name} has a vocabulary, and its encode gave {tokens.dtype}; allowed: integers")
+        return tokens
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor, rows: int) -> Tensor:
+        """Tokens -> (M, 3, H, W) uint8."""
+        images = self._ask("decode", tokens, rows)
+        if images.ndim != 4:
+            raise DataError(f"codec {self.name}: its decode gave back {images.ndim} axes; allowed: (M, 3, H, W)")
+        return images
+
+    def _ask(self, what: str, *given):
+        """What the user's code says. Raises DataError in place of whatever it raises, but for ValueError (a size that does not
+        fit) and for a lack of memory."""
+        try:
+            return getattr(self.inner, what)(*given)
+        except (ValueError, RawmmError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            told = printable((str(error).splitlines() or [""])[0])[:200]
+            raise DataError(f"codec {self.name} failed in {what} ({type(error).__name__}: {told}); where a size does not fit, "
+                            "its grid should raise ValueError") from None
+
+
+def load(name: str, device: torch.device) -> Adapted:
+    """`MODULE:FACTORY` -> the codec. Raises ConfigError where there is no such thing, or it lacks something."""
+    module, _, factory = name.partition(":")
+    if not module or not factory:
+        raise ConfigError(f"codec python:{printable(name)} is not a name; allowed: python:MODULE:FACTORY")
+    sys.path.insert(0, os.getcwd())
+    try:
+        made = getattr(importlib.import_module(module), factory)()
+    except Exception as error:                          # whatever the user's code raises
+        told = printable((str(error).splitlines() or [""])[0])[:200]
+        raise ConfigError(f"codec python:{printable(name)} cannot be made ({type(error).__name__}: {told}); see "
+                          "docs/tokenizers.md") from None
+    finally:
+        sys.path.remove(os.getcwd())
+    if missing := [part for part in NEEDED if not hasattr(made, part)]:
+        raise ConfigError(f"codec python:{printable(name)} lacks {', '.join(missing)}; needed: {', '.join(NEEDED)}; see "
+                          "docs/tokenizers.md")
+    if hasattr(made, "to"):
+        made.to(device)
+    return Adapted(made, f"python:{printable(name)}").eval()

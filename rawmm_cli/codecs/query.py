@@ -1,0 +1,105 @@
+"""A row of tokens in place of a grid: learned queries read the picture, and any quantizer makes integers of what they read.
+
+    encoder   patches see each other; then queries see each other (causal: those before them alone) and all patches
+    decoder   a learned vector for every patch; they see each other and all tokens, and become pixels
+
+Each token may tell of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550); causal tokens suit a model that writes
+them one by one (SEED, Ge et al. 2023, arXiv 2307.08041). The picture has the size it was trained on: places are learned.
+"""
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..core.layers import RMSNorm
+
+
+class QueryEncoder(nn.Module):
+    """Pictures (M, 3, S, S) in [-1, 1] -> latents (M, L, width)."""
+
+    def __init__(self, size: int, patch: int, queries: int, width: int, depth: int, heads: int, causal: bool):
+        super().__init__()
+        self.size, self.patch, self.queries, self.width, self.causal = size, patch, queries, width, causal
+        self.into = nn.Linear(3 * patch ** 2, width)
+        self.places = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
+        self.asked = nn.Parameter(0.02 * torch.randn(queries, width))
+        self.over_patches = nn.ModuleList(Layer(width, heads) for _ in range(depth))
+        self.over_queries = nn.ModuleList(Layer(width, heads, crossed=True) for _ in range(depth))
+        self.norm = RMSNorm(width)
+
+    def hidden(self) -> list[nn.Parameter]:
+        """The matrices of its layers."""
+        return matrices(self.over_patches, self.over_queries)
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """(1, L). Raises ValueError where the picture has another size than this codec was trained on."""
+        if (height, width) != (self.size, self.size):
+            raise ValueError(f"a picture of {height}x{width} pixels does not fit: this codec reads {self.size}x{self.size} alone")
+        return 1, self.queries
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        patches = rearrange(pixels, "m c (h p) (w q) -> m (h w) (p q c)", p=self.patch, q=self.patch)
+        patches = self.into(patches) + self.places
+        for layer in self.over_patches:
+            patches = layer(patches)
+        queries = repeat(self.asked, "l d -> m l d", m=len(pixels))
+        for layer in self.over_queries:
+            queries = layer(queries, patches, causal=self.causal)
+        return self.norm(queries)
+
+
+class QueryDecoder(nn.Module):
+    """Latents (M, L, width) -> pictures (M, 3, S, S), about in [-1, 1]."""
+
+    def __init__(self, size: int, patch: int, queries: int, width: int, depth: int, heads: int):
+        super().__init__()
+        self.size, self.patch = size, patch
+        self.places = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
+        self.order = nn.Parameter(0.02 * torch.randn(queries, width))
+        self.layers = nn.ModuleList(Layer(width, heads, crossed=True) for _ in range(depth))
+        self.norm, self.out = RMSNorm(width), nn.Linear(width, 3 * patch ** 2)
+
+    def hidden(self) -> list[nn.Parameter]:
+        """The matrices of its layers."""
+        return matrices(self.layers)
+
+    def forward(self, latents: Tensor, rows: int) -> Tensor:
+        tokens = latents + self.order
+        patches = repeat(self.places, "n d -> m n d", m=len(latents))
+        for layer in self.layers:
+            patches = layer(patches, tokens)
+        return rearrange(self.out(self.norm(patches)), "m (h w) (p q c) -> m c (h p) (w q)", h=self.size // self.patch,
+                         p=self.patch, q=self.patch)
+
+
+def matrices(*parts: nn.Module) -> list[nn.Parameter]:
+    """The weights of all linear layers in `parts`."""
+    return [module.weight for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
+
+
+class Layer(nn.Module):
+    """Attention among x, attention from x to what it reads, and a SwiGLU (arXiv 2002.05202), each beside the identity."""
+
+    def __init__(self, width: int, heads: int, crossed: bool = False):
+        super().__init__()
+        self.heads, self.crossed = heads, crossed
+        self.norm, self.mix = RMSNorm(width), nn.Linear(width, 3 * width)
+        self.mixed = nn.Linear(width, width)
+        if crossed:
+            self.ask_norm, self.ask = RMSNorm(width), nn.Linear(width, width)
+            self.read_norm, self.read, self.told = RMSNorm(width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.wide_norm, self.wide, self.narrow = RMSNorm(width), nn.Linear(width, 4 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, other: Tensor | None = None, causal: bool = False) -> Tensor:
+        """x (M, L, D); other (M, N, D), what is read, where the layer is crossed."""
+        x = x + self.mixed(self._attend(*self.mix(self.norm(x)).chunk(3, -1), causal))
+        if self.crossed:
+            key, value = self.read(self.read_norm(other)).chunk(2, -1)
+            x = x + self.told(self._attend(self.ask(self.ask_norm(x)), key, value, False))
+        gate, value = self.wide(self.wide_norm(x)).chunk(2, -1)
+        return x + self.narrow(F.silu(gate) * value)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+        split = [rearrange(part, "m l (h k) -> m h l k", h=self.heads) for part in (query, key, value)]
+        return rearrange(F.scaled_dot_product_attention(*split, is_causal=causal), "m h l k -> m l (h k)")

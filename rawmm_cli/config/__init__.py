@@ -1,0 +1,9 @@
+"""Every setting, and what is built from it.
+
+fields.py     what settings are made of
+model.py      settings of a model and its training
+codecs.py     settings of a codec that learns
+explain.py    what is wrong with a setting, in one line
+yaml_text.py  YAML without surprises
+build.py      settings -> objects; the only file that knows all parts
+"""

@@ -1,1 +1,0 @@
-"""Functions (images, reference) -> float: how near what came back is to what went in."""

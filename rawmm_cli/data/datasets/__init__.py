@@ -1,0 +1,14 @@
+"""One source a file; none knows another.
+
+digits.py       the digits inside scikit-learn
+portraits.py    drawn portraits with exact attributes: any number
+photos.py       crops of real photographs inside two packages
+emoji.py        the installed emoji font, with names
+text_images.py  words in small letters, in the installed fonts
+folder.py       a folder of images and captions
+parquet.py      Parquet files
+webdataset.py   tar archives of samples
+hub.py          sets of the hub, and local copies of them
+documents.py    interleaved documents in JSON Lines
+text.py         plain text files
+"""

@@ -1,0 +1,185 @@
+"""A folder of image files, with or without captions, as a data set.
+
+    NAME.png (jpg, ...)          an image, anywhere under the folder; hidden files and folders are ignored
+    NAME.txt beside it           its captions, one a line (README.txt, LICENSE.txt and the like on top are none)
+    metadata.jsonl, metadata.csv in the folder itself, with `file_name` (from the folder on) and `text`: a caption,
+                                 or in JSON a list of them
+
+All text is UTF-8. Whether an image is held out depends on nothing but its relative name, so that adding files never
+moves others.
+"""
+
+import csv
+import json
+import os
+import posixpath
+import re
+import unicodedata
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from ...system.errors import DataError, printable
+from ..items import Item, Source, state_of
+
+EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
+ALLOWED = " ".join(EXTENSIONS)
+ABOUT = ("readme", "license", "licence", "credits", "attribution")         # text files about the folder, not captions
+
+
+def folder(path: Path) -> Source:
+    """Every image under the folder, sorted by name. Raises DataError, one line, on whatever is wrong with names or captions:
+    these are checked before any image is decoded."""
+    path = Path(path)
+    images, texts = _files(path)
+    captions = _captions(path, images, texts)
+    others = (file for file in (path / "metadata.jsonl", path / "metadata.csv") if file.exists())
+    state = state_of(chain((path / file for file in chain(images.values(), texts.values())), others))
+    names, files = _Packed(images.keys()), _Packed(images.values())
+    said = _Packed(json.dumps(captions.get(name, ())) for name in images)
+
+    def items(start: int) -> Iterator[Item]:
+        for n in range(start, len(names)):
+            yield Item(names[n], str(path / files[n]), tuple(json.loads(said[n])))
+
+    return Source(items=items, state=state, count=len(names),
+                  card={"source": "folder", "licence": "unknown (your own files)"})
+
+
+class _Packed:
+    """Strings in one piece of memory: a quarter of what Python's own take, for as long as items are asked for."""
+
+    def __init__(self, texts: Iterable[str]):
+        self.ends, self.data = array("q", [0]), bytearray()
+        for text in texts:
+            self.data += os.fsencode(text)
+            self.ends.append(len(self.data))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, number: int) -> str:
+        return os.fsdecode(bytes(self.data[self.ends[number]:self.ends[number + 1]]))
+
+
+def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """-> images and text files under the folder, {composed name: name on disk}, both from the folder on; sorted."""
+    shown = printable(str(path))
+    if not os.path.isdir(path):
+        problem = "is a file" if os.path.exists(path) else "does not exist"
+        raise DataError(f"{shown} {problem}; allowed: a folder with images ({ALLOWED}); give the path of the folder")
+
+    def unreadable(error: OSError):
+        raise DataError(f"folder {printable(str(error.filename))} cannot be read: {error.strerror}; "
+                        "allow reading it or move it away")
+
+    images, texts = {}, {}
+    for base, folders, files in os.walk(path, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(base, path)
+        for name in files:
+            file = name if inside == "." else os.path.join(inside, name)
+            ending = posixpath.splitext(name)[1].lower()
+            if name.startswith(".") or ending != ".txt" and ending[1:] not in EXTENSIONS:
+                continue
+            if ending != ".txt":
+                images[_normal(file)] = file
+            elif inside != "." or posixpath.splitext(name)[0].lower() not in ABOUT:
+                texts[_normal(file)] = file
+    if not images:
+        raise DataError(f"no images in {shown}; allowed: files ending in {ALLOWED}, subfolders included; add some")
+    return tuple({name: found[name] for name in sorted(found)} for found in (images, texts))
+
+
+def _captions(path: Path, images: dict[str, str], texts: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """{image: its captions} where it has some, those of the text file first, none twice."""
+    captions = defaultdict(list)
+    stems = {posixpath.splitext(name)[0] for name in texts}
+    beside = defaultdict(list)
+    for name in images:
+        if (stem := posixpath.splitext(name)[0]) in stems:
+            beside[stem].append(name)
+    if orphans := [name for name in texts if posixpath.splitext(name)[0] not in beside]:
+        more = f" (and {len(orphans) - 1:,} more)" if len(orphans) > 1 else ""
+        raise DataError(f"caption file '{printable(orphans[0])}'{more} in {printable(str(path))} has no image; "
+                        f"allowed: an image of the same name beside it ({ALLOWED}); add it or move the text away")
+    for name, file in texts.items():
+        lines = [line.strip() for line in re.split(r"[\r\n]", "".join(_lines(path / file)))]
+        for image in beside[posixpath.splitext(name)[0]]:
+            captions[image] += filter(None, lines)
+    for file, read in ((path / "metadata.jsonl", _json_rows), (path / "metadata.csv", _csv_rows)):
+        if file.exists():
+            for line, entry in read(file):
+                name, found = _entry(file, line, entry, images)
+                captions[name] += filter(None, found)
+    for name, found in captions.items():
+        captions[name] = tuple(dict.fromkeys(found))
+    return captions
+
+
+def _entry(file: Path, line: int, entry: dict, images) -> tuple[str, list[str]]:
+    """One row of metadata -> (image, captions)."""
+    name, text = entry.get("file_name"), entry.get("text")
+    if not name or not isinstance(name, str):
+        raise _wrong(file, line, "lacks `file_name`, the path of an image from the folder on; add it")
+    texts = text if isinstance(text, list) else [text]
+    if not all(isinstance(text, str) for text in texts):
+        raise _wrong(file, line, "lacks `text`, a string (in JSON also a list of strings); add it")
+    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        raise _wrong(file, line, "has text with a lone surrogate (\\ud800 to \\udfff), which is not Unicode; mend it")
+    normal = _normal(posixpath.normpath(name))
+    if normal.startswith(("../", "/")) or normal == "..":
+        raise _wrong(file, line, f"names '{name}', which leads out of the folder; allowed: files inside it")
+    if normal not in images:
+        raise _wrong(file, line, f"names '{name}', which is not an image in the folder; add it or remove the line")
+    return normal, [text.strip() for text in texts]
+
+
+def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
+    """metadata.jsonl -> (line, row)."""
+    for number, line in enumerate(_lines(file), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _wrong(file, number, f"is not JSON ({error}); allowed: one object a line; mend it") from None
+        if not isinstance(entry, dict):
+            raise _wrong(file, number, 'is not an object; allowed: {"file_name": "a.png", "text": "..."}')
+        yield number, entry
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, dict]]:
+    """metadata.csv -> (line, row)."""
+    reader = csv.DictReader(_lines(file), strict=True)
+    try:
+        for entry in reader:
+            if None in entry:
+                raise _wrong(file, reader.line_num, 'has too many cells; put text with commas in "quotes"')
+            yield reader.line_num, entry
+    except csv.Error as error:
+        raise _wrong(file, reader.line_num + 1, f"is not CSV ({error}); mend it") from None
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file with their ends, without a byte order mark."""
+    try:
+        with open(file, "rb") as opened:
+            for number, line in enumerate(opened, 1):
+                try:
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise _wrong(file, number, f"is not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{printable(str(file))} cannot be read: {error.strerror}; mend it or move it away") from None
+
+
+def _wrong(file: Path, line: int, problem: str) -> DataError:
+    return DataError(printable(f"{file} line {line}: {problem}"))
+
+
+def _normal(name: str) -> str:
+    """Composed Unicode (NFC): macOS and Linux write the same accented name differently."""
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,190 @@
+"""Image files: read them to exact 8-bit RGB, fit them to a square, write PNGs and contact sheets.
+
+Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored, nothing is dithered:
+
+    8-bit grey, palette, RGB, YCbCr    as Pillow converts them; black and white become 0 and 255
+    16-bit grey (I;16*, I)             the upper byte: 65,536 levels become 256 (others are clipped to 16 bits first);
+                                       Pillow itself would clip to 255 and leave 2. 16-bit colour: the upper byte too
+    float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
+    CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise
+    alpha, or one transparent colour   composited on the background (white unless told otherwise) and rounded
+    EXIF orientation                   applied
+    animation, several pages           the first frame
+"""
+
+import errno
+import io
+import os
+import re
+import secrets
+import unicodedata
+import warnings
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from ..system.errors import ConfigError, DataError, DiskFullError, printable
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+MEGAPIXELS, MEGABYTES = 64, 256                         # a file with more is refused
+WHITE = (255, 255, 255)
+CROPS = ("center", "none")
+MULTIPLE = 16
+Colour = tuple[int, int, int]
+BACKGROUND = 238
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}                                      # EXIF tag 0x0112 -> what undoes it
+
+
+class ImageError(DataError):
+    """An image that cannot be used. `reason` is the message without the path."""
+
+    def __init__(self, reason: str, path: Path | str | None = None):
+        self.reason = printable(reason)
+        where = "" if path is None else f"image {printable(str(path))} cannot be read: "
+        super().__init__(where + self.reason)
+
+
+def read_image(source: Path | str | bytes, background: Colour = WHITE) -> np.ndarray:
+    """A file, or what is in one -> (H, W, 3) uint8, fully decoded. Raises ImageError on anything else than a whole image of
+    FORMATS."""
+    return np.array(open_image(source, background))
+
+
+def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.Image:
+    """The same as an image of Pillow, in RGB: `fit` is faster on it."""
+    path = None if isinstance(source, bytes) else source
+    try:
+        if path is not None and not Path(path).is_file():                   # a named pipe would block for ever
+            raise ValueError("it is a folder; give a picture" if Path(path).is_dir() else "there is no such file")
+        size = len(source) if path is None else os.path.getsize(path)
+        if size == 0:
+            raise ValueError("it is empty (0 bytes)")
+        if size > MEGABYTES * 10 ** 6:
+            raise ValueError(f"it has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
+        with io.BytesIO(source) if path is None else open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")                                 # what they say is checked below or harmless
+            return _decode(file, background)
+    except Exception as error:                                              # Pillow raises almost any type
+        raise ImageError(_reason(error), path) from None
+
+
+def fit(picture: np.ndarray | Image.Image, size: int, crop: str = "center", enlarge: bool = False,
+        multiple: int = MULTIPLE) -> np.ndarray:
+    """(H, W, 3), or an image in RGB -> smaller by a Lanczos filter (with antialiasing), until the shorter side is `size`.
+
+    crop "center": the largest square in the centre -> (size, size, 3). crop "none": the whole picture; its longer side
+    becomes the nearest multiple of `multiple`, so that patches fit. Unless `enlarge`, raises ImageError where a side is
+    shorter than `size`. Where the shorter side is `size` already the pixels stay bit for bit."""
+    if crop not in CROPS:
+        raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    width, height = picture.size
+    if min(height, width) < size and not enlarge:
+        raise ImageError(f"it is {width} x {height} pixels; allowed: at least {size} x {size}; choose a smaller size")
+    if crop == "center" and height != width:
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        picture = picture.crop((left, top, left + side, top + side))
+        width, height = picture.size
+    if min(height, width) == size:
+        return np.array(picture)
+    longer = max(multiple, round(max(height, width) * size / min(height, width) / multiple) * multiple)
+    target = (size, size) if height == width else (longer, size) if width > height else (size, longer)     # (width, height)
+    return np.array(picture.resize(target, Image.Resampling.LANCZOS))
+
+
+def save_png(image, path: Path | str, /, **text) -> None:
+    """Write a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array, with `text` as iTXt metadata.
+
+    The file appears whole, by a rename, or not at all. Raises DiskFullError, or DataError where it cannot."""
+    path, notes = Path(path), PngImagePlugin.PngInfo()
+    for name, value in text.items():
+        notes.add_itxt(name, str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8"))
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        Image.fromarray(_array(image)).save(partial, "PNG", pnginfo=notes)
+        os.replace(partial, path)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise (DiskFullError if full else DataError)(
+            f"cannot write {printable(str(path))}: {error.strerror or error}; "
+            + ("free some space" if full else "choose a folder that exists and can be written to")) from None
+    finally:
+        with suppress(OSError):                                             # it is gone already where all went well
+            partial.unlink()
+
+
+def grid(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:
+    """(3, H, W) uint8 tensors, sizes may differ -> one (H, W, 3) contact sheet, row by row, on light grey.
+
+    Every pixel becomes zoom x zoom; each picture is in the centre of its cell, `gap` pixels between and around."""
+    tiles = [_array(image).repeat(zoom, 0).repeat(zoom, 1) for image in images]
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    high, wide = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
+    sheet = np.full((gap + rows * (high + gap), gap + columns * (wide + gap), 3), BACKGROUND, np.uint8)
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, columns)
+        top = gap + row * (high + gap) + (high - tile.shape[0]) // 2
+        left = gap + column * (wide + gap) + (wide - tile.shape[1]) // 2
+        sheet[top:top + tile.shape[0], left:left + tile.shape[1]] = tile
+    return sheet
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """Any text -> a part of a file name: a-z, 0-9 and single hyphens, at most `limit`; "untitled" if none is left."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "untitled"
+
+
+def _decode(file, background: Colour) -> Image.Image:
+    """An open file -> RGB."""
+    with Image.open(file, formats=FORMATS) as picture:
+        if picture.width * picture.height > MEGAPIXELS * 10 ** 6:
+            raise Image.DecompressionBombError
+        picture.load()
+        turn = TURNS.get(picture.getexif().get(0x0112))
+        return _rgb(picture if turn is None else picture.transpose(turn), background)
+
+
+def _rgb(picture: Image.Image, background: Colour) -> Image.Image:
+    """A decoded picture of any mode -> RGB, by the table at the top."""
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        values = np.asarray(picture)
+        grey = _float_levels(values) if picture.mode == "F" else (values.clip(0, 65535) >> 8).astype(np.uint8)
+        pixels = np.repeat(grey[..., None], 3, -1)
+        if picture.has_transparency_data:
+            pixels[values == picture.info["transparency"]] = background
+        return Image.fromarray(pixels)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        ground = Image.new("RGB", picture.size, background)
+        ground.paste(picture, mask=picture.getchannel("A"))
+        return ground
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _float_levels(values: np.ndarray) -> np.ndarray:
+    """Float grey -> uint8."""
+    if not np.isfinite(values).all():
+        raise ValueError("it has values that are not finite")
+    scale = 255 if values.min() >= 0 and values.max() <= 1 else 1
+    return np.rint((values * scale).clip(0, 255)).astype(np.uint8)
+
+
+def _array(image) -> np.ndarray:
+    """(3, H, W) tensor or (H, W, 3) array -> (H, W, 3) array."""
+    return image if isinstance(image, np.ndarray) else image.cpu().numpy().transpose(1, 2, 0)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"its content is damaged or of another format; allowed: {', '.join(FORMATS)}"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MEGAPIXELS} megapixels; make it smaller"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,243 @@
+"""Prepared data sets: exact pixels and captions on disk, memory-mapped.
+
+`data/NAME/` holds the splits `train` and `held_out`, each in the layout of the `datasets` library (readable by its
+`load_from_disk`), plus `card.json` and `card.html`. `rows.py` describes the columns; `prepare.py` writes them.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ..config.explain import nearest
+from ..config.model import preset_names, preset_text
+from ..system.errors import DataError
+from .rows import PICTURES, STORIES
+from .tables import Pixels, Rows, Texts, files, readable, table
+
+SPLITS = ("train", "held_out")
+
+
+@dataclass
+class Prepared:
+    """One split of a set of pictures. `image(i)` gives pixels, `captions[i]` the texts that describe them, `labels[i]` a class
+    or -1."""
+
+    stories = False
+
+    folder: Path
+    split: str
+    table: pa.Table
+    card: dict
+
+    def __post_init__(self):
+        self.pixels, self.captions = Pixels(self.table["pixels"]), Texts(self.table["captions"])
+        self.labels, self.heights, self.widths = (self.table[name].to_numpy() for name in ("label", "height", "width"))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __reduce__(self):
+        """A worker process maps the files itself."""
+        return load, (self.folder, self.split)
+
+    def image(self, index: int):
+        """-> (3, H, W) uint8 tensor, the exact pixels."""
+        import torch
+
+        pixels = self.pixels[index].reshape(self.heights[index], self.widths[index], 3)
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+    def every_text(self) -> Iterator[str]:
+        """All captions."""
+        return (text for texts in self.captions for text in texts)
+
+    def source(self, index: int) -> str:
+        """Where the picture came from."""
+        return self.table["source"][index].as_py()
+
+    def attributes(self, index: int) -> dict:
+        """What the source knows about the picture."""
+        return json.loads(self.table["attributes"][index].as_py() or "{}")
+
+
+@dataclass
+class Stories:
+    """One split of a set of documents. `pieces(i)` tells text and pictures in order, `image(i, n)` gives a picture's pixels."""
+
+    stories = True
+    folder: Path
+    split: str
+    table: pa.Table
+    card: dict
+
+    def __post_init__(self):
+        self.texts = Texts(self.table["texts"])
+        self.order, self.draw, self.heights, self.widths = (self.table[name].to_pylist() for name in
+                                                            ("order", "draw", "heights", "widths"))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __reduce__(self):
+        return load, (self.folder, self.split)
+
+    def pieces(self, index: int) -> list[str | tuple[int, int, bool]]:
+        """Text, or (height, width, whether it is to be drawn) of a picture, in reading order."""
+        texts, pictures = iter(self.texts[index]), zip(self.heights[index], self.widths[index], self.draw[index])
+        return [next(pictures) if shown else next(texts) for shown in self.order[index]]
+
+    def image(self, index: int, number: int):
+        """-> (3, H, W) uint8 tensor: picture `number` of a document."""
+        import torch
+
+        data = np.frombuffer(self.table["pixels"][index][number].as_buffer(), np.uint8)
+        pixels = data.reshape(self.heights[index][number], self.widths[index][number], 3)
+        return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+    def every_text(self) -> Iterator[str]:
+        """All text."""
+        return (text for texts in self.texts for text in texts)
+
+    def source(self, index: int) -> str:
+        """Where the document came from."""
+        return self.table["source"][index].as_py()
+
+
+def load(folder: Path, split: str) -> Prepared | Stories:
+    """One split of a prepared set. Raises DataError where it is missing or not one of ours."""
+    card, found = read_card(folder), read_split(folder, split)
+    kind, schema = (Stories, STORIES) if "order" in found.column_names else (Prepared, PICTURES)
+    if missing := set(schema.names) - set(found.column_names):
+        raise DataError(f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again")
+    return kind(folder, split, found, card)
+
+
+def read_card(folder: Path) -> dict:
+    """card.json of a prepared set. Raises DataError."""
+    path = folder / "card.json"
+    if not path.is_file():
+        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}{_near(folder)}; run `rawmm prepare "
+                        f"{_remedy(folder.name)}`, or give the folder it lies in with --data-dir")
+    with readable(folder):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["count"], card["fingerprint"]
+        return card
+
+
+def read_split(folder: Path, split: str) -> pa.Table:
+    """The memory-mapped table of one split. Raises DataError."""
+    with readable(folder):
+        return pa.concat_tables([table(file) for file in files(folder, split)])
+
+
+def check_target(folder: Path, source: Path | None = None) -> None:
+    """Raises DataError where writing to `folder` would replace something that is not a prepared set, or its own source."""
+    if folder.exists() and not (folder / "card.json").is_file():
+        raise DataError(f"{folder} exists and is not a prepared set; nothing was touched; "
+                        "choose another --name or --data-dir")
+    if source is not None:
+        here, there = folder.resolve(), source.resolve()
+        if here == there or here in there.parents or there in here.parents:
+            raise DataError(f"the set would be written to {folder}, which is not apart from its source {source}; "
+                            "choose another --name or --data-dir")
+
+
+def write_split(folder: Path, files: list[Path]) -> None:
+    """Files of record batches -> the layout that `datasets.load_from_disk` reads. The files are linked, not copied."""
+    folder.mkdir()
+    names = [f"data-{n:05d}-of-{len(files):05d}.arrow" for n in range(len(files))]
+    for name, file in zip(names, files):
+        try:
+            os.link(file, folder / name)
+        except OSError:                                 # a file system without links
+            shutil.copyfile(file, folder / name)
+    (folder / "dataset_info.json").write_text("{}\n", encoding="utf-8")         # the library reads the columns off the files
+    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_format_columns": None,
+             "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": folder.name}
+    (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+
+
+def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
+    """Write rows that are in memory (`rows.picture_row`), by split -> the card, with counts and fingerprint.
+
+    For small sets; `prepare.py` writes large ones. An older set of that name is replaced, anything else refused (DataError)."""
+    check_target(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent) as made:
+        new = Path(made) / "new"
+        new.mkdir()
+        tables = {split: pa.Table.from_pylist(rows[split], PICTURES) for split in SPLITS}
+        for split, found in tables.items():
+            with pa.ipc.new_stream(str(Path(made) / split), PICTURES) as writer:
+                writer.write_table(found)
+            write_split(new / split, [Path(made) / split])
+        held = {split: Rows(lambda found=found: [found]) for split, found in tables.items()}
+        full = {**card, "count": {split: len(found) for split, found in tables.items()}, "fingerprint": fingerprint(held)}
+        (new / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
+        swap(new, folder)
+    return full
+
+
+def fingerprint(splits: dict[str, Rows]) -> str:
+    """SHA-256 over the digest of every row's pixels and texts, its captions, label and attributes, split by split: sets with
+    the same one are the same."""
+    total = hashlib.sha256()
+    for split in SPLITS:
+        total.update(split.encode())
+        for row in splits[split].dicts(("sha256", "captions", "label", "attributes", "order", "draw")):
+            total.update(row.pop("sha256"))
+            total.update(json.dumps(row, sort_keys=True).encode())
+    return total.hexdigest()
+
+
+def together(sets: list) -> str:
+    """The fingerprint of one set, or of several as one."""
+    found = [data.card["fingerprint"] for data in sets]
+    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def swap(new: Path, folder: Path) -> None:
+    """`new` takes the name `folder`; what was there moves aside, beside `new`, and goes last."""
+    old = new.with_name("old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` of 0..total-1 at equal distances, from the first to the last."""
+    return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist()
+
+
+def place(name: str) -> float:
+    """A name -> a number in 0..1 by its hash: below the share that is held out, it is held out."""
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2 ** 64
+
+
+def _near(folder: Path) -> str:
+    """' (did you mean x?)', where a prepared set of such a name is there."""
+    return nearest(folder.name, [found.parent.name for found in sorted(folder.parent.glob("*/card.json"))])
+
+
+def _remedy(name: str) -> str:
+    """What prepares it: as the header of a preset says, or a source of that name, or else from a folder."""
+    from .items import NAMES
+
+    told = (re.search(rf"rawmm prepare (\S[^&\n]* --name {re.escape(name)})(?= |$)", preset_text(preset), re.M)
+            for preset in preset_names())
+    return next((found[1] for found in told if found), name if name in NAMES else f"folder --path DIR --name {name}")

@@ -1,0 +1,122 @@
+"""Judges: small classifiers of real pictures, one answer for each attribute, that never saw the model they judge.
+
+A convolutional network with one linear output an attribute (LeCun et al. 1998 in spirit: strided convolutions, then one hidden
+layer). What it learns from is drawn anew, and its accuracy on pictures that it has not learned from is part of every result:
+an attribute counts only where the judge itself is right on RELIABLE of them. Its hidden layer also gives the features in which
+pictures are compared (`kid`).
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..data.prepared import Prepared
+from ..metrics import features
+from ..runs import records
+
+RELIABLE = 0.97
+FEATURES, EPOCHS, BATCH, CHUNK = 256, 14, 128, 500
+
+
+class Judges(nn.Module):
+    """Pictures (n, 3, H, W) uint8 of one size -> for each attribute, which of its values."""
+
+    def __init__(self, size: int, values: dict[str, list[str]]):
+        super().__init__()
+        self.size, self.values, self.accuracy = size, values, {}
+        stride = 1 if size < 48 else 2                  # in a small picture two pixels are a mouth
+        sides = min(4, max(1, size // (8 * stride)))
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, 32, 5, stride, 2), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(), nn.Conv2d(128, 128, 3, 2, 1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(sides), nn.Flatten(), nn.LazyLinear(FEATURES), nn.ReLU())
+        self.outputs = nn.ModuleDict({name: nn.Linear(FEATURES, len(known)) for name, known in values.items()})
+        self.features(torch.zeros(1, 3, size, size, dtype=torch.uint8))            # gives the lazy layer its shape
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) uint8 -> (n, FEATURES)."""
+        return self.trunk((pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> tuple[dict[str, list[str]], Tensor]:
+        """-> values of each attribute (n each), and features (n, FEATURES)."""
+        features = torch.cat([self.features(part) for part in pictures.split(CHUNK)])
+        said = {name: [self.values[name][n] for n in output(features).argmax(-1).tolist()]
+                for name, output in self.outputs.items()}
+        return said, features
+
+    @property
+    def reliable(self) -> list[str]:
+        """Attributes that count."""
+        return [name for name, right in self.accuracy.items() if right >= RELIABLE]
+
+
+def pixels(data: Prepared, rows) -> Tensor:
+    """Pictures of these rows of a set of one size -> (n, 3, H, W) uint8."""
+    return torch.stack([data.image(n) for n in rows])
+
+
+def learn(train: Prepared, held_out: Prepared, seed: int = 0) -> Judges:
+    """Judges of every attribute in the sets; their `accuracy` is measured on the held-out one."""
+    told, truth = ([data.attributes(n) for n in range(len(data))] for data in (train, held_out))
+    values = {name: sorted({one[name] for one in told}) for name in told[0]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        judges = Judges(int(train.heights[0]), values).to(memory_format=torch.channels_last)
+        _fit(judges, pixels(train, range(len(train))), told)
+    said, _ = judges(pixels(held_out, range(len(held_out))))
+    judges.accuracy = {name: float(np.mean([one[name] == answer for one, answer in zip(truth, said[name])])) for name in values}
+    return judges
+
+
+def _fit(judges: Judges, pictures: Tensor, told: list[dict]) -> None:
+    targets = {name: torch.tensor([known.index(one[name]) for one in told]) for name, known in judges.values.items()}
+    optimizer = torch.optim.AdamW(judges.parameters(), lr=1e-3, weight_decay=0.02)
+    steps = EPOCHS * (len(told) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=max(2, steps))
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(told)).split(BATCH)[:len(told) // BATCH]:
+            features = judges.features(_disturbed(pictures[rows]))
+            loss = sum(F.cross_entropy(output(features), targets[name][rows]) for name, output in judges.outputs.items())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+
+def _disturbed(pictures: Tensor) -> Tensor:
+    """A little noise, and a step of a pixel this way or that: drawn pictures are not as clean as real ones."""
+    down, right = torch.randint(-1, 2, (2,)).tolist()
+    noise = 6 * torch.rand(len(pictures), 1, 1, 1) * torch.randn(pictures.shape)
+    return (torch.roll(pictures, (down, right), (2, 3)) + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def save(judges: Judges, path: Path) -> None:
+    """`path`.safetensors, then `path`.json."""
+    save_file({name: tensor.contiguous() for name, tensor in judges.state_dict().items()}, path.with_suffix(".safetensors"))
+    facts = {"size": judges.size, "values": judges.values, "accuracy": judges.accuracy}
+    records.replace(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+
+
+def load(path: Path) -> Judges | None:
+    """What `save` wrote, or None where it is not whole."""
+    try:
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        judges = Judges(facts["size"], facts["values"])
+        judges.load_state_dict(load_file(path.with_suffix(".safetensors")))
+    except (OSError, ValueError, KeyError, RuntimeError):
+        return None
+    judges.accuracy = facts["accuracy"]
+    return judges
+
+
+def kid(one: Tensor, other: Tensor) -> float:
+    """KID of features (n, d) and of real ones (m, d), after a scale that makes the real ones' mean square 1: what the judges'
+    last layer gives has no scale of its own."""
+    scale = other.double().square().mean().sqrt()
+    return features.kid(one.double() / scale, other.double() / scale)

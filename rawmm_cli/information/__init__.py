@@ -1,0 +1,10 @@
+"""Bits: what tokens can hold, what pictures need, what a model says of both.
+
+budget.py        L log2 V >= H, in exact integers
+catalogue.py     published tokenizers and entropies, with sources
+bounds.py        upper bounds of the bits of pictures, by lossless codecs
+picture_bits.py  the budget on pictures of the user
+likelihood.py    bits of pictures under a model: variational bound, probability-flow ODE
+model_bits.py    bits of pictures and of text under one model
+audit.py         whether the input of a model is lossless, bit for bit
+"""

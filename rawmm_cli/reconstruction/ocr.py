@@ -1,0 +1,112 @@
+"""Text that is read on pictures, by engines that work offline. `reconstruct` compares what is read before and after a codec.
+
+    tesseract    the program of that name (Debian: apt install tesseract-ocr), one block of text (--psm 6)
+    rapidocr     the package rapidocr-onnxruntime, its models inside (pip install 'rawmm[ocr]')
+
+Pictures with a side below 128 px are enlarged four times first: without that, neither engine reads 8-px letters.
+"""
+
+import importlib.util
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from ..config.explain import nearest
+from ..system.errors import ConfigError, DataError, RankError, printable
+
+ENGINES = ("tesseract", "rapidocr")                     # where both are there the first: it reads small letters better
+INSTALL = {"tesseract": "Debian: apt install tesseract-ocr", "rapidocr": "pip install 'rawmm[ocr]' (Python below 3.13)"}
+SMALL, TIMES, SURE, SECONDS = 128, 4, 0.5, 120
+LARGEST = 32_000                                        # pixels a side; tesseract reads no larger ones
+WORKERS = 2
+
+
+def choose(word: str) -> str | None:
+    """auto, none or an engine -> the engine; None where there is to be none. Raises ConfigError where it is not installed."""
+    allowed = ("auto", *ENGINES, "none")
+    if word not in allowed:
+        raise ConfigError(f"unknown engine '{word}'{nearest(word, allowed)}; allowed: {', '.join(allowed)}")
+    there = {"tesseract": shutil.which("tesseract"), "rapidocr": importlib.util.find_spec("rapidocr_onnxruntime")}
+    if word in ENGINES and not there[word]:
+        raise ConfigError(f"--ocr {word} is not installed; {INSTALL[word]}")
+    return word if word in ENGINES else next(filter(there.get, ENGINES), None) if word == "auto" else None
+
+
+def enlarged(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 -> four times as large (bicubic) where a side is below SMALL; no side above LARGEST."""
+    height, width = pixels.shape[:2]
+    times = min(TIMES if min(height, width) < SMALL else 1, LARGEST / max(height, width))
+    if times == 1:
+        return pixels
+    sides = max(1, int(times * width)), max(1, int(times * height))
+    return np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.BICUBIC))
+
+
+def read(engine: str, pixels: np.ndarray) -> str:
+    """(H, W, 3) uint8 -> the text on it, lines in reading order. Raises DataError where the engine fails."""
+    return {"tesseract": _tesseract, "rapidocr": _rapidocr}[engine](enlarged(pixels))
+
+
+def _tesseract(pixels: np.ndarray) -> str:
+    height, width = pixels.shape[:2]
+    done = subprocess.run(["tesseract", "stdin", "stdout", "--psm", "6", "-l", "eng"], capture_output=True, timeout=SECONDS,
+                          input=b"P6 %d %d 255\n" % (width, height) + pixels.tobytes(),
+                          env={**os.environ, "OMP_THREAD_LIMIT": "1"})
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
+        remedy = "install tesseract-ocr-eng" if any("language" in line for line in said) else "leave that picture out"
+        raise DataError(f"tesseract failed on a picture of {width}x{height} pixels: {printable(said[0])}; {remedy}, or use --ocr "
+                        "none")
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def _rapidocr(pixels: np.ndarray) -> str:
+    found, _ = _rapid()(pixels[:, :, ::-1])
+    return "\n".join(text for _, text, sure in found or () if float(sure) >= SURE)       # in its own order: line by line
+
+
+@cache
+def _rapid():
+    from rapidocr_onnxruntime import RapidOCR
+
+    return RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
+
+
+class Reader:
+    """Worker processes that read; `with Reader(engine) as reader: reader(pictures)`. read_: engine, pixels -> text."""
+
+    def __init__(self, engine: str, workers: int = WORKERS, read_=read):
+        self.engine, self.read = engine, read_
+        self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+
+    def __call__(self, pictures: list[np.ndarray]) -> list[str]:
+        """(H, W, 3) uint8 each -> their texts."""
+        try:
+            together = max(1, min(8, len(pictures) // 8))
+            return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=together))
+        except ImportError as error:
+            told = printable((str(error).splitlines() or [type(error).__name__])[0])
+            raise ConfigError(f"--ocr {self.engine} cannot be loaded ({told}); {INSTALL[self.engine]}") from None
+        except BrokenProcessPool:
+            raise RankError("a process that reads text died, perhaps for lack of memory; use --ocr none") from None
+        except subprocess.TimeoutExpired:
+            raise DataError(f"{self.engine} read one picture for more than {SECONDS} s; use --ocr none") from None
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Ctrl-C is for the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

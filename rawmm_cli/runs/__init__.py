@@ -1,0 +1,9 @@
+"""What a run leaves on disk.
+
+checkpoint.py  save, verify, load
+sharded.py     safetensors written by several ranks
+records.py     records.jsonl
+folder.py      a run folder, read without torch
+models.py      runs and exported models, ready to sample
+model_card.py  the README of an exported model
+"""

@@ -1,0 +1,137 @@
+"""Find the times of few denoising steps, and when guidance may rest, by the model's own result of many steps.
+
+Every candidate draws the same pictures from the same noise as the reference, so that pictures are compared one by one: the
+error is the root mean square difference, in levels of 255. First guesses come from the named grids and from a walk of
+REFERENCE steps: the cost of one long step between any two of its times is known, and the cheapest way of so many steps is
+found by dynamic programming (Watson et al. 2021, arXiv 2106.03802; Chen et al. 2024, arXiv 2405.11326). Then each time is
+moved a little, as long as that helps. At the end other noise says how much was gained.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.document import Document
+from ..core.generate import Sampling, draw, in_chunks
+from ..core.model import RawModel
+from ..core.noise import key
+from ..core.solvers import GRIDS, grid
+from ..core.text_tokenizer import BOS, IMAGE
+from ..system.errors import DataError
+
+REFERENCE, STOPS = 200, 50                              # steps of the reference; times among which a way is looked for
+SOLVERS = ("euler", "dpm2m", "ab2")                     # one evaluation a step
+INTERVALS = ((0.0, 1.0), (0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.0, 0.95), (0.1, 0.95), (0.2, 0.95))
+MOVES = (0.3, -0.3, 0.12, -0.12, 0.05, -0.05)           # in units of the distance to the next time on that side
+
+
+@dataclass(frozen=True)
+class Found:
+    """settings: solver, grid and interval; error of them, and before (levels of 255) on noise that the search did not see."""
+
+    settings: dict
+    error: float
+    before: float
+
+
+def prompts(model: RawModel, sampling: Sampling, count: int, seed: int) -> list[Document]:
+    """Documents that the model itself begins, up to their `<image>`. Raises DataError where it opens no picture."""
+    quick = replace(sampling, temperature=1.0, steps=1, guidance=1.0, max_pictures=1)
+    keys = [key(seed, "tune", n) for n in range(4 * count)]
+    written = (document[:document.index(IMAGE) + 1] for document in in_chunks(model, [[BOS]] * len(keys), keys, quick)
+               if IMAGE in document)
+    found = [document for document in written if len(document) > 2][:count]
+    if not found:
+        raise DataError("the model opens no picture after an empty prompt; train it on captions before their pictures")
+    return found
+
+
+def tune(model: RawModel, sampling: Sampling, documents: list[Document], seed: int = 0,
+         told: Callable[[str], None] = lambda line: None) -> Found:
+    """Search for `sampling.steps` steps, on half of the documents -> what was found, measured on the other half."""
+    half, other = documents[::2], documents[1::2] or documents
+    trial = Trial(model, sampling, half, seed)
+    told(f"{len(half)} pictures in {REFERENCE} steps: the reference")
+    starts = [grid(name, sampling.steps, model.head) for name in GRIDS] + [trial.cheapest(sampling.steps)]
+    tried = [(trial.error(replace(sampling, solver=solver, grid=tuple(times))), solver, times)
+             for solver in SOLVERS for times in starts]
+    error, solver, times = min(tried)
+    told(f"{len(tried)} first guesses: error {min(tried)[0]:.2f} with {solver}")
+    best = _moved(trial, replace(sampling, solver=solver, grid=tuple(times)), error, told)
+    for interval in INTERVALS if sampling.guidance != 1 else ():
+        if (changed := trial.error(replace(best, interval=interval))) < error:
+            best, error = replace(best, interval=interval), changed
+    fresh = Trial(model, sampling, other, seed + 1)
+    return Found({"solver": best.solver, "grid": list(best.grid), "interval": list(best.interval)}, fresh.error(best),
+                 fresh.error(sampling))
+
+
+def _moved(trial: "Trial", best: Sampling, error: float, told) -> Sampling:
+    """Each inner time a little earlier or later, as long as that helps."""
+    for turn in range(4):
+        before = error
+        for at in range(1, len(best.grid) - 1):
+            for move in MOVES:
+                times = list(best.grid)
+                times[at] += move * (times[at] - times[at + 1] if move < 0 else times[at - 1] - times[at])
+                if (changed := trial.error(replace(best, grid=tuple(times)))) < error:
+                    best, error = replace(best, grid=tuple(times)), changed
+        told(f"round {turn + 1}: error {error:.2f}")
+        if error > 0.995 * before:
+            break
+    return best
+
+
+class Trial:
+    """Pictures drawn again and again from the same noise."""
+
+    def __init__(self, model: RawModel, sampling: Sampling, documents: list[Document], seed: int):
+        self.model, self.documents = model, documents
+        self.keys = [key(seed, "noise of tuning", n) for n in range(len(documents))]
+        self.path: list[tuple[float, Tensor, Tensor]] = []
+        exact = replace(sampling, steps=REFERENCE, solver="euler", grid="uniform")
+        times = grid("uniform", REFERENCE, model.head)
+
+        def keep(step: int, noised: Tensor, clean: Tensor) -> None:
+            if step % (REFERENCE // STOPS) == 0:
+                self.path.append((times[step], noised, clean))
+
+        self.reference = self._draw(exact, keep)
+
+    def _draw(self, sampling: Sampling, keep=None) -> Tensor:
+        drawn = draw(self.model, self.documents, self.keys, sampling, keep)
+        return torch.stack([picture.pixels for picture in drawn]).float()
+
+    def error(self, sampling: Sampling) -> float:
+        """Root mean square difference from the reference."""
+        return float((self._draw(sampling) - self.reference).square().mean().sqrt())
+
+    def cheapest(self, steps: int) -> list[float]:
+        """Times of so many Euler steps whose errors along the reference are least in sum."""
+        times = [time for time, _, _ in self.path] + [0.0]
+        clean = np.stack([clean.float().numpy().ravel()[::7] for _, _, clean in self.path])
+        count = len(times)
+        cost = np.full((count, count), np.inf)
+        for i in range(count - 1):
+            for j in range(i + 1, count):
+                between = clean[i:j]                    # a long step keeps the first estimate where the walk had all of these
+                cost[i, j] = (times[i] - times[j]) ** 2 * np.square(between - between[0]).mean()
+        return [times[at] for at in cheapest_way(cost, steps)]
+
+
+def cheapest_way(cost: np.ndarray, steps: int) -> list[int]:
+    """cost (n, n) of going from i to j -> the places 0 .. n - 1 of the cheapest way of so many steps (n - 1 at most)."""
+    count = len(cost)
+    steps = min(steps, count - 1)
+    least = np.full((steps + 1, count), np.inf)
+    came, least[0, 0] = np.zeros((steps + 1, count), int), 0.0
+    for step in range(1, steps + 1):
+        total = least[step - 1][:, None] + cost
+        came[step], least[step] = total.argmin(0), total.min(0)
+    way = [count - 1]
+    for step in range(steps, 0, -1):
+        way.append(int(came[step][way[-1]]))
+    return way[::-1]

@@ -1,0 +1,9 @@
+"""The machine: it knows no picture and no model.
+
+errors.py       errors and exit codes
+disk.py         files that are on the disk, whole
+figures.py      numbers for people
+machine.py      matmul rate, bandwidth, memory
+launch.py       one command, several ranks
+distributed.py  ranks: DDP, FSDP, what all agree on
+"""

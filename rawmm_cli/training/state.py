@@ -1,0 +1,284 @@
+"""A run folder: who may write in it, where it stands, how it stops.
+
+    runs/NAME/{config.yaml, environment.json, records.jsonl, samples/, checkpoints/step_00000500/, averages/}
+"""
+
+import json
+import os
+import platform
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from ..config import build
+from ..config import model as configuration
+from ..config.model import Config
+from ..core.model import RawModel
+from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
+from ..data import prepared
+from ..data.loader import steps_of
+from ..runs import checkpoint, records
+from ..runs.sharded import write_sharded
+from ..system import distributed
+from ..system.distributed import Ranks, barrier, from_first, like
+from ..system.errors import CheckpointError, LockedError, RankError, Stopped
+from . import ema, optimizer, posthoc
+
+MAY_CHANGE = {"train.documents", "train.time", "train.log_every", "train.sample_every", "train.save_every", "train.keep",
+              "train.threads", "train.compile", "train.mask", "train.accumulate", "train.recompute", "train.parallel",
+              "train.timeout", "train.workers", "train.skip_nonfinite", "train.trackers"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that stays the same while training."""
+
+    config: Config
+    folder: Path
+    device: torch.device
+    ranks: Ranks
+    data: list                                          # of the sets trained on: data.set, then those of data.mix
+    held_out: prepared.Prepared | prepared.Stories      # of data.set
+    notify: Callable[[str], None]
+
+
+@dataclass
+class State:
+    """Everything that changes while training. `forward` is the model as it is called: itself, or wrapped by DDP."""
+
+    model: RawModel
+    averages: list[RawModel]
+    optimizers: list
+    forward: torch.nn.Module | None = None
+    documents: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    skipped: int = 0                                    # steps in a row whose loss was not finite
+
+    def left(self, config: Config) -> float:
+        """Share of the run that is still to come: of its documents or, where train.time is set, of its time."""
+        train = config.train
+        return 1 - (self.seconds / train.time if train.time else self.documents / train.documents)
+
+
+def fresh(config: Config, device: torch.device, ranks: Ranks) -> State:
+    """A model with its first weights, its averages (the same) and its optimizers, shared out among the ranks."""
+    parallel, count = config.train.parallel, ema.count(config.train.ema)
+    model, *averages = (distributed.shard(build.model(config, device, config.train.mask if n == 0 else "dense"), parallel,
+                                          ranks, device) for n in range(1 + count))
+    build.recompute_layers(model, config.train.recompute)
+    return State(model, [average.requires_grad_(False).eval() for average in averages],
+                 optimizer.optimizers(model, config.train))
+
+
+def restore(run: Run) -> State:
+    """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have changed."""
+    config, folder, ranks = run.config, run.folder, run.ranks
+    if ranks.first:
+        checkpoint.sweep(folder)
+    found = from_first(ranks, checkpoint.latest(folder, run.notify) if ranks.first else None)
+    if found is not None:
+        compare(checkpoint.run_config(found), config, folder)
+    state = fresh(config, run.device, ranks)
+    state.model.tokenizer = _tokenizer(run, found)
+    for average in state.averages:
+        average.tokenizer = state.model.tokenizer
+    if found is not None:
+        saved = checkpoint.state(found)
+        if saved["format"] < 3:                         # its fingerprint of the data cannot be compared
+            run.notify(f"{folder.name} was begun by an earlier rawmm: it goes on with the same settings, with other documents")
+        elif saved["data"] != prepared.together(run.data):
+            raise CheckpointError(f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
+                                  "prepare the old data again, or train under another --run name")
+        for name, module in _modules(state).items():
+            own = module.state_dict()
+            values = checkpoint.tensors(found, name)
+            checkpoint.load_weights(module, {key: like(value, own.get(key, value)) for key, value in values.items()}, found)
+        optimizer.load_state(state.optimizers, state.model, checkpoint.tensors(found, "optimizer"))
+        state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
+        of = "" if config.train.time else f" of {config.train.documents:,}"
+        run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")
+    state.forward = distributed.wrap(state.model, config.train.parallel, ranks)
+    if ranks.first:
+        records.truncate(folder / "records.jsonl", state.documents)
+        posthoc.drop_after(folder, state.documents)
+        records.replace(folder / "config.yaml", configuration.dump(config))
+    barrier(ranks)
+    return state
+
+
+def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
+    """The tokenizer of the run's texts; a new run of learned pieces learns them, on the first rank, and keeps them."""
+    path, settings = run.folder / checkpoint.TOKENIZER, run.config.text_tokenizer
+    if settings.kind == "bpe" and found is None and run.ranks.first:
+        texts = (text for data in run.data for text in data.every_text())
+        run.folder.mkdir(parents=True, exist_ok=True)
+        records.replace(path, train_pairs(texts, settings.vocabulary).stored)
+    barrier(run.ranks)
+    return checkpoint.text_tokenizer(run.folder, run.config, checkpoint.state(found).get("tokenizer") if found else None)
+
+
+def _modules(state: State) -> dict[str, torch.nn.Module]:
+    """Names of the files of a checkpoint -> what they hold."""
+    names = ["ema", *(f"ema_{n}" for n in range(2, 1 + len(state.averages)))]
+    return {"model": state.model, **dict(zip(names, state.averages))}
+
+
+def compare(old, new, run: Path) -> None:
+    """Raises CheckpointError where settings that shape a run have changed."""
+    flat = lambda c: {f"{part}.{k}": v for part, values in c.model_dump().items() for k, v in values.items()}  # noqa: E731
+    before, after = flat(old), flat(new)
+    changed = [k for k in {**before, **after} if before.get(k) != after.get(k)
+               and k not in MAY_CHANGE and not k.startswith("sample.")]
+    if changed:
+        listed = ", ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed[:3])
+        raise CheckpointError(f"run '{run.name}' was started with other settings ({listed}); "
+                              "use the old settings, or another --run name")
+
+
+def save(run: Run, state: State) -> None:
+    """A checkpoint of everything that changes: whole tensors by the first rank or, under FSDP, shards by every rank."""
+    tensors = {name: module.state_dict() for name, module in _modules(state).items()}
+    tensors["optimizer"] = optimizer.state(state.optimizers, state.model)
+    facts = {"documents": state.documents, "seconds": state.seconds, "data": prepared.together(run.data),
+             "ranks": run.ranks.size, "tokenizer": checkpoint.digest(state.model.tokenizer.stored)}
+    if run.config.train.parallel == "fsdp" and run.ranks.size > 1:
+        needed = checkpoint.size(tensors)
+        partial = from_first(run.ranks, checkpoint.begin(run.folder, state.step, needed) if run.ranks.first else None)
+        with checkpoint.all_or_nothing(partial, needed):
+            for name, values in tensors.items():
+                write_sharded(partial / name, values)
+            barrier(run.ranks)
+        if run.ranks.first:
+            checkpoint.commit(run.folder, partial, state.step, facts, run.config.train.keep, run.notify)
+    elif run.ranks.first:
+        checkpoint.save(run.folder, state.step, tensors, facts, run.config.train.keep, run.notify)
+    barrier(run.ranks)
+
+
+def snapshot(run: Run, state: State, before: int) -> None:
+    """Of averages whose width is chosen after training: keep them as they are now, `snapshots` times a run."""
+    settings = run.config.train
+    if settings.ema.kind == "power" and crossed(state.documents, before, -(-settings.documents // settings.ema.snapshots)):
+        whole = [{name: distributed.whole(value) for name, value in average.state_dict().items()}
+                 for average in state.averages]
+        if run.ranks.first:
+            posthoc.keep(run.folder, state.documents, whole)
+
+
+def crossed(documents: int, before: int, every: int) -> bool:
+    """Whether a multiple of `every` lies after `before` and not after `documents`."""
+    return documents // every > before // every
+
+
+# ------------------------------------------------------------------------------------------------------ start and stop
+
+
+@contextmanager
+def locked(folder: Path, ranks: Ranks):
+    """The run belongs to this process alone while the block runs. Raises LockedError that names the owner."""
+    if not ranks.first:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(folder / ".lock"), folder / ".owner"
+    try:
+        lock.acquire(timeout=1)                         # a report that looks whether anyone trains holds it for an instant
+    except Timeout:
+        told = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
+        raise LockedError(f"{told} is training in {folder}; wait for it, or use another --run name") from None
+    try:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+class Signals:
+    """SIGINT, SIGTERM and SIGHUP: the first one ends the run after its step and a checkpoint, a second acts at once.
+
+    `arrived`: the first signal here, or 0. `agreed`: the one that all ranks know of, or 0; only that one counts."""
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, ranks: Ranks):                   # under nohup SIGHUP is ignored, and stays so
+        self.arrived, self.agreed, self.ranks, self.previous = 0, 0, ranks, {}
+
+    def note(self, number, frame):
+        """The handler. One rank that hangs must not keep the others' launcher waiting: it leaves by itself."""
+        self.arrived = number
+        signal.signal(number, self.previous[number])
+        if self.ranks.size > 1:
+            watch = threading.Timer(10, lambda: self.agreed or os._exit(RankError.exit_code))
+            watch.daemon = True
+            watch.start()
+
+
+@contextmanager
+def signals(ranks: Ranks):
+    """Signals while the block runs; outside of the main thread they stay as they are."""
+    caught = Signals(ranks)
+    try:
+        for number in Signals.NUMBERS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                caught.previous[number] = signal.signal(number, caught.note)
+    except ValueError:                                  # not in the main thread
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in caught.previous.items():
+            signal.signal(number, handler)
+
+
+def stopped(number: int, state: State) -> Stopped:
+    """What to raise once the state is saved."""
+    return Stopped(f"stopped by {signal.Signals(number).name} and saved at {state.documents:,} documents; "
+                   "run the same command again to go on", number)
+
+
+# ------------------------------------------------------------------------------------------------------------- notes
+
+
+def describe(run: Run, facts: dict) -> None:
+    """environment.json: what the run is trained with."""
+    wait = os.environ.get("OMP_WAIT_POLICY") or f"after {os.environ.get('GOMP_SPINCOUNT', 'the default number of')} spins"
+    base = {"rawmm": version("rawmm"), "python": platform.python_version(), "torch": torch.__version__,
+            "system": platform.platform(), "device": torch.cuda.get_device_name(run.device)
+            if run.device.type == "cuda" else "cpu", "ranks": run.ranks.size, "parallel": run.config.train.parallel,
+            "threads": torch.get_num_threads(), "threads wait": wait,
+            "precision": build.precision(run.config.train.precision, run.device)}
+    if run.ranks.first:
+        records.replace(run.folder / "environment.json", json.dumps(base | facts, indent=1) + "\n")
+
+
+def left_out(run: Run) -> None:
+    """Say how many pictures of a streamed set could not be used, where there are any."""
+    report = run.data[0].report if run.config.data.stream else None
+    if run.ranks.first and report is not None and report.is_file():
+        with open(report, encoding="utf-8") as lines:
+            names = {json.loads(line)["file"] for line in lines}
+        run.notify(f"{len(names):,} pictures left out so far, others stood in for them: {report}")
+
+
+def bad_batch(run: Run, state: State, told: str) -> None:
+    """bad_batch.json: the documents of a step whose loss or gradient is not finite."""
+    if run.ranks.first:
+        steps = steps_of(run.config, run.data, state.model)
+        rows = steps.rows(state.documents)
+        numbers = sorted(number for row in rows for number in row)
+        places = [steps.stream.place(number) for number in numbers]
+        entry = {"step": state.step, "problem": told, "documents": numbers,
+                 "sets": [which for which, _ in places], "pictures": [row for _, row in places],
+                 "sources": [steps.stream.sets[which].source(row) for which, row in places]}
+        records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")

@@ -1,0 +1,278 @@
+"""The other training loop: a codec learns to reconstruct pictures. Not merged with `train.py`, which it resembles.
+
+    loss = l1 |x' - x| + l2 (x' - x)^2 + commitment + entropy + kl + perceptual + adversary, each where there is such a thing
+
+Picture n of a run is a function of (seed, n), and so is whatever is drawn by lot in a step (k-means, restarted codes, a
+posterior's noise). So resuming is running the same command again, bit for bit. A discriminator learns from the first step
+on; its gradient reaches the codec from loss.adversary_start on. `codec_run.py` keeps the state.
+"""
+
+import gc
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..codecs.base import to_unit
+from ..config import build
+from ..config.codecs import CodecConfig
+from ..core.noise import key
+from ..data import images, prepared
+from ..data.stream import picture_of
+from ..metrics import features, mobilenet
+from ..runs import records
+from ..system import machine
+from ..system.distributed import ALONE
+from ..system.errors import ConfigError, DivergedError, OutOfMemoryError
+from . import adversary, ema, optimizer
+from .codec_state import WINDOW, CodecState, Used, pictures, restore, save
+from .state import Run, Signals, crossed, describe, locked, signals, stopped
+from .trackers import trackers
+from .train import Clock, remaining
+
+LOOKED_AT, MEASURED, SHOWN, COLUMNS = 256, 2048, 16, 8  # held-out pictures: while training, at its end, on a sheet, in its row
+
+
+def train_codec(config: CodecConfig, data_folder: Path, folder: Path, device: torch.device, notify=print) -> Iterator[dict]:
+    """Train the run `folder` to its end, yielding one record a step. Raises as `train.train` does."""
+    network = _network(config.loss, device)
+    data, held_out = pictures(config, data_folder)
+    run = Run(config, folder, device, ALONE, [data], held_out, notify)
+    with locked(folder, ALONE), signals(ALONE) as caught:
+        state = restore(run)
+        if state.left(config) <= 0:
+            return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
+        _start(run, state)
+        log = trackers(config.train.trackers, folder, config.model_dump(mode="json"), state.documents, notify)
+        try:
+            yield from _steps(run, state, caught, log, network)
+        finally:
+            for tracker in log:
+                tracker.close()
+
+
+def _start(run: Run, state: CodecState) -> None:
+    """Compile, say what trains where."""
+    settings, device = run.config.train, run.device
+    gc.freeze()
+    compiled = settings.compile == "yes" or settings.compile == "auto" and device.type == "cuda"
+    if compiled:
+        for part in (state.model.encoder, state.model.decoder):
+            part.compile()
+    precision = build.precision(settings.precision, device)
+    describe(run, {"compiled": compiled})
+    run.notify(f"{'compiled' if compiled else 'eager'} {precision} on {device.type}, {torch.get_num_threads()} threads; saving "
+               f"to {run.folder}")
+    if warning := machine.precision_warning(precision, device):
+        run.notify(warning)
+
+
+def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> Iterator[dict]:
+    """One step after the other, and what happens after every so many documents."""
+    config, settings = run.config, run.config.train
+    clock, recent = Clock(state.seconds), deque(maxlen=50)
+    state.model.train()
+    while state.left(config) > 0:
+        started, before = time.perf_counter(), state.documents
+        record = take_step(run, state, network)
+        state.seconds, caught.agreed = clock.seconds(), caught.arrived
+        recent.append(time.perf_counter() - started)
+        done, stop = state.left(config) <= 0, caught.agreed
+        speed = settings.batch * len(recent) / sum(recent)
+        record |= {"seconds": state.seconds, "documents_per_second": speed, "memory": machine.peak_memory(run.device),
+                   "eta": remaining(config, state, speed)}
+        record |= state.used.figures() if state.used else {}
+        if done or crossed(state.documents, before, settings.log_every):
+            _log(run, state, record, log)
+        if done or stop or crossed(state.documents, before, settings.save_every):
+            save(run, state)                            # before the sheet: what fails there loses nothing
+        if done or crossed(state.documents, before, settings.sample_every):
+            record["held_out_psnr"] = look(run, state, log)
+            _log(run, state, record, log)               # the later of two for the same documents counts
+        if done:
+            measure(run, state)
+        yield record
+        if stop and not done:
+            raise stopped(stop, state)
+
+
+def _network(loss, device: torch.device) -> mobilenet.MobileNetV2 | None:
+    """The network of loss.features, frozen, where loss.perceptual asks for it. Raises ConfigError where the file is none."""
+    if not loss.perceptual:
+        return None
+    try:
+        return mobilenet.load(Path(loss.features)).to(device).requires_grad_(False)
+    except ConfigError as error:
+        raise ConfigError(f"loss.features: {error}; or set loss.perceptual=0") from None
+
+
+def _log(run: Run, state: CodecState, record: dict, log: list) -> None:
+    records.append(run.folder / "records.jsonl", record)
+    for tracker in log:
+        tracker.log(record, state.documents)
+
+
+# --------------------------------------------------------------------------------------------------------------- a step
+
+
+def take_step(run: Run, state: CodecState, network=None) -> dict:
+    """One update of the weights and of their average -> its record. Raises DivergedError before a step that is not finite."""
+    settings, data = run.config.train, run.data[0]
+    share = optimizer.rate(settings, state.documents, state.left(run.config))
+    optimizer.set_rate(state.optimizers, share)
+    numbers = range(state.documents, state.documents + settings.batch)
+    rows = [picture_of(number, len(data), settings.seed) for number in numbers]
+    real = to_unit(torch.stack([data.image(row) for row in rows]).to(run.device))
+    devices = [run.device] if run.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _memory(settings.batch):
+        torch.manual_seed(key(settings.seed, "codec", state.documents))
+        parts, made, codes = _gradients(run, state, real, network)
+        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
+        if state.adversary:
+            parts["discriminator"] = _discriminate(run, state, real, made)
+    values = {name: float(value) for name, value in parts.items()} | {"gradient_norm": norm.item()}
+    _check(run, state, values, rows)
+    for one in [*state.optimizers, *([state.judging] if state.judging else [])]:
+        one.step()
+    _average(state, settings)
+    if state.used:
+        state.used.add(codes, min(WINDOW, len(data)))
+    state.documents += settings.batch
+    state.step += 1
+    return {**values, "psnr": 10 * math.log10(4 / max(values["l2"], 1e-10)), "learning_rate": settings.learning_rate * share,
+            "step": state.step, "documents": state.documents}
+
+
+def _gradients(run: Run, state: CodecState, real: Tensor, network) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+    """-> parts of the loss, the reconstruction and its codes; the codec's gradients are filled in."""
+    weights = run.config.loss
+    for one in state.optimizers:
+        one.zero_grad()
+    with _autocast(run):
+        made = state.model(real)
+    error = made.pixels - real
+    parts = {"l1": error.abs().mean(), "l2": error.square().mean(), **made.losses}
+    if network is not None:
+        shown = [network.see((pixels + 1) / 2)[1] for pixels in (made.pixels, real)]
+        parts["perceptual"] = features.layers(*shown).mean()
+    loss = sum(getattr(weights, name) * value for name, value in parts.items())
+    if state.adversary and state.documents >= weights.adversary_start:
+        state.adversary.requires_grad_(False)
+        with _autocast(run):
+            parts["adversary"] = adversary.fooled(state.adversary(made.pixels).float())
+        scale = adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight) if weights.adaptive else 1.0
+        loss = loss + weights.adversary * scale * parts["adversary"]
+        state.adversary.requires_grad_(True)
+    loss.backward()
+    return {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}}, made.pixels.detach(), made.codes
+
+
+def _discriminate(run: Run, state: CodecState, real: Tensor, made: Tensor) -> Tensor:
+    """The discriminator's loss, from the first step on; its gradients are filled in."""
+    state.judging.zero_grad()
+    with _autocast(run):
+        scores = state.adversary(torch.cat([real, made])).float()
+    loss = adversary.hinge(*scores.chunk(2))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(state.adversary.parameters(), run.config.train.clip)
+    return loss.detach()
+
+
+def _autocast(run: Run):
+    precision = build.precision(run.config.train.precision, run.device)
+    return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def _memory(batch: int):
+    """Where a step does not fit, say what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemoryError(f"a batch of {batch} pictures does not fit in memory; set train.batch={max(1, batch // 2)} and "
+                               "another --run; the last checkpoint is intact") from None
+
+
+def _check(run: Run, state: CodecState, values: dict[str, float], rows: list[int]) -> None:
+    """Raises DivergedError where a part of the loss or the gradient is not finite; bad_batch.json names the pictures."""
+    if not (bad := [name for name, value in values.items() if not math.isfinite(value)]):
+        return
+    told = f"{', '.join(bad)} not finite at document {state.documents:,}"
+    entry = {"step": state.step, "problem": told, "pictures": rows, "sources": [run.data[0].source(row) for row in rows]}
+    records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")
+    raise DivergedError(f"{told}; the step was not taken and its pictures are in bad_batch.json; set a lower train.learning_rate "
+                        f"(now {run.config.train.learning_rate:g}) or train.precision=fp32, and another --run")
+
+
+@torch.no_grad()
+def _average(state: CodecState, settings) -> None:
+    """Weights are averaged; codebooks are averages already and are copied."""
+    old_weight, = ema.decays(settings.ema, state.documents, settings.batch)
+    ema.update(state.averages[0], state.model, old_weight)
+    for mine, theirs in zip(state.averages[0].buffers(), state.model.buffers()):
+        mine.copy_(theirs)
+
+
+# ---------------------------------------------------------------------------------------------------------- what it can do
+
+
+def look(run: Run, state: CodecState, log: list = ()) -> float:
+    """Mean PSNR of some held-out pictures with the averaged weights, and a sheet: each picture above its reconstruction."""
+    rows = prepared.spread(len(run.held_out), LOOKED_AT)
+    psnr = psnrs(state.averages[0], run.held_out, rows, run.device).mean().item()
+    shown = torch.stack([run.held_out.image(row) for row in prepared.spread(len(run.held_out), SHOWN)])
+    again = through(state.averages[0], shown.to(run.device)).cpu()
+    lines = [line for pair in zip(shown.split(COLUMNS), again.split(COLUMNS)) for line in pair]
+    folder = run.folder / "samples"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step_{state.step:08d}.png"
+    zoom = max(1, 96 // run.config.data.size)
+    images.save_png(images.grid([picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom), path)
+    note = {"documents": state.documents, "step": state.step, "psnr": psnr, "shows": "reconstructions"}
+    records.replace(path.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
+    for tracker in log:
+        tracker.picture("samples", path, state.documents)
+    return psnr
+
+
+def measure(run: Run, state: CodecState) -> dict:
+    """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures use."""
+    codec, data = state.averages[0], run.data[0]
+    rows = prepared.spread(len(run.held_out), MEASURED)
+    found = psnrs(codec, run.held_out, rows, run.device)
+    size = run.config.data.size
+    told = {"documents": state.documents, "held_out": {"psnr": found.mean().item(), "psnr_p05": found.quantile(0.05).item(),
+                                                       "pictures": len(rows)}}
+    if codec.discrete:
+        used = Used(torch.zeros_like(state.used.now))
+        for some in torch.tensor(prepared.spread(len(data), WINDOW)).split(64):
+            batch = torch.stack([data.image(row) for row in some.tolist()]).to(run.device)
+            tokens = codec.encode(batch)
+            used.add(tokens.view(len(batch), -1, codec.quantizer.tokens), WINDOW + 1)
+        told["codes"] = {"tokens": codec.length(size, size), "vocabulary": codec.vocabulary, "bits": codec.bits(size, size),
+                         **used.figures(), "pictures": used.pictures}
+    records.replace(run.folder / "evaluation.json", json.dumps(told, indent=1) + "\n")
+    return told
+
+
+def through(codec, pixels: Tensor) -> Tensor:
+    """(M, 3, H, W) uint8 -> the same through tokens and back."""
+    return codec.decode(codec.encode(pixels), codec.grid(*pixels.shape[-2:])[0])
+
+
+def psnrs(codec, data: prepared.Prepared, rows: list[int], device: torch.device) -> Tensor:
+    """PSNR in dB of every picture, 10 log10(255^2 / mean squared error); 100 where it is exact."""
+    found = []
+    for some in torch.tensor(rows).split(64):
+        batch = torch.stack([data.image(row) for row in some.tolist()]).to(device)
+        error = (through(codec, batch).double() - batch.double()).square().flatten(1).mean(1)
+        found.append((10 * torch.log10(255 ** 2 / error.clamp_min(1e-12))).clamp_max(100.0))
+    return torch.cat(found).cpu()

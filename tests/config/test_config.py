@@ -1,0 +1,245 @@
+"""Settings: presets, the order of defaults, preset and key=value, and every error word for word."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rawmm_cli.config import model as config
+from rawmm_cli.config.explain import every_key
+from rawmm_cli.system.errors import ConfigError
+
+TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
+GAU = "kind, width, depth, key, expansion"
+HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck"
+SAMPLE = "steps, solver, grid, guidance, interval, rescale, top_p, precision, max_text, context"
+TAG = "could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"
+
+
+def reloaded(settings):
+    return config.build(config.parse_yaml(config.dump(settings), "a dump"))
+
+
+def error(*overrides, preset="tiny"):
+    with pytest.raises(ConfigError) as caught:
+        config.load(preset, overrides)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------- presets
+
+
+@pytest.mark.parametrize("name", config.preset_names())
+def test_a_preset_loads_and_its_dump_is_the_same_settings(name):
+    settings = config.load(name)
+    assert reloaded(settings) == settings
+
+
+def test_the_presets_are_there_and_say_what_they_show():
+    assert {"digits", "patch64", "patch128", "tiny"} <= set(config.preset_names())
+    for name in config.preset_names():
+        assert len(config.preset_about(name)) > 20 and config.preset_text(name).startswith("# ")
+
+
+@pytest.mark.parametrize("word", ["train.learning_rate=1e-5", "train.ema.half_life=1e20", "train.compile='no'",
+                                  "head.bottleneck=7", "backbone.kind=transformer", "train.betas=[0, 0.999]",
+                                  "data.set=2024-digits", "data.set='1e4'", "data.set='1'", "data.set='no'"])
+def test_a_dump_loads_back_whatever_is_set(word):
+    settings = config.build({}, [word])
+    assert reloaded(settings) == settings
+
+
+def test_defaults_then_preset_then_words():
+    assert config.build({}).train.learning_rate == 2e-3
+    assert config.load("patch64").train.learning_rate == 2e-4
+    assert config.load("patch64", ["train.learning_rate=3e-4"]).train.learning_rate == 3e-4
+    assert config.load("patch64", ["train.batch=3", "train.batch=5"]).train.batch == 5
+    assert config.load("patch64").train.betas == config.build({}).train.betas
+
+
+def test_a_preset_file_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("# Mine.\ntrain: {batch: 3, learning_rate: 1e-4}\n")
+    assert config.load(str(path)) == config.build({}, ["train.batch=3", "train.learning_rate=1e-4"])
+    assert config.preset_about(str(path)) == "Mine."
+
+
+def test_a_preset_file_that_cannot_be_read(tmp_path):
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "latin.yaml").write_bytes(b"data: {set: \xe9}")
+    listed = ", ".join(config.preset_names())
+    for name, reason in (("none.yaml", "No such file or directory"), ("folder.yaml", "Is a directory"),
+                         ("latin.yaml", "not UTF-8")):
+        path = tmp_path / name
+        assert error(preset=str(path)) == (f"preset file {path} cannot be read ({reason}); "
+                                           f"give a YAML file, or one of: {listed}")
+
+
+def test_unknown_preset():
+    listed = ", ".join(config.preset_names())
+    assert error(preset="tinny") == \
+        f"unknown preset 'tinny' (did you mean tiny?); allowed: {listed}; see `rawmm presets`"
+    assert error(preset="qqq") == f"unknown preset 'qqq'; allowed: {listed}; see `rawmm presets`"
+
+
+# --------------------------------------------------------------------------------------------------------- key=value
+
+
+@pytest.mark.parametrize("word, value", [
+    ("train.learning_rate=1e-4", 1e-4), ("train.learning_rate=1E-4", 1e-4), ("train.learning_rate=+2.5e-3", 2.5e-3),
+    ("train.learning_rate=.5", 0.5), ("train.learning_rate=3", 3.0), ("train.ema.half_life=1e6", 1e6),
+    ("head.time_mean=-1e-1", -0.1), ("train.batch=7", 7), ("train.documents=10_000", 10_000),
+    ("train.betas=[0.8, 0.9]", (0.8, 0.9)), ("head.bottleneck=null", None), ("sample.solver=heun", "heun"),
+])
+def test_values_are_what_they_look_like(word, value):
+    found = config.build({}, [word])
+    for part in word.partition("=")[0].split("."):
+        found = getattr(found, part)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize("value", ["auto", "yes", "no"])
+def test_yes_and_no_are_words_where_words_are_allowed(value):
+    assert config.build({}, [f"train.compile={value}"]).train.compile == value
+
+
+def test_another_kind_drops_the_keys_it_does_not_know():
+    gau = config.load("tiny", ["backbone.key=24"])
+    transformer = config.load("tiny", ["backbone.kind=transformer"])
+    assert gau.backbone.key == 24
+    assert transformer.backbone == config.Transformer(width=32, depth=2)
+    again = config.load("tiny", ["backbone.kind=transformer", "backbone.heads=2", "backbone.kind=gau"])
+    assert again.backbone == config.GAU(width=32, depth=2)
+
+
+def test_settings_do_not_change():
+    with pytest.raises(Exception, match="frozen"):
+        config.build({}).train.batch = 3
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+
+
+ERRORS = {
+    # unknown keys
+    "tran.batch=3": f"unknown key 'tran' (did you mean train?); allowed here: {TOP}",
+    "qqq=3": f"unknown key 'qqq'; allowed here: {TOP}",
+    "learning_rate=3": f"unknown key 'learning_rate' (did you mean train.learning_rate?); allowed here: {TOP}",
+    "half_life=3": f"unknown key 'half_life' (did you mean train.ema.half_life?); allowed here: {TOP}",
+    "sample.step=3": f"unknown key 'sample.step' (did you mean sample.steps?); allowed here: {SAMPLE}",
+    "train.ema.half_lif=3": "unknown key 'train.ema.half_lif' (did you mean train.ema.half_life?); "
+                            "allowed here: kind, half_life, ramp, widths, snapshots",
+    "codec.pach=3": "unknown key 'codec.pach' (did you mean codec.patch?); allowed here: kind, patch",
+    "backbone.widht=3": f"unknown key 'backbone.widht' (did you mean backbone.width?); allowed here: {GAU}",
+    "head.key=3": f"unknown key 'head.key' (did you mean backbone.key?); allowed here: {HEAD}",
+    "backbone.heads=2": f"backbone.heads does not belong to backbone.kind = gau; allowed here: {GAU}",
+    # unknown kinds and choices
+    "backbone.kind=transformr": "backbone.kind = transformr (did you mean transformer?); allowed: gau, transformer",
+    "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
+    "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, vq, fsq, lfq, rvq, kl, query",
+    "head.kind=gau": "head.kind = gau; allowed: diffusion",
+    "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
+    # wrong types
+    "train.batch=many": "train.batch = 'many' is not allowed: input should be a valid integer",
+    "train.batch=3.0": "train.batch = 3.0 is not allowed: input should be a valid integer",
+    "train.batch=true": "train.batch = True is not allowed: input should be a valid integer",
+    "train.batch=": "train.batch = None is not allowed: input should be a valid integer",
+    "train.learning_rate=true": "train.learning_rate = True is not allowed: input should be a valid number",
+    "train.learning_rate='1e-4'": "train.learning_rate = '1e-4' is not allowed: input should be a valid number",
+    "data.set=2024": "data.set = 2024 is not allowed: input should be a valid string",
+    "train=5": "train = 5 is not allowed: input should be a valid dictionary or instance of Train",
+    # out of range
+    "train.learning_rate=.nan": "train.learning_rate = nan is not allowed: input should be a finite number",
+    "train.learning_rate=.inf": "train.learning_rate = inf is not allowed: input should be a finite number",
+    "train.learning_rate=0": "train.learning_rate = 0 is not allowed: input should be greater than 0",
+    "train.batch=0": "train.batch = 0 is not allowed: input should be greater than or equal to 1",
+    "data.read=1.5": "data.read = 1.5 is not allowed: input should be less than or equal to 1",
+    "train.betas=[0.9, -1]": "train.betas.1 = -1 is not allowed: input should be greater than or equal to 0",
+    "backbone.key=12": "backbone.key = 12 is not allowed: input should be a multiple of 8",
+    "data.set=../x": "data.set = '../x' is not allowed: string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'",
+    # what does not fit together
+    "codec.patch=3": "codec.patch = 3 does not divide data.size = 8; allowed: 1, 2, 4, 8",
+    "sample.interval=[1, 0]": "sample.interval = [1.0, 0.0] runs backwards; allowed: low <= high",
+    "train.length=3": "train.length = 3 is too short for one picture of 8 px in patches of 4: it needs 8 and the "
+                      "caption's bytes; set train.length=68",
+    # not key=value, not YAML
+    "batch": "'batch' is not a setting; allowed: key=value, as in train.learning_rate=1e-3",
+    "=5": "'=5' is not a setting; allowed: key=value, as in train.learning_rate=1e-3",
+    "train.betas=[1": "the value of train.betas is not valid YAML: expected ',' or ']', but got '<stream end>'",
+    "train={batch: 1, batch: 2}": "the value of train is not valid YAML: key given twice: batch",
+    "train.batch=*a": "the value of train.batch is not valid YAML: aliases (*name) are not allowed",
+    "train.batch=!!python/object/apply:os.system [exit]": f"the value of train.batch is not valid YAML: {TAG}",
+}
+
+
+@pytest.mark.parametrize("word", ERRORS)
+def test_errors_word_for_word(word):
+    assert error(word) == ERRORS[word]
+
+
+def test_heads_divide_the_width():
+    assert error("backbone.kind=transformer", "backbone.heads=3") == "width 32 / heads 3 must be a multiple of 8"
+
+
+PRESETS = {
+    "[1": "preset {} is not valid YAML: expected ',' or ']', but got '<stream end>'",
+    "train:\n\tbatch: 1": "preset {} is not valid YAML: found character '\\t' that cannot start any token",
+    "train: {batch: 1}\ntrain: {batch: 2}": "preset {} is not valid YAML: key given twice: train",
+    "a: &x 1\nb: *x": "preset {} is not valid YAML: aliases (*name) are not allowed",
+    "a: !!python/object/apply:os.system [exit]": "preset {} is not valid YAML: " + TAG,
+    "": "settings must be a mapping of keys, as in `rawmm presets digits`",
+    "- 1": "settings must be a mapping of keys, as in `rawmm presets digits`",
+    "7: 8": "7 = 7 is not allowed: keys should be strings",
+}
+
+
+@pytest.mark.parametrize("text", PRESETS)
+def test_a_broken_preset_file(text, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert error(preset=str(path)) == PRESETS[text].format(path)
+
+
+def test_no_code_runs_from_a_preset(tmp_path):
+    path, trace = tmp_path / "mine.yaml", tmp_path / "trace"
+    path.write_text(f"train: {{batch: !!python/object/apply:os.system ['touch {trace}']}}")
+    error(preset=str(path))
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("value", ['!!int ""', "!!timestamp x", "!!bool x", "!!float x", "!!binary x", "2024-99-01",
+                                   "\x00", "\udcff", "[" * 3000, "{[1]: 2}"])
+def test_what_yaml_cannot_construct_is_an_error_of_the_settings(value):
+    """PyYAML raises IndexError, AttributeError, KeyError, ... of its own."""
+    assert error(f"train.batch={value}").startswith("the value of train.batch is not valid YAML: ")
+
+
+def test_a_megabyte_is_enough():
+    assert error("data.set=" + "x" * 1_000_001) == "the value of data.set has 1,000,001 characters; allowed: 1,000,000"
+
+
+@pytest.mark.parametrize("word", ["train.seed=18446744073709551616", "train.threads=1000000", "train.betas=[0.9, 1]",
+                                  "train.betas=[1, 0.9]"])
+def test_what_torch_cannot_take_is_out_of_range(word):
+    """torch: seeds have 64 bits, so many threads are a segmentation fault, betas are below 1."""
+    assert " is not allowed: input should be less than " in error(word)
+
+
+# --------------------------------------------------------------------------------------------------------- all keys
+
+
+def leaves(tree, path=""):
+    return [key for name, value in tree.items()
+            for key in (leaves(value, f"{path}{name}.") if isinstance(value, dict) and value else [path + name])]
+
+
+def test_all_keys_are_the_keys_of_a_dump():
+    given = ("backbone.kind=gau", "backbone.kind=transformer", "data.stream.path=shards")
+    dumped = {key for one in given for key in leaves(config.build({}, [one]).model_dump())} - {"data.stream"}
+    assert sorted(set(every_key(config.Config))) == sorted(dumped)
+
+
+def test_settings_leave_torch_alone():
+    code = "import sys; from rawmm_cli.config import model as config; config.load('tiny'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

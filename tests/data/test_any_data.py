@@ -1,0 +1,159 @@
+"""Training on documents, mixtures and streams as on any set: killed and gone on bit for bit, evaluated, estimated, sampled."""
+
+import json
+import math
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from helpers import randomised
+from launching import assert_same_bits, command, forked, step_of, until
+from shard_files import parquet, tars
+from sources import made, numbers, stories
+from training_runs import go, settings
+
+from rawmm_cli.config import build
+from rawmm_cli.config import model as config
+from rawmm_cli.core.batch import pack
+from rawmm_cli.core.loss import joint_loss
+from rawmm_cli.data import prepared
+from rawmm_cli.data.datasets.text import text
+from rawmm_cli.data.items import Item, Source
+from rawmm_cli.data.stream import Stream
+from rawmm_cli.evaluation import evaluate
+from rawmm_cli.runs import records
+from rawmm_cli.system import machine
+from rawmm_cli.system.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quick")
+SLOW = "step = train.take_step\ntrain.take_step = lambda *given: (time.sleep(0.1), step(*given))[1]"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The matmul rate is not measured: it would take longer than the run."""
+    monkeypatch.setattr(machine, "matmul_rate", lambda *given: 1e11)
+
+
+@pytest.fixture(scope="module")
+def data(few_digits, tmp_path_factory):
+    """A data folder: digits, documents with several pictures, text alone, pictures with attributes; shards to stream."""
+    folder = tmp_path_factory.mktemp("all")
+    shutil.copytree(few_digits / "digits", folder / "digits")
+    made(folder / "stories", stories(60), held_out=0.2)
+    made(folder / "numbers", numbers(60), held_out=0.2)
+    (folder / "text").mkdir()
+    for n in range(30):
+        (folder / "text" / f"{n}.txt").write_text(f"the seven nines of {n} and one more\n" * 3)
+    made(folder / "words", text(path=folder / "text"), held_out=0.2)
+    parquet(folder / "parquet", range(200))
+    tars(folder / "tars", range(200), bad=(33, 77))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kinds(data):
+    return {
+        "documents": ("data.set=stories",),
+        "mixture": ("data.set=digits", "data.mix={stories: 0.3, words: 0.3, numbers: 0.2}", "text_tokenizer=bpe",
+                    "text_tokenizer.vocabulary=300", "train.workers=2"),
+        "parquet": ("data.stream=true", f"data.stream.path={data / 'parquet'}", "data.set=shards", "data.stream.held_out=0.1"),
+        "tar": ("data.stream=true", f"data.stream.path={data / 'tars'}", "data.set=shards", "data.stream.held_out=0.1",
+                "train.workers=2")}
+
+
+@pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
+def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path):
+    """kill -9 twice at random moments after some progress; then the run ends as one that nothing stopped, and is evaluated."""
+    run, dice = tmp_path / "run", random.Random(kind)
+    given = (*kinds[kind], "train.save_every=16", "train.log_every=16", "train.sample_every=80")
+    words = command(data, run, *given)
+    for _ in range(2):
+        before, process = step_of(run), forked(tmp_path, words, SLOW)
+        until(lambda b=before, p=process: step_of(run) > b or not p.is_alive())
+        time.sleep(dice.uniform(0, 0.2))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL and step_of(run) < 10
+    assert step_of(run) > 0
+    process = forked(tmp_path, words)
+    process.join(60)
+    assert process.exitcode == 0, (tmp_path / "err").read_text()
+    go(settings(*given), data, tmp_path / "whole")
+    assert [record["step"] for record in records.read(run / "records.jsonl")] == list(range(1, 11))
+    assert_same_bits(run, tmp_path / "whole")
+    process = forked(tmp_path, ["evaluate", "run", "--runs-dir", tmp_path, "--data-dir", data, "--device", "cpu", "--json"])
+    process.join(60)
+    assert process.exitcode == 0, (tmp_path / "err").read_text()
+    found = json.loads((tmp_path / "out").read_text())
+    assert all(math.isfinite(value) for value in found["held_out"].values()) and found["held_out"]["count"] > 0
+    assert (run / "samples" / "step_00000010.png").is_file()
+
+
+def test_every_set_of_a_mixture_is_seen_by_its_share(data, kinds):
+    """Documents of each set, of 4,000: data.mix gives the shares of the others, data.set has the rest."""
+    chosen = settings(*kinds["mixture"])
+    sets = [prepared.load(data / name, "train") for name in ("digits", "stories", "words", "numbers")]
+    stream = Stream(sets, 0, chosen.data, shares=(0.2, *chosen.data.mix.values()), length=40)
+    counts = [0] * 4
+    for number in range(4000):
+        counts[stream.place(number)[0]] += 1
+    assert all(abs(count - 4000 * share) <= 4 for count, share in zip(counts, (0.2, 0.3, 0.3, 0.2)))
+
+
+def test_story_losses_by_hand(data):
+    """Every held-out document alone, weighted by what is learned of it."""
+    chosen = settings("data.set=stories")
+    model = randomised(build.model(chosen), std=0.1).eval()
+    held_out = prepared.load(data / "stories", "held_out")
+    stream = Stream([held_out], 3, chosen.data, length=40)
+    sums, counts = [0.0, 0.0], [0, 0]
+    for n in range(len(held_out)):
+        batch = pack([stream.finish(stream.sketch_of(0, n, n))], 40, model.codec.grid)
+        with torch.no_grad():
+            losses = joint_loss(model, batch)
+        for part, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):
+            sums[part] += loss.item() * learned if learned else 0.0
+            counts[part] += learned
+    found = evaluate.story_losses(model, chosen, held_out, 3)
+    assert found["count"] == len(held_out) >= 5 and counts[1] > 0
+    assert found["text"] == pytest.approx(sums[0] / counts[0], rel=1e-5)
+    assert found["image"] == pytest.approx(sums[1] / counts[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
+def test_a_dry_run_counts_the_real_documents(kind, kinds, data, tmp_path, rawmm):
+    code, out, err = rawmm("train", "--preset", "tiny", "--dry-run", "--json", "--device", "cpu", "--data-dir", data,
+                           "--runs-dir", tmp_path, *kinds[kind])
+    found = json.loads(out)
+    assert code == 0, err
+    assert found["positions_from"] == "data" and 0.3 < found["fill"] <= 1
+
+
+def test_text_alone_can_be_trained(data, tmp_path):
+    """No picture anywhere: the loss is that of the text."""
+    found = go(settings("data.set=words", "train.documents=32"), data, tmp_path / "run")
+    assert math.isfinite(found[-1]["loss"]) and found[-1]["image"] == 0.0
+    assert found[-1]["loss"] == pytest.approx(found[-1]["text"] * config.load("tiny").loss.text, rel=1e-4)
+
+
+def test_other_sets_may_have_other_sizes(data, tmp_path, few_digits):
+    """data.size is that of data.set, which is drawn while training."""
+    made(data / "large", numbers_of(16), held_out=0.2)
+    found = go(settings("data.set=digits", "data.mix={large: 0.5}", "train.documents=32", "train.length=64"), data,
+               tmp_path / "run")
+    assert math.isfinite(found[-1]["loss"])
+    with pytest.raises(DataError, match="'large' holds pictures of 16x16 pixels and data.size is 8"):
+        go(settings("data.set=large", "train.length=64"), data, tmp_path / "other")
+
+
+def numbers_of(side: int) -> Source:
+    """Pictures of another size."""
+    pixels = np.zeros((side, side, 3), np.uint8)
+    return Source(items=lambda start: (Item(f"{n}.png", n, (f"number {n}",)) for n in range(start, 30)), state="", card={},
+                  open=lambda content, background: pixels + np.uint8(content))

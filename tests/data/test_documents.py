@@ -1,0 +1,114 @@
+"""Interleaved documents: reading order, what is drawn, the exact pixels, and every line that is not one."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from sources import made
+
+from rawmm_cli.data.datasets.documents import documents
+from rawmm_cli.data.prepared import load
+from rawmm_cli.system.errors import DataError
+
+
+def pixels(number: int, side: int = 8) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for n in range(3):
+        Image.fromarray(pixels(n, 8 + 8 * n)).save(tmp_path / "in" / "deep" / f"{n}.png")
+    return tmp_path / "in"
+
+
+def lines(folder, *entries) -> object:
+    path = folder / "set.jsonl"
+    path.write_text("\ufeff" + "\n".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in entries) + "\n\n")
+    return path
+
+
+STORIES = [
+    [{"text": "first "}, {"image": "deep/0.png"}, {"image": "deep/1.png", "draw": True}, {"text": "then"}],
+    [{"image": "deep/2.png", "draw": True}],
+    [{"text": "no picture: é \u202e\U0001f642"}],
+]
+
+
+def test_documents_come_back_as_they_are(folder, tmp_path):
+    """Every piece in its order, sizes kept, pixels to the bit, in whichever split."""
+    card = made(tmp_path / "set", documents(path=lines(folder, *STORIES)), held_out=0.3)
+    found = {}
+    for split in ("train", "held_out"):
+        data = load(tmp_path / "set", split)
+        for row in range(len(data)):
+            shown = iter(range(9))
+            found[data.source(row)] = [piece if isinstance(piece, str) else
+                                       (data.image(row, next(shown)).permute(1, 2, 0).numpy().tobytes(), *piece)
+                                       for piece in data.pieces(row)]
+    told = lambda n, draw: (pixels(n, 8 + 8 * n).tobytes(), 8 + 8 * n, 8 + 8 * n, draw)         # noqa: E731
+    assert found == {"set.jsonl/1": ["first ", told(0, False), told(1, True), "then"], "set.jsonl/2": [told(2, True)],
+                     "set.jsonl/3": ["no picture: é \u202e\U0001f642"]}
+    assert card["kind"] == "documents" and card["count"]["train"] + card["count"]["held_out"] == 3
+
+
+def test_going_on_in_the_middle(folder):
+    source = documents(path=lines(folder, *STORIES, *STORIES))
+    every = list(source.items(0))
+    assert len(every) == source.count == 6
+    for start in range(7):
+        assert list(source.items(start)) == every[start:]
+
+
+WRONG = {
+    '{"text": "a"}': "is not a list; allowed: ",
+    "[]": "is not a list",
+    "[1]": "has the part 1; allowed: ",
+    '[{"text": 1}]': 'has the part {"text": 1}',
+    '[{"text": "a", "image": "b"}]': "has the part",
+    '[{"image": "deep/0.png", "draw": "yes"}]': "has the part",
+    "[": "is not JSON in UTF-8 (",
+    "[" * 100_000: "is not JSON in UTF-8 (",
+    '[{"image": "none.png"}]': "names 'none.png', which does not exist; add it or mend the line",
+    '[{"image": "../out.png"}]': "names '../out.png', which leads out of the folder of the file",
+    '[{"image": "/etc/passwd"}]': "names '/etc/passwd', which leads out",
+    '[{"image": "deep/../../out.png"}]': "leads out",
+    '[{"image": "a\\u0000b"}]': "names 'a\ufffdb', which cannot be opened; mend the line",
+    '[{"image": "\\ud800"}]': "names '\ufffd', which cannot be opened",
+    f'[{{"image": "{"x" * 300}"}}]': f"names '{'x' * 200}...', which cannot be opened",
+    '[{"image": "loop"}]': "names 'loop', which",
+    '[{"image": "door.png"}]': "names 'door.png', a link that leads out of the folder",
+}
+
+
+@pytest.mark.parametrize("line", WRONG, ids=lambda line: line[:40])
+def test_lines_that_are_no_documents(line, folder, tmp_path):
+    """Named by file and line, before any picture is decoded."""
+    Image.fromarray(pixels(9)).save(tmp_path / "out.png")
+    (folder / "door.png").symlink_to(tmp_path / "out.png")
+    (folder / "loop").symlink_to(folder / "loop")
+    path = lines(folder, STORIES[0], line)
+    with pytest.raises(DataError, match=re.escape(f"{path} line 2: ") + ".*" + re.escape(WRONG[line])) as caught:
+        documents(path=path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+def test_text_that_is_not_utf_8(folder):
+    path = folder / "set.jsonl"
+    path.write_bytes(b'[{"text": "\xff"}]\n')
+    with pytest.raises(DataError, match="line 1: is not JSON in UTF-8"):
+        documents(path=path)
+    with pytest.raises(DataError, match="is not a file; allowed with --path: a .jsonl file with a line like"):
+        documents(path=folder)
+    path.write_text("\n \n")
+    with pytest.raises(DataError, match="has no documents; allowed: lines like"):
+        documents(path=path)
+
+
+def test_a_bad_picture_leaves_its_document_out(folder, tmp_path):
+    (folder / "deep" / "1.png").write_bytes(b"not a picture")
+    card = made(tmp_path / "set", documents(path=lines(folder, *STORIES)), max_bad=0.5, held_out=0.3)
+    assert [entry["file"] for entry in card["skipped"]] == ["set.jsonl/1"] and "damaged" in card["skipped"][0]["reason"]

@@ -1,0 +1,333 @@
+"""Preparing: nothing lost, nothing half done, the same bytes whatever happened on the way."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sources import card_of, listing, made, numbers, pixels_of, rows, stories
+
+from rawmm_cli.data import card, prepare, prepared
+from rawmm_cli.data.images import fit
+from rawmm_cli.data.items import Source
+from rawmm_cli.system.errors import DataError, LockedError, RankError
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(prepare, "PART", 16)
+    monkeypatch.setattr(prepare, "CHUNK", 4)
+
+
+def names(entries) -> list[str]:
+    return [row["source"] for row in entries]
+
+
+# ------------------------------------------------------------------------------------------------------- what is written
+
+
+@pytest.mark.parametrize("count", [2, 15, 16, 17, 50])
+def test_every_item_is_there_once_in_order_with_its_exact_pixels(tmp_path, count):
+    made(tmp_path / "set", numbers(count), held_out=0.3)
+    found = rows(tmp_path / "set")
+    assert sorted(names(found["train"] + found["held_out"])) == sorted(f"{n}.png" for n in range(count))
+    for entries in found.values():
+        assert names(entries) == sorted(names(entries), key=lambda name: int(name[:-4])) and entries
+        for row in entries:
+            n = int(row["source"][:-4])
+            assert row["pixels"] == pixels_of(n).tobytes() and (row["height"], row["width"]) == (8, 8)
+            assert row["captions"] == [f"number {n}"] and row["label"] == n % 3
+            assert prepared.json.loads(row["attributes"]) == {"even": n % 2 == 0}
+    assert [path.name for path in tmp_path.iterdir()] == ["set"], "nothing else is left"
+
+
+def test_what_is_read_back_is_what_was_written(tmp_path):
+    made(tmp_path / "set", numbers(40), held_out=0.3)
+    for split in prepared.SPLITS:
+        found = prepared.load(tmp_path / "set", split)
+        for index, row in enumerate(rows(tmp_path / "set")[split]):
+            n = int(row["source"][:-4])
+            assert np.array_equal(found.image(index).permute(1, 2, 0).numpy(), pixels_of(n))
+            assert found.captions[index] == [f"number {n}"] and found.labels[index] == n % 3
+            assert found.source(index) == f"{n}.png" and found.attributes(index) == {"even": n % 2 == 0}
+
+
+def test_datasets_can_read_it(tmp_path):
+    import datasets
+
+    made(tmp_path / "set", numbers(40), held_out=0.3)
+    for split, entries in rows(tmp_path / "set").items():
+        table = datasets.load_from_disk(str(tmp_path / "set" / split))
+        assert table["source"] == names(entries) and table[0]["pixels"] == entries[0]["pixels"]
+
+
+def test_documents_keep_their_order_and_pictures(tmp_path):
+    made(tmp_path / "set", stories(20), held_out=0.3)
+    for split in prepared.SPLITS:
+        found = prepared.load(tmp_path / "set", split)
+        for index in range(len(found)):
+            n = int(found.source(index).split()[1])
+            pictures = [(8, 8, bool((n + m) % 2)) for m in range(n % 3)]
+            assert found.pieces(index) == [f"it was {n}", *pictures, "the end"]
+            for m in range(n % 3):
+                assert np.array_equal(found.image(index, m).permute(1, 2, 0).numpy(), pixels_of(10 * n + m))
+
+
+def test_size_crop_and_limit(tmp_path):
+    card = made(tmp_path / "set", numbers(40), size=4, limit=10, held_out=0.3)
+    found = rows(tmp_path / "set")
+    assert sorted(names(found["train"] + found["held_out"])) == sorted(f"{n}.png" for n in range(10))
+    assert found["train"][0]["pixels"] == fit(pixels_of(int(found["train"][0]["source"][:-4])), 4).tobytes()
+    assert card["size"] == [4, 4] and card["options"]["limit"] == 10
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_change_nothing(tmp_path, workers):
+    for count, folder in ((0, "alone"), (workers, "helped")):
+        made(tmp_path / folder / "set", numbers(60, bad={7, 8}), workers=count)
+    assert listing(tmp_path / "alone") == listing(tmp_path / "helped")
+
+
+# ------------------------------------------------------------------------------------------------------- what is held out
+
+
+def test_what_is_held_out_hangs_on_the_name_alone(tmp_path):
+    for count in (40, 60):
+        made(tmp_path / str(count), numbers(count), held_out=0.2)
+    few, many = (set(names(rows(tmp_path / count)["held_out"])) for count in ("40", "60"))
+    assert few == {name for name in many if int(name[:-4]) < 40}
+    assert few == {f"{n}.png" for n in range(40) if prepared.place(f"{n}.png") < 0.2}
+
+
+def test_splits_of_the_source_are_kept(tmp_path):
+    made(tmp_path / "set", numbers(30, splits=True), held_out=0.9)
+    assert names(rows(tmp_path / "set")["held_out"]) == [f"{n}.png" for n in range(0, 30, 5)]
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.9999])
+def test_a_small_set_has_both_splits(tmp_path, share):
+    made(tmp_path / "set", numbers(4), held_out=share)
+    found = rows(tmp_path / "set")
+    assert {len(entries) for entries in found.values()} == {1, 3}
+    places = {name: prepared.place(name) for entries in found.values() for name in names(entries)}
+    assert max(places[n] for n in names(found["held_out"])) < min(places[n] for n in names(found["train"]))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_are_refused(tmp_path, count):
+    with pytest.raises(DataError, match="at least 2"):
+        made(tmp_path / "set", numbers(count))
+    assert not (tmp_path / "set").exists()
+
+
+# ------------------------------------------------------------------------------------------------------ what cannot be used
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    found = made(tmp_path / "set", numbers(60, bad={3, 20, 59}), max_bad=0.05)
+    assert found["skipped"] == [{"file": f"{n}.png", "reason": f"it is bad {n}"} for n in (3, 20, 59)]
+    assert found["skipped_count"] == 3 and sum(found["count"].values()) == 57
+    lines = (tmp_path / "set" / "skipped.jsonl").read_text().splitlines()
+    assert [prepared.json.loads(line)["file"] for line in lines] == ["3.png", "20.png", "59.png"]
+
+
+def test_too_many_bad_ones_stop_it_and_a_larger_share_goes_on(tmp_path, monkeypatch):
+    source = numbers(60, bad={3, 20, 59, 40})
+    with pytest.raises(DataError, match=r"'3.png' \(and 3 more\) of 60 cannot be used: it is bad 3.*--max-bad-fraction"):
+        made(tmp_path / "set", source, max_bad=0.05)
+    assert not (tmp_path / "set").exists()
+    monkeypatch.setattr(prepare, "_results", None)      # everything is there already
+    assert sum(made(tmp_path / "set", source, max_bad=0.1)["count"].values()) == 56
+
+
+@pytest.mark.parametrize("first", [0, 7, 30])
+def test_a_hundred_in_a_row_stop_it(tmp_path, first):
+    seen = []
+    source = numbers(200, bad=set(range(first, first + 100)))
+    counted = Source(items=lambda start: (seen.append(item) or item for item in source.items(start)), open=pixels_of,
+                     state="", card={})
+    with pytest.raises(DataError, match=f"100 items in a row cannot be used, the last '{first + 99}.png'"):
+        made(tmp_path / "set", counted, max_bad=1)
+    assert len(seen) <= first + 104
+    assert made(tmp_path / "other", numbers(200, bad=set(range(first, first + 99))), max_bad=1)["skipped_count"] == 99
+
+
+def test_a_hundred_in_a_row_are_counted_across_an_interruption(tmp_path):
+    with pytest.raises(DataError):
+        made(tmp_path / "set", numbers(200, bad=set(range(10, 110))), max_bad=1)
+    with pytest.raises(DataError, match="the last '109.png'"):
+        made(tmp_path / "set", numbers(200, bad=set(range(10, 110))), max_bad=1)
+
+
+# ---------------------------------------------------------------------------------------------------------- interruptions
+
+
+class Broken(Exception):
+    pass
+
+
+def broken_after(source: Source, count: int) -> Source:
+    def items(start):
+        for n, item in enumerate(source.items(start), start):
+            if n == count:
+                raise Broken
+            yield item
+
+    return Source(items=items, open=source.open, state=source.state, card=source.card)
+
+
+def test_an_interrupted_preparation_goes_on_and_ends_the_same(tmp_path):
+    source = numbers(70, bad={5, 33})
+    made(tmp_path / "unbroken" / "set", source)
+    for count in (3, 20, 37, 69):
+        with pytest.raises(Broken):
+            made(tmp_path / "broken" / "set", broken_after(source, count))
+    asked, told = [], []
+    last = Source(items=lambda start: (asked.append(start) or source.items(start)), open=source.open, state=source.state,
+                  card=source.card)
+    prepare.prepare(last, tmp_path / "broken" / "set", prepare.Options(workers=0), told.append)
+    assert asked == [64] and told == ["going on behind the 64 items that are done"]
+    assert listing(tmp_path / "broken") == listing(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("change", [{"state": "other"}, {"held_out": 0.5}, {"size": 4}, {"limit": 30}])
+def test_what_was_begun_with_other_data_or_options_starts_anew(tmp_path, change):
+    source = numbers(40)
+    with pytest.raises(Broken):
+        made(tmp_path / "set", broken_after(source, 35))
+    other = numbers(40, state=change["state"]) if "state" in change else source
+    options = {key: value for key, value in change.items() if key != "state"}
+    made(tmp_path / "set", other, **options)
+    made(tmp_path / "fresh", other, **options)
+    assert rows(tmp_path / "set") == rows(tmp_path / "fresh")
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from sources import made, numbers
+from rawmm_cli.data import prepare
+prepare.PART, prepare.CHUNK = 16, 4
+made(Path(sys.argv[1]), numbers(3000, bad={{9, 77}}), workers=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_9_at_random_moments_and_the_same_bytes_in_the_end(tmp_path, workers):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(tests=str(TESTS)) if not workers else
+                      "if __name__ == '__main__':" + KILLED.format(tests=str(TESTS)).replace("\n", "\n    "))
+    words = [sys.executable, str(script), str(tmp_path / "broken" / "set"), str(workers)]
+    made(tmp_path / "unbroken" / "set", numbers(3000, bad={9, 77}))
+    dice, kills, partial = random.Random(0), 0, tmp_path / "broken" / ".set.partial"
+    for _ in range(10):
+        before = len(list(partial.glob("part-*")))
+        process = subprocess.Popen(words, start_new_session=True)
+        while process.poll() is None and len(list(partial.glob("part-*"))) < before + 3:
+            time.sleep(0.002)
+        time.sleep(dice.random() * 0.1)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL) if dice.random() < 0.5 else process.kill()
+            kills += 1
+        process.wait()
+    assert kills >= 5
+    assert subprocess.run(words).returncode == 0
+    assert listing(tmp_path / "broken") == listing(tmp_path / "unbroken")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text("if __name__ == '__main__':" + KILLED.format(tests=str(TESTS)).replace("3000", "10**7")
+                      .replace("\n", "\n    "))
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "set"), "2"])
+    while not list((tmp_path / ".set.partial").glob("part-*")):
+        time.sleep(0.05)
+        assert process.poll() is None
+    children = [int(pid) for task in Path(f"/proc/{process.pid}/task").glob("*/children") for pid in task.read_text().split()]
+    process.kill()
+    process.wait()
+    assert len(children) >= 2
+    end = time.monotonic() + 10
+    while alive := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < end, alive
+        time.sleep(0.05)
+
+
+def dies(content, background):
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_told(tmp_path):
+    source = numbers(20)
+    with pytest.raises(RankError, match="a worker process died"):
+        made(tmp_path / "set", Source(items=source.items, open=dies, state="", card={}), workers=1)
+
+
+def test_two_at_a_time_are_refused(tmp_path):
+    source = numbers(20)
+
+    def items(start):
+        with pytest.raises(LockedError, match="another process prepares"):
+            made(tmp_path / "set", source)
+        yield from source.items(start)
+
+    made(tmp_path / "set", Source(items=items, open=pixels_of, state="", card={}))
+
+
+# ------------------------------------------------------------------------------------------------------------------- card
+
+
+def test_the_card_counts(tmp_path):
+    found = made(tmp_path / "set", numbers(50, bad={4}), held_out=0.2)
+    assert found == card_of(tmp_path / "set")
+    assert sum(found["count"].values()) == found["pictures"] == 49 and found["size"] == [8, 8]
+    assert found["captions"]["count"] == 49 and found["captions"]["vocabulary"] == 50
+    assert dict(found["captions"]["frequent"])["number"] == 49 and found["captions"]["bytes"]["max"] == len("number 49")
+    assert sum(found["label_counts"].values()) == 49
+    assert found["attributes"]["even"] == {"False": 25, "True": 24}
+    assert found["duplicates"]["exact"]["groups"] == 0 == found["without_caption"]
+    assert "number 1" in (tmp_path / "set" / "card.html").read_text()
+
+
+def test_verify_finds_nothing_in_a_sound_set(tmp_path):
+    made(tmp_path / "set", numbers(40, bad={4}), max_bad=0.1)
+    made(tmp_path / "stories", stories(20))
+    assert card.verify(tmp_path / "set") == [] == card.verify(tmp_path / "stories")
+
+
+@pytest.mark.parametrize("split", prepared.SPLITS)
+def test_verify_finds_a_changed_pixel_and_names_the_picture(tmp_path, split):
+    made(tmp_path / "set", numbers(40), held_out=0.3)
+    row = rows(tmp_path / "set")[split][5]
+    changed = 0
+    for file in sorted((tmp_path / "set" / split).glob("*.arrow")):
+        data = bytearray(file.read_bytes())
+        if (at := data.find(row["pixels"])) >= 0:
+            data[at + 100] ^= 1
+            os.unlink(file)
+            file.write_bytes(data)
+            changed += 1
+    assert changed == 1
+    assert card.verify(tmp_path / "set") == [f"{split} row 5 ({row['source']}): its pixels do not match their checksum"]
+
+
+@pytest.mark.parametrize("change", [("number 1", "number 2"), ('"held_out": ', '"held_out": 1'),
+                                    ('"vocabulary": ', '"vocabulary": 1'), ('"fingerprint": "', '"fingerprint": "0')])
+def test_verify_finds_a_changed_caption_or_card(tmp_path, change):
+    made(tmp_path / "set", numbers(40), held_out=0.3)
+    in_rows = change[0] == "number 1"
+    file = min((tmp_path / "set/train").glob("*.arrow")) if in_rows else tmp_path / "set/card.json"
+    text = file.read_bytes()
+    assert change[0].encode() in text
+    os.unlink(file)
+    file.write_bytes(text.replace(change[0].encode(), change[1].encode(), 1))
+    assert len(card.verify(tmp_path / "set")) >= 1

@@ -1,0 +1,272 @@
+"""Reading image files, against known values: every mode, every orientation, everything that must be refused."""
+
+import os
+import struct
+import time
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from rawmm_cli.data.images import ImageError, read_image
+
+RANDOM = np.random.default_rng(0)
+COLOUR = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path):
+    """Whatever is read, no file stays open and no warning leaks."""
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def grey(values) -> np.ndarray:
+    return np.repeat(np.asarray(values, np.uint8)[..., None], 3, -1)
+
+
+def png(width: int, height: int, depth: int, colour: int, data: bytes, *extra: tuple[bytes, bytes]) -> bytes:
+    """A PNG by hand. colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), *extra, (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(body)) + kind + body
+                                           + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks)
+
+
+def rows(array: np.ndarray) -> bytes:
+    """Samples -> the compressed body of a PNG without filters."""
+    return zlib.compress(b"".join(b"\0" + np.ascontiguousarray(line).tobytes() for line in array))
+
+
+def refused(path, reason: str) -> str:
+    """The message, after checking that it is one line, names the file and gives the reason."""
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_image(path)
+    message = str(caught.value)
+    assert message == f"image {path} cannot be read: {caught.value.reason}" and len(message.splitlines()) == 1
+    assert str(path) not in caught.value.reason and caught.value.exit_code == 3
+    return message
+
+
+# Lossless formats, grey levels
+
+@pytest.mark.parametrize("name", ["x.png", "x.bmp", "x.tif", "x.ppm", "x.webp"])
+def test_colour_comes_back_bit_for_bit(tmp_path, name):
+    Image.fromarray(COLOUR).save(tmp_path / name, **({"lossless": True} if name == "x.webp" else {}))
+    pixels = read_image(tmp_path / name)
+    assert pixels.dtype == np.uint8 and pixels.flags.writeable and (pixels == COLOUR).all()
+    assert (read_image(str(tmp_path / name)) == COLOUR).all()
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.pgm"])
+def test_16_bit_grey_keeps_256_levels(tmp_path, name):
+    Image.fromarray(RAMP).save(tmp_path / name, **({"format": "PPM"} if name == "x.pgm" else {}))
+    assert (read_image(tmp_path / name) == grey(RAMP >> 8)).all()
+
+
+def test_16_bit_grey_of_the_other_byte_order(tmp_path):
+    Image.frombytes("I;16B", (256, 256), RAMP.astype(">u2").tobytes()).save(tmp_path / "x.tif")
+    assert (read_image(tmp_path / "x.tif") == grey(RAMP >> 8)).all()
+
+
+def test_32_bit_grey_is_clipped_to_16_bits(tmp_path):
+    Image.fromarray(np.array([[-5, 0, 256, 65535, 65536, 2 ** 30]], np.int32)).save(tmp_path / "x.tif")
+    assert read_image(tmp_path / "x.tif")[0, :, 0].tolist() == [0, 0, 1, 255, 255, 255]
+
+
+def test_16_bit_colour_and_alpha_keep_the_upper_byte(tmp_path):
+    deep = RANDOM.integers(0, 65536, (4, 6, 3)).astype(">u2")
+    (tmp_path / "x.png").write_bytes(png(6, 4, 16, 2, rows(deep)))
+    assert (read_image(tmp_path / "x.png") == deep >> 8).all()
+    (tmp_path / "y.png").write_bytes(png(2, 1, 16, 4, rows(np.array([[300, 65535, 9, 0]], ">u2"))))
+    assert read_image(tmp_path / "y.png")[0, :, 0].tolist() == [1, 255]
+
+
+def test_float_grey(tmp_path):
+    for values, expected in (([0, .5, 1], [0, 128, 255]), ([-3, 1.4, 99.6, 300], [0, 1, 100, 255])):
+        Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
+        assert read_image(tmp_path / "x.tif")[0, :, 0].tolist() == expected
+    Image.fromarray(np.array([[np.nan, 1]], np.float32)).save(tmp_path / "x.tif")
+    refused(tmp_path / "x.tif", "not finite")
+
+
+def test_bilevel_and_8_bit_grey(tmp_path):
+    Image.fromarray(np.array([[True, False, True]])).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png")[0].tolist() == [[255] * 3, [0] * 3, [255] * 3]
+    Image.fromarray(np.arange(256, dtype=np.uint8)[None]).save(tmp_path / "x.png")
+    assert (read_image(tmp_path / "x.png") == grey(np.arange(256)[None])).all()
+
+
+# Alpha, palettes, colour spaces
+
+def test_alpha_on_white_is_exact(tmp_path):
+    colour, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    expected = grey(np.rint((colour * alpha + 255 * (255 - alpha)) / 255))
+    Image.fromarray(np.stack([colour, colour, colour, alpha], -1).astype(np.uint8)).save(tmp_path / "rgba.png")
+    Image.fromarray(np.stack([colour, alpha], -1).astype(np.uint8)).save(tmp_path / "la.png")
+    for name in ("rgba.png", "la.png"):
+        assert (read_image(tmp_path / name) == expected).all()
+
+
+def test_palette_with_and_without_transparency(tmp_path):
+    palette = (b"PLTE", bytes([255, 0, 0, 0, 255, 0, 10, 20, 30]))
+    data = rows(np.array([[0, 1, 2]], np.uint8))
+    (tmp_path / "x.png").write_bytes(png(3, 1, 8, 3, data, palette))
+    assert read_image(tmp_path / "x.png")[0].tolist() == [[255, 0, 0], [0, 255, 0], [10, 20, 30]]
+    (tmp_path / "x.png").write_bytes(png(3, 1, 8, 3, data, palette, (b"tRNS", bytes([0, 51]))))
+    assert read_image(tmp_path / "x.png")[0].tolist() == [[255, 255, 255], [204, 255, 204], [10, 20, 30]]
+
+
+def test_one_transparent_colour(tmp_path):
+    for depth, colour, samples, clear, expected in (
+            (8, 0, np.array([[7, 8]], np.uint8), struct.pack(">H", 7), [[255] * 3, [8] * 3]),
+            (8, 2, np.array([[1, 2, 3, 4, 5, 6]], np.uint8), struct.pack(">3H", 1, 2, 3), [[255] * 3, [4, 5, 6]]),
+            (16, 0, np.array([[300, 301]], ">u2"), struct.pack(">H", 300), [[255] * 3, [1] * 3])):
+        (tmp_path / "x.png").write_bytes(png(2, 1, depth, colour, rows(samples), (b"tRNS", clear)))
+        assert read_image(tmp_path / "x.png")[0].tolist() == expected
+
+
+def test_cmyk(tmp_path):
+    inks = np.array([[[0, 0, 0, 0], [255, 0, 0, 0], [0, 0, 0, 255], [51, 102, 204, 0], [0, 0, 0, 55]]], np.uint8)
+    Image.fromarray(inks, mode="CMYK").save(tmp_path / "x.tif")
+    assert read_image(tmp_path / "x.tif")[0].tolist() == [
+        [255, 255, 255], [0, 255, 255], [0, 0, 0], [204, 153, 51], [200, 200, 200]]
+    Image.new("CMYK", (16, 16), (255, 0, 0, 0)).save(tmp_path / "x.jpg", quality=100)
+    assert np.abs(read_image(tmp_path / "x.jpg").astype(int) - [0, 255, 255]).max() <= 3
+
+
+def test_ycbcr_and_colour_profile(tmp_path):
+    Image.new("YCbCr", (2, 2), (100, 128, 128)).save(tmp_path / "x.tif")
+    assert (read_image(tmp_path / "x.tif") == 100).all()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("XYZ")).tobytes()
+    Image.fromarray(COLOUR).save(tmp_path / "x.png", icc_profile=profile)
+    assert (read_image(tmp_path / "x.png") == COLOUR).all()
+    Image.new("LAB", (2, 2), (255, 128, 128)).save(tmp_path / "x.tif")
+    assert (read_image(tmp_path / "x.tif") >= 254).all()                    # L = 100, a = b = 0: white
+
+
+# Orientation, animations, JPEG
+
+TURNED = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.swapaxes(0, 1),
+          6: lambda x: np.rot90(x, -1), 7: lambda x: np.rot90(x, 2).swapaxes(0, 1), 8: np.rot90, 9: lambda x: x}
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif", "x.webp", "grey.png"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_exif_orientation(tmp_path, name, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored, expected = COLOUR, COLOUR
+    if name == "grey.png":
+        stored, expected = RAMP[:, :9], grey(RAMP[:, :9] >> 8)
+    Image.fromarray(stored).save(tmp_path / name, exif=exif, **({"lossless": True} if name == "x.webp" else {}))
+    assert (read_image(tmp_path / name) == TURNED[orientation](expected)).all()
+
+
+def test_exif_orientation_of_a_jpeg(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.new("RGB", (16, 8), "blue")
+    picture.paste("red", (0, 0, 8, 8))                                      # left half red; turned: top half
+    picture.save(tmp_path / "x.jpg", exif=exif, quality=95)
+    pixels = read_image(tmp_path / "x.jpg")
+    assert pixels.shape == (16, 8, 3) and pixels[2, 4, 0] > 200 and pixels[13, 4, 2] > 200
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png", "x.tif"])
+def test_first_frame_of_an_animation(tmp_path, name):
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if name == "x.webp" else {}
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+    assert (read_image(tmp_path / name) == [255, 0, 0]).all()
+
+
+def test_transparent_gif_is_white(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+    picture.putpalette([9, 9, 9, 40, 50, 60])
+    picture.save(tmp_path / "x.gif", transparency=0)
+    assert read_image(tmp_path / "x.gif")[0].tolist() == [[255] * 3, [40, 50, 60]]
+
+
+def test_jpeg_progressive_or_with_the_wrong_extension(tmp_path):
+    Image.new("RGB", (32, 32), (10, 200, 30)).save(tmp_path / "x.jpg", progressive=True, quality=100)
+    (tmp_path / "x.png").write_bytes((tmp_path / "x.jpg").read_bytes())
+    for name in ("x.jpg", "x.png"):
+        assert np.abs(read_image(tmp_path / name).astype(int) - [10, 200, 30]).max() <= 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 10_000), (10_000, 1)])
+def test_odd_shapes(tmp_path, shape):
+    Image.fromarray(np.full((*shape, 3), 7, np.uint8)).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png").shape == (*shape, 3)
+
+
+# What is refused
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.gif", "x.tif", "x.bmp", "x.ppm"])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
+def test_truncated_files(tmp_path, name, share):
+    Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[:int(len(data) * share)])
+    refused(tmp_path / name, ".")
+
+
+def test_not_an_image(tmp_path):
+    path = tmp_path / "x.png"
+    path.write_bytes(b"")
+    refused(path, r"it is empty \(0 bytes\)$")
+    path.write_text("hello")
+    refused(path, "content is damaged or of another format; allowed: JPEG, PNG, WEBP, BMP, GIF, TIFF, PPM$")
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n")
+    refused(path, "another format")
+    Image.new("RGB", (16, 16)).save(path, "ICO")
+    refused(path, "another format")
+    refused(tmp_path / "none.png", "there is no such file$")
+    refused(tmp_path, "it is a folder; give a picture$")
+
+
+def test_a_named_pipe_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    refused(tmp_path / "x.png", "no such file")
+
+
+def test_a_flipped_bit_in_a_png(tmp_path):
+    Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "x.png")
+    data = bytearray((tmp_path / "x.png").read_bytes())
+    data[5000] ^= 1
+    (tmp_path / "x.png").write_bytes(data)
+    refused(tmp_path / "x.png", "broken")
+
+
+def test_bombs(tmp_path):
+    zeros = zlib.compressobj(9)
+    side = 20_000
+    data = b"".join(zeros.compress(bytes(1 + side // 8)) for _ in range(side)) + zeros.flush()
+    bomb = png(side, side, 1, 0, data)
+    assert len(bomb) < 60_000
+    (tmp_path / "x.png").write_bytes(bomb)
+    start = time.perf_counter()
+    refused(tmp_path / "x.png", "more than 64 megapixels; make it smaller$")
+    for width in (8001, 12_000):                                            # Pillow says nothing; Pillow only warns
+        (tmp_path / "x.png").write_bytes(png(width, 8000, 1, 0, b""))
+        refused(tmp_path / "x.png", "more than 64 megapixels")
+    (tmp_path / "x.png").write_bytes(png(8000, 8000, 1, 0, b""))            # allowed, but damaged
+    refused(tmp_path / "x.png", "truncated|broken")
+    text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(10 ** 7)))
+    (tmp_path / "x.png").write_bytes(png(1, 1, 8, 0, rows(np.zeros((1, 1), np.uint8)), text))
+    refused(tmp_path / "x.png", "[Dd]ecompress")
+    assert time.perf_counter() - start < 1
+
+
+def test_unprintable_names_make_one_printable_line(tmp_path):
+    with pytest.raises(ImageError) as caught:
+        read_image(tmp_path / "a\nb\x1b[31m\udce9.png")
+    assert str(caught.value).endswith("a\ufffdb\ufffd[31m\ufffd.png cannot be read: there is no such file")

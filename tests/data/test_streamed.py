@@ -1,0 +1,298 @@
+"""Sets that stream: the same documents with any ranks and workers and after any restart, every picture once an epoch, and
+bad pictures that end nothing."""
+
+import io
+import json
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from shard_files import parquet, tars
+from sources import pixels, png
+
+from rawmm_cli.config import build
+from rawmm_cli.config import model as config
+from rawmm_cli.data import sets, shards, streamed
+from rawmm_cli.data.loader import WINDOW, StreamedSteps, batches, check_shares, steps_of
+from rawmm_cli.data.stream import Stream
+from rawmm_cli.system.distributed import Ranks
+from rawmm_cli.system.errors import ConfigError, DataError
+
+SETTINGS = ["data.stream=true", "data.set=pictures", "data.stream.held_out=0.1", "train.batch=16", "data.size=8",
+            "train.length=64"]
+
+
+def settings(path: Path, *words: str) -> config.Config:
+    return config.load("tiny", [*SETTINGS, f"data.stream.path={path}", *words])
+
+
+def opened(chosen: config.Config, ranks: Ranks = Ranks()) -> StreamedSteps:
+    data, _ = sets.load(chosen, Path("nowhere"))
+    return steps_of(chosen, data, build.model(chosen, "meta"), ranks)
+
+
+def drawn(steps: StreamedSteps, seen: int) -> list[tuple[int, str]]:
+    """(number of the picture, number of the document) in a step, and that pixels and caption belong together."""
+    found = []
+    for number in steps.numbers(seen):
+        item = steps.stream.sets[0].items[number]
+        assert (steps.stream.sets[0].shown[number] == pixels(int(item.captions[0]))).all()
+        found.append((int(item.captions[0]), number))
+    return found
+
+
+def same(one, other) -> bool:
+    return all(torch.equal(a, b) for a, b in zip((one.tokens, one.predict, one.patch_at, *one.images),
+                                                 (other.tokens, other.predict, other.patch_at, *other.images)))
+
+
+@pytest.mark.parametrize("make", [parquet, tars])
+def test_every_picture_once_an_epoch(make, tmp_path):
+    """Of every lane: all of its pictures before any comes again, in another order; held-out ones never."""
+    steps = opened(settings(make(tmp_path / "in", range(300))))
+    data = steps.streamed
+    seen = Counter()
+    for lane, size in enumerate(data.sizes):
+        first, second = ([int(data.item(lane, position).captions[0]) for position in range(low, low + size)]
+                         for low in (0, size))
+        assert sorted(first) == sorted(second) and len(set(first)) == size and (size < 5 or first != second)
+        seen.update(first)
+    held_out = {int(texts[0]) for texts in data.some("held_out", 300).captions}
+    assert set(seen.values()) == {1} and not held_out & set(seen) and held_out | set(seen) == set(range(300))
+    assert 10 < len(held_out) < 60 and data.card["count"] == {"train": len(seen), "held_out": len(held_out)}
+    assert max(data.sizes) - min(data.sizes) <= 20
+
+
+@pytest.mark.parametrize("make", [parquet, tars])
+@pytest.mark.parametrize("size", [2, 4])
+def test_ranks_share_the_same_documents(make, size, tmp_path):
+    """Step by step all ranks together have exactly the documents of one process, none twice."""
+    chosen = settings(make(tmp_path / "in", range(300)), "train.parallel=ddp")
+    alone, parts = opened(chosen), [opened(chosen, Ranks(rank, size, rank)) for rank in range(size)]
+    for step in range(2 * WINDOW + 1):
+        whole = drawn(alone, 16 * step)
+        shared = [document for part in parts for document in drawn(part, 16 * step)]
+        assert sorted(whole) == sorted(shared) and len({number for _, number in whole}) == len(whole)
+    for rank, part in enumerate(parts):
+        read = {key[0] for key in part.streamed.pools if isinstance(key[0], int)}
+        assert read and {lane % 4 % size for lane in read} == {rank}        # nobody reads the lanes of another
+
+
+def test_any_restart_gives_the_same_batches(tmp_path):
+    chosen = settings(parquet(tmp_path / "in", range(300)), "train.documents=640")
+    whole = [batch for batch, in batches(chosen, opened(chosen), 0)]
+    assert len(whole) == 40
+    for seen in (16, 112, 128, 304, 624):
+        rest = [batch for batch, in batches(chosen, opened(chosen), seen)]
+        assert len(rest) == 40 - seen // 16 and all(map(same, rest, whole[seen // 16:]))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(workers, tmp_path):
+    chosen = settings(tars(tmp_path / "in", range(300)), "train.documents=400")
+    with_workers = settings(tmp_path / "in", "train.documents=400", f"train.workers={workers}")
+    for seen in (0, 48):
+        one = [batch for batch, in batches(chosen, opened(chosen), seen)]
+        other = [batch for batch, in batches(with_workers, opened(with_workers), seen)]
+        assert len(one) == len(other) == 25 - seen // 16 and all(map(same, one, other))
+
+
+def test_workers_read_different_lanes(tmp_path):
+    """A worker of two makes every other window, and so only every other turn's lanes."""
+    chosen = settings(parquet(tmp_path / "in", range(300)))
+    for worker in range(2):
+        steps = opened(chosen)
+        for window in range(worker, 8, 2):
+            steps.rows(window * WINDOW * 16)
+        assert {key[0] // 4 % 2 for key in steps.streamed.pools if isinstance(key[0], int)} == {worker}
+
+
+@pytest.mark.parametrize("make", [parquet, tars])
+def test_bad_pictures_are_left_out_and_told(make, tmp_path):
+    """Each is named once, the next one of its lane stands in, and the same happens after a restart."""
+    bad = set(range(5, 300, 9))
+    chosen = settings(make(tmp_path / "in", range(300), bad=bad), "train.documents=640")
+    steps = opened(chosen)
+    steps.streamed.report = tmp_path / "skipped.jsonl"
+    shown = [number for seen in range(0, 640, 16) for number, _ in drawn(steps, seen)]
+    assert len(shown) == 640 and not bad & set(shown)
+    lines = [json.loads(line) for line in steps.streamed.report.read_text().splitlines()]
+    trained = 300 - steps.streamed.card["count"]["held_out"]
+    assert len({line["file"] for line in lines}) == len(lines) and abs(len(lines) - len(bad) * trained / 300) < 12
+    assert all("its content is damaged or of another format" in line["reason"] for line in lines)
+    again = opened(chosen)
+    assert [drawn(again, seen) for seen in (0, 160, 320)] == [drawn(opened(chosen), seen) for seen in (0, 160, 320)]
+
+
+def test_nothing_but_bad_pictures_stops(tmp_path):
+    steps = opened(settings(parquet(tmp_path / "in", range(400), bad=set(range(100, 400)))))
+    with pytest.raises(DataError, match="100 pictures in a row of pictures cannot be used, the last '.*parquet/.*': its"):
+        for seen in range(0, 1600, 16):
+            steps.numbers(seen)
+
+
+def test_a_shard_that_breaks_later_ends_nothing(tmp_path):
+    """Its pictures are bad ones; those of the others stand in."""
+    chosen = settings(tars(tmp_path / "in", range(300), files=12))
+    steps = opened(chosen)
+    steps.streamed.report = tmp_path / "skipped.jsonl"
+    (tmp_path / "in" / "4.tar").unlink()
+    shown = {number for seen in range(0, 960, 16) for number, _ in drawn(steps, seen)}
+    assert len(shown) > 200 and not shown & set(range(100, 125))
+    assert all("4.tar cannot be read (" in json.loads(line)["reason"] for line in steps.streamed.report.read_text().splitlines())
+
+
+def test_pictures_and_captions_that_do_not_fit(tmp_path):
+    """Too small, or a caption that is too long: told like a bad picture."""
+    small = io.BytesIO()
+    Image.fromarray(pixels(0)[:4]).save(small, "PNG")
+    (tmp_path / "in").mkdir()
+    data = [png(n) for n in range(60)]
+    texts = [str(n) for n in range(60)]
+    data[7], texts[9] = small.getvalue(), "x" * 100
+    pq.write_table(pa.table({"image": data, "text": texts}), tmp_path / "in" / "a.parquet", row_group_size=4)
+    steps = opened(settings(tmp_path / "in"))
+    for seen in range(0, 160, 16):
+        steps.numbers(seen)
+    assert steps.streamed.left_out == {
+        "a.parquet/7": "it is 8 x 4 pixels; allowed: at least 8 x 8; choose a smaller size",
+        "a.parquet/9": "it and its caption need 108 positions; train.length is 64"}
+
+
+def test_sizes_with_no_crop(tmp_path):
+    """The whole picture; sizes may differ in a batch."""
+    (tmp_path / "in").mkdir()
+    data = []
+    for n in range(60):
+        held = io.BytesIO()
+        Image.fromarray(np.full((32, 16 + 16 * (n % 3), 3), n, np.uint8)).save(held, "PNG")
+        data.append(held.getvalue())
+    pq.write_table(pa.table({"image": data, "text": ["t"] * 60}), tmp_path / "in" / "a.parquet", row_group_size=4)
+    steps = opened(settings(tmp_path / "in", "data.stream.crop=none", "data.size=16", "train.length=400", "codec.patch=4"))
+    shapes = {tuple(image.shape[1:]) for seen in range(0, 128, 16) for batch in steps[seen] for image in batch.images}
+    assert shapes == {(3, 32, 16), (3, 16, 16), (3, 16, 32)}
+
+
+def test_the_order_is_mixed(tmp_path):
+    """Neighbours of the source are no neighbours in training."""
+    data = opened(settings(tars(tmp_path / "in", range(600), files=2))).streamed
+    shown = [int(data.item(0, position).captions[0]) for position in range(data.sizes[0])]
+    steps = np.abs(np.diff(shown))
+    assert (steps == 1).mean() < 0.2
+
+
+def test_a_document_is_made_as_from_a_prepared_set(tmp_path):
+    """Directions, dropped captions and noise keys: the dice of document n."""
+    steps = opened(settings(parquet(tmp_path / "in", range(300)), "data.read=0.5", "data.drop=0.3"))
+    steps.numbers(0)
+    window = steps.stream.sets[0]
+    for number in sorted(window.items):
+        plan = steps.sketches[number]
+        known = Stream([window], 0, steps.config.data).sketch_of(0, number, number)
+        assert plan == known
+    plans = list(steps.sketches.values())
+    assert 0.3 < sum(plan.reads for plan in plans) / len(plans) < 0.7 and len({plan.key for plan in plans if plan.key}) > 40
+
+
+def test_resizing_is_that_of_prepare(tmp_path):
+    from rawmm_cli.data.images import fit
+    (tmp_path / "in").mkdir()
+    whole = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    held = io.BytesIO()
+    Image.fromarray(whole).save(held, "PNG")
+    pq.write_table(pa.table({"image": [held.getvalue()] * 60}), tmp_path / "in" / "a.parquet")
+    data = opened(settings(tmp_path / "in")).streamed
+    _, shown = data.picture(0, 0)
+    assert (shown == fit(whole, 8)).all()
+
+
+@pytest.mark.parametrize("words, told", [
+    (["data.stream.lanes=3"], "data.stream.lanes = 3 must be a multiple of the 1 ranks and divide train.batch = 16"),
+    (["data.mix.other=0.5"], "data.mix cannot be combined with data.stream"),
+    (["data.stream.held_out=0"], "data.stream.held_out = 0"),
+    (["data.stream.crop=left"], "data.stream.crop = left; allowed: center, none"),
+    (["data.stream.lane=3"], "unknown key 'data.stream.lane' (did you mean data.stream.lanes?)"),
+])
+def test_settings_that_are_wrong(words, told, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        check_shares(settings(tmp_path, *words), Ranks())
+    assert told in str(caught.value)
+
+
+def test_short_forms():
+    assert config.load("tiny", ["data.stream=true"]).data.stream == config.Streaming()
+    assert config.load("tiny", ["data.stream=true", "data.stream.lanes=8", "data.stream=false"]).data.stream is None
+
+
+def test_sources_that_cannot_stream(tmp_path, monkeypatch):
+    def refused(told):
+        with pytest.raises(DataError, match=told) as caught:
+            opened(settings(tmp_path / "in"))
+        assert "\n" not in str(caught.value)
+
+    refused("in does not exist; data.stream.path allows: a folder of .parquet or .tar files")
+    (tmp_path / "in").mkdir()
+    refused("holds none of them; allowed for data.stream: .parquet files alone or .tar files alone")
+    tars(tmp_path / "in", range(30), files=1)
+    path = tmp_path / "in" / "0.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5000])
+    refused("0.tar cannot be read ")
+    path.write_bytes(whole[:4 * 512 * 10])
+    refused("0.tar cannot be read .the mark at its end is missing")
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("../out.png"))
+    refused("is refused: its member '../out.png' leads out")
+    path.write_bytes(whole)
+    parquet(tmp_path / "in", range(10))
+    refused("holds .parquet, .tar; allowed for data.stream")
+    for file in (tmp_path / "in").glob("*.tar"):
+        file.unlink()
+    refused(r"has \d+ pictures to train on; data.stream.lanes = 4 needs at least 16; set fewer lanes")
+
+
+def test_another_source_is_another_fingerprint(tmp_path):
+    one = opened(settings(parquet(tmp_path / "in", range(100)))).streamed.card["fingerprint"]
+    assert opened(settings(tmp_path / "in")).streamed.card["fingerprint"] == one
+    assert opened(settings(tmp_path / "in", "data.stream.lanes=2")).streamed.card["fingerprint"] != one
+    parquet(tmp_path / "in", range(101))
+    assert opened(settings(tmp_path / "in")).streamed.card["fingerprint"] != one
+
+
+def test_the_hub_is_asked_through_datasets(tmp_path, monkeypatch):
+    """Its data files are what is read; without a network one line tells how to fetch it."""
+    import datasets
+    parquet(tmp_path / "repo" / "data", range(100), files=1)
+    (tmp_path / "repo" / "data" / "0.parquet").rename(tmp_path / "repo" / "data" / "train-00000-of-00001.parquet")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    real = datasets.load_dataset_builder
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda repo: real(str(tmp_path / "repo")))
+    files, ending = shards.find("hf:some/one")
+    assert ending == ".parquet" and [Path(file).name for file in files] == ["train-00000-of-00001.parquet"]
+    steps = opened(settings("hf:some/one"))
+    assert len(drawn(steps, 0)) == 16
+
+    def unreachable(repo):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", unreachable)
+    with pytest.raises(DataError, match="some/one cannot be reached .no network.*`hf download --repo-type dataset some/one"):
+        shards.find("hf:some/one")
+
+
+def test_files_elsewhere_are_opened_by_fsspec(tmp_path):
+    """As on the hub: the same pictures through a file system that is not the disk."""
+    import fsspec
+    parquet(tmp_path / "in", range(60), files=1)
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/shard/0.parquet", (tmp_path / "in" / "0.parquet").read_bytes())
+    there = shards.Parquet(["memory:///shard/0.parquet"], None, None, lambda line: None, "there")
+    here = shards.Parquet([str(tmp_path / "in" / "0.parquet")], None, None, lambda line: None, "here")
+    assert [there.read(block) for block in there.blocks] == [here.read(block) for block in here.blocks]
+    assert streamed.Block(0, 0, 0, 20) == here.blocks[0]

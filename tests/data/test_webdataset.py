@@ -1,0 +1,151 @@
+"""Archives of samples: what belongs together, which member is what, the exact pixels, and going on in the middle."""
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from sources import card_of, made, pixels, png, rows
+
+from rawmm_cli.data.datasets.webdataset import Fields, key_of, samples, webdataset
+from rawmm_cli.system.errors import ConfigError, DataError
+
+
+def write(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    """An archive of the kind that its ending says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members:
+                archive.writestr(name, data)
+        return path
+    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def shard(path: Path, numbers) -> Path:
+    return write(path, [member for n in numbers for member in ((f"{n:04d}.png", png(n)), (f"{n:04d}.txt", b"number %d" % n))])
+
+
+def item(found: dict[str, bytes], **options):
+    return Fields(**options).item("s", {ending: lambda data=data: data for ending, data in found.items()})
+
+
+@pytest.mark.parametrize("ending", [".tar", ".tgz", ".zip"])
+def test_pixels_and_captions_are_exact(tmp_path, ending):
+    shard(tmp_path / "in" / f"b{ending}", range(5, 9))
+    shard(tmp_path / "in" / "deep" / f"a{ending}", range(5))
+    (tmp_path / "in" / "notes.md").write_text("not an archive")
+    made(tmp_path / "set", webdataset(path=tmp_path / "in"), held_out=0.4)
+    found = {row["source"]: row for split in rows(tmp_path / "set").values() for row in split}
+    names = [f"b{ending}/{n:04d}" for n in range(5, 9)] + [f"deep/a{ending}/{n:04d}" for n in range(5)]
+    assert sorted(found) == sorted(names)
+    for name, row in found.items():
+        number = int(name[-4:])
+        assert row["pixels"] == pixels(number).tobytes() and row["captions"] == [f"number {number}"]
+
+
+def test_going_on_in_the_middle(tmp_path):
+    for name, numbers in (("a.tar", range(4)), ("b.tgz", range(4, 7)), ("c.zip", range(7, 12))):
+        shard(tmp_path / name, numbers)
+    source = webdataset(path=tmp_path)
+    every = list(source.items(0))
+    assert len(every) == 12 and [item.captions for item in every] == [(f"number {n}",) for n in range(12)]
+    for start in (0, 1, 4, 5, 11, 12, 20):
+        assert list(source.items(start)) == every[start:]
+
+
+@pytest.mark.parametrize("name, key", [("a.jpg", "a"), ("x/a.b.jpg", "x/a"), ("a", None), (".hidden", None),
+                                       ("x.d/.DS_Store", None), ("x.d/a.txt", "x.d/a")])
+def test_the_name_of_a_sample(name, key):
+    assert key_of(name) == key
+
+
+def test_members_of_a_sample_are_neighbours():
+    found = list(samples((name, name.encode) for name in
+                         ["d/", "a.jpg", "a.seg.png", "a.TXT", "b.txt", "README", "a.json", "c/a.jpg"]))
+    assert [(key, list(sample)) for key, sample in found] == [
+        ("a", ["jpg", "seg.png", "txt"]), ("b", ["txt"]), ("a", ["json"]), ("c/a", ["jpg"])]
+    assert found[0][1]["seg.png"]() == b"a.seg.png"
+
+
+CASES = {
+    "text": ({"png": b"p", "txt": b"\xef\xbb\xbf a cat \n"}, {}, ("a cat",), -1, b"p"),
+    "json": ({"jpg": b"p", "json": json.dumps({"caption": ["a", "b", "a", 3, " "]}).encode()}, {}, ("a", "b"), -1, b"p"),
+    "text before json": ({"jpg": b"p", "txt": b"t", "json": b'{"caption": "j"}'}, {}, ("t",), -1, b"p"),
+    "class": ({"jpg": b"p", "cls": b"7\n"}, {}, ("a photo of a 7",), 7, b"p"),
+    "class in json": ({"jpg": b"p", "json": b'{"label": "tabby_cat"}'}, {}, ("a photo of a tabby cat",), -1, b"p"),
+    "template": ({"jpg": b"p", "cls": b"7", "txt": b"t"}, {"template": "digit {label}"}, ("digit 7",), 7, b"p"),
+    "chosen": ({"png": b"p", "seg.png": b"q", "alt": b"t"}, {"columns": "image=seg.png,text=alt"}, ("t",), -1, b"q"),
+    "chosen key": ({"png": b"p", "json": b'{"caption": "x", "alt": "y", "id": 4}'},
+                   {"columns": "text=json.alt,label=json.id"}, ("y",), 4, b"p"),
+    "a class that no number holds": ({"jpg": b"p", "cls": b"1" + b"0" * 30}, {}, ("a photo of a 1" + "0" * 30,), -1, b"p"),
+    "a class that is no number": ({"jpg": b"p", "json": b'{"label": true, "text": "t"}'}, {}, ("t",), -1, b"p"),
+    "nothing": ({"webp": b"p"}, {}, (), -1, b"p"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_which_member_is_what(case):
+    found, options, captions, label, content = CASES[case]
+    made = item(found, **options)
+    assert (made.captions, made.label, made.content) == (captions, label, content)
+
+
+WRONG = {
+    "no picture": ({"txt": b"t", "json": b"{}"}, "it has no picture; it has .json, .txt"),
+    "text": ({"png": b"p", "txt": b"\xff"}, "its .txt is not UTF-8"),
+    "json": ({"png": b"p", "json": b"{"}, "its .json is not JSON in UTF-8"),
+    "deep json": ({"png": b"p", "json": b"[" * 100_000}, "its .json is not JSON in UTF-8"),
+    "class": ({"png": b"p", "cls": b"cat"}, "its .cls is not a whole number"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_bad_sample_is_left_out_and_told(case, tmp_path):
+    found, told = WRONG[case]
+    members = [(f"bad.{ending}", data) for ending, data in found.items()]
+    write(tmp_path / "in.tar", [(f"{n}.png", png(n)) for n in range(3)] + members)
+    card = made(tmp_path / "set", webdataset(path=tmp_path / "in.tar"), max_bad=0.5)
+    assert card["skipped"] == [{"file": "in.tar/bad", "reason": told}]
+    assert card["count"]["train"] + card["count"]["held_out"] == 3
+
+
+def test_worker_processes_make_the_same_set(tmp_path):
+    """What is wrong with a sample is sent to them too."""
+    shard(tmp_path / "a.tar", range(40))
+    write(tmp_path / "b.tar", [("bad.txt", b"t")])
+    for workers in (0, 1):
+        made(tmp_path / f"set{workers}", webdataset(path=tmp_path), workers=workers)
+    assert rows(tmp_path / "set0") == rows(tmp_path / "set1") and card_of(tmp_path / "set1")["skipped"] == [
+        {"file": "b.tar/bad", "reason": "it has no picture; it has .txt"}]
+
+
+def test_a_torn_archive_stops_and_is_named(tmp_path):
+    path = shard(tmp_path / "torn.tar", range(5))
+    data = path.read_bytes()
+    path.write_bytes(data[:4 * 512 + 100])
+    with pytest.raises(DataError, match="torn.tar cannot be read to its end"):
+        made(tmp_path / "set", webdataset(path=path))
+    path.write_bytes(data[:4 * 512 * 2])                # cut exactly between two samples
+    with pytest.raises(DataError, match="the mark at its end is missing"):
+        made(tmp_path / "set", webdataset(path=path))
+
+
+def test_errors(tmp_path):
+    with pytest.raises(DataError, match="none does not exist; allowed with --path: an archive"):
+        webdataset(path=Path("none"))
+    (tmp_path / "a.txt").write_text("t")
+    with pytest.raises(DataError, match="no archives in .*; allowed: files ending in .tar, .tar.gz, .tgz, .zip"):
+        webdataset(path=tmp_path)
+    shard(tmp_path / "a.tar", range(2))
+    with pytest.raises(ConfigError, match="--columns has 'size=x'; allowed: image=COLUMN, text=COLUMN, label=COLUMN"):
+        webdataset(path=tmp_path, columns="size=x")
+    with pytest.raises(ConfigError, match="allowed: text with {label} in it"):
+        webdataset(path=tmp_path, caption="a cat")

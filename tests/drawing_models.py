@@ -1,0 +1,46 @@
+"""Models whose drawings can be foretold or compared: a chain of tokens, and random weights that often open a picture."""
+
+import torch
+from helpers import PATCH, tiny_model
+
+from rawmm_cli.codecs.raw import RawPatches
+from rawmm_cli.core.document import Picture
+from rawmm_cli.core.generate import Sampling
+from rawmm_cli.core.text_tokenizer import IMAGE, VOCABULARY, encode
+
+GRID = RawPatches(PATCH).grid
+SMALL = Sampling(steps=4, size=(4, 4), max_text=8, max_pictures=2)
+A, B = encode("AB")
+
+
+def chain(follows):
+    """A model whose next token hangs on the last one alone: {token: next, or (next, if that is not allowed)}."""
+    model = tiny_model(width=264, depth=1, std=0)
+    with torch.no_grad():
+        model.words.weight.copy_(torch.eye(VOCABULARY, 264))
+        for token, nexts in follows.items():
+            for place, one in enumerate(nexts if isinstance(nexts, tuple) else (nexts,)):
+                model.text_out.weight[one, token] = 2.0 - place
+    return model
+
+
+def talkative(backbone="gau", prediction="clean"):
+    """Random weights, and `<image>` comes often."""
+    model = tiny_model(backbone, prediction=prediction)
+    with torch.no_grad():
+        model.text_out.weight[IMAGE] *= 3
+    return model
+
+
+def shape(document):
+    """Tokens as they are, pictures as 'P'."""
+    return ["P" if isinstance(item, Picture) else item for item in document]
+
+
+def assert_same(found, expected, levels=0):
+    assert [shape(document) for document in found] == [shape(document) for document in expected]
+    for one, other in zip(found, expected):
+        for a, b in zip(one, other):
+            if isinstance(a, Picture):
+                assert a.pixels.shape == b.pixels.shape and not a.draw
+                assert (a.pixels.int() - b.pixels.int()).abs().max() <= levels

@@ -1,0 +1,210 @@
+"""The judge, the count of right answers (with models that know everything or nothing), and losses by hand."""
+
+import math
+
+import pytest
+import torch
+from helpers import randomised
+
+from rawmm_cli.config import build
+from rawmm_cli.config import model as config
+from rawmm_cli.core import generate as generator
+from rawmm_cli.core.batch import pack
+from rawmm_cli.core.document import Picture
+from rawmm_cli.core.loss import joint_loss
+from rawmm_cli.core.noise import key
+from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
+from rawmm_cli.data import prepared
+from rawmm_cli.data.datasets.digits import NAMES
+from rawmm_cli.data.rows import picture_row
+from rawmm_cli.data.stream import drawing, reading
+from rawmm_cli.evaluation import evaluate
+from rawmm_cli.system.errors import DataError
+from rawmm_cli.training.preview import sampling
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TINY = config.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def splits(prepared_digits):
+    return [prepared.load(prepared_digits / "digits", split) for split in prepared.SPLITS]
+
+
+@pytest.fixture(scope="module")
+def judge(splits):
+    return evaluate.Judge(splits[0])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return randomised(build.model(TINY), std=0.1).eval()
+
+
+# -------------------------------------------------------------------------------------------------------- the judge
+
+
+def test_the_judge_knows_digits_it_has_not_seen(judge, splits):
+    assert judge.accuracy(splits[1]) >= 0.97
+    assert judge.accuracy(splits[0]) >= 0.99
+    seen = judge([splits[1].image(i) for i in range(360)])
+    assert judge.accuracy(splits[1]) == (seen == splits[1].labels).sum() / 360
+
+
+def test_the_judge_needs_one_size(tmp_path):
+    import numpy as np
+
+    rows = [picture_row(np.zeros((8, side, 3), np.uint8), ["a"], 0) for side in (8, 12)]
+    prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": ["a"]})
+    with pytest.raises(DataError, match="pictures of one size"):
+        evaluate.Judge(prepared.load(tmp_path / "mixed", "train"))
+
+
+@pytest.mark.parametrize("text, label", [
+    ("seven", 7), ("a seven.", 7), ("seven seven", 7), (" seven\n", 7), ("zero", 0),
+    ("seventy", None), ("xseven", None), ("se ven", None), ("", None), ("Seven", None), ("seven_", None),
+    ("one two", None), ("neither one nor nine", None)])
+def test_a_text_names_one_label_or_none(text, label):
+    assert evaluate.named(text, list(NAMES)) == label
+
+
+def test_names_that_are_patterns():
+    assert evaluate.named("a.c", ["a.c", "abc"]) == 0 and evaluate.named("abc", ["a.c", "abc"]) == 1
+
+
+# ------------------------------------------------------------------------------------------ models that know, or don't
+
+
+def oracle(splits, judge, shift):
+    """A `generate` that draws a real picture of, and names, the class `shift` places after the right one."""
+    train, held_out = splits
+    examples = {}
+    for i in range(len(train)):
+        if int(judge([train.image(i)])[0]) == train.labels[i]:
+            examples.setdefault(int(train.labels[i]), train.image(i))
+        if len(examples) == 10:
+            break
+    truth = {held_out.image(i).numpy().tobytes(): int(label) for i, label in enumerate(held_out.labels)}
+
+    def generate(model, prompts, keys, settings):
+        assert len(prompts) == len(keys) <= evaluate.CHUNK
+        done = []
+        for prompt in prompts:
+            assert prompt[0] == BOS
+            if prompt[1] == IMAGE:                      # to read: greedily, without drawing
+                assert prompt[3:] == [END_IMAGE] and not prompt[2].draw
+                assert settings.temperature == 0 and settings.max_pictures == 0
+                label = (truth[prompt[2].pixels.numpy().tobytes()] + shift) % 10
+                done.append([*prompt, *encode(NAMES[label]), EOS])
+            else:                                       # to draw: the model itself opens the picture
+                assert IMAGE not in prompt and settings.max_pictures == 1
+                label = (NAMES.index(decode(prompt)) + shift) % 10
+                done.append([*prompt, IMAGE, Picture(examples[label], False), END_IMAGE, EOS])
+        return done
+
+    return generate
+
+
+@pytest.mark.parametrize("shift, expected", [(0, 1.0), (1, 0.0)])
+def test_who_knows_all_is_right_and_who_errs_is_wrong(shift, expected, splits, judge, model, prepared_digits, tmp_path,
+                                                      monkeypatch):
+    monkeypatch.setattr(generator, "generate", oracle(splits, judge, shift))
+    result = evaluate.evaluate(model, TINY, prepared_digits, per_label=3, keep=tmp_path)
+    assert result["text_to_image"]["accuracy"] == result["image_to_text"]["accuracy"] == expected
+    assert result["text_to_image"]["by_label"] == dict.fromkeys(NAMES, expected)
+    assert (result["text_to_image"]["count"], result["image_to_text"]["count"]) == (30, 360)
+    assert result["text_to_image"]["without_picture"] == 0
+    assert result["judge"]["held_out_accuracy"] == judge.accuracy(splits[1])
+    assert {"drawn.png", "drawn.json", "read.json", "read"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch):
+    """Even digits right, odd ones wrong: accuracies are shares of what was asked, by class too."""
+    right, wrong = oracle(splits, judge, 0), oracle(splits, judge, 1)
+
+    def generate(model, prompts, keys, settings):
+        both = zip(prompts, right(model, prompts, keys, settings), wrong(model, prompts, keys, settings))
+        return [good if p[1] != IMAGE and NAMES.index(decode(p)) % 2 == 0 else bad for p, good, bad in both]
+
+    monkeypatch.setattr(generator, "generate", generate)
+    drawn = evaluate.evaluate(model, TINY, prepared_digits, per_label=2)["text_to_image"]
+    assert drawn["accuracy"] == 0.5
+    assert drawn["by_label"] == {name: float(n % 2 == 0) for n, name in enumerate(NAMES)}
+
+
+def test_no_picture_is_no_right_answer(judge, model, monkeypatch):
+    """Not even for the class that the judge sees in an empty picture."""
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts])
+    result = evaluate._draw(model, judge, list(NAMES), list(NAMES), sampling(TINY), 0, 2, None)
+    assert (result["accuracy"], result["without_picture"]) == (0.0, 20)
+
+
+def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, monkeypatch):
+    rows = {}
+    for split in prepared.SPLITS:
+        data = prepared.load(few_digits / "digits", split)
+        rows[split] = [picture_row(data.image(i).numpy().transpose(1, 2, 0), [["a 1", "the 1"], ["b"], []][i % 3])
+                       for i in range(len(data))]
+    prepared.write(tmp_path / "digits", rows, {})
+    said = [*encode(" the 1 "), EOS]
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, *rest: [[*p, *said] for p in prompts])
+    result = evaluate.evaluate(model, TINY, tmp_path)
+    assert result["image_to_text"] == {"accuracy": 3 / 5, "count": 5, "right_means": "exact"}    # of 7, two without
+    assert "text_to_image" not in result and "judge" not in result
+
+
+# ----------------------------------------------------------------------------------------------------------- losses
+
+
+@torch.no_grad()
+def test_held_out_losses_by_hand(model, few_digits):
+    """Each of the 7 documents alone: log-softmax where the caption and <eos> stand, image loss by joint_loss."""
+    data = prepared.load(few_digits / "digits", "held_out")
+    nats, tokens, size, images = 0.0, 0, 0, []
+    for i in range(len(data)):
+        caption = data.captions[i][0]
+        told = [*encode(caption), EOS]
+        read = pack([reading(data.image(i), caption)], 40, model.codec.grid)
+        hidden = model(read, model.codec.encode(data.image(i)[None])[0], torch.zeros(4))
+        chances = model.text_out(hidden).log_softmax(-1)                    # (40, V)
+        first = 1 + 1 + 4 + 1                           # <bos> <image> four patches </image>, then the caption
+        nats -= sum(chances[first - 1 + n, token].item() for n, token in enumerate(told))
+        tokens, size = tokens + len(told), size + len(caption)
+        drawn = pack([drawing(caption, data.image(i), key(5, "held out", i))], 40, model.codec.grid)
+        images.append(joint_loss(model, drawn).image.item())
+    found = evaluate.held_out_losses(model, TINY, data, seed=5)
+    assert found["count"] == 7
+    assert found["caption"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(nats / size / math.log(2), rel=1e-5)
+    assert found["image"] == pytest.approx(sum(images) / 7, rel=1e-5)
+
+
+def test_held_out_losses_do_not_depend_on_how_many_are_packed(model, few_digits, monkeypatch):
+    data = prepared.load(few_digits / "digits", "held_out")
+    at_once = evaluate.held_out_losses(model, TINY, data, seed=0)
+    monkeypatch.setattr(evaluate, "CHUNK", 2)
+    assert evaluate.held_out_losses(model, TINY, data, seed=0) == pytest.approx(at_once, rel=1e-5)
+    assert evaluate.held_out_losses(model, TINY, data, seed=1)["image"] != at_once["image"]
+
+
+def test_a_fresh_model_knows_nothing(few_digits):
+    """All 260 words alike: ln 260 nats a token, and pictures predicted as mid grey."""
+    data = prepared.load(few_digits / "digits", "held_out")
+    assert evaluate.held_out_losses(build.model(TINY), TINY, data, 0)["caption"] == pytest.approx(math.log(260))
+
+
+# ------------------------------------------------------------------------------------------------------ the whole
+
+
+def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
+    from rawmm_cli.runs import checkpoint
+
+    trained, chosen, _ = checkpoint.load_model(tiny_run, torch.device("cpu"))
+    result = evaluate.evaluate(trained, chosen, prepared_digits, per_label=2)
+    assert {"text_to_image", "image_to_text", "judge", "held_out", "seconds", "data"} == result.keys()
+    assert {"accuracy", "steps", "count"} <= result["text_to_image"].keys()
+    assert {"accuracy", "count"} <= result["image_to_text"].keys()
+    assert result["text_to_image"]["steps"] == 10 and result["text_to_image"]["without_picture"] == 0
+    assert result["image_to_text"]["accuracy"] > 0.3 and result["held_out"]["caption"] < 1     # chance: 0.1, 2.5 nats
+    again = evaluate.evaluate(trained, chosen, prepared_digits, per_label=2)
+    assert {**again, "seconds": 0} == {**result, "seconds": 0}

@@ -1,0 +1,264 @@
+"""What pictures hold at most: codecs against what they must give, grey pictures, mosaics, mixed folders, a missing extra."""
+
+import json
+import math
+import multiprocessing
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rawmm_cli.data import pictures
+from rawmm_cli.data.images import fit
+from rawmm_cli.information import bounds
+from rawmm_cli.information import picture_bits as budget_data
+from rawmm_cli.system.errors import DataError
+
+pytest.importorskip("imagecodecs")
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def save(path, pixels, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **more)
+    return path
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_known_contents(slow):
+    """Noise cannot be made smaller; one colour is almost nothing; entropy of the levels against scipy's."""
+    from scipy.stats import entropy
+
+    pixels = noise(64, 48, 3)
+    found = bounds.lengths(pixels, slow)
+    assert set(found) == set(bounds.METHODS)
+    assert all(8 * pixels.size <= found[name] < 9.5 * pixels.size for name in bounds.BOUNDS)
+    assert found["order-0"] == pytest.approx(pixels.size * entropy(np.bincount(pixels.ravel(), minlength=256), base=2))
+    flat = bounds.lengths(np.full((64, 48, 3), 7, np.uint8), slow)
+    assert flat["order-0"] == 0 and all(flat[name] < 1600 for name in bounds.BOUNDS)
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3), (1, 1), (1, 40, 3), (33, 2)])
+def test_every_codec_gives_every_shape_back(shape):
+    """`lengths` says None of what did not come back."""
+    assert all(bits is not None and bits > 0 for name, bits in bounds.lengths(noise(*shape), False).items() if name != "order-0")
+
+
+def test_what_does_not_come_back_is_no_bound(monkeypatch):
+    monkeypatch.setattr(bounds, "_png", lambda pixels: (b"x", pixels ^ 1))
+    monkeypatch.setattr(bounds, "_jpegls", lambda pixels: (_ for _ in ()).throw(ImportError))
+    found = bounds.lengths(noise(8, 8, 3), False)
+    assert found["PNG"] is None and found["JPEG-LS"] is None and found["WebP"] > 0
+
+
+def test_grey_pictures_are_one_channel(tmp_path):
+    """A file of one channel, and a colour file whose channels agree, cost the same; so does a byte of them."""
+    grey = np.linspace(0, 255, 60 * 40).reshape(60, 40).astype(np.uint8)
+    one, three = save(tmp_path / "1.png", grey), save(tmp_path / "3.png", np.stack([grey] * 3, -1))
+    found = [bounds.measure(path, None, (False, False))["own"] for path in (one, three)]
+    assert found[0]["channels"] == found[1]["channels"] == 1 and found[0]["bits"] == found[1]["bits"]
+    result = bounds.summed(found)
+    assert result["grey"] == 2 and result["best"]["mean"] == min(found[0]["bits"][name] for name in bounds.BOUNDS) / grey.size
+
+
+def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
+    """JPEG XL would store the coefficients of the file in fewer bytes than the file has."""
+    pixels = np.asarray(Image.fromarray(noise(16, 16, 3)).resize((128, 128), Image.Resampling.BICUBIC))
+    path = save(tmp_path / "a.jpg", pixels, quality=75)
+    found = bounds.measure(path, None, (False, False))["own"]["bits"]
+    assert found == bounds.lengths(np.asarray(Image.open(path)), False) and found["JPEG XL"] > 8 * path.stat().st_size
+
+
+def test_the_tokenizers_size(tmp_path):
+    """Cropped and shrunk as `prepare` does; a smaller picture is left out there."""
+    pixels = noise(50, 70, 3)
+    found = bounds.measure(save(tmp_path / "a.png", pixels), 32, (False, False))
+    assert found["sized"]["bits"] == bounds.lengths(fit(pixels, 32), False) and found["own"]["width"] == 70
+    assert bounds.measure(tmp_path / "a.png", 51, (False, False))["sized"] is None
+
+
+def test_mosaics_share_one_header():
+    """Sixteen times the same small picture costs little more than once; their order and shape stay."""
+    tile = noise(16, 16, 3)
+    alone, together = bounds.lengths(tile, False), bounds.mosaic([tile] * 16)
+    assert together["WebP"] < 3 * alone["WebP"]
+    entry = {"height": 16, "width": 16, "channels": 3, "bits": alone, "tile": tile}
+    result = bounds.summed([entry] * 5)["mosaic"]
+    assert result["pictures"] == 5 and result["files"] == 1 and result["bits_per_byte"]["PNG"] < alone["PNG"] / tile.size
+    assert bounds.summed([entry] * 3)["mosaic"] is None
+
+
+def test_sums_against_numpy():
+    entries = [{"height": 4, "width": 5, "channels": 3, "tile": None, "bits": dict.fromkeys(bounds.METHODS, 60.0 * n)}
+               for n in range(1, 6)]
+    entries[0]["bits"]["WebP"] = None
+    found = bounds.summed(entries)
+    assert found["best"] == {"mean": 3, "p05": pytest.approx(1.2), "median": 3, "p95": pytest.approx(4.8)}
+    assert {row["method"]: row["pictures"] for row in found["rows"]}["WebP"] == 4
+    assert found["each_best_bits"] == [60, 120, 180, 240, 300]
+
+
+def test_bytes_as_they_are_are_a_bound():
+    """Of noise, and of one pixel, every file is larger."""
+    for shape in ((1, 1), (40, 50), (8, 8, 3)):
+        values = noise(*shape)
+        entry = {"height": shape[0], "width": shape[1], "channels": 3 if len(shape) == 3 else 1, "tile": None,
+                 "bits": bounds.lengths(values, False)}
+        found = bounds.summed([entry])
+        assert found["each_best_bits"] == [8 * values.size] and found["best"]["mean"] == 8
+        assert (found["bound"]["bits"], found["bound"]["bits_per_byte"]) == (8 * values.size, 8)
+
+
+def test_mosaics_reach_the_bound():
+    """Eight times the same picture share a file, one of another shape keeps its own."""
+    tile, other = np.asarray(Image.fromarray(noise(4, 4, 3)).resize((16, 16), Image.Resampling.BICUBIC)), noise(20, 20, 3)
+    entries = [bounds._entry(one, False) for one in [tile] * 4 + [other] + [tile] * 4]
+    found, together = bounds.summed(entries), bounds.mosaic([tile] * 8)
+    least = min(bits for name, bits in together.items() if name in bounds.BOUNDS)
+    assert found["bound"]["bits"] == pytest.approx((least + 8 * other.size) / 9) and "share" in found["bound"]["by"]
+    assert found["bound"]["bits_per_byte"] == pytest.approx((least + 8 * other.size) / (8 * tile.size + other.size))
+    assert found["bound"]["bits"] < found["best_bits"]["mean"]
+
+
+def test_words_of_the_verdict():
+    assert "1 of 1 picture fit" in bounds.verdict([1.0], 10)[0]
+    assert "5 of 5 pictures" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
+    said = bounds.verdict([5.0, 20.0, 30.0], 10)
+    assert "1 of 3" in said[0] and "For 2 no code so small was found" in said[1] and "does not prove" in said[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sizes and modes, and two files that are no pictures."""
+    for n, shape in enumerate([(70, 64, 3), (64, 64), (20, 20, 3), (20, 20, 3), (20, 20, 3), (20, 20, 3)]):
+        save(tmp_path / "in" / f"{n}.png", noise(*shape, seed=n))
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "notes.txt").write_text("not looked at")
+    return tmp_path / "in"
+
+
+def test_a_mixed_folder_by_two_processes(folder):
+    """The same as one after the other, in order."""
+    found = pictures.find([folder], folder)
+    result = budget_data.of_images(found, 64)
+    assert [one["name"] for one in result["each"]] == ["0", "1", "2", "3", "4", "5"]
+    assert [one["file"] for one in result["skipped"]] == [str(folder / "bad.png")]
+    assert result["own"]["pictures"] == 6 and result["sized"]["pictures"] == 2 and result["own"]["mosaic"]["pictures"] == 4
+    for one in result["each"]:
+        alone = bounds.measure(folder / f"{one['name']}.png", 64, (True, True))
+        assert one["own"]["bits"] == alone["own"]["bits"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
+def test_ctrl_c_waits_for_nobody(stop):
+    """Two tasks of a minute are under way when the caller stops."""
+    found = bounds.over(time.sleep, [(0,), (60,), (60,), (60,), (60,)])
+    next(found)
+    began, before = time.monotonic(), len(multiprocessing.active_children())
+    with pytest.raises(stop):
+        found.throw(stop)
+    assert time.monotonic() - began < 20 and before == 2 and not multiprocessing.active_children()
+
+
+def test_nothing_to_read(folder):
+    with pytest.raises(DataError, match=r"no picture is left: image .*bad.png cannot be read"):
+        budget_data.of_images(pictures.find([folder / "bad.png"], folder), 64)
+
+
+# --------------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command(rawmm, folder):
+    code, out, err = rawmm("entropy-budget", "--images", folder, "--L", "256", "--V", "16384", "--json")
+    assert code == 0 and "left out" in err and "bad.png" in err
+    found = json.loads(out)
+    assert found["anchor"]["kind"] == "codec" and found["images"]["sized"]["pictures"] == 2
+    assert found["bits_needed"] == found["images"]["sized"]["bound"]["bits"]
+    assert found["capacity_bits"] == 3584 and found["lossless_possible"] is None and "does not prove" in found["says"][-1]
+    assert "of the bound" in found["says"][0] and "of H" not in found["says"][0]
+    code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
+    assert code == 0 and "no picture is as large as 2000 x 2000" in out and ">=" not in out
+    assert "is enough for the mean of these files; whether less would do is not known" in out
+    assert "as mosaics, 4 small pictures" in out
+
+
+def test_possible_only_where_every_file_fits(rawmm, tmp_path):
+    """Two pictures of noise and two of one colour: codes enough for the mean are not enough for the noise."""
+    for n in range(4):
+        save(tmp_path / "in" / f"{n}.png", noise(16, 16, 3, seed=n) if n < 2 else np.full((16, 16, 3), n, np.uint8))
+    verdicts = []
+    for length in (100, 4000, 6144):
+        code, out, _ = rawmm("entropy-budget", "--images", tmp_path / "in", "--size", 16, "--L", length, "--V", 2, "--json")
+        found = json.loads(out)
+        verdicts.append(found["lossless_possible"])
+        assert code == 0 and found["images"]["sized"]["best_bits"]["mean"] < 3500
+    assert verdicts == [None, None, True]
+
+
+def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
+    """Grey pictures: the lines of other sizes are H by area. Pictures smaller than --size: no size is told, the line is yours."""
+    from rawmm_cli.pages import budget as budget_plot
+
+    lines, words = {}, []
+    label, text = budget_plot.Plot.label, budget_plot.Plot.text
+    monkeypatch.setattr(budget_plot.Plot, "label",
+                        lambda self, x, y, said, tone: (lines.update({said: x * y}), label(self, x, y, said, tone)))
+    monkeypatch.setattr(budget_plot.Plot, "text", lambda self, at, said, *more: words.append(said) or text(self, at, said, *more))
+    drawn = "entropy-budget", "--images", folder / "1.png", "--plot", tmp_path / "a.png", "--json"
+    code, out, _ = rawmm(*drawn, "--L", 64, "--V", 16)
+    bits = json.loads(out)["bits_needed"]
+    assert code == 0 and bits == 8 * 64 * 64
+    for name, side in (("64 px (H)", 64), ("256 px", 256)):
+        assert lines[name] == pytest.approx(1.05 * 1.1 * bits * (side / 64) ** 2)
+    assert "yours" in lines and any("is enough for an upper bound of H" in said for said in words)
+    lines.clear()
+    found = json.loads(rawmm(*drawn, "--size", 1000, "--L", 1, "--V", "2^20")[1])
+    assert found["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
+    assert "yours lies outside: L = 1, log2 V = 20" in words
+
+
+@pytest.mark.parametrize("error", [ImportError, AttributeError])
+def test_without_the_extra(rawmm, folder, monkeypatch, error):
+    """imagecodecs is not there, or its import fails: PNG and WebP remain, and one line says what adds the rest."""
+    for name in ("_jpegxl", "_jpegls"):
+        monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(error))
+    code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
+    assert code == 0 and "1 picture at its own size" in out and "pictures" not in out.split("bits a byte")[0]
+    assert err.count("\n") == 1 and "JPEG XL and JPEG-LS left out" in err and "pip install 'rawmm[codecs]'" in err
+    assert "WebP" in out and "JPEG" not in out
+    found = json.loads(rawmm("entropy-budget", "--images", folder / "0.png", "--json")[1])
+    assert found["images"]["missing"] == ["JPEG XL", "JPEG-LS"]
+
+
+BAD = {
+    "twice": (["--images", "in", "--anchor", "post"], 2, "--images and --anchor both say what H is"),
+    "square": (["--images", "in", "--size", "64x32"], 2, "--size is 64x32; with --images allowed: one number"),
+    "none": (["--images", "none"], 3, "image none cannot be read: there is no such file"),
+    "empty": (["--images", "empty"], 3, "empty holds no pictures"),
+    "broken": (["--images", "in/bad.png"], 3, "image in/bad.png cannot be read"),
+    "limit": (["--images", "in", "--limit", "0"], 2, "--limit"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(name, rawmm, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "empty").mkdir()
+    words, expected, told = BAD[name]
+    code, out, err = rawmm("entropy-budget", *words)
+    lines = err.splitlines()
+    assert (code, out, len(lines)) == (expected, "", 1) and lines[0].startswith("error: ") and told in lines[0], err
+
+
+def test_the_astronaut(tmp_path):
+    """Figures that were measured elsewhere at 512 px, bits a byte. WebP's 3.32 takes it seconds; the faster one gives 3.47."""
+    data = pytest.importorskip("skimage.data")
+    pixels = data.astronaut()
+    found = bounds.lengths(pixels, False)
+    assert math.isclose(found["order-0"] / pixels.size, 7.47, abs_tol=0.01)
+    for name, known in (("PNG", 4.30), ("WebP", 3.47), ("JPEG XL", 3.31), ("JPEG-LS", 3.82)):
+        assert abs(found[name] / pixels.size - known) < 0.05

@@ -1,0 +1,115 @@
+"""Pictures of the report: cut out exactly, in order, and only those of the run."""
+
+import io
+import json
+from base64 import b64decode
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rawmm_cli.data.images import grid
+from rawmm_cli.pages import gallery
+
+
+@pytest.fixture
+def samples(tmp_path):
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    return folder
+
+
+def pixels(shown: dict) -> np.ndarray:
+    with Image.open(io.BytesIO(b64decode(shown["uri"].partition(",")[2]))) as image:
+        assert (image.width, image.height) == (shown["width"], shown["height"])
+        return np.array(image.convert("RGB"))
+
+
+def some(count: int, size=(8, 8)) -> list[np.ndarray]:
+    dice = np.random.default_rng(0)
+    return [dice.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
+
+
+@pytest.mark.parametrize("count, columns", [(5, 3), (6, 3), (1, 1), (4, 10), (11, 10)])
+def test_cells_are_cut_out_of_a_sheet_exactly(samples, count, columns):
+    pictures = some(count)
+    Image.fromarray(grid(pictures, columns)).save(samples / "drawn.png")
+    (samples / "drawn.json").write_text(json.dumps({"columns": columns, "captions": [str(n) for n in range(count)]}))
+    drawn = gallery.drawn(samples)
+    assert [cell["caption"] for cell in drawn["cells"]] == [str(n) for n in range(count)]
+    for cell, expected in zip(drawn["cells"], pictures):
+        assert np.array_equal(pixels(cell), expected)
+
+
+def test_a_sheet_without_captions_is_shown_whole(samples):
+    Image.fromarray(grid(some(6), 3)).save(samples / "drawn.png")
+    cell, = gallery.drawn(samples)["cells"]
+    assert (cell["width"] + 2 * gallery.GAP, cell["height"] + 2 * gallery.GAP) == (32, 22)
+
+
+def test_mistakes_come_first_and_only_files_of_the_run_are_shown(samples):
+    (samples / "read").mkdir()
+    for path in (samples / "read" / "0.png", samples / "read" / "1.png", samples.parent / "secret.png"):
+        Image.new("RGB", (8, 8)).save(path)
+    (samples / "read.json").write_text(json.dumps([
+        {"image": "read/0.png", "truth": "seven", "said": "a seven", "right": True},
+        {"image": "read/1.png", "truth": "two", "said": "three"}, {"image": "read/404.png", "truth": "2", "said": "2"},
+        {"image": "../secret.png", "truth": "2", "said": "2"}, {"image": "\ud800\0", "truth": "2", "said": "2"}, "nonsense"]))
+    read = gallery.read(samples)
+    assert [item["right"] for item in read["pictures"]] == [False, True]
+    assert (read["right"], read["count"]) == (4, 5)
+
+
+def test_many_sheets_are_shown_in_part_and_in_order(samples):
+    for step in range(1, 101):
+        Image.new("RGB", (2, 2), (step, 0, 0)).save(samples / f"step_{step:08d}.png")
+    (samples / "step_x.png").write_bytes(b"")
+    shown = gallery.timeline(samples, [{"step": 100, "documents": 12_700}])
+    steps = [sheet["step"] for sheet in shown["sheets"]]
+    assert shown["count"] == 101 and len(steps) == gallery.MOST_SHEETS
+    assert steps[:3] == [1, 2, 4] and steps[-1] == 100 and steps == sorted(set(steps))
+    assert [pixels(sheet)[0, 0, 0] for sheet in shown["sheets"]] == steps
+    assert shown["sheets"][0]["documents"] == 127
+
+
+def test_documents_of_a_sheet_come_from_its_json_or_from_the_records(samples):
+    for step in (10, 20, 25, 40):
+        Image.new("RGB", (2, 2)).save(samples / f"step_{step:08d}.png")
+    (samples / "step_00000010.json").write_text('{"documents": 1281, "prompts": ["a", "b"]}')
+    rows = [{"step": 16, "documents": 2048}, {"step": 32, "documents": 4000}]
+    sheets = gallery.timeline(samples, rows)["sheets"]
+    assert [sheet["documents"] for sheet in sheets] == [1281, 2048 + 4 * 122, 2048 + 9 * 122, None]
+    assert [sheet["prompts"] for sheet in sheets] == [["a", "b"], [], [], []]
+
+
+def test_captions_over_time(samples):
+    pictures = some(2)
+    Image.fromarray(grid(pictures, 2)).save(samples / "held_out.png")
+    for step, first in ((1, "nine"), (2, " one"), (3, None)):
+        read = [{"picture": 4, "truth": ["one", "1"], "written": first}, {"picture": 9, "truth": ["two"], "written": "two"}]
+        (samples / f"step_{step:08d}.json").write_text(json.dumps({"documents": 100 * step, "read": read[first is None:]}))
+    (samples / "step_00000003.json").write_text(json.dumps({"documents": None, "read": [
+        {"picture": 4, "truth": ["one", "1"], "written": "1"}, {"picture": 11, "truth": [], "written": ""}]}))
+    shown = gallery.written(samples)
+    assert [head["truth"] for head in shown["heads"]] == [["one", "1"], []]
+    assert all(np.array_equal(pixels(head), expected) for head, expected in zip(shown["heads"], pictures))
+    assert [line["documents"] for line in shown["lines"]] == [100, 200, None]
+    assert [[(c["text"], c["right"], c["missing"]) for c in line["captions"]] for line in shown["lines"]] == [
+        [("nine", False, False), ("", False, True)], [(" one", True, False), ("", False, True)],
+        [("1", True, False), ("", False, False)]]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"read": 5}', '{"read": [5]}', '{"read": [{"truth": 5}]}', "null",
+                                  '{"read": [{"picture": [1], "written": {}}], "documents": "x", "prompts": 4}'])
+def test_notes_of_any_kind(samples, text):
+    Image.new("RGB", (2, 2)).save(samples / "step_00000001.png")
+    (samples / "step_00000001.json").write_text(text)
+    shown = gallery.written(samples)
+    assert gallery.timeline(samples, [])["sheets"][0]["prompts"] == []
+    assert shown is None or len(shown["lines"]) == 1
+
+
+def test_very_wide_sheets_become_smaller(samples):
+    Image.new("RGB", (4000, 1000)).save(samples / "step_00000001.png")
+    sheet, = gallery.timeline(samples, [])["sheets"]
+    assert pixels(sheet).shape == (320, gallery.MOST_WIDE, 3)

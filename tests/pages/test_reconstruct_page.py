@@ -1,0 +1,107 @@
+"""The page: what is chosen for it, what it does in a browser, and that nothing hostile gets through."""
+
+import json
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, Tab
+from PIL import Image
+from round_trips import raw, reading, run, toy
+from toy_codec import Squares
+
+from rawmm_cli.pages import reconstruct as reconstruct_page
+
+
+def entry(psnr):
+    return {"codecs": {"a": {"exact": psnr is None, "psnr": psnr}}}
+
+
+def test_of_many_pictures_some_are_chosen():
+    each = [entry(float((37 * n) % 1000)) for n in range(1000)]
+    chosen = reconstruct_page.selection(each, 24)
+    values = [each[n]["codecs"]["a"]["psnr"] for n, _ in chosen]
+    assert len(chosen) == 24 == len({n for n, _ in chosen}) and values == sorted(values)
+    assert values[:6] == [0, 1, 2, 3, 4, 5] and values[-6:] == [994, 995, 996, 997, 998, 999]
+    tags = [tag for _, tag in chosen]
+    assert {tag: tags.count(tag) for tag in tags} == {"worst": 6, "median": 6, "best": 6, "spread": 6}
+    assert all(490 < value < 510 for value, tag in zip(values, tags) if tag == "median")
+    for show in (1, 2, 3, 5, 7, 200):
+        assert len({n for n, _ in reconstruct_page.selection(each, show)}) == show
+    assert reconstruct_page.selection(each[:5], 24) == [(n, "") for n in range(5)]
+
+
+def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
+    errors = np.zeros((600, 700), np.uint8)
+    errors[450:500, 500:560] = 200
+    Image.fromarray(errors).save(tmp_path / "e.png")
+    left, top, right, bottom = reconstruct_page._worst_part({"height": 600, "width": 700}, [tmp_path / "e.png"])
+    assert (right - left, bottom - top) == (256, 256) and left <= 500 and right >= 560 and top <= 450 and bottom >= 500
+    assert reconstruct_page._worst_part({"height": 256, "width": 9}, []) is None
+
+
+def test_labels_of_a_plot_do_not_cover_each_other():
+    rows = [{"name": f"jpeg@runs/name-{n}", "kind": "file", "bits": 5000.0 + n, "psnr": 30 + n / 20} for n in range(4)] + \
+        [{"name": "raw", "kind": "raw", "bits": 98304.0, "psnr": None}]
+    found = reconstruct_page.plot(rows, "psnr", "PSNR", "dB", False)
+    places = sorted((dot["label_y"], dot["name"]) for dot in found["dots"] if dot["name"] != "raw")
+    assert all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and found["exact"] == reconstruct_page.TOP
+    assert reconstruct_page.plot(rows[:1], "psnr", "PSNR", "dB", False) is None
+    assert reconstruct_page.plot([{**row, "text_survival": None} for row in rows], "text_survival", "T", "", True) is None
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A page of three codecs and four pictures, one of them with a hostile name and large."""
+    folder = tmp_path_factory.mktemp("page")
+    dice = np.random.default_rng(0)
+    for name, size in (("a", (16, 16)), ("b", (16, 24)), ("c", (300, 310)), ("<script>alert(1)<script>", (18, 16))):
+        Image.fromarray(dice.integers(90, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    (folder / "bad.png").write_bytes(b"x")
+    result = run(folder, [raw(), toy("toy@<b>"), toy("coarse", Squares(8, 4))], out=folder / "out", reader=reading)
+    reconstruct_page.write({**result, "engine": "<i>", "features": None}, folder / "out", folder / "page.html")
+    return folder / "page.html"
+
+
+def test_nothing_hostile_gets_through(page):
+    text = page.read_text()
+    assert "<script>alert" not in text and "toy@<b>" not in text and "text read by <i>" not in text
+    assert "toy@&lt;b&gt;" in text and text.count("<script>") == 1 and "://" not in text
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.parametrize("width, dark", [(1200, False), (400, True)])
+def test_in_a_browser(page, width, dark):
+    with Tab(page.resolve().as_uri(), width, 900, dark) as tab:
+        tab.until("document.readyState === 'complete' && [...document.images].every(one => one.complete && one.naturalWidth)")
+        assert tab.run("document.documentElement.scrollWidth") <= width
+        names = "[...document.querySelectorAll('.sortable tbody th')].map(one => one.dataset.value)"
+        click = "[...document.querySelectorAll('.sortable button')].find(one => one.textContent === %s).click()"
+        bits = json.dumps("Bits")
+        tab.run(click % bits)
+        assert tab.run(names) == ["coarse", "toy@<b>", "raw"]
+        tab.run(click % bits)
+        assert tab.run(names) == ["raw", "toy@<b>", "coarse"]
+        tab.run(click % json.dumps("PSNR"))
+        assert tab.run(names)[-1] == "raw"                                  # exact is above all numbers
+        tab.run(click % json.dumps("Codec"))
+        assert tab.run(names) == ["coarse", "raw", "toy@<b>"]
+        assert tab.run("document.querySelectorAll('[aria-sort=ascending]').length") == 1
+        row = "document.querySelectorAll('.row')[1]"
+        scale = f"new DOMMatrix(getComputedStyle({row}.querySelectorAll('.frame img')[%d]).transform).a"
+        assert tab.run(scale % 0) == 1
+        tab.run(f"(() => {{ const frame = {row}.querySelector('.frame'), box = frame.getBoundingClientRect(); "
+                "frame.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 4, "
+                "clientY: box.top + box.height / 2 })) })()")
+        assert tab.run(scale % 0) == tab.run(scale % 4) == 4                # the same place in all of the row
+        assert tab.run(f"{row}.style.getPropertyValue('--x')") == "25.0%"
+        tab.run(f"{row}.querySelector('.frame').dispatchEvent(new PointerEvent('pointerleave'))")
+        assert tab.run(scale % 0) == 1
+        assert tab.console == [] and all(one.startswith(("file:", "data:")) for one in tab.asked)
+
+
+def test_a_page_without_text_or_bits(tmp_path):
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
+    result = run(tmp_path, [raw()], out=tmp_path / "out")
+    reconstruct_page.write({**result, "engine": None, "features": None}, tmp_path / "out", tmp_path / "page.html")
+    assert "What one picture lost" in (tmp_path / "page.html").read_text()

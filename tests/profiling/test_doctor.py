@@ -1,0 +1,274 @@
+"""What `rawmm doctor` says against the system's own answers, torch's own search, and machines that lack something."""
+
+import copy
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rawmm_cli import __version__
+from rawmm_cli.core.loss import Losses
+from rawmm_cli.profiling import doctor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+FEATURES = ["training", "torch.compile", "bf16 matmuls", "FlexAttention training", "several ranks (ddp, fsdp)", "TensorBoard",
+            "Weights & Biases", "trackio", "browser test"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Rates are not measured."""
+    monkeypatch.setattr(doctor.machine, "matmul_rate", lambda *given: 1.5e12)
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """All facts of this machine, with what a test may not depend on set to the good case."""
+    folder = tmp_path_factory.mktemp("here")
+    found = doctor.examine(folder / "data", folder / "runs")
+    found["compiler"] = {"command": "g++", "version": "g++ 12", "error": None}
+    found |= {"browser": "/usr/bin/chromium", "distributed": ["gloo"]}
+    found["devices"] = [cpu for cpu in found["devices"] if cpu["device"] == "cpu"]
+    found["devices"][0]["bf16"] = True
+    return found
+
+
+def on_gpu(found, capability=(9, 0), triton="3.5"):
+    found["devices"].append(found["devices"][0] | {"device": "cuda:0", "capability": list(capability)})
+    found["versions"]["triton"] = triton
+    found["distributed"].append("nccl")
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+def test_one_object_that_the_system_confirms(rawmm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)     # as another test may have left it
+    code, out, err = rawmm("doctor", "--json", "--runs-dir", "some/runs")
+    assert (code, err) == (0, "") and out.count("\n") == 1
+    found = json.loads(out)
+    versions = found["versions"]
+    assert versions["rawmm"] == __version__ and versions["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert versions["torch"] == importlib.metadata.version("torch") == torch.__version__
+    assert found["threads"] == {"count": 1, "wait": {"OMP_WAIT_POLICY": "PASSIVE"},
+                                "from_environment": ["OMP_NUM_THREADS", "OMP_WAIT_POLICY"]}
+    assert found["disk"]["data"].items() >= {"folder": "data", "exists": False, "writable": True}.items()
+    assert found["disk"]["runs"]["free"] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    assert [one["feature"] for one in found["features"]] == FEATURES
+    assert found["features"] == doctor.features(found)      # they follow from the facts that were told
+    for kind in found["devices"][0]["dtypes"].values():
+        assert kind["works"] and 1e8 < kind["flops_per_second"] < 1e14 and kind["error"] is None
+    assert list(tmp_path.iterdir()) == []                   # it looks and leaves nothing
+
+
+@linux
+def test_cores_memory_and_shared_memory(here):
+    assert here["cpu"]["cores"] == len(os.sched_getaffinity(0))
+    assert here["memory"]["total"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert here["memory"]["total"] / 1000 < here["memory"]["available"] < here["memory"]["total"]
+    assert here["disk"]["shm"]["total"] == os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize
+    listed = set(re.search(r"^(?:flags|Features)\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
+    assert set(here["cpu"]["features"]) == listed & set(doctor.FLAGS)
+    if here["cpu"]["torch"]["avx512"] is not None:
+        assert here["cpu"]["torch"]["avx512"] == (listed >= {"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_people_get_tables_that_fit(columns, rawmm, monkeypatch, quick, tmp_path):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("CXX", "\x1b[31m[red]c++\n" + "x" * 200 + "\udc80")
+    code, out, err = rawmm("doctor", "--data-dir", tmp_path / "[bold]it's", "--runs-dir", tmp_path)
+    assert (code, err) == (0, "") and "\x1b" not in out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [line.split("  ")[0] for line in lines[-40:] if line.split("  ")[0] in FEATURES] == FEATURES
+    flat = re.sub(r"\s", "", out)
+    assert "\ufffd[31m[red]c++\ufffd" + "x" * 200 in flat and "[bold]it's" in flat
+    assert len(re.findall(r"^cpu +CPU +1.5T +1.5T +1.5T *$", out, re.M)) == 1
+    assert re.search(r"^torch\.compile +missing ", out, re.M) and "add it: unset CXX" in re.sub(r"\s+", " ", out)
+
+
+# ---------------------------------------------------------------------------------------------------------- compiler
+
+
+@pytest.mark.parametrize("name", ["g++", "g++ -O2", "", "no-such-compiler", "false"])
+def test_a_compiler_is_found_where_torch_finds_one(name, monkeypatch):
+    from torch._inductor.cpp_builder import cpp_compiler_search
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        theirs = cpp_compiler_search((name,))
+    except (InvalidCxxCompiler, OSError):
+        theirs = None
+    monkeypatch.setenv("CXX", name)
+    found = doctor.compiler()
+    assert found["command"] == name and (found["version"] is not None) == (theirs is not None)
+    if theirs:
+        assert found["error"] is None or found["error"] == "lacks Python.h"
+
+
+@pytest.mark.parametrize("script, told", [
+    ("echo 'c++ 1'; exit 0", "cannot compile (no reason given)"),           # says that all is well and writes nothing
+    ("echo 'c++ 1'; case $1 in --version) exit 0;; esac; echo 'x: fatal error: Python.h: No such file' >&2; exit 1",
+     "lacks Python.h"),
+    ("echo 'c++ 1'; case $1 in --version) exit 0;; esac; printf 'x: \\377 error: no omp.h\\nerror: two' >&2; exit 1",
+     "cannot compile (x: \ufffd error: no omp.h)"),
+    ("exit 3", "cannot be run"),
+    ("exec sleep 60", "does not answer"),
+])
+def test_a_compiler_is_tried(script, told, tmp_path, monkeypatch):
+    path = tmp_path / "c++"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("CXX", str(path))
+    found = doctor.compiler()
+    assert found["error"].startswith(told) and found["version"] == ("c++ 1" if "echo" in script else None)
+
+
+def test_no_compiler_at_all(monkeypatch, tmp_path):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.compiler()["error"] == "is not there"
+
+
+# ----------------------------------------------------------------------------------------------- matmuls and training
+
+
+def test_a_matmul_that_is_wrong_is_found(monkeypatch, quick):
+    assert doctor.matmul(CPU, "fp32") == {"works": True, "flops_per_second": 1.5e12, "error": None}
+    monkeypatch.setitem(doctor.machine.DTYPES, "fp32", torch.bfloat16)      # eight bits where 24 are promised
+    found = doctor.matmul(CPU, "fp32")
+    assert not found["works"] and re.fullmatch(r"wrong by 0\.00\d+ of its size", found["error"])
+    monkeypatch.setitem(doctor.machine.DTYPES, "bf16", torch.bool)          # no kernel
+    found = doctor.matmul(CPU, "bf16")
+    assert not found["works"] and found["flops_per_second"] is None and "Error: " in found["error"]
+
+
+@pytest.mark.parametrize("rate, sizes", [(1e9, [256]), (1e12, [256, 1024])])
+def test_a_slow_matmul_is_not_waited_for(rate, sizes, monkeypatch):
+    """At 1 GFLOP/s one of 1024 takes two seconds."""
+    shapes = []
+    monkeypatch.setattr(doctor.machine, "matmul_rate", lambda device, precision, shape, *rest: shapes.append(shape) or rate)
+    assert doctor.matmul(CPU, "fp16")["flops_per_second"] == rate
+    assert shapes == [(size,) * 3 for size in sizes]
+
+
+def test_training_is_tried(monkeypatch):
+    assert doctor.trains(CPU) is None
+    nan = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(doctor, "joint_loss", lambda *given: Losses(nan, nan, nan))
+    assert "not finite" in doctor.trains(CPU)
+    monkeypatch.setattr(doctor, "joint_loss", lambda *given: 1 / 0)
+    assert doctor.trains(CPU) == "ZeroDivisionError: division by zero"
+
+
+def test_gpus_are_listed(monkeypatch, quick):
+    about = {0: SimpleNamespace(name="Card A", total_memory=80 << 30, major=9, minor=0),
+             1: SimpleNamespace(name="Card B", total_memory=16 << 30, major=7, minor=5)}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", about.get)
+    asked = []
+    monkeypatch.setattr(doctor, "matmul", lambda device, precision: asked.append((str(device), precision)) or {"works": True})
+    cpu, *gpus = doctor.devices()
+    assert cpu["device"] == "cpu" and [(g["device"], g["name"], g["memory"], g["capability"], g["bf16"]) for g in gpus] == [
+        ("cuda:0", "Card A", 80 << 30, [9, 0], True), ("cuda:1", "Card B", 16 << 30, [7, 5], False)]
+    assert asked == [(device, precision) for device in ("cpu", "cuda:0", "cuda:1") for precision in ("fp32", "bf16", "fp16")]
+
+
+# --------------------------------------------------------------------------------------------------- what is installed
+
+
+def test_every_dependency_is_named():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r"^dependencies = \[(.*?)^\]", text, re.M | re.S)[1]
+    assert sorted(doctor.NEEDED) == sorted(re.findall(r'"([\w-]+)>=', block))
+    extras = re.search(r"^\[project.optional-dependencies\](.*?)^dev", text, re.M | re.S)[1]
+    assert sorted(doctor.OPTIONAL) == sorted(["triton", *re.findall(r'"([\w-]+)>=', extras)])
+    assert set(doctor.TRACKERS.values()) <= set(re.findall(r"^(\w+) =", extras, re.M))
+
+
+def test_the_folder_that_a_tracker_writes_is_no_package(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "some_tracker" / "run-1").mkdir(parents=True)
+    assert not doctor.installed("some_tracker")
+    (tmp_path / "other_tracker").mkdir()
+    (tmp_path / "other_tracker" / "__init__.py").write_text("raise RuntimeError('not to be imported')")
+    assert doctor.installed("other_tracker") and doctor.installed("numpy") and not doctor.installed("no_such_module")
+    assert "other_tracker" not in sys.modules
+
+
+@pytest.mark.parametrize("below, exists, writable", [("", True, True), ("a/b", False, True), ("file/a", False, False)])
+def test_room_of_the_nearest_folder(below, exists, writable, tmp_path):
+    (tmp_path / "file").write_text("")
+    found = doctor.room(tmp_path / below)
+    usage = os.statvfs(tmp_path)
+    assert (found["exists"], found["writable"]) == (exists, writable)
+    assert found["free"] == pytest.approx(usage.f_bavail * usage.f_frsize, rel=0.05)
+
+
+# ---------------------------------------------------------------------------------------------------------- features
+
+
+def test_a_machine_that_lacks_nothing_but_a_gpu(here, monkeypatch):
+    monkeypatch.setattr(doctor, "installed", lambda module: True)
+    found = copy.deepcopy(here)
+    assert [one["feature"] for one in doctor.features(found) if not one["works"]] == ["FlexAttention training"]
+    on_gpu(found)
+    assert all(one["works"] and one["add"] is None and one["detail"] for one in doctor.features(found))
+
+
+def lacks(found, key, value, *inside):
+    for name in inside:
+        found = found[name]
+    found[key] = value
+
+
+CASES = {
+    "a library": (lambda f: lacks(f, "einops", None, "versions"), "training", "not installed: einops", "pip install einops"),
+    "a device that fails": (lambda f: lacks(f, "cpu", "RuntimeError: no", "training"), "training", "cpu: RuntimeError: no", None),
+    "compiler": (lambda f: lacks(f, "error", "is not there", "compiler"), "torch.compile", "'g++' is not there",
+                 "apt install g++"),
+    "headers": (lambda f: lacks(f, "error", "lacks Python.h", "compiler"), "torch.compile", "lacks Python.h",
+                f"apt install python3.{sys.version_info[1]}-dev"),
+    "triton": (lambda f: on_gpu(f, triton=None), "torch.compile", "needs triton", "pip install triton"),
+    "triton for flex": (lambda f: on_gpu(f, triton=None), "FlexAttention training", "needs triton", "pip install triton"),
+    "an older GPU": (lambda f: on_gpu(f, (6, 1)), "FlexAttention training", "capability 7.0", None),
+    "bf16": (lambda f: lacks(f, "bf16", False, "devices", 0), "bf16 matmuls", "takes fp32", None),
+    "gloo": (lambda f: lacks(f, "distributed", []), "several ranks (ddp, fsdp)", "no gloo",
+             "pip install --force-reinstall torch"),
+    "nccl": (lambda f: (on_gpu(f), lacks(f, "distributed", ["gloo"])), "several ranks (ddp, fsdp)", "no nccl",
+             "pip install --force-reinstall torch"),
+    "browser": (lambda f: lacks(f, "browser", None), "browser test", "no chromium", "apt install chromium"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_missing_and_what_adds_it(case, here, monkeypatch):
+    harm, feature, detail, add = CASES[case]
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    before, found = copy.deepcopy(here), copy.deepcopy(here)
+    if detail != "needs triton" and "capability" not in detail:
+        assert next(one for one in doctor.features(before) if one["feature"] == feature)["works"]
+    harm(found)
+    one = next(one for one in doctor.features(found) if one["feature"] == feature)
+    assert not one["works"] and detail in one["detail"] and one["add"] == add
+
+
+@pytest.mark.parametrize("extra", ["tensorboard", "wandb", "trackio"])
+def test_a_tracker_is_added_by_its_extra(extra, here, monkeypatch):
+    monkeypatch.setattr(doctor, "installed", lambda module: module != extra)
+    missing = [one for one in doctor.features(here) if not one["works"] and one["detail"] == "not installed"]
+    assert [one["add"] for one in missing] == [f"pip install 'rawmm[{extra}]'"]

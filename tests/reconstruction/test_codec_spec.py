@@ -1,0 +1,137 @@
+"""Words after --codec; pictures that do not fit a codec; the controls."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toy_codec import Squares
+
+from rawmm_cli.reconstruction import choices as codec_spec
+from rawmm_cli.reconstruction import controls
+from rawmm_cli.reconstruction.choices import fitted, laid, through
+from rawmm_cli.system.errors import CheckpointError, ConfigError
+from rawmm_cli.training import codec_state as codec_run
+
+CPU = torch.device("cpu")
+
+
+def noise(size=(24, 24), count=2, seed=0):
+    return torch.randint(0, 256, (count, 3, *size), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+
+
+def smooth(size=(64, 64)):
+    y, x = np.mgrid[:size[0], :size[1]]
+    return torch.from_numpy(np.stack([3 * x % 256, 2 * y % 256, (x * y) // 20 % 256])).to(torch.uint8)
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A folder with the run `toy`, which trained Squares."""
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "config.yaml").write_text("codec: {kind: fsq}\n")
+    monkeypatch.setattr(codec_run, "load", lambda folder, device, warn=None: Squares())
+    return tmp_path
+
+
+def choices(words, runs):
+    return codec_spec.choices(words, runs, CPU, lambda: pytest.fail("no model is needed"), [10])
+
+
+# --------------------------------------------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize("word, told", [
+    ("rwa", "unknown codec 'rwa' (did you mean raw?)"), ("tou", "unknown codec 'tou' (did you mean toy?)"),
+    ("jpg@400", "unknown codec 'jpg@400' (did you mean jpeg?)"), ("resize@x", "'x' is no number of pixels"),
+    ("resize@0", "'0' is no number of pixels"), ("resize", "'' is no number of pixels"),
+    ("jpeg@-4", "'-4' is neither a number of bits"),
+    ("jpeg@toi", "'toi' is neither a number of bits nor another --codec that has bits (did you mean toy?)"),
+    ("jpeg@webp@400", "neither a number of bits")])
+def test_a_wrong_word_is_one_line(word, told, runs):
+    with pytest.raises(ConfigError) as error:
+        choices(["toy", word], runs)
+    assert told in str(error.value) and "allowed: " in str(error.value) and "\n" not in str(error.value)
+
+
+def test_twice_and_no_bits(runs, monkeypatch):
+    with pytest.raises(ConfigError, match="--codec raw is given twice"):
+        choices(["raw", "raw"], runs)
+    monkeypatch.setattr(Squares, "bits", lambda self, height, width: None)
+    with pytest.raises(ConfigError, match="toy has no number of bits"):
+        choices(["jpeg@toy", "toy"], runs)[0].go(noise())
+
+
+def test_a_run_of_a_model_is_no_codec(tiny_run):
+    with pytest.raises(CheckpointError, match="not of a codec"):
+        choices([str(tiny_run)], tiny_run.parent)
+
+
+def test_every_word_in_its_order(runs):
+    made = choices(["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"], runs)
+    assert [choice.word for choice in made] == ["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"]
+    assert [choice.kind for choice in made] == ["file", "raw", "tokenizer", "resize", "file"]
+    assert [choice.bits(24, 24) for choice in made] == [144, 13824, 144, 1536, 20000]
+    for choice in made:
+        trip = choice.go(noise())
+        assert trip.back.shape == (2, 3, 24, 24) and trip.back.dtype == torch.uint8
+    assert torch.equal(made[1].go(noise()).back, noise())
+
+
+# ------------------------------------------------------------------------------------------------------------- fitting
+
+
+def test_the_least_sides_that_fit():
+    assert fitted(Squares(4).grid, 24, 24) == (24, 24) and fitted(Squares(4).grid, 25, 31) == (28, 32)
+    assert laid(Squares(8, only=16).grid, 10, 16) == ((16, 16), (16, 16))
+    assert laid(Squares(8, only=16).grid, 40, 16) == ((48, 16), (16, 16))
+
+
+def test_padding_repeats_edges_and_is_cut_off_again():
+    """The same as a picture that was padded by hand."""
+    images = noise((10, 13))
+    trip = through(Squares(4), images, CPU)
+    padded = torch.from_numpy(np.pad(images.numpy(), ((0, 0), (0, 0), (0, 2), (0, 3)), mode="edge"))
+    codec = Squares(4)
+    assert torch.equal(trip.back, codec.decode(codec.encode(padded), 3)[:, :, :10, :13])
+    assert trip.padded == (12, 16) and trip.tokens == [12, 12] and trip.bits == [48, 48] and trip.tiles == 1
+
+
+def test_a_codec_of_one_size_takes_larger_pictures_in_tiles():
+    """Squares know nothing of each other, so tiles change nothing."""
+    images = noise((40, 16))
+    one, whole = through(Squares(4, only=16), images, CPU), through(Squares(4), images, CPU)
+    assert torch.equal(one.back, whole.back) and one.tiles == 3 and one.padded == (48, 16)
+    assert one.bits == [4 * 48, 4 * 48] and one.codes.shape == (2, 48)
+    assert one.codes[:, :32].tolist() == whole.codes[:, :32].tolist()
+
+
+# ------------------------------------------------------------------------------------------------------------ controls
+
+
+@pytest.mark.parametrize("kind", controls.FORMATS)
+def test_a_file_is_the_largest_that_the_budget_holds(kind):
+    picture = Image.fromarray(smooth().permute(1, 2, 0).numpy())
+    sizes = [8 * len(controls.written(picture, kind, quality)) for quality in (20, 60)]
+    for budget in (sizes[0], sizes[1], (sizes[0] + sizes[1]) // 2):
+        back, bits = controls.file(smooth(), kind, budget)
+        assert bits <= budget and back.shape == (3, 64, 64)
+        assert bits >= sizes[0] and (budget < sizes[1] or bits >= sizes[1])
+    files = [controls.written(picture, kind, quality) for quality in controls.QUALITIES]
+    shown = [np.array(Image.open(io.BytesIO(data)).convert("RGB")) for data in files if 8 * len(data) == bits]
+    assert any(np.array_equal(back.permute(1, 2, 0).numpy(), one) for one in shown)
+
+
+def test_where_no_file_is_so_small_the_smallest_stands_in(runs):
+    trip = choices(["jpeg@toy", "toy"], runs)[0].go(torch.stack([smooth()]))
+    smallest = 8 * len(controls.written(Image.fromarray(smooth().permute(1, 2, 0).numpy()), "jpeg", 1))
+    assert trip.over == [True] and trip.bits == [smallest] and smallest > 4 * 256 and trip.tokens == [smallest // 8]
+
+
+def test_fewer_pixels():
+    flat = torch.full((1, 3, 20, 30), 77, dtype=torch.uint8)
+    assert torch.equal(controls.resized(flat, 8), flat)                     # a plain picture loses nothing
+    assert torch.equal(controls.resized(noise(), 24), noise()) and torch.equal(controls.resized(noise(), 99), noise())
+    back = controls.resized(noise(), 8)
+    assert not torch.equal(back, noise()) and back.float().mean() == pytest.approx(noise().float().mean(), abs=2)

@@ -1,0 +1,340 @@
+"""Pictures through codecs and back: numbers against other ways to them, files, text, and all that is wrong with pictures."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from round_trips import CPU, raw, reading, run, toy
+from toy_codec import Squares
+
+from rawmm_cli.data import pictures
+from rawmm_cli.data.images import read_image
+from rawmm_cli.metrics import codes, pixels
+from rawmm_cli.reconstruction import choices as codec_spec
+from rawmm_cli.reconstruction import reconstruct, summary
+from rawmm_cli.reconstruction.choices import Choice, Trip
+from rawmm_cli.system.errors import ConfigError, DataError
+from rawmm_cli.training import codec_state as codec_run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of many sizes and modes, and one that is broken."""
+    dice = np.random.default_rng(0)
+    for n, (size, mode) in enumerate((((8, 8), "RGB"), ((8, 8), "RGB"), ((12, 8), "L"), ((9, 13), "P"), ((9, 13), "RGBA"),
+                                      ((20, 8), "CMYK"), ((5, 4), "1"))):
+        values = dice.integers(0, 256, (*size, 3), dtype=np.uint8)
+        Image.fromarray(values).convert(mode).save(tmp_path / f"{n}.{'tif' if mode == 'CMYK' else 'png'}")
+    Image.fromarray(dice.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "7.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
+    return tmp_path
+
+
+# ------------------------------------------------------------------------------------------------------------- numbers
+
+
+def test_raw_is_exact_whatever_the_picture(folder):
+    result = run(folder, [raw()])
+    row = result["rows"][0]
+    assert result["pictures"] == 8 and [one["file"] for one in result["skipped"]] == [str(folder / "broken.png")]
+    assert row["psnr"] is None and row["exact"] == row["lossless"] == row["exact_pixels"] == 1 and row["padded"] == 0
+    assert row["bits_per_pixel"] == 24 and row["quantiles"]["psnr"] == {"p05": None, "median": None, "p95": None}
+    assert all(entry["codecs"]["raw"]["exact"] and entry["codecs"]["raw"]["psnr"] is None for entry in result["each"])
+    assert [entry["name"] for entry in result["each"]] == [str(n) for n in range(8)]
+
+
+def test_distances_of_features(tmp_path):
+    """KID in the result is the reference's, of features of all pictures; where nothing changed, pairs apart give 0."""
+    from torchmetrics.image.kid import poly_mmd
+
+    from rawmm_cli.metrics.mobilenet import MobileNetV2
+
+    torch.manual_seed(0)
+    network, values = MobileNetV2(32), np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+    for norm in filter(lambda part: isinstance(part, torch.nn.BatchNorm2d), network.modules()):
+        norm.momentum = 1.0                             # statistics of one batch, without which features of random weights are 0
+    network(torch.from_numpy(values).permute(0, 3, 1, 2))
+    network.eval()
+    for n, one in enumerate(values):
+        Image.fromarray(one).save(tmp_path / f"{n:02d}.png")
+    exact, coarse = run(tmp_path, [raw(), toy("coarse", Squares(8, 4))], network=network, out=tmp_path / "out")["rows"]
+    back = np.stack([read_image(tmp_path / "out" / "coarse" / f"{n:02d}.png") for n in range(16)])
+    before, after = (network(torch.from_numpy(x).permute(0, 3, 1, 2))[0].double() for x in (values, back))
+    assert coarse["kid"] == pytest.approx(float(poly_mmd(before, after)), rel=1e-4) and abs(coarse["kid"]) > 1e-3
+    assert exact["kid_paired"] == pytest.approx(0, abs=1e-9) and exact["kid"] < -1e-3
+    assert exact["feature_distance"] == 0 < coarse["feature_distance"]
+    (tmp_path / "out" / "original" / "00.png").unlink()
+    few = run(tmp_path / "out" / "original", [raw()], network=network)["rows"][0]
+    assert few["kid"] is None and few["kid_paired"] is None
+
+
+def test_sums_are_those_of_all_pictures_together(folder):
+    """Against the same numbers counted picture by picture, and codes counted at once."""
+    result, codec = run(folder, [toy()]), Squares()
+    row, squares, values, counts = result["rows"][0], 0, 0, torch.zeros(16, dtype=torch.long)
+    for entry in result["each"]:
+        before = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
+        trip = codec_spec.through(codec, before, CPU)
+        squares += float((trip.back.double() - before.double()).square().sum())
+        values += before.numel()
+        counts += torch.bincount(trip.codes.flatten(), minlength=16)
+        known = entry["codecs"]["toy"]
+        assert known["mse"] == pytest.approx(float(pixels.mse(trip.back, before))) and known["bits"] == 4 * known["tokens"]
+        assert known["bits_per_pixel"] == pytest.approx(known["bits"] / entry["height"] / entry["width"])
+        assert known.get("padded") == {"3": [12, 16], "4": [12, 16], "6": [8, 4]}.get(entry["name"])
+    assert row["psnr"] == pytest.approx(10 * math.log10(255 ** 2 * values / squares), abs=1e-4) and row["padded"] == 3
+    assert row["used_bits"] == pytest.approx(codes.entropy(counts) * row["tokens"]) and row["enough_codes"] is False
+    assert "Pictures that do not fit were padded and cropped back by toy (3)." in result["findings"]
+
+
+def test_quantiles_are_numbers_that_occurred():
+    assert summary._quantiles([1.0, 2.0, 3.0, math.inf, math.inf]) == {"p05": 1.0, "median": 3.0, "p95": None}
+    assert summary._quantiles([float(n) for n in range(101)]) == {"p05": 5, "median": 50, "p95": 95}
+
+
+@pytest.mark.parametrize("trip, told", [
+    (lambda images: Trip(images[:, :, 1:], [1] * len(images), [1.0] * len(images)), "gave back torch.uint8 of shape"),
+    (lambda images: Trip(images.float(), [1] * len(images), [1.0] * len(images)), "gave back torch.float32"),
+    (lambda images: Trip(images, [2] * len(images), [1.0] * len(images), torch.full((len(images), 2), 9)), "codes of 9 to 9"),
+    (lambda images: Trip(images, [3] * len(images), [1.0] * len(images), torch.zeros(len(images), 2).long()), "gave 2 codes")])
+def test_a_codec_that_does_not_keep_its_word(trip, told, folder):
+    with pytest.raises(DataError, match=told):
+        run(folder, [Choice("wrong", "tokenizer", trip, vocabulary=4)])
+
+
+def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
+    monkeypatch.setattr(pictures, "BATCH", 100)
+    monkeypatch.setattr(pictures, "HELD", 150)
+    skipped = []
+    groups = list(pictures.batches(pictures.read(pictures.find([folder], folder), skipped)))
+    assert sorted(picture.number for group in groups for picture in group) == list(range(8)) and len(skipped) == 1
+    assert all(len({picture.pixels.shape for picture in group}) == 1 for group in groups)
+
+
+# ---------------------------------------------------------------------------------------------------------------- words
+
+
+def row(word, bits, psnr, sharp, kind="tokenizer", text=None, **more):
+    return {"codec": word, "name": word, "kind": kind, "bits": bits, "psnr": psnr, "sharpness": sharp,
+            "lossless": float(psnr is None), "text_survival": text, "over_budget": 0, "padded": 0, "tiled": 0,
+            "vocabulary": 16, **more}
+
+
+def said(*rows, text=None, budgets=()):
+    chosen = [Choice(one["codec"], one["kind"], None, budget=dict(budgets).get(one["codec"])) for one in rows]
+    found = {"rows": list(rows), "text": text, "spearman": summary._spearman(list(rows)), "pictures": 9}
+    return "\n".join(summary.findings(found, chosen))
+
+
+def test_a_gan_hides_no_loss():
+    found = said(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 22.5, 0.9))
+    assert "gan looks sharper than vq (0.90 of the originals' edges against 0.50), whose PSNR is 1.5 dB higher" in found
+    assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.9), row("fsq", 2560, 22.5, 0.5))
+    assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 24.5, 0.9))
+
+
+def test_runs_are_called_by_their_names():
+    words = ["raw", "runs/a", "/x/b/", "jpeg@runs/a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
+    assert codec_spec.names(words) == ["raw", "a", "b", "jpeg@a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
+    assert codec_spec.names(["one/a", "two/a", "jpeg@one/a"]) == ["one/a", "two/a", "jpeg@a"]
+
+
+def test_files_of_as_many_bits_and_rank_correlation():
+    rows = [row("a", 256, 20.0, 0.3, text=0.1), row("b", 512, 22.0, 0.4, text=0.3), row("c", 1024, 21.0, 0.5, text=0.2),
+            row("jpeg@c", 1000, 23.5, 0.5, kind="file", text=0.25)]
+    found = said(*rows, budgets=[("jpeg@c", "c")])
+    assert "At no more bits than c, jpeg@c is 2.5 dB nearer, and 25% of its text survives against 20%." in found
+    assert "Over 3 tokenizers, bits and text survival have a rank correlation of 0.50" in found
+    assert "rank correlation" not in said(*rows[1:])                        # an image file is no tokenizer
+    over = said(rows[2], row("jpeg@c", 2500, 23.5, 0.5, kind="file", over_budget=4), budgets=[("jpeg@c", "c")])
+    assert "the smallest stands in: jpeg@c (4, 2,500 bits a picture on average)" in over and "At no more bits" not in over
+
+
+# ----------------------------------------------------------------------------------------------------------------- text
+
+
+@pytest.fixture
+def greys(tmp_path):
+    for grey in (7, 120, 200):
+        Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"{grey}.png")
+    (tmp_path / "120.gt.txt").write_text("word120 one\n")
+    return tmp_path
+
+
+def test_text_before_and_after(greys):
+    result = run(greys, [raw(), toy()], reader=reading)
+    first, second = result["rows"]
+    assert first["text_survival"] == first["word_survival"] == 1
+    each = {entry["name"]: entry for entry in result["each"]}
+    assert each["120"]["codecs"]["toy"]["text"] == "word120 two" and each["200"]["codecs"]["toy"]["text"] == "word200 two"
+    assert each["7"]["text"] == "." and "text_survival" not in each["7"]["codecs"]["toy"]
+    assert result["text"] == {"readable": 2, "read_twice": 3, "same_twice": 3, "known": 1,
+                              "right_letters": pytest.approx(1 - 3 / 11), "right_words": 0.5}
+    assert first["right_words"] == 0.5 and "Clean baseline: on 2 of 3 originals" in "\n".join(result["findings"])
+
+
+def test_no_text_anywhere_is_said(greys):
+    result = run(greys, [raw()], reader=lambda shown: ["|"] * len(shown))
+    assert result["rows"][0]["text_survival"] is None and result["text"]["readable"] == 0
+    assert "No text could be read on any original, so there is none that could survive." in result["findings"]
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+def test_files_are_what_came_back(folder, tmp_path):
+    result = run(folder, [raw(), toy("a b"), toy("a-b")], out=tmp_path / "out")
+    places = reconstruct.places(["raw", "a b", "a-b"])
+    assert len(set(places.values())) == 3
+    for entry in result["each"]:
+        before = read_image(entry["file"])
+        for place in ("original", places["raw"]):
+            assert np.array_equal(read_image(tmp_path / "out" / place / f"{entry['name']}.png"), before)
+        back = read_image(tmp_path / "out" / places["a b"] / f"{entry['name']}.png")
+        assert ((back.astype(float) - before) ** 2).mean() == pytest.approx(entry["codecs"]["a b"]["mse"])
+        errors = Image.open(tmp_path / "out" / places["a b"] / "errors" / f"{entry['name']}.png")
+        level = np.minimum(np.abs(back.astype(int) - before).max(-1), 64)
+        assert np.array_equal(np.asarray(errors), np.rint(255 * np.sqrt(level / 64)))
+
+
+def test_names_that_clash_are_numbered(tmp_path):
+    for name in ("a/x.png", "b/x.png", "b/X.PNG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert [name for name, *_ in pictures.find([tmp_path], tmp_path)] == ["00000-x", "00001-X", "00002-x"]
+
+
+def test_a_target_that_cannot_be_written_is_told_before(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, told in ((tmp_path, "is a folder"), (tmp_path / "none" / "x.html", "no folder"),
+                       (tmp_path / "file" / "x.html", "no folder"), (tmp_path / "out", "no ending of a page")):
+        with pytest.raises(ConfigError, match=told):
+            reconstruct.check_report(path)
+    reconstruct.check_report(tmp_path / "new.html")
+
+
+# --------------------------------------------------------------------------------------------------------------- command
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "toy").mkdir(parents=True)
+    (tmp_path / "runs" / "toy" / "config.yaml").write_text("codec: {kind: fsq}\n")
+    monkeypatch.setattr(codec_run, "load", lambda folder, device, warn=None: Squares())
+    return tmp_path / "runs"
+
+
+def test_the_command(rawmm, folder, runs):
+    words = ("reconstruct", folder / "0.png", folder / "3.png", folder / "broken.png", "--runs-dir", runs, "--ocr", "none")
+    code, out, err = rawmm(*words, "--codec", "raw", "--codec", "toy", "--codec", "jpeg@toy", "--report", folder / "page.html",
+                           "--json")
+    assert code == 0, err
+    found, page = json.loads(out), (folder / "page.html").read_text()
+    assert found["pictures"] == 2 and [one["codec"] for one in found["rows"]] == ["raw", "toy", "jpeg@toy"]
+    assert found["rows"][0]["exact"] == 1 and found["rows"][2]["over_budget"] == 2
+    saved = json.loads((folder / "page_files" / "results.json").read_text())
+    assert saved["rows"] == found["rows"] and len(saved["each"]) == 2 and f"left out {folder / 'broken.png'}: " in err
+    assert "What 2 pictures lost" in page and page.count("data:image/png") == 2 * (1 + 2 * 3) and "://" not in page
+    code, out, err = rawmm(*words, "--codec", "toy")
+    assert code == 0 and out.split()[0] == "codec" and "toy" in out and "padded" in out
+
+
+def test_files_of_others_are_not_written_over_nor_ours_read(rawmm, folder, runs):
+    """A folder `original` of the user's beside a page of that name; the second time the output of the first is not read."""
+    (folder / "original").mkdir()
+    Image.fromarray(np.full((5, 5), 40_000, np.uint16)).save(folder / "original" / "0.png")
+    kept = (folder / "original" / "0.png").read_bytes()
+    words = ("reconstruct", folder, "--runs-dir", runs, "--ocr", "none", "--codec", "raw", "--json", "--report")
+    for _ in range(2):
+        code, out, err = rawmm(*words, folder / "page.html")
+        assert code == 0 and json.loads(out)["pictures"] == 9, err
+    code, out, err = rawmm(*words, folder / "page.html", "--out", folder)
+    assert code == 2 and "holds pictures that are to be read; give another folder with --out" in err
+    code, out, err = rawmm("reconstruct", folder / "0.png", "--codec", "raw", "--ocr", "none", "--out", runs)
+    assert code == 2 and "holds other files; give a new one with --out" in err
+    assert (folder / "original" / "0.png").read_bytes() == kept
+    (folder / "page_files" / "results.json").unlink()
+    code, out, err = rawmm(*words, folder / "page.html")
+    assert code == 2 and "holds pictures that are to be read" in err
+
+
+def test_no_engine_is_told(rawmm, folder, monkeypatch):
+    from rawmm_cli.reconstruction import ocr
+
+    monkeypatch.setattr(ocr, "choose", lambda word: None)
+    words = ("reconstruct", folder / "0.png", "--codec", "raw")
+    assert "no engine that reads text: text survival is left out; Debian: apt install" in rawmm(*words)[2]
+    assert "no engine" not in rawmm(*words, "--ocr", "none")[2]
+
+
+def test_used_bits_and_time_of_every_picture(folder):
+    result = run(folder, [toy("coarse", Squares(8, 4)), raw()])
+    row, costs = result["rows"][0], [entry["codecs"]["coarse"]["used_bits"] for entry in result["each"]]
+    counts = torch.zeros(row["vocabulary"])
+    for entry in result["each"]:
+        image = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
+        counts += torch.bincount(codec_spec.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts))
+    share = counts[counts > 0].double() / counts.sum()
+    assert sum(costs) == pytest.approx(-float((share * share.log2()).sum()) * int(counts.sum()), rel=1e-6)
+    assert row["quantiles"]["used_bits"]["p05"] == pytest.approx(min(costs)) and row["quantiles"]["milliseconds"]["median"] > 0
+    assert "used_bits" not in result["each"][0]["codecs"]["raw"]
+
+
+def test_a_codec_of_your_own_that_fails_is_named(folder):
+    from rawmm_cli.codecs.adapter import Adapted
+
+    class Broken:
+        vocabulary = 4
+
+        def length(self, height, width):
+            return 4
+
+        def encode(self, images):
+            if images.shape[2] == 8:
+                return images.no_such_thing
+            return torch.rand(len(images), 4) if images.shape[2] == 5 else torch.zeros(len(images), 4, dtype=torch.long)
+
+        def decode(self, tokens, rows):
+            return tokens
+
+    for name, told in (("0", "codec python:a:B failed in encode (AttributeError: "),
+                       ("6", "its encode gave torch.float32; allowed: integers"),
+                       ("2", "its decode gave back 2 axes")):
+        with pytest.raises(DataError) as caught:
+            run(folder / f"{name}.png", [toy("python:a:B", Adapted(Broken(), "python:a:B"))])
+        assert told in str(caught.value)
+
+
+def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
+    words = ("reconstruct", folder / "0.png", folder / "1.png", folder / "2.png", "--run", tiny_run, "--ocr", "none")
+    code, out, err = rawmm(*words, "--steps", "20", "--steps", "5", "--json", "--out", folder / "o")
+    assert code == 0, err
+    found = json.loads(out)["rows"]
+    assert [(one["codec"], one["steps"]) for one in found] == [("ode@5", 5), ("ode@20", 20)]
+    assert found[0]["psnr"] < found[1]["psnr"]
+    assert found[0]["bits"] is None
+    assert (folder / "o" / "ode-20" / "2.png").is_file()
+    code, out, err = rawmm(*words, "--codec", "raw", "--json")
+    assert json.loads(out)["rows"][0]["lossless"] == 1
+    code, out, err = rawmm("reconstruct", folder / "3.png", "--run", tiny_run, "--steps", "5", "--ocr", "none", "--json")
+    assert code == 0 and json.loads(out)["rows"][0]["padded"] == 1         # 9 x 13 pixels are no multiples of patches
+
+
+@pytest.mark.parametrize("words, code, told", [
+    (("none.png",), 3, "image none.png cannot be read"), (("empty",), 3, "empty holds no pictures"),
+    (("odd.png", "--codec", "rwa"), 2, "unknown codec 'rwa' (did you mean raw?)"),
+    (("odd.png", "--steps", "0"), 2, "Invalid value for '--steps'"),
+    (("odd.png", "--codec", "raw", "--report", "none/x.html"), 2, "report none/x.html cannot be made"),
+    (("odd.png", "--codec", "raw", "--out", "odd.png"), 2, "output folder odd.png cannot be made"),
+    (("odd.png", "--codec", "raw", "--ocr", "tesserakt"), 2, "unknown engine 'tesserakt' (did you mean tesseract?)"),
+    (("odd.png", "--codec", "raw", "--features", "none.pth"), 2, "none.pth cannot be read")])
+def test_bad_input_is_one_line(words, code, told, rawmm, tiny_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    Image.new("RGB", (9, 8)).save("odd.png")
+    features = () if "--features" in words else ("--features", "none")
+    found, out, err = rawmm("reconstruct", *words, "--run", tiny_run, *features, *(() if "--ocr" in words else ("--ocr", "none")))
+    assert (found, out) == (code, "") and told in err and err.count("\n") == 1

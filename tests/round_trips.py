@@ -1,0 +1,29 @@
+"""Round trips through codecs whose loss is known."""
+
+import torch
+from toy_codec import Squares
+
+from rawmm_cli.data import pictures
+from rawmm_cli.reconstruction import choices as codec_spec
+from rawmm_cli.reconstruction import reconstruct
+from rawmm_cli.reconstruction.choices import Choice
+
+CPU = torch.device("cpu")
+
+
+def toy(word="toy", codec=None):
+    codec = codec or Squares()
+    return Choice(word, "tokenizer", lambda images: codec_spec.through(codec, images, CPU), codec.bits, codec.vocabulary)
+
+
+def raw():
+    return codec_spec.choices(["raw"], None, CPU, None, [])[0]
+
+
+def run(folder, choices, **more):
+    return reconstruct.run(pictures.find([folder], folder), choices, **more)
+
+
+def reading(shown):
+    """An engine that reads a picture's first grey as a word, and nothing on dark ones."""
+    return [f"word{pixels[0, 0, 0]:03d}  two\n" if pixels.mean() > 100 else "." for pixels in shown]

@@ -1,0 +1,118 @@
+"""Rates against loops timed here and against closed forms, memory against an array of known size."""
+
+import json
+import subprocess
+import sys
+import timeit
+
+import pytest
+import torch
+
+from rawmm_cli.system import machine
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+
+
+def shortest(work) -> float:
+    """Seconds of the fastest of some runs."""
+    return min(timeit.repeat(work, number=1, repeat=12))
+
+
+def within(factor, found, expected):
+    assert expected / factor < found < expected * factor, (found, expected)
+
+
+# --------------------------------------------------------------------------------------------- against a loop of our own
+
+
+@pytest.mark.parametrize("precision", machine.DTYPES)
+def test_matmul_rate(precision):
+    shape = m, k, n = (384, 512, 256)
+    a, b = (torch.randn(size).to(machine.DTYPES[precision]) for size in ((m, k), (k, n)))
+    within(3, machine.matmul_rate(CPU, precision, shape, 0.2), 2 * m * k * n / shortest(lambda: torch.mm(a, b)))
+
+
+def test_batched_matmul_rate():
+    a, b = torch.randn(6, 128, 64), torch.randn(6, 64, 256)
+    rate = machine.batched_matmul_rate(CPU, "fp32", (6, 128, 64, 256), 0.2)
+    within(3, rate, 2 * 6 * 128 * 64 * 256 / shortest(lambda: torch.bmm(a, b)))
+
+
+def test_bandwidth():
+    a, b = torch.ones(2 ** 24), torch.ones(2 ** 24)         # 64 MiB each
+    within(3, machine.bandwidth(CPU, 64), 3 * a.nbytes / shortest(lambda: a.add_(b)))       # reads two, writes one
+
+
+# ----------------------------------------------------------------------------------------------------- closed forms
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Every work takes half a second; -> a list of what was timed."""
+    timed = []
+    monkeypatch.setattr(machine, "best", lambda work, device, seconds: timed.append(work()) or 0.5)
+    return timed
+
+
+def test_what_is_counted(work):
+    assert machine.matmul_rate(CPU, "bf16", (2, 3, 5)) == 2 * 2 * 3 * 5 / 0.5
+    assert machine.batched_matmul_rate(CPU, "fp16", (7, 2, 3, 5)) == 7 * 2 * 2 * 3 * 5 / 0.5
+    assert machine.bandwidth(CPU, 1) == 3 * 2 ** 20 / 0.5
+    assert [(*one.shape, one.dtype) for one in work] == [(2, 5, torch.bfloat16), (7, 2, 5, torch.float16),
+                                                         (2 ** 18, torch.float32)]
+    assert (work[2] == 2).all()
+
+
+class Clock:
+    """Time passes while `work` works, and not else: the n-th call takes durations[n]."""
+
+    def __init__(self, *durations):
+        self.now, self.durations, self.calls = 100.0, durations, 0
+
+    def work(self):
+        self.now += self.durations[min(self.calls, len(self.durations) - 1)]
+        self.calls += 1
+
+
+@pytest.mark.parametrize("durations, seconds, expected, calls", [
+    ((0.25, 1.0, 0.5, 2.0), 3.0, 0.5, 4),               # the first one, though it is the shortest, is left out
+    ((8.0, 4.0), 0.0, 4.0, 2),                          # one is timed, however little time there is
+    ((0.25, 1.0), 1.0, 1.0, 2),
+])
+def test_the_best_of_as_many_as_fit(durations, seconds, expected, calls, monkeypatch):
+    clock = Clock(*durations)
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: clock.now)
+    assert machine.best(clock.work, CPU, seconds) == expected and clock.calls == calls
+
+
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
+GROW = """
+import json, torch
+from rawmm_cli.system.machine import peak_memory
+
+cpu = torch.device("cpu")
+def high():
+    with open("/proc/self/status") as file:
+        return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), None)
+before = peak_memory(cpu)
+array = torch.ones(50_000_000)
+during = peak_memory(cpu)
+del array
+print(json.dumps([before, during, peak_memory(cpu), high()]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+def test_peak_memory_of_an_array_of_200_megabytes():
+    """Through a shell, because a process begins with the peak of the one that started it."""
+    words = ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, GROW]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    before, during, after, system = json.loads(done.stdout)
+    assert 50e6 < before < 2e9                          # a process with torch: bytes, not KiB
+    assert 180e6 < during - before < 220e6
+    assert during - 4e6 <= after <= during + 20e6       # what was held, though it is given back (the kernel counts in batches)
+    assert after == pytest.approx(system, rel=0.02)

@@ -1,0 +1,65 @@
+"""Short runs of preset tiny, and everything that they leave."""
+
+import itertools
+import math
+
+import torch
+
+from rawmm_cli.config import model as config
+from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.training import train as module
+from rawmm_cli.training.train import train
+
+CPU = torch.device("cpu")
+# 10 steps over 3.2 epochs of 50 pictures; the checkpoint at 80 lies inside an epoch and between two records
+SHORT = ("train.documents=160", "train.save_every=80", "train.log_every=48", "train.threads=1", "sample.steps=2")
+TIMES = {"seconds", "documents_per_second", "positions_per_second", "mfu", "data_wait", "memory", "eta"}
+
+
+def settings(*words):
+    return config.load("tiny", [*SHORT, *words])
+
+
+def go(chosen, data, run, until=math.inf, notify=lambda message: None):
+    """Train, and leave as if killed after the step that reaches `until` documents -> all records."""
+    loop, found = train(chosen, data, run, CPU, notify), []
+    for record in loop:
+        found.append(record)
+        if record["documents"] >= until:
+            loop.close()
+    return found
+
+
+def everything(run):
+    """All that a run left, but for times: tensors, state, records, the last sheet."""
+    newest = checkpoint.latest(run)
+    values = {f"{name}/{key}": value for name in ("model", "ema", "optimizer")
+              for key, value in checkpoint.tensors(newest, name).items()}
+    lines = [{key: value for key, value in record.items() if key not in TIMES}
+             for record in records.read(run / "records.jsonl")]
+    state = {key: value for key, value in checkpoint.state(newest).items() if key not in TIMES}
+    sheets = {path.name: path.read_bytes() for path in (run / "samples").glob("*.png")}
+    return values, {"state": state, "records": lines, "sheets": sheets, "config": (run / "config.yaml").read_text()}
+
+
+def assert_equal_runs(one, other):
+    (values, rest), (others, other_rest) = everything(one), everything(other)
+    assert rest["records"] == other_rest["records"]
+    assert values.keys() == others.keys()
+    assert [name for name in values if not torch.equal(values[name], others[name])] == []
+    assert rest == other_rest
+
+
+def spoiled(monkeypatch, how, at):
+    """joint_loss gives a loss or a gradient that is not finite, the `at`-th time."""
+    real, calls = module.joint_loss, itertools.count()
+
+    def joint_loss(*given):
+        losses = real(*given)
+        if next(calls) != at:
+            return losses
+        if how == "gradient":                           # sqrt(0): the loss is finite, its slope is not
+            return losses._replace(total=losses.total + (0 * losses.total).sqrt())
+        return losses._replace(**{how: losses.text * math.nan, "total": losses.total * math.nan})
+
+    monkeypatch.setattr(module, "joint_loss", joint_loss)
