@@ -1,10 +1,10 @@
-"""How fast `rawmm prepare` and streaming are beside bare loops of Pillow, and how much memory preparing takes.
+"""How fast `rawmm prepare` and streaming are beside bare loops of Pillow, and how much memory preparing
+takes.
 
     make bench-data        or        python -m benchmarks.data [prepare stream memory portraits] [--rounds N] [--json FILE]
 
-Pictures are crops of scikit-learn's two photographs as JPEGs. What is compared takes turns (a round is one of each), every
-ratio is taken inside one round, and medians of the rounds are given.
-"""
+Pictures are crops of scikit-learn's two photographs as JPEGs. What is compared takes turns (a round is one of
+each), every ratio is taken inside one round, and medians of the rounds are given."""
 
 import argparse
 import gc
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 CAPTION = "a part of a photograph"
-STEP = 64 * 8                                           # documents of a window: train.batch of patch64 x loader.WINDOW
+STEP = 64 * 8  # documents of a window: train.batch of patch64 x loader.WINDOW
 
 BARE = """
 import multiprocessing, sys
@@ -50,11 +50,16 @@ print(json.dumps([time.perf_counter() - started, resource.getrusage(resource.RUS
 def main() -> None:
     """Options -> a line for each figure on stdout, JSON where wanted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", default=[], help="prepare, stream, memory, portraits; all where none is named")
+    parser.add_argument(
+        "what", nargs="*", default=[], help="prepare, stream, memory, portraits; all where none is named"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=4000, help="512-px JPEGs of `prepare`")
     parser.add_argument("--json", type=Path)
-    given, parts = parser.parse_args(), {"prepare": prepare, "stream": stream, "memory": memory, "portraits": portraits}
+    given, parts = (
+        parser.parse_args(),
+        {"prepare": prepare, "stream": stream, "memory": memory, "portraits": portraits},
+    )
     if unknown := set(given.what) - set(parts):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(parts)}")
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -67,7 +72,7 @@ def main() -> None:
         given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-# ---------------------------------------------------------------------------------------------------------- pictures
+# --------------------------------------------------------------------------------------------------- pictures
 
 
 def jpegs(count: int, side: int) -> list[bytes]:
@@ -76,7 +81,9 @@ def jpegs(count: int, side: int) -> list[bytes]:
 
     scale = max(1.0, 1.3 * side / 427)
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
-    photos = [photo.resize((round(640 * scale), round(427 * scale)), Image.Resampling.LANCZOS) for photo in photos]
+    photos = [
+        photo.resize((round(640 * scale), round(427 * scale)), Image.Resampling.LANCZOS) for photo in photos
+    ]
     dice, made = np.random.default_rng(0), []
     for n in range(count):
         photo, buffer = photos[n % 2], io.BytesIO()
@@ -100,35 +107,53 @@ def _folder(folder: Path, count: int, side: int, different: int = 1000) -> Path:
 def _prepare(*words) -> tuple[float, int]:
     """`rawmm prepare WORDS` -> (seconds, peak resident bytes of its largest process)."""
     command = [sys.executable, "-m", "rawmm_cli", "prepare", *map(str, words)]
-    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True
+    )
     seconds, kilobytes = json.loads(done.stdout.splitlines()[-1])
     return seconds, kilobytes * 1024
 
 
-# ------------------------------------------------------------------------------------------------------ what is measured
+# ------------------------------------------------------------------------------------------- what is measured
 
 
 def prepare(folder: Path, given) -> dict:
-    """512-px JPEGs to 64 px with two workers, the whole command, beside two processes that decode and resize and write
-    nothing."""
+    """512-px JPEGs to 64 px with two workers, the whole command, beside two processes that decode and resize
+    and write nothing."""
     source, spent = _folder(folder / "in", given.pictures, 512), []
     (folder / "bare.py").write_text(BARE, encoding="utf-8")
     for _ in range(given.rounds):
-        ours, _ = _prepare("folder", "--path", source, "--size", 64, "--workers", 2, "--name", "out",
-                           "--data-dir", folder / "data")
+        ours, _ = _prepare(
+            "folder",
+            "--path",
+            source,
+            "--size",
+            64,
+            "--workers",
+            2,
+            "--name",
+            "out",
+            "--data-dir",
+            folder / "data",
+        )
         shutil.rmtree(folder / "data")
         started = time.perf_counter()
         subprocess.run([sys.executable, folder / "bare.py", source], check=True, stdout=subprocess.DEVNULL)
         spent.append((ours, time.perf_counter() - started))
     ratios = [bare / ours for ours, bare in spent]
     ours, bare = (given.pictures / statistics.median(column) for column in zip(*spent))
-    print(f"prepare: {given.pictures:,} JPEGs of 512 px to 64 px, 2 workers: {ours:,.0f}/s; bare loop in 2 processes "
-          f"{bare:,.0f}/s; ours / bare {_told(ratios)}", flush=True)
+    print(
+        f"prepare: {given.pictures:,} JPEGs of 512 px to 64 px, 2 workers: {ours:,.0f}/s; bare loop in 2 "
+        f"processes "
+        f"{bare:,.0f}/s; ours / bare {_told(ratios)}",
+        flush=True,
+    )
     return {"ours": ours, "bare": bare, "ratios": ratios}
 
 
 def stream(folder: Path, given) -> dict:
-    """Pictures a second out of shards in one process: read only, decoded by a bare loop, streamed, and made into batches."""
+    """Pictures a second out of shards in one process: read only, decoded by a bare loop, streamed, and made
+    into batches."""
     import torch
 
     torch.set_num_threads(1)
@@ -139,14 +164,26 @@ def stream(folder: Path, given) -> dict:
             where = folder / f"{kind}-{side}"
             where.mkdir()
             write(where, data)
-            rounds = [(_bare(where, False), _bare(where, True), _streamed(where, count), _batches(where, count))
-                      for _ in range(given.rounds)]
+            rounds = [
+                (_bare(where, False), _bare(where, True), _streamed(where, count), _batches(where, count))
+                for _ in range(given.rounds)
+            ]
             read, bare, pictures, batches = map(statistics.median, zip(*rounds))
             ratios, made = ([one[n] / one[1] for one in rounds] for n in (2, 3))
-            print(f"stream: {side}-px JPEGs in {kind}: read {read:,.0f}/s, bare decode loop {bare:,.0f}/s, streamed "
-                  f"{pictures:,.0f}/s ({_told(ratios)} of bare), in batches {batches:,.0f}/s ({_told(made)})", flush=True)
-            found[f"{kind} {side}"] = {"read": read, "bare": bare, "streamed": pictures, "batches": batches,
-                                       "streamed_over_bare": ratios, "batches_over_bare": made}
+            print(
+                f"stream: {side}-px JPEGs in {kind}: read {read:,.0f}/s, bare decode loop {bare:,.0f}/s, "
+                f"streamed "
+                f"{pictures:,.0f}/s ({_told(ratios)} of bare), in batches {batches:,.0f}/s ({_told(made)})",
+                flush=True,
+            )
+            found[f"{kind} {side}"] = {
+                "read": read,
+                "bare": bare,
+                "streamed": pictures,
+                "batches": batches,
+                "streamed_over_bare": ratios,
+                "batches_over_bare": made,
+            }
     return found
 
 
@@ -155,11 +192,16 @@ def memory(folder: Path, given) -> dict:
     found = {}
     for count in (1000, 10_000, 100_000):
         source = _folder(folder / f"memory-{count}", count, 64, count)
-        _, found[count] = _prepare("folder", "--path", source, "--name", "out", "--workers", 2, "--data-dir", folder / "data")
+        _, found[count] = _prepare(
+            "folder", "--path", source, "--name", "out", "--workers", 2, "--data-dir", folder / "data"
+        )
         shutil.rmtree(folder / "data")
         shutil.rmtree(source)
-        print(f"memory: {count:,} pictures: {found[count] / 2 ** 20:,.0f} MiB ({found[count] / found[1000] - 1:+.0%})",
-              flush=True)
+        print(
+            f"memory: {count:,} pictures: {found[count] / 2**20:,.0f} MiB "
+            f"({found[count] / found[1000] - 1:+.0%})",
+            flush=True,
+        )
     return found
 
 
@@ -175,7 +217,7 @@ def _told(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}"
 
 
-# ------------------------------------------------------------------------------------------------------------ shards
+# ----------------------------------------------------------------------------------------------------- shards
 
 
 def _tar(folder: Path, data: list[bytes]) -> None:
@@ -193,8 +235,12 @@ def _parquet(folder: Path, data: list[bytes]) -> None:
     import pyarrow.parquet as pq
 
     for part in range(4):
-        table = pa.table({"image": [{"bytes": one, "path": None} for one in data[part::4]],
-                          "text": [f"{CAPTION} {n}" for n in range(part, len(data), 4)]})
+        table = pa.table(
+            {
+                "image": [{"bytes": one, "path": None} for one in data[part::4]],
+                "text": [f"{CAPTION} {n}" for n in range(part, len(data), 4)],
+            }
+        )
         pq.write_table(table, folder / f"{part}.parquet", row_group_size=256)
 
 
@@ -205,7 +251,9 @@ def _contents(folder: Path):
     for file in sorted(folder.iterdir()):
         if file.suffix == ".tar":
             with tarfile.open(file) as archive:
-                yield from (archive.extractfile(info).read() for info in archive if info.name.endswith(".jpg"))
+                yield from (
+                    archive.extractfile(info).read() for info in archive if info.name.endswith(".jpg")
+                )
         else:
             for batch in pq.ParquetFile(file).iter_batches(64):
                 yield from (row["bytes"] for row in batch.column("image").to_pylist())
@@ -226,7 +274,7 @@ def _opened(folder: Path):
 
     chosen = config.load("patch64", ["data.set=shards", "data.stream=true", f"data.stream.path={folder}"])
     data, _ = sets.load(chosen, folder)
-    gc.freeze()                                         # as training does
+    gc.freeze()  # as training does
     return chosen, data
 
 

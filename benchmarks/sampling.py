@@ -23,14 +23,24 @@ from .peers.clocks import middle
 PROMPT = "a portrait of a smiling woman with long red hair, round glasses and a green hoodie"
 PREFIX, MANY = 100, 64
 # what the two matrix products and the softmax of attention, and the layers' products, are called in a profile
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::_softmax", "MaskedSoftmax",
-            "aten::_scaled_dot_product_flash_attention_for_cpu")
+PRODUCTS = (
+    "aten::mm",
+    "aten::addmm",
+    "aten::bmm",
+    "aten::baddbmm",
+    "aten::_softmax",
+    "MaskedSoftmax",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+)
 
 
 def main() -> None:
     """Options -> a line for each part."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sampling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; all without")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
@@ -72,7 +82,9 @@ def cold(repeats: int) -> str:
         words = ("-m", "rawmm_cli", "sample", "a portrait of", "--steps", "10", "--out", folder)
         turns = [(command("-c", "import torch"), command(*words)) for _ in range(repeats + 1)][1:]
     both = [median(turn[n] for turn in turns) for n in range(2)]
-    return f"{both[1]:.2f} s; import torch {both[0]:.2f} s; difference {median(b - a for a, b in turns):.2f} s"
+    return (
+        f"{both[1]:.2f} s; import torch {both[0]:.2f} s; difference {median(b - a for a, b in turns):.2f} s"
+    )
 
 
 def text(repeats: int) -> str:
@@ -83,7 +95,10 @@ def text(repeats: int) -> str:
     prompt, written = document(model, "a portrait of")[:-1], []
 
     def write() -> None:
-        made = [generate(model, [prompt], [n], replace(settings, temperature=1.0, max_pictures=0))[0] for n in range(8)]
+        made = [
+            generate(model, [prompt], [n], replace(settings, temperature=1.0, max_pictures=0))[0]
+            for n in range(8)
+        ]
         written.append(sum(len(one) - len(prompt) for one in made))
 
     return f"{written[-1] / seconds:,.0f} tokens/s" if (seconds := middle(write, repeats)) else ""
@@ -97,10 +112,15 @@ def cached(repeats: int) -> str:
 
     model, settings = loaded()
     prompt = [BOS, *[model.tokenizer.encode("a")[0]] * (PREFIX - 2), IMAGE]
-    turns = [[middle(lambda how=how: how.draw(model, [prompt], [0], settings), 1) for how in (generate, uncached)]
-             for _ in range(repeats)]
-    return f"{median(b / a for a, b in turns):.2f} x ({median(a for a, _ in turns):.3f} s, {PREFIX} tokens before the picture, " \
-           f"{settings.steps} steps, guidance {settings.guidance:g})"
+    turns = [
+        [middle(lambda how=how: how.draw(model, [prompt], [0], settings), 1) for how in (generate, uncached)]
+        for _ in range(repeats)
+    ]
+    return (
+        f"{median(b / a for a, b in turns):.2f} x ({median(a for a, _ in turns):.3f} s, {PREFIX} tokens "
+        f"before the picture, "
+        f"{settings.steps} steps, guidance {settings.guidance:g})"
+    )
 
 
 def many(repeats: int) -> str:
@@ -118,11 +138,18 @@ def many(repeats: int) -> str:
 
     prompt, settings = document(model, PROMPT), replace(settings, temperature=1.0)
     one = middle(lambda: generate(model, [prompt], [0], settings), repeats)
-    batch = {p: middle(lambda p=p: generate(model, [prompt] * MANY, list(range(MANY)), replace(settings, precision=p)), 1)
-             for p in ("fp32", *["bf16"] * has_bf16(torch.device("cpu")))}
+    batch = {
+        p: middle(
+            lambda p=p: generate(model, [prompt] * MANY, list(range(MANY)), replace(settings, precision=p)), 1
+        )
+        for p in ("fp32", *["bf16"] * has_bf16(torch.device("cpu")))
+    }
     inside = ", ".join(f"in {p} {taken:.2f} s: {MANY * one / taken:.2f} x" for p, taken in batch.items())
-    return f"{MANY} commands {MANY * alone:.0f} s, one command {together:.1f} s: {MANY * alone / together:.1f} x; in one " \
-           f"process {MANY} x {one:.3f} s against one batch {inside}"
+    return (
+        f"{MANY} commands {MANY * alone:.0f} s, one command {together:.1f} s: {MANY * alone / together:.1f} "
+        f"x; in one "
+        f"process {MANY} x {one:.3f} s against one batch {inside}"
+    )
 
 
 def share(repeats: int) -> str:
@@ -140,7 +167,9 @@ def share(repeats: int) -> str:
                 draw(model, [prompt] * count, list(range(count)), settings)
         events = profiled.key_averages()
         inside = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
-        found.append(f"{1 - inside / sum(event.self_cpu_time_total for event in events):.0%} ({count} at a time)")
+        found.append(
+            f"{1 - inside / sum(event.self_cpu_time_total for event in events):.0%} ({count} at a time)"
+        )
     return ", ".join(found)
 
 

@@ -22,15 +22,19 @@ def text() -> str:
         for parameter in command.params:
             if parameter.name == "help":
                 continue
-            names = ", ".join(f"`{option}`" for option in parameter.opts) if parameter.param_type_name == "option" \
+            names = (
+                ", ".join(f"`{option}`" for option in parameter.opts)
+                if parameter.param_type_name == "option"
                 else f"`{parameter.metavar or parameter.name.upper()}`"
+            )
             rows.append(f"| {names} | {_about(parameter)} |")
         parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
 def _commands(group, context, prefix: str = ""):
-    """Every command with its whole name; those of a group follow each other, and the group where it is a command itself."""
+    """Every command with its whole name; those of a group follow each other, and the group where it is a
+    command itself."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if command.hidden:

@@ -26,10 +26,15 @@ from .commands.train import train
 from .commands.tune_sampler import tune_sampler
 
 app = typer.Typer(
-    name="rawmm", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    name="rawmm",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="One Transformer that reads and writes text and images, images as raw pixel patches.",
-    epilog="Try it: [bold]rawmm demo[/bold] prepares, trains, draws and reads real handwritten digits in a few minutes.")
+    epilog="Try it: [bold]rawmm demo[/bold] prepares, trains, draws and reads real handwritten digits in a "
+    "few minutes.",
+)
 
 START, USE, LOOK = "Start here", "Train and use a model", "Look"
 app.command(rich_help_panel=START)(demo)
@@ -61,26 +66,29 @@ def _version(value: bool):
 
 
 @app.callback()
-def _root(version: bool = typer.Option(False, "--version", "-V", callback=_version, is_eager=True,
-                                       help="Show the version.")):
+def _root(
+    version: bool = typer.Option(
+        False, "--version", "-V", callback=_version, is_eager=True, help="Show the version."
+    ),
+):
     pass
 
 
-UsageError = typer.BadParameter.__bases__[0]           # typer carries click inside and does not export this name
+UsageError = typer.BadParameter.__bases__[0]  # typer carries click inside and does not export this name
 
 
 def main() -> None:
     """Run the command line; every error that a person can mend becomes one line and an exit code."""
     from .system.launch import joined
 
-    for name in ("stdout", "stderr"):                   # closed before we began: as with >&-
+    for name in ("stdout", "stderr"):  # closed before we began: as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        with suppress(AttributeError, OSError):         # what a terminal's encoding lacks becomes a question mark
+        with suppress(AttributeError, OSError):  # what a terminal's encoding lacks becomes a question mark
             getattr(sys, name).reconfigure(errors="replace")
     try:
         _main()
-    except Exception as error:                          # a bug; in a rank its launcher shows it, once
+    except Exception as error:  # a bug; in a rank its launcher shows it, once
         if not joined():
             raise
         import traceback
@@ -96,16 +104,24 @@ def _main() -> None:
         if code == 130:
             _fail("stopped", 130)
         _leave(code if isinstance(code, int) else 0)
-    except SystemExit as left:                          # typer leaves with 1 where the reader of stdout has left
+    except SystemExit as left:  # typer leaves with 1 where the reader of stdout has left
         sys.exit(0 if left.code == 1 else left.code)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "allocate memory" not in str(error) and "out of memory" not in str(error):
+        if (
+            not isinstance(error, MemoryError)
+            and "allocate memory" not in str(error)
+            and "out of memory" not in str(error)
+        ):
             raise
-        _fail("not enough memory; set a smaller train.batch, train.length or backbone.width, or close other programs", 5)
+        _fail(
+            "not enough memory; set a smaller train.batch, train.length or backbone.width, or close other "
+            "programs",
+            5,
+        )
     except RawmmError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":     # the help was printed
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help was printed
             sys.exit(error.exit_code)
         command = error.ctx.command_path if error.ctx else "rawmm"
         _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
@@ -113,17 +129,24 @@ def _main() -> None:
         _fail("stopped", 130)
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.errno == errno.EIO and not error.filename:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # the reader, or the terminal, is gone
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # the reader, or the terminal, is gone
             sys.exit(0)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _fail(f"no room on the disk ({error.filename or 'while writing'}); make room and run the same command again", 28)
+            _fail(
+                f"no room on the disk ({error.filename or 'while writing'}); make room and run the same "
+                f"command again",
+                28,
+            )
         if not error.filename or not error.strerror:
             raise
         _fail(f"{error.filename}: {error.strerror}; allow it, or choose another place with an option", 2)
 
 
 def _fail(message: str, code: int, traceback: str = ""):
-    """One line on stderr, or, where this process is a rank, for the one that started it. Leaves with `code`."""
+    """One line on stderr, or, where this process is a rank, for the one that started it. Leaves with
+    `code`."""
     from .commands.common import printable
     from .system.launch import tell
 
@@ -134,8 +157,8 @@ def _fail(message: str, code: int, traceback: str = ""):
 
 
 def _leave(code: int):
-    """A rank leaves at once: torch could hold a failed one back, and threads of gloo may end in an abort beside an interpreter
-    that is being taken down."""
+    """A rank leaves at once: torch could hold a failed one back, and threads of gloo may end in an abort
+    beside an interpreter that is being taken down."""
     from .system.launch import joined
 
     if joined():

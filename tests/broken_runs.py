@@ -11,20 +11,56 @@ import torch
 from rawmm_cli.runs import checkpoint, records
 
 # 10 steps, checkpoints of the steps 3, 6, 9 and 10
-SHORT = ("train.documents=160", "train.save_every=48", "train.log_every=32", "train.threads=1", "sample.steps=2")
-EXACT = ("documents", "step", "loss", "text", "image", "gradient_norm", "learning_rate")     # others are times and memory
+SHORT = (
+    "train.documents=160",
+    "train.save_every=48",
+    "train.log_every=32",
+    "train.threads=1",
+    "sample.steps=2",
+)
+EXACT = (
+    "documents",
+    "step",
+    "loss",
+    "text",
+    "image",
+    "gradient_norm",
+    "learning_rate",
+)  # others are times and memory
 NAMES = ("model", "ema", "optimizer")
-PRELOAD = ["torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint", "datasets", "rawmm_cli.cli",
-           "rawmm_cli.training.train"]
+PRELOAD = [
+    "torch._dynamo",
+    "torch.distributed.fsdp",
+    "torch.distributed.checkpoint",
+    "datasets",
+    "rawmm_cli.cli",
+    "rawmm_cli.training.train",
+]
 
 
 def command(data, run, *words):
-    return [str(word) for word in ("train", "--preset", "tiny", "--run", run.name, "--runs-dir", run.parent, "--data-dir",
-                                   data, "--json", *SHORT, *words)]
+    return [
+        str(word)
+        for word in (
+            "train",
+            "--preset",
+            "tiny",
+            "--run",
+            run.name,
+            "--runs-dir",
+            run.parent,
+            "--data-dir",
+            data,
+            "--json",
+            *SHORT,
+            *words,
+        )
+    ]
 
 
 def fork(function, *given):
-    """-> a started process, forked from one that has done nothing but import: it costs a second and not five."""
+    """-> a started process, forked from one that has done nothing but import: it costs a second and not
+    five."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=function, args=given)
@@ -43,7 +79,8 @@ def command_line(words, environment):
 
 @cache
 def unbroken(data):
-    """A run on `data` that nothing broke, with all its checkpoints; made once for all test files. Read only."""
+    """A run on `data` that nothing broke, with all its checkpoints; made once for all test files. Read
+    only."""
     run = data.with_name(f"{data.name}-unbroken") / "run"
     process = fork(command_line, command(data, run, "train.keep=99"), {})
     process.join(120)
@@ -68,17 +105,20 @@ def back_at(whole, target, *kept):
 
 
 def assert_same_end(run, whole):
-    """Weights, average, optimizer byte for byte; records line by line, none twice, none missing; nothing left over."""
+    """Weights, average, optimizer byte for byte; records line by line, none twice, none missing; nothing left
+    over."""
     one, other = (folder / "checkpoints" / "step_00000010" for folder in (run, whole))
     assert checkpoint.latest(run) == one and hidden(run) == []
     for name in NAMES:
         assert (one / f"{name}.safetensors").read_bytes() == (other / f"{name}.safetensors").read_bytes()
-    lines = [[{key: record[key] for key in EXACT} for record in records.read(folder / "records.jsonl")]
-             for folder in (run, whole)]
+    lines = [
+        [{key: record[key] for key in EXACT} for record in records.read(folder / "records.jsonl")]
+        for folder in (run, whole)
+    ]
     assert lines[0] == lines[1] and [line["documents"] for line in lines[0]] == [32, 64, 96, 128, 160]
 
 
-# ------------------------------------------------------------------------------- checkpoints of which one sees the step
+# --------------------------------------------------------------------- checkpoints of which one sees the step
 
 
 def small_run(folder):
@@ -89,16 +129,26 @@ def small_run(folder):
 
 def values(step, count=1000):
     """`count` numbers that say which step they are of."""
-    return {name: {"a": torch.full((count // 4,), float(step)), "step": torch.tensor(float(step)),
-                   "b": torch.full((count // 4 * 3,), float(step))} for name in NAMES}
+    return {
+        name: {
+            "a": torch.full((count // 4,), float(step)),
+            "step": torch.tensor(float(step)),
+            "b": torch.full((count // 4 * 3,), float(step)),
+        }
+        for name in NAMES
+    }
 
 
 def save(run, step, *, keep=2, count=1000, warn=lambda message: None):
-    return checkpoint.save(run, step, values(step, count), {"documents": step, "seconds": 0.0, "data": ""}, keep, warn)
+    return checkpoint.save(
+        run, step, values(step, count), {"documents": step, "seconds": 0.0, "data": ""}, keep, warn
+    )
 
 
 def holds(folder, step):
-    return all(bool((value == step).all()) for name in NAMES for value in checkpoint.tensors(folder, name).values())
+    return all(
+        bool((value == step).all()) for name in NAMES for value in checkpoint.tensors(folder, name).values()
+    )
 
 
 def spoil(path):

@@ -1,8 +1,7 @@
 """Open pages in headless Chromium, in frames of a chosen width, and measure what was drawn.
 
-The frames' parent is a page of ours with a small script, which writes what it has measured into its own text; Chromium
-prints that (--dump-dom), and what any script or policy complained about (--enable-logging).
-"""
+The frames' parent is a page of ours with a small script, which writes what it has measured into its own text;
+Chromium prints that (--dump-dom), and what any script or policy complained about (--enable-logging)."""
 
 import base64
 import fcntl
@@ -49,45 +48,72 @@ function measure(frame) {
 
 
 def measured(pages: list[Path], width: int = 1200) -> list[dict]:
-    """What was drawn on each page: lines (boxes and lengths of all curves), pictures, texts before, while and after a curve
-    is pointed at, the width of the page, and console: all that the browser complained about."""
+    """What was drawn on each page: lines (boxes and lengths of all curves), pictures, texts before, while and
+    after a curve is pointed at, the width of the page, and console: all that the browser complained about."""
     addresses = [page.resolve().as_uri() for page in pages]
     with tempfile.TemporaryDirectory() as folder:
         outer = Path(folder, "outer.html")
-        outer.write_text(MEASURE + "".join(FRAME % (address, width) for address in addresses), encoding="utf-8")
-        command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}/profile", "--window-size=1300,1000", outer.as_uri()]
+        outer.write_text(
+            MEASURE + "".join(FRAME % (address, width) for address in addresses), encoding="utf-8"
+        )
+        command = [
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={folder}/profile",
+            "--window-size=1300,1000",
+            outer.as_uri(),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     found = re.search(r"<body[^>]*>(\[.*\])</body>", done.stdout, re.DOTALL)
     assert found, f"Chromium measured nothing: {done.stdout[-500:]} {done.stderr[-2000:]}"
     results = {result["address"]: result for result in json.loads(html.unescape(found[1]))}
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert all(any(address in line for address in addresses) for line in console), console
-    return [results[address] | {"console": [line for line in console if address in line]} for address in addresses]
+    return [
+        results[address] | {"console": [line for line in console if address in line]} for address in addresses
+    ]
 
 
 def page_faults(found: dict, width: int = 1200) -> list[str]:
     """What is wrong with any page as it was drawn: [] where the browser is content and everything fits."""
-    wrong = list(found["console"]) + [f"picture {n} is not shown" for n, area in enumerate(found["pictures"]) if not area]
-    return wrong + ([f"the page is {found['width']} pixels wide, its window {width}"] if found["width"] > width else [])
+    wrong = list(found["console"]) + [
+        f"picture {n} is not shown" for n, area in enumerate(found["pictures"]) if not area
+    ]
+    return wrong + (
+        [f"the page is {found['width']} pixels wide, its window {width}"] if found["width"] > width else []
+    )
 
 
 def faults(found: dict, width: int = 1200) -> list[str]:
     """What is wrong with a report: the same, and every curve can be seen and read off."""
     wrong = page_faults(found, width)
     for n, line in enumerate(found["lines"]):
-        if not (line["width"] > 50 and line["length"] > 50 and line["inside"] and line["stroke"] not in ("none", "")):
+        if not (
+            line["width"] > 50
+            and line["length"] > 50
+            and line["inside"]
+            and line["stroke"] not in ("none", "")
+        ):
             wrong.append(f"curve {n} cannot be seen: {line}")
-    if found["after"] != found["before"] or not found["still"] or found["lines"] and found["hover"] == found["before"]:
+    if (
+        found["after"] != found["before"]
+        or not found["still"]
+        or found["lines"]
+        and found["hover"] == found["before"]
+    ):
         wrong.append("the curves cannot be read off")
     return wrong if found["lines"] else [*wrong, "no curve"]
 
 
 class Tab:
-    """One page in headless Chromium, driven through its debugging pipe (the DevTools protocol, without a further library)."""
+    """One page in headless Chromium, driven through its debugging pipe (the DevTools protocol, without a
+    further library)."""
 
     def __init__(self, address: str, width: int = 1100, height: int = 1000, dark: bool = False):
-        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)     # its processes end a moment later
-        ours, theirs = os.pipe(), os.pipe()             # the browser reads commands from 3 and writes answers to 4
+        self.folder = tempfile.TemporaryDirectory(
+            ignore_cleanup_errors=True
+        )  # its processes end a moment later
+        ours, theirs = os.pipe(), os.pipe()  # the browser reads commands from 3 and writes answers to 4
         flags = [flag for flag in FLAGS if flag not in ("--dump-dom", "--enable-logging=stderr")]
 
         def prepare():
@@ -96,25 +122,48 @@ class Tab:
             os.dup2(writes, 4)
 
         self.process = subprocess.Popen(
-            [CHROMIUM, *flags, "--remote-debugging-pipe", f"--user-data-dir={self.folder.name}",
-             f"--window-size={width},{height}", "about:blank"], preexec_fn=prepare, pass_fds=(3, 4), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                CHROMIUM,
+                *flags,
+                "--remote-debugging-pipe",
+                f"--user-data-dir={self.folder.name}",
+                f"--window-size={width},{height}",
+                "about:blank",
+            ],
+            preexec_fn=prepare,
+            pass_fds=(3, 4),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(ours[0])
         os.close(theirs[1])
         self.commands, self.answers = os.fdopen(ours[1], "wb", 0), os.fdopen(theirs[0], "rb")
         self.number, self.session, self.console, self.asked = 0, None, [], []
         target = next(t for t in self._do("Target.getTargets")["targetInfos"] if t["type"] == "page")
-        self.session = self._do("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        self.session = self._do("Target.attachToTarget", targetId=target["targetId"], flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Runtime", "Log", "Network", "Page", "DOM"):
             self._do(f"{domain}.enable")
         if dark:
-            self._do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-        self._do("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+            self._do(
+                "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}]
+            )
+        self._do(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         self._do("Page.navigate", url=address)
 
     def _do(self, method: str, **given) -> dict:
         self.number += 1
-        message = {"id": self.number, "method": method, "params": given} | ({"sessionId": self.session} if self.session else {})
+        message = {"id": self.number, "method": method, "params": given} | (
+            {"sessionId": self.session} if self.session else {}
+        )
         self.commands.write(json.dumps(message).encode() + b"\0")
         while True:
             said = json.loads(self._line())
@@ -132,8 +181,12 @@ class Tab:
 
     def _event(self, said: dict) -> None:
         method, given = said.get("method"), said.get("params", {})
-        if method == "Runtime.exceptionThrown" or method == "Log.entryAdded" or \
-                method == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"):
+        if (
+            method == "Runtime.exceptionThrown"
+            or method == "Log.entryAdded"
+            or method == "Runtime.consoleAPICalled"
+            and given["type"] in ("error", "warning", "assert")
+        ):
             self.console.append(json.dumps(given)[:400])
         if method == "Network.requestWillBeSent":
             self.asked.append(given["request"]["url"])
@@ -159,8 +212,11 @@ class Tab:
 
     def click(self, selector: str) -> None:
         """The left button of a mouse, in the middle of an element."""
-        box = self.run(f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView();"
-                       " const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()")
+        box = self.run(
+            f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView();"
+            " const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / "
+            "2] })()"
+        )
         for kind in ("mousePressed", "mouseReleased"):
             self._do("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 

@@ -7,9 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")           # before torch: models of tests are so small that threads only wait
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch: models of tests are so small that threads only wait
 
-signal.signal(signal.SIGINT, signal.default_int_handler)    # started in the background, tests would inherit that it is ignored
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # started in the background, tests would inherit that it is ignored
 
 
 @contextmanager
@@ -52,15 +56,18 @@ def few_digits(tmp_path_factory, prepared_digits):
     from rawmm_cli.data import prepared
 
     folder = tmp_path_factory.mktemp("few")
-    rows = {split: prepared.read_split(prepared_digits / "digits", split).slice(0, count).to_pylist()
-            for split, count in (("train", 50), ("held_out", 7))}
+    rows = {
+        split: prepared.read_split(prepared_digits / "digits", split).slice(0, count).to_pylist()
+        for split, count in (("train", 50), ("held_out", 7))
+    }
     prepared.write(folder / "digits", rows, prepared.read_card(prepared_digits / "digits"))
     return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory, prepared_digits):
-    """The folder of a run of preset tiny, trained until it opens a picture after every name of a digit. Read only."""
+    """The folder of a run of preset tiny, trained until it opens a picture after every name of a digit. Read
+    only."""
     import torch
 
     from rawmm_cli.config import model as config
@@ -74,8 +81,16 @@ def tiny_run(tmp_path_factory, prepared_digits):
     return folder
 
 
-TRAINED = ("train.documents=3200", "train.optimizer=muon", "train.learning_rate=1e-2", "data.read=0.3",
-           "train.save_every=1600", "train.sample_every=3200", "train.threads=1", "sample.max_text=8")
+TRAINED = (
+    "train.documents=3200",
+    "train.optimizer=muon",
+    "train.learning_rate=1e-2",
+    "data.read=0.3",
+    "train.save_every=1600",
+    "train.sample_every=3200",
+    "train.threads=1",
+    "sample.max_text=8",
+)
 
 
 @pytest.fixture
@@ -88,7 +103,9 @@ def rawmm(monkeypatch, capsys):
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", ["rawmm", *map(str, words)])
-        monkeypatch.setattr(sys.modules["__main__"], "__package__", None)   # else help says "python -m pytest.rawmm"
+        monkeypatch.setattr(
+            sys.modules["__main__"], "__package__", None
+        )  # else help says "python -m pytest.rawmm"
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             cli.main()

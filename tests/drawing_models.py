@@ -1,4 +1,5 @@
-"""Models whose drawings can be foretold or compared: a chain of tokens, and random weights that often open a picture."""
+"""Models whose drawings can be foretold or compared: a chain of tokens, and random weights that often open a
+picture."""
 
 import torch
 from helpers import PATCH, tiny_model
@@ -14,7 +15,8 @@ A, B = encode("AB")
 
 
 def chain(follows):
-    """A model whose next token hangs on the last one alone: {token: next, or (next, if that is not allowed)}."""
+    """A model whose next token hangs on the last one alone: {token: next, or (next, if that is not
+    allowed)}."""
     model = tiny_model(width=264, depth=1, std=0)
     with torch.no_grad():
         model.words.weight.copy_(torch.eye(VOCABULARY, 264))

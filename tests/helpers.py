@@ -1,8 +1,7 @@
 """What the tests share: tiny models with random weights, and random documents of every kind.
 
-A fresh model ends in zeros, so nothing can leak through it and nothing can differ: `tiny_model` therefore adds noise
-to every parameter unless told otherwise.
-"""
+A fresh model ends in zeros, so nothing can leak through it and nothing can differ: `tiny_model` therefore
+adds noise to every parameter unless told otherwise."""
 
 import numpy as np
 import torch
@@ -17,25 +16,42 @@ from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
 
 BACKBONES = ("gau", "transformer")
-HEADS = ("clean", "noise", "velocity")              # the diffusion head by what it predicts
+HEADS = ("clean", "noise", "velocity")  # the diffusion head by what it predicts
 PATCH = 2
 
 
 def tiny_head(prediction="clean", space="velocity", width=32, patch=PATCH, clamp=0.05, noise_scale=1.0):
-    return DiffusionHead(3 * patch ** 2, width, prediction=prediction, space=space, time_mean=0.8, time_spread=0.8,
-                         noise_scale=noise_scale, clamp=clamp, bottleneck=None)
+    return DiffusionHead(
+        3 * patch**2,
+        width,
+        prediction=prediction,
+        space=space,
+        time_mean=0.8,
+        time_spread=0.8,
+        noise_scale=noise_scale,
+        clamp=clamp,
+        bottleneck=None,
+    )
 
 
 def tiny_backbone(kind="gau", width=32, depth=2):
-    return GAU(width, depth, key=16, expansion=2) if kind == "gau" else Transformer(width, depth, 2, 2 * width)
+    return (
+        GAU(width, depth, key=16, expansion=2) if kind == "gau" else Transformer(width, depth, 2, 2 * width)
+    )
 
 
 def tiny_model(backbone="gau", width=32, depth=2, *, seed=0, std=0.2, make_mask=dense, **head) -> RawModel:
     """std: how much noise is added to every parameter; 0 leaves the fresh model."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = RawModel(RawPatches(PATCH), tiny_head(width=width, **head), tiny_backbone(backbone, width, depth),
-                         make_mask, VOCABULARY, width)
+        model = RawModel(
+            RawPatches(PATCH),
+            tiny_head(width=width, **head),
+            tiny_backbone(backbone, width, depth),
+            make_mask,
+            VOCABULARY,
+            width,
+        )
         return randomised(model, std)
 
 
@@ -53,11 +69,16 @@ def picture(dice, draw=True, size=(4, 4), key=None) -> Picture:
 
 def random_document(dice) -> list:
     """Text alone, drawing, reading, drawing and then text, or two pictures; texts and sizes vary."""
+
     def words():
         return encode("".join(map(chr, dice.integers(97, 123, dice.integers(0, 5)))))
 
     def shown(draw):
-        return [IMAGE, picture(dice, draw, tuple(int(side) for side in PATCH * dice.integers(1, 4, 2))), END_IMAGE]
+        return [
+            IMAGE,
+            picture(dice, draw, tuple(int(side) for side in PATCH * dice.integers(1, 4, 2))),
+            END_IMAGE,
+        ]
 
     kind = dice.integers(5)
     if kind == 0:

@@ -1,11 +1,12 @@
-"""What the tests of training faults share: `rawmm` in processes of its own, alone or as several ranks, into which a fault is put.
+"""What the tests of training faults share: `rawmm` in processes of its own, alone or as several ranks, into
+which a fault is put.
 
     Launched    the real command, started as a person starts it; every process of it carries a mark by which it is found
     command_line, forked from one process that has done nothing but import: a second instead of five
     together    a function in several ranks of such forks, as if a launcher had started them
 
-A fault is Python text that runs at the start of step `step` of rank `rank`; it may name the modules of the loop and its data.
-"""
+A fault is Python text that runs at the start of step `step` of rank `rank`; it may name the modules of the
+loop and its data."""
 
 import math
 import multiprocessing
@@ -63,8 +64,25 @@ def spoilt(losses):
 
 
 def command(data, run, *words):
-    return [str(word) for word in ("train", "--preset", "tiny", "--run", run.name, "--runs-dir", run.parent, "--data-dir",
-                                   data, "--device", "cpu", "--json", *SHORT, *words)]
+    return [
+        str(word)
+        for word in (
+            "train",
+            "--preset",
+            "tiny",
+            "--run",
+            run.name,
+            "--runs-dir",
+            run.parent,
+            "--data-dir",
+            data,
+            "--device",
+            "cpu",
+            "--json",
+            *SHORT,
+            *words,
+        )
+    ]
 
 
 def step_of(run):
@@ -82,7 +100,7 @@ def until(holds, seconds=60):
     return found
 
 
-# ------------------------------------------------------------------------------------------------- the real command
+# ------------------------------------------------------------------------------------------- the real command
 
 
 class Done(NamedTuple):
@@ -99,17 +117,31 @@ class Done(NamedTuple):
 
 
 class Launched:
-    """`python -m rawmm_cli WORDS` in a session of its own, so that a signal to its group does not reach the tests."""
+    """`python -m rawmm_cli WORDS` in a session of its own, so that a signal to its group does not reach the
+    tests."""
 
     def __init__(self, folder: Path, words, fault="", step=-1, rank=None, module="rawmm_cli", **environment):
         hook = folder / "hook"
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(HOOK)
         self.mark = uuid.uuid4().hex
-        given = {"PYTHONPATH": str(hook), "FAULT_FOLDER": str(Path(__file__).parent), "FAULT": fault, "FAULT_STEP": str(step),
-                 "FAULT_RANK": str(rank), "RAWMM_TEST_MARK": self.mark, **environment}
-        self.process = subprocess.Popen([sys.executable, "-m", *module.split(), *map(str, words)], env={**os.environ, **given},
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        given = {
+            "PYTHONPATH": str(hook),
+            "FAULT_FOLDER": str(Path(__file__).parent),
+            "FAULT": fault,
+            "FAULT_STEP": str(step),
+            "FAULT_RANK": str(rank),
+            "RAWMM_TEST_MARK": self.mark,
+            **environment,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", *module.split(), *map(str, words)],
+            env={**os.environ, **given},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def ranks(self) -> dict[int, str | None]:
         """{process: its RANK} of all processes that run now."""
@@ -125,7 +157,11 @@ class Launched:
 
     def signal(self, number, rank=None):
         """Send a signal to the process that was started, or to one rank."""
-        pid = next(pid for pid, own in self.ranks().items() if own == str(rank)) if rank is not None else self.process.pid
+        pid = (
+            next(pid for pid, own in self.ranks().items() if own == str(rank))
+            if rank is not None
+            else self.process.pid
+        )
         os.kill(pid, number)
 
     def end(self, seconds=120) -> Done:
@@ -146,7 +182,7 @@ def pause(folder):
     return f"open({str(folder / 'here')!r}, 'w').close()\nwhile not os.path.exists({str(folder / 'go')!r}): time.sleep(0.02)"
 
 
-# ---------------------------------------------------------------------------------------------------- forked processes
+# ------------------------------------------------------------------------------------------- forked processes
 
 
 def forked(folder, words, fault="", step=-1):
@@ -155,11 +191,11 @@ def forked(folder, words, fault="", step=-1):
 
 
 def _forked(folder, words, fault, step):
-    multiprocessing.set_start_method("fork", force=True)    # of data workers, as where nothing was forked
+    multiprocessing.set_start_method("fork", force=True)  # of data workers, as where nothing was forked
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     put(fault, step)
-    module.machine.matmul_rate = lambda *given: 1e11    # it would take longer than the run
+    module.machine.matmul_rate = lambda *given: 1e11  # it would take longer than the run
     sys.argv = ["rawmm", *words]
     from rawmm_cli.cli import main
 
@@ -181,8 +217,12 @@ def children(pid) -> set[int]:
 
 def alive(pids) -> list[int]:
     """Those that still run."""
-    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")
-            and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
+    return [
+        pid
+        for pid in pids
+        if os.path.exists(f"/proc/{pid}")
+        and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    ]
 
 
 def together(size, function, *given, seconds=100) -> list:
@@ -198,7 +238,7 @@ def together(size, function, *given, seconds=100) -> list:
         try:
             found.append(ours.recv() if ours.poll(max(0, end - time.monotonic())) else TimeoutError())
         except EOFError:
-            found.append(None)                          # it died without a word
+            found.append(None)  # it died without a word
     for process in processes:
         process.join(10)
         process.kill()
@@ -208,20 +248,27 @@ def together(size, function, *given, seconds=100) -> list:
 def _rank(rank, size, port, pipe, function, *given):
     multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size),
-                   "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    os.environ |= {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+    }
     module.machine.matmul_rate = lambda *given: 1e11
     try:
         ranks = distributed.from_environment() if size > 1 else distributed.ALONE
         pipe.send(function(ranks, *given))
     except RawmmError as error:
         pipe.send(error.args + (error.exit_code,))
-    os._exit(0)                                         # as the command line does
+    os._exit(0)  # as the command line does
 
 
 def observed(ranks, chosen, data, run, until=math.inf, fault=(None, -1, "")) -> dict:
-    """Train as one rank, and leave as if killed after the step that reaches `until` documents -> its `records`, the
-    documents `made` {seen before: numbers}, and how the weights with which it began differ from the checkpoint's (`differ`)."""
+    """Train as one rank, and leave as if killed after the step that reaches `until` documents -> its
+    `records`, the documents `made` {seen before: numbers}, and how the weights with which it began differ
+    from the checkpoint's (`differ`)."""
     made, restore, item, document = {}, module.restore, loader.Steps.__getitem__, loader.Steps._document
     now, found = [], {"records": [], "made": made, "differ": [], "said": []}
 
@@ -240,7 +287,11 @@ def observed(ranks, chosen, data, run, until=math.inf, fault=(None, -1, "")) -> 
         found["differ"] = differ(newest, state) if newest else ["no checkpoint"]
         return state
 
-    module.restore, loader.Steps.__getitem__, loader.Steps._document = noting_restore, noting_item, noting_document
+    module.restore, loader.Steps.__getitem__, loader.Steps._document = (
+        noting_restore,
+        noting_item,
+        noting_document,
+    )
     if fault[0] == ranks.rank:
         put(fault[2], fault[1])
     loop = module.train(chosen, data, run, torch.device("cpu"), found["said"].append, ranks)
@@ -262,10 +313,12 @@ def differ(folder, state) -> list[str]:
     for part, values in here.items():
         saved = checkpoint.tensors(folder, part)
         wrong += [f"{part}/{name}" for name in saved.keys() ^ values.keys()]
-        wrong += [f"{part}/{name}" for name in saved if not torch.equal(distributed.whole(values[name]), saved[name])]
+        wrong += [
+            f"{part}/{name}"
+            for name in saved
+            if not torch.equal(distributed.whole(values[name]), saved[name])
+        ]
     return wrong
-
-
 
 
 def assert_same_bits(one, other):

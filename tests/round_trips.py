@@ -13,7 +13,9 @@ CPU = torch.device("cpu")
 
 def toy(word="toy", codec=None):
     codec = codec or Squares()
-    return Choice(word, "tokenizer", lambda images: codec_spec.through(codec, images, CPU), codec.bits, codec.vocabulary)
+    return Choice(
+        word, "tokenizer", lambda images: codec_spec.through(codec, images, CPU), codec.bits, codec.vocabulary
+    )
 
 
 def raw():

@@ -34,17 +34,28 @@ def pixels_of(content, background=(255, 255, 255)) -> np.ndarray:
 
 def numbers(count: int, bad=(), splits=False, **fields) -> Source:
     """`count` pictures named n.png; those in `bad` cannot be read."""
+
     def items(start):
         for n in range(start, count):
-            yield Item(f"{n}.png", f"bad {n}" if n in bad else n, (f"number {n}",), n % 3, {"even": n % 2 == 0},
-                       ("held_out" if n % 5 == 0 else "train") if splits else None)
+            yield Item(
+                f"{n}.png",
+                f"bad {n}" if n in bad else n,
+                (f"number {n}",),
+                n % 3,
+                {"even": n % 2 == 0},
+                ("held_out" if n % 5 == 0 else "train") if splits else None,
+            )
 
-    given = {"state": f"{count} {sorted(bad)}", "card": {"name": "numbers", "source": "made", "licence": "none"}} | fields
+    given = {
+        "state": f"{count} {sorted(bad)}",
+        "card": {"name": "numbers", "source": "made", "licence": "none"},
+    } | fields
     return Source(items=items, open=pixels_of, count=count, **given)
 
 
 def stories(count: int) -> Source:
     """Documents of text and up to two pictures."""
+
     def items(start):
         for n in range(start, count):
             shown = [Piece(content=10 * n + m, draw=bool((n + m) % 2)) for m in range(n % 3)]
@@ -55,7 +66,9 @@ def stories(count: int) -> Source:
 
 def made(folder: Path, source: Source, **options) -> dict:
     """Prepare without worker processes unless told otherwise -> the card."""
-    fitting = Fitting(**{key: options.pop(key) for key in ("size", "crop", "enlarge", "background") if key in options})
+    fitting = Fitting(
+        **{key: options.pop(key) for key in ("size", "crop", "enlarge", "background") if key in options}
+    )
     return prepare.prepare(source, folder, prepare.Options(fitting, **{"workers": 0, **options}))
 
 
@@ -65,7 +78,11 @@ def rows(folder: Path) -> dict[str, list[dict]]:
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def card_of(folder: Path) -> dict:

@@ -12,7 +12,13 @@ from rawmm_cli.training.train import train
 
 CPU = torch.device("cpu")
 # 10 steps over 3.2 epochs of 50 pictures; the checkpoint at 80 lies inside an epoch and between two records
-SHORT = ("train.documents=160", "train.save_every=80", "train.log_every=48", "train.threads=1", "sample.steps=2")
+SHORT = (
+    "train.documents=160",
+    "train.save_every=80",
+    "train.log_every=48",
+    "train.threads=1",
+    "sample.steps=2",
+)
 TIMES = {"seconds", "documents_per_second", "positions_per_second", "mfu", "data_wait", "memory", "eta"}
 
 
@@ -33,13 +39,23 @@ def go(chosen, data, run, until=math.inf, notify=lambda message: None):
 def everything(run):
     """All that a run left, but for times: tensors, state, records, the last sheet."""
     newest = checkpoint.latest(run)
-    values = {f"{name}/{key}": value for name in ("model", "ema", "optimizer")
-              for key, value in checkpoint.tensors(newest, name).items()}
-    lines = [{key: value for key, value in record.items() if key not in TIMES}
-             for record in records.read(run / "records.jsonl")]
+    values = {
+        f"{name}/{key}": value
+        for name in ("model", "ema", "optimizer")
+        for key, value in checkpoint.tensors(newest, name).items()
+    }
+    lines = [
+        {key: value for key, value in record.items() if key not in TIMES}
+        for record in records.read(run / "records.jsonl")
+    ]
     state = {key: value for key, value in checkpoint.state(newest).items() if key not in TIMES}
     sheets = {path.name: path.read_bytes() for path in (run / "samples").glob("*.png")}
-    return values, {"state": state, "records": lines, "sheets": sheets, "config": (run / "config.yaml").read_text()}
+    return values, {
+        "state": state,
+        "records": lines,
+        "sheets": sheets,
+        "config": (run / "config.yaml").read_text(),
+    }
 
 
 def assert_equal_runs(one, other):
@@ -58,7 +74,7 @@ def spoiled(monkeypatch, how, at):
         losses = real(*given)
         if next(calls) != at:
             return losses
-        if how == "gradient":                           # sqrt(0): the loss is finite, its slope is not
+        if how == "gradient":  # sqrt(0): the loss is finite, its slope is not
             return losses._replace(total=losses.total + (0 * losses.total).sqrt())
         return losses._replace(**{how: losses.text * math.nan, "total": losses.total * math.nan})
 

@@ -1,4 +1,5 @@
-"""CPU time: that of one process, and that of the whole machine, so that a timing tells how much others disturbed it."""
+"""CPU time: that of one process, and that of the whole machine, so that a timing tells how much others
+disturbed it."""
 
 import os
 import statistics
@@ -6,14 +7,19 @@ import time
 
 
 def busy() -> float | None:
-    """CPU seconds that the cores of this process have worked since start-up, for anybody; None where nobody tells."""
+    """CPU seconds that the cores of this process have worked since start-up, for anybody; None where nobody
+    tells."""
     try:
         with open("/proc/stat", encoding="ascii") as file:
-            rows = {row.split()[0]: [int(n) for n in row.split()[1:9]] for row in file if row.startswith("cpu")}
-        ticks = sum(sum(rows[f"cpu{n}"]) - rows[f"cpu{n}"][3] - rows[f"cpu{n}"][4] for n in os.sched_getaffinity(0))
+            rows = {
+                row.split()[0]: [int(n) for n in row.split()[1:9]] for row in file if row.startswith("cpu")
+            }
+        ticks = sum(
+            sum(rows[f"cpu{n}"]) - rows[f"cpu{n}"][3] - rows[f"cpu{n}"][4] for n in os.sched_getaffinity(0)
+        )
     except (OSError, AttributeError, KeyError, IndexError, ValueError):
         return None
-    return ticks / os.sysconf("SC_CLK_TCK")                                 # all but idle and waiting for disk
+    return ticks / os.sysconf("SC_CLK_TCK")  # all but idle and waiting for disk
 
 
 def own(process: int | str = "self") -> float:
@@ -27,7 +33,8 @@ def own(process: int | str = "self") -> float:
 
 
 class Window:
-    """Watches a stretch of time: `others()` is the share of this machine's cores that other processes took in it."""
+    """Watches a stretch of time: `others()` is the share of this machine's cores that other processes took in
+    it."""
 
     def __init__(self, process: int | str = "self"):
         self.process, self.busy, self.own = process, busy(), own(process)

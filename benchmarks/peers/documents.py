@@ -1,8 +1,9 @@
-"""The documents that both sides train on: a label of one token, then a picture of 28 x 28 pixels in three equal channels.
+"""The documents that both sides train on: a label of one token, then a picture of 28 x 28 pixels in three
+equal channels.
 
-Real digits (scikit-learn's 1,797 of 8 x 8), every pixel three times as large, in a black frame of two pixels. One file
-carries them: the peer's process reads it, ours gets the same rows as a prepared set. `fingerprint` proves it.
-"""
+Real digits (scikit-learn's 1,797 of 8 x 8), every pixel three times as large, in a black frame of two pixels.
+One file carries them: the peer's process reads it, ours gets the same rows as a prepared set. `fingerprint`
+proves it."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +15,7 @@ from .settings import CHANNELS, SIZE
 
 def enlarge(digits: np.ndarray) -> np.ndarray:
     """(N, 8, 8) uint8 -> (N, 28, 28, 3) uint8."""
-    large = digits.repeat(3, 1).repeat(3, 2)                                # (N, 24, 24)
+    large = digits.repeat(3, 1).repeat(3, 2)  # (N, 24, 24)
     frame = (SIZE - large.shape[1]) // 2
     return np.pad(large, ((0, 0), (frame, frame), (frame, frame)))[..., None].repeat(CHANNELS, -1)
 

@@ -1,8 +1,9 @@
-"""The peer's side, one process: train transfusion-pytorch as its MNIST example does, and print what was measured as JSON.
+"""The peer's side, one process: train transfusion-pytorch as its MNIST example does, and print what was
+measured as JSON.
 
-Run by the driver, with the Python of the peer's own virtual environment. A step is what its example does in one: a batch
-from a shuffling DataLoader, loss, backward, clipping at 0.5, Adam, its moving average, and reading the loss.
-"""
+Run by the driver, with the Python of the peer's own virtual environment. A step is what its example does in
+one: a batch from a shuffling DataLoader, loss, backward, clipping at 0.5, Adam, its moving average, and
+reading the loss."""
 
 import argparse
 import json
@@ -15,8 +16,8 @@ from .settings import BATCH, CHANNELS, CLASSES, HEAD_WIDTH, HEADS, MODES, PATCH,
 
 
 def build(width: int, depth: int):
-    """The model of its MNIST example. Two differences: three channels, and no label is dropped for guidance (rawmm's
-    preset here drops none either)."""
+    """The model of its MNIST example. Two differences: three channels, and no label is dropped for guidance
+    (rawmm's preset here drops none either)."""
     from einops.layers.torch import Rearrange
     from torch import nn
     from transfusion_pytorch import Transfusion
@@ -29,24 +30,34 @@ def build(width: int, depth: int):
     patches = Rearrange("... c (h p) (w q) -> ... (p q c) h w", p=PATCH, q=PATCH)
     pixels = Rearrange("... (p q c) h w -> ... c (h p) (w q)", p=PATCH, q=PATCH, c=CHANNELS)
     return Transfusion(
-        num_text_tokens=CLASSES, dim_latent=CHANNELS * PATCH ** 2, channel_first_latent=True,
-        modality_default_shape=(side, side), modality_num_dim=2, add_pos_emb=True, prob_uncond=0.0,
-        modality_encoder=nn.Sequential(patches, Scale()), modality_decoder=pixels,
-        transformer={"dim": width, "depth": depth, "heads": HEADS, "dim_head": HEAD_WIDTH})
+        num_text_tokens=CLASSES,
+        dim_latent=CHANNELS * PATCH**2,
+        channel_first_latent=True,
+        modality_default_shape=(side, side),
+        modality_num_dim=2,
+        add_pos_emb=True,
+        prob_uncond=0.0,
+        modality_encoder=nn.Sequential(patches, Scale()),
+        modality_decoder=pixels,
+        transformer={"dim": width, "depth": depth, "heads": HEADS, "dim_head": HEAD_WIDTH},
+    )
 
 
 def tensors(pictures, labels) -> list[tuple]:
     """What its example's data set yields: (label (1,) long, picture (3, 28, 28) float in [0, 1])."""
     import torch
 
-    return [(torch.tensor([label]), torch.from_numpy(picture).permute(2, 0, 1) / 255)
-            for picture, label in zip(pictures, labels.tolist())]
+    return [
+        (torch.tensor([label]), torch.from_numpy(picture).permute(2, 0, 1) / 255)
+        for picture, label in zip(pictures, labels.tolist())
+    ]
 
 
 def fingerprint(data: list[tuple]) -> str:
     """Of what the model is fed, turned back into bytes."""
-    return documents.fingerprint((picture.permute(1, 2, 0).mul(255).round().byte().numpy(), label.item())
-                                 for label, picture in data)
+    return documents.fingerprint(
+        (picture.permute(1, 2, 0).mul(255).round().byte().numpy(), label.item()) for label, picture in data
+    )
 
 
 def endless(data: list[tuple], model):
@@ -79,14 +90,21 @@ def stepper(model, batches, mode: str):
 
 
 def measure(step, seconds: float) -> dict:
-    """Steps for so many seconds after the first WARM ones -> documents, seconds and what tells whether to trust them."""
+    """Steps for so many seconds after the first WARM ones -> documents, seconds and what tells whether to
+    trust them."""
     began = time.perf_counter()
     first = [step() for _ in range(WARM)][-1]
     count, window, started = 0, Window(), time.perf_counter()
     while (passed := time.perf_counter() - started) < seconds:
         last, count = step(), count + 1
-    return {"documents": count * BATCH, "seconds": passed, "others": window.others(passed),
-            "warm_up_seconds": started - began, "first_loss": first, "last_loss": last}
+    return {
+        "documents": count * BATCH,
+        "seconds": passed,
+        "others": window.others(passed),
+        "warm_up_seconds": started - began,
+        "first_loss": first,
+        "last_loss": last,
+    }
 
 
 def main() -> None:
@@ -103,16 +121,27 @@ def main() -> None:
     torch.manual_seed(0)
     model = build(given.width, given.depth)
     lengths = set()
-    watch = model.transformer.register_forward_pre_hook(lambda module, inputs: lengths.add(inputs[0].shape[1]))
+    watch = model.transformer.register_forward_pre_hook(
+        lambda module, inputs: lengths.add(inputs[0].shape[1])
+    )
     data = tensors(*documents.load(given.documents))
     batches = endless(data, model)
     with torch.no_grad():
-        model(next(batches))                            # counts positions, before anything is compiled
+        model(next(batches))  # counts positions, before anything is compiled
     watch.remove()
     measured = measure(stepper(model, batches, given.mode), given.seconds)
-    print(json.dumps({
-        **measured, "positions": lengths.pop(), "patches": PATCHES, "torch": torch.__version__,
-        "parameters": sum(p.numel() for p in model.transformer.parameters()), "fingerprint": fingerprint(data)}))
+    print(
+        json.dumps(
+            {
+                **measured,
+                "positions": lengths.pop(),
+                "patches": PATCHES,
+                "torch": torch.__version__,
+                "parameters": sum(p.numel() for p in model.transformer.parameters()),
+                "fingerprint": fingerprint(data),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from . import documents
 from .clocks import Window
 from .settings import BATCH, CLASSES, PATCHES, WARM, preset
 
-OTHERS = 5                                              # <bos>, the label, <image>, </image>, <eos>
+OTHERS = 5  # <bos>, the label, <image>, </image>, <eos>
 POLL = 0.02
 
 
@@ -24,11 +24,15 @@ def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
     from rawmm_cli.data.rows import picture_row
 
     rows = [picture_row(picture, [str(label)], int(label)) for picture, label in zip(pictures, labels)]
-    prepared.write(folder / "peers", {"train": rows, "held_out": rows[:BATCH]},
-                   {"name": "peers", "labels": [str(n) for n in range(CLASSES)]})
+    prepared.write(
+        folder / "peers",
+        {"train": rows, "held_out": rows[:BATCH]},
+        {"name": "peers", "labels": [str(n) for n in range(CLASSES)]},
+    )
     data = prepared.load(folder / "peers", "train")
-    return documents.fingerprint((data.image(i).permute(1, 2, 0).numpy(), int(data.captions[i][0]))
-                                 for i in range(len(data)))
+    return documents.fingerprint(
+        (data.image(i).permute(1, 2, 0).numpy(), int(data.captions[i][0])) for i in range(len(data))
+    )
 
 
 def prepare(setting: str, backbone: str, work: Path, threads: int) -> int:
@@ -37,7 +41,7 @@ def prepare(setting: str, backbone: str, work: Path, threads: int) -> int:
     from rawmm_cli.config import model as config
 
     wanted = preset(setting, backbone, PATCHES + OTHERS, threads)
-    (work / f"{setting}-{backbone}.yaml").write_text(json.dumps(wanted), encoding="utf-8")         # JSON is YAML
+    (work / f"{setting}-{backbone}.yaml").write_text(json.dumps(wanted), encoding="utf-8")  # JSON is YAML
     return build.count_parameters(build.model(config.build(wanted), "meta"))["backbone"]
 
 
@@ -46,12 +50,16 @@ def timed(setting: str, backbone: str, work: Path, seconds: float) -> dict:
     runs = tempfile.mkdtemp(prefix=f"{setting}-{backbone}-", dir=work)
     began, log = time.perf_counter(), Path(runs) / "stderr"
     with log.open("wb") as errors:
-        process = subprocess.Popen([*_command(work / f"{setting}-{backbone}.yaml", work), "--runs-dir", runs, "--run", "timed"],
-                                   cwd=work, stdout=subprocess.DEVNULL, stderr=errors)
+        process = subprocess.Popen(
+            [*_command(work / f"{setting}-{backbone}.yaml", work), "--runs-dir", runs, "--run", "timed"],
+            cwd=work,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
         try:
             measured = _watch(process, Path(runs) / "timed" / "records.jsonl", seconds, log)
         finally:
-            process.send_signal(signal.SIGTERM)         # it saves its state and leaves
+            process.send_signal(signal.SIGTERM)  # it saves its state and leaves
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
@@ -60,8 +68,19 @@ def timed(setting: str, backbone: str, work: Path, seconds: float) -> dict:
 
 
 def _command(file: Path, work: Path) -> list[str]:
-    return [sys.executable, "-m", "rawmm_cli", "train", "--preset", str(file), "--data-dir", str(work / "data"),
-            "--device", "cpu", "--json"]
+    return [
+        sys.executable,
+        "-m",
+        "rawmm_cli",
+        "train",
+        "--preset",
+        str(file),
+        "--data-dir",
+        str(work / "data"),
+        "--device",
+        "cpu",
+        "--json",
+    ]
 
 
 def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> dict:
@@ -70,7 +89,9 @@ def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> 
     while True:
         time.sleep(POLL)
         if process.poll() is not None:
-            raise RuntimeError(f"rawmm train ended with exit code {process.returncode}: {log.read_text()[-500:]}")
+            raise RuntimeError(
+                f"rawmm train ended with exit code {process.returncode}: {log.read_text()[-500:]}"
+            )
         if not path.is_file() or path.stat().st_size == size:
             continue
         now, size = time.perf_counter(), path.stat().st_size
@@ -80,8 +101,14 @@ def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> 
                 first, started, window = record, now, Window(process.pid)
         elif now - started >= seconds:
             passed = now - started
-            return {"documents": record["documents"] - first["documents"], "seconds": passed, "others": window.others(passed),
-                    "positions": _positions(record), "first_loss": first["loss"], "last_loss": record["loss"]}
+            return {
+                "documents": record["documents"] - first["documents"],
+                "seconds": passed,
+                "others": window.others(passed),
+                "positions": _positions(record),
+                "first_loss": first["loss"],
+                "last_loss": record["loss"],
+            }
 
 
 def _positions(record: dict) -> float:

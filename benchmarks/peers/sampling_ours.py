@@ -13,7 +13,7 @@ def main(setting: str, repeats: int) -> None:
     """Times -> one JSON object on stdout."""
     from rawmm_cli.commands.common import use_cpu
 
-    use_cpu()                                           # as every command does
+    use_cpu()  # as every command does
     import torch
 
     from rawmm_cli.config import build
@@ -27,13 +27,19 @@ def main(setting: str, repeats: int) -> None:
     usual, choose, word = sampling(config), generate.choose, model.tokenizer.encode("a")[0]
     picture = Picture(torch.randint(256, (3, *usual.size), dtype=torch.uint8), False, 0)
     seen = [IMAGE, picture, END_IMAGE]
-    prompts = {"text": [BOS, word, word], "text after a picture": [BOS, word, *seen, word],
-               "text after 3 pictures": [BOS, word, *seen * 3, word]}
+    prompts = {
+        "text": [BOS, word, word],
+        "text after a picture": [BOS, word, *seen, word],
+        "text after 3 pictures": [BOS, word, *seen * 3, word],
+    }
 
     def write(prompt: list) -> None:
-        """A token is chosen as always, and another, always the same, is written: no text ends before its time."""
+        """A token is chosen as always, and another, always the same, is written: no text ends before its
+        time."""
         generate.choose = lambda *arguments: [word] * len(choose(*arguments))
-        document, = generate.generate(model, [prompt], [0], replace(usual, temperature=1.0, max_text=TEXT, max_pictures=0))
+        (document,) = generate.generate(
+            model, [prompt], [0], replace(usual, temperature=1.0, max_text=TEXT, max_pictures=0)
+        )
         generate.choose = choose
         assert len(document) == len(prompt) + TEXT
 
@@ -43,15 +49,27 @@ def main(setting: str, repeats: int) -> None:
     for count in PICTURES:
         for name, precision in ways:
             settings = replace(drawn, precision=precision)
-            seconds[f"{name}: {count}"] = middle(lambda count=count, settings=settings: generate.draw(
-                model, [[BOS, IMAGE]] * count, list(range(count)), settings), repeats)
+            seconds[f"{name}: {count}"] = middle(
+                lambda count=count, settings=settings: generate.draw(
+                    model, [[BOS, IMAGE]] * count, list(range(count)), settings
+                ),
+                repeats,
+            )
     patches = model.codec.grid(*usual.size)
-    print(json.dumps({"parameters": build.count_parameters(model)["backbone"], "patches": patches[0] * patches[1],
-                      "seconds": seconds}))
+    print(
+        json.dumps(
+            {
+                "parameters": build.count_parameters(model)["backbone"],
+                "patches": patches[0] * patches[1],
+                "seconds": seconds,
+            }
+        )
+    )
 
 
 def network(setting: str):
-    """-> the model inside the package, or one of the size of the peer's example, untrained; and its settings."""
+    """-> the model inside the package, or one of the size of the peer's example, untrained; and its
+    settings."""
     import torch
 
     from rawmm_cli.config import build
@@ -63,7 +81,7 @@ def network(setting: str):
         return loaded.model, loaded.config
     settings = config.build(preset(SAMPLED[setting]["ours"], "transformer", PATCHES + GIVEN, 0))
     model = build.model(settings, torch.device("cpu")).eval()
-    for weights in model.parameters():                  # no output is zero, as in a new model
+    for weights in model.parameters():  # no output is zero, as in a new model
         if weights.ndim > 1:
             torch.nn.init.normal_(weights, std=0.05)
     return model, settings

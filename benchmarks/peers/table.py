@@ -12,9 +12,11 @@ def rates(measured: dict) -> dict[str, float]:
 
 
 def summary(rounds: list[dict], modes: list[str]) -> dict:
-    """-> medians by side, and for each of ours against each of theirs the ratio of each round: median, lowest, highest.
+    """-> medians by side, and for each of ours against each of theirs the ratio of each round: median,
+    lowest, highest.
 
-    What others disturbed counts only where there is nothing better: `undisturbed` says how many rounds were not."""
+    What others disturbed counts only where there is nothing better: `undisturbed` says how many rounds were
+    not."""
     medians = {}
     for side in rounds[0]:
         found = [rates(turn[side]) for turn in best(rounds, side)]
@@ -25,12 +27,15 @@ def summary(rounds: list[dict], modes: list[str]) -> dict:
             pairs = [(rates(turn[ours]), rates(turn[theirs])) for turn in best(rounds, ours, theirs)]
             ratios[f"{ours} / {theirs}"] = {
                 **{key: spread([a[key] / b[key] for a, b in pairs]) for key in pairs[0][0]},
-                "undisturbed": len(quiet(rounds, ours, theirs)), "rounds": len(rounds)}
+                "undisturbed": len(quiet(rounds, ours, theirs)),
+                "rounds": len(rounds),
+            }
     return {"medians": medians, "ratios": ratios}
 
 
 def quiet(rounds: list[dict], *sides: str) -> list[dict]:
-    """The rounds in which other processes took no more than QUIET of the cores while these sides were timed."""
+    """The rounds in which other processes took no more than QUIET of the cores while these sides were
+    timed."""
     return [turn for turn in rounds if all((turn[side]["others"] or 0) <= QUIET for side in sides)]
 
 
@@ -47,17 +52,28 @@ def spread(values: list[float]) -> dict[str, float]:
 def table(result: dict) -> str:
     """The result as text for a person."""
     machine = result["machine"]
-    lines = [f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores, torch {machine['torch']}; "
-             f"{result['method']['rounds']} rounds of {result['method']['seconds']:g} s in turn; {PATCHES} patches a picture"]
+    lines = [
+        f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores, torch "
+        f"{machine['torch']}; "
+        f"{result['method']['rounds']} rounds of {result['method']['seconds']:g} s in turn; {PATCHES} "
+        f"patches a picture"
+    ]
     for name, setting in result["settings"].items():
-        lines += ["", f"{name:<36}{'parameters':>12}{'positions':>11}{'images/s':>10}{'positions/s':>13}{'others':>8}"]
+        lines += [
+            "",
+            f"{name:<36}{'parameters':>12}{'positions':>11}{'images/s':>10}{'positions/s':>13}{'others':>8}",
+        ]
         for side, rate in setting["medians"].items():
             positions = rate["positions_per_second"] / rate["images_per_second"]
-            lines.append(f"{side:<36}{setting['parameters'][side]:>12,}{positions:>11g}{rate['images_per_second']:>10.1f}"
-                         f"{rate['positions_per_second']:>13,.0f}{_others(setting['rounds'], side):>8}")
+            lines.append(
+                f"{side:<36}{setting['parameters'][side]:>12,}{positions:>11g}{rate['images_per_second']:>10.1f}"
+                f"{rate['positions_per_second']:>13,.0f}{_others(setting['rounds'], side):>8}"
+            )
         for pair, ratio in setting["ratios"].items():
-            lines.append(f"{pair:<53} positions/s {_range(ratio['positions_per_second'])}, "
-                         f"images/s {_range(ratio['images_per_second'])}{_warning(ratio)}")
+            lines.append(
+                f"{pair:<53} positions/s {_range(ratio['positions_per_second'])}, "
+                f"images/s {_range(ratio['images_per_second'])}{_warning(ratio)}"
+            )
         for mode, tried in setting["tries"].items():
             told = tried.get("failed") or f"{tried['documents'] / tried['seconds']:.1f} images/s"
             lines.append(f"  tried: {PEER} {mode}: {told}")

@@ -7,10 +7,10 @@ FACTORY() gives an object with
     length(height, width)              -> L, tokens of a picture
     vocabulary                         V of a token, or None where tokens are numbers
 
-and, where the defaults do not do, `grid(height, width) -> (rows, columns)` (default: one row of `length`; ValueError where a
-size does not fit), `bits(height, width)` (default: L log2 V, None without a vocabulary), `discrete` (whether there is a
-vocabulary) and `to(device)`. MODULE is looked for in the working folder first. docs/tokenizers.md has an example.
-"""
+and, where the defaults do not do, `grid(height, width) -> (rows, columns)` (default: one row of `length`;
+ValueError where a size does not fit), `bits(height, width)` (default: L log2 V, None without a vocabulary),
+`discrete` (whether there is a vocabulary) and `to(device)`. MODULE is looked for in the working folder first.
+docs/tokenizers.md has an example."""
 
 import importlib
 import os
@@ -35,7 +35,11 @@ class Adapted(nn.Module):
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of an H x W picture. Raises ValueError where the user's does."""
-        return tuple(self._ask("grid", height, width)) if hasattr(self.inner, "grid") else (1, self.length(height, width))
+        return (
+            tuple(self._ask("grid", height, width))
+            if hasattr(self.inner, "grid")
+            else (1, self.length(height, width))
+        )
 
     def length(self, height: int, width: int) -> int:
         """Tokens of an H x W picture."""
@@ -52,7 +56,9 @@ class Adapted(nn.Module):
         """(M, 3, H, W) uint8 -> tokens."""
         tokens = self._ask("encode", images)
         if self.discrete and tokens.is_floating_point():
-            raise DataError(f"codec {self.name} has a vocabulary, and its encode gave {tokens.dtype}; allowed: integers")
+            raise DataError(
+                f"codec {self.name} has a vocabulary, and its encode gave {tokens.dtype}; allowed: integers"
+            )
         return tokens
 
     @torch.no_grad()
@@ -60,39 +66,49 @@ class Adapted(nn.Module):
         """Tokens -> (M, 3, H, W) uint8."""
         images = self._ask("decode", tokens, rows)
         if images.ndim != 4:
-            raise DataError(f"codec {self.name}: its decode gave back {images.ndim} axes; allowed: (M, 3, H, W)")
+            raise DataError(
+                f"codec {self.name}: its decode gave back {images.ndim} axes; allowed: (M, 3, H, W)"
+            )
         return images
 
     def _ask(self, what: str, *given):
-        """What the user's code says. Raises DataError in place of whatever it raises, but for ValueError (a size that does not
-        fit) and for a lack of memory."""
+        """What the user's code says. Raises DataError in place of whatever it raises, but for ValueError (a
+        size that does not fit) and for a lack of memory."""
         try:
             return getattr(self.inner, what)(*given)
         except (ValueError, RawmmError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             told = printable((str(error).splitlines() or [""])[0])[:200]
-            raise DataError(f"codec {self.name} failed in {what} ({type(error).__name__}: {told}); where a size does not fit, "
-                            "its grid should raise ValueError") from None
+            raise DataError(
+                f"codec {self.name} failed in {what} ({type(error).__name__}: {told}); where a size does "
+                f"not fit, "
+                "its grid should raise ValueError"
+            ) from None
 
 
 def load(name: str, device: torch.device) -> Adapted:
-    """`MODULE:FACTORY` -> the codec. Raises ConfigError where there is no such thing, or it lacks something."""
+    """`MODULE:FACTORY` -> the codec. Raises ConfigError where there is no such thing, or it lacks
+    something."""
     module, _, factory = name.partition(":")
     if not module or not factory:
         raise ConfigError(f"codec python:{printable(name)} is not a name; allowed: python:MODULE:FACTORY")
     sys.path.insert(0, os.getcwd())
     try:
         made = getattr(importlib.import_module(module), factory)()
-    except Exception as error:                          # whatever the user's code raises
+    except Exception as error:  # whatever the user's code raises
         told = printable((str(error).splitlines() or [""])[0])[:200]
-        raise ConfigError(f"codec python:{printable(name)} cannot be made ({type(error).__name__}: {told}); see "
-                          "docs/tokenizers.md") from None
+        raise ConfigError(
+            f"codec python:{printable(name)} cannot be made ({type(error).__name__}: {told}); see "
+            "docs/tokenizers.md"
+        ) from None
     finally:
         sys.path.remove(os.getcwd())
     if missing := [part for part in NEEDED if not hasattr(made, part)]:
-        raise ConfigError(f"codec python:{printable(name)} lacks {', '.join(missing)}; needed: {', '.join(NEEDED)}; see "
-                          "docs/tokenizers.md")
+        raise ConfigError(
+            f"codec python:{printable(name)} lacks {', '.join(missing)}; needed: {', '.join(NEEDED)}; see "
+            "docs/tokenizers.md"
+        )
     if hasattr(made, "to"):
         made.to(device)
     return Adapted(made, f"python:{printable(name)}").eval()

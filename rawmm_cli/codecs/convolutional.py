@@ -4,9 +4,9 @@
     decoder   the same backwards; each doubling of the side is a 1x1 convolution to four times the channels, then laid out
     block     x + conv1x1(silu(norm(conv3x3(silu(norm(x)))))), the block of VQ-VAE (arXiv 1711.00937) with GroupNorm
 
-The first convolution takes whole squares, so nothing is ever computed at the resolution of the pixels: on a CPU that is most
-of the speed. The last convolution of a block starts at 0, so a fresh network is a linear one. Next: `discrete.py`.
-"""
+The first convolution takes whole squares, so nothing is ever computed at the resolution of the pixels: on a
+CPU that is most of the speed. The last convolution of a block starts at 0, so a fresh network is a linear
+one. Next: `discrete.py`."""
 
 import torch
 import torch.nn.functional as F
@@ -33,13 +33,18 @@ class Encoder(nn.Module):
         return [module.weight for module in self.layers[1:].modules() if isinstance(module, Convolution)]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where a side is no multiple of `factor`."""
+        """Rows and columns of positions of an H x W picture. Raises ValueError where a side is no multiple of
+        `factor`."""
         if height % self.factor or width % self.factor or not height or not width:
-            raise ValueError(f"a picture of {height}x{width} pixels does not divide into positions of {self.factor}")
+            raise ValueError(
+                f"a picture of {height}x{width} pixels does not divide into positions of {self.factor}"
+            )
         return height // self.factor, width // self.factor
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return rearrange(self.layers(pixels.contiguous(memory_format=torch.channels_last)), "m d h w -> m (h w) d")
+        return rearrange(
+            self.layers(pixels.contiguous(memory_format=torch.channels_last)), "m d h w -> m (h w) d"
+        )
 
 
 class Decoder(nn.Module):
@@ -55,7 +60,7 @@ class Decoder(nn.Module):
             if number + 1 < len(widths):
                 layers += [Convolution(channels, 4 * widths[number + 1], 1), LaidOut(2)]
         self.layers = nn.Sequential(*layers, norm(widths[-1]), nn.SiLU())
-        self.last = Convolution(widths[-1], 3 * patch ** 2, 3)
+        self.last = Convolution(widths[-1], 3 * patch**2, 3)
 
     def hidden(self) -> list[nn.Parameter]:
         """The matrices between the latents and the last convolution."""
@@ -63,7 +68,9 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor, rows: int) -> Tensor:
         positions = rearrange(latents, "m (h w) d -> m d h w", h=rows)
-        return laid_out(self.last(self.layers(positions.contiguous(memory_format=torch.channels_last))), self.patch)
+        return laid_out(
+            self.last(self.layers(positions.contiguous(memory_format=torch.channels_last))), self.patch
+        )
 
 
 class Block(nn.Module):
@@ -81,13 +88,17 @@ class Block(nn.Module):
 
 
 class Convolution(nn.Module):
-    """nn.Conv2d with its weights as a matrix (out, channels side^2), so that Muon can learn them. stride 1: the side stays."""
+    """nn.Conv2d with its weights as a matrix (out, channels side^2), so that Muon can learn them. stride 1:
+    the side stays."""
 
     def __init__(self, channels: int, out: int, side: int, stride: int = 1):
         super().__init__()
         self.channels, self.side, self.stride = channels, side, stride
-        self.weight, self.bias = nn.Parameter(torch.empty(out, channels * side ** 2)), nn.Parameter(torch.zeros(out))
-        nn.init.kaiming_uniform_(self.weight, a=5 ** 0.5)
+        self.weight, self.bias = (
+            nn.Parameter(torch.empty(out, channels * side**2)),
+            nn.Parameter(torch.zeros(out)),
+        )
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         kernels = self.weight.view(-1, self.channels, self.side, self.side)

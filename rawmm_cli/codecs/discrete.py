@@ -1,7 +1,7 @@
 """A codec whose tokens are integers: an encoder, a quantizer, a decoder, put together by `build.codec`.
 
-    pixels (M, 3, H, W) -> latents (M, N, D) -> codes (M, N, G) -> tokens (M, L), position by position, L = N G
-    tokens -> codes -> values (M, N, D) -> pixels
+    pixels (M, 3, H, W) -> latents (M, N, D) -> codes (M, N, G) -> tokens (M, L), position by position, L = N
+    G tokens -> codes -> values (M, N, D) -> pixels
 
 `encode` and `decode` are for use and take no gradients; `forward` is what `train_codec.py` learns by.
 """
@@ -26,7 +26,8 @@ class DiscreteCodec(nn.Module):
         self.vocabulary = quantizer.vocabulary
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not fit."""
+        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
+        fit."""
         return self.encoder.grid(height, width)
 
     def length(self, height: int, width: int) -> int:

@@ -1,10 +1,10 @@
-"""The KL autoencoder: tokens are vectors of a few numbers, drawn from a Gaussian posterior near N(0, 1) while training.
+"""The KL autoencoder: tokens are vectors of a few numbers, drawn from a Gaussian posterior near N(0, 1) while
+training.
 
     KL(N(mean, variance) || N(0, 1)) = (mean^2 + variance - 1 - log variance) / 2, in nats a number
 
-(Kingma and Welling 2013, arXiv 1312.6114; as a tokenizer Rombach et al. 2022, arXiv 2112.10752). For use, the mean is taken.
-How many bits such a vector holds no formula tells: `bits` is None.
-"""
+(Kingma and Welling 2013, arXiv 1312.6114; as a tokenizer Rombach et al. 2022, arXiv 2112.10752). For use, the
+mean is taken. How many bits such a vector holds no formula tells: `bits` is None."""
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,14 @@ class KLCodec(nn.Module):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, channels: int):
         super().__init__()
         self.encoder, self.decoder, self.values = encoder, decoder, channels
-        self.to_posterior, self.from_latent = nn.Linear(encoder.width, 2 * channels), nn.Linear(channels, encoder.width)
+        self.to_posterior, self.from_latent = (
+            nn.Linear(encoder.width, 2 * channels),
+            nn.Linear(channels, encoder.width),
+        )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not fit."""
+        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
+        fit."""
         return self.encoder.grid(height, width)
 
     def length(self, height: int, width: int) -> int:
@@ -44,7 +48,7 @@ class KLCodec(nn.Module):
         rows, _ = self.grid(*pixels.shape[-2:])
         mean, log_variance = self.posterior(pixels)
         latents = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        kl = (mean ** 2 + log_variance.exp() - 1 - log_variance).mean() / 2
+        kl = (mean**2 + log_variance.exp() - 1 - log_variance).mean() / 2
         return Reconstruction(self.decoder(self.from_latent(latents), rows).float(), {"kl": kl}, None)
 
     @torch.no_grad()

@@ -1,14 +1,13 @@
-"""Ready-made codecs of diffusers and transformers, from the hub or from a folder in its layout: `hf:OWNER/NAME[/SUBFOLDER]`,
-`hf:./FOLDER`.
+"""Ready-made codecs of diffusers and transformers, from the hub or from a folder in its layout:
+`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`.
 
     VQModel, AutoencoderKL, AutoencoderTiny     diffusers, by `_class_name` in config.json
     Emu3VQVAE, JanusVQVAE                       transformers, by `model_type`: emu3_vqgan, janus_vqgan; or emu3, janus, of
                                                 which the part `vqmodel` is read and nothing else
 
-Only config.json, preprocessor_config.json and .safetensors files are fetched and read: no pickle, no code of others. Weights
-are fp32. A continuous codec gives its posterior's mean. AutoencoderTiny is told by its own forward: each number of a latent
-in 8 bits, so its tokens are integers up to 255.
-"""
+Only config.json, preprocessor_config.json and .safetensors files are fetched and read: no pickle, no code of
+others. Weights are fp32. A continuous codec gives its posterior's mean. AutoencoderTiny is told by its own
+forward: each number of a latent in 8 bits, so its tokens are integers up to 255."""
 
 import json
 from collections.abc import Callable
@@ -30,12 +29,13 @@ FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetens
 
 
 class Family(NamedTuple):
-    """How one class is used. encode(model, pixels) -> tokens (M, h, w) long, or numbers (M, C, h, w); decode, the way back."""
+    """How one class is used. encode(model, pixels) -> tokens (M, h, w) long, or numbers (M, C, h, w); decode,
+    the way back."""
 
     package: str
     encode: Callable[[nn.Module, Tensor], Tensor]
     decode: Callable[[nn.Module, Tensor], Tensor]
-    vocabulary: Callable[[object], int | None]          # of its config
+    vocabulary: Callable[[object], int | None]  # of its config
     halvings: Callable[[object], int]
     discrete: bool = True
 
@@ -49,7 +49,9 @@ def _vq_decode(model, tokens: Tensor) -> Tensor:
     shape = (*tokens.shape, model.quantize.vq_embed_dim)
     if model.config.lookup_from_codebook:
         return model.decode(tokens.flatten(), force_not_quantize=True, shape=shape).sample
-    return model.decode(model.quantize.get_codebook_entry(tokens.flatten(), shape), force_not_quantize=True).sample
+    return model.decode(
+        model.quantize.get_codebook_entry(tokens.flatten(), shape), force_not_quantize=True
+    ).sample
 
 
 def _emu3_encode(model, pixels: Tensor) -> Tensor:
@@ -66,18 +68,42 @@ def _tiny_encode(model, pixels: Tensor) -> Tensor:
 
 
 FAMILIES = {
-    "VQModel": Family("diffusers", _vq_encode, _vq_decode, lambda c: c.num_vq_embeddings,
-                      lambda c: len(c.block_out_channels) - 1),
-    "AutoencoderKL": Family("diffusers", lambda model, pixels: model.encode(pixels).latent_dist.mode(),
-                            lambda model, latents: model.decode(latents).sample, lambda c: None,
-                            lambda c: len(c.block_out_channels) - 1, discrete=False),
-    "AutoencoderTiny": Family("diffusers", _tiny_encode,
-                              lambda model, tokens: model.decode(model.unscale_latents(tokens / 255.0)).sample, lambda c: 256,
-                              lambda c: len(c.encoder_block_out_channels) - 1),
-    "Emu3VQVAE": Family("transformers", _emu3_encode, lambda model, tokens: model.decode(tokens), lambda c: c.codebook_size,
-                        lambda c: len(c.channel_multiplier) - 1),
-    "JanusVQVAE": Family("transformers", _janus_encode, lambda model, tokens: model.decode(tokens.flatten(1)),
-                         lambda c: c.num_embeddings, lambda c: len(c.channel_multiplier) - 1),
+    "VQModel": Family(
+        "diffusers",
+        _vq_encode,
+        _vq_decode,
+        lambda c: c.num_vq_embeddings,
+        lambda c: len(c.block_out_channels) - 1,
+    ),
+    "AutoencoderKL": Family(
+        "diffusers",
+        lambda model, pixels: model.encode(pixels).latent_dist.mode(),
+        lambda model, latents: model.decode(latents).sample,
+        lambda c: None,
+        lambda c: len(c.block_out_channels) - 1,
+        discrete=False,
+    ),
+    "AutoencoderTiny": Family(
+        "diffusers",
+        _tiny_encode,
+        lambda model, tokens: model.decode(model.unscale_latents(tokens / 255.0)).sample,
+        lambda c: 256,
+        lambda c: len(c.encoder_block_out_channels) - 1,
+    ),
+    "Emu3VQVAE": Family(
+        "transformers",
+        _emu3_encode,
+        lambda model, tokens: model.decode(tokens),
+        lambda c: c.codebook_size,
+        lambda c: len(c.channel_multiplier) - 1,
+    ),
+    "JanusVQVAE": Family(
+        "transformers",
+        _janus_encode,
+        lambda model, tokens: model.decode(tokens.flatten(1)),
+        lambda c: c.num_embeddings,
+        lambda c: len(c.channel_multiplier) - 1,
+    ),
 }
 MODELS = {"emu3_vqgan": "Emu3VQVAE", "emu3": "Emu3VQVAE", "janus_vqgan": "JanusVQVAE", "janus": "JanusVQVAE"}
 
@@ -92,14 +118,22 @@ class Pretrained(nn.Module):
         self.side = self.factor * model.config.num_patches if hasattr(model.config, "num_patches") else None
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("spread", torch.tensor(spread).view(-1, 1, 1), persistent=False)
-        self.channels = model.config.latent_channels if family.encode is _tiny_encode else 1     # tokens a position
+        self.channels = (
+            model.config.latent_channels if family.encode is _tiny_encode else 1
+        )  # tokens a position
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not fit."""
+        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
+        fit."""
         if self.side and (height, width) != (self.side, self.side):
-            raise ValueError(f"a picture of {height}x{width} pixels does not fit: this codec reads {self.side}x{self.side} alone")
+            raise ValueError(
+                f"a picture of {height}x{width} pixels does not fit: this codec reads "
+                f"{self.side}x{self.side} alone"
+            )
         if height % self.factor or width % self.factor or not height or not width:
-            raise ValueError(f"a picture of {height}x{width} pixels does not divide into positions of {self.factor}")
+            raise ValueError(
+                f"a picture of {height}x{width} pixels does not divide into positions of {self.factor}"
+            )
         return height // self.factor, width // self.factor
 
     def length(self, height: int, width: int) -> int:
@@ -137,22 +171,39 @@ class Pretrained(nn.Module):
 def load(name: str, device: torch.device) -> Pretrained:
     """`OWNER/NAME[/SUBFOLDER]` of the hub, or a folder (./FOLDER, /FOLDER) -> the codec in eval mode.
 
-    Raises ConfigError where a package is missing, CheckpointError where there is no such model or it is of another kind."""
+    Raises ConfigError where a package is missing, CheckpointError where there is no such model or it is of
+    another kind."""
     folder = _folder(name)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = config.get("_class_name") or MODELS.get(config.get("model_type"), config.get("model_type"))
     except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"hf:{printable(name)} cannot be used: its config.json is missing or no settings "
-                              f"({type(error).__name__}); name the subfolder of the codec, as in hf:OWNER/NAME/vae") from None
+        raise CheckpointError(
+            f"hf:{printable(name)} cannot be used: its config.json is missing or no settings "
+            f"({type(error).__name__}); name the subfolder of the codec, as in hf:OWNER/NAME/vae"
+        ) from None
     if kind not in FAMILIES:
-        raise CheckpointError(f"hf:{printable(name)} is of class {printable(str(kind))}; allowed: {', '.join(FAMILIES)}; for any "
-                              "other write an adapter: docs/tokenizers.md")
+        raise CheckpointError(
+            f"hf:{printable(name)} is of class {printable(str(kind))}; allowed: {', '.join(FAMILIES)}; for "
+            f"any "
+            "other write an adapter: docs/tokenizers.md"
+        )
     family = FAMILIES[kind]
     _need(family.package)
     try:
-        model = _diffusers(folder, kind) if family.package == "diffusers" else _transformers(folder, kind, config)
-    except (ImportError, OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        model = (
+            _diffusers(folder, kind) if family.package == "diffusers" else _transformers(folder, kind, config)
+        )
+    except (
+        ImportError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        SafetensorError,
+    ) as error:
         told = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
         raise CheckpointError(f"hf:{printable(name)} cannot be loaded as {kind}: {told}") from None
     mean, spread = _pixels(folder)
@@ -162,16 +213,24 @@ def load(name: str, device: torch.device) -> Pretrained:
 def _diffusers(folder: Path, kind: str) -> nn.Module:
     import diffusers
 
-    diffusers.logging.set_verbosity_error()             # what is wrong is told once, by us
-    return getattr(diffusers, kind).from_pretrained(str(folder), use_safetensors=True, low_cpu_mem_usage=False)
+    diffusers.logging.set_verbosity_error()  # what is wrong is told once, by us
+    return getattr(diffusers, kind).from_pretrained(
+        str(folder), use_safetensors=True, low_cpu_mem_usage=False
+    )
 
 
 def _transformers(folder: Path, kind: str, config: dict) -> nn.Module:
-    """The model itself, or the part `vqmodel` of one that writes and draws. Strict: a weight that is missing is an error."""
+    """The model itself, or the part `vqmodel` of one that writes and draws. Strict: a weight that is missing
+    is an error."""
     import transformers
 
-    settings = getattr(transformers, f"{kind}Config")(**{key: value for key, value in config.get("vq_config", config).items()
-                                                         if key != "transformers_version"})
+    settings = getattr(transformers, f"{kind}Config")(
+        **{
+            key: value
+            for key, value in config.get("vq_config", config).items()
+            if key != "transformers_version"
+        }
+    )
     model, values = getattr(transformers, kind)(settings), {}
     for file in sorted(folder.glob("*.safetensors")):
         for key, value in load_file(str(file)).items():
@@ -199,25 +258,35 @@ def _folder(name: str) -> Path:
     if name.startswith((".", "/", "~")):
         folder = Path(name).expanduser()
         if not folder.is_dir():
-            raise CheckpointError(f"hf:{printable(name)} is no folder; give one with a config.json, or hf:OWNER/NAME of the hub")
+            raise CheckpointError(
+                f"hf:{printable(name)} is no folder; give one with a config.json, or hf:OWNER/NAME of the hub"
+            )
         return folder
     owner, _, rest = name.partition("/")
     repo, _, inside = rest.partition("/")
     if not owner or not repo:
-        raise ConfigError(f"codec hf:{printable(name)} is not a name; allowed: hf:OWNER/NAME, hf:OWNER/NAME/SUBFOLDER, "
-                          "hf:./FOLDER")
+        raise ConfigError(
+            f"codec hf:{printable(name)} is not a name; allowed: hf:OWNER/NAME, hf:OWNER/NAME/SUBFOLDER, "
+            "hf:./FOLDER"
+        )
     _need("huggingface_hub")
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(f"{owner}/{repo}", allow_patterns=[f"{inside}/{file}" if inside else file for file in FILES])
-    except Exception as error:                          # it raises almost any type
+        found = snapshot_download(
+            f"{owner}/{repo}", allow_patterns=[f"{inside}/{file}" if inside else file for file in FILES]
+        )
+    except Exception as error:  # it raises almost any type
         told = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
-        raise CheckpointError(f"hf:{printable(name)} cannot be fetched ({told}); check the name and the network, or give a "
-                              "local copy: hf:./FOLDER") from None
+        raise CheckpointError(
+            f"hf:{printable(name)} cannot be fetched ({told}); check the name and the network, or give a "
+            "local copy: hf:./FOLDER"
+        ) from None
     return Path(found) / inside
 
 
 def _need(package: str) -> None:
     if find_spec(package) is None:
-        raise ConfigError(f"ready-made codecs need '{package}', which is not installed; pip install 'rawmm[pretrained]'")
+        raise ConfigError(
+            f"ready-made codecs need '{package}', which is not installed; pip install 'rawmm[pretrained]'"
+        )

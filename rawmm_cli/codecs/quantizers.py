@@ -4,17 +4,17 @@
     quantizer.values(codes (M, N, G))   -> values (M, N, D), the same ones
     vocabulary, tokens                  V of a token, G tokens a position
 
-Values carry gradients back to the latents: straight through, or by a rotation. Losses are bare; `CodecLoss` weighs them.
-The library's own index layouts differ, and with several tokens some of its classes drop the last axis where there is one:
-that ends here. It is imported when a quantizer is made, and its log is silent.
-"""
+Values carry gradients back to the latents: straight through, or by a rotation. Losses are bare; `CodecLoss`
+weighs them. The library's own index layouts differ, and with several tokens some of its classes drop the last
+axis where there is one: that ends here. It is imported when a quantizer is made, and its log is silent."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Quantizer(nn.Module):
-    """What the four share: codes always have their axis of tokens, and the arithmetic is fp32 under autocast."""
+    """What the four share: codes always have their axis of tokens, and the arithmetic is fp32 under
+    autocast."""
 
     def __init__(self, inner: nn.Module, vocabulary: int, tokens: int):
         super().__init__()
@@ -32,14 +32,22 @@ class Quantizer(nn.Module):
 
 
 class VectorQuantizer(Quantizer):
-    """Codes of `dimension` numbers that follow the latents they stand for, by moving averages. mean: of a code's count in a
-    batch; one that is used less than `restart` times that starts again from a latent of the batch, with the mean count: so
-    it has some time to find its place."""
+    """Codes of `dimension` numbers that follow the latents they stand for, by moving averages. mean: of a
+    code's count in a batch; one that is used less than `restart` times that starts again from a latent of the
+    batch, with the mean count: so it has some time to find its place."""
 
     def __init__(self, width: int, codes: int, dimension: int, rotation: bool, mean: float = 1.0, **options):
-        inner = _library().VectorQuantize(dim=width, codebook_size=codes, codebook_dim=dimension, commitment_weight=1.0,
-                                          rotation_trick=rotation, **_codebook(mean=mean, **options))
-        inner._codebook.reset_cluster_size = mean       # the library's own begins at the threshold and is gone in a step
+        inner = _library().VectorQuantize(
+            dim=width,
+            codebook_size=codes,
+            codebook_dim=dimension,
+            commitment_weight=1.0,
+            rotation_trick=rotation,
+            **_codebook(mean=mean, **options),
+        )
+        inner._codebook.reset_cluster_size = (
+            mean  # the library's own begins at the threshold and is gone in a step
+        )
         super().__init__(inner, codes, 1)
 
     def quantize(self, latents: Tensor):
@@ -53,14 +61,16 @@ class VectorQuantizer(Quantizer):
 class FiniteScalarQuantizer(Quantizer):
     """len(levels) numbers a token, each rounded to its number of levels.
 
-    even: a number z is normalised over the batch, and u = 2 Phi(z) - 1 is cut into L equal parts, so that a normal z takes
-    every level as often as any other (the idea of iFSQ, arXiv 2601.17124). Else tanh bounds it, as in the paper of FSQ, and
-    the middle levels are taken most."""
+    even: a number z is normalised over the batch, and u = 2 Phi(z) - 1 is cut into L equal parts, so that a
+    normal z takes every level as often as any other (the idea of iFSQ, arXiv 2601.17124). Else tanh bounds
+    it, as in the paper of FSQ, and the middle levels are taken most."""
 
     def __init__(self, width: int, levels: tuple[int, ...], groups: int, even: bool):
         numbers = len(levels) * groups
-        symmetric = even or 2 in levels                 # the library's other form has no place for two levels
-        inner = _library().FSQ(levels=list(levels), num_codebooks=groups, preserve_symmetry=symmetric, bound_hard_clamp=even)
+        symmetric = even or 2 in levels  # the library's other form has no place for two levels
+        inner = _library().FSQ(
+            levels=list(levels), num_codebooks=groups, preserve_symmetry=symmetric, bound_hard_clamp=even
+        )
         super().__init__(inner, inner.codebook_size, groups)
         self.into, self.out = nn.Linear(width, numbers), nn.Linear(numbers, width)
         self.spread = spread(numbers) if even else None
@@ -72,7 +82,9 @@ class FiniteScalarQuantizer(Quantizer):
         if self.spread is None:
             values, codes = self.inner(z)
             return self.out(values), codes, {}
-        z = torch.erf(normalised(self.spread, z) / 2 ** 0.5) * self.stretch     # the outermost codes are at -1 and 1
+        z = (
+            torch.erf(normalised(self.spread, z) / 2**0.5) * self.stretch
+        )  # the outermost codes are at -1 and 1
         with torch.no_grad():
             values, codes = self.inner(z)
         return self.out(z + (values - z).detach()), codes, {}
@@ -82,18 +94,25 @@ class FiniteScalarQuantizer(Quantizer):
 
 
 class LookupFreeQuantizer(Quantizer):
-    """The signs of `bits` numbers a token, normalised over the batch. Losses: commitment, and entropy, the mean entropy of a
-    latent's code minus that of the mean over all latents (nats)."""
+    """The signs of `bits` numbers a token, normalised over the batch. Losses: commitment, and entropy, the
+    mean entropy of a latent's code minus that of the mean over all latents (nats)."""
 
     def __init__(self, width: int, bits: int, groups: int, spherical: bool):
-        inner = _library().LFQ(codebook_size=2 ** bits, num_codebooks=groups, spherical=spherical, commitment_loss_weight=1.0,
-                               entropy_loss_weight=1.0)
-        super().__init__(inner, 2 ** bits, groups)
+        inner = _library().LFQ(
+            codebook_size=2**bits,
+            num_codebooks=groups,
+            spherical=spherical,
+            commitment_loss_weight=1.0,
+            entropy_loss_weight=1.0,
+        )
+        super().__init__(inner, 2**bits, groups)
         self.into, self.out = nn.Linear(width, bits * groups), nn.Linear(bits * groups, width)
         self.spread = spread(bits * groups)
 
     def quantize(self, latents: Tensor):
-        (values, codes, _), parts = self.inner(normalised(self.spread, self.into(latents)), return_loss_breakdown=True)
+        (values, codes, _), parts = self.inner(
+            normalised(self.spread, self.into(latents)), return_loss_breakdown=True
+        )
         losses = {"commitment": parts.commitment, "entropy": parts.per_sample_entropy - parts.batch_entropy}
         return self.out(values), codes, losses
 
@@ -102,12 +121,19 @@ class LookupFreeQuantizer(Quantizer):
 
 
 class ResidualQuantizer(Quantizer):
-    """`quantizers` codebooks, each for what the sum of those before it leaves. The gradient passes straight through the sum:
-    the library's own passes once through every codebook, so it is as many times too large."""
+    """`quantizers` codebooks, each for what the sum of those before it leaves. The gradient passes straight
+    through the sum: the library's own passes once through every codebook, so it is as many times too
+    large."""
 
     def __init__(self, width: int, codes: int, dimension: int, quantizers: int, mean: float = 1.0, **options):
-        inner = _library().ResidualVQ(dim=dimension, codebook_size=codes, num_quantizers=quantizers, commitment_weight=1.0,
-                                      rotation_trick=False, **_codebook(mean=mean, **options))
+        inner = _library().ResidualVQ(
+            dim=dimension,
+            codebook_size=codes,
+            num_quantizers=quantizers,
+            commitment_weight=1.0,
+            rotation_trick=False,
+            **_codebook(mean=mean, **options),
+        )
         for layer in inner.layers:
             layer._codebook.reset_cluster_size = mean
         super().__init__(inner, codes, quantizers)
@@ -134,7 +160,12 @@ def normalised(by: nn.BatchNorm1d, z: Tensor) -> Tensor:
 
 def _codebook(cosine: bool, from_data: bool, decay: float, restart: float, mean: float) -> dict:
     """Our names of the options of a codebook -> the library's."""
-    return {"use_cosine_sim": cosine, "kmeans_init": from_data, "decay": decay, "threshold_ema_dead_code": restart * mean}
+    return {
+        "use_cosine_sim": cosine,
+        "kmeans_init": from_data,
+        "decay": decay,
+        "threshold_ema_dead_code": restart * mean,
+    }
 
 
 def _library():

@@ -1,11 +1,12 @@
-"""A row of tokens in place of a grid: learned queries read the picture, and any quantizer makes integers of what they read.
+"""A row of tokens in place of a grid: learned queries read the picture, and any quantizer makes integers of
+what they read.
 
     encoder   patches see each other; then queries see each other (causal: those before them alone) and all patches
     decoder   a learned vector for every patch; they see each other and all tokens, and become pixels
 
-Each token may tell of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550); causal tokens suit a model that writes
-them one by one (SEED, Ge et al. 2023, arXiv 2307.08041). The picture has the size it was trained on: places are learned.
-"""
+Each token may tell of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550); causal tokens suit a model
+that writes them one by one (SEED, Ge et al. 2023, arXiv 2307.08041). The picture has the size it was trained
+on: places are learned."""
 
 import torch
 from einops import rearrange, repeat
@@ -21,7 +22,7 @@ class QueryEncoder(nn.Module):
     def __init__(self, size: int, patch: int, queries: int, width: int, depth: int, heads: int, causal: bool):
         super().__init__()
         self.size, self.patch, self.queries, self.width, self.causal = size, patch, queries, width, causal
-        self.into = nn.Linear(3 * patch ** 2, width)
+        self.into = nn.Linear(3 * patch**2, width)
         self.places = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
         self.asked = nn.Parameter(0.02 * torch.randn(queries, width))
         self.over_patches = nn.ModuleList(Layer(width, heads) for _ in range(depth))
@@ -35,7 +36,10 @@ class QueryEncoder(nn.Module):
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(1, L). Raises ValueError where the picture has another size than this codec was trained on."""
         if (height, width) != (self.size, self.size):
-            raise ValueError(f"a picture of {height}x{width} pixels does not fit: this codec reads {self.size}x{self.size} alone")
+            raise ValueError(
+                f"a picture of {height}x{width} pixels does not fit: this codec reads "
+                f"{self.size}x{self.size} alone"
+            )
         return 1, self.queries
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -58,7 +62,7 @@ class QueryDecoder(nn.Module):
         self.places = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
         self.order = nn.Parameter(0.02 * torch.randn(queries, width))
         self.layers = nn.ModuleList(Layer(width, heads, crossed=True) for _ in range(depth))
-        self.norm, self.out = RMSNorm(width), nn.Linear(width, 3 * patch ** 2)
+        self.norm, self.out = RMSNorm(width), nn.Linear(width, 3 * patch**2)
 
     def hidden(self) -> list[nn.Parameter]:
         """The matrices of its layers."""
@@ -69,8 +73,13 @@ class QueryDecoder(nn.Module):
         patches = repeat(self.places, "n d -> m n d", m=len(latents))
         for layer in self.layers:
             patches = layer(patches, tokens)
-        return rearrange(self.out(self.norm(patches)), "m (h w) (p q c) -> m c (h p) (w q)", h=self.size // self.patch,
-                         p=self.patch, q=self.patch)
+        return rearrange(
+            self.out(self.norm(patches)),
+            "m (h w) (p q c) -> m c (h p) (w q)",
+            h=self.size // self.patch,
+            p=self.patch,
+            q=self.patch,
+        )
 
 
 def matrices(*parts: nn.Module) -> list[nn.Parameter]:
@@ -79,7 +88,8 @@ def matrices(*parts: nn.Module) -> list[nn.Parameter]:
 
 
 class Layer(nn.Module):
-    """Attention among x, attention from x to what it reads, and a SwiGLU (arXiv 2002.05202), each beside the identity."""
+    """Attention among x, attention from x to what it reads, and a SwiGLU (arXiv 2002.05202), each beside the
+    identity."""
 
     def __init__(self, width: int, heads: int, crossed: bool = False):
         super().__init__()
@@ -88,8 +98,16 @@ class Layer(nn.Module):
         self.mixed = nn.Linear(width, width)
         if crossed:
             self.ask_norm, self.ask = RMSNorm(width), nn.Linear(width, width)
-            self.read_norm, self.read, self.told = RMSNorm(width), nn.Linear(width, 2 * width), nn.Linear(width, width)
-        self.wide_norm, self.wide, self.narrow = RMSNorm(width), nn.Linear(width, 4 * width), nn.Linear(2 * width, width)
+            self.read_norm, self.read, self.told = (
+                RMSNorm(width),
+                nn.Linear(width, 2 * width),
+                nn.Linear(width, width),
+            )
+        self.wide_norm, self.wide, self.narrow = (
+            RMSNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.Linear(2 * width, width),
+        )
 
     def forward(self, x: Tensor, other: Tensor | None = None, causal: bool = False) -> Tensor:
         """x (M, L, D); other (M, N, D), what is read, where the layer is crossed."""

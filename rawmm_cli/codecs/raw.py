@@ -1,8 +1,7 @@
 """Raw patches: the codec with no parameters. Pictures go in and come out bit for bit.
 
-A patch of side p is the vector of its 3 p^2 pixel values, uint8 mapped to [-1, 1] by x / 127.5 - 1. fp32 holds that
-exactly enough for the way back to round to the same uint8 (tested for all 256 values).
-"""
+A patch of side p is the vector of its 3 p^2 pixel values, uint8 mapped to [-1, 1] by x / 127.5 - 1. fp32
+holds that exactly enough for the way back to round to the same uint8 (tested for all 256 values)."""
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -13,17 +12,19 @@ from .base import to_images, to_unit
 class RawPatches(nn.Module):
     """Patches of `patch` x `patch` RGB pixels."""
 
-    discrete, vocabulary = False, 256                   # of a pixel value
+    discrete, vocabulary = False, 256  # of a pixel value
 
     def __init__(self, patch: int):
         super().__init__()
         self.patch = patch
-        self.values = 3 * patch ** 2
+        self.values = 3 * patch**2
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of patches of an H x W picture; both sides must be multiples of `patch`."""
         if height % self.patch or width % self.patch:
-            raise ValueError(f"a picture of {height}x{width} pixels does not divide into patches of {self.patch}")
+            raise ValueError(
+                f"a picture of {height}x{width} pixels does not divide into patches of {self.patch}"
+            )
         return height // self.patch, width // self.patch
 
     def length(self, height: int, width: int) -> int:
@@ -41,5 +42,7 @@ class RawPatches(nn.Module):
 
     def decode(self, patches: Tensor, rows: int) -> Tensor:
         """(M, N, P) with `rows` rows of patches -> (M, 3, H, W) uint8. Values outside [-1, 1] are clipped."""
-        pixels = rearrange(patches.float(), "m (h w) (p q c) -> m c (h p) (w q)", h=rows, p=self.patch, q=self.patch)
+        pixels = rearrange(
+            patches.float(), "m (h w) (p q c) -> m c (h p) (w q)", h=rows, p=self.patch, q=self.patch
+        )
         return to_images(pixels)

@@ -1,4 +1,5 @@
-"""The verbs of the command line: each parses, calls a room below, and prints. No work of their own, no torch at import.
+"""The verbs of the command line: each parses, calls a room below, and prints. No work of their own, no torch
+at import.
 
 common.py          options, threads and output that all commands share
 prepare.py         a source -> a prepared set

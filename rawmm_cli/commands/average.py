@@ -9,11 +9,20 @@ from .common import RUNS, Json, RunsDir, emit, notify, run_name, use_cpu, writab
 
 
 def average(
-    run: Annotated[str, typer.Argument(help="Name of a run trained with train.ema.kind=power, or its folder.")],
-    width: Annotated[float, typer.Option("--width", help="Standard deviation of the average's profile, as a share of the "
-                                                         "run; up to 0.25.")],
-    name: Annotated[Optional[str], typer.Option("--name", help="Name of the new run. [default: RUN-WIDTH]")] = None,
-    runs_dir: RunsDir = RUNS, json: Json = False,
+    run: Annotated[
+        str, typer.Argument(help="Name of a run trained with train.ema.kind=power, or its folder.")
+    ],
+    width: Annotated[
+        float,
+        typer.Option(
+            "--width", help="Standard deviation of the average's profile, as a share of the run; up to 0.25."
+        ),
+    ],
+    name: Annotated[
+        Optional[str], typer.Option("--name", help="Name of the new run. [default: RUN-WIDTH]")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
     """Make a run that holds an average of another width, to sample from and to evaluate."""
     from ..runs import checkpoint
@@ -26,5 +35,8 @@ def average(
     result = posthoc.write(source, width, target)
     if json:
         return emit(result)
-    notify(f"{result['folder']}: the average of width {width:g}, from {result['snapshots']} snapshots; look at it with "
-           f"`rawmm evaluate {Path(result['folder']).name}`")
+    notify(
+        f"{result['folder']}: the average of width {width:g}, from {result['snapshots']} snapshots; look at "
+        f"it with "
+        f"`rawmm evaluate {Path(result['folder']).name}`"
+    )

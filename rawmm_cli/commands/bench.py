@@ -17,22 +17,37 @@ class What(str, Enum):
 
 
 def bench(
-    what: Annotated[What, typer.Argument(help="train: real steps; sample: drawing and writing; data: making batches.")],
-    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the preset's, as "
-                                                            "in train.precision=fp32 train.compile=no.")] = None,
-    preset: Annotated[str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")] = "digits",
+    what: Annotated[
+        What, typer.Argument(help="train: real steps; sample: drawing and writing; data: making batches.")
+    ],
+    settings: Annotated[
+        Optional[list[str]],
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings over the preset's, as in train.precision=fp32 train.compile=no.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")
+    ] = "digits",
     steps: Annotated[int, typer.Option("--steps", min=3, help="Steps that are measured (train, data).")] = 20,
     count: Annotated[int, typer.Option("--count", min=1, help="Pictures drawn together (sample).")] = 16,
-    device: Device = "auto", data_dir: DataDir = DATA, json: Json = False,
+    device: Device = "auto",
+    data_dir: DataDir = DATA,
+    json: Json = False,
 ):
-    """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time waited for data."""
+    """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time waited for
+    data."""
     from ..config import model as configuration
     from ..system.errors import ConfigError
 
     config = configuration.load(preset, settings or [])
     if not isinstance(config, configuration.Config):
-        raise ConfigError(f"preset {preset} trains a codec, and bench measures models that draw and read; `rawmm train --preset "
-                          f"{preset} --time 30s` tells pictures a second")
+        raise ConfigError(
+            f"preset {preset} trains a codec, and bench measures models that draw and read; `rawmm train "
+            f"--preset "
+            f"{preset} --time 30s` tells pictures a second"
+        )
     use_cpu(config.train.threads)
     from ..config import build
     from ..profiling import bench as core
@@ -55,9 +70,17 @@ def _show(result: dict) -> None:
 
     from ..system.figures import duration, number, size
 
-    words = {"step_seconds": duration, "seconds_per_picture_alone": duration, "seconds_per_step": duration,
-             "peak_memory": size, "mfu": "{:.1%}".format, "data_wait": "{:.1%}".format, "fill": "{:.1%}".format,
-             "flops_per_second": lambda v: f"{v / 1e9:,.1f} G", "matmul_flops_per_second": lambda v: f"{v / 1e9:,.1f} G"}
+    words = {
+        "step_seconds": duration,
+        "seconds_per_picture_alone": duration,
+        "seconds_per_step": duration,
+        "peak_memory": size,
+        "mfu": "{:.1%}".format,
+        "data_wait": "{:.1%}".format,
+        "fill": "{:.1%}".format,
+        "flops_per_second": lambda v: f"{v / 1e9:,.1f} G",
+        "matmul_flops_per_second": lambda v: f"{v / 1e9:,.1f} G",
+    }
     table = Table("", "", box=None, show_header=False, padding=(0, 2))
     table.columns[0].style = "bold"
     for name, value in result.items():
@@ -65,6 +88,10 @@ def _show(result: dict) -> None:
             continue
         shown = words.get(name, number)(value) if isinstance(value, (int, float)) else printable(str(value))
         guess = result.get("estimate", {}).get(name)
-        beside = f"  (estimate: {words[name](guess)}, {result['estimate_over_measured'][name]:.2f} of it)" if guess else ""
+        beside = (
+            f"  (estimate: {words[name](guess)}, {result['estimate_over_measured'][name]:.2f} of it)"
+            if guess
+            else ""
+        )
         table.add_row(name.replace("_", " "), shown + beside)
     Console(highlight=False, soft_wrap=True, markup=False).print(table)

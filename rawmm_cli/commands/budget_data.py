@@ -46,7 +46,10 @@ def _missing(rows: list[dict]) -> None:
     from ..information import bounds
 
     if names := bounds.missing(rows):
-        notify(f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; {bounds.INSTALL}")
+        notify(
+            f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; "
+            f"{bounds.INSTALL}"
+        )
 
 
 def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int, json: bool) -> None:
@@ -62,12 +65,20 @@ def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int
     _left_out(skipped)
     images = torch.stack([one.pixels for one in pictures])
     began, said = time.perf_counter(), progress(len(images))
-    result = {"model": loaded.name, "model_hash": loaded.hash, "pictures": len(images), "size": loaded.config.data.size,
-              "image": model_bits.of_pictures(loaded, images, [""] * len(images), steps, told=said), "image_given_caption": None,
-              "text": model_bits.of_texts(loaded, None, captions),
-              "text_given_image": model_bits.of_texts(loaded, [one.pixels for one in pictures], captions)}
+    result = {
+        "model": loaded.name,
+        "model_hash": loaded.hash,
+        "pictures": len(images),
+        "size": loaded.config.data.size,
+        "image": model_bits.of_pictures(loaded, images, [""] * len(images), steps, told=said),
+        "image_given_caption": None,
+        "text": model_bits.of_texts(loaded, None, captions),
+        "text_given_image": model_bits.of_texts(loaded, [one.pixels for one in pictures], captions),
+    }
     if all(captions):
-        result["image_given_caption"] = model_bits.of_pictures(loaded, images, captions, steps, told=said, ways=("bound",))
+        result["image_given_caption"] = model_bits.of_pictures(
+            loaded, images, captions, steps, told=said, ways=("bound",)
+        )
     arrays = [one.pixels.permute(1, 2, 0).contiguous().numpy() for one in pictures]
     slow = images[:, 0].numel() <= bounds.SLOW
     entries = []
@@ -107,7 +118,9 @@ def _tell_model(result: dict) -> None:
     def add(name: str, found: dict | None, kind: str) -> None:
         if found:
             error = found["standard_error"]
-            rows.append([name, f"{found['bits_per_byte']:.4f}", "–" if error is None else f"{error:.4f}", kind])
+            rows.append(
+                [name, f"{found['bits_per_byte']:.4f}", "–" if error is None else f"{error:.4f}", kind]
+            )
 
     add(f"pictures: {WORDS['bound']}", image["bound"], "upper bound")
     add(f"pictures: {WORDS['uniform']}", image["uniform"], "estimate")
@@ -116,19 +129,31 @@ def _tell_model(result: dict) -> None:
     for row in result["codecs"]["rows"]:
         rows.append([f"pictures: {row['method']}", f"{row['mean']:.4f}", "", row["kind"]])
     if result["codecs"]["mosaic"]:
-        rows.append(["pictures: best as a mosaic", f"{result['codecs']['mosaic']['best']:.4f}", "", "upper bound"])
+        rows.append(
+            ["pictures: best as a mosaic", f"{result['codecs']['mosaic']['best']:.4f}", "", "upper bound"]
+        )
     for name, found in (("text", result["text"]), ("text given pictures", result["text_given_image"])):
         add(f"{name}: next token", found, found and found["kind"])
-    typer.echo(f"{result['model']}, {counted(result['pictures'], 'picture')} of {result['size']} x {result['size']} px:")
+    typer.echo(
+        f"{result['model']}, {counted(result['pictures'], 'picture')} of {result['size']} x "
+        f"{result['size']} px:"
+    )
     table(["bits a byte", "mean", "± s.e.", ""], rows)
     if grey := result["codecs"]["grey"]:
         typer.echo(f"grey: {grey:,} of them; there a pixel is one byte, for the model as for the codecs")
     change, solver = image["difference"], image["solver_error"]
     if change["standard_error"] is not None:
-        typer.echo(f"bound minus ODE from the same noise: {change['bits_per_byte']:.4f} ± {change['standard_error']:.4f}")
-    typer.echo(f"bound and its ODE begin at t = {image['begin']:g} with a decoder {image['width']:.3g} times as wide as the "
-               f"noise; the other ODE at t = {image['uniform_begin']:g}. {image['steps']} steps; half of them change these by "
-               f"{solver['uniform']:.4f} and {solver['decoded']:.4f}. It took {result['seconds']:.0f} s.")
+        typer.echo(
+            f"bound minus ODE from the same noise: {change['bits_per_byte']:.4f} ± "
+            f"{change['standard_error']:.4f}"
+        )
+    typer.echo(
+        f"bound and its ODE begin at t = {image['begin']:g} with a decoder {image['width']:.3g} times as "
+        f"wide as the "
+        f"noise; the other ODE at t = {image['uniform_begin']:g}. {image['steps']} steps; half of them "
+        f"change these by "
+        f"{solver['uniform']:.4f} and {solver['decoded']:.4f}. It took {result['seconds']:.0f} s."
+    )
 
 
 def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool) -> None:
@@ -143,15 +168,24 @@ def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool
         emit(result)
         return
     pictures, sizes = counted(result["pictures"], "picture"), counted(len(result["sizes"]), "size")
-    typer.echo(f"lossless: {pictures} of {sizes}, {result['values']:,} values, and {result['made']} made "
-               "ones of every mode came out of the model's input bit for bit")
-    for name, what in (("converted", "hold more than 8-bit RGB (16 bits, alpha, CMYK), were made that when read, and are exact "
-                                     "from there on"),
-                       ("not_admitted", "cannot enter as they are (--json names them)")):
+    typer.echo(
+        f"lossless: {pictures} of {sizes}, {result['values']:,} values, and {result['made']} made "
+        "ones of every mode came out of the model's input bit for bit"
+    )
+    for name, what in (
+        (
+            "converted",
+            "hold more than 8-bit RGB (16 bits, alpha, CMYK), were made that when read, and are exact "
+            "from there on",
+        ),
+        ("not_admitted", "cannot enter as they are (--json names them)"),
+    ):
         if result[name]:
             typer.echo(f"{len(result[name]):,} {what}")
     layer = result["first_layer"]
-    typer.echo(f"the first layer keeps {layer['rank']:,} of the {layer['values']:,} values of a patch apart (rank)")
+    typer.echo(
+        f"the first layer keeps {layer['rank']:,} of the {layer['values']:,} values of a patch apart (rank)"
+    )
 
 
 def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, device: str, json: bool) -> None:
@@ -168,12 +202,17 @@ def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, devic
         raise ConfigError(f"--codec {word} has no codes whose bits could be counted; allowed: {allowed}")
     if not word.startswith(("hf:", "python:")):
         if word in models.shipped() and not (runs_dir / word).exists():
-            raise ConfigError(f"--codec {word} is a model that draws and reads, not a tokenizer; allowed: {allowed}")
+            raise ConfigError(
+                f"--codec {word} is a model that draws and reads, not a tokenizer; allowed: {allowed}"
+            )
         codec_spec.run_of(word, runs_dir, allowed, ())
     choice = codec_spec.choices([word], runs_dir, build.device(device), None, [], warn=notify)[0]
     skipped: list[dict] = []
     learned = progress(code_bits.STEPS, what="steps of a model over the codes")
-    result = {**code_bits.of_codec(choice, found, size, skipped, progress(len(found)), learned), "skipped": skipped}
+    result = {
+        **code_bits.of_codec(choice, found, size, skipped, progress(len(found)), learned),
+        "skipped": skipped,
+    }
     _left_out(skipped)
     _missing(result["bounds"])
     emit(result) if json else _tell_codec(result)
@@ -185,17 +224,39 @@ def _tell_codec(result: dict) -> None:
     def cells(row: dict) -> list[str]:
         bits = [row["nominal_bits"], row["used_bits"], row["conditional_bits"]]
         codes = f"{short(row['perplexity'])}, {short(row['dead_codes'])}" if "perplexity" in row else "–"
-        return [row["codec"], short(row["tokens"]), short(row["vocabulary"]),
-                *("–" if one is None else short(one) for one in bits), codes, f"{row['share']:.2%}",
-                f"{row['exact_rate']:.1%}", "exact" if row["psnr"] is None else f"{row['psnr']:.2f}"]
+        return [
+            row["codec"],
+            short(row["tokens"]),
+            short(row["vocabulary"]),
+            *("–" if one is None else short(one) for one in bits),
+            codes,
+            f"{row['share']:.2%}",
+            f"{row['exact_rate']:.1%}",
+            "exact" if row["psnr"] is None else f"{row['psnr']:.2f}",
+        ]
 
     row = result["rows"][0]
     typer.echo(f"{counted(result['pictures'], 'picture')}; bits a picture:")
-    table(["", "tokens", "of", "nominal", "used", "conditional", "perplexity, dead", "of best bound", "exact", "PSNR"],
-          [cells(one) for one in result["rows"]])
+    table(
+        [
+            "",
+            "tokens",
+            "of",
+            "nominal",
+            "used",
+            "conditional",
+            "perplexity, dead",
+            "of best bound",
+            "exact",
+            "PSNR",
+        ],
+        [cells(one) for one in result["rows"]],
+    )
     best = f"{result['best_bound_bits']:,.0f} bits on average, by {result['best_bound_by']}"
-    typer.echo(f"raw: used is order-0 entropy, conditional an upper bound of H ({best}). "
-               "Bits of codes are not bits of pixels: a code says at most so many bits of its picture.")
+    typer.echo(
+        f"raw: used is order-0 entropy, conditional an upper bound of H ({best}). "
+        "Bits of codes are not bits of pixels: a code says at most so many bits of its picture."
+    )
     if row["conditional_missing"]:
         typer.echo(f"conditional bits are left out: {row['conditional_missing']}")
     if not row["enough_codes"]:
@@ -210,7 +271,7 @@ def tell_images(result: dict) -> None:
     for scale, name in (("own", own), ("sized", f"at {result['size']} x {result['size']} px")):
         found = result[scale]
         if scale == "own" and result["sized"] and found["rows"] == result["sized"]["rows"]:
-            continue                                    # all are of that size
+            continue  # all are of that size
         if found is None:
             if result["size"]:
                 typer.echo(f"no picture is as large as {result['size']} x {result['size']} px")
@@ -218,10 +279,17 @@ def tell_images(result: dict) -> None:
         grey = f", {found['grey']:,} of them grey (one channel)" if found["grey"] else ""
         typer.echo(f"{counted(found['pictures'], 'picture')} {name}{grey}; bits a byte:")
         rows = [*found["rows"], {"method": "best", "kind": "upper bound", **found["best"]}]
-        table(["", "mean", "p05", "median", "p95", ""], [
-            [row["method"], *(f"{row[key]:.3f}" for key in ("mean", "p05", "median", "p95")), row["kind"]] for row in rows])
+        table(
+            ["", "mean", "p05", "median", "p95", ""],
+            [
+                [row["method"], *(f"{row[key]:.3f}" for key in ("mean", "p05", "median", "p95")), row["kind"]]
+                for row in rows
+            ],
+        )
         if found["mosaic"]:
-            listed = ", ".join(f"{name} {value:.3f}" for name, value in found["mosaic"]["bits_per_byte"].items())
+            listed = ", ".join(
+                f"{name} {value:.3f}" for name, value in found["mosaic"]["bits_per_byte"].items()
+            )
             files = counted(found["mosaic"]["files"], "file")
             typer.echo(f"  as mosaics, {found['mosaic']['pictures']:,} small pictures in {files}: {listed}")
 

@@ -11,24 +11,38 @@ group = typer.Typer(no_args_is_help=True, help="Look after the checkpoints of a 
 
 @group.command()
 def verify(
-    run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path; without it the newest "
-                                                      "run.")] = None,
+    run: Annotated[
+        Optional[str],
+        typer.Argument(help="Name under the runs folder, or a path; without it the newest run."),
+    ] = None,
     step: Annotated[Optional[int], typer.Argument(min=0, help="Only the checkpoint of this step.")] = None,
-    runs_dir: RunsDir = RUNS, json: Json = False,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
-    """Read every file of every checkpoint and compare it with its checksum. Exit code 4 where one is damaged."""
+    """Read every file of every checkpoint and compare it with its checksum. Exit code 4 where one is
+    damaged."""
     from ..runs import checkpoint
 
     folder = checkpoint.find_run(runs_dir, run)
     found = checkpoint.survey(folder, step)
     damaged = [item for item in found if item["problems"]]
     if json:
-        emit({"run": folder.name, "folder": str(folder), "sound": len(found) - len(damaged), "damaged": len(damaged),
-              "checkpoints": found})
+        emit(
+            {
+                "run": folder.name,
+                "folder": str(folder),
+                "sound": len(found) - len(damaged),
+                "damaged": len(damaged),
+                "checkpoints": found,
+            }
+        )
     else:
         _show(found)
         if damaged and found[-1] in damaged and len(damaged) < len(found):
-            notify("rawmm uses the newest sound one; `rawmm train` goes on from it and then deletes those after it")
+            notify(
+                "rawmm uses the newest sound one; `rawmm train` goes on from it and then deletes those "
+                "after it"
+            )
     raise typer.Exit(4 if damaged else 0)
 
 
@@ -43,8 +57,14 @@ def _show(found: list[dict]) -> None:
         column.justify = "right"
     for item in found:
         seen, wrong = item["documents"], [f"{name} {what}" for name, what in item["problems"].items()]
-        table.add_row(f"{item['step']:,}", f"{seen:,}" if isinstance(seen, int) else "?", _size(item["bytes"]),
-                      Text(printable("\n".join(["damaged", *wrong])) if wrong else "sound", "red" if wrong else "green"))
+        table.add_row(
+            f"{item['step']:,}",
+            f"{seen:,}" if isinstance(seen, int) else "?",
+            _size(item["bytes"]),
+            Text(
+                printable("\n".join(["damaged", *wrong])) if wrong else "sound", "red" if wrong else "green"
+            ),
+        )
     Console(highlight=False, soft_wrap=True).print(table)
 
 

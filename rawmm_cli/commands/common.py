@@ -9,23 +9,33 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-DataDir = Annotated[Path, typer.Option("--data-dir", envvar="RAWMM_DATA", help="Folder of prepared data sets.")]
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", envvar="RAWMM_DATA", help="Folder of prepared data sets.")
+]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="RAWMM_RUNS", help="Folder of runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; logs go to stderr.")]
 Run = Annotated[Optional[str], typer.Option("--run", help="A run, by its name.")]
-Model = Annotated[Optional[str], typer.Option("--model", help="A model inside the package, or the folder of one that `rawmm "
-                                                              "export` wrote. [default: portraits, unless --run is given]")]
+Model = Annotated[
+    Optional[str],
+    typer.Option(
+        "--model",
+        help="A model inside the package, or the folder of one that `rawmm "
+        "export` wrote. [default: portraits, unless --run is given]",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DATA, RUNS = Path("data"), Path("runs")
 
 
 @lru_cache
 def console():
-    """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each other."""
+    """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each
+    other."""
     from rich.console import Console
 
     class Screen(Console):
-        """Where nobody reads stderr any more, nothing more is said and the work goes on (rich would leave with 1)."""
+        """Where nobody reads stderr any more, nothing more is said and the work goes on (rich would leave
+        with 1)."""
 
         def on_broken_pipe(self) -> None:
             self.quiet = True
@@ -54,9 +64,10 @@ def printable(text: str) -> str:
 def use_cpu(threads: int = 0, here: int = 1) -> None:
     """Choose the threads of matmuls and how they wait for each other, before torch starts; then import it.
 
-    Threads that wait by spinning are a third faster on idle cores, but beside another busy process they waste their
-    turns. So they spin briefly where the cores are free and sleep where they are not (figures in `docs/log.md`). What
-    the person has set in the environment wins. `here`: processes that share this machine's cores, each its part."""
+    Threads that wait by spinning are a third faster on idle cores, but beside another busy process they waste
+    their turns. So they spin briefly where the cores are free and sleep where they are not (figures in
+    `docs/log.md`). What the person has set in the environment wins. `here`: processes that share this
+    machine's cores, each its part."""
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         name, value = ("OMP_WAIT_POLICY", "PASSIVE") if _busy_cores() > 0.3 else ("GOMP_SPINCOUNT", "10000")
         os.environ[name] = value
@@ -68,25 +79,31 @@ def use_cpu(threads: int = 0, here: int = 1) -> None:
 
 
 def _keep_memory() -> None:
-    """Memory that a step gives back stays with the process for the next step (glibc; elsewhere nothing happens).
+    """Memory that a step gives back stays with the process for the next step (glibc; elsewhere nothing
+    happens).
 
-    Else large tensors are fresh pages every time, which the kernel must clear first (figures in `docs/log.md`)."""
+    Else large tensors are fresh pages every time, which the kernel must clear first (figures in
+    `docs/log.md`)."""
     import ctypes
 
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    trim_threshold, mmap_max = -1, -4                   # names and numbers of mallopt(3)
-    mallopt(trim_threshold, 2 ** 31 - 1)
+    trim_threshold, mmap_max = -1, -4  # names and numbers of mallopt(3)
+    mallopt(trim_threshold, 2**31 - 1)
     mallopt(mmap_max, 0)
 
 
 def _busy_cores(seconds: float = 0.1) -> float:
-    """How many of the cores this process may use are at work for others now; 0 where the system does not tell."""
+    """How many of the cores this process may use are at work for others now; 0 where the system does not
+    tell."""
+
     def ticks() -> list[list[int]]:
         with open("/proc/stat", encoding="ascii") as file:
-            rows = {row.split()[0]: [int(n) for n in row.split()[1:]] for row in file if row.startswith("cpu")}
+            rows = {
+                row.split()[0]: [int(n) for n in row.split()[1:]] for row in file if row.startswith("cpu")
+            }
         return [rows[f"cpu{n}"] for n in os.sched_getaffinity(0)]
 
     try:
@@ -95,7 +112,7 @@ def _busy_cores(seconds: float = 0.1) -> float:
         spent = [[b - a for a, b in zip(*pair)] for pair in zip(before, ticks())]
     except (OSError, AttributeError, KeyError, ValueError):
         return 0.0
-    return sum(1 - (row[3] + row[4]) / max(1, sum(row[:8])) for row in spent)      # idle and waiting for disk
+    return sum(1 - (row[3] + row[4]) / max(1, sum(row[:8])) for row in spent)  # idle and waiting for disk
 
 
 def cores() -> int:
@@ -110,7 +127,9 @@ def writable_folder(path: Path, what: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{what} {path} cannot be made ({error.strerror}); give a folder that can be written") from None
+        raise ConfigError(
+            f"{what} {path} cannot be made ({error.strerror}); give a folder that can be written"
+        ) from None
     if not os.access(path, os.W_OK):
         raise ConfigError(f"{what} {path} cannot be written; give another folder")
     return path
@@ -123,5 +142,7 @@ def run_name(name: str) -> str:
     from ..system.errors import ConfigError
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ConfigError(f"run name '{name}' cannot be a folder; allowed: letters, digits, '.', '_' and '-', up to 100")
+        raise ConfigError(
+            f"run name '{name}' cannot be a folder; allowed: letters, digits, '.', '_' and '-', up to 100"
+        )
     return name

@@ -1,4 +1,5 @@
-"""`rawmm demo`: the whole path, twice, with nothing to download: real handwritten digits, then drawn portraits."""
+"""`rawmm demo`: the whole path, twice, with nothing to download: real handwritten digits, then drawn
+portraits."""
 
 import time
 from pathlib import Path
@@ -8,26 +9,38 @@ import typer
 
 from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, run_name, writable_folder
 
-PROMPTS = 400                                           # captions that the portraits are drawn from, and pictures that are read
+PROMPTS = 400  # captions that the portraits are drawn from, and pictures that are read
 
 
 def demo(
-    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the presets digits and "
-                                                            "portraits32.")] = None,
-    run: Annotated[str, typer.Option("--run", help="Name of the run of digits; the portraits have NAME-portraits.")] = "demo",
-    portraits: Annotated[int, typer.Option(min=0, max=1_000_000, help="Portraits to draw and learn from; 0: digits "
-                                                                      "alone.")] = 20_000,
-    data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
+    settings: Annotated[
+        Optional[list[str]],
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the presets digits and portraits32."),
+    ] = None,
+    run: Annotated[
+        str, typer.Option("--run", help="Name of the run of digits; the portraits have NAME-portraits.")
+    ] = "demo",
+    portraits: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Portraits to draw and learn from; 0: digits alone.")
+    ] = 20_000,
+    data_dir: DataDir = DATA,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
     """Prepare, train, draw, read, report: real digits in minutes, then portraits from captions."""
     from ..config import model as configuration
     from ..system.errors import ConfigError
 
-    presets = {name: configuration.load(name, settings or []) for name in ("digits", *["portraits32"] * bool(portraits))}
+    presets = {
+        name: configuration.load(name, settings or [])
+        for name in ("digits", *["portraits32"] * bool(portraits))
+    }
     for name, config in presets.items():
         if config.data.set != name:
-            raise ConfigError(f"data.set = {config.data.set}; the demo is about digits and portraits; use `rawmm train` "
-                              "for other sets")
+            raise ConfigError(
+                f"data.set = {config.data.set}; the demo is about digits and portraits; use `rawmm train` "
+                "for other sets"
+            )
     name = run_name(run)
     folder = writable_folder(runs_dir, "runs folder") / name
     started = time.perf_counter()
@@ -36,15 +49,20 @@ def demo(
     if not json:
         _show("digits", result)
     if portraits:
-        result["portraits"] = _portraits(presets["portraits32"], folder.with_name(f"{name}-portraits"), portraits, data_dir, json)
+        result["portraits"] = _portraits(
+            presets["portraits32"], folder.with_name(f"{name}-portraits"), portraits, data_dir, json
+        )
         result["total_seconds"] = round(time.perf_counter() - started, 1)
     if json:
         return emit(result)
     if portraits:
         _show("portraits", result["portraits"])
     notify(f"the whole run: {result['total_seconds']:.0f} s")
-    notify(f"next: rawmm sample \"seven\" --run {name} --count 16   or   rawmm sample --run {name} --task caption --image "
-           f"{Path(folder / 'samples' / 'read' / '0000.png')}")
+    notify(
+        f'next: rawmm sample "seven" --run {name} --count 16   or   rawmm sample --run {name} --task '
+        f"caption --image "
+        f"{Path(folder / 'samples' / 'read' / '0000.png')}"
+    )
 
 
 def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
@@ -55,22 +73,33 @@ def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
     prepare.run("digits", data_dir=data_dir)
     notify("digits 2/4 train: one model that draws digits from their names and names digits it sees")
     train.execute(config, data_dir, folder, "auto", quiet=quiet)
-    notify("digits 3/4 draw and read: 10 denoising steps a picture; held-out digits captioned by the same weights")
+    notify(
+        "digits 3/4 draw and read: 10 denoising steps a picture; held-out digits captioned by the same "
+        "weights"
+    )
     result = evaluate.execute(str(folder), 0, 100, "auto", data_dir, folder.parent)
     notify("digits 4/4 write: the model continues an empty prompt by itself")
-    drawn = sample.execute(sample.Request(run=str(folder), count=16, out=folder / "samples" / "prompted"), "auto", folder.parent)
+    drawn = sample.execute(
+        sample.Request(run=str(folder), count=16, out=folder / "samples" / "prompted"), "auto", folder.parent
+    )
     return result | {"sheet": str(folder / "samples" / "drawn.png"), "prompted": drawn["sheet"]}
 
 
 def _portraits(config, folder: Path, count: int, data_dir: Path, quiet: bool) -> dict:
-    """The portraits -> what `evaluate` found, on captions and portraits whose attributes together the model has never seen."""
+    """The portraits -> what `evaluate` found, on captions and portraits whose attributes together the model
+    has never seen."""
     from . import evaluate, prepare, train
 
     notify(f"portraits 1/3 prepare: {count:,} drawn portraits with captions")
-    prepare.run("portraits", {"count": count, "size": config.data.size}, name=config.data.set, data_dir=data_dir)
+    prepare.run(
+        "portraits", {"count": count, "size": config.data.size}, name=config.data.set, data_dir=data_dir
+    )
     notify("portraits 2/3 train: one model that draws portraits from captions and captions portraits")
     train.execute(config, data_dir, folder, "auto", quiet=quiet)
-    notify("portraits 3/3 draw and read: captions and portraits that it has never seen; judges are trained to look at them")
+    notify(
+        "portraits 3/3 draw and read: captions and portraits that it has never seen; judges are trained to "
+        "look at them"
+    )
     result = evaluate.execute(str(folder), 0, 100, "auto", data_dir, folder.parent, PROMPTS)
     return result | {"sheet": str(folder / "samples" / "drawn.png")}
 

@@ -1,4 +1,5 @@
-"""`rawmm doctor`: what this machine and this installation can do, and the command that adds what is missing."""
+"""`rawmm doctor`: what this machine and this installation can do, and the command that adds what is
+missing."""
 
 import os
 
@@ -6,8 +7,11 @@ from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, use_cpu
 
 
 def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False):
-    """Show versions, devices, speeds, free disk, and for every feature whether it works or the command that adds it."""
-    given = tuple(name for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ)
+    """Show versions, devices, speeds, free disk, and for every feature whether it works or the command that
+    adds it."""
+    given = tuple(
+        name for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ
+    )
     use_cpu()
     from ..profiling.doctor import examine
 
@@ -31,8 +35,16 @@ def _show(found: dict) -> None:
 def _table(title: str, *columns: str):
     from rich.table import Table
 
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=None, header_style="dim",
-                 padding=(0, 2, 0, 0), show_header=any(columns))
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="dim",
+        padding=(0, 2, 0, 0),
+        show_header=any(columns),
+    )
 
 
 def _plain(text):
@@ -41,27 +53,36 @@ def _plain(text):
 
     from ..system.errors import printable
 
-    return Text(printable(str(text)), overflow="fold")      # a long path is broken, not cut
+    return Text(printable(str(text)), overflow="fold")  # a long path is broken, not cut
 
 
 def _facts(found: dict):
     from ..system.figures import size
 
-    there = lambda count: "unknown" if count is None else size(count)           # noqa: E731
+    there = lambda count: "unknown" if count is None else size(count)  # noqa: E731
     cpu, threads, memory, disk = (found[key] for key in ("cpu", "threads", "memory", "disk"))
     wait = ", ".join(f"{name}={value}" for name, value in threads["wait"].items())
     chosen = f"; set by you: {', '.join(threads['from_environment'])}" if threads["from_environment"] else ""
-    rows = {"versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version),
-            "system": found["system"]["os"], "CPU": f"{cpu['name']}, {cpu['cores']} cores for this process",
-            "features": f"{' '.join(cpu['features']) or 'unknown'}; torch uses {cpu['torch']['kernels']}",
-            "threads": f"{threads['count']}, {wait}{chosen}",
-            "memory": f"{there(memory['available'])} available of {there(memory['total'])}"}
+    rows = {
+        "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version),
+        "system": found["system"]["os"],
+        "CPU": f"{cpu['name']}, {cpu['cores']} cores for this process",
+        "features": f"{' '.join(cpu['features']) or 'unknown'}; torch uses {cpu['torch']['kernels']}",
+        "threads": f"{threads['count']}, {wait}{chosen}",
+        "memory": f"{there(memory['available'])} available of {there(memory['total'])}",
+    }
     for name in ("data", "runs"):
         one = disk[name]
-        state = ", cannot be written" if not one["writable"] else "" if one["exists"] else ", made when needed"
+        state = (
+            ", cannot be written" if not one["writable"] else "" if one["exists"] else ", made when needed"
+        )
         rows[f"{name} folder"] = f"{one['folder']}: {there(one['free'])} free{state}"
-    rows["/dev/shm"] = f"{size(disk['shm']['free'])} free of {size(disk['shm']['total'])}" if disk["shm"] else "none"
-    rows["C++ compiler"] = found["compiler"]["version"] or f"{found['compiler']['command']} {found['compiler']['error']}"
+    rows["/dev/shm"] = (
+        f"{size(disk['shm']['free'])} free of {size(disk['shm']['total'])}" if disk["shm"] else "none"
+    )
+    rows["C++ compiler"] = (
+        found["compiler"]["version"] or f"{found['compiler']['command']} {found['compiler']['error']}"
+    )
     rows["distributed"] = ", ".join(found["distributed"]) or "none"
     table = _table("machine", "", "")
     table.columns[0].no_wrap = True
@@ -78,7 +99,10 @@ def _devices(found: dict):
         about = one["name"]
         if "memory" in one:
             about += f", {size(one['memory'])}, capability {'.'.join(map(str, one['capability']))}"
-        rates = [short(kind["flops_per_second"]) if kind["works"] else kind["error"] for kind in one["dtypes"].values()]
+        rates = [
+            short(kind["flops_per_second"]) if kind["works"] else kind["error"]
+            for kind in one["dtypes"].values()
+        ]
         table.add_row(one["device"], *map(_plain, [about, *rates]))
     return table
 
@@ -92,5 +116,7 @@ def _features(found: dict):
         detail = _plain(one["detail"])
         if one["add"]:
             detail.append("\nadd it: ", "dim").append(_plain(one["add"]))
-        table.add_row(one["feature"], Text("works", "green") if one["works"] else Text("missing", "yellow"), detail)
+        table.add_row(
+            one["feature"], Text("works", "green") if one["works"] else Text("missing", "yellow"), detail
+        )
     return table

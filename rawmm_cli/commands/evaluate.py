@@ -10,20 +10,42 @@ from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, notify, pr
 
 
 def evaluate(
-    run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")] = None,
-    model: Annotated[Optional[str], typer.Option("--model", help="Instead of a run: a model inside the package, or the folder of "
-                                                                 "one that `rawmm export` wrote.")] = None,
+    run: Annotated[
+        Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")
+    ] = None,
+    model: Annotated[
+        Optional[str],
+        typer.Option(
+            "--model",
+            help="Instead of a run: a model inside the package, or the folder of "
+            "one that `rawmm export` wrote.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawings.")] = 0,
     per_label: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures drawn for each class.")] = 100,
-    prompts: Annotated[int, typer.Option(min=4, max=100_000, help="Pictures drawn from captions, where a grammar wrote "
-                                                                 "them.")] = 1000,
-    steps: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the preset's]")] = None,
-    guidance: Annotated[Optional[float], typer.Option(min=0, help="Classifier-free guidance. [default: the preset's]")] = None,
-    solver: Annotated[Optional[str], typer.Option(help="As in `rawmm sample`. [default: the preset's]")] = None,
-    size: Annotated[Optional[int], typer.Option(min=1, max=4096, help="Side of what is drawn. [default: as learned]")] = None,
-    device: Device = "auto", data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
+    prompts: Annotated[
+        int,
+        typer.Option(min=4, max=100_000, help="Pictures drawn from captions, where a grammar wrote them."),
+    ] = 1000,
+    steps: Annotated[
+        Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the preset's]")
+    ] = None,
+    guidance: Annotated[
+        Optional[float], typer.Option(min=0, help="Classifier-free guidance. [default: the preset's]")
+    ] = None,
+    solver: Annotated[
+        Optional[str], typer.Option(help="As in `rawmm sample`. [default: the preset's]")
+    ] = None,
+    size: Annotated[
+        Optional[int], typer.Option(min=1, max=4096, help="Side of what is drawn. [default: as learned]")
+    ] = None,
+    device: Device = "auto",
+    data_dir: DataDir = DATA,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
-    """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into it."""
+    """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into
+    it."""
     given = {"steps": steps, "guidance": guidance, "solver": solver, "size": size}
     result = execute(run, seed, per_label, device, data_dir, runs_dir, prompts, given, model)
     if json:
@@ -31,10 +53,19 @@ def evaluate(
     show(result)
 
 
-def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: Path, runs_dir: Path, prompts: int = 1000,
-            given: dict | None = None, model: str | None = None) -> dict:
-    """The work of `evaluate` -> the results. given: settings of drawing that the person chose; then nothing is stored in the
-    run, whose figures are those of its own settings."""
+def execute(
+    run: str | None,
+    seed: int,
+    per_label: int,
+    device: str,
+    data_dir: Path,
+    runs_dir: Path,
+    prompts: int = 1000,
+    given: dict | None = None,
+    model: str | None = None,
+) -> dict:
+    """The work of `evaluate` -> the results. given: settings of drawing that the person chose; then nothing
+    is stored in the run, whose figures are those of its own settings."""
     from .sample import Request, settings_of
 
     request = Request(given=given)
@@ -48,13 +79,29 @@ def execute(run: str | None, seed: int, per_label: int, device: str, data_dir: P
 
     folder = models.find(runs_dir, run, model) if model else checkpoint.find_run(runs_dir, run)
     loaded = models.load(folder, build.device(device), notify)
-    samples = folder / "samples" if not request.given and loaded.saved != folder else None      # a run's own figures
+    samples = (
+        folder / "samples" if not request.given and loaded.saved != folder else None
+    )  # a run's own figures
     settings = replace(settings_of(request, loaded), temperature=0.0)
     if samples:
         samples.mkdir(exist_ok=True)
-    result = {"run": loaded.name, "documents": loaded.documents, "train_seconds": round(loaded.seconds, 1),
-              **judge(loaded.model, loaded.config, data_dir, trained_on=loaded.data, seed=seed, per_label=per_label,
-                      prompts=prompts, keep=samples, settings=settings, told=notify)}
+    result = {
+        "run": loaded.name,
+        "documents": loaded.documents,
+        "train_seconds": round(loaded.seconds, 1),
+        **judge(
+            loaded.model,
+            loaded.config,
+            data_dir,
+            trained_on=loaded.data,
+            seed=seed,
+            per_label=per_label,
+            prompts=prompts,
+            keep=samples,
+            settings=settings,
+            told=notify,
+        ),
+    }
     if samples:
         records.replace(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
         result["report"] = str(report.write(folder))
@@ -71,15 +118,28 @@ def show(result: dict) -> None:
         right = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
         table.add_row("text -> image", right, f"{drawn['count']:,}", f"{drawn['steps']} steps, judged")
     if read := result.get("image_to_text"):
-        table.add_row("image -> text", f"{read['accuracy']:.1%}", f"{read['count']:,}", "held-out real pictures, greedy")
+        table.add_row(
+            "image -> text", f"{read['accuracy']:.1%}", f"{read['count']:,}", "held-out real pictures, greedy"
+        )
     if judge := result.get("judge"):
-        table.add_row("the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures")
+        table.add_row(
+            "the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures"
+        )
     if told := result.get("image_to_text_sampled"):
-        table.add_row("image -> text, sampled", f"{told['accuracy']:.1%}", f"{told['count']:,}", "at temperature 1")
+        table.add_row(
+            "image -> text, sampled", f"{told['accuracy']:.1%}", f"{told['count']:,}", "at temperature 1"
+        )
     if written := result.get("written"):
-        table.add_row("captions made up", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"')
+        table.add_row(
+            "captions made up", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"'
+        )
     if looks := result.get("looks"):
-        table.add_row("white ground", f"{looks['corners']['drawn']:.2f}", "", f"levels off; real {looks['corners']['real']:.2f}")
+        table.add_row(
+            "white ground",
+            f"{looks['corners']['drawn']:.2f}",
+            "",
+            f"levels off; real {looks['corners']['real']:.2f}",
+        )
         table.add_row("KID", f"{looks['kid']:.4f}", "", "on the judges' features")
     screen = Console(highlight=False, soft_wrap=True)
     if table.row_count:

@@ -9,13 +9,21 @@ from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, printable,
 
 
 def export(
-    run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")] = None,
-    out: Annotated[Optional[Path], typer.Option("--out", help="A new folder for the model. [default: models/RUN]")] = None,
-    name: Annotated[Optional[str], typer.Option(help="What the model is called. [default: the folder's name]")] = None,
-    data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
+    run: Annotated[
+        Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option("--out", help="A new folder for the model. [default: models/RUN]")
+    ] = None,
+    name: Annotated[
+        Optional[str], typer.Option(help="What the model is called. [default: the folder's name]")
+    ] = None,
+    data_dir: DataDir = DATA,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
-    """Take the averaged weights of a run out into a folder: settings, tokenizer, tuned grids, evaluation, a model card,
-    checksums.
+    """Take the averaged weights of a run out into a folder: settings, tokenizer, tuned grids, evaluation, a
+    model card, checksums.
 
     `rawmm sample --model FOLDER` draws with it."""
     use_cpu()
@@ -29,5 +37,9 @@ def export(
     size = sum(path.stat().st_size for path in target.iterdir())
     if json:
         return emit({**facts, "folder": str(target), "bytes": size})
-    typer.echo(printable(f"{target}: {facts['parameters']:,} parameters, {size / 1e6:.1f} MB; "
-                         f'try it: rawmm sample "..." --model {target}'))
+    typer.echo(
+        printable(
+            f"{target}: {facts['parameters']:,} parameters, {size / 1e6:.1f} MB; "
+            f'try it: rawmm sample "..." --model {target}'
+        )
+    )

@@ -9,56 +9,138 @@ import typer
 
 from .common import DATA, DataDir, Json, cores, emit, notify, writable_folder
 
-HELP = "portraits, digits, emoji, photos, text-images (nothing is downloaded); celebahq, ffhq, mnist, cifar10, imagenet64; " \
-       "folder, parquet, webdataset, documents, text (your own, with --path); hf:OWNER/NAME. With --verify: a prepared set."
+HELP = (
+    "portraits, digits, emoji, photos, text-images (nothing is downloaded); celebahq, ffhq, mnist, cifar10, "
+    "imagenet64; "
+    "folder, parquet, webdataset, documents, text (your own, with --path); hf:OWNER/NAME. With --verify: a "
+    "prepared set."
+)
 
 
 def prepare(
     source: Annotated[str, typer.Argument(help=HELP)],
-    path: Annotated[Optional[Path], typer.Option(help="Where your own data is: a folder or a file; also a local copy of a set "
-                                                      "that would be downloaded.")] = None,
-    name: Annotated[Optional[str], typer.Option(help="Name of the prepared set. "
-                                                     "[default: the source's or folder's name]")] = None,
-    size: Annotated[Optional[int], typer.Option(min=0, help="Shrink until the shorter side has so many pixels; 0: every "
-                                                            "picture keeps its own size. [default: 0; celebahq at most 128; "
-                                                            "portraits, emoji, photos, text-images 64]")] = None,
-    crop: Annotated[str, typer.Option(help="With --size: center (the largest square) or none (the whole picture).")] = "center",
-    enlarge: Annotated[bool, typer.Option("--enlarge", help="With --size: also make smaller pictures larger.")] = False,
-    background: Annotated[str, typer.Option(help="What is behind transparent pixels: white, black, grey or #rrggbb.")] = "white",
-    split: Annotated[Optional[str], typer.Option(help="Only this split of a source that has several.")] = None,
-    columns: Annotated[Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...")] = None,
-    caption: Annotated[Optional[str], typer.Option(help="Caption made of a class, for example 'a photo of a {label}'.")] = None,
+    path: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Where your own data is: a folder or a file; also a local copy of a set "
+            "that would be downloaded."
+        ),
+    ] = None,
+    name: Annotated[
+        Optional[str], typer.Option(help="Name of the prepared set. [default: the source's or folder's name]")
+    ] = None,
+    size: Annotated[
+        Optional[int],
+        typer.Option(
+            min=0,
+            help="Shrink until the shorter side has so many pixels; 0: every "
+            "picture keeps its own size. [default: 0; celebahq at most 128; "
+            "portraits, emoji, photos, text-images 64]",
+        ),
+    ] = None,
+    crop: Annotated[
+        str, typer.Option(help="With --size: center (the largest square) or none (the whole picture).")
+    ] = "center",
+    enlarge: Annotated[
+        bool, typer.Option("--enlarge", help="With --size: also make smaller pictures larger.")
+    ] = False,
+    background: Annotated[
+        str, typer.Option(help="What is behind transparent pixels: white, black, grey or #rrggbb.")
+    ] = "white",
+    split: Annotated[
+        Optional[str], typer.Option(help="Only this split of a source that has several.")
+    ] = None,
+    columns: Annotated[
+        Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...")
+    ] = None,
+    caption: Annotated[
+        Optional[str], typer.Option(help="Caption made of a class, for example 'a photo of a {label}'.")
+    ] = None,
     variant: Annotated[Optional[str], typer.Option(help="celebahq: plain (without captions).")] = None,
-    count: Annotated[Optional[int], typer.Option(min=2, help="portraits, photos, text-images: how many to make. "
-                                                            "[default: 20,000; text-images 10,000]")] = None,
-    font: Annotated[Optional[Path], typer.Option(help="emoji, text-images: the font. [default: the installed colour emoji font; "
-                                                      "all installed ones]")] = None,
-    glyph: Annotated[Optional[str], typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. "
-                                                      "[default: 8-32]")] = None,
+    count: Annotated[
+        Optional[int],
+        typer.Option(
+            min=2,
+            help="portraits, photos, text-images: how many to make. [default: 20,000; text-images 10,000]",
+        ),
+    ] = None,
+    font: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="emoji, text-images: the font. [default: the installed colour emoji font; "
+            "all installed ones]"
+        ),
+    ] = None,
+    glyph: Annotated[
+        Optional[str],
+        typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. [default: 8-32]"),
+    ] = None,
     limit: Annotated[Optional[int], typer.Option(min=2, help="Only the first so many items.")] = None,
-    held_out: Annotated[float, typer.Option(min=0.0001, max=0.9, help="Share held out, where the source has no splits.")] = 0.1,
-    max_bad_fraction: Annotated[float, typer.Option(min=0, max=1, help="Leave out bad pictures, up to this share.")] = 0.05,
-    workers: Annotated[Optional[int], typer.Option(min=0, help="Processes that decode; 0: none but this one. "
-                                                               "[default: one a core]")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Check a prepared set: every pixel, count and the card.")] = False,
-    data_dir: DataDir = DATA, json: Json = False,
+    held_out: Annotated[
+        float, typer.Option(min=0.0001, max=0.9, help="Share held out, where the source has no splits.")
+    ] = 0.1,
+    max_bad_fraction: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out bad pictures, up to this share.")
+    ] = 0.05,
+    workers: Annotated[
+        Optional[int],
+        typer.Option(min=0, help="Processes that decode; 0: none but this one. [default: one a core]"),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check a prepared set: every pixel, count and the card.")
+    ] = False,
+    data_dir: DataDir = DATA,
+    json: Json = False,
 ):
-    """Prepare a data set: exact pixels and captions, split into training and held-out pictures, with a card of what it holds.
+    """Prepare a data set: exact pixels and captions, split into training and held-out pictures, with a card
+    of what it holds.
 
     The same command again goes on where an interrupted one stopped."""
     if verify:
         return _verify(data_dir / source, json)
-    wanted = {"path": path, "size": size, "split": split, "columns": columns, "caption": caption, "variant": variant,
-              "count": count, "font": font, "glyph": glyph}
-    result = run(source, wanted, name=name, crop=crop, enlarge=enlarge, background=background, limit=limit, held_out=held_out,
-                 max_bad=max_bad_fraction, workers=cores() if workers is None else workers, data_dir=data_dir)
+    wanted = {
+        "path": path,
+        "size": size,
+        "split": split,
+        "columns": columns,
+        "caption": caption,
+        "variant": variant,
+        "count": count,
+        "font": font,
+        "glyph": glyph,
+    }
+    result = run(
+        source,
+        wanted,
+        name=name,
+        crop=crop,
+        enlarge=enlarge,
+        background=background,
+        limit=limit,
+        held_out=held_out,
+        max_bad=max_bad_fraction,
+        workers=cores() if workers is None else workers,
+        data_dir=data_dir,
+    )
     emit(result) if json else _tell(result)
 
 
-def run(source: str, wanted: dict | None = None, *, name: str | None = None, crop: str = "center", enlarge: bool = False,
-        background: str = "white", limit: int | None = None, held_out: float = 0.1, max_bad: float = 0.05, workers: int = 0,
-        data_dir: Path = DATA) -> dict:
-    """The work of `prepare` -> the data card, with the folder it was written to. wanted: options of the source."""
+def run(
+    source: str,
+    wanted: dict | None = None,
+    *,
+    name: str | None = None,
+    crop: str = "center",
+    enlarge: bool = False,
+    background: str = "white",
+    limit: int | None = None,
+    held_out: float = 0.1,
+    max_bad: float = 0.05,
+    workers: int = 0,
+    data_dir: Path = DATA,
+) -> dict:
+    """The work of `prepare` -> the data card, with the folder it was written to. wanted: options of the
+    source."""
     from ..data import prepared, sources
     from ..data.images import CROPS
     from ..data.prepare import Options, prepare
@@ -86,9 +168,14 @@ def run(source: str, wanted: dict | None = None, *, name: str | None = None, cro
     made.card["name"] = name
     if made.size and not own and fitting.size is None:
         fitting = replace(fitting, size=made.size, at_most=True)
-        notify(f"larger pictures are made to fit {made.size} pixels; another size with --size, their own with --size 0")
+        notify(
+            f"larger pictures are made to fit {made.size} pixels; another size with --size, their own with "
+            f"--size 0"
+        )
     with _Progress(made.count, limit) as progress:
-        card = prepare(made, data_dir / name, Options(fitting, held_out, limit, max_bad, workers), notify, progress)
+        card = prepare(
+            made, data_dir / name, Options(fitting, held_out, limit, max_bad, workers), notify, progress
+        )
     return {"folder": str(data_dir / name), **card}
 
 
@@ -103,7 +190,9 @@ def _name(source: str, name: str | None, path: Path | None) -> str:
         name = path.resolve().name.split(".")[0] if path.is_file() else path.resolve().name
     name = source.removeprefix("hf:").rpartition("/")[2] if name is None else name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ConfigError(f"'{name}' cannot name a set; allowed: letters, digits, '.', '_' and '-'; give one with --name")
+        raise ConfigError(
+            f"'{name}' cannot name a set; allowed: letters, digits, '.', '_' and '-'; give one with --name"
+        )
     if name in NAMES and name != source:
         raise ConfigError(f"'{name}' is the name of a built-in set; give another with --name")
     return name
@@ -131,7 +220,9 @@ def _verify(folder: Path, json: bool) -> None:
     for line in wrong[:20]:
         notify(line)
     if wrong:
-        raise DataError(f"data set {folder} is not as it was prepared: {wrong[0]}; delete it and prepare it again")
+        raise DataError(
+            f"data set {folder} is not as it was prepared: {wrong[0]}; delete it and prepare it again"
+        )
     if not json:
         notify(f"{folder} is sound: {card.read_card(folder)['fingerprint']}")
 
@@ -140,8 +231,10 @@ def _tell(card: dict) -> None:
     """A few lines about what there is now."""
     count, folder = card["count"], card["folder"]
     things = "documents" if card["kind"] == "documents" else "pictures"
-    notify(f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {things}; "
-           f"all about it: {folder}/card.html")
+    notify(
+        f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {things}; "
+        f"all about it: {folder}/card.html"
+    )
     for skipped in card["skipped"][:5]:
         notify(f"left out {skipped['file']}: {skipped['reason']}")
     if card["skipped_count"] > 5:
@@ -162,14 +255,29 @@ class _Progress:
     def __enter__(self):
         import time
 
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         from .common import console
 
         self.now, self.said = time.monotonic, time.monotonic()
-        self.bar = Progress(SpinnerColumn(), TextColumn("preparing"), BarColumn(), MofNCompleteColumn(),
-                            TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=console(), transient=True,
-                            disable=not console().is_terminal)
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("preparing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console(),
+            transient=True,
+            disable=not console().is_terminal,
+        )
         self.task = self.bar.add_task("", total=self.total, rate="")
         self.began, self.first = self.now(), None
         self.bar.start()
@@ -185,7 +293,9 @@ class _Progress:
         if now - self.said < (15 if self.bar.disable else 0.2):
             return
         self.said = now
-        rate = f"{(done - self.first) / max(now - self.began, 1e-9):,.0f}/s" + (f", {skipped:,} left out" if skipped else "")
+        rate = f"{(done - self.first) / max(now - self.began, 1e-9):,.0f}/s" + (
+            f", {skipped:,} left out" if skipped else ""
+        )
         if self.bar.disable:
             notify(f"{done:,}{f' of {self.total:,}' if self.total else ''} items, {rate}")
         else:

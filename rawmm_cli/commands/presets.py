@@ -7,9 +7,11 @@ import typer
 from .common import Json, console, emit
 
 
-def presets(name: Annotated[Optional[str], typer.Argument(help="Show this preset, resolved.")] = None,
-            settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...")] = None,
-            json: Json = False):
+def presets(
+    name: Annotated[Optional[str], typer.Argument(help="Show this preset, resolved.")] = None,
+    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...")] = None,
+    json: Json = False,
+):
     """List the presets, or show one with every setting resolved."""
     from ..config import model as config
 

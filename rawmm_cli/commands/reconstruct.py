@@ -5,32 +5,87 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir, emit, notify, printable, use_cpu, writable_folder
+from .common import (
+    DATA,
+    RUNS,
+    DataDir,
+    Device,
+    Json,
+    Model,
+    Run,
+    RunsDir,
+    emit,
+    notify,
+    printable,
+    use_cpu,
+    writable_folder,
+)
 
 
 def reconstruct(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, folders of pictures, or prepared sets (their "
-                                                                        "held-out pictures).")],
-    codec: Annotated[Optional[list[str]], typer.Option("--codec", help=(
-        "May repeat. raw: patches of pixels. ode: the noise that is drawn as this picture. A run that trained a tokenizer, "
-        "hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word "
-        "of another --codec. [default: ode]"))] = None,
-    report: Annotated[Optional[Path], typer.Option("--report", help="An HTML page of all of it, one file; the pictures go into "
-                                                                    "NAME_files beside it, or into --out.")] = None,
-    out: Annotated[Optional[Path], typer.Option("--out", help="Folder for what came back, error maps and results.json.")] = None,
-    ocr: Annotated[str, typer.Option("--ocr", help="Who reads text: auto (what is installed), tesseract, rapidocr, "
-                                                   "none.")] = "auto",
-    features: Annotated[str, typer.Option("--features", help="Weights of MobileNetV2 for KID and feature distance: a file, auto "
-                                                             "(where its package is installed), none.")] = "auto",
-    steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=1000, help="ode: steps, each way; may repeat. "
-                                                                                       "[default: 10, 30, 100]")] = None,
-    run: Run = None, model: Model = None,
-    limit: Annotated[Optional[int], typer.Option(min=1, max=100_000, help="Pictures at most. "
-                                                                          "[default: 1,000; with ode 64]")] = None,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATH...",
+            help="Pictures, folders of pictures, or prepared sets (their held-out pictures).",
+        ),
+    ],
+    codec: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--codec",
+            help=(
+                "May repeat. raw: patches of pixels. ode: the noise that is drawn as this picture. A run "
+                "that trained a tokenizer, "
+                "hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, "
+                "where BITS may be the word "
+                "of another --codec. [default: ode]"
+            ),
+        ),
+    ] = None,
+    report: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--report",
+            help="An HTML page of all of it, one file; the pictures go into "
+            "NAME_files beside it, or into --out.",
+        ),
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option("--out", help="Folder for what came back, error maps and results.json.")
+    ] = None,
+    ocr: Annotated[
+        str,
+        typer.Option("--ocr", help="Who reads text: auto (what is installed), tesseract, rapidocr, none."),
+    ] = "auto",
+    features: Annotated[
+        str,
+        typer.Option(
+            "--features",
+            help="Weights of MobileNetV2 for KID and feature distance: a file, auto "
+            "(where its package is installed), none.",
+        ),
+    ] = "auto",
+    steps: Annotated[
+        Optional[list[int]],
+        typer.Option(
+            "--steps", min=1, max=1000, help="ode: steps, each way; may repeat. [default: 10, 30, 100]"
+        ),
+    ] = None,
+    run: Run = None,
+    model: Model = None,
+    limit: Annotated[
+        Optional[int],
+        typer.Option(min=1, max=100_000, help="Pictures at most. [default: 1,000; with ode 64]"),
+    ] = None,
     show: Annotated[int, typer.Option(min=1, max=200, help="Pictures on the page.")] = 24,
-    data_dir: DataDir = DATA, device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
+    data_dir: DataDir = DATA,
+    device: Device = "auto",
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
-    """Send pictures through codecs and back, and show what each threw away: bits, PSNR, SSIM, exact pixels, text.
+    """Send pictures through codecs and back, and show what each threw away: bits, PSNR, SSIM, exact pixels,
+    text.
 
     Where sides do not fit a codec, pictures are padded and what comes back is cropped."""
     words = codec or ["ode"]
@@ -48,7 +103,9 @@ def reconstruct(
         codec_spec.check(word, words)
     engine, on = reading.choose(ocr), build.device(device)
     if engine is None and ocr == "auto":
-        notify(f"no engine that reads text: text survival is left out; {', or '.join(reading.INSTALL.values())}")
+        notify(
+            f"no engine that reads text: text survival is left out; {', or '.join(reading.INSTALL.values())}"
+        )
     found = pictures.find(paths, data_dir)
     most = limit or (64 if "ode" in words else 1000)
     if len(found) > most:
@@ -62,9 +119,16 @@ def reconstruct(
         writable_folder(out, "output folder")
     network = _network(features, found)
     loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify))
-    chosen = codec_spec.choices(words, runs_dir, on, loaded, sorted(set(steps or [10, 30, 100])), bool(run or model), notify)
+    chosen = codec_spec.choices(
+        words, runs_dir, on, loaded, sorted(set(steps or [10, 30, 100])), bool(run or model), notify
+    )
     result = _result(found, chosen, out, engine, network)
-    result |= {"engine": engine, "features": network and network.name, "out": out and str(out), "report": report and str(report)}
+    result |= {
+        "engine": engine,
+        "features": network and network.name,
+        "out": out and str(out),
+        "report": report and str(report),
+    }
     if out:
         _write(result, out, report, show)
     _tell_skipped(result["skipped"], out)
@@ -79,7 +143,9 @@ def _network(word: str, found: list):
     path = None if word == "none" else mobilenet.weights() if word == "auto" else Path(word)
     if path is None:
         if word == "auto":
-            notify(f"no weights of {mobilenet.NAME}: KID and feature distance are left out; {mobilenet.INSTALL}")
+            notify(
+                f"no weights of {mobilenet.NAME}: KID and feature distance are left out; {mobilenet.INSTALL}"
+            )
         return None
     return mobilenet.load(path, mobilenet.SIDES[pictures.typical_side(found) > mobilenet.SMALL])
 
@@ -135,20 +201,38 @@ def _tell(result: dict) -> None:
 
     from ..system.figures import short
 
-    columns = {"tokens": ("tokens", short), "vocabulary": ("of", short), "bits": ("bits", short), "used_bits": ("used", short),
-               "bits_per_pixel": ("bits/px", "{:.3g}".format), "psnr": ("PSNR", "{:.2f}".format),
-               "text_survival": ("text", "{:.1%}".format), "word_survival": ("words", "{:.1%}".format),
-               "ssim": ("SSIM", "{:.4f}".format), "exact_pixels": ("exact px", "{:.1%}".format),
-               "lossless": ("exact", "{:.0%}".format), "sharpness": ("sharp", "{:.2f}".format),
-               "feature_distance": ("feature", "{:.4f}".format), "kid_paired": ("KID, pairs apart", "{:.4f}".format),
-               "milliseconds": ("ms", "{:.3g}".format)}
-    shown = {name: how for name, how in columns.items() if any(row.get(name) is not None for row in result["rows"])}
+    columns = {
+        "tokens": ("tokens", short),
+        "vocabulary": ("of", short),
+        "bits": ("bits", short),
+        "used_bits": ("used", short),
+        "bits_per_pixel": ("bits/px", "{:.3g}".format),
+        "psnr": ("PSNR", "{:.2f}".format),
+        "text_survival": ("text", "{:.1%}".format),
+        "word_survival": ("words", "{:.1%}".format),
+        "ssim": ("SSIM", "{:.4f}".format),
+        "exact_pixels": ("exact px", "{:.1%}".format),
+        "lossless": ("exact", "{:.0%}".format),
+        "sharpness": ("sharp", "{:.2f}".format),
+        "feature_distance": ("feature", "{:.4f}".format),
+        "kid_paired": ("KID, pairs apart", "{:.4f}".format),
+        "milliseconds": ("ms", "{:.3g}".format),
+    }
+    shown = {
+        name: how for name, how in columns.items() if any(row.get(name) is not None for row in result["rows"])
+    }
     table = Table("codec", box=None, header_style="bold", padding=(0, 1))
     for head, _ in shown.values():
         table.add_column(head, justify="right", no_wrap=True)
     for row in result["rows"]:
-        cells = ["exact" if name == "psnr" and row["psnr"] is None else "–" if row.get(name) is None else how(row[name])
-                 for name, (_, how) in shown.items()]
+        cells = [
+            "exact"
+            if name == "psnr" and row["psnr"] is None
+            else "–"
+            if row.get(name) is None
+            else how(row[name])
+            for name, (_, how) in shown.items()
+        ]
         table.add_row(printable(row["name"]), *cells)
     console = Console(highlight=False)
     console.width = console.width if console.is_terminal else 160

@@ -9,11 +9,17 @@ from .common import RUNS, Json, RunsDir, emit, printable
 
 
 def report(
-    run: Annotated[Optional[str], typer.Argument(help="Name under the runs folder, or a path; else the newest run.")] = None,
-    out: Annotated[Optional[Path], typer.Option("--out", dir_okay=False, help="Write this file instead of the run's.")] = None,
-    runs_dir: RunsDir = RUNS, json: Json = False,
+    run: Annotated[
+        Optional[str], typer.Argument(help="Name under the runs folder, or a path; else the newest run.")
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option("--out", dir_okay=False, help="Write this file instead of the run's.")
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
-    """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it trains."""
+    """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it
+    trains."""
     from ..pages import report as page
     from ..runs.checkpoint import find_run
 

@@ -20,48 +20,120 @@ DRAW, WRITE, SHOW = "Drawing", "Writing", "Output"
 
 
 def sample(
-    prompt: Annotated[str, typer.Argument(help="Text to continue; may be empty. {image:FILE} is a picture to read.")] = "",
-    run: Run = None, model: Model = None,
-    image: Annotated[Optional[list[Path]], typer.Option("--image", help="Picture to read before the prompt; may repeat.")] = None,
-    task: Annotated[str, typer.Option(help="continue, or caption: read the pictures and write, greedily.")] = "continue",
+    prompt: Annotated[
+        str, typer.Argument(help="Text to continue; may be empty. {image:FILE} is a picture to read.")
+    ] = "",
+    run: Run = None,
+    model: Model = None,
+    image: Annotated[
+        Optional[list[Path]], typer.Option("--image", help="Picture to read before the prompt; may repeat.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="continue, or caption: read the pictures and write, greedily.")
+    ] = "continue",
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Samples, each with a seed of its own.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
-    steps: Annotated[Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the model's, 10]",
-                                                 rich_help_panel=DRAW)] = None,
-    guidance: Annotated[Optional[float], typer.Option(min=0, help="Classifier-free guidance, 1 is none. [default: the model's]",
-                                                      rich_help_panel=DRAW)] = None,
-    rescale: Annotated[Optional[float], typer.Option(min=0, max=1, help="Share by which guided pictures get back their contrast.",
-                                                     rich_help_panel=DRAW)] = None,
-    solver: Annotated[Optional[str], typer.Option(help=f"{', '.join(SOLVERS)}. [default: the model's]",
-                                                  rich_help_panel=DRAW)] = None,
-    grid: Annotated[Optional[str], typer.Option(help=f"Times of the steps: {', '.join(GRIDS)} (by `rawmm tune-sampler`).",
-                                                rich_help_panel=DRAW)] = None,
-    precision: Annotated[Optional[str], typer.Option(help="Of the network while it draws: fp32, or bf16, faster.",
-                                                     rich_help_panel=DRAW)] = None,
-    size: Annotated[Optional[int], typer.Option(min=1, max=4096, help="Side of what is drawn. [default: as learned]",
-                                                rich_help_panel=DRAW)] = None,
-    inpaint: Annotated[Optional[Path], typer.Option("--inpaint", metavar="MASK", help="Draw anew where this picture is white; "
-                                                    "--image is the picture that is painted in.", rich_help_panel=DRAW)] = None,
-    strength: Annotated[Optional[float], typer.Option(help="Vary --image: from 0, as it is, to 1, all anew.",
-                                                      rich_help_panel=DRAW)] = None,
-    max_pictures: Annotated[Optional[int], typer.Option(min=0, max=100, help="Pictures drawn at most. [default: 1]",
-                                                        rich_help_panel=DRAW)] = None,
-    max_text: Annotated[Optional[int], typer.Option(min=1, max=100_000, help="Tokens written at most. [default: the model's]",
-                                                    rich_help_panel=WRITE)] = None,
-    temperature: Annotated[Optional[float], typer.Option(min=0, help="Of written text. [default: 1; where pictures are read, 0]",
-                                                         rich_help_panel=WRITE)] = None,
-    top_p: Annotated[Optional[float], typer.Option(help="Write only the likeliest tokens, of this chance together.",
-                                                   rich_help_panel=WRITE)] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Write the likeliest: temperature 0.", rich_help_panel=WRITE)] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.", rich_help_panel=SHOW)] = Path("samples"),
-    gif: Annotated[bool, typer.Option("--gif", help="Also a GIF of the denoising.", rich_help_panel=SHOW)] = False,
-    preview: Annotated[str, typer.Option(help=f"In the terminal: {', '.join(PREVIEWS)}.", rich_help_panel=SHOW)] = "auto",
-    device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
+    steps: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1, max=1000, help="Denoising steps. [default: the model's, 10]", rich_help_panel=DRAW
+        ),
+    ] = None,
+    guidance: Annotated[
+        Optional[float],
+        typer.Option(
+            min=0, help="Classifier-free guidance, 1 is none. [default: the model's]", rich_help_panel=DRAW
+        ),
+    ] = None,
+    rescale: Annotated[
+        Optional[float],
+        typer.Option(
+            min=0, max=1, help="Share by which guided pictures get back their contrast.", rich_help_panel=DRAW
+        ),
+    ] = None,
+    solver: Annotated[
+        Optional[str],
+        typer.Option(help=f"{', '.join(SOLVERS)}. [default: the model's]", rich_help_panel=DRAW),
+    ] = None,
+    grid: Annotated[
+        Optional[str],
+        typer.Option(
+            help=f"Times of the steps: {', '.join(GRIDS)} (by `rawmm tune-sampler`).", rich_help_panel=DRAW
+        ),
+    ] = None,
+    precision: Annotated[
+        Optional[str],
+        typer.Option(help="Of the network while it draws: fp32, or bf16, faster.", rich_help_panel=DRAW),
+    ] = None,
+    size: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1, max=4096, help="Side of what is drawn. [default: as learned]", rich_help_panel=DRAW
+        ),
+    ] = None,
+    inpaint: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--inpaint",
+            metavar="MASK",
+            help="Draw anew where this picture is white; --image is the picture that is painted in.",
+            rich_help_panel=DRAW,
+        ),
+    ] = None,
+    strength: Annotated[
+        Optional[float],
+        typer.Option(help="Vary --image: from 0, as it is, to 1, all anew.", rich_help_panel=DRAW),
+    ] = None,
+    max_pictures: Annotated[
+        Optional[int],
+        typer.Option(min=0, max=100, help="Pictures drawn at most. [default: 1]", rich_help_panel=DRAW),
+    ] = None,
+    max_text: Annotated[
+        Optional[int],
+        typer.Option(
+            min=1, max=100_000, help="Tokens written at most. [default: the model's]", rich_help_panel=WRITE
+        ),
+    ] = None,
+    temperature: Annotated[
+        Optional[float],
+        typer.Option(
+            min=0, help="Of written text. [default: 1; where pictures are read, 0]", rich_help_panel=WRITE
+        ),
+    ] = None,
+    top_p: Annotated[
+        Optional[float],
+        typer.Option(help="Write only the likeliest tokens, of this chance together.", rich_help_panel=WRITE),
+    ] = None,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Write the likeliest: temperature 0.", rich_help_panel=WRITE)
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.", rich_help_panel=SHOW)] = Path(
+        "samples"
+    ),
+    gif: Annotated[
+        bool, typer.Option("--gif", help="Also a GIF of the denoising.", rich_help_panel=SHOW)
+    ] = False,
+    preview: Annotated[
+        str, typer.Option(help=f"In the terminal: {', '.join(PREVIEWS)}.", rich_help_panel=SHOW)
+    ] = "auto",
+    device: Device = "auto",
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
-    given = {"steps": steps, "guidance": guidance, "rescale": rescale, "solver": solver, "grid": grid, "size": size,
-             "precision": precision,
-             "max_pictures": max_pictures, "max_text": max_text, "temperature": 0.0 if greedy else temperature, "top_p": top_p}
+    given = {
+        "steps": steps,
+        "guidance": guidance,
+        "rescale": rescale,
+        "solver": solver,
+        "grid": grid,
+        "size": size,
+        "precision": precision,
+        "max_pictures": max_pictures,
+        "max_text": max_text,
+        "temperature": 0.0 if greedy else temperature,
+        "top_p": top_p,
+    }
     request = Request(prompt, run, model, image or [], task, count, seed, given, inpaint, strength, out, gif)
     screen = Screen(preview, live=count == 1, may_draw=max_pictures != 0)
     result = execute(request, device, runs_dir, None if json else screen)
@@ -71,26 +143,51 @@ def sample(
 
 
 class Request:
-    """What is asked for. given: settings of `Sampling` that the person chose, else None. Raises ConfigError, before torch is
-    imported, where options do not fit."""
+    """What is asked for. given: settings of `Sampling` that the person chose, else None. Raises ConfigError,
+    before torch is imported, where options do not fit."""
 
-    def __init__(self, prompt="", run=None, model=None, image=(), task="continue", count=1, seed=0, given=None, inpaint=None,
-                 strength=None, out=Path("samples"), gif=False):
+    def __init__(
+        self,
+        prompt="",
+        run=None,
+        model=None,
+        image=(),
+        task="continue",
+        count=1,
+        seed=0,
+        given=None,
+        inpaint=None,
+        strength=None,
+        out=Path("samples"),
+        gif=False,
+    ):
         import math
 
         from ..config.model import nearest
         from ..core.text_tokenizer import checked_prompt
         from ..system.errors import ConfigError
 
-        self.prompt, self.run, self.model, self.image, self.task, self.count = prompt, run, model, list(image), task, count
+        self.prompt, self.run, self.model, self.image, self.task, self.count = (
+            prompt,
+            run,
+            model,
+            list(image),
+            task,
+            count,
+        )
         self.seed, self.inpaint, self.strength, self.out, self.gif = seed, inpaint, strength, out, gif
         self.given = {name: value for name, value in (given or {}).items() if value is not None}
         checked_prompt(prompt, limit=100_000)
-        for name, value, allowed in (("solver", self.given.get("solver", "euler"), SOLVERS), ("task", task, TASKS),
-                                     ("grid", self.given.get("grid", "uniform"), GRIDS),
-                                     ("precision", self.given.get("precision", "fp32"), PRECISIONS)):
+        for name, value, allowed in (
+            ("solver", self.given.get("solver", "euler"), SOLVERS),
+            ("task", task, TASKS),
+            ("grid", self.given.get("grid", "uniform"), GRIDS),
+            ("precision", self.given.get("precision", "fp32"), PRECISIONS),
+        ):
             if value not in allowed:
-                raise ConfigError(f"unknown {name} '{value}'{nearest(value, allowed)}; allowed: {', '.join(allowed)}")
+                raise ConfigError(
+                    f"unknown {name} '{value}'{nearest(value, allowed)}; allowed: {', '.join(allowed)}"
+                )
         for name in ("guidance", "temperature", "rescale"):
             if not math.isfinite(self.given.get(name, 0)):
                 raise ConfigError(f"--{name} = {self.given[name]}; allowed: a number of at least 0")
@@ -99,11 +196,18 @@ class Request:
         if strength is not None and not 0 < strength <= 1:
             raise ConfigError(f"--strength = {strength}; allowed: more than 0, at most 1")
         if task == "caption" and not self.reads:
-            raise ConfigError("--task caption needs a picture to read; give --image FILE, or {image:FILE} in the prompt")
+            raise ConfigError(
+                "--task caption needs a picture to read; give --image FILE, or {image:FILE} in the prompt"
+            )
         if self.paints and len(self.image) != 1:
-            raise ConfigError(f"--inpaint and --strength work on one picture; given with --image: {len(self.image)}; give one")
+            raise ConfigError(
+                f"--inpaint and --strength work on one picture; given with --image: {len(self.image)}; give "
+                f"one"
+            )
         if self.paints and (task == "caption" or "size" in self.given):
-            raise ConfigError("--inpaint and --strength draw in the size of --image; leave out --task caption and --size")
+            raise ConfigError(
+                "--inpaint and --strength draw in the size of --image; leave out --task caption and --size"
+            )
 
     @property
     def reads(self) -> bool:
@@ -139,19 +243,48 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
     keys = [key(request.seed, "sample", n) for n in range(request.count)]
     done = _documents(loaded.model, document, canvas, keys, settings, screen, watcher)
     generated = time.perf_counter()
-    facts = {"prompt": request.prompt, "seed": request.seed, "steps": settings.steps, "solver": settings.solver,
-             "grid": settings.grid if isinstance(settings.grid, str) else "tuned", "guidance": settings.guidance}
-    stem = f"{loaded.name}-{images.slug(request.prompt) if request.prompt.strip() else 'sample'}-{request.seed}"
+    facts = {
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "steps": settings.steps,
+        "solver": settings.solver,
+        "grid": settings.grid if isinstance(settings.grid, str) else "tuned",
+        "guidance": settings.guidance,
+    }
+    stem = (
+        f"{loaded.name}-{images.slug(request.prompt) if request.prompt.strip() else 'sample'}-{request.seed}"
+    )
     start = len(document) - (1 if canvas else 0)
-    files = drawn.write(loaded.model.tokenizer, done, start, request.out, stem, facts | {
-        "model": loaded.name, "model_hash": loaded.hash, "settings": _everything(settings, request)}, watcher and watcher.all())
+    files = drawn.write(
+        loaded.model.tokenizer,
+        done,
+        start,
+        request.out,
+        stem,
+        facts | {"model": loaded.name, "model_hash": loaded.hash, "settings": _everything(settings, request)},
+        watcher and watcher.all(),
+    )
     ended = time.perf_counter()
-    return {"model": loaded.name, "model_hash": loaded.hash, "documents": loaded.documents, **facts,
-            "temperature": settings.temperature, "samples": files.samples,
-            "items": [item for entry in files.samples for item in entry["items"]], "sheet": files.sheet, "gif": files.gif,
-            "seconds": {name: round(after - before, 6) for name, before, after in (
-                ("start", started, ready), ("generate", ready, generated), ("write", generated, ended),
-                ("total", started, ended))}}
+    return {
+        "model": loaded.name,
+        "model_hash": loaded.hash,
+        "documents": loaded.documents,
+        **facts,
+        "temperature": settings.temperature,
+        "samples": files.samples,
+        "items": [item for entry in files.samples for item in entry["items"]],
+        "sheet": files.sheet,
+        "gif": files.gif,
+        "seconds": {
+            name: round(after - before, 6)
+            for name, before, after in (
+                ("start", started, ready),
+                ("generate", ready, generated),
+                ("write", generated, ended),
+                ("total", started, ended),
+            )
+        },
+    }
 
 
 def _everything(settings, request: Request) -> str:
@@ -159,9 +292,15 @@ def _everything(settings, request: Request) -> str:
     import json
     from dataclasses import asdict
 
-    inputs = {"images": list(map(str, request.image)), "inpaint": request.inpaint and str(request.inpaint),
-              "strength": request.strength, "task": request.task}
-    return json.dumps(asdict(settings) | {name: value for name, value in inputs.items() if value}, sort_keys=True)
+    inputs = {
+        "images": list(map(str, request.image)),
+        "inpaint": request.inpaint and str(request.inpaint),
+        "strength": request.strength,
+        "task": request.task,
+    }
+    return json.dumps(
+        asdict(settings) | {name: value for name, value in inputs.items() if value}, sort_keys=True
+    )
 
 
 def settings_of(request: Request, loaded):
@@ -172,8 +311,10 @@ def settings_of(request: Request, loaded):
 
     given, reads = dict(request.given), request.reads
     usual, side = sampling(loaded.config), given.pop("size", None)
-    defaults = {"temperature": 0.0 if reads or request.task == "caption" else 1.0,
-                "max_pictures": 0 if request.task == "caption" else 1}
+    defaults = {
+        "temperature": 0.0 if reads or request.task == "caption" else 1.0,
+        "max_pictures": 0 if request.task == "caption" else 1,
+    }
     settings = replace(usual, **defaults | given)
     if side is not None and (side, side) != usual.size:
         patch = loaded.config.codec.patch
@@ -198,24 +339,39 @@ def _begin(request: Request, loaded, settings):
 
     model, learned = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
     if not request.paints:
-        return prompt.document(model, request.prompt, request.image, settings.context, learned), None, settings
+        return (
+            prompt.document(model, request.prompt, request.image, settings.context, learned),
+            None,
+            settings,
+        )
     pixels, mask = prompt.pixels(request.image[0], model), None
     if request.inpaint is not None:
         found = read_image(request.inpaint)
         if found.shape[:2] != tuple(pixels.shape[1:]):
-            raise DataError(f"mask {request.inpaint} has {found.shape[1]}x{found.shape[0]} pixels and {request.image[0]} "
-                            f"{pixels.shape[2]}x{pixels.shape[1]}; allowed: the same; make the mask as large as the picture")
+            raise DataError(
+                f"mask {request.inpaint} has {found.shape[1]}x{found.shape[0]} pixels and {request.image[0]} "
+                f"{pixels.shape[2]}x{pixels.shape[1]}; allowed: the same; make the mask as large as the "
+                f"picture"
+            )
         mask = torch.from_numpy(found.mean(-1) >= 128)
         if not mask.any():
-            raise DataError(f"mask {request.inpaint} is black all over: nothing would be drawn; make white what shall be drawn")
+            raise DataError(
+                f"mask {request.inpaint} is black all over: nothing would be drawn; make white what shall "
+                f"be drawn"
+            )
     size, strength = tuple(pixels.shape[1:]), 1.0 if request.strength is None else request.strength
     if strength < model.head.clamp:
-        raise ConfigError(f"--strength = {strength:g}; allowed: {model.head.clamp:g} to 1; so little noise was hardly trained on "
-                          "(head.clamp)")
+        raise ConfigError(
+            f"--strength = {strength:g}; allowed: {model.head.clamp:g} to 1; so little noise was hardly "
+            f"trained on "
+            "(head.clamp)"
+        )
     settings = replace(settings, size=size, learned=settings.size if size != settings.size else None)
     rows, columns = model.codec.grid(*size)
     check_room(model, size, settings.context, f"--image {request.image[0]}")
-    document = prompt.document(model, request.prompt, [], settings.context - rows * columns - 2)     # <image>, </image>
+    document = prompt.document(
+        model, request.prompt, [], settings.context - rows * columns - 2
+    )  # <image>, </image>
     return [*document, IMAGE], Canvas(pixels, mask, strength), settings
 
 
@@ -226,10 +382,13 @@ def check_room(model, size: tuple[int, int], context: int, what: str) -> None:
     from ..system.errors import ConfigError
 
     rows, columns = model.codec.grid(*size)
-    if rows * columns + 3 > context:                    # <bos>, <image>, </image>
+    if rows * columns + 3 > context:  # <bos>, <image>, </image>
         most = math.isqrt(context - 3) * model.codec.patch
-        raise ConfigError(f"{what}: a picture of {size[1]}x{size[0]} pixels needs {rows * columns + 3:,} positions, and the "
-                          f"context of this model is {context:,} (sample.context); allowed: as much as {most}x{most}")
+        raise ConfigError(
+            f"{what}: a picture of {size[1]}x{size[0]} pixels needs {rows * columns + 3:,} positions, and "
+            f"the "
+            f"context of this model is {context:,} (sample.context); allowed: as much as {most}x{most}"
+        )
 
 
 def _documents(model, document, canvas, keys: list[int], settings, screen, watcher) -> list:
@@ -237,23 +396,33 @@ def _documents(model, document, canvas, keys: list[int], settings, screen, watch
     from ..core.generate import CHUNK, draw, generate
     from ..core.text_tokenizer import END_IMAGE
 
-    chunks = [keys[at:at + CHUNK] for at in range(0, len(keys), CHUNK)]
+    chunks = [keys[at : at + CHUNK] for at in range(0, len(keys), CHUNK)]
     if canvas is not None:
-        return [[*document, picture, END_IMAGE] for part in chunks
-                for picture in draw(model, [document] * len(part), part, settings, watcher, canvas)]
-    told = screen and screen.begin(model.tokenizer)     # of one sample alone
-    return [made for part in chunks for made in generate(model, [document] * len(part), part, settings, told, watcher)]
+        return [
+            [*document, picture, END_IMAGE]
+            for part in chunks
+            for picture in draw(model, [document] * len(part), part, settings, watcher, canvas)
+        ]
+    told = screen and screen.begin(model.tokenizer)  # of one sample alone
+    return [
+        made
+        for part in chunks
+        for made in generate(model, [document] * len(part), part, settings, told, watcher)
+    ]
 
 
 class Screen:
-    """What a person sees: text as it is written, pictures where the terminal can show them, then the names of the files."""
+    """What a person sees: text as it is written, pictures where the terminal can show them, then the names of
+    the files."""
 
     def __init__(self, preview: str, live: bool, may_draw: bool = True):
         from ..config.model import nearest
         from ..system.errors import ConfigError
 
         if preview not in PREVIEWS:
-            raise ConfigError(f"unknown preview '{preview}'{nearest(preview, PREVIEWS)}; allowed: {', '.join(PREVIEWS)}")
+            raise ConfigError(
+                f"unknown preview '{preview}'{nearest(preview, PREVIEWS)}; allowed: {', '.join(PREVIEWS)}"
+            )
         self.preview, self.live, self.may_draw = preview, live, may_draw
         self.words, self.shown, self.column = [], "", 0
 
@@ -268,8 +437,8 @@ class Screen:
             return
         self.words.append(item)
         text = self.decode(self.words)
-        if not text.endswith("\ufffd"):                 # the rest of a character is still to come
-            self._say(printable(text)[len(printable(self.shown)):])
+        if not text.endswith("\ufffd"):  # the rest of a character is still to come
+            self._say(printable(text)[len(printable(self.shown)) :])
             self.shown = text
 
     def _say(self, text: str) -> None:
@@ -311,7 +480,9 @@ class Screen:
             from rich.console import Console
 
             screen = Console(highlight=False, force_terminal=True)
-            if screen.color_system is None or screen.no_color:      # TERM=dumb, NO_COLOR: blocks of one colour show nothing
+            if (
+                screen.color_system is None or screen.no_color
+            ):  # TERM=dumb, NO_COLOR: blocks of one colour show nothing
                 return None
             return screen.print(half_blocks(pixels, min(64, screen.width)))
         zoom = max(1, 256 // max(pixels.shape[:2]))

@@ -7,18 +7,31 @@ import typer
 
 from .common import DATA, DataDir, Json, emit, printable
 
-SIDE, LARGE, GAP = 32, 72, 2                            # characters: a picture among several, a single one, what is between
+SIDE, LARGE, GAP = 32, 72, 2  # characters: a picture among several, a single one, what is between
 
 
 def show(
     name: Annotated[str, typer.Argument(help="A prepared set: its name, or its folder.")],
-    index: Annotated[Optional[int], typer.Option(min=0, help="Begin with this document. "
-                                                             "[default: all over the split, at equal distances]")] = None,
-    count: Annotated[Optional[int], typer.Option(min=1, max=1000, help="How many. [default: 16; with --index 1]")] = None,
+    index: Annotated[
+        Optional[int],
+        typer.Option(
+            min=0, help="Begin with this document. [default: all over the split, at equal distances]"
+        ),
+    ] = None,
+    count: Annotated[
+        Optional[int], typer.Option(min=1, max=1000, help="How many. [default: 16; with --index 1]")
+    ] = None,
     split: Annotated[str, typer.Option(help="train or held_out.")] = "train",
-    out: Annotated[Optional[Path], typer.Option("--out", dir_okay=False, help="Write the pictures to this PNG file: a contact "
-                                                                              "sheet; of one picture its exact pixels.")] = None,
-    data_dir: DataDir = DATA, json: Json = False,
+    out: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--out",
+            dir_okay=False,
+            help="Write the pictures to this PNG file: a contact sheet; of one picture its exact pixels.",
+        ),
+    ] = None,
+    data_dir: DataDir = DATA,
+    json: Json = False,
 ):
     """Show documents of a prepared set: pictures, captions, labels and where they came from.
 
@@ -31,13 +44,23 @@ def show(
     chosen = _chosen(card, split, index, count)
     shown = core.entries(data_dir / name, split, chosen, card.get("labels", []))
     if out and not any(entry.pictures for entry in shown):
-        raise ConfigError("none of these documents has a picture; nothing was written; choose others, or leave out --out")
+        raise ConfigError(
+            "none of these documents has a picture; nothing was written; choose others, or leave out --out"
+        )
     if out:
         _write(shown, out)
     if json:
-        return emit({"set": card.get("name", name), "folder": str(data_dir / name), "kind": card.get("kind"), "split": split,
-                     "count": card["count"], "documents": [_described(entry) for entry in shown],
-                     "sheet": str(out) if out else None})
+        return emit(
+            {
+                "set": card.get("name", name),
+                "folder": str(data_dir / name),
+                "kind": card.get("kind"),
+                "split": split,
+                "count": card["count"],
+                "documents": [_described(entry) for entry in shown],
+                "sheet": str(out) if out else None,
+            }
+        )
     _print(shown, card, split)
     if out:
         typer.echo(printable(f"written: {out}"))
@@ -55,7 +78,9 @@ def _chosen(card: dict, split: str, index: int | None, count: int | None) -> lis
     if index is None:
         return spread(total, count or 16)
     if index >= total:
-        raise ConfigError(f"--index is {index:,}; the split {split} has {total:,} documents: 0 to {total - 1:,}")
+        raise ConfigError(
+            f"--index is {index:,}; the split {split} has {total:,} documents: 0 to {total - 1:,}"
+        )
     return list(range(index, min(total, index + (count or 1))))
 
 
@@ -70,10 +95,19 @@ def _write(shown: list, out: Path) -> None:
 
 
 def _described(entry) -> dict:
-    items = [{"text": item} if isinstance(item, str) else
-             {"image": list(item.pixels.shape[:2])} | ({} if item.draw is None else {"draw": item.draw})
-             for item in entry.items]
-    return {"index": entry.index, "source": entry.source, "items": items, "label": entry.label, "attributes": entry.attributes}
+    items = [
+        {"text": item}
+        if isinstance(item, str)
+        else {"image": list(item.pixels.shape[:2])} | ({} if item.draw is None else {"draw": item.draw})
+        for item in entry.items
+    ]
+    return {
+        "index": entry.index,
+        "source": entry.source,
+        "items": items,
+        "label": entry.label,
+        "attributes": entry.attributes,
+    }
 
 
 def _print(shown: list, card: dict, split: str) -> None:
@@ -84,7 +118,11 @@ def _print(shown: list, card: dict, split: str) -> None:
 
     out = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
     drawn = out.is_terminal and not out.no_color
-    out.print(printable(f"{card.get('name')}: {split}, {len(shown):,} of {card['count'][split]:,}"), style="bold", soft_wrap=True)
+    out.print(
+        printable(f"{card.get('name')}: {split}, {len(shown):,} of {card['count'][split]:,}"),
+        style="bold",
+        soft_wrap=True,
+    )
     if len(shown) == 1 or not drawn or card.get("kind") == "documents":
         for entry in shown:
             for part in _whole(entry, out.width if drawn else 0):
@@ -103,11 +141,15 @@ def _cell(entry, side: int) -> list:
     from ..pages.terminal import half_blocks
 
     caption = entry.texts[0] if entry.texts else entry.label or ""
-    return [half_blocks(entry.pictures[0].pixels, side), Text.assemble((f"{entry.index} ", "bold"), printable(caption))]
+    return [
+        half_blocks(entry.pictures[0].pixels, side),
+        Text.assemble((f"{entry.index} ", "bold"), printable(caption)),
+    ]
 
 
 def _whole(entry, width: int) -> list:
-    """Everything about an entry, in reading order. width: of the terminal; 0 where pictures are only named."""
+    """Everything about an entry, in reading order. width: of the terminal; 0 where pictures are only
+    named."""
     from rich.padding import Padding
 
     from ..pages.terminal import half_blocks
@@ -124,6 +166,8 @@ def _whole(entry, width: int) -> list:
         use = {None: "", True: ", to be drawn", False: ", to be read"}[item.draw]
         if width:
             side = LARGE if len(entry.pictures) == 1 else SIDE
-            parts.append(Padding(half_blocks(item.pixels, max(1, min(width - 1 - GAP, side))), (0, 0, 0, GAP)))
+            parts.append(
+                Padding(half_blocks(item.pixels, max(1, min(width - 1 - GAP, side))), (0, 0, 0, GAP))
+            )
         parts.append(f"  [{height} x {wide} pixels{use}]")
     return parts

@@ -9,10 +9,13 @@ from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, use_c
 
 
 def studio(
-    run: Run = None, model: Model = None,
+    run: Run = None,
+    model: Model = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 is any free one.")] = 8765,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
-    device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
+    device: Device = "auto",
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
     """Open a local page: type a prompt and watch the picture appear, drop a picture to have it described.
 
@@ -33,5 +36,5 @@ def studio(
             webbrowser.open(address)
         try:
             server.serve_forever()
-        except KeyboardInterrupt:                       # the way it is meant to end
+        except KeyboardInterrupt:  # the way it is meant to end
             notify("ended")

@@ -28,17 +28,46 @@ from .common import (
 
 
 def train(
-    settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings over the preset's, as "
-                                                            "in train.batch=64; `rawmm presets NAME` shows them all.")] = None,
-    preset: Annotated[str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")] = "digits",
-    run: Annotated[Optional[str], typer.Option("--run", help="Name of the run. [default: the preset's]")] = None,
-    gpus: Annotated[Optional[int], typer.Option("--gpus", min=1, help="Train on so many GPUs of this machine, a process each "
-                                                "(with --device cpu: so many processes).")] = None,
-    time_limit: Annotated[Optional[str], typer.Option("--time", help="Train so long instead of a number of documents, as in "
-                                                      "90s, 10m, 2h30m or 1d; the learning rate ends with it.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show the resolved settings and sizes; allocate and train "
-                                                                  "nothing.")] = False,
-    device: Device = "auto", data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False,
+    settings: Annotated[
+        Optional[list[str]],
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Settings over the preset's, as in train.batch=64; `rawmm presets NAME` shows them all.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")
+    ] = "digits",
+    run: Annotated[
+        Optional[str], typer.Option("--run", help="Name of the run. [default: the preset's]")
+    ] = None,
+    gpus: Annotated[
+        Optional[int],
+        typer.Option(
+            "--gpus",
+            min=1,
+            help="Train on so many GPUs of this machine, a process each "
+            "(with --device cpu: so many processes).",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        Optional[str],
+        typer.Option(
+            "--time",
+            help="Train so long instead of a number of documents, as in "
+            "90s, 10m, 2h30m or 1d; the learning rate ends with it.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Show the resolved settings and sizes; allocate and train nothing."
+        ),
+    ] = False,
+    device: Device = "auto",
+    data_dir: DataDir = DATA,
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
     """Train a model. Run the same command again to resume."""
     from ..config import model as configuration
@@ -64,8 +93,11 @@ def train(
     if json:
         emit(result)
     else:
-        then = f"`rawmm reconstruct ... --codec {folder}` or `rawmm report {folder.name}`" if codec else \
-            f"`rawmm evaluate {folder.name}` or `rawmm sample \"...\" --run {folder.name}`"
+        then = (
+            f"`rawmm reconstruct ... --codec {folder}` or `rawmm report {folder.name}`"
+            if codec
+            else f'`rawmm evaluate {folder.name}` or `rawmm sample "..." --run {folder.name}`'
+        )
         notify(f"{folder} {result['status']}; look at it with {then}")
 
 
@@ -93,13 +125,18 @@ def _check_gpus(config, gpus: int, device: str) -> None:
 
     have = torch.cuda.device_count()
     if device != "cpu" and gpus > have:
-        remedy = f"give --gpus {have}" if have > 1 else f"add --device cpu to train with {gpus} processes on the CPU"
+        remedy = (
+            f"give --gpus {have}"
+            if have > 1
+            else f"add --device cpu to train with {gpus} processes on the CPU"
+        )
         raise ConfigError(f"--gpus {gpus}: this machine has {have or 'no'} GPU{'s' * (have != 1)}; {remedy}")
     check_shares(config, Ranks(0, gpus))
 
 
 def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = False) -> dict:
-    """Train with a live progress bar -> the last record. In a process that a launcher started: as one of the ranks."""
+    """Train with a live progress bar -> the last record. In a process that a launcher started: as one of the
+    ranks."""
     from ..system.launch import joined
 
     use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
@@ -114,7 +151,14 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
     if isinstance(config, CodecConfig):
         records = train_codec(config, data_dir, folder, build.device(device), notify)
     else:
-        records = loop(config, data_dir, folder, build.device(device, ranks.local if ranks.size > 1 else None), notify, ranks)
+        records = loop(
+            config,
+            data_dir,
+            folder,
+            build.device(device, ranks.local if ranks.size > 1 else None),
+            notify,
+            ranks,
+        )
     record = _show_progress(records, config.train) if not quiet and ranks.first else _drain(records)
     status = "trained" if record else "was trained already"
     if not record:
@@ -131,16 +175,34 @@ def _show_progress(records, settings) -> dict:
     """A bar over a line of figures on a terminal; elsewhere a line every ten seconds."""
     from rich.console import Group
     from rich.live import Live
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     screen, record, spoken = console(), {}, time.monotonic()
-    bar = Progress(TextColumn("[bold]train"), BarColumn(None), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("eta"),
-                   TimeRemainingColumn(), expand=True)
+    bar = Progress(
+        TextColumn("[bold]train"),
+        BarColumn(None),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        expand=True,
+    )
     done, total = ("seconds", settings.time) if settings.time else ("documents", settings.documents)
     task = bar.add_task("train", total=total)
     figures = Text("the first step; where layers are compiled it takes up to half a minute", style="dim")
-    with Live(Group(bar, figures), console=screen, refresh_per_second=4) if screen.is_terminal else nullcontext():
+    with (
+        Live(Group(bar, figures), console=screen, refresh_per_second=4)
+        if screen.is_terminal
+        else nullcontext()
+    ):
         for record in records:
             bar.update(task, completed=record[done])
             figures.plain = _facts(record)
@@ -153,12 +215,21 @@ def _show_progress(records, settings) -> dict:
 
 def _facts(record: dict) -> str:
     if "psnr" in record:
-        codes = f"usage {record['usage']:.1%} perplexity {record['perplexity']:,.0f}  " if "usage" in record else ""
-        return (f"loss {record['loss']:.4f} PSNR {record['psnr']:.2f} dB  {codes}{record['documents_per_second']:,.0f} pictures/s"
-                f"  {record['memory'] / 2 ** 30:.1f} GiB  lr {record['learning_rate']:.1e}")
-    return (f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
-            f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
-            f"MFU {record['mfu']:.0%}  {record['memory'] / 2 ** 30:.1f} GiB  lr {record['learning_rate']:.1e}")
+        codes = (
+            f"usage {record['usage']:.1%} perplexity {record['perplexity']:,.0f}  "
+            if "usage" in record
+            else ""
+        )
+        return (
+            f"loss {record['loss']:.4f} PSNR {record['psnr']:.2f} dB  "
+            f"{codes}{record['documents_per_second']:,.0f} pictures/s"
+            f"  {record['memory'] / 2**30:.1f} GiB  lr {record['learning_rate']:.1e}"
+        )
+    return (
+        f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
+        f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
+        f"MFU {record['mfu']:.0%}  {record['memory'] / 2**30:.1f} GiB  lr {record['learning_rate']:.1e}"
+    )
 
 
 def _show_codec(config, as_json: bool) -> None:
@@ -172,12 +243,20 @@ def _show_codec(config, as_json: bool) -> None:
     if as_json:
         return emit({"config": config.model_dump(mode="json"), **found})
     typer.echo(configuration.dump(config).rstrip())
-    bits = f"{found['bits']:,.0f} bits a picture, {found['bits_per_pixel']:.4f} a pixel" if found["bits"] else "continuous"
+    bits = (
+        f"{found['bits']:,.0f} bits a picture, {found['bits_per_pixel']:.4f} a pixel"
+        if found["bits"]
+        else "continuous"
+    )
     parameters = [(f"parameters, {name}", f"{count:,}") for name, count in found["parameters"].items()]
     of = f" of {found['vocabulary']:,}" if found["bits"] else ""
-    for name, value in (*parameters, ("tokens a picture", f"{found['tokens']:,}{of}"),
-                        ("information", bits), ("the whole run", f"{found['steps']:,} steps, {found['documents']:,} pictures"),
-                        ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept")):
+    for name, value in (
+        *parameters,
+        ("tokens a picture", f"{found['tokens']:,}{of}"),
+        ("information", bits),
+        ("the whole run", f"{found['steps']:,} steps, {found['documents']:,} pictures"),
+        ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
+    ):
         typer.echo(f"# {name:<22} {value}")
 
 

@@ -9,18 +9,32 @@ from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cp
 
 
 def tune_sampler(
-    run: Annotated[Optional[str], typer.Argument(help="A run, by its name or path; a model inside the package; or the folder of "
-                                                      "one that was exported. [default: the newest run]")] = None,
-    steps: Annotated[Optional[list[int]], typer.Option("--steps", min=1, max=50, help="Numbers of steps to tune; may repeat. "
-                                                                                     "[default: 10]")] = None,
-    pictures: Annotated[int, typer.Option(min=2, max=1000, help="Pictures that are drawn again and again; half of them only "
-                                                               "measure.")] = 32,
+    run: Annotated[
+        Optional[str],
+        typer.Argument(
+            help="A run, by its name or path; a model inside the package; or the folder of "
+            "one that was exported. [default: the newest run]"
+        ),
+    ] = None,
+    steps: Annotated[
+        Optional[list[int]],
+        typer.Option("--steps", min=1, max=50, help="Numbers of steps to tune; may repeat. [default: 10]"),
+    ] = None,
+    pictures: Annotated[
+        int,
+        typer.Option(
+            min=2, max=1000, help="Pictures that are drawn again and again; half of them only measure."
+        ),
+    ] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Seed of prompts and noise.")] = 0,
-    device: Device = "auto", runs_dir: RunsDir = RUNS, json: Json = False,
+    device: Device = "auto",
+    runs_dir: RunsDir = RUNS,
+    json: Json = False,
 ):
     """Search the times of so many steps, and when guidance acts, against the model's own result of 200 steps.
 
-    What is found is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that number of steps."""
+    What is found is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that
+    number of steps."""
     use_cpu()
     from dataclasses import asdict, replace
 
@@ -29,7 +43,9 @@ def tune_sampler(
     from ..sampling import tune
     from ..training.preview import sampling
 
-    exported = run and ((Path(run) / models.FACTS).is_file() or run in models.shipped() and not (runs_dir / run).exists())
+    exported = run and (
+        (Path(run) / models.FACTS).is_file() or run in models.shipped() and not (runs_dir / run).exists()
+    )
     folder = models.find(runs_dir, None, run) if exported else checkpoint.find_run(runs_dir, run)
     writable_folder(folder, "folder of the model")
     loaded = models.load(folder, build.device(device), notify)
@@ -42,5 +58,10 @@ def tune_sampler(
     if json:
         return emit({"model": loaded.name, "stored": str(folder / models.SAMPLER), "steps": results})
     for number, found in results.items():
-        typer.echo(printable(f"{number} steps: error {found['error']:.2f} levels of 255 (before {found['before']:.2f}), "
-                             f"{found['settings']['solver']}, times {' '.join(f'{t:.3f}' for t in found['settings']['grid'])}"))
+        typer.echo(
+            printable(
+                f"{number} steps: error {found['error']:.2f} levels of 255 (before {found['before']:.2f}), "
+                f"{found['settings']['solver']}, times "
+                f"{' '.join(f'{t:.3f}' for t in found['settings']['grid'])}"
+            )
+        )

@@ -16,7 +16,8 @@ from .model import Config
 
 
 def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "dense") -> RawModel:
-    """Settings -> model with fresh weights, a function of train.seed alone. On the meta device nothing is allocated.
+    """Settings -> model with fresh weights, a function of train.seed alone. On the meta device nothing is
+    allocated.
 
     mask_form: "dense" works everywhere; "flex" wants compiled layers and pays for long rows."""
     device = torch.device(device)
@@ -24,8 +25,14 @@ def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "
         torch.manual_seed(config.train.seed)
         width = config.backbone.width
         codec = _codec(config)
-        built = RawModel(codec, _head(config, codec.values), _backbone(config),
-                         {"dense": mask.dense, "flex": mask.flex}[mask_form], config.text_tokenizer.size, width)
+        built = RawModel(
+            codec,
+            _head(config, codec.values),
+            _backbone(config),
+            {"dense": mask.dense, "flex": mask.flex}[mask_form],
+            config.text_tokenizer.size,
+            width,
+        )
     return built if device.type == "meta" else built.to(device)
 
 
@@ -49,9 +56,14 @@ def codec(config: CodecConfig, device: str | torch.device = "cpu") -> torch.nn.M
             return KLCodec(encoder, decoder, settings.channels).to(device)
         from ..codecs.discrete import DiscreteCodec
 
-        positions = settings.queries if settings.kind == "query" else (config.data.size // settings.factor) ** 2
-        quantizer = _quantizer(settings.quantizer if settings.kind == "query" else settings, settings.width,
-                               config.train.batch * positions)
+        positions = (
+            settings.queries if settings.kind == "query" else (config.data.size // settings.factor) ** 2
+        )
+        quantizer = _quantizer(
+            settings.quantizer if settings.kind == "query" else settings,
+            settings.width,
+            config.train.batch * positions,
+        )
         return DiscreteCodec(encoder, quantizer, decoder).to(device)
 
 
@@ -61,8 +73,10 @@ def _coders(config: CodecConfig):
     if c.kind == "query":
         from ..codecs.query import QueryDecoder, QueryEncoder
 
-        return (QueryEncoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.causal),
-                QueryDecoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads))
+        return (
+            QueryEncoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.causal),
+            QueryDecoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads),
+        )
     from ..codecs.convolutional import Decoder, Encoder
 
     return Encoder(c.factor, c.patch, c.width, c.blocks), Decoder(c.factor, c.patch, c.width, c.blocks)
@@ -77,8 +91,13 @@ def _quantizer(q, width: int, positions: int):
             return quantizers.FiniteScalarQuantizer(width, q.levels, q.groups, q.even)
         case "lfq":
             return quantizers.LookupFreeQuantizer(width, q.bits, q.groups, q.spherical)
-    options = {"cosine": q.cosine, "from_data": q.from_data, "decay": q.decay, "restart": q.restart,
-               "mean": positions / q.codes}
+    options = {
+        "cosine": q.cosine,
+        "from_data": q.from_data,
+        "decay": q.decay,
+        "restart": q.restart,
+        "mean": positions / q.codes,
+    }
     if q.kind == "vq":
         return quantizers.VectorQuantizer(width, q.codes, q.dimension, rotation=q.rotation, **options)
     return quantizers.ResidualQuantizer(width, q.codes, q.dimension, q.quantizers, **options)
@@ -91,8 +110,16 @@ def _head(config: Config, values: int):
             from ..core.heads.diffusion import DiffusionHead
 
             return DiffusionHead(
-                values, config.backbone.width, prediction=head.prediction, space=head.loss, time_mean=head.time_mean,
-                time_spread=head.time_spread, noise_scale=head.noise_scale, clamp=head.clamp, bottleneck=head.bottleneck)
+                values,
+                config.backbone.width,
+                prediction=head.prediction,
+                space=head.loss,
+                time_mean=head.time_mean,
+                time_spread=head.time_spread,
+                noise_scale=head.noise_scale,
+                clamp=head.clamp,
+                bottleneck=head.bottleneck,
+            )
 
 
 def _backbone(config: Config):
@@ -108,11 +135,12 @@ def _backbone(config: Config):
             return Transformer(b.width, b.depth, b.heads, b.hidden)
 
 
-# -------------------------------------------------------------------------------------------- the machine underneath
+# ------------------------------------------------------------------------------------- the machine underneath
 
 
 def device(name: str, local: int | None = None) -> torch.device:
-    """'auto', 'cpu', 'cuda' or 'cuda:N' -> device; of several ranks on a machine, rank `local` gets cuda:local.
+    """'auto', 'cpu', 'cuda' or 'cuda:N' -> device; of several ranks on a machine, rank `local` gets
+    cuda:local.
 
     Raises ConfigError where it does not exist."""
     if name == "auto":
@@ -123,9 +151,13 @@ def device(name: str, local: int | None = None) -> torch.device:
         chosen = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"unknown device '{name}'; allowed: auto, cpu, cuda, cuda:N") from None
-    if chosen.type not in ("cpu", "cuda") or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError(f"device '{name}' is not there; this machine has: "
-                          f"{', '.join(['cpu'] + [f'cuda:{i}' for i in range(torch.cuda.device_count())])}")
+    if chosen.type not in ("cpu", "cuda") or (
+        chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
+    ):
+        raise ConfigError(
+            f"device '{name}' is not there; this machine has: "
+            f"{', '.join(['cpu'] + [f'cuda:{i}' for i in range(torch.cuda.device_count())])}"
+        )
     return chosen
 
 
@@ -137,7 +169,8 @@ def precision(setting: str, on: torch.device) -> str:
 
 
 def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> bool:
-    """torch.compile each layer of the backbone: all layers share one compiled graph, so it takes seconds, not minutes.
+    """torch.compile each layer of the backbone: all layers share one compiled graph, so it takes seconds, not
+    minutes.
 
     'auto' stays eager where there is no C++ compiler, and goes on in eager mode where compilation fails."""
     if setting == "no":
@@ -148,8 +181,10 @@ def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> b
             return False
         torch._dynamo.config.suppress_errors = True
     for layer in built.backbone.layers:
-        layer.forward = partial(_either, layer.forward, torch.compile(layer.forward))     # not layer.compile(): FSDP's hooks
-    return True                                                                           # stay outside of the graph
+        layer.forward = partial(
+            _either, layer.forward, torch.compile(layer.forward)
+        )  # not layer.compile(): FSDP's hooks
+    return True  # stay outside of the graph
 
 
 def _either(plain, compiled, x, cos, sin, mask, kept=None):
@@ -159,17 +194,22 @@ def _either(plain, compiled, x, cos, sin, mask, kept=None):
 
 @torch.no_grad()
 def for_sampling(built: RawModel) -> RawModel:
-    """The same model, ready to be used and not trained. Matrices that widen lie in memory as their transposes: a token of text
-    alone then takes half the time on a CPU (`docs/log.md`), and several rows no longer."""
+    """The same model, ready to be used and not trained. Matrices that widen lie in memory as their
+    transposes: a token of text alone then takes half the time on a CPU (`docs/log.md`), and several rows no
+    longer."""
     for module in built.modules():
-        if isinstance(module, torch.nn.Linear) and module.out_features > module.in_features and not module.weight.is_cuda:
+        if (
+            isinstance(module, torch.nn.Linear)
+            and module.out_features > module.in_features
+            and not module.weight.is_cuda
+        ):
             module.weight.data = module.weight.data.t().contiguous().t()
     return built.eval()
 
 
 def recompute_layers(built: RawModel, on: bool) -> None:
-    """Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a layer keeps its input alone and runs again when
-    its gradient is due. Before compile_layers."""
+    """Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a layer keeps its input alone and runs
+    again when its gradient is due. Before compile_layers."""
     if on:
         for layer in built.backbone.layers:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
@@ -178,6 +218,10 @@ def recompute_layers(built: RawModel, on: bool) -> None:
 def count_parameters(built: RawModel) -> dict[str, int]:
     """Parameters by part, and their total."""
     size = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
-    parts = {"text": size(built.words) + size(built.text_out), "image": size(built.head),
-             "backbone": size(built.backbone) + size(built.norm), "codec": size(built.codec)}
+    parts = {
+        "text": size(built.words) + size(built.text_out),
+        "image": size(built.head),
+        "backbone": size(built.backbone) + size(built.norm),
+        "codec": size(built.codec),
+    }
     return {"total": size(built), **parts}

@@ -1,8 +1,8 @@
 """Every setting of a run that trains a codec (a tokenizer of pictures), validated. No torch here.
 
-`codec.kind` decides: with raw, `config.Config` holds the settings; with any kind below, `CodecConfig` does. Convolutional
-kinds have width 128 where a position stands for `factor` pixels, and half of that at every finer scale.
-"""
+`codec.kind` decides: with raw, `config.Config` holds the settings; with any kind below, `CodecConfig` does.
+Convolutional kinds have width 128 where a position stands for `factor` pixels, and half of that at every
+finer scale."""
 
 from math import prod
 from typing import Annotated, ClassVar, Literal, Union
@@ -17,37 +17,56 @@ Level = Annotated[int, Field(ge=2, le=256)]
 class Codebook(Settings):
     """Learned codes, moving averages of the latents that they stand for."""
 
-    codes: int = Field(1024, ge=2, le=2 ** 18, description="codes in the codebook")
+    codes: int = Field(1024, ge=2, le=2**18, description="codes in the codebook")
     dimension: Size = Field(16, description="of a code")
-    cosine: bool = Field(True, description="codes and latents have norm 1, so the nearest is that of the smallest angle")
-    from_data: bool = Field(True, description="first codes are k-means centres of the first batch, else drawn at random")
+    cosine: bool = Field(
+        True, description="codes and latents have norm 1, so the nearest is that of the smallest angle"
+    )
+    from_data: bool = Field(
+        True, description="first codes are k-means centres of the first batch, else drawn at random"
+    )
     decay: BelowOne = Field(0.99, description="of the moving averages")
-    restart: Share = Field(0.1, description="a code used less often than this share of the mean starts again from the data; "
-                                            "0: never")
+    restart: Share = Field(
+        0.1,
+        description="a code used less often than this share of the mean starts again from the data; 0: never",
+    )
 
 
 class VectorQuantized(Codebook):
     """The nearest code of a learned codebook (van den Oord et al. 2017, arXiv 1711.00937)."""
 
     kind: Literal["vq"] = "vq"
-    rotation: bool = Field(True, description="gradients pass by a rotation instead of straight through (arXiv 2410.06424)")
+    rotation: bool = Field(
+        True, description="gradients pass by a rotation instead of straight through (arXiv 2410.06424)"
+    )
 
 
 class FiniteScalar(Settings):
     """Numbers rounded to a few levels, no codebook (Mentzer et al. 2023, arXiv 2309.15505)."""
 
     kind: Literal["fsq"] = "fsq"
-    levels: tuple[Level, ...] = Field((8, 5, 5, 5), strict=False, min_length=1, max_length=16,
-                                      description="levels of each number; their product is the vocabulary")
+    levels: tuple[Level, ...] = Field(
+        (8, 5, 5, 5),
+        strict=False,
+        min_length=1,
+        max_length=16,
+        description="levels of each number; their product is the vocabulary",
+    )
     groups: int = Field(1, ge=1, le=64, description="tokens a position, each of its own numbers")
-    even: bool = Field(True, description="numbers are normalised over the batch, every level is as likely; false: tanh, as in "
-                                         "the paper")
+    even: bool = Field(
+        True,
+        description="numbers are normalised over the batch, every level is as likely; false: tanh, as in "
+        "the paper",
+    )
 
     @model_validator(mode="after")
     def _tokens_fit(self):
-        if prod(self.levels) > 2 ** 24:
-            raise ValueError(f"codec.levels = {list(self.levels)} make {prod(self.levels):,} codes; allowed: up to {2 ** 24:,}; "
-                             "use codec.groups for more tokens instead")
+        if prod(self.levels) > 2**24:
+            raise ValueError(
+                f"codec.levels = {list(self.levels)} make {prod(self.levels):,} codes; allowed: up to "
+                f"{2**24:,}; "
+                "use codec.groups for more tokens instead"
+            )
         return self
 
 
@@ -57,11 +76,14 @@ class LookupFree(Settings):
     kind: Literal["lfq"] = "lfq"
     bits: int = Field(10, ge=1, le=18, description="of a token; the vocabulary is 2^bits")
     groups: int = Field(1, ge=1, le=64, description="tokens a position")
-    spherical: bool = Field(False, description="latents are projected onto the unit sphere first: BSQ (arXiv 2406.07548)")
+    spherical: bool = Field(
+        False, description="latents are projected onto the unit sphere first: BSQ (arXiv 2406.07548)"
+    )
 
 
 class Residual(Codebook):
-    """Codebooks one after the other, each for what the ones before it left (Lee et al. 2022, arXiv 2203.01941)."""
+    """Codebooks one after the other, each for what the ones before it left (Lee et al. 2022, arXiv
+    2203.01941)."""
 
     kind: Literal["rvq"] = "rvq"
     cosine: bool = Field(False, description="codes and latents have norm 1, which does not suit what is left")
@@ -72,19 +94,32 @@ class Convolutional(Settings):
     """The encoder and the decoder that every kind but query shares."""
 
     factor: Size = Field(8, description="side of the square of pixels that a position stands for")
-    patch: Size = Field(4, description="side of the squares that the first convolution takes; factor / patch is a power of 2")
-    width: int = Field(128, ge=8, le=8192, multiple_of=8, description="channels at the coarsest scale, half at each finer one")
+    patch: Size = Field(
+        4, description="side of the squares that the first convolution takes; factor / patch is a power of 2"
+    )
+    width: int = Field(
+        128,
+        ge=8,
+        le=8192,
+        multiple_of=8,
+        description="channels at the coarsest scale, half at each finer one",
+    )
     blocks: Count = Field(2, description="residual blocks a scale, in the encoder and in the decoder")
 
     @model_validator(mode="after")
     def _scales_fit(self):
         halvings = self.factor // self.patch
         if self.factor % self.patch or halvings & (halvings - 1):
-            raise ValueError(f"codec.factor = {self.factor} is not codec.patch = {self.patch} times a power of 2; "
-                             f"set codec.patch={self.factor}, or another factor")
+            raise ValueError(
+                f"codec.factor = {self.factor} is not codec.patch = {self.patch} times a power of 2; "
+                f"set codec.patch={self.factor}, or another factor"
+            )
         if self.width % (8 * halvings):
-            raise ValueError(f"codec.width = {self.width} cannot be halved from patches of {self.patch} px to {self.factor} px; "
-                             f"set codec.width to a multiple of {8 * halvings}")
+            raise ValueError(
+                f"codec.width = {self.width} cannot be halved from patches of {self.patch} px to "
+                f"{self.factor} px; "
+                f"set codec.width to a multiple of {8 * halvings}"
+            )
         return self
 
 
@@ -105,7 +140,8 @@ class RVQCodec(Convolutional, Residual):
 
 
 class KLCodec(Convolutional):
-    """A variational autoencoder: latents are vectors, not integers (Rombach et al. 2022, arXiv 2112.10752)."""
+    """A variational autoencoder: latents are vectors, not integers (Rombach et al. 2022, arXiv
+    2112.10752)."""
 
     kind: Literal["kl"] = "kl"
     channels: Size = Field(4, description="numbers a position")
@@ -115,7 +151,8 @@ Quantizer = Annotated[Union[FiniteScalar, VectorQuantized, LookupFree, Residual]
 
 
 class QueryCodec(Settings):
-    """A row of tokens, each of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550; SEED, arXiv 2307.08041)."""
+    """A row of tokens, each of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550; SEED, arXiv
+    2307.08041)."""
 
     kind: Literal["query"] = "query"
     queries: Size = Field(64, description="learned vectors that read the picture, a position each")
@@ -136,31 +173,47 @@ class QueryCodec(Settings):
 class CodecData(Settings):
     """What is trained on: the pictures of a prepared set."""
 
-    set: str = Field("photos64", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder")
+    set: str = Field(
+        "photos64", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder"
+    )
     size: Size = Field(64, description="side of its pictures, in pixels")
 
 
 class CodecLoss(Settings):
-    """Weights of the parts of the loss; pixels run from -1 to 1. A part that the codec does not have counts nothing."""
+    """Weights of the parts of the loss; pixels run from -1 to 1. A part that the codec does not have counts
+    nothing."""
 
     l1: Weight = Field(0.0, description="mean absolute error of pixels")
     l2: Weight = Field(1.0, description="mean squared error of pixels")
     commitment: Weight = Field(0.25, description="vq, rvq, lfq: latents stay near their codes")
     entropy: Weight = Field(0.02, description="lfq: each latent is sure of its code, and all codes are used")
     kl: Weight = Field(1e-6, description="kl: nats by which a number of the posterior differs from N(0, 1)")
-    perceptual: Weight = Field(0.0, description="distance of features of MobileNetV2 at five depths; needs loss.features")
-    features: str | None = Field(None, description="a file of torchvision's MobileNetV2: .pth, or .safetensors")
+    perceptual: Weight = Field(
+        0.0, description="distance of features of MobileNetV2 at five depths; needs loss.features"
+    )
+    features: str | None = Field(
+        None, description="a file of torchvision's MobileNetV2: .pth, or .safetensors"
+    )
     adversary: Weight = Field(0.0, description="patch discriminator: above 0 the codec is a GAN")
-    adversary_start: int = Field(0, ge=0, description="documents until the discriminator, trained from the first step on, is "
-                                                      "heard by the codec")
-    adaptive: bool = Field(False, description="the adversary's weight times the ratio of the gradients of both losses")
+    adversary_start: int = Field(
+        0,
+        ge=0,
+        description="documents until the discriminator, trained from the first step on, is "
+        "heard by the codec",
+    )
+    adaptive: bool = Field(
+        False, description="the adversary's weight times the ratio of the gradients of both losses"
+    )
 
     @model_validator(mode="after")
     def _something_to_learn(self):
         if not self.l1 and not self.l2:
             raise ValueError("loss.l1 and loss.l2 are both 0; allowed: one of them above 0")
         if self.perceptual and not self.features:
-            raise ValueError(f"loss.perceptual = {self.perceptual:g} needs weights; set loss.features=PATH, or loss.perceptual=0")
+            raise ValueError(
+                f"loss.perceptual = {self.perceptual:g} needs weights; set loss.features=PATH, or "
+                f"loss.perceptual=0"
+            )
         return self
 
 
@@ -178,26 +231,41 @@ class CodecTrain(Settings):
     parallel: ClassVar[str] = "none"
 
     documents: Count = Field(100_000, description="length of the run")
-    time: Positive | None = Field(None, description="length of the run in seconds instead; the learning rate falls with it")
+    time: Positive | None = Field(
+        None, description="length of the run in seconds instead; the learning rate falls with it"
+    )
     batch: Count = Field(32, description="pictures a step")
-    optimizer: Literal["adamw", "muon"] = Field("muon", description="muon: hidden matrices by Muon, the rest by AdamW")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "muon", description="muon: hidden matrices by Muon, the rest by AdamW"
+    )
     learning_rate: Positive = 1e-3
     muon_learning_rate: Positive = 0.02
     adversary_learning_rate: Positive = 2e-4
     betas: tuple[BelowOne, BelowOne] = Field((0.9, 0.99), strict=False)
     weight_decay: Weight = 0.0
     warmup: int = Field(2_000, ge=0, description="documents until the full learning rate")
-    decay: Share = Field(0.5, description="last share of the run, in which the learning rate falls to 0; 0: constant")
+    decay: Share = Field(
+        0.5, description="last share of the run, in which the learning rate falls to 0; 0: constant"
+    )
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     ema: HalfLife = HalfLife()
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of convolutions and matmuls; quantizing is in fp32")
-    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile encoder and decoder; auto: on a GPU")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of convolutions and matmuls; quantizing is in fp32"
+    )
+    compile: Literal["auto", "yes", "no"] = Field(
+        "auto", description="torch.compile encoder and decoder; auto: on a GPU"
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads, 0: all cores")
     trackers: Trackers = Field(
-        ("auto",), strict=False, description="where scalars go besides records.jsonl; auto: TensorBoard where installed")
-    seed: int = Field(0, ge=0, lt=2 ** 63)
+        ("auto",),
+        strict=False,
+        description="where scalars go besides records.jsonl; auto: TensorBoard where installed",
+    )
+    seed: int = Field(0, ge=0, lt=2**63)
     log_every: Count = Field(1_000, description="documents between records")
-    sample_every: Count = Field(10_000, description="documents between sheets of held-out pictures and their reconstructions")
+    sample_every: Count = Field(
+        10_000, description="documents between sheets of held-out pictures and their reconstructions"
+    )
     save_every: Count = Field(20_000, description="documents between checkpoints")
     keep: Count = Field(2, description="checkpoints that stay")
 
@@ -206,7 +274,9 @@ class CodecConfig(Settings):
     """All settings of a run that trains a codec."""
 
     data: CodecData = CodecData()
-    codec: Annotated[Union[VQCodec, FSQCodec, LFQCodec, RVQCodec, KLCodec, QueryCodec], Field(discriminator="kind")] = FSQCodec()
+    codec: Annotated[
+        Union[VQCodec, FSQCodec, LFQCodec, RVQCodec, KLCodec, QueryCodec], Field(discriminator="kind")
+    ] = FSQCodec()
     loss: CodecLoss = CodecLoss()
     train: CodecTrain = CodecTrain()
 

@@ -1,4 +1,5 @@
-"""What is wrong with a setting, in one line: the key, what was given, what is allowed, the nearest name. No torch here."""
+"""What is wrong with a setting, in one line: the key, what was given, what is allowed, the nearest name. No
+torch here."""
 
 import difflib
 import re
@@ -23,7 +24,11 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         full = {name: f"{prefix}.{name}" if prefix else name for name in allowed}
         near = difflib.get_close_matches(path[-1], full, 1)
         elsewhere = difflib.get_close_matches(path[-1], [name.split(".")[-1] for name in every_key(root)], 1)
-        hint = full[near[0]] if near else next((k for k in every_key(root) if elsewhere and k.endswith("." + elsewhere[0])), None)
+        hint = (
+            full[near[0]]
+            if near
+            else next((k for k in every_key(root) if elsewhere and k.endswith("." + elsewhere[0])), None)
+        )
         return f"unknown key '{key}'{f' (did you mean {hint}?)' if hint else ''}; allowed here: {', '.join(allowed)}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
         if problem["type"] != "literal_error":
@@ -48,14 +53,23 @@ def _models(annotation) -> list[type[BaseModel]]:
     """The settings classes inside an annotation: one, or the members of a tagged union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _models(part)] if get_origin(annotation) else []
+    return (
+        [model for part in get_args(annotation) for model in _models(part)] if get_origin(annotation) else []
+    )
 
 
 def kinds(root: type[BaseModel], name: str) -> list[str]:
     """The kinds of a part, or nothing where it has none."""
     field = root.model_fields.get(name)
-    return [model.model_fields["kind"].default for model in _models(field.annotation)
-            if "kind" in model.model_fields] if field else []
+    return (
+        [
+            model.model_fields["kind"].default
+            for model in _models(field.annotation)
+            if "kind" in model.model_fields
+        ]
+        if field
+        else []
+    )
 
 
 def _kinds_at(root: type[BaseModel], path: list[str]) -> list[str]:
@@ -64,7 +78,8 @@ def _kinds_at(root: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def _tagged(root: type[BaseModel], path: list[str]) -> list[str]:
-    """pydantic's path, in which the kind of a tagged union is a part of its own -> the same with `kind=x` there."""
+    """pydantic's path, in which the kind of a tagged union is a part of its own -> the same with `kind=x`
+    there."""
     found: list[str] = []
     for part in path:
         inside = _at(root, found)
@@ -83,10 +98,16 @@ def _at(root: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
     models = [root]
     for part in path:
         if part.startswith("kind="):
-            models = [m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == part[5:]]
+            models = [
+                m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == part[5:]
+            ]
         else:
-            models = [m for parent in models if part in parent.model_fields
-                      for m in _models(parent.model_fields[part].annotation)]
+            models = [
+                m
+                for parent in models
+                if part in parent.model_fields
+                for m in _models(parent.model_fields[part].annotation)
+            ]
     return models
 
 

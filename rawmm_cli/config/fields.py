@@ -11,8 +11,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[float, Field(gt=0, le=0.25)]
 Weight = Annotated[float, Field(ge=0)]
-Trackers = Annotated[tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
-                     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+Trackers = Annotated[
+    tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+]
 
 
 class Settings(BaseModel):

@@ -1,8 +1,8 @@
-"""Every setting, validated. Order: defaults < preset < `key=value`. No torch here: a wrong key costs no start-up time.
+"""Every setting, validated. Order: defaults < preset < `key=value`. No torch here: a wrong key costs no
+start-up time.
 
-A preset is a YAML file of what differs from the defaults below. Amounts of training are counted in documents, not in
-steps, so that they mean the same at any batch size.
-"""
+A preset is a YAML file of what differs from the defaults below. Amounts of training are counted in documents,
+not in steps, so that they mean the same at any batch size."""
 
 import re
 from pathlib import Path
@@ -19,30 +19,52 @@ from .yaml_text import dump_yaml, parse_yaml
 
 
 class Streaming(Settings):
-    """A source that is read while training and never written to disk. `stream: true` is short for all of these defaults."""
+    """A source that is read while training and never written to disk. `stream: true` is short for all of
+    these defaults."""
 
-    path: str | None = Field(None, description="a folder of .parquet or .tar files, one of them, or hf:OWNER/NAME; default: "
-                                               "the folder of data.set")
-    crop: Literal["center", "none"] = Field("center", description="as in `rawmm prepare`; data.size is the size")
+    path: str | None = Field(
+        None,
+        description="a folder of .parquet or .tar files, one of them, or hf:OWNER/NAME; default: "
+        "the folder of data.set",
+    )
+    crop: Literal["center", "none"] = Field(
+        "center", description="as in `rawmm prepare`; data.size is the size"
+    )
     columns: str | None = Field(None, description="as in `rawmm prepare`: image=...,text=...,label=...")
-    caption: str | None = Field(None, description="as in `rawmm prepare`: caption made of a class, with {label}")
-    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(0.01, description="share of the pictures that is never trained on")
-    lanes: Count = Field(4, description="parts of the source that are read side by side; a multiple of the ranks")
+    caption: str | None = Field(
+        None, description="as in `rawmm prepare`: caption made of a class, with {label}"
+    )
+    held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="share of the pictures that is never trained on"
+    )
+    lanes: Count = Field(
+        4, description="parts of the source that are read side by side; a multiple of the ranks"
+    )
 
 
 class Data(Settings):
     """What is trained on."""
 
-    set: str = Field("digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder")
-    mix: dict[str, Share] = Field({}, description="other sets and their shares of the documents, {name: share}")
+    set: str = Field(
+        "digits", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder"
+    )
+    mix: dict[str, Share] = Field(
+        {}, description="other sets and their shares of the documents, {name: share}"
+    )
     size: Size = Field(8, description="side of the pictures to draw, in pixels")
     read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
     drop: Share = Field(0.1, description="share of captions dropped when drawing, for guidance")
-    finished: Share = Field(0.0, description="share of drawing documents that show the picture clean, to learn what follows it")
+    finished: Share = Field(
+        0.0, description="share of drawing documents that show the picture clean, to learn what follows it"
+    )
     shift: int = Field(0, ge=0, description="pictures that are read may move by up to so many pixels")
     shift_share: Share = Field(0.3, description="share of the pictures read that move")
-    stretch: bool = Field(False, description="pictures of other sizes take the place of one of data.size: `--size` draws them")
-    stream: Streaming | None = Field(None, description="read the source while training: true, or settings of its own")
+    stretch: bool = Field(
+        False, description="pictures of other sizes take the place of one of data.size: `--size` draws them"
+    )
+    stream: Streaming | None = Field(
+        None, description="read the source while training: true, or settings of its own"
+    )
 
     @model_validator(mode="after")
     def _mix_fits(self):
@@ -50,18 +72,27 @@ class Data(Settings):
             raise ValueError("data.mix cannot be combined with data.stream; allowed: one of them")
         for name in self.mix:
             if name == self.set or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-                raise ValueError(f"data.mix names '{name}'; allowed: names of prepared sets other than data.set")
+                raise ValueError(
+                    f"data.mix names '{name}'; allowed: names of prepared sets other than data.set"
+                )
         if sum(self.mix.values()) >= 1:
-            raise ValueError(f"the shares of data.mix sum to {sum(self.mix.values()):g}; allowed: less than 1, the rest is "
-                             f"'{self.set}'")
+            raise ValueError(
+                f"the shares of data.mix sum to {sum(self.mix.values()):g}; allowed: less than 1, the rest "
+                f"is "
+                f"'{self.set}'"
+            )
         return self
 
 
 class TextTokenizer(Settings):
     """How text becomes tokens. `text_tokenizer: bpe` is short for its kind."""
 
-    kind: Literal["bytes", "bpe"] = Field("bytes", description="bpe: pieces of bytes, learned from the captions of the set")
-    vocabulary: int = Field(4096, ge=VOCABULARY, le=1_000_000, description="bpe: tokens in all; 260 are bytes and special tokens")
+    kind: Literal["bytes", "bpe"] = Field(
+        "bytes", description="bpe: pieces of bytes, learned from the captions of the set"
+    )
+    vocabulary: int = Field(
+        4096, ge=VOCABULARY, le=1_000_000, description="bpe: tokens in all; 260 are bytes and special tokens"
+    )
 
     @property
     def size(self) -> int:
@@ -81,7 +112,9 @@ class DiffusionHead(Settings):
 
     kind: Literal["diffusion"] = "diffusion"
     prediction: Literal["clean", "noise", "velocity"] = Field("clean", description="what the network outputs")
-    loss: Literal["clean", "noise", "velocity"] = Field("velocity", description="the space in which the error is measured")
+    loss: Literal["clean", "noise", "velocity"] = Field(
+        "velocity", description="the space in which the error is measured"
+    )
     time_mean: float = Field(0.0, description="t = sigmoid(N(time_mean, time_spread^2)); t = 1 is noise")
     time_spread: Positive = 1.0
     noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
@@ -125,16 +158,23 @@ class Loss(Settings):
 class EMA(Settings):
     """The average of the weights, counted in documents."""
 
-    kind: Literal["half_life", "power"] = Field("half_life", description="power: the width can be chosen after training")
+    kind: Literal["half_life", "power"] = Field(
+        "half_life", description="power: the width can be chosen after training"
+    )
     half_life: Positive = Field(1e6, description="documents after which a weight counts half")
     ramp: Positive = Field(0.05, description="early on the half-life is this share of the documents seen")
-    widths: tuple[Width, Width] = Field((0.05, 0.1), strict=False, description="power: relative widths of the two averages kept")
+    widths: tuple[Width, Width] = Field(
+        (0.05, 0.1), strict=False, description="power: relative widths of the two averages kept"
+    )
     snapshots: Count = Field(32, description="power: so often in a run both averages are kept on disk")
 
     @model_validator(mode="after")
     def _widths_differ(self):
         if self.widths[0] == self.widths[1]:
-            raise ValueError(f"train.ema.widths = {list(self.widths)} are the same; give two different ones, as in [0.05, 0.1]")
+            raise ValueError(
+                f"train.ema.widths = {list(self.widths)} are the same; give two different ones, as in "
+                f"[0.05, 0.1]"
+            )
         return self
 
 
@@ -142,31 +182,50 @@ class Train(Settings):
     """The run."""
 
     documents: Count = Field(100_000, description="length of the run")
-    time: Positive | None = Field(None, description="length of the run in seconds instead; the learning rate falls with it")
+    time: Positive | None = Field(
+        None, description="length of the run in seconds instead; the learning rate falls with it"
+    )
     batch: Count = Field(128, description="documents a step, over all ranks")
     accumulate: Count = Field(1, description="micro-batches a step, to save memory")
     recompute: bool = Field(False, description="activation checkpointing: layers run twice, to save memory")
     parallel: Literal["none", "ddp", "fsdp"] = Field("ddp", description="how several ranks share the model")
     timeout: Positive = Field(600.0, description="seconds that ranks and data workers are waited for")
-    workers: int = Field(0, ge=0, le=256, description="processes of each rank that make batches ahead, 0: none")
+    workers: int = Field(
+        0, ge=0, le=256, description="processes of each rank that make batches ahead, 0: none"
+    )
     length: Count = Field(64, description="positions in a row")
-    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: hidden matrices by Muon, the rest by AdamW")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: hidden matrices by Muon, the rest by AdamW"
+    )
     learning_rate: Positive = 2e-3
     muon_learning_rate: Positive = 0.02
     betas: tuple[BelowOne, BelowOne] = Field((0.9, 0.95), strict=False)
     weight_decay: Weight = 0.0
     warmup: int = Field(4_000, ge=0, description="documents until the full learning rate")
-    decay: Share = Field(0.4, description="last share of the run, in which the learning rate falls to 0; 0: constant")
+    decay: Share = Field(
+        0.4, description="last share of the run, in which the learning rate falls to 0; 0: constant"
+    )
     clip: Positive = Field(1.0, description="largest norm of the gradient")
     ema: EMA = EMA()
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matmuls; auto: bf16 where the hardware has it")
-    mask: Literal["dense", "flex"] = Field("dense", description="of attention; flex skips empty blocks of long rows")
-    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile the layers; auto: where it works")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of matmuls; auto: bf16 where the hardware has it"
+    )
+    mask: Literal["dense", "flex"] = Field(
+        "dense", description="of attention; flex skips empty blocks of long rows"
+    )
+    compile: Literal["auto", "yes", "no"] = Field(
+        "auto", description="torch.compile the layers; auto: where it works"
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of each rank, 0: its share of the cores")
-    skip_nonfinite: int = Field(0, ge=0, description="steps in a row that may be skipped where the loss is not finite")
+    skip_nonfinite: int = Field(
+        0, ge=0, description="steps in a row that may be skipped where the loss is not finite"
+    )
     trackers: Trackers = Field(
-        ("auto",), strict=False, description="where scalars go besides records.jsonl; auto: TensorBoard where installed")
-    seed: int = Field(0, ge=0, lt=2 ** 63)
+        ("auto",),
+        strict=False,
+        description="where scalars go besides records.jsonl; auto: TensorBoard where installed",
+    )
+    seed: int = Field(0, ge=0, lt=2**63)
     log_every: Count = Field(2_000, description="documents between records")
     sample_every: Count = Field(25_000, description="documents between sample sheets")
     save_every: Count = Field(50_000, description="documents between checkpoints")
@@ -180,10 +239,13 @@ class Sample(Settings):
     solver: Literal["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"] = "euler"
     grid: Literal["uniform", "shifted", "quantiles"] = Field("uniform", description="times of the steps")
     guidance: Weight = 2.0
-    interval: tuple[Share, Share] = Field((0.0, 1.0), strict=False, description="times inside which guidance acts")
+    interval: tuple[Share, Share] = Field(
+        (0.0, 1.0), strict=False, description="times inside which guidance acts"
+    )
     rescale: Share = Field(0.0, description="share by which guided pictures get back their contrast")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="text is drawn from the likeliest tokens, of this chance "
-                                                                        "together")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="text is drawn from the likeliest tokens, of this chance together"
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network while it draws")
     max_text: Count = Field(64, description="tokens written at most")
     context: Count = Field(1024, description="longest document, in positions")
@@ -208,15 +270,19 @@ class Config(Settings):
             divisors = ", ".join(str(d) for d in range(1, size + 1) if size % d == 0)
             raise ValueError(f"codec.patch = {patch} does not divide data.size = {size}; allowed: {divisors}")
         if self.sample.interval[0] > self.sample.interval[1]:
-            raise ValueError(f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high")
+            raise ValueError(
+                f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high"
+            )
         patches = (size // patch) ** 2 + 4
         if self.train.length < patches:
-            raise ValueError(f"train.length = {self.train.length} is too short for one picture of {size} px in patches "
-                             f"of {patch}: it needs {patches} and the caption's bytes; set train.length={patches + 60}")
+            raise ValueError(
+                f"train.length = {self.train.length} is too short for one picture of {size} px in patches "
+                f"of {patch}: it needs {patches} and the caption's bytes; set train.length={patches + 60}"
+            )
         return self
 
 
-# ---------------------------------------------------------------------------------------------------------- presets
+# ---------------------------------------------------------------------------------------------------- presets
 
 
 def preset_folder() -> Path:
@@ -236,11 +302,15 @@ def preset_text(name: str) -> str:
         try:
             return Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"preset file {name} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}); "
-                              f"give a YAML file, or one of: {', '.join(preset_names())}") from None
+            raise ConfigError(
+                f"preset file {name} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}); "
+                f"give a YAML file, or one of: {', '.join(preset_names())}"
+            ) from None
     if name not in preset_names():
-        raise ConfigError(f"unknown preset '{name}'{nearest(name, preset_names())}; "
-                          f"allowed: {', '.join(preset_names())}; see `rawmm presets`")
+        raise ConfigError(
+            f"unknown preset '{name}'{nearest(name, preset_names())}; "
+            f"allowed: {', '.join(preset_names())}; see `rawmm presets`"
+        )
     return (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -255,8 +325,8 @@ def load(preset: str, overrides: list[str] | tuple[str, ...] = ()) -> Config | C
 
 
 def build(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config | CodecConfig:
-    """Nested settings and `key=value` words -> Config, or CodecConfig where `codec.kind` is one that learns. Raises ConfigError
-    that names the key and what is allowed."""
+    """Nested settings and `key=value` words -> Config, or CodecConfig where `codec.kind` is one that learns.
+    Raises ConfigError that names the key and what is allowed."""
     if not isinstance(settings, dict):
         raise ConfigError("settings must be a mapping of keys, as in `rawmm presets digits`")
     settings = dict(settings)
@@ -277,13 +347,15 @@ def _root(settings: dict) -> type[Config] | type[CodecConfig]:
     codec, learned = settings.get("codec"), kinds(CodecConfig, "codec")
     kind = codec.get("kind") if isinstance(codec, dict) else "raw"
     if kind not in ("raw", *learned):
-        raise ConfigError(f"codec.kind = {kind}{nearest(str(kind), ['raw', *learned])}; allowed: raw, {', '.join(learned)}")
+        raise ConfigError(
+            f"codec.kind = {kind}{nearest(str(kind), ['raw', *learned])}; allowed: raw, {', '.join(learned)}"
+        )
     return Config if kind == "raw" else CodecConfig
 
 
 def _spell_out(settings: dict) -> None:
-    """Parts get their first kind where they have none. `text_tokenizer: bpe` is short for its kind, `stream: true` for all its
-    defaults and `false` for none."""
+    """Parts get their first kind where they have none. `text_tokenizer: bpe` is short for its kind, `stream:
+    true` for all its defaults and `false` for none."""
     for part in ("codec", "head", "backbone"):
         if isinstance(settings.get(part), dict):
             settings[part] = {"kind": kinds(Config, part)[0], **settings[part]}
@@ -302,7 +374,7 @@ def dump(config: Config | CodecConfig) -> str:
     return dump_yaml(config.model_dump(mode="json"))
 
 
-# --------------------------------------------------------------------------------------------------------- key=value
+# -------------------------------------------------------------------------------------------------- key=value
 
 
 def _split(word: str) -> tuple[str, Any]:

@@ -1,4 +1,5 @@
-"""YAML that cannot surprise: safe, 1e-4 is a number, 010 and 1:30 and yes are what they look like, nothing is given twice."""
+"""YAML that cannot surprise: safe, 1e-4 is a number, 010 and 1:30 and yes are what they look like, nothing is
+given twice."""
 
 import re
 from typing import Any
@@ -23,15 +24,21 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(
-    r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
-    list("-+0123456789."))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
 _INT, _BOOL = "tag:yaml.org,2002:int", "tag:yaml.org,2002:bool"
 _Loader.yaml_implicit_resolvers = {
-    # yes, no, on and off are words; 010 is not octal and 1:30 is not ninety; integers come before the wider float pattern
-    first: [(_INT, re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"))] * (first in "-+0123456789") + [
-        pair for pair in resolvers if pair[0] != _INT and (pair[0] != _BOOL or first in "tTfF")]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()}
+    # yes, no, on and off are words; 010 is not octal and 1:30 is not ninety; integers come before the wider
+    # float pattern
+    first: [(_INT, re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"))] * (first in "-+0123456789")
+    + [pair for pair in resolvers if pair[0] != _INT and (pair[0] != _BOOL or first in "tTfF")]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 class _Dumper(yaml.SafeDumper):

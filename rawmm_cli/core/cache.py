@@ -1,7 +1,8 @@
 """What is already computed of documents that grow: every position once.
 
-A row of the cache is a document. Its columns hold the keys and values that each layer made of its positions, and labels that
-say which document and block a column belongs to, so that the rule of `mask.py` decides here too who sees what. Columns:
+A row of the cache is a document. Its columns hold the keys and values that each layer made of its positions,
+and labels that say which document and block a column belongs to, so that the rule of `mask.py` decides here
+too who sees what. Columns:
 
     0               for padding; nobody sees it
     1 .. desk       a picture that is being drawn: written over at every denoising step
@@ -19,8 +20,10 @@ from .batch import assembled, layout, singles
 from .document import Batch, Document, Labels, Pictures
 from .mask import dense
 
-STEP = 64               # keys that are looked at: a multiple, so that sums over them do not hang on the longest document
-ALONE = 32              # positions of a first reading: so many at least, for smaller products are computed in another order
+STEP = 64  # keys that are looked at: a multiple, so that sums over them do not hang on the longest document
+ALONE = (
+    32  # positions of a first reading: so many at least, for smaller products are computed in another order
+)
 
 
 class Kept:
@@ -33,14 +36,16 @@ class Kept:
         """Keep those of the new positions (R, H, Q, ...) -> all that they may look at (R, H, C, ...)."""
         cache = self.cache
         if self.keys is None:
-            self.keys, self.values = (x.new_zeros(cache.rows, x.shape[1], cache.columns, x.shape[-1]) for x in (key, value))
+            self.keys, self.values = (
+                x.new_zeros(cache.rows, x.shape[1], cache.columns, x.shape[-1]) for x in (key, value)
+            )
         rows, found = slice(cache.row, cache.row + len(key)), []
         for kept, new in ((self.keys[rows], key), (self.values[rows], value)):
             if isinstance(cache.at, slice):
                 kept[:, :, cache.at] = new
             else:
                 kept[cache.at[0], :, cache.at[1]] = new.transpose(1, 2)
-            found.append(kept[:, :, :cache.used])
+            found.append(kept[:, :, : cache.used])
         return found[0], found[1]
 
 
@@ -51,25 +56,29 @@ class Cache:
         self.model, self.rows, self.desk = model, documents, desk
         self.device = model.words.weight.device
         self.columns = -(-(1 + desk + room) // STEP) * STEP
-        self.known = [0] * documents                    # positions of each document
-        self.labels = Labels(torch.full((documents, self.columns), -1, device=self.device),
-                             *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(2)))
+        self.known = [0] * documents  # positions of each document
+        self.labels = Labels(
+            torch.full((documents, self.columns), -1, device=self.device),
+            *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(2)),
+        )
         self.layers = [Kept(self) for _ in model.backbone.layers]
         self.row, self.used, self.mask, self.words = 0, STEP, None, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
 
     @torch.inference_mode()
     def read(self, documents: list[Document], row: int = 0) -> Tensor:
-        """Compute what is not known yet of each document, in the rows from `row` on -> hidden vectors of their last positions
-        (documents, D).
+        """Compute what is not known yet of each document, in the rows from `row` on -> hidden vectors of
+        their last positions (documents, D).
 
         A document of which nothing is new waits for the others: what stands in its row then is of no use."""
-        known = self.known[row:row + len(documents)]
+        known = self.known[row : row + len(documents)]
         new = self._new(documents, known)
         counts = [len(one.tokens) for one in new]
         words = all(len(one.tokens) == 1 and not one.placed for one in new)
         length = 1 if max(counts) == 1 else max(ALONE, *counts)
-        batch = singles(new) if words else assembled(new, [n * length for n in range(len(new))], len(new), length)
+        batch = (
+            singles(new) if words else assembled(new, [n * length for n in range(len(new))], len(new), length)
+        )
         batch, first = batch.to(self.device), 1 + self.desk
         if words and len(set(known)) == 1:
             at = slice(first + known[0], first + known[0] + 1)
@@ -78,21 +87,25 @@ class Cache:
             for n, count in enumerate(counts):
                 columns[n, :count] = torch.arange(first + known[n], first + known[n] + count)
             at = torch.arange(len(new), device=self.device)[:, None], columns.to(self.device)
-        self.known[row:row + len(documents)] = map(sum, zip(known, counts))
+        self.known[row : row + len(documents)] = map(sum, zip(known, counts))
         self._enter(batch.labels, row, at, words)
         still = torch.zeros(len(batch.pictures.drawn), device=self.device)
         hidden = self.model(batch, self.model.clean(batch), still, self)
         return hidden[batch.last]
 
     def picture(self, documents: list[Document]) -> Batch:
-        """A batch of the last item of each document alone, a picture to be drawn; all of one size. Calls of the model with it, or
-        with the batch of its first rows, compute those patches and nothing else.
+        """A batch of the last item of each document alone, a picture to be drawn; all of one size. Calls of
+        the model with it, or with the batch of its first rows, compute those patches and nothing else.
 
         All are at the same time of their drawing: for the head they are one picture."""
         new = self._new(documents, self.known)
-        batch = assembled(new, [row * self.desk for row in range(len(new))], len(new), self.desk).to(self.device)
+        batch = assembled(new, [row * self.desk for row in range(len(new))], len(new), self.desk).to(
+            self.device
+        )
         self._enter(batch.labels, 0, slice(1, 1 + self.desk))
-        one = Pictures(torch.zeros_like(batch.pictures.picture_of), batch.pictures.drawn[:1], batch.pictures.keys[:1])
+        one = Pictures(
+            torch.zeros_like(batch.pictures.picture_of), batch.pictures.drawn[:1], batch.pictures.keys[:1]
+        )
         return replace(batch, pictures=one)
 
     def keep(self, rows: list[int]) -> None:
@@ -110,7 +123,8 @@ class Cache:
         return [layout(document, grid, causal).after(count) for document, count in zip(documents, known)]
 
     def _enter(self, labels: Labels, row: int, at, words: bool = False) -> None:
-        """New positions, of the rows from `row` on, come to the columns `at`. words: a token of text in each."""
+        """New positions, of the rows from `row` on, come to the columns `at`. words: a token of text in
+        each."""
         rows = slice(row, row + len(labels.document))
         labels = labels._replace(document=torch.where(labels.document < 0, -1, labels.document + row))
         for kept, new in zip(self.labels, labels):
@@ -118,10 +132,10 @@ class Cache:
                 kept[rows, at] = new
             else:
                 kept[rows][at] = new
-        self.labels.document[:, 0] = -1                 # padding was written there
+        self.labels.document[:, 0] = -1  # padding was written there
         self.row, self.at, self.used = row, at, -(-(1 + self.desk + max(self.known)) // STEP) * STEP
         before, self.words = self.words, (rows, self.used) if words else None
-        if words and before == self.words:              # each sees what the token before it saw, and itself
+        if words and before == self.words:  # each sees what the token before it saw, and itself
             self.mask[(..., at) if isinstance(at, slice) else (at[0], 0, 0, at[1])] = 0
         else:
-            self.mask = dense(labels, Labels(*(label[rows, :self.used] for label in self.labels)))
+            self.mask = dense(labels, Labels(*(label[rows, : self.used] for label in self.labels)))

@@ -1,10 +1,10 @@
 """The two data types that everything else speaks: Document and Batch.
 
-A document is a list of text tokens (int) and pictures, in reading order. A batch is several documents packed into rows.
+A document is a list of text tokens (int) and pictures, in reading order. A batch is several documents packed
+into rows.
 
-Letters: B rows, L positions in a row, M pictures in the batch, T patches of all pictures together, K predicted tokens.
-Next: `batch.py` makes a Batch of Documents, `mask.py` says who may look at whom.
-"""
+Letters: B rows, L positions in a row, M pictures in the batch, T patches of all pictures together, K
+predicted tokens. Next: `batch.py` makes a Batch of Documents, `mask.py` says who may look at whom."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -18,7 +18,8 @@ from torch import Tensor
 class Picture:
     """pixels: (3, H, W) uint8. draw: noised and learned; otherwise read clean. key: the seed of its noise.
 
-    stretch: its rows and columns stand so far apart (1 as learned; less where a larger picture has the place of a smaller)."""
+    stretch: its rows and columns stand so far apart (1 as learned; less where a larger picture has the place
+    of a smaller)."""
 
     pixels: Tensor
     draw: bool
@@ -38,26 +39,28 @@ class Labels(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """What a head may know of the pictures in a batch. patches in flat order (T), pictures in group order (M)."""
+    """What a head may know of the pictures in a batch. patches in flat order (T), pictures in group order
+    (M)."""
 
-    picture_of: Tensor      # (T,) long: which picture a patch belongs to
-    drawn: Tensor           # (M,) bool: noised and learned
-    keys: tuple[int, ...]   # M seeds of the noise
+    picture_of: Tensor  # (T,) long: which picture a patch belongs to
+    drawn: Tensor  # (M,) bool: noised and learned
+    keys: tuple[int, ...]  # M seeds of the noise
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed documents. Images of one size stand together in one group; flat patch order is group, picture, patch."""
+    """Packed documents. Images of one size stand together in one group; flat patch order is group, picture,
+    patch."""
 
-    tokens: Tensor                  # (B, L) long, 0 where a patch sits
-    images: tuple[Tensor, ...]      # groups of (m, 3, H, W) uint8
+    tokens: Tensor  # (B, L) long, 0 where a patch sits
+    images: tuple[Tensor, ...]  # groups of (m, 3, H, W) uint8
     pictures: Pictures
-    patch_at: Tensor                # (T,) long: flat position (row * L + column) of each patch
-    predict_at: Tensor              # (K,) long: flat positions whose next token is learned
-    predict: Tensor                 # (K,) long: that next token
+    patch_at: Tensor  # (T,) long: flat position (row * L + column) of each patch
+    predict_at: Tensor  # (K,) long: flat positions whose next token is learned
+    predict: Tensor  # (K,) long: that next token
     labels: Labels
-    position: Tensor                # (B, L, 3) fp32: order, row, column
-    last: Tensor                    # (documents,) long: flat position of the last item of each document
+    position: Tensor  # (B, L, 3) fp32: order, row, column
+    last: Tensor  # (documents,) long: flat position of the last item of each document
 
     @property
     def filled(self) -> int:
@@ -66,25 +69,40 @@ class Batch:
 
     @property
     def learned(self) -> tuple[int, int]:
-        """How many tokens are predicted and how many patches are drawn: what the two losses are means over."""
+        """How many tokens are predicted and how many patches are drawn: what the two losses are means
+        over."""
         return len(self.predict), int(self.pictures.drawn[self.pictures.picture_of].sum())
 
     def first(self, rows: int) -> "Batch":
-        """The first rows alone, of a batch with one picture a row, all of one size, and nothing to predict."""
+        """The first rows alone, of a batch with one picture a row, all of one size, and nothing to
+        predict."""
         patches = len(self.patch_at) // len(self.tokens) * rows
-        return replace(self, tokens=self.tokens[:rows], images=tuple(group[:rows] for group in self.images),
-                       pictures=self.pictures._replace(picture_of=self.pictures.picture_of[:patches]),
-                       patch_at=self.patch_at[:patches], labels=Labels(*(label[:rows] for label in self.labels)),
-                       position=self.position[:rows], last=self.last[:rows])
+        return replace(
+            self,
+            tokens=self.tokens[:rows],
+            images=tuple(group[:rows] for group in self.images),
+            pictures=self.pictures._replace(picture_of=self.pictures.picture_of[:patches]),
+            patch_at=self.patch_at[:patches],
+            labels=Labels(*(label[:rows] for label in self.labels)),
+            position=self.position[:rows],
+            last=self.last[:rows],
+        )
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which it moves to a GPU faster."""
-        return replace(self, **{f.name: _each(getattr(self, f.name), torch.Tensor.pin_memory) for f in fields(self)})
+        return replace(
+            self, **{f.name: _each(getattr(self, f.name), torch.Tensor.pin_memory) for f in fields(self)}
+        )
 
     def to(self, device) -> "Batch":
         """The same batch with every tensor on `device`."""
-        return replace(self, **{f.name: _each(getattr(self, f.name), lambda x: x.to(device, non_blocking=True))
-                                for f in fields(self)})
+        return replace(
+            self,
+            **{
+                f.name: _each(getattr(self, f.name), lambda x: x.to(device, non_blocking=True))
+                for f in fields(self)
+            },
+        )
 
 
 def _each(value, change: Callable[[Tensor], Tensor]):

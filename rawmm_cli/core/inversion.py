@@ -1,9 +1,9 @@
 """Pictures to noise and back: the probability-flow ODE of a model, walked both ways.
 
-From the picture (t = 0) to the noise from which the model would draw exactly this picture (t = 1), and back (Song et al. 2021,
-arXiv 2011.13456, section 4.3). The ODE has one solution through every point, so the way there and back is lossless in the limit
-of small steps; how far it is from that at a given number of steps is what `reconstruct` reports.
-"""
+From the picture (t = 0) to the noise from which the model would draw exactly this picture (t = 1), and back
+(Song et al. 2021, arXiv 2011.13456, section 4.3). The ODE has one solution through every point, so the way
+there and back is lossless in the limit of small steps; how far it is from that at a given number of steps is
+what `reconstruct` reports."""
 
 import torch
 from torch import Tensor
@@ -15,21 +15,26 @@ from .noise import rectified
 from .solvers import SOLVERS
 from .text_tokenizer import BOS, IMAGE
 
-BEGIN = 0.05            # at t = 0 the velocity (x - clean) / t is not defined, and an error of `clean` is divided by t
+BEGIN = 0.05  # at t = 0 the velocity (x - clean) / t is not defined, and an error of `clean` is divided by t
 
 
 @torch.inference_mode()
-def ode(model: RawModel, pictures: Tensor, steps: int, solver: str = "heun", learned: int | None = None) -> tuple[Tensor, Tensor]:
-    """(n, 3, H, W) uint8 -> the same through noise and back, and that noise (n, N, P), N(0, scale^2) if the model were perfect.
+def ode(
+    model: RawModel, pictures: Tensor, steps: int, solver: str = "heun", learned: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """(n, 3, H, W) uint8 -> the same through noise and back, and that noise (n, N, P), N(0, scale^2) if the
+    model were perfect.
 
-    Unconditional, without guidance, which would be another ODE. Steps are in proportion to t, as the velocity changes; fp32.
-    learned: the side of pictures, where others take their place (`data.stretch`)."""
+    Unconditional, without guidance, which would be another ODE. Steps are in proportion to t, as the velocity
+    changes; fp32. learned: the side of pictures, where others take their place (`data.stretch`)."""
     rows, columns = model.codec.grid(*pictures.shape[2:])
     count, patches = len(pictures), rows * columns
     told, stretch = [[BOS, IMAGE]] * count, tuple((learned or side) / side for side in pictures.shape[2:])
     cache = Cache(model, count, 2, desk=patches)
     cache.read(told)
-    batch = cache.picture([[*document, Picture(picture, True, 0, stretch)] for document, picture in zip(told, pictures)])
+    batch = cache.picture(
+        [[*document, Picture(picture, True, 0, stretch)] for document, picture in zip(told, pictures)]
+    )
 
     def denoise(z: Tensor, t: float) -> Tensor:
         time = torch.full((1,), float(t), device=z.device)

@@ -1,4 +1,5 @@
-"""Layers that every backbone shares: rotary positions on three axes, and attention under either form of the mask."""
+"""Layers that every backbone shares: rotary positions on three axes, and attention under either form of the
+mask."""
 
 from functools import lru_cache
 
@@ -7,21 +8,23 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated pairs follow
+# Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated
+# pairs follow
 # the order and a quarter each the row and the column, and rows and columns turn faster (a smaller base).
 EPSILON = torch.tensor(torch.finfo(torch.float32).eps)
-SHORT = 512             # positions; up to here attention written out is faster than torch's kernel on a CPU
+SHORT = 512  # positions; up to here attention written out is faster than torch's kernel on a CPU
 AXES = ((0.5, 10_000.0), (0.25, 100.0), (0.25, 100.0))
 
 
 def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Positions (B, L, 3) = order, row, column -> cos and sin (B, L, width / 2), fp32.
 
-    RoPE (Su et al. 2021, arXiv 2104.09864), each axis turning its own share of the pairs. `width`: a multiple of 8."""
+    RoPE (Su et al. 2021, arXiv 2104.09864), each axis turning its own share of the pairs. `width`: a multiple
+    of 8."""
     if width % 8:
         raise ValueError(f"rotary positions need a width that is a multiple of 8, not {width}")
     axis, frequency = _frequencies(width, position.device)
-    angle = position.index_select(-1, axis) * frequency                     # (B, L, K/2)
+    angle = position.index_select(-1, axis) * frequency  # (B, L, K/2)
     return angle.cos(), angle.sin()
 
 
@@ -31,15 +34,21 @@ def _frequencies(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     counts = [int(width // 2 * share) for share, _ in AXES]
     with torch.inference_mode(False):
         axis = torch.repeat_interleave(torch.arange(len(AXES)), torch.tensor(counts))
-        frequency = torch.cat([base ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
-                               for pairs, (_, base) in zip(counts, AXES)])
+        frequency = torch.cat(
+            [
+                base ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
+                for pairs, (_, base) in zip(counts, AXES)
+            ]
+        )
         return axis.to(device), frequency.to(device)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """(..., L, K) turned by angles (..., L, K/2): pair i is (x[i], x[i + K/2])."""
     first, second = x.chunk(2, -1)
-    return torch.cat([torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)], -1)
+    return torch.cat(
+        [torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)], -1
+    )
 
 
 def trained() -> bool:
@@ -48,9 +57,11 @@ def trained() -> bool:
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMS normalisation with a learned scale (Zhang and Sennrich 2019, arXiv 1910.07467), of vectors (..., D).
+    """RMS normalisation with a learned scale (Zhang and Sennrich 2019, arXiv 1910.07467), of vectors (...,
+    D).
 
-    Sampling runs it uncompiled, where torch makes nine passes of it on a CPU; there it is three (`docs/log.md`)."""
+    Sampling runs it uncompiled, where torch makes nine passes of it on a CPU; there it is three
+    (`docs/log.md`)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
@@ -61,7 +72,7 @@ class RMSNorm(nn.RMSNorm):
 
 def rms(x: Tensor) -> Tensor:
     """Vectors (..., D) -> the same with a mean square of 1, but for the smallest."""
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)              # (..., 1)
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)  # (..., 1)
     return x * torch.addcmul(EPSILON, size, size, value=1 / x.shape[-1]).rsqrt_()
 
 
@@ -72,7 +83,8 @@ def unit_rms(x: Tensor) -> Tensor:
 
 
 class MaskedSoftmax(torch.autograd.Function):
-    """softmax(scores + mask) over the keys, in fp32, given and kept for the backward pass in the dtype of the scores.
+    """softmax(scores + mask) over the keys, in fp32, given and kept for the backward pass in the dtype of the
+    scores.
 
     Left to itself, the compiler keeps the scores and takes their exponentials again (`docs/log.md`)."""
 
@@ -84,7 +96,7 @@ class MaskedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        kept, = ctx.saved_tensors                       # to be asked for once only: recomputed layers hang on it
+        (kept,) = ctx.saved_tensors  # to be asked for once only: recomputed layers hang on it
         weights = kept.float()
         change = weights * gradient.float()
         return (change - weights * change.sum(-1, keepdim=True)).to(kept.dtype), None
@@ -93,10 +105,10 @@ class MaskedSoftmax(torch.autograd.Function):
 def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
     """Softmax attention. query, key (B, H, L, K), value (B, H, L, V) -> (B, H, L, V).
 
-    mask: dense (B, 1, L, L), added to the scores, or a BlockMask of FlexAttention. One head may have values wider than its
-    keys; flex kernels want narrow values, so there the value is cut into pieces as wide as the keys. Dense, torch has no
-    fused kernel for wide values, and on a CPU its kernel is the slower one for training on short rows (`docs/log.md`): written
-    out."""
+    mask: dense (B, 1, L, L), added to the scores, or a BlockMask of FlexAttention. One head may have values
+    wider than its keys; flex kernels want narrow values, so there the value is cut into pieces as wide as the
+    keys. Dense, torch has no fused kernel for wide values, and on a CPU its kernel is the slower one for
+    training on short rows (`docs/log.md`): written out."""
     if isinstance(mask, Tensor):
         if value.shape[-1] == key.shape[-1] and (query.is_cuda or key.shape[-2] > SHORT or not trained()):
             return F.scaled_dot_product_attention(query, key, value, attn_mask=mask.to(query.dtype))

@@ -1,7 +1,8 @@
 """The joint loss: the page to read first.
 
-One batch holds text and pictures. Pictures to be drawn are noised and the model says what they were (the head's loss);
-text is predicted token by token (cross entropy); pictures only read stay clean and are never predicted.
+One batch holds text and pictures. Pictures to be drawn are noised and the model says what they were (the
+head's loss); text is predicted token by token (cross entropy); pictures only read stay clean and are never
+predicted.
 
     total = text weight * mean over predicted tokens  +  image weight * mean over drawn patches
 """
@@ -30,15 +31,21 @@ class Shares(NamedTuple):
     image: float = 1.0
 
 
-def joint_loss(model: RawModel, batch: Batch, text_weight: float = 1.0, image_weight: float = 1.0,
-               shares: Shares = Shares(), forward=None) -> Losses:
+def joint_loss(
+    model: RawModel,
+    batch: Batch,
+    text_weight: float = 1.0,
+    image_weight: float = 1.0,
+    shares: Shares = Shares(),
+    forward=None,
+) -> Losses:
     """Documents in, three numbers out.
 
-    Where a step is spread over several batches, `shares` makes their losses add up to the loss of one large batch.
-    `forward`: what is called in place of the model (its DDP wrapper)."""
-    clean = model.clean(batch)                                              # (T, P) pixels as patches
-    corrupted = model.head.corrupt(clean, batch.pictures)                   # noised where drawn
-    hidden = (forward or model)(batch, corrupted.inputs, corrupted.time)    # (B L, D)
+    Where a step is spread over several batches, `shares` makes their losses add up to the loss of one large
+    batch. `forward`: what is called in place of the model (its DDP wrapper)."""
+    clean = model.clean(batch)  # (T, P) pixels as patches
+    corrupted = model.head.corrupt(clean, batch.pictures)  # noised where drawn
+    hidden = (forward or model)(batch, corrupted.inputs, corrupted.time)  # (B L, D)
     image = shares.image * model.head.loss(model.patches(hidden, batch), corrupted, batch.pictures.picture_of)
     text = F.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="sum")
     text = shares.text * text / max(len(batch.predict), 1)

@@ -1,7 +1,7 @@
 """The model: fill the sequence with words and patches, run the backbone, read the two outputs.
 
-    text tokens -> embedding          -> backbone (causal over text, bidirectional in a picture) -> next token
-    patches     -> linear (+ time)    ->                                                         -> clean patches
+text tokens -> embedding          -> backbone (causal over text, bidirectional in a picture) -> next token
+patches     -> linear (+ time)    ->                                                         -> clean patches
 """
 
 import torch
@@ -15,10 +15,12 @@ from .text_tokenizer import Bytes
 class RawModel(nn.Module):
     """A codec, an image head and a backbone of `width`, joined by one sequence."""
 
-    def __init__(self, codec: nn.Module, head: nn.Module, backbone: nn.Module, make_mask, vocabulary: int, width: int):
+    def __init__(
+        self, codec: nn.Module, head: nn.Module, backbone: nn.Module, make_mask, vocabulary: int, width: int
+    ):
         super().__init__()
         self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
-        self.tokenizer = Bytes()                        # or BytePairs, given by who loads or trains the model
+        self.tokenizer = Bytes()  # or BytePairs, given by who loads or trains the model
         self.words = nn.Embedding(vocabulary, width)
         self.norm = RMSNorm(width)
         self.text_out = nn.Linear(width, vocabulary, bias=False)
@@ -33,12 +35,15 @@ class RawModel(nn.Module):
     def forward(self, batch: Batch, inputs: Tensor, time: Tensor, cache=None) -> Tensor:
         """Patches (T, P) of pictures at times (M,) fill their places -> hidden (B L, D).
 
-        cache: what was computed before of the same documents (`cache.py`); the batch then holds new positions alone."""
-        x = self.words(batch.tokens)                                        # (B, L, D)
-        if cache is None or len(batch.patch_at):                            # what is written token by token has none
-            patches = self.head.embed(inputs, time, batch.pictures.picture_of).to(x.dtype)    # (T, D)
-            x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()   # a view would compile a second time
-        mask = self.make_mask(batch.labels) if cache is None else cache.mask[:len(x)]
+        cache: what was computed before of the same documents (`cache.py`); the batch then holds new positions
+        alone."""
+        x = self.words(batch.tokens)  # (B, L, D)
+        if cache is None or len(batch.patch_at):  # what is written token by token has none
+            patches = self.head.embed(inputs, time, batch.pictures.picture_of).to(x.dtype)  # (T, D)
+            x = (
+                x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()
+            )  # a view would compile a second time
+        mask = self.make_mask(batch.labels) if cache is None else cache.mask[: len(x)]
         x = self.backbone(x, batch.position, mask, cache and cache.layers)  # (B, L, D)
         return self.norm(x.flatten(0, 1))
 

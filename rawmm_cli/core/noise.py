@@ -1,14 +1,15 @@
-"""Noise: the path from a clean picture to noise, the three things a network may predict on it, and keyed randomness.
+"""Noise: the path from a clean picture to noise, the three things a network may predict on it, and keyed
+randomness.
 
-Time runs one way everywhere: t = 0 clean, t = 1 noise (papers on flow matching and JiT count the other way, their
-1 - t is our t). On the rectified path (Liu et al. 2022, arXiv 2209.03003; Lipman et al. 2022, arXiv 2210.02747)
+Time runs one way everywhere: t = 0 clean, t = 1 noise (papers on flow matching and JiT count the other way,
+their 1 - t is our t). On the rectified path (Liu et al. 2022, arXiv 2209.03003; Lipman et al. 2022, arXiv
+2210.02747)
 
     z = signal(t) clean + noise(t) s eps = (1 - t) clean + t s eps,        velocity = dz/dt = s eps - clean
 
-with eps ~ N(0, 1) and s the noise scale. Given z and t, each of clean, eps and velocity determines the others, and
-errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t e_velocity (JiT, arXiv 2511.13720, table 1).
-Next: `heads/diffusion.py` learns on this path, `solvers.py` walks it backwards.
-"""
+with eps ~ N(0, 1) and s the noise scale. Given z and t, each of clean, eps and velocity determines the
+others, and errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t e_velocity (JiT, arXiv
+2511.13720, table 1). Next: `heads/diffusion.py` learns on this path, `solvers.py` walks it backwards."""
 
 import hashlib
 
@@ -43,28 +44,35 @@ def target(prediction: str, clean: Tensor, eps: Tensor, scale: float) -> Tensor:
 def loss_factor(prediction: str, space: str, t: Tensor, scale: float, clamp: float) -> Tensor:
     """|error in `space`| / |error in `prediction`| at time t; denominators are clamped from below.
 
-    Squared, it turns the squared error of the output into the loss of the wanted space: with a clean prediction and
-    velocity space it is 1 / t, so the loss is |error|^2 / max(t, clamp)^2 (JiT's v-loss, its 1 - t is our t)."""
+    Squared, it turns the squared error of the output into the loss of the wanted space: with a clean
+    prediction and velocity space it is 1 / t, so the loss is |error|^2 / max(t, clamp)^2 (JiT's v-loss, its 1
+    - t is our t)."""
     one, over_t, over_signal = torch.ones_like(t), 1 / t.clamp_min(clamp), 1 / (1 - t).clamp_min(clamp)
     return {
-        ("clean", "clean"): one, ("clean", "velocity"): over_t, ("clean", "noise"): (1 - t) * over_t / scale,
-        ("noise", "clean"): t * scale * over_signal, ("noise", "velocity"): scale * over_signal, ("noise", "noise"): one,
-        ("velocity", "clean"): t, ("velocity", "velocity"): one, ("velocity", "noise"): (1 - t) / scale,
+        ("clean", "clean"): one,
+        ("clean", "velocity"): over_t,
+        ("clean", "noise"): (1 - t) * over_t / scale,
+        ("noise", "clean"): t * scale * over_signal,
+        ("noise", "velocity"): scale * over_signal,
+        ("noise", "noise"): one,
+        ("velocity", "clean"): t,
+        ("velocity", "velocity"): one,
+        ("velocity", "noise"): (1 - t) / scale,
     }[prediction, space]
 
 
 def random(*path) -> np.random.Generator:
     """A random generator that depends on the integers or words in `path` alone (counter-based Philox).
 
-    Nothing is remembered between calls, so the randomness of a document is the same at any batch size, on any number
-    of processes and after any restart."""
+    Nothing is remembered between calls, so the randomness of a document is the same at any batch size, on any
+    number of processes and after any restart."""
     return np.random.Generator(np.random.Philox(key=_digest(path, 16)))
 
 
 def uniforms(*path, count: int = 8) -> list[float]:
     """Up to 8 numbers from [0, 1) that depend on `path` alone; a third of the time that `random` takes."""
     digest = hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=8 * count).digest()
-    return [(int.from_bytes(digest[at:at + 8], "little") >> 11) * 2.0 ** -53 for at in range(0, 8 * count, 8)]
+    return [(int.from_bytes(digest[at : at + 8], "little") >> 11) * 2.0**-53 for at in range(0, 8 * count, 8)]
 
 
 def key(*path) -> int:
@@ -73,14 +81,16 @@ def key(*path) -> int:
 
 
 def _digest(path: tuple, size: int) -> int:
-    return int.from_bytes(hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=size).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=size).digest(), "little"
+    )
 
 
 def normal(keys, counts, width: int, word: str = "noise", device: str | torch.device = "cpu") -> Tensor:
     """One block of N(0, 1) per key: keys (M), counts (M) -> (sum of counts, width) fp32 on the device.
 
-    A GPU draws its own numbers from the keys, other ones than the CPU does: the way of so much noise through the CPU would
-    cost more than the step."""
+    A GPU draws its own numbers from the keys, other ones than the CPU does: the way of so much noise through
+    the CPU would cost more than the step."""
     if torch.device(device).type == "cuda":
         return _drawn_on(torch.device(device), keys, counts, width)
     blocks = [random(k, word).standard_normal((n, width), dtype=np.float32) for k, n in zip(keys, counts)]
@@ -90,7 +100,7 @@ def normal(keys, counts, width: int, word: str = "noise", device: str | torch.de
 def _drawn_on(device: torch.device, keys, counts, width: int) -> Tensor:
     drawn, generator, at = torch.empty(sum(counts), width, device=device), torch.Generator(device), 0
     for k, n in zip(keys, counts):
-        drawn[at:at + n].normal_(generator=generator.manual_seed(k))
+        drawn[at : at + n].normal_(generator=generator.manual_seed(k))
         at += n
     return drawn
 

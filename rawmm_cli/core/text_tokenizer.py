@@ -1,9 +1,10 @@
-"""Text as UTF-8 bytes, plus four special tokens that no text can contain; or as pairs of bytes that were learned.
+"""Text as UTF-8 bytes, plus four special tokens that no text can contain; or as pairs of bytes that were
+learned.
 
-A byte is a number from 0 to 255; the special tokens follow. Text is only ever turned into bytes, so a caption that
-says `<image>` is seven ordinary bytes and can never open a picture. A byte-level BPE (Sennrich et al. 2016, arXiv
-1508.07909; trained and applied by `tokenizers`) keeps these numbers and gives those from 260 on to what it merges.
-"""
+A byte is a number from 0 to 255; the special tokens follow. Text is only ever turned into bytes, so a caption
+that says `<image>` is seven ordinary bytes and can never open a picture. A byte-level BPE (Sennrich et al.
+2016, arXiv 1508.07909; trained and applied by `tokenizers`) keeps these numbers and gives those from 260 on
+to what it merges."""
 
 from collections.abc import Iterable
 
@@ -28,20 +29,25 @@ def checked(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ConfigError(f"text is not valid Unicode: character {error.start + 1} is a lone surrogate "
-                          f"(U+{ord(text[error.start]):04X}); allowed: UTF-8 text; remove it") from None
+        raise ConfigError(
+            f"text is not valid Unicode: character {error.start + 1} is a lone surrogate "
+            f"(U+{ord(text[error.start]):04X}); allowed: UTF-8 text; remove it"
+        ) from None
     return text
 
 
 def checked_prompt(text: str, limit: int) -> str:
-    """A prompt typed by a person: valid Unicode, no control characters but tab and newline, at most `limit` bytes."""
+    """A prompt typed by a person: valid Unicode, no control characters but tab and newline, at most `limit`
+    bytes."""
     size = len(checked(text).encode("utf-8"))
     if size > limit:
         raise ConfigError(f"prompt has {size:,} bytes; allowed: at most {limit:,}; shorten it")
     for place, character in enumerate(text, 1):
         if (ord(character) < 32 and character not in "\t\n") or 127 <= ord(character) < 160:
-            raise ConfigError(f"prompt has the control character U+{ord(character):04X} at place {place}; "
-                              "allowed: printable text, tab and newline; remove it")
+            raise ConfigError(
+                f"prompt has the control character U+{ord(character):04X} at place {place}; "
+                "allowed: printable text, tab and newline; remove it"
+            )
     return text
 
 
@@ -49,12 +55,13 @@ class Bytes:
     """Text as bytes. encode: text -> tokens; decode: tokens -> text."""
 
     vocabulary = VOCABULARY
-    stored = None                                       # nothing to keep
+    stored = None  # nothing to keep
     encode, decode = staticmethod(encode), staticmethod(decode)
 
 
 class BytePairs:
-    """Text as learned pieces of bytes. stored: the JSON text of a `tokenizers` tokenizer without special tokens."""
+    """Text as learned pieces of bytes. stored: the JSON text of a `tokenizers` tokenizer without special
+    tokens."""
 
     def __init__(self, stored: str):
         from tokenizers import Tokenizer
@@ -64,10 +71,14 @@ class BytePairs:
             self.tokenizer = Tokenizer.from_str(stored)
             byte_of, known = {c: b for b, c in _letters().items()}, self.tokenizer.get_vocab()
             pieces = {number: bytes(byte_of[letter] for letter in piece) for piece, number in known.items()}
-            if sorted(pieces) != list(range(len(pieces))) or {p[0] for p in pieces.values() if len(p) == 1} != set(range(256)):
+            if sorted(pieces) != list(range(len(pieces))) or {
+                p[0] for p in pieces.values() if len(p) == 1
+            } != set(range(256)):
                 raise ValueError
-        except Exception as error:                      # the library raises bare Exceptions
-            raise CheckpointError(f"tokenizer.json is not a byte-level BPE of rawmm ({type(error).__name__})") from None
+        except Exception as error:  # the library raises bare Exceptions
+            raise CheckpointError(
+                f"tokenizer.json is not a byte-level BPE of rawmm ({type(error).__name__})"
+            ) from None
         merged = [number for number in sorted(pieces) if len(pieces[number]) > 1]
         ours = {number: VOCABULARY + place for place, number in enumerate(merged)}
         self.ours = [ours.get(number, pieces[number][0]) for number in range(len(pieces))]
@@ -76,7 +87,9 @@ class BytePairs:
 
     def encode(self, text: str) -> list[int]:
         """Text -> tokens. Raises ConfigError on a lone surrogate."""
-        return [self.ours[number] for number in self.tokenizer.encode(checked(text), add_special_tokens=False).ids]
+        return [
+            self.ours[number] for number in self.tokenizer.encode(checked(text), add_special_tokens=False).ids
+        ]
 
     def decode(self, tokens: list[int]) -> str:
         """Tokens -> text. Special tokens are left out; bytes that are not UTF-8 become U+FFFD."""
@@ -84,20 +97,26 @@ class BytePairs:
 
 
 def train_pairs(texts: Iterable[str], vocabulary: int) -> BytePairs:
-    """Learn the most frequent merges of these texts, so many that there are `vocabulary` tokens in all (or fewer, where the
-    texts have no more)."""
+    """Learn the most frequent merges of these texts, so many that there are `vocabulary` tokens in all (or
+    fewer, where the texts have no more)."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     made = Tokenizer(models.BPE())
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    made.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=vocabulary - VOCABULARY + 256, show_progress=False, initial_alphabet=list(_letters().values())))
+    made.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary - VOCABULARY + 256,
+            show_progress=False,
+            initial_alphabet=list(_letters().values()),
+        ),
+    )
     return BytePairs(made.to_str())
 
 
 def _letters() -> dict[int, str]:
-    """The letter that stands for each byte in a byte-level vocabulary (GPT-2, Radford et al. 2019): itself where it can be
-    seen, else the next free one from U+0100 on."""
+    """The letter that stands for each byte in a byte-level vocabulary (GPT-2, Radford et al. 2019): itself
+    where it can be seen, else the next free one from U+0100 on."""
     seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = (byte for byte in range(256) if byte not in seen)
     return {byte: chr(byte) for byte in seen} | {byte: chr(256 + place) for place, byte in enumerate(hidden)}

@@ -1,8 +1,8 @@
 """Members of .tar, .tar.gz and .zip files, read into memory one by one. Nothing is ever extracted to disk.
 
-An archive with a member that would leave its folder, is no plain file, or is far larger than it looks is refused as a whole,
-so that nobody goes on to unpack it by other means. Archives inside of archives are members like any other.
-"""
+An archive with a member that would leave its folder, is no plain file, or is far larger than it looks is
+refused as a whole, so that nobody goes on to unpack it by other means. Archives inside of archives are
+members like any other."""
 
 import gzip
 import os
@@ -17,17 +17,24 @@ from typing import BinaryIO
 from ..system.errors import DataError, RawmmError, printable
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
-MEMBERS = 10_000_000                                    # an archive with more is refused; so is a member with more of these:
-NAME, MEGABYTES = 1_000, 256                            # characters of its name, and megabytes
-RATIO, SMALL = 200, 10 * 10 ** 6                        # what has more bytes than SMALL may have grown by so much
-HEADER = 1 << 20                                        # bytes of a long name or of other facts in front of a member
-HEADERS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-Member = tuple[str, Callable[[], bytes]]                # its name, and what reads it
+MEMBERS = 10_000_000  # an archive with more is refused; so is a member with more of these:
+NAME, MEGABYTES = 1_000, 256  # characters of its name, and megabytes
+RATIO, SMALL = 200, 10 * 10**6  # what has more bytes than SMALL may have grown by so much
+HEADER = 1 << 20  # bytes of a long name or of other facts in front of a member
+HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+Member = tuple[str, Callable[[], bytes]]  # its name, and what reads it
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Plain files of an archive in their order. Raises DataError, naming archive and member, on one that is not safe, and
-    where the archive is torn or encrypted."""
+    """Plain files of an archive in their order. Raises DataError, naming archive and member, on one that is
+    not safe, and where the archive is torn or encrypted."""
+
     def told(read: Callable[[], bytes]) -> bytes:
         with _whole(path):
             return read()
@@ -43,10 +50,12 @@ def _whole(path: Path):
         yield
     except RawmmError:
         raise
-    except Exception as error:                          # damage raises almost any type
+    except Exception as error:  # damage raises almost any type
         what = printable(str(error) or type(error).__name__)
-        raise DataError(f"archive {printable(str(path))} cannot be read to its end ({what[:200]}); fetch it again, "
-                        "or take it out") from None
+        raise DataError(
+            f"archive {printable(str(path))} cannot be read to its end ({what[:200]}); fetch it again, "
+            "or take it out"
+        ) from None
 
 
 class Info(tarfile.TarInfo):
@@ -82,19 +91,20 @@ def _tar(path: Path) -> Iterator[Member]:
             grown += info.size
             if packed:
                 _check_growth(grown, size, path, info.name)
-            archive.members = []                        # it would keep every one
+            archive.members = []  # it would keep every one
             if info.isreg():
                 data = archive.extractfile(info).read() if packed else None
                 yield info.name, (lambda data=data: data) if packed else partial(_part, path, info)
         if packed:
-            while file.read(1 << 20):                   # the checksum stands at the end
+            while file.read(1 << 20):  # the checksum stands at the end
                 pass
         else:
             check_end(file, archive.offset)
 
 
 def check_end(file: BinaryIO, offset: int) -> None:
-    """Raises EOFError where the zeros that end a tar file are not there: it may have been cut between two members."""
+    """Raises EOFError where the zeros that end a tar file are not there: it may have been cut between two
+    members."""
     file.seek(offset)
     if len(rest := file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE or any(rest):
         raise EOFError("the mark at its end is missing")
@@ -116,15 +126,19 @@ def _zip(path: Path) -> Iterator[Member]:
         _check_count(len(found), path)
         for info in found:
             _check_name(info.filename, path)
-            kind = info.external_attr >> 28             # the upper bits of a Unix mode
+            kind = info.external_attr >> 28  # the upper bits of a Unix mode
             if kind not in (0, 4, 8):
                 raise _wrong(path, info.filename, "is a link, device or pipe; allowed: plain files")
             if info.flag_bits & 1:
                 raise _wrong(path, info.filename, "is encrypted; allowed: archives without a password")
             _check_size(info.file_size, path, info.filename)
             if info.file_size > SMALL and info.file_size > RATIO * info.compress_size:
-                raise _wrong(path, info.filename, f"is more than {RATIO} times as large as in the archive; unpack it yourself "
-                                                  "where you trust it")
+                raise _wrong(
+                    path,
+                    info.filename,
+                    f"is more than {RATIO} times as large as in the archive; unpack it yourself "
+                    "where you trust it",
+                )
             grown += info.file_size
             _check_growth(grown, size, path, info.filename)
         for info in found:
@@ -141,21 +155,27 @@ def _check_count(number: int, path: Path) -> None:
 def _check_name(name: str, path: Path | str) -> None:
     plain = name.replace("\\", "/")
     if len(name) > NAME:
-        raise _wrong(path, name[:40] + "...", f"has a name of {len(name):,} characters; allowed: up to {NAME:,}")
+        raise _wrong(
+            path, name[:40] + "...", f"has a name of {len(name):,} characters; allowed: up to {NAME:,}"
+        )
     if plain.startswith("/") or ".." in plain.split("/") or plain[1:2] == ":" or "\0" in name:
         raise _wrong(path, name, "leads out of the archive's folder; allowed: names inside of it")
 
 
 def _check_size(size: int, path: Path | str, name: str) -> None:
-    if size > MEGABYTES * 10 ** 6:
+    if size > MEGABYTES * 10**6:
         raise _wrong(path, name, f"has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
 
 
 def _check_growth(grown: int, size: int, path: Path, name: str) -> None:
     """All members so far, against the archive."""
     if grown > SMALL and grown > RATIO * size:
-        raise _wrong(path, name, f"makes it more than {RATIO} times as large as the archive; unpack it yourself where "
-                               "you trust it")
+        raise _wrong(
+            path,
+            name,
+            f"makes it more than {RATIO} times as large as the archive; unpack it yourself where "
+            "you trust it",
+        )
 
 
 def _wrong(path: Path | str, name: str, problem: str) -> DataError:

@@ -10,12 +10,13 @@ import numpy as np
 from .images import grid
 from .tables import Rows
 
-ZOOMED = 128                                            # pictures smaller than this are enlarged by a whole number
+ZOOMED = 128  # pictures smaller than this are enlarged by a whole number
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture: (H, W, 3) uint8, exact. draw: whether it is to be drawn (else read); None where both happen."""
+    """A picture: (H, W, 3) uint8, exact. draw: whether it is to be drawn (else read); None where both
+    happen."""
 
     pixels: np.ndarray
     draw: bool | None = None
@@ -41,13 +42,15 @@ class Entry:
 
 
 def entries(folder: Path, split: str, indices: Iterable[int], labels: list[str]) -> list[Entry]:
-    """Rows of a prepared set, whose numbers rise. labels: names of the classes. Raises DataError where it is damaged."""
+    """Rows of a prepared set, whose numbers rise. labels: names of the classes. Raises DataError where it is
+    damaged."""
     indices = list(indices)
     return [_entry(index, row, labels) for index, row in zip(indices, Rows.of(folder, split).at(indices))]
 
 
 def sheet(shown: list[Entry], columns: int | None = None) -> np.ndarray:
-    """All pictures of the entries, in order -> (H, W, 3) contact sheet; small ones enlarged by a whole number."""
+    """All pictures of the entries, in order -> (H, W, 3) contact sheet; small ones enlarged by a whole
+    number."""
     pictures = [picture.pixels for entry in shown for picture in entry.pictures]
     largest = max(max(pixels.shape[:2]) for pixels in pictures)
     return grid(pictures, columns or max(1, round(len(pictures) ** 0.5)), zoom=max(1, ZOOMED // largest))
@@ -56,13 +59,21 @@ def sheet(shown: list[Entry], columns: int | None = None) -> np.ndarray:
 def _entry(index: int, row: dict, labels: list[str]) -> Entry:
     if "order" in row:
         texts = iter(row["texts"])
-        pictures = (Shown(_pixels(*found), draw) for *found, draw in
-                    zip(row["pixels"], row["heights"], row["widths"], row["draw"]))
-        return Entry(index, row["source"], [next(pictures) if shown else next(texts) for shown in row["order"]])
+        pictures = (
+            Shown(_pixels(*found), draw)
+            for *found, draw in zip(row["pixels"], row["heights"], row["widths"], row["draw"])
+        )
+        return Entry(
+            index, row["source"], [next(pictures) if shown else next(texts) for shown in row["order"]]
+        )
     label = row["label"]
-    return Entry(index, row["source"], [Shown(_pixels(row["pixels"], row["height"], row["width"])), *row["captions"]],
-                 None if label < 0 else labels[label] if label < len(labels) else str(label),
-                 json.loads(row["attributes"] or "{}"))
+    return Entry(
+        index,
+        row["source"],
+        [Shown(_pixels(row["pixels"], row["height"], row["width"])), *row["captions"]],
+        None if label < 0 else labels[label] if label < len(labels) else str(label),
+        json.loads(row["attributes"] or "{}"),
+    )
 
 
 def _pixels(data: bytes, height: int, width: int) -> np.ndarray:

@@ -4,7 +4,8 @@ Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored,
 
     8-bit grey, palette, RGB, YCbCr    as Pillow converts them; black and white become 0 and 255
     16-bit grey (I;16*, I)             the upper byte: 65,536 levels become 256 (others are clipped to 16 bits first);
-                                       Pillow itself would clip to 255 and leave 2. 16-bit colour: the upper byte too
+                                       Pillow itself would clip to 255 and leave 2. 16-bit colour: the upper
+                                       byte too
     float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
     CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise
     alpha, or one transparent colour   composited on the background (white unless told otherwise) and rounded
@@ -28,15 +29,21 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from ..system.errors import ConfigError, DataError, DiskFullError, printable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MEGAPIXELS, MEGABYTES = 64, 256                         # a file with more is refused
+MEGAPIXELS, MEGABYTES = 64, 256  # a file with more is refused
 WHITE = (255, 255, 255)
 CROPS = ("center", "none")
 MULTIPLE = 16
 Colour = tuple[int, int, int]
 BACKGROUND = 238
-TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-         8: Image.Transpose.ROTATE_90}                                      # EXIF tag 0x0112 -> what undoes it
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF tag 0x0112 -> what undoes it
 
 
 class ImageError(DataError):
@@ -49,8 +56,8 @@ class ImageError(DataError):
 
 
 def read_image(source: Path | str | bytes, background: Colour = WHITE) -> np.ndarray:
-    """A file, or what is in one -> (H, W, 3) uint8, fully decoded. Raises ImageError on anything else than a whole image of
-    FORMATS."""
+    """A file, or what is in one -> (H, W, 3) uint8, fully decoded. Raises ImageError on anything else than a
+    whole image of FORMATS."""
     return np.array(open_image(source, background))
 
 
@@ -58,33 +65,44 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
     """The same as an image of Pillow, in RGB: `fit` is faster on it."""
     path = None if isinstance(source, bytes) else source
     try:
-        if path is not None and not Path(path).is_file():                   # a named pipe would block for ever
-            raise ValueError("it is a folder; give a picture" if Path(path).is_dir() else "there is no such file")
+        if path is not None and not Path(path).is_file():  # a named pipe would block for ever
+            raise ValueError(
+                "it is a folder; give a picture" if Path(path).is_dir() else "there is no such file"
+            )
         size = len(source) if path is None else os.path.getsize(path)
         if size == 0:
             raise ValueError("it is empty (0 bytes)")
-        if size > MEGABYTES * 10 ** 6:
+        if size > MEGABYTES * 10**6:
             raise ValueError(f"it has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
         with io.BytesIO(source) if path is None else open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")                                 # what they say is checked below or harmless
+            warnings.simplefilter("ignore")  # what they say is checked below or harmless
             return _decode(file, background)
-    except Exception as error:                                              # Pillow raises almost any type
+    except Exception as error:  # Pillow raises almost any type
         raise ImageError(_reason(error), path) from None
 
 
-def fit(picture: np.ndarray | Image.Image, size: int, crop: str = "center", enlarge: bool = False,
-        multiple: int = MULTIPLE) -> np.ndarray:
-    """(H, W, 3), or an image in RGB -> smaller by a Lanczos filter (with antialiasing), until the shorter side is `size`.
+def fit(
+    picture: np.ndarray | Image.Image,
+    size: int,
+    crop: str = "center",
+    enlarge: bool = False,
+    multiple: int = MULTIPLE,
+) -> np.ndarray:
+    """(H, W, 3), or an image in RGB -> smaller by a Lanczos filter (with antialiasing), until the shorter
+    side is `size`.
 
-    crop "center": the largest square in the centre -> (size, size, 3). crop "none": the whole picture; its longer side
-    becomes the nearest multiple of `multiple`, so that patches fit. Unless `enlarge`, raises ImageError where a side is
-    shorter than `size`. Where the shorter side is `size` already the pixels stay bit for bit."""
+    crop "center": the largest square in the centre -> (size, size, 3). crop "none": the whole picture; its
+    longer side becomes the nearest multiple of `multiple`, so that patches fit. Unless `enlarge`, raises
+    ImageError where a side is shorter than `size`. Where the shorter side is `size` already the pixels stay
+    bit for bit."""
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     width, height = picture.size
     if min(height, width) < size and not enlarge:
-        raise ImageError(f"it is {width} x {height} pixels; allowed: at least {size} x {size}; choose a smaller size")
+        raise ImageError(
+            f"it is {width} x {height} pixels; allowed: at least {size} x {size}; choose a smaller size"
+        )
     if crop == "center" and height != width:
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
@@ -93,7 +111,9 @@ def fit(picture: np.ndarray | Image.Image, size: int, crop: str = "center", enla
     if min(height, width) == size:
         return np.array(picture)
     longer = max(multiple, round(max(height, width) * size / min(height, width) / multiple) * multiple)
-    target = (size, size) if height == width else (longer, size) if width > height else (size, longer)     # (width, height)
+    target = (
+        (size, size) if height == width else (longer, size) if width > height else (size, longer)
+    )  # (width, height)
     return np.array(picture.resize(target, Image.Resampling.LANCZOS))
 
 
@@ -112,16 +132,18 @@ def save_png(image, path: Path | str, /, **text) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise (DiskFullError if full else DataError)(
             f"cannot write {printable(str(path))}: {error.strerror or error}; "
-            + ("free some space" if full else "choose a folder that exists and can be written to")) from None
+            + ("free some space" if full else "choose a folder that exists and can be written to")
+        ) from None
     finally:
-        with suppress(OSError):                                             # it is gone already where all went well
+        with suppress(OSError):  # it is gone already where all went well
             partial.unlink()
 
 
 def grid(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:
     """(3, H, W) uint8 tensors, sizes may differ -> one (H, W, 3) contact sheet, row by row, on light grey.
 
-    Every pixel becomes zoom x zoom; each picture is in the centre of its cell, `gap` pixels between and around."""
+    Every pixel becomes zoom x zoom; each picture is in the centre of its cell, `gap` pixels between and
+    around."""
     tiles = [_array(image).repeat(zoom, 0).repeat(zoom, 1) for image in images]
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -131,12 +153,13 @@ def grid(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:
         row, column = divmod(number, columns)
         top = gap + row * (high + gap) + (high - tile.shape[0]) // 2
         left = gap + column * (wide + gap) + (wide - tile.shape[1]) // 2
-        sheet[top:top + tile.shape[0], left:left + tile.shape[1]] = tile
+        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet
 
 
 def slug(text: str, limit: int = 40) -> str:
-    """Any text -> a part of a file name: a-z, 0-9 and single hyphens, at most `limit`; "untitled" if none is left."""
+    """Any text -> a part of a file name: a-z, 0-9 and single hyphens, at most `limit`; "untitled" if none is
+    left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "untitled"
 
@@ -144,7 +167,7 @@ def slug(text: str, limit: int = 40) -> str:
 def _decode(file, background: Colour) -> Image.Image:
     """An open file -> RGB."""
     with Image.open(file, formats=FORMATS) as picture:
-        if picture.width * picture.height > MEGAPIXELS * 10 ** 6:
+        if picture.width * picture.height > MEGAPIXELS * 10**6:
             raise Image.DecompressionBombError
         picture.load()
         turn = TURNS.get(picture.getexif().get(0x0112))

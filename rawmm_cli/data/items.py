@@ -1,8 +1,9 @@
-"""What a source of data gives to `prepare`: items by name, in one order, each with what is needed to make its pixels.
+"""What a source of data gives to `prepare`: items by name, in one order, each with what is needed to make its
+pixels.
 
-A source never decodes: `items(start)` is cheap, and `open` makes pixels out of an item's content in worker processes. So
-`open` is a function of a module (or a `functools.partial` of one), and contents are things that can be sent: paths, bytes,
-numbers. Next: `rows.py` turns an item into a row, `prepare.py` writes the rows.
+A source never decodes: `items(start)` is cheap, and `open` makes pixels out of an item's content in worker
+processes. So `open` is a function of a module (or a `functools.partial` of one), and contents are things that
+can be sent: paths, bytes, numbers. Next: `rows.py` turns an item into a row, `prepare.py` writes the rows.
 """
 
 import hashlib
@@ -21,7 +22,8 @@ from .images import Colour, ImageError, open_image
 
 @dataclass(frozen=True)
 class Item:
-    """One picture and what is known of it. name: unique in the source. split: where the source says so itself."""
+    """One picture and what is known of it. name: unique in the source. split: where the source says so
+    itself."""
 
     name: str
     content: Any
@@ -50,7 +52,8 @@ class Story:
 
 
 def opened(content: Any, background: Colour) -> np.ndarray | Image.Image:
-    """The usual `open`: an image file, or what is in one. Content that is a DataError is what is wrong with the item."""
+    """The usual `open`: an image file, or what is in one. Content that is a DataError is what is wrong with
+    the item."""
     if isinstance(content, DataError):
         raise ImageError(str(content))
     return open_image(content, background)
@@ -58,11 +61,12 @@ def opened(content: Any, background: Colour) -> np.ndarray | Image.Image:
 
 @dataclass(frozen=True)
 class Source:
-    """items(start) -> Item or Story from number `start` on. state: changes whenever the items may have changed.
+    """items(start) -> Item or Story from number `start` on. state: changes whenever the items may have
+    changed.
 
-    card: name, source, licence, and whatever else the data card shall say. resizes: `--size` makes pictures smaller (where
-    not, they are made in the right size). size: what larger ones are made to fit where nobody asked for a size. count: how many
-    items there are, where that is known beforehand."""
+    card: name, source, licence, and whatever else the data card shall say. resizes: `--size` makes pictures
+    smaller (where not, they are made in the right size). size: what larger ones are made to fit where nobody
+    asked for a size. count: how many items there are, where that is known beforehand."""
 
     items: Callable[[int], Iterator[Item | Story]]
     state: str
@@ -81,12 +85,22 @@ def state_of(files: Iterable[Path]) -> str:
         try:
             found = os.stat(file)
             size, when = found.st_size, found.st_mtime_ns
-        except OSError:                                 # a link to nowhere: told when it is opened
+        except OSError:  # a link to nowhere: told when it is opened
             size = when = -1
         total.update(f"{file}\0{size}\0{when}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
-NAMES = ("celebahq", "ffhq", "mnist", "cifar10", "imagenet64", "digits", "portraits", "emoji", "photos",
-         "text-images")                                                     # with data of their own
-GENERAL = ("folder", "parquet", "webdataset", "documents", "text")          # for data of the user's
+NAMES = (
+    "celebahq",
+    "ffhq",
+    "mnist",
+    "cifar10",
+    "imagenet64",
+    "digits",
+    "portraits",
+    "emoji",
+    "photos",
+    "text-images",
+)  # with data of their own
+GENERAL = ("folder", "parquet", "webdataset", "documents", "text")  # for data of the user's

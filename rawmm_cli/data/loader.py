@@ -1,9 +1,8 @@
 """Which documents make up a step, and who makes them into batches.
 
-A step is about `train.batch` documents of the stream, the same ones at any number of ranks. Its rows are dealt out in turn
-to the ranks and their micro-batches (`train.accumulate`), and made ahead of time by worker processes where `train.workers`
-says so.
-"""
+A step is about `train.batch` documents of the stream, the same ones at any number of ranks. Its rows are
+dealt out in turn to the ranks and their micro-batches (`train.accumulate`), and made ahead of time by worker
+processes where `train.workers` says so."""
 
 import os
 import shutil
@@ -23,39 +22,53 @@ from ..system.errors import ConfigError, DataError, RankError
 from .stream import Stream
 from .streamed import TURNS, Window
 
-WINDOW = 8                                              # steps whose documents are packed together
+WINDOW = 8  # steps whose documents are packed together
 
 
 def check_shares(config: Config, ranks: Ranks) -> None:
     """Raises ConfigError where a step cannot be dealt out evenly."""
     settings, parts = config.train, ranks.size * config.train.accumulate
     if settings.batch % parts:
-        raise ConfigError(f"train.batch = {settings.batch} cannot be dealt out to {ranks.size} ranks x {settings.accumulate} "
-                          f"micro-batches; set train.batch to a multiple of {parts}")
+        raise ConfigError(
+            f"train.batch = {settings.batch} cannot be dealt out to {ranks.size} ranks x "
+            f"{settings.accumulate} "
+            f"micro-batches; set train.batch to a multiple of {parts}"
+        )
     if config.data.stream:
         lanes = config.data.stream.lanes
         if lanes % ranks.size or settings.batch % lanes:
-            raise ConfigError(f"data.stream.lanes = {lanes} must be a multiple of the {ranks.size} ranks and divide "
-                              f"train.batch = {settings.batch}; set data.stream.lanes={ranks.size}")
+            raise ConfigError(
+                f"data.stream.lanes = {lanes} must be a multiple of the {ranks.size} ranks and divide "
+                f"train.batch = {settings.batch}; set data.stream.lanes={ranks.size}"
+            )
     if settings.parallel == "none" and ranks.size > 1:
-        raise ConfigError(f"train.parallel = none and there are {ranks.size} ranks; set train.parallel=ddp or fsdp")
+        raise ConfigError(
+            f"train.parallel = none and there are {ranks.size} ranks; set train.parallel=ddp or fsdp"
+        )
 
 
 def stream_of(config: Config, data, encode) -> Stream:
     """The documents of a run. data: one set, or a list of them in the order of data.set and data.mix."""
     sets, others = (data if isinstance(data, list) else [data]), list(config.data.mix.values())
-    return Stream(sets, config.train.seed, config.data, shares=[1 - sum(others), *others], length=config.train.length,
-                  encode=encode)
+    return Stream(
+        sets,
+        config.train.seed,
+        config.data,
+        shares=[1 - sum(others), *others],
+        length=config.train.length,
+        encode=encode,
+    )
 
 
 class Steps(Dataset):
     """Steps by the number of documents seen before them -> this rank's micro-batches.
 
-    The documents of WINDOW steps are packed together, so that hardly any position is padding, and the rows are shuffled and
-    dealt out to the steps: a step takes the positions of about `train.batch` documents, a window exactly WINDOW times so
-    many. Shape and order are a function of the settings, the seed and the data alone."""
+    The documents of WINDOW steps are packed together, so that hardly any position is padding, and the rows
+    are shuffled and dealt out to the steps: a step takes the positions of about `train.batch` documents, a
+    window exactly WINDOW times so many. Shape and order are a function of the settings, the seed and the data
+    alone."""
 
-    ahead = 1                                           # steps that a worker makes at a time
+    ahead = 1  # steps that a worker makes at a time
 
     def __init__(self, config: Config, data, model, ranks: Ranks = ALONE):
         self.config, self.grid, self.causal, self.ranks = config, model.codec.grid, model.head.causal, ranks
@@ -76,14 +89,17 @@ class Steps(Dataset):
         return self._dealt(range(window * many, (window + 1) * many), window)
 
     def _dealt(self, numbers: range, *path) -> list[list[list[int]]]:
-        """Documents of a window, packed -> WINDOW steps of rows of their numbers, in an order that is `path`'s own."""
+        """Documents of a window, packed -> WINDOW steps of rows of their numbers, in an order that is
+        `path`'s own."""
         length, a_step = self.config.train.length, len(numbers) // WINDOW
         self.sketches |= {number: self.stream.sketch(number) for number in numbers}
         sizes = [self.stream.size(self.sketches[number], self.grid, self.causal) for number in numbers]
         rows = [[numbers[index] for index in row] for row in fit(sizes, length)]
-        if len(rows) < WINDOW:                          # fewer rows than steps: every step by itself
-            return [[[numbers[at + index] for index in row] for row in fit(sizes[at:at + a_step], length)]
-                    for at in range(0, len(numbers), a_step)]
+        if len(rows) < WINDOW:  # fewer rows than steps: every step by itself
+            return [
+                [[numbers[at + index] for index in row] for row in fit(sizes[at : at + a_step], length)]
+                for at in range(0, len(numbers), a_step)
+            ]
         order = random(self.config.train.seed, "rows", *path).permutation(len(rows))
         edges = [len(rows) * step // WINDOW for step in range(WINDOW + 1)]
         return [[rows[index] for index in order[first:last]] for first, last in zip(edges, edges[1:])]
@@ -93,7 +109,7 @@ class Steps(Dataset):
         return [number for row in self._own(seen) for number in row]
 
     def _own(self, seen: int) -> list[list[int]]:
-        return self.rows(seen)[self.ranks.rank::self.ranks.size]
+        return self.rows(seen)[self.ranks.rank :: self.ranks.size]
 
     def __getitem__(self, seen: int) -> list[Batch]:
         rows, parts = self._own(seen), self.config.train.accumulate
@@ -102,8 +118,13 @@ class Steps(Dataset):
     def _batch(self, rows: list[list[int]]) -> Batch:
         numbers = [number for row in rows for number in row]
         places = iter(range(len(numbers)))
-        return assemble([self._document(number) for number in numbers], [[next(places) for _ in row] for row in rows],
-                        self.config.train.length, self.grid, self.causal)
+        return assemble(
+            [self._document(number) for number in numbers],
+            [[next(places) for _ in row] for row in rows],
+            self.config.train.length,
+            self.grid,
+            self.causal,
+        )
 
     def _document(self, number: int):
         try:
@@ -111,13 +132,16 @@ class Steps(Dataset):
         except Exception as error:
             plan = self.sketches[number]
             data = self.stream.sets[plan.set]
-            raise DataError(f"document {number:,}, {data.source(plan.row)} of set '{data.folder.name}', cannot be made "
-                            f"({type(error).__name__}: {error}); prepare the set again") from error
+            raise DataError(
+                f"document {number:,}, {data.source(plan.row)} of set '{data.folder.name}', cannot be made "
+                f"({type(error).__name__}: {error}); prepare the set again"
+            ) from error
 
 
 class StreamedSteps(Steps):
-    """The same for a set that is read while training: every lane's part of a window is packed by itself, and a rank reads,
-    packs and trains on its own lanes alone. A worker makes whole windows, so that it decodes only what it makes."""
+    """The same for a set that is read while training: every lane's part of a window is packed by itself, and
+    a rank reads, packs and trains on its own lanes alone. A worker makes whole windows, so that it decodes
+    only what it makes."""
 
     ahead = WINDOW
 
@@ -134,7 +158,9 @@ class StreamedSteps(Steps):
         for share in range(self.ranks.rank, lanes, self.ranks.size):
             first = (window * lanes + share) * many
             for place in range(many):
-                pictures.add(first + place, *self.streamed.picture(turn[1] * lanes + share, turn[0] * many + place))
+                pictures.add(
+                    first + place, *self.streamed.picture(turn[1] * lanes + share, turn[0] * many + place)
+                )
             for step, rows in zip(steps, self._dealt(range(first, first + many), window, share)):
                 step += rows
         return steps
@@ -157,43 +183,60 @@ def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
             for start in group:
                 yield steps[start]
         return
-    loader = iter(DataLoader(steps, batch_sampler=starts, num_workers=settings.workers, collate_fn=_same,
-                             timeout=settings.timeout, prefetch_factor=4 if steps.ahead == 1 else 2, worker_init_fn=_begin,
-                             pin_memory=torch.cuda.is_available()))
+    loader = iter(
+        DataLoader(
+            steps,
+            batch_sampler=starts,
+            num_workers=settings.workers,
+            collate_fn=_same,
+            timeout=settings.timeout,
+            prefetch_factor=4 if steps.ahead == 1 else 2,
+            worker_init_fn=_begin,
+            pin_memory=torch.cuda.is_available(),
+        )
+    )
     while True:
         try:
             made = next(loader)
         except StopIteration:
             return
-        except DataError as error:                      # torch puts the worker's traceback before its text
+        except DataError as error:  # torch puts the worker's traceback before its text
             raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
         yield from made
 
 
 @contextmanager
 def watched(seen: Callable[[], int]):
-    """Raises RankError where a data worker dies or takes longer than train.timeout while the block runs. torch says so
-    from a signal handler, in the middle of whatever is being done. `seen`: documents before this step."""
+    """Raises RankError where a data worker dies or takes longer than train.timeout while the block runs.
+    torch says so from a signal handler, in the middle of whatever is being done. `seen`: documents before
+    this step."""
     try:
         yield
     except RuntimeError as error:
         if "DataLoader" not in str(error):
             raise
         what = "took longer than train.timeout" if "timed out" in str(error) else "died"
-        raise RankError(f"a data worker {what} while making the documents after {seen():,} ({str(error).splitlines()[0]}); "
-                        "the last checkpoint is intact; run the same command again, or set train.workers=0") from None
+        raise RankError(
+            f"a data worker {what} while making the documents after {seen():,} "
+            f"({str(error).splitlines()[0]}); "
+            "the last checkpoint is intact; run the same command again, or set train.workers=0"
+        ) from None
 
 
 class _Starts:
-    """Documents seen before each step, from `seen` to the end of the run (no end where the time decides), in groups of the
-    `ahead` steps that are made together."""
+    """Documents seen before each step, from `seen` to the end of the run (no end where the time decides), in
+    groups of the `ahead` steps that are made together."""
 
     def __init__(self, config: Config, seen: int, ahead: int):
         self.config, self.seen, self.ahead = config, seen, ahead
 
     def __iter__(self) -> Iterator[list[int]]:
         settings, group = self.config.train, []
-        starts = count(self.seen, settings.batch) if settings.time else range(self.seen, settings.documents, settings.batch)
+        starts = (
+            count(self.seen, settings.batch)
+            if settings.time
+            else range(self.seen, settings.documents, settings.batch)
+        )
         for start in starts:
             group.append(start)
             if (start // settings.batch + 1) % self.ahead == 0:
@@ -209,16 +252,20 @@ def _same(batch):
 
 def _begin(worker: int) -> None:
     torch.set_num_threads(1)
-    os.setpgrp()                                        # what stops the run's group (a launcher) must not stop its workers:
-                                                        # the run saves first, and they end with it
+    os.setpgrp()  # what stops the run's group (a launcher) must not stop its workers:
+    # the run saves first, and they end with it
 
 
 def shared_memory_warning(config: Config) -> str | None:
-    """What to say where worker processes are asked for and /dev/shm, through which they hand over batches, is small."""
+    """What to say where worker processes are asked for and /dev/shm, through which they hand over batches, is
+    small."""
     if not config.train.workers or not os.path.isdir("/dev/shm"):
         return None
     free = shutil.disk_usage("/dev/shm").free
-    if free >= 256 * 2 ** 20:
+    if free >= 256 * 2**20:
         return None
-    return (f"/dev/shm has {free / 2 ** 20:.0f} MiB free and data workers hand batches over through it; give it 1 GiB "
-            "(docker run --shm-size=1g) or set train.workers=0")
+    return (
+        f"/dev/shm has {free / 2**20:.0f} MiB free and data workers hand batches over through it; give it 1 "
+        f"GiB "
+        "(docker run --shm-size=1g) or set train.workers=0"
+    )

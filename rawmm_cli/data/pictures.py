@@ -1,9 +1,9 @@
-"""The pictures that a person names: files, folders of files, prepared sets. Read one after the other, as exact RGB; what cannot
-be read is left out and named.
+"""The pictures that a person names: files, folders of files, prepared sets. Read one after the other, as
+exact RGB; what cannot be read is left out and named.
 
-Text that is known to be written on a picture comes along: of a prepared set whose card says that captions are what is written
-(`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, the habit of OCR's training sets.
-"""
+Text that is known to be written on a picture comes along: of a prepared set whose card says that captions are
+what is written (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, the habit of OCR's
+training sets."""
 
 import os
 from collections.abc import Iterator
@@ -21,47 +21,54 @@ from . import prepared
 from .datasets.folder import EXTENSIONS
 from .images import ImageError, read_image, slug
 
-RESULTS = "results.json"                                # `reconstruct` writes it: a folder with it is one of ours
-BATCH = 1 << 18                                         # pixels that go through a codec together
-HELD = 1 << 25                                          # pixels that may wait for others of their size
+RESULTS = "results.json"  # `reconstruct` writes it: a folder with it is one of ours
+BATCH = 1 << 18  # pixels that go through a codec together
+HELD = 1 << 25  # pixels that may wait for others of their size
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture. name: unique, can be a file name. file: where it came from. text: what is written on it, where that is
-    known."""
+    """One picture. name: unique, can be a file name. file: where it came from. text: what is written on it,
+    where that is known."""
 
     number: int
     name: str
     file: str
-    pixels: Tensor                                      # (3, H, W) uint8
+    pixels: Tensor  # (3, H, W) uint8
     text: str | None = None
 
 
 def find(paths: list[Path], data: Path) -> list[tuple]:
-    """Every picture that is named -> (name, Path, None), or (name, prepared split, number in it). Raises DataError where a path
-    holds none."""
+    """Every picture that is named -> (name, Path, None), or (name, prepared split, number in it). Raises
+    DataError where a path holds none."""
     found: list[tuple] = []
     for path in paths:
-        folder = path if (path / "card.json").is_file() or path.exists() or len(path.parts) > 1 else data / path
+        folder = (
+            path if (path / "card.json").is_file() or path.exists() or len(path.parts) > 1 else data / path
+        )
         if (folder / "card.json").is_file():
             split = prepared.load(folder, "held_out")
             if split.stories:
-                raise DataError(f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of pictures")
+                raise DataError(
+                    f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of "
+                    f"pictures"
+                )
             found += [(slug(split.source(n), 60), split, n) for n in range(len(split))]
         else:
             inside = [path] if not path.is_dir() else sorted(_inside(path))
             if not inside:
                 raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
-            found += [(slug(file.stem, 100) if len(file.stem) > 100 else file.stem, file, None) for file in inside]
+            found += [
+                (slug(file.stem, 100) if len(file.stem) > 100 else file.stem, file, None) for file in inside
+            ]
     names = [name for name, *_ in found]
     clash = len({name.casefold() for name in names}) < len(names)
     return [(f"{n:05d}-{name}" if clash else name, *rest) for n, (name, *rest) in enumerate(found)]
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    """Files that end as pictures do, to the bottom, but for what `reconstruct` wrote; folders that cannot be read, which are then
-    named as pictures that cannot be."""
+    """Files that end as pictures do, to the bottom, but for what `reconstruct` wrote; folders that cannot be
+    read, which are then named as pictures that cannot be."""
     unread: list[Path] = []
     for here, folders, files in os.walk(folder, onerror=lambda error: unread.append(Path(error.filename))):
         if RESULTS in files and "original" in folders:
@@ -88,7 +95,10 @@ def _sides(found: list[tuple]) -> Iterator[tuple[int, int]]:
         if number is not None:
             yield int(source.heights[number]), int(source.widths[number])
             continue
-        with suppress(Exception), Image.open(source) as picture:            # what is wrong with it is told when it is read
+        with (
+            suppress(Exception),
+            Image.open(source) as picture,
+        ):  # what is wrong with it is told when it is read
             yield picture.height, picture.width
 
 

@@ -4,9 +4,9 @@
     data/.NAME.partial/part-00000/         rows of the first PART items, and notes.json: what was skipped
     data/NAME/                             appears whole, by a rename
 
-A part appears by a rename too. So whatever stops the work, the same command goes on behind the last whole part and ends
-with the same bytes. Only one part and a few chunks of rows are ever in memory. Next: `card.py` says what is in the set.
-"""
+A part appears by a rename too. So whatever stops the work, the same command goes on behind the last whole
+part and ends with the same bytes. Only one part and a few chunks of rows are ever in memory. Next: `card.py`
+says what is in the set."""
 
 import json
 import multiprocessing
@@ -34,17 +34,17 @@ from . import prepared, tables
 from .items import Source
 from .rows import PICTURES, STORIES, Fitting, Skipped, maker
 
-PART = 2048                                             # items
-CHUNK = 16                                              # items that a worker gets at a time
-BATCH_BYTES = 8 << 20                                   # of rows that are written together
+PART = 2048  # items
+CHUNK = 16  # items that a worker gets at a time
+BATCH_BYTES = 8 << 20  # of rows that are written together
 BAD_IN_A_ROW = 100
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Options:
-    """held_out: share of the items, by their names, where the source has no splits of its own. max_bad: share of items that
-    may be left out. workers 0: everything in this process."""
+    """held_out: share of the items, by their names, where the source has no splits of its own. max_bad: share
+    of items that may be left out. workers 0: everything in this process."""
 
     fitting: Fitting = Fitting()
     held_out: float = 0.1
@@ -53,12 +53,17 @@ class Options:
     workers: int = 2
 
 
-def prepare(source: Source, folder: Path, options: Options, told: Callable[[str], None] = lambda line: None,
-            progress: Callable[[int, int], None] = lambda done, skipped: None) -> dict:
+def prepare(
+    source: Source,
+    folder: Path,
+    options: Options,
+    told: Callable[[str], None] = lambda line: None,
+    progress: Callable[[int, int], None] = lambda done, skipped: None,
+) -> dict:
     """Prepare `source` in `folder`, or go on where that was interrupted -> the card.
 
-    `progress(items, skipped)` is called as it goes. Raises DataError where too many items are bad or too few are left, and
-    LockedError where another process prepares the same set."""
+    `progress(items, skipped)` is called as it goes. Raises DataError where too many items are bad or too few
+    are left, and LockedError where another process prepares the same set."""
     prepared.check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial, lock = _beside(folder, "partial"), FileLock(_beside(folder, "lock"))
@@ -70,7 +75,7 @@ def prepare(source: Source, folder: Path, options: Options, told: Callable[[str]
         with disk.room_for(f"the prepared set {folder}"):
             parts = _begin(partial, folder, source, options, told)
             _write_parts(partial, source, options, parts, progress)
-            pa.default_memory_pool().release_unused()   # it would keep what the rows needed
+            pa.default_memory_pool().release_unused()  # it would keep what the rows needed
             return _put_together(partial, folder, source, options)
     finally:
         lock.release()
@@ -81,15 +86,21 @@ def _beside(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{what}")
 
 
-# -------------------------------------------------------------------------------------------------------------- parts
+# ------------------------------------------------------------------------------------------------------ parts
 
 
 def _begin(partial: Path, folder: Path, source: Source, options: Options, told) -> list[dict]:
     """-> notes of the parts that an interrupted run of the same work has left; anything else is removed."""
-    plan = {"format": FORMAT, "part": PART, "state": source.state, "fitting": asdict(options.fitting),
-            "held_out": options.held_out, "limit": options.limit}
+    plan = {
+        "format": FORMAT,
+        "part": PART,
+        "state": source.state,
+        "fitting": asdict(options.fitting),
+        "held_out": options.held_out,
+        "limit": options.limit,
+    }
     plan, old = json.loads(json.dumps(plan)), partial / "old"
-    if old.exists() and not folder.exists():            # stopped between the two renames of `prepared.swap`
+    if old.exists() and not folder.exists():  # stopped between the two renames of `prepared.swap`
         old.rename(folder)
     if partial.exists():
         try:
@@ -126,8 +137,11 @@ def _write_parts(partial: Path, source: Source, options: Options, parts: list[di
                 bad = isinstance(result, Skipped)
                 in_a_row = in_a_row + 1 if bad else 0
                 if in_a_row >= BAD_IN_A_ROW:
-                    raise DataError(f"{BAD_IN_A_ROW} items in a row cannot be used, the last '{result.name}': {result.reason}; "
-                                    "mend the source")
+                    raise DataError(
+                        f"{BAD_IN_A_ROW} items in a row cannot be used, the last '{result.name}': "
+                        f"{result.reason}; "
+                        "mend the source"
+                    )
                 part.skip(result) if bad else part.add(result, split)
                 skipped += bad
                 done += 1
@@ -144,14 +158,18 @@ class _Part:
         self.final, self.folder = partial / f"part-{number:05d}", partial / f".part-{number:05d}"
         self.folder.mkdir()
         self.schema, self.share = schema, held_out
-        self.writers = {split: pa.ipc.new_stream(str(self.folder / f"{split}.arrow"), schema) for split in prepared.SPLITS}
+        self.writers = {
+            split: pa.ipc.new_stream(str(self.folder / f"{split}.arrow"), schema) for split in prepared.SPLITS
+        }
         self.rows, self.bytes = {split: [] for split in prepared.SPLITS}, dict.fromkeys(prepared.SPLITS, 0)
         self.items, self.skipped, self.counts = 0, [], dict.fromkeys(prepared.SPLITS, 0)
 
     def add(self, row: dict, split: str | None) -> None:
         split = split or ("held_out" if prepared.place(row["source"]) < self.share else "train")
         self.rows[split].append(row)
-        self.bytes[split] += sum(map(len, row["pixels"])) if isinstance(row["pixels"], list) else len(row["pixels"])
+        self.bytes[split] += (
+            sum(map(len, row["pixels"])) if isinstance(row["pixels"], list) else len(row["pixels"])
+        )
         self.items, self.counts[split] = self.items + 1, self.counts[split] + 1
         if self.bytes[split] >= BATCH_BYTES or len(self.rows[split]) >= 512:
             self._flush(split)
@@ -169,7 +187,13 @@ class _Part:
         for split, writer in self.writers.items():
             self._flush(split)
             writer.close()
-        notes = {"items": self.items, "last": last, "in_a_row": in_a_row, "count": self.counts, "skipped": self.skipped}
+        notes = {
+            "items": self.items,
+            "last": last,
+            "in_a_row": in_a_row,
+            "count": self.counts,
+            "skipped": self.skipped,
+        }
         records.replace(self.folder / "notes.json", json.dumps(notes))
         for file in self.folder.iterdir():
             disk.sync(file)
@@ -183,11 +207,12 @@ class _Part:
         shutil.rmtree(self.folder, ignore_errors=True)  # there is nothing left of it where all went well
 
 
-# ------------------------------------------------------------------------------------------------------------ workers
+# ---------------------------------------------------------------------------------------------------- workers
 
 
 def _results(source: Source, start: int, options: Options) -> Iterator[tuple]:
-    """(row or Skipped, split) of every item from `start` on, in order. Only a few chunks are on their way at a time."""
+    """(row or Skipped, split) of every item from `start` on, in order. Only a few chunks are on their way at
+    a time."""
     make = maker(source, options.fitting)
     items = source.items(start)
     if options.limit is not None:
@@ -207,8 +232,11 @@ def _results(source: Source, start: int, options: Options) -> Iterator[tuple]:
         while pending:
             yield from pending.popleft().result()
     except BrokenProcessPool:
-        raise RankError("a worker process died, perhaps for lack of memory; run the same command again to go on, with fewer "
-                        "--workers if it happens again") from None
+        raise RankError(
+            "a worker process died, perhaps for lack of memory; run the same command again to go on, with "
+            "fewer "
+            "--workers if it happens again"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -225,7 +253,7 @@ def _begin_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-# --------------------------------------------------------------------------------------------------------------- whole
+# ------------------------------------------------------------------------------------------------------ whole
 
 
 def _put_together(partial: Path, folder: Path, source: Source, options: Options) -> dict:
@@ -236,8 +264,10 @@ def _put_together(partial: Path, folder: Path, source: Source, options: Options)
     _check_bad(skipped, sum(note["items"] for note in notes), options.max_bad)
     new = partial / "new"
     new.mkdir()
-    files = {split: [part / f"{split}.arrow" for part, note in zip(parts, notes) if note["count"][split]]
-             for split in prepared.SPLITS}
+    files = {
+        split: [part / f"{split}.arrow" for part, note in zip(parts, notes) if note["count"][split]]
+        for split in prepared.SPLITS
+    }
     if not all(files.values()):
         files = _share_out(new, files)
     for split, made in files.items():
@@ -253,17 +283,25 @@ def _check_bad(skipped: list[dict], items: int, most: float) -> None:
     if len(skipped) > most * items:
         first = skipped[0]
         more = f" (and {len(skipped) - 1:,} more)" if len(skipped) > 1 else ""
-        raise DataError(f"'{first['file']}'{more} of {items:,} cannot be used: {first['reason']}; mend them, or allow to leave "
-                        f"out a larger share with --max-bad-fraction (now {most:g}); what is done is kept for the same command")
+        raise DataError(
+            f"'{first['file']}'{more} of {items:,} cannot be used: {first['reason']}; mend them, or allow "
+            f"to leave "
+            f"out a larger share with --max-bad-fraction (now {most:g}); what is done is kept for the same "
+            f"command"
+        )
 
 
 def _share_out(new: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """A set so small that one split is empty: the item whose name comes first (or last) by its hash changes sides."""
+    """A set so small that one split is empty: the item whose name comes first (or last) by its hash changes
+    sides."""
     have = next(split for split in prepared.SPLITS if files[split]) if any(files.values()) else None
     table = pa.concat_tables([tables.table(file) for file in files[have]]) if have else None
     if table is None or len(table) < 2:
-        raise DataError(f"only {0 if table is None else 1} usable item; allowed: at least 2, one to train and one held out; "
-                        "add some")
+        raise DataError(
+            f"only {0 if table is None else 1} usable item; allowed: at least 2, one to train and one held "
+            f"out; "
+            "add some"
+        )
     places = [prepared.place(name) for name in table["source"].to_pylist()]
     moving = places.index(min(places)) if have == "train" else places.index(max(places))
     kept = [n for n in range(len(table)) if n != moving]

@@ -1,8 +1,8 @@
 """Prepared data sets: exact pixels and captions on disk, memory-mapped.
 
-`data/NAME/` holds the splits `train` and `held_out`, each in the layout of the `datasets` library (readable by its
-`load_from_disk`), plus `card.json` and `card.html`. `rows.py` describes the columns; `prepare.py` writes them.
-"""
+`data/NAME/` holds the splits `train` and `held_out`, each in the layout of the `datasets` library (readable
+by its `load_from_disk`), plus `card.json` and `card.html`. `rows.py` describes the columns; `prepare.py`
+writes them."""
 
 import hashlib
 import json
@@ -28,8 +28,8 @@ SPLITS = ("train", "held_out")
 
 @dataclass
 class Prepared:
-    """One split of a set of pictures. `image(i)` gives pixels, `captions[i]` the texts that describe them, `labels[i]` a class
-    or -1."""
+    """One split of a set of pictures. `image(i)` gives pixels, `captions[i]` the texts that describe them,
+    `labels[i]` a class or -1."""
 
     stories = False
 
@@ -40,7 +40,9 @@ class Prepared:
 
     def __post_init__(self):
         self.pixels, self.captions = Pixels(self.table["pixels"]), Texts(self.table["captions"])
-        self.labels, self.heights, self.widths = (self.table[name].to_numpy() for name in ("label", "height", "width"))
+        self.labels, self.heights, self.widths = (
+            self.table[name].to_numpy() for name in ("label", "height", "width")
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +73,8 @@ class Prepared:
 
 @dataclass
 class Stories:
-    """One split of a set of documents. `pieces(i)` tells text and pictures in order, `image(i, n)` gives a picture's pixels."""
+    """One split of a set of documents. `pieces(i)` tells text and pictures in order, `image(i, n)` gives a
+    picture's pixels."""
 
     stories = True
     folder: Path
@@ -81,8 +84,9 @@ class Stories:
 
     def __post_init__(self):
         self.texts = Texts(self.table["texts"])
-        self.order, self.draw, self.heights, self.widths = (self.table[name].to_pylist() for name in
-                                                            ("order", "draw", "heights", "widths"))
+        self.order, self.draw, self.heights, self.widths = (
+            self.table[name].to_pylist() for name in ("order", "draw", "heights", "widths")
+        )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -92,7 +96,10 @@ class Stories:
 
     def pieces(self, index: int) -> list[str | tuple[int, int, bool]]:
         """Text, or (height, width, whether it is to be drawn) of a picture, in reading order."""
-        texts, pictures = iter(self.texts[index]), zip(self.heights[index], self.widths[index], self.draw[index])
+        texts, pictures = (
+            iter(self.texts[index]),
+            zip(self.heights[index], self.widths[index], self.draw[index]),
+        )
         return [next(pictures) if shown else next(texts) for shown in self.order[index]]
 
     def image(self, index: int, number: int):
@@ -117,7 +124,9 @@ def load(folder: Path, split: str) -> Prepared | Stories:
     card, found = read_card(folder), read_split(folder, split)
     kind, schema = (Stories, STORIES) if "order" in found.column_names else (Prepared, PICTURES)
     if missing := set(schema.names) - set(found.column_names):
-        raise DataError(f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again")
+        raise DataError(
+            f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again"
+        )
     return kind(folder, split, found, card)
 
 
@@ -125,8 +134,10 @@ def read_card(folder: Path) -> dict:
     """card.json of a prepared set. Raises DataError."""
     path = folder / "card.json"
     if not path.is_file():
-        raise DataError(f"data set '{folder.name}' is not prepared in {folder.parent}{_near(folder)}; run `rawmm prepare "
-                        f"{_remedy(folder.name)}`, or give the folder it lies in with --data-dir")
+        raise DataError(
+            f"data set '{folder.name}' is not prepared in {folder.parent}{_near(folder)}; run `rawmm prepare "
+            f"{_remedy(folder.name)}`, or give the folder it lies in with --data-dir"
+        )
     with readable(folder):
         card = json.loads(path.read_text(encoding="utf-8"))
         card["count"], card["fingerprint"]
@@ -140,36 +151,52 @@ def read_split(folder: Path, split: str) -> pa.Table:
 
 
 def check_target(folder: Path, source: Path | None = None) -> None:
-    """Raises DataError where writing to `folder` would replace something that is not a prepared set, or its own source."""
+    """Raises DataError where writing to `folder` would replace something that is not a prepared set, or its
+    own source."""
     if folder.exists() and not (folder / "card.json").is_file():
-        raise DataError(f"{folder} exists and is not a prepared set; nothing was touched; "
-                        "choose another --name or --data-dir")
+        raise DataError(
+            f"{folder} exists and is not a prepared set; nothing was touched; "
+            "choose another --name or --data-dir"
+        )
     if source is not None:
         here, there = folder.resolve(), source.resolve()
         if here == there or here in there.parents or there in here.parents:
-            raise DataError(f"the set would be written to {folder}, which is not apart from its source {source}; "
-                            "choose another --name or --data-dir")
+            raise DataError(
+                f"the set would be written to {folder}, which is not apart from its source {source}; "
+                "choose another --name or --data-dir"
+            )
 
 
 def write_split(folder: Path, files: list[Path]) -> None:
-    """Files of record batches -> the layout that `datasets.load_from_disk` reads. The files are linked, not copied."""
+    """Files of record batches -> the layout that `datasets.load_from_disk` reads. The files are linked, not
+    copied."""
     folder.mkdir()
     names = [f"data-{n:05d}-of-{len(files):05d}.arrow" for n in range(len(files))]
     for name, file in zip(names, files):
         try:
             os.link(file, folder / name)
-        except OSError:                                 # a file system without links
+        except OSError:  # a file system without links
             shutil.copyfile(file, folder / name)
-    (folder / "dataset_info.json").write_text("{}\n", encoding="utf-8")         # the library reads the columns off the files
-    state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_format_columns": None,
-             "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": folder.name}
+    (folder / "dataset_info.json").write_text(
+        "{}\n", encoding="utf-8"
+    )  # the library reads the columns off the files
+    state = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": "0" * 16,
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": folder.name,
+    }
     (folder / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
 
 
 def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
     """Write rows that are in memory (`rows.picture_row`), by split -> the card, with counts and fingerprint.
 
-    For small sets; `prepare.py` writes large ones. An older set of that name is replaced, anything else refused (DataError)."""
+    For small sets; `prepare.py` writes large ones. An older set of that name is replaced, anything else
+    refused (DataError)."""
     check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent) as made:
@@ -181,15 +208,19 @@ def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
                 writer.write_table(found)
             write_split(new / split, [Path(made) / split])
         held = {split: Rows(lambda found=found: [found]) for split, found in tables.items()}
-        full = {**card, "count": {split: len(found) for split, found in tables.items()}, "fingerprint": fingerprint(held)}
+        full = {
+            **card,
+            "count": {split: len(found) for split, found in tables.items()},
+            "fingerprint": fingerprint(held),
+        }
         (new / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
         swap(new, folder)
     return full
 
 
 def fingerprint(splits: dict[str, Rows]) -> str:
-    """SHA-256 over the digest of every row's pixels and texts, its captions, label and attributes, split by split: sets with
-    the same one are the same."""
+    """SHA-256 over the digest of every row's pixels and texts, its captions, label and attributes, split by
+    split: sets with the same one are the same."""
     total = hashlib.sha256()
     for split in SPLITS:
         total.update(split.encode())
@@ -226,7 +257,7 @@ def spread(total: int, count: int) -> list[int]:
 
 def place(name: str) -> float:
     """A name -> a number in 0..1 by its hash: below the share that is held out, it is held out."""
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2 ** 64
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
 def _near(folder: Path) -> str:
@@ -238,6 +269,10 @@ def _remedy(name: str) -> str:
     """What prepares it: as the header of a preset says, or a source of that name, or else from a folder."""
     from .items import NAMES
 
-    told = (re.search(rf"rawmm prepare (\S[^&\n]* --name {re.escape(name)})(?= |$)", preset_text(preset), re.M)
-            for preset in preset_names())
-    return next((found[1] for found in told if found), name if name in NAMES else f"folder --path DIR --name {name}")
+    told = (
+        re.search(rf"rawmm prepare (\S[^&\n]* --name {re.escape(name)})(?= |$)", preset_text(preset), re.M)
+        for preset in preset_names()
+    )
+    return next(
+        (found[1] for found in told if found), name if name in NAMES else f"folder --path DIR --name {name}"
+    )

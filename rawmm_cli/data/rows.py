@@ -1,4 +1,5 @@
-"""An item of a source -> a row of the prepared table, or the reason why there is none. Runs in worker processes; no torch.
+"""An item of a source -> a row of the prepared table, or the reason why there is none. Runs in worker
+processes; no torch.
 
 Pictures:    pixels (height * width * 3 bytes, RGB), height, width, captions, label (-1: none), attributes (JSON), source;
              look and means, which similar pictures nearly share
@@ -19,19 +20,38 @@ from ..system.errors import printable
 from .images import WHITE, Colour, ImageError, fit
 from .items import Item, Source, Story
 
-PICTURES = pa.schema([
-    ("pixels", pa.large_binary()), ("height", pa.int32()), ("width", pa.int32()), ("captions", pa.list_(pa.string())),
-    ("label", pa.int64()), ("attributes", pa.string()), ("source", pa.string()), ("sha256", pa.binary()),
-    ("look", pa.uint64()), ("means", pa.binary(192))])
-STORIES = pa.schema([
-    ("order", pa.list_(pa.bool_())), ("texts", pa.list_(pa.string())), ("pixels", pa.list_(pa.large_binary())),
-    ("heights", pa.list_(pa.int32())), ("widths", pa.list_(pa.int32())), ("draw", pa.list_(pa.bool_())),
-    ("source", pa.string()), ("sha256", pa.binary())])
+PICTURES = pa.schema(
+    [
+        ("pixels", pa.large_binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("captions", pa.list_(pa.string())),
+        ("label", pa.int64()),
+        ("attributes", pa.string()),
+        ("source", pa.string()),
+        ("sha256", pa.binary()),
+        ("look", pa.uint64()),
+        ("means", pa.binary(192)),
+    ]
+)
+STORIES = pa.schema(
+    [
+        ("order", pa.list_(pa.bool_())),
+        ("texts", pa.list_(pa.string())),
+        ("pixels", pa.list_(pa.large_binary())),
+        ("heights", pa.list_(pa.int32())),
+        ("widths", pa.list_(pa.int32())),
+        ("draw", pa.list_(pa.bool_())),
+        ("source", pa.string()),
+        ("sha256", pa.binary()),
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """How pictures are made to fit. size None: every picture keeps its own. at_most: so does one that is smaller."""
+    """How pictures are made to fit. size None: every picture keeps its own. at_most: so does one that is
+    smaller."""
 
     size: int | None = None
     crop: str = "center"
@@ -67,11 +87,18 @@ def _row(item: Item | Story, open_, resizes: bool, fitting: Fitting):
         return fit(picture, size, fitting.crop, fitting.enlarge)
 
     try:
-        texts = [checked(text) for text in (item.captions if isinstance(item, Item) else [p.text for p in item.pieces])]
+        texts = [
+            checked(text)
+            for text in (item.captions if isinstance(item, Item) else [p.text for p in item.pieces])
+        ]
         if isinstance(item, Item):
-            return picture_row(pixels(item.content), texts, item.label, item.attributes, item.name), item.split
+            return picture_row(
+                pixels(item.content), texts, item.label, item.attributes, item.name
+            ), item.split
         shown = [pixels(piece.content) if piece.content is not None else None for piece in item.pieces]
-        return story_row(list(zip(texts, shown, [piece.draw for piece in item.pieces])), item.name), item.split
+        return story_row(
+            list(zip(texts, shown, [piece.draw for piece in item.pieces])), item.name
+        ), item.split
     except ImageError as error:
         return Skipped(printable(item.name), error.reason), None
 
@@ -89,14 +116,24 @@ def checked(text: str) -> str:
     return text
 
 
-def picture_row(pixels: np.ndarray, captions: list[str], label: int = -1, attributes: dict | None = None,
-                source: str = "") -> dict:
+def picture_row(
+    pixels: np.ndarray, captions: list[str], label: int = -1, attributes: dict | None = None, source: str = ""
+) -> dict:
     """pixels (H, W, 3) uint8 and what is known of them -> one row."""
     height, width = pixels.shape[:2]
     data = np.ascontiguousarray(pixels).tobytes()
-    return {"pixels": data, "height": height, "width": width, "captions": captions, "label": label,
-            "attributes": json.dumps(attributes, sort_keys=True) if attributes else "", "source": printable(source),
-            "sha256": digest([(height, width, data)]), "look": look(pixels), "means": means(pixels)}
+    return {
+        "pixels": data,
+        "height": height,
+        "width": width,
+        "captions": captions,
+        "label": label,
+        "attributes": json.dumps(attributes, sort_keys=True) if attributes else "",
+        "source": printable(source),
+        "sha256": digest([(height, width, data)]),
+        "look": look(pixels),
+        "means": means(pixels),
+    }
 
 
 def story_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str = "") -> dict:
@@ -105,9 +142,16 @@ def story_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str = "
     data = [np.ascontiguousarray(pixels).tobytes() for pixels, _ in shown]
     heights, widths = ([pixels.shape[axis] for pixels, _ in shown] for axis in (0, 1))
     texts = [text for text, pixels, _ in pieces if pixels is None]
-    return {"order": [pixels is not None for _, pixels, _ in pieces], "texts": texts, "pixels": data, "heights": heights,
-            "widths": widths, "draw": [draw for _, draw in shown], "source": printable(source),
-            "sha256": digest(list(zip(heights, widths, data)), texts)}
+    return {
+        "order": [pixels is not None for _, pixels, _ in pieces],
+        "texts": texts,
+        "pixels": data,
+        "heights": heights,
+        "widths": widths,
+        "draw": [draw for _, draw in shown],
+        "source": printable(source),
+        "sha256": digest(list(zip(heights, widths, data)), texts),
+    }
 
 
 def digest(pictures: list[tuple[int, int, bytes]], texts: list[str] = ()) -> bytes:
@@ -122,10 +166,11 @@ def digest(pictures: list[tuple[int, int, bytes]], texts: list[str] = ()) -> byt
 
 
 def look(pixels: np.ndarray) -> int:
-    """64 bits: is a cell of an 8 x 9 grid brighter than the one to its left (Krawetz's difference hash, on means of cells).
+    """64 bits: is a cell of an 8 x 9 grid brighter than the one to its left (Krawetz's difference hash, on
+    means of cells).
 
     Scaling and mild compression hardly change it, another picture changes about half of the bits."""
-    cells = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX))        # (8, 9)
+    cells = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX))  # (8, 9)
     bits = cells[:, 1:] > cells[:, :-1]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 

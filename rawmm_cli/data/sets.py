@@ -11,12 +11,13 @@ from ..system.errors import DataError
 from . import prepared
 from .prepared import Prepared, Stories
 
-TEXTS = 20_000                                          # of which a tokenizer is learned where nothing is trained
-HELD_OUT = 64                                           # pictures of a streamed set that are kept in memory to look at
+TEXTS = 20_000  # of which a tokenizer is learned where nothing is trained
+HELD_OUT = 64  # pictures of a streamed set that are kept in memory to look at
 
 
 def load(config: Config, folder: Path, told=lambda line: None) -> tuple[list, Prepared | Stories]:
-    """-> (sets to train on, in the order of data.set and data.mix; held-out documents of data.set). Raises DataError."""
+    """-> (sets to train on, in the order of data.set and data.mix; held-out documents of data.set). Raises
+    DataError."""
     if config.data.stream:
         from .streamed import Streamed
 
@@ -24,13 +25,14 @@ def load(config: Config, folder: Path, told=lambda line: None) -> tuple[list, Pr
         return [streamed], streamed.some("held_out", HELD_OUT)
     data = [prepared.load(folder / name, "train") for name in (config.data.set, *config.data.mix)]
     held_out = prepared.load(folder / config.data.set, "held_out")
-    for one in (*data, held_out):                       # held out too, so that what is trained can be evaluated
+    for one in (*data, held_out):  # held out too, so that what is trained can be evaluated
         check(config, one)
     return data, held_out
 
 
 def tokenizer(config: Config, data) -> Bytes | BytePairs:
-    """The tokenizer that a new run on these sets (or this one) would learn, of the first texts: for what only measures."""
+    """The tokenizer that a new run on these sets (or this one) would learn, of the first texts: for what only
+    measures."""
     if config.text_tokenizer.kind == "bytes":
         return Bytes()
     texts = (text for one in (data if isinstance(data, list) else [data]) for text in one.every_text())
@@ -38,27 +40,53 @@ def tokenizer(config: Config, data) -> Bytes | BytePairs:
 
 
 def check(config: Config, data: Prepared | Stories) -> None:
-    """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is taken."""
+    """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is
+    taken."""
     patch, name = config.codec.patch, data.folder.name
     if data.stories:
         row_of = np.array([n for n, row in enumerate(data.heights) for _ in row], int)
-        heights, widths = (np.array([side for row in sides for side in row], int) for sides in (data.heights, data.widths))
-        texts = np.zeros(len(heights), int)             # their length is checked where they are packed
+        heights, widths = (
+            np.array([side for row in sides for side in row], int) for sides in (data.heights, data.widths)
+        )
+        texts = np.zeros(len(heights), int)  # their length is checked where they are packed
     else:
-        heights, widths, row_of, texts = data.heights, data.widths, np.arange(len(data)), data.captions.longest()
-        texts = texts if config.text_tokenizer.kind == "bytes" else np.minimum(texts, 1)    # learned pieces are fewer
-        square = name == config.data.set and len(data) and (heights == heights[0]).all() and (widths == heights[0]).all()
-        if square and heights[0] != config.data.size:   # sets of data.mix may have another size
-            raise DataError(f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
-                            f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
-                            f"{config.data.size}")
+        heights, widths, row_of, texts = (
+            data.heights,
+            data.widths,
+            np.arange(len(data)),
+            data.captions.longest(),
+        )
+        texts = (
+            texts if config.text_tokenizer.kind == "bytes" else np.minimum(texts, 1)
+        )  # learned pieces are fewer
+        square = (
+            name == config.data.set
+            and len(data)
+            and (heights == heights[0]).all()
+            and (widths == heights[0]).all()
+        )
+        if square and heights[0] != config.data.size:  # sets of data.mix may have another size
+            raise DataError(
+                f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
+                f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
+                f"{config.data.size}"
+            )
     for index in np.flatnonzero((heights % patch != 0) | (widths % patch != 0))[:1]:
-        raise DataError(f"picture {data.source(row_of[index])} has {widths[index]}x{heights[index]} pixels; codec.patch = "
-                        f"{patch} must divide both; prepare the set again with --size {config.data.size}, or set codec.patch")
-    needed = (heights // patch) * (widths // patch) + texts + 4             # <bos>, <image>, </image>, <eos>
+        raise DataError(
+            f"picture {data.source(row_of[index])} has {widths[index]}x{heights[index]} pixels; codec.patch "
+            f"= "
+            f"{patch} must divide both; prepare the set again with --size {config.data.size}, or set "
+            f"codec.patch"
+        )
+    needed = (heights // patch) * (widths // patch) + texts + 4  # <bos>, <image>, </image>, <eos>
     for index in np.flatnonzero(needed > config.train.length)[:1]:
-        raise DataError(f"picture {data.source(row_of[index])} and its caption of {texts[index]} bytes need {needed[index]} "
-                        f"positions; train.length is {config.train.length}; set train.length={needed[index]} or more, or "
-                        "shorten the caption")
+        raise DataError(
+            f"picture {data.source(row_of[index])} and its caption of {texts[index]} bytes need "
+            f"{needed[index]} "
+            f"positions; train.length is {config.train.length}; set train.length={needed[index]} or more, or "
+            "shorten the caption"
+        )
     if config.data.read == 1 and not data.stories and not texts.any():
-        raise DataError(f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0")
+        raise DataError(
+            f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0"
+        )

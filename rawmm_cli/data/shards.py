@@ -1,7 +1,8 @@
-"""Files of encoded pictures that are read in place: which there are, what is in them, and blocks of them. No torch.
+"""Files of encoded pictures that are read in place: which there are, what is in them, and blocks of them. No
+torch.
 
-Parquet files by row groups, tar files (webdataset) by spans of whole samples; on disk or, through `fsspec`, on the hub. Only
-counts and offsets are kept in memory. Next: `streamed.py` deals the blocks out and decodes.
+Parquet files by row groups, tar files (webdataset) by spans of whole samples; on disk or, through `fsspec`,
+on the hub. Only counts and offsets are kept in memory. Next: `streamed.py` deals the blocks out and decodes.
 """
 
 import os
@@ -20,23 +21,30 @@ from ..system.errors import DataError, printable
 from .items import Item
 
 ENDINGS = (".parquet", ".tar")
-SPAN = 256                                              # samples of a block of a tar file
+SPAN = 256  # samples of a block of a tar file
 
 
 class Block(NamedTuple):
     """Some rows of one row group, or some neighbouring samples of a tar file."""
 
     file: int
-    group: int                                          # row group (of a tar file always 0)
-    first: int                                          # number of its first picture in the file
+    group: int  # row group (of a tar file always 0)
+    first: int  # number of its first picture in the file
     count: int
-    skip: int = 0                                       # rows of the group before it
+    skip: int = 0  # rows of the group before it
 
 
 class Parquet:
     """Row groups of parquet files with the same columns. Raises DataError where a file cannot be read."""
 
-    def __init__(self, files: list[str], columns: str | None, caption: str | None, told: Callable[[str], None], where: str):
+    def __init__(
+        self,
+        files: list[str],
+        columns: str | None,
+        caption: str | None,
+        told: Callable[[str], None],
+        where: str,
+    ):
         import pyarrow.parquet as pq
 
         from .columns import choose
@@ -69,9 +77,17 @@ class Parquet:
 
 
 class Tar:
-    """Samples of tar files, as `datasets/webdataset.py` has them. Raises DataError where one is torn or not safe."""
+    """Samples of tar files, as `datasets/webdataset.py` has them. Raises DataError where one is torn or not
+    safe."""
 
-    def __init__(self, files: list[str], columns: str | None, caption: str | None, told: Callable[[str], None], where: str):
+    def __init__(
+        self,
+        files: list[str],
+        columns: str | None,
+        caption: str | None,
+        told: Callable[[str], None],
+        where: str,
+    ):
         from .datasets.webdataset import Fields
 
         self.files, self.blocks, self.sizes, self.inside = files, [], [], []
@@ -84,10 +100,13 @@ class Tar:
             self.inside.append(inside)
             count = len(inside.keys)
             self.sizes.append(count)
-            self.blocks += [Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)]
+            self.blocks += [
+                Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)
+            ]
 
     def read(self, block: Block) -> list[Item]:
-        """The pictures of a block, not decoded: one read of all that lies between its first member and its last."""
+        """The pictures of a block, not decoded: one read of all that lies between its first member and its
+        last."""
         inside, file = self.inside[block.file], self.files[block.file]
         first, last = inside.first[block.first], inside.first[block.first + block.count]
         low = int(inside.at[first])
@@ -99,7 +118,9 @@ class Tar:
             sample = {}
             for n in range(inside.first[number], inside.first[number + 1]):
                 start = int(inside.at[n]) - low
-                sample[inside.endings[inside.ending[n]]] = partial(span.__getitem__, slice(start, start + int(inside.size[n])))
+                sample[inside.endings[inside.ending[n]]] = partial(
+                    span.__getitem__, slice(start, start + int(inside.size[n]))
+                )
             items.append(self.fields.item(f"{name}/{inside.keys[number]}", sample))
         return items
 
@@ -107,11 +128,11 @@ class Tar:
 class Inside(NamedTuple):
     """Where everything lies in a tar file; 20 bytes a member and the names of the samples."""
 
-    keys: pa.Array                                      # names of the samples
-    first: np.ndarray                                   # number of the first member of each sample, and of all members
-    at: np.ndarray                                      # where each member's bytes begin
+    keys: pa.Array  # names of the samples
+    first: np.ndarray  # number of the first member of each sample, and of all members
+    at: np.ndarray  # where each member's bytes begin
     size: np.ndarray
-    ending: np.ndarray                                  # which of `endings`
+    ending: np.ndarray  # which of `endings`
     endings: list[str]
 
 
@@ -123,14 +144,14 @@ def _inside(data, file: str) -> Inside:
     with tarfile.open(fileobj=data, mode="r:", tarinfo=Info) as archive:
         for info in archive:
             check(info, file)
-            archive.members = []                        # it would keep every one
+            archive.members = []  # it would keep every one
             if info.isreg() and (key := key_of(info.name)) is not None:
                 if not keys or key != keys[-1]:
                     keys.append(key)
                     first.append(len(at))
                 at.append(info.offset_data)
                 size.append(info.size)
-                ending.append(endings.setdefault(info.name[len(key) + 1:].lower(), len(endings)))
+                ending.append(endings.setdefault(info.name[len(key) + 1 :].lower(), len(endings)))
         check_end(data, archive.offset)
     first.append(len(at))
     names = pa.array([printable(key) for key in keys], pa.string())
@@ -145,14 +166,22 @@ def find(path: str) -> tuple[list[str], str]:
         files = [path]
     else:
         if not Path(path).is_dir():
-            raise DataError(f"{printable(path)} does not exist; data.stream.path allows: a folder of .parquet or .tar files, one "
-                            "such file, or hf:OWNER/NAME")
-        files = sorted(str(file) for file in Path(path).rglob("*") if file.suffix in ENDINGS and file.is_file())
+            raise DataError(
+                f"{printable(path)} does not exist; data.stream.path allows: a folder of .parquet or .tar "
+                f"files, one "
+                "such file, or hf:OWNER/NAME"
+            )
+        files = sorted(
+            str(file) for file in Path(path).rglob("*") if file.suffix in ENDINGS and file.is_file()
+        )
     endings = {os.path.splitext(file)[1] for file in files}
     if len(endings) != 1 or not endings <= set(ENDINGS):
         found = ", ".join(sorted(endings)) or "none of them"
-        raise DataError(f"{printable(path)} holds {found}; allowed for data.stream: .parquet files alone or .tar files alone; "
-                        "prepare anything else with `rawmm prepare`")
+        raise DataError(
+            f"{printable(path)} holds {found}; allowed for data.stream: .parquet files alone or .tar files "
+            f"alone; "
+            "prepare anything else with `rawmm prepare`"
+        )
     return files, endings.pop()
 
 
@@ -162,11 +191,14 @@ def _on_hub(repo: str) -> list[str]:
 
     try:
         splits = datasets.load_dataset_builder(repo).config.data_files or {}
-    except Exception as error:                          # it raises almost any type
+    except Exception as error:  # it raises almost any type
         what = (str(error).splitlines() or [type(error).__name__])[0]
         local = repo.rpartition("/")[2]
-        raise DataError(f"{repo} cannot be reached ({what}); where there is a network run `hf download --repo-type dataset "
-                        f"{repo} --local-dir {local}`, bring that folder here, and set data.stream.path={local}") from None
+        raise DataError(
+            f"{repo} cannot be reached ({what}); where there is a network run `hf download --repo-type "
+            f"dataset "
+            f"{repo} --local-dir {local}`, bring that folder here, and set data.stream.path={local}"
+        ) from None
     return [str(file) for file in splits.get("train") or next(iter(splits.values()), [])]
 
 
@@ -190,4 +222,6 @@ def _told(file: str):
         yield
     except (OSError, EOFError, UnicodeDecodeError, tarfile.TarError, pa.ArrowException) as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{printable(file)} cannot be read ({printable(what)}); fetch it again, or take it out") from None
+        raise DataError(
+            f"{printable(file)} cannot be read ({printable(what)}); fetch it again, or take it out"
+        ) from None

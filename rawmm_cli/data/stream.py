@@ -4,9 +4,9 @@
     to read:  <bos> <image> [picture, clean] </image> caption <eos>
     a set of documents: as they are, <bos> text <image> [picture] </image> text ... <eos>; text alone: a window of it
 
-Document n is a function of (seed, n) alone: set, epoch and place in it from n, everything else (direction, which caption,
-whether it is dropped for guidance, shift of a read picture) from numbers that are a hash of (seed, n).
-"""
+Document n is a function of (seed, n) alone: set, epoch and place in it from n, everything else (direction,
+which caption, whether it is dropped for guidance, shift of a read picture) from numbers that are a hash of
+(seed, n)."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -20,7 +20,7 @@ from ..core.document import Document, Picture
 from ..core.noise import key, random, uniforms
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
-BLOCK = 1000                                            # documents among which sets are mixed by their shares
+BLOCK = 1000  # documents among which sets are mixed by their shares
 
 
 def drawing(caption: str, pixels: torch.Tensor, noise_key: int, draw: bool = True, encode=encode) -> Document:
@@ -37,23 +37,31 @@ class Sketch(NamedTuple):
     """All that is decided about a document before its pixels are fetched."""
 
     number: int
-    set: int                                            # which set
-    row: int                                            # which row of it
-    text: list[int]                                     # its caption as tokens: none where there is none or it was dropped
-    reads: bool                                         # read the picture and write the caption, or the other way round
-    draw: bool                                          # the picture is noised
-    moved: tuple[int, int]                              # pixels that a read picture moves down and right
-    key: int                                            # of the picture's noise
+    set: int  # which set
+    row: int  # which row of it
+    text: list[int]  # its caption as tokens: none where there is none or it was dropped
+    reads: bool  # read the picture and write the caption, or the other way round
+    draw: bool  # the picture is noised
+    moved: tuple[int, int]  # pixels that a read picture moves down and right
+    key: int  # of the picture's noise
 
 
 class Stream:
     """Numbered documents of one set, or of several by their shares.
 
-    sets: `prepared.Prepared` or `prepared.Stories`. shares: of each set, summing to one. length: positions that a document
-    may have at most; only text alone is cut to it."""
+    sets: `prepared.Prepared` or `prepared.Stories`. shares: of each set, summing to one. length: positions
+    that a document may have at most; only text alone is cut to it."""
 
-    def __init__(self, sets: Sequence, seed: int, settings: Data, *, shares: Sequence[float] = (1.0,), length: int = 1 << 30,
-                 encode: Callable[[str], list[int]] = encode):
+    def __init__(
+        self,
+        sets: Sequence,
+        seed: int,
+        settings: Data,
+        *,
+        shares: Sequence[float] = (1.0,),
+        length: int = 1 << 30,
+        encode: Callable[[str], list[int]] = encode,
+    ):
         self.sets, self.seed, self.settings, self.shares = list(sets), seed, settings, list(shares)
         self.length, self.encode = length, encode
 
@@ -65,9 +73,9 @@ class Stream:
     def sketch(self, number: int) -> Sketch:
         """Document `number` of the stream, without its pixels.
 
-        read: share of documents that read; drop: share of captions dropped when drawing; shift: that share of the read
-        pictures moves by up to so many pixels, edges repeated; finished: share of captioned drawing documents that show the
-        picture clean, for only so does the model learn what follows its own."""
+        read: share of documents that read; drop: share of captions dropped when drawing; shift: that share of
+        the read pictures moves by up to so many pixels, edges repeated; finished: share of captioned drawing
+        documents that show the picture clean, for only so does the model learn what follows its own."""
         return self.sketch_of(*self.place(number), number)
 
     def sketch_of(self, which: int, row: int, number: int) -> Sketch:
@@ -81,8 +89,11 @@ class Stream:
         text = self.encode(captions[int(pick * len(captions))]) if captions else []
         if read < settings.read and text:
             steps = 2 * settings.shift + 1
-            moved = (int(down * steps) - settings.shift, int(right * steps) - settings.shift) \
-                if settings.shift and moves < settings.shift_share else (0, 0)
+            moved = (
+                (int(down * steps) - settings.shift, int(right * steps) - settings.shift)
+                if settings.shift and moves < settings.shift_share
+                else (0, 0)
+            )
             return Sketch(number, which, row, text, True, False, moved, 0)
         if text and dropped >= settings.drop and finished < settings.finished:
             return Sketch(number, which, row, text, False, False, (0, 0), 0)
@@ -96,7 +107,9 @@ class Stream:
         if data.stories:
             return size(self._told(plan, blank=True), grid, causal)
         rows, columns = grid(int(data.heights[plan.row]), int(data.widths[plan.row]))
-        return len(plan.text) + rows * columns + 4      # <bos>, <image>, </image>, <eos>; a drawn picture ends its document
+        return (
+            len(plan.text) + rows * columns + 4
+        )  # <bos>, <image>, </image>, <eos>; a drawn picture ends its document
 
     def finish(self, plan: Sketch, pixels: torch.Tensor | None = None) -> Document:
         """A sketch with its pixels, or with others of the same size."""
@@ -107,7 +120,14 @@ class Stream:
         if plan.reads:
             shown = shifted(pixels, *plan.moved) if any(plan.moved) else pixels
             return [BOS, IMAGE, Picture(shown, False, 0, self._stretch(shown)), END_IMAGE, *plan.text, EOS]
-        return [BOS, *plan.text, IMAGE, Picture(pixels, plan.draw, plan.key, self._stretch(pixels)), END_IMAGE, EOS]
+        return [
+            BOS,
+            *plan.text,
+            IMAGE,
+            Picture(pixels, plan.draw, plan.key, self._stretch(pixels)),
+            END_IMAGE,
+            EOS,
+        ]
 
     def _stretch(self, pixels: torch.Tensor) -> tuple[float, float]:
         """How far its rows and columns stand apart (`document.Picture`)."""
@@ -120,14 +140,15 @@ class Stream:
         return self.finish(self.sketch(number))
 
     def _window(self, data, row: int, share: float) -> list[int]:
-        """Tokens of a document of text alone; where they are more than fit, a window of them that starts anywhere."""
+        """Tokens of a document of text alone; where they are more than fit, a window of them that starts
+        anywhere."""
         pieces = data.pieces(row)
         if any(not isinstance(piece, str) for piece in pieces):
             return []
         tokens = [token for piece in pieces for token in self.encode(piece)]
         room = self.length - 2
         start = int(share * (len(tokens) - room + 1)) if len(tokens) > room else 0
-        return tokens[start:start + room]
+        return tokens[start : start + room]
 
     def _told(self, plan: Sketch, blank: bool = False) -> Document:
         """A document of a set of documents; `blank`: pictures of the right size without content."""
@@ -139,7 +160,11 @@ class Stream:
                 told += self.encode(piece)
                 continue
             height, width, draw = piece
-            pixels = torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, height, width) if blank else data.image(plan.row, shown)
+            pixels = (
+                torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, height, width)
+                if blank
+                else data.image(plan.row, shown)
+            )
             noise = key(plan.key, "picture", shown) if draw else 0
             told += [IMAGE, Picture(pixels, draw, noise, self._stretch(pixels)), END_IMAGE]
             shown += 1
@@ -161,12 +186,14 @@ def shifted(pixels: torch.Tensor, down: int, right: int) -> torch.Tensor:
     """(3, H, W) moved by whole pixels; the edge is repeated where nothing was."""
     rows = (torch.arange(pixels.shape[1]) - down).clamp(0, pixels.shape[1] - 1)
     columns = (torch.arange(pixels.shape[2]) - right).clamp(0, pixels.shape[2] - 1)
-    return pixels.permute(1, 2, 0).index_select(0, rows).index_select(1, columns).permute(2, 0, 1)     # as they lie in memory
+    return (
+        pixels.permute(1, 2, 0).index_select(0, rows).index_select(1, columns).permute(2, 0, 1)
+    )  # as they lie in memory
 
 
 def _turn(number: int, shares: tuple[float, ...], seed: int) -> tuple[int, int]:
-    """Whose turn document `number` is -> (set, number of its own documents before). In every BLOCK documents each set has
-    its share of them, in an order of that block's own."""
+    """Whose turn document `number` is -> (set, number of its own documents before). In every BLOCK documents
+    each set has its share of them, in an order of that block's own."""
     block, place = divmod(number, BLOCK)
     sets, before = _block(block, shares, seed)
     which = int(sets[place])

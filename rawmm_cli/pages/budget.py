@@ -1,7 +1,6 @@
-"""The budget as a picture: log2 V that is needed against L, published tokenizers as points; and their bits against the words that
-are still read behind them. Drawn by Pillow, whose own typeface needs none that is installed; at three times the size, then made
-smaller.
-"""
+"""The budget as a picture: log2 V that is needed against L, published tokenizers as points; and their bits
+against the words that are still read behind them. Drawn by Pillow, whose own typeface needs none that is
+installed; at three times the size, then made smaller."""
 
 import math
 from pathlib import Path
@@ -12,17 +11,25 @@ from ..information.budget import amount
 from ..system.errors import ConfigError
 
 WIDTH, HEIGHT, SCALE = 1100, 720, 3
-LEFT, RIGHT, TOP, BOTTOM = 90, 30, 90, 70               # margins
+LEFT, RIGHT, TOP, BOTTOM = 90, 30, 90, 70  # margins
 INK, FAINT = (30, 34, 42), (222, 225, 230)
 TONES = {64: (214, 73, 51), 128: (230, 150, 30), 256: (32, 98, 180), 384: (20, 140, 120), 512: (130, 70, 170)}
 OTHER = (120, 125, 135)
 
 
 class Plot:
-    """Axes (x logarithmic; y too, unless told otherwise) and what is drawn in them, in the numbers of the data."""
+    """Axes (x logarithmic; y too, unless told otherwise) and what is drawn in them, in the numbers of the
+    data."""
 
-    def __init__(self, title: str, below: str, x: tuple[float, float], y: tuple[float, float], names: tuple[str, str],
-                 log_y: bool = True):
+    def __init__(
+        self,
+        title: str,
+        below: str,
+        x: tuple[float, float],
+        y: tuple[float, float],
+        names: tuple[str, str],
+        log_y: bool = True,
+    ):
         self.x, self.y, self.log_y, self.taken = x, y, log_y, []
         self.image = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
         self.draw = ImageDraw.Draw(self.image)
@@ -37,7 +44,9 @@ class Plot:
         up = math.log(y / low) / math.log(high / low) if self.log_y else (y - low) / (high - low)
         return LEFT + part * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    def text(self, at: tuple[float, float], words: str, size: int = 14, tone=INK, anchor: str = "la") -> tuple:
+    def text(
+        self, at: tuple[float, float], words: str, size: int = 14, tone=INK, anchor: str = "la"
+    ) -> tuple:
         """Words at pixels -> the box that they fill."""
         font = ImageFont.load_default(size * SCALE)
         place = at[0] * SCALE, at[1] * SCALE
@@ -59,10 +68,19 @@ class Plot:
     def label(self, x: float, y: float, words: str, tone) -> None:
         """Beside a point, where there is room; else not at all."""
         font, (across, down) = ImageFont.load_default(12 * SCALE), self.at(x, y)
-        for shift, anchor in (((9, 0), "lm"), ((-9, 0), "rm"), ((6, -9), "lb"), ((6, 9), "la"), ((-6, -9), "rb"),
-                              ((-6, 9), "ra")):
+        for shift, anchor in (
+            ((9, 0), "lm"),
+            ((-9, 0), "rm"),
+            ((6, -9), "lb"),
+            ((6, 9), "la"),
+            ((-6, -9), "rb"),
+            ((-6, 9), "ra"),
+        ):
             place = across + shift[0], down + shift[1]
-            box = tuple(side / SCALE for side in self.draw.textbbox((place[0] * SCALE, place[1] * SCALE), words, font, anchor))
+            box = tuple(
+                side / SCALE
+                for side in self.draw.textbbox((place[0] * SCALE, place[1] * SCALE), words, font, anchor)
+            )
             inside = box[0] > LEFT and box[2] < WIDTH - 4 and box[1] > TOP and box[3] < HEIGHT - BOTTOM
             if inside and not any(_meet(box, other) for other in self.taken):
                 self.taken.append(self.text(place, words, 12, tone, anchor))
@@ -93,21 +111,39 @@ def check(path: Path) -> None:
         raise ConfigError(f"--plot is '{path}'; allowed: a file ending in .png in a folder that exists")
 
 
-def needed(path: Path, rate: float, size: tuple[int, int] | None, bits: float, tokenizers: list[dict], own: tuple | None, *,
-           bound: bool = False) -> None:
-    """log2 V >= H / L as lines, for pictures of 64 to 512 px at `rate` bits for each of 3 bytes a pixel, and the user's H where
-    it is another. own: the user's (L, log2 V); where it lies outside, that is said. bound: H is an upper bound."""
+def needed(
+    path: Path,
+    rate: float,
+    size: tuple[int, int] | None,
+    bits: float,
+    tokenizers: list[dict],
+    own: tuple | None,
+    *,
+    bound: bool = False,
+) -> None:
+    """log2 V >= H / L as lines, for pictures of 64 to 512 px at `rate` bits for each of 3 bytes a pixel, and
+    the user's H where it is another. own: the user's (L, log2 V); where it lies outside, that is said. bound:
+    H is an upper bound."""
     square = size[0] if size and size[0] == size[1] else None
-    plot = Plot(f"log2 V that {'is enough for an upper bound of H' if bound else 'lossless tokens need'}, against L",
-                f"lines: L log2 V = {'an upper bound of H' if bound else 'H'} at {rate:.4g} bits a byte, 3 bytes a pixel; dots: "
-                "published tokenizers, in the colour of the side of their pictures",
-                (16, 32768), (4, 40000), ("L, tokens of a picture", "log2 V, bits of a token"))
+    plot = Plot(
+        f"log2 V that {'is enough for an upper bound of H' if bound else 'lossless tokens need'}, against L",
+        f"lines: L log2 V = {'an upper bound of H' if bound else 'H'} at {rate:.4g} bits a byte, 3 bytes a "
+        f"pixel; dots: "
+        "published tokenizers, in the colour of the side of their pictures",
+        (16, 32768),
+        (4, 40000),
+        ("L, tokens of a picture", "log2 V, bits of a token"),
+    )
     lines = {f"{side} px": (side * side * 3 * rate, tone) for side, tone in TONES.items() if side != square}
     lines["H, yours" if square is None else f"{square} px (H)"] = (bits, TONES.get(square, INK))
     for name, (total, tone) in lines.items():
         left, right = max(16, total / 40000), min(32768, total / 4)
         if left < right:
-            plot.line([(left, total / left), (right, total / right)], tone, 4 if name.endswith(("(H)", "yours")) else 2)
+            plot.line(
+                [(left, total / left), (right, total / right)],
+                tone,
+                4 if name.endswith(("(H)", "yours")) else 2,
+            )
             plot.label(left * 1.05, total / left * 1.1, name, tone)
     for row in tokenizers:
         plot.point(row["length"], row["bits"] / row["length"], TONES.get(row.get("side"), OTHER))
@@ -124,10 +160,16 @@ def needed(path: Path, rate: float, size: tuple[int, int] | None, bits: float, t
 
 def survival(path: Path, found: dict) -> None:
     """Bits of a tokenizer against the words that are still read."""
-    plot = Plot("Words that are still read after a tokenizer, against its bits",
-                f"TokBench, 256 px; rank correlation {found['all']['spearman']:.2f} over {found['all']['tokenizers']}; "
-                f"line: smaller pictures alone; hollow: variant assumed",
-                (256, 262144), (0, 100), ("L log2 V, bits of a picture", "% of words"), log_y=False)
+    plot = Plot(
+        "Words that are still read after a tokenizer, against its bits",
+        f"TokBench, 256 px; rank correlation {found['all']['spearman']:.2f} over "
+        f"{found['all']['tokenizers']}; "
+        f"line: smaller pictures alone; hollow: variant assumed",
+        (256, 262144),
+        (0, 100),
+        ("L log2 V, bits of a picture", "% of words"),
+        log_y=False,
+    )
     plot.line([(256, found["resize"]), (262144, found["resize"])], TONES[384])
     for row in found["rows"]:
         plot.point(row["bits"], row["words"], TONES[256])
@@ -145,8 +187,8 @@ def _meet(one: tuple, other: tuple) -> bool:
 def _ticks(low: float, high: float) -> list[float]:
     """Powers of two where they are few, else of ten."""
     if low >= 16:
-        return [2.0 ** n for n in range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)]
-    return [10.0 ** n for n in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+        return [2.0**n for n in range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)]
+    return [10.0**n for n in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
 
 
 def _short(value: float) -> str:

@@ -1,8 +1,8 @@
-"""The pictures of a run as the report shows them: contact sheets, what was drawn, what was read, and how both came about.
+"""The pictures of a run as the report shows them: contact sheets, what was drawn, what was read, and how both
+came about.
 
-Every picture is decoded and encoded again, so that what stands in the page is a PNG whatever the file was. What is
-missing, torn or something else is left out. Captions are hostile: they stay text.
-"""
+Every picture is decoded and encoded again, so that what stands in the page is a PNG whatever the file was.
+What is missing, torn or something else is left out. Captions are hostile: they stay text."""
 
 import base64
 import io
@@ -13,9 +13,9 @@ from PIL import Image
 from ..runs.folder import read_json
 from ..system.figures import finite
 
-MOST_SHEETS, MOST_PICTURES, MOST_WIDE = 12, 200, 1280       # beyond this the page shows a part, and says so
-GAP = 2                                                     # around the cells of a contact sheet, as images.grid does
-READ = ("image", "truth", "said")                           # the keys of samples/read.json
+MOST_SHEETS, MOST_PICTURES, MOST_WIDE = 12, 200, 1280  # beyond this the page shows a part, and says so
+GAP = 2  # around the cells of a contact sheet, as images.grid does
+READ = ("image", "truth", "said")  # the keys of samples/read.json
 
 
 def image(path: Path) -> Image.Image | None:
@@ -31,7 +31,9 @@ def image(path: Path) -> Image.Image | None:
 def picture(shown: Image.Image) -> dict:
     """A picture as the page holds it; very wide ones become smaller."""
     if shown.width > MOST_WIDE:
-        shown = shown.resize((MOST_WIDE, max(1, round(shown.height * MOST_WIDE / shown.width))), Image.Resampling.LANCZOS)
+        shown = shown.resize(
+            (MOST_WIDE, max(1, round(shown.height * MOST_WIDE / shown.width))), Image.Resampling.LANCZOS
+        )
     buffer = io.BytesIO()
     shown.save(buffer, "PNG")
     uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -45,15 +47,18 @@ def cells(sheet: Image.Image, columns: int, count: int) -> list[Image.Image]:
     wide, high = (sheet.width - gap) // columns, (sheet.height - gap) // lines
     if min(wide, high) <= gap:
         return []
-    corners = [(gap + n % columns * wide, gap + n // columns * high) for n in range(min(count, MOST_PICTURES))]
+    corners = [
+        (gap + n % columns * wide, gap + n // columns * high) for n in range(min(count, MOST_PICTURES))
+    ]
     return [sheet.crop((left, top, left + wide - gap, top + high - gap)) for left, top in corners]
 
 
-# --------------------------------------------------------------------------------------------------- what is evaluated
+# ------------------------------------------------------------------------------------------ what is evaluated
 
 
 def drawn(samples: Path) -> dict | None:
-    """The evaluation's contact sheet, cut into cells with their captions; in one piece where it has no captions."""
+    """The evaluation's contact sheet, cut into cells with their captions; in one piece where it has no
+    captions."""
     sheet, note = image(samples / "drawn.png"), read_json(samples / "drawn.json", dict)
     captions, columns = note.get("captions"), note.get("columns")
     if sheet is None:
@@ -61,21 +66,30 @@ def drawn(samples: Path) -> dict | None:
     if not (isinstance(captions, list) and captions and isinstance(columns, int) and columns > 0):
         captions, columns = [""], 1
     columns = min(columns, len(captions))
-    shown = [{**picture(cell), "caption": str(caption)}
-             for cell, caption in zip(cells(sheet, columns, len(captions)), captions)]
+    shown = [
+        {**picture(cell), "caption": str(caption)}
+        for cell, caption in zip(cells(sheet, columns, len(captions)), captions)
+    ]
     return {"cells": shown, "columns": columns, "count": len(captions)} if shown else None
 
 
 def read(samples: Path) -> dict | None:
     """Held-out pictures with what the model said, mistakes first. No file outside `samples` is shown."""
-    items = [{key: _text(item.get(key, "")) for key in READ} | {"right": _right(item)}
-             for item in read_json(samples / "read.json", list) if isinstance(item, dict)]
+    items = [
+        {key: _text(item.get(key, "")) for key in READ} | {"right": _right(item)}
+        for item in read_json(samples / "read.json", list)
+        if isinstance(item, dict)
+    ]
     shown = []
     for item in sorted(items, key=lambda item: item["right"])[:MOST_PICTURES]:
         path = (samples / item["image"]).resolve()
         if path.is_relative_to(samples.resolve()) and (found := image(path)):
             shown.append({**item, **picture(found)})
-    return {"pictures": shown, "count": len(items), "right": sum(item["right"] for item in items)} if shown else None
+    return (
+        {"pictures": shown, "count": len(items), "right": sum(item["right"] for item in items)}
+        if shown
+        else None
+    )
 
 
 def _right(item: dict) -> bool:
@@ -87,13 +101,16 @@ def _text(value) -> str:
     return str(value).replace("\0", "").encode("utf-8", "replace").decode()
 
 
-# --------------------------------------------------------------------------------------------------- while it trains
+# -------------------------------------------------------------------------------------------- while it trains
 
 
 def steps(samples: Path, ending: str) -> list[Path]:
-    """samples/step_*.ENDING in order of steps; where they are many a part, closer together at the beginning."""
-    paths = sorted((path for path in samples.glob(f"step_*.{ending}") if path.stem[5:].isdecimal()),
-                   key=lambda path: int(path.stem[5:]))
+    """samples/step_*.ENDING in order of steps; where they are many a part, closer together at the
+    beginning."""
+    paths = sorted(
+        (path for path in samples.glob(f"step_*.{ending}") if path.stem[5:].isdecimal()),
+        key=lambda path: int(path.stem[5:]),
+    )
     if len(paths) <= MOST_SHEETS:
         return paths
     chosen = {max(n, round((len(paths) - 1) * (n / (MOST_SHEETS - 1)) ** 2)) for n in range(MOST_SHEETS)}
@@ -107,9 +124,15 @@ def timeline(samples: Path, rows: list[dict]) -> dict | None:
         note, step = read_json(path.with_suffix(".json"), dict), int(path.stem[5:])
         prompts = note.get("prompts") if isinstance(note.get("prompts"), list) else []
         if found := image(path):
-            sheets.append({**picture(found), "step": step, "prompts": [_text(prompt) for prompt in prompts],
-                           "again": note.get("shows") == "reconstructions",
-                           "documents": note["documents"] if finite(note.get("documents")) else seen_at(rows, step)})
+            sheets.append(
+                {
+                    **picture(found),
+                    "step": step,
+                    "prompts": [_text(prompt) for prompt in prompts],
+                    "again": note.get("shows") == "reconstructions",
+                    "documents": note["documents"] if finite(note.get("documents")) else seen_at(rows, step),
+                }
+            )
     return {"sheets": sheets, "count": len(list(samples.glob("step_*.png")))} if sheets else None
 
 
@@ -127,11 +150,16 @@ def seen_at(rows: list[dict], step: int) -> int | None:
 
 
 def written(samples: Path) -> dict | None:
-    """What the model wrote under the same held-out pictures while it was trained: a line of captions for each time."""
+    """What the model wrote under the same held-out pictures while it was trained: a line of captions for each
+    time."""
     paths, found = steps(samples, "json"), []
     for path in paths:
         note = read_json(path, dict)
-        items = [item for item in note.get("read") or [] if isinstance(item, dict)] if isinstance(note.get("read"), list) else []
+        items = (
+            [item for item in note.get("read") or [] if isinstance(item, dict)]
+            if isinstance(note.get("read"), list)
+            else []
+        )
         if items:
             found.append((int(path.stem[5:]), note.get("documents"), items[:MOST_PICTURES]))
     if not found:
@@ -139,11 +167,25 @@ def written(samples: Path) -> dict | None:
     last = found[-1][2]
     sheet = image(samples / "held_out.png")
     shown = [picture(cell) for cell in cells(sheet, len(last), len(last))] if sheet else []
-    heads = [{"truth": _truth(item), **(shown[n] if n < len(shown) else {"uri": None})} for n, item in enumerate(last)]
-    lines = [{"step": step, "documents": documents if finite(documents) else None,
-              "captions": [_caption(items, item.get("picture")) for item in last]} for step, documents, items in found]
+    heads = [
+        {"truth": _truth(item), **(shown[n] if n < len(shown) else {"uri": None})}
+        for n, item in enumerate(last)
+    ]
+    lines = [
+        {
+            "step": step,
+            "documents": documents if finite(documents) else None,
+            "captions": [_caption(items, item.get("picture")) for item in last],
+        }
+        for step, documents, items in found
+    ]
     longest = max((len(text) for head in heads for text in head["truth"]), default=0)
-    return {"heads": heads, "lines": lines, "long": longest > 16, "count": len(list(samples.glob("step_*.json")))}
+    return {
+        "heads": heads,
+        "lines": lines,
+        "long": longest > 16,
+        "count": len(list(samples.glob("step_*.json"))),
+    }
 
 
 def _truth(item: dict) -> list[str]:

@@ -1,9 +1,9 @@
 """Pictures in a terminal: as pixels where it speaks a protocol for them, else two pixels a character.
 
-    blocks    the upper half block in one colour on the other as its ground: everywhere
-    kitty     kitty, Ghostty, Konsole         https://sw.kovidgoyal.net/kitty/graphics-protocol
-    iterm     iTerm2, WezTerm, VS Code        https://iterm2.com/documentation-images.html
-    sixel     foot, mlterm, xterm -ti vt340   DEC STD 070, chapter 9
+blocks    the upper half block in one colour on the other as its ground: everywhere
+kitty     kitty, Ghostty, Konsole         https://sw.kovidgoyal.net/kitty/graphics-protocol
+iterm     iTerm2, WezTerm, VS Code        https://iterm2.com/documentation-images.html
+sixel     foot, mlterm, xterm -ti vt340   DEC STD 070, chapter 9
 """
 
 import base64
@@ -20,15 +20,21 @@ from rich.text import Text
 
 HALF, LEAST = "\u2580", 16
 PROTOCOLS = ("blocks", "kitty", "iterm", "sixel")
-CHUNK = 4096                                            # letters of base64 that kitty takes at a time
+CHUNK = 4096  # letters of base64 that kitty takes at a time
 
 
 def protocol(environment: Mapping[str, str] = os.environ) -> str:
-    """What the terminal says that it speaks, by its variables; inside of tmux and screen only blocks come through."""
+    """What the terminal says that it speaks, by its variables; inside of tmux and screen only blocks come
+    through."""
     term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if environment.get("TMUX") or term.startswith(("screen", "tmux")):
         return "blocks"
-    if "KITTY_WINDOW_ID" in environment or "kitty" in term or program == "ghostty" or "KONSOLE_VERSION" in environment:
+    if (
+        "KITTY_WINDOW_ID" in environment
+        or "kitty" in term
+        or program == "ghostty"
+        or "KONSOLE_VERSION" in environment
+    ):
         return "kitty"
     if program in ("iTerm.app", "WezTerm", "vscode") or environment.get("LC_TERMINAL") == "iTerm2":
         return "iterm"
@@ -43,7 +49,7 @@ def escapes(pixels: np.ndarray, kind: str) -> str:
 def _kitty(pixels: np.ndarray) -> str:
     """a=T: transmit and show; f=100: a PNG; m=1: more follows."""
     data = base64.standard_b64encode(_png(pixels)).decode()
-    parts = [data[at:at + CHUNK] for at in range(0, len(data), CHUNK)]
+    parts = [data[at : at + CHUNK] for at in range(0, len(data), CHUNK)]
     keys = [f"{'a=T,f=100,q=2,' * (n == 0)}m={int(n < len(parts) - 1)}" for n in range(len(parts))]
     return "".join(f"\x1b_G{key};{part}\x1b\\" for key, part in zip(keys, parts))
 
@@ -59,11 +65,16 @@ def _sixel(pixels: np.ndarray) -> str:
     indices, palette = np.asarray(picture), np.array(picture.getpalette()).reshape(-1, 3)
     height, width = indices.shape
     head, bands = f'\x1bPq"1;1;{width};{height}', []
-    head += "".join(f"#{n};2;{';'.join(str(round(level / 2.55)) for level in palette[n])}" for n in np.unique(indices))
+    head += "".join(
+        f"#{n};2;{';'.join(str(round(level / 2.55)) for level in palette[n])}" for n in np.unique(indices)
+    )
     for top in range(0, height, 6):
-        band = indices[top:top + 6]
+        band = indices[top : top + 6]
         weights = 1 << np.arange(len(band))
-        lines = [f"#{n}" + _repeated("".join(chr(63 + int(bits)) for bits in weights @ (band == n))) for n in np.unique(band)]
+        lines = [
+            f"#{n}" + _repeated("".join(chr(63 + int(bits)) for bits in weights @ (band == n)))
+            for n in np.unique(band)
+        ]
         bands.append("$".join(lines))
     return head + "-".join(bands) + "\x1b\\"
 
@@ -80,8 +91,8 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def half_blocks(pixels: np.ndarray, columns: int) -> Text:
-    """(H, W, 3) uint8 -> text of at most `columns` characters a line. Wider pictures shrink; narrower than LEAST ones grow by
-    a whole number. How many colours the terminal has is up to rich."""
+    """(H, W, 3) uint8 -> text of at most `columns` characters a line. Wider pictures shrink; narrower than
+    LEAST ones grow by a whole number. How many colours the terminal has is up to rich."""
     height, width = pixels.shape[:2]
     if width < min(LEAST, columns):
         zoom = min(LEAST, columns) // width

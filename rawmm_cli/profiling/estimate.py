@@ -1,13 +1,14 @@
-"""What a run will need, before it is started: memory by part, time of a step and of the run, size of a checkpoint.
+"""What a run will need, before it is started: memory by part, time of a step and of the run, size of a
+checkpoint.
 
-Nothing of the model is allocated. Counts come from the settings (and from the prepared set, where there is one), rates
-from short measurements on this machine: matmuls of the model's own shapes, memory bandwidth.
+Nothing of the model is allocated. Counts come from the settings (and from the prepared set, where there is
+one), rates from short measurements on this machine: matmuls of the model's own shapes, memory bandwidth.
 
-    step = matmuls / their rate + TRAFFIC x elements / bandwidth + optimizer bytes / bandwidth + Muon + fixed costs
+    step = matmuls / their rate + TRAFFIC x elements / bandwidth + optimizer bytes / bandwidth + Muon + fixed
+    costs
 
-The constants below were fitted once, on two cores, to what `rawmm bench train` measures; it shows the estimate beside the
-measurement, so that anyone can see how good they are elsewhere.
-"""
+The constants below were fitted once, on two cores, to what `rawmm bench train` measures; it shows the
+estimate beside the measurement, so that anyone can see how good they are elsewhere."""
 
 from pathlib import Path
 
@@ -23,22 +24,25 @@ from ..system import machine
 from ..system.errors import DataError
 from ..training import ema
 
-# Bytes that the elementwise work of a compiled layer, forward and backward, moves for every number its matmuls produce.
+# Bytes that the elementwise work of a compiled layer, forward and backward, moves for every number its
+# matmuls produce.
 TRAFFIC = {"gau": 60.0, "transformer": 85.0}
-EAGER = 1.55                                            # times as many where layers are not compiled
-# Bytes kept for the backward pass: for every number of the residual stream, of the matmuls' outputs and of the scores, in every
+EAGER = 1.55  # times as many where layers are not compiled
+# Bytes kept for the backward pass: for every number of the residual stream, of the matmuls' outputs and of
+# the scores, in every
 # layer; and bytes for every number of the outputs while one layer is worked on.
-RESIDUAL, OUTPUTS, SCORES = 8, {True: 2, False: 5}, {True: 2, False: 8}         # compiled bf16, other
+RESIDUAL, OUTPUTS, SCORES = 8, {True: 2, False: 5}, {True: 2, False: 8}  # compiled bf16, other
 AT_WORK = {"gau": 40, "transformer": 10}
-FIXED = 0.004                                           # seconds a step outside of the layers, whatever its size
-COMPILER = 90 * 2 ** 20                                 # bytes that torch.compile's machinery occupies, its cache warm
-LIBRARIES = 465 * 2 ** 20                               # bytes of a process with torch and the data library, before any model
-DOCUMENT = 60e-6                                        # seconds to make a document, on one core
+FIXED = 0.004  # seconds a step outside of the layers, whatever its size
+COMPILER = 90 * 2**20  # bytes that torch.compile's machinery occupies, its cache warm
+LIBRARIES = 465 * 2**20  # bytes of a process with torch and the data library, before any model
+DOCUMENT = 60e-6  # seconds to make a document, on one core
 
 
 def estimate(config: Config, device: torch.device, data: Prepared | None, ranks: int = 1) -> dict:
-    """-> {parameters, rows, positions_per_step, flops_per_step, memory {part: bytes, total} of a rank, step_seconds, run_seconds,
-    checkpoint_bytes, ...}. Without data the rows are those that pictures without captions would fill."""
+    """-> {parameters, rows, positions_per_step, flops_per_step, memory {part: bytes, total} of a rank,
+    step_seconds, run_seconds, checkpoint_bytes, ...}. Without data the rows are those that pictures without
+    captions would fill."""
     model = build.model(config, "meta")
     parameters = build.count_parameters(model)
     rows, pictures, patches, predicted, filled, source = _shape(config, model, data)
@@ -50,51 +54,77 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
     steps = -(-config.train.documents // config.train.batch)
     run = config.train.time or steps * step
     averages = ema.count(config.train.ema)
-    return {"parameters": parameters, "patches_per_picture": (config.data.size // config.codec.patch) ** 2,
-            "values_per_patch": model.codec.values, "rows": rows, "positions_per_step": rows * config.train.length,
-            "fill": filled, "positions_from": source, "flops_per_step": work, "memory": memory, "step_seconds": step,
-            "steps": round(run / step) if config.train.time else steps, "run_seconds": run,
-            "documents": round(run / step) * config.train.batch if config.train.time else config.train.documents,
-            "checkpoint_bytes": 4 * parameters["total"] * (1 + averages) + _optimizer_bytes(config, model)}
+    return {
+        "parameters": parameters,
+        "patches_per_picture": (config.data.size // config.codec.patch) ** 2,
+        "values_per_patch": model.codec.values,
+        "rows": rows,
+        "positions_per_step": rows * config.train.length,
+        "fill": filled,
+        "positions_from": source,
+        "flops_per_step": work,
+        "memory": memory,
+        "step_seconds": step,
+        "steps": round(run / step) if config.train.time else steps,
+        "run_seconds": run,
+        "documents": round(run / step) * config.train.batch if config.train.time else config.train.documents,
+        "checkpoint_bytes": 4 * parameters["total"] * (1 + averages) + _optimizer_bytes(config, model),
+    }
 
 
 def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int, int, float, str]:
-    """(rows, pictures, patches, predicted tokens, fill, where from) of a step: the mean of a window of the real stream, or
-    a guess."""
+    """(rows, pictures, patches, predicted tokens, fill, where from) of a step: the mean of a window of the
+    real stream, or a guess."""
     train = config.train
     if data is None:
         patches = (config.data.size // config.codec.patch) ** 2
-        a_row = max(1, train.length // (patches + 4))   # <bos>, <image>, </image>, <eos>; no caption
+        a_row = max(1, train.length // (patches + 4))  # <bos>, <image>, </image>, <eos>; no caption
         rows = -(-train.batch // a_row)
         filled = (patches + 4) * train.batch / (rows * train.length)
         return rows, train.batch, train.batch * patches, 2 * train.batch, filled, "estimate"
     model.tokenizer = sets.tokenizer(config, data)
     steps = steps_of(config, data, model)
     micro = [batch for seen in range(0, WINDOW * train.batch, train.batch) for batch in steps[seen]]
-    mean = lambda of: round(sum(of(batch) for batch in micro) / WINDOW)         # noqa: E731
+    mean = lambda of: round(sum(of(batch) for batch in micro) / WINDOW)  # noqa: E731
     filled = sum(batch.filled for batch in micro) / sum(batch.tokens.numel() for batch in micro)
-    return (mean(lambda b: len(b.tokens)), mean(lambda b: len(b.pictures.drawn)), mean(lambda b: len(b.patch_at)),
-            mean(lambda b: len(b.predict)), filled, "data")
+    return (
+        mean(lambda b: len(b.tokens)),
+        mean(lambda b: len(b.pictures.drawn)),
+        mean(lambda b: len(b.patch_at)),
+        mean(lambda b: len(b.predict)),
+        filled,
+        "data",
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- memory
+# ----------------------------------------------------------------------------------------------------- memory
 
 
-def _memory(config: Config, device: torch.device, model, rows: int, patches: float, share: float) -> dict[str, int]:
-    """Bytes of a rank that works on `rows` rows at a time and keeps `share` of weights, gradients, optimizer and average."""
+def _memory(
+    config: Config, device: torch.device, model, rows: int, patches: float, share: float
+) -> dict[str, int]:
+    """Bytes of a rank that works on `rows` rows at a time and keeps `share` of weights, gradients, optimizer
+    and average."""
     total = sum(p.numel() for p in model.parameters())
     positions, width = rows * config.train.length, config.backbone.width
     outputs, heads = _outputs(config)
     depth, precision = config.backbone.depth, build.precision(config.train.precision, device)
     lean = precision == "bf16" and config.train.compile != "no"
-    layer = positions * (RESIDUAL * width + OUTPUTS[lean] * outputs + SCORES[lean] * heads * config.train.length)
+    layer = positions * (
+        RESIDUAL * width + OUTPUTS[lean] * outputs + SCORES[lean] * heads * config.train.length
+    )
     activations = layer + depth * positions * 4 * width if config.train.recompute else depth * layer
     activations += positions * AT_WORK[config.backbone.kind] * outputs
     mask = 4 * positions * config.train.length
     edges = positions * 24 * width + patches * 12 * (width + model.codec.values)
-    parts = {"weights": 4 * total * share, "gradients": 4 * total * share,
-             "optimizer": _optimizer_bytes(config, model) * share, "averages": 4 * total * ema.count(config.train.ema) * share,
-             "low-precision weights": 2 * total if precision == "bf16" else 0, "activations": activations + edges + mask}
+    parts = {
+        "weights": 4 * total * share,
+        "gradients": 4 * total * share,
+        "optimizer": _optimizer_bytes(config, model) * share,
+        "averages": 4 * total * ema.count(config.train.ema) * share,
+        "low-precision weights": 2 * total if precision == "bf16" else 0,
+        "activations": activations + edges + mask,
+    }
     if device.type == "cpu":
         parts["process"] = LIBRARIES + (COMPILER if config.train.compile != "no" else 0)
     parts = {name: round(value) for name, value in parts.items()}
@@ -117,7 +147,7 @@ def _optimizer_bytes(config: Config, model) -> int:
     return 8 * total - 4 * hidden if config.train.optimizer == "muon" else 8 * total
 
 
-# --------------------------------------------------------------------------------------------------------------- time
+# ------------------------------------------------------------------------------------------------------- time
 
 
 def _step_seconds(config: Config, device: torch.device, parameters: int, rows: float, work: float) -> float:
@@ -139,14 +169,19 @@ def _step_seconds(config: Config, device: torch.device, parameters: int, rows: f
     return seconds + (flops.muon(config) / _muon_rate(config, device) if train.optimizer == "muon" else 0.0)
 
 
-def _matmul_rates(config: Config, device: torch.device, precision: str, most: int = 4096) -> tuple[float, float]:
-    """FLOP/s of the first linear layer, and of attention's scores, at the model's own shapes (at most `most` positions)."""
+def _matmul_rates(
+    config: Config, device: torch.device, precision: str, most: int = 4096
+) -> tuple[float, float]:
+    """FLOP/s of the first linear layer, and of attention's scores, at the model's own shapes (at most `most`
+    positions)."""
     b, length = config.backbone, config.train.length
     wide = 2 * b.expansion * b.width + b.key if b.kind == "gau" else 3 * b.width
     heads, narrow = (1, b.key) if b.kind == "gau" else (b.heads, b.width // b.heads)
     rows = max(1, most // length)
-    return (machine.matmul_rate(device, precision, (rows * length, b.width, wide)),
-            machine.batched_matmul_rate(device, precision, (rows * heads, length, narrow, length)))
+    return (
+        machine.matmul_rate(device, precision, (rows * length, b.width, wide)),
+        machine.batched_matmul_rate(device, precision, (rows * heads, length, narrow, length)),
+    )
 
 
 def _muon_rate(config: Config, device: torch.device) -> float:
@@ -156,7 +191,9 @@ def _muon_rate(config: Config, device: torch.device) -> float:
     shapes = set(flops.matrices(config))
     count = {shape: sum(1 for other in flops.matrices(config) if other == shape) for shape in shapes}
     stacks = [torch.randn(min(count[shape], 8), *shape, device=device) for shape in shapes]
-    spent = machine.best(lambda: [orthogonal(stack, (3.4445, -4.775, 2.0315), 5, 1e-7) for stack in stacks], device, 0.2)
+    spent = machine.best(
+        lambda: [orthogonal(stack, (3.4445, -4.775, 2.0315), 5, 1e-7) for stack in stacks], device, 0.2
+    )
     done = sum(flops.newton_schulz(shape) * len(stack) for shape, stack in zip(shapes, stacks))
     return done / spent
 
@@ -165,29 +202,46 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
     """The estimate as pairs of words for people."""
     from ..system.figures import duration, size
 
-    memory = ", ".join(f"{name} {size(value)}" for name, value in found["memory"].items() if name != "total" and value)
+    memory = ", ".join(
+        f"{name} {size(value)}" for name, value in found["memory"].items() if name != "total" and value
+    )
     pairs = [(f"parameters, {name}", f"{count:,}") for name, count in found["parameters"].items()]
-    pairs += [("patches a picture", f"{found['patches_per_picture']:,} of {found['values_per_patch']:,} values"),
-              ("positions a step", f"{found['positions_per_step']:,} in {found['rows']:,} rows, {found['fill']:.0%} with data "
-                                   f"(from {found['positions_from']})"),
-              ("FLOPs a step", f"{found['flops_per_step'] / 1e9:,.1f} G"),
-              ("memory of a rank", f"{size(found['memory']['total'])}: {memory}"),
-              ("time of a step", duration(found["step_seconds"])),
-              ("the whole run", f"{found['steps']:,} steps, {found['documents']:,} documents, {duration(found['run_seconds'])}"),
-              ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept")]
+    pairs += [
+        ("patches a picture", f"{found['patches_per_picture']:,} of {found['values_per_patch']:,} values"),
+        (
+            "positions a step",
+            f"{found['positions_per_step']:,} in {found['rows']:,} rows, {found['fill']:.0%} with data "
+            f"(from {found['positions_from']})",
+        ),
+        ("FLOPs a step", f"{found['flops_per_step'] / 1e9:,.1f} G"),
+        ("memory of a rank", f"{size(found['memory']['total'])}: {memory}"),
+        ("time of a step", duration(found["step_seconds"])),
+        (
+            "the whole run",
+            f"{found['steps']:,} steps, {found['documents']:,} documents, {duration(found['run_seconds'])}",
+        ),
+        ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
+    ]
     return pairs
 
 
 def codec(config) -> dict:
-    """Sizes of a codec that would be trained: parameters, tokens, vocabulary, bits of a picture, steps, a checkpoint."""
+    """Sizes of a codec that would be trained: parameters, tokens, vocabulary, bits of a picture, steps, a
+    checkpoint."""
     made, train, side = build.codec(config), config.train, config.data.size
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in made.named_children()}
     parameters, books = sum(parts.values()), sum(buffer.numel() for buffer in made.buffers())
     bits = made.bits(side, side)
-    return {"parameters": {"total": parameters, **parts}, "tokens": made.length(side, side), "vocabulary": made.vocabulary,
-            "bits": bits, "bits_per_pixel": None if bits is None else bits / side ** 2,
-            "steps": -(-train.documents // train.batch), "documents": train.documents,
-            "checkpoint_bytes": 4 * (4 * parameters + 2 * books)}
+    return {
+        "parameters": {"total": parameters, **parts},
+        "tokens": made.length(side, side),
+        "vocabulary": made.vocabulary,
+        "bits": bits,
+        "bits_per_pixel": None if bits is None else bits / side**2,
+        "steps": -(-train.documents // train.batch),
+        "documents": train.documents,
+        "checkpoint_bytes": 4 * (4 * parameters + 2 * books),
+    }
 
 
 def load_data(config: Config, folder: Path):

@@ -1,5 +1,5 @@
-"""What a tokenizer must be compared with: fewer pixels, and image files of the same size in bits. Without these a figure of a
-tokenizer says little.
+"""What a tokenizer must be compared with: fewer pixels, and image files of the same size in bits. Without
+these a figure of a tokenizer says little.
 
     resized       down to at most N x N pixels and up again: N N 3 values of 8 bits
     file          JPEG, WebP or AVIF by Pillow, the quality searched whose file is nearest to a budget of bits from below. Headers
@@ -28,16 +28,25 @@ def resized(images: Tensor, size: int) -> Tensor:
     shape, small = images.shape[2:], sides(size, *images.shape[2:])
     if tuple(shape) == small:
         return images
-    down = F.interpolate(images.float(), small, mode="bicubic", antialias=True, align_corners=False).round().clamp(0, 255)
-    return F.interpolate(down, tuple(shape), mode="bicubic", align_corners=False).round().clamp(0, 255).to(torch.uint8)
+    down = (
+        F.interpolate(images.float(), small, mode="bicubic", antialias=True, align_corners=False)
+        .round()
+        .clamp(0, 255)
+    )
+    return (
+        F.interpolate(down, tuple(shape), mode="bicubic", align_corners=False)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+    )
 
 
 def file(image: Tensor, kind: str, budget: float) -> tuple[Tensor, int]:
-    """(3, H, W) uint8 -> what a file of at most `budget` bits shows of it, and the bits it really has. Where even the lowest
-    quality is larger, its file."""
+    """(3, H, W) uint8 -> what a file of at most `budget` bits shows of it, and the bits it really has. Where
+    even the lowest quality is larger, its file."""
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     low, high, best = QUALITIES[0], QUALITIES[-1], written(picture, kind, QUALITIES[0])
-    while low <= high and 8 * len(best) < budget:                       # size grows with quality, but for a few bytes
+    while low <= high and 8 * len(best) < budget:  # size grows with quality, but for a few bytes
         middle = (low + high) // 2
         data = written(picture, kind, middle)
         if 8 * len(data) <= budget:

@@ -1,10 +1,11 @@
-"""Text that is read on pictures, by engines that work offline. `reconstruct` compares what is read before and after a codec.
+"""Text that is read on pictures, by engines that work offline. `reconstruct` compares what is read before and
+after a codec.
 
     tesseract    the program of that name (Debian: apt install tesseract-ocr), one block of text (--psm 6)
     rapidocr     the package rapidocr-onnxruntime, its models inside (pip install 'rawmm[ocr]')
 
-Pictures with a side below 128 px are enlarged four times first: without that, neither engine reads 8-px letters.
-"""
+Pictures with a side below 128 px are enlarged four times first: without that, neither engine reads 8-px
+letters."""
 
 import importlib.util
 import multiprocessing
@@ -22,19 +23,26 @@ from PIL import Image
 from ..config.explain import nearest
 from ..system.errors import ConfigError, DataError, RankError, printable
 
-ENGINES = ("tesseract", "rapidocr")                     # where both are there the first: it reads small letters better
-INSTALL = {"tesseract": "Debian: apt install tesseract-ocr", "rapidocr": "pip install 'rawmm[ocr]' (Python below 3.13)"}
+ENGINES = ("tesseract", "rapidocr")  # where both are there the first: it reads small letters better
+INSTALL = {
+    "tesseract": "Debian: apt install tesseract-ocr",
+    "rapidocr": "pip install 'rawmm[ocr]' (Python below 3.13)",
+}
 SMALL, TIMES, SURE, SECONDS = 128, 4, 0.5, 120
-LARGEST = 32_000                                        # pixels a side; tesseract reads no larger ones
+LARGEST = 32_000  # pixels a side; tesseract reads no larger ones
 WORKERS = 2
 
 
 def choose(word: str) -> str | None:
-    """auto, none or an engine -> the engine; None where there is to be none. Raises ConfigError where it is not installed."""
+    """auto, none or an engine -> the engine; None where there is to be none. Raises ConfigError where it is
+    not installed."""
     allowed = ("auto", *ENGINES, "none")
     if word not in allowed:
         raise ConfigError(f"unknown engine '{word}'{nearest(word, allowed)}; allowed: {', '.join(allowed)}")
-    there = {"tesseract": shutil.which("tesseract"), "rapidocr": importlib.util.find_spec("rapidocr_onnxruntime")}
+    there = {
+        "tesseract": shutil.which("tesseract"),
+        "rapidocr": importlib.util.find_spec("rapidocr_onnxruntime"),
+    }
     if word in ENGINES and not there[word]:
         raise ConfigError(f"--ocr {word} is not installed; {INSTALL[word]}")
     return word if word in ENGINES else next(filter(there.get, ENGINES), None) if word == "auto" else None
@@ -57,20 +65,33 @@ def read(engine: str, pixels: np.ndarray) -> str:
 
 def _tesseract(pixels: np.ndarray) -> str:
     height, width = pixels.shape[:2]
-    done = subprocess.run(["tesseract", "stdin", "stdout", "--psm", "6", "-l", "eng"], capture_output=True, timeout=SECONDS,
-                          input=b"P6 %d %d 255\n" % (width, height) + pixels.tobytes(),
-                          env={**os.environ, "OMP_THREAD_LIMIT": "1"})
+    done = subprocess.run(
+        ["tesseract", "stdin", "stdout", "--psm", "6", "-l", "eng"],
+        capture_output=True,
+        timeout=SECONDS,
+        input=b"P6 %d %d 255\n" % (width, height) + pixels.tobytes(),
+        env={**os.environ, "OMP_THREAD_LIMIT": "1"},
+    )
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        remedy = "install tesseract-ocr-eng" if any("language" in line for line in said) else "leave that picture out"
-        raise DataError(f"tesseract failed on a picture of {width}x{height} pixels: {printable(said[0])}; {remedy}, or use --ocr "
-                        "none")
+        remedy = (
+            "install tesseract-ocr-eng"
+            if any("language" in line for line in said)
+            else "leave that picture out"
+        )
+        raise DataError(
+            f"tesseract failed on a picture of {width}x{height} pixels: {printable(said[0])}; {remedy}, or "
+            f"use --ocr "
+            "none"
+        )
     return done.stdout.decode("utf-8", "replace").strip()
 
 
 def _rapidocr(pixels: np.ndarray) -> str:
     found, _ = _rapid()(pixels[:, :, ::-1])
-    return "\n".join(text for _, text, sure in found or () if float(sure) >= SURE)       # in its own order: line by line
+    return "\n".join(
+        text for _, text, sure in found or () if float(sure) >= SURE
+    )  # in its own order: line by line
 
 
 @cache
@@ -81,7 +102,8 @@ def _rapid():
 
 
 class Reader:
-    """Worker processes that read; `with Reader(engine) as reader: reader(pictures)`. read_: engine, pixels -> text."""
+    """Worker processes that read; `with Reader(engine) as reader: reader(pictures)`. read_: engine, pixels ->
+    text."""
 
     def __init__(self, engine: str, workers: int = WORKERS, read_=read):
         self.engine, self.read = engine, read_
@@ -94,11 +116,17 @@ class Reader:
             return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=together))
         except ImportError as error:
             told = printable((str(error).splitlines() or [type(error).__name__])[0])
-            raise ConfigError(f"--ocr {self.engine} cannot be loaded ({told}); {INSTALL[self.engine]}") from None
+            raise ConfigError(
+                f"--ocr {self.engine} cannot be loaded ({told}); {INSTALL[self.engine]}"
+            ) from None
         except BrokenProcessPool:
-            raise RankError("a process that reads text died, perhaps for lack of memory; use --ocr none") from None
+            raise RankError(
+                "a process that reads text died, perhaps for lack of memory; use --ocr none"
+            ) from None
         except subprocess.TimeoutExpired:
-            raise DataError(f"{self.engine} read one picture for more than {SECONDS} s; use --ocr none") from None
+            raise DataError(
+                f"{self.engine} read one picture for more than {SECONDS} s; use --ocr none"
+            ) from None
 
     def __enter__(self) -> "Reader":
         return self

@@ -1,16 +1,17 @@
-"""Checkpoints that can be trusted: safetensors and JSON, a manifest of SHA-256 sums, a rename as the commit point.
+"""Checkpoints that can be trusted: safetensors and JSON, a manifest of SHA-256 sums, a rename as the commit
+point.
 
     runs/NAME/config.yaml                      the resolved settings
     runs/NAME/checkpoints/step_00000500/       model, ema, optimizer: one .safetensors each, or a folder of shards each;
                                                config.yaml, state.json and, over all of these, MANIFEST.json
 
-A checkpoint is written into a new hidden folder, synced, and renamed; it is never changed afterwards. Loading takes the
-newest one whose manifest verifies. An old one is deleted only after the one just written was read back from the disk and
-verified; it takes a hidden name first, so that what is half deleted is never taken for a checkpoint. No pickle anywhere.
+A checkpoint is written into a new hidden folder, synced, and renamed; it is never changed afterwards. Loading
+takes the newest one whose manifest verifies. An old one is deleted only after the one just written was read
+back from the disk and verified; it takes a hidden name first, so that what is half deleted is never taken for
+a checkpoint. No pickle anywhere.
 
-Formats 1 to FORMAT are read. Whatever a later format changes, state.json with its `format` and the form of MANIFEST.json
-stay, so that an older rawmm can tell a newer checkpoint from a damaged one.
-"""
+Formats 1 to FORMAT are read. Whatever a later format changes, state.json with its `format` and the form of
+MANIFEST.json stay, so that an older rawmm can tell a newer checkpoint from a damaged one."""
 
 import hashlib
 import json
@@ -34,7 +35,7 @@ from ..system.errors import CheckpointError, DiskFullError
 from . import folder as run_files
 from .sharded import read_sharded
 
-FORMAT = 3                                                  # 1: no sub-folders; 2: another fingerprint of the data
+FORMAT = 3  # 1: no sub-folders; 2: another fingerprint of the data
 STATE, CONFIG, TOKENIZER = "state.json", "config.yaml", "tokenizer.json"
 
 
@@ -42,14 +43,18 @@ def _silent(message: str) -> None:
     pass
 
 
-# ------------------------------------------------------------------------------------------------------------ saving
+# ----------------------------------------------------------------------------------------------------- saving
 
 
-def save(run: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, warn=_silent) -> Path:
-    """Write checkpoint `step` with one safetensors file per entry of `tensors`, then drop all but the newest `keep`.
+def save(
+    run: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, warn=_silent
+) -> Path:
+    """Write checkpoint `step` with one safetensors file per entry of `tensors`, then drop all but the newest
+    `keep`.
 
-    Several processes do the same in three steps: the first one calls `begin`, each writes its files into that folder
-    under `all_or_nothing`, and when all have, the first one calls `commit`. Raises DiskFullError; then nothing has changed."""
+    Several processes do the same in three steps: the first one calls `begin`, each writes its files into that
+    folder under `all_or_nothing`, and when all have, the first one calls `commit`. Raises DiskFullError; then
+    nothing has changed."""
     needed = size(tensors)
     partial = begin(run, step, needed)
     with all_or_nothing(partial, needed):
@@ -59,13 +64,15 @@ def save(run: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], stat
 
 
 def size(tensors: dict[str, dict[str, torch.Tensor]]) -> int:
-    """Bytes that a checkpoint of these tensors takes, names and small files included. A DTensor counts as a whole."""
+    """Bytes that a checkpoint of these tensors takes, names and small files included. A DTensor counts as a
+    whole."""
     values = [item for part in tensors.values() for item in part.items()]
     return sum(value.numel() * value.element_size() + len(name) + 256 for name, value in values) + (1 << 16)
 
 
 def begin(run: Path, step: int, needed: int = 0) -> Path:
-    """A new hidden folder for the files of checkpoint `step`. Raises DiskFullError where less than `needed` is free."""
+    """A new hidden folder for the files of checkpoint `step`. Raises DiskFullError where less than `needed`
+    is free."""
     _crash_here("before")
     partial = run / "checkpoints" / f".step_{step:08d}.partial"
     with all_or_nothing(partial, needed):
@@ -79,7 +86,8 @@ def begin(run: Path, step: int, needed: int = 0) -> Path:
 
 @contextmanager
 def all_or_nothing(partial: Path, needed: int = 0):
-    """Where writing into `partial` fails, nothing half-written stays. Raises DiskFullError where there is no room."""
+    """Where writing into `partial` fails, nothing half-written stays. Raises DiskFullError where there is no
+    room."""
     try:
         yield
     except BaseException as error:
@@ -94,14 +102,15 @@ def write_tensors(partial: Path, name: str, tensors: dict[str, torch.Tensor]) ->
     path = partial / f"{name}.safetensors"
     try:
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, str(path))
-    except SafetensorError as error:                        # it names the number of the system's error in its text
+    except SafetensorError as error:  # it names the number of the system's error in its text
         if number := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
         raise
 
 
 def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn=_silent) -> Path:
-    """Make the files in `partial` checkpoint `step`, drop old ones -> its folder. `warn` hears what did it no harm."""
+    """Make the files in `partial` checkpoint `step`, drop old ones -> its folder. `warn` hears what did it no
+    harm."""
     _crash_here("after_tensors")
     final = run / "checkpoints" / f"step_{step:08d}"
     with all_or_nothing(partial):
@@ -111,7 +120,7 @@ def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn=_si
         _crash_here("before_marker")
         disk.seal(partial)
         _crash_here("after_marker")
-        if final.exists():                                  # damaged, or another future of the same past
+        if final.exists():  # damaged, or another future of the same past
             final.rename(_hidden(final))
             _crash_here("during_replace")
         partial.rename(final)
@@ -122,12 +131,16 @@ def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn=_si
 
 
 def _prune(run: Path, final: Path, keep: int, warn) -> None:
-    """Delete all but the newest `keep` up to `final`, if `final` can be read back from the disk as it was written."""
+    """Delete all but the newest `keep` up to `final`, if `final` can be read back from the disk as it was
+    written."""
     steps = _steps(run)
-    now = steps.index(final)                                # what stands behind it is damaged: the run went on before it
-    old = steps[:now + 1][:-keep] + steps[now + 1:]
+    now = steps.index(final)  # what stands behind it is damaged: the run went on before it
+    old = steps[: now + 1][:-keep] + steps[now + 1 :]
     if old and (problem := verify(final, fresh=True)):
-        return warn(f"checkpoint {final.name} cannot be read back ({problem}); no earlier one is deleted; check the disk")
+        return warn(
+            f"checkpoint {final.name} cannot be read back ({problem}); no earlier one is deleted; check the "
+            f"disk"
+        )
     try:
         for folder in old:
             folder.rename(_hidden(folder))
@@ -143,8 +156,8 @@ def _hidden(folder: Path) -> Path:
 
 
 def sweep(run: Path) -> None:
-    """After a killed process: a checkpoint that only lacks its name gets it, what is half written or half deleted goes.
-    Only the process that holds the run's lock may do this."""
+    """After a killed process: a checkpoint that only lacks its name gets it, what is half written or half
+    deleted goes. Only the process that holds the run's lock may do this."""
     for partial in (run / "checkpoints").glob(".step_*.partial"):
         final = partial.with_name(partial.stem[1:])
         if not final.exists() and verify(partial) is None:
@@ -157,9 +170,11 @@ def sweep(run: Path) -> None:
 
 def _no_room(partial: Path, needed: int, reason: str = "No space left on device") -> DiskFullError:
     amount = f"it needs {needed:,} bytes and " if needed else ""
-    return DiskFullError(f"no room to save checkpoint {partial.stem[1:]} in {partial.parent} ({reason}): {amount}"
-                         f"{shutil.disk_usage(partial.parent).free:,} are free; the earlier ones are intact; make room "
-                         "and run the same command again")
+    return DiskFullError(
+        f"no room to save checkpoint {partial.stem[1:]} in {partial.parent} ({reason}): {amount}"
+        f"{shutil.disk_usage(partial.parent).free:,} are free; the earlier ones are intact; make room "
+        "and run the same command again"
+    )
 
 
 def _crash_here(point: str) -> None:
@@ -168,11 +183,12 @@ def _crash_here(point: str) -> None:
         os._exit(137)
 
 
-# ----------------------------------------------------------------------------------------------------------- loading
+# ---------------------------------------------------------------------------------------------------- loading
 
 
 def find_run(runs: Path, name: str | None) -> Path:
-    """A name under `runs`, or a path, or (None) the run that saved a checkpoint last. Raises CheckpointError."""
+    """A name under `runs`, or a path, or (None) the run that saved a checkpoint last. Raises
+    CheckpointError."""
     names = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
     if name is None:
         if not names:
@@ -182,7 +198,11 @@ def find_run(runs: Path, name: str | None) -> Path:
     run = Path(name) if "/" in name or Path(name, "config.yaml").is_file() else runs / name
     if not (run / "config.yaml").is_file():
         near = configuration.nearest(run.name, names)
-        listed = f"runs here: {', '.join(names)}" if names else "there is none yet; `rawmm train --preset digits` makes one"
+        listed = (
+            f"runs here: {', '.join(names)}"
+            if names
+            else "there is none yet; `rawmm train --preset digits` makes one"
+        )
         raise CheckpointError(f"no run '{name}' in {runs}{near}; {listed}")
     return run
 
@@ -190,29 +210,34 @@ def find_run(runs: Path, name: str | None) -> Path:
 def latest(run: Path, warn=_silent) -> Path | None:
     """The newest checkpoint that verifies, or None where there is none at all. `warn` hears of damaged ones.
 
-    Raises CheckpointError where checkpoints exist and every one is damaged, or where the newest is of another version."""
+    Raises CheckpointError where checkpoints exist and every one is damaged, or where the newest is of another
+    version."""
     heard = []
     for folder in reversed(_steps(run)):
         problem = verify(folder)
-        if not folder.exists():                             # the process that trains has just deleted it: look again
+        if not folder.exists():  # the process that trains has just deleted it: look again
             return latest(run, warn)
         if problem is None:
-            state(folder)                                   # of a version that can be read
+            state(folder)  # of a version that can be read
             return folder
         heard.append(problem)
         warn(f"checkpoint {folder.name} is damaged ({problem}); trying the one before it")
     if heard:
-        raise CheckpointError(f"every checkpoint of {run} is damaged; newest: {heard[0]}; delete {run} and train again")
+        raise CheckpointError(
+            f"every checkpoint of {run} is damaged; newest: {heard[0]}; delete {run} and train again"
+        )
     return None
 
 
 def verify(folder: Path, fresh: bool = False) -> str | None:
-    """None where every file is there with the right sum, else the first thing that is wrong. fresh: see disk.problems."""
+    """None where every file is there with the right sum, else the first thing that is wrong. fresh: see
+    disk.problems."""
     return next((f"{name} {what}" for name, what in problems(folder, fresh).items()), None)
 
 
 def problems(folder: Path, fresh: bool = False) -> dict[str, str]:
-    """File -> what is wrong with it; empty where the checkpoint is sound. Raises CheckpointError where reading is denied."""
+    """File -> what is wrong with it; empty where the checkpoint is sound. Raises CheckpointError where
+    reading is denied."""
     if found := disk.problems(folder, (STATE, CONFIG), fresh):
         return found
     saved, number = _state(folder), int(re.search(r"step_(\d+)", folder.name)[1])
@@ -222,17 +247,29 @@ def problems(folder: Path, fresh: bool = False) -> dict[str, str]:
 
 
 def survey(run: Path, step: int | None = None) -> list[dict]:
-    """What a person should know of each checkpoint, oldest first: step, documents, bytes, problems (see `problems`).
+    """What a person should know of each checkpoint, oldest first: step, documents, bytes, problems (see
+    `problems`).
 
     Raises CheckpointError where there is none, or not the one asked for."""
     steps = {int(folder.name[5:]): folder for folder in _steps(run)}
     if not steps:
         raise CheckpointError(f"{run} has no checkpoint yet; let `rawmm train` go on until it saves one")
     if step is not None and step not in steps:
-        raise CheckpointError(f"{run} has no checkpoint of step {step}; there are: {', '.join(map(str, steps))}")
-    found = [{"step": number, "folder": str(folder), "documents": _state(folder).get("documents"), "bytes": disk.used(folder),
-              "problems": problems(folder)} for number, folder in steps.items() if step in (None, number)]
-    return [item for item in found if Path(item["folder"]).exists()]        # training may have deleted it meanwhile
+        raise CheckpointError(
+            f"{run} has no checkpoint of step {step}; there are: {', '.join(map(str, steps))}"
+        )
+    found = [
+        {
+            "step": number,
+            "folder": str(folder),
+            "documents": _state(folder).get("documents"),
+            "bytes": disk.used(folder),
+            "problems": problems(folder),
+        }
+        for number, folder in steps.items()
+        if step in (None, number)
+    ]
+    return [item for item in found if Path(item["folder"]).exists()]  # training may have deleted it meanwhile
 
 
 def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
@@ -246,34 +283,49 @@ def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
 
 
 def state(folder: Path) -> dict:
-    """state.json of a checkpoint: documents, step, seconds and data, the fingerprint of what it was trained on.
+    """state.json of a checkpoint: documents, step, seconds and data, the fingerprint of what it was trained
+    on.
 
-    Raises CheckpointError where it cannot be read or belongs to another version of rawmm, and says which of these."""
+    Raises CheckpointError where it cannot be read or belongs to another version of rawmm, and says which of
+    these."""
     saved = _state(folder)
     form = saved.get("format")
     if type(form) is not int:
-        raise CheckpointError(f"{folder / STATE} cannot be read or is no state of a checkpoint; delete that checkpoint")
+        raise CheckpointError(
+            f"{folder / STATE} cannot be read or is no state of a checkpoint; delete that checkpoint"
+        )
     if not 1 <= form <= FORMAT:
-        age, remedy = ("a newer", "update rawmm, as with `pip install -U rawmm`") if form > FORMAT else \
-            ("an older", "go on with the version that wrote it, or train again")
-        raise CheckpointError(f"checkpoint {folder} was written by {age} rawmm (format {form}, this one reads 1 to {FORMAT}); "
-                              f"{remedy}")
+        age, remedy = (
+            ("a newer", "update rawmm, as with `pip install -U rawmm`")
+            if form > FORMAT
+            else ("an older", "go on with the version that wrote it, or train again")
+        )
+        raise CheckpointError(
+            f"checkpoint {folder} was written by {age} rawmm (format {form}, this one reads 1 to {FORMAT}); "
+            f"{remedy}"
+        )
     if missing := {"documents", "step", "seconds", "data"} - set(saved):
-        raise CheckpointError(f"state.json of {folder} lacks {', '.join(sorted(missing))}; delete that checkpoint")
+        raise CheckpointError(
+            f"state.json of {folder} lacks {', '.join(sorted(missing))}; delete that checkpoint"
+        )
     return saved
 
 
 def run_config(run: Path) -> Config:
-    """The settings in the config.yaml of a run, or of one of its checkpoints. Raises CheckpointError where it trains a codec."""
+    """The settings in the config.yaml of a run, or of one of its checkpoints. Raises CheckpointError where it
+    trains a codec."""
     config = run_files.config(run)
     if not isinstance(config, Config):
-        raise CheckpointError(f"{run} is a run of a codec, not of a model that draws and reads; use it as `rawmm reconstruct "
-                              f"--codec {run}`, or name another run")
+        raise CheckpointError(
+            f"{run} is a run of a codec, not of a model that draws and reads; use it as `rawmm reconstruct "
+            f"--codec {run}`, or name another run"
+        )
     return config
 
 
 def load_model(run: Path, device: torch.device, warn=_silent) -> tuple[RawModel, Config, dict]:
-    """A run's averaged weights, ready to sample -> (model in eval mode, its settings, state of the checkpoint)."""
+    """A run's averaged weights, ready to sample -> (model in eval mode, its settings, state of the
+    checkpoint)."""
     config = run_config(run)
     folder = latest(run, warn)
     if folder is None:
@@ -286,17 +338,23 @@ def load_model(run: Path, device: torch.device, warn=_silent) -> tuple[RawModel,
 
 
 def text_tokenizer(run: Path, config: Config, expected: str | None) -> Bytes | BytePairs:
-    """The tokenizer of a run's texts. expected: SHA-256 of its file, where it has one. Raises CheckpointError."""
+    """The tokenizer of a run's texts. expected: SHA-256 of its file, where it has one. Raises
+    CheckpointError."""
     if config.text_tokenizer.kind == "bytes":
         return Bytes()
     path = run / TOKENIZER
     try:
         stored = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}) and the run cannot be "
-                              "used without it; bring it back, or train again") from None
+        raise CheckpointError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}) and the run cannot "
+            f"be "
+            "used without it; bring it back, or train again"
+        ) from None
     if expected not in (None, digest(stored)):
-        raise CheckpointError(f"{path} is not the tokenizer that the run was trained with; bring that back, or train again")
+        raise CheckpointError(
+            f"{path} is not the tokenizer that the run was trained with; bring that back, or train again"
+        )
     return BytePairs(stored)
 
 
@@ -311,13 +369,19 @@ def load_weights(model: torch.nn.Module, values: dict[str, torch.Tensor], folder
         model.load_state_dict(values)
     except RuntimeError as error:
         lines = str(error).splitlines()
-        raise CheckpointError(f"the weights in {folder} do not fit the settings: {' '.join(lines[1:2]).strip()}") from None
+        raise CheckpointError(
+            f"the weights in {folder} do not fit the settings: {' '.join(lines[1:2]).strip()}"
+        ) from None
 
 
 def _steps(run: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
     folder = run / "checkpoints"
-    found = [path for path in folder.iterdir() if re.fullmatch(r"step_\d{8,}", path.name)] if folder.is_dir() else []
+    found = (
+        [path for path in folder.iterdir() if re.fullmatch(r"step_\d{8,}", path.name)]
+        if folder.is_dir()
+        else []
+    )
     return sorted(found, key=lambda path: int(path.name[5:]))
 
 

@@ -1,8 +1,9 @@
-"""What lies in a run folder, read without torch: records, settings, checkpoints, and whether it is being trained.
+"""What lies in a run folder, read without torch: records, settings, checkpoints, and whether it is being
+trained.
 
-A run folder may be read while it is written, after a crash, or long after this version was forgotten; so whatever is
-missing, torn or of another kind is left out, and never an error; but for `config`, which is for those who need all of it.
-"""
+A run folder may be read while it is written, after a crash, or long after this version was forgotten; so
+whatever is missing, torn or of another kind is left out, and never an error; but for `config`, which is for
+those who need all of it."""
 
 import contextlib
 import json
@@ -32,12 +33,15 @@ def read_json(path: Path, kind: type):
 def rows(run: Path) -> list[dict]:
     """The records in order of documents; of two for the same documents the later written one."""
     found = records.read(run / "records.jsonl")
-    by_documents = {row["documents"]: row for row in found if finite(row["documents"]) and row["documents"] >= 0}
+    by_documents = {
+        row["documents"]: row for row in found if finite(row["documents"]) and row["documents"] >= 0
+    }
     return [by_documents[documents] for documents in sorted(by_documents)]
 
 
 def is_training(run: Path) -> bool:
-    """Whether a process holds the lock of the run now. Asks for a shared lock for a moment, and writes nothing."""
+    """Whether a process holds the lock of the run now. Asks for a shared lock for a moment, and writes
+    nothing."""
     try:
         import fcntl
 
@@ -49,19 +53,21 @@ def is_training(run: Path) -> bool:
         return False
     except BlockingIOError:
         return True
-    except OSError:                                     # a file system without locks
+    except OSError:  # a file system without locks
         return False
     finally:
         os.close(handle)
 
 
-# ----------------------------------------------------------------------------------------------------------- settings
+# --------------------------------------------------------------------------------------------------- settings
 
 
 def settings(run: Path) -> dict:
     """config.yaml as a mapping of mappings; {} where it is something else."""
     try:
-        values = parse_yaml((run / "config.yaml").read_text(encoding="utf-8", errors="replace"), "config.yaml")
+        values = parse_yaml(
+            (run / "config.yaml").read_text(encoding="utf-8", errors="replace"), "config.yaml"
+        )
     except (OSError, ConfigError):
         return {}
     return values if isinstance(values, dict) else {}
@@ -70,7 +76,9 @@ def settings(run: Path) -> dict:
 def config(run: Path) -> Config | CodecConfig:
     """config.yaml of a run or of one of its checkpoints, every setting checked. Raises CheckpointError."""
     try:
-        return configuration.build(parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))
+        return configuration.build(
+            parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml")
+        )
     except (OSError, UnicodeDecodeError, ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
 
@@ -83,11 +91,15 @@ def setting(values: dict, *path: str):
 
 
 def settings_lines(values: dict) -> list[list[tuple[str, str, bool]]]:
-    """Settings -> for each section its lines (key with its indentation, value, whether it differs from the default).
+    """Settings -> for each section its lines (key with its indentation, value, whether it differs from the
+    default).
 
     What this version does not know differs."""
     codec = setting(values, "codec", "kind")
-    return [_lines({name: section}, {name: _defaults(name, section, codec)}, "") for name, section in values.items()]
+    return [
+        _lines({name: section}, {name: _defaults(name, section, codec)}, "")
+        for name, section in values.items()
+    ]
 
 
 def _defaults(name: str, section, codec) -> dict:
@@ -110,21 +122,28 @@ def _lines(values: dict, defaults, indent: str) -> list[tuple[str, str, bool]]:
             inner = _lines(value, default, indent + "  ")
             found += [(f"{indent}{name}:", "", not known and not inner), *inner]
         else:
-            text = dump_yaml({"": value}).partition(":")[2].strip() if not isinstance(value, list) else \
-                f"[{', '.join(dump_yaml({'': item}).partition(':')[2].strip() for item in value)}]"
+            text = (
+                dump_yaml({"": value}).partition(":")[2].strip()
+                if not isinstance(value, list)
+                else f"[{', '.join(dump_yaml({'': item}).partition(':')[2].strip() for item in value)}]"
+            )
             found.append((f"{indent}{name}:", text, not known or value != default))
     return found
 
 
-# -------------------------------------------------------------------------------------------------------- checkpoints
+# ------------------------------------------------------------------------------------------------ checkpoints
 
 
 def checkpoints(run: Path) -> list[dict]:
-    """Every checkpoint, oldest first: folder, step, documents, bytes, saved (seconds since 1970), problem or None.
+    """Every checkpoint, oldest first: folder, step, documents, bytes, saved (seconds since 1970), problem or
+    None.
 
-    A problem is a file that is missing or has another size than the manifest says; sums are not computed here."""
+    A problem is a file that is missing or has another size than the manifest says; sums are not computed
+    here."""
     with contextlib.suppress(OSError):
-        folders = [path for path in (run / "checkpoints").iterdir() if path.is_dir() and path.name[5:].isdecimal()]
+        folders = [
+            path for path in (run / "checkpoints").iterdir() if path.is_dir() and path.name[5:].isdecimal()
+        ]
         return [_checkpoint(path) for path in sorted(folders, key=lambda path: int(path.name[5:]))]
     return []
 
@@ -140,8 +159,14 @@ def _checkpoint(folder: Path) -> dict:
         problem = f"{name} is missing or has another size"
         break
     documents = state.get("documents")
-    return {"folder": folder, "step": int(folder.name[5:]), "documents": documents if finite(documents) else None,
-            "bytes": sum(size for size in sizes.values() if finite(size)), "saved": _modified(folder), "problem": problem}
+    return {
+        "folder": folder,
+        "step": int(folder.name[5:]),
+        "documents": documents if finite(documents) else None,
+        "bytes": sum(size for size in sizes.values() if finite(size)),
+        "saved": _modified(folder),
+        "problem": problem,
+    }
 
 
 def _modified(path: Path) -> float | None:
@@ -152,14 +177,17 @@ def _modified(path: Path) -> float | None:
 def parameters(checkpoint: Path) -> int | None:
     """How many numbers the weights hold, from the headers of model.safetensors or of the shards in model/.
 
-    A header is its length in 8 bytes and then JSON with the shape of each tensor (huggingface.co/docs/safetensors)."""
+    A header is its length in 8 bytes and then JSON with the shape of each tensor
+    (huggingface.co/docs/safetensors)."""
     total = 0
     for path in [checkpoint / "model.safetensors", *checkpoint.glob("model/*.safetensors")]:
         try:
             with open(path, "rb") as file:
-                length, = struct.unpack("<Q", file.read(8))
+                (length,) = struct.unpack("<Q", file.read(8))
                 header = json.loads(file.read(min(length, 100_000_000)))
-            total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+            total += sum(
+                math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
+            )
         except FileNotFoundError:
             continue
         except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError):

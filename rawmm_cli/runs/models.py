@@ -8,8 +8,8 @@
     NAME/README.md                  the same for people: the model card
     NAME/MANIFEST.json              SHA-256 of all these but README.md
 
-Models inside the package lie in `rawmm_cli/models/`; `portraits` is what `rawmm sample` uses where nothing else is named.
-"""
+Models inside the package lie in `rawmm_cli/models/`; `portraits` is what `rawmm sample` uses where nothing
+else is named."""
 
 import json
 import shutil
@@ -30,14 +30,24 @@ from . import folder as run_files
 
 DEFAULT, FORMAT = "portraits", 1
 FACTS, WEIGHTS, SAMPLER, CARD = "model.json", "weights.safetensors", "sampler.json", "README.md"
-MACHINE = ("rawmm", "python", "torch", "device", "ranks", "threads", "precision", "compiled")     # what a card tells of it
+MACHINE = (
+    "rawmm",
+    "python",
+    "torch",
+    "device",
+    "ranks",
+    "threads",
+    "precision",
+    "compiled",
+)  # what a card tells of it
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model ready to sample. saved: where its weights lie. hash: SHA-256 of them, 12 letters. tuned: {"steps": settings}.
-    documents, seconds, data: what it was trained on, how long, and the fingerprint of that."""
+    """A model ready to sample. saved: where its weights lie. hash: SHA-256 of them, 12 letters. tuned:
+    {"steps": settings}. documents, seconds, data: what it was trained on, how long, and the fingerprint of
+    that."""
 
     model: RawModel
     config: Config
@@ -57,8 +67,8 @@ def shipped() -> list[str]:
 
 
 def find(runs: Path, run: str | None, model: str | None) -> Path:
-    """The folder of a run by its name, or of a model by its name or path; where neither is given the default model, or the
-    newest run where the package has none. Raises CheckpointError."""
+    """The folder of a run by its name, or of a model by its name or path; where neither is given the default
+    model, or the newest run where the package has none. Raises CheckpointError."""
     if run is not None and model is not None:
         raise ConfigError("both --run and --model are given; allowed: one of them")
     if run is not None or model is None and DEFAULT not in shipped():
@@ -66,8 +76,10 @@ def find(runs: Path, run: str | None, model: str | None) -> Path:
     name = model or DEFAULT
     folder = FOLDER / name if name in shipped() else Path(name)
     if not (folder / FACTS).is_file() and not (folder / "config.yaml").is_file():
-        raise CheckpointError(f"no model '{name}'{nearest(name, shipped())}; allowed: {', '.join([*shipped(), ''])}the "
-                              "folder of a run, or of a model that `rawmm export` wrote")
+        raise CheckpointError(
+            f"no model '{name}'{nearest(name, shipped())}; allowed: {', '.join([*shipped(), ''])}the "
+            "folder of a run, or of a model that `rawmm export` wrote"
+        )
     return folder
 
 
@@ -75,17 +87,37 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
     """A run or an exported model. Raises CheckpointError where it is damaged."""
     if not (folder / FACTS).is_file():
         model, config, state = checkpoint.load_model(folder, device, warn)
-        saved = folder / "checkpoints" / f"step_{state['step']:08d}"            # verified a moment ago
-        return Loaded(model, config, folder.name, folder, saved, state["documents"], state["seconds"], state["data"],
-                      disk.recorded(saved, "ema")[:12], _tuned(folder))
+        saved = folder / "checkpoints" / f"step_{state['step']:08d}"  # verified a moment ago
+        return Loaded(
+            model,
+            config,
+            folder.name,
+            folder,
+            saved,
+            state["documents"],
+            state["seconds"],
+            state["data"],
+            disk.recorded(saved, "ema")[:12],
+            _tuned(folder),
+        )
     for name, problem in disk.problems(folder, (FACTS, WEIGHTS)).items():
         raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
     facts, config = read_facts(folder), checkpoint.run_config(folder)
     model = build.model(config, device)
     checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
     model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
-    return Loaded(build.for_sampling(model), config, facts["name"], folder, folder, facts["documents"], facts["seconds"],
-                  facts["data"], disk.recorded(folder, "weights")[:12], _tuned(folder))
+    return Loaded(
+        build.for_sampling(model),
+        config,
+        facts["name"],
+        folder,
+        folder,
+        facts["documents"],
+        facts["seconds"],
+        facts["data"],
+        disk.recorded(folder, "weights")[:12],
+        _tuned(folder),
+    )
 
 
 def read_facts(folder: Path) -> dict:
@@ -95,21 +127,33 @@ def read_facts(folder: Path) -> dict:
         newer = facts["format"] > FORMAT
         missing = {"name", "documents", "seconds", "data"} - set(facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / FACTS} cannot be used ({type(error).__name__}); export the run again") from None
+        raise CheckpointError(
+            f"{folder / FACTS} cannot be used ({type(error).__name__}); export the run again"
+        ) from None
     if newer or missing:
-        problem = f"was written by a newer rawmm (format {facts['format']})" if newer else f"lacks {', '.join(sorted(missing))}"
+        problem = (
+            f"was written by a newer rawmm (format {facts['format']})"
+            if newer
+            else f"lacks {', '.join(sorted(missing))}"
+        )
         raise CheckpointError(f"{folder / FACTS} {problem}; update rawmm, or export the run again")
     return facts
 
 
-def export(run: Path, folder: Path, name: str, data_folder: Path | None = None, warn=lambda line: None) -> dict:
+def export(
+    run: Path, folder: Path, name: str, data_folder: Path | None = None, warn=lambda line: None
+) -> dict:
     """Take the averaged weights of a run out into a folder of their own, which must not exist -> its facts.
 
-    data_folder: where the sets lie that it was trained on; what their cards say of source and licence goes into its own."""
+    data_folder: where the sets lie that it was trained on; what their cards say of source and licence goes
+    into its own."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists; allowed: a new folder; remove it, or give another")
     model, config, state = checkpoint.load_model(run, torch.device("cpu"), warn)
-    partial, machine = folder.with_name(f".{folder.name}.partial"), run_files.read_json(run / "environment.json", dict)
+    partial, machine = (
+        folder.with_name(f".{folder.name}.partial"),
+        run_files.read_json(run / "environment.json", dict),
+    )
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with disk.room_for(f"the model {folder}"):
@@ -118,11 +162,17 @@ def export(run: Path, folder: Path, name: str, data_folder: Path | None = None, 
             for part in (checkpoint.CONFIG, checkpoint.TOKENIZER, SAMPLER):
                 if (run / part).is_file():
                     shutil.copyfile(run / part, partial / part)
-            facts = {"format": FORMAT, "name": name, "documents": state["documents"], "seconds": round(state["seconds"], 1),
-                     "data": state["data"], "sets": _sets(config, data_folder, state["data"]),
-                     "parameters": sum(p.numel() for p in model.parameters()),
-                     "machine": {name: machine[name] for name in MACHINE if name in machine},
-                     "evaluation": run_files.read_json(run / "evaluation.json", dict) or None}
+            facts = {
+                "format": FORMAT,
+                "name": name,
+                "documents": state["documents"],
+                "seconds": round(state["seconds"], 1),
+                "data": state["data"],
+                "sets": _sets(config, data_folder, state["data"]),
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "machine": {name: machine[name] for name in MACHINE if name in machine},
+                "evaluation": run_files.read_json(run / "evaluation.json", dict) or None,
+            }
             records.replace(partial / FACTS, json.dumps(facts, indent=1) + "\n")
             disk.sync_files(partial)
             disk.seal(partial)
@@ -139,37 +189,49 @@ def store_tuned(folder: Path, found: dict) -> None:
     """Keep what `rawmm tune-sampler` found beside the model; a manifest is written anew."""
     records.replace(folder / SAMPLER, json.dumps(found, indent=1) + "\n")
     if (folder / FACTS).exists():
-        (folder / CARD).unlink(missing_ok=True)         # not sealed: it may be edited
+        (folder / CARD).unlink(missing_ok=True)  # not sealed: it may be edited
         disk.seal(folder)
         _write_card(folder, read_facts(folder), checkpoint.run_config(folder))
 
 
 def tuned(loaded: Loaded, settings, chosen=()):
-    """`settings` with the times that were tuned for their number of steps, but for what the person has `chosen`. Raises
-    ConfigError where grid is "tuned" and there are none."""
+    """`settings` with the times that were tuned for their number of steps, but for what the person has
+    `chosen`. Raises ConfigError where grid is "tuned" and there are none."""
     found = loaded.tuned.get(str(settings.steps))
     if found is None and settings.grid == "tuned":
-        raise ConfigError(f"{loaded.name} has no tuned grid for {settings.steps} steps (it has: "
-                          f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler {loaded.folder.name} --steps "
-                          f"{settings.steps}`, or "
-                          f"choose {', '.join(GRIDS)}")
+        raise ConfigError(
+            f"{loaded.name} has no tuned grid for {settings.steps} steps (it has: "
+            f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler {loaded.folder.name} --steps "
+            f"{settings.steps}`, or "
+            f"choose {', '.join(GRIDS)}"
+        )
     if found is None or settings.grid != "tuned" and {"solver", "grid"} & set(chosen):
         return settings
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()}
-    return replace(settings, **{name: value for name, value in values.items() if name == "grid" or name not in chosen})
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()
+    }
+    return replace(
+        settings, **{name: value for name, value in values.items() if name == "grid" or name not in chosen}
+    )
 
 
 def _write_card(folder: Path, facts: dict, config: Config) -> None:
-    records.replace(folder / CARD, model_card.text(facts, config, _tuned(folder), disk.recorded(folder, "weights")[:12]))
+    records.replace(
+        folder / CARD, model_card.text(facts, config, _tuned(folder), disk.recorded(folder, "weights")[:12])
+    )
 
 
 def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | None:
-    """What the cards of the sets say that it was trained on, or None where they are not at hand, or are others by now."""
+    """What the cards of the sets say that it was trained on, or None where they are not at hand, or are
+    others by now."""
     try:
         cards = [prepared.read_card(folder / name) for name in (config.data.set, *config.data.mix)]
         if prepared.together([prepared.load(folder / card["name"], "train") for card in cards]) != trained_on:
             return None
-        return [{key: card.get(key) for key in ("name", "source", "licence", "count", "size", "fingerprint")} for card in cards]
+        return [
+            {key: card.get(key) for key in ("name", "source", "licence", "count", "size", "fingerprint")}
+            for card in cards
+        ]
     except (DataError, TypeError, KeyError):
         return None
 
@@ -181,5 +243,7 @@ def _tuned(folder: Path) -> dict:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / SAMPLER} cannot be used ({type(error).__name__}); run `rawmm tune-sampler` again, or "
-                              "delete it") from None
+        raise CheckpointError(
+            f"{folder / SAMPLER} cannot be used ({type(error).__name__}); run `rawmm tune-sampler` again, or "
+            "delete it"
+        ) from None

@@ -14,8 +14,8 @@ def append(path: Path, record: dict) -> None:
     with disk.room_for(str(path)), open(path, "ab", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         try:
-            while line:                                 # the system may take a part of it and refuse the rest
-                line = line[file.write(line):]
+            while line:  # the system may take a part of it and refuse the rest
+                line = line[file.write(line) :]
         except OSError:
             with suppress(OSError):
                 file.truncate(end)
@@ -30,7 +30,7 @@ def read(path: Path) -> list[dict]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except (ValueError, RecursionError):            # torn, or made by something else
+        except (ValueError, RecursionError):  # torn, or made by something else
             continue
         if isinstance(record, dict) and isinstance(record.get("documents"), (int, float)):
             records.append(record)
@@ -45,8 +45,8 @@ def truncate(path: Path, documents: int) -> None:
 
 
 def replace(path: Path, text: str | bytes) -> None:
-    """Write a whole file by a rename: a reader sees the old one or the new one, never a part, whatever stops this
-    process or the machine. Raises DiskFullError."""
+    """Write a whole file by a rename: a reader sees the old one or the new one, never a part, whatever stops
+    this process or the machine. Raises DiskFullError."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with disk.room_for(str(path)):
         try:

@@ -20,7 +20,7 @@ from ..data.images import read_image
 from ..system.errors import ConfigError, DataError
 
 PICTURE = re.compile(r"(\{?)\{image:([^{}]*)\}")
-LONGEST = 100_000                                       # bytes
+LONGEST = 100_000  # bytes
 
 
 def pieces(prompt: str) -> list[str | Path]:
@@ -28,12 +28,14 @@ def pieces(prompt: str) -> list[str | Path]:
     checked_prompt(prompt, LONGEST)
     found, at = [], 0
     for mark in PICTURE.finditer(prompt):
-        if mark[1]:                                     # {{ is one brace
-            found.append(prompt[at:mark.start()] + mark[0][1:])
+        if mark[1]:  # {{ is one brace
+            found.append(prompt[at : mark.start()] + mark[0][1:])
         else:
             if not mark[2].strip():
-                raise ConfigError("{image:} names no file; allowed: {image:PATH}, or {{image:} for these letters as text")
-            found += [prompt[at:mark.start()], Path(mark[2].strip())]
+                raise ConfigError(
+                    "{image:} names no file; allowed: {image:PATH}, or {{image:} for these letters as text"
+                )
+            found += [prompt[at : mark.start()], Path(mark[2].strip())]
         at = mark.end()
     found.append(prompt[at:])
     joined: list[str | Path] = []
@@ -51,13 +53,15 @@ def pixels(path: Path, model) -> Tensor:
     try:
         model.codec.grid(*found.shape[1:])
     except ValueError as error:
-        raise DataError(f"{path}: {error}; crop or resize it, or read it with a run of another codec.patch") from None
+        raise DataError(
+            f"{path}: {error}; crop or resize it, or read it with a run of another codec.patch"
+        ) from None
     return found
 
 
 def document(model, prompt: str, pictures: list[Path], context: int, learned: int | None = None) -> Document:
-    """<bos>, the pictures, the prompt. learned: the side of pictures, where others take their place (`data.stretch`). Raises
-    where a picture cannot be read or the whole is too long."""
+    """<bos>, the pictures, the prompt. learned: the side of pictures, where others take their place
+    (`data.stretch`). Raises where a picture cannot be read or the whole is too long."""
     made: Document = [BOS]
     for piece in [*pictures, *pieces(prompt)]:
         if isinstance(piece, str):
@@ -67,6 +71,8 @@ def document(model, prompt: str, pictures: list[Path], context: int, learned: in
             stretch = (1.0, 1.0) if learned is None else tuple(learned / side for side in shown.shape[1:])
             made += [IMAGE, Picture(shown, False, 0, stretch), END_IMAGE]
     if (needed := size(made, model.codec.grid)) > context:
-        raise ConfigError(f"prompt and pictures need {needed:,} positions; allowed: {context:,} (sample.context); "
-                          "shorten the prompt or give fewer or smaller pictures")
+        raise ConfigError(
+            f"prompt and pictures need {needed:,} positions; allowed: {context:,} (sample.context); "
+            "shorten the prompt or give fewer or smaller pictures"
+        )
     return made

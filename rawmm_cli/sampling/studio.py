@@ -6,9 +6,9 @@
                     {"picture", "seconds"}; {"error"} where something is wrong
     POST /caption   an image file -> lines of JSON: {"text"}, {"seconds"}
 
-Only this machine can ask: the server listens on 127.0.0.1, and answers only to that name, so that no page of another site can
-reach it through the browser. One request is worked on at a time; one whose page was closed ends at its next step.
-"""
+Only this machine can ask: the server listens on 127.0.0.1, and answers only to that name, so that no page of
+another site can reach it through the browser. One request is worked on at a time; one whose page was closed
+ends at its next step."""
 
 import base64
 import io
@@ -35,10 +35,13 @@ from ..training.preview import sampling
 from . import prompt
 
 PAGE = Path(__file__).with_name("studio.html")
-LARGEST = 32 << 20                                      # bytes of a request
+LARGEST = 32 << 20  # bytes of a request
 STEPS, GUIDANCE = (1, 100), (0.0, 20.0)
-POLICY = ("default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-          "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+POLICY = (
+    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class Studio:
@@ -49,20 +52,32 @@ class Studio:
 
     def about(self) -> dict:
         """The model and its usual settings."""
-        return {"name": self.loaded.name, "hash": self.loaded.hash, "documents": self.loaded.documents,
-                "parameters": sum(p.numel() for p in self.loaded.model.parameters()), "size": list(self.usual.size),
-                "steps": self.usual.steps, "guidance": self.usual.guidance, "tuned": sorted(map(int, self.loaded.tuned))}
+        return {
+            "name": self.loaded.name,
+            "hash": self.loaded.hash,
+            "documents": self.loaded.documents,
+            "parameters": sum(p.numel() for p in self.loaded.model.parameters()),
+            "size": list(self.usual.size),
+            "steps": self.usual.steps,
+            "guidance": self.usual.guidance,
+            "tuned": sorted(map(int, self.loaded.tuned)),
+        }
 
     def draw(self, asked: dict, say) -> None:
-        """Continue the prompt as `rawmm sample PROMPT --seed SEED` does. Raises ConfigError where a setting is out of range."""
-        text, seed = asked.get("prompt", ""), _number(asked, "seed", (0, 2 ** 53), int, 0)
+        """Continue the prompt as `rawmm sample PROMPT --seed SEED` does. Raises ConfigError where a setting
+        is out of range."""
+        text, seed = asked.get("prompt", ""), _number(asked, "seed", (0, 2**53), int, 0)
         if not isinstance(text, str):
             raise ConfigError("the prompt is not text")
-        if prompt.PICTURE.search(text):                 # files of this machine are not for pages to read
-            raise ConfigError("pictures in the prompt are for `rawmm sample`; drop a picture on the page to have it read")
+        if prompt.PICTURE.search(text):  # files of this machine are not for pages to read
+            raise ConfigError(
+                "pictures in the prompt are for `rawmm sample`; drop a picture on the page to have it read"
+            )
         steps = _number(asked, "steps", STEPS, int, self.usual.steps)
         guidance = _number(asked, "guidance", GUIDANCE, float, self.usual.guidance)
-        settings = tuned(self.loaded, replace(self.usual, steps=steps, guidance=guidance, temperature=1.0), {"guidance"})
+        settings = tuned(
+            self.loaded, replace(self.usual, steps=steps, guidance=guidance, temperature=1.0), {"guidance"}
+        )
         with self.lock:
             started, model = time.perf_counter(), self.loaded.model
             document = prompt.document(model, text, [], settings.context)
@@ -75,8 +90,21 @@ class Studio:
                     _spell(model.tokenizer, words, item, say)
 
             words: list[int] = []
-            generate(model, [document], [key(seed, "sample", 0)], settings, told, lambda step, noised, clean: say(
-                {"step": step + 1, "of": settings.steps, "picture": _png(noised[0]), "foreseen": _png(clean[0])}))
+            generate(
+                model,
+                [document],
+                [key(seed, "sample", 0)],
+                settings,
+                told,
+                lambda step, noised, clean: say(
+                    {
+                        "step": step + 1,
+                        "of": settings.steps,
+                        "picture": _png(noised[0]),
+                        "foreseen": _png(clean[0]),
+                    }
+                ),
+            )
         say({"seconds": round(time.perf_counter() - started, 2)})
 
     def caption(self, content: bytes, say) -> None:
@@ -88,8 +116,13 @@ class Studio:
             started, words = time.perf_counter(), []
             document = [BOS, IMAGE, Picture(picture, False), END_IMAGE]
             settings = replace(self.usual, temperature=0.0, max_pictures=0)
-            generate(self.loaded.model, [document], [0], settings,
-                     lambda _, token: _spell(self.loaded.model.tokenizer, words, token, say))
+            generate(
+                self.loaded.model,
+                [document],
+                [0],
+                settings,
+                lambda _, token: _spell(self.loaded.model.tokenizer, words, token, say),
+            )
         say({"seconds": round(time.perf_counter() - started, 2)})
 
 
@@ -114,16 +147,19 @@ def _png(pixels: torch.Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-# ------------------------------------------------------------------------------------------------------------ the server
+# ------------------------------------------------------------------------------------------------- the server
 
 
 def server(studio: Studio, port: int) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1, not yet serving; port 0 is any free one. Raises ConfigError where the port is taken."""
+    """A server on 127.0.0.1, not yet serving; port 0 is any free one. Raises ConfigError where the port is
+    taken."""
     handler = type("Handler", (_Handler,), {"studio": studio})
     try:
         return _Server(("127.0.0.1", port), handler)
     except OSError as error:
-        raise ConfigError(f"port {port} cannot be used ({error.strerror}); choose another with --port, or 0 for any") from None
+        raise ConfigError(
+            f"port {port} cannot be used ({error.strerror}); choose another with --port, or 0 for any"
+        ) from None
 
 
 class _Server(ThreadingHTTPServer):
@@ -203,8 +239,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _headers(self, kind: str) -> None:
-        for name, value in (("Content-Type", kind), ("Content-Security-Policy", POLICY), ("X-Content-Type-Options", "nosniff"),
-                            ("Referrer-Policy", "no-referrer"), ("Cache-Control", "no-store")):
+        for name, value in (
+            ("Content-Type", kind),
+            ("Content-Security-Policy", POLICY),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cache-Control", "no-store"),
+        ):
             self.send_header(name, value)
 
     def log_message(self, *words) -> None:

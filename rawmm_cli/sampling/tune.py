@@ -1,11 +1,11 @@
 """Find the times of few denoising steps, and when guidance may rest, by the model's own result of many steps.
 
-Every candidate draws the same pictures from the same noise as the reference, so that pictures are compared one by one: the
-error is the root mean square difference, in levels of 255. First guesses come from the named grids and from a walk of
-REFERENCE steps: the cost of one long step between any two of its times is known, and the cheapest way of so many steps is
-found by dynamic programming (Watson et al. 2021, arXiv 2106.03802; Chen et al. 2024, arXiv 2405.11326). Then each time is
-moved a little, as long as that helps. At the end other noise says how much was gained.
-"""
+Every candidate draws the same pictures from the same noise as the reference, so that pictures are compared
+one by one: the error is the root mean square difference, in levels of 255. First guesses come from the named
+grids and from a walk of REFERENCE steps: the cost of one long step between any two of its times is known, and
+the cheapest way of so many steps is found by dynamic programming (Watson et al. 2021, arXiv 2106.03802; Chen
+et al. 2024, arXiv 2405.11326). Then each time is moved a little, as long as that helps. At the end other
+noise says how much was gained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,15 +22,16 @@ from ..core.solvers import GRIDS, grid
 from ..core.text_tokenizer import BOS, IMAGE
 from ..system.errors import DataError
 
-REFERENCE, STOPS = 200, 50                              # steps of the reference; times among which a way is looked for
-SOLVERS = ("euler", "dpm2m", "ab2")                     # one evaluation a step
+REFERENCE, STOPS = 200, 50  # steps of the reference; times among which a way is looked for
+SOLVERS = ("euler", "dpm2m", "ab2")  # one evaluation a step
 INTERVALS = ((0.0, 1.0), (0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.0, 0.95), (0.1, 0.95), (0.2, 0.95))
-MOVES = (0.3, -0.3, 0.12, -0.12, 0.05, -0.05)           # in units of the distance to the next time on that side
+MOVES = (0.3, -0.3, 0.12, -0.12, 0.05, -0.05)  # in units of the distance to the next time on that side
 
 
 @dataclass(frozen=True)
 class Found:
-    """settings: solver, grid and interval; error of them, and before (levels of 255) on noise that the search did not see."""
+    """settings: solver, grid and interval; error of them, and before (levels of 255) on noise that the search
+    did not see."""
 
     settings: dict
     error: float
@@ -38,26 +39,41 @@ class Found:
 
 
 def prompts(model: RawModel, sampling: Sampling, count: int, seed: int) -> list[Document]:
-    """Documents that the model itself begins, up to their `<image>`. Raises DataError where it opens no picture."""
+    """Documents that the model itself begins, up to their `<image>`. Raises DataError where it opens no
+    picture."""
     quick = replace(sampling, temperature=1.0, steps=1, guidance=1.0, max_pictures=1)
     keys = [key(seed, "tune", n) for n in range(4 * count)]
-    written = (document[:document.index(IMAGE) + 1] for document in in_chunks(model, [[BOS]] * len(keys), keys, quick)
-               if IMAGE in document)
+    written = (
+        document[: document.index(IMAGE) + 1]
+        for document in in_chunks(model, [[BOS]] * len(keys), keys, quick)
+        if IMAGE in document
+    )
     found = [document for document in written if len(document) > 2][:count]
     if not found:
-        raise DataError("the model opens no picture after an empty prompt; train it on captions before their pictures")
+        raise DataError(
+            "the model opens no picture after an empty prompt; train it on captions before their pictures"
+        )
     return found
 
 
-def tune(model: RawModel, sampling: Sampling, documents: list[Document], seed: int = 0,
-         told: Callable[[str], None] = lambda line: None) -> Found:
-    """Search for `sampling.steps` steps, on half of the documents -> what was found, measured on the other half."""
+def tune(
+    model: RawModel,
+    sampling: Sampling,
+    documents: list[Document],
+    seed: int = 0,
+    told: Callable[[str], None] = lambda line: None,
+) -> Found:
+    """Search for `sampling.steps` steps, on half of the documents -> what was found, measured on the other
+    half."""
     half, other = documents[::2], documents[1::2] or documents
     trial = Trial(model, sampling, half, seed)
     told(f"{len(half)} pictures in {REFERENCE} steps: the reference")
     starts = [grid(name, sampling.steps, model.head) for name in GRIDS] + [trial.cheapest(sampling.steps)]
-    tried = [(trial.error(replace(sampling, solver=solver, grid=tuple(times))), solver, times)
-             for solver in SOLVERS for times in starts]
+    tried = [
+        (trial.error(replace(sampling, solver=solver, grid=tuple(times))), solver, times)
+        for solver in SOLVERS
+        for times in starts
+    ]
     error, solver, times = min(tried)
     told(f"{len(tried)} first guesses: error {min(tried)[0]:.2f} with {solver}")
     best = _moved(trial, replace(sampling, solver=solver, grid=tuple(times)), error, told)
@@ -65,8 +81,11 @@ def tune(model: RawModel, sampling: Sampling, documents: list[Document], seed: i
         if (changed := trial.error(replace(best, interval=interval))) < error:
             best, error = replace(best, interval=interval), changed
     fresh = Trial(model, sampling, other, seed + 1)
-    return Found({"solver": best.solver, "grid": list(best.grid), "interval": list(best.interval)}, fresh.error(best),
-                 fresh.error(sampling))
+    return Found(
+        {"solver": best.solver, "grid": list(best.grid), "interval": list(best.interval)},
+        fresh.error(best),
+        fresh.error(sampling),
+    )
 
 
 def _moved(trial: "Trial", best: Sampling, error: float, told) -> Sampling:
@@ -117,13 +136,14 @@ class Trial:
         cost = np.full((count, count), np.inf)
         for i in range(count - 1):
             for j in range(i + 1, count):
-                between = clean[i:j]                    # a long step keeps the first estimate where the walk had all of these
+                between = clean[i:j]  # a long step keeps the first estimate where the walk had all of these
                 cost[i, j] = (times[i] - times[j]) ** 2 * np.square(between - between[0]).mean()
         return [times[at] for at in cheapest_way(cost, steps)]
 
 
 def cheapest_way(cost: np.ndarray, steps: int) -> list[int]:
-    """cost (n, n) of going from i to j -> the places 0 .. n - 1 of the cheapest way of so many steps (n - 1 at most)."""
+    """cost (n, n) of going from i to j -> the places 0 .. n - 1 of the cheapest way of so many steps (n - 1
+    at most)."""
     count = len(cost)
     steps = min(steps, count - 1)
     least = np.full((steps + 1, count), np.inf)

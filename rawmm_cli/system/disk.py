@@ -1,9 +1,9 @@
 """What it takes for files to be on the disk, whole, and to stay so.
 
-Every format that carries numbers loads a flipped bit without a word, safetensors too. So a folder that must be trusted
-has a MANIFEST.json, {path below the folder: {size, sha256}} of all its other files. It is written last, after they were
-synced: a folder in which it does not fit is a folder that somebody was still writing, or that was damaged since.
-"""
+Every format that carries numbers loads a flipped bit without a word, safetensors too. So a folder that must
+be trusted has a MANIFEST.json, {path below the folder: {size, sha256}} of all its other files. It is written
+last, after they were synced: a folder in which it does not fit is a folder that somebody was still writing,
+or that was damaged since."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from .errors import CheckpointError, DiskFullError
 
 MANIFEST = "MANIFEST.json"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)            # the disk, the share of it that is ours, the file are full
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the share of it that is ours, the file are full
 
 
 @contextmanager
@@ -27,8 +27,10 @@ def room_for(what: str):
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DiskFullError(f"no room on the disk for {what} ({os.strerror(error.errno)}); make room and run the same "
-                            "command again") from None
+        raise DiskFullError(
+            f"no room on the disk for {what} ({os.strerror(error.errno)}); make room and run the same "
+            "command again"
+        ) from None
 
 
 @contextmanager
@@ -38,11 +40,11 @@ def alone_in(folder: Path):
         import fcntl
 
         handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):                      # elsewhere than on POSIX
+    except (ImportError, OSError):  # elsewhere than on POSIX
         yield
         return
     try:
-        with suppress(OSError):                         # some network file systems have no locks
+        with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -59,7 +61,8 @@ def sync(path: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Sync every file below `folder`, and let others read it as far as the umask allows (safetensors writes 0600)."""
+    """Sync every file below `folder`, and let others read it as far as the umask allows (safetensors writes
+    0600)."""
     mask = os.umask(0)
     os.umask(mask)
     for path in _files(folder):
@@ -69,28 +72,35 @@ def sync_files(folder: Path) -> None:
 
 def seal(folder: Path) -> None:
     """Write MANIFEST.json over the files below `folder`, which are synced, and sync it and every folder."""
-    entries = {path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
-               for path in _files(folder)}
+    entries = {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
+        for path in _files(folder)
+    }
     (folder / MANIFEST).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     for path in [folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder]:
         sync(path)
 
 
 def problems(folder: Path, required: tuple[str, ...] = (), fresh: bool = False) -> dict[str, str]:
-    """File -> what is wrong with it, by the manifest; empty where all is as it was written and `required` is listed.
+    """File -> what is wrong with it, by the manifest; empty where all is as it was written and `required` is
+    listed.
 
-    fresh: read the files from the disk and not from the memory that the system keeps of them, where it can be told so.
-    Raises CheckpointError where a file may not be read."""
+    fresh: read the files from the disk and not from the memory that the system keeps of them, where it can be
+    told so. Raises CheckpointError where a file may not be read."""
     try:
         entries = _entries((folder / MANIFEST).read_text(encoding="utf-8"))
         found = {name: _wrong(folder / name, *entry, fresh) for name, entry in entries.items()}
     except FileNotFoundError:
         return {MANIFEST: "is missing"}
     except PermissionError as error:
-        raise CheckpointError(f"{error.filename} cannot be read: {error.strerror}; allow reading it") from None
+        raise CheckpointError(
+            f"{error.filename} cannot be read: {error.strerror}; allow reading it"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return {MANIFEST: f"cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"}
-    tensors = [path.relative_to(folder).as_posix() for path in _files(folder) if path.suffix == ".safetensors"]
+    tensors = [
+        path.relative_to(folder).as_posix() for path in _files(folder) if path.suffix == ".safetensors"
+    ]
     unlisted = {name: f"is not listed in {MANIFEST}" for name in [*required, *tensors] if name not in entries}
     return {name: what for name, what in found.items() if what} | unlisted
 
@@ -100,7 +110,12 @@ def _entries(text: str) -> dict[str, tuple[int, str]]:
     entries = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in json.loads(text).items()}
     for name in entries:
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or str(path) != name or not re.fullmatch(r"[\w./-]+", name):
+        if (
+            path.is_absolute()
+            or ".." in path.parts
+            or str(path) != name
+            or not re.fullmatch(r"[\w./-]+", name)
+        ):
             raise ValueError("a path that leads out of the folder")
     return entries
 
@@ -121,8 +136,9 @@ def _wrong(path: Path, size: int, digest: str, fresh: bool) -> str | None:
 def recorded(folder: Path, prefix: str) -> str:
     """One SHA-256 over those of all files in the manifest whose names begin with `prefix`."""
     entries = _entries((folder / MANIFEST).read_text(encoding="utf-8"))
-    return hashlib.sha256("".join(digest for name, (_, digest) in sorted(entries.items())
-                                  if name.startswith(prefix)).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(digest for name, (_, digest) in sorted(entries.items()) if name.startswith(prefix)).encode()
+    ).hexdigest()
 
 
 def used(folder: Path) -> int:

@@ -1,12 +1,13 @@
-"""Several processes (ranks) that train one model together: who am I, how the model is shared out, what all agree on.
+"""Several processes (ranks) that train one model together: who am I, how the model is shared out, what all
+agree on.
 
     none   one process
     ddp    every rank holds the whole model; gradients are averaged (Li et al. 2020, arXiv 2006.15704)
     fsdp   every rank holds a part of each layer and gathers a layer while it works (Zhao et al. 2023, arXiv 2304.11277;
            torch's `fully_shard`)
 
-Ranks are told who they are by the environment (RANK, WORLD_SIZE, LOCAL_RANK), as torchrun and `launch.py` set it.
-"""
+Ranks are told who they are by the environment (RANK, WORLD_SIZE, LOCAL_RANK), as torchrun and `launch.py` set
+it."""
 
 import os
 from contextlib import contextmanager, nullcontext
@@ -37,7 +38,7 @@ class Ranks:
 
 
 ALONE = Ranks()
-KEPT = []           # groups that are done. Freeing one joins gloo's threads with the GIL held, for which they may be waiting
+KEPT = []  # groups that are done. Freeing one joins gloo's threads with the GIL held, for which they may be waiting
 
 
 def from_environment() -> Ranks:
@@ -51,27 +52,33 @@ def from_environment() -> Ranks:
     except ValueError:
         rank, size, local, here = -1, 0, 0, 1
     if not 0 <= rank < size:
-        raise ConfigError(f"RANK={os.environ['RANK']} and WORLD_SIZE={os.environ['WORLD_SIZE']} do not fit; "
-                          "set both through torchrun, or unset both")
+        raise ConfigError(
+            f"RANK={os.environ['RANK']} and WORLD_SIZE={os.environ['WORLD_SIZE']} do not fit; "
+            "set both through torchrun, or unset both"
+        )
     return Ranks(rank, size, local, here)
 
 
 @contextmanager
 def started(ranks: Ranks, device: torch.device, timeout: float):
-    """The process group, gloo for the CPU and NCCL for GPUs, while the block runs. `timeout`: seconds that a rank waits
-    for the others before it gives up."""
+    """The process group, gloo for the CPU and NCCL for GPUs, while the block runs. `timeout`: seconds that a
+    rank waits for the others before it gives up."""
     if ranks.size == 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _translated():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", rank=ranks.rank,
-                                world_size=ranks.size, timeout=timedelta(seconds=timeout))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            rank=ranks.rank,
+            world_size=ranks.size,
+            timeout=timedelta(seconds=timeout),
+        )
     with _translated():
         yield
     KEPT.append(dist.group.WORLD)
-    dist.destroy_process_group()                        # not after an error: others would see it before its cause
+    dist.destroy_process_group()  # not after an error: others would see it before its cause
 
 
 @contextmanager
@@ -82,19 +89,36 @@ def _translated():
     except RuntimeError as error:
         if not is_rank_error(error):
             raise
-        raise RankError(f"another rank died or did not answer in time ({str(error).splitlines()[0][:160]}); "
-                        "the last checkpoint is intact; run the same command again") from error
+        raise RankError(
+            f"another rank died or did not answer in time ({str(error).splitlines()[0][:160]}); "
+            "the last checkpoint is intact; run the same command again"
+        ) from error
 
 
 def is_rank_error(error: BaseException) -> bool:
     """Whether torch says that a collective failed."""
-    words = ("gloo", "Connection closed", "Connection reset", "NCCL", "Timed out waiting", "Broken pipe", "TCPStore",
-             "wait timeout", "Socket Timeout", "application error")
-    return isinstance(error, dist.DistError) or isinstance(error, RuntimeError) and any(w in str(error) for w in words)
+    words = (
+        "gloo",
+        "Connection closed",
+        "Connection reset",
+        "NCCL",
+        "Timed out waiting",
+        "Broken pipe",
+        "TCPStore",
+        "wait timeout",
+        "Socket Timeout",
+        "application error",
+    )
+    return (
+        isinstance(error, dist.DistError)
+        or isinstance(error, RuntimeError)
+        and any(w in str(error) for w in words)
+    )
 
 
 def everyone(ranks: Ranks, values: list[float]) -> list[list[float]]:
-    """The same few numbers of every rank, in order of rank: whatever is decided from them is decided alike everywhere."""
+    """The same few numbers of every rank, in order of rank: whatever is decided from them is decided alike
+    everywhere."""
     if ranks.size == 1:
         return [values]
     mine = torch.tensor(values, dtype=torch.float64)
@@ -118,7 +142,7 @@ def barrier(ranks: Ranks) -> None:
         everyone(ranks, [0.0])
 
 
-# -------------------------------------------------------------------------------------------------------- the model
+# -------------------------------------------------------------------------------------------------- the model
 
 
 def shard(model: nn.Module, parallel: str, ranks: Ranks, device: torch.device) -> nn.Module:
@@ -142,7 +166,8 @@ def wrap(model: nn.Module, parallel: str, ranks: Ranks) -> nn.Module:
 
 
 def synchronised(wrapped: nn.Module, on: bool):
-    """A context in which gradients are averaged (the last micro-batch of a step) or only summed up (the others)."""
+    """A context in which gradients are averaged (the last micro-batch of a step) or only summed up (the
+    others)."""
     if isinstance(wrapped, nn.parallel.DistributedDataParallel):
         return nullcontext() if on else wrapped.no_sync()
     if hasattr(wrapped, "set_requires_gradient_sync"):
@@ -163,4 +188,6 @@ def like(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     from torch.distributed.tensor import DTensor, Replicate
 
     mesh = target.device_mesh
-    return DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False).redistribute(mesh, target.placements)
+    return DTensor.from_local(value, mesh, [Replicate()] * mesh.ndim, run_check=False).redistribute(
+        mesh, target.placements
+    )

@@ -1,8 +1,8 @@
 """What can go wrong, and the exit code that says so.
 
-Every error that a person can cause or mend is a `RawmmError`: one line that names what was given, what is allowed and
-what to do. The command line prints that line and exits with `exit_code`; anything else is a bug and exits with 1.
-"""
+Every error that a person can cause or mend is a `RawmmError`: one line that names what was given, what is
+allowed and what to do. The command line prints that line and exits with `exit_code`; anything else is a bug
+and exits with 1."""
 
 import re
 
@@ -70,7 +70,10 @@ class Stopped(RawmmError):
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Control characters (line ends and those that turn the direction of writing among them) and lone surrogates become
-    U+FFFD, but for those in `keep`."""
-    return re.sub("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
-                  lambda match: match[0] if match[0] in keep else "\ufffd", text)
+    """Control characters (line ends and those that turn the direction of writing among them) and lone
+    surrogates become U+FFFD, but for those in `keep`."""
+    return re.sub(
+        "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
+        lambda match: match[0] if match[0] in keep else "\ufffd",
+        text,
+    )

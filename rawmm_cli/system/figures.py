@@ -4,7 +4,8 @@ UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def finite(value) -> bool:
-    """Whether it is a number that can be drawn; true and false are none, and what only a long integer can hold is none."""
+    """Whether it is a number that can be drawn; true and false are none, and what only a long integer can
+    hold is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
@@ -12,7 +13,11 @@ def number(value) -> str:
     """Whole numbers with commas, others with four digits, anything else as it is."""
     if not finite(value):
         return str(value)
-    return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.4g}".replace("e-0", "e-")
+    return (
+        f"{value:,.0f}"
+        if isinstance(value, int) or abs(value) >= 1000
+        else f"{value:.4g}".replace("e-0", "e-")
+    )
 
 
 def counted(count: int, thing: str) -> str:
@@ -43,4 +48,8 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes < 2880 else f"{minutes // 1440:,} d {minutes // 60 % 24:02} h"
+    return (
+        f"{minutes // 60} h {minutes % 60:02} min"
+        if minutes < 2880
+        else f"{minutes // 1440:,} d {minutes // 60 % 24:02} h"
+    )

@@ -1,9 +1,9 @@
-"""One command becomes several ranks on this machine, through torch's elastic launcher (what torchrun uses), in process.
+"""One command becomes several ranks on this machine, through torch's elastic launcher (what torchrun uses),
+in process.
 
-Each rank is the same command in a process of its own with RANK and WORLD_SIZE set. A rank that fails writes what went
-wrong into a file that the launcher gave it; the launcher stops the others and raises the error of the rank that failed
-first, so that a person reads it once and the exit code is the one of `errors.py`.
-"""
+Each rank is the same command in a process of its own with RANK and WORLD_SIZE set. A rank that fails writes
+what went wrong into a file that the launcher gave it; the launcher stops the others and raises the error of
+the rank that failed first, so that a person reads it once and the exit code is the one of `errors.py`."""
 
 import json
 import logging
@@ -14,8 +14,8 @@ import uuid
 
 from .errors import RankError, RawmmError
 
-OURS = "RAWMM_LAUNCHED"                                 # set in ranks that this module has started
-STOPPED = (129, 130, 143)                               # exit codes of a rank that was told to stop and has saved
+OURS = "RAWMM_LAUNCHED"  # set in ranks that this module has started
+STOPPED = (129, 130, 143)  # exit codes of a rank that was told to stop and has saved
 
 
 def joined() -> bool:
@@ -37,22 +37,36 @@ def launch(words: list[str], processes: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in [name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)                          # we say it ourselves, in one line
-    os.environ[OURS] = "1"                              # inherited by the ranks
-    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid.uuid4().hex, max_restarts=0,
-                          rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost", monitor_interval=0.1)
+    for name in [
+        name for name in logging.root.manager.loggerDict if name.startswith("torch.distributed.elastic")
+    ]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves, in one line
+    os.environ[OURS] = "1"  # inherited by the ranks
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        max_restarts=0,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        monitor_interval=0.1,
+    )
     try:
         elastic_launch(config, sys.executable)("-m", "rawmm_cli", *words)
-    except SignalException as stopped:                  # the ranks have saved and said so
+    except SignalException as stopped:  # the ranks have saved and said so
         raise LaunchedError("", 128 + stopped.sigval) from None
     except ChildFailedError as failed:
         raise _first(failed) from None
 
 
 def _first(failed) -> RawmmError:
-    """The failure behind the others, as one error: a rank that lost its neighbour, or was told to stop, is not it."""
-    rank, failure = min(failed.failures.items(), key=lambda item: (item[1].exitcode in (7, *STOPPED, -15), item[1].timestamp))
+    """The failure behind the others, as one error: a rank that lost its neighbour, or was told to stop, is
+    not it."""
+    rank, failure = min(
+        failed.failures.items(), key=lambda item: (item[1].exitcode in (7, *STOPPED, -15), item[1].timestamp)
+    )
     code = failure.exitcode
     told = _read(failure.error_file)
     if told and told["code"] != 1:
@@ -63,8 +77,10 @@ def _first(failed) -> RawmmError:
     if code in STOPPED:
         return LaunchedError("", code)
     how = f"was killed by signal {-code}" if code < 0 else f"left with exit code {code}"
-    return RankError(f"rank {rank} {how}; the others were stopped and the last checkpoint is intact; "
-                     "run the same command again")
+    return RankError(
+        f"rank {rank} {how}; the others were stopped and the last checkpoint is intact; "
+        "run the same command again"
+    )
 
 
 def _read(path: str) -> dict | None:
@@ -76,13 +92,17 @@ def _read(path: str) -> dict | None:
 
 
 def tell(message: str, code: int, traceback: str = "") -> bool:
-    """In a rank: leave the error for the launcher -> whether ours reads it (else the rank must print it itself)."""
+    """In a rank: leave the error for the launcher -> whether ours reads it (else the rank must print it
+    itself)."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path and code == RankError.exit_code:
-        time.sleep(1)                                   # the rank that is the cause shall be the first to be seen
+        time.sleep(1)  # the rank that is the cause shall be the first to be seen
     if path and code not in STOPPED:
-        entry = {"message": message, "extraInfo": {"py_callstack": traceback or message, "timestamp": str(int(time.time()))},
-                 "rawmm": {"message": message, "code": code, "traceback": traceback}}
+        entry = {
+            "message": message,
+            "extraInfo": {"py_callstack": traceback or message, "timestamp": str(int(time.time()))},
+            "rawmm": {"message": message, "code": code, "traceback": traceback},
+        }
         try:
             with open(path, "w", encoding="utf-8") as file:
                 json.dump({"message": entry}, file)

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 import torch
 
-FEW = 8                                                 # rows
+FEW = 8  # rows
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @contextmanager
 def threads_for(rows: int, device: torch.device):
-    """One thread on a CPU while products have so few rows that they wait for the weights to come from memory, and threads for
-    each other: as fast, and much faster where the cores are not free (`docs/log.md`)."""
+    """One thread on a CPU while products have so few rows that they wait for the weights to come from memory,
+    and threads for each other: as fast, and much faster where the cores are not free (`docs/log.md`)."""
     before = torch.get_num_threads()
     if device.type != "cpu" or rows > FEW or before == 1:
         yield
@@ -27,12 +27,15 @@ def threads_for(rows: int, device: torch.device):
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether matmuls in bf16 run in hardware; elsewhere they are emulated, on a CPU at a fiftieth of the speed of fp32.
+    """Whether matmuls in bf16 run in hardware; elsewhere they are emulated, on a CPU at a fiftieth of the
+    speed of fp32.
 
     CPUs: AMX or AVX512-BF16. torch names these checks with an underscore, so their absence means no."""
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).major >= 8          # Ampere
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+        return torch.cuda.get_device_properties(device).major >= 8  # Ampere
+    checks = (
+        getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    )
     return any(check() for check in checks if check)
 
 
@@ -42,16 +45,22 @@ def precision_warning(precision: str, device: torch.device) -> str:
     return "this hardware has no bf16 matmuls: they are emulated and much slower than fp32" if slow else ""
 
 
-def matmul_rate(device: torch.device, precision: str, shape: tuple[int, int, int] = (2048, 2048, 2048),
-                seconds: float = 0.3) -> float:
-    """FLOP/s of a matmul (m, k) x (k, n): the best of as many as fit into `seconds`, the first one left out."""
+def matmul_rate(
+    device: torch.device,
+    precision: str,
+    shape: tuple[int, int, int] = (2048, 2048, 2048),
+    seconds: float = 0.3,
+) -> float:
+    """FLOP/s of a matmul (m, k) x (k, n): the best of as many as fit into `seconds`, the first one left
+    out."""
     m, k, n = shape
     a, b = (torch.randn(size, device=device, dtype=DTYPES[precision]) for size in ((m, k), (k, n)))
     return 2 * m * k * n / best(lambda: a @ b, device, seconds)
 
 
-def batched_matmul_rate(device: torch.device, precision: str, shape: tuple[int, int, int, int],
-                        seconds: float = 0.2) -> float:
+def batched_matmul_rate(
+    device: torch.device, precision: str, shape: tuple[int, int, int, int], seconds: float = 0.2
+) -> float:
     """The same of `count` matmuls at once, shape (count, m, k, n)."""
     count, m, k, n = shape
     a, b = (torch.randn(count, *size, device=device, dtype=DTYPES[precision]) for size in ((m, k), (k, n)))
@@ -60,7 +69,7 @@ def batched_matmul_rate(device: torch.device, precision: str, shape: tuple[int, 
 
 def bandwidth(device: torch.device, megabytes: int = 128, seconds: float = 0.3) -> float:
     """Bytes a second that an elementwise sum of two arrays, too large for any cache, reads and writes."""
-    count = megabytes * 2 ** 20 // 4
+    count = megabytes * 2**20 // 4
     a, b, out = (torch.ones(count, device=device) for _ in range(3))
     return 12 * count / best(lambda: torch.add(a, b, out=out), device, seconds)
 
@@ -83,7 +92,7 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the most that this process has held, on the GPU or, on the CPU, as resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:                                                # ru_maxrss of Linux begins with the peak of the parent process
+    try:  # ru_maxrss of Linux begins with the peak of the parent process
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
     except (OSError, StopIteration):

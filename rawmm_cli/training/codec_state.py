@@ -1,7 +1,8 @@
 """Runs that train a codec: restored and saved, bit for bit, and loaded for use.
 
-    checkpoints/step_00000500/   model, ema, optimizer, and codes (how often each was used) as .safetensors; adversary and
-                                 adversary_optimizer where there is one. Everything else as in `run.py`, which serves both loops
+checkpoints/step_00000500/   model, ema, optimizer, and codes (how often each was used) as .safetensors; adversary and
+                             adversary_optimizer where there is one. Everything else as in `run.py`, which
+                             serves both loops
 """
 
 from dataclasses import dataclass, field
@@ -21,12 +22,12 @@ from . import optimizer
 from .adversary import PatchDiscriminator
 from .state import Run, State, compare
 
-WINDOW = 4096                                           # pictures over which codes are counted; a smaller set: all of it
+WINDOW = 4096  # pictures over which codes are counted; a smaller set: all of it
 
 
 def load(folder: Path, device: torch.device, warn=lambda line: None) -> torch.nn.Module:
-    """The codec of a run in eval mode: the averaged weights of its newest sound checkpoint. Raises CheckpointError where it is
-    no run of a codec, or has no checkpoint yet."""
+    """The codec of a run in eval mode: the averaged weights of its newest sound checkpoint. Raises
+    CheckpointError where it is no run of a codec, or has no checkpoint yet."""
     config = settings(folder)
     newest = checkpoint.latest(folder, warn)
     if newest is None:
@@ -37,7 +38,8 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> torch.nn
 
 
 def named(name: str, device: torch.device, warn=lambda line: None) -> torch.nn.Module:
-    """`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`, `python:MODULE:FACTORY`, or the folder of a run -> a codec, ready to use."""
+    """`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`, `python:MODULE:FACTORY`, or the folder of a run -> a codec,
+    ready to use."""
     kind, colon, rest = name.partition(":")
     if colon and kind == "hf":
         from ..codecs import pretrained
@@ -53,29 +55,40 @@ def named(name: str, device: torch.device, warn=lambda line: None) -> torch.nn.M
 def settings(folder: Path) -> CodecConfig:
     """The settings of a run of a codec, or of one of its checkpoints. Raises CheckpointError."""
     if not (folder / "config.yaml").is_file():
-        raise CheckpointError(f"{folder} is not a run: it has no config.yaml; train a codec with `rawmm train --preset fsq-f8`")
+        raise CheckpointError(
+            f"{folder} is not a run: it has no config.yaml; train a codec with `rawmm train --preset fsq-f8`"
+        )
     config = run_files.config(folder)
     if not isinstance(config, CodecConfig):
-        raise CheckpointError(f"{folder} is a run of a model that draws and reads, not of a codec; train one with `rawmm train "
-                              "--preset fsq-f8`")
+        raise CheckpointError(
+            f"{folder} is a run of a model that draws and reads, not of a codec; train one with `rawmm train "
+            "--preset fsq-f8`"
+        )
     return config
 
 
 def pictures(config: CodecConfig, folder: Path) -> tuple[prepared.Prepared, prepared.Prepared]:
-    """-> (training pictures, held-out ones) of the set that the settings name. Raises DataError where they do not fit."""
+    """-> (training pictures, held-out ones) of the set that the settings name. Raises DataError where they do
+    not fit."""
     found = [prepared.load(folder / config.data.set, split) for split in prepared.SPLITS]
     size = config.data.size
     for data in found:
         if data.stories:
-            raise DataError(f"set '{config.data.set}' holds documents; a codec learns from a set of pictures: set data.set")
+            raise DataError(
+                f"set '{config.data.set}' holds documents; a codec learns from a set of pictures: set "
+                f"data.set"
+            )
         for index in ((data.heights != size) | (data.widths != size)).nonzero()[0][:1]:
-            raise DataError(f"picture {data.source(index)} of set '{config.data.set}' has {data.widths[index]}x"
-                            f"{data.heights[index]} pixels and data.size is {size}; set data.size, or prepare the set again with "
-                            f"--size {size}")
+            raise DataError(
+                f"picture {data.source(index)} of set '{config.data.set}' has {data.widths[index]}x"
+                f"{data.heights[index]} pixels and data.size is {size}; set data.size, or prepare the set "
+                f"again with "
+                f"--size {size}"
+            )
     return found[0], found[1]
 
 
-# -------------------------------------------------------------------------------------------------------------- state
+# ------------------------------------------------------------------------------------------------------ state
 
 
 @dataclass
@@ -84,14 +97,14 @@ class CodecState(State):
 
     adversary: PatchDiscriminator | None = None
     judging: torch.optim.Optimizer | None = None
-    used: "Used | None" = None                          # codecs of integers alone
+    used: "Used | None" = None  # codecs of integers alone
 
 
 @dataclass
 class Used:
     """How often each code was used, in the window of pictures now and in the one before it."""
 
-    now: torch.Tensor                                   # (G, V) long
+    now: torch.Tensor  # (G, V) long
     before: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     pictures: int = 0
 
@@ -111,21 +124,27 @@ def fresh(config: CodecConfig, device: torch.device) -> CodecState:
     """First weights, a function of train.seed."""
     train = config.train
     codec, average = build.codec(config, device), build.codec(config, device)
-    state = CodecState(codec, [average.requires_grad_(False).eval()],
-                       optimizer.owned(codec, [*codec.encoder.hidden(), *codec.decoder.hidden()], train))
+    state = CodecState(
+        codec,
+        [average.requires_grad_(False).eval()],
+        optimizer.owned(codec, [*codec.encoder.hidden(), *codec.decoder.hidden()], train),
+    )
     if config.loss.adversary:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(train.seed)
             state.adversary = PatchDiscriminator().to(device)
         rate = train.adversary_learning_rate
-        state.judging = torch.optim.AdamW(state.adversary.parameters(), lr=rate, betas=train.betas, weight_decay=0, fused=True)
+        state.judging = torch.optim.AdamW(
+            state.adversary.parameters(), lr=rate, betas=train.betas, weight_decay=0, fused=True
+        )
     if codec.discrete:
         state.used = Used(torch.zeros(codec.quantizer.tokens, codec.vocabulary, dtype=torch.long))
     return state
 
 
 def restore(run: Run) -> CodecState:
-    """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have changed."""
+    """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have
+    changed."""
     config, folder = run.config, run.folder
     checkpoint.sweep(folder)
     found = checkpoint.latest(folder, run.notify)
@@ -135,14 +154,18 @@ def restore(run: Run) -> CodecState:
     if found is not None:
         saved = checkpoint.state(found)
         if saved["data"] != run.data[0].card["fingerprint"]:
-            raise CheckpointError(f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
-                                  "prepare the old data again, or train under another --run name")
+            raise CheckpointError(
+                f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
+                "prepare the old data again, or train under another --run name"
+            )
         checkpoint.load_weights(state.model, checkpoint.tensors(found, "model"), found)
         checkpoint.load_weights(state.averages[0], checkpoint.tensors(found, "ema"), found)
         optimizer.load_state(state.optimizers, state.model, checkpoint.tensors(found, "optimizer"))
         if state.adversary:
             checkpoint.load_weights(state.adversary, checkpoint.tensors(found, "adversary"), found)
-            optimizer.load_state([state.judging], state.adversary, checkpoint.tensors(found, "adversary_optimizer"))
+            optimizer.load_state(
+                [state.judging], state.adversary, checkpoint.tensors(found, "adversary_optimizer")
+            )
         if state.used:
             state.used = Used(**checkpoint.tensors(found, "codes"), pictures=saved["window"])
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
@@ -155,13 +178,23 @@ def restore(run: Run) -> CodecState:
 
 def save(run: Run, state: CodecState) -> None:
     """A checkpoint of everything that changes."""
-    tensors = {"model": state.model.state_dict(), "ema": state.averages[0].state_dict(),
-               "optimizer": optimizer.state(state.optimizers, state.model)}
+    tensors = {
+        "model": state.model.state_dict(),
+        "ema": state.averages[0].state_dict(),
+        "optimizer": optimizer.state(state.optimizers, state.model),
+    }
     if state.adversary:
-        tensors |= {"adversary": state.adversary.state_dict(),
-                    "adversary_optimizer": optimizer.state([state.judging], state.adversary)}
+        tensors |= {
+            "adversary": state.adversary.state_dict(),
+            "adversary_optimizer": optimizer.state([state.judging], state.adversary),
+        }
     if state.used:
         tensors["codes"] = {"now": state.used.now, "before": state.used.before}
-    facts = {"documents": state.documents, "seconds": state.seconds, "data": run.data[0].card["fingerprint"], "ranks": 1,
-             "window": state.used.pictures if state.used else 0}
+    facts = {
+        "documents": state.documents,
+        "seconds": state.seconds,
+        "data": run.data[0].card["fingerprint"],
+        "ranks": 1,
+        "window": state.used.pictures if state.used else 0,
+    }
     checkpoint.save(run.folder, state.step, tensors, facts, run.config.train.keep, run.notify)

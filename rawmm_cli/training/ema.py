@@ -1,11 +1,12 @@
 """Exponential moving averages of the weights, right from the first step on.
 
-half_life: the average forgets half in `half_life` documents; early on the half-life is a share (`ramp`) of the documents
-seen, so that a short run does not end with an average of its first, random weights (EDM's warm-up, Karras et al. 2022).
+half_life: the average forgets half in `half_life` documents; early on the half-life is a share (`ramp`) of
+the documents seen, so that a short run does not end with an average of its first, random weights (EDM's
+warm-up, Karras et al. 2022).
 
-power: the weight of step t in the average at T is proportional to (t / T)^gamma, so its width is the same share of the
-run at any time. Two averages of different width are kept, and their snapshots; from these `posthoc.py` makes an average
-of any width after training (Karras et al. 2024, arXiv 2312.02696, section 3).
+power: the weight of step t in the average at T is proportional to (t / T)^gamma, so its width is the same
+share of the run at any time. Two averages of different width are kept, and their snapshots; from these
+`posthoc.py` makes an average of any width after training (Karras et al. 2024, arXiv 2312.02696, section 3).
 """
 
 import math
@@ -23,7 +24,7 @@ def count(settings: EMA) -> int:
 
 def decays(settings: EMA, documents: int, batch: int) -> list[float]:
     """Weight of each old average in one step of `batch` documents after `documents` seen."""
-    if settings.kind == "power":                        # their equation 2, counted in documents
+    if settings.kind == "power":  # their equation 2, counted in documents
         return [(1 - batch / (documents + batch)) ** (exponent(width) + 1) for width in settings.widths]
     half_life = min(settings.half_life, settings.ramp * documents)
     return [0.5 ** (batch / half_life) if half_life > 0 else 0.0]
@@ -35,7 +36,7 @@ def exponent(width: float) -> float:
     low, high = -0.5, 1e6
     for _ in range(200):
         middle = (low + high) / 2
-        if (middle + 1) / ((middle + 2) ** 2 * (middle + 3)) > width ** 2:
+        if (middle + 1) / ((middle + 2) ** 2 * (middle + 3)) > width**2:
             low = middle
         else:
             high = middle

@@ -1,9 +1,8 @@
 """Optimizers and the learning rate.
 
-AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) for everything, or Muon (Jordan 2024; `torch.optim.Muon`) for the
-hidden matrices and AdamW for the rest. Hidden are the matrices of the backbone; embeddings, inputs, outputs, norms and
-vectors are not. Weight decay acts on hidden matrices only.
-"""
+AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) for everything, or Muon (Jordan 2024; `torch.optim.Muon`)
+for the hidden matrices and AdamW for the rest. Hidden are the matrices of the backbone; embeddings, inputs,
+outputs, norms and vectors are not. Weight decay acts on hidden matrices only."""
 
 import math
 
@@ -16,8 +15,8 @@ from ..system.machine import has_bf16
 
 
 class Muon(torch.optim.Muon):
-    """torch's Muon with all matrices of one shape orthogonalised together: few large matmuls in place of many small ones,
-    which on two cores takes half the time. Sharded matrices go torch's way."""
+    """torch's Muon with all matrices of one shape orthogonalised together: few large matmuls in place of many
+    small ones, which on two cores takes half the time. Sharded matrices go torch's way."""
 
     @torch.no_grad()
     def step(self) -> None:
@@ -40,14 +39,17 @@ class Muon(torch.optim.Muon):
         buffers, gradients = [self.state[p]["momentum_buffer"] for p in matrices], [p.grad for p in matrices]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         nesterov = torch.stack(torch._foreach_lerp(gradients, buffers, group["momentum"]))
-        updates = orthogonal(nesterov, group["ns_coefficients"], group["ns_steps"], group["eps"]).to(matrices[0].dtype)
+        updates = orthogonal(nesterov, group["ns_coefficients"], group["ns_steps"], group["eps"]).to(
+            matrices[0].dtype
+        )
         torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(matrices, updates.unbind(0), alpha=-rate)
 
 
 def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """(N, A, B) -> (N, A, B): singular values pushed towards 1 by Newton-Schulz iterations of degree 5 (Jordan 2024),
-    X <- a X + (b X X^T + c (X X^T)^2) X. In bf16, which is enough, where the hardware has it."""
+    """(N, A, B) -> (N, A, B): singular values pushed towards 1 by Newton-Schulz iterations of degree 5
+    (Jordan 2024), X <- a X + (b X X^T + c (X X^T)^2) X. In bf16, which is enough, where the hardware has
+    it."""
     a, b, c = coefficients
     x = matrices.bfloat16() if has_bf16(matrices.device) else matrices.float()
     tall = x.shape[-2] > x.shape[-1]
@@ -61,7 +63,11 @@ def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps
 
 def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimizer]:
     """One or two optimizers that together own every parameter once."""
-    return owned(model, [module.weight for module in model.backbone.modules() if isinstance(module, torch.nn.Linear)], train)
+    return owned(
+        model,
+        [module.weight for module in model.backbone.modules() if isinstance(module, torch.nn.Linear)],
+        train,
+    )
 
 
 def owned(model: torch.nn.Module, matrices: list[torch.nn.Parameter], train) -> list[torch.optim.Optimizer]:
@@ -70,8 +76,10 @@ def owned(model: torch.nn.Module, matrices: list[torch.nn.Parameter], train) -> 
     rest = [{"params": [p for p in model.parameters() if id(p) not in hidden], "weight_decay": 0.0}]
     decay, adam = train.weight_decay, {"lr": train.learning_rate, "betas": train.betas, "fused": True}
     if train.optimizer == "muon":
-        made = [torch.optim.AdamW(rest, **adam),
-                Muon(matrices, lr=train.muon_learning_rate, weight_decay=decay, momentum=0.95)]
+        made = [
+            torch.optim.AdamW(rest, **adam),
+            Muon(matrices, lr=train.muon_learning_rate, weight_decay=decay, momentum=0.95),
+        ]
     else:
         made = [torch.optim.AdamW([*rest, {"params": matrices, "weight_decay": decay}], **adam)]
     for optimizer in made:
@@ -81,8 +89,9 @@ def owned(model: torch.nn.Module, matrices: list[torch.nn.Parameter], train) -> 
 
 
 def rate(train: Train, documents: int, left: float) -> float:
-    """Share of the full learning rate: linear warm-up over documents, constant, and over the last `decay` of the run a
-    linear fall to zero (warm-up-stable-decay, Hu et al. 2024, arXiv 2404.06395). `left`: share of the run to come."""
+    """Share of the full learning rate: linear warm-up over documents, constant, and over the last `decay` of
+    the run a linear fall to zero (warm-up-stable-decay, Hu et al. 2024, arXiv 2404.06395). `left`: share of
+    the run to come."""
     warm = min(1.0, (documents + train.batch) / train.warmup) if train.warmup else 1.0
     return warm * (min(1.0, max(0.0, left) / train.decay) if train.decay else 1.0)
 
@@ -97,19 +106,30 @@ def set_rate(made: list[torch.optim.Optimizer], share: float) -> None:
 def state(made: list[torch.optim.Optimizer], model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All optimizer state as flat tensors, `PARAMETER/KEY`."""
     names = {id(p): name for name, p in model.named_parameters()}
-    return {f"{names[id(p)]}/{key}": value for optimizer in made for p, values in optimizer.state.items()
-            for key, value in values.items()}
+    return {
+        f"{names[id(p)]}/{key}": value
+        for optimizer in made
+        for p, values in optimizer.state.items()
+        for key, value in values.items()
+    }
 
 
-def load_state(made: list[torch.optim.Optimizer], model: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+def load_state(
+    made: list[torch.optim.Optimizer], model: torch.nn.Module, tensors: dict[str, torch.Tensor]
+) -> None:
     """The inverse of `state`."""
-    owner = {id(p): optimizer for optimizer in made for group in optimizer.param_groups for p in group["params"]}
+    owner = {
+        id(p): optimizer for optimizer in made for group in optimizer.param_groups for p in group["params"]
+    }
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
         path, key = name.rsplit("/", 1)
         parameter = parameters[path]
-        # AdamW keeps its step count, a scalar, on the parameter's device only when fused on a GPU; `to` covers both
+        # AdamW keeps its step count, a scalar, on the parameter's device only when fused on a GPU; `to`
+        # covers both
         value = like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
-        if value.shape == parameter.shape and value.stride() != parameter.stride():     # channels last: the fused kernel goes
-            value = torch.empty_like(parameter).copy_(value)                            # through both as they lie in memory
+        if (
+            value.shape == parameter.shape and value.stride() != parameter.stride()
+        ):  # channels last: the fused kernel goes
+            value = torch.empty_like(parameter).copy_(value)  # through both as they lie in memory
         owner[id(parameter)].state[parameter][key] = value

@@ -1,10 +1,11 @@
-"""An average of the weights whose width is chosen after training (Karras et al. 2024, arXiv 2312.02696, section 3.2).
+"""An average of the weights whose width is chosen after training (Karras et al. 2024, arXiv 2312.02696,
+section 3.2).
 
-During training, snapshots of two power-function averages are kept (`ema.py`). Each is a weighted mean of all the weights
-that the run went through, with profile p(t) = (gamma + 1) t^gamma / T^(gamma + 1) for t <= T. Any other profile is
-approximated by the combination of snapshots that is nearest to it in the least-squares sense: solve A x = b with
-A_ij = integral of p_i p_j and b_i = integral of p_i p_wanted (their algorithm 3). Both have closed forms.
-"""
+During training, snapshots of two power-function averages are kept (`ema.py`). Each is a weighted mean of all
+the weights that the run went through, with profile p(t) = (gamma + 1) t^gamma / T^(gamma + 1) for t <= T. Any
+other profile is approximated by the combination of snapshots that is nearest to it in the least-squares
+sense: solve A x = b with A_ij = integral of p_i p_j and b_i = integral of p_i p_wanted (their algorithm 3).
+Both have closed forms."""
 
 import shutil
 from pathlib import Path
@@ -26,8 +27,10 @@ def keep(run: Path, documents: int, averages: list[dict[str, torch.Tensor]]) -> 
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for number, tensors in enumerate(averages, 1):
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-                  str(partial / f"{number}.safetensors"))
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+            str(partial / f"{number}.safetensors"),
+        )
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
 
@@ -52,16 +55,24 @@ def weights(times: list[float], gammas: list[float], time: float, gamma: float) 
 
 
 def average(run: Path, width: float) -> tuple[dict[str, torch.Tensor], int]:
-    """The average of relative width `width` over the whole run -> (tensors, documents). Raises CheckpointError."""
+    """The average of relative width `width` over the whole run -> (tensors, documents). Raises
+    CheckpointError."""
     config, kept = checkpoint.run_config(run), snapshots(run)
     if config.train.ema.kind != "power" or not kept:
-        raise CheckpointError(f"{run} holds no snapshots of averages; train with train.ema.kind=power to choose the width "
-                              "afterwards")
+        raise CheckpointError(
+            f"{run} holds no snapshots of averages; train with train.ema.kind=power to choose the width "
+            "afterwards"
+        )
     if not 0 < width <= 0.25:
-        raise ConfigError(f"width = {width:g} is not allowed; give a relative width between 0 and 0.25, as in 0.1")
+        raise ConfigError(
+            f"width = {width:g} is not allowed; give a relative width between 0 and 0.25, as in 0.1"
+        )
     gammas = [exponent(w) for w in config.train.ema.widths]
-    files = [(documents, gamma, folder / f"{number}.safetensors") for documents, folder in kept
-             for number, gamma in enumerate(gammas, 1)]
+    files = [
+        (documents, gamma, folder / f"{number}.safetensors")
+        for documents, folder in kept
+        for number, gamma in enumerate(gammas, 1)
+    ]
     end = kept[-1][0]
     shares = weights([f[0] / end for f in files], [f[1] for f in files], 1.0, exponent(width))
     total: dict[str, torch.Tensor] = {}
@@ -81,11 +92,21 @@ def write(run: Path, width: float, target: Path) -> dict:
     newest = checkpoint.state(checkpoint.latest(run))
     target.mkdir(parents=True)
     records.replace(target / "config.yaml", configuration.dump(checkpoint.run_config(run)))
-    facts = {"documents": documents, "seconds": newest["seconds"], "data": newest["data"], "average_of": run.name,
-             "width": width}
+    facts = {
+        "documents": documents,
+        "seconds": newest["seconds"],
+        "data": newest["data"],
+        "average_of": run.name,
+        "width": width,
+    }
     checkpoint.save(target, newest["step"], {"ema": tensors}, facts, 1)
-    return {"run": target.name, "folder": str(target), "width": width, "snapshots": len(snapshots(run)),
-            "documents": documents}
+    return {
+        "run": target.name,
+        "folder": str(target),
+        "width": width,
+        "snapshots": len(snapshots(run)),
+        "documents": documents,
+    }
 
 
 def drop_after(run: Path, documents: int) -> None:

@@ -1,6 +1,6 @@
 """A run folder: who may write in it, where it stands, how it stops.
 
-    runs/NAME/{config.yaml, environment.json, records.jsonl, samples/, checkpoints/step_00000500/, averages/}
+runs/NAME/{config.yaml, environment.json, records.jsonl, samples/, checkpoints/step_00000500/, averages/}
 """
 
 import json
@@ -32,9 +32,24 @@ from ..system.distributed import Ranks, barrier, from_first, like
 from ..system.errors import CheckpointError, LockedError, RankError, Stopped
 from . import ema, optimizer, posthoc
 
-MAY_CHANGE = {"train.documents", "train.time", "train.log_every", "train.sample_every", "train.save_every", "train.keep",
-              "train.threads", "train.compile", "train.mask", "train.accumulate", "train.recompute", "train.parallel",
-              "train.timeout", "train.workers", "train.skip_nonfinite", "train.trackers"}
+MAY_CHANGE = {
+    "train.documents",
+    "train.time",
+    "train.log_every",
+    "train.sample_every",
+    "train.save_every",
+    "train.keep",
+    "train.threads",
+    "train.compile",
+    "train.mask",
+    "train.accumulate",
+    "train.recompute",
+    "train.parallel",
+    "train.timeout",
+    "train.workers",
+    "train.skip_nonfinite",
+    "train.trackers",
+}
 
 
 @dataclass(frozen=True)
@@ -45,14 +60,15 @@ class Run:
     folder: Path
     device: torch.device
     ranks: Ranks
-    data: list                                          # of the sets trained on: data.set, then those of data.mix
-    held_out: prepared.Prepared | prepared.Stories      # of data.set
+    data: list  # of the sets trained on: data.set, then those of data.mix
+    held_out: prepared.Prepared | prepared.Stories  # of data.set
     notify: Callable[[str], None]
 
 
 @dataclass
 class State:
-    """Everything that changes while training. `forward` is the model as it is called: itself, or wrapped by DDP."""
+    """Everything that changes while training. `forward` is the model as it is called: itself, or wrapped by
+    DDP."""
 
     model: RawModel
     averages: list[RawModel]
@@ -61,26 +77,36 @@ class State:
     documents: int = 0
     step: int = 0
     seconds: float = 0.0
-    skipped: int = 0                                    # steps in a row whose loss was not finite
+    skipped: int = 0  # steps in a row whose loss was not finite
 
     def left(self, config: Config) -> float:
-        """Share of the run that is still to come: of its documents or, where train.time is set, of its time."""
+        """Share of the run that is still to come: of its documents or, where train.time is set, of its
+        time."""
         train = config.train
         return 1 - (self.seconds / train.time if train.time else self.documents / train.documents)
 
 
 def fresh(config: Config, device: torch.device, ranks: Ranks) -> State:
-    """A model with its first weights, its averages (the same) and its optimizers, shared out among the ranks."""
+    """A model with its first weights, its averages (the same) and its optimizers, shared out among the
+    ranks."""
     parallel, count = config.train.parallel, ema.count(config.train.ema)
-    model, *averages = (distributed.shard(build.model(config, device, config.train.mask if n == 0 else "dense"), parallel,
-                                          ranks, device) for n in range(1 + count))
+    model, *averages = (
+        distributed.shard(
+            build.model(config, device, config.train.mask if n == 0 else "dense"), parallel, ranks, device
+        )
+        for n in range(1 + count)
+    )
     build.recompute_layers(model, config.train.recompute)
-    return State(model, [average.requires_grad_(False).eval() for average in averages],
-                 optimizer.optimizers(model, config.train))
+    return State(
+        model,
+        [average.requires_grad_(False).eval() for average in averages],
+        optimizer.optimizers(model, config.train),
+    )
 
 
 def restore(run: Run) -> State:
-    """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have changed."""
+    """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have
+    changed."""
     config, folder, ranks = run.config, run.folder, run.ranks
     if ranks.first:
         checkpoint.sweep(folder)
@@ -93,15 +119,22 @@ def restore(run: Run) -> State:
         average.tokenizer = state.model.tokenizer
     if found is not None:
         saved = checkpoint.state(found)
-        if saved["format"] < 3:                         # its fingerprint of the data cannot be compared
-            run.notify(f"{folder.name} was begun by an earlier rawmm: it goes on with the same settings, with other documents")
+        if saved["format"] < 3:  # its fingerprint of the data cannot be compared
+            run.notify(
+                f"{folder.name} was begun by an earlier rawmm: it goes on with the same settings, with "
+                f"other documents"
+            )
         elif saved["data"] != prepared.together(run.data):
-            raise CheckpointError(f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
-                                  "prepare the old data again, or train under another --run name")
+            raise CheckpointError(
+                f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
+                "prepare the old data again, or train under another --run name"
+            )
         for name, module in _modules(state).items():
             own = module.state_dict()
             values = checkpoint.tensors(found, name)
-            checkpoint.load_weights(module, {key: like(value, own.get(key, value)) for key, value in values.items()}, found)
+            checkpoint.load_weights(
+                module, {key: like(value, own.get(key, value)) for key, value in values.items()}, found
+            )
         optimizer.load_state(state.optimizers, state.model, checkpoint.tensors(found, "optimizer"))
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
         of = "" if config.train.time else f" of {config.train.documents:,}"
@@ -116,14 +149,17 @@ def restore(run: Run) -> State:
 
 
 def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
-    """The tokenizer of the run's texts; a new run of learned pieces learns them, on the first rank, and keeps them."""
+    """The tokenizer of the run's texts; a new run of learned pieces learns them, on the first rank, and keeps
+    them."""
     path, settings = run.folder / checkpoint.TOKENIZER, run.config.text_tokenizer
     if settings.kind == "bpe" and found is None and run.ranks.first:
         texts = (text for data in run.data for text in data.every_text())
         run.folder.mkdir(parents=True, exist_ok=True)
         records.replace(path, train_pairs(texts, settings.vocabulary).stored)
     barrier(run.ranks)
-    return checkpoint.text_tokenizer(run.folder, run.config, checkpoint.state(found).get("tokenizer") if found else None)
+    return checkpoint.text_tokenizer(
+        run.folder, run.config, checkpoint.state(found).get("tokenizer") if found else None
+    )
 
 
 def _modules(state: State) -> dict[str, torch.nn.Module]:
@@ -134,25 +170,39 @@ def _modules(state: State) -> dict[str, torch.nn.Module]:
 
 def compare(old, new, run: Path) -> None:
     """Raises CheckpointError where settings that shape a run have changed."""
-    flat = lambda c: {f"{part}.{k}": v for part, values in c.model_dump().items() for k, v in values.items()}  # noqa: E731
+    # noqa: E731
+    flat = lambda c: {f"{part}.{k}": v for part, values in c.model_dump().items() for k, v in values.items()}
     before, after = flat(old), flat(new)
-    changed = [k for k in {**before, **after} if before.get(k) != after.get(k)
-               and k not in MAY_CHANGE and not k.startswith("sample.")]
+    changed = [
+        k
+        for k in {**before, **after}
+        if before.get(k) != after.get(k) and k not in MAY_CHANGE and not k.startswith("sample.")
+    ]
     if changed:
         listed = ", ".join(f"{k} was {before.get(k)}, now {after.get(k)}" for k in changed[:3])
-        raise CheckpointError(f"run '{run.name}' was started with other settings ({listed}); "
-                              "use the old settings, or another --run name")
+        raise CheckpointError(
+            f"run '{run.name}' was started with other settings ({listed}); "
+            "use the old settings, or another --run name"
+        )
 
 
 def save(run: Run, state: State) -> None:
-    """A checkpoint of everything that changes: whole tensors by the first rank or, under FSDP, shards by every rank."""
+    """A checkpoint of everything that changes: whole tensors by the first rank or, under FSDP, shards by
+    every rank."""
     tensors = {name: module.state_dict() for name, module in _modules(state).items()}
     tensors["optimizer"] = optimizer.state(state.optimizers, state.model)
-    facts = {"documents": state.documents, "seconds": state.seconds, "data": prepared.together(run.data),
-             "ranks": run.ranks.size, "tokenizer": checkpoint.digest(state.model.tokenizer.stored)}
+    facts = {
+        "documents": state.documents,
+        "seconds": state.seconds,
+        "data": prepared.together(run.data),
+        "ranks": run.ranks.size,
+        "tokenizer": checkpoint.digest(state.model.tokenizer.stored),
+    }
     if run.config.train.parallel == "fsdp" and run.ranks.size > 1:
         needed = checkpoint.size(tensors)
-        partial = from_first(run.ranks, checkpoint.begin(run.folder, state.step, needed) if run.ranks.first else None)
+        partial = from_first(
+            run.ranks, checkpoint.begin(run.folder, state.step, needed) if run.ranks.first else None
+        )
         with checkpoint.all_or_nothing(partial, needed):
             for name, values in tensors.items():
                 write_sharded(partial / name, values)
@@ -165,11 +215,16 @@ def save(run: Run, state: State) -> None:
 
 
 def snapshot(run: Run, state: State, before: int) -> None:
-    """Of averages whose width is chosen after training: keep them as they are now, `snapshots` times a run."""
+    """Of averages whose width is chosen after training: keep them as they are now, `snapshots` times a
+    run."""
     settings = run.config.train
-    if settings.ema.kind == "power" and crossed(state.documents, before, -(-settings.documents // settings.ema.snapshots)):
-        whole = [{name: distributed.whole(value) for name, value in average.state_dict().items()}
-                 for average in state.averages]
+    if settings.ema.kind == "power" and crossed(
+        state.documents, before, -(-settings.documents // settings.ema.snapshots)
+    ):
+        whole = [
+            {name: distributed.whole(value) for name, value in average.state_dict().items()}
+            for average in state.averages
+        ]
         if run.ranks.first:
             posthoc.keep(run.folder, state.documents, whole)
 
@@ -179,7 +234,7 @@ def crossed(documents: int, before: int, every: int) -> bool:
     return documents // every > before // every
 
 
-# ------------------------------------------------------------------------------------------------------ start and stop
+# --------------------------------------------------------------------------------------------- start and stop
 
 
 @contextmanager
@@ -191,7 +246,7 @@ def locked(folder: Path, ranks: Ranks):
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / ".lock"), folder / ".owner"
     try:
-        lock.acquire(timeout=1)                         # a report that looks whether anyone trains holds it for an instant
+        lock.acquire(timeout=1)  # a report that looks whether anyone trains holds it for an instant
     except Timeout:
         told = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
         raise LockedError(f"{told} is training in {folder}; wait for it, or use another --run name") from None
@@ -204,17 +259,20 @@ def locked(folder: Path, ranks: Ranks):
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP: the first one ends the run after its step and a checkpoint, a second acts at once.
+    """SIGINT, SIGTERM and SIGHUP: the first one ends the run after its step and a checkpoint, a second acts
+    at once.
 
-    `arrived`: the first signal here, or 0. `agreed`: the one that all ranks know of, or 0; only that one counts."""
+    `arrived`: the first signal here, or 0. `agreed`: the one that all ranks know of, or 0; only that one
+    counts."""
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def __init__(self, ranks: Ranks):                   # under nohup SIGHUP is ignored, and stays so
+    def __init__(self, ranks: Ranks):  # under nohup SIGHUP is ignored, and stays so
         self.arrived, self.agreed, self.ranks, self.previous = 0, 0, ranks, {}
 
     def note(self, number, frame):
-        """The handler. One rank that hangs must not keep the others' launcher waiting: it leaves by itself."""
+        """The handler. One rank that hangs must not keep the others' launcher waiting: it leaves by
+        itself."""
         self.arrived = number
         signal.signal(number, self.previous[number])
         if self.ranks.size > 1:
@@ -231,7 +289,7 @@ def signals(ranks: Ranks):
         for number in Signals.NUMBERS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 caught.previous[number] = signal.signal(number, caught.note)
-    except ValueError:                                  # not in the main thread
+    except ValueError:  # not in the main thread
         yield caught
         return
     try:
@@ -243,21 +301,34 @@ def signals(ranks: Ranks):
 
 def stopped(number: int, state: State) -> Stopped:
     """What to raise once the state is saved."""
-    return Stopped(f"stopped by {signal.Signals(number).name} and saved at {state.documents:,} documents; "
-                   "run the same command again to go on", number)
+    return Stopped(
+        f"stopped by {signal.Signals(number).name} and saved at {state.documents:,} documents; "
+        "run the same command again to go on",
+        number,
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- notes
+# ------------------------------------------------------------------------------------------------------ notes
 
 
 def describe(run: Run, facts: dict) -> None:
     """environment.json: what the run is trained with."""
-    wait = os.environ.get("OMP_WAIT_POLICY") or f"after {os.environ.get('GOMP_SPINCOUNT', 'the default number of')} spins"
-    base = {"rawmm": version("rawmm"), "python": platform.python_version(), "torch": torch.__version__,
-            "system": platform.platform(), "device": torch.cuda.get_device_name(run.device)
-            if run.device.type == "cuda" else "cpu", "ranks": run.ranks.size, "parallel": run.config.train.parallel,
-            "threads": torch.get_num_threads(), "threads wait": wait,
-            "precision": build.precision(run.config.train.precision, run.device)}
+    wait = (
+        os.environ.get("OMP_WAIT_POLICY")
+        or f"after {os.environ.get('GOMP_SPINCOUNT', 'the default number of')} spins"
+    )
+    base = {
+        "rawmm": version("rawmm"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else "cpu",
+        "ranks": run.ranks.size,
+        "parallel": run.config.train.parallel,
+        "threads": torch.get_num_threads(),
+        "threads wait": wait,
+        "precision": build.precision(run.config.train.precision, run.device),
+    }
     if run.ranks.first:
         records.replace(run.folder / "environment.json", json.dumps(base | facts, indent=1) + "\n")
 
@@ -278,7 +349,12 @@ def bad_batch(run: Run, state: State, told: str) -> None:
         rows = steps.rows(state.documents)
         numbers = sorted(number for row in rows for number in row)
         places = [steps.stream.place(number) for number in numbers]
-        entry = {"step": state.step, "problem": told, "documents": numbers,
-                 "sets": [which for which, _ in places], "pictures": [row for _, row in places],
-                 "sources": [steps.stream.sets[which].source(row) for which, row in places]}
+        entry = {
+            "step": state.step,
+            "problem": told,
+            "documents": numbers,
+            "sets": [which for which, _ in places],
+            "pictures": [row for _, row in places],
+            "sources": [steps.stream.sets[which].source(row) for which, row in places],
+        }
         records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")

@@ -1,11 +1,11 @@
-"""Trackers: TensorBoard, Weights & Biases and trackio show a run while it trains. None is needed, and none may harm it.
+"""Trackers: TensorBoard, Weights & Biases and trackio show a run while it trains. None is needed, and none
+may harm it.
 
-Scalars stand against documents seen, under the keys of records.jsonl. A resumed run goes on in the same curve without a
-fork: TensorBoard is told what to forget; wandb and trackio cannot forget, so what they have is not sent again (a resumed
-run repeats it bit for bit), and trackers.json remembers how far that is. A tracker that joins late, or that was cut off,
-gets the earlier records first. What a tracker prints goes to stderr, and whatever it raises is said once; then the run
-goes on without it.
-"""
+Scalars stand against documents seen, under the keys of records.jsonl. A resumed run goes on in the same curve
+without a fork: TensorBoard is told what to forget; wandb and trackio cannot forget, so what they have is not
+sent again (a resumed run repeats it bit for bit), and trackers.json remembers how far that is. A tracker that
+joins late, or that was cut off, gets the earlier records first. What a tracker prints goes to stderr, and
+whatever it raises is said once; then the run goes on without it."""
 
 import importlib
 import json
@@ -45,18 +45,23 @@ def trackers(names: tuple[str, ...], run: Path, config: dict, resumed_at: int, n
     for name in wanted:
         try:
             module = importlib.import_module("torch.utils.tensorboard" if name == "tensorboard" else name)
-        except Exception as error:                      # not installed, or at odds with another package
-            if name not in names:                       # asked for by "auto" alone
+        except Exception as error:  # not installed, or at odds with another package
+            if name not in names:  # asked for by "auto" alone
                 continue
-            raise ConfigError(f"train.trackers = {name} cannot be used ({' '.join(str(error).split())[:200]}); "
-                              f"install it: pip install 'rawmm[{name}]'") from None
+            raise ConfigError(
+                f"train.trackers = {name} cannot be used ({' '.join(str(error).split())[:200]}); "
+                f"install it: pip install 'rawmm[{name}]'"
+            ) from None
         begin = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}[name]
-        made += _guarded(name, lambda begin=begin, module=module: begin(module, run, config, resumed_at), notify)
+        made += _guarded(
+            name, lambda begin=begin, module=module: begin(module, run, config, resumed_at), notify
+        )
     return made
 
 
 def _guarded(name: str, begin: Callable[[], Tracker], notify) -> list[Tracker]:
-    """[the tracker] whose functions never raise and print nothing on stdout, or [] where it cannot even begin."""
+    """[the tracker] whose functions never raise and print nothing on stdout, or [] where it cannot even
+    begin."""
     working = [True]
 
     def guarded(act: Callable) -> Callable:
@@ -67,7 +72,11 @@ def _guarded(name: str, begin: Callable[[], Tracker], notify) -> list[Tracker]:
             except Exception as error:
                 working[0] = False
                 told = " ".join(f"{type(error).__name__}: {error}".split())
-                notify(f"{name} failed ({told[:200]}); the run goes on without it, and records.jsonl has everything")
+                notify(
+                    f"{name} failed ({told[:200]}); the run goes on without it, and records.jsonl has "
+                    f"everything"
+                )
+
         return call
 
     tracker = guarded(begin)()
@@ -76,23 +85,28 @@ def _guarded(name: str, begin: Callable[[], Tracker], notify) -> list[Tracker]:
 
 def _scalars(record: dict) -> dict[str, float]:
     """What of a record is a curve; `documents` is the axis."""
-    return {key: value for key, value in record.items()
-            if key != "documents" and isinstance(value, (int, float)) and not isinstance(value, bool)}
+    return {
+        key: value
+        for key, value in record.items()
+        if key != "documents" and isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
 
 
-# -------------------------------------------------------------------------------------------------------- TensorBoard
+# ------------------------------------------------------------------------------------------------ TensorBoard
 
 
 def _tensorboard(module, run: Path, config: dict, resumed_at: int) -> Tracker:
     folder = run / "tensorboard"
     joins = not _older(folder)
-    writer = module.SummaryWriter(str(folder), purge_step=resumed_at + 1)       # forget what came after the checkpoint
+    writer = module.SummaryWriter(
+        str(folder), purge_step=resumed_at + 1
+    )  # forget what came after the checkpoint
 
     def log(record: dict, documents: int, flush: bool = True) -> None:
         for key, value in _scalars(record).items():
             writer.add_scalar(key, value, documents)
         if flush:
-            writer.flush()                              # so that a killed run lacks nothing that it had recorded
+            writer.flush()  # so that a killed run lacks nothing that it had recorded
 
     def picture(name: str, path: Path, documents: int) -> None:
         import numpy as np
@@ -114,9 +128,9 @@ def _records(run: Path, until: int) -> list[dict]:
 
 
 def _older(folder: Path) -> int:
-    """TensorBoard reads event files in the order of the seconds in their names (events.out.tfevents.SECONDS.HOST.PID.N).
-    Where the clock was set back, or a second has not passed, earlier files get names that are older than now.
-    -> how many there are."""
+    """TensorBoard reads event files in the order of the seconds in their names
+    (events.out.tfevents.SECONDS.HOST.PID.N). Where the clock was set back, or a second has not passed,
+    earlier files get names that are older than now. -> how many there are."""
     paths, now = sorted(folder.glob("events.out.tfevents.*")), int(time.time())
     for back, path in enumerate(reversed(paths), 1):
         first, second, third, seconds, rest = path.name.split(".", 4)
@@ -125,19 +139,28 @@ def _older(folder: Path) -> int:
     return len(paths)
 
 
-# ----------------------------------------------------------------------------------------- Weights & Biases, trackio
+# ---------------------------------------------------------------------------------- Weights & Biases, trackio
 
 
 def _wandb(module, run: Path, config: dict, resumed_at: int) -> Tracker:
     known = _known(run, "wandb", resumed_at)
-    live = module.init(project=PROJECT, name=run.name, id=known["id"], dir=str(run), config=config, resume="allow",
-                       settings=module.Settings(console="off"))
+    live = module.init(
+        project=PROJECT,
+        name=run.name,
+        id=known["id"],
+        dir=str(run),
+        config=config,
+        resume="allow",
+        settings=module.Settings(console="off"),
+    )
     return _once("wandb", module, live, run, known, resumed_at)
 
 
 def _trackio(module, run: Path, config: dict, resumed_at: int) -> Tracker:
-    known = _known(run, "trackio", resumed_at)          # trackio knows a run by its name alone
-    live = module.init(project=PROJECT, name=f"{run.name}-{known['id']}", config=config, resume="allow", embed=False)
+    known = _known(run, "trackio", resumed_at)  # trackio knows a run by its name alone
+    live = module.init(
+        project=PROJECT, name=f"{run.name}-{known['id']}", config=config, resume="allow", embed=False
+    )
     return _once("trackio", module, live, run, known, resumed_at)
 
 
@@ -150,8 +173,8 @@ def _all_known(run: Path) -> dict:
 
 
 def _known(run: Path, name: str, resumed_at: int) -> dict:
-    """What trackers.json says: the tracker's id of the run, documents of the last record and picture it got. A run that
-    begins anew, even in the same folder, is a new one."""
+    """What trackers.json says: the tracker's id of the run, documents of the last record and picture it got.
+    A run that begins anew, even in the same folder, is a new one."""
     found = _all_known(run).get(name)
     kinds = {key: type(value) for key, value in found.items()} if isinstance(found, dict) else {}
     if resumed_at > 0 and kinds == {"id": str, "record": int, "picture": int}:
@@ -160,10 +183,13 @@ def _known(run: Path, name: str, resumed_at: int) -> dict:
 
 
 def _once(name: str, module, live, run: Path, known: dict, resumed_at: int) -> Tracker:
-    """A tracker that sends each record and each picture once, however often the run is resumed, and begins with the
-    records that it has missed."""
-    def send(record: dict) -> None:                     # `step` is a word that trackio keeps for its own axis
-        live.log({key: value for key, value in _scalars(record).items() if key != "step"}, step=record["documents"])
+    """A tracker that sends each record and each picture once, however often the run is resumed, and begins
+    with the records that it has missed."""
+
+    def send(record: dict) -> None:  # `step` is a word that trackio keeps for its own axis
+        live.log(
+            {key: value for key, value in _scalars(record).items() if key != "step"}, step=record["documents"]
+        )
 
     def sent(what: str, documents: int) -> None:
         known[what] = documents
@@ -184,4 +210,6 @@ def _once(name: str, module, live, run: Path, known: dict, resumed_at: int) -> T
         send(record)
     if missed:
         sent("record", missed[-1]["documents"])
-    return Tracker(log, picture, module.finish)         # not live.finish: trackio would finish again at exit, on stdout
+    return Tracker(
+        log, picture, module.finish
+    )  # not live.finish: trackio would finish again at exit, on stdout

@@ -1,10 +1,10 @@
 """The training loop: one function that reads downwards.
 
-Document n of a run is a function of (seed, n), so the whole position in the data is one number, the documents seen.
-Resuming is running the same command again: weights, averages and optimizer come back bit for bit, and so does the run.
-Several ranks share each step's documents (`loader.py`), and whatever is decided (how large the loss is, whether to stop)
-is decided from numbers that all of them have exchanged. `run.py` looks after the run folder.
-"""
+Document n of a run is a function of (seed, n), so the whole position in the data is one number, the documents
+seen. Resuming is running the same command again: weights, averages and optimizer come back bit for bit, and
+so does the run. Several ranks share each step's documents (`loader.py`), and whatever is decided (how large
+the loss is, whether to stop) is decided from numbers that all of them have exchanged. `run.py` looks after
+the run folder."""
 
 import gc
 import math
@@ -46,22 +46,31 @@ from .state import (
 from .trackers import trackers
 
 
-def train(config: Config, data_folder: Path, folder: Path, device: torch.device, notify=print,
-          ranks: Ranks = ALONE) -> Iterator[dict]:
-    """Train the run `folder` to its end, yielding one record a step. `notify` hears what a person should know.
+def train(
+    config: Config, data_folder: Path, folder: Path, device: torch.device, notify=print, ranks: Ranks = ALONE
+) -> Iterator[dict]:
+    """Train the run `folder` to its end, yielding one record a step. `notify` hears what a person should
+    know.
 
-    Every rank runs this and the first one writes. Raises ConfigError, LockedError, CheckpointError, DataError, RankError,
-    DivergedError (before the bad step is taken) and, after saving, Stopped when SIGINT, SIGTERM or SIGHUP arrives."""
+    Every rank runs this and the first one writes. Raises ConfigError, LockedError, CheckpointError,
+    DataError, RankError, DivergedError (before the bad step is taken) and, after saving, Stopped when SIGINT,
+    SIGTERM or SIGHUP arrives."""
     settings = config.train
     data, held_out = sets.load(config, data_folder, notify if ranks.first else lambda line: None)
     check_shares(config, ranks)
     if settings.mask == "flex" and device.type == "cpu":
-        raise ConfigError("train.mask = flex cannot train on the CPU (torch has no backward for it there); "
-                          "set train.mask=dense")
+        raise ConfigError(
+            "train.mask = flex cannot train on the CPU (torch has no backward for it there); "
+            "set train.mask=dense"
+        )
     run = Run(config, folder, device, ranks, data, held_out, notify if ranks.first else lambda message: None)
     if config.data.stream:
         data[0].report = folder / "skipped.jsonl"
-    with distributed.started(ranks, device, settings.timeout), locked(folder, ranks), signals(ranks) as caught:
+    with (
+        distributed.started(ranks, device, settings.timeout),
+        locked(folder, ranks),
+        signals(ranks) as caught,
+    ):
         state = restore(run)
         if state.left(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
@@ -79,13 +88,15 @@ def train(config: Config, data_folder: Path, folder: Path, device: torch.device,
 def _start(run: Run, state: State) -> "Speed":
     """Compile, measure the machine, say what it is."""
     settings, device = run.config.train, run.device
-    gc.freeze()                                         # what is there now stays; looking at it again takes 0.1 s each time
+    gc.freeze()  # what is there now stays; looking at it again takes 0.1 s each time
     compiled = build.compile_layers(state.model, settings.compile, device, run.notify)
     precision = build.precision(settings.precision, device)
     rate = machine.matmul_rate(device, precision)
     describe(run, {"compiled": compiled, "matmul FLOP/s": rate})
-    run.notify(f"{'compiled' if compiled else 'eager'} {precision} on {run.ranks.size} x {device.type}, "
-               f"{torch.get_num_threads()} threads each; saving to {run.folder}")
+    run.notify(
+        f"{'compiled' if compiled else 'eager'} {precision} on {run.ranks.size} x {device.type}, "
+        f"{torch.get_num_threads()} threads each; saving to {run.folder}"
+    )
     for warning in (shared_memory_warning(run.config), machine.precision_warning(precision, device)):
         if warning:
             run.notify(warning)
@@ -104,7 +115,9 @@ def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -
         record = take_step(run, state, micro, caught, clock)
         done = state.left(config) <= 0
         if record:
-            record |= speed(time.perf_counter() - started, waited, record) | {"memory": machine.peak_memory(run.device)}
+            record |= speed(time.perf_counter() - started, waited, record) | {
+                "memory": machine.peak_memory(run.device)
+            }
             record["eta"] = remaining(config, state, record["documents_per_second"])
             if first and (done or crossed(state.documents, before, settings.log_every)):
                 records.append(run.folder / "records.jsonl", record)
@@ -112,7 +125,7 @@ def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -
                     tracker.log(record, state.documents)
         stop = caught.agreed
         if done or stop or crossed(state.documents, before, settings.save_every):
-            save(run, state)                            # before the sheet: what fails there loses nothing
+            save(run, state)  # before the sheet: what fails there loses nothing
             left_out(run)
         snapshot(run, state, before)
         if done or crossed(state.documents, before, settings.sample_every):
@@ -124,16 +137,21 @@ def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -
 
 
 def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock: "Clock") -> dict | None:
-    """One update of the weights and of their averages -> its record, or None where it was skipped as not finite."""
+    """One update of the weights and of their averages -> its record, or None where it was skipped as not
+    finite."""
     config, settings, ranks = run.config, run.config.train, run.ranks
     count = settings.batch
     share = optimizer.rate(settings, state.documents, state.left(config))
     optimizer.set_rate(state.optimizers, share)
     for made in state.optimizers:
         made.zero_grad()
-    sizes = [[*batch.learned, batch.tokens.numel(), batch.filled, flops.training(config, batch)] for batch in micro]
+    sizes = [
+        [*batch.learned, batch.tokens.numel(), batch.filled, flops.training(config, batch)] for batch in micro
+    ]
     mine = [sum(column) for column in zip(*sizes)]
-    texts, patches, positions, filled, work = (sum(column) for column in zip(*distributed.everyone(ranks, mine)))
+    texts, patches, positions, filled, work = (
+        sum(column) for column in zip(*distributed.everyone(ranks, mine))
+    )
     text = image = 0.0
     for number, (batch, (words, drawn, *_)) in enumerate(zip(micro, sizes), 1):
         shares = Shares(words / max(texts, 1), drawn / max(patches, 1))
@@ -143,8 +161,12 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
     told = distributed.everyone(ranks, [float(text), float(image), clock.seconds(), caught.arrived])
     text, image = sum(one[0] for one in told), sum(one[1] for one in told)
     state.seconds, caught.agreed = max(one[2] for one in told), int(max(one[3] for one in told))
-    values = {"loss": config.loss.text * text + config.loss.image * image, "text": text, "image": image,
-              "gradient_norm": norm}
+    values = {
+        "loss": config.loss.text * text + config.loss.image * image,
+        "text": text,
+        "image": image,
+        "gradient_norm": norm,
+    }
     if not _finite(run, state, values):
         state.documents += count
         return None
@@ -154,32 +176,48 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
         ema.update(average, state.model, old_weight)
     state.documents += count
     state.step += 1
-    return {**values, "learning_rate": settings.learning_rate * share, "step": state.step, "documents": state.documents,
-            "seconds": state.seconds, "step_documents": count, "positions": filled, "flops": work,
-            "fill": filled / positions}
+    return {
+        **values,
+        "learning_rate": settings.learning_rate * share,
+        "step": state.step,
+        "documents": state.documents,
+        "seconds": state.seconds,
+        "step_documents": count,
+        "positions": filled,
+        "flops": work,
+        "fill": filled / positions,
+    }
 
 
 def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool):
-    """Losses of one micro-batch, whose gradients are added up; after the last they are averaged over the ranks."""
+    """Losses of one micro-batch, whose gradients are added up; after the last they are averaged over the
+    ranks."""
     config, device, size = run.config, run.device, run.ranks.size
     precision = build.precision(config.train.precision, device)
     try:
         with distributed.synchronised(state.forward, last):
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                losses = joint_loss(state.model, batch.to(device), config.loss.text, config.loss.image, shares, state.forward)
-            (losses.total * size).backward()            # ranks average, and the shares already add up to one
+                losses = joint_loss(
+                    state.model, batch.to(device), config.loss.text, config.loss.image, shares, state.forward
+                )
+            (losses.total * size).backward()  # ranks average, and the shares already add up to one
         return losses
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise OutOfMemoryError(
-                f"a micro-batch of {len(batch.last)} documents ({batch.tokens.numel():,} positions) does not fit in memory; "
-                f"set train.accumulate={2 * config.train.accumulate} or train.recompute=true, or a smaller train.batch (now "
-                f"{config.train.batch}); `rawmm train --dry-run` shows what is needed; the last checkpoint is intact") from None
+                f"a micro-batch of {len(batch.last)} documents ({batch.tokens.numel():,} positions) does "
+                f"not fit in memory; "
+                f"set train.accumulate={2 * config.train.accumulate} or train.recompute=true, or a smaller "
+                f"train.batch (now "
+                f"{config.train.batch}); `rawmm train --dry-run` shows what is needed; the last checkpoint "
+                f"is intact"
+            ) from None
         raise
 
 
 def _finite(run: Run, state: State, values: dict[str, float]) -> bool:
-    """Whether the step may be taken. Raises DivergedError after more than train.skip_nonfinite bad steps in a row."""
+    """Whether the step may be taken. Raises DivergedError after more than train.skip_nonfinite bad steps in a
+    row."""
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if not bad:
         state.skipped = 0
@@ -191,21 +229,26 @@ def _finite(run: Run, state: State, values: dict[str, float]) -> bool:
         state.skipped += 1
         run.notify(f"{told}: step skipped, {state.skipped} in a row; its documents are in bad_batch.json")
         return False
-    raise DivergedError(f"{told}; the step was not taken and its documents are in bad_batch.json; set a lower "
-                        f"train.learning_rate (now {settings.learning_rate:g}) or train.precision=fp32, and another --run")
+    raise DivergedError(
+        f"{told}; the step was not taken and its documents are in bad_batch.json; set a lower "
+        f"train.learning_rate (now {settings.learning_rate:g}) or train.precision=fp32, and another --run"
+    )
 
 
 def _look(run: Run, state: State, log: list) -> None:
-    """The fixed prompts drawn and the fixed pictures read, with the first average. Sharded, it needs every rank."""
+    """The fixed prompts drawn and the fixed pictures read, with the first average. Sharded, it needs every
+    rank."""
     sharded = run.config.train.parallel == "fsdp" and run.ranks.size > 1
     if run.ranks.first or sharded:
         folder = run.folder / "samples" if run.ranks.first else None
-        path = preview(run.config, state.averages[0], run.data[0], run.held_out, folder, state.documents, state.step)
+        path = preview(
+            run.config, state.averages[0], run.data[0], run.held_out, folder, state.documents, state.step
+        )
         for tracker in log:
             tracker.picture("samples", path, state.documents)
 
 
-# ------------------------------------------------------------------------------------------------------------ figures
+# ---------------------------------------------------------------------------------------------------- figures
 
 
 class Clock:
@@ -220,10 +263,11 @@ class Clock:
 
 
 class Speed:
-    """What the last steps did a second; the first step, which compiles, is left out. Positions are those with data.
+    """What the last steps did a second; the first step, which compiles, is left out. Positions are those with
+    data.
 
-    `rate`: FLOP/s that a plain matmul reaches on all ranks together; the share that the model's own FLOPs make is the MFU
-    (model FLOPs utilisation, Chowdhery et al. 2022, arXiv 2204.02311)."""
+    `rate`: FLOP/s that a plain matmul reaches on all ranks together; the share that the model's own FLOPs
+    make is the MFU (model FLOPs utilisation, Chowdhery et al. 2022, arXiv 2204.02311)."""
 
     def __init__(self, rate: float, steps: int = 50):
         self.steps, self.seen, self.rate = deque(maxlen=steps), 0, rate
@@ -232,14 +276,24 @@ class Speed:
         self.seen += 1
         if self.seen == 2:
             self.steps.clear()
-        self.steps.append((seconds, waited, *(record.pop(name) for name in ("step_documents", "positions", "flops"))))
+        self.steps.append(
+            (seconds, waited, *(record.pop(name) for name in ("step_documents", "positions", "flops")))
+        )
         total, waited, documents, positions, work = map(sum, zip(*self.steps))
-        return {"documents_per_second": documents / total, "positions_per_second": positions / total,
-                "mfu": work / total / self.rate, "data_wait": waited / total}
+        return {
+            "documents_per_second": documents / total,
+            "positions_per_second": positions / total,
+            "mfu": work / total / self.rate,
+            "data_wait": waited / total,
+        }
 
 
 def remaining(config: Config, state: State, documents_per_second: float) -> float:
     """Seconds until the run is done at this speed; never negative."""
     train = config.train
-    left = train.time - state.seconds if train.time else (train.documents - state.documents) / documents_per_second
+    left = (
+        train.time - state.seconds
+        if train.time
+        else (train.documents - state.documents) / documents_per_second
+    )
     return max(0.0, left)

@@ -1,11 +1,13 @@
-"""The other training loop: a codec learns to reconstruct pictures. Not merged with `train.py`, which it resembles.
+"""The other training loop: a codec learns to reconstruct pictures. Not merged with `train.py`, which it
+resembles.
 
-    loss = l1 |x' - x| + l2 (x' - x)^2 + commitment + entropy + kl + perceptual + adversary, each where there is such a thing
+    loss = l1 |x' - x| + l2 (x' - x)^2 + commitment + entropy + kl + perceptual + adversary, each where there
+    is such a thing
 
-Picture n of a run is a function of (seed, n), and so is whatever is drawn by lot in a step (k-means, restarted codes, a
-posterior's noise). So resuming is running the same command again, bit for bit. A discriminator learns from the first step
-on; its gradient reaches the codec from loss.adversary_start on. `codec_run.py` keeps the state.
-"""
+Picture n of a run is a function of (seed, n), and so is whatever is drawn by lot in a step (k-means,
+restarted codes, a posterior's noise). So resuming is running the same command again, bit for bit. A
+discriminator learns from the first step on; its gradient reaches the codec from loss.adversary_start on.
+`codec_run.py` keeps the state."""
 
 import gc
 import json
@@ -36,10 +38,17 @@ from .state import Run, Signals, crossed, describe, locked, signals, stopped
 from .trackers import trackers
 from .train import Clock, remaining
 
-LOOKED_AT, MEASURED, SHOWN, COLUMNS = 256, 2048, 16, 8  # held-out pictures: while training, at its end, on a sheet, in its row
+LOOKED_AT, MEASURED, SHOWN, COLUMNS = (
+    256,
+    2048,
+    16,
+    8,
+)  # held-out pictures: while training, at its end, on a sheet, in its row
 
 
-def train_codec(config: CodecConfig, data_folder: Path, folder: Path, device: torch.device, notify=print) -> Iterator[dict]:
+def train_codec(
+    config: CodecConfig, data_folder: Path, folder: Path, device: torch.device, notify=print
+) -> Iterator[dict]:
     """Train the run `folder` to its end, yielding one record a step. Raises as `train.train` does."""
     network = _network(config.loss, device)
     data, held_out = pictures(config, data_folder)
@@ -67,8 +76,11 @@ def _start(run: Run, state: CodecState) -> None:
             part.compile()
     precision = build.precision(settings.precision, device)
     describe(run, {"compiled": compiled})
-    run.notify(f"{'compiled' if compiled else 'eager'} {precision} on {device.type}, {torch.get_num_threads()} threads; saving "
-               f"to {run.folder}")
+    run.notify(
+        f"{'compiled' if compiled else 'eager'} {precision} on {device.type}, {torch.get_num_threads()} "
+        f"threads; saving "
+        f"to {run.folder}"
+    )
     if warning := machine.precision_warning(precision, device):
         run.notify(warning)
 
@@ -85,16 +97,20 @@ def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> 
         recent.append(time.perf_counter() - started)
         done, stop = state.left(config) <= 0, caught.agreed
         speed = settings.batch * len(recent) / sum(recent)
-        record |= {"seconds": state.seconds, "documents_per_second": speed, "memory": machine.peak_memory(run.device),
-                   "eta": remaining(config, state, speed)}
+        record |= {
+            "seconds": state.seconds,
+            "documents_per_second": speed,
+            "memory": machine.peak_memory(run.device),
+            "eta": remaining(config, state, speed),
+        }
         record |= state.used.figures() if state.used else {}
         if done or crossed(state.documents, before, settings.log_every):
             _log(run, state, record, log)
         if done or stop or crossed(state.documents, before, settings.save_every):
-            save(run, state)                            # before the sheet: what fails there loses nothing
+            save(run, state)  # before the sheet: what fails there loses nothing
         if done or crossed(state.documents, before, settings.sample_every):
             record["held_out_psnr"] = look(run, state, log)
-            _log(run, state, record, log)               # the later of two for the same documents counts
+            _log(run, state, record, log)  # the later of two for the same documents counts
         if done:
             measure(run, state)
         yield record
@@ -103,7 +119,8 @@ def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> 
 
 
 def _network(loss, device: torch.device) -> mobilenet.MobileNetV2 | None:
-    """The network of loss.features, frozen, where loss.perceptual asks for it. Raises ConfigError where the file is none."""
+    """The network of loss.features, frozen, where loss.perceptual asks for it. Raises ConfigError where the
+    file is none."""
     if not loss.perceptual:
         return None
     try:
@@ -118,11 +135,12 @@ def _log(run: Run, state: CodecState, record: dict, log: list) -> None:
         tracker.log(record, state.documents)
 
 
-# --------------------------------------------------------------------------------------------------------------- a step
+# ----------------------------------------------------------------------------------------------------- a step
 
 
 def take_step(run: Run, state: CodecState, network=None) -> dict:
-    """One update of the weights and of their average -> its record. Raises DivergedError before a step that is not finite."""
+    """One update of the weights and of their average -> its record. Raises DivergedError before a step that
+    is not finite."""
     settings, data = run.config.train, run.data[0]
     share = optimizer.rate(settings, state.documents, state.left(run.config))
     optimizer.set_rate(state.optimizers, share)
@@ -145,11 +163,18 @@ def take_step(run: Run, state: CodecState, network=None) -> dict:
         state.used.add(codes, min(WINDOW, len(data)))
     state.documents += settings.batch
     state.step += 1
-    return {**values, "psnr": 10 * math.log10(4 / max(values["l2"], 1e-10)), "learning_rate": settings.learning_rate * share,
-            "step": state.step, "documents": state.documents}
+    return {
+        **values,
+        "psnr": 10 * math.log10(4 / max(values["l2"], 1e-10)),
+        "learning_rate": settings.learning_rate * share,
+        "step": state.step,
+        "documents": state.documents,
+    }
 
 
-def _gradients(run: Run, state: CodecState, real: Tensor, network) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+def _gradients(
+    run: Run, state: CodecState, real: Tensor, network
+) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
     """-> parts of the loss, the reconstruction and its codes; the codec's gradients are filled in."""
     weights = run.config.loss
     for one in state.optimizers:
@@ -166,11 +191,19 @@ def _gradients(run: Run, state: CodecState, real: Tensor, network) -> tuple[dict
         state.adversary.requires_grad_(False)
         with _autocast(run):
             parts["adversary"] = adversary.fooled(state.adversary(made.pixels).float())
-        scale = adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight) if weights.adaptive else 1.0
+        scale = (
+            adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight)
+            if weights.adaptive
+            else 1.0
+        )
         loss = loss + weights.adversary * scale * parts["adversary"]
         state.adversary.requires_grad_(True)
     loss.backward()
-    return {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}}, made.pixels.detach(), made.codes
+    return (
+        {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}},
+        made.pixels.detach(),
+        made.codes,
+    )
 
 
 def _discriminate(run: Run, state: CodecState, real: Tensor, made: Tensor) -> Tensor:
@@ -197,35 +230,47 @@ def _memory(batch: int):
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        raise OutOfMemoryError(f"a batch of {batch} pictures does not fit in memory; set train.batch={max(1, batch // 2)} and "
-                               "another --run; the last checkpoint is intact") from None
+        raise OutOfMemoryError(
+            f"a batch of {batch} pictures does not fit in memory; set train.batch={max(1, batch // 2)} and "
+            "another --run; the last checkpoint is intact"
+        ) from None
 
 
 def _check(run: Run, state: CodecState, values: dict[str, float], rows: list[int]) -> None:
-    """Raises DivergedError where a part of the loss or the gradient is not finite; bad_batch.json names the pictures."""
+    """Raises DivergedError where a part of the loss or the gradient is not finite; bad_batch.json names the
+    pictures."""
     if not (bad := [name for name, value in values.items() if not math.isfinite(value)]):
         return
     told = f"{', '.join(bad)} not finite at document {state.documents:,}"
-    entry = {"step": state.step, "problem": told, "pictures": rows, "sources": [run.data[0].source(row) for row in rows]}
+    entry = {
+        "step": state.step,
+        "problem": told,
+        "pictures": rows,
+        "sources": [run.data[0].source(row) for row in rows],
+    }
     records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")
-    raise DivergedError(f"{told}; the step was not taken and its pictures are in bad_batch.json; set a lower train.learning_rate "
-                        f"(now {run.config.train.learning_rate:g}) or train.precision=fp32, and another --run")
+    raise DivergedError(
+        f"{told}; the step was not taken and its pictures are in bad_batch.json; set a lower "
+        f"train.learning_rate "
+        f"(now {run.config.train.learning_rate:g}) or train.precision=fp32, and another --run"
+    )
 
 
 @torch.no_grad()
 def _average(state: CodecState, settings) -> None:
     """Weights are averaged; codebooks are averages already and are copied."""
-    old_weight, = ema.decays(settings.ema, state.documents, settings.batch)
+    (old_weight,) = ema.decays(settings.ema, state.documents, settings.batch)
     ema.update(state.averages[0], state.model, old_weight)
     for mine, theirs in zip(state.averages[0].buffers(), state.model.buffers()):
         mine.copy_(theirs)
 
 
-# ---------------------------------------------------------------------------------------------------------- what it can do
+# --------------------------------------------------------------------------------------------- what it can do
 
 
 def look(run: Run, state: CodecState, log: list = ()) -> float:
-    """Mean PSNR of some held-out pictures with the averaged weights, and a sheet: each picture above its reconstruction."""
+    """Mean PSNR of some held-out pictures with the averaged weights, and a sheet: each picture above its
+    reconstruction."""
     rows = prepared.spread(len(run.held_out), LOOKED_AT)
     psnr = psnrs(state.averages[0], run.held_out, rows, run.device).mean().item()
     shown = torch.stack([run.held_out.image(row) for row in prepared.spread(len(run.held_out), SHOWN)])
@@ -235,7 +280,10 @@ def look(run: Run, state: CodecState, log: list = ()) -> float:
     folder.mkdir(exist_ok=True)
     path = folder / f"step_{state.step:08d}.png"
     zoom = max(1, 96 // run.config.data.size)
-    images.save_png(images.grid([picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom), path)
+    images.save_png(
+        images.grid([picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom),
+        path,
+    )
     note = {"documents": state.documents, "step": state.step, "psnr": psnr, "shows": "reconstructions"}
     records.replace(path.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
     for tracker in log:
@@ -244,21 +292,33 @@ def look(run: Run, state: CodecState, log: list = ()) -> float:
 
 
 def measure(run: Run, state: CodecState) -> dict:
-    """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures use."""
+    """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures
+    use."""
     codec, data = state.averages[0], run.data[0]
     rows = prepared.spread(len(run.held_out), MEASURED)
     found = psnrs(codec, run.held_out, rows, run.device)
     size = run.config.data.size
-    told = {"documents": state.documents, "held_out": {"psnr": found.mean().item(), "psnr_p05": found.quantile(0.05).item(),
-                                                       "pictures": len(rows)}}
+    told = {
+        "documents": state.documents,
+        "held_out": {
+            "psnr": found.mean().item(),
+            "psnr_p05": found.quantile(0.05).item(),
+            "pictures": len(rows),
+        },
+    }
     if codec.discrete:
         used = Used(torch.zeros_like(state.used.now))
         for some in torch.tensor(prepared.spread(len(data), WINDOW)).split(64):
             batch = torch.stack([data.image(row) for row in some.tolist()]).to(run.device)
             tokens = codec.encode(batch)
             used.add(tokens.view(len(batch), -1, codec.quantizer.tokens), WINDOW + 1)
-        told["codes"] = {"tokens": codec.length(size, size), "vocabulary": codec.vocabulary, "bits": codec.bits(size, size),
-                         **used.figures(), "pictures": used.pictures}
+        told["codes"] = {
+            "tokens": codec.length(size, size),
+            "vocabulary": codec.vocabulary,
+            "bits": codec.bits(size, size),
+            **used.figures(),
+            "pictures": used.pictures,
+        }
     records.replace(run.folder / "evaluation.json", json.dumps(told, indent=1) + "\n")
     return told
 
@@ -274,5 +334,5 @@ def psnrs(codec, data: prepared.Prepared, rows: list[int], device: torch.device)
     for some in torch.tensor(rows).split(64):
         batch = torch.stack([data.image(row) for row in some.tolist()]).to(device)
         error = (through(codec, batch).double() - batch.double()).square().flatten(1).mean(1)
-        found.append((10 * torch.log10(255 ** 2 / error.clamp_min(1e-12))).clamp_max(100.0))
+        found.append((10 * torch.log10(255**2 / error.clamp_min(1e-12))).clamp_max(100.0))
     return torch.cat(found).cpu()

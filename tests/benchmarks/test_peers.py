@@ -1,4 +1,5 @@
-"""The driver of `make bench-peers`, without the peer: same documents, same size, honest clocks, right ratios."""
+"""The driver of `make bench-peers`, without the peer: same documents, same size, honest clocks, right
+ratios."""
 
 import json
 import subprocess
@@ -17,7 +18,7 @@ from benchmarks.peers import clocks, documents, peer_side, rawmm_side, run, sett
 PEER = settings.PEER
 
 
-# -------------------------------------------------------------------------------------------------------- same documents
+# --------------------------------------------------------------------------------------------- same documents
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +48,17 @@ def test_the_documents_are_the_digits_of_scikit_learn():
 
 
 def test_both_sides_feed_the_same_documents(few, tmp_path):
-    """What rawmm reads back from its set, and what the peer's DataLoader yields, have the fingerprint of what was made."""
+    """What rawmm reads back from its set, and what the peer's DataLoader yields, have the fingerprint of what
+    was made."""
     pictures, labels = few
     documents.save(tmp_path / "documents.npz", pictures, labels)
     made = documents.fingerprint(zip(pictures, labels))
     theirs = peer_side.tensors(*documents.load(tmp_path / "documents.npz"))
     assert peer_side.fingerprint(theirs) == made == rawmm_side.write_set(tmp_path / "data", pictures, labels)
-    assert all(label.shape == (1,) and picture.shape == (3, 28, 28) and 0 <= picture.min() and picture.max() <= 1
-               for label, picture in theirs)
+    assert all(
+        label.shape == (1,) and picture.shape == (3, 28, 28) and 0 <= picture.min() and picture.max() <= 1
+        for label, picture in theirs
+    )
 
 
 def test_the_fingerprint_sees_one_pixel_one_label_and_the_order(few):
@@ -63,8 +67,10 @@ def test_the_fingerprint_sees_one_pixel_one_label_and_the_order(few):
     other, moved = pictures.copy(), labels.copy()
     other[7, 5, 5, 1] ^= 1
     moved[3] = (moved[3] + 1) % 10
-    changed = {documents.fingerprint(pairs) for pairs in (
-        zip(other, labels), zip(pictures, moved), zip(pictures[::-1], labels[::-1]))}
+    changed = {
+        documents.fingerprint(pairs)
+        for pairs in (zip(other, labels), zip(pictures, moved), zip(pictures[::-1], labels[::-1]))
+    }
     assert len(changed) == 3 and made not in changed
 
 
@@ -75,15 +81,17 @@ def test_other_documents_at_the_peer_are_an_error():
             run.check_same("abc", found)
 
 
-# ------------------------------------------------------------------------------------------------------------- same size
+# -------------------------------------------------------------------------------------------------- same size
 
 
 def peer_parameters(width, depth):
     """Parameters of the peer's Transformer, counted by hand from its description."""
     inner, hidden, time = settings.HEADS * settings.HEAD_WIDTH, int(width * 8 / 3), 4 * width
-    attention = 4 * width * inner + width * settings.HEADS + 2 * settings.HEAD_WIDTH     # q, k, v, out; gates; two norms
+    attention = (
+        4 * width * inner + width * settings.HEADS + 2 * settings.HEAD_WIDTH
+    )  # q, k, v, out; gates; two norms
     mlp = width * 2 * hidden + 2 * hidden + hidden * width + width
-    adaptive = time * 2 * width + 2 * width + time * width + width + 2 * width           # scale, shift, gate; for text
+    adaptive = time * 2 * width + 2 * width + time * width + width + 2 * width  # scale, shift, gate; for text
     skips = depth // 2 * 2 * width * width
     return (width + 1) * time + time + depth * (attention + mlp + 2 * adaptive + 2 * width) + skips + width
 
@@ -102,7 +110,9 @@ def test_our_backbones_have_as_many_parameters_as_its_transformer(setting, backb
 
     model = build.model(config.build(settings.preset(setting, backbone, 201, 1)), "meta")
     ours = build.count_parameters(model)["backbone"]
-    assert settings.check_parameters(ours, peer_parameters(**settings.SETTINGS[setting]["peer"])) == pytest.approx(1, abs=0.02)
+    assert settings.check_parameters(
+        ours, peer_parameters(**settings.SETTINGS[setting]["peer"])
+    ) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("ours, fits", [(1000, True), (1019, True), (981, True), (1021, False), (979, False)])
@@ -119,30 +129,36 @@ def test_the_written_preset_is_one_that_rawmm_reads(tmp_path):
 
     parameters = rawmm_side.prepare("small", "gau", tmp_path, 1)
     read = config.load(str(tmp_path / "small-gau.yaml"))
-    assert parameters == 821_376                        # 8 (6 D^2 + D K + D + 4 K) + D with D = 128, K = 32
+    assert parameters == 821_376  # 8 (6 D^2 + D K + D + 4 K) + D with D = 128, K = 32
     assert read.train.batch == 16 and (read.data.size // read.codec.patch) ** 2 == settings.PATCHES == 196
     assert read.train.precision == read.train.compile == "auto" and read.train.optimizer == "adamw"
 
 
 @pytest.mark.slow
 def test_the_command_is_timed_and_counts_its_positions(few, tmp_path, one_thread, monkeypatch):
-    """`rawmm train` itself, on a model of 2 narrow layers: one document a row, no padding, 196 patches and 5 tokens."""
+    """`rawmm train` itself, on a model of 2 narrow layers: one document a row, no padding, 196 patches and 5
+    tokens."""
     real = rawmm_side.preset
 
     def narrow(*sizes):
         wanted = real(*sizes)
-        return wanted | {"backbone": {"kind": "gau", "width": 8, "depth": 1, "key": 8},
-                         "train": wanted["train"] | {"compile": "no", "precision": "fp32"}}
+        return wanted | {
+            "backbone": {"kind": "gau", "width": 8, "depth": 1, "key": 8},
+            "train": wanted["train"] | {"compile": "no", "precision": "fp32"},
+        }
 
     monkeypatch.setattr(rawmm_side, "preset", narrow)
     rawmm_side.write_set(tmp_path / "data", *few)
     rawmm_side.prepare("small", "gau", tmp_path, 1)
     measured = rawmm_side.timed("small", "gau", tmp_path, 0.5)
-    assert measured["positions"] == pytest.approx(201) and measured["documents"] % (settings.WARM * settings.BATCH) == 0
+    assert (
+        measured["positions"] == pytest.approx(201)
+        and measured["documents"] % (settings.WARM * settings.BATCH) == 0
+    )
     assert measured["seconds"] >= 0.5 and measured["documents"] > 0 and measured["warm_up_seconds"] > 0
 
 
-# ---------------------------------------------------------------------------------------------------------- honest clocks
+# ---------------------------------------------------------------------------------------------- honest clocks
 
 
 class FakeTime:
@@ -164,13 +180,15 @@ def test_the_peer_is_timed_after_its_warm_up(monkeypatch):
 
     def step():
         taken.append(len(taken))
-        fake.sleep(30.0 if len(taken) == 1 else 0.5)    # the first one compiles
+        fake.sleep(30.0 if len(taken) == 1 else 0.5)  # the first one compiles
         return float(len(taken))
 
     measured = peer_side.measure(step, 4.0)
     assert measured["seconds"] == pytest.approx(4.0) and measured["documents"] == 8 * settings.BATCH
     assert measured["warm_up_seconds"] == pytest.approx(30 + 4 * 0.5)
-    assert (measured["first_loss"], measured["last_loss"]) == (settings.WARM, len(taken)) and len(taken) == settings.WARM + 8
+    assert (measured["first_loss"], measured["last_loss"]) == (settings.WARM, len(taken)) and len(
+        taken
+    ) == settings.WARM + 8
 
 
 STAND_IN = """
@@ -189,8 +207,13 @@ sys.exit(3)
 def timed_stand_in(monkeypatch, tmp_path, last):
     """`timed`, with a program in place of `rawmm train` that takes a step of 16 documents every 20 ms."""
     real = subprocess.Popen
-    monkeypatch.setattr(rawmm_side.subprocess, "Popen", lambda words, **how: real(
-        [sys.executable, "-c", STAND_IN, words[words.index("--runs-dir") + 1], str(last)], **how))
+    monkeypatch.setattr(
+        rawmm_side.subprocess,
+        "Popen",
+        lambda words, **how: real(
+            [sys.executable, "-c", STAND_IN, words[words.index("--runs-dir") + 1], str(last)], **how
+        ),
+    )
     return rawmm_side.timed("small", "gau", tmp_path, 0.6)
 
 
@@ -198,8 +221,8 @@ def test_our_side_is_timed_by_the_growth_of_its_records(monkeypatch, tmp_path):
     measured = timed_stand_in(monkeypatch, tmp_path, 1000)
     steps = measured["documents"] / settings.BATCH
     assert steps == int(steps) and 0.6 <= measured["seconds"] < 5
-    assert measured["seconds"] / steps >= 0.0195        # no faster than the stand-in, whose first step is left out
-    assert measured["positions"] == pytest.approx(8)    # 10 a document, of which a fifth is padding
+    assert measured["seconds"] / steps >= 0.0195  # no faster than the stand-in, whose first step is left out
+    assert measured["positions"] == pytest.approx(8)  # 10 a document, of which a fifth is padding
     assert measured["first_loss"] <= 1 / settings.WARM and measured["last_loss"] < measured["first_loss"]
 
 
@@ -217,12 +240,20 @@ def test_own_work_is_not_that_of_others():
     worked = clocks.own() - before
     assert worked == pytest.approx(0.3, abs=0.05) and clocks.busy() - busy >= worked - 0.05
     window = clocks.Window()
-    window.busy -= 0.5                                  # as if others had worked for half a second since
+    window.busy -= 0.5  # as if others had worked for half a second since
     assert 0 <= clocks.Window().others(1.0) <= window.others(1.0) <= 1
 
 
-@pytest.mark.parametrize("others, again, calls, kept", [
-    ([0.0], 2, 1, 0), ([0.3, 0.2, 0.4], 2, 3, 1), ([0.3, 0.01, 0.0], 2, 2, 1), ([0.3, 0.1], 0, 1, 0), ([None], 2, 1, 0)])
+@pytest.mark.parametrize(
+    "others, again, calls, kept",
+    [
+        ([0.0], 2, 1, 0),
+        ([0.3, 0.2, 0.4], 2, 3, 1),
+        ([0.3, 0.01, 0.0], 2, 2, 1),
+        ([0.3, 0.1], 0, 1, 0),
+        ([None], 2, 1, 0),
+    ],
+)
 def test_a_disturbed_timing_is_repeated_and_the_least_disturbed_counts(others, again, calls, kept):
     made = []
 
@@ -233,19 +264,33 @@ def test_a_disturbed_timing_is_repeated_and_the_least_disturbed_counts(others, a
     assert run.undisturbed(measure, again, "x") is made[kept] and len(made) == calls
 
 
-# ------------------------------------------------------------------------------------------------------------ right ratios
+# ----------------------------------------------------------------------------------------------- right ratios
 
 
 def timing(documents_per_second, positions=206):
-    return {"documents": 20 * documents_per_second, "seconds": 20.0, "others": 0.0, "parameters": 100, "positions": positions,
-            "patches": 196, "fingerprint": "same"}
+    return {
+        "documents": 20 * documents_per_second,
+        "seconds": 20.0,
+        "others": 0.0,
+        "parameters": 100,
+        "positions": positions,
+        "patches": 196,
+        "fingerprint": "same",
+    }
 
 
 def test_ratios_are_taken_inside_a_round():
-    """Everything is half as fast in the second round: the ratio is not moved by that, medians alone would be."""
+    """Everything is half as fast in the second round: the ratio is not moved by that, medians alone would
+    be."""
     speeds = [(600, 100), (300, 50), (500, 125)]
-    rounds = [{"rawmm gau": timing(ours, 200), "rawmm transformer": timing(2 * ours, 200), f"{PEER} fp32": timing(theirs, 250)}
-              for ours, theirs in speeds]
+    rounds = [
+        {
+            "rawmm gau": timing(ours, 200),
+            "rawmm transformer": timing(2 * ours, 200),
+            f"{PEER} fp32": timing(theirs, 250),
+        }
+        for ours, theirs in speeds
+    ]
     found = table.summary(rounds, ["fp32"])
     assert found["medians"]["rawmm gau"] == {"images_per_second": 500, "positions_per_second": 100_000}
     ratio = found["ratios"][f"rawmm gau / {PEER} fp32"]
@@ -256,9 +301,11 @@ def test_ratios_are_taken_inside_a_round():
 
 def test_a_disturbed_round_counts_only_where_there_is_no_better():
     """Somebody else worked while ours was timed in the first round and theirs in the third."""
-    rounds = [{f"rawmm {name}": timing(ours) | {"others": a} for name in settings.OURS} |
-              {f"{PEER} fp32": timing(theirs) | {"others": b}}
-              for ours, a, theirs, b in ((100, 0.5, 100, 0.0), (600, 0.05, 100, 0.02), (500, 0.0, 20, 0.6))]
+    rounds = [
+        {f"rawmm {name}": timing(ours) | {"others": a} for name in settings.OURS}
+        | {f"{PEER} fp32": timing(theirs) | {"others": b}}
+        for ours, a, theirs, b in ((100, 0.5, 100, 0.0), (600, 0.05, 100, 0.02), (500, 0.0, 20, 0.6))
+    ]
     found = table.summary(rounds, ["fp32"])
     pair = f"rawmm gau / {PEER} fp32"
     assert found["ratios"][pair]["images_per_second"] == {"median": 6.0, "lowest": 6.0, "highest": 6.0}
@@ -282,11 +329,14 @@ def measured_by(monkeypatch, tmp_path, speeds, words=()):
         return timing(found) if isinstance(found, int) else {"failed": found}
 
     for module, name, stand_in in (
-            (rawmm_side, "timed", ours), (run, "peer", theirs), (run, "write_documents", lambda work: "same"),
-            (rawmm_side, "prepare", lambda *a: 101)):
+        (rawmm_side, "timed", ours),
+        (run, "peer", theirs),
+        (run, "write_documents", lambda work: "same"),
+        (rawmm_side, "prepare", lambda *a: 101),
+    ):
         monkeypatch.setattr(module, name, stand_in)
     for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT"):
-        monkeypatch.setenv(name, "1")                   # the driver sets them: put back afterwards
+        monkeypatch.setenv(name, "1")  # the driver sets them: put back afterwards
     file = tmp_path / "runs" / "bench.json"
     monkeypatch.setattr(sys, "argv", ["run", "--peer-python", "python", "--json", str(file), *words])
     run.main()
@@ -294,12 +344,21 @@ def measured_by(monkeypatch, tmp_path, speeds, words=()):
 
 
 def test_sides_take_turns_and_everything_is_told(monkeypatch, tmp_path, capsys):
-    speeds = {"gau": 600, "transformer": 400, "fp32": 100, "bf16": 150, "fp32 compiled": "no compiler", "bf16 compiled": 200}
+    speeds = {
+        "gau": 600,
+        "transformer": 400,
+        "fp32": 100,
+        "bf16": 150,
+        "fp32 compiled": "no compiler",
+        "bf16 compiled": 200,
+    }
     turns, result = measured_by(monkeypatch, tmp_path, speeds, ["--settings", "small", "--rounds", "2"])
     assert turns == [*settings.MODES, *["gau", "fp32", "transformer", "bf16 compiled"] * 2]
     small = result["settings"]["small"]
     assert small["ratios"][f"rawmm gau / {PEER} bf16 compiled"]["images_per_second"]["median"] == 3
-    assert small["parameters"]["rawmm gau"] == 101 and small["tries"]["fp32 compiled"] == {"failed": "no compiler"}
+    assert small["parameters"]["rawmm gau"] == 101 and small["tries"]["fp32 compiled"] == {
+        "failed": "no compiler"
+    }
     assert result["machine"]["threads"] == 2 and len(small["rounds"]) == 2
     shown = capsys.readouterr().out
     assert f"rawmm gau / {PEER} fp32" in shown and "5.85 x (5.85 to 5.85), images/s 6.00 x" in shown
@@ -311,7 +370,9 @@ def test_where_the_example_is_the_fastest_it_is_timed_once_a_round(monkeypatch, 
     words = ["--settings", "large", "--rounds", "1", "--modes", "fp32", "bf16"]
     turns, result = measured_by(monkeypatch, tmp_path, speeds, words)
     assert turns == ["fp32", "bf16", "gau", "fp32", "transformer"]
-    assert set(result["settings"]["large"]["ratios"]) == {f"rawmm {name} / {PEER} fp32" for name in settings.OURS}
+    assert set(result["settings"]["large"]["ratios"]) == {
+        f"rawmm {name} / {PEER} fp32" for name in settings.OURS
+    }
 
 
 def test_a_peer_that_does_not_train_is_an_error(monkeypatch, tmp_path):
@@ -325,10 +386,16 @@ def test_the_peer_is_started_as_described(monkeypatch, tmp_path, capsys):
 
     def answer(words, **how):
         assert words[1:3] == ["-m", "benchmarks.peers.peer_side"] and how["cwd"] == ROOT
-        assert words[words.index("--width") + 1] == "160" and words[words.index("--mode") + 1] == "bf16 compiled"
+        assert (
+            words[words.index("--width") + 1] == "160" and words[words.index("--mode") + 1] == "bf16 compiled"
+        )
         return subprocess.CompletedProcess(words, 0, 'a note\n{"documents": 16}\n', "")
 
     monkeypatch.setattr(run.subprocess, "run", answer)
     assert run.peer("large", "bf16 compiled", given, tmp_path, 5.0) == {"documents": 16}
-    monkeypatch.setattr(run.subprocess, "run", lambda words, **how: subprocess.CompletedProcess(words, 1, "", "x\nNo module\n"))
+    monkeypatch.setattr(
+        run.subprocess,
+        "run",
+        lambda words, **how: subprocess.CompletedProcess(words, 1, "", "x\nNo module\n"),
+    )
     assert run.peer("large", "fp32", given, tmp_path, 5.0) == {"failed": "No module"}

@@ -7,7 +7,9 @@ from rawmm_cli.system.errors import RawmmError
 
 
 def pictures(count, height, width, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 3, height, width), dtype=np.uint8))
+    return torch.from_numpy(
+        np.random.default_rng(seed).integers(0, 256, (count, 3, height, width), dtype=np.uint8)
+    )
 
 
 def test_all_256_values_survive():
@@ -18,13 +20,15 @@ def test_all_256_values_survive():
     assert torch.equal(codec.decode(values, 4), levels)
 
 
-@pytest.mark.parametrize("patch,height,width", [(1, 3, 5), (2, 8, 8), (2, 4, 10), (4, 12, 8), (8, 8, 24), (7, 21, 14)])
+@pytest.mark.parametrize(
+    "patch,height,width", [(1, 3, 5), (2, 8, 8), (2, 4, 10), (4, 12, 8), (8, 8, 24), (7, 21, 14)]
+)
 def test_round_trip_is_exact(patch, height, width):
     codec, images = RawPatches(patch), pictures(4, height, width)
     rows, columns = codec.grid(height, width)
     patches = codec.encode(images)
     assert (rows, columns) == (height // patch, width // patch)
-    assert patches.shape == (4, rows * columns, codec.values) and codec.values == 3 * patch ** 2
+    assert patches.shape == (4, rows * columns, codec.values) and codec.values == 3 * patch**2
     assert patches.dtype == torch.float32 and patches.abs().max() <= 1
     assert torch.equal(codec.decode(patches, rows), images)
 
@@ -35,7 +39,7 @@ def test_patches_are_squares_in_reading_order(patch, height, width):
     patches = RawPatches(patch).encode(images)
     for n in range(patches.shape[1]):
         top, left = patch * (n // (width // patch)), patch * (n % (width // patch))
-        square = images[:, :, top:top + patch, left:left + patch].permute(0, 2, 3, 1).flatten(1)
+        square = images[:, :, top : top + patch, left : left + patch].permute(0, 2, 3, 1).flatten(1)
         torch.testing.assert_close(patches[:, n], square / 127.5 - 1)
 
 

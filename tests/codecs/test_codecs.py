@@ -31,23 +31,51 @@ CODECS = {
     "bsq, two groups": [*GRID, "codec.kind=lfq", "codec.bits=4", "codec.groups=2", "codec.spherical=true"],
     "rvq": [*GRID, "codec.kind=rvq", "codec.codes=16", "codec.dimension=4", "codec.quantizers=3"],
     "rvq of one": [*GRID, "codec.kind=rvq", "codec.codes=16", "codec.dimension=4", "codec.quantizers=1"],
-    "query, fsq": [*SMALL, "codec.kind=query", "codec.patch=4", "codec.width=16", "codec.depth=1", "codec.heads=2",
-                   "codec.queries=6", "codec.quantizer.levels=[5, 4]"],
-    "query, causal, rvq": [*SMALL, "codec.kind=query", "codec.patch=4", "codec.width=16", "codec.depth=1", "codec.heads=2",
-                           "codec.queries=6", "codec.causal=true", "codec.quantizer.kind=rvq", "codec.quantizer.codes=16",
-                           "codec.quantizer.quantizers=2"],
+    "query, fsq": [
+        *SMALL,
+        "codec.kind=query",
+        "codec.patch=4",
+        "codec.width=16",
+        "codec.depth=1",
+        "codec.heads=2",
+        "codec.queries=6",
+        "codec.quantizer.levels=[5, 4]",
+    ],
+    "query, causal, rvq": [
+        *SMALL,
+        "codec.kind=query",
+        "codec.patch=4",
+        "codec.width=16",
+        "codec.depth=1",
+        "codec.heads=2",
+        "codec.queries=6",
+        "codec.causal=true",
+        "codec.quantizer.kind=rvq",
+        "codec.quantizer.codes=16",
+        "codec.quantizer.quantizers=2",
+    ],
 }
 KL = [*GRID, "codec.kind=kl", "codec.channels=3"]
-LENGTHS = {"fsq, two levels, three groups": (12, 6), "bsq, two groups": (8, 16), "rvq": (12, 16), "rvq of one": (4, 16),
-           "query, fsq": (6, 20), "query, causal, rvq": (12, 16), "fsq": (4, 20)}
+LENGTHS = {
+    "fsq, two levels, three groups": (12, 6),
+    "bsq, two groups": (8, 16),
+    "rvq": (12, 16),
+    "rvq of one": (4, 16),
+    "query, fsq": (6, 20),
+    "query, causal, rvq": (12, 16),
+    "fsq": (4, 20),
+}
 
 
 def pictures(count=4, size=16, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), dtype=np.uint8))
+    return torch.from_numpy(
+        np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+    )
 
 
 def made(words, seed=0):
-    """A codec that has seen one batch (codebooks start from data) and whose weights are not those of a fresh one."""
+    """A codec that has seen one batch (codebooks start from data) and whose weights are not those of a fresh
+    one."""
     codec = build.codec(config.build({}, words))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
@@ -62,7 +90,7 @@ def codecs():
     return {name: made(words) for name, words in CODECS.items()}
 
 
-# ----------------------------------------------------------------------------------------------------- tokens, shapes
+# --------------------------------------------------------------------------------------------- tokens, shapes
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -73,7 +101,9 @@ def test_tokens_are_integers_of_the_vocabulary_and_decode_to_pictures(name, code
     length, vocabulary = LENGTHS.get(name, (4, 32))
     assert codec.discrete and codec.vocabulary == vocabulary
     assert tokens.dtype == torch.long and tokens.shape == (4, length) and codec.length(16, 16) == length
-    assert rows * columns * codec.quantizer.tokens == length and 0 <= tokens.min() and tokens.max() < vocabulary
+    assert (
+        rows * columns * codec.quantizer.tokens == length and 0 <= tokens.min() and tokens.max() < vocabulary
+    )
     assert codec.bits(16, 16) == pytest.approx(length * math.log2(vocabulary))
     drawn = codec.decode(tokens, rows)
     assert drawn.dtype == torch.uint8 and drawn.shape == images.shape
@@ -82,13 +112,14 @@ def test_tokens_are_integers_of_the_vocabulary_and_decode_to_pictures(name, code
 
 @pytest.mark.parametrize("name", CODECS)
 def test_encode_and_decode_are_the_network_that_was_trained(name, codecs):
-    """Through tokens and back is what `forward` gives, so nothing is lost or mixed up between codes and tokens."""
+    """Through tokens and back is what `forward` gives, so nothing is lost or mixed up between codes and
+    tokens."""
     codec, images = codecs[name], pictures()
     with torch.no_grad():
         whole = codes.to_images(codec(codes.to_unit(images)).pixels)
     again = codec.decode(codec.encode(images), codec.grid(16, 16)[0])
-    assert (whole.int() - again.int()).abs().max() <= 1         # fp32 of two ways
-    assert not torch.equal(again[0], again[1])                   # and pictures differ, so this says something
+    assert (whole.int() - again.int()).abs().max() <= 1  # fp32 of two ways
+    assert not torch.equal(again[0], again[1])  # and pictures differ, so this says something
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -111,8 +142,10 @@ def test_the_kl_codec_gives_vectors():
     codec, images = made(KL), pictures()
     tokens = codec.encode(images)
     assert not codec.discrete and codec.vocabulary is None and codec.bits(16, 16) is None
-    assert tokens.shape == (4, codec.length(16, 16), 3) and tokens.dtype == torch.float32 and codec.values == 3
-    assert torch.equal(tokens, codec.encode(images))             # the mean, not a draw
+    assert (
+        tokens.shape == (4, codec.length(16, 16), 3) and tokens.dtype == torch.float32 and codec.values == 3
+    )
+    assert torch.equal(tokens, codec.encode(images))  # the mean, not a draw
     assert codec.decode(tokens, 2).shape == images.shape
 
 
@@ -121,15 +154,22 @@ def test_the_kl_of_a_posterior_is_torchs():
     mean, log_variance = codec.posterior(codes.to_unit(pictures()))
     ours = codec(codes.to_unit(pictures())).losses["kl"]
     normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
-    torch.testing.assert_close(ours, torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).mean())
+    torch.testing.assert_close(
+        ours, torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).mean()
+    )
 
 
 def test_raw_patches_count_what_they_are():
     codec = RawPatches(4)
-    assert (codec.discrete, codec.vocabulary, codec.length(8, 12), codec.bits(8, 12)) == (False, 256, 288, 2304.0)
+    assert (codec.discrete, codec.vocabulary, codec.length(8, 12), codec.bits(8, 12)) == (
+        False,
+        256,
+        288,
+        2304.0,
+    )
 
 
-# ---------------------------------------------------------------------------------------------------- code <-> index
+# --------------------------------------------------------------------------------------------- code <-> index
 
 
 def identical(quantizer):
@@ -140,9 +180,11 @@ def identical(quantizer):
     return quantizer
 
 
-QUANTIZERS = {f"{name}, {'even' if even else 'tanh'}": (FiniteScalarQuantizer, (len(levels), levels, 1, even))
-              for name, levels in (("fsq", (5, 4)), ("fsq odd", (3, 3, 3)), ("fsq two levels", (2, 3, 2)))
-              for even in (True, False)}
+QUANTIZERS = {
+    f"{name}, {'even' if even else 'tanh'}": (FiniteScalarQuantizer, (len(levels), levels, 1, even))
+    for name, levels in (("fsq", (5, 4)), ("fsq odd", (3, 3, 3)), ("fsq two levels", (2, 3, 2)))
+    for even in (True, False)
+}
 QUANTIZERS |= {"lfq": (LookupFreeQuantizer, (5, 5, 1, False)), "bsq": (LookupFreeQuantizer, (5, 5, 1, True))}
 
 
@@ -159,7 +201,8 @@ def test_every_index_has_its_own_code_and_every_code_its_index(name):
 
 
 def near(quantizer, values):
-    """Latents that fall on these values: FSQ squashes what it is given, so the way back is found by search."""
+    """Latents that fall on these values: FSQ squashes what it is given, so the way back is found by
+    search."""
     if not isinstance(quantizer, FiniteScalarQuantizer):
         return values
     steps = torch.linspace(-4, 4, 1601)
@@ -186,9 +229,12 @@ def test_even_levels_are_taken_equally_often_by_a_normal_number(levels):
     torch.testing.assert_close(values[0, :, 0].unique(), torch.linspace(-1, 1, levels[0]))
 
 
-@pytest.mark.parametrize("kind, given", [(FiniteScalarQuantizer, ((4, 4), 1, True)), (LookupFreeQuantizer, (2, 1, False))])
+@pytest.mark.parametrize(
+    "kind, given", [(FiniteScalarQuantizer, ((4, 4), 1, True)), (LookupFreeQuantizer, (2, 1, False))]
+)
 def test_numbers_are_normalised_over_the_batch_and_for_use_by_its_means(kind, given):
-    """However far off and narrow the latents are, training spreads them over the codes; so does use, later."""
+    """However far off and narrow the latents are, training spreads them over the codes; so does use,
+    later."""
     torch.manual_seed(0)
     quantizer = identical(kind(2, *given)).train()
     for _ in range(200):
@@ -199,8 +245,12 @@ def test_numbers_are_normalised_over_the_batch_and_for_use_by_its_means(kind, gi
 
 
 def test_fsq_rounds_to_the_levels_of_its_paper():
-    """round(tanh(z + shift) half_l - offset) with half_l = (L - 1)(1 + eps) / 2, written out for L = 5 and 4."""
-    quantizer, latents = identical(FiniteScalarQuantizer(2, (5, 4), 1, False)).eval(), 2 * torch.randn(1, 50, 2)
+    """round(tanh(z + shift) half_l - offset) with half_l = (L - 1)(1 + eps) / 2, written out for L = 5 and
+    4."""
+    quantizer, latents = (
+        identical(FiniteScalarQuantizer(2, (5, 4), 1, False)).eval(),
+        2 * torch.randn(1, 50, 2),
+    )
     five = torch.round(torch.tanh(latents[..., 0]) * 2 * 1.001) / 2
     half = 1.5 * 1.001
     four = torch.round(torch.tanh(latents[..., 1] + math.atanh(0.5 / half)) * half - 0.5) / 2
@@ -210,7 +260,9 @@ def test_fsq_rounds_to_the_levels_of_its_paper():
 @pytest.mark.parametrize("cosine", [True, False])
 def test_vq_takes_the_nearest_code(cosine):
     torch.manual_seed(0)
-    quantizer = VectorQuantizer(6, 20, 6, cosine=cosine, from_data=False, decay=0.99, restart=0.0, rotation=False).eval()
+    quantizer = VectorQuantizer(
+        6, 20, 6, cosine=cosine, from_data=False, decay=0.99, restart=0.0, rotation=False
+    ).eval()
     book = torch.randn(20, 6)
     book = torch.nn.functional.normalize(book, dim=-1) if cosine else book
     quantizer.inner.codebook = book
@@ -224,7 +276,9 @@ def test_vq_takes_the_nearest_code(cosine):
 
 def test_residual_vq_takes_the_nearest_code_of_what_is_left():
     torch.manual_seed(0)
-    quantizer = identical(ResidualQuantizer(6, 20, 6, 3, cosine=False, from_data=False, decay=0.99, restart=0.0)).eval()
+    quantizer = identical(
+        ResidualQuantizer(6, 20, 6, 3, cosine=False, from_data=False, decay=0.99, restart=0.0)
+    ).eval()
     books = torch.randn(3, 20, 6) * torch.tensor([1, 0.5, 0.25]).view(3, 1, 1)
     for layer, book in zip(quantizer.inner.layers, books):
         layer.codebook = book
@@ -242,19 +296,26 @@ def test_residual_vq_takes_the_nearest_code_of_what_is_left():
 def test_the_gradient_passes_straight_through(name):
     torch.manual_seed(0)
     options = {"cosine": False, "from_data": False, "decay": 0.99, "restart": 0.0}
-    quantizer = {"vq": lambda: VectorQuantizer(4, 9, 4, rotation=False, **options),
-                 "fsq": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, False)),
-                 "fsq, even": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, True)),
-                 "lfq": lambda: identical(LookupFreeQuantizer(4, 4, 1, False)),
-                 "rvq": lambda: identical(ResidualQuantizer(4, 9, 4, 2, **options))}[name]().train()
+    quantizer = {
+        "vq": lambda: VectorQuantizer(4, 9, 4, rotation=False, **options),
+        "fsq": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, False)),
+        "fsq, even": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, True)),
+        "lfq": lambda: identical(LookupFreeQuantizer(4, 4, 1, False)),
+        "rvq": lambda: identical(ResidualQuantizer(4, 9, 4, 2, **options)),
+    }[name]().train()
     if hasattr(quantizer, "spread") and quantizer.spread:
-        quantizer.spread.eval()                                 # fresh: mean 0 and variance 1 (and 1e-5)
+        quantizer.spread.eval()  # fresh: mean 0 and variance 1 (and 1e-5)
     latents, weights = torch.randn(2, 3, 4, requires_grad=True), torch.randn(2, 3, 4)
     values, _, _ = quantizer(latents)
     (values * weights).sum().backward()
     z = latents.detach()
-    slope = {"fsq": (1 - torch.tanh(z) ** 2) * 2 * 1.001 / 2,   # of the squashing alone: the rounding counts as the identity
-             "fsq, even": torch.exp(-z ** 2 / 2) * (2 / math.pi) ** 0.5 * 5 / 4}.get(name, 1.0)
+    slope = {
+        "fsq": (1 - torch.tanh(z) ** 2)
+        * 2
+        * 1.001
+        / 2,  # of the squashing alone: the rounding counts as the identity
+        "fsq, even": torch.exp(-(z**2) / 2) * (2 / math.pi) ** 0.5 * 5 / 4,
+    }.get(name, 1.0)
     torch.testing.assert_close(latents.grad, weights * slope, rtol=1e-4, atol=1e-5)
     assert not torch.equal(values, latents)
 
@@ -264,7 +325,7 @@ def test_a_dead_code_starts_again_from_the_data():
     options = {"cosine": False, "from_data": False, "decay": 0.5, "rotation": False}
     for restart, expected in ((0.0, False), (1.0, True)):
         quantizer = VectorQuantizer(4, 16, 4, restart=restart, mean=2.0, **options).train()
-        book = torch.cat([torch.zeros(1, 4), torch.full((15, 4), 1e3)])          # one code serves all
+        book = torch.cat([torch.zeros(1, 4), torch.full((15, 4), 1e3)])  # one code serves all
         quantizer.inner.codebook = book
         quantizer.inner._codebook.embed_avg.copy_(book)
         for _ in range(12):
@@ -273,30 +334,33 @@ def test_a_dead_code_starts_again_from_the_data():
 
 
 def test_a_code_that_starts_again_has_time_to_be_used():
-    """Its count begins at the mean and halves every step: two steps without use, and then it is placed anew."""
+    """Its count begins at the mean and halves every step: two steps without use, and then it is placed
+    anew."""
     torch.manual_seed(0)
-    quantizer = VectorQuantizer(2, 2, 2, cosine=False, from_data=False, decay=0.5, rotation=False, restart=0.4, mean=2.0).train()
+    quantizer = VectorQuantizer(
+        2, 2, 2, cosine=False, from_data=False, decay=0.5, rotation=False, restart=0.4, mean=2.0
+    ).train()
     book = torch.tensor([[0.0, 0.0], [1e3, 1e3]])
     quantizer.inner.codebook = book
     quantizer.inner._codebook.embed_avg.copy_(book)
     quantizer.inner._codebook.cluster_size.fill_(0.9)
-    count = lambda: quantizer.inner._codebook.cluster_size[0, 1].item()          # noqa: E731
+    count = lambda: quantizer.inner._codebook.cluster_size[0, 1].item()  # noqa: E731
     first = torch.zeros(1, 4, 2)
     quantizer(first)
-    assert count() == 2.0                               # 0.45 is below 0.8: placed at 0, as the other code is
+    assert count() == 2.0  # 0.45 is below 0.8: placed at 0, as the other code is
     seen = []
     for _ in range(4):
-        quantizer.inner._codebook.embed[0, 1] = 1e3     # and far away again
+        quantizer.inner._codebook.embed[0, 1] = 1e3  # and far away again
         quantizer(first)
         seen.append(count())
     assert seen == [1.0, 2.0, 1.0, 2.0]
 
 
-# ------------------------------------------------------------------------------------------------------------- usage
+# ------------------------------------------------------------------------------------------------------ usage
 
 
 def test_usage_and_perplexity_are_those_of_the_counts():
-    one = torch.tensor([[[0, 3], [1, 3]], [[1, 3], [0, 3]]])     # first token: 0 and 1 evenly; second: always 3
+    one = torch.tensor([[[0, 3], [1, 3]], [[1, 3], [0, 3]]])  # first token: 0 and 1 evenly; second: always 3
     counted = codes.counts(one, 4)
     assert counted.tolist() == [[2, 2, 0, 0], [0, 0, 0, 4]]
     found = codes.usage(counted)
@@ -305,12 +369,15 @@ def test_usage_and_perplexity_are_those_of_the_counts():
     assert even == pytest.approx({"usage": 1, "perplexity": 1024, "used_bits": 10})
 
 
-# ------------------------------------------------------------------------------------------------- networks and sizes
+# ----------------------------------------------------------------------------------------- networks and sizes
 
 
 @pytest.mark.parametrize("factor, patch", [(8, 4), (8, 8), (8, 2), (4, 1), (16, 4)])
 def test_a_position_stands_for_factor_pixels(factor, patch):
-    encoder, decoder = convolutional.Encoder(factor, patch, 64, 1), convolutional.Decoder(factor, patch, 64, 1)
+    encoder, decoder = (
+        convolutional.Encoder(factor, patch, 64, 1),
+        convolutional.Decoder(factor, patch, 64, 1),
+    )
     pixels = torch.randn(2, 3, 2 * factor, 3 * factor)
     assert encoder.grid(2 * factor, 3 * factor) == (2, 3)
     latents = encoder(pixels)
@@ -332,22 +399,37 @@ def test_hidden_matrices_are_neither_the_first_nor_the_last_nor_the_quantizers(n
     hidden = {id(p) for p in [*codec.encoder.hidden(), *codec.decoder.hidden()]}
     told = {name for name, p in codec.named_parameters() if id(p) in hidden}
     assert all(p.ndim == 2 for p in codec.parameters() if id(p) in hidden)
-    edges = {"encoder.layers.0.weight", "decoder.last.weight"} if name == "fsq" else \
-        {"encoder.into.weight", "decoder.out.weight", "encoder.places", "encoder.asked", "decoder.places", "decoder.order"}
+    edges = (
+        {"encoder.layers.0.weight", "decoder.last.weight"}
+        if name == "fsq"
+        else {
+            "encoder.into.weight",
+            "decoder.out.weight",
+            "encoder.places",
+            "encoder.asked",
+            "decoder.places",
+            "decoder.order",
+        }
+    )
     every = {name for name, p in codec.named_parameters() if p.ndim == 2 and not name.startswith("quantizer")}
     assert told == every - edges and edges < every
 
 
 def test_positions_are_in_reading_order():
-    encoder = convolutional.Encoder(4, 4, 8, 1)                  # fresh: its blocks are the identity, so it is local
+    encoder = convolutional.Encoder(4, 4, 8, 1)  # fresh: its blocks are the identity, so it is local
     pixels = torch.zeros(1, 3, 8, 12)
     pixels[:, :, 4:8, 8:12] = 1
     moved = (encoder.layers[0](pixels) != encoder.layers[0](torch.zeros_like(pixels))).any(1).flatten()
     assert moved.tolist() == [False] * 5 + [True]
 
 
-@pytest.mark.parametrize("words, told", [(GRID, "15x16 pixels does not divide into positions of 8"),
-                                         (CODECS["query, fsq"], "15x16 pixels does not fit: this codec reads 16x16 alone")])
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (GRID, "15x16 pixels does not divide into positions of 8"),
+        (CODECS["query, fsq"], "15x16 pixels does not fit: this codec reads 16x16 alone"),
+    ],
+)
 def test_a_size_that_does_not_fit_is_refused(words, told):
     codec = build.codec(config.build({}, ["codec.kind=fsq", *words]))
     for ask in (codec.grid, codec.length, codec.bits):
@@ -378,12 +460,15 @@ def test_weights_saved_are_the_codec(name, codecs):
 
 
 def test_fresh_weights_are_a_function_of_the_seed():
-    one, same, other = (build.codec(config.build({}, [*CODECS["vq"], f"train.seed={seed}"])).state_dict() for seed in (0, 0, 1))
+    one, same, other = (
+        build.codec(config.build({}, [*CODECS["vq"], f"train.seed={seed}"])).state_dict()
+        for seed in (0, 0, 1)
+    )
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
-# ----------------------------------------------------------------------------------------------------------- settings
+# --------------------------------------------------------------------------------------------------- settings
 
 
 def test_the_kind_of_codec_decides_what_is_trained():
@@ -393,21 +478,33 @@ def test_the_kind_of_codec_decides_what_is_trained():
     assert found.codec.kind == "fsq" and found.codec.width == 64
 
 
-@pytest.mark.parametrize("word", ["codec.kind=rvq", "codec.kind=kl", "codec.kind=query", "codec.levels=[2, 2]", "loss.l1=1e-9",
-                                  "train.time=1.5"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "codec.kind=rvq",
+        "codec.kind=kl",
+        "codec.kind=query",
+        "codec.levels=[2, 2]",
+        "loss.l1=1e-9",
+        "train.time=1.5",
+    ],
+)
 def test_a_dump_of_codec_settings_loads_back(word):
     settings = config.build({"codec": {"kind": "fsq"}}, [word])
     assert config.build(config.parse_yaml(config.dump(settings), "a dump")) == settings
 
 
 ERRORS = {
-    "head.kind=diffusion": "unknown key 'head' (did you mean codec.heads?); allowed here: data, codec, loss, train",
+    "head.kind=diffusion": "unknown key 'head' (did you mean codec.heads?); allowed here: data, codec, "
+    "loss, train",
     "codec.level=[3]": "unknown key 'codec.level' (did you mean codec.levels?); allowed here: kind, ",
     "codec.codes=5": "codec.codes does not belong to codec.kind = fsq; allowed here: kind, ",
     "codec.kind=fsk": "codec.kind = fsk (did you mean fsq?); allowed: raw, vq, fsq, lfq, rvq, kl, query",
     "codec.levels=[1]": "codec.levels.0 = 1 is not allowed: input should be greater than or equal to 2",
-    "codec.factor=12": "codec.factor = 12 is not codec.patch = 4 times a power of 2; set codec.patch=12, or another factor",
-    "codec.width=40": "codec.width = 40 cannot be halved from patches of 4 px to 8 px; set codec.width to a multiple of 16",
+    "codec.factor=12": "codec.factor = 12 is not codec.patch = 4 times a power of 2; set codec.patch=12, or "
+    "another factor",
+    "codec.width=40": "codec.width = 40 cannot be halved from patches of 4 px to 8 px; set codec.width to a "
+    "multiple of 16",
     "data.size=20": "codec.factor = 8 does not divide data.size = 20; allowed: 1, 2, 4, 5, 10, 20",
     "loss.l2=0": "loss.l1 and loss.l2 are both 0; allowed: one of them above 0",
     "loss.perceptual=1": "loss.perceptual = 1 needs weights; set loss.features=PATH, or loss.perceptual=0",
@@ -429,7 +526,10 @@ def test_errors_of_the_quantizer_inside():
         return str(caught.value)
 
     assert error("codec.quantizer.kind=fsk").startswith(
-        "codec.quantizer.kind = fsk (did you mean fsq?); allowed: fsq, vq, lfq, rvq")
+        "codec.quantizer.kind = fsk (did you mean fsq?); allowed: fsq, vq, lfq, rvq"
+    )
     assert error("codec.quantizer.levls=[3]").startswith(
-        "unknown key 'codec.quantizer.levls' (did you mean codec.quantizer.levels?); allowed here: kind, levels, groups")
+        "unknown key 'codec.quantizer.levls' (did you mean codec.quantizer.levels?); allowed here: kind, "
+        "levels, groups"
+    )
     assert error("codec.heads=3") == "width 128 / heads 3 must be a multiple of 8"

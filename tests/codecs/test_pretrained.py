@@ -1,4 +1,5 @@
-"""Ready-made codecs, saved in the hub's layout with random weights: through our tokens and back is their own forward."""
+"""Ready-made codecs, saved in the hub's layout with random weights: through our tokens and back is their own
+forward."""
 
 import json
 import math
@@ -14,16 +15,42 @@ from rawmm_cli.training import codec_state as codec_run
 
 diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
-CPU, BLOCKS = torch.device("cpu"), {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "latent_channels": 3,
-                                    "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
-EMU3 = {"codebook_size": 32, "embed_dim": 4, "base_channels": 32, "channel_multiplier": [1, 1], "num_res_blocks": 1,
-        "attn_resolutions": [1], "hidden_size": 32, "num_attention_heads": 1, "temporal_downsample_factor": 2}
-JANUS = {"embed_dim": 4, "num_embeddings": 32, "latent_channels": 32, "base_channels": 32, "channel_multiplier": [1, 1],
-         "num_res_blocks": 1, "num_patches": 8}
+CPU, BLOCKS = (
+    torch.device("cpu"),
+    {
+        "block_out_channels": (8, 8, 8),
+        "norm_num_groups": 4,
+        "latent_channels": 3,
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+    },
+)
+EMU3 = {
+    "codebook_size": 32,
+    "embed_dim": 4,
+    "base_channels": 32,
+    "channel_multiplier": [1, 1],
+    "num_res_blocks": 1,
+    "attn_resolutions": [1],
+    "hidden_size": 32,
+    "num_attention_heads": 1,
+    "temporal_downsample_factor": 2,
+}
+JANUS = {
+    "embed_dim": 4,
+    "num_embeddings": 32,
+    "latent_channels": 32,
+    "base_channels": 32,
+    "channel_multiplier": [1, 1],
+    "num_res_blocks": 1,
+    "num_patches": 8,
+}
 
 
 def images(count=2, height=16, width=16):
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8))
+    return torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (count, 3, height, width), dtype=np.uint8)
+    )
 
 
 def spread_codes(book):
@@ -54,11 +81,24 @@ def emu3_forward(model, pixels):
 MODELS = {
     "vq": (vq, lambda model, x: model(x).sample, 16, 20),
     "vq, looked up": (lambda: vq(lookup_from_codebook=True), lambda model, x: model(x).sample, 16, 20),
-    "vq, spatial": (lambda: vq(norm_type="spatial", block_out_channels=(32,) * 3), lambda model, x: model(x).sample, 16, 20),
+    "vq, spatial": (
+        lambda: vq(norm_type="spatial", block_out_channels=(32,) * 3),
+        lambda model, x: model(x).sample,
+        16,
+        20,
+    ),
     "kl": (lambda: diffusers.AutoencoderKL(**BLOCKS), lambda model, x: model(x).sample, 16, None),
-    "tiny": (lambda: diffusers.AutoencoderTiny(encoder_block_out_channels=(8, 8, 8), decoder_block_out_channels=(8, 8, 8),
-                                               num_encoder_blocks=(1, 1, 1), num_decoder_blocks=(1, 1, 1)),
-             lambda model, x: model(x).sample, 64, 256),
+    "tiny": (
+        lambda: diffusers.AutoencoderTiny(
+            encoder_block_out_channels=(8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8),
+            num_encoder_blocks=(1, 1, 1),
+            num_decoder_blocks=(1, 1, 1),
+        ),
+        lambda model, x: model(x).sample,
+        64,
+        256,
+    ),
     "emu3": (emu3, emu3_forward, 64, 32),
     "janus": (janus, lambda model, x: model(x).decoded_pixel_values, 64, 32),
 }
@@ -89,7 +129,11 @@ def test_through_tokens_and_back_is_the_models_own_forward(name, saved):
     assert (codec.length(16, 16), codec.vocabulary, codec.discrete) == (length, vocabulary, name != "kl")
     if codec.discrete:
         assert tokens.shape == (2, length) and tokens.dtype == torch.long and len(tokens.unique()) > 1
-        assert 0 <= tokens.min() and tokens.max() < vocabulary and codec.bits(16, 16) == length * math.log2(vocabulary)
+        assert (
+            0 <= tokens.min()
+            and tokens.max() < vocabulary
+            and codec.bits(16, 16) == length * math.log2(vocabulary)
+        )
     else:
         assert tokens.shape == (2, length, 3) and tokens.dtype == torch.float32 and codec.bits(16, 16) is None
     with torch.no_grad():
@@ -109,8 +153,13 @@ def test_pictures_that_are_not_square(name, saved):
     assert columns == 2 * rows and codec.decode(codec.encode(shown), rows).shape == shown.shape
 
 
-@pytest.mark.parametrize("name, told", [("vq", "15x16 pixels does not divide into positions of 4"),
-                                        ("janus", "15x16 pixels does not fit: this codec reads 16x16 alone")])
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("vq", "15x16 pixels does not divide into positions of 4"),
+        ("janus", "15x16 pixels does not fit: this codec reads 16x16 alone"),
+    ],
+)
 def test_a_size_that_does_not_fit_is_refused(name, told, saved):
     with pytest.raises(ValueError, match=told):
         codec_run.named(f"hf:{saved(name)[0]}", CPU).encode(images(1, 15, 16))
@@ -118,7 +167,9 @@ def test_a_size_that_does_not_fit_is_refused(name, told, saved):
 
 def test_pixels_are_normalised_as_the_model_says(saved, tmp_path):
     folder = shutil.copytree(saved("vq")[0], tmp_path / "vae")
-    (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.25, 0.2]}))
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.25, 0.2]})
+    )
     codec, model = pretrained.load(str(folder), CPU), saved("vq")[1]
     mean, spread = torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1), torch.tensor([0.5, 0.25, 0.2]).view(3, 1, 1)
     with torch.no_grad():
@@ -137,16 +188,20 @@ def test_the_part_of_a_model_that_also_writes(name, kind, saved, tmp_path):
         weights[f"model.vqmodel.{key}"] = value
     keys = sorted(weights)
     (tmp_path / "whole").mkdir()
-    save_file({key: weights[key] for key in keys[::2]}, tmp_path / "whole" / "model-00001-of-00002.safetensors")
-    save_file({key: weights[key] for key in keys[1::2]} | {"model.text_model.x": torch.zeros(3)},
-              tmp_path / "whole" / "model-00002-of-00002.safetensors")
+    save_file(
+        {key: weights[key] for key in keys[::2]}, tmp_path / "whole" / "model-00001-of-00002.safetensors"
+    )
+    save_file(
+        {key: weights[key] for key in keys[1::2]} | {"model.text_model.x": torch.zeros(3)},
+        tmp_path / "whole" / "model-00002-of-00002.safetensors",
+    )
     config = {"model_type": kind, "vq_config": json.loads((folder / "config.json").read_text())}
     (tmp_path / "whole" / "config.json").write_text(json.dumps(config))
     one, other = (pretrained.load(str(path), CPU) for path in (folder, tmp_path / "whole"))
     assert torch.equal(one.encode(images()), other.encode(images()))
 
 
-# ------------------------------------------------------------------------------------------------------------- errors
+# ----------------------------------------------------------------------------------------------------- errors
 
 
 def refused(name):
@@ -161,12 +216,14 @@ def test_what_cannot_be_used_is_said_in_one_line(saved, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "its config.json is missing or no settings" in refused(tmp_path / "empty")
     (tmp_path / "empty" / "config.json").write_text('{"_class_name": "AutoencoderDC"}')
-    assert "is of class AutoencoderDC; allowed: VQModel, AutoencoderKL, AutoencoderTiny, Emu3VQVAE, JanusVQVAE; for any" \
-        in refused(tmp_path / "empty")
+    assert (
+        "is of class AutoencoderDC; allowed: VQModel, AutoencoderKL, AutoencoderTiny, Emu3VQVAE, "
+        "JanusVQVAE; for any" in refused(tmp_path / "empty")
+    )
     assert "is not a name; allowed: hf:OWNER/NAME" in refused("taming")
     for name in ("vq", "janus"):
         folder = shutil.copytree(saved(name)[0], tmp_path / name)
-        file, = folder.glob("*.safetensors")
+        (file,) = folder.glob("*.safetensors")
         file.write_bytes(file.read_bytes()[:-40])
         assert f"cannot be loaded as {'VQModel' if name == 'vq' else 'JanusVQVAE'}: " in refused(folder)
         file.unlink()
@@ -175,8 +232,9 @@ def test_what_cannot_be_used_is_said_in_one_line(saved, tmp_path):
 
 def test_what_is_not_installed_is_named(saved, monkeypatch):
     monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
-    assert refused(saved("vq")[0]) == ("ready-made codecs need 'diffusers', which is not installed; pip install "
-                                       "'rawmm[pretrained]'")
+    assert refused(saved("vq")[0]) == (
+        "ready-made codecs need 'diffusers', which is not installed; pip install 'rawmm[pretrained]'"
+    )
 
 
 def test_a_repository_is_fetched_without_pickles(saved, monkeypatch):
@@ -189,12 +247,17 @@ def test_a_repository_is_fetched_without_pickles(saved, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert pretrained.load("amused/amused-256/vae", CPU).vocabulary == 20
     patterns = asked["amused/amused-256"]
-    assert patterns == ["vae/config.json", "vae/preprocessor_config.json", "vae/*.safetensors", "vae/*.safetensors.index.json"]
+    assert patterns == [
+        "vae/config.json",
+        "vae/preprocessor_config.json",
+        "vae/*.safetensors",
+        "vae/*.safetensors.index.json",
+    ]
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *rest, **more: 1 / 0)
     assert "cannot be fetched (division by zero); check the name and the network" in refused("a/b")
 
 
-# ------------------------------------------------------------------------------------------------------------ adapters
+# --------------------------------------------------------------------------------------------------- adapters
 
 
 ADAPTER = """
@@ -226,9 +289,12 @@ def test_an_adapter_of_ones_own(tmp_path, monkeypatch):
     assert codec.discrete and codec.bits(16, 16) == 8 * 192 and codec.grid(16, 16) == (8, 8)
     halved = shown[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert torch.equal(codec.decode(codec.encode(shown), 8), halved)
-    for name, told in (("my_codecs:Short", "lacks encode, decode; needed: encode, decode, length, vocabulary"),
-                       ("my_codecs:broken", "cannot be made \\(KeyError: 'no weights'\\)"), ("my_codecs", "is not a name"),
-                       ("nowhere_at_all:x", "cannot be made \\(ModuleNotFoundError")):
+    for name, told in (
+        ("my_codecs:Short", "lacks encode, decode; needed: encode, decode, length, vocabulary"),
+        ("my_codecs:broken", "cannot be made \\(KeyError: 'no weights'\\)"),
+        ("my_codecs", "is not a name"),
+        ("nowhere_at_all:x", "cannot be made \\(ModuleNotFoundError"),
+    ):
         with pytest.raises(ConfigError, match=told):
             adapter.load(name, CPU)
 

@@ -27,7 +27,7 @@ def error(*overrides, preset="tiny"):
     return str(caught.value)
 
 
-# ---------------------------------------------------------------------------------------------------------- presets
+# ---------------------------------------------------------------------------------------------------- presets
 
 
 @pytest.mark.parametrize("name", config.preset_names())
@@ -42,9 +42,21 @@ def test_the_presets_are_there_and_say_what_they_show():
         assert len(config.preset_about(name)) > 20 and config.preset_text(name).startswith("# ")
 
 
-@pytest.mark.parametrize("word", ["train.learning_rate=1e-5", "train.ema.half_life=1e20", "train.compile='no'",
-                                  "head.bottleneck=7", "backbone.kind=transformer", "train.betas=[0, 0.999]",
-                                  "data.set=2024-digits", "data.set='1e4'", "data.set='1'", "data.set='no'"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "train.learning_rate=1e-5",
+        "train.ema.half_life=1e20",
+        "train.compile='no'",
+        "head.bottleneck=7",
+        "backbone.kind=transformer",
+        "train.betas=[0, 0.999]",
+        "data.set=2024-digits",
+        "data.set='1e4'",
+        "data.set='1'",
+        "data.set='no'",
+    ],
+)
 def test_a_dump_loads_back_whatever_is_set(word):
     settings = config.build({}, [word])
     assert reloaded(settings) == settings
@@ -69,29 +81,46 @@ def test_a_preset_file_that_cannot_be_read(tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "latin.yaml").write_bytes(b"data: {set: \xe9}")
     listed = ", ".join(config.preset_names())
-    for name, reason in (("none.yaml", "No such file or directory"), ("folder.yaml", "Is a directory"),
-                         ("latin.yaml", "not UTF-8")):
+    for name, reason in (
+        ("none.yaml", "No such file or directory"),
+        ("folder.yaml", "Is a directory"),
+        ("latin.yaml", "not UTF-8"),
+    ):
         path = tmp_path / name
-        assert error(preset=str(path)) == (f"preset file {path} cannot be read ({reason}); "
-                                           f"give a YAML file, or one of: {listed}")
+        assert error(preset=str(path)) == (
+            f"preset file {path} cannot be read ({reason}); give a YAML file, or one of: {listed}"
+        )
 
 
 def test_unknown_preset():
     listed = ", ".join(config.preset_names())
-    assert error(preset="tinny") == \
-        f"unknown preset 'tinny' (did you mean tiny?); allowed: {listed}; see `rawmm presets`"
+    assert (
+        error(preset="tinny")
+        == f"unknown preset 'tinny' (did you mean tiny?); allowed: {listed}; see `rawmm presets`"
+    )
     assert error(preset="qqq") == f"unknown preset 'qqq'; allowed: {listed}; see `rawmm presets`"
 
 
-# --------------------------------------------------------------------------------------------------------- key=value
+# -------------------------------------------------------------------------------------------------- key=value
 
 
-@pytest.mark.parametrize("word, value", [
-    ("train.learning_rate=1e-4", 1e-4), ("train.learning_rate=1E-4", 1e-4), ("train.learning_rate=+2.5e-3", 2.5e-3),
-    ("train.learning_rate=.5", 0.5), ("train.learning_rate=3", 3.0), ("train.ema.half_life=1e6", 1e6),
-    ("head.time_mean=-1e-1", -0.1), ("train.batch=7", 7), ("train.documents=10_000", 10_000),
-    ("train.betas=[0.8, 0.9]", (0.8, 0.9)), ("head.bottleneck=null", None), ("sample.solver=heun", "heun"),
-])
+@pytest.mark.parametrize(
+    "word, value",
+    [
+        ("train.learning_rate=1e-4", 1e-4),
+        ("train.learning_rate=1E-4", 1e-4),
+        ("train.learning_rate=+2.5e-3", 2.5e-3),
+        ("train.learning_rate=.5", 0.5),
+        ("train.learning_rate=3", 3.0),
+        ("train.ema.half_life=1e6", 1e6),
+        ("head.time_mean=-1e-1", -0.1),
+        ("train.batch=7", 7),
+        ("train.documents=10_000", 10_000),
+        ("train.betas=[0.8, 0.9]", (0.8, 0.9)),
+        ("head.bottleneck=null", None),
+        ("sample.solver=heun", "heun"),
+    ],
+)
 def test_values_are_what_they_look_like(word, value):
     found = config.build({}, [word])
     for part in word.partition("=")[0].split("."):
@@ -118,24 +147,26 @@ def test_settings_do_not_change():
         config.build({}).train.batch = 3
 
 
-# ------------------------------------------------------------------------------------------------------------- errors
+# ----------------------------------------------------------------------------------------------------- errors
 
 
 ERRORS = {
     # unknown keys
     "tran.batch=3": f"unknown key 'tran' (did you mean train?); allowed here: {TOP}",
     "qqq=3": f"unknown key 'qqq'; allowed here: {TOP}",
-    "learning_rate=3": f"unknown key 'learning_rate' (did you mean train.learning_rate?); allowed here: {TOP}",
+    "learning_rate=3": f"unknown key 'learning_rate' (did you mean train.learning_rate?); allowed here: "
+    f"{TOP}",
     "half_life=3": f"unknown key 'half_life' (did you mean train.ema.half_life?); allowed here: {TOP}",
     "sample.step=3": f"unknown key 'sample.step' (did you mean sample.steps?); allowed here: {SAMPLE}",
     "train.ema.half_lif=3": "unknown key 'train.ema.half_lif' (did you mean train.ema.half_life?); "
-                            "allowed here: kind, half_life, ramp, widths, snapshots",
+    "allowed here: kind, half_life, ramp, widths, snapshots",
     "codec.pach=3": "unknown key 'codec.pach' (did you mean codec.patch?); allowed here: kind, patch",
     "backbone.widht=3": f"unknown key 'backbone.widht' (did you mean backbone.width?); allowed here: {GAU}",
     "head.key=3": f"unknown key 'head.key' (did you mean backbone.key?); allowed here: {HEAD}",
     "backbone.heads=2": f"backbone.heads does not belong to backbone.kind = gau; allowed here: {GAU}",
     # unknown kinds and choices
-    "backbone.kind=transformr": "backbone.kind = transformr (did you mean transformer?); allowed: gau, transformer",
+    "backbone.kind=transformr": "backbone.kind = transformr (did you mean transformer?); allowed: gau, "
+    "transformer",
     "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
     "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, vq, fsq, lfq, rvq, kl, query",
     "head.kind=gau": "head.kind = gau; allowed: diffusion",
@@ -146,7 +177,8 @@ ERRORS = {
     "train.batch=true": "train.batch = True is not allowed: input should be a valid integer",
     "train.batch=": "train.batch = None is not allowed: input should be a valid integer",
     "train.learning_rate=true": "train.learning_rate = True is not allowed: input should be a valid number",
-    "train.learning_rate='1e-4'": "train.learning_rate = '1e-4' is not allowed: input should be a valid number",
+    "train.learning_rate='1e-4'": "train.learning_rate = '1e-4' is not allowed: input should be a valid "
+    "number",
     "data.set=2024": "data.set = 2024 is not allowed: input should be a valid string",
     "train=5": "train = 5 is not allowed: input should be a valid dictionary or instance of Train",
     # out of range
@@ -157,19 +189,23 @@ ERRORS = {
     "data.read=1.5": "data.read = 1.5 is not allowed: input should be less than or equal to 1",
     "train.betas=[0.9, -1]": "train.betas.1 = -1 is not allowed: input should be greater than or equal to 0",
     "backbone.key=12": "backbone.key = 12 is not allowed: input should be a multiple of 8",
-    "data.set=../x": "data.set = '../x' is not allowed: string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'",
+    "data.set=../x": "data.set = '../x' is not allowed: string should match pattern "
+    "'^[A-Za-z0-9][A-Za-z0-9._-]*$'",
     # what does not fit together
     "codec.patch=3": "codec.patch = 3 does not divide data.size = 8; allowed: 1, 2, 4, 8",
     "sample.interval=[1, 0]": "sample.interval = [1.0, 0.0] runs backwards; allowed: low <= high",
-    "train.length=3": "train.length = 3 is too short for one picture of 8 px in patches of 4: it needs 8 and the "
-                      "caption's bytes; set train.length=68",
+    "train.length=3": "train.length = 3 is too short for one picture of 8 px in patches of 4: it needs 8 "
+    "and the "
+    "caption's bytes; set train.length=68",
     # not key=value, not YAML
     "batch": "'batch' is not a setting; allowed: key=value, as in train.learning_rate=1e-3",
     "=5": "'=5' is not a setting; allowed: key=value, as in train.learning_rate=1e-3",
-    "train.betas=[1": "the value of train.betas is not valid YAML: expected ',' or ']', but got '<stream end>'",
+    "train.betas=[1": "the value of train.betas is not valid YAML: expected ',' or ']', but got '<stream "
+    "end>'",
     "train={batch: 1, batch: 2}": "the value of train is not valid YAML: key given twice: batch",
     "train.batch=*a": "the value of train.batch is not valid YAML: aliases (*name) are not allowed",
-    "train.batch=!!python/object/apply:os.system [exit]": f"the value of train.batch is not valid YAML: {TAG}",
+    "train.batch=!!python/object/apply:os.system [exit]": f"the value of train.batch is not valid YAML: "
+    f"{TAG}",
 }
 
 
@@ -179,7 +215,9 @@ def test_errors_word_for_word(word):
 
 
 def test_heads_divide_the_width():
-    assert error("backbone.kind=transformer", "backbone.heads=3") == "width 32 / heads 3 must be a multiple of 8"
+    assert (
+        error("backbone.kind=transformer", "backbone.heads=3") == "width 32 / heads 3 must be a multiple of 8"
+    )
 
 
 PRESETS = {
@@ -208,30 +246,56 @@ def test_no_code_runs_from_a_preset(tmp_path):
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("value", ['!!int ""', "!!timestamp x", "!!bool x", "!!float x", "!!binary x", "2024-99-01",
-                                   "\x00", "\udcff", "[" * 3000, "{[1]: 2}"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        '!!int ""',
+        "!!timestamp x",
+        "!!bool x",
+        "!!float x",
+        "!!binary x",
+        "2024-99-01",
+        "\x00",
+        "\udcff",
+        "[" * 3000,
+        "{[1]: 2}",
+    ],
+)
 def test_what_yaml_cannot_construct_is_an_error_of_the_settings(value):
     """PyYAML raises IndexError, AttributeError, KeyError, ... of its own."""
     assert error(f"train.batch={value}").startswith("the value of train.batch is not valid YAML: ")
 
 
 def test_a_megabyte_is_enough():
-    assert error("data.set=" + "x" * 1_000_001) == "the value of data.set has 1,000,001 characters; allowed: 1,000,000"
+    assert (
+        error("data.set=" + "x" * 1_000_001)
+        == "the value of data.set has 1,000,001 characters; allowed: 1,000,000"
+    )
 
 
-@pytest.mark.parametrize("word", ["train.seed=18446744073709551616", "train.threads=1000000", "train.betas=[0.9, 1]",
-                                  "train.betas=[1, 0.9]"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "train.seed=18446744073709551616",
+        "train.threads=1000000",
+        "train.betas=[0.9, 1]",
+        "train.betas=[1, 0.9]",
+    ],
+)
 def test_what_torch_cannot_take_is_out_of_range(word):
     """torch: seeds have 64 bits, so many threads are a segmentation fault, betas are below 1."""
     assert " is not allowed: input should be less than " in error(word)
 
 
-# --------------------------------------------------------------------------------------------------------- all keys
+# --------------------------------------------------------------------------------------------------- all keys
 
 
 def leaves(tree, path=""):
-    return [key for name, value in tree.items()
-            for key in (leaves(value, f"{path}{name}.") if isinstance(value, dict) and value else [path + name])]
+    return [
+        key
+        for name, value in tree.items()
+        for key in (leaves(value, f"{path}{name}.") if isinstance(value, dict) and value else [path + name])
+    ]
 
 
 def test_all_keys_are_the_keys_of_a_dump():

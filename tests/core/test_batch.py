@@ -29,8 +29,22 @@ def test_layout_of_a_drawn_picture_followed_by_text():
     assert batch.labels.document.tolist() == [[0] * 10 + [-1] * 2]
     assert batch.labels.block.tolist() == [[0, 1, 2, 3, 3, 4, 4, 5, 6, 7, 0, 0]]
     assert batch.labels.private.tolist() == [[0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0]]
-    assert batch.position.tolist() == [[[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0], [3, 0, 1], [3, 0, 0], [3, 0, 1],
-                                        [4, 0, 0], [5, 0, 0], [6, 0, 0], [0, 0, 0], [0, 0, 0]]]
+    assert batch.position.tolist() == [
+        [
+            [0, 0, 0],
+            [1, 0, 0],
+            [2, 0, 0],
+            [3, 0, 0],
+            [3, 0, 1],
+            [3, 0, 0],
+            [3, 0, 1],
+            [4, 0, 0],
+            [5, 0, 0],
+            [6, 0, 0],
+            [0, 0, 0],
+            [0, 0, 0],
+        ]
+    ]
     assert batch.predict_at.tolist() == [0, 1, 7, 8]
     assert batch.predict.tolist() == [7, IMAGE, 9, EOS]
     assert batch.patch_at.tolist() == [3, 4, 5, 6]
@@ -44,7 +58,7 @@ def test_layout_of_a_drawn_picture_followed_by_text():
 @pytest.mark.parametrize("rest", [[], [END_IMAGE], [END_IMAGE, EOS]])
 def test_a_drawn_picture_that_ends_its_document_needs_no_copy(rest):
     item = layout([BOS, IMAGE, shown(True), *rest], CODEC.grid)
-    assert item.block.tolist() == [0, 1, 2, 2, 3, 4][:4 + len(rest)]
+    assert item.block.tolist() == [0, 1, 2, 2, 3, 4][: 4 + len(rest)]
     assert not any(item.private) and len(item.placed) == 1
 
 
@@ -97,7 +111,9 @@ def test_fit_leaves_nothing_out_and_no_row_too_full():
         rows = fit(sizes, 64)
         assert sorted(index for row in rows for index in row) == list(range(60))
         assert all(sum(sizes[index] for index in row) <= 64 for row in rows)
-        assert len(rows) <= 11 / 9 * -(-sum(sizes) // 64) + 6 / 9 + 1, "Johnson's bound, against the least that could do"
+        assert len(rows) <= 11 / 9 * -(-sum(sizes) // 64) + 6 / 9 + 1, (
+            "Johnson's bound, against the least that could do"
+        )
     with pytest.raises(DataError, match="needs 65 positions; train.length is 64"):
         fit([3, 65], 64)
 
@@ -110,7 +126,8 @@ def test_blocks_and_orders_begin_anew_in_every_document():
 
 
 def numbered_document(start):
-    """Three pictures of several sizes, every patch of one level, its number -> (document, levels in order)."""
+    """Three pictures of several sizes, every patch of one level, its number -> (document, levels in
+    order)."""
     document, levels = [BOS], []
     for rows, columns, draw in ((2, 3, False), (1, 2, True), (3, 2, False)):
         grid = start + len(levels) + np.arange(rows * columns, dtype=np.uint8).reshape(1, rows, columns)
@@ -129,22 +146,36 @@ def test_flat_order_of_patches_is_the_order_of_the_codec():
     sequence = torch.full((batch.tokens.numel(),), -1)
     sequence[batch.patch_at] = level[:, 0]
     assert sequence[sequence >= 0].tolist() == levels + more
-    first = batch.patch_at[:6]                                              # the 2 x 3 picture of the first document
-    assert batch.position.flatten(0, 1)[first][:, 1:].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    first = batch.patch_at[:6]  # the 2 x 3 picture of the first document
+    assert batch.position.flatten(0, 1)[first][:, 1:].tolist() == [
+        [0, 0],
+        [0, 1],
+        [0, 2],
+        [1, 0],
+        [1, 1],
+        [1, 2],
+    ]
     assert [len(group) for group in batch.images] == [2, 4, 2]
 
 
 def test_keys_and_draws_follow_their_pictures():
     small, large = (2, 2), (4, 4)
-    batch = pack([[BOS, shown(False, small, 1), shown(False, large, 2)], [BOS, shown(False, small, 3)],
-                  [BOS, shown(True, large, 4)]], 20, CODEC.grid)
+    batch = pack(
+        [
+            [BOS, shown(False, small, 1), shown(False, large, 2)],
+            [BOS, shown(False, small, 3)],
+            [BOS, shown(True, large, 4)],
+        ],
+        20,
+        CODEC.grid,
+    )
     assert batch.pictures.keys == (1, 3, 2, 4)
     assert batch.pictures.drawn.tolist() == [False, False, False, True]
     assert batch.pictures.picture_of.tolist() == [0, 1] + [2] * 4 + [3] * 4
 
 
 def test_a_document_as_long_as_the_row_fits_and_one_longer_is_a_data_error():
-    document = [BOS, IMAGE, shown(True), END_IMAGE, 65, EOS]                # 5 tokens, 2 patches, 2 more in the copy
+    document = [BOS, IMAGE, shown(True), END_IMAGE, 65, EOS]  # 5 tokens, 2 patches, 2 more in the copy
     assert pack([document], 9, CODEC.grid).tokens.shape == (1, 9)
     with pytest.raises(DataError, match=r"needs 9 positions; train\.length is 8"):
         pack([document], 8, CODEC.grid)
@@ -155,7 +186,7 @@ def test_empty_rows_are_padding(documents):
     batch = assemble(documents, [[0]] * len(documents) + [[]] * (3 - len(documents)), 4, CODEC.grid)
     assert batch.tokens.shape == (3, 4) and batch.position.shape == (3, 4, 3)
     assert pack([], 4, CODEC.grid).tokens.shape == (1, 4)
-    assert (batch.labels.document[len(documents):] == -1).all()
+    assert (batch.labels.document[len(documents) :] == -1).all()
     assert len(batch.last) == len(batch.predict) == len(documents)
     assert len(batch.patch_at) == len(batch.pictures.keys) == 0 and batch.images == ()
 
@@ -164,17 +195,30 @@ def test_to_moves_every_tensor_and_keeps_the_rest():
     batch = pack(random_documents(6), 40, CODEC.grid)
     moved = batch.to("meta")
     assert moved.pictures.keys == batch.pictures.keys
-    assert all(tensor.device.type == "meta" for tensor in (
-        moved.tokens, *moved.images, moved.pictures.picture_of, moved.pictures.drawn, *moved.labels, moved.position,
-        moved.patch_at, moved.predict_at, moved.predict, moved.last))
+    assert all(
+        tensor.device.type == "meta"
+        for tensor in (
+            moved.tokens,
+            *moved.images,
+            moved.pictures.picture_of,
+            moved.pictures.drawn,
+            *moved.labels,
+            moved.position,
+            moved.patch_at,
+            moved.predict_at,
+            moved.predict,
+            moved.last,
+        )
+    )
 
 
 def expected_sequence(document):
-    """The items of a document as they should stand in a row, told without `layout`: tokens and the patches' bytes."""
+    """The items of a document as they should stand in a row, told without `layout`: tokens and the patches'
+    bytes."""
     out = []
     for place, item in enumerate(document):
         if isinstance(item, Picture):
-            later = [x for x in document[place + 1:] if isinstance(x, Picture) or x not in (END_IMAGE, EOS)]
+            later = [x for x in document[place + 1 :] if isinstance(x, Picture) or x not in (END_IMAGE, EOS)]
             patches = [one.numpy().tobytes() for one in CODEC.encode(item.pixels[None])[0]]
             out += patches * (2 if item.draw and later else 1)
         else:
@@ -209,6 +253,8 @@ def test_single_tokens_are_what_assembled_makes_of_them():
     last = [layout(document, grid).after(size(document, grid) - 1) for document in documents]
     one, other = singles(last), assembled(last, [0, 1, 2], 3, 1)
     assert torch.equal(one.tokens, other.tokens) and torch.equal(one.position, other.position)
-    assert all(torch.equal(*pair) for pair in zip(one.labels, other.labels)) and torch.equal(one.last, other.last)
+    assert all(torch.equal(*pair) for pair in zip(one.labels, other.labels)) and torch.equal(
+        one.last, other.last
+    )
     assert one.images == other.images == () and len(one.patch_at) == len(other.patch_at) == 0
     assert one.learned == (0, 0)

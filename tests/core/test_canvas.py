@@ -1,4 +1,5 @@
-"""Drawing on a picture that is there: only where a mask says, from a time on, in another size than was learned."""
+"""Drawing on a picture that is there: only where a mask says, from a time on, in another size than was
+learned."""
 
 from dataclasses import replace
 
@@ -36,7 +37,9 @@ def half():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_outside_the_mask_nothing_changes(backbone, solver, strength):
     canvas = Canvas(given(), half(), strength)
-    for picture in draw(talkative(backbone), PROMPTS, [1, 2, 3], replace(DRAWING, solver=solver), canvas=canvas):
+    for picture in draw(
+        talkative(backbone), PROMPTS, [1, 2, 3], replace(DRAWING, solver=solver), canvas=canvas
+    ):
         assert torch.equal(picture.pixels[:, ~half()], canvas.pixels[:, ~half()])
         assert (picture.pixels[:, half()] != canvas.pixels[:, half()]).float().mean() > 0.5
 
@@ -45,26 +48,47 @@ def test_outside_the_mask_nothing_changes(backbone, solver, strength):
 def test_what_is_drawn_knows_what_stands_beside_it(prediction):
     """Other pixels outside of the mask, another drawing inside, though the noise is the same."""
     model = talkative(prediction=prediction)
-    one, other = (draw(model, PROMPTS[:1], [1], DRAWING, canvas=Canvas(given(seed), half()))[0].pixels for seed in (0, 1))
+    one, other = (
+        draw(model, PROMPTS[:1], [1], DRAWING, canvas=Canvas(given(seed), half()))[0].pixels
+        for seed in (0, 1)
+    )
     assert (one[:, half()] != other[:, half()]).float().mean() > 0.3
 
 
-@pytest.mark.parametrize("canvas", [Canvas(given(), half()), Canvas(given(), half(), 0.6), Canvas(given(), None, 0.4)])
+@pytest.mark.parametrize(
+    "canvas", [Canvas(given(), half()), Canvas(given(), half(), 0.6), Canvas(given(), None, 0.4)]
+)
 @pytest.mark.parametrize("solver", ["euler", "heun", "ancestral"])
 def test_on_a_canvas_the_cached_generator_is_the_uncached_one(solver, canvas):
     model, sampling = talkative(), replace(DRAWING, solver=solver)
-    found, expected = (one(model, PROMPTS, [1, 2, 3], sampling, canvas=canvas) for one in (draw, uncached.draw))
+    found, expected = (
+        one(model, PROMPTS, [1, 2, 3], sampling, canvas=canvas) for one in (draw, uncached.draw)
+    )
     assert_same([found], [expected], levels=1)
 
 
 @pytest.mark.parametrize("grid", ["uniform", "shifted", "quantiles"])
-@pytest.mark.parametrize("steps, strength, learned", [(1, 1.0, None), (10, 1.0, None), (200, 1.0, None), (1000, 1.0, None),
-                                                      (10, 0.3, None), (10, 0.05, None), (40, 1.0, (32, 32))])
+@pytest.mark.parametrize(
+    "steps, strength, learned",
+    [
+        (1, 1.0, None),
+        (10, 1.0, None),
+        (200, 1.0, None),
+        (1000, 1.0, None),
+        (10, 0.3, None),
+        (10, 0.05, None),
+        (40, 1.0, (32, 32)),
+    ],
+)
 def test_no_step_begins_where_nothing_was_learned(grid, steps, strength, learned):
     """But for the clamp the times are those of the grid, as many, and fall."""
     model = talkative()
     times = step_times(model, replace(DRAWING, grid=grid, steps=steps, learned=learned), strength)
-    assert times[0] == pytest.approx(strength) and times[-1] == 0 and all(a > b for a, b in zip(times, times[1:]))
+    assert (
+        times[0] == pytest.approx(strength)
+        and times[-1] == 0
+        and all(a > b for a, b in zip(times, times[1:]))
+    )
     assert len(times) == (2 if strength == model.head.clamp else steps + 1)
     assert times[-2] >= model.head.clamp - 1e-9
     if (steps, strength, learned, grid) == (10, 1.0, None, "uniform"):
@@ -76,7 +100,9 @@ def test_a_variation_starts_from_the_noised_picture(monkeypatch):
     canvas = Canvas(given(), None, 0.3)
     clean = model.codec.encode(canvas.pixels[None])[0]
     forward = model.head.embed
-    monkeypatch.setattr(model.head, "embed", lambda inputs, time, of: seen.append((inputs, time)) or forward(inputs, time, of))
+    monkeypatch.setattr(
+        model.head, "embed", lambda inputs, time, of: seen.append((inputs, time)) or forward(inputs, time, of)
+    )
     draw(model, PROMPTS[:1], [5], replace(DRAWING, guidance=1.0), canvas=canvas)
     inputs, time = next((inputs, time) for inputs, time in seen if len(inputs))
     assert time.tolist() == pytest.approx([0.3])
@@ -85,31 +111,40 @@ def test_a_variation_starts_from_the_noised_picture(monkeypatch):
 
 def test_a_full_mask_is_no_canvas():
     model, mask = talkative(), torch.ones(SIZE, dtype=torch.bool)
-    assert_same([draw(model, PROMPTS, [1, 2, 3], DRAWING, canvas=Canvas(given(), mask))],
-                [draw(model, PROMPTS, [1, 2, 3], DRAWING)])
+    assert_same(
+        [draw(model, PROMPTS, [1, 2, 3], DRAWING, canvas=Canvas(given(), mask))],
+        [draw(model, PROMPTS, [1, 2, 3], DRAWING)],
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ other sizes
+# ------------------------------------------------------------------------------------------------ other sizes
 
 
 def test_positions_of_another_size_lie_where_those_learned_do():
     model = talkative()
     for learned, size in (((8, 8), (16, 16)), ((8, 8), (4, 4)), ((8, 12), (12, 12))):
         stretch = stretched(model, replace(SMALL, learned=learned, size=size))
-        here, there = (layout([Picture(torch.zeros(3, *one, dtype=torch.uint8), True, 0, by)], model.codec.grid).position
-                       for one, by in ((size, stretch), (learned, (1.0, 1.0))))
-        for axis in (1, 2):                             # the outer edges of the picture, half a patch beyond the outer middles
-            ends = [(places[:, axis].min() - by / 2, places[:, axis].max() + by / 2)
-                    for places, by in ((here, stretch[axis - 1]), (there, 1))]
+        here, there = (
+            layout([Picture(torch.zeros(3, *one, dtype=torch.uint8), True, 0, by)], model.codec.grid).position
+            for one, by in ((size, stretch), (learned, (1.0, 1.0)))
+        )
+        for axis in (1, 2):  # the outer edges of the picture, half a patch beyond the outer middles
+            ends = [
+                (places[:, axis].min() - by / 2, places[:, axis].max() + by / 2)
+                for places, by in ((here, stretch[axis - 1]), (there, 1))
+            ]
             assert ends[0] == pytest.approx(ends[1])
     assert stretched(model, SMALL) == (1.0, 1.0)
 
 
 def test_times_of_a_larger_picture_are_noisier():
-    """At twice the side a mean over 2 x 2 pixels has half the noise: the odds t / (1 - t) must be twice as large."""
+    """At twice the side a mean over 2 x 2 pixels has half the noise: the odds t / (1 - t) must be twice as
+    large."""
     model = talkative()
-    plain, large = (step_times(model, replace(SMALL, size=size, learned=learned))
-                    for size, learned in (((8, 8), None), ((16, 16), (8, 8))))
+    plain, large = (
+        step_times(model, replace(SMALL, size=size, learned=learned))
+        for size, learned in (((8, 8), None), ((16, 16), (8, 8)))
+    )
     assert (large[0], large[-1]) == (1.0, 0.0)
     for t, u in zip(plain[1:-1], large[1:-1]):
         assert u / (1 - u) == pytest.approx(2 * t / (1 - t))

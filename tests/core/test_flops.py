@@ -1,4 +1,5 @@
-"""FLOPs by formula against torch's own counter, which watches the real model, and against numbers worked out by hand."""
+"""FLOPs by formula against torch's own counter, which watches the real model, and against numbers worked out
+by hand."""
 
 from dataclasses import replace
 
@@ -19,15 +20,51 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 aten = torch.ops.aten
 
 SHAPES = {
-    "gau": ("backbone.width=32", "backbone.depth=2", "backbone.key=16", "backbone.expansion=2", "train.length=40"),
-    "gau, narrow": ("backbone.width=24", "backbone.depth=1", "backbone.key=40", "backbone.expansion=1", "train.length=33"),
-    "gau, long rows": ("backbone.width=16", "backbone.depth=3", "backbone.key=16", "backbone.expansion=1", "train.length=200"),
-    "transformer": ("backbone.kind=transformer", "backbone.width=32", "backbone.depth=2", "backbone.heads=2",
-                    "backbone.hidden=80", "train.length=40"),
-    "transformer, one head": ("backbone.kind=transformer", "backbone.width=24", "backbone.depth=1", "backbone.heads=1",
-                              "backbone.hidden=8", "train.length=33"),
-    "transformer, long rows": ("backbone.kind=transformer", "backbone.width=32", "backbone.depth=1", "backbone.heads=4",
-                               "backbone.hidden=24", "train.length=200"),
+    "gau": (
+        "backbone.width=32",
+        "backbone.depth=2",
+        "backbone.key=16",
+        "backbone.expansion=2",
+        "train.length=40",
+    ),
+    "gau, narrow": (
+        "backbone.width=24",
+        "backbone.depth=1",
+        "backbone.key=40",
+        "backbone.expansion=1",
+        "train.length=33",
+    ),
+    "gau, long rows": (
+        "backbone.width=16",
+        "backbone.depth=3",
+        "backbone.key=16",
+        "backbone.expansion=1",
+        "train.length=200",
+    ),
+    "transformer": (
+        "backbone.kind=transformer",
+        "backbone.width=32",
+        "backbone.depth=2",
+        "backbone.heads=2",
+        "backbone.hidden=80",
+        "train.length=40",
+    ),
+    "transformer, one head": (
+        "backbone.kind=transformer",
+        "backbone.width=24",
+        "backbone.depth=1",
+        "backbone.heads=1",
+        "backbone.hidden=8",
+        "train.length=33",
+    ),
+    "transformer, long rows": (
+        "backbone.kind=transformer",
+        "backbone.width=32",
+        "backbone.depth=1",
+        "backbone.heads=4",
+        "backbone.hidden=24",
+        "train.length=200",
+    ),
 }
 
 
@@ -51,11 +88,12 @@ def counted(work, **mapping) -> FlopCounterMode:
 
 @pytest.fixture
 def written_out(monkeypatch):
-    """Attention as matmuls in rows of any length: torch's counter does not know the fused kernel of the CPU."""
+    """Attention as matmuls in rows of any length: torch's counter does not know the fused kernel of the
+    CPU."""
     monkeypatch.setattr(layers, "SHORT", 1 << 30)
 
 
-# --------------------------------------------------------------------------------------------- against torch's counter
+# ------------------------------------------------------------------------------------ against torch's counter
 
 
 @pytest.mark.parametrize("bottleneck", ["null", "5"])
@@ -65,11 +103,15 @@ def test_every_part_of_a_forward_pass(name, bottleneck, written_out):
     model = build.model(chosen)
     batch = batch_of(chosen, model)
     counter = counted(lambda: joint_loss(model, batch))
-    of = lambda *modules: sum(sum(counter.flop_counts[f"RawModel.{module}"].values()) for module in modules)  # noqa: E731
+    # noqa: E731
+    of = lambda *modules: sum(sum(counter.flop_counts[f"RawModel.{module}"].values()) for module in modules)
     attention = counter.flop_counts["RawModel.backbone"][aten.bmm]
     assert flops.forward(chosen, *sizes(batch)) == {
-        "backbone": of("backbone") - attention, "attention": attention,
-        "image": of("head.into", "head.clock", "head.out"), "text": of("text_out")}
+        "backbone": of("backbone") - attention,
+        "attention": attention,
+        "image": of("head.into", "head.clock", "head.out"),
+        "text": of("text_out"),
+    }
     assert sum(flops.forward(chosen, *sizes(batch)).values()) == counter.get_total_flops()
     assert min(flops.forward(chosen, *sizes(batch)).values()) > 0
 
@@ -91,21 +133,28 @@ def test_a_batch_without_pictures(documents):
     model = build.model(chosen)
     batch = pack(documents, 8, model.codec.grid)
     assert sizes(batch)[2] == sizes(batch)[3] == 0 and flops.forward(chosen, *sizes(batch))["image"] == 0
-    assert flops.training(chosen, batch) == counted(lambda: joint_loss(model, batch).total.backward()).get_total_flops()
+    assert (
+        flops.training(chosen, batch)
+        == counted(lambda: joint_loss(model, batch).total.backward()).get_total_flops()
+    )
 
 
 @pytest.mark.parametrize("name", ["gau, long rows", "transformer, long rows"])
 def test_the_fused_kernel(name, monkeypatch):
-    """Its formula is torch's own, but for the scores that its backward pass computes a second time: not counted, as is the
-    custom, since they are not the model's."""
+    """Its formula is torch's own, but for the scores that its backward pass computes a second time: not
+    counted, as is the custom, since they are not the model's."""
     monkeypatch.setattr(layers, "SHORT", 0)
     chosen = settings(*SHAPES[name])
     model = build.model(chosen)
     batch = batch_of(chosen, model)
-    known = {aten._scaled_dot_product_flash_attention_for_cpu:
-             lambda q, k, v, *rest, out_shape=None, **more: sdpa_flop_count(q, k, v),
-             aten._scaled_dot_product_flash_attention_for_cpu_backward:
-             lambda grad, q, k, v, *rest, out_shape=None, **more: sdpa_backward_flop_count(grad, q, k, v)}
+    known = {
+        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *rest, out_shape=None, **more: (
+            sdpa_flop_count(q, k, v)
+        ),
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *rest, out_shape=None, **more: (
+            sdpa_backward_flop_count(grad, q, k, v)
+        ),
+    }
     counter = counted(lambda: joint_loss(model, batch), custom_mapping=known)
     forward = flops.forward(chosen, *sizes(batch))
     assert aten.bmm not in counter.flop_counts["RawModel.backbone"]
@@ -117,10 +166,13 @@ def test_the_fused_kernel(name, monkeypatch):
 @pytest.mark.parametrize("preset", ["digits", "patch64", "patch128"])
 @pytest.mark.parametrize("kind", ["gau", "transformer"])
 def test_whole_presets_on_the_meta_device(preset, kind, written_out):
-    """Nothing is allocated. joint_loss reads sizes from tensors, which these do not have: its matmuls are called in turn."""
+    """Nothing is allocated. joint_loss reads sizes from tensors, which these do not have: its matmuls are
+    called in turn."""
     chosen = config.load(preset, [f"backbone.kind={kind}"] * (kind == "transformer"))
     model = build.model(chosen, "meta")
-    batch = pack(random_documents(6, 4), chosen.train.length, lambda height, width: (height // 2, width // 2)).to("meta")
+    batch = pack(
+        random_documents(6, 4), chosen.train.length, lambda height, width: (height // 2, width // 2)
+    ).to("meta")
     patches = len(batch.patch_at)
     inputs = torch.randn(patches, model.codec.values, device="meta")
     time = torch.rand(len(batch.pictures.drawn), device="meta")
@@ -132,7 +184,7 @@ def test_whole_presets_on_the_meta_device(preset, kind, written_out):
     assert flops.training(chosen, batch) == counted(work).get_total_flops()
 
 
-# --------------------------------------------------------------------------------------------------------------- Muon
+# ------------------------------------------------------------------------------------------------------- Muon
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -165,18 +217,24 @@ def test_newton_schulz_of_a_stack_and_of_plain_matmuls(shape, steps):
     assert counted(plain).get_total_flops() == flops.newton_schulz(shape, steps)
 
 
-# ------------------------------------------------------------------------------------------------------------ by hand
+# ---------------------------------------------------------------------------------------------------- by hand
 
 
 def test_one_layer_by_hand():
-    """Width 8, E = 8, K = 8, patches of one pixel (3 values), one row of 4 positions, 1 patch, 2 predicted tokens."""
-    chosen = settings("codec.patch=1", "backbone.width=8", "backbone.key=8", "backbone.expansion=1", "train.length=68")
+    """Width 8, E = 8, K = 8, patches of one pixel (3 values), one row of 4 positions, 1 patch, 2 predicted
+    tokens."""
+    chosen = settings(
+        "codec.patch=1", "backbone.width=8", "backbone.key=8", "backbone.expansion=1", "train.length=68"
+    )
     assert flops.forward(chosen, 1, 4, 1, 1, 2) == {
-        "backbone": 2048,               # into 8 -> 24 and out 8 -> 8: 256 weights, 4 positions
-        "attention": 512,               # 16 scores of 8 products, 16 weights for 8 values
-        "image": 1248,                  # 24 in, 64 x 8 and 8 x 8 of the clock, 24 out
-        "text": 32 * VOCABULARY}
-    assert flops.step(chosen, 1, 4, 1, 1, 2) == 3 * (2048 + 512 + 1248 + 32 * VOCABULARY) - 1072     # 2 (24 + 512)
+        "backbone": 2048,  # into 8 -> 24 and out 8 -> 8: 256 weights, 4 positions
+        "attention": 512,  # 16 scores of 8 products, 16 weights for 8 values
+        "image": 1248,  # 24 in, 64 x 8 and 8 x 8 of the clock, 24 out
+        "text": 32 * VOCABULARY,
+    }
+    assert (
+        flops.step(chosen, 1, 4, 1, 1, 2) == 3 * (2048 + 512 + 1248 + 32 * VOCABULARY) - 1072
+    )  # 2 (24 + 512)
     assert flops.muon(chosen) == 5 * (2 * 2 * 64 * 24 + 2 * 512) + 5 * 3 * 2 * 512
 
 
@@ -194,6 +252,11 @@ def test_the_count_is_of_positions_whether_they_are_filled_or_not():
     chosen = settings()
     model = build.model(chosen)
     batch = pack([[1, 2, 3]], 40, model.codec.grid)
-    emptier = replace(batch, labels=batch.labels._replace(document=torch.full_like(batch.labels.document, -1)))
+    emptier = replace(
+        batch, labels=batch.labels._replace(document=torch.full_like(batch.labels.document, -1))
+    )
     assert flops.training(chosen, batch) == flops.training(chosen, emptier)
-    assert flops.forward(chosen, *sizes(batch))["backbone"] == 40 * flops.forward(chosen, 1, 1, 0, 0, 0)["backbone"]
+    assert (
+        flops.forward(chosen, *sizes(batch))["backbone"]
+        == 40 * flops.forward(chosen, 1, 1, 0, 0, 0)["backbone"]
+    )

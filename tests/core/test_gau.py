@@ -13,7 +13,7 @@ from rawmm_cli.core.batch import pack
 from rawmm_cli.core.layers import rotation
 from rawmm_cli.core.mask import dense
 
-TOLERANCE = {"atol": 2e-5, "rtol": 2e-5}            # the core in fp32, the reference in float64
+TOLERANCE = {"atol": 2e-5, "rtol": 2e-5}  # the core in fp32, the reference in float64
 
 
 def silu(x):
@@ -28,7 +28,9 @@ def turn(x, position):
     """One vector, turned pair by pair."""
     half, out = len(x) // 2, x.clone()
     axes = [(0, 10_000.0, half // 2), (1, 100.0, half // 4), (2, 100.0, half // 4)]
-    angles = [position[axis].item() * base ** (-j / count) for axis, base, count in axes for j in range(count)]
+    angles = [
+        position[axis].item() * base ** (-j / count) for axis, base, count in axes for j in range(count)
+    ]
     for i, angle in enumerate(angles):
         out[i] = x[i] * math.cos(angle) - x[i + half] * math.sin(angle)
         out[i + half] = x[i + half] * math.cos(angle) + x[i] * math.sin(angle)
@@ -65,7 +67,7 @@ def transformer_reference(layer, x, position, seen):
     heads = []
     for head in range(layer.heads):
         rows = slice(head * size, (head + 1) * size)
-        weights = [p["qkv.weight"][part * width:(part + 1) * width][rows] for part in range(3)]
+        weights = [p["qkv.weight"][part * width : (part + 1) * width][rows] for part in range(3)]
         normed = [rms(x[n], p["attention_norm.weight"]) for n in range(length)]
         q = [turn(rms(weights[0] @ y, p["query_norm.weight"]), position[n]) for n, y in enumerate(normed)]
         k = [turn(rms(weights[1] @ y, p["key_norm.weight"]), position[n]) for n, y in enumerate(normed)]
@@ -106,8 +108,10 @@ def test_transformer_layer(width, heads, hidden):
     compare(randomised(Layer(width, heads, hidden)), transformer_reference, width // heads, width)
 
 
-@pytest.mark.parametrize("make,sizes,reference", [(GAU, (16, 3, 8, 2), gau_reference),
-                                                  (Transformer, (16, 3, 2, 24), transformer_reference)])
+@pytest.mark.parametrize(
+    "make,sizes,reference",
+    [(GAU, (16, 3, 8, 2), gau_reference), (Transformer, (16, 3, 2, 24), transformer_reference)],
+)
 def test_a_backbone_is_its_layers_one_after_another(make, sizes, reference):
     torch.manual_seed(2)
     backbone = make(*sizes)
@@ -134,6 +138,8 @@ def test_order_of_positions_in_the_row_does_not_matter(kind):
     x, position, mask = case(32)
     order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        plain, mixed = backbone(x, position, mask), backbone(x[:, order], position[:, order],
-                                                             mask[:, :, order][:, :, :, order])
+        plain, mixed = (
+            backbone(x, position, mask),
+            backbone(x[:, order], position[:, order], mask[:, :, order][:, :, :, order]),
+        )
     torch.testing.assert_close(mixed, plain[:, order], atol=1e-5, rtol=1e-5)

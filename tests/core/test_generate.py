@@ -1,6 +1,8 @@
-"""Two kinds of model: random weights, where everything depends on everything, and a chain, whose next token is told.
+"""Two kinds of model: random weights, where everything depends on everything, and a chain, whose next token
+is told.
 
-Both generators do all of this, and the same: `generate` computes every position once, `uncached` all of them every time."""
+Both generators do all of this, and the same: `generate` computes every position once, `uncached` all of them
+every time."""
 
 from dataclasses import replace
 
@@ -23,13 +25,18 @@ from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY
 
 def prompts():
     dice = np.random.default_rng(0)
-    return [[BOS, *encode("bird"), IMAGE], [BOS], [BOS, IMAGE, picture(dice, False, (2, 6)), END_IMAGE],
-            [BOS, *encode("a long story"), IMAGE, picture(dice, False, (4, 4)), END_IMAGE, *encode("so"), IMAGE],
-            [BOS, IMAGE], [BOS, *encode("bird"), IMAGE, picture(dice, False, (8, 2)), END_IMAGE, A, IMAGE]]
+    return [
+        [BOS, *encode("bird"), IMAGE],
+        [BOS],
+        [BOS, IMAGE, picture(dice, False, (2, 6)), END_IMAGE],
+        [BOS, *encode("a long story"), IMAGE, picture(dice, False, (4, 4)), END_IMAGE, *encode("so"), IMAGE],
+        [BOS, IMAGE],
+        [BOS, *encode("bird"), IMAGE, picture(dice, False, (8, 2)), END_IMAGE, A, IMAGE],
+    ]
 
 
 def length(document):
-    return sum(item.pixels[0].numel() // PATCH ** 2 if isinstance(item, Picture) else 1 for item in document)
+    return sum(item.pixels[0].numel() // PATCH**2 if isinstance(item, Picture) else 1 for item in document)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -86,18 +93,21 @@ def test_pictures_in_a_prompt_are_read_whatever_their_draw_flag(backbone):
     shown = picture(dice, False, (2, 6))
     one, other = ([BOS, IMAGE, Picture(shown.pixels, flag, 9), END_IMAGE, A, IMAGE] for flag in (False, True))
     model = talkative(backbone)
-    assert_same(*([generate(model, [prompt], [0], SMALL)[0][len(prompt):]] for prompt in (other, one)))
+    assert_same(*([generate(model, [prompt], [0], SMALL)[0][len(prompt) :]] for prompt in (other, one)))
 
 
-# ------------------------------------------------------------------------------------------------- text and its limits
+# ---------------------------------------------------------------------------------------- text and its limits
 
 
 def test_interleaving_follows_the_chain():
     model = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: (IMAGE, EOS)})
     document = generate(model, [[BOS]], [0], replace(SMALL, size=(2, 6)))[0]
     assert shape(document) == [BOS, A, IMAGE, "P", END_IMAGE, B, IMAGE, "P", END_IMAGE, B, EOS]
-    assert all(item.pixels.shape == (3, 2, 6) and item.pixels.dtype == torch.uint8 and not item.draw
-               for item in document if isinstance(item, Picture))
+    assert all(
+        item.pixels.shape == (3, 2, 6) and item.pixels.dtype == torch.uint8 and not item.draw
+        for item in document
+        if isinstance(item, Picture)
+    )
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 2, 5])
@@ -105,7 +115,9 @@ def test_max_pictures(allowed):
     """Pictures of the prompt do not count."""
     model = chain({BOS: (IMAGE, EOS), END_IMAGE: (IMAGE, EOS)})
     read = picture(np.random.default_rng(0), False)
-    found = generate(model, [[BOS], [BOS, IMAGE, read, END_IMAGE]], [0, 1], replace(SMALL, max_pictures=allowed))
+    found = generate(
+        model, [[BOS], [BOS, IMAGE, read, END_IMAGE]], [0, 1], replace(SMALL, max_pictures=allowed)
+    )
     assert [shape(document).count("P") for document in found] == [allowed, allowed + 1]
     assert all(document[-1] == EOS for document in found)
 
@@ -116,7 +128,7 @@ def test_max_text_counts_every_token_written(start, limit):
     """`</image>` comes with its picture and is not counted; a picture that was opened is finished."""
     model = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: (IMAGE, A)})
     document = generate(model, [start], [0], replace(SMALL, max_text=limit))[0]
-    written = [item for item in document[len(start):] if not isinstance(item, Picture) and item != END_IMAGE]
+    written = [item for item in document[len(start) :] if not isinstance(item, Picture) and item != END_IMAGE]
     assert len(written) == limit
     assert document[-1] != IMAGE
 
@@ -144,7 +156,10 @@ def test_documents_end_at_their_own_time():
     model = chain({A: B, B: EOS, BOS: (IMAGE, EOS), END_IMAGE: A})
     found = generate(model, [[BOS, A], [BOS], [BOS, B]], [0, 1, 2], replace(SMALL, max_pictures=1))
     assert [shape(document) for document in found] == [
-        [BOS, A, B, EOS], [BOS, IMAGE, "P", END_IMAGE, A, B, EOS], [BOS, B, EOS]]
+        [BOS, A, B, EOS],
+        [BOS, IMAGE, "P", END_IMAGE, A, B, EOS],
+        [BOS, B, EOS],
+    ]
 
 
 def test_nothing_asked_is_nothing_done():
@@ -161,7 +176,9 @@ def next_tokens(model, documents, no_picture, keys, temperature, top_p=1.0):
 def test_bos_and_end_image_are_never_written_and_image_only_where_allowed():
     model = chain({A: (BOS, END_IMAGE), B: (IMAGE, EOS)})
     for temperature in (0.0, 1.0, 5.0):
-        found = next_tokens(model, [[A]] * 200 + [[B]] * 200, [False] * 200 + [True] * 200, range(400), temperature)
+        found = next_tokens(
+            model, [[A]] * 200 + [[B]] * 200, [False] * 200 + [True] * 200, range(400), temperature
+        )
         assert not {BOS, END_IMAGE} & set(found) and IMAGE not in found[200:]
     assert next_tokens(model, [[B], [B]], [False, True], [0, 0], 0.0) == [IMAGE, EOS]
 
@@ -173,7 +190,7 @@ def test_tokens_are_drawn_from_the_softmax(temperature):
     weights = torch.tensor([0.1, 0.05, 0.0, -0.05])
     model.text_out.weight[:, A] = -100.0
     model.text_out.weight[[A, B, EOS, IMAGE], A] = weights
-    scale = 264 ** 0.5 * weights                                            # the final norm makes the one-hot so long
+    scale = 264**0.5 * weights  # the final norm makes the one-hot so long
     found = np.array(next_tokens(model, [[A]] * count, [False] * count, range(count), temperature))
     expected = count * (scale / temperature).softmax(0).double().numpy()
     counts = [(found == token).sum() for token in (A, B, EOS, IMAGE)]
@@ -181,7 +198,7 @@ def test_tokens_are_drawn_from_the_softmax(temperature):
     assert stats.chisquare(counts, expected * (count / expected.sum())).pvalue > 0.01
 
 
-# ------------------------------------------------------------------------------------------------ pictures and guidance
+# -------------------------------------------------------------------------------------- pictures and guidance
 
 
 def estimate(model, document, key, z, t):
@@ -210,8 +227,10 @@ def drawn_by_hand(model, document, key, guidance=1.0, interval=(0.0, 1.0), steps
     return Picture(model.codec.decode(z[None], 2)[0], False, key)
 
 
-@pytest.mark.parametrize("guidance,interval", [(1.0, (0.0, 1.0)), (2.5, (0.0, 1.0)), (0.3, (0.0, 1.0)),
-                                               (2.5, (0.3, 0.8)), (2.5, (0.5, 0.5))])
+@pytest.mark.parametrize(
+    "guidance,interval",
+    [(1.0, (0.0, 1.0)), (2.5, (0.0, 1.0)), (0.3, (0.0, 1.0)), (2.5, (0.3, 0.8)), (2.5, (0.5, 0.5))],
+)
 @pytest.mark.parametrize("prediction", HEADS)
 def test_draw_against_steps_by_hand(prediction, guidance, interval):
     model, sampling = talkative("gau", prediction), replace(SMALL, guidance=guidance, interval=interval)
@@ -229,7 +248,9 @@ def pictures_with(model, documents, **settings):
 def test_guidance_outside_its_interval_is_none(solver):
     model, documents = talkative(), [prompt for prompt in prompts() if prompt[-1] == IMAGE]
     plain = pictures_with(model, documents, solver=solver)
-    assert_same([pictures_with(model, documents, solver=solver, guidance=3.0, interval=(0.01, 0.02))], [plain])
+    assert_same(
+        [pictures_with(model, documents, solver=solver, guidance=3.0, interval=(0.01, 0.02))], [plain]
+    )
     guided = pictures_with(model, documents, solver=solver, guidance=3.0)
     assert sum(not torch.equal(a.pixels, b.pixels) for a, b in zip(guided, plain)) >= len(documents) - 1
 
@@ -241,7 +262,9 @@ def test_guidance_does_nothing_where_there_is_no_condition():
 
 def test_guidance_zero_forgets_the_condition():
     model, documents = talkative(), [[BOS, *encode(text), IMAGE] for text in ("bird", "sea", "")]
-    assert_same([pictures_with(model, documents, guidance=0.0)], [pictures_with(model, [[BOS, IMAGE]] * 3)], levels=1)
+    assert_same(
+        [pictures_with(model, documents, guidance=0.0)], [pictures_with(model, [[BOS, IMAGE]] * 3)], levels=1
+    )
 
 
 def test_pictures_come_back_in_the_order_asked():
@@ -249,10 +272,12 @@ def test_pictures_come_back_in_the_order_asked():
     model, documents = talkative(), [prompt for prompt in prompts() if prompt[-1] == IMAGE]
     found = draw(model, documents, [4, 3, 2, 1], SMALL)
     assert [one.key for one in found] == [4, 3, 2, 1]
-    assert_same([found], [[draw(model, [one], [k], SMALL)[0] for one, k in zip(documents, (4, 3, 2, 1))]], levels=1)
+    assert_same(
+        [found], [[draw(model, [one], [k], SMALL)[0] for one, k in zip(documents, (4, 3, 2, 1))]], levels=1
+    )
 
 
-# ---------------------------------------------------------------------------------------- every position computed once
+# ------------------------------------------------------------------------------- every position computed once
 
 
 def bits_of(documents):
@@ -260,14 +285,34 @@ def bits_of(documents):
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("solver,guidance,interval,rescale", [
-    ("euler", 1.0, (0.0, 1.0), 0.0), ("euler", 2.0, (0.0, 1.0), 0.0), ("heun", 3.0, (0.2, 0.8), 0.0),
-    ("dpm2m", 0.5, (0.0, 0.6), 0.7), ("ancestral", 2.0, (0.0, 1.0), 0.0), ("ab2", 2.0, (0.4, 0.4), 0.5)])
+@pytest.mark.parametrize(
+    "solver,guidance,interval,rescale",
+    [
+        ("euler", 1.0, (0.0, 1.0), 0.0),
+        ("euler", 2.0, (0.0, 1.0), 0.0),
+        ("heun", 3.0, (0.2, 0.8), 0.0),
+        ("dpm2m", 0.5, (0.0, 0.6), 0.7),
+        ("ancestral", 2.0, (0.0, 1.0), 0.0),
+        ("ab2", 2.0, (0.4, 0.4), 0.5),
+    ],
+)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_cached_generator_is_the_uncached_one(backbone, solver, guidance, interval, rescale, temperature):
     """Tokens equal; pixels within 1 level of 255: fp32, sums in another order."""
-    model, sampling = talkative(backbone), replace(SMALL, solver=solver, guidance=guidance, interval=interval, rescale=rescale,
-                                                   temperature=temperature, max_pictures=3, max_text=12, top_p=0.9)
+    model, sampling = (
+        talkative(backbone),
+        replace(
+            SMALL,
+            solver=solver,
+            guidance=guidance,
+            interval=interval,
+            rescale=rescale,
+            temperature=temperature,
+            max_pictures=3,
+            max_text=12,
+            top_p=0.9,
+        ),
+    )
     found = generate(model, prompts(), list(range(6)), sampling)
     assert_same(found, uncached.generate(model, prompts(), list(range(6)), sampling), levels=1)
     assert max(shape(document).count("P") for document in found) >= 2
@@ -277,35 +322,61 @@ def test_the_cached_generator_is_the_uncached_one(backbone, solver, guidance, in
 def test_hidden_vectors_with_and_without_a_cache(backbone):
     """However a document is cut into what is read at once, its last position says the same, to 1e-5."""
     dice, model = np.random.default_rng(3), tiny_model(backbone)
-    whole = [[BOS, *encode("one two"), IMAGE, picture(dice, False, (4, 6)), END_IMAGE, *encode("three"), IMAGE,
-              picture(dice, False, (2, 2)), END_IMAGE, A], [BOS, A, IMAGE, picture(dice, False, (4, 4)), END_IMAGE, B, B]]
+    whole = [
+        [
+            BOS,
+            *encode("one two"),
+            IMAGE,
+            picture(dice, False, (4, 6)),
+            END_IMAGE,
+            *encode("three"),
+            IMAGE,
+            picture(dice, False, (2, 2)),
+            END_IMAGE,
+            A,
+        ],
+        [BOS, A, IMAGE, picture(dice, False, (4, 4)), END_IMAGE, B, B],
+    ]
     for cuts in ([1, 2, 3, 20], [4, 9, 10, 20], [20], list(range(1, 20))):
         memory = cached.Cache(model, 2, 60)
         for cut in cuts:
-            parts = [document[:max(cut, 1)] for document in whole]
+            parts = [document[: max(cut, 1)] for document in whole]
             hidden = memory.read(parts)
             batch = pack(parts, 80, GRID)
             expected = model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn)))[batch.last]
-            new = [n for n, document in enumerate(whole) if cut == cuts[0] or len(document) > cuts[cuts.index(cut) - 1]]
+            new = [
+                n
+                for n, document in enumerate(whole)
+                if cut == cuts[0] or len(document) > cuts[cuts.index(cut) - 1]
+            ]
             torch.testing.assert_close(hidden[new], expected[new], rtol=1e-5, atol=1e-5)
 
 
 def test_rows_that_leave_the_cache_do_not_move_the_others():
     dice, model = np.random.default_rng(4), tiny_model()
-    some = [[BOS, A], [BOS, B, IMAGE, picture(dice, False, (4, 4)), END_IMAGE], [BOS, *encode("longer")], [BOS, B]]
+    some = [
+        [BOS, A],
+        [BOS, B, IMAGE, picture(dice, False, (4, 4)), END_IMAGE],
+        [BOS, *encode("longer")],
+        [BOS, B],
+    ]
     memory, alone = cached.Cache(model, 4, 40), cached.Cache(model, 2, 40)
     memory.read(some)
     memory.keep([1, 2])
     alone.read(some[1:3])
-    torch.testing.assert_close(memory.read([[*one, A] for one in some[1:3]]), alone.read([[*one, A] for one in some[1:3]]),
-                               rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        memory.read([[*one, A] for one in some[1:3]]),
+        alone.read([[*one, A] for one in some[1:3]]),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("solver", ["euler", "ancestral"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_thread):
-    """The same prompt and key among few or many, longer and shorter ones. On the CPU, products of 32 rows and more are summed in
-    the same order, and sums over keys too, where their number is a multiple of 64."""
+    """The same prompt and key among few or many, longer and shorter ones. On the CPU, products of 32 rows and
+    more are summed in the same order, and sums over keys too, where their number is a multiple of 64."""
     model = for_sampling(tiny_model(backbone, width=64))
     sampling = replace(SMALL, size=(12, 12), guidance=2.5, solver=solver)
     mine = [BOS, *encode("the one that is asked for"), IMAGE]
@@ -320,13 +391,16 @@ def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_th
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_pictures_drawn_in_bf16_are_nearly_the_same(backbone, guidance):
-    """Only the network is in bf16: the noise, the state and what is watched stay fp32, and text is written as before."""
+    """Only the network is in bf16: the noise, the state and what is watched stay fp32, and text is written as
+    before."""
     model, settings = talkative(backbone), replace(SMALL, guidance=guidance, max_text=20)
     found = generate(model, prompts(), list(range(6)), replace(settings, precision="bf16"))
     expected, differences = generate(model, prompts(), list(range(6)), settings), []
     for one, other in zip(found, expected):
-        first = next(n for n, item in enumerate(other) if isinstance(item, Picture) and item.key)   # text after it may differ
-        assert shape(one[:first + 1]) == shape(other[:first + 1])
+        first = next(
+            n for n, item in enumerate(other) if isinstance(item, Picture) and item.key
+        )  # text after it may differ
+        assert shape(one[: first + 1]) == shape(other[: first + 1])
         differences.append((one[first].pixels.float() - other[first].pixels.float()).abs())
     spread = torch.cat([difference.flatten() for difference in differences])
     assert 0 < spread.mean() < 4 and spread.max() < 60
@@ -343,8 +417,13 @@ def test_what_is_added_is_told():
 def test_every_step_can_be_watched(solver):
     """The last estimate is the picture itself, where the solver ends with Euler's step."""
     seen, model = [], talkative()
-    drawn = draw(model, [[BOS, A, IMAGE], [BOS, IMAGE]], [1, 2], replace(SMALL, guidance=2.0, solver=solver),
-                 lambda step, noised, clean: seen.append((step, clean)))
+    drawn = draw(
+        model,
+        [[BOS, A, IMAGE], [BOS, IMAGE]],
+        [1, 2],
+        replace(SMALL, guidance=2.0, solver=solver),
+        lambda step, noised, clean: seen.append((step, clean)),
+    )
     assert [step for step, _ in seen] == ([0, 1, 2, 3] if solver == "euler" else [0, 1, 1, 2, 2, 3, 3])
     assert all(clean.shape == (2, 3, 4, 4) for _, clean in seen)
     assert torch.equal(seen[-1][1], torch.stack([picture.pixels for picture in drawn]))
@@ -355,8 +434,15 @@ def test_top_p_keeps_the_likeliest():
     """Chances 0.5, 0.3, 0.15, 0.05: of the likeliest, so many that they reach p."""
     logits = torch.full((4000, VOCABULARY), -torch.inf)
     logits[:, [A, B, 5, 6]] = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-    for p, stay in ((0.01, {A}), (0.49, {A}), (0.51, {A, B}), (0.79, {A, B}), (0.9, {A, B, 5}), (0.96, {A, B, 5, 6}),
-                    (1.0, {A, B, 5, 6})):
+    for p, stay in (
+        (0.01, {A}),
+        (0.49, {A}),
+        (0.51, {A, B}),
+        (0.79, {A, B}),
+        (0.9, {A, B, 5}),
+        (0.96, {A, B, 5, 6}),
+        (1.0, {A, B, 5, 6}),
+    ):
         found = choose(logits.clone(), [True] * 4000, range(4000), replace(SMALL, temperature=1.0, top_p=p))
         assert set(found) == stay
         if p == 0.79:

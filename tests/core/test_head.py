@@ -34,7 +34,9 @@ def test_read_pictures_stay_bit_for_bit_with_time_and_weight_zero(prediction):
     batch, clean, drawn = mixed_batch()
     corrupted = tiny_head(prediction).corrupt(clean, batch.pictures)
     assert torch.equal(corrupted.inputs[~drawn], clean[~drawn])
-    assert torch.equal(corrupted.time > 0, batch.pictures.drawn) and torch.equal(corrupted.weight, drawn.float())
+    assert torch.equal(corrupted.time > 0, batch.pictures.drawn) and torch.equal(
+        corrupted.weight, drawn.float()
+    )
     assert not torch.isclose(corrupted.inputs[drawn], clean[drawn]).all(-1).any()
 
 
@@ -60,7 +62,9 @@ def test_loss_of_a_perfect_prediction_is_zero(prediction, space):
     corrupted = head.corrupt(clean, batch.pictures)
     assert head.loss(corrupted.target, corrupted, batch.pictures.picture_of) == 0
     only_read_wrong = torch.where(drawn[:, None], corrupted.target, torch.full_like(clean, 9.0))
-    assert head.loss(only_read_wrong, corrupted, batch.pictures.picture_of) == 0, "pictures that are read have no loss"
+    assert head.loss(only_read_wrong, corrupted, batch.pictures.picture_of) == 0, (
+        "pictures that are read have no loss"
+    )
 
 
 def test_the_default_loss_by_hand():
@@ -69,10 +73,15 @@ def test_the_default_loss_by_hand():
     head = tiny_head()
     corrupted = head.corrupt(clean, batch.pictures)
     of = batch.pictures.picture_of
-    corrupted = corrupted._replace(time=torch.where(torch.arange(len(corrupted.time)) % 3 == 0, 0.01, corrupted.time))
+    corrupted = corrupted._replace(
+        time=torch.where(torch.arange(len(corrupted.time)) % 3 == 0, 0.01, corrupted.time)
+    )
     prediction = clean + torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
-    parts = [((prediction[n] - clean[n]) ** 2).mean().item() / max(corrupted.time[of[n]].item(), 0.05) ** 2
-             for n in range(len(clean)) if drawn[n]]
+    parts = [
+        ((prediction[n] - clean[n]) ** 2).mean().item() / max(corrupted.time[of[n]].item(), 0.05) ** 2
+        for n in range(len(clean))
+        if drawn[n]
+    ]
     np.testing.assert_allclose(head.loss(prediction, corrupted, of).item(), np.mean(parts), rtol=1e-5)
 
 
@@ -85,7 +94,9 @@ def test_loss_is_the_squared_error_in_the_chosen_space(prediction, space, scale)
     corrupted = head.corrupt(clean, batch.pictures)
     output = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     of = batch.pictures.picture_of
-    z, t, clean, output = (x[drawn].double() for x in (corrupted.inputs, corrupted.time[of, None], clean, output))
+    z, t, clean, output = (
+        x[drawn].double() for x in (corrupted.inputs, corrupted.time[of, None], clean, output)
+    )
 
     def everything(estimate):
         noise = (z - (1 - t) * estimate) / (t * scale)
@@ -112,9 +123,14 @@ def test_the_same_key_gives_the_same_noise_whatever_the_batch(seed):
         assert torch.equal(small, large[at])
 
 
-@pytest.mark.parametrize("pictures", [
-    Pictures(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool), ()),
-    Pictures(torch.tensor([0, 0, 1]), torch.zeros(2, dtype=torch.bool), (1, 2))], ids=["no picture", "none drawn"])
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        Pictures(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool), ()),
+        Pictures(torch.tensor([0, 0, 1]), torch.zeros(2, dtype=torch.bool), (1, 2)),
+    ],
+    ids=["no picture", "none drawn"],
+)
 def test_nothing_drawn_is_a_loss_of_zero(pictures):
     head, clean = tiny_head(), torch.rand(len(pictures.picture_of), VALUES)
     corrupted = head.corrupt(clean, pictures)
@@ -125,8 +141,10 @@ def test_nothing_drawn_is_a_loss_of_zero(pictures):
 def test_noise_is_drawn_for_drawn_pictures_only():
     """Whether a neighbour is read must not move the noise of the next picture."""
     of, clean = torch.tensor([0, 0, 1, 1, 1, 2]), torch.zeros(6, VALUES)
-    runs = [tiny_head().corrupt(clean, Pictures(of, torch.tensor(drawn), (5, 6, 7))).inputs
-            for drawn in ([True, True, True], [False, True, True], [True, False, True])]
+    runs = [
+        tiny_head().corrupt(clean, Pictures(of, torch.tensor(drawn), (5, 6, 7))).inputs
+        for drawn in ([True, True, True], [False, True, True], [True, False, True])
+    ]
     assert torch.equal(runs[0][2:], runs[1][2:]) and torch.equal(runs[0][-1], runs[2][-1])
 
 
@@ -147,8 +165,17 @@ def test_time_features_against_their_formula():
 
 def test_a_bottleneck_is_two_linear_maps():
     wide = tiny_head()
-    narrow = type(wide)(VALUES, 32, prediction="clean", space="velocity", time_mean=0.8, time_spread=0.8,
-                        noise_scale=1.0, clamp=0.05, bottleneck=4)
+    narrow = type(wide)(
+        VALUES,
+        32,
+        prediction="clean",
+        space="velocity",
+        time_mean=0.8,
+        time_spread=0.8,
+        noise_scale=1.0,
+        clamp=0.05,
+        bottleneck=4,
+    )
     product_of_maps = narrow.into[1].weight @ narrow.into[0].weight
     assert product_of_maps.shape == wide.into.weight.shape and torch.linalg.matrix_rank(product_of_maps) == 4
 
@@ -166,7 +193,7 @@ def test_generate_finds_the_picture_a_perfect_network_knows(solver, prediction):
         return known
 
     out = head.generate(denoise, (3, 4), (2, 3), SOLVERS[solver], [1.0, 0.6, 0.3, 0.0])
-    torch.testing.assert_close(out, known, rtol=0, atol=1e-6 if solver == "ab2" else 0)         # ab2 adds up slopes
+    torch.testing.assert_close(out, known, rtol=0, atol=1e-6 if solver == "ab2" else 0)  # ab2 adds up slopes
 
 
 def test_generate_stays_in_range():

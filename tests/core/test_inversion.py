@@ -1,4 +1,5 @@
-"""Pictures to noise and back: lossless in the limit of small steps, whatever the model; and against a known solution."""
+"""Pictures to noise and back: lossless in the limit of small steps, whatever the model; and against a known
+solution."""
 
 import math
 
@@ -12,7 +13,9 @@ from rawmm_cli.metrics import pixels
 
 
 def pictures(count=3, size=(8, 12)):
-    return torch.randint(0, 256, (count, 3, *size), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return torch.randint(0, 256, (count, 3, *size), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
 
 
 def psnr(back):
@@ -29,18 +32,19 @@ def test_more_steps_lose_less_until_nothing_is_lost(backbone):
 
 
 def test_noise_of_a_known_distribution(monkeypatch):
-    """Pictures ~ N(0.2, 0.3^2) in every value, and a network that knows it: x keeps its place in units of the spread."""
+    """Pictures ~ N(0.2, 0.3^2) in every value, and a network that knows it: x keeps its place in units of the
+    spread."""
     mean, spread, model = 0.2, 0.3, talkative()
 
     def clean(output, z, time):
         t = time.reshape(-1, 1)
-        return mean + (1 - t) * spread ** 2 / ((1 - t) ** 2 * spread ** 2 + t ** 2) * (z - (1 - t) * mean)
+        return mean + (1 - t) * spread**2 / ((1 - t) ** 2 * spread**2 + t**2) * (z - (1 - t) * mean)
 
     monkeypatch.setattr(model.head, "clean", clean)
     before = pictures()
     back, noise = inversion.ode(model, before, 100)
     t = inversion.BEGIN
-    start = (model.codec.encode(before) - (1 - t) * mean) / math.sqrt((1 - t) ** 2 * spread ** 2 + t ** 2)
+    start = (model.codec.encode(before) - (1 - t) * mean) / math.sqrt((1 - t) ** 2 * spread**2 + t**2)
     torch.testing.assert_close(noise, start, rtol=1e-3, atol=1e-3)
     assert torch.equal(back, before)
 
@@ -48,7 +52,9 @@ def test_noise_of_a_known_distribution(monkeypatch):
 def test_pictures_of_another_size_take_the_place_of_those_learned(monkeypatch):
     """As they do when they are drawn: the same positions reach the backbone."""
     seen = []
-    monkeypatch.setattr(inversion.Cache, "picture", lambda self, documents: seen.append(documents[0][-1].stretch) or 1 / 0)
+    monkeypatch.setattr(
+        inversion.Cache, "picture", lambda self, documents: seen.append(documents[0][-1].stretch) or 1 / 0
+    )
     for learned in (None, 8, 24):
         with pytest.raises(ZeroDivisionError):
             inversion.ode(talkative(), pictures(), 2, learned=learned)

@@ -31,7 +31,9 @@ def test_scores_depend_on_differences_of_positions_only(width):
     positions = torch.randint(0, 12, (20, 2, 3), generator=torch.Generator().manual_seed(1))
     moves = torch.randint(0, 50, (20, 3), generator=torch.Generator().manual_seed(2))
     for (at, other), move in zip(positions, moves):
-        torch.testing.assert_close(score(q, k, at + move, other + move), score(q, k, at, other), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            score(q, k, at + move, other + move), score(q, k, at, other), atol=1e-4, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -41,7 +43,9 @@ def test_every_axis_counts(width, axis):
     step = torch.eye(3, dtype=torch.long)[axis]
     here = torch.tensor([3, 2, 1])
     assert (score(q, k, here + step, here) - score(q, k, here, here)).abs() > 1e-3
-    assert (score(q, k, here + step, here) - score(q, k, here, here + step)).abs() > 1e-3, "a direction counts too"
+    assert (score(q, k, here + step, here) - score(q, k, here, here + step)).abs() > 1e-3, (
+        "a direction counts too"
+    )
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -55,10 +59,15 @@ def test_norm_is_kept_and_position_zero_is_the_identity(width):
 def test_rotation_is_a_complex_product():
     """Width 16: four pairs turn with the order, two with the row, two with the column."""
     order, row, column = 7, 3, 5
-    angles = [order * 10_000 ** (-j / 4) for j in range(4)] + [row * 100 ** (-j / 2) for j in range(2)] \
+    angles = (
+        [order * 10_000 ** (-j / 4) for j in range(4)]
+        + [row * 100 ** (-j / 2) for j in range(2)]
         + [column * 100 ** (-j / 2) for j in range(2)]
+    )
     x = vectors(16)
-    pairs = [complex(x[i], x[i + 8]) * complex(math.cos(angle), math.sin(angle)) for i, angle in enumerate(angles)]
+    pairs = [
+        complex(x[i], x[i + 8]) * complex(math.cos(angle), math.sin(angle)) for i, angle in enumerate(angles)
+    ]
     expected = torch.tensor([pair.real for pair in pairs] + [pair.imag for pair in pairs])
     torch.testing.assert_close(turned(x, [order, row, column]), expected)
 
@@ -92,7 +101,9 @@ def test_attention_is_the_masked_mean_where_scores_are_equal():
 
 
 def random_mask(rows, length):
-    return torch.zeros(rows, 1, length, length).masked_fill((vectors(rows, 1, length, length) > 0.3).tril(-1), NOT)
+    return torch.zeros(rows, 1, length, length).masked_fill(
+        (vectors(rows, 1, length, length) > 0.3).tril(-1), NOT
+    )
 
 
 def gradients(out, *inputs):
@@ -134,6 +145,10 @@ def test_rms_norm_while_sampling_is_that_of_training(shape, size):
         expected = norm(one.float()).detach()
         with torch.inference_mode():
             found = norm(one)
-        torch.testing.assert_close(found, expected, rtol=1e-4 if one.dtype == torch.float32 else 1e-2, atol=1e-4)
+        torch.testing.assert_close(
+            found, expected, rtol=1e-4 if one.dtype == torch.float32 else 1e-2, atol=1e-4
+        )
     with torch.inference_mode():
-        torch.testing.assert_close(norm(x), torch.nn.functional.rms_norm(x, shape[-1:], norm.weight), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            norm(x), torch.nn.functional.rms_norm(x, shape[-1:], norm.weight), rtol=1e-4, atol=1e-5
+        )

@@ -29,7 +29,7 @@ def sums_of_one(model, document):
             said = model.head.out.weight @ hidden[at] + model.head.out.bias
             time = corrupted.time[batch.pictures.picture_of[n]]
             factor = loss_factor(model.head.prediction, model.head.space, time, 1.0, 0.05).item()
-            image += ((said - corrupted.target[n]).double() ** 2).mean().item() * factor ** 2
+            image += ((said - corrupted.target[n]).double() ** 2).mean().item() * factor**2
             drawn += 1
     return text, tokens, image, drawn
 
@@ -42,7 +42,9 @@ def test_against_documents_one_by_one(backbone, prediction, seed):
     model, documents = tiny_model(backbone, prediction=prediction), random_documents(12, seed)
     text, tokens, image, drawn = map(sum, zip(*(sums_of_one(model, document) for document in documents)))
     found = joint_loss(model, pack(documents, 64, GRID), 0.3, 2.0)
-    np.testing.assert_allclose([found.text.item(), found.image.item()], [text / tokens, image / drawn], rtol=1e-5)
+    np.testing.assert_allclose(
+        [found.text.item(), found.image.item()], [text / tokens, image / drawn], rtol=1e-5
+    )
     np.testing.assert_allclose(found.total.item(), 0.3 * text / tokens + 2.0 * image / drawn, rtol=1e-5)
 
 
@@ -55,12 +57,13 @@ def test_weights(text_weight, image_weight):
 
 
 def test_a_fresh_model_knows_nothing():
-    """Zero logits: log 260 nats a token. A zero prediction: the mean square of the pixels over max(t, 0.05)^2."""
+    """Zero logits: log 260 nats a token. A zero prediction: the mean square of the pixels over max(t,
+    0.05)^2."""
     model, batch = tiny_model(std=0), pack(random_documents(12), 64, GRID)
     found = joint_loss(model, batch)
     corrupted = model.head.corrupt(model.clean(batch), batch.pictures)
     time = corrupted.time[batch.pictures.picture_of].clamp_min(0.05)
-    square = (model.clean(batch).square().mean(-1) / time ** 2)[corrupted.weight > 0].mean()
+    square = (model.clean(batch).square().mean(-1) / time**2)[corrupted.weight > 0].mean()
     torch.testing.assert_close(found.text, torch.tensor(260.0).log())
     torch.testing.assert_close(found.image, square)
 
@@ -98,7 +101,9 @@ def test_shares_add_up_to_one_large_batch(parts):
     tokens, patches = (sum(column) for column in zip(*(batch.learned for batch in batches)))
     found = []
     for batch in batches:
-        losses = joint_loss(other, batch, 0.5, 2.0, Shares(batch.learned[0] / tokens, batch.learned[1] / patches))
+        losses = joint_loss(
+            other, batch, 0.5, 2.0, Shares(batch.learned[0] / tokens, batch.learned[1] / patches)
+        )
         losses.total.backward()
         found.append([x.item() for x in losses])
     np.testing.assert_allclose(np.sum(found, 0), [x.item() for x in whole], rtol=1e-5)
@@ -107,7 +112,8 @@ def test_shares_add_up_to_one_large_batch(parts):
 
 
 def test_every_parameter_takes_part_even_without_pictures():
-    """Several processes wait for each other's gradients: one that saw no picture must still have all of them."""
+    """Several processes wait for each other's gradients: one that saw no picture must still have all of
+    them."""
     model = tiny_model()
     joint_loss(model, pack([[BOS, 97, EOS]], 8, GRID)).total.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
@@ -116,10 +122,12 @@ def test_every_parameter_takes_part_even_without_pictures():
 def four_documents():
     dice = np.random.default_rng(0)
     one, two, three, four = (picture(dice, True, (4, 4)).pixels for _ in range(4))
-    return [[BOS, *encode("red"), IMAGE, Picture(one, True, 1), END_IMAGE, EOS],
-            [BOS, *encode("sea"), IMAGE, Picture(two, True, 2), END_IMAGE, *encode("!"), EOS],
-            [BOS, IMAGE, Picture(three, False), END_IMAGE, *encode("cat"), EOS],
-            [BOS, IMAGE, Picture(four, False), END_IMAGE, *encode("dog"), EOS]]
+    return [
+        [BOS, *encode("red"), IMAGE, Picture(one, True, 1), END_IMAGE, EOS],
+        [BOS, *encode("sea"), IMAGE, Picture(two, True, 2), END_IMAGE, *encode("!"), EOS],
+        [BOS, IMAGE, Picture(three, False), END_IMAGE, *encode("cat"), EOS],
+        [BOS, IMAGE, Picture(four, False), END_IMAGE, *encode("dog"), EOS],
+    ]
 
 
 @pytest.mark.parametrize("prediction", HEADS)

@@ -17,16 +17,28 @@ TABLES = {
     "two documents in one row": ("00111", "01011", "00000", "10000 11000 00100 00111 00111"),
     "order of blocks counts, not of positions": ("0000", "2100", "0000", "1111 0111 0011 0011"),
     "noised picture is private, its clean copy is not": (
-        "000000", "011223", "011000", "100000 111000 111000 100110 100110 100111"),
-    "private in one document, open in the other": ("001111", "010112", "010100", "100000 110000 001000 001110 001110 "
-                                                   "001011"),
+        "000000",
+        "011223",
+        "011000",
+        "100000 111000 111000 100110 100110 100111",
+    ),
+    "private in one document, open in the other": (
+        "001111",
+        "010112",
+        "010100",
+        "100000 110000 001000 001110 001110 001011",
+    ),
     "padding sees padding only": ("00__", "0100", "0000", "1000 1100 0011 0011"),
 }
 
 
 def labels(document, block, private) -> Labels:
-    return Labels(*(torch.tensor([[-1 if mark == "_" else int(mark) for mark in row]])
-                    for row in (document, block, private)))
+    return Labels(
+        *(
+            torch.tensor([[-1 if mark == "_" else int(mark) for mark in row]])
+            for row in (document, block, private)
+        )
+    )
 
 
 def packed_labels(seed, length=40, count=20, causal=False) -> Labels:
@@ -72,17 +84,24 @@ def test_dense_equals_three_plain_loops(seed):
         document, block, private = (label[b].tolist() for label in given)
         for q in range(17):
             for k in range(17):
-                sees = document[q] == document[k] and block[k] <= block[q] and not (private[k] and block[k] != block[q])
+                sees = (
+                    document[q] == document[k]
+                    and block[k] <= block[q]
+                    and not (private[k] and block[k] != block[q])
+                )
                 assert mask[b, q, k].item() == sees
 
 
-@pytest.mark.parametrize("given", [packed_labels(1), packed_labels(2, 200), random_labels(3, 300)],
-                         ids=["packed", "packed long", "random"])
+@pytest.mark.parametrize(
+    "given",
+    [packed_labels(1), packed_labels(2, 200), random_labels(3, 300)],
+    ids=["packed", "packed long", "random"],
+)
 def test_flex_is_dense(given):
     rows, length = given.document.shape
     block_mask, mask = flex(given), seen(given)
     assert torch.equal(flex_everywhere(block_mask, rows, length, length), mask)
-    block = block_mask.BLOCK_SIZE[0]                                         # kept: blocks where anyone sees anyone
+    block = block_mask.BLOCK_SIZE[0]  # kept: blocks where anyone sees anyone
     count = -(-length // block)
     padded = torch.zeros(rows, count * block, count * block, dtype=torch.bool)
     padded[:, :length, :length] = mask

@@ -3,7 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import BACKBONES, HEADS, PATCH, hidden_of, noised_inputs, picture, positions_of, random_documents, tiny_model
+from helpers import (
+    BACKBONES,
+    HEADS,
+    PATCH,
+    hidden_of,
+    noised_inputs,
+    picture,
+    positions_of,
+    random_documents,
+    tiny_model,
+)
 
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import pack
@@ -13,7 +23,7 @@ from rawmm_cli.core.mask import dense, flex
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
 GRID = RawPatches(PATCH).grid
-CLOSE = {"atol": 1e-5, "rtol": 1e-5}                # fp32, another order of summation
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}  # fp32, another order of summation
 every_model = pytest.mark.parametrize("backbone,prediction", [(b, h) for b in BACKBONES for h in HEADS])
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 
@@ -21,8 +31,22 @@ every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 def story(seed=0):
     """Text, a picture read, text, a picture drawn, text, a last picture drawn."""
     dice = np.random.default_rng(seed)
-    return [BOS, *encode("ab"), IMAGE, picture(dice, False, (4, 4)), END_IMAGE, *encode("cd"), IMAGE,
-            picture(dice, True, (2, 6)), END_IMAGE, *encode("ef"), IMAGE, picture(dice, True, (4, 4)), END_IMAGE, EOS]
+    return [
+        BOS,
+        *encode("ab"),
+        IMAGE,
+        picture(dice, False, (4, 4)),
+        END_IMAGE,
+        *encode("cd"),
+        IMAGE,
+        picture(dice, True, (2, 6)),
+        END_IMAGE,
+        *encode("ef"),
+        IMAGE,
+        picture(dice, True, (4, 4)),
+        END_IMAGE,
+        EOS,
+    ]
 
 
 def two_stories():
@@ -56,7 +80,8 @@ def assert_no_text_leaks(model):
 
 
 def assert_no_picture_leaks(model):
-    """Change one patch of one picture: its own picture moves; before it and in other documents nothing does."""
+    """Change one patch of one picture: its own picture moves; before it and in other documents nothing
+    does."""
     batch = two_stories()
     inputs, time = noised_inputs(model, batch)
     mine = positions_of(batch, 1).tolist()
@@ -68,7 +93,7 @@ def assert_no_picture_leaks(model):
         if own[0] not in mine:
             continue
         other = inputs.clone()
-        other[patches[-1]] += 1.0                                           # the last patch: all are to move with it
+        other[patches[-1]] += 1.0  # the last patch: all are to move with it
         moved = changed(model, batch, None, inputs, time, other)
         after = [place for place in mine if block[place] > block[own[0]]]
         assert set(own) <= set(moved)
@@ -78,7 +103,9 @@ def assert_no_picture_leaks(model):
             assert all(own[0] <= place <= mine[-1] for place in moved) and set(moved) <= {*own, *after}
             assert len(moved) > len(own), "what follows a clean or a last picture sees it"
         tested.add((bool(private[own[0]]), bool(batch.pictures.drawn[number])))
-    assert tested == {(False, False), (True, True), (False, True)}, "read or copied; noised and private; drawn last"
+    assert tested == {(False, False), (True, True), (False, True)}, (
+        "read or copied; noised and private; drawn last"
+    )
 
 
 @every_model
@@ -103,9 +130,16 @@ def forgets_private(labels):
     return dense(labels._replace(private=torch.zeros_like(labels.private)))
 
 
-@pytest.mark.parametrize("wrong,leak", [(everyone, assert_no_text_leaks), (everyone, assert_no_picture_leaks),
-                                        (causal, assert_no_text_leaks), (causal, assert_no_picture_leaks),
-                                        (forgets_private, assert_no_picture_leaks)])
+@pytest.mark.parametrize(
+    "wrong,leak",
+    [
+        (everyone, assert_no_text_leaks),
+        (everyone, assert_no_picture_leaks),
+        (causal, assert_no_text_leaks),
+        (causal, assert_no_picture_leaks),
+        (forgets_private, assert_no_picture_leaks),
+    ],
+)
 @every_backbone
 def test_a_wrong_mask_is_found_out(backbone, wrong, leak):
     """A test of the tests above. Plain causal attention leaks between the documents of a row."""
@@ -122,7 +156,8 @@ def test_a_fresh_model_would_hide_every_leak(backbone):
 
 @every_backbone
 def test_text_after_a_drawn_picture_sees_it_as_if_it_were_read(backbone):
-    """Training with a clean copy is what happens at generation, when the finished picture has taken its place."""
+    """Training with a clean copy is what happens at generation, when the finished picture has taken its
+    place."""
     model, document = tiny_model(backbone), story()
     read = [Picture(item.pixels, False) if isinstance(item, Picture) else item for item in document]
     training, generating = (pack([one], 96, GRID) for one in (document, read))
@@ -130,7 +165,7 @@ def test_text_after_a_drawn_picture_sees_it_as_if_it_were_read(backbone):
     here = [at for at in positions_of(training, 0).tolist() if not private[at]]
     there = positions_of(generating, 0).tolist()
     assert len(here) == len(there) and private.any()
-    here, there = here[:-6], there[:-6]                                     # up to the last picture, which is noised
+    here, there = here[:-6], there[:-6]  # up to the last picture, which is noised
     torch.testing.assert_close(hidden_of(model, training)[here], hidden_of(model, generating)[there], **CLOSE)
 
 
@@ -139,7 +174,7 @@ def test_a_drawn_picture_does_not_care_what_follows(backbone):
     """The noised copy in the middle of a document is denoised as if the document ended with it."""
     model, document = tiny_model(backbone), story()
     at = [place for place, item in enumerate(document) if isinstance(item, Picture)][1]
-    whole, part = pack([document], 96, GRID), pack([document[:at + 1]], 96, GRID)
+    whole, part = pack([document], 96, GRID), pack([document[: at + 1]], 96, GRID)
     noised = whole.labels.private.flatten().bool()
     ending = part.patch_at[part.pictures.drawn[part.pictures.picture_of]]
     torch.testing.assert_close(hidden_of(model, whole)[noised], hidden_of(model, part)[ending], **CLOSE)
@@ -193,7 +228,9 @@ def test_gradient_is_the_slope_of_the_loss(backbone):
     model, batch = tiny_model(backbone), pack(random_documents(6, seed=7), 64, GRID)
     joint_loss(model, batch).total.backward()
     dice = torch.Generator().manual_seed(0)
-    directions = [torch.randn(p.shape, generator=dice) * p.grad.abs().mean() + p.grad for p in model.parameters()]
+    directions = [
+        torch.randn(p.shape, generator=dice) * p.grad.abs().mean() + p.grad for p in model.parameters()
+    ]
     slope = sum((p.grad * d).sum() for p, d in zip(model.parameters(), directions)).item()
     step, ends = 1e-3 / sum(d.square().sum() for d in directions).sqrt().item(), []
     with torch.no_grad():
@@ -221,7 +258,9 @@ def test_time_reaches_the_picture_and_what_follows(backbone):
     model, batch = tiny_model(backbone), two_stories()
     inputs, time = noised_inputs(model, batch)
     drawn = batch.pictures.drawn[batch.pictures.picture_of]
-    moved = hidden_of(model, batch, inputs, time) != hidden_of(model, batch, inputs, time + 0.1 * batch.pictures.drawn)
+    moved = hidden_of(model, batch, inputs, time) != hidden_of(
+        model, batch, inputs, time + 0.1 * batch.pictures.drawn
+    )
     assert set(batch.patch_at[drawn].tolist()) <= set(moved.any(-1).nonzero()[:, 0].tolist())
 
 

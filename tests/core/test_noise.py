@@ -7,7 +7,17 @@ import torch
 from scipy import stats
 
 from rawmm_cli.core import noise as module
-from rawmm_cli.core.noise import PREDICTIONS, key, logit_normal, loss_factor, normal, random, rectified, target, to_clean
+from rawmm_cli.core.noise import (
+    PREDICTIONS,
+    key,
+    logit_normal,
+    loss_factor,
+    normal,
+    random,
+    rectified,
+    target,
+    to_clean,
+)
 
 PAIRS = list(product(PREDICTIONS, PREDICTIONS))
 TIMES = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)[:, None]
@@ -30,17 +40,23 @@ def test_the_path_ends_in_the_picture_and_in_the_noise(one):
 def test_a_perfect_output_gives_back_the_clean_patches(prediction, scale):
     clean, eps, z = path(scale)
     output = target(prediction, clean, eps, scale)
-    torch.testing.assert_close(to_clean(prediction, output, z, TIMES, scale, 1e-3), clean, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(
+        to_clean(prediction, output, z, TIMES, scale, 1e-3), clean, atol=1e-12, rtol=1e-12
+    )
 
 
 def test_velocity_is_the_slope_of_the_path():
     clean, eps, _ = path(2.0)
-    def at(t): return rectified(t)[0] * clean + rectified(t)[1] * 2.0 * eps
+
+    def at(t):
+        return rectified(t)[0] * clean + rectified(t)[1] * 2.0 * eps
+
     torch.testing.assert_close(target("velocity", clean, eps, 2.0), (at(0.75) - at(0.25)) / 0.5)
 
 
 def test_conversion_at_the_ends():
-    """Clean at t = 1 from a clean or velocity output is exact; from a predicted noise it is bounded by the clamp."""
+    """Clean at t = 1 from a clean or velocity output is exact; from a predicted noise it is bounded by the
+    clamp."""
     z, output = torch.full((1, 3), 2.0), torch.full((1, 3), 0.5)
     zero, one = torch.zeros(1, 1), torch.ones(1, 1)
     assert torch.equal(to_clean("clean", output, z, one, 1.0, 0.05), output)
@@ -51,13 +67,19 @@ def test_conversion_at_the_ends():
 
 
 def errors(prediction, scale, output_error):
-    """Disturb a perfect output and convert it, by way of the clean patches, to all three kinds -> error of each."""
+    """Disturb a perfect output and convert it, by way of the clean patches, to all three kinds -> error of
+    each."""
     clean, eps, z = path(scale)
     signal, noise = rectified(TIMES)
-    estimate = to_clean(prediction, target(prediction, clean, eps, scale) + output_error, z, TIMES, scale, 1e-6)
+    estimate = to_clean(
+        prediction, target(prediction, clean, eps, scale) + output_error, z, TIMES, scale, 1e-6
+    )
     its_noise = (z - signal * estimate) / (noise * scale)
-    return {"clean": estimate - clean, "noise": its_noise - eps,
-            "velocity": scale * its_noise - estimate - target("velocity", clean, eps, scale)}
+    return {
+        "clean": estimate - clean,
+        "noise": its_noise - eps,
+        "velocity": scale * its_noise - estimate - target("velocity", clean, eps, scale),
+    }
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 3.0])
@@ -75,8 +97,9 @@ def test_loss_factor_is_bounded_at_both_ends(prediction, space):
     factor = loss_factor(prediction, space, times, 1.0, 0.05)
     assert factor.isfinite().all() and (factor >= 0).all() and factor.max() <= 20 + 1e-4
     inner = times[(times >= 0.05) & (times <= 0.95)]
-    torch.testing.assert_close(loss_factor(prediction, space, inner, 1.0, 0.05),
-                               loss_factor(prediction, space, inner, 1.0, 1e-6))
+    torch.testing.assert_close(
+        loss_factor(prediction, space, inner, 1.0, 0.05), loss_factor(prediction, space, inner, 1.0, 1e-6)
+    )
 
 
 def test_the_default_loss_is_that_of_jit():
@@ -88,9 +111,12 @@ def test_the_default_loss_is_that_of_jit():
 def test_a_key_is_63_bits_of_blake2b_and_stays_so_for_ever():
     """A run resumes with the same noise only as long as these numbers never change."""
     digest = hashlib.blake2b(b"0/noise/7", digest_size=8).digest()
-    assert key(0, "noise", 7) == int.from_bytes(digest, "little") >> 1 < 2 ** 63
+    assert key(0, "noise", 7) == int.from_bytes(digest, "little") >> 1 < 2**63
     assert key("a", 1) == int.from_bytes(hashlib.blake2b(b"a/1", digest_size=8).digest(), "little") >> 1
-    assert len({key(seed, word, n) for seed in range(10) for word in ("text", "noise") for n in range(500)}) == 10_000
+    assert (
+        len({key(seed, word, n) for seed in range(10) for word in ("text", "noise") for n in range(500)})
+        == 10_000
+    )
 
 
 def test_the_same_path_gives_the_same_numbers_and_another_path_others():
@@ -117,7 +143,7 @@ def test_different_keys_and_words_give_different_noise():
     blocks = normal(range(50), [4] * 50, 12).view(50, -1)
     assert len({block.numpy().tobytes() for block in blocks}) == 50
     correlation = torch.corrcoef(blocks).fill_diagonal_(0)
-    assert correlation.abs().max() < 5 / 48 ** 0.5 and correlation.mean().abs() < 0.02
+    assert correlation.abs().max() < 5 / 48**0.5 and correlation.mean().abs() < 0.02
     assert not torch.isclose(normal([1], [4], 12), normal([1], [4], 12, "other")).any()
 
 
@@ -130,8 +156,10 @@ def test_noise_is_standard_normal():
     across, along = normal(range(4000), [1] * 4000, 1), normal(range(4), [1000] * 4, 12)
     for values in (across.flatten().double().numpy(), along.flatten().double().numpy()):
         error = len(values) ** -0.5
-        assert abs(values.mean()) < 4 * error and abs(values.var() - 1) < 4 * 2 ** 0.5 * error
-        assert abs(stats.skew(values)) < 4 * 6 ** 0.5 * error and abs(stats.kurtosis(values)) < 4 * 24 ** 0.5 * error
+        assert abs(values.mean()) < 4 * error and abs(values.var() - 1) < 4 * 2**0.5 * error
+        assert (
+            abs(stats.skew(values)) < 4 * 6**0.5 * error and abs(stats.kurtosis(values)) < 4 * 24**0.5 * error
+        )
         assert stats.kstest(values, "norm").pvalue > 0.01
 
 
@@ -147,13 +175,16 @@ def test_times_are_logit_normal(mean, spread):
 
 def test_time_and_noise_of_a_key_are_unrelated():
     times, noise = logit_normal(range(4000), 0.0, 1.0), normal(range(4000), [1] * 4000, 1)[:, 0]
-    assert abs(stats.spearmanr(times, noise).statistic) < 4 / 4000 ** 0.5
+    assert abs(stats.spearmanr(times, noise).statistic) < 4 / 4000**0.5
 
 
 def test_noise_drawn_by_the_device_itself_belongs_to_its_key():
-    """The way of a GPU, walked on the CPU: every block is a function of its key, whatever stands beside it."""
-    one, two, other = (module._drawn_on(torch.device("cpu"), keys, counts, 3) for keys, counts in
-                       (((5, 9), (4, 2)), ((9, 5), (2, 4)), ((6,), (4,))))
+    """The way of a GPU, walked on the CPU: every block is a function of its key, whatever stands beside
+    it."""
+    one, two, other = (
+        module._drawn_on(torch.device("cpu"), keys, counts, 3)
+        for keys, counts in (((5, 9), (4, 2)), ((9, 5), (2, 4)), ((6,), (4,)))
+    )
     assert torch.equal(one[:4], two[2:]) and torch.equal(one[4:], two[:2]) and not torch.equal(one[:4], other)
     many = module._drawn_on(torch.device("cpu"), range(50), [200] * 50, 8)
     assert abs(many.mean()) < 0.02 and abs(many.std() - 1) < 0.02

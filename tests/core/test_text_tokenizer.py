@@ -1,12 +1,30 @@
 import pytest
 
-from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, checked, checked_prompt, decode, encode
+from rawmm_cli.core.text_tokenizer import (
+    BOS,
+    END_IMAGE,
+    EOS,
+    IMAGE,
+    VOCABULARY,
+    checked,
+    checked_prompt,
+    decode,
+    encode,
+)
 from rawmm_cli.system.errors import ConfigError
 
 TEXTS = {
-    "empty": "", "ascii": "a red bird", "emoji": "🦜👩‍👩‍👧‍👦🏳️‍🌈", "right to left": "abc\u202edef\u202c",
-    "hebrew": "שלום", "nul": "a\0b", "byte order mark": "\ufeffabc", "last code point": "\U0010ffff",
-    "combining": "e\u0301", "newlines": "a\r\n\tb", "special": "<image></image><bos><eos>",
+    "empty": "",
+    "ascii": "a red bird",
+    "emoji": "🦜👩‍👩‍👧‍👦🏳️‍🌈",
+    "right to left": "abc\u202edef\u202c",
+    "hebrew": "שלום",
+    "nul": "a\0b",
+    "byte order mark": "\ufeffabc",
+    "last code point": "\U0010ffff",
+    "combining": "e\u0301",
+    "newlines": "a\r\n\tb",
+    "special": "<image></image><bos><eos>",
 }
 
 
@@ -38,22 +56,37 @@ def test_broken_bytes_become_the_replacement_character():
     assert decode(encode("é")[:1]) == "\ufffd"
 
 
-@pytest.mark.parametrize("text,place,code", [("\ud800", 1, "D800"), ("ab\udfffc", 3, "DFFF"), ("é\udc80", 2, "DC80")])
+@pytest.mark.parametrize(
+    "text,place,code", [("\ud800", 1, "D800"), ("ab\udfffc", 3, "DFFF"), ("é\udc80", 2, "DC80")]
+)
 @pytest.mark.parametrize("call", [encode, checked, lambda text: checked_prompt(text, 100)])
 def test_lone_surrogate(call, text, place, code):
     with pytest.raises(ConfigError) as error:
         call(text)
-    assert str(error.value) == (f"text is not valid Unicode: character {place} is a lone surrogate (U+{code}); "
-                                "allowed: UTF-8 text; remove it")
+    assert str(error.value) == (
+        f"text is not valid Unicode: character {place} is a lone surrogate (U+{code}); "
+        "allowed: UTF-8 text; remove it"
+    )
 
 
-@pytest.mark.parametrize("text,place,code", [("\0", 1, "0000"), ("ab\x1b[31m", 3, "001B"), ("é\x7f", 2, "007F"),
-                                             ("a\rb", 2, "000D"), ("\x9b", 1, "009B"), ("\x80", 1, "0080")])
+@pytest.mark.parametrize(
+    "text,place,code",
+    [
+        ("\0", 1, "0000"),
+        ("ab\x1b[31m", 3, "001B"),
+        ("é\x7f", 2, "007F"),
+        ("a\rb", 2, "000D"),
+        ("\x9b", 1, "009B"),
+        ("\x80", 1, "0080"),
+    ],
+)
 def test_control_character_in_a_prompt(text, place, code):
     with pytest.raises(ConfigError) as error:
         checked_prompt(text, 100)
-    assert str(error.value) == (f"prompt has the control character U+{code} at place {place}; "
-                                "allowed: printable text, tab and newline; remove it")
+    assert str(error.value) == (
+        f"prompt has the control character U+{code} at place {place}; "
+        "allowed: printable text, tab and newline; remove it"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "a\tb\nc", "\xa0", "🦜", "\u202e", "\ufeff"])

@@ -1,4 +1,5 @@
-"""Training on documents, mixtures and streams as on any set: killed and gone on bit for bit, evaluated, estimated, sampled."""
+"""Training on documents, mixtures and streams as on any set: killed and gone on bit for bit, evaluated,
+estimated, sampled."""
 
 import json
 import math
@@ -42,7 +43,8 @@ def quick(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data(few_digits, tmp_path_factory):
-    """A data folder: digits, documents with several pictures, text alone, pictures with attributes; shards to stream."""
+    """A data folder: digits, documents with several pictures, text alone, pictures with attributes; shards to
+    stream."""
     folder = tmp_path_factory.mktemp("all")
     shutil.copytree(few_digits / "digits", folder / "digits")
     made(folder / "stories", stories(60), held_out=0.2)
@@ -60,16 +62,33 @@ def data(few_digits, tmp_path_factory):
 def kinds(data):
     return {
         "documents": ("data.set=stories",),
-        "mixture": ("data.set=digits", "data.mix={stories: 0.3, words: 0.3, numbers: 0.2}", "text_tokenizer=bpe",
-                    "text_tokenizer.vocabulary=300", "train.workers=2"),
-        "parquet": ("data.stream=true", f"data.stream.path={data / 'parquet'}", "data.set=shards", "data.stream.held_out=0.1"),
-        "tar": ("data.stream=true", f"data.stream.path={data / 'tars'}", "data.set=shards", "data.stream.held_out=0.1",
-                "train.workers=2")}
+        "mixture": (
+            "data.set=digits",
+            "data.mix={stories: 0.3, words: 0.3, numbers: 0.2}",
+            "text_tokenizer=bpe",
+            "text_tokenizer.vocabulary=300",
+            "train.workers=2",
+        ),
+        "parquet": (
+            "data.stream=true",
+            f"data.stream.path={data / 'parquet'}",
+            "data.set=shards",
+            "data.stream.held_out=0.1",
+        ),
+        "tar": (
+            "data.stream=true",
+            f"data.stream.path={data / 'tars'}",
+            "data.set=shards",
+            "data.stream.held_out=0.1",
+            "train.workers=2",
+        ),
+    }
 
 
 @pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
 def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path):
-    """kill -9 twice at random moments after some progress; then the run ends as one that nothing stopped, and is evaluated."""
+    """kill -9 twice at random moments after some progress; then the run ends as one that nothing stopped, and
+    is evaluated."""
     run, dice = tmp_path / "run", random.Random(kind)
     given = (*kinds[kind], "train.save_every=16", "train.log_every=16", "train.sample_every=80")
     words = command(data, run, *given)
@@ -87,11 +106,15 @@ def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path):
     go(settings(*given), data, tmp_path / "whole")
     assert [record["step"] for record in records.read(run / "records.jsonl")] == list(range(1, 11))
     assert_same_bits(run, tmp_path / "whole")
-    process = forked(tmp_path, ["evaluate", "run", "--runs-dir", tmp_path, "--data-dir", data, "--device", "cpu", "--json"])
+    process = forked(
+        tmp_path, ["evaluate", "run", "--runs-dir", tmp_path, "--data-dir", data, "--device", "cpu", "--json"]
+    )
     process.join(60)
     assert process.exitcode == 0, (tmp_path / "err").read_text()
     found = json.loads((tmp_path / "out").read_text())
-    assert all(math.isfinite(value) for value in found["held_out"].values()) and found["held_out"]["count"] > 0
+    assert (
+        all(math.isfinite(value) for value in found["held_out"].values()) and found["held_out"]["count"] > 0
+    )
     assert (run / "samples" / "step_00000010.png").is_file()
 
 
@@ -128,8 +151,20 @@ def test_story_losses_by_hand(data):
 
 @pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
 def test_a_dry_run_counts_the_real_documents(kind, kinds, data, tmp_path, rawmm):
-    code, out, err = rawmm("train", "--preset", "tiny", "--dry-run", "--json", "--device", "cpu", "--data-dir", data,
-                           "--runs-dir", tmp_path, *kinds[kind])
+    code, out, err = rawmm(
+        "train",
+        "--preset",
+        "tiny",
+        "--dry-run",
+        "--json",
+        "--device",
+        "cpu",
+        "--data-dir",
+        data,
+        "--runs-dir",
+        tmp_path,
+        *kinds[kind],
+    )
     found = json.loads(out)
     assert code == 0, err
     assert found["positions_from"] == "data" and 0.3 < found["fill"] <= 1
@@ -145,8 +180,11 @@ def test_text_alone_can_be_trained(data, tmp_path):
 def test_other_sets_may_have_other_sizes(data, tmp_path, few_digits):
     """data.size is that of data.set, which is drawn while training."""
     made(data / "large", numbers_of(16), held_out=0.2)
-    found = go(settings("data.set=digits", "data.mix={large: 0.5}", "train.documents=32", "train.length=64"), data,
-               tmp_path / "run")
+    found = go(
+        settings("data.set=digits", "data.mix={large: 0.5}", "train.documents=32", "train.length=64"),
+        data,
+        tmp_path / "run",
+    )
     assert math.isfinite(found[-1]["loss"])
     with pytest.raises(DataError, match="'large' holds pictures of 16x16 pixels and data.size is 8"):
         go(settings("data.set=large", "train.length=64"), data, tmp_path / "other")
@@ -155,5 +193,9 @@ def test_other_sets_may_have_other_sizes(data, tmp_path, few_digits):
 def numbers_of(side: int) -> Source:
     """Pictures of another size."""
     pixels = np.zeros((side, side, 3), np.uint8)
-    return Source(items=lambda start: (Item(f"{n}.png", n, (f"number {n}",)) for n in range(start, 30)), state="", card={},
-                  open=lambda content, background: pixels + np.uint8(content))
+    return Source(
+        items=lambda start: (Item(f"{n}.png", n, (f"number {n}",)) for n in range(start, 30)),
+        state="",
+        card={},
+        open=lambda content, background: pixels + np.uint8(content),
+    )

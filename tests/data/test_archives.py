@@ -44,7 +44,7 @@ def test_members_are_what_was_written(tmp_path, ending):
     path = tmp_path / f"good{ending}"
     if ending == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("deep/", b"")              # a folder
+            archive.writestr("deep/", b"")  # a folder
             for name, data in FILES:
                 archive.writestr(name, data)
     else:
@@ -54,13 +54,19 @@ def test_members_are_what_was_written(tmp_path, ending):
                 archive.addfile(member(name, len(data)), io.BytesIO(data))
     before = everything(tmp_path)
     assert [(name, read()) for name, read in archives.members(path)] == FILES
-    later = list(archives.members(path)) if ending == ".tar.gz" else []     # what was read ahead stays readable
-    assert [read() for _, read in later] == [data for _, data in FILES][:len(later)]
+    later = list(archives.members(path)) if ending == ".tar.gz" else []  # what was read ahead stays readable
+    assert [read() for _, read in later] == [data for _, data in FILES][: len(later)]
     assert everything(tmp_path) == before
 
 
-NAMES = {"../../out": "leads out", "/etc/passwd": "leads out", "a/../../b": "leads out", "..\\out": "leads out",
-         "C:\\out": "leads out", "x" * 1001: "has a name of 1,001 characters; allowed: up to 1,000"}
+NAMES = {
+    "../../out": "leads out",
+    "/etc/passwd": "leads out",
+    "a/../../b": "leads out",
+    "..\\out": "leads out",
+    "C:\\out": "leads out",
+    "x" * 1001: "has a name of 1,001 characters; allowed: up to 1,000",
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,13 +81,23 @@ def test_names_that_lead_out(tmp_path, name, ending):
     else:
         tar(path, member("safe"), member(name, 1), mode="w:gz" if ending == ".tgz" else "w")
     before = everything(tmp_path)
-    with pytest.raises(DataError, match=re.escape(f"archive {path} is refused: its member '{name[:40]}") + ".*" + NAMES[name]):
+    with pytest.raises(
+        DataError, match=re.escape(f"archive {path} is refused: its member '{name[:40]}") + ".*" + NAMES[name]
+    ):
         list(archives.members(path))
     assert everything(tmp_path) == before
 
 
-@pytest.mark.parametrize("kind, told", [(tarfile.SYMTYPE, "link"), (tarfile.LNKTYPE, "link"), (tarfile.CHRTYPE, "device or pipe"),
-                                        (tarfile.BLKTYPE, "device or pipe"), (tarfile.FIFOTYPE, "device or pipe")])
+@pytest.mark.parametrize(
+    "kind, told",
+    [
+        (tarfile.SYMTYPE, "link"),
+        (tarfile.LNKTYPE, "link"),
+        (tarfile.CHRTYPE, "device or pipe"),
+        (tarfile.BLKTYPE, "device or pipe"),
+        (tarfile.FIFOTYPE, "device or pipe"),
+    ],
+)
 def test_members_that_are_no_files(tmp_path, kind, told):
     path = tar(tmp_path / "a.tar", member("door", kind=kind, link="/etc/passwd"))
     with pytest.raises(DataError, match=f"its member 'door' is a {told}; allowed: plain files"):
@@ -98,12 +114,16 @@ def test_a_link_in_a_zip(tmp_path):
 def test_bombs(tmp_path):
     """50 MB of zeros in 50 kB; a member that says it has a terabyte."""
     zeros = bytes(50 << 20)
-    with pytest.raises(DataError, match="its member 'zeros' is more than 200 times as large as in the archive"):
+    with pytest.raises(
+        DataError, match="its member 'zeros' is more than 200 times as large as in the archive"
+    ):
         list(archives.members(zipped(tmp_path / "a.zip", zipfile.ZipInfo("zeros"), data=zeros)))
-    with pytest.raises(DataError, match="its member 'zeros' makes it more than 200 times as large as the archive"):
+    with pytest.raises(
+        DataError, match="its member 'zeros' makes it more than 200 times as large as the archive"
+    ):
         list(archives.members(tar(tmp_path / "a.tgz", member("zeros", len(zeros)), mode="w:gz")))
     with open(tmp_path / "b.tar", "wb") as file:
-        file.write(member("huge", 10 ** 12).tobuf())
+        file.write(member("huge", 10**12).tobuf())
     with pytest.raises(DataError, match="its member 'huge' has 1,000,000 MB; allowed: at most 256"):
         list(archives.members(tmp_path / "b.tar"))
 
@@ -111,8 +131,10 @@ def test_bombs(tmp_path):
 def test_bombs_of_many_members(tmp_path):
     """Each of them is too small to be one."""
     names = [f"n{n}" for n in range(4)]
-    path = zipped(tmp_path / "a.zip", *map(zipfile.ZipInfo, names), data=bytes(9 * 10 ** 6))
-    with pytest.raises(DataError, match="its member 'n1' makes it more than 200 times as large as the archive"):
+    path = zipped(tmp_path / "a.zip", *map(zipfile.ZipInfo, names), data=bytes(9 * 10**6))
+    with pytest.raises(
+        DataError, match="its member 'n1' makes it more than 200 times as large as the archive"
+    ):
         list(archives.members(path))
 
 
@@ -120,7 +142,7 @@ def test_bombs_of_many_members(tmp_path):
 def test_headers_that_say_they_are_huge(tmp_path, kind):
     """`tarfile` would ask for the memory first."""
     path = tmp_path / "a.tar"
-    path.write_bytes(member("x", 10 ** 12, kind).tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    path.write_bytes(member("x", 10**12, kind).tobuf(tarfile.GNU_FORMAT) + bytes(2048))
     with pytest.raises(DataError, match="a header of 1,000,000,000,000 bytes"):
         list(archives.members(path))
 
@@ -135,9 +157,14 @@ def test_a_chain_of_headers(tmp_path):
 
 def test_a_sparse_file(tmp_path):
     """2 kB that say they are 200 MB."""
-    info = member("holes", 200 * 10 ** 6)
-    info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,1",
-                        "GNU.sparse.size": str(info.size), "GNU.sparse.name": "holes"}
+    info = member("holes", 200 * 10**6)
+    info.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.map": "0,1",
+        "GNU.sparse.size": str(info.size),
+        "GNU.sparse.name": "holes",
+    }
     info.size = 512
     path = tmp_path / "a.tar"
     path.write_bytes(info.tobuf(tarfile.PAX_FORMAT) + bytes(512 * 5))
@@ -149,8 +176,11 @@ def test_a_sparse_file(tmp_path):
 def test_any_damage_is_told_in_one_line(tmp_path, ending):
     """Bytes changed at random: the members, or a DataError."""
     path, dice = tmp_path / f"a{ending}", random.Random(0)
-    zipped(path, zipfile.ZipInfo("é.txt"), zipfile.ZipInfo("b"), data=b"abc" * 50) if ending == ".zip" \
-        else tar(path, member("é.txt", 150), member("d" * 200, 9), mode="w:gz" if ending == ".tgz" else "w")
+    zipped(
+        path, zipfile.ZipInfo("é.txt"), zipfile.ZipInfo("b"), data=b"abc" * 50
+    ) if ending == ".zip" else tar(
+        path, member("é.txt", 150), member("d" * 200, 9), mode="w:gz" if ending == ".tgz" else "w"
+    )
     whole, told = path.read_bytes(), 0
     for _ in range(400):
         data = bytearray(whole)
@@ -173,16 +203,30 @@ def test_the_command_line(tmp_path, rawmm, monkeypatch):
     tar(tmp_path / "in" / "evil.tar", member("../../out.png", 9))
     code, out, err = rawmm("prepare", "webdataset", "--path", "in", "--name", "x", "--workers", 0)
     last = err.splitlines()[-1]
-    assert code == 3 and out == "" and last.startswith("error: ") and "evil.tar is refused: its member '../../out.png'" in last
-    assert not [path for path in everything(tmp_path) if "out" in path.name] and not (tmp_path.parent / "out.png").exists()
+    assert (
+        code == 3
+        and out == ""
+        and last.startswith("error: ")
+        and "evil.tar is refused: its member '../../out.png'" in last
+    )
+    assert (
+        not [path for path in everything(tmp_path) if "out" in path.name]
+        and not (tmp_path.parent / "out.png").exists()
+    )
 
 
 def test_too_many_members(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MEMBERS", 5)
     names = [f"n{n}" for n in range(6)]
-    fine = (tar(tmp_path / "b.tar", *map(member, names[:5])), zipped(tmp_path / "b.zip", *map(zipfile.ZipInfo, names[:5])))
+    fine = (
+        tar(tmp_path / "b.tar", *map(member, names[:5])),
+        zipped(tmp_path / "b.zip", *map(zipfile.ZipInfo, names[:5])),
+    )
     assert [len(list(archives.members(path))) for path in fine] == [5, 5]
-    for path in (tar(tmp_path / "a.tar", *map(member, names)), zipped(tmp_path / "a.zip", *map(zipfile.ZipInfo, names))):
+    for path in (
+        tar(tmp_path / "a.tar", *map(member, names)),
+        zipped(tmp_path / "a.zip", *map(zipfile.ZipInfo, names)),
+    ):
         with pytest.raises(DataError, match="has more than 5 members; split it"):
             list(archives.members(path))
 
@@ -190,7 +234,7 @@ def test_too_many_members(tmp_path, monkeypatch):
 def test_an_encrypted_zip(tmp_path):
     path = zipped(tmp_path / "a.zip", zipfile.ZipInfo("secret"))
     data = bytearray(path.read_bytes())
-    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):         # the flags in both headers
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags in both headers
         data[data.index(signature) + at] |= 1
     path.write_bytes(data)
     with pytest.raises(DataError, match="its member 'secret' is encrypted"):
@@ -202,10 +246,11 @@ def test_an_encrypted_zip(tmp_path):
 def test_torn_archives(tmp_path, ending, keep):
     path = tmp_path / f"torn{ending}"
     infos = [member(f"n{n}", 5000) for n in range(4)]
-    zipped(path, *[zipfile.ZipInfo(i.name) for i in infos], data=bytes(range(256)) * 20) if ending == ".zip" \
-        else tar(path, *infos, mode="w:gz" if ending == ".tgz" else "w")
+    zipped(
+        path, *[zipfile.ZipInfo(i.name) for i in infos], data=bytes(range(256)) * 20
+    ) if ending == ".zip" else tar(path, *infos, mode="w:gz" if ending == ".tgz" else "w")
     data = path.read_bytes()
-    path.write_bytes(data[:int(len(data) * keep)])
+    path.write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(DataError, match=f"archive {re.escape(str(path))} cannot be read to its end"):
         for _, read in archives.members(path):
             read()

@@ -16,9 +16,21 @@ from rawmm_cli.data.images import ImageError
 from rawmm_cli.data.items import Item, Piece, Source, Story
 from rawmm_cli.pages import card as card_page
 
-HOSTILE = ["<script>alert(1)</script>", "</figcaption><img src=x onerror=alert(1)>", '" onmouseover="alert(1)',
-           "{{ 7 * 7 }}{% raw %}", "a \u202e turned", "nul \0 and \x1b[31m", "x" * 3000, "wide " * 200, "日本語の説明 " * 30,
-           "&lt;b&gt; &amp;", "https://example.invalid/x.png", "]]><!--", "\u0301" * 50]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</figcaption><img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)',
+    "{{ 7 * 7 }}{% raw %}",
+    "a \u202e turned",
+    "nul \0 and \x1b[31m",
+    "x" * 3000,
+    "wide " * 200,
+    "日本語の説明 " * 30,
+    "&lt;b&gt; &amp;",
+    "https://example.invalid/x.png",
+    "]]><!--",
+    "\u0301" * 50,
+]
 
 
 def grain(content, background=None) -> np.ndarray:
@@ -30,23 +42,44 @@ def grain(content, background=None) -> np.ndarray:
 
 
 def mixed(count: int = 120) -> Source:
-    """Pictures of three sizes with hostile captions, two classes, two attributes, copies and a few bad ones."""
+    """Pictures of three sizes with hostile captions, two classes, two attributes, copies and a few bad
+    ones."""
+
     def items(start):
         for n in range(start, count):
-            number = n // 2 if n % 10 == 1 else 1000 + n                    # every tenth is a copy, where n // 2 is even
+            number = n // 2 if n % 10 == 1 else 1000 + n  # every tenth is a copy, where n // 2 is even
             size = [(24, 16), (16, 16), (200, 120)][n % 3]
             content = f"it is <b>bad</b> {n}" if n % 40 == 7 else (number, *size)
-            captions = () if n % 17 == 3 else (f"Number {n} of them", HOSTILE[n % len(HOSTILE)])[n % 2:]
-            yield Item(f"<i>{n}</i>.png", content, captions, n % 3 - 1, {"half": ["low", "high"][n > count // 2], "one": True},
-                       "held_out" if n % 4 == 0 else "train")
+            captions = () if n % 17 == 3 else (f"Number {n} of them", HOSTILE[n % len(HOSTILE)])[n % 2 :]
+            yield Item(
+                f"<i>{n}</i>.png",
+                content,
+                captions,
+                n % 3 - 1,
+                {"half": ["low", "high"][n > count // 2], "one": True},
+                "held_out" if n % 4 == 0 else "train",
+            )
 
-    return Source(items=items, open=grain, count=count, state="mixed",
-                  card={"name": "mixed", "source": "<u>made</u>", "licence": "CC0", "terms": "Only <em>for</em> tests.\n",
-                        "url": "https://example.invalid/", "chosen": {"image": "a<b", "text": "c"}, "labels": ["zero", "<one>"]})
+    return Source(
+        items=items,
+        open=grain,
+        count=count,
+        state="mixed",
+        card={
+            "name": "mixed",
+            "source": "<u>made</u>",
+            "licence": "CC0",
+            "terms": "Only <em>for</em> tests.\n",
+            "url": "https://example.invalid/",
+            "chosen": {"image": "a<b", "text": "c"},
+            "labels": ["zero", "<one>"],
+        },
+    )
 
 
 def tales(count: int = 30) -> Source:
     """Documents of hostile text and up to fourteen pictures."""
+
     def items(start):
         for n in range(start, count):
             shown = [Piece(content=(100 * n + m, 16, 16 + 8 * m), draw=bool(m % 2)) for m in range(n % 15)]
@@ -68,32 +101,52 @@ def stored(folder: Path) -> list[dict]:
     """All rows, as the `datasets` library reads them, training first."""
     import datasets
 
-    return [row | {"split": split} for split in ("train", "held_out") for row in datasets.load_from_disk(str(folder / split))]
+    return [
+        row | {"split": split}
+        for split in ("train", "held_out")
+        for row in datasets.load_from_disk(str(folder / split))
+    ]
 
 
 def test_every_number_of_pictures(folder):
     found, rows = card_of(folder / "mixed"), stored(folder / "mixed")
-    assert found["count"] == dict(Counter(row["split"] for row in rows)) and found["pictures"] == len(rows) == 117
-    assert found["skipped_count"] == 3 and [entry["reason"] for entry in found["skipped"]] == \
-        [f"it is <b>bad</b> {n}" for n in (7, 47, 87)]
+    assert (
+        found["count"] == dict(Counter(row["split"] for row in rows))
+        and found["pictures"] == len(rows) == 117
+    )
+    assert found["skipped_count"] == 3 and [entry["reason"] for entry in found["skipped"]] == [
+        f"it is <b>bad</b> {n}" for n in (7, 47, 87)
+    ]
     sizes = Counter((row["height"], row["width"]) for row in rows)
-    assert {(h, w): count for h, w, count in found["sizes"]["frequent"]} == dict(sizes) and found["size"] is None
+    assert {(h, w): count for h, w, count in found["sizes"]["frequent"]} == dict(sizes) and found[
+        "size"
+    ] is None
     assert (found["sizes"]["smallest"], found["sizes"]["largest"]) == ([16, 16], [200, 120])
     texts = [text for row in rows for text in row["captions"]]
     words = Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))
     said = found["captions"]
-    assert (said["count"], said["different"], said["vocabulary"], said["words"]) == \
-        (len(texts), len(set(texts)), len(words), words.total())
+    assert (said["count"], said["different"], said["vocabulary"], said["words"]) == (
+        len(texts),
+        len(set(texts)),
+        len(words),
+        words.total(),
+    )
     assert all(words[word] == count for word, count in said["frequent"]) and len(said["frequent"]) == card.TOP
-    assert sorted(count for _, count in said["frequent"]) == sorted(words.values())[-card.TOP:]
+    assert sorted(count for _, count in said["frequent"]) == sorted(words.values())[-card.TOP :]
     lengths = np.array([len(text.encode()) for text in texts])
-    assert said["bytes"] == {"min": lengths.min(), "median": int(np.median(lengths)), "p95": int(np.quantile(lengths, .95)),
-                             "max": lengths.max()}
+    assert said["bytes"] == {
+        "min": lengths.min(),
+        "median": int(np.median(lengths)),
+        "p95": int(np.quantile(lengths, 0.95)),
+        "max": lengths.max(),
+    }
     assert found["without_caption"] == sum(not row["captions"] for row in rows) > 0
     names = {0: "zero", 1: "<one>"}
     assert found["label_counts"] == dict(Counter(names[row["label"]] for row in rows if row["label"] >= 0))
     attributes = [json.loads(row["attributes"]) for row in rows]
-    assert found["attributes"] == {name: dict(Counter(str(row[name]) for row in attributes)) for name in ("half", "one")}
+    assert found["attributes"] == {
+        name: dict(Counter(str(row[name]) for row in attributes)) for name in ("half", "one")
+    }
 
 
 def test_exact_duplicates_counted_again(folder):
@@ -103,9 +156,14 @@ def test_exact_duplicates_counted_again(folder):
         groups.setdefault((row["height"], row["width"], row["pixels"]), []).append(row)
     same = [group for group in groups.values() if len(group) > 1]
     across = sum(len({row["split"] for row in group}) > 1 for group in same)
-    assert (found["groups"], found["pictures"], found["across_splits"]) == (len(same), sum(map(len, same)), across)
-    assert {tuple(sorted(group)) for group in found["examples"]} == \
-        {tuple(sorted(row["source"] for row in group)) for group in same}
+    assert (found["groups"], found["pictures"], found["across_splits"]) == (
+        len(same),
+        sum(map(len, same)),
+        across,
+    )
+    assert {tuple(sorted(group)) for group in found["examples"]} == {
+        tuple(sorted(row["source"] for row in group)) for group in same
+    }
 
 
 def test_every_number_of_documents(folder):
@@ -113,13 +171,14 @@ def test_every_number_of_documents(folder):
     pictures = [size for row in rows for size in zip(row["heights"], row["widths"])]
     texts = [text for row in rows for text in row["texts"]]
     assert sum(found["count"].values()) == len(rows) == 30 and found["pictures"] == len(pictures)
-    assert {(h, w): count for h, w, count in found["sizes"]["frequent"]} == dict(Counter(pictures).most_common(10)) or \
-        found["sizes"]["different"] > 10
+    assert {(h, w): count for h, w, count in found["sizes"]["frequent"]} == dict(
+        Counter(pictures).most_common(10)
+    ) or found["sizes"]["different"] > 10
     assert found["sizes"]["different"] == len(set(pictures))
     assert found["captions"]["count"] == len(texts) and found["captions"]["different"] == len(set(texts))
 
 
-# -------------------------------------------------------------------------------------------------------------- the page
+# --------------------------------------------------------------------------------------------------- the page
 
 
 class Outline(HTMLParser):
@@ -145,15 +204,35 @@ def test_what_users_wrote_stays_text(folder, name):
     seen = Outline(page)
     assert not {"script", "u", "em", "base", "form", "iframe", "object", "link"} & set(seen.tags)
     assert not [key for key, _ in seen.attributes if key.startswith("on")]
-    assert {key for key, _ in seen.attributes} <= {"lang", "charset", "http-equiv", "content", "name", "class", "src", "alt",
-                                                   "width", "height", "id", "style", "title"}
+    assert {key for key, _ in seen.attributes} <= {
+        "lang",
+        "charset",
+        "http-equiv",
+        "content",
+        "name",
+        "class",
+        "src",
+        "alt",
+        "width",
+        "height",
+        "id",
+        "style",
+        "title",
+    }
     assert all(value.startswith("data:image/") for key, value in seen.attributes if key == "src")
     assert all(re.fullmatch(r"width: [\d.]+%", value) for key, value in seen.attributes if key == "style")
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page) and len(page) < 3e6
     if name == "mixed":
         text = "".join(seen.text)
-        for said in ("<script>alert(1)</script>", "{{ 7 * 7 }}{% raw %}", "<u>made</u>", "Only <em>for</em> tests.", "<one>",
-                     "it is <b>bad</b> 47", "a \ufffd turned"):
+        for said in (
+            "<script>alert(1)</script>",
+            "{{ 7 * 7 }}{% raw %}",
+            "<u>made</u>",
+            "Only <em>for</em> tests.",
+            "<one>",
+            "it is <b>bad</b> 47",
+            "a \ufffd turned",
+        ):
             assert said in text
 
 
@@ -163,24 +242,38 @@ def test_the_same_set_gives_the_same_page(folder, tmp_path):
 
 
 def test_the_numbers_of_the_page_are_those_of_the_card(folder):
-    found, text = card_of(folder / "mixed"), " ".join("".join(Outline(
-        (folder / "mixed" / "card.html").read_text(encoding="utf-8")).text).split())
-    for part in (f"{found['count']['train']} training pictures", f"{found['count']['held_out']} held out",
-                 f"Training {min(found['count']['train'], card_page.WIDE[0])} of {found['count']['train']}",
-                 f"{found['captions']['count']} texts, {found['captions']['different']} different",
-                 "3 different, from 16 × 16 to 200 × 120", found["fingerprint"], "3 items",
-                 f"{found['without_caption']} pictures without a caption"):
+    found, text = (
+        card_of(folder / "mixed"),
+        " ".join("".join(Outline((folder / "mixed" / "card.html").read_text(encoding="utf-8")).text).split()),
+    )
+    for part in (
+        f"{found['count']['train']} training pictures",
+        f"{found['count']['held_out']} held out",
+        f"Training {min(found['count']['train'], card_page.WIDE[0])} of {found['count']['train']}",
+        f"{found['captions']['count']} texts, {found['captions']['different']} different",
+        "3 different, from 16 × 16 to 200 × 120",
+        found["fingerprint"],
+        "3 items",
+        f"{found['without_caption']} pictures without a caption",
+    ):
         assert part in text, part
 
 
 def test_one_is_not_many():
-    assert card_page.counted(1, "picture") == "1 picture" and card_page.counted(2000, "picture") == "2,000 pictures"
+    assert (
+        card_page.counted(1, "picture") == "1 picture"
+        and card_page.counted(2000, "picture") == "2,000 pictures"
+    )
 
 
 def test_large_pictures_keep_the_page_small(tmp_path):
     """Incompressible pictures at 256 px, as many as a page shows."""
-    source = Source(items=lambda start: (Item(f"{n}", (n, 256, 256), ("x",)) for n in range(start, 120)), open=grain,
-                    state="", card={"name": "large"})
+    source = Source(
+        items=lambda start: (Item(f"{n}", (n, 256, 256), ("x",)) for n in range(start, 120)),
+        open=grain,
+        state="",
+        card={"name": "large"},
+    )
     made(tmp_path / "large", source, held_out=0.3)
     assert (tmp_path / "large" / "card.html").stat().st_size < 3e6
 
@@ -189,7 +282,8 @@ def test_large_pictures_keep_the_page_small(tmp_path):
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on PATH")
 @pytest.mark.parametrize("width", [1200, 400])
 def test_in_a_browser(folder, width):
-    """All pictures shown, nothing wider than the window, nothing asked of the network, nothing on the console."""
+    """All pictures shown, nothing wider than the window, nothing asked of the network, nothing on the
+    console."""
     names = ("mixed", "tales", "words")
     for name, found in zip(names, browser.measured([folder / name / "card.html" for name in names], width)):
         assert browser.page_faults(found, width) == [], name
@@ -200,9 +294,15 @@ def test_in_a_browser(folder, width):
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on PATH")
 def test_the_browser_finds_what_is_broken(folder, tmp_path):
     whole = (folder / "mixed" / "card.html").read_text(encoding="utf-8")
-    broken = [whole.replace("</main>", end) for end in (
-        "<script>alert(1)</script></main>", '<img src="https://example.invalid/x.png"></main>',
-        '<div style="width: 3000px">x</div></main>', '<img src="data:image/png;base64,AAAA"></main>')]
+    broken = [
+        whole.replace("</main>", end)
+        for end in (
+            "<script>alert(1)</script></main>",
+            '<img src="https://example.invalid/x.png"></main>',
+            '<div style="width: 3000px">x</div></main>',
+            '<img src="data:image/png;base64,AAAA"></main>',
+        )
+    ]
     for number, page in enumerate(broken):
         (tmp_path / f"{number}.html").write_text(page, encoding="utf-8")
     for found in browser.measured([tmp_path / f"{number}.html" for number in range(len(broken))]):

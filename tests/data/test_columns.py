@@ -14,13 +14,22 @@ def item(columns: Columns, **row):
 
 CHOICES = {
     "the usual": (KINDS, None, ("image", "text", "label")),
-    "the first name of several": ({"png": "image", "jpg": "image", "txt": "text", "caption": "texts"}, None,
-                                  ("jpg", "caption", None)),
+    "the first name of several": (
+        {"png": "image", "jpg": "image", "txt": "text", "caption": "texts"},
+        None,
+        ("jpg", "caption", None),
+    ),
     "an image of any name": ({"photo": "image", "cls": "text"}, None, ("photo", None, "cls")),
-    "a name of another kind": ({"image": "text", "photo": "image", "text": "whole", "label": "truth"}, None,
-                               ("photo", None, None)),
-    "a person": (KINDS | {"alt": "texts", "kind": "text", "scan": "image"}, "image=scan,text=alt,label=kind",
-                 ("scan", "alt", "kind")),
+    "a name of another kind": (
+        {"image": "text", "photo": "image", "text": "whole", "label": "truth"},
+        None,
+        ("photo", None, None),
+    ),
+    "a person": (
+        KINDS | {"alt": "texts", "kind": "text", "scan": "image"},
+        "image=scan,text=alt,label=kind",
+        ("scan", "alt", "kind"),
+    ),
 }
 
 
@@ -32,14 +41,28 @@ def test_what_is_chosen(case):
     assert chosen.truths == tuple(column for column, kind in kinds.items() if kind == "truth")
 
 
-@pytest.mark.parametrize("asked, told", [
-    ("size=x", "--columns has 'size=x'; allowed: image=COLUMN, text=COLUMN, label=COLUMN"),
-    ("image", "--columns has 'image'; allowed: image=COLUMN"),
-    ("text=alt", "the set has no column 'alt'; it has Smiling, image, label, size, text"),
-    ("image=text", "--columns has image=text, but that column of the set holds text; allowed: one with images"),
-    ("text=label", "text=label, but that column of the set holds whole numbers; allowed: one with text or lists of text"),
-    ("label=size", "label=size, but that column of the set holds other things; allowed: one with whole numbers or text"),
-])
+@pytest.mark.parametrize(
+    "asked, told",
+    [
+        ("size=x", "--columns has 'size=x'; allowed: image=COLUMN, text=COLUMN, label=COLUMN"),
+        ("image", "--columns has 'image'; allowed: image=COLUMN"),
+        ("text=alt", "the set has no column 'alt'; it has Smiling, image, label, size, text"),
+        (
+            "image=text",
+            "--columns has image=text, but that column of the set holds text; allowed: one with images",
+        ),
+        (
+            "text=label",
+            "text=label, but that column of the set holds whole numbers; allowed: one with text or lists of "
+            "text",
+        ),
+        (
+            "label=size",
+            "label=size, but that column of the set holds other things; allowed: one with whole numbers or "
+            "text",
+        ),
+    ],
+)
 def test_wishes_that_cannot_be_met(asked, told):
     with pytest.raises(ConfigError) as caught:
         choose(KINDS, asked, where="the set")
@@ -47,35 +70,57 @@ def test_wishes_that_cannot_be_met(asked, told):
 
 
 def test_no_images_and_no_classes():
-    with pytest.raises(DataError, match="no column of the set holds images; there are n, text; name one with --columns image="):
+    with pytest.raises(
+        DataError,
+        match="no column of the set holds images; there are n, text; name one with --columns image=",
+    ):
         choose({"text": "text", "n": "whole"}, where="the set")
-    with pytest.raises(ConfigError, match="--caption makes captions of classes and the set has no column of classes"):
+    with pytest.raises(
+        ConfigError, match="--caption makes captions of classes and the set has no column of classes"
+    ):
         choose({"image": "image"}, template="a {label}", where="the set")
 
 
-@pytest.mark.parametrize("value, captions", [
-    (" a cat \n", ("a cat",)), (["a", " b ", "a", "", None], ("a", "b")), ([], ()), (None, ()), ("  ", ())])
+@pytest.mark.parametrize(
+    "value, captions",
+    [(" a cat \n", ("a cat",)), (["a", " b ", "a", "", None], ("a", "b")), ([], ()), (None, ()), ("  ", ())],
+)
 def test_captions_of_a_row(value, captions):
     assert item(Columns("image", text="text"), text=value).captions == captions
 
 
-@pytest.mark.parametrize("value, label, captions", [
-    (1, 1, ("one barn owl",)), (0, 0, ("one tabby",)), (2, 2, ()), (-1, -1, ()), (None, -1, ())])
+@pytest.mark.parametrize(
+    "value, label, captions",
+    [(1, 1, ("one barn owl",)), (0, 0, ("one tabby",)), (2, 2, ()), (-1, -1, ()), (None, -1, ())],
+)
 def test_a_class_with_names(value, label, captions):
     """-1 is how sets say that they do not tell the class: no caption, rather than "one -1"."""
-    made = item(Columns("image", label="label", names=("tabby", "barn_owl"), template="one {label}"), label=value)
+    made = item(
+        Columns("image", label="label", names=("tabby", "barn_owl"), template="one {label}"), label=value
+    )
     assert (made.label, made.captions) == (label, captions)
 
 
-@pytest.mark.parametrize("value, label, captions", [
-    (7, 7, ("one 7",)), (-1, -1, ()), (None, -1, ()), ("Great_Tit", -1, ("one great tit",)), ("", -1, ()), (2 ** 63, -1, ())])
+@pytest.mark.parametrize(
+    "value, label, captions",
+    [
+        (7, 7, ("one 7",)),
+        (-1, -1, ()),
+        (None, -1, ()),
+        ("Great_Tit", -1, ("one great tit",)),
+        ("", -1, ()),
+        (2**63, -1, ()),
+    ],
+)
 def test_a_class_without_names(value, label, captions):
     made = item(Columns("image", label="label", template="one {label}"), label=value)
     assert (made.label, made.captions) == (label, captions)
 
 
-@pytest.mark.parametrize("value, number", [(0, 0), (2 ** 63 - 1, 2 ** 63 - 1), (2 ** 63, -1), (-1, -1), (True, -1), ("1", -1),
-                                           (1.0, -1), (None, -1)])
+@pytest.mark.parametrize(
+    "value, number",
+    [(0, 0), (2**63 - 1, 2**63 - 1), (2**63, -1), (-1, -1), (True, -1), ("1", -1), (1.0, -1), (None, -1)],
+)
 def test_the_number_of_a_class(value, number):
     assert class_of(value) == number
 
@@ -101,14 +146,29 @@ def test_content_is_bytes_or_a_file_under_the_root(tmp_path):
     elsewhere = ["/etc/passwd", str(tmp_path / "set" / ".." / "b.png"), str(tmp_path / "settled" / "b.png")]
     for path, root in ((inside, None), *((path, tmp_path / "set") for path in elsewhere)):
         found = content({"bytes": None, "path": path}, root)
-        assert isinstance(found, DataError) and str(found) == f"it has no bytes, only the path '{path}', which is not read"
+        assert (
+            isinstance(found, DataError)
+            and str(found) == f"it has no bytes, only the path '{path}', which is not read"
+        )
     (tmp_path / "door").symlink_to(tmp_path / "set")
     assert content({"bytes": None, "path": inside}, tmp_path / "door") == inside
 
 
-@pytest.mark.parametrize("template, good", [
-    ("a {label}", True), ("{label} and {label}", True), ("{{}} {label}", False), ("a cat", False), ("{name}", False),
-    ("{", False), ("{label.__class__}", False), ("{label!r}", False), ("{label:>9}", False), ("{label} {0}", False)])
+@pytest.mark.parametrize(
+    "template, good",
+    [
+        ("a {label}", True),
+        ("{label} and {label}", True),
+        ("{{}} {label}", False),
+        ("a cat", False),
+        ("{name}", False),
+        ("{", False),
+        ("{label.__class__}", False),
+        ("{label!r}", False),
+        ("{label:>9}", False),
+        ("{label} {0}", False),
+    ],
+)
 def test_templates(template, good):
     if good:
         check_template(template)
@@ -118,5 +178,12 @@ def test_templates(template, good):
 
 
 def test_words_and_wishes():
-    assert [words(name) for name in ("Wavy_Hair", " a\n\tb ", "Tabby, cat")] == ["wavy hair", "a b", "tabby, cat"]
-    assert parse("image=a,text=b=c,", None, "x") == {"image": "a", "text": "b=c"} and parse(None, None, "x") == {}
+    assert [words(name) for name in ("Wavy_Hair", " a\n\tb ", "Tabby, cat")] == [
+        "wavy hair",
+        "a b",
+        "tabby, cat",
+    ]
+    assert (
+        parse("image=a,text=b=c,", None, "x") == {"image": "a", "text": "b=c"}
+        and parse(None, None, "x") == {}
+    )

@@ -27,7 +27,11 @@ def folder(tmp_path):
 
 def lines(folder, *entries) -> object:
     path = folder / "set.jsonl"
-    path.write_text("\ufeff" + "\n".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in entries) + "\n\n")
+    path.write_text(
+        "\ufeff"
+        + "\n".join(entry if isinstance(entry, str) else json.dumps(entry) for entry in entries)
+        + "\n\n"
+    )
     return path
 
 
@@ -46,12 +50,18 @@ def test_documents_come_back_as_they_are(folder, tmp_path):
         data = load(tmp_path / "set", split)
         for row in range(len(data)):
             shown = iter(range(9))
-            found[data.source(row)] = [piece if isinstance(piece, str) else
-                                       (data.image(row, next(shown)).permute(1, 2, 0).numpy().tobytes(), *piece)
-                                       for piece in data.pieces(row)]
-    told = lambda n, draw: (pixels(n, 8 + 8 * n).tobytes(), 8 + 8 * n, 8 + 8 * n, draw)         # noqa: E731
-    assert found == {"set.jsonl/1": ["first ", told(0, False), told(1, True), "then"], "set.jsonl/2": [told(2, True)],
-                     "set.jsonl/3": ["no picture: é \u202e\U0001f642"]}
+            found[data.source(row)] = [
+                piece
+                if isinstance(piece, str)
+                else (data.image(row, next(shown)).permute(1, 2, 0).numpy().tobytes(), *piece)
+                for piece in data.pieces(row)
+            ]
+    told = lambda n, draw: (pixels(n, 8 + 8 * n).tobytes(), 8 + 8 * n, 8 + 8 * n, draw)  # noqa: E731
+    assert found == {
+        "set.jsonl/1": ["first ", told(0, False), told(1, True), "then"],
+        "set.jsonl/2": [told(2, True)],
+        "set.jsonl/3": ["no picture: é \u202e\U0001f642"],
+    }
     assert card["kind"] == "documents" and card["count"]["train"] + card["count"]["held_out"] == 3
 
 
@@ -91,7 +101,9 @@ def test_lines_that_are_no_documents(line, folder, tmp_path):
     (folder / "door.png").symlink_to(tmp_path / "out.png")
     (folder / "loop").symlink_to(folder / "loop")
     path = lines(folder, STORIES[0], line)
-    with pytest.raises(DataError, match=re.escape(f"{path} line 2: ") + ".*" + re.escape(WRONG[line])) as caught:
+    with pytest.raises(
+        DataError, match=re.escape(f"{path} line 2: ") + ".*" + re.escape(WRONG[line])
+    ) as caught:
         documents(path=path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
@@ -111,4 +123,6 @@ def test_text_that_is_not_utf_8(folder):
 def test_a_bad_picture_leaves_its_document_out(folder, tmp_path):
     (folder / "deep" / "1.png").write_bytes(b"not a picture")
     card = made(tmp_path / "set", documents(path=lines(folder, *STORIES)), max_bad=0.5, held_out=0.3)
-    assert [entry["file"] for entry in card["skipped"]] == ["set.jsonl/1"] and "damaged" in card["skipped"][0]["reason"]
+    assert [entry["file"] for entry in card["skipped"]] == ["set.jsonl/1"] and "damaged" in card["skipped"][
+        0
+    ]["reason"]

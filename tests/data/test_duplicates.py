@@ -1,4 +1,5 @@
-"""Duplicates: hashes against brute force, copies of photographs that are found, different ones that are not."""
+"""Duplicates: hashes against brute force, copies of photographs that are found, different ones that are
+not."""
 
 import io
 import time
@@ -15,7 +16,7 @@ from rawmm_cli.data.images import fit
 from rawmm_cli.data.rows import PICTURES, look, picture_row
 from rawmm_cli.data.tables import Rows
 
-PHOTOS = load_sample_images().images                    # a temple and a flower, 427 x 640
+PHOTOS = load_sample_images().images  # a temple and a flower, 427 x 640
 
 
 def crops(count: int) -> list[np.ndarray]:
@@ -24,7 +25,7 @@ def crops(count: int) -> list[np.ndarray]:
     for number in range(count):
         photo, place = PHOTOS[number % 2], number // 2
         top, left = 70 * (place % 4), 110 * (place // 4)
-        made.append(fit(np.ascontiguousarray(photo[top:top + 180, left:left + 180]), 64))
+        made.append(fit(np.ascontiguousarray(photo[top : top + 180, left : left + 180]), 64))
     return made
 
 
@@ -40,8 +41,10 @@ def smaller(pixels: np.ndarray, side: int) -> np.ndarray:
 
 def splits(train: list[np.ndarray], held_out: list[np.ndarray] = ()) -> dict[str, Rows]:
     def rows(pictures):
-        table = pa.Table.from_pylist([picture_row(pixels, [], source=str(n)) for n, pixels in enumerate(pictures)], PICTURES)
-        halves = [table.slice(0, len(table) // 2), table.slice(len(table) // 2)]        # as in several files
+        table = pa.Table.from_pylist(
+            [picture_row(pixels, [], source=str(n)) for n, pixels in enumerate(pictures)], PICTURES
+        )
+        halves = [table.slice(0, len(table) // 2), table.slice(len(table) // 2)]  # as in several files
         return Rows(lambda: halves)
 
     return {"train": rows(train), "held_out": rows(held_out)}
@@ -66,11 +69,11 @@ def found_pairs(looks: np.ndarray, blocks: np.ndarray) -> tuple[set[tuple[int, i
 
 
 def related(dice, count: int) -> np.ndarray:
-    looks = dice.integers(0, 2 ** 63, count, dtype=np.uint64) * 2
-    for number in range(0, count // 2, 2):              # neighbours that differ in 0 to 9 bits
+    looks = dice.integers(0, 2**63, count, dtype=np.uint64) * 2
+    for number in range(0, count // 2, 2):  # neighbours that differ in 0 to 9 bits
         bits = dice.choice(64, dice.integers(0, 10), replace=False).astype(np.uint64)
         looks[number] = looks[number + 1] ^ np.bitwise_or.reduce(np.uint64(1) << bits, initial=np.uint64(0))
-    looks[-count // 5:] = looks[-1]                     # and a crowd
+    looks[-count // 5 :] = looks[-1]  # and a crowd
     return looks
 
 
@@ -80,8 +83,12 @@ def test_pairs_are_those_of_brute_force(colours, chunk, monkeypatch):
     monkeypatch.setattr(duplicates, "CHUNK", chunk)
     dice = np.random.default_rng(0)
     looks = related(dice, 1500)
-    blocks = {"same": np.zeros((1500, 48)), "few": dice.integers(0, 4, (1500, 1)) * np.full(48, 5),
-              "any": dice.integers(0, 256, (1500, 48)), "steps": dice.integers(0, 18, (1500, 48))}[colours].astype(np.uint8)
+    blocks = {
+        "same": np.zeros((1500, 48)),
+        "few": dice.integers(0, 4, (1500, 1)) * np.full(48, 5),
+        "any": dice.integers(0, 256, (1500, 48)),
+        "steps": dice.integers(0, 18, (1500, 48)),
+    }[colours].astype(np.uint8)
     pairs, complete = found_pairs(looks, blocks)
     assert complete and pairs == brute(looks, blocks) and len(pairs) > {"any": -1}.get(colours, 200)
 
@@ -101,11 +108,15 @@ def test_too_many_are_cut_and_told(limit, monkeypatch):
 
 
 def test_a_hundred_thousand_in_seconds():
-    """Random ones, and, as drawn pictures are, ones that share many bits and differ in colour; little memory in both."""
+    """Random ones, and, as drawn pictures are, ones that share many bits and differ in colour; little memory
+    in both."""
     dice, started = np.random.default_rng(1), time.perf_counter()
-    looks, blocks = dice.integers(0, 2 ** 63, 100_000, dtype=np.uint64), dice.integers(0, 256, (100_000, 48), dtype=np.uint8)
+    looks, blocks = (
+        dice.integers(0, 2**63, 100_000, dtype=np.uint64),
+        dice.integers(0, 256, (100_000, 48), dtype=np.uint8),
+    )
     assert len(found_pairs(looks, blocks)[0]) < 10
-    one, other, complete = near(looks[:8000] & np.uint64(0xfff), blocks[:8000])
+    one, other, complete = near(looks[:8000] & np.uint64(0xFFF), blocks[:8000])
     assert complete and len(one) < 10 and time.perf_counter() - started < 30
 
 
@@ -119,15 +130,22 @@ def test_copies_cost_nothing():
 
 def test_exact_ones():
     pictures = crops(8)
-    found = splits([pictures[0], pictures[1], pictures[0], pictures[2]], [pictures[3], pictures[1], pictures[0]])
+    found = splits(
+        [pictures[0], pictures[1], pictures[0], pictures[2]], [pictures[3], pictures[1], pictures[0]]
+    )
     assert same(digests(found)) == [[0, 2, 6], [1, 5]]
-    turned = pictures[0][:32].reshape(64, 32, 3)        # the same bytes in another shape are another picture
+    turned = pictures[0][:32].reshape(64, 32, 3)  # the same bytes in another shape are another picture
     assert same(digests(splits([pictures[0][:32], turned]))) == []
     assert same(np.zeros((0, 2), np.uint64)) == []
 
 
-COPIES = {"jpeg 90": lambda p: jpeg(p, 90), "jpeg 50": lambda p: jpeg(p, 50), "half": lambda p: smaller(p, 32),
-          "two thirds": lambda p: smaller(p, 43), "brighter": lambda p: np.clip(p.astype(int) + 4, 0, 255).astype(np.uint8)}
+COPIES = {
+    "jpeg 90": lambda p: jpeg(p, 90),
+    "jpeg 50": lambda p: jpeg(p, 50),
+    "half": lambda p: smaller(p, 32),
+    "two thirds": lambda p: smaller(p, 43),
+    "brighter": lambda p: np.clip(p.astype(int) + 4, 0, 255).astype(np.uint8),
+}
 
 
 @pytest.mark.parametrize("copy", COPIES)
@@ -137,7 +155,9 @@ def test_copies_are_found(copy):
     found = splits(pictures, [COPIES[copy](pixels) for pixels in pictures])
     groups, complete = alike(found, digests(found))
     right = [[n, 40 + n] for n in range(40)]
-    assert complete and sum(group in right for group in groups) >= 36 and all(group in right for group in groups)
+    assert (
+        complete and sum(group in right for group in groups) >= 36 and all(group in right for group in groups)
+    )
 
 
 def test_different_pictures_are_not():
@@ -155,5 +175,7 @@ def test_another_colour_is_another_picture():
     almost = one.copy()
     almost[5, 5] = (190, 40, 30)
     found = splits([one, other, one.copy()], [almost])
-    assert bin(look(one) ^ look(other)).count("1") <= NEAR and bin(look(one) ^ look(almost)).count("1") <= NEAR
+    assert (
+        bin(look(one) ^ look(other)).count("1") <= NEAR and bin(look(one) ^ look(almost)).count("1") <= NEAR
+    )
     assert alike(found, digests(found)) == ([[0, 2, 3]], True)

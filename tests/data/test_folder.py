@@ -54,6 +54,7 @@ def refused(path, message: str, **options):
 
 # What is read
 
+
 def test_rows_hold_the_exact_pixels_in_the_order_of_the_names(tmp_path):
     names = ["b.png", "a/z.PNG", "a/b.bmp", "c.tiff"]
     rows, card = prepared(fill(tmp_path / "birds", *names), held_out=0.5)
@@ -65,7 +66,12 @@ def test_rows_hold_the_exact_pixels_in_the_order_of_the_names(tmp_path):
         assert row["captions"] == [] and row["label"] == -1
     for split in rows.values():
         assert [row["source"] for row in split] == sorted(row["source"] for row in split)
-    assert card["size"] == [8, 8] and card["source"] == "folder" and card["skipped"] == [] and card["without_caption"] == 4
+    assert (
+        card["size"] == [8, 8]
+        and card["source"] == "folder"
+        and card["skipped"] == []
+        and card["without_caption"] == 4
+    )
 
 
 def test_size_fits_and_no_size_keeps(tmp_path):
@@ -73,7 +79,10 @@ def test_size_fits_and_no_size_keeps(tmp_path):
     rows, card = prepared(tmp_path, size=8)
     assert card["size"] == [8, 8]
     found = {row["source"]: row["pixels"] for split in rows.values() for row in split}
-    assert found == {"a.png": fit(picture(0, 12, 20), 8).tobytes(), "b.png": fit(picture(1, 12, 20), 8).tobytes()}
+    assert found == {
+        "a.png": fit(picture(0, 12, 20), 8).tobytes(),
+        "b.png": fit(picture(1, 12, 20), 8).tobytes(),
+    }
     assert prepared(tmp_path)[1]["size"] == [12, 20]
     fill(tmp_path, "c.png")
     assert prepared(tmp_path)[1]["size"] is None
@@ -95,7 +104,9 @@ def test_the_card_holds_no_path(tmp_path, monkeypatch):
 def test_it_can_start_anywhere(tmp_path):
     fill(tmp_path, *(f"{n}.png" for n in range(9)))
     every = list(folder(tmp_path).items(0))
-    assert [list(folder(tmp_path).items(start)) for start in (0, 1, 8, 9, 12)] == [every[start:] for start in (0, 1, 8, 9, 12)]
+    assert [list(folder(tmp_path).items(start)) for start in (0, 1, 8, 9, 12)] == [
+        every[start:] for start in (0, 1, 8, 9, 12)
+    ]
 
 
 def test_a_change_of_the_folder_is_seen(tmp_path):
@@ -121,26 +132,47 @@ def test_rows_can_be_written_and_loaded(tmp_path):
 
 # Captions
 
+
 def test_captions_beside_the_image(tmp_path):
     fill(tmp_path, "a.png", "b.jpg", "sub/a.png", "c.v2.png", "c.jpg")
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf  first \r\n\r\n second\rfirst\n")
     (tmp_path / "sub" / "a.TXT").write_text(" only \n \t\n")
     (tmp_path / "c.v2.txt").write_text("dotted")
     (tmp_path / "b.txt").write_text("\n")
-    assert captions(tmp_path) == {"a.png": ["first", "second"], "b.jpg": [], "sub/a.png": ["only"],
-                                  "c.v2.png": ["dotted"], "c.jpg": []}
+    assert captions(tmp_path) == {
+        "a.png": ["first", "second"],
+        "b.jpg": [],
+        "sub/a.png": ["only"],
+        "c.v2.png": ["dotted"],
+        "c.jpg": [],
+    }
     assert prepared(tmp_path)[1]["without_caption"] == 2
 
 
-@pytest.mark.parametrize("caption", [
-    "a fox \N{FOX FACE} \U0001f469\u200d\U0001f680", "[/x] [bold]red[/bold]", "<image> <bos> </image>",
-    "\u202eabc", "狐", 'say "hi", twice', "{0} %s \\n", "x" * 200_000, "in\u2028one\x0bline\x1chere"])
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "a fox \N{FOX FACE} \U0001f469\u200d\U0001f680",
+        "[/x] [bold]red[/bold]",
+        "<image> <bos> </image>",
+        "\u202eabc",
+        "狐",
+        'say "hi", twice',
+        "{0} %s \\n",
+        "x" * 200_000,
+        "in\u2028one\x0bline\x1chere",
+    ],
+)
 def test_captions_are_kept_letter_for_letter(tmp_path, caption):
     fill(tmp_path, "a.png", "b.png", "c.png", "d.png")
     (tmp_path / "a.txt").write_text(caption + "\n", encoding="utf-8")
-    lines = [{"file_name": "b.png", "text": caption}, {"file_name": "c.png", "text": [caption, "and", caption]}]
-    (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines),
-                                             encoding="utf-8")
+    lines = [
+        {"file_name": "b.png", "text": caption},
+        {"file_name": "c.png", "text": [caption, "and", caption]},
+    ]
+    (tmp_path / "metadata.jsonl").write_text(
+        "\n".join(json.dumps(line, ensure_ascii=False) for line in lines), encoding="utf-8"
+    )
     if len(caption) < 100_000:
         quoted = caption.replace('"', '""')
         (tmp_path / "metadata.csv").write_text(f'file_name,text\nd.png,"{quoted}"\n', encoding="utf-8")
@@ -153,10 +185,15 @@ def test_metadata_and_text_file_together(tmp_path):
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "metadata.jsonl").write_bytes(
         b'\xef\xbb\xbf{"file_name": "./a.png", "text": ["two", " three ", ""], "id": 7}\r\n\r\n'
-        b'{"file_name": "sub/../sub/b.png", "text": "four\\nlines"}\r\n')
+        b'{"file_name": "sub/../sub/b.png", "text": "four\\nlines"}\r\n'
+    )
     (tmp_path / "metadata.csv").write_bytes(
-        b'\xef\xbb\xbftext,other,file_name\r\n"five, ""six""",,sub/b.png\r\n,,a.png\r\n')
-    assert captions(tmp_path) == {"a.png": ["one", "two", "three"], "sub/b.png": ["four\nlines", 'five, "six"']}
+        b'\xef\xbb\xbftext,other,file_name\r\n"five, ""six""",,sub/b.png\r\n,,a.png\r\n'
+    )
+    assert captions(tmp_path) == {
+        "a.png": ["one", "two", "three"],
+        "sub/b.png": ["four\nlines", 'five, "six"'],
+    }
 
 
 def test_names_match_in_either_form_of_unicode(tmp_path):
@@ -167,6 +204,7 @@ def test_names_match_in_either_form_of_unicode(tmp_path):
 
 
 # The split
+
 
 def test_split_is_a_function_of_the_name_alone(tmp_path):
     names = [f"{number:03}.png" for number in range(60)]
@@ -190,6 +228,7 @@ def test_both_splits_have_an_image(tmp_path):
 
 # Errors
 
+
 def test_folder_itself(tmp_path):
     what = f"allowed: a folder with images \\({ALLOWED}\\); give the path of the folder"
     refused(tmp_path / "none", f"FOLDER does not exist; {what}")
@@ -197,8 +236,10 @@ def test_folder_itself(tmp_path):
     refused(tmp_path / "x.png", f"FOLDER is a file; {what}")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "x.txt").touch()
-    refused(tmp_path / "empty", f"no images in FOLDER; allowed: files ending in {ALLOWED}, subfolders included; "
-                                "add some")
+    refused(
+        tmp_path / "empty",
+        f"no images in FOLDER; allowed: files ending in {ALLOWED}, subfolders included; add some",
+    )
 
 
 def test_unreadable_subfolder(tmp_path, monkeypatch):
@@ -215,7 +256,10 @@ def test_unreadable_subfolder(tmp_path, monkeypatch):
 
 
 def test_too_few_images(tmp_path):
-    refused(fill(tmp_path, "a.png"), "only 1 usable item; allowed: at least 2, one to train and one held out; add some")
+    refused(
+        fill(tmp_path, "a.png"),
+        "only 1 usable item; allowed: at least 2, one to train and one held out; add some",
+    )
 
 
 def test_caption_files_without_image(tmp_path):
@@ -228,25 +272,61 @@ def test_caption_files_without_image(tmp_path):
     refused(tmp_path, rf"caption file 'c.txt' \(and 2 more\) in FOLDER has no image; {what}")
 
 
-@pytest.mark.parametrize("data,message", [
-    (b'{"file_name": "a.png", "text": "x"}\n{oops}\n',
-     r"line 2: is not JSON \(.*\); allowed: one object a line; mend it"),
-    (b"[" * 100_000, r"line 1: is not JSON \(.*\); allowed: one object a line; mend it"),
-    (b'\n\n["a.png", "x"]', r'line 3: is not an object; allowed: \{"file_name": "a.png", "text": "..."\}'),
-    (b'{"text": "x"}', "line 1: lacks `file_name`, the path of an image from the folder on; add it"),
-    (b'{"file_name": 3, "text": "x"}', "line 1: lacks `file_name`, the path of an image from the folder on; add it"),
-    (b'{"file_name": "a.png"}', r"line 1: lacks `text`, a string \(in JSON also a list of strings\); add it"),
-    (b'{"file_name": "a.png", "text": ["x", 3]}', r"line 1: lacks `text`, a string \(in JSON .* strings\); add it"),
-    (b'{"file_name": "a.png", "text": "\\ud800"}', r"line 1: has text with a lone surrogate \(.*\), .*; mend it"),
-    (b'{"file_name": "a.png", "text": "x"}\n{"file_name": "a.png", "text": "caf\xe9"}',
-     r"line 2: is not UTF-8 \(byte 0xe9\); save the file as UTF-8"),
-    (b'{"file_name": "none.png", "text": "x"}',
-     "line 1: names 'none.png', which is not an image in the folder; add it or remove the line"),
-    (b'{"file_name": "no\\n\\u001bne", "text": "x"}', "line 1: names 'no\ufffd\ufffdne', which is not an image .*"),
-    (b'{"file_name": "../x.png", "text": "x"}',
-     r"line 1: names '../x.png', which leads out of the folder; allowed: files inside it"),
-    (b'{"file_name": "sub/../../x.png", "text": "x"}', r"line 1: names '.*', which leads out of the folder; .*"),
-    (b'{"file_name": "/etc/x.png", "text": "x"}', r"line 1: names '.*', which leads out of the folder; .*")])
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        (
+            b'{"file_name": "a.png", "text": "x"}\n{oops}\n',
+            r"line 2: is not JSON \(.*\); allowed: one object a line; mend it",
+        ),
+        (b"[" * 100_000, r"line 1: is not JSON \(.*\); allowed: one object a line; mend it"),
+        (
+            b'\n\n["a.png", "x"]',
+            r'line 3: is not an object; allowed: \{"file_name": "a.png", "text": "..."\}',
+        ),
+        (b'{"text": "x"}', "line 1: lacks `file_name`, the path of an image from the folder on; add it"),
+        (
+            b'{"file_name": 3, "text": "x"}',
+            "line 1: lacks `file_name`, the path of an image from the folder on; add it",
+        ),
+        (
+            b'{"file_name": "a.png"}',
+            r"line 1: lacks `text`, a string \(in JSON also a list of strings\); add it",
+        ),
+        (
+            b'{"file_name": "a.png", "text": ["x", 3]}',
+            r"line 1: lacks `text`, a string \(in JSON .* strings\); add it",
+        ),
+        (
+            b'{"file_name": "a.png", "text": "\\ud800"}',
+            r"line 1: has text with a lone surrogate \(.*\), .*; mend it",
+        ),
+        (
+            b'{"file_name": "a.png", "text": "x"}\n{"file_name": "a.png", "text": "caf\xe9"}',
+            r"line 2: is not UTF-8 \(byte 0xe9\); save the file as UTF-8",
+        ),
+        (
+            b'{"file_name": "none.png", "text": "x"}',
+            "line 1: names 'none.png', which is not an image in the folder; add it or remove the line",
+        ),
+        (
+            b'{"file_name": "no\\n\\u001bne", "text": "x"}',
+            "line 1: names 'no\ufffd\ufffdne', which is not an image .*",
+        ),
+        (
+            b'{"file_name": "../x.png", "text": "x"}',
+            r"line 1: names '../x.png', which leads out of the folder; allowed: files inside it",
+        ),
+        (
+            b'{"file_name": "sub/../../x.png", "text": "x"}',
+            r"line 1: names '.*', which leads out of the folder; .*",
+        ),
+        (
+            b'{"file_name": "/etc/x.png", "text": "x"}',
+            r"line 1: names '.*', which leads out of the folder; .*",
+        ),
+    ],
+)
 def test_broken_json(tmp_path, data, message):
     fill(tmp_path / "in", "a.png", "b.png")
     fill(tmp_path, "x.png")
@@ -254,18 +334,36 @@ def test_broken_json(tmp_path, data, message):
     refused(tmp_path / "in", f"FOLDER/metadata.jsonl {message}")
 
 
-@pytest.mark.parametrize("data,message", [
-    (b"name,text\na.png,x\n", "line 2: lacks `file_name`, the path of an image from the folder on; add it"),
-    (b"file_name,caption\na.png,x\n", r"line 2: lacks `text`, a string \(in JSON also a list of strings\); add it"),
-    (b"file_name;text\na.png;x\n", "line 2: lacks `file_name`, .*"),
-    (b"file_name,text\na.png\n", "line 2: lacks `text`, .*"),
-    (b"file_name,text\na.png,red, blue\n", 'line 2: has too many cells; put text with commas in "quotes"'),
-    (b'file_name,text\na.png,"red\n', r"line 2: is not CSV \(.*\); mend it"),
-    (b"file_name,text\na.png," + b"x" * 200_000, r"line 2: is not CSV \(field larger than .*\); mend it"),
-    (b"\xef\xbb\xbffile_name,text\na.png,x\nb.png,caf\xe9\n",
-     r"line 3: is not UTF-8 \(byte 0xe9\); save the file as UTF-8"),
-    (b"file_name,text\n../x.png,x\n", "line 2: names '../x.png', which leads out of the folder; allowed: .*"),
-    (b"file_name,text\nb.jpg,x\n", "line 2: names 'b.jpg', which is not an image in the folder; .*")])
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        (
+            b"name,text\na.png,x\n",
+            "line 2: lacks `file_name`, the path of an image from the folder on; add it",
+        ),
+        (
+            b"file_name,caption\na.png,x\n",
+            r"line 2: lacks `text`, a string \(in JSON also a list of strings\); add it",
+        ),
+        (b"file_name;text\na.png;x\n", "line 2: lacks `file_name`, .*"),
+        (b"file_name,text\na.png\n", "line 2: lacks `text`, .*"),
+        (
+            b"file_name,text\na.png,red, blue\n",
+            'line 2: has too many cells; put text with commas in "quotes"',
+        ),
+        (b'file_name,text\na.png,"red\n', r"line 2: is not CSV \(.*\); mend it"),
+        (b"file_name,text\na.png," + b"x" * 200_000, r"line 2: is not CSV \(field larger than .*\); mend it"),
+        (
+            b"\xef\xbb\xbffile_name,text\na.png,x\nb.png,caf\xe9\n",
+            r"line 3: is not UTF-8 \(byte 0xe9\); save the file as UTF-8",
+        ),
+        (
+            b"file_name,text\n../x.png,x\n",
+            "line 2: names '../x.png', which leads out of the folder; allowed: .*",
+        ),
+        (b"file_name,text\nb.jpg,x\n", "line 2: names 'b.jpg', which is not an image in the folder; .*"),
+    ],
+)
 def test_broken_csv(tmp_path, data, message):
     fill(tmp_path, "a.png", "b.png")
     (tmp_path / "metadata.csv").write_bytes(data)
@@ -287,13 +385,20 @@ def test_bad_images_are_named_or_skipped(tmp_path):
     (tmp_path / "b.jpg").write_text("hello")
     (tmp_path / "b.txt").write_text("a caption")
     (tmp_path / "f.png").symlink_to(tmp_path / "none")
-    refused(tmp_path, r"'b.jpg' \(and 2 more\) of 6 cannot be used: its content is damaged or of another format; allowed: .*; "
-                      r"mend them, or allow to leave out a larger share with --max-bad-fraction \(now 0\); what is done is kept "
-                      "for the same command")
+    refused(
+        tmp_path,
+        r"'b.jpg' \(and 2 more\) of 6 cannot be used: its content is damaged or of another format; allowed: "
+        r".*; "
+        r"mend them, or allow to leave out a larger share with --max-bad-fraction \(now 0\); what is done "
+        r"is kept "
+        "for the same command",
+    )
     rows, card = prepared(tmp_path, size=8, max_bad=0.5)
     assert sorted(row["source"] for split in rows.values() for row in split) == ["a.png", "c.png", "e.png"]
     assert [entry["file"] for entry in card["skipped"]] == ["b.jpg", "d/small.png", "f.png"]
-    assert card["skipped"][1]["reason"] == "it is 5 x 8 pixels; allowed: at least 8 x 8; choose a smaller size"
+    assert (
+        card["skipped"][1]["reason"] == "it is 5 x 8 pixels; allowed: at least 8 x 8; choose a smaller size"
+    )
     assert card["skipped"][2]["reason"] == "there is no such file" and card["without_caption"] == 3
     assert str(tmp_path) not in json.dumps(card)
 
@@ -301,6 +406,10 @@ def test_bad_images_are_named_or_skipped(tmp_path):
 def test_all_images_bad(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
-    refused(tmp_path, r"'a.png' \(and 1 more\) of 2 cannot be used: it is empty \(0 bytes\); mend them, .*", max_bad=0.9)
+    refused(
+        tmp_path,
+        r"'a.png' \(and 1 more\) of 2 cannot be used: it is empty \(0 bytes\); mend them, .*",
+        max_bad=0.9,
+    )
     fill(tmp_path, "b.png")
     refused(tmp_path, "only 1 usable item; .*", max_bad=0.5)

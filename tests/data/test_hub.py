@@ -1,4 +1,5 @@
-"""Sets of the hub, from local folders in the hub's layout: which column is what, splits, classes, terms, and no network."""
+"""Sets of the hub, from local folders in the hub's layout: which column is what, splits, classes, terms, and
+no network."""
 
 import errno
 import io
@@ -41,16 +42,24 @@ def repository(folder: Path, features: dict, splits: dict[str, dict[str, list]])
 
 
 def captioned(folder: Path) -> Path:
-    return repository(folder, {"image": datasets.Image(), "text": datasets.Value("string")}, {
-        split: {"image": [picture(n) for n in numbers], "text": [f"number {n}" for n in numbers]}
-        for split, numbers in (("train", range(12)), ("validation", range(12, 16)))})
+    return repository(
+        folder,
+        {"image": datasets.Image(), "text": datasets.Value("string")},
+        {
+            split: {"image": [picture(n) for n in numbers], "text": [f"number {n}" for n in numbers]}
+            for split, numbers in (("train", range(12)), ("validation", range(12, 16)))
+        },
+    )
 
 
 def prepared(tmp_path: Path, name: str, **options) -> tuple[dict, dict]:
     """-> ({source: row} with its split, card)"""
     made(tmp_path / "set", hub(name, **options), held_out=0.3)
-    return {row["source"]: {**row, "split": split} for split, found in rows(tmp_path / "set").items() for row in found}, \
-        card_of(tmp_path / "set")
+    return {
+        row["source"]: {**row, "split": split}
+        for split, found in rows(tmp_path / "set").items()
+        for row in found
+    }, card_of(tmp_path / "set")
 
 
 def test_a_copy_of_celebahq(tmp_path):
@@ -61,45 +70,82 @@ def test_a_copy_of_celebahq(tmp_path):
     assert len(found) == 16
     for number in range(16):
         row = found[f"train/{number}" if number < 12 else f"validation/{number - 12}"]
-        assert row["captions"] == [f"number {number}"] and row["pixels"] == np.asarray(picture(number)).tobytes()
+        assert (
+            row["captions"] == [f"number {number}"] and row["pixels"] == np.asarray(picture(number)).tobytes()
+        )
         assert row["split"] == ("train" if number < 12 else "held_out")
-    assert card["terms"] == CELEBA and "non-commercial" in card["licence"] and "Ryan-sjtu/celebahq-caption" in card["source"]
+    assert (
+        card["terms"] == CELEBA
+        and "non-commercial" in card["licence"]
+        and "Ryan-sjtu/celebahq-caption" in card["source"]
+    )
     assert card["chosen"] == {"image column": "image", "caption column": "text"}
 
 
 def test_classes_become_captions_and_labels(tmp_path):
-    repo = repository(tmp_path / "repo", {"img": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)},
-                      {"train": {"img": [picture(n) for n in range(9)], "label": [n % 3 for n in range(9)]}})
+    repo = repository(
+        tmp_path / "repo",
+        {"img": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)},
+        {"train": {"img": [picture(n) for n in range(9)], "label": [n % 3 for n in range(9)]}},
+    )
     found, card = prepared(tmp_path, "cifar10", path=repo)
     assert card["labels"] == NAMES and card["chosen"]["captions"] == "made by 'a photo of a {label}'"
     for name, row in found.items():
         number = int(name.split("/")[1])
         assert row["label"] == number % 3 and row["captions"] == [f"a photo of a {NAMES[number % 3]}"]
-    assert {row["split"] for row in found.values()} == {"train", "held_out"}           # one split: shared out by the names
+    assert {row["split"] for row in found.values()} == {
+        "train",
+        "held_out",
+    }  # one split: shared out by the names
 
 
 def test_a_template_of_ones_own(tmp_path):
-    repo = repository(tmp_path / "repo", {"image": datasets.Image(), "text": datasets.Value("string"),
-                                          "label": datasets.ClassLabel(names=NAMES)},
-                      {"train": {"image": [picture(n) for n in range(4)], "text": ["x"] * 4, "label": [0, 1, 2, 0]}})
+    repo = repository(
+        tmp_path / "repo",
+        {
+            "image": datasets.Image(),
+            "text": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=NAMES),
+        },
+        {"train": {"image": [picture(n) for n in range(4)], "text": ["x"] * 4, "label": [0, 1, 2, 0]}},
+    )
     found, _ = prepared(tmp_path, "hf:some/one", path=repo, caption="a drawing of a {label}")
     assert {row["captions"][0] for row in found.values()} == {f"a drawing of a {name}" for name in NAMES}
 
 
 def test_lists_of_captions_and_attributes(tmp_path):
-    """Several captions stay several; columns of truth values are attributes, and captions where there are no others."""
-    features = {"image": datasets.Image(), "captions": datasets.List(datasets.Value("string")),
-                "Wavy_Hair": datasets.Value("bool"), "Smiling": datasets.Value("bool"), "celeb_id": datasets.Value("int64")}
-    columns = {"image": [picture(n) for n in range(4)], "captions": [["a", "b"], ["c"], [], ["d", "d", " "]],
-               "Wavy_Hair": [True, False, True, True], "Smiling": [True, True, False, False], "celeb_id": [9, 8, 7, 6]}
-    found, _ = prepared(tmp_path, "hf:some/one", path=repository(tmp_path / "repo", features, {"train": columns}))
+    """Several captions stay several; columns of truth values are attributes, and captions where there are no
+    others."""
+    features = {
+        "image": datasets.Image(),
+        "captions": datasets.List(datasets.Value("string")),
+        "Wavy_Hair": datasets.Value("bool"),
+        "Smiling": datasets.Value("bool"),
+        "celeb_id": datasets.Value("int64"),
+    }
+    columns = {
+        "image": [picture(n) for n in range(4)],
+        "captions": [["a", "b"], ["c"], [], ["d", "d", " "]],
+        "Wavy_Hair": [True, False, True, True],
+        "Smiling": [True, True, False, False],
+        "celeb_id": [9, 8, 7, 6],
+    }
+    found, _ = prepared(
+        tmp_path, "hf:some/one", path=repository(tmp_path / "repo", features, {"train": columns})
+    )
     assert [found[f"train/{n}"]["captions"] for n in range(4)] == [["a", "b"], ["c"], [], ["d"]]
     assert found["train/1"]["attributes"] == '{"Smiling": true, "Wavy_Hair": false}'
     del features["captions"], columns["captions"]
     (tmp_path / "again").mkdir()
-    found, _ = prepared(tmp_path / "again", "hf:some/one", path=repository(tmp_path / "other", features, {"train": columns}))
+    found, _ = prepared(
+        tmp_path / "again", "hf:some/one", path=repository(tmp_path / "other", features, {"train": columns})
+    )
     assert [found[f"train/{n}"]["captions"] for n in range(4)] == [
-        ["wavy hair, smiling"], ["smiling"], ["wavy hair"], ["wavy hair"]]
+        ["wavy hair, smiling"],
+        ["smiling"],
+        ["wavy hair"],
+        ["wavy hair"],
+    ]
 
 
 def test_a_folder_of_images_with_metadata(tmp_path):
@@ -110,13 +156,16 @@ def test_a_folder_of_images_with_metadata(tmp_path):
     (tmp_path / "repo" / "metadata.jsonl").write_text("".join(lines))
     found, _ = prepared(tmp_path, "hf:some/one", path=tmp_path / "repo")
     assert {row["captions"][0]: row["pixels"] for row in found.values()} == {
-        f"number {n}": np.asarray(picture(n)).tobytes() for n in range(6)}
+        f"number {n}": np.asarray(picture(n)).tobytes() for n in range(6)
+    }
 
 
 def test_bad_pictures_do_not_end_it(tmp_path):
     features = {"image": datasets.Image(), "text": datasets.Value("string")}
     shown = [*map(picture, range(5)), {"bytes": b"no picture", "path": None}, None]
-    repo = repository(tmp_path / "repo", features, {"train": {"image": shown, "text": [str(n) for n in range(7)]}})
+    repo = repository(
+        tmp_path / "repo", features, {"train": {"image": shown, "text": [str(n) for n in range(7)]}}
+    )
     card = made(tmp_path / "set", hub("hf:some/one", path=repo), max_bad=0.5, held_out=0.3)
     assert [entry["file"] for entry in card["skipped"]] == ["train/5", "train/6"]
     assert "its content is damaged or of another format" in card["skipped"][0]["reason"]
@@ -127,7 +176,8 @@ def test_bad_pictures_do_not_end_it(tmp_path):
 def test_one_split_and_going_on_in_the_middle(tmp_path):
     repo = captioned(tmp_path / "repo")
     assert {item.captions[0] for item in hub("celebahq", path=repo, split="validation").items(0)} == {
-        f"number {n}" for n in range(12, 16)}
+        f"number {n}" for n in range(12, 16)
+    }
     with pytest.raises(ConfigError, match="has no split 'test'; it has train, validation"):
         hub("celebahq", path=repo, split="test")
     source = hub("celebahq", path=repo)
@@ -137,13 +187,21 @@ def test_one_split_and_going_on_in_the_middle(tmp_path):
         assert list(source.items(start)) == every[start:]
 
 
-@pytest.mark.parametrize("name, options, error, told", [
-    ("hf:one", {}, ConfigError, "'hf:one' names no set; allowed: hf:OWNER/NAME"),
-    ("hf:a/b/c", {}, ConfigError, "names no set"),
-    ("celebahq", {"variant": "fancy"}, ConfigError, "celebahq has no variant 'fancy'; allowed: plain"),
-    ("mnist", {"variant": "plain"}, ConfigError, "mnist has no variant 'plain'"),
-    ("celebahq", {"path": Path("none")}, DataError, "none does not exist; allowed with --path: a folder with a copy of"),
-])
+@pytest.mark.parametrize(
+    "name, options, error, told",
+    [
+        ("hf:one", {}, ConfigError, "'hf:one' names no set; allowed: hf:OWNER/NAME"),
+        ("hf:a/b/c", {}, ConfigError, "names no set"),
+        ("celebahq", {"variant": "fancy"}, ConfigError, "celebahq has no variant 'fancy'; allowed: plain"),
+        ("mnist", {"variant": "plain"}, ConfigError, "mnist has no variant 'plain'"),
+        (
+            "celebahq",
+            {"path": Path("none")},
+            DataError,
+            "none does not exist; allowed with --path: a folder with a copy of",
+        ),
+    ],
+)
 def test_errors(name, options, error, told):
     with pytest.raises(error, match=told):
         hub(name, **options)
@@ -155,18 +213,28 @@ def test_every_known_set_has_terms_where_they_are_needed():
 
 
 def test_images_without_a_feature(tmp_path):
-    """Bytes and a path in a structure, as files have them that `datasets` did not write; a path alone is not followed."""
+    """Bytes and a path in a structure, as files have them that `datasets` did not write; a path alone is not
+    followed."""
     picture(9).save(tmp_path / "secret.png")
-    features = {"image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}, "text": datasets.Value("string")}
+    features = {
+        "image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
+        "text": datasets.Value("string"),
+    }
     held = [io.BytesIO() for _ in range(3)]
     for n, file in enumerate(held):
         picture(n).save(file, "PNG")
-    shown = [*({"bytes": file.getvalue(), "path": None} for file in held), {"bytes": None, "path": str(tmp_path / "secret.png")}]
+    shown = [
+        *({"bytes": file.getvalue(), "path": None} for file in held),
+        {"bytes": None, "path": str(tmp_path / "secret.png")},
+    ]
     repo = repository(tmp_path / "repo", features, {"train": {"image": shown, "text": list("abcd")}})
     card = made(tmp_path / "set", hub("hf:some/one", path=repo), max_bad=0.5, held_out=0.4)
-    assert [entry["file"] for entry in card["skipped"]] == ["train/3"] and "which is not read" in card["skipped"][0]["reason"]
-    assert {row["captions"][0]: row["pixels"] for found in rows(tmp_path / "set").values() for row in found} == {
-        "abc"[n]: np.asarray(picture(n)).tobytes() for n in range(3)}
+    assert [entry["file"] for entry in card["skipped"]] == ["train/3"] and "which is not read" in card[
+        "skipped"
+    ][0]["reason"]
+    assert {
+        row["captions"][0]: row["pixels"] for found in rows(tmp_path / "set").values() for row in found
+    } == {"abc"[n]: np.asarray(picture(n)).tobytes() for n in range(3)}
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
@@ -174,24 +242,41 @@ def test_a_full_disk(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(datasets, "load_dataset", full)
-    with pytest.raises(DiskFullError, match="no room in the cache of `datasets`, .*; free some, or set HF_HOME to another"):
+    with pytest.raises(
+        DiskFullError, match="no room in the cache of `datasets`, .*; free some, or set HF_HOME to another"
+    ):
         hub("hf:some/one")
 
 
 def offline(tmp_path: Path, *words: str, **environment: str | None) -> tuple[int, list[str]]:
-    """The command line without a network -> (exit code, lines of stderr). A variable that is None is not set."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "HF_DATASETS_CACHE")}
+    """The command line without a network -> (exit code, lines of stderr). A variable that is None is not
+    set."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("XDG_CACHE_HOME", "HF_DATASETS_CACHE")
+    }
     kept |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), **environment}
-    done = subprocess.run([sys.executable, "-m", "rawmm_cli", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-                          env={name: value for name, value in kept.items() if value is not None})
+    done = subprocess.run(
+        [sys.executable, "-m", "rawmm_cli", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={name: value for name, value in kept.items() if value is not None},
+    )
     return done.returncode, done.stderr.splitlines()
 
 
 def test_no_network(tmp_path):
-    """Fault 29: terms first, then one line with the command that fetches it elsewhere and how to use the copy."""
+    """Fault 29: terms first, then one line with the command that fetches it elsewhere and how to use the
+    copy."""
     code, lines = offline(tmp_path, "prepare", "celebahq")
     assert code == 3 and "\n".join(lines[:-1]) == CELEBA
-    assert "`hf download --repo-type dataset Ryan-sjtu/celebahq-caption --local-dir celebahq-caption`" in lines[-1]
+    assert (
+        "`hf download --repo-type dataset Ryan-sjtu/celebahq-caption --local-dir celebahq-caption`"
+        in lines[-1]
+    )
     assert lines[-1].startswith("error: ") and "`rawmm prepare celebahq --path celebahq-caption`" in lines[-1]
     assert not (tmp_path / "data").exists()
 
@@ -199,14 +284,29 @@ def test_no_network(tmp_path):
 def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
     """Fault 25: a local copy is prepared without a home; where the cache cannot be, one line says so."""
     captioned(tmp_path / "repo")
-    code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--workers", "0",
-                          HOME=str(tmp_path / "repo" / "README.md"))
+    code, lines = offline(
+        tmp_path,
+        "prepare",
+        "celebahq",
+        "--path",
+        "repo",
+        "--workers",
+        "0",
+        HOME=str(tmp_path / "repo" / "README.md"),
+    )
     assert code == 0 and lines[-1].startswith("prepared data/celebahq: 12 training and 4 held-out pictures")
-    (tmp_path / "file").write_text("no folder")         # nobody can make a folder in it
-    for places in ({"HF_HOME": "/proc/none"}, {"HF_HOME": None, "HOME": str(tmp_path / "file")},
-                   {"HF_DATASETS_CACHE": str(tmp_path / "file")}):
+    (tmp_path / "file").write_text("no folder")  # nobody can make a folder in it
+    for places in (
+        {"HF_HOME": "/proc/none"},
+        {"HF_HOME": None, "HOME": str(tmp_path / "file")},
+        {"HF_DATASETS_CACHE": str(tmp_path / "file")},
+    ):
         code, lines = offline(tmp_path, "prepare", "celebahq", "--path", "repo", "--name", "again", **places)
-        assert code == 3 and lines[-1].startswith("error: the cache of `datasets` cannot be written (") and "HF_HOME" in lines[-1]
+        assert (
+            code == 3
+            and lines[-1].startswith("error: the cache of `datasets` cannot be written (")
+            and "HF_HOME" in lines[-1]
+        )
         assert "\n".join(lines[:-1]) == CELEBA
 
 
@@ -215,12 +315,29 @@ def test_celebahq_fits_patch128_unless_told_otherwise(tmp_path, rawmm):
     sides = [(160, 160), (200, 150), (128, 128), (40, 60)] * 5
     dice = np.random.default_rng(0)
     made = [Image.fromarray(dice.integers(0, 256, (*side, 3), dtype=np.uint8)) for side in sides]
-    repo = repository(tmp_path / "repo", {"image": datasets.Image(), "text": datasets.Value("string")},
-                      {"train": {"image": made, "text": [str(n) for n in range(20)]}})
-    for name, words, expected in (("celebahq", (), [(128, 128), (128, 128), (128, 128), (40, 40)]), ("own", ("--size", 0), sides),
-                                  ("celebahq-40", ("--size", 40), [(40, 40)])):
-        code, _, err = rawmm("prepare", "celebahq", "--path", repo, "--data-dir", tmp_path, "--workers", 0, "--name", name,
-                             *words)
+    repo = repository(
+        tmp_path / "repo",
+        {"image": datasets.Image(), "text": datasets.Value("string")},
+        {"train": {"image": made, "text": [str(n) for n in range(20)]}},
+    )
+    for name, words, expected in (
+        ("celebahq", (), [(128, 128), (128, 128), (128, 128), (40, 40)]),
+        ("own", ("--size", 0), sides),
+        ("celebahq-40", ("--size", 40), [(40, 40)]),
+    ):
+        code, _, err = rawmm(
+            "prepare",
+            "celebahq",
+            "--path",
+            repo,
+            "--data-dir",
+            tmp_path,
+            "--workers",
+            0,
+            "--name",
+            name,
+            *words,
+        )
         found = [row for split in rows(tmp_path / name).values() for row in split]
         assert code == 0 and ("larger pictures are made to fit 128 pixels" in err) == (not words)
         assert {(row["height"], row["width"]) for row in found} == set(expected)
@@ -231,11 +348,33 @@ def test_celebahq_fits_patch128_unless_told_otherwise(tmp_path, rawmm):
 
 
 def test_the_readme_s_first_lines(tmp_path, rawmm):
-    """`rawmm prepare celebahq`, `rawmm train --preset patch128 --gpus 8`: the preset takes what the first command makes."""
-    repo = repository(tmp_path / "repo", {"image": datasets.Image(), "text": datasets.Value("string")}, {"train": {
-        "image": [picture(n).resize((130 + n, 140)) for n in range(20)], "text": ["a portrait of a smiling woman"] * 20}})
+    """`rawmm prepare celebahq`, `rawmm train --preset patch128 --gpus 8`: the preset takes what the first
+    command makes."""
+    repo = repository(
+        tmp_path / "repo",
+        {"image": datasets.Image(), "text": datasets.Value("string")},
+        {
+            "train": {
+                "image": [picture(n).resize((130 + n, 140)) for n in range(20)],
+                "text": ["a portrait of a smiling woman"] * 20,
+            }
+        },
+    )
     assert rawmm("prepare", "celebahq", "--path", repo, "--data-dir", tmp_path, "--workers", 0)[0] == 0
-    code, out, err = rawmm("train", "--preset", "patch128", "--gpus", 8, "--dry-run", "--json", "--data-dir", tmp_path,
-                           "--runs-dir", tmp_path, "--device", "cpu")
+    code, out, err = rawmm(
+        "train",
+        "--preset",
+        "patch128",
+        "--gpus",
+        8,
+        "--dry-run",
+        "--json",
+        "--data-dir",
+        tmp_path,
+        "--runs-dir",
+        tmp_path,
+        "--device",
+        "cpu",
+    )
     assert code == 0, err
     assert json.loads(out)["positions_from"] == "data"

@@ -1,4 +1,5 @@
-"""Fitting, writing and laying out images, against known values; `test_read_image.py` is about reading them."""
+"""Fitting, writing and laying out images, against known values; `test_read_image.py` is about reading
+them."""
 
 import errno
 import os
@@ -18,10 +19,12 @@ COLOUR = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 # Fitting
 
+
 def lanczos(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Reference: windowed sinc of 3 lobes, stretched by the scale; along the rows, rounded, then along the columns."""
+    """Reference: windowed sinc of 3 lobes, stretched by the scale; along the rows, rounded, then along the
+    columns."""
     scale = len(pixels) / size
-    distance = ((np.arange(size)[:, None] + .5) * scale - (np.arange(len(pixels)) + .5)) / scale
+    distance = ((np.arange(size)[:, None] + 0.5) * scale - (np.arange(len(pixels)) + 0.5)) / scale
     weight = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
     weight /= weight.sum(1, keepdims=True)
     narrow = np.rint(np.einsum("jw,hwc->hjc", weight, pixels).clip(0, 255))
@@ -35,7 +38,7 @@ def test_fit_is_centre_crop_and_lanczos(shape, size):
     top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
     fitted = fit(pixels, size)
     assert fitted.shape == (size, size, 3) and fitted.dtype == np.uint8
-    assert np.abs(fitted - lanczos(pixels[top:top + side, left:left + side], size)).max() < 1
+    assert np.abs(fitted - lanczos(pixels[top : top + side, left : left + side], size)).max() < 1
 
 
 def test_fit_leaves_pixels_alone_where_it_can():
@@ -53,11 +56,14 @@ def test_fit_without_crop_keeps_the_whole_picture():
 
 
 def test_fit_never_enlarges():
-    with pytest.raises(ImageError, match="^it is 7 x 5 pixels; allowed: at least 6 x 6; choose a smaller size$"):
+    with pytest.raises(
+        ImageError, match="^it is 7 x 5 pixels; allowed: at least 6 x 6; choose a smaller size$"
+    ):
         fit(COLOUR, 6)
 
 
 # Writing
+
 
 def test_save_png_round_trip_with_text(tmp_path):
     tensor = torch.from_numpy(COLOUR.transpose(2, 0, 1).copy())
@@ -75,7 +81,9 @@ def test_save_png_writes_all_or_nothing(tmp_path, monkeypatch):
     before = (tmp_path / "x.png").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-        with pytest.raises(DiskFullError, match="cannot write .*x.png: No space left; free some space") as caught:
+        with pytest.raises(
+            DiskFullError, match="cannot write .*x.png: No space left; free some space"
+        ) as caught:
             save_png(COLOUR[::-1], tmp_path / "x.png")
         assert caught.value.exit_code == 28
     with monkeypatch.context() as patch:
@@ -114,7 +122,8 @@ def test_grid_places_every_pixel():
         [back] * 7,
         [back, 30, back, back, back, back, back],
         [back, 30, back, back, back, back, back],
-        [back] * 7]
+        [back] * 7,
+    ]
 
 
 def test_grid_zooms_without_blending():
@@ -123,9 +132,20 @@ def test_grid_zooms_without_blending():
     assert grid([tensor] * 5, columns=2, zoom=3).shape == (2 + 3 * (15 + 2), 2 + 2 * (21 + 2), 3)
 
 
-@pytest.mark.parametrize("text,expected", [
-    ("A Fox, jumping!", "a-fox-jumping"), ("../../etc/passwd", "etc-passwd"), ("Café Über", "cafe-uber"),
-    ("", "untitled"), ("狐", "untitled"), ("[/x] $(touch x) \0\n", "x-touch-x"), ("a" * 60, "a" * 40),
-    ("b" * 39 + " c", "b" * 39), ("-x", "x"), ("\udce9 x", "x")])
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        ("A Fox, jumping!", "a-fox-jumping"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("Café Über", "cafe-uber"),
+        ("", "untitled"),
+        ("狐", "untitled"),
+        ("[/x] $(touch x) \0\n", "x-touch-x"),
+        ("a" * 60, "a" * 40),
+        ("b" * 39 + " c", "b" * 39),
+        ("-x", "x"),
+        ("\udce9 x", "x"),
+    ],
+)
 def test_slug(text, expected):
     assert slug(text) == expected

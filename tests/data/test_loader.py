@@ -1,4 +1,5 @@
-"""Who trains on which documents: every one once, in full rows, at any number of ranks, with or without workers."""
+"""Who trains on which documents: every one once, in full rows, at any number of ranks, with or without
+workers."""
 
 import itertools
 
@@ -33,8 +34,12 @@ def digits(few_digits):
 def mixed(tmp_path_factory):
     """300 pictures of 4 to 14 patches a side, with captions of 0 to 120 bytes."""
     dice, folder = np.random.default_rng(0), tmp_path_factory.mktemp("mixed") / "mixed"
-    rows = [picture_row(dice.integers(0, 256, (4 * h, 4 * w, 3), dtype=np.uint8), ["x" * int(dice.integers(0, 121))])
-            for h, w in dice.integers(4, 15, (300, 2))]
+    rows = [
+        picture_row(
+            dice.integers(0, 256, (4 * h, 4 * w, 3), dtype=np.uint8), ["x" * int(dice.integers(0, 121))]
+        )
+        for h, w in dice.integers(4, 15, (300, 2))
+    ]
     prepared.write(folder, {"train": rows, "held_out": rows[:1]}, {"labels": []})
     return prepared.load(folder, "train")
 
@@ -52,13 +57,20 @@ def test_rows_are_full_on_documents_of_mixed_length(mixed):
         assert max(len(b.tokens) for b in made) - min(len(b.tokens) for b in made) <= 2
 
 
-@pytest.mark.parametrize("words", [(), ("train.batch=4",), ("train.batch=1",), ("train.batch=48",), ("train.accumulate=2",)])
+@pytest.mark.parametrize(
+    "words", [(), ("train.batch=4",), ("train.batch=1",), ("train.batch=48",), ("train.accumulate=2",)]
+)
 def test_a_window_holds_its_documents_once(words, digits):
     chosen = settings(*words)
     steps, batch = steps_of(chosen, digits), chosen.train.batch
     for window in range(3):
         first = window * WINDOW * batch
-        found = [number for seen in range(first, first + WINDOW * batch, batch) for row in steps.rows(seen) for number in row]
+        found = [
+            number
+            for seen in range(first, first + WINDOW * batch, batch)
+            for row in steps.rows(seen)
+            for number in row
+        ]
         assert sorted(found) == list(range(first, first + WINDOW * batch))
     sizes = [sum(map(len, steps.rows(seen))) for seen in range(0, 3 * WINDOW * batch, batch)]
     assert min(sizes) > 0 and np.mean(sizes) == batch
@@ -89,13 +101,25 @@ def test_long_documents_are_spread_over_the_steps(mixed):
 
 
 def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True)) \
+    return (
+        all(torch.equal(a, b) for a, b in zip(tensors(one), tensors(other), strict=True))
         and one.pictures.keys == other.pictures.keys
+    )
 
 
 def tensors(batch: Batch):
-    return [batch.tokens, *batch.images, batch.pictures.picture_of, batch.pictures.drawn, batch.patch_at, batch.predict_at,
-            batch.predict, *batch.labels, batch.position, batch.last]
+    return [
+        batch.tokens,
+        *batch.images,
+        batch.pictures.picture_of,
+        batch.pictures.drawn,
+        batch.patch_at,
+        batch.predict_at,
+        batch.predict,
+        *batch.labels,
+        batch.position,
+        batch.last,
+    ]
 
 
 def test_workers_make_the_same_batches_in_the_same_order(digits):
@@ -113,18 +137,23 @@ def test_a_run_by_time_has_no_last_step(digits):
 
 
 def test_a_step_that_cannot_be_dealt_out_evenly_is_refused():
-    with pytest.raises(ConfigError, match="train.batch = 16 cannot be dealt out to 3 ranks x 1 micro-batches; set train.batch "
-                                          "to a multiple of 3"):
+    with pytest.raises(
+        ConfigError,
+        match="train.batch = 16 cannot be dealt out to 3 ranks x 1 micro-batches; set train.batch "
+        "to a multiple of 3",
+    ):
         check_shares(settings(), Ranks(0, 3))
     with pytest.raises(ConfigError, match="multiple of 12"):
         check_shares(settings("train.accumulate=4"), Ranks(0, 3))
-    with pytest.raises(ConfigError, match="train.parallel = none and there are 2 ranks; set train.parallel=ddp or fsdp"):
+    with pytest.raises(
+        ConfigError, match="train.parallel = none and there are 2 ranks; set train.parallel=ddp or fsdp"
+    ):
         check_shares(settings("train.parallel=none"), Ranks(0, 2))
     check_shares(settings("train.accumulate=4"), Ranks(0, 2))
 
 
 def test_small_shared_memory_is_said(monkeypatch):
-    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 64 * 2 ** 20}))
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 64 * 2**20}))
     monkeypatch.setattr(loader.os.path, "isdir", lambda path: True)
     assert "/dev/shm has 64 MiB free" in loader.shared_memory_warning(settings("train.workers=1"))
     assert loader.shared_memory_warning(settings()) is None

@@ -30,7 +30,9 @@ def test_pixels_and_captions_are_exact(tmp_path, struct):
     names = {f"b.parquet/{n}": n for n in range(5)} | {f"a/c.parquet/{n}": 5 + n for n in range(7)}
     assert set(found) == set(names)
     for name, number in names.items():
-        assert found[name]["pixels"] == pixels(number).tobytes() and found[name]["captions"] == [f"number {number}"]
+        assert found[name]["pixels"] == pixels(number).tobytes() and found[name]["captions"] == [
+            f"number {number}"
+        ]
 
 
 def test_going_on_in_the_middle(tmp_path):
@@ -51,55 +53,103 @@ def test_classes_with_names(tmp_path):
     pq.write_table(table.replace_schema_metadata({b"huggingface": told}), tmp_path / "a.parquet")
     source = parquet(path=tmp_path, caption="one {label}")
     assert [(item.label, item.captions) for item in source.items(0)] == [
-        (0, ("one a cat",)), (1, ("one dog",)), (1, ("one dog",)), (0, ("one a cat",))]
+        (0, ("one a cat",)),
+        (1, ("one dog",)),
+        (1, ("one dog",)),
+        (0, ("one a cat",)),
+    ]
     assert source.card["labels"] == ["a_cat", "dog"]
 
 
 def test_columns_that_a_person_chooses(tmp_path):
     write(tmp_path / "a.parquet", range(2), image="webp", alt=["x", "y"], text=["t", "u"], group=1)
     said = []
-    assert [item.captions for item in parquet(path=tmp_path, columns="text=alt", told=said.append).items(0)] == [("x",), ("y",)]
+    assert [
+        item.captions for item in parquet(path=tmp_path, columns="text=alt", told=said.append).items(0)
+    ] == [("x",), ("y",)]
     assert said == ["chosen: image column: webp; caption column: alt"]
     with pytest.raises(ConfigError, match="has no column 'alts'; it has alt, text, webp"):
         parquet(path=tmp_path, columns="text=alts")
 
 
 def test_kinds_of_columns():
-    types = {"a": pa.struct([("bytes", pa.binary()), ("path", pa.string())]), "b": pa.binary(), "c": pa.string(),
-             "d": pa.list_(pa.string()), "e": pa.int64(), "f": pa.bool_(), "g": pa.float32(), "h": pa.list_(pa.int64()),
-             "i": pa.large_string(), "j": pa.struct([("x", pa.int64())])}
+    types = {
+        "a": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+        "b": pa.binary(),
+        "c": pa.string(),
+        "d": pa.list_(pa.string()),
+        "e": pa.int64(),
+        "f": pa.bool_(),
+        "g": pa.float32(),
+        "h": pa.list_(pa.int64()),
+        "i": pa.large_string(),
+        "j": pa.struct([("x", pa.int64())]),
+    }
     assert kinds(pa.schema(list(types.items()))) == {
-        "a": "image", "b": "image", "c": "text", "d": "texts", "e": "whole", "f": "truth", "g": "other", "h": "other",
-        "i": "text", "j": "other"}
+        "a": "image",
+        "b": "image",
+        "c": "text",
+        "d": "texts",
+        "e": "whole",
+        "f": "truth",
+        "g": "other",
+        "h": "other",
+        "i": "text",
+        "j": "other",
+    }
 
 
 def test_bad_pictures_do_not_end_it(tmp_path):
-    table = pa.table({"image": [{"bytes": png(0), "path": None}, {"bytes": b"GIF89a", "path": None}, None,
-                                {"bytes": png(1), "path": None}], "text": ["a", "b", "c", None]})
+    table = pa.table(
+        {
+            "image": [
+                {"bytes": png(0), "path": None},
+                {"bytes": b"GIF89a", "path": None},
+                None,
+                {"bytes": png(1), "path": None},
+            ],
+            "text": ["a", "b", "c", None],
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     card = made(tmp_path / "set", parquet(path=tmp_path / "a.parquet"), max_bad=0.5, held_out=0.5)
-    assert [entry["file"] for entry in card["skipped"]] == ["a.parquet/1", "a.parquet/2"] and card["without_caption"] == 1
+    assert [entry["file"] for entry in card["skipped"]] == ["a.parquet/1", "a.parquet/2"] and card[
+        "without_caption"
+    ] == 1
 
 
 def test_paths_are_not_followed(tmp_path):
     """A row cannot fetch a picture from elsewhere on the disk."""
     Image.fromarray(pixels(0)).save(tmp_path / "secret.png")
-    shown = [*({"bytes": png(n), "path": "n.png"} for n in range(3)), {"bytes": None, "path": str(tmp_path / "secret.png")}]
+    shown = [
+        *({"bytes": png(n), "path": "n.png"} for n in range(3)),
+        {"bytes": None, "path": str(tmp_path / "secret.png")},
+    ]
     pq.write_table(pa.table({"image": shown}), tmp_path / "a.parquet")
     card = made(tmp_path / "set", parquet(path=tmp_path / "a.parquet"), max_bad=0.5)
-    assert [entry["file"] for entry in card["skipped"]] == ["a.parquet/3"] and "secret.png" in card["skipped"][0]["reason"]
+    assert [entry["file"] for entry in card["skipped"]] == ["a.parquet/3"] and "secret.png" in card[
+        "skipped"
+    ][0]["reason"]
 
 
 def test_text_of_any_type(tmp_path):
     """As a dictionary, large; a file where no row has any."""
     texts = pa.array(["a", "b", "a"])
-    for name, column in (("a", texts.dictionary_encode()), ("b", texts.cast(pa.large_string())), ("c", pa.nulls(3))):
-        pq.write_table(pa.table({"image": [png(n) for n in range(3)], "text": column}), tmp_path / f"{name}.parquet")
-    assert [item.captions for item in parquet(path=tmp_path).items(0)] == [("a",), ("b",), ("a",)] * 2 + [()] * 3
+    for name, column in (
+        ("a", texts.dictionary_encode()),
+        ("b", texts.cast(pa.large_string())),
+        ("c", pa.nulls(3)),
+    ):
+        pq.write_table(
+            pa.table({"image": [png(n) for n in range(3)], "text": column}), tmp_path / f"{name}.parquet"
+        )
+    assert [item.captions for item in parquet(path=tmp_path).items(0)] == [("a",), ("b",), ("a",)] * 2 + [
+        ()
+    ] * 3
 
 
 def test_a_class_that_no_number_holds(tmp_path):
-    write(tmp_path / "a.parquet", range(3), label=pa.array([2 ** 64 - 1, 5, None], pa.uint64()))
+    write(tmp_path / "a.parquet", range(3), label=pa.array([2**64 - 1, 5, None], pa.uint64()))
     made(tmp_path / "set", parquet(path=tmp_path / "a.parquet"), held_out=0.5)
     assert sorted(row["label"] for found in rows(tmp_path / "set").values() for row in found) == [-1, -1, 5]
 

@@ -1,4 +1,5 @@
-"""Crops of real photographs: held out is what no training crop has seen, everything is a function of the number."""
+"""Crops of real photographs: held out is what no training crop has seen, everything is a function of the
+number."""
 
 import numpy as np
 import pytest
@@ -14,17 +15,24 @@ WHITE = (255, 255, 255)
 
 
 def test_no_training_crop_touches_what_is_held_out_and_no_held_out_crop_leaves_it():
-    seen = {name: [np.zeros((height, width), bool) for _ in range(2)] for name, (_, _, height, width, _) in PHOTOS.items()}
+    seen = {
+        name: [np.zeros((height, width), bool) for _ in range(2)]
+        for name, (_, _, height, width, _) in PHOTOS.items()
+    }
     shares = []
     for n in range(20_000):
         name, held_out, top, left, side = crop(n, 64)
-        seen[name][held_out][top:top + side, left:left + side] = True
+        seen[name][held_out][top : top + side, left : left + side] = True
         height, width = seen[name][0].shape
-        assert 0 <= top <= height - side and 0 <= left <= width - side and 64 <= side <= 0.45 * min(height, width) + 1
+        assert (
+            0 <= top <= height - side
+            and 0 <= left <= width - side
+            and 64 <= side <= 0.45 * min(height, width) + 1
+        )
         shares.append(held_out)
     assert not any((train & held).any() for train, held in seen.values())
     assert 0.09 < np.mean(shares) < 0.11
-    for name, (train, held) in seen.items():                    # and nearly all of it is used
+    for name, (train, held) in seen.items():  # and nearly all of it is used
         top, left, bottom, right = held_out_area(name)
         assert held[top:bottom, left:right].mean() > 0.95 and train.mean() > 0.65, name
 
@@ -48,13 +56,15 @@ def test_a_crop_that_is_not_shrunk_is_the_photograph():
     n = next(n for n in range(100_000) if crop(n, 64)[-1] == 64)
     name, _, top, left, _ = crop(n, 64)
     shown = photos(count=n + 1).open(n, WHITE)
-    assert np.array_equal(shown, module._photo(name)[top:top + 64, left:left + 64])
+    assert np.array_equal(shown, module._photo(name)[top : top + 64, left : left + 64])
 
 
 def test_a_set_of_them(tmp_path):
     card = made(tmp_path / "photos", photos(count=60, size=16))
     train, held_out = (prepared.load(tmp_path / "photos", split) for split in prepared.SPLITS)
-    assert card["count"] == {"train": len(train), "held_out": len(held_out)} and len(train) + len(held_out) == 60
+    assert (
+        card["count"] == {"train": len(train), "held_out": len(held_out)} and len(train) + len(held_out) == 60
+    )
     assert train.image(0).shape == (3, 16, 16) and train.captions[0] == [NAMES[train.labels[0]]]
     assert "CC BY 2.0" in card["licence"] and "CC0" in card["licence"]
     assert len({train.image(n).numpy().tobytes() for n in range(len(train))}) == len(train)
@@ -66,8 +76,14 @@ def test_more_of_them_begin_with_the_same():
     assert photos(count=20).state != photos(count=40).state != photos(count=40, size=32).state
 
 
-@pytest.mark.parametrize("options, told", [({"size": 7}, "the size of photos is 7; allowed: 8 to 135; choose another --size"),
-                                           ({"size": 136}, "allowed: 8 to 135"), ({"count": 1}, "allowed: at least 2")])
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"size": 7}, "the size of photos is 7; allowed: 8 to 135; choose another --size"),
+        ({"size": 136}, "allowed: 8 to 135"),
+        ({"count": 1}, "allowed: at least 2"),
+    ],
+)
 def test_what_cannot_be_made_is_refused(options, told):
     with pytest.raises(ConfigError, match=told):
         photos(**options)
@@ -82,5 +98,8 @@ def test_without_scikit_image_it_is_said_what_to_install(monkeypatch):
         return real(package)
 
     monkeypatch.setattr(module, "version", version)
-    with pytest.raises(ConfigError, match=r"photos need 'scikit-image', which is not installed; pip install 'rawmm\[photos\]'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"photos need 'scikit-image', which is not installed; pip install 'rawmm\[photos\]'",
+    ):
         photos()

@@ -15,9 +15,17 @@ from rawmm_cli.data.datasets.portraits import attributes, captions, draw, portra
 from rawmm_cli.system.errors import ConfigError
 
 WHITE = (255, 255, 255)
-VALUES = {"person": ("woman", "man"), "hair": module.HAIR, "hair_colour": (*module.HAIR_COLOURS, "none"), "skin": module.SKINS,
-          "facial_hair": module.FACIAL_HAIR, "eyewear": module.EYEWEAR, "expression": module.EXPRESSIONS,
-          "clothes": module.CLOTHES, "clothes_colour": module.CLOTHES_COLOURS}
+VALUES = {
+    "person": ("woman", "man"),
+    "hair": module.HAIR,
+    "hair_colour": (*module.HAIR_COLOURS, "none"),
+    "skin": module.SKINS,
+    "facial_hair": module.FACIAL_HAIR,
+    "eyewear": module.EYEWEAR,
+    "expression": module.EXPRESSIONS,
+    "clothes": module.CLOTHES,
+    "clothes_colour": module.CLOTHES_COLOURS,
+}
 EVEN = ("person", "skin", "eyewear", "expression", "clothes", "clothes_colour")
 KNOWN = [attributes(n) for n in range(4000)]
 
@@ -28,9 +36,13 @@ def digest(n: int, size: int = 32) -> str:
 
 def test_a_portrait_hangs_on_its_number_alone():
     here = [digest(n) for n in range(5)]
-    program = ("import hashlib; from rawmm_cli.data.datasets.portraits import draw\n"
-               "for n in (4, 3, 2, 1, 0): print(hashlib.sha256(draw(n, (255,) * 3, 32).tobytes()).hexdigest())")
-    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    program = (
+        "import hashlib; from rawmm_cli.data.datasets.portraits import draw\n"
+        "for n in (4, 3, 2, 1, 0): print(hashlib.sha256(draw(n, (255,) * 3, 32).tobytes()).hexdigest())"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert there == here[::-1] and len(set(here)) == 5
     few, many = (list(portraits(count=count, size=size).items(0)) for count, size in ((30, 32), (60, 64)))
     assert few == many[:30]
@@ -40,10 +52,13 @@ def test_a_portrait_hangs_on_its_number_alone():
 def test_every_value_appears_and_evenly():
     for key, values in VALUES.items():
         assert {known[key] for known in KNOWN} == set(values), key
-    for key in EVEN:                                    # chi-squared of even shares; 5 standard deviations over its mean
+    for key in EVEN:  # chi-squared of even shares; 5 standard deviations over its mean
         counts, expected = Counter(known[key] for known in KNOWN), len(KNOWN) / len(VALUES[key])
         free = len(counts) - 1
-        assert sum((count - expected) ** 2 / expected for count in counts.values()) < free + 5 * (2 * free) ** 0.5, key
+        assert (
+            sum((count - expected) ** 2 / expected for count in counts.values())
+            < free + 5 * (2 * free) ** 0.5
+        ), key
 
 
 def test_attributes_go_together():
@@ -51,18 +66,25 @@ def test_attributes_go_together():
     for known in KNOWN:
         man = known["facial_hair"] != "none" or known["hair"] in ("bald", "short", "quiff", "mohawk", "messy")
         assert known["person"] == ("man" if man else "woman")
-        assert (known["hair_colour"] == "none") == (known["hair"] == "bald" and known["facial_hair"] == "none")
+        assert (known["hair_colour"] == "none") == (
+            known["hair"] == "bald" and known["facial_hair"] == "none"
+        )
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
+# --------------------------------------------------------------------------------------------------- pictures
 
 
 @pytest.mark.parametrize("key", [key for key in VALUES if key != "person"])
 def test_every_value_looks_different(key):
-    """Where nothing but one attribute is another, at least 4 pixels of 32 x 32 are by 24 levels: on ten portraits."""
+    """Where nothing but one attribute is another, at least 4 pixels of 32 x 32 are by 24 levels: on ten
+    portraits."""
     for n in range(10):
         base = attributes(n)
-        values = [value for value in VALUES[key] if (value == "none") == (base[key] == "none") or key != "hair_colour"]
+        values = [
+            value
+            for value in VALUES[key]
+            if (value == "none") == (base[key] == "none") or key != "hair_colour"
+        ]
         if key == "hair_colour":
             base, values = base | {"hair": "short"}, list(module.HAIR_COLOURS)
         if key == "hair":
@@ -76,10 +98,10 @@ def test_every_value_looks_different(key):
 
 @pytest.mark.parametrize("size", [32, 48, 64, 100, 128, 200])
 def test_size_frame_and_background(size):
-    for n in (0, 1, 12, 41):                            # long hair, an afro, a beard and long hair, a bob
+    for n in (0, 1, 12, 41):  # long hair, an afro, a beard and long hair, a bob
         pixels = draw(n, WHITE, size)
         assert pixels.shape == (size, size, 3) and pixels.dtype == np.uint8
-        assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] >= 248).all()          # the filter may ring a little
+        assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] >= 248).all()  # the filter may ring a little
         assert (pixels[size // 2, size // 2] != 255).any() and (pixels[-1, size // 2] != 255).any()
     assert (draw(0, (0, 99, 200), size)[0, 0] == (0, 99, 200)).all()
 
@@ -87,13 +109,23 @@ def test_size_frame_and_background(size):
 def test_corners_are_white_whatever_the_hair():
     for n, hair in enumerate(module.HAIR):
         for m in range(n, n + 30, 11):
-            assert (draw(m, WHITE, 32, attributes(m) | {"hair": hair})[[0, 0, -1, -1], [0, -1, 0, -1]] >= 248).all(), hair
+            assert (
+                draw(m, WHITE, 32, attributes(m) | {"hair": hair})[[0, 0, -1, -1], [0, -1, 0, -1]] >= 248
+            ).all(), hair
 
 
 def test_colours_are_those_they_are_called():
     """The picture without and with the attribute: what changed has the hue of its name."""
-    for colour, channels in {"red": (0, 1), "green": (1, 0), "blue": (2, 0), "yellow": (1, 2), "purple": (2, 1)}.items():
-        pixels = draw(3, WHITE, 64, attributes(3) | {"clothes": "t-shirt", "clothes_colour": colour})[-3, 20:44].mean(0)
+    for colour, channels in {
+        "red": (0, 1),
+        "green": (1, 0),
+        "blue": (2, 0),
+        "yellow": (1, 2),
+        "purple": (2, 1),
+    }.items():
+        pixels = draw(3, WHITE, 64, attributes(3) | {"clothes": "t-shirt", "clothes_colour": colour})[
+            -3, 20:44
+        ].mean(0)
         assert pixels[channels[0]] > pixels[channels[1]] + 40, colour
 
 
@@ -103,16 +135,21 @@ def test_a_smaller_picture_is_the_larger_one_made_smaller():
         assert np.abs(draw(n, WHITE, 32) - large).mean() < 3
 
 
-# ------------------------------------------------------------------------------------------------------------ captions
+# --------------------------------------------------------------------------------------------------- captions
 
 
 COLOURS, CLOTHS = "|".join(module.HAIR_COLOURS), "|".join(module.CLOTHES_COLOURS)
-SAID = {"person": r"\b(woman|man)\b", "skin": r"(\w+) skin", "eyewear": r"(round glasses|white glasses|sunglasses|eyepatch)",
-        "facial_hair": r"(beard|moustache)", "expression": r"(smiling|serious|sad|angry|surprised|sticking out \w+ tongue)",
-        "clothes": r"(t-shirt|v-neck shirt|hoodie|sweater|jacket|overalls)",
-        "clothes_colour": rf"({CLOTHS}) (?:t-shirt|v-neck shirt|hoodie|sweater|overalls|shirt)",
-        "hair": r"(bald|short|messy|long|wavy|curly|quiff|mohawk|afro|bob|bun)\b",
-        "hair_colour": rf"({COLOURS}) (?:hair|quiff|mohawk|afro|bob|beard|moustache)"}
+SAID = {
+    "person": r"\b(woman|man)\b",
+    "skin": r"(\w+) skin",
+    "eyewear": r"(round glasses|white glasses|sunglasses|eyepatch)",
+    "facial_hair": r"(beard|moustache)",
+    "expression": r"(smiling|serious|sad|angry|surprised|sticking out \w+ tongue)",
+    "clothes": r"(t-shirt|v-neck shirt|hoodie|sweater|jacket|overalls)",
+    "clothes_colour": rf"({CLOTHS}) (?:t-shirt|v-neck shirt|hoodie|sweater|overalls|shirt)",
+    "hair": r"(bald|short|messy|long|wavy|curly|quiff|mohawk|afro|bob|bun)\b",
+    "hair_colour": rf"({COLOURS}) (?:hair|quiff|mohawk|afro|bob|beard|moustache)",
+}
 
 
 def said(caption: str) -> dict[str, str]:
@@ -138,7 +175,9 @@ def test_captions_say_nothing_false():
 def test_the_first_caption_says_everything():
     for n, known in enumerate(KNOWN):
         left_out = set(VALUES) - set(said(captions(n, known)[0]))
-        assert left_out == {key for key, value in known.items() if value == "none" and key in VALUES}, captions(n, known)[0]
+        assert left_out == {key for key, value in known.items() if value == "none" and key in VALUES}, (
+            captions(n, known)[0]
+        )
 
 
 def test_captions_are_plain_and_differ():
@@ -147,38 +186,56 @@ def test_captions_are_plain_and_differ():
         assert len(set(told)) == len(told) == 4
         for caption in told:
             assert caption.isascii() and caption == caption.lower() and 15 < len(caption) <= 150, caption
-            assert not re.search(r"  |^ | $|\{|,$|,,| ,|\ba [aeiou]|\ban [^aeiou]|none|with and|with,", caption), caption
+            assert not re.search(
+                r"  |^ | $|\{|,$|,,| ,|\ba [aeiou]|\ban [^aeiou]|none|with and|with,", caption
+            ), caption
 
 
 def test_every_value_is_told_somewhere():
-    told = Counter((key, value) for n, known in enumerate(KNOWN) for caption in captions(n, known)
-                   for key, value in said(caption).items())
-    assert {(key, value) for key, values in VALUES.items() for value in values if value != "none"} == set(told)
+    told = Counter(
+        (key, value)
+        for n, known in enumerate(KNOWN)
+        for caption in captions(n, known)
+        for key, value in said(caption).items()
+    )
+    assert {(key, value) for key, values in VALUES.items() for value in values if value != "none"} == set(
+        told
+    )
 
 
-# ------------------------------------------------------------------------------------------------------ source, errors
+# --------------------------------------------------------------------------------------------- source, errors
 
 
 def test_prepared(tmp_path):
     card = made(tmp_path / "set", portraits(count=40, size=32), held_out=0.2)
     found = [row for entries in rows(tmp_path / "set").values() for row in entries]
-    assert card["licence"] == "MIT" and re.match(r"drawn by python-avatars \S+ and resvg-py \S+$", card["source"])
+    assert card["licence"] == "MIT" and re.match(
+        r"drawn by python-avatars \S+ and resvg-py \S+$", card["source"]
+    )
     assert sorted(int(row["source"].split("/")[1]) for row in found) == list(range(40))
     for row in found:
         n = int(row["source"].split("/")[1])
-        assert row["pixels"] == draw(n, WHITE, 32).tobytes() and tuple(row["captions"]) == captions(n, attributes(n))
+        assert row["pixels"] == draw(n, WHITE, 32).tobytes() and tuple(row["captions"]) == captions(
+            n, attributes(n)
+        )
     assert set(card_of(tmp_path / "set")["attributes"]) == {*VALUES, "hair_length"}
 
 
 def test_the_state_tells_count_size_and_versions():
     states = {portraits(count=count, size=size).state for count, size in ((40, 32), (41, 32), (40, 64))}
-    assert len(states) == 3 and all(re.search(r"python-avatars [\d.]+ and resvg-py [\d.]+", state) for state in states)
+    assert len(states) == 3 and all(
+        re.search(r"python-avatars [\d.]+ and resvg-py [\d.]+", state) for state in states
+    )
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"size": 31}, "the size of portraits is 31; allowed: 32 to 256; choose another --size"),
-    ({"size": 257}, "the size of portraits is 257; allowed: 32 to 256; choose another --size"),
-    ({"count": 1}, "the count of portraits is 1; allowed: at least 2; choose another --count")])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"size": 31}, "the size of portraits is 31; allowed: 32 to 256; choose another --size"),
+        ({"size": 257}, "the size of portraits is 257; allowed: 32 to 256; choose another --size"),
+        ({"count": 1}, "the count of portraits is 1; allowed: at least 2; choose another --count"),
+    ],
+)
 def test_what_is_refused(options, message):
     with pytest.raises(ConfigError) as error:
         portraits(**options)
@@ -188,5 +245,7 @@ def test_what_is_refused(options, message):
 @pytest.mark.parametrize("package", ["python_avatars", "resvg_py"])
 def test_missing_packages(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match=f"portraits need '{package}', which is not installed; pip install python-avatars"):
+    with pytest.raises(
+        ConfigError, match=f"portraits need '{package}', which is not installed; pip install python-avatars"
+    ):
         portraits()

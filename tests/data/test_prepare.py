@@ -30,7 +30,7 @@ def names(entries) -> list[str]:
     return [row["source"] for row in entries]
 
 
-# ------------------------------------------------------------------------------------------------------- what is written
+# -------------------------------------------------------------------------------------------- what is written
 
 
 @pytest.mark.parametrize("count", [2, 15, 16, 17, 50])
@@ -95,7 +95,7 @@ def test_workers_change_nothing(tmp_path, workers):
     assert listing(tmp_path / "alone") == listing(tmp_path / "helped")
 
 
-# ------------------------------------------------------------------------------------------------------- what is held out
+# ------------------------------------------------------------------------------------------- what is held out
 
 
 def test_what_is_held_out_hangs_on_the_name_alone(tmp_path):
@@ -127,7 +127,7 @@ def test_fewer_than_two_are_refused(tmp_path, count):
     assert not (tmp_path / "set").exists()
 
 
-# ------------------------------------------------------------------------------------------------------ what cannot be used
+# ---------------------------------------------------------------------------------------- what cannot be used
 
 
 def test_what_is_left_out_is_named(tmp_path):
@@ -140,10 +140,12 @@ def test_what_is_left_out_is_named(tmp_path):
 
 def test_too_many_bad_ones_stop_it_and_a_larger_share_goes_on(tmp_path, monkeypatch):
     source = numbers(60, bad={3, 20, 59, 40})
-    with pytest.raises(DataError, match=r"'3.png' \(and 3 more\) of 60 cannot be used: it is bad 3.*--max-bad-fraction"):
+    with pytest.raises(
+        DataError, match=r"'3.png' \(and 3 more\) of 60 cannot be used: it is bad 3.*--max-bad-fraction"
+    ):
         made(tmp_path / "set", source, max_bad=0.05)
     assert not (tmp_path / "set").exists()
-    monkeypatch.setattr(prepare, "_results", None)      # everything is there already
+    monkeypatch.setattr(prepare, "_results", None)  # everything is there already
     assert sum(made(tmp_path / "set", source, max_bad=0.1)["count"].values()) == 56
 
 
@@ -151,12 +153,19 @@ def test_too_many_bad_ones_stop_it_and_a_larger_share_goes_on(tmp_path, monkeypa
 def test_a_hundred_in_a_row_stop_it(tmp_path, first):
     seen = []
     source = numbers(200, bad=set(range(first, first + 100)))
-    counted = Source(items=lambda start: (seen.append(item) or item for item in source.items(start)), open=pixels_of,
-                     state="", card={})
+    counted = Source(
+        items=lambda start: (seen.append(item) or item for item in source.items(start)),
+        open=pixels_of,
+        state="",
+        card={},
+    )
     with pytest.raises(DataError, match=f"100 items in a row cannot be used, the last '{first + 99}.png'"):
         made(tmp_path / "set", counted, max_bad=1)
     assert len(seen) <= first + 104
-    assert made(tmp_path / "other", numbers(200, bad=set(range(first, first + 99))), max_bad=1)["skipped_count"] == 99
+    assert (
+        made(tmp_path / "other", numbers(200, bad=set(range(first, first + 99))), max_bad=1)["skipped_count"]
+        == 99
+    )
 
 
 def test_a_hundred_in_a_row_are_counted_across_an_interruption(tmp_path):
@@ -166,7 +175,7 @@ def test_a_hundred_in_a_row_are_counted_across_an_interruption(tmp_path):
         made(tmp_path / "set", numbers(200, bad=set(range(10, 110))), max_bad=1)
 
 
-# ---------------------------------------------------------------------------------------------------------- interruptions
+# ---------------------------------------------------------------------------------------------- interruptions
 
 
 class Broken(Exception):
@@ -190,8 +199,12 @@ def test_an_interrupted_preparation_goes_on_and_ends_the_same(tmp_path):
         with pytest.raises(Broken):
             made(tmp_path / "broken" / "set", broken_after(source, count))
     asked, told = [], []
-    last = Source(items=lambda start: (asked.append(start) or source.items(start)), open=source.open, state=source.state,
-                  card=source.card)
+    last = Source(
+        items=lambda start: asked.append(start) or source.items(start),
+        open=source.open,
+        state=source.state,
+        card=source.card,
+    )
     prepare.prepare(last, tmp_path / "broken" / "set", prepare.Options(workers=0), told.append)
     assert asked == [64] and told == ["going on behind the 64 items that are done"]
     assert listing(tmp_path / "broken") == listing(tmp_path / "unbroken")
@@ -223,8 +236,11 @@ made(Path(sys.argv[1]), numbers(3000, bad={{9, 77}}), workers=int(sys.argv[2]))
 @pytest.mark.parametrize("workers", [0, 2])
 def test_kill_9_at_random_moments_and_the_same_bytes_in_the_end(tmp_path, workers):
     script = tmp_path / "killed.py"
-    script.write_text(KILLED.format(tests=str(TESTS)) if not workers else
-                      "if __name__ == '__main__':" + KILLED.format(tests=str(TESTS)).replace("\n", "\n    "))
+    script.write_text(
+        KILLED.format(tests=str(TESTS))
+        if not workers
+        else "if __name__ == '__main__':" + KILLED.format(tests=str(TESTS)).replace("\n", "\n    ")
+    )
     words = [sys.executable, str(script), str(tmp_path / "broken" / "set"), str(workers)]
     made(tmp_path / "unbroken" / "set", numbers(3000, bad={9, 77}))
     dice, kills, partial = random.Random(0), 0, tmp_path / "broken" / ".set.partial"
@@ -246,13 +262,19 @@ def test_kill_9_at_random_moments_and_the_same_bytes_in_the_end(tmp_path, worker
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     script = tmp_path / "killed.py"
-    script.write_text("if __name__ == '__main__':" + KILLED.format(tests=str(TESTS)).replace("3000", "10**7")
-                      .replace("\n", "\n    "))
+    script.write_text(
+        "if __name__ == '__main__':"
+        + KILLED.format(tests=str(TESTS)).replace("3000", "10**7").replace("\n", "\n    ")
+    )
     process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "set"), "2"])
     while not list((tmp_path / ".set.partial").glob("part-*")):
         time.sleep(0.05)
         assert process.poll() is None
-    children = [int(pid) for task in Path(f"/proc/{process.pid}/task").glob("*/children") for pid in task.read_text().split()]
+    children = [
+        int(pid)
+        for task in Path(f"/proc/{process.pid}/task").glob("*/children")
+        for pid in task.read_text().split()
+    ]
     process.kill()
     process.wait()
     assert len(children) >= 2
@@ -283,7 +305,7 @@ def test_two_at_a_time_are_refused(tmp_path):
     made(tmp_path / "set", Source(items=items, open=pixels_of, state="", card={}))
 
 
-# ------------------------------------------------------------------------------------------------------------------- card
+# ------------------------------------------------------------------------------------------------------- card
 
 
 def test_the_card_counts(tmp_path):
@@ -291,7 +313,9 @@ def test_the_card_counts(tmp_path):
     assert found == card_of(tmp_path / "set")
     assert sum(found["count"].values()) == found["pictures"] == 49 and found["size"] == [8, 8]
     assert found["captions"]["count"] == 49 and found["captions"]["vocabulary"] == 50
-    assert dict(found["captions"]["frequent"])["number"] == 49 and found["captions"]["bytes"]["max"] == len("number 49")
+    assert dict(found["captions"]["frequent"])["number"] == 49 and found["captions"]["bytes"]["max"] == len(
+        "number 49"
+    )
     assert sum(found["label_counts"].values()) == 49
     assert found["attributes"]["even"] == {"False": 25, "True": 24}
     assert found["duplicates"]["exact"]["groups"] == 0 == found["without_caption"]
@@ -317,11 +341,20 @@ def test_verify_finds_a_changed_pixel_and_names_the_picture(tmp_path, split):
             file.write_bytes(data)
             changed += 1
     assert changed == 1
-    assert card.verify(tmp_path / "set") == [f"{split} row 5 ({row['source']}): its pixels do not match their checksum"]
+    assert card.verify(tmp_path / "set") == [
+        f"{split} row 5 ({row['source']}): its pixels do not match their checksum"
+    ]
 
 
-@pytest.mark.parametrize("change", [("number 1", "number 2"), ('"held_out": ', '"held_out": 1'),
-                                    ('"vocabulary": ', '"vocabulary": 1'), ('"fingerprint": "', '"fingerprint": "0')])
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("number 1", "number 2"),
+        ('"held_out": ', '"held_out": 1'),
+        ('"vocabulary": ', '"vocabulary": 1'),
+        ('"fingerprint": "', '"fingerprint": "0'),
+    ],
+)
 def test_verify_finds_a_changed_caption_or_card(tmp_path, change):
     made(tmp_path / "set", numbers(40), held_out=0.3)
     in_rows = change[0] == "number 1"

@@ -1,4 +1,5 @@
-"""What data really is like, through the command line: odd captions, hostile names, bombs, strange paths, read-only places."""
+"""What data really is like, through the command line: odd captions, hostile names, bombs, strange paths,
+read-only places."""
 
 import io
 import json
@@ -24,7 +25,9 @@ from rawmm_cli.data.stream import Stream
 
 def picture(path: Path, number: int = 0, side: int = 8) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path, "PNG")
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(
+        path, "PNG"
+    )
     return path
 
 
@@ -44,16 +47,39 @@ def everything(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-ODD = ["", "   \n", "x" * 100_000, "family \U0001f468\u200d\U0001f469\u200d\U0001f467", "\u202eright to left\u202c",
-       "nul \0 inside", "<image>", "</image><eos><bos>", "a\r\nb", "\ufeffmarked", "é combining e\u0301",
-       "[bold]markup[/bold] [/x]", "<script>alert(1)</script>", "$(touch marker) %s {0} {label}"]
+ODD = [
+    "",
+    "   \n",
+    "x" * 100_000,
+    "family \U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\u202eright to left\u202c",
+    "nul \0 inside",
+    "<image>",
+    "</image><eos><bos>",
+    "a\r\nb",
+    "\ufeffmarked",
+    "é combining e\u0301",
+    "[bold]markup[/bold] [/x]",
+    "<script>alert(1)</script>",
+    "$(touch marker) %s {0} {label}",
+]
 
 
 def test_odd_captions_come_back_or_are_told(rawmm, tmp_path, monkeypatch):
     """Fault 18. A caption a line; spaces around it are not part of it."""
     monkeypatch.chdir(tmp_path)
-    code, _, err = rawmm("prepare", "folder", "--path", captioned(tmp_path / "in", ODD), "--name", "odd", "--workers", 0,
-                         "--held-out", 0.3)
+    code, _, err = rawmm(
+        "prepare",
+        "folder",
+        "--path",
+        captioned(tmp_path / "in", ODD),
+        "--name",
+        "odd",
+        "--workers",
+        0,
+        "--held-out",
+        0.3,
+    )
     assert code == 0 and "pictures without a caption: 2; they are drawn, not read" in err
     found = everything(tmp_path / "data" / "odd")
     for number, caption in enumerate(ODD):
@@ -67,7 +93,9 @@ def test_odd_captions_come_back_or_are_told(rawmm, tmp_path, monkeypatch):
 def test_captions_that_are_not_unicode_are_left_out_and_named(rawmm, tmp_path):
     folder = captioned(tmp_path / "in", ["fine"] * 30)
     (folder / "003.txt").write_bytes(b"caf\xe9")
-    code, _, err = rawmm("prepare", "folder", "--path", folder, "--data-dir", tmp_path, "--name", "x", "--workers", 0)
+    code, _, err = rawmm(
+        "prepare", "folder", "--path", folder, "--data-dir", tmp_path, "--name", "x", "--workers", 0
+    )
     assert (code == 3 or "left out 003" in err) and "003" in err and "UTF-8" in err
 
 
@@ -75,33 +103,55 @@ def test_captions_that_are_not_unicode_are_left_out_and_named(rawmm, tmp_path):
 def test_no_caption_becomes_a_special_token(kind, tmp_path, rawmm):
     """Fault 18: written as text, the names of special tokens are text; whatever is encoded comes back."""
     texts = [text for text in ODD if text.strip()]
-    tokenizer = Bytes() if kind == "bytes" else train_pairs([*texts, *"<bos> <eos> <image> </image>".split()] * 50, 400)
+    tokenizer = (
+        Bytes()
+        if kind == "bytes"
+        else train_pairs([*texts, *"<bos> <eos> <image> </image>".split()] * 50, 400)
+    )
     for text in (*texts, "<bos>", "<image></image>", "</image>"):
         tokens = tokenizer.encode(text)
         assert not set(tokens) & {BOS, EOS, IMAGE, END_IMAGE} and tokenizer.decode(tokens) == text
-    code, _, _ = rawmm("prepare", "folder", "--path", captioned(tmp_path / "in", ["<image>"] * 10), "--data-dir", tmp_path,
-                       "--name", "forged", "--workers", 0)
+    code, _, _ = rawmm(
+        "prepare",
+        "folder",
+        "--path",
+        captioned(tmp_path / "in", ["<image>"] * 10),
+        "--data-dir",
+        tmp_path,
+        "--name",
+        "forged",
+        "--workers",
+        0,
+    )
     data = prepared.load(tmp_path / "forged", "train")
     stream = Stream([data], 0, config.Data(drop=0.0), encode=tokenizer.encode)
     assert code == 0
-    assert all(sum(item == IMAGE for item in stream.document(n) if isinstance(item, int)) == 1 for n in range(20))
+    assert all(
+        sum(item == IMAGE for item in stream.document(n) if isinstance(item, int)) == 1 for n in range(20)
+    )
 
 
 def bomb(path: Path, side: int = 20_000) -> Path:
     """A whole, black, 1-bit PNG of side x side pixels in about 50 kB."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     row = bytes(1 + side // 8)
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
-                     + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND", b"")
+    )
     return path
 
 
 def test_bombs_are_left_out_at_once(rawmm, tmp_path):
-    """Fault 7: refused by their header, without memory for their pixels; 144 megapixels too. One frame of many is read."""
+    """Fault 7: refused by their header, without memory for their pixels; 144 megapixels too. One frame of
+    many is read."""
     folder = captioned(tmp_path / "in", ["fine"] * 60)
     bomb(folder / "bomb.png")
     bomb(folder / "large.png", 12_000)
@@ -109,19 +159,28 @@ def test_bombs_are_left_out_at_once(rawmm, tmp_path):
     frames[0].save(folder / "long.gif", save_all=True, append_images=frames[1:])
     assert (folder / "bomb.png").stat().st_size < 100_000
     started = time.perf_counter()
-    code, out, _ = rawmm("prepare", "folder", "--path", folder, "--data-dir", tmp_path, "--name", "x", "--workers", 0, "--json")
+    code, out, _ = rawmm(
+        "prepare", "folder", "--path", folder, "--data-dir", tmp_path, "--name", "x", "--workers", 0, "--json"
+    )
     assert code == 0 and time.perf_counter() - started < 5
-    assert json.loads(out)["skipped"] == [{"file": name, "reason": "it has more than 64 megapixels; make it smaller"}
-                                          for name in ("bomb.png", "large.png")]
-    program = ("import sys; from resource import *; from rawmm_cli.data.images import read_image, ImageError\n"
-               "before = getrusage(RUSAGE_SELF).ru_maxrss\n"
-               "try: read_image(sys.argv[1])\nexcept ImageError: print(getrusage(RUSAGE_SELF).ru_maxrss - before)")
-    grown = subprocess.run([sys.executable, "-c", program, str(folder / "bomb.png")], capture_output=True, text=True, check=True)
-    assert int(grown.stdout) < 50_000                   # kilobytes
+    assert json.loads(out)["skipped"] == [
+        {"file": name, "reason": "it has more than 64 megapixels; make it smaller"}
+        for name in ("bomb.png", "large.png")
+    ]
+    program = (
+        "import sys; from resource import *; from rawmm_cli.data.images import read_image, ImageError\n"
+        "before = getrusage(RUSAGE_SELF).ru_maxrss\n"
+        "try: read_image(sys.argv[1])\nexcept ImageError: print(getrusage(RUSAGE_SELF).ru_maxrss - before)"
+    )
+    grown = subprocess.run(
+        [sys.executable, "-c", program, str(folder / "bomb.png")], capture_output=True, text=True, check=True
+    )
+    assert int(grown.stdout) < 50_000  # kilobytes
 
 
 def test_a_png_with_many_text_chunks(tmp_path):
     """A hundred packed texts of a megabyte each are not unpacked for nothing."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -136,8 +195,19 @@ def test_a_png_with_many_text_chunks(tmp_path):
     assert time.perf_counter() - started < 2
 
 
-NAMES = ["[red] [bold].png", "\x1b[31mred\x1b]0;title\x07.png", "$(touch marker).png", "%s{0}.png", "-x.png", "new\nline.png",
-         "quote'\".png", "\u202egnp.txt.png", "<script>.png", "é \U0001f642.png", "a" * 200 + ".png"]
+NAMES = [
+    "[red] [bold].png",
+    "\x1b[31mred\x1b]0;title\x07.png",
+    "$(touch marker).png",
+    "%s{0}.png",
+    "-x.png",
+    "new\nline.png",
+    "quote'\".png",
+    "\u202egnp.txt.png",
+    "<script>.png",
+    "é \U0001f642.png",
+    "a" * 200 + ".png",
+]
 
 
 def test_hostile_names_are_shown_safely(rawmm, tmp_path, monkeypatch):
@@ -146,7 +216,9 @@ def test_hostile_names_are_shown_safely(rawmm, tmp_path, monkeypatch):
     for number, name in enumerate(NAMES):
         picture(tmp_path / "in" / name, number)
         (tmp_path / "in" / f"bad {name}").write_bytes(b"not a picture")
-    code, out, err = rawmm("prepare", "folder", "--path", "in", "--workers", 0, "--max-bad-fraction", 0.6, "--held-out", 0.3)
+    code, out, err = rawmm(
+        "prepare", "folder", "--path", "in", "--workers", 0, "--max-bad-fraction", 0.6, "--held-out", 0.3
+    )
     assert code == 0 and "left out bad -x.png: its content is damaged" in err and "Traceback" not in err
     card = (tmp_path / "data" / "in" / "card.json").read_text()
     page = (tmp_path / "data" / "in" / "card.html").read_text()
@@ -164,22 +236,41 @@ def test_hostile_options(rawmm, tmp_path):
 
 
 def test_strange_paths(tmp_path):
-    """Fault 24: the whole way in a folder of spaces, quotes, a newline and a dollar sign, through real processes."""
+    """Fault 24: the whole way in a folder of spaces, quotes, a newline and a dollar sign, through real
+    processes."""
     folder = tmp_path / "ü '\" $x;\n* \U0001f642"
     captioned(folder / "my pictures", [f"number {n % 3}" for n in range(40)])
     (folder / "link").symlink_to(folder / "my pictures")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
 
     def run(*words: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "rawmm_cli", *words], cwd=folder, env=environment, capture_output=True,
-                              text=True, timeout=200)
+        done = subprocess.run(
+            [sys.executable, "-m", "rawmm_cli", *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     run("prepare", "folder", "--path", "link", "--name", "mine", "--size", "8", "--workers", "2")
     settings = ["data.set=mine", "train.documents=64", "train.sample_every=64", "train.save_every=64"]
     run("train", "--preset", "tiny", "--run", "one", *settings)
-    run("train", "--preset", "tiny", "--run", "two", "--gpus", "2", "--device", "cpu", "train.parallel=ddp", *settings)
+    run(
+        "train",
+        "--preset",
+        "tiny",
+        "--run",
+        "two",
+        "--gpus",
+        "2",
+        "--device",
+        "cpu",
+        "train.parallel=ddp",
+        *settings,
+    )
     run("sample", "number 1", "--run", "two", "--out", "my drawings")
     run("prepare", "mine", "--verify")
     assert list((folder / "my drawings").glob("*.png"))
@@ -194,7 +285,10 @@ def read_only(tmp_path):
     mounted = []
 
     def fix():
-        for words in (["mount", "--bind", str(folder), str(folder)], ["mount", "-o", "remount,bind,ro", str(folder)]):
+        for words in (
+            ["mount", "--bind", str(folder), str(folder)],
+            ["mount", "-o", "remount,bind,ro", str(folder)],
+        ):
             if os.geteuid() or subprocess.run(words, capture_output=True).returncode:
                 pytest.skip("only root can mount a folder read-only here")
         mounted.append(folder)
@@ -204,18 +298,48 @@ def read_only(tmp_path):
 
 
 def test_read_only_places(rawmm, read_only, tmp_path):
-    """Fault 25: what must be written there is refused before any work; what is there can be read and trained on."""
+    """Fault 25: what must be written there is refused before any work; what is there can be read and trained
+    on."""
     folder, fix = read_only
     captioned(tmp_path / "in", ["a"] * 20)
-    assert rawmm("prepare", "folder", "--path", tmp_path / "in", "--data-dir", folder, "--name", "x", "--workers", 0)[0] == 0
+    assert (
+        rawmm(
+            "prepare",
+            "folder",
+            "--path",
+            tmp_path / "in",
+            "--data-dir",
+            folder,
+            "--name",
+            "x",
+            "--workers",
+            0,
+        )[0]
+        == 0
+    )
     fix()
-    code, _, err = rawmm("prepare", "folder", "--path", tmp_path / "in", "--data-dir", folder, "--name", "y", "--workers", 0)
+    code, _, err = rawmm(
+        "prepare", "folder", "--path", tmp_path / "in", "--data-dir", folder, "--name", "y", "--workers", 0
+    )
     assert code in (2, 3) and err.count("\n") == 1 and "annot be written" in err
     code, _, err = rawmm("prepare", "portraits", "--data-dir", folder / "deeper")
     assert code == 2 and "cannot be made" in err and err.count("\n") == 1
     assert rawmm("prepare", "x", "--verify", "--data-dir", folder)[0] == 0
-    code, _, err = rawmm("train", "--preset", "tiny", "--run", "r", "--runs-dir", tmp_path, "--data-dir", folder, "data.set=x",
-                         "train.documents=32", "train.sample_every=32", "train.save_every=32")
+    code, _, err = rawmm(
+        "train",
+        "--preset",
+        "tiny",
+        "--run",
+        "r",
+        "--runs-dir",
+        tmp_path,
+        "--data-dir",
+        folder,
+        "data.set=x",
+        "train.documents=32",
+        "train.sample_every=32",
+        "train.save_every=32",
+    )
     assert code == 0, err
 
 

@@ -1,4 +1,5 @@
-"""Prepared sets: what is written comes back, nothing else is ever replaced, and the built-in split never moves."""
+"""Prepared sets: what is written comes back, nothing else is ever replaced, and the built-in split never
+moves."""
 
 import hashlib
 import json
@@ -23,7 +24,10 @@ CARD = {"name": "x", "labels": []}
 
 def rows(count, size=8, caption="one", first=0):
     dice = np.random.default_rng(first)
-    return [picture_row(dice.integers(0, 256, (size, size, 3), dtype=np.uint8), [caption], source=str(n)) for n in range(count)]
+    return [
+        picture_row(dice.integers(0, 256, (size, size, 3), dtype=np.uint8), [caption], source=str(n))
+        for n in range(count)
+    ]
 
 
 def holiday(folder, count=8):
@@ -35,7 +39,11 @@ def holiday(folder, count=8):
 
 
 def listing(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_what_is_written_comes_back(tmp_path):
@@ -44,19 +52,30 @@ def test_what_is_written_comes_back(tmp_path):
     found = prepared.load(tmp_path / "set", "held_out")
     assert len(found) == 2 and found.card == card and card["count"] == {"train": 5, "held_out": 2}
     for n, row in enumerate(held_out):
-        assert found.image(n).permute(1, 2, 0).numpy().tobytes() == row["pixels"] and found.captions[n] == ["one"]
+        assert found.image(n).permute(1, 2, 0).numpy().tobytes() == row["pixels"] and found.captions[n] == [
+            "one"
+        ]
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_set_is_replaced_by_a_new_one_of_its_name(tmp_path):
     for count in (5, 3):
         prepared.write(tmp_path / "set", {"train": rows(count), "held_out": rows(1)}, CARD)
-    assert len(prepared.load(tmp_path / "set", "train")) == 3 and [p.name for p in tmp_path.iterdir()] == ["set"]
+    assert len(prepared.load(tmp_path / "set", "train")) == 3 and [p.name for p in tmp_path.iterdir()] == [
+        "set"
+    ]
 
 
-@pytest.mark.parametrize("source, name, data", [
-    ("data/holiday", None, "data"), ("holiday", None, "."), ("holiday", "inside", "holiday"), ("all/holiday", "all", "."),
-    ("holiday", "notes", ".")])
+@pytest.mark.parametrize(
+    "source, name, data",
+    [
+        ("data/holiday", None, "data"),
+        ("holiday", None, "."),
+        ("holiday", "inside", "holiday"),
+        ("all/holiday", "all", "."),
+        ("holiday", "notes", "."),
+    ],
+)
 def test_no_folder_of_the_user_is_ever_replaced(source, name, data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = holiday(tmp_path / source)
@@ -70,7 +89,9 @@ def test_no_folder_of_the_user_is_ever_replaced(source, name, data, tmp_path, mo
 
 def test_the_name_of_the_built_in_set_is_taken(tmp_path):
     with pytest.raises(ConfigError, match="built-in"):
-        prepare.run("folder", {"path": holiday(tmp_path / "holiday")}, name="digits", data_dir=tmp_path / "data")
+        prepare.run(
+            "folder", {"path": holiday(tmp_path / "holiday")}, name="digits", data_dir=tmp_path / "data"
+        )
 
 
 def test_several_at_once_leave_one_whole_set(tmp_path):
@@ -79,7 +100,7 @@ def test_several_at_once_leave_one_whole_set(tmp_path):
     def work():
         try:
             prepared.write(tmp_path / "set", {"train": rows(4), "held_out": rows(2)}, CARD)
-        except OSError as error:                        # two renames at the same moment: one may lose, none may spoil
+        except OSError as error:  # two renames at the same moment: one may lose, none may spoil
             problems.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -92,7 +113,9 @@ def test_several_at_once_leave_one_whole_set(tmp_path):
 
 def test_the_split_of_the_digits_never_moves(prepared_digits):
     """Any change of scikit-learn's data or shuffling would make held-out figures incomparable."""
-    split = {part: prepared.read_split(prepared_digits / "digits", part).to_pylist() for part in prepared.SPLITS}
+    split = {
+        part: prepared.read_split(prepared_digits / "digits", part).to_pylist() for part in prepared.SPLITS
+    }
     names = [[row["source"] for row in split[part]] for part in ("train", "held_out")]
     assert [len(part) for part in names] == [1437, 360] and not set(names[0]) & set(names[1])
     assert hashlib.sha256(json.dumps(names).encode()).hexdigest() == DIGITS

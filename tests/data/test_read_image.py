@@ -1,4 +1,5 @@
-"""Reading image files, against known values: every mode, every orientation, everything that must be refused."""
+"""Reading image files, against known values: every mode, every orientation, everything that must be
+refused."""
 
 import os
 import struct
@@ -36,8 +37,10 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, *extra: t
     """A PNG by hand. colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), *extra, (b"IDAT", data), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(body)) + kind + body
-                                           + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
 
 
 def rows(array: np.ndarray) -> bytes:
@@ -56,6 +59,7 @@ def refused(path, reason: str) -> str:
 
 
 # Lossless formats, grey levels
+
 
 @pytest.mark.parametrize("name", ["x.png", "x.bmp", "x.tif", "x.ppm", "x.webp"])
 def test_colour_comes_back_bit_for_bit(tmp_path, name):
@@ -77,7 +81,7 @@ def test_16_bit_grey_of_the_other_byte_order(tmp_path):
 
 
 def test_32_bit_grey_is_clipped_to_16_bits(tmp_path):
-    Image.fromarray(np.array([[-5, 0, 256, 65535, 65536, 2 ** 30]], np.int32)).save(tmp_path / "x.tif")
+    Image.fromarray(np.array([[-5, 0, 256, 65535, 65536, 2**30]], np.int32)).save(tmp_path / "x.tif")
     assert read_image(tmp_path / "x.tif")[0, :, 0].tolist() == [0, 0, 1, 255, 255, 255]
 
 
@@ -90,7 +94,7 @@ def test_16_bit_colour_and_alpha_keep_the_upper_byte(tmp_path):
 
 
 def test_float_grey(tmp_path):
-    for values, expected in (([0, .5, 1], [0, 128, 255]), ([-3, 1.4, 99.6, 300], [0, 1, 100, 255])):
+    for values, expected in (([0, 0.5, 1], [0, 128, 255]), ([-3, 1.4, 99.6, 300], [0, 1, 100, 255])):
         Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
         assert read_image(tmp_path / "x.tif")[0, :, 0].tolist() == expected
     Image.fromarray(np.array([[np.nan, 1]], np.float32)).save(tmp_path / "x.tif")
@@ -106,10 +110,13 @@ def test_bilevel_and_8_bit_grey(tmp_path):
 
 # Alpha, palettes, colour spaces
 
+
 def test_alpha_on_white_is_exact(tmp_path):
     colour, alpha = np.meshgrid(np.arange(256), np.arange(256))
     expected = grey(np.rint((colour * alpha + 255 * (255 - alpha)) / 255))
-    Image.fromarray(np.stack([colour, colour, colour, alpha], -1).astype(np.uint8)).save(tmp_path / "rgba.png")
+    Image.fromarray(np.stack([colour, colour, colour, alpha], -1).astype(np.uint8)).save(
+        tmp_path / "rgba.png"
+    )
     Image.fromarray(np.stack([colour, alpha], -1).astype(np.uint8)).save(tmp_path / "la.png")
     for name in ("rgba.png", "la.png"):
         assert (read_image(tmp_path / name) == expected).all()
@@ -126,18 +133,26 @@ def test_palette_with_and_without_transparency(tmp_path):
 
 def test_one_transparent_colour(tmp_path):
     for depth, colour, samples, clear, expected in (
-            (8, 0, np.array([[7, 8]], np.uint8), struct.pack(">H", 7), [[255] * 3, [8] * 3]),
-            (8, 2, np.array([[1, 2, 3, 4, 5, 6]], np.uint8), struct.pack(">3H", 1, 2, 3), [[255] * 3, [4, 5, 6]]),
-            (16, 0, np.array([[300, 301]], ">u2"), struct.pack(">H", 300), [[255] * 3, [1] * 3])):
+        (8, 0, np.array([[7, 8]], np.uint8), struct.pack(">H", 7), [[255] * 3, [8] * 3]),
+        (8, 2, np.array([[1, 2, 3, 4, 5, 6]], np.uint8), struct.pack(">3H", 1, 2, 3), [[255] * 3, [4, 5, 6]]),
+        (16, 0, np.array([[300, 301]], ">u2"), struct.pack(">H", 300), [[255] * 3, [1] * 3]),
+    ):
         (tmp_path / "x.png").write_bytes(png(2, 1, depth, colour, rows(samples), (b"tRNS", clear)))
         assert read_image(tmp_path / "x.png")[0].tolist() == expected
 
 
 def test_cmyk(tmp_path):
-    inks = np.array([[[0, 0, 0, 0], [255, 0, 0, 0], [0, 0, 0, 255], [51, 102, 204, 0], [0, 0, 0, 55]]], np.uint8)
+    inks = np.array(
+        [[[0, 0, 0, 0], [255, 0, 0, 0], [0, 0, 0, 255], [51, 102, 204, 0], [0, 0, 0, 55]]], np.uint8
+    )
     Image.fromarray(inks, mode="CMYK").save(tmp_path / "x.tif")
     assert read_image(tmp_path / "x.tif")[0].tolist() == [
-        [255, 255, 255], [0, 255, 255], [0, 0, 0], [204, 153, 51], [200, 200, 200]]
+        [255, 255, 255],
+        [0, 255, 255],
+        [0, 0, 0],
+        [204, 153, 51],
+        [200, 200, 200],
+    ]
     Image.new("CMYK", (16, 16), (255, 0, 0, 0)).save(tmp_path / "x.jpg", quality=100)
     assert np.abs(read_image(tmp_path / "x.jpg").astype(int) - [0, 255, 255]).max() <= 3
 
@@ -149,13 +164,22 @@ def test_ycbcr_and_colour_profile(tmp_path):
     Image.fromarray(COLOUR).save(tmp_path / "x.png", icc_profile=profile)
     assert (read_image(tmp_path / "x.png") == COLOUR).all()
     Image.new("LAB", (2, 2), (255, 128, 128)).save(tmp_path / "x.tif")
-    assert (read_image(tmp_path / "x.tif") >= 254).all()                    # L = 100, a = b = 0: white
+    assert (read_image(tmp_path / "x.tif") >= 254).all()  # L = 100, a = b = 0: white
 
 
 # Orientation, animations, JPEG
 
-TURNED = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: lambda x: x.swapaxes(0, 1),
-          6: lambda x: np.rot90(x, -1), 7: lambda x: np.rot90(x, 2).swapaxes(0, 1), 8: np.rot90, 9: lambda x: x}
+TURNED = {
+    1: lambda x: x,
+    2: np.fliplr,
+    3: lambda x: np.rot90(x, 2),
+    4: np.flipud,
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: np.rot90(x, 2).swapaxes(0, 1),
+    8: np.rot90,
+    9: lambda x: x,
+}
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.webp", "grey.png"])
@@ -166,7 +190,9 @@ def test_exif_orientation(tmp_path, name, orientation):
     stored, expected = COLOUR, COLOUR
     if name == "grey.png":
         stored, expected = RAMP[:, :9], grey(RAMP[:, :9] >> 8)
-    Image.fromarray(stored).save(tmp_path / name, exif=exif, **({"lossless": True} if name == "x.webp" else {}))
+    Image.fromarray(stored).save(
+        tmp_path / name, exif=exif, **({"lossless": True} if name == "x.webp" else {})
+    )
     assert (read_image(tmp_path / name) == TURNED[orientation](expected)).all()
 
 
@@ -174,7 +200,7 @@ def test_exif_orientation_of_a_jpeg(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     picture = Image.new("RGB", (16, 8), "blue")
-    picture.paste("red", (0, 0, 8, 8))                                      # left half red; turned: top half
+    picture.paste("red", (0, 0, 8, 8))  # left half red; turned: top half
     picture.save(tmp_path / "x.jpg", exif=exif, quality=95)
     pixels = read_image(tmp_path / "x.jpg")
     assert pixels.shape == (16, 8, 3) and pixels[2, 4, 0] > 200 and pixels[13, 4, 2] > 200
@@ -210,12 +236,13 @@ def test_odd_shapes(tmp_path, shape):
 
 # What is refused
 
+
 @pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.gif", "x.tif", "x.bmp", "x.ppm"])
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
 def test_truncated_files(tmp_path, name, share):
     Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / name)
     data = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(data[:int(len(data) * share)])
+    (tmp_path / name).write_bytes(data[: int(len(data) * share)])
     refused(tmp_path / name, ".")
 
 
@@ -255,12 +282,12 @@ def test_bombs(tmp_path):
     (tmp_path / "x.png").write_bytes(bomb)
     start = time.perf_counter()
     refused(tmp_path / "x.png", "more than 64 megapixels; make it smaller$")
-    for width in (8001, 12_000):                                            # Pillow says nothing; Pillow only warns
+    for width in (8001, 12_000):  # Pillow says nothing; Pillow only warns
         (tmp_path / "x.png").write_bytes(png(width, 8000, 1, 0, b""))
         refused(tmp_path / "x.png", "more than 64 megapixels")
-    (tmp_path / "x.png").write_bytes(png(8000, 8000, 1, 0, b""))            # allowed, but damaged
+    (tmp_path / "x.png").write_bytes(png(8000, 8000, 1, 0, b""))  # allowed, but damaged
     refused(tmp_path / "x.png", "truncated|broken")
-    text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(10 ** 7)))
+    text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7)))
     (tmp_path / "x.png").write_bytes(png(1, 1, 8, 0, rows(np.zeros((1, 1), np.uint8)), text))
     refused(tmp_path / "x.png", "[Dd]ecompress")
     assert time.perf_counter() - start < 1

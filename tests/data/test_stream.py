@@ -34,7 +34,10 @@ class Rows:
 
 def flat(one):
     """A document in a form that compares."""
-    return [(item.pixels.numpy().tobytes(), item.draw, item.key) if isinstance(item, Picture) else item for item in one]
+    return [
+        (item.pixels.numpy().tobytes(), item.draw, item.key) if isinstance(item, Picture) else item
+        for item in one
+    ]
 
 
 def picture_in(one):
@@ -98,7 +101,9 @@ def test_shares_are_those_of_the_settings(read, drop):
     if to_draw:
         dropped = sum(caption_in(one) == "" for one in to_draw) / len(to_draw)
         assert abs(dropped - drop) <= 4 * (drop * (1 - drop) / len(to_draw)) ** 0.5
-    assert all(caption_in(one) for one in found if reads(one)), "a caption is never dropped where it is to be written"
+    assert all(caption_in(one) for one in found if reads(one)), (
+        "a caption is never dropped where it is to be written"
+    )
 
 
 def test_every_caption_has_its_turn():
@@ -112,7 +117,7 @@ def test_every_caption_has_its_turn():
 def test_each_epoch_visits_every_row_once(count):
     data = Rows(count)
     rows = [row_of(document(data, n, 0, **PLAIN)) for n in range(6 * count)]
-    epochs = [rows[first:first + count] for first in range(0, 6 * count, count)]
+    epochs = [rows[first : first + count] for first in range(0, 6 * count, count)]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     if count == 23:
         assert len(set(map(tuple, epochs))) == 6, "each in another order"
@@ -128,14 +133,20 @@ def test_captions_belong_to_their_pictures():
 
 def test_every_drawn_picture_has_its_own_noise():
     data = Rows()
-    keys = [picture_in(document(data, n, seed, read=0.0, drop=0.1, shift=0)).key for n in range(500) for seed in (0, 1)]
+    keys = [
+        picture_in(document(data, n, seed, read=0.0, drop=0.1, shift=0)).key
+        for n in range(500)
+        for seed in (0, 1)
+    ]
     assert len(set(keys)) == 1000
 
 
 def test_without_captions_a_picture_is_drawn_from_nothing():
     data = Rows(4, captions=("", ""))
-    assert all(flat(one)[:2] == [BOS, IMAGE] and picture_in(one).draw
-               for one in (document(data, n, 0, read=1.0, drop=0.0, shift=1) for n in range(8)))
+    assert all(
+        flat(one)[:2] == [BOS, IMAGE] and picture_in(one).draw
+        for one in (document(data, n, 0, read=1.0, drop=0.0, shift=1) for n in range(8))
+    )
     data.captions[0] = ["", "only"]
     assert {caption_in(document(data, n, 0, read=0.0, drop=0.0, shift=0)) for n in range(40)} == {"", "only"}
 
@@ -151,8 +162,11 @@ def test_shifted_is_a_roll_with_repeated_edges(down, right):
 
 def test_read_pictures_move_by_every_step_and_drawn_ones_never():
     data, seen = Rows(count=1), Counter()
-    steps = {shifted(data.image(0), down, right).numpy().tobytes(): (down, right)
-             for down in (-1, 0, 1) for right in (-1, 0, 1)}
+    steps = {
+        shifted(data.image(0), down, right).numpy().tobytes(): (down, right)
+        for down in (-1, 0, 1)
+        for right in (-1, 0, 1)
+    }
     for n in range(1800):
         one = document(data, n, 0, read=0.5, drop=0.0, shift=1, shift_share=1.0)
         step = steps[picture_in(one).pixels.numpy().tobytes()]
@@ -165,11 +179,16 @@ def test_read_pictures_move_by_every_step_and_drawn_ones_never():
 
 def test_a_share_of_the_pictures_read_moves_and_no_picture_drawn():
     data, count, share = Rows(), 3000, 0.3
-    found = [(document(data, n, 0, read=0.5, drop=0.0), document(data, n, 0, read=0.5, drop=0.0, shift=1, shift_share=share))
-             for n in range(count)]
+    found = [
+        (
+            document(data, n, 0, read=0.5, drop=0.0),
+            document(data, n, 0, read=0.5, drop=0.0, shift=1, shift_share=share),
+        )
+        for n in range(count)
+    ]
     assert all(flat(still) == flat(other) for still, other in found if not reads(still))
     moved = np.mean([flat(still) != flat(other) for still, other in found if reads(still)])
-    assert abs(moved - share * 8 / 9) < 4 * (0.25 * 2 / count) ** 0.5       # one move in nine is by (0, 0)
+    assert abs(moved - share * 8 / 9) < 4 * (0.25 * 2 / count) ** 0.5  # one move in nine is by (0, 0)
 
 
 def test_a_share_of_captioned_drawings_is_finished():
@@ -177,12 +196,16 @@ def test_a_share_of_captioned_drawings_is_finished():
     plain = [document(data, n, 0, read=0.5, drop=0.3) for n in range(count)]
     found = [document(data, n, 0, read=0.5, drop=0.3, finished=share) for n in range(count)]
     captioned = [(one, other) for one, other in zip(plain, found) if not reads(one) and caption_in(one)]
-    assert all(flat(one) == flat(other) for one, other in zip(plain, found) if reads(one) or not caption_in(one))
+    assert all(
+        flat(one) == flat(other) for one, other in zip(plain, found) if reads(one) or not caption_in(one)
+    )
     done = [other for one, other in captioned if not picture_in(other).draw]
     assert abs(len(done) / len(captioned) - share) < 4 * (share * (1 - share) / len(captioned)) ** 0.5
-    for one, other in captioned:                        # caption first, then the same pixels, then the end
+    for one, other in captioned:  # caption first, then the same pixels, then the end
         assert other[-2:] == [END_IMAGE, EOS] and other[-4] == IMAGE and isinstance(other[-3], Picture)
-        assert torch.equal(picture_in(one).pixels, picture_in(other).pixels) and caption_in(one) == caption_in(other)
+        assert torch.equal(picture_in(one).pixels, picture_in(other).pixels) and caption_in(
+            one
+        ) == caption_in(other)
 
 
 def test_pictures_of_other_sizes_take_the_place_of_the_one_that_is_drawn(tmp_path):
@@ -196,8 +219,16 @@ def test_pictures_of_other_sizes_take_the_place_of_the_one_that_is_drawn(tmp_pat
         for n in range(40):
             for item in stream.document(n):
                 if isinstance(item, Picture):
-                    found.setdefault((settings.stretch, tuple(item.pixels.shape[1:])), set()).add((item.draw, item.stretch))
+                    found.setdefault((settings.stretch, tuple(item.pixels.shape[1:])), set()).add(
+                        (item.draw, item.stretch)
+                    )
     stretches = {key: {stretch for _, stretch in seen} for key, seen in found.items()}
-    assert stretches == {(True, (8, 8)): {(1.0, 1.0)}, (True, (16, 16)): {(0.5, 0.5)}, (True, (4, 12)): {(2.0, 8 / 12)},
-                         (False, (8, 8)): {(1.0, 1.0)}, (False, (16, 16)): {(1.0, 1.0)}, (False, (4, 12)): {(1.0, 1.0)}}
+    assert stretches == {
+        (True, (8, 8)): {(1.0, 1.0)},
+        (True, (16, 16)): {(0.5, 0.5)},
+        (True, (4, 12)): {(2.0, 8 / 12)},
+        (False, (8, 8)): {(1.0, 1.0)},
+        (False, (16, 16)): {(1.0, 1.0)},
+        (False, (4, 12)): {(1.0, 1.0)},
+    }
     assert all({draw for draw, _ in seen} == {True, False} for seen in found.values())

@@ -1,5 +1,5 @@
-"""Sets that stream: the same documents with any ranks and workers and after any restart, every picture once an epoch, and
-bad pictures that end nothing."""
+"""Sets that stream: the same documents with any ranks and workers and after any restart, every picture once
+an epoch, and bad pictures that end nothing."""
 
 import io
 import json
@@ -24,8 +24,14 @@ from rawmm_cli.data.stream import Stream
 from rawmm_cli.system.distributed import Ranks
 from rawmm_cli.system.errors import ConfigError, DataError
 
-SETTINGS = ["data.stream=true", "data.set=pictures", "data.stream.held_out=0.1", "train.batch=16", "data.size=8",
-            "train.length=64"]
+SETTINGS = [
+    "data.stream=true",
+    "data.set=pictures",
+    "data.stream.held_out=0.1",
+    "train.batch=16",
+    "data.size=8",
+    "train.length=64",
+]
 
 
 def settings(path: Path, *words: str) -> config.Config:
@@ -38,7 +44,8 @@ def opened(chosen: config.Config, ranks: Ranks = Ranks()) -> StreamedSteps:
 
 
 def drawn(steps: StreamedSteps, seen: int) -> list[tuple[int, str]]:
-    """(number of the picture, number of the document) in a step, and that pixels and caption belong together."""
+    """(number of the picture, number of the document) in a step, and that pixels and caption belong
+    together."""
     found = []
     for number in steps.numbers(seen):
         item = steps.stream.sets[0].items[number]
@@ -48,8 +55,13 @@ def drawn(steps: StreamedSteps, seen: int) -> list[tuple[int, str]]:
 
 
 def same(one, other) -> bool:
-    return all(torch.equal(a, b) for a, b in zip((one.tokens, one.predict, one.patch_at, *one.images),
-                                                 (other.tokens, other.predict, other.patch_at, *other.images)))
+    return all(
+        torch.equal(a, b)
+        for a, b in zip(
+            (one.tokens, one.predict, one.patch_at, *one.images),
+            (other.tokens, other.predict, other.patch_at, *other.images),
+        )
+    )
 
 
 @pytest.mark.parametrize("make", [parquet, tars])
@@ -59,8 +71,10 @@ def test_every_picture_once_an_epoch(make, tmp_path):
     data = steps.streamed
     seen = Counter()
     for lane, size in enumerate(data.sizes):
-        first, second = ([int(data.item(lane, position).captions[0]) for position in range(low, low + size)]
-                         for low in (0, size))
+        first, second = (
+            [int(data.item(lane, position).captions[0]) for position in range(low, low + size)]
+            for low in (0, size)
+        )
         assert sorted(first) == sorted(second) and len(set(first)) == size and (size < 5 or first != second)
         seen.update(first)
     held_out = {int(texts[0]) for texts in data.some("held_out", 300).captions}
@@ -81,16 +95,16 @@ def test_ranks_share_the_same_documents(make, size, tmp_path):
         assert sorted(whole) == sorted(shared) and len({number for _, number in whole}) == len(whole)
     for rank, part in enumerate(parts):
         read = {key[0] for key in part.streamed.pools if isinstance(key[0], int)}
-        assert read and {lane % 4 % size for lane in read} == {rank}        # nobody reads the lanes of another
+        assert read and {lane % 4 % size for lane in read} == {rank}  # nobody reads the lanes of another
 
 
 def test_any_restart_gives_the_same_batches(tmp_path):
     chosen = settings(parquet(tmp_path / "in", range(300)), "train.documents=640")
-    whole = [batch for batch, in batches(chosen, opened(chosen), 0)]
+    whole = [batch for (batch,) in batches(chosen, opened(chosen), 0)]
     assert len(whole) == 40
     for seen in (16, 112, 128, 304, 624):
-        rest = [batch for batch, in batches(chosen, opened(chosen), seen)]
-        assert len(rest) == 40 - seen // 16 and all(map(same, rest, whole[seen // 16:]))
+        rest = [batch for (batch,) in batches(chosen, opened(chosen), seen)]
+        assert len(rest) == 40 - seen // 16 and all(map(same, rest, whole[seen // 16 :]))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -98,8 +112,8 @@ def test_workers_change_nothing(workers, tmp_path):
     chosen = settings(tars(tmp_path / "in", range(300)), "train.documents=400")
     with_workers = settings(tmp_path / "in", "train.documents=400", f"train.workers={workers}")
     for seen in (0, 48):
-        one = [batch for batch, in batches(chosen, opened(chosen), seen)]
-        other = [batch for batch, in batches(with_workers, opened(with_workers), seen)]
+        one = [batch for (batch,) in batches(chosen, opened(chosen), seen)]
+        other = [batch for (batch,) in batches(with_workers, opened(with_workers), seen)]
         assert len(one) == len(other) == 25 - seen // 16 and all(map(same, one, other))
 
 
@@ -124,15 +138,22 @@ def test_bad_pictures_are_left_out_and_told(make, tmp_path):
     assert len(shown) == 640 and not bad & set(shown)
     lines = [json.loads(line) for line in steps.streamed.report.read_text().splitlines()]
     trained = 300 - steps.streamed.card["count"]["held_out"]
-    assert len({line["file"] for line in lines}) == len(lines) and abs(len(lines) - len(bad) * trained / 300) < 12
+    assert (
+        len({line["file"] for line in lines}) == len(lines)
+        and abs(len(lines) - len(bad) * trained / 300) < 12
+    )
     assert all("its content is damaged or of another format" in line["reason"] for line in lines)
     again = opened(chosen)
-    assert [drawn(again, seen) for seen in (0, 160, 320)] == [drawn(opened(chosen), seen) for seen in (0, 160, 320)]
+    assert [drawn(again, seen) for seen in (0, 160, 320)] == [
+        drawn(opened(chosen), seen) for seen in (0, 160, 320)
+    ]
 
 
 def test_nothing_but_bad_pictures_stops(tmp_path):
     steps = opened(settings(parquet(tmp_path / "in", range(400), bad=set(range(100, 400)))))
-    with pytest.raises(DataError, match="100 pictures in a row of pictures cannot be used, the last '.*parquet/.*': its"):
+    with pytest.raises(
+        DataError, match="100 pictures in a row of pictures cannot be used, the last '.*parquet/.*': its"
+    ):
         for seen in range(0, 1600, 16):
             steps.numbers(seen)
 
@@ -145,7 +166,10 @@ def test_a_shard_that_breaks_later_ends_nothing(tmp_path):
     (tmp_path / "in" / "4.tar").unlink()
     shown = {number for seen in range(0, 960, 16) for number, _ in drawn(steps, seen)}
     assert len(shown) > 200 and not shown & set(range(100, 125))
-    assert all("4.tar cannot be read (" in json.loads(line)["reason"] for line in steps.streamed.report.read_text().splitlines())
+    assert all(
+        "4.tar cannot be read (" in json.loads(line)["reason"]
+        for line in steps.streamed.report.read_text().splitlines()
+    )
 
 
 def test_pictures_and_captions_that_do_not_fit(tmp_path):
@@ -162,7 +186,8 @@ def test_pictures_and_captions_that_do_not_fit(tmp_path):
         steps.numbers(seen)
     assert steps.streamed.left_out == {
         "a.parquet/7": "it is 8 x 4 pixels; allowed: at least 8 x 8; choose a smaller size",
-        "a.parquet/9": "it and its caption need 108 positions; train.length is 64"}
+        "a.parquet/9": "it and its caption need 108 positions; train.length is 64",
+    }
 
 
 def test_sizes_with_no_crop(tmp_path):
@@ -173,9 +198,20 @@ def test_sizes_with_no_crop(tmp_path):
         held = io.BytesIO()
         Image.fromarray(np.full((32, 16 + 16 * (n % 3), 3), n, np.uint8)).save(held, "PNG")
         data.append(held.getvalue())
-    pq.write_table(pa.table({"image": data, "text": ["t"] * 60}), tmp_path / "in" / "a.parquet", row_group_size=4)
-    steps = opened(settings(tmp_path / "in", "data.stream.crop=none", "data.size=16", "train.length=400", "codec.patch=4"))
-    shapes = {tuple(image.shape[1:]) for seen in range(0, 128, 16) for batch in steps[seen] for image in batch.images}
+    pq.write_table(
+        pa.table({"image": data, "text": ["t"] * 60}), tmp_path / "in" / "a.parquet", row_group_size=4
+    )
+    steps = opened(
+        settings(
+            tmp_path / "in", "data.stream.crop=none", "data.size=16", "train.length=400", "codec.patch=4"
+        )
+    )
+    shapes = {
+        tuple(image.shape[1:])
+        for seen in range(0, 128, 16)
+        for batch in steps[seen]
+        for image in batch.images
+    }
     assert shapes == {(3, 32, 16), (3, 16, 16), (3, 16, 32)}
 
 
@@ -197,11 +233,15 @@ def test_a_document_is_made_as_from_a_prepared_set(tmp_path):
         known = Stream([window], 0, steps.config.data).sketch_of(0, number, number)
         assert plan == known
     plans = list(steps.sketches.values())
-    assert 0.3 < sum(plan.reads for plan in plans) / len(plans) < 0.7 and len({plan.key for plan in plans if plan.key}) > 40
+    assert (
+        0.3 < sum(plan.reads for plan in plans) / len(plans) < 0.7
+        and len({plan.key for plan in plans if plan.key}) > 40
+    )
 
 
 def test_resizing_is_that_of_prepare(tmp_path):
     from rawmm_cli.data.images import fit
+
     (tmp_path / "in").mkdir()
     whole = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     held = io.BytesIO()
@@ -212,13 +252,19 @@ def test_resizing_is_that_of_prepare(tmp_path):
     assert (shown == fit(whole, 8)).all()
 
 
-@pytest.mark.parametrize("words, told", [
-    (["data.stream.lanes=3"], "data.stream.lanes = 3 must be a multiple of the 1 ranks and divide train.batch = 16"),
-    (["data.mix.other=0.5"], "data.mix cannot be combined with data.stream"),
-    (["data.stream.held_out=0"], "data.stream.held_out = 0"),
-    (["data.stream.crop=left"], "data.stream.crop = left; allowed: center, none"),
-    (["data.stream.lane=3"], "unknown key 'data.stream.lane' (did you mean data.stream.lanes?)"),
-])
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (
+            ["data.stream.lanes=3"],
+            "data.stream.lanes = 3 must be a multiple of the 1 ranks and divide train.batch = 16",
+        ),
+        (["data.mix.other=0.5"], "data.mix cannot be combined with data.stream"),
+        (["data.stream.held_out=0"], "data.stream.held_out = 0"),
+        (["data.stream.crop=left"], "data.stream.crop = left; allowed: center, none"),
+        (["data.stream.lane=3"], "unknown key 'data.stream.lane' (did you mean data.stream.lanes?)"),
+    ],
+)
 def test_settings_that_are_wrong(words, told, tmp_path):
     with pytest.raises(ConfigError) as caught:
         check_shares(settings(tmp_path, *words), Ranks())
@@ -227,7 +273,10 @@ def test_settings_that_are_wrong(words, told, tmp_path):
 
 def test_short_forms():
     assert config.load("tiny", ["data.stream=true"]).data.stream == config.Streaming()
-    assert config.load("tiny", ["data.stream=true", "data.stream.lanes=8", "data.stream=false"]).data.stream is None
+    assert (
+        config.load("tiny", ["data.stream=true", "data.stream.lanes=8", "data.stream=false"]).data.stream
+        is None
+    )
 
 
 def test_sources_that_cannot_stream(tmp_path, monkeypatch):
@@ -244,7 +293,7 @@ def test_sources_that_cannot_stream(tmp_path, monkeypatch):
     whole = path.read_bytes()
     path.write_bytes(whole[:5000])
     refused("0.tar cannot be read ")
-    path.write_bytes(whole[:4 * 512 * 10])
+    path.write_bytes(whole[: 4 * 512 * 10])
     refused("0.tar cannot be read .the mark at its end is missing")
     with tarfile.open(path, "w") as archive:
         archive.addfile(tarfile.TarInfo("../out.png"))
@@ -268,8 +317,11 @@ def test_another_source_is_another_fingerprint(tmp_path):
 def test_the_hub_is_asked_through_datasets(tmp_path, monkeypatch):
     """Its data files are what is read; without a network one line tells how to fetch it."""
     import datasets
+
     parquet(tmp_path / "repo" / "data", range(100), files=1)
-    (tmp_path / "repo" / "data" / "0.parquet").rename(tmp_path / "repo" / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "repo" / "data" / "0.parquet").rename(
+        tmp_path / "repo" / "data" / "train-00000-of-00001.parquet"
+    )
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     real = datasets.load_dataset_builder
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda repo: real(str(tmp_path / "repo")))
@@ -282,13 +334,16 @@ def test_the_hub_is_asked_through_datasets(tmp_path, monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset_builder", unreachable)
-    with pytest.raises(DataError, match="some/one cannot be reached .no network.*`hf download --repo-type dataset some/one"):
+    with pytest.raises(
+        DataError, match="some/one cannot be reached .no network.*`hf download --repo-type dataset some/one"
+    ):
         shards.find("hf:some/one")
 
 
 def test_files_elsewhere_are_opened_by_fsspec(tmp_path):
     """As on the hub: the same pictures through a file system that is not the disk."""
     import fsspec
+
     parquet(tmp_path / "in", range(60), files=1)
     memory = fsspec.filesystem("memory")
     memory.pipe("/shard/0.parquet", (tmp_path / "in" / "0.parquet").read_bytes())

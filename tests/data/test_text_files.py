@@ -32,7 +32,9 @@ def test_files_come_back_as_they_are(tmp_path):
 
 def test_long_files_are_cut_at_line_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PIECE", 50)
-    whole = "".join(f"line {n} é\U0001f642 of some words\n" for n in range(40)) + "x" * 333 + "é" * 200 + "\nend"
+    whole = (
+        "".join(f"line {n} é\U0001f642 of some words\n" for n in range(40)) + "x" * 333 + "é" * 200 + "\nend"
+    )
     (tmp_path / "a.txt").write_text(whole, encoding="utf-8")
     pieces = list(stories(tmp_path / "a.txt").values())
     assert "".join(pieces) == whole and len(pieces) > 30
@@ -54,17 +56,24 @@ def test_going_on_in_the_middle(tmp_path, monkeypatch):
 def test_errors(tmp_path):
     with pytest.raises(DataError, match="no text files in .*; allowed: files ending in .txt, .md, .text"):
         text(path=tmp_path)
-    with pytest.raises(DataError, match="does not exist; allowed with --path: a text file or a folder with some"):
+    with pytest.raises(
+        DataError, match="does not exist; allowed with --path: a text file or a folder with some"
+    ):
         text(path=tmp_path / "none")
     (tmp_path / "a.txt").write_bytes(b"fine\nfine\n" + b"caf\xe9 here\n")
     with pytest.raises(DataError, match=r"a.txt is not UTF-8 \(byte 0xe9 in line 3\); save it as UTF-8"):
         list(text(path=tmp_path / "a.txt").items(0))
 
 
-@pytest.mark.parametrize("before, bad, told", [
-    (b"fine\n" * 5000, b"caf\xe9\nmore\n" * 3, "byte 0xe9 in line 5001"),
-    ("é\n".encode() * 40_000, b"\xff", "byte 0xff in line 40001"),
-    (b"x" * 70_000 + b"\n", b"\xe2\x82", "byte 0xe2 in line 2"), (b"\n" * 65_535, b"\xe2\n", "byte 0xe2 in line 65536")])
+@pytest.mark.parametrize(
+    "before, bad, told",
+    [
+        (b"fine\n" * 5000, b"caf\xe9\nmore\n" * 3, "byte 0xe9 in line 5001"),
+        ("é\n".encode() * 40_000, b"\xff", "byte 0xff in line 40001"),
+        (b"x" * 70_000 + b"\n", b"\xe2\x82", "byte 0xe2 in line 2"),
+        (b"\n" * 65_535, b"\xe2\n", "byte 0xe2 in line 65536"),
+    ],
+)
 def test_the_line_is_exact(tmp_path, before, bad, told):
     """Far into a file, across blocks, and where a character is cut off by the end."""
     (tmp_path / "a.txt").write_bytes(before + bad)

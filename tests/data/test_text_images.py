@@ -1,4 +1,5 @@
-"""Words in small letters: a function of the number, true captions, letters that fit; with and without installed fonts."""
+"""Words in small letters: a function of the number, true captions, letters that fit; with and without
+installed fonts."""
 
 import json
 
@@ -12,7 +13,7 @@ from rawmm_cli.data.datasets.text_images import WORDS, draw, text_images, writte
 from rawmm_cli.system.errors import ConfigError
 
 WHITE = (255, 255, 255)
-ALONE = ("",)                                           # the font inside Pillow
+ALONE = ("",)  # the font inside Pillow
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,8 @@ def test_a_picture_hangs_on_its_number_alone():
 
 @pytest.mark.parametrize("size, least, most", [(64, 10, 10), (64, 8, 32), (32, 8, 12), (128, 20, 64)])
 def test_letters_fit(size, least, most):
-    """Everything that is not ground lies inside the margins, as far as an em's parts reach; lines are as wide as they may be."""
+    """Everything that is not ground lies inside the margins, as far as an em's parts reach; lines are as wide
+    as they may be."""
     for n in range(60):
         lines, known = written(n, ALONE, least, most, size)
         font = ImageFont.load_default(int(known["glyph"]))
@@ -45,7 +47,8 @@ def test_letters_fit(size, least, most):
 
 
 def test_letters_stand_out():
-    """Plain grounds: two colours far apart. Photographs: more colours, and the letters still change many pixels."""
+    """Plain grounds: two colours far apart. Photographs: more colours, and the letters still change many
+    pixels."""
     grounds = set()
     for n in range(40):
         pixels, (_, known) = draw(n, WHITE, ALONE, 10, 20, 64), written(n, ALONE, 10, 20, 64)
@@ -66,24 +69,48 @@ def test_as_a_prepared_set(tmp_path):
     card = made(tmp_path / "text-images", text_images(count=12, size=32, glyph="8-10"))
     assert card["captions_are_written"] and "Aileron" in card["source"]
     found = [row for split in rows(tmp_path / "text-images").values() for row in split]
-    assert len(found) == 12 and all(json.loads(row["attributes"]).keys() == {"font", "glyph", "ground"} for row in found)
+    assert len(found) == 12 and all(
+        json.loads(row["attributes"]).keys() == {"font", "glyph", "ground"} for row in found
+    )
 
     from rawmm_cli.data import pictures
+
     shown = list(pictures.read(pictures.find([tmp_path / "text-images"], tmp_path), []))
     held_out = [row for row in found if row["source"] in {one.file for one in shown}]
     assert shown and {one.text for one in shown} == {row["captions"][0] for row in held_out}
 
 
 def test_the_command_knows_it(rawmm, tmp_path):
-    code, out, err = rawmm("prepare", "text-images", "--count", "6", "--size", "32", "--glyph", "8", "--workers", "0",
-                           "--data-dir", tmp_path, "--json")
+    code, out, err = rawmm(
+        "prepare",
+        "text-images",
+        "--count",
+        "6",
+        "--size",
+        "32",
+        "--glyph",
+        "8",
+        "--workers",
+        "0",
+        "--data-dir",
+        tmp_path,
+        "--json",
+    )
     assert code == 0 and json.loads(out)["count"]["train"] >= 1, err
 
 
-@pytest.mark.parametrize("given, told", [
-    ({"glyph": "x"}, "--glyph is 'x'"), ({"glyph": "20-10"}, "--glyph is '20-10'"), ({"glyph": "2"}, "allowed: pixels from 6"),
-    ({"glyph": "32", "size": 32}, "do not fit into 32 pixels"), ({"size": 16}, "the size of text-images is 16"),
-    ({"count": 1}, "the count of text-images is 1"), ({"font": "none.ttf"}, "none.ttf is no font with Latin letters")])
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ({"glyph": "x"}, "--glyph is 'x'"),
+        ({"glyph": "20-10"}, "--glyph is '20-10'"),
+        ({"glyph": "2"}, "allowed: pixels from 6"),
+        ({"glyph": "32", "size": 32}, "do not fit into 32 pixels"),
+        ({"size": 16}, "the size of text-images is 16"),
+        ({"count": 1}, "the count of text-images is 1"),
+        ({"font": "none.ttf"}, "none.ttf is no font with Latin letters"),
+    ],
+)
 def test_what_is_out_of_range_is_one_line(given, told):
     with pytest.raises(ConfigError) as error:
         text_images(**given)

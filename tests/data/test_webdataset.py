@@ -1,4 +1,5 @@
-"""Archives of samples: what belongs together, which member is what, the exact pixels, and going on in the middle."""
+"""Archives of samples: what belongs together, which member is what, the exact pixels, and going on in the
+middle."""
 
 import io
 import json
@@ -30,7 +31,14 @@ def write(path: Path, members: list[tuple[str, bytes]]) -> Path:
 
 
 def shard(path: Path, numbers) -> Path:
-    return write(path, [member for n in numbers for member in ((f"{n:04d}.png", png(n)), (f"{n:04d}.txt", b"number %d" % n))])
+    return write(
+        path,
+        [
+            member
+            for n in numbers
+            for member in ((f"{n:04d}.png", png(n)), (f"{n:04d}.txt", b"number %d" % n))
+        ],
+    )
 
 
 def item(found: dict[str, bytes], **options):
@@ -61,32 +69,90 @@ def test_going_on_in_the_middle(tmp_path):
         assert list(source.items(start)) == every[start:]
 
 
-@pytest.mark.parametrize("name, key", [("a.jpg", "a"), ("x/a.b.jpg", "x/a"), ("a", None), (".hidden", None),
-                                       ("x.d/.DS_Store", None), ("x.d/a.txt", "x.d/a")])
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("a.jpg", "a"),
+        ("x/a.b.jpg", "x/a"),
+        ("a", None),
+        (".hidden", None),
+        ("x.d/.DS_Store", None),
+        ("x.d/a.txt", "x.d/a"),
+    ],
+)
 def test_the_name_of_a_sample(name, key):
     assert key_of(name) == key
 
 
 def test_members_of_a_sample_are_neighbours():
-    found = list(samples((name, name.encode) for name in
-                         ["d/", "a.jpg", "a.seg.png", "a.TXT", "b.txt", "README", "a.json", "c/a.jpg"]))
+    found = list(
+        samples(
+            (name, name.encode)
+            for name in ["d/", "a.jpg", "a.seg.png", "a.TXT", "b.txt", "README", "a.json", "c/a.jpg"]
+        )
+    )
     assert [(key, list(sample)) for key, sample in found] == [
-        ("a", ["jpg", "seg.png", "txt"]), ("b", ["txt"]), ("a", ["json"]), ("c/a", ["jpg"])]
+        ("a", ["jpg", "seg.png", "txt"]),
+        ("b", ["txt"]),
+        ("a", ["json"]),
+        ("c/a", ["jpg"]),
+    ]
     assert found[0][1]["seg.png"]() == b"a.seg.png"
 
 
 CASES = {
     "text": ({"png": b"p", "txt": b"\xef\xbb\xbf a cat \n"}, {}, ("a cat",), -1, b"p"),
-    "json": ({"jpg": b"p", "json": json.dumps({"caption": ["a", "b", "a", 3, " "]}).encode()}, {}, ("a", "b"), -1, b"p"),
+    "json": (
+        {"jpg": b"p", "json": json.dumps({"caption": ["a", "b", "a", 3, " "]}).encode()},
+        {},
+        ("a", "b"),
+        -1,
+        b"p",
+    ),
     "text before json": ({"jpg": b"p", "txt": b"t", "json": b'{"caption": "j"}'}, {}, ("t",), -1, b"p"),
     "class": ({"jpg": b"p", "cls": b"7\n"}, {}, ("a photo of a 7",), 7, b"p"),
-    "class in json": ({"jpg": b"p", "json": b'{"label": "tabby_cat"}'}, {}, ("a photo of a tabby cat",), -1, b"p"),
-    "template": ({"jpg": b"p", "cls": b"7", "txt": b"t"}, {"template": "digit {label}"}, ("digit 7",), 7, b"p"),
-    "chosen": ({"png": b"p", "seg.png": b"q", "alt": b"t"}, {"columns": "image=seg.png,text=alt"}, ("t",), -1, b"q"),
-    "chosen key": ({"png": b"p", "json": b'{"caption": "x", "alt": "y", "id": 4}'},
-                   {"columns": "text=json.alt,label=json.id"}, ("y",), 4, b"p"),
-    "a class that no number holds": ({"jpg": b"p", "cls": b"1" + b"0" * 30}, {}, ("a photo of a 1" + "0" * 30,), -1, b"p"),
-    "a class that is no number": ({"jpg": b"p", "json": b'{"label": true, "text": "t"}'}, {}, ("t",), -1, b"p"),
+    "class in json": (
+        {"jpg": b"p", "json": b'{"label": "tabby_cat"}'},
+        {},
+        ("a photo of a tabby cat",),
+        -1,
+        b"p",
+    ),
+    "template": (
+        {"jpg": b"p", "cls": b"7", "txt": b"t"},
+        {"template": "digit {label}"},
+        ("digit 7",),
+        7,
+        b"p",
+    ),
+    "chosen": (
+        {"png": b"p", "seg.png": b"q", "alt": b"t"},
+        {"columns": "image=seg.png,text=alt"},
+        ("t",),
+        -1,
+        b"q",
+    ),
+    "chosen key": (
+        {"png": b"p", "json": b'{"caption": "x", "alt": "y", "id": 4}'},
+        {"columns": "text=json.alt,label=json.id"},
+        ("y",),
+        4,
+        b"p",
+    ),
+    "a class that no number holds": (
+        {"jpg": b"p", "cls": b"1" + b"0" * 30},
+        {},
+        ("a photo of a 1" + "0" * 30,),
+        -1,
+        b"p",
+    ),
+    "a class that is no number": (
+        {"jpg": b"p", "json": b'{"label": true, "text": "t"}'},
+        {},
+        ("t",),
+        -1,
+        b"p",
+    ),
     "nothing": ({"webp": b"p"}, {}, (), -1, b"p"),
 }
 
@@ -124,16 +190,17 @@ def test_worker_processes_make_the_same_set(tmp_path):
     for workers in (0, 1):
         made(tmp_path / f"set{workers}", webdataset(path=tmp_path), workers=workers)
     assert rows(tmp_path / "set0") == rows(tmp_path / "set1") and card_of(tmp_path / "set1")["skipped"] == [
-        {"file": "b.tar/bad", "reason": "it has no picture; it has .txt"}]
+        {"file": "b.tar/bad", "reason": "it has no picture; it has .txt"}
+    ]
 
 
 def test_a_torn_archive_stops_and_is_named(tmp_path):
     path = shard(tmp_path / "torn.tar", range(5))
     data = path.read_bytes()
-    path.write_bytes(data[:4 * 512 + 100])
+    path.write_bytes(data[: 4 * 512 + 100])
     with pytest.raises(DataError, match="torn.tar cannot be read to its end"):
         made(tmp_path / "set", webdataset(path=path))
-    path.write_bytes(data[:4 * 512 * 2])                # cut exactly between two samples
+    path.write_bytes(data[: 4 * 512 * 2])  # cut exactly between two samples
     with pytest.raises(DataError, match="the mark at its end is missing"):
         made(tmp_path / "set", webdataset(path=path))
 
@@ -142,10 +209,14 @@ def test_errors(tmp_path):
     with pytest.raises(DataError, match="none does not exist; allowed with --path: an archive"):
         webdataset(path=Path("none"))
     (tmp_path / "a.txt").write_text("t")
-    with pytest.raises(DataError, match="no archives in .*; allowed: files ending in .tar, .tar.gz, .tgz, .zip"):
+    with pytest.raises(
+        DataError, match="no archives in .*; allowed: files ending in .tar, .tar.gz, .tgz, .zip"
+    ):
         webdataset(path=tmp_path)
     shard(tmp_path / "a.tar", range(2))
-    with pytest.raises(ConfigError, match="--columns has 'size=x'; allowed: image=COLUMN, text=COLUMN, label=COLUMN"):
+    with pytest.raises(
+        ConfigError, match="--columns has 'size=x'; allowed: image=COLUMN, text=COLUMN, label=COLUMN"
+    ):
         webdataset(path=tmp_path, columns="size=x")
     with pytest.raises(ConfigError, match="allowed: text with {label} in it"):
         webdataset(path=tmp_path, caption="a cat")

@@ -1,4 +1,5 @@
-"""Captions of portraits understood, judges that can be trusted, and figures that are right for models that know or do not."""
+"""Captions of portraits understood, judges that can be trusted, and figures that are right for models that
+know or do not."""
 
 import json
 
@@ -20,7 +21,7 @@ from rawmm_cli.evaluation import attributes, judges
 SIZE = 32
 
 
-# -------------------------------------------------------------------------------------------------------------- captions
+# --------------------------------------------------------------------------------------------------- captions
 
 
 def test_every_caption_is_understood_and_true():
@@ -32,32 +33,79 @@ def test_every_caption_is_understood_and_true():
             assert found is not None and all(known[name] == value for name, value in found.items()), caption
             said[form] |= found.keys()
     assert said[0] == portraits.attributes(0).keys()
-    assert said[1] >= {"clothes", "eyewear", "hair"} and said[2] >= {"expression", "clothes"} and said[3] >= {"hair", "skin"}
+    assert (
+        said[1] >= {"clothes", "eyewear", "hair"}
+        and said[2] >= {"expression", "clothes"}
+        and said[3] >= {"hair", "skin"}
+    )
 
 
-@pytest.mark.parametrize("caption, said", [
-    ("a portrait of an angry woman with long black hair, brown skin and a red t-shirt",
-     {"person": "woman", "expression": "angry", "hair": "long", "hair_length": "long", "hair_colour": "black", "skin": "brown",
-      "clothes": "t-shirt", "clothes_colour": "red"}),
-    ("a bald man wearing overalls and an eyepatch, with a beard",
-     {"person": "man", "hair": "bald", "hair_length": "none", "clothes": "overalls", "eyewear": "eyepatch",
-      "facial_hair": "beard"}),
-    ("a woman sticking out her tongue in a pink sweater",
-     {"person": "woman", "expression": "tongue out", "clothes": "sweater", "clothes_colour": "pink"}),
-    ("a drawing of a person with a red beard and sunglasses",
-     {"facial_hair": "beard", "hair_colour": "red", "eyewear": "sunglasses"})])
+@pytest.mark.parametrize(
+    "caption, said",
+    [
+        (
+            "a portrait of an angry woman with long black hair, brown skin and a red t-shirt",
+            {
+                "person": "woman",
+                "expression": "angry",
+                "hair": "long",
+                "hair_length": "long",
+                "hair_colour": "black",
+                "skin": "brown",
+                "clothes": "t-shirt",
+                "clothes_colour": "red",
+            },
+        ),
+        (
+            "a bald man wearing overalls and an eyepatch, with a beard",
+            {
+                "person": "man",
+                "hair": "bald",
+                "hair_length": "none",
+                "clothes": "overalls",
+                "eyewear": "eyepatch",
+                "facial_hair": "beard",
+            },
+        ),
+        (
+            "a woman sticking out her tongue in a pink sweater",
+            {"person": "woman", "expression": "tongue out", "clothes": "sweater", "clothes_colour": "pink"},
+        ),
+        (
+            "a drawing of a person with a red beard and sunglasses",
+            {"facial_hair": "beard", "hair_colour": "red", "eyewear": "sunglasses"},
+        ),
+    ],
+)
 def test_what_a_caption_says(caption, said):
     assert portraits.parse(caption) == said
 
 
-@pytest.mark.parametrize("caption", [
-    "", "a portrait of", "a portrait of ", "a red", "a smiling man with red hair", "a woman with green skin and long hair",
-    "an smiling woman in a blue hoodie", "a angry woman in a hoodie", "a woman sticking out his tongue in a hoodie",
-    "a man sticking out his tongue with short hair", "a smiling man in a hoodie in a hoodie",
-    "a person with light skin and dark skin",
-    "a woman wearing a hoodie, with short black hair and a red beard", "a smiling woman in short hair", "a man in a hoodie",
-    "a man wearing short hair, with a hoodie", "a portrait of a portrait of a smiling man in a hoodie",
-    "a smiling man in a hoodie.", "A smiling man in a hoodie", "a smiling man in a hoodie and"])
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "",
+        "a portrait of",
+        "a portrait of ",
+        "a red",
+        "a smiling man with red hair",
+        "a woman with green skin and long hair",
+        "an smiling woman in a blue hoodie",
+        "a angry woman in a hoodie",
+        "a woman sticking out his tongue in a hoodie",
+        "a man sticking out his tongue with short hair",
+        "a smiling man in a hoodie in a hoodie",
+        "a person with light skin and dark skin",
+        "a woman wearing a hoodie, with short black hair and a red beard",
+        "a smiling woman in short hair",
+        "a man in a hoodie",
+        "a man wearing short hair, with a hoodie",
+        "a portrait of a portrait of a smiling man in a hoodie",
+        "a smiling man in a hoodie.",
+        "A smiling man in a hoodie",
+        "a smiling man in a hoodie and",
+    ],
+)
 def test_what_the_grammar_does_not_write(caption):
     assert portraits.parse(caption) is None
 
@@ -76,7 +124,7 @@ def test_numbers_go_on_from_the_first_one():
     assert [item.content for item in some] == [11, 12] and some[0].attributes == portraits.attributes(11)
 
 
-# ---------------------------------------------------------------------------------------------------------------- judges
+# ----------------------------------------------------------------------------------------------------- judges
 
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 230)}
@@ -86,9 +134,14 @@ def toys(folder, count):
     """Pictures of 16 px: the colour of the ground, where a bar stands, and a mark too faint to be seen."""
     dice, rows = np.random.default_rng(0), {"train": [], "held_out": []}
     for n in range(count):
-        told = {"ground": str(dice.choice(list(COLOURS))), "bar": str(dice.choice(["left", "right"])),
-                "hidden": str(dice.choice(["yes", "no"]))}
-        pixels = np.clip(np.array(COLOURS[told["ground"]]) + dice.integers(-20, 20, (16, 16, 3)), 0, 255).astype(np.uint8)
+        told = {
+            "ground": str(dice.choice(list(COLOURS))),
+            "bar": str(dice.choice(["left", "right"])),
+            "hidden": str(dice.choice(["yes", "no"])),
+        }
+        pixels = np.clip(
+            np.array(COLOURS[told["ground"]]) + dice.integers(-20, 20, (16, 16, 3)), 0, 255
+        ).astype(np.uint8)
         pixels[2:14, 3 if told["bar"] == "left" else 11] = 255
         rows["held_out" if n % 4 == 0 else "train"].append(picture_row(pixels, ["x"], -1, told, str(n)))
     prepared.write(folder, rows, {"labels": []})
@@ -115,9 +168,13 @@ def test_judges_are_right_about_pictures_that_they_have_not_seen(tmp_path, one_t
 def test_judges_are_made_once(tmp_path, monkeypatch):
     said, learned = [], []
     monkeypatch.setattr(attributes, "FRESH", 30)
-    monkeypatch.setattr(judges, "learn", lambda train, held_out: learned.append(len(train) + len(held_out)) or Known({}, {}))
+    monkeypatch.setattr(
+        judges, "learn", lambda train, held_out: learned.append(len(train) + len(held_out)) or Known({}, {})
+    )
     monkeypatch.setattr(judges, "save", lambda judge, path: path.with_suffix(".json").write_text("{}"))
-    monkeypatch.setattr(judges, "load", lambda path: Known({}, {}) if path.with_suffix(".json").exists() else None)
+    monkeypatch.setattr(
+        judges, "load", lambda path: Known({}, {}) if path.with_suffix(".json").exists() else None
+    )
     for _ in range(2):
         _, real = attributes.judged(tmp_path, SIZE, workers=0, told=said.append)
         assert all(int(real.source(n).split("/")[1]) >= attributes.FIRST for n in range(len(real)))
@@ -136,18 +193,27 @@ class Known:
         self.reliable = [name for name in self.values if name not in unreliable]
 
     def __call__(self, pictures):
-        seen = [self.pictures.get(picture.numpy().tobytes(), dict.fromkeys(self.values)) for picture in pictures]
-        return {name: [one[name] for one in seen] for name in self.values}, pictures[:, :, ::4, ::4].flatten(1).float()
+        seen = [
+            self.pictures.get(picture.numpy().tobytes(), dict.fromkeys(self.values)) for picture in pictures
+        ]
+        return {name: [one[name] for one in seen] for name in self.values}, pictures[:, :, ::4, ::4].flatten(
+            1
+        ).float()
 
 
 def test_kid_by_its_definition():
     dice = torch.Generator().manual_seed(0)
     one, other = torch.randn(7, 5, generator=dice), torch.randn(9, 5, generator=dice) + 0.5
     scale = other.square().mean().sqrt()
-    def kernel(x, y): return float((x / scale) @ (y / scale) / 5 + 1) ** 3
-    expected = (np.mean([kernel(one[i], one[j]) for i in range(7) for j in range(7) if i != j])
-                + np.mean([kernel(other[i], other[j]) for i in range(9) for j in range(9) if i != j])
-                - 2 * np.mean([kernel(x, y) for x in one for y in other]))
+
+    def kernel(x, y):
+        return float((x / scale) @ (y / scale) / 5 + 1) ** 3
+
+    expected = (
+        np.mean([kernel(one[i], one[j]) for i in range(7) for j in range(7) if i != j])
+        + np.mean([kernel(other[i], other[j]) for i in range(9) for j in range(9) if i != j])
+        - 2 * np.mean([kernel(x, y) for x in one for y in other])
+    )
     assert judges.kid(one, other) == pytest.approx(expected, rel=1e-4)
     same = torch.randn(4000, 5, generator=dice)
     assert abs(judges.kid(same[:2000], same[2000:])) < 0.05 < judges.kid(same[:2000] + 1, same[2000:])
@@ -155,27 +221,31 @@ def test_kid_by_its_definition():
 
 def test_corners_and_distances():
     pictures = torch.full((2, 3, 16, 16), 255, dtype=torch.uint8)
-    pictures[0, :, 0, 0] = 255 - 8                      # one of the four pixels of one of the four corners
-    pictures[1, :, 8, 8] = 0                            # not in a corner
+    pictures[0, :, 0, 0] = 255 - 8  # one of the four pixels of one of the four corners
+    pictures[1, :, 8, 8] = 0  # not in a corner
     assert attributes.corners(pictures) == pytest.approx(8 / 16)
     known = torch.stack([pictures[1], 255 - pictures[0]])
     found = attributes.nearest(pictures, known)
-    apart = [(3 * 8 ** 2 + 3 * 255 ** 2) / 768, 0]
+    apart = [(3 * 8**2 + 3 * 255**2) / 768, 0]
     assert found["min"] == 0 and found["median"] == pytest.approx(np.sqrt(apart[0]) / 2, abs=1e-3)
 
 
-# ------------------------------------------------------------------------------------------ models that know, or don't
+# --------------------------------------------------------------------------------- models that know, or don't
 
 
 def oracle(wrong=()):
-    """-> a `generate` that draws what a caption says and names what it sees, but for the attributes in `wrong`; and what is to be
-    seen on every picture."""
+    """-> a `generate` that draws what a caption says and names what it sees, but for the attributes in
+    `wrong`; and what is to be seen on every picture."""
     by_caption, said, seen = {}, {}, {}
     for n in attributes.unseen(None, 60):
         known = portraits.attributes(n)
-        changed = known | {name: next(value for value in ("light", "dark") if value != known[name]) for name in wrong}
-        drawn, real = (torch.from_numpy(portraits.draw(n, (255, 255, 255), SIZE, one).transpose(2, 0, 1).copy())
-                       for one in (changed, known))
+        changed = known | {
+            name: next(value for value in ("light", "dark") if value != known[name]) for name in wrong
+        }
+        drawn, real = (
+            torch.from_numpy(portraits.draw(n, (255, 255, 255), SIZE, one).transpose(2, 0, 1).copy())
+            for one in (changed, known)
+        )
         by_caption[portraits.captions(n, known)[n % 4]] = drawn
         said[real.numpy().tobytes()] = portraits.captions(n, changed)[0]
         seen |= {real.numpy().tobytes(): known, drawn.numpy().tobytes(): changed}
@@ -207,13 +277,18 @@ def train(tmp_path_factory):
 @pytest.fixture
 def asked(train, monkeypatch):
     """asked(wrong, unreliable, count) -> what `evaluate` says of the oracle."""
+
     def call(wrong=(), unreliable=(), count=60, keep=None, train=train, generate=None):
         answers, seen = oracle(wrong)
         real = prepared.load(train.folder, "held_out")
         monkeypatch.setattr(generator, "generate", generate or answers)
         monkeypatch.setattr(attributes, "judged", lambda *given, **more: (Known(seen, {}, unreliable), real))
-        monkeypatch.setattr(attributes, "unseen", lambda train, count, unseen=attributes.unseen: unseen(None, count))
-        return attributes.evaluate(tiny_model(), Sampling(size=(SIZE, SIZE)), train, train.folder, count=count, keep=keep)
+        monkeypatch.setattr(
+            attributes, "unseen", lambda train, count, unseen=attributes.unseen: unseen(None, count)
+        )
+        return attributes.evaluate(
+            tiny_model(), Sampling(size=(SIZE, SIZE)), train, train.folder, count=count, keep=keep
+        )
 
     return call
 
@@ -230,13 +305,21 @@ def test_who_knows_all_is_right_and_who_errs_is_wrong(wrong, asked, tmp_path):
     assert result["written"] == {"prompt": "a portrait of", "parsed": 1.0, "different": 1}
     assert result["looks"]["corners"]["drawn"] < 2 and result["looks"]["nearest"]["drawn"]["min"] > 0
     note = json.loads((tmp_path / "drawn.json").read_text())
-    assert len(note["captions"]) == 40 and (tmp_path / "drawn.png").is_file() and (tmp_path / "read" / "0000.png").is_file()
+    assert (
+        len(note["captions"]) == 40
+        and (tmp_path / "drawn.png").is_file()
+        and (tmp_path / "read" / "0000.png").is_file()
+    )
     assert all(entry["right"] == (not wrong) for entry in json.loads((tmp_path / "read.json").read_text()))
 
 
 def test_attributes_that_the_judge_does_not_know_do_not_count(asked):
     drawn = asked(("skin",), unreliable=("skin", "hair"))["text_to_image"]
-    assert drawn["accuracy"] == 1.0 and set(drawn["not_counted"]) == {"skin", "hair"} and drawn["by_attribute"]["skin"] == 0
+    assert (
+        drawn["accuracy"] == 1.0
+        and set(drawn["not_counted"]) == {"skin", "hair"}
+        and drawn["by_attribute"]["skin"] == 0
+    )
 
 
 def test_who_draws_nothing_and_writes_nonsense_is_wrong(asked, monkeypatch):
@@ -246,7 +329,12 @@ def test_who_draws_nothing_and_writes_nonsense_is_wrong(asked, monkeypatch):
     monkeypatch.setattr(attributes, "_looks", lambda *given: {})
     result = asked(generate=generate, count=20)
     assert result["text_to_image"]["accuracy"] == 0 and result["text_to_image"]["without_picture"] == 20
-    assert result["image_to_text"]["accuracy"] == result["image_to_text"]["parsed"] == result["written"]["parsed"] == 0
+    assert (
+        result["image_to_text"]["accuracy"]
+        == result["image_to_text"]["parsed"]
+        == result["written"]["parsed"]
+        == 0
+    )
 
 
 def test_another_size_is_drawn_only(asked, train):
@@ -254,4 +342,8 @@ def test_another_size_is_drawn_only(asked, train):
     larger = prepared.Prepared(train.folder, train.split, train.table, train.card)
     larger.heights = train.heights * 2
     result = asked(train=larger, count=20)
-    assert "image_to_text" not in result and "nearest" not in result["looks"] and result["text_to_image"]["size"] == SIZE
+    assert (
+        "image_to_text" not in result
+        and "nearest" not in result["looks"]
+        and result["text_to_image"]["size"] == SIZE
+    )

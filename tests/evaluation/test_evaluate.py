@@ -41,7 +41,7 @@ def model():
     return randomised(build.model(TINY), std=0.1).eval()
 
 
-# -------------------------------------------------------------------------------------------------------- the judge
+# -------------------------------------------------------------------------------------------------- the judge
 
 
 def test_the_judge_knows_digits_it_has_not_seen(judge, splits):
@@ -60,10 +60,24 @@ def test_the_judge_needs_one_size(tmp_path):
         evaluate.Judge(prepared.load(tmp_path / "mixed", "train"))
 
 
-@pytest.mark.parametrize("text, label", [
-    ("seven", 7), ("a seven.", 7), ("seven seven", 7), (" seven\n", 7), ("zero", 0),
-    ("seventy", None), ("xseven", None), ("se ven", None), ("", None), ("Seven", None), ("seven_", None),
-    ("one two", None), ("neither one nor nine", None)])
+@pytest.mark.parametrize(
+    "text, label",
+    [
+        ("seven", 7),
+        ("a seven.", 7),
+        ("seven seven", 7),
+        (" seven\n", 7),
+        ("zero", 0),
+        ("seventy", None),
+        ("xseven", None),
+        ("se ven", None),
+        ("", None),
+        ("Seven", None),
+        ("seven_", None),
+        ("one two", None),
+        ("neither one nor nine", None),
+    ],
+)
 def test_a_text_names_one_label_or_none(text, label):
     assert evaluate.named(text, list(NAMES)) == label
 
@@ -72,7 +86,7 @@ def test_names_that_are_patterns():
     assert evaluate.named("a.c", ["a.c", "abc"]) == 0 and evaluate.named("abc", ["a.c", "abc"]) == 1
 
 
-# ------------------------------------------------------------------------------------------ models that know, or don't
+# --------------------------------------------------------------------------------- models that know, or don't
 
 
 def oracle(splits, judge, shift):
@@ -91,12 +105,12 @@ def oracle(splits, judge, shift):
         done = []
         for prompt in prompts:
             assert prompt[0] == BOS
-            if prompt[1] == IMAGE:                      # to read: greedily, without drawing
+            if prompt[1] == IMAGE:  # to read: greedily, without drawing
                 assert prompt[3:] == [END_IMAGE] and not prompt[2].draw
                 assert settings.temperature == 0 and settings.max_pictures == 0
                 label = (truth[prompt[2].pixels.numpy().tobytes()] + shift) % 10
                 done.append([*prompt, *encode(NAMES[label]), EOS])
-            else:                                       # to draw: the model itself opens the picture
+            else:  # to draw: the model itself opens the picture
                 assert IMAGE not in prompt and settings.max_pictures == 1
                 label = (NAMES.index(decode(prompt)) + shift) % 10
                 done.append([*prompt, IMAGE, Picture(examples[label], False), END_IMAGE, EOS])
@@ -106,8 +120,9 @@ def oracle(splits, judge, shift):
 
 
 @pytest.mark.parametrize("shift, expected", [(0, 1.0), (1, 0.0)])
-def test_who_knows_all_is_right_and_who_errs_is_wrong(shift, expected, splits, judge, model, prepared_digits, tmp_path,
-                                                      monkeypatch):
+def test_who_knows_all_is_right_and_who_errs_is_wrong(
+    shift, expected, splits, judge, model, prepared_digits, tmp_path, monkeypatch
+):
     monkeypatch.setattr(generator, "generate", oracle(splits, judge, shift))
     result = evaluate.evaluate(model, TINY, prepared_digits, per_label=3, keep=tmp_path)
     assert result["text_to_image"]["accuracy"] == result["image_to_text"]["accuracy"] == expected
@@ -134,7 +149,9 @@ def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch
 
 def test_no_picture_is_no_right_answer(judge, model, monkeypatch):
     """Not even for the class that the judge sees in an empty picture."""
-    monkeypatch.setattr(generator, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts])
+    monkeypatch.setattr(
+        generator, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts]
+    )
     result = evaluate._draw(model, judge, list(NAMES), list(NAMES), sampling(TINY), 0, 2, None)
     assert (result["accuracy"], result["without_picture"]) == (0.0, 20)
 
@@ -143,22 +160,29 @@ def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, m
     rows = {}
     for split in prepared.SPLITS:
         data = prepared.load(few_digits / "digits", split)
-        rows[split] = [picture_row(data.image(i).numpy().transpose(1, 2, 0), [["a 1", "the 1"], ["b"], []][i % 3])
-                       for i in range(len(data))]
+        rows[split] = [
+            picture_row(data.image(i).numpy().transpose(1, 2, 0), [["a 1", "the 1"], ["b"], []][i % 3])
+            for i in range(len(data))
+        ]
     prepared.write(tmp_path / "digits", rows, {})
     said = [*encode(" the 1 "), EOS]
     monkeypatch.setattr(generator, "generate", lambda model, prompts, *rest: [[*p, *said] for p in prompts])
     result = evaluate.evaluate(model, TINY, tmp_path)
-    assert result["image_to_text"] == {"accuracy": 3 / 5, "count": 5, "right_means": "exact"}    # of 7, two without
+    assert result["image_to_text"] == {
+        "accuracy": 3 / 5,
+        "count": 5,
+        "right_means": "exact",
+    }  # of 7, two without
     assert "text_to_image" not in result and "judge" not in result
 
 
-# ----------------------------------------------------------------------------------------------------------- losses
+# ----------------------------------------------------------------------------------------------------- losses
 
 
 @torch.no_grad()
 def test_held_out_losses_by_hand(model, few_digits):
-    """Each of the 7 documents alone: log-softmax where the caption and <eos> stand, image loss by joint_loss."""
+    """Each of the 7 documents alone: log-softmax where the caption and <eos> stand, image loss by
+    joint_loss."""
     data = prepared.load(few_digits / "digits", "held_out")
     nats, tokens, size, images = 0.0, 0, 0, []
     for i in range(len(data)):
@@ -166,8 +190,8 @@ def test_held_out_losses_by_hand(model, few_digits):
         told = [*encode(caption), EOS]
         read = pack([reading(data.image(i), caption)], 40, model.codec.grid)
         hidden = model(read, model.codec.encode(data.image(i)[None])[0], torch.zeros(4))
-        chances = model.text_out(hidden).log_softmax(-1)                    # (40, V)
-        first = 1 + 1 + 4 + 1                           # <bos> <image> four patches </image>, then the caption
+        chances = model.text_out(hidden).log_softmax(-1)  # (40, V)
+        first = 1 + 1 + 4 + 1  # <bos> <image> four patches </image>, then the caption
         nats -= sum(chances[first - 1 + n, token].item() for n, token in enumerate(told))
         tokens, size = tokens + len(told), size + len(caption)
         drawn = pack([drawing(caption, data.image(i), key(5, "held out", i))], 40, model.codec.grid)
@@ -190,10 +214,12 @@ def test_held_out_losses_do_not_depend_on_how_many_are_packed(model, few_digits,
 def test_a_fresh_model_knows_nothing(few_digits):
     """All 260 words alike: ln 260 nats a token, and pictures predicted as mid grey."""
     data = prepared.load(few_digits / "digits", "held_out")
-    assert evaluate.held_out_losses(build.model(TINY), TINY, data, 0)["caption"] == pytest.approx(math.log(260))
+    assert evaluate.held_out_losses(build.model(TINY), TINY, data, 0)["caption"] == pytest.approx(
+        math.log(260)
+    )
 
 
-# ------------------------------------------------------------------------------------------------------ the whole
+# -------------------------------------------------------------------------------------------------- the whole
 
 
 def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
@@ -205,6 +231,8 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
     assert {"accuracy", "steps", "count"} <= result["text_to_image"].keys()
     assert {"accuracy", "count"} <= result["image_to_text"].keys()
     assert result["text_to_image"]["steps"] == 10 and result["text_to_image"]["without_picture"] == 0
-    assert result["image_to_text"]["accuracy"] > 0.3 and result["held_out"]["caption"] < 1     # chance: 0.1, 2.5 nats
+    assert (
+        result["image_to_text"]["accuracy"] > 0.3 and result["held_out"]["caption"] < 1
+    )  # chance: 0.1, 2.5 nats
     again = evaluate.evaluate(trained, chosen, prepared_digits, per_label=2)
     assert {**again, "seconds": 0} == {**result, "seconds": 0}

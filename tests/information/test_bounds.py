@@ -1,4 +1,5 @@
-"""What pictures hold at most: codecs against what they must give, grey pictures, mosaics, mixed folders, a missing extra."""
+"""What pictures hold at most: codecs against what they must give, grey pictures, mosaics, mixed folders, a
+missing extra."""
 
 import json
 import math
@@ -37,7 +38,9 @@ def test_known_contents(slow):
     found = bounds.lengths(pixels, slow)
     assert set(found) == set(bounds.METHODS)
     assert all(8 * pixels.size <= found[name] < 9.5 * pixels.size for name in bounds.BOUNDS)
-    assert found["order-0"] == pytest.approx(pixels.size * entropy(np.bincount(pixels.ravel(), minlength=256), base=2))
+    assert found["order-0"] == pytest.approx(
+        pixels.size * entropy(np.bincount(pixels.ravel(), minlength=256), base=2)
+    )
     flat = bounds.lengths(np.full((64, 48, 3), 7, np.uint8), slow)
     assert flat["order-0"] == 0 and all(flat[name] < 1600 for name in bounds.BOUNDS)
 
@@ -45,7 +48,11 @@ def test_known_contents(slow):
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3), (1, 1), (1, 40, 3), (33, 2)])
 def test_every_codec_gives_every_shape_back(shape):
     """`lengths` says None of what did not come back."""
-    assert all(bits is not None and bits > 0 for name, bits in bounds.lengths(noise(*shape), False).items() if name != "order-0")
+    assert all(
+        bits is not None and bits > 0
+        for name, bits in bounds.lengths(noise(*shape), False).items()
+        if name != "order-0"
+    )
 
 
 def test_what_does_not_come_back_is_no_bound(monkeypatch):
@@ -56,13 +63,17 @@ def test_what_does_not_come_back_is_no_bound(monkeypatch):
 
 
 def test_grey_pictures_are_one_channel(tmp_path):
-    """A file of one channel, and a colour file whose channels agree, cost the same; so does a byte of them."""
+    """A file of one channel, and a colour file whose channels agree, cost the same; so does a byte of
+    them."""
     grey = np.linspace(0, 255, 60 * 40).reshape(60, 40).astype(np.uint8)
     one, three = save(tmp_path / "1.png", grey), save(tmp_path / "3.png", np.stack([grey] * 3, -1))
     found = [bounds.measure(path, None, (False, False))["own"] for path in (one, three)]
     assert found[0]["channels"] == found[1]["channels"] == 1 and found[0]["bits"] == found[1]["bits"]
     result = bounds.summed(found)
-    assert result["grey"] == 2 and result["best"]["mean"] == min(found[0]["bits"][name] for name in bounds.BOUNDS) / grey.size
+    assert (
+        result["grey"] == 2
+        and result["best"]["mean"] == min(found[0]["bits"][name] for name in bounds.BOUNDS) / grey.size
+    )
 
 
 def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
@@ -70,7 +81,10 @@ def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
     pixels = np.asarray(Image.fromarray(noise(16, 16, 3)).resize((128, 128), Image.Resampling.BICUBIC))
     path = save(tmp_path / "a.jpg", pixels, quality=75)
     found = bounds.measure(path, None, (False, False))["own"]["bits"]
-    assert found == bounds.lengths(np.asarray(Image.open(path)), False) and found["JPEG XL"] > 8 * path.stat().st_size
+    assert (
+        found == bounds.lengths(np.asarray(Image.open(path)), False)
+        and found["JPEG XL"] > 8 * path.stat().st_size
+    )
 
 
 def test_the_tokenizers_size(tmp_path):
@@ -88,13 +102,25 @@ def test_mosaics_share_one_header():
     assert together["WebP"] < 3 * alone["WebP"]
     entry = {"height": 16, "width": 16, "channels": 3, "bits": alone, "tile": tile}
     result = bounds.summed([entry] * 5)["mosaic"]
-    assert result["pictures"] == 5 and result["files"] == 1 and result["bits_per_byte"]["PNG"] < alone["PNG"] / tile.size
+    assert (
+        result["pictures"] == 5
+        and result["files"] == 1
+        and result["bits_per_byte"]["PNG"] < alone["PNG"] / tile.size
+    )
     assert bounds.summed([entry] * 3)["mosaic"] is None
 
 
 def test_sums_against_numpy():
-    entries = [{"height": 4, "width": 5, "channels": 3, "tile": None, "bits": dict.fromkeys(bounds.METHODS, 60.0 * n)}
-               for n in range(1, 6)]
+    entries = [
+        {
+            "height": 4,
+            "width": 5,
+            "channels": 3,
+            "tile": None,
+            "bits": dict.fromkeys(bounds.METHODS, 60.0 * n),
+        }
+        for n in range(1, 6)
+    ]
     entries[0]["bits"]["WebP"] = None
     found = bounds.summed(entries)
     assert found["best"] == {"mean": 3, "p05": pytest.approx(1.2), "median": 3, "p95": pytest.approx(4.8)}
@@ -106,8 +132,13 @@ def test_bytes_as_they_are_are_a_bound():
     """Of noise, and of one pixel, every file is larger."""
     for shape in ((1, 1), (40, 50), (8, 8, 3)):
         values = noise(*shape)
-        entry = {"height": shape[0], "width": shape[1], "channels": 3 if len(shape) == 3 else 1, "tile": None,
-                 "bits": bounds.lengths(values, False)}
+        entry = {
+            "height": shape[0],
+            "width": shape[1],
+            "channels": 3 if len(shape) == 3 else 1,
+            "tile": None,
+            "bits": bounds.lengths(values, False),
+        }
         found = bounds.summed([entry])
         assert found["each_best_bits"] == [8 * values.size] and found["best"]["mean"] == 8
         assert (found["bound"]["bits"], found["bound"]["bits_per_byte"]) == (8 * values.size, 8)
@@ -115,12 +146,20 @@ def test_bytes_as_they_are_are_a_bound():
 
 def test_mosaics_reach_the_bound():
     """Eight times the same picture share a file, one of another shape keeps its own."""
-    tile, other = np.asarray(Image.fromarray(noise(4, 4, 3)).resize((16, 16), Image.Resampling.BICUBIC)), noise(20, 20, 3)
+    tile, other = (
+        np.asarray(Image.fromarray(noise(4, 4, 3)).resize((16, 16), Image.Resampling.BICUBIC)),
+        noise(20, 20, 3),
+    )
     entries = [bounds._entry(one, False) for one in [tile] * 4 + [other] + [tile] * 4]
     found, together = bounds.summed(entries), bounds.mosaic([tile] * 8)
     least = min(bits for name, bits in together.items() if name in bounds.BOUNDS)
-    assert found["bound"]["bits"] == pytest.approx((least + 8 * other.size) / 9) and "share" in found["bound"]["by"]
-    assert found["bound"]["bits_per_byte"] == pytest.approx((least + 8 * other.size) / (8 * tile.size + other.size))
+    assert (
+        found["bound"]["bits"] == pytest.approx((least + 8 * other.size) / 9)
+        and "share" in found["bound"]["by"]
+    )
+    assert found["bound"]["bits_per_byte"] == pytest.approx(
+        (least + 8 * other.size) / (8 * tile.size + other.size)
+    )
     assert found["bound"]["bits"] < found["best_bits"]["mean"]
 
 
@@ -128,7 +167,9 @@ def test_words_of_the_verdict():
     assert "1 of 1 picture fit" in bounds.verdict([1.0], 10)[0]
     assert "5 of 5 pictures" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
     said = bounds.verdict([5.0, 20.0, 30.0], 10)
-    assert "1 of 3" in said[0] and "For 2 no code so small was found" in said[1] and "does not prove" in said[1]
+    assert (
+        "1 of 3" in said[0] and "For 2 no code so small was found" in said[1] and "does not prove" in said[1]
+    )
 
 
 @pytest.fixture
@@ -147,7 +188,11 @@ def test_a_mixed_folder_by_two_processes(folder):
     result = budget_data.of_images(found, 64)
     assert [one["name"] for one in result["each"]] == ["0", "1", "2", "3", "4", "5"]
     assert [one["file"] for one in result["skipped"]] == [str(folder / "bad.png")]
-    assert result["own"]["pictures"] == 6 and result["sized"]["pictures"] == 2 and result["own"]["mosaic"]["pictures"] == 4
+    assert (
+        result["own"]["pictures"] == 6
+        and result["sized"]["pictures"] == 2
+        and result["own"]["mosaic"]["pictures"] == 4
+    )
     for one in result["each"]:
         alone = bounds.measure(folder / f"{one['name']}.png", 64, (True, True))
         assert one["own"]["bits"] == alone["own"]["bits"]
@@ -169,7 +214,7 @@ def test_nothing_to_read(folder):
         budget_data.of_images(pictures.find([folder / "bad.png"], folder), 64)
 
 
-# --------------------------------------------------------------------------------------------------------- the command
+# ------------------------------------------------------------------------------------------------ the command
 
 
 def test_the_command(rawmm, folder):
@@ -178,7 +223,11 @@ def test_the_command(rawmm, folder):
     found = json.loads(out)
     assert found["anchor"]["kind"] == "codec" and found["images"]["sized"]["pictures"] == 2
     assert found["bits_needed"] == found["images"]["sized"]["bound"]["bits"]
-    assert found["capacity_bits"] == 3584 and found["lossless_possible"] is None and "does not prove" in found["says"][-1]
+    assert (
+        found["capacity_bits"] == 3584
+        and found["lossless_possible"] is None
+        and "does not prove" in found["says"][-1]
+    )
     assert "of the bound" in found["says"][0] and "of H" not in found["says"][0]
     code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
     assert code == 0 and "no picture is as large as 2000 x 2000" in out and ">=" not in out
@@ -189,10 +238,15 @@ def test_the_command(rawmm, folder):
 def test_possible_only_where_every_file_fits(rawmm, tmp_path):
     """Two pictures of noise and two of one colour: codes enough for the mean are not enough for the noise."""
     for n in range(4):
-        save(tmp_path / "in" / f"{n}.png", noise(16, 16, 3, seed=n) if n < 2 else np.full((16, 16, 3), n, np.uint8))
+        save(
+            tmp_path / "in" / f"{n}.png",
+            noise(16, 16, 3, seed=n) if n < 2 else np.full((16, 16, 3), n, np.uint8),
+        )
     verdicts = []
     for length in (100, 4000, 6144):
-        code, out, _ = rawmm("entropy-budget", "--images", tmp_path / "in", "--size", 16, "--L", length, "--V", 2, "--json")
+        code, out, _ = rawmm(
+            "entropy-budget", "--images", tmp_path / "in", "--size", 16, "--L", length, "--V", 2, "--json"
+        )
         found = json.loads(out)
         verdicts.append(found["lossless_possible"])
         assert code == 0 and found["images"]["sized"]["best_bits"]["mean"] < 3500
@@ -200,14 +254,22 @@ def test_possible_only_where_every_file_fits(rawmm, tmp_path):
 
 
 def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
-    """Grey pictures: the lines of other sizes are H by area. Pictures smaller than --size: no size is told, the line is yours."""
+    """Grey pictures: the lines of other sizes are H by area. Pictures smaller than --size: no size is told,
+    the line is yours."""
     from rawmm_cli.pages import budget as budget_plot
 
     lines, words = {}, []
     label, text = budget_plot.Plot.label, budget_plot.Plot.text
-    monkeypatch.setattr(budget_plot.Plot, "label",
-                        lambda self, x, y, said, tone: (lines.update({said: x * y}), label(self, x, y, said, tone)))
-    monkeypatch.setattr(budget_plot.Plot, "text", lambda self, at, said, *more: words.append(said) or text(self, at, said, *more))
+    monkeypatch.setattr(
+        budget_plot.Plot,
+        "label",
+        lambda self, x, y, said, tone: (lines.update({said: x * y}), label(self, x, y, said, tone)),
+    )
+    monkeypatch.setattr(
+        budget_plot.Plot,
+        "text",
+        lambda self, at, said, *more: words.append(said) or text(self, at, said, *more),
+    )
     drawn = "entropy-budget", "--images", folder / "1.png", "--plot", tmp_path / "a.png", "--json"
     code, out, _ = rawmm(*drawn, "--L", 64, "--V", 16)
     bits = json.loads(out)["bits_needed"]
@@ -217,18 +279,25 @@ def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
     assert "yours" in lines and any("is enough for an upper bound of H" in said for said in words)
     lines.clear()
     found = json.loads(rawmm(*drawn, "--size", 1000, "--L", 1, "--V", "2^20")[1])
-    assert found["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
+    assert (
+        found["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
+    )
     assert "yours lies outside: L = 1, log2 V = 20" in words
 
 
 @pytest.mark.parametrize("error", [ImportError, AttributeError])
 def test_without_the_extra(rawmm, folder, monkeypatch, error):
-    """imagecodecs is not there, or its import fails: PNG and WebP remain, and one line says what adds the rest."""
+    """imagecodecs is not there, or its import fails: PNG and WebP remain, and one line says what adds the
+    rest."""
     for name in ("_jpegxl", "_jpegls"):
         monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(error))
     code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
     assert code == 0 and "1 picture at its own size" in out and "pictures" not in out.split("bits a byte")[0]
-    assert err.count("\n") == 1 and "JPEG XL and JPEG-LS left out" in err and "pip install 'rawmm[codecs]'" in err
+    assert (
+        err.count("\n") == 1
+        and "JPEG XL and JPEG-LS left out" in err
+        and "pip install 'rawmm[codecs]'" in err
+    )
     assert "WebP" in out and "JPEG" not in out
     found = json.loads(rawmm("entropy-budget", "--images", folder / "0.png", "--json")[1])
     assert found["images"]["missing"] == ["JPEG XL", "JPEG-LS"]
@@ -236,7 +305,11 @@ def test_without_the_extra(rawmm, folder, monkeypatch, error):
 
 BAD = {
     "twice": (["--images", "in", "--anchor", "post"], 2, "--images and --anchor both say what H is"),
-    "square": (["--images", "in", "--size", "64x32"], 2, "--size is 64x32; with --images allowed: one number"),
+    "square": (
+        ["--images", "in", "--size", "64x32"],
+        2,
+        "--size is 64x32; with --images allowed: one number",
+    ),
     "none": (["--images", "none"], 3, "image none cannot be read: there is no such file"),
     "empty": (["--images", "empty"], 3, "empty holds no pictures"),
     "broken": (["--images", "in/bad.png"], 3, "image in/bad.png cannot be read"),
@@ -251,11 +324,14 @@ def test_bad_input_is_one_line(name, rawmm, folder, monkeypatch):
     words, expected, told = BAD[name]
     code, out, err = rawmm("entropy-budget", *words)
     lines = err.splitlines()
-    assert (code, out, len(lines)) == (expected, "", 1) and lines[0].startswith("error: ") and told in lines[0], err
+    assert (
+        (code, out, len(lines)) == (expected, "", 1) and lines[0].startswith("error: ") and told in lines[0]
+    ), err
 
 
 def test_the_astronaut(tmp_path):
-    """Figures that were measured elsewhere at 512 px, bits a byte. WebP's 3.32 takes it seconds; the faster one gives 3.47."""
+    """Figures that were measured elsewhere at 512 px, bits a byte. WebP's 3.32 takes it seconds; the faster
+    one gives 3.47."""
     data = pytest.importorskip("skimage.data")
     pixels = data.astronaut()
     found = bounds.lengths(pixels, False)

@@ -1,4 +1,5 @@
-"""The entropy budget: the post's figures, exact integers against Python's own, big numbers, the catalogue, every bad input."""
+"""The entropy budget: the post's figures, exact integers against Python's own, big numbers, the catalogue,
+every bad input."""
 
 import json
 import math
@@ -23,27 +24,34 @@ def object_of(said):
     return json.loads(out)
 
 
-# -------------------------------------------------------------------------------------------------------------- formula
+# ---------------------------------------------------------------------------------------------------- formula
 
 
 def test_the_four_figures_of_the_post():
     """64 x 64 x 3 x 3 bits; L = 1024 needs 2^36, about 7e10; L = 256 needs 2^144, about 2e43."""
-    assert budget.SIDE ** 2 * 3 * budget.RATE == H
+    assert budget.SIDE**2 * 3 * budget.RATE == H
     long, short = budget.solve(1024, None, H), budget.solve(256, None, H)
-    assert (long["log2_vocabulary"], long["vocabulary"]) == (36, 2 ** 36) and budget.power(2 ** 36, 36) == "6.87e10"
-    assert (short["log2_vocabulary"], short["vocabulary"]) == (144, 2 ** 144) and budget.power(2 ** 144, 144) == "2.23e43"
+    assert (long["log2_vocabulary"], long["vocabulary"]) == (36, 2**36) and budget.power(
+        2**36, 36
+    ) == "6.87e10"
+    assert (short["log2_vocabulary"], short["vocabulary"]) == (144, 2**144) and budget.power(
+        2**144, 144
+    ) == "2.23e43"
 
 
 @pytest.mark.parametrize("bits", [Fraction(1), Fraction(37), Fraction(1234), Fraction(101, 3)])
-@pytest.mark.parametrize("number", [2, 3, 7, 10, 1000, 2 ** 18, 196560, 2 ** 61 - 1])
+@pytest.mark.parametrize("number", [2, 3, 7, 10, 1000, 2**18, 196560, 2**61 - 1])
 def test_any_two_give_the_third_without_rounding(bits, number):
     """Against powers of integers: V^L >= 2^H, and one less is too small."""
+
     def enough(vocabulary, length):
-        return vocabulary ** (length * bits.denominator) >= 2 ** bits.numerator
+        return vocabulary ** (length * bits.denominator) >= 2**bits.numerator
 
     length = budget.solve(None, number, bits)["length"]
     assert enough(number, length) and (length == 1 or not enough(number, length - 1))
-    assert budget.carries(length, number, bits) and (length == 1 or not budget.carries(length - 1, number, bits))
+    assert budget.carries(length, number, bits) and (
+        length == 1 or not budget.carries(length - 1, number, bits)
+    )
     for length in (1, 2, 3, 11, 36):
         vocabulary = budget.solve(length, None, bits)["vocabulary"]
         assert enough(vocabulary, length) and not enough(vocabulary - 1, length)
@@ -51,35 +59,52 @@ def test_any_two_give_the_third_without_rounding(bits, number):
 
 def test_at_the_edge():
     """Equality is enough, one token less is not; nor is a power of ten a hair below."""
-    assert budget.solve(1024, 2 ** 36, H)["lossless_possible"] is True
-    assert budget.solve(1023, 2 ** 36, H)["lossless_possible"] is False
-    assert budget.solve(1, 2 ** 4000 - 1, Fraction(4000))["lossless_possible"] is False
-    assert budget.solve(1, 2 ** 4000 + 1, Fraction(4000))["lossless_possible"] is True
+    assert budget.solve(1024, 2**36, H)["lossless_possible"] is True
+    assert budget.solve(1023, 2**36, H)["lossless_possible"] is False
+    assert budget.solve(1, 2**4000 - 1, Fraction(4000))["lossless_possible"] is False
+    assert budget.solve(1, 2**4000 + 1, Fraction(4000))["lossless_possible"] is True
     found = budget.solve(256, 16384, H)
     assert (found["capacity_bits"], found["share"]) == (3584, 3584 / 36864)
 
 
 def test_big_numbers_are_never_infinite():
-    for given in ((10 ** 100, None), (None, 2 ** 4096), (10 ** 100, 2 ** 4096), (1, None), (None, 2)):
-        for bits in (Fraction(1, 10 ** 9), H, Fraction(10 ** 100)):
+    for given in ((10**100, None), (None, 2**4096), (10**100, 2**4096), (1, None), (None, 2)):
+        for bits in (Fraction(1, 10**9), H, Fraction(10**100)):
             text = json.dumps(budget.solve(*given, bits))
             assert "Infinity" not in text and "NaN" not in text
             assert budget.sentences(budget.solve(*given, bits))
-    assert budget.solve(10 ** 30, None, H)["vocabulary"] == 2 and budget.solve(1, None, H)["vocabulary"] is None
+    assert budget.solve(10**30, None, H)["vocabulary"] == 2 and budget.solve(1, None, H)["vocabulary"] is None
 
 
-@pytest.mark.parametrize("text,value", [("256", 256), ("16x16", 256), ("2^14", 2 ** 14), ("2**18", 2 ** 18), ("16,384", 16384),
-                                        ("1e30", 10 ** 30), ("10^30", 10 ** 30), ("2.5e1", 25), ("1,234,567", 1234567)])
+@pytest.mark.parametrize(
+    "text,value",
+    [
+        ("256", 256),
+        ("16x16", 256),
+        ("2^14", 2**14),
+        ("2**18", 2**18),
+        ("16,384", 16384),
+        ("1e30", 10**30),
+        ("10^30", 10**30),
+        ("2.5e1", 25),
+        ("1,234,567", 1234567),
+    ],
+)
 def test_numbers_as_people_write_them(text, value):
-    assert budget.whole(text, "--L", 1, 10 ** 100, "10^100") == value
+    assert budget.whole(text, "--L", 1, 10**100, "10^100") == value
 
 
-# ------------------------------------------------------------------------------------------------------------ catalogue
+# -------------------------------------------------------------------------------------------------- catalogue
 
 
 def test_rows_are_whole_and_sourced():
     for row in catalogue.rows("anchors"):
-        assert 0 < row["bits_per_byte"] <= 8 and row["kind"] in catalogue.KINDS and row["read"] in ("V", "S") and row["source"]
+        assert (
+            0 < row["bits_per_byte"] <= 8
+            and row["kind"] in catalogue.KINDS
+            and row["read"] in ("V", "S")
+            and row["source"]
+        )
         assert row.get("low", 0) < row["bits_per_byte"]
     for row in catalogue.tokenizers():
         assert row["read"] in ("V", "S") and row["source"] and row["year"] >= 2017 and row["length"] >= 32
@@ -94,7 +119,9 @@ def test_every_source_can_be_followed():
     """A paper's number, a repository, a page or a package; no names of papers alone."""
     known = re.compile(r"arXiv \d{4}\.\d{5}|https://\S+|\b[\w-]+/[\w.-]+|on PyPI|transformers \d")
     for row in [*catalogue.rows("anchors"), *catalogue.rows("catalogue")]:
-        assert known.search(row["source"]) or row["source"] == "its model card" and "/" in row["checkpoint"], row["name"]
+        assert (
+            known.search(row["source"]) or row["source"] == "its model card" and "/" in row["checkpoint"]
+        ), row["name"]
 
 
 def test_copies_are_no_sources():
@@ -109,8 +136,14 @@ def test_one_row_is_that_of_the_file():
 def test_figures_that_others_print():
     """Bits as their own papers give them."""
     known = {row["name"]: row for row in catalogue.tokenizers()}
-    assert known["TiTok L-32"]["bits"] == 384 and known["LDM VQ f4"]["bits"] == 53248 and known["BSQ-ViT 36"]["bits"] == 36864
-    assert known["BSQ-ViT 18"]["bits_per_pixel"] == 0.28125 and known["GSQ-GAN F8 16 groups"]["bits"] == 212992
+    assert (
+        known["TiTok L-32"]["bits"] == 384
+        and known["LDM VQ f4"]["bits"] == 53248
+        and known["BSQ-ViT 36"]["bits"] == 36864
+    )
+    assert (
+        known["BSQ-ViT 18"]["bits_per_pixel"] == 0.28125 and known["GSQ-GAN F8 16 groups"]["bits"] == 212992
+    )
     assert catalogue.anchor("imagenet64-sparse")["bits_per_byte"] == 3.44
 
 
@@ -123,31 +156,46 @@ def test_rank_correlation_against_scipy():
     assert found["all"]["tokenizers"] == len(pairs) == 13 and found["resize"] == 93.02
 
 
-# ---------------------------------------------------------------------------------------------------------- the command
+# ------------------------------------------------------------------------------------------------ the command
 
 
 def test_one_object(rawmm):
     found = object_of(rawmm("entropy-budget", "--L", "256", "--V", "16384", "--json"))
-    assert {"length": 256, "vocabulary": 16384, "log2_vocabulary": 14, "bits_needed": 36864, "capacity_bits": 3584,
-            "lossless_possible": False}.items() <= found.items()
+    assert {
+        "length": 256,
+        "vocabulary": 16384,
+        "log2_vocabulary": 14,
+        "bits_needed": 36864,
+        "capacity_bits": 3584,
+        "lossless_possible": False,
+    }.items() <= found.items()
     assert found["share"] == pytest.approx(0.0972222) and found["anchor"]["name"] == "post"
-    found = object_of(rawmm("info-budget", "--V", "16384", "--anchor", "imagenet64-vdm", "--size", "256", "--json"))
+    found = object_of(
+        rawmm("info-budget", "--V", "16384", "--anchor", "imagenet64-vdm", "--size", "256", "--json")
+    )
     assert found["length"] == math.ceil(256 * 256 * 3 * 3.4 / 14) and found["capacity_bits"] is None
     assert object_of(rawmm("entropy-budget", "--L", "10^30", "--json"))["vocabulary"] == 2
     assert object_of(rawmm("entropy-budget", "--H", "1e3", "--L", "10", "--json"))["log2_vocabulary"] == 100
-    assert object_of(rawmm("entropy-budget", "--size", "640x480", "--bits-per-byte", "2.5", "--json"))["bits_needed"] == 2304000
+    assert (
+        object_of(rawmm("entropy-budget", "--size", "640x480", "--bits-per-byte", "2.5", "--json"))[
+            "bits_needed"
+        ]
+        == 2304000
+    )
 
 
 def test_words_at_the_edge(rawmm):
     assert "just under 100% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6.000000001")[1]
     assert "100.000% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6")[1]
-    assert "3,584,000,000,000 times H" in rawmm("entropy-budget", "--L", "256", "--V", "16384", "--H", "1e-9")[1]
+    assert (
+        "3,584,000,000,000 times H" in rawmm("entropy-budget", "--L", "256", "--V", "16384", "--H", "1e-9")[1]
+    )
 
 
 def test_a_bound_is_no_need(rawmm):
     """What a model or a codec measured is H at most: enough is known, and too little is not."""
     words = "entropy-budget", "--anchor", "imagenet64-vdm", "--V", "2"
-    for length, possible in (("41780", True), ("41779", None)):             # 64 x 64 x 3 x 3.4 = 41,779.2
+    for length, possible in (("41780", True), ("41779", None)):  # 64 x 64 x 3 x 3.4 = 41,779.2
         found = object_of(rawmm(*words, "--L", length, "--json"))
         assert found["lossless_possible"] is possible and "of the bound" in found["says"][0]
     for given in (["--L", "256"], ["--V", "1024"], []):
@@ -169,7 +217,9 @@ def test_for_people(rawmm):
 def test_plots(rawmm, tmp_path):
     """Lines, points and words: of more than one colour, and other ones for other numbers."""
     files = [tmp_path / f"{n}.png" for n in range(3)]
-    for file, words in zip(files, (["--L", "256"], ["--L", "1", "--V", "2^100", "--size", "100"], ["catalogue"])):
+    for file, words in zip(
+        files, (["--L", "256"], ["--L", "1", "--V", "2^100", "--size", "100"], ["catalogue"])
+    ):
         assert rawmm("entropy-budget", *words, "--plot", file)[0] == 0
         with Image.open(file) as picture:
             assert picture.size == (1100, 720) and len(picture.getcolors(1 << 20)) > 100
@@ -178,9 +228,18 @@ def test_plots(rawmm, tmp_path):
 
 def test_cold_and_light():
     """In a process of its own, without torch or numpy."""
-    code = ("import sys; sys.argv = ['rawmm', 'entropy-budget', '--L', '256']\nfrom rawmm_cli.cli import main\ntry: main()\n"
-            "except SystemExit: pass\nassert not {'torch', 'numpy', 'PIL', 'rich.table'} & set(sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=60)
+    code = (
+        "import sys; sys.argv = ['rawmm', 'entropy-budget', '--L', '256']\nfrom rawmm_cli.cli import "
+        "main\ntry: main()\n"
+        "except SystemExit: pass\nassert not {'torch', 'numpy', 'PIL', 'rich.table'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+    )
     assert done.returncode == 0 and "36,864" in done.stdout, done.stderr
 
 
@@ -199,7 +258,10 @@ BAD = {
     "exponent": (["--bits-per-byte", "1e-99999999"], "--bits-per-byte is '1e-99999999'"),
     "division": (["--H", "1/0"], "--H is '1/0'"),
     "twice": (["--H", "5", "--size", "64"], "--H and --size both say what H is"),
-    "twice again": (["--bits-per-byte", "3", "--anchor", "post"], "--bits-per-byte and --anchor both say what H is"),
+    "twice again": (
+        ["--bits-per-byte", "3", "--anchor", "post"],
+        "--bits-per-byte and --anchor both say what H is",
+    ),
     "empty anchor": (["--anchor", ""], "--anchor is empty"),
     "steps": (["--L", "256", "--steps", "4"], "--steps does nothing without --images PATH"),
     "limit": (["--L", "5", "--limit", "3"], "--limit does nothing without --images PATH"),

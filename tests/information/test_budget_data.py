@@ -1,4 +1,5 @@
-"""The budget on a model and on a codec: the audit and what it must catch, one table, codes whose bits are known, bad input."""
+"""The budget on a model and on a codec: the audit and what it must catch, one table, codes whose bits are
+known, bad input."""
 
 import json
 import math
@@ -38,7 +39,9 @@ def folder(tmp_path):
         values = dice.integers(0, 256, (8 + 8 * (n % 2), 16, 3), dtype=np.uint8)
         Image.fromarray(values).convert(mode).save(tmp_path / f"{n}.{'tif' if mode == 'CMYK' else 'png'}")
     Image.fromarray(dice.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "7.png")
-    Image.fromarray(dice.integers(0, 256, (24, 8, 3), dtype=np.uint8)).save(tmp_path / "8.jpg", quality=90, exif=_turned())
+    Image.fromarray(dice.integers(0, 256, (24, 8, 3), dtype=np.uint8)).save(
+        tmp_path / "8.jpg", quality=90, exif=_turned()
+    )
     Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(tmp_path / "odd.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
     return tmp_path
@@ -50,7 +53,7 @@ def _turned():
     return exif
 
 
-# --------------------------------------------------------------------------------------------------------------- audit
+# ------------------------------------------------------------------------------------------------------ audit
 
 
 def test_every_mode_and_size_comes_back(portraits, folder):
@@ -71,7 +74,9 @@ def test_one_level_of_one_value_is_caught(portraits, folder, monkeypatch):
         return back
 
     monkeypatch.setattr(type(portraits.model.codec), "decode", wrong)
-    with pytest.raises(RawmmError, match=r"1.png differs first at row 3, column 2, channel 1: \d+ in the picture") as told:
+    with pytest.raises(
+        RawmmError, match=r"1.png differs first at row 3, column 2, channel 1: \d+ in the picture"
+    ) as told:
         audit.audit(portraits, pictures.find([folder], folder))
     assert told.value.exit_code == 1
 
@@ -96,7 +101,7 @@ def test_a_first_layer_that_is_too_narrow():
     assert audit.first_layer(layer) == {"values": 12, "rank": 5}
 
 
-# ------------------------------------------------------------------------------------------------------------- a model
+# ---------------------------------------------------------------------------------------------------- a model
 
 
 @pytest.fixture
@@ -115,18 +120,25 @@ def test_both_modalities_in_one_table(rawmm, digits):
     image, text = found["image"], found["text"]
     assert found["pictures"] == 7 and found["size"] == 8 and text["texts"] == 7 and text["bits_per_byte"] < 8
     for way in ("bound", "uniform", "decoded"):
-        assert 0 < image[way]["bits_per_byte"] < 30 and image[way]["standard_error"] > 0 and image[way]["pictures"] == 7
+        assert (
+            0 < image[way]["bits_per_byte"] < 30
+            and image[way]["standard_error"] > 0
+            and image[way]["pictures"] == 7
+        )
     apart = image["bound"]["bits_per_byte"] - image["decoded"]["bits_per_byte"]
     assert image["difference"]["bits_per_byte"] == pytest.approx(apart)
     assert found["image_given_caption"]["bound"]["bits_per_byte"] > 0 and found["codecs"]["pictures"] == 7
     assert found["text_given_image"]["bits_per_byte"] > 0 and image["solver_error"]["uniform"] >= 0
     code, out, _ = rawmm(*words)
-    assert code == 0 and all(part in out for part in ("variational bound", "ODE, uniform noise", "PNG", "text: next token"))
-    assert out.count(f"{image['bound']['bits_per_byte']:.4f}") == 1         # the same again
+    assert code == 0 and all(
+        part in out for part in ("variational bound", "ODE, uniform noise", "PNG", "text: next token")
+    )
+    assert out.count(f"{image['bound']['bits_per_byte']:.4f}") == 1  # the same again
 
 
 def test_grey_pictures_cost_one_byte_a_pixel(rawmm, digits):
-    """A grey picture and the same with one level of one channel changed: as many bits, a third of the bytes."""
+    """A grey picture and the same with one level of one channel changed: as many bits, a third of the
+    bytes."""
     from rawmm_cli.data import prepared
     from rawmm_cli.information import model_bits
 
@@ -154,7 +166,10 @@ def test_audit_looks_at_all(rawmm, digits, monkeypatch):
     find = pictures.find
     monkeypatch.setattr(pictures, "find", lambda *given: find(*given)[:1] * 1001)
     words = "entropy-budget", "--model", "tiny", "--audit", "--images", "digits"
-    assert "lossless: 1,001 pictures" in rawmm(*words)[1] and "lossless: 5 pictures" in rawmm(*words, "--limit", 5)[1]
+    assert (
+        "lossless: 1,001 pictures" in rawmm(*words)[1]
+        and "lossless: 5 pictures" in rawmm(*words, "--limit", 5)[1]
+    )
 
 
 def test_a_difference_is_exit_code_one(rawmm, digits, monkeypatch):
@@ -163,15 +178,25 @@ def test_a_difference_is_exit_code_one(rawmm, digits, monkeypatch):
     decode = RawPatches.decode
     monkeypatch.setattr(RawPatches, "decode", lambda self, patches, rows: decode(self, patches, rows) ^ 1)
     code, out, err = rawmm("entropy-budget", "--model", "tiny", "--audit", "--images", "digits")
-    assert (code, out) == (1, "") and "differs first at row 0, column 0, channel 0" in err and err.count("\n") == 1
+    assert (
+        (code, out) == (1, "")
+        and "differs first at row 0, column 0, channel 0" in err
+        and err.count("\n") == 1
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- a codec
+# ---------------------------------------------------------------------------------------------------- a codec
 
 
 def toy(codec=None):
     codec = codec or Squares()
-    return Choice("toy", "tokenizer", lambda images: codec_spec.through(codec, images, CPU), codec.bits, codec.vocabulary)
+    return Choice(
+        "toy",
+        "tokenizer",
+        lambda images: codec_spec.through(codec, images, CPU),
+        codec.bits,
+        codec.vocabulary,
+    )
 
 
 def flat_squares(folder, count, size=16):
@@ -183,18 +208,26 @@ def flat_squares(folder, count, size=16):
 
 
 def test_codes_that_are_known(tmp_path):
-    """Sixteen levels, drawn evenly and apart: four bits a code, whatever one counts; and every picture comes back."""
+    """Sixteen levels, drawn evenly and apart: four bits a code, whatever one counts; and every picture comes
+    back."""
     flat_squares(tmp_path, 60)
     found = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [])
     row, raw = found["rows"]
-    assert (row["tokens"], row["nominal_bits"], row["exact_rate"], row["psnr"], row["dead_codes"]) == (16, 64, 1, None, 0)
+    assert (row["tokens"], row["nominal_bits"], row["exact_rate"], row["psnr"], row["dead_codes"]) == (
+        16,
+        64,
+        1,
+        None,
+        0,
+    )
     assert row["used_bits"] == pytest.approx(64, abs=0.5) and row["perplexity"] == pytest.approx(16, abs=0.3)
     assert row["conditional_bits"] == pytest.approx(64, rel=0.03)
     assert raw["nominal_bits"] == 8 * 16 * 16 and row["share"] == pytest.approx(64 / found["best_bound_bits"])
 
 
 def test_a_model_finds_what_hangs_together():
-    """Chains in which a code is mostly the one before it and one more: entropy by hand, and the marginal knows nothing."""
+    """Chains in which a code is mostly the one before it and one more: entropy by hand, and the marginal
+    knows nothing."""
     dice = torch.Generator().manual_seed(0)
     codes = torch.randint(0, 8, (120, 24), generator=dice)
     for n in range(1, 24):
@@ -208,11 +241,14 @@ def test_a_model_finds_what_hangs_together():
 
 
 def test_codes_far_from_the_first_count_too(monkeypatch):
-    """1,024 codes of which the second half are dice of 256 sides: 4,096 bits a picture, and no fewer. Learned for a moment."""
+    """1,024 codes of which the second half are dice of 256 sides: 4,096 bits a picture, and no fewer. Learned
+    for a moment."""
     monkeypatch.setattr(code_bits, "STEPS", 50)
     monkeypatch.setattr(code_bits, "ROWS", 4)
     dice = torch.Generator().manual_seed(0)
-    codes = torch.cat([torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=dice)], 1)
+    codes = torch.cat(
+        [torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=dice)], 1
+    )
     found, reason = code_bits.conditional_bits(codes, 256)
     assert reason is None and 4096 <= 1024 * found < 4800
 
@@ -221,7 +257,10 @@ def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
     flat_squares(tmp_path, 20)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
     row = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [])["rows"][0]
-    assert row["conditional_bits"] is None and row["conditional_missing"] == "pictures have 2 different numbers of tokens"
+    assert (
+        row["conditional_bits"] is None
+        and row["conditional_missing"] == "pictures have 2 different numbers of tokens"
+    )
 
 
 def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
@@ -241,9 +280,11 @@ def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
 
     monkeypatch.setattr(code_bits, "read", watched)
     monkeypatch.setattr(code_bits, "STEPS", 3)
-    found = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [], done.append, steps.append)
+    found = code_bits.of_codec(
+        toy(), pictures.find([tmp_path], tmp_path), None, [], done.append, steps.append
+    )
     assert found["pictures"] == 150 and done == list(range(1, 151)) and steps == [0, 1, 2, 3]
-    assert max(most) <= 2 * 64 + 1                      # a group of 64, and the one before it
+    assert max(most) <= 2 * 64 + 1  # a group of 64, and the one before it
 
 
 def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):
@@ -254,9 +295,18 @@ def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):
     code, out, err = rawmm(*words, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert found["pictures"] == 5 and found["rows"][0]["nominal_bits"] == 64 and found["rows"][0]["conditional_bits"] is None
+    assert (
+        found["pictures"] == 5
+        and found["rows"][0]["nominal_bits"] == 64
+        and found["rows"][0]["conditional_bits"] is None
+    )
     code, out, _ = rawmm(*words, "--size", "8")
-    assert code == 0 and "raw" in out and "Bits of codes are not bits of pixels" in out and "conditional bits are left out" in out
+    assert (
+        code == 0
+        and "raw" in out
+        and "Bits of codes are not bits of pixels" in out
+        and "conditional bits are left out" in out
+    )
 
 
 def test_continuous_tokens_have_no_codes(folder):
@@ -265,7 +315,7 @@ def test_continuous_tokens_have_no_codes(folder):
         code_bits.of_codec(choice, pictures.find([folder / "0.png"], folder), None, [])
 
 
-# ----------------------------------------------------------------------------------------------------------- bad input
+# -------------------------------------------------------------------------------------------------- bad input
 
 
 BAD = {
@@ -274,23 +324,43 @@ BAD = {
     "audit": (["--audit", "--images", "data"], 2, "--audit needs the model"),
     "empty model": (["--model", "", "--images", "digits"], 2, "--model is empty; leave it out"),
     "empty codec": (["--codec", "", "--images", "digits"], 2, "--codec is empty"),
-    "no square": (["--codec", "runs/codec", "--size", "64x32", "--images", "digits"], 2, "--size is 64x32; with"),
+    "no square": (
+        ["--codec", "runs/codec", "--size", "64x32", "--images", "digits"],
+        2,
+        "--size is 64x32; with",
+    ),
     "steps of images": (["--images", "digits", "--steps", "4"], 2, "--images takes no --steps"),
     "device of images": (["--images", "digits", "--device", "cpu"], 2, "--images takes no --device"),
-    "steps of audit": (["--model", "tiny", "--audit", "--images", "digits", "--steps", "4"], 2, "--audit takes no --steps"),
+    "steps of audit": (
+        ["--model", "tiny", "--audit", "--images", "digits", "--steps", "4"],
+        2,
+        "--audit takes no --steps",
+    ),
     "both": (["--model", "a", "--codec", "b", "--images", "data"], 2, "--model and --codec are both given"),
     "size": (["--model", "a", "--size", "5", "--images", "data"], 2, "--model takes no --size"),
     "L": (["--codec", "a", "--L", "5", "--images", "data"], 2, "--codec takes no --L"),
     "steps": (["--model", "portraits", "--steps", "1", "--images", "digits"], 2, "--steps"),
     "model": (["--model", "tinny", "--images", "digits"], 4, "no run 'tinny' in runs (did you mean tiny?)"),
-    "kind": (["--codec", "runs/tiny", "--images", "digits"], 4, "is a run of a model that draws and reads, not of a codec"),
+    "kind": (
+        ["--codec", "runs/tiny", "--images", "digits"],
+        4,
+        "is a run of a model that draws and reads, not of a codec",
+    ),
     "codec kind": (["--model", "runs/codec", "--images", "digits"], 4, "codec"),
     "codec": (["--codec", "none", "--images", "digits"], 2, "unknown codec 'none'"),
-    "packaged": (["--codec", "portraits", "--images", "digits"], 2, "--codec portraits is a model that draws and reads"),
+    "packaged": (
+        ["--codec", "portraits", "--images", "digits"],
+        2,
+        "--codec portraits is a model that draws and reads",
+    ),
     "allowed": (["--codec", "nope", "--images", "digits"], 2, "unknown codec 'nope'; allowed: a run that"),
     "raw": (["--codec", "raw", "--images", "digits"], 2, "--codec raw has no codes"),
     "smaller": (["--model", "portraits", "--images", "digits"], 3, "no picture is left"),
-    "not admitted": (["--model", "portraits", "--audit", "--images", "odd.png"], 3, "does not divide into patches of 8"),
+    "not admitted": (
+        ["--model", "portraits", "--audit", "--images", "odd.png"],
+        3,
+        "does not divide into patches of 8",
+    ),
     "device": (["--model", "tiny", "--images", "digits", "--device", "gpu"], 2, "unknown device 'gpu'"),
 }
 
@@ -305,4 +375,9 @@ def test_bad_input_is_one_line(name, rawmm, digits):
     words, expected, told = BAD[name]
     code, out, err = rawmm("entropy-budget", *words)
     lines = err.splitlines()
-    assert (code, out) == (expected, "") and lines[-1].startswith("error: ") and told in lines[-1] and len(lines) == 1, err
+    assert (
+        (code, out) == (expected, "")
+        and lines[-1].startswith("error: ")
+        and told in lines[-1]
+        and len(lines) == 1
+    ), err

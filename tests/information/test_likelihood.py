@@ -1,4 +1,5 @@
-"""Bits a byte where they are known: a Gaussian, a correlated one, a mixture of two, noise, and a model that has learned."""
+"""Bits a byte where they are known: a Gaussian, a correlated one, a mixture of two, noise, and a model that
+has learned."""
 
 import math
 
@@ -21,13 +22,14 @@ LN2 = math.log(2)
 
 def posterior_mean(weights, means, spreads, scale=1.0):
     """E[clean | z] where every value is drawn from a mixture of Gaussians."""
+
     def denoise(z, t):
         t = t.reshape(-1, 1, 1).to(z)
         logs, each = [], []
         for weight, mean, spread in zip(weights, means, spreads):
-            variance, away = (1 - t) ** 2 * spread ** 2 + (t * scale) ** 2, z - (1 - t) * mean
+            variance, away = (1 - t) ** 2 * spread**2 + (t * scale) ** 2, z - (1 - t) * mean
             logs.append(math.log(weight) - away.square() / (2 * variance) - variance.log() / 2)
-            each.append(mean + (1 - t) * spread ** 2 / variance * away)
+            each.append(mean + (1 - t) * spread**2 / variance * away)
         return (torch.softmax(torch.stack(logs), 0) * torch.stack(each)).sum(0)
 
     return denoise
@@ -37,16 +39,27 @@ def drawn(weights, means, spreads):
     """Pictures of 8-bit values -> (clean patches, exact bits a value of each picture)."""
     dice = np.random.default_rng(0)
     which = dice.choice(len(weights), (COUNT, *SHAPE), p=weights)
-    x = np.rint((dice.normal(np.array(means)[which], np.array(spreads)[which]) + 1) * 127.5).clip(0, 255) / 127.5 - 1
-    above, below = np.where(x > 1 - STEP / 2, np.inf, x + STEP / 2), np.where(x < STEP / 2 - 1, -np.inf, x - STEP / 2)
-    mass = sum(w * (norm.cdf((above - m) / s) - norm.cdf((below - m) / s)) for w, m, s in zip(weights, means, spreads))
+    x = (
+        np.rint((dice.normal(np.array(means)[which], np.array(spreads)[which]) + 1) * 127.5).clip(0, 255)
+        / 127.5
+        - 1
+    )
+    above, below = (
+        np.where(x > 1 - STEP / 2, np.inf, x + STEP / 2),
+        np.where(x < STEP / 2 - 1, -np.inf, x - STEP / 2),
+    )
+    mass = sum(
+        w * (norm.cdf((above - m) / s) - norm.cdf((below - m) / s))
+        for w, m, s in zip(weights, means, spreads)
+    )
     return torch.from_numpy(x).float(), torch.from_numpy(-np.log2(mass)).flatten(1).mean(1)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.7])
 @pytest.mark.parametrize("known", [GAUSSIAN, MIXTURE], ids=["gaussian", "mixture"])
 def test_within_a_hundredth_of_the_exact_likelihood(known, scale):
-    """The bound, the ODE from uniform noise, and the ODE from the bound's noise, which lies not above the bound."""
+    """The bound, the ODE from uniform noise, and the ODE from the bound's noise, which lies not above the
+    bound."""
     clean, exact = drawn(*known)
     denoise, dims = posterior_mean(*known, scale), clean[0].numel()
     bounds = likelihood.bound(denoise, clean, KEYS, scale, strata=16)
@@ -56,10 +69,10 @@ def test_within_a_hundredth_of_the_exact_likelihood(known, scale):
     decoded = likelihood.decoded(denoise, clean, BEGINS[at], WIDTHS[wide], KEYS, scale, steps=12)
     for found in (bound, uniform, decoded):
         off = found - exact
-        assert abs(off.mean()) < 0.01 + 2 * off.std() / COUNT ** 0.5 and off.std() / COUNT ** 0.5 < 0.01
+        assert abs(off.mean()) < 0.01 + 2 * off.std() / COUNT**0.5 and off.std() / COUNT**0.5 < 0.01
     assert abs((uniform - exact).mean()) < 0.01 and abs((decoded - exact).mean()) < 0.01
     apart = bound - decoded
-    assert apart.mean() > -3 * apart.std() / COUNT ** 0.5
+    assert apart.mean() > -3 * apart.std() / COUNT**0.5
 
 
 def test_probes_see_the_whole_matrix():
@@ -67,43 +80,55 @@ def test_probes_see_the_whole_matrix():
     dice, dims = np.random.default_rng(1), 12
     basis, _ = np.linalg.qr(dice.normal(size=(dims, dims)))
     covariance = basis @ np.diag(np.linspace(0.05, 0.5, dims) ** 2) @ basis.T
-    x = torch.from_numpy(dice.multivariate_normal(np.zeros(dims), covariance, 400)).double().reshape(400, 1, dims)
+    x = (
+        torch.from_numpy(dice.multivariate_normal(np.zeros(dims), covariance, 400))
+        .double()
+        .reshape(400, 1, dims)
+    )
     sigma = torch.from_numpy(covariance)
 
     def denoise(z, t):
         t = t.double()[0]
-        return z @ torch.linalg.solve((1 - t) ** 2 * sigma + t ** 2 * torch.eye(dims).double(), (1 - t) * sigma)
+        return z @ torch.linalg.solve((1 - t) ** 2 * sigma + t**2 * torch.eye(dims).double(), (1 - t) * sigma)
 
     begin = 0.002
     probes = torch.from_numpy(2.0 * dice.integers(0, 2, x.shape) - 1)
     found = likelihood.ode(denoise, (1 - begin) * x, begin, probes, steps=24)
-    here = (1 - begin) ** 2 * sigma + begin ** 2 * torch.eye(dims).double()
-    exact = torch.distributions.MultivariateNormal(torch.zeros(dims).double(), here).log_prob((1 - begin) * x[:, 0])
-    assert (found - exact).std() > 0.05                                     # probes are noisy, not wrong
+    here = (1 - begin) ** 2 * sigma + begin**2 * torch.eye(dims).double()
+    exact = torch.distributions.MultivariateNormal(torch.zeros(dims).double(), here).log_prob(
+        (1 - begin) * x[:, 0]
+    )
+    assert (found - exact).std() > 0.05  # probes are noisy, not wrong
     assert abs((found - exact).mean()) < 4 * (found - exact).std() / 20
 
 
 def test_halving_the_steps_changes_little_more_than_fourth_order_says():
     clean, _ = drawn(*MIXTURE)
-    few = [likelihood.uniform(posterior_mean(*MIXTURE), clean[:4], 0.01, KEYS[:4], steps=n).mean() for n in (6, 12, 24, 96)]
+    few = [
+        likelihood.uniform(posterior_mean(*MIXTURE), clean[:4], 0.01, KEYS[:4], steps=n).mean()
+        for n in (6, 12, 24, 96)
+    ]
     errors = [abs(float(one - few[-1])) for one in few[:3]]
     assert errors[0] > 6 * errors[1] > 36 * errors[2]
 
 
 def test_the_discrete_decoder_is_a_distribution():
-    """Its 256 probabilities sum to one, for any mean and width; far out it is finite; against scipy in the middle."""
+    """Its 256 probabilities sum to one, for any mean and width; far out it is finite; against scipy in the
+    middle."""
     levels = (torch.arange(256).double() / 127.5 - 1)[:, None]
     for mean, width in ((0.0, 0.01), (0.9, 0.5), (1.7, 0.2), (-1.0, 1e-3)):
         found = likelihood.discrete(levels, torch.full_like(levels, mean), width)
         assert float(found.exp().sum()) == pytest.approx(1) and torch.isfinite(found).all()
     expected = norm.logcdf(0.2 + STEP / 2, 0.1, 0.3) + math.log(
-        1 - math.exp(norm.logcdf(0.2 - STEP / 2, 0.1, 0.3) - norm.logcdf(0.2 + STEP / 2, 0.1, 0.3)))
+        1 - math.exp(norm.logcdf(0.2 - STEP / 2, 0.1, 0.3) - norm.logcdf(0.2 + STEP / 2, 0.1, 0.3))
+    )
     one, mean = (torch.tensor([[value]], dtype=torch.float64) for value in (0.2, 0.1))
     assert float(likelihood.discrete(one, mean, 0.3)) == pytest.approx(expected)
 
 
 def test_noise_costs_eight_bits_and_no_less():
-    """Pictures of uniform noise, for a model that knows that values are uniform and no more; and never less for any model."""
+    """Pictures of uniform noise, for a model that knows that values are uniform and no more; and never less
+    for any model."""
     levels = torch.arange(256.0) / 127.5 - 1
 
     def knows_nothing(z, t):
@@ -125,18 +150,23 @@ def test_noise_costs_eight_bits_and_no_less():
 
 def test_the_choice_is_paid_for():
     one = likelihood.Bound(torch.zeros(4, len(BEGINS)), torch.full((4, len(BEGINS), len(WIDTHS)), 100 * LN2))
-    assert float(likelihood.bound_of(one, 0, 0, 100).mean()) == pytest.approx(1 + math.log2(len(BEGINS) * len(WIDTHS)) / 400)
+    assert float(likelihood.bound_of(one, 0, 0, 100).mean()) == pytest.approx(
+        1 + math.log2(len(BEGINS) * len(WIDTHS)) / 400
+    )
 
 
 def test_from_times_to_the_integral():
-    """The error of a network that is always wrong by one: the integral of (1 - t) / t^3 from b to 1, by hand."""
+    """The error of a network that is always wrong by one: the integral of (1 - t) / t^3 from b to 1, by
+    hand."""
     clean = torch.zeros(400, 1, 1)
-    found = likelihood.bound(lambda z, t: torch.ones_like(z), clean, list(range(400)), strata=8).diffusion.mean(0)
+    found = likelihood.bound(
+        lambda z, t: torch.ones_like(z), clean, list(range(400)), strata=8
+    ).diffusion.mean(0)
     exact = torch.tensor([1 / (2 * b * b) - 1 / b + 0.5 for b in BEGINS]).double()
     torch.testing.assert_close(found, exact, rtol=0.02, atol=0)
 
 
-# ---------------------------------------------------------------------------------------------------------- real models
+# ------------------------------------------------------------------------------------------------ real models
 
 
 @pytest.fixture(scope="module")
@@ -148,19 +178,22 @@ def portraits():
 def faces():
     from rawmm_cli.data.datasets.portraits import draw
 
-    drawn_ = [draw(n, (255, 255, 255), 64).copy() for n in range(10 ** 7, 10 ** 7 + 2)]
+    drawn_ = [draw(n, (255, 255, 255), 64).copy() for n in range(10**7, 10**7 + 2)]
     return torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in drawn_])
 
 
 def test_order_is_worth_bits(portraits, faces):
-    """The packaged model: portraits cost less than their own pixels in another order, and those less than noise."""
+    """The packaged model: portraits cost less than their own pixels in another order, and those less than
+    noise."""
     from rawmm_cli.information import model_bits
 
     order = torch.randperm(64 * 64, generator=torch.Generator().manual_seed(0))
     scrambled = faces.flatten(2)[:, :, order].view_as(faces)
     noise = torch.randint(0, 256, faces.shape, generator=torch.Generator().manual_seed(1)).to(torch.uint8)
-    costs = [model_bits.of_pictures(portraits, images, [""] * 2, 2, ways=("bound",))["bound"]["bits_per_byte"]
-             for images in (faces, scrambled, noise)]
+    costs = [
+        model_bits.of_pictures(portraits, images, [""] * 2, 2, ways=("bound",))["bound"]["bits_per_byte"]
+        for images in (faces, scrambled, noise)
+    ]
     assert costs[0] + 2 < costs[1] and costs[0] < 4 and costs[1] > 6 and costs[2] >= 8
 
 
@@ -173,15 +206,21 @@ def test_the_network_is_that_of_the_generator(portraits, faces):
 
     model, captions = portraits.model, ["a woman with red hair", ""]
     z = torch.randn(2, 64, 192, generator=torch.Generator().manual_seed(0))
-    documents = [[BOS, *model.tokenizer.encode(said), IMAGE, Picture(image, True)] for said, image in zip(captions, faces)]
+    documents = [
+        [BOS, *model.tokenizer.encode(said), IMAGE, Picture(image, True)]
+        for said, image in zip(captions, faces)
+    ]
     with torch.inference_mode():
-        expected = uncached._denoiser(model, uncached._pack(model, documents))(z.flatten(0, 1), 0.4).view_as(z)
+        expected = uncached._denoiser(model, uncached._pack(model, documents))(z.flatten(0, 1), 0.4).view_as(
+            z
+        )
         found = model_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_text_against_a_chain_of_choices(portraits, faces):
-    """Bits of captions against the same token by token, each prefix alone; the first one of text alone, the end counted."""
+    """Bits of captions against the same token by token, each prefix alone; the first one of text alone, the
+    end counted."""
     from rawmm_cli.core.batch import pack
     from rawmm_cli.core.document import Picture
     from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
@@ -195,17 +234,29 @@ def test_text_against_a_chain_of_choices(portraits, faces):
         total, tokens = 0.0, model.tokenizer.encode(said)
         for n, token in enumerate([*tokens, end]):
             batch = pack([[*prefix, *tokens[:n]]], 200, model.codec.grid)
-            logits = model.text(model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn))), batch.last)[0].double()
+            logits = model.text(
+                model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn))), batch.last
+            )[0].double()
             if n == 0:
-                logits[BOS:END_IMAGE + 1] = -math.inf
+                logits[BOS : END_IMAGE + 1] = -math.inf
             total -= float(logits.log_softmax(-1)[token]) / LN2
         return total
 
     for given in (None, images):
         found = model_bits.of_texts(portraits, given, captions)
-        exact = [chain([BOS] if given is None else [BOS, IMAGE, Picture(image, False), END_IMAGE], said,
-                       IMAGE if given is None else EOS) for image, said in zip(images, captions) if said]
-        assert found["bits_per_byte"] * found["bytes"] == pytest.approx(sum(exact), rel=1e-4) and found["texts"] == 2
+        exact = [
+            chain(
+                [BOS] if given is None else [BOS, IMAGE, Picture(image, False), END_IMAGE],
+                said,
+                IMAGE if given is None else EOS,
+            )
+            for image, said in zip(images, captions)
+            if said
+        ]
+        assert (
+            found["bits_per_byte"] * found["bytes"] == pytest.approx(sum(exact), rel=1e-4)
+            and found["texts"] == 2
+        )
     assert model_bits.of_texts(portraits, None, ["", ""]) is None
 
 
@@ -217,7 +268,8 @@ def test_the_ode_may_begin_where_the_bound_may():
 
 
 def test_text_rows_count_the_same_things():
-    """A fresh model, for which all tokens are alike: a text costs the same alone and behind a picture, known in closed form."""
+    """A fresh model, for which all tokens are alike: a text costs the same alone and behind a picture, known
+    in closed form."""
     from types import SimpleNamespace
 
     from rawmm_cli.core.text_tokenizer import VOCABULARY, train_pairs
@@ -225,12 +277,14 @@ def test_text_rows_count_the_same_things():
 
     model = tiny_model(std=0)
     images = [picture(np.random.default_rng(0)).pixels] * 2
-    exact = (6 * math.log2(VOCABULARY) + 2 * math.log2(VOCABULARY - 4)) / 6     # 2 + 4 bytes and 2 ends, of which 2 are first
+    exact = (
+        6 * math.log2(VOCABULARY) + 2 * math.log2(VOCABULARY - 4)
+    ) / 6  # 2 + 4 bytes and 2 ends, of which 2 are first
     for given in (None, images):
         found = model_bits.of_texts(SimpleNamespace(model=model), given, ["ab", "abcd"])
         assert found["bits_per_byte"] == pytest.approx(exact) and found["kind"] == "exact"
         assert found["standard_error"] < 1
-    model.tokenizer = train_pairs(["ab ab ab"], VOCABULARY)                     # pieces, though none was merged
+    model.tokenizer = train_pairs(["ab ab ab"], VOCABULARY)  # pieces, though none was merged
     assert model_bits.of_texts(SimpleNamespace(model=model), None, ["ab"])["kind"] == "upper bound"
 
 
@@ -242,9 +296,13 @@ def test_gradients_pass_and_both_ways_agree_for_a_tiny_model():
         clean = model.codec.encode(torch.stack([picture(dice, size=(4, 4)).pixels for _ in range(3)]))
 
         def denoise(z, t, model=model):
-            return model.head.clean(0.1 * z.flatten(0, 1), z.flatten(0, 1), t.repeat_interleave(z.shape[1])).view_as(z)
+            return model.head.clean(
+                0.1 * z.flatten(0, 1), z.flatten(0, 1), t.repeat_interleave(z.shape[1])
+            ).view_as(z)
 
         whole = likelihood.uniform(denoise, clean, 0.1, [1, 2, 3], steps=4)
-        parts = torch.cat([likelihood.uniform(denoise, clean[n:n + 1], 0.1, [n + 1], steps=4) for n in range(3)])
+        parts = torch.cat(
+            [likelihood.uniform(denoise, clean[n : n + 1], 0.1, [n + 1], steps=4) for n in range(3)]
+        )
         assert torch.isfinite(whole).all()
         torch.testing.assert_close(whole, parts)

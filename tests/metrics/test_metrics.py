@@ -21,12 +21,14 @@ def dice(seed=0):
 
 def pair(size=(40, 52), count=3, noise=20):
     """Smooth pictures, and the same with noise."""
-    ramps = torch.linspace(0, 200, size[1]).expand(count, 3, *size) + 20 * torch.rand(count, 3, 1, 1, generator=dice())
+    ramps = torch.linspace(0, 200, size[1]).expand(count, 3, *size) + 20 * torch.rand(
+        count, 3, 1, 1, generator=dice()
+    )
     other = ramps + noise * torch.randn(ramps.shape, generator=dice(1))
     return [image.round().clamp(0, 255).to(torch.uint8) for image in (other, ramps)]
 
 
-# -------------------------------------------------------------------------------------------------------------- pixels
+# ----------------------------------------------------------------------------------------------------- pixels
 
 
 def test_psnr_and_ssim_are_those_of_scikit_image():
@@ -35,15 +37,26 @@ def test_psnr_and_ssim_are_those_of_scikit_image():
     for n in range(len(one)):
         reference = peak_signal_noise_ratio(other[n], one[n], data_range=255)
         assert float(pixels.psnr(back, before)[n]) == pytest.approx(reference, abs=1e-4)
-        reference = structural_similarity(other[n], one[n], data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5,
-                                          use_sample_covariance=False)
+        reference = structural_similarity(
+            other[n],
+            one[n],
+            data_range=255,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
         assert float(pixels.ssim(back, before)[n]) == pytest.approx(reference, abs=1e-4)
 
 
 def test_ssim_is_that_of_torchmetrics_but_for_the_edges():
     back, before = pair()
-    _, full = structural_similarity_index_measure(back.double(), before.double(), data_range=255.0, return_full_image=True)
-    assert pixels.ssim(back, before).tolist() == pytest.approx(full[..., 5:-5, 5:-5].flatten(1).mean(1).tolist(), abs=1e-5)
+    _, full = structural_similarity_index_measure(
+        back.double(), before.double(), data_range=255.0, return_full_image=True
+    )
+    assert pixels.ssim(back, before).tolist() == pytest.approx(
+        full[..., 5:-5, 5:-5].flatten(1).mean(1).tolist(), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("ground", [255, 128, 0])
@@ -52,17 +65,23 @@ def test_ssim_of_a_page_of_text(ground):
     before = torch.full((4, 3, 48, 64), ground, dtype=torch.uint8)
     before[:, :, 20:30, 10:50] = torch.randint(0, 256, (4, 3, 10, 40), generator=dice()).to(torch.uint8)
     before[2:, :, 36:] = 255 - ground
-    back = (before.int() + torch.randint(-2, 3, before.shape, generator=dice(1))).clamp(0, 255).to(torch.uint8)
+    back = (
+        (before.int() + torch.randint(-2, 3, before.shape, generator=dice(1))).clamp(0, 255).to(torch.uint8)
+    )
     back[:2] = before[:2]
     back[:2, :, 0, 0] = 77
-    _, full = structural_similarity_index_measure(back.double(), before.double(), data_range=255.0, return_full_image=True)
-    assert pixels.ssim(back, before).tolist() == pytest.approx(full[..., 5:-5, 5:-5].flatten(1).mean(1).tolist(), abs=1e-5)
+    _, full = structural_similarity_index_measure(
+        back.double(), before.double(), data_range=255.0, return_full_image=True
+    )
+    assert pixels.ssim(back, before).tolist() == pytest.approx(
+        full[..., 5:-5, 5:-5].flatten(1).mean(1).tolist(), abs=1e-5
+    )
 
 
 def test_ssim_in_strips(monkeypatch):
     back, before = pair()
     whole = pixels.ssim(back, before).tolist()
-    monkeypatch.setattr(pixels, "STRIP", 3 * 3 * 52 * 7)                        # seven rows at a time
+    monkeypatch.setattr(pixels, "STRIP", 3 * 3 * 52 * 7)  # seven rows at a time
     assert pixels.ssim(back, before).tolist() == pytest.approx(whole, abs=1e-6)
 
 
@@ -78,12 +97,15 @@ def test_shares_that_are_exact():
     before = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     back = before.clone()
     back[0, 0, 0, 0], back[0, 1, 0, 0] = 12, 12
-    assert pixels.exact_values(back, before).tolist() == [10 / 12, 1] and pixels.exact_pixels(back, before).tolist() == [3 / 4, 1]
+    assert pixels.exact_values(back, before).tolist() == [10 / 12, 1] and pixels.exact_pixels(
+        back, before
+    ).tolist() == [3 / 4, 1]
     assert pixels.mse(back, before).tolist() == [24, 0] and pixels.psnr(back, before)[1] == math.inf
 
 
 def test_sharpness_of_what_is_known():
-    """Twice the contrast has four times the energy; a blurred picture less than one; a flat one has no edges to compare with."""
+    """Twice the contrast has four times the energy; a blurred picture less than one; a flat one has no edges
+    to compare with."""
     before = torch.randint(50, 150, (2, 3, 16, 16), generator=dice()).to(torch.uint8)
     assert pixels.sharpness(before, before).tolist() == [1, 1]
     assert pixels.sharpness((2 * before.int() - 50).to(torch.uint8), before).tolist() == pytest.approx([4, 4])
@@ -93,13 +115,13 @@ def test_sharpness_of_what_is_known():
     assert pixels.sharpness(flat, flat).isnan().all()
 
 
-# --------------------------------------------------------------------------------------------------------------- codes
+# ------------------------------------------------------------------------------------------------------ codes
 
 
 def test_entropy_of_known_codes():
     assert codes.entropy(torch.tensor([1000] * 8)) == pytest.approx(3)
     assert codes.entropy(torch.tensor([5000, 0, 0, 0])) == pytest.approx(0)
-    assert codes.entropy(torch.tensor([1, 1])) == 1                         # never above log2 V
+    assert codes.entropy(torch.tensor([1, 1])) == 1  # never above log2 V
     counts = torch.tensor([900, 50, 50])
     plain = -sum(p * math.log2(p) for p in (0.9, 0.05, 0.05))
     assert codes.entropy(counts) == pytest.approx(plain + 2 / (2000 * math.log(2)))
@@ -114,41 +136,62 @@ def test_miller_and_madow_mend_most_of_the_bias():
     assert abs(np.mean([codes.entropy(row) for row in counts]) - 3) < 0.4 * abs(plain - 3)
 
 
-# ---------------------------------------------------------------------------------------------------------------- text
+# ------------------------------------------------------------------------------------------------------- text
 
 
-@pytest.mark.parametrize("one, other, apart", [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2),
-                                               ("intention", "execution", 5), ("same", "same", 0)])
+@pytest.mark.parametrize(
+    "one, other, apart",
+    [
+        ("", "", 0),
+        ("abc", "", 3),
+        ("kitten", "sitting", 3),
+        ("flaw", "lawn", 2),
+        ("intention", "execution", 5),
+        ("same", "same", 0),
+    ],
+)
 def test_known_edit_distances(one, other, apart):
     assert text.distance(one, other) == text.distance(other, one) == apart
 
 
 def test_what_survives():
     assert text.survival("hello  wor1d\n", "hello world") == pytest.approx(10 / 11)
-    assert text.survival("", "") == 1 and text.survival("", "abc") == 0 and text.survival("x" * 99, "abc") == 0
+    assert (
+        text.survival("", "") == 1 and text.survival("", "abc") == 0 and text.survival("x" * 99, "abc") == 0
+    )
     assert text.words("the cat the", "the the dog") == pytest.approx(2 / 3) and text.words("", "a") == 0
-    assert text.readable("| ~ .. cat") and text.readable("über 42") and not text.readable("| ~ a1 _ ab") and not text.readable("")
+    assert (
+        text.readable("| ~ .. cat")
+        and text.readable("über 42")
+        and not text.readable("| ~ a1 _ ab")
+        and not text.readable("")
+    )
 
 
 def test_rank_correlation_is_that_of_scipy():
     rows = np.random.default_rng(0).integers(0, 5, (20, 2, 7)).tolist()
     for one, other in rows:
         assert text.spearman(one, other) == pytest.approx(spearmanr(one, other).statistic, nan_ok=True)
-    assert text.spearman([1, 2, 3], [10, 100, 1000]) == pytest.approx(1) and math.isnan(text.spearman([1, 1, 1], [1, 2, 3]))
+    assert text.spearman([1, 2, 3], [10, 100, 1000]) == pytest.approx(1) and math.isnan(
+        text.spearman([1, 1, 1], [1, 2, 3])
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ features
+# --------------------------------------------------------------------------------------------------- features
 
 
 def test_kid_is_that_of_torchmetrics():
     real, drawn = torch.randn(40, 24, generator=dice()), 0.3 + torch.randn(40, 24, generator=dice(1))
-    reference = poly_mmd(real.double(), drawn.double())                     # degree 3, gamma 1 / d, coefficient 1
+    reference = poly_mmd(real.double(), drawn.double())  # degree 3, gamma 1 / d, coefficient 1
     assert features.kid(drawn, real) == pytest.approx(float(reference), abs=1e-9)
 
 
 def test_kid_of_pairs_is_0_where_nothing_changed_and_near_the_other_where_there_are_many():
     real = torch.randn(30, 16, generator=dice())
-    assert features.kid(real, real, paired=True) == pytest.approx(0, abs=1e-9) and features.kid(real, real) < -0.05
+    assert (
+        features.kid(real, real, paired=True) == pytest.approx(0, abs=1e-9)
+        and features.kid(real, real) < -0.05
+    )
     many = torch.randn(2000, 8, generator=dice())
     moved = many + 0.5
     assert features.kid(moved, many, paired=True) == pytest.approx(features.kid(moved, many), rel=0.05)
@@ -168,15 +211,21 @@ def test_distance_of_layers():
     assert features.layers(one, [-x for x in one]).tolist() == pytest.approx([4, 4])
 
 
-# ----------------------------------------------------------------------------------------------------------- MobileNet
+# -------------------------------------------------------------------------------------------------- MobileNet
 
 
 def test_the_network_is_torchvisions():
     """3,504,872 parameters, and names by which torchvision saves them."""
     network = mobilenet.MobileNetV2()
     assert sum(p.numel() for p in network.parameters()) == 3_504_872
-    assert {"features.0.0.weight", "features.1.conv.1.weight", "features.2.conv.2.weight", "features.17.conv.3.running_var",
-            "features.18.1.bias", "classifier.1.weight"} <= set(network.state_dict())
+    assert {
+        "features.0.0.weight",
+        "features.1.conv.1.weight",
+        "features.2.conv.2.weight",
+        "features.17.conv.3.running_var",
+        "features.18.1.bias",
+        "classifier.1.weight",
+    } <= set(network.state_dict())
     pooled, shown = network.eval()(torch.zeros(2, 3, 20, 30, dtype=torch.uint8))
     assert pooled.shape == (2, 1280) and [x.shape[1] for x in shown] == [16, 24, 32, 96, 320]
 
@@ -190,7 +239,11 @@ def test_weights_from_a_file(tmp_path):
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in read.state_dict().items())
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     (tmp_path / "x.pth").write_bytes(b"no weights")
-    for name, told in (("none.pth", "cannot be read"), ("other.safetensors", "holds no weights"), ("x.pth", "SHA-256 differs")):
+    for name, told in (
+        ("none.pth", "cannot be read"),
+        ("other.safetensors", "holds no weights"),
+        ("x.pth", "SHA-256 differs"),
+    ):
         with pytest.raises(ConfigError, match=told):
             mobilenet.load(tmp_path / name, 96)
 
@@ -201,4 +254,4 @@ def test_the_real_weights_know_a_palace():
 
     network = mobilenet.load(mobilenet.weights(), 224)
     pooled, _ = network(torch.from_numpy(load_sample_image("china.jpg").copy()).permute(2, 0, 1)[None])
-    assert 698 in network.classifier(pooled.clone()).topk(3).indices[0]     # palace
+    assert 698 in network.classifier(pooled.clone()).topk(3).indices[0]  # palace

@@ -1,4 +1,5 @@
-"""Curves: every record is a point, none outside of its frame, peaks survive thinning, and values can be read back."""
+"""Curves: every record is a point, none outside of its frame, peaks survive thinning, and values can be read
+back."""
 
 import random
 
@@ -10,8 +11,15 @@ TEXT, IMAGE = LOSSES
 
 
 def record(n: int, **more) -> dict:
-    return {"step": n, "documents": 128 * n, "text": 5.0 / n, "image": 1 + 1 / n, "learning_rate": 0.002,
-            "gradient_norm": 0.5, "documents_per_second": 640.0} | more
+    return {
+        "step": n,
+        "documents": 128 * n,
+        "text": 5.0 / n,
+        "image": 1 + 1 / n,
+        "learning_rate": 0.002,
+        "gradient_norm": 0.5,
+        "documents_per_second": 640.0,
+    } | more
 
 
 def points(text: str) -> list[tuple[float, float]]:
@@ -28,7 +36,13 @@ def values(made: dict, text: str) -> list[float]:
 def test_every_record_is_a_point_inside_its_frame():
     rows = [record(n) for n in range(1, 76)]
     made = curves(rows, {"held_out": {"image": 1.03}})
-    assert [one["title"] for one in made] == ["Text loss", "Image loss", "Gradient norm", "Learning rate", "Speed"]
+    assert [one["title"] for one in made] == [
+        "Text loss",
+        "Image loss",
+        "Gradient norm",
+        "Learning rate",
+        "Speed",
+    ]
     assert [bool(one["mean"]) for one in made] == [True, True, True, False, True]
     for one in made:
         frame = one["frame"]
@@ -42,13 +56,13 @@ def test_every_record_is_a_point_inside_its_frame():
 @pytest.mark.parametrize("factor", [2.0, 20.0])
 def test_values_can_be_read_back(factor):
     """Linear where the loss spans little, logarithmic where it spans much."""
-    told = [factor, factor ** 0.5, 1.0]
+    told = [factor, factor**0.5, 1.0]
     made = curve([record(n, text=value) for n, value in enumerate(told, 1)], TEXT)
     assert made["log"] is (factor > 5) and values(made, made["raw"]) == pytest.approx(told, rel=2e-3)
 
 
 def test_units_are_those_that_are_shown():
-    rows = [record(n, mfu=0.412, memory=3 * 2 ** 29, fill=1.0) for n in (1, 2)]
+    rows = [record(n, mfu=0.412, memory=3 * 2**29, fill=1.0) for n in (1, 2)]
     made = {one["title"]: one for one in curves(rows, {})}
     for title, expected in (("MFU", 41.2), ("Memory, peak", 1.5), ("Filled positions", 100)):
         assert values(made[title], made[title]["raw"]) == pytest.approx([expected] * 2, rel=1e-3)
@@ -60,11 +74,16 @@ def test_what_other_versions_record_is_shown_too():
     made = {one["title"]: one for one in curves(rows, {})}
     assert "Surprise" in made and not {"Name", "Flag", "Held out text", "Step"} & set(made)
     text = made["Text loss"]
-    assert values(text, text["held_out"]) == pytest.approx([2.5, 2.4], rel=1e-2) and text["held_out_last"] == "2.4"
+    assert (
+        values(text, text["held_out"]) == pytest.approx([2.5, 2.4], rel=1e-2)
+        and text["held_out_last"] == "2.4"
+    )
 
 
 def test_a_run_without_parts_shows_its_loss():
-    assert [one["title"] for one in curves([{"documents": 1, "loss": 3}, {"documents": 2, "loss": 2}], {})] == ["Loss"]
+    assert [
+        one["title"] for one in curves([{"documents": 1, "loss": 3}, {"documents": 2, "loss": 2}], {})
+    ] == ["Loss"]
     assert curves([], {}) == [] and curves([{"documents": 5}], {}) == []
 
 
@@ -88,12 +107,27 @@ def test_values_that_are_not_finite_leave_gaps():
 def test_any_numbers_can_be_drawn(shown, told):
     made = curve([{"documents": n, shown.key: value} for n, value in enumerate(told)], shown)
     frame = made["frame"]
-    assert all(frame.left <= x <= frame.right and frame.top <= y <= frame.bottom for x, y in points(made["raw"]))
+    assert all(
+        frame.left <= x <= frame.right and frame.top <= y <= frame.bottom for x, y in points(made["raw"])
+    )
 
 
 @pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("low, high", [
-    (0, 0), (3, 3), (-1, 1), (0, 512000), (0.28, 1.17), (0.28, 3.4), (0, 2e-3), (1e-9, 2e-9), (1e-8, 1e8), (0, 1e12)])
+@pytest.mark.parametrize(
+    "low, high",
+    [
+        (0, 0),
+        (3, 3),
+        (-1, 1),
+        (0, 512000),
+        (0.28, 1.17),
+        (0.28, 3.4),
+        (0, 2e-3),
+        (1e-9, 2e-9),
+        (1e-8, 1e8),
+        (0, 1e12),
+    ],
+)
 def test_axis_holds_what_it_shows(low, high, log):
     if log and not 0 < 5 * low < high:
         return
@@ -109,7 +143,7 @@ def test_no_peak_is_lost_when_points_are_thinned():
     few = thinned(many, 1000)
     kept = set(few)
     assert 500 < len(few) <= 1000 and {many[0], many[777], many[40_000], many[-1]} <= kept
-    assert few == [point for point in many if point in kept]                # in order, and none invented
+    assert few == [point for point in many if point in kept]  # in order, and none invented
     assert thinned(many[:1000], 1000) == many[:1000]
 
 
@@ -118,14 +152,20 @@ def test_the_running_mean_is_taken_before_thinning():
     rows = [{"documents": n, "text": float(n % 2)} for n in range(1, 20_001)]
     made = curve(rows, TEXT)
     assert len(points(made["mean"])) <= LARGE.points
-    assert values(made, made["mean"])[5:-5] == pytest.approx([0.5] * (len(points(made["mean"])) - 10), abs=0.01)
+    assert values(made, made["mean"])[5:-5] == pytest.approx(
+        [0.5] * (len(points(made["mean"])) - 10), abs=0.01
+    )
 
 
 def test_running_mean_by_hand():
     """A box over 3 to either side, twice: a triangle. Less at the ends."""
     told = [float(n * n % 17) for n in range(240)]
     for _ in range(2):
-        mean = [sum(told[n - span:n + span + 1]) / (2 * span + 1) for n in range(240) for span in [min(3, n, 239 - n)]]
+        mean = [
+            sum(told[n - span : n + span + 1]) / (2 * span + 1)
+            for n in range(240)
+            for span in [min(3, n, 239 - n)]
+        ]
         told = mean
     assert running_mean([float(n * n % 17) for n in range(240)]) == pytest.approx(mean)
     peak = running_mean([0.0] * 120 + [49.0] + [0.0] * 119)

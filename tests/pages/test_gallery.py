@@ -34,7 +34,9 @@ def some(count: int, size=(8, 8)) -> list[np.ndarray]:
 def test_cells_are_cut_out_of_a_sheet_exactly(samples, count, columns):
     pictures = some(count)
     Image.fromarray(grid(pictures, columns)).save(samples / "drawn.png")
-    (samples / "drawn.json").write_text(json.dumps({"columns": columns, "captions": [str(n) for n in range(count)]}))
+    (samples / "drawn.json").write_text(
+        json.dumps({"columns": columns, "captions": [str(n) for n in range(count)]})
+    )
     drawn = gallery.drawn(samples)
     assert [cell["caption"] for cell in drawn["cells"]] == [str(n) for n in range(count)]
     for cell, expected in zip(drawn["cells"], pictures):
@@ -43,7 +45,7 @@ def test_cells_are_cut_out_of_a_sheet_exactly(samples, count, columns):
 
 def test_a_sheet_without_captions_is_shown_whole(samples):
     Image.fromarray(grid(some(6), 3)).save(samples / "drawn.png")
-    cell, = gallery.drawn(samples)["cells"]
+    (cell,) = gallery.drawn(samples)["cells"]
     assert (cell["width"] + 2 * gallery.GAP, cell["height"] + 2 * gallery.GAP) == (32, 22)
 
 
@@ -51,10 +53,18 @@ def test_mistakes_come_first_and_only_files_of_the_run_are_shown(samples):
     (samples / "read").mkdir()
     for path in (samples / "read" / "0.png", samples / "read" / "1.png", samples.parent / "secret.png"):
         Image.new("RGB", (8, 8)).save(path)
-    (samples / "read.json").write_text(json.dumps([
-        {"image": "read/0.png", "truth": "seven", "said": "a seven", "right": True},
-        {"image": "read/1.png", "truth": "two", "said": "three"}, {"image": "read/404.png", "truth": "2", "said": "2"},
-        {"image": "../secret.png", "truth": "2", "said": "2"}, {"image": "\ud800\0", "truth": "2", "said": "2"}, "nonsense"]))
+    (samples / "read.json").write_text(
+        json.dumps(
+            [
+                {"image": "read/0.png", "truth": "seven", "said": "a seven", "right": True},
+                {"image": "read/1.png", "truth": "two", "said": "three"},
+                {"image": "read/404.png", "truth": "2", "said": "2"},
+                {"image": "../secret.png", "truth": "2", "said": "2"},
+                {"image": "\ud800\0", "truth": "2", "said": "2"},
+                "nonsense",
+            ]
+        )
+    )
     read = gallery.read(samples)
     assert [item["right"] for item in read["pictures"]] == [False, True]
     assert (read["right"], read["count"]) == (4, 5)
@@ -86,21 +96,48 @@ def test_captions_over_time(samples):
     pictures = some(2)
     Image.fromarray(grid(pictures, 2)).save(samples / "held_out.png")
     for step, first in ((1, "nine"), (2, " one"), (3, None)):
-        read = [{"picture": 4, "truth": ["one", "1"], "written": first}, {"picture": 9, "truth": ["two"], "written": "two"}]
-        (samples / f"step_{step:08d}.json").write_text(json.dumps({"documents": 100 * step, "read": read[first is None:]}))
-    (samples / "step_00000003.json").write_text(json.dumps({"documents": None, "read": [
-        {"picture": 4, "truth": ["one", "1"], "written": "1"}, {"picture": 11, "truth": [], "written": ""}]}))
+        read = [
+            {"picture": 4, "truth": ["one", "1"], "written": first},
+            {"picture": 9, "truth": ["two"], "written": "two"},
+        ]
+        (samples / f"step_{step:08d}.json").write_text(
+            json.dumps({"documents": 100 * step, "read": read[first is None :]})
+        )
+    (samples / "step_00000003.json").write_text(
+        json.dumps(
+            {
+                "documents": None,
+                "read": [
+                    {"picture": 4, "truth": ["one", "1"], "written": "1"},
+                    {"picture": 11, "truth": [], "written": ""},
+                ],
+            }
+        )
+    )
     shown = gallery.written(samples)
     assert [head["truth"] for head in shown["heads"]] == [["one", "1"], []]
     assert all(np.array_equal(pixels(head), expected) for head, expected in zip(shown["heads"], pictures))
     assert [line["documents"] for line in shown["lines"]] == [100, 200, None]
     assert [[(c["text"], c["right"], c["missing"]) for c in line["captions"]] for line in shown["lines"]] == [
-        [("nine", False, False), ("", False, True)], [(" one", True, False), ("", False, True)],
-        [("1", True, False), ("", False, False)]]
+        [("nine", False, False), ("", False, True)],
+        [(" one", True, False), ("", False, True)],
+        [("1", True, False), ("", False, False)],
+    ]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"read": 5}', '{"read": [5]}', '{"read": [{"truth": 5}]}', "null",
-                                  '{"read": [{"picture": [1], "written": {}}], "documents": "x", "prompts": 4}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"read": 5}',
+        '{"read": [5]}',
+        '{"read": [{"truth": 5}]}',
+        "null",
+        '{"read": [{"picture": [1], "written": {}}], "documents": "x", "prompts": 4}',
+    ],
+)
 def test_notes_of_any_kind(samples, text):
     Image.new("RGB", (2, 2)).save(samples / "step_00000001.png")
     (samples / "step_00000001.json").write_text(text)
@@ -111,5 +148,5 @@ def test_notes_of_any_kind(samples, text):
 
 def test_very_wide_sheets_become_smaller(samples):
     Image.new("RGB", (4000, 1000)).save(samples / "step_00000001.png")
-    sheet, = gallery.timeline(samples, [])["sheets"]
+    (sheet,) = gallery.timeline(samples, [])["sheets"]
     assert pixels(sheet).shape == (320, gallery.MOST_WIDE, 3)

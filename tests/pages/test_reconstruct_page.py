@@ -34,19 +34,36 @@ def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
     errors = np.zeros((600, 700), np.uint8)
     errors[450:500, 500:560] = 200
     Image.fromarray(errors).save(tmp_path / "e.png")
-    left, top, right, bottom = reconstruct_page._worst_part({"height": 600, "width": 700}, [tmp_path / "e.png"])
-    assert (right - left, bottom - top) == (256, 256) and left <= 500 and right >= 560 and top <= 450 and bottom >= 500
+    left, top, right, bottom = reconstruct_page._worst_part(
+        {"height": 600, "width": 700}, [tmp_path / "e.png"]
+    )
+    assert (
+        (right - left, bottom - top) == (256, 256)
+        and left <= 500
+        and right >= 560
+        and top <= 450
+        and bottom >= 500
+    )
     assert reconstruct_page._worst_part({"height": 256, "width": 9}, []) is None
 
 
 def test_labels_of_a_plot_do_not_cover_each_other():
-    rows = [{"name": f"jpeg@runs/name-{n}", "kind": "file", "bits": 5000.0 + n, "psnr": 30 + n / 20} for n in range(4)] + \
-        [{"name": "raw", "kind": "raw", "bits": 98304.0, "psnr": None}]
+    rows = [
+        {"name": f"jpeg@runs/name-{n}", "kind": "file", "bits": 5000.0 + n, "psnr": 30 + n / 20}
+        for n in range(4)
+    ] + [{"name": "raw", "kind": "raw", "bits": 98304.0, "psnr": None}]
     found = reconstruct_page.plot(rows, "psnr", "PSNR", "dB", False)
     places = sorted((dot["label_y"], dot["name"]) for dot in found["dots"] if dot["name"] != "raw")
-    assert all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and found["exact"] == reconstruct_page.TOP
+    assert (
+        all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and found["exact"] == reconstruct_page.TOP
+    )
     assert reconstruct_page.plot(rows[:1], "psnr", "PSNR", "dB", False) is None
-    assert reconstruct_page.plot([{**row, "text_survival": None} for row in rows], "text_survival", "T", "", True) is None
+    assert (
+        reconstruct_page.plot(
+            [{**row, "text_survival": None} for row in rows], "text_survival", "T", "", True
+        )
+        is None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +71,20 @@ def page(tmp_path_factory):
     """A page of three codecs and four pictures, one of them with a hostile name and large."""
     folder = tmp_path_factory.mktemp("page")
     dice = np.random.default_rng(0)
-    for name, size in (("a", (16, 16)), ("b", (16, 24)), ("c", (300, 310)), ("<script>alert(1)<script>", (18, 16))):
+    for name, size in (
+        ("a", (16, 16)),
+        ("b", (16, 24)),
+        ("c", (300, 310)),
+        ("<script>alert(1)<script>", (18, 16)),
+    ):
         Image.fromarray(dice.integers(90, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{name}.png")
     (folder / "bad.png").write_bytes(b"x")
-    result = run(folder, [raw(), toy("toy@<b>"), toy("coarse", Squares(8, 4))], out=folder / "out", reader=reading)
-    reconstruct_page.write({**result, "engine": "<i>", "features": None}, folder / "out", folder / "page.html")
+    result = run(
+        folder, [raw(), toy("toy@<b>"), toy("coarse", Squares(8, 4))], out=folder / "out", reader=reading
+    )
+    reconstruct_page.write(
+        {**result, "engine": "<i>", "features": None}, folder / "out", folder / "page.html"
+    )
     return folder / "page.html"
 
 
@@ -73,27 +99,34 @@ def test_nothing_hostile_gets_through(page):
 @pytest.mark.parametrize("width, dark", [(1200, False), (400, True)])
 def test_in_a_browser(page, width, dark):
     with Tab(page.resolve().as_uri(), width, 900, dark) as tab:
-        tab.until("document.readyState === 'complete' && [...document.images].every(one => one.complete && one.naturalWidth)")
+        tab.until(
+            "document.readyState === 'complete' && [...document.images].every(one => one.complete && "
+            "one.naturalWidth)"
+        )
         assert tab.run("document.documentElement.scrollWidth") <= width
         names = "[...document.querySelectorAll('.sortable tbody th')].map(one => one.dataset.value)"
-        click = "[...document.querySelectorAll('.sortable button')].find(one => one.textContent === %s).click()"
+        click = (
+            "[...document.querySelectorAll('.sortable button')].find(one => one.textContent === %s).click()"
+        )
         bits = json.dumps("Bits")
         tab.run(click % bits)
         assert tab.run(names) == ["coarse", "toy@<b>", "raw"]
         tab.run(click % bits)
         assert tab.run(names) == ["raw", "toy@<b>", "coarse"]
         tab.run(click % json.dumps("PSNR"))
-        assert tab.run(names)[-1] == "raw"                                  # exact is above all numbers
+        assert tab.run(names)[-1] == "raw"  # exact is above all numbers
         tab.run(click % json.dumps("Codec"))
         assert tab.run(names) == ["coarse", "raw", "toy@<b>"]
         assert tab.run("document.querySelectorAll('[aria-sort=ascending]').length") == 1
         row = "document.querySelectorAll('.row')[1]"
         scale = f"new DOMMatrix(getComputedStyle({row}.querySelectorAll('.frame img')[%d]).transform).a"
         assert tab.run(scale % 0) == 1
-        tab.run(f"(() => {{ const frame = {row}.querySelector('.frame'), box = frame.getBoundingClientRect(); "
-                "frame.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 4, "
-                "clientY: box.top + box.height / 2 })) })()")
-        assert tab.run(scale % 0) == tab.run(scale % 4) == 4                # the same place in all of the row
+        tab.run(
+            f"(() => {{ const frame = {row}.querySelector('.frame'), box = frame.getBoundingClientRect(); "
+            "frame.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 4, "
+            "clientY: box.top + box.height / 2 })) })()"
+        )
+        assert tab.run(scale % 0) == tab.run(scale % 4) == 4  # the same place in all of the row
         assert tab.run(f"{row}.style.getPropertyValue('--x')") == "25.0%"
         tab.run(f"{row}.querySelector('.frame').dispatchEvent(new PointerEvent('pointerleave'))")
         assert tab.run(scale % 0) == 1
@@ -103,5 +136,7 @@ def test_in_a_browser(page, width, dark):
 def test_a_page_without_text_or_bits(tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
     result = run(tmp_path, [raw()], out=tmp_path / "out")
-    reconstruct_page.write({**result, "engine": None, "features": None}, tmp_path / "out", tmp_path / "page.html")
+    reconstruct_page.write(
+        {**result, "engine": None, "features": None}, tmp_path / "out", tmp_path / "page.html"
+    )
     assert "What one picture lost" in (tmp_path / "page.html").read_text()

@@ -1,4 +1,5 @@
-"""`rawmm show`: the right documents, in reading order, drawn as they are; nothing of theirs reaches the terminal raw."""
+"""`rawmm show`: the right documents, in reading order, drawn as they are; nothing of theirs reaches the
+terminal raw."""
 
 import json
 import re
@@ -22,11 +23,20 @@ def data(tmp_path_factory):
     made(folder / "numbers", numbers(50, splits=True))
     made(folder / "stories", stories(20), held_out=0.2)
     items = [Item(f"{HOSTILE}{n}", n, (HOSTILE, f"a\nb {n}"), 0, {"x": HOSTILE}) for n in range(9)]
-    hostile = Source(items=lambda start: iter(items[start:]), open=pixels_of, state="",
-                     card={"name": "hostile", "labels": [HOSTILE]})
+    hostile = Source(
+        items=lambda start: iter(items[start:]),
+        open=pixels_of,
+        state="",
+        card={"name": "hostile", "labels": [HOSTILE]},
+    )
     made(folder / "hostile", hostile, held_out=0.3)
-    words = Source(items=lambda start: (Story(f"{n}", (Piece(text=f"only text {n}"),)) for n in range(start, 9)), open=pixels_of,
-                   state="", card={"name": "words"}, stories=True)
+    words = Source(
+        items=lambda start: (Story(f"{n}", (Piece(text=f"only text {n}"),)) for n in range(start, 9)),
+        open=pixels_of,
+        state="",
+        card={"name": "words"},
+        stories=True,
+    )
     made(folder / "words", words, held_out=0.3)
     return folder
 
@@ -45,24 +55,40 @@ def test_documents_are_those_of_the_table(show, data):
     for entry in found["documents"]:
         row = stored[entry["index"]]
         assert entry["source"] == row["source"] and entry["attributes"] == json.loads(row["attributes"])
-        assert entry["items"] == [{"image": [8, 8]}, {"text": row["captions"][0]}] and entry["label"] == str(row["label"])
+        assert entry["items"] == [{"image": [8, 8]}, {"text": row["captions"][0]}] and entry["label"] == str(
+            row["label"]
+        )
 
 
 def test_documents_stand_in_reading_order(show, data):
-    at, row = next((n, row) for n, row in enumerate(rows(data / "stories")["train"]) if len(row["pixels"]) == 2)
+    at, row = next(
+        (n, row) for n, row in enumerate(rows(data / "stories")["train"]) if len(row["pixels"]) == 2
+    )
     code, out, _ = show("stories", "--index", at, "--json")
-    entry, = json.loads(out)["documents"]
+    (entry,) = json.loads(out)["documents"]
     texts, draws = iter(row["texts"]), iter(row["draw"])
-    expected = [{"image": [8, 8], "draw": next(draws)} if shown else {"text": next(texts)} for shown in row["order"]]
+    expected = [
+        {"image": [8, 8], "draw": next(draws)} if shown else {"text": next(texts)} for shown in row["order"]
+    ]
     assert code == 0 and entry["items"] == expected
     _, out, _ = show("stories", "--index", at)
     uses = {True: "  [8 x 8 pixels, to be drawn]", False: "  [8 x 8 pixels, to be read]"}
-    assert out.splitlines()[2:] == [uses[item["draw"]] if "image" in item else "  " + item["text"] for item in expected]
+    assert out.splitlines()[2:] == [
+        uses[item["draw"]] if "image" in item else "  " + item["text"] for item in expected
+    ]
 
 
-@pytest.mark.parametrize("words, indices", [
-    (("--index", 3), [3]), (("--index", 3, "--count", 2), [3, 4]), (("--index", 7, "--count", 100), [7, 8, 9]),
-    (("--count", 100), list(range(10))), (("--count", 1), [0]), ((), list(range(10)))])
+@pytest.mark.parametrize(
+    "words, indices",
+    [
+        (("--index", 3), [3]),
+        (("--index", 3, "--count", 2), [3, 4]),
+        (("--index", 7, "--count", 100), [7, 8, 9]),
+        (("--count", 100), list(range(10))),
+        (("--count", 1), [0]),
+        ((), list(range(10))),
+    ],
+)
 def test_which_ones(show, data, words, indices):
     total = len(rows(data / "numbers")["held_out"])
     code, out, _ = show("numbers", "--split", "held_out", "--json", *words)
@@ -82,18 +108,18 @@ def test_the_contact_sheet_holds_them_all_in_order(show, data, tmp_path):
     stored = rows(data / "numbers")["train"]
     assert show("numbers", "--index", 0, "--count", 6, "--out", tmp_path / "a.png")[0] == 0
     sheet = np.array(Image.open(tmp_path / "a.png"))
-    side, columns = 8 * 16, 2                           # enlarged to 128 pixels; round(sqrt(6)) columns
+    side, columns = 8 * 16, 2  # enlarged to 128 pixels; round(sqrt(6)) columns
     for n in range(6):
         top, left = (2 + (n // columns) * (side + 2), 2 + (n % columns) * (side + 2))
         expected = np.frombuffer(stored[n]["pixels"], np.uint8).reshape(8, 8, 3)
-        assert np.array_equal(sheet[top:top + side:16, left:left + side:16], expected)
+        assert np.array_equal(sheet[top : top + side : 16, left : left + side : 16], expected)
 
 
 def test_nothing_of_users_reaches_the_terminal_raw(show):
     for words in ((), ("--index", 2), ("--json",)):
         code, out, err = show("hostile", *words)
         assert code == 0 and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out + err)
-    assert "[bold]x[/bold] :smile: {0}" in show("hostile")[1]           # neither markup nor an emoji
+    assert "[bold]x[/bold] :smile: {0}" in show("hostile")[1]  # neither markup nor an emoji
 
 
 def test_on_a_terminal(show, monkeypatch):
@@ -106,7 +132,9 @@ def test_on_a_terminal(show, monkeypatch):
         code, out, _ = show(*words)
         plain = re.sub("\x1b\\[[0-9;]*m", "", out)
         assert code == 0 and HALF * 16 in plain and "\x1b[" in out
-        assert max(map(len, plain.splitlines())) <= 60 and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", plain)
+        assert max(map(len, plain.splitlines())) <= 60 and not re.search(
+            "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", plain
+        )
     plain = re.sub("\x1b\\[[0-9;]*m", "", show("numbers", "--count", 6)[1])
     assert f"{HALF * 16}  {HALF * 16}" in plain and "number 1 " in plain
     assert all(str(n) in plain for n in spread(40, 6))
@@ -114,9 +142,18 @@ def test_on_a_terminal(show, monkeypatch):
     assert HALF not in show("numbers")[1]
 
 
-@pytest.mark.parametrize("height, width, columns, size", [
-    (16, 16, 40, (16, 16)), (17, 16, 40, (17, 16)), (8, 8, 40, (16, 16)), (100, 50, 25, (50, 25)), (1, 1, 40, (16, 16)),
-    (5, 200, 20, (1, 20)), (4, 4, 1, (1, 1))])
+@pytest.mark.parametrize(
+    "height, width, columns, size",
+    [
+        (16, 16, 40, (16, 16)),
+        (17, 16, 40, (17, 16)),
+        (8, 8, 40, (16, 16)),
+        (100, 50, 25, (50, 25)),
+        (1, 1, 40, (16, 16)),
+        (5, 200, 20, (1, 20)),
+        (4, 4, 1, (1, 1)),
+    ],
+)
 def test_half_blocks(height, width, columns, size):
     """Every character carries its two pixels, the upper as its colour, the lower as its ground."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -130,17 +167,30 @@ def test_half_blocks(height, width, columns, size):
             styles = [segment.style for segment in line.render(console) for _ in segment.text.strip("\n")]
             for column, style in enumerate(styles):
                 assert tuple(style.color.triplet) == tuple(big[2 * n, column])
-                assert style.bgcolor is None if 2 * n + 1 == len(big) else \
-                    tuple(style.bgcolor.triplet) == tuple(big[2 * n + 1, column])
+                assert (
+                    style.bgcolor is None
+                    if 2 * n + 1 == len(big)
+                    else tuple(style.bgcolor.triplet) == tuple(big[2 * n + 1, column])
+                )
 
 
-@pytest.mark.parametrize("words, code, told", [
-    (("numbers", "--index", 40), 2, "--index is 40; the split train has 40 documents: 0 to 39"),
-    (("numbers", "--split", "training"), 2, "--split is 'training' (did you mean train?); allowed: train, held_out"),
-    (("numbers", "--count", 0), 2, "--count"), (("numbers", "--index", -1), 2, "--index"),
-    (("number",), 3, "is not prepared in {data} (did you mean numbers?)"), (("../etc",), 3, "is not prepared"),
-    (("words", "--out", "{data}/a.png"), 2, "none of these documents has a picture; nothing was written"),
-    (("numbers", "--out", "/dev/null/a.png"), 2, "/dev/null")])
+@pytest.mark.parametrize(
+    "words, code, told",
+    [
+        (("numbers", "--index", 40), 2, "--index is 40; the split train has 40 documents: 0 to 39"),
+        (
+            ("numbers", "--split", "training"),
+            2,
+            "--split is 'training' (did you mean train?); allowed: train, held_out",
+        ),
+        (("numbers", "--count", 0), 2, "--count"),
+        (("numbers", "--index", -1), 2, "--index"),
+        (("number",), 3, "is not prepared in {data} (did you mean numbers?)"),
+        (("../etc",), 3, "is not prepared"),
+        (("words", "--out", "{data}/a.png"), 2, "none of these documents has a picture; nothing was written"),
+        (("numbers", "--out", "/dev/null/a.png"), 2, "/dev/null"),
+    ],
+)
 def test_what_cannot_be_shown_is_one_line(show, data, words, code, told):
     left, out, err = show(*[str(word).format(data=data) for word in words])
     assert (left, out) == (code, "") and told.format(data=data) in err and len(err.strip().splitlines()) == 1

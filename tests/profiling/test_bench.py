@@ -17,8 +17,23 @@ def command(rawmm, *words):
 
 
 def test_training(rawmm, prepared_digits):
-    found = command(rawmm, "train", "train.optimizer=muon", "--preset", "tiny", "--steps", 5, "--data-dir", prepared_digits)
-    assert found["data"] == "digits" and found["kind"] == "train" and found["compiled"] is False and found["steps"] == 5
+    found = command(
+        rawmm,
+        "train",
+        "train.optimizer=muon",
+        "--preset",
+        "tiny",
+        "--steps",
+        5,
+        "--data-dir",
+        prepared_digits,
+    )
+    assert (
+        found["data"] == "digits"
+        and found["kind"] == "train"
+        and found["compiled"] is False
+        and found["steps"] == 5
+    )
     assert found["documents_per_second"] == pytest.approx(16 / found["step_seconds"])
     assert found["mfu"] == pytest.approx(found["flops_per_second"] / found["matmul_flops_per_second"])
     assert 0 < found["mfu"] < 1 and 0 < found["data_wait"] < 1 and 0.8 < found["fill"] <= 1
@@ -43,7 +58,9 @@ def test_drawing_and_writing(rawmm):
 def test_batches(rawmm, prepared_digits):
     found = command(rawmm, "data", "--preset", "tiny", "--steps", 16, "--data-dir", prepared_digits)
     assert found["documents_per_second"] == pytest.approx(16 / found["seconds_per_step"])
-    assert found["positions_per_second"] * found["seconds_per_step"] == pytest.approx(found["rows"] * 40 * found["fill"])
+    assert found["positions_per_second"] * found["seconds_per_step"] == pytest.approx(
+        found["rows"] * 40 * found["fill"]
+    )
 
 
 def test_people_get_a_table(rawmm, prepared_digits):
@@ -51,7 +68,9 @@ def test_people_get_a_table(rawmm, prepared_digits):
     assert code == 0 and "positions per second" in out and "(estimate:" in out
 
 
-@pytest.mark.parametrize("words", [(), ("data.size=16", "train.length=20"), ("data.size=16", "train.length=200")])
+@pytest.mark.parametrize(
+    "words", [(), ("data.size=16", "train.length=20"), ("data.size=16", "train.length=200")]
+)
 def test_random_pictures_fit_their_rows(words, tmp_path):
     chosen = config.load("tiny", ["data.set=nowhere", *words])
     data, source = bench.data_for(chosen, tmp_path)

@@ -1,4 +1,5 @@
-"""What `rawmm doctor` says against the system's own answers, torch's own search, and machines that lack something."""
+"""What `rawmm doctor` says against the system's own answers, torch's own search, and machines that lack
+something."""
 
 import copy
 import importlib.metadata
@@ -20,8 +21,17 @@ from rawmm_cli.profiling import doctor
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
-FEATURES = ["training", "torch.compile", "bf16 matmuls", "FlexAttention training", "several ranks (ddp, fsdp)", "TensorBoard",
-            "Weights & Biases", "trackio", "browser test"]
+FEATURES = [
+    "training",
+    "torch.compile",
+    "bf16 matmuls",
+    "FlexAttention training",
+    "several ranks (ddp, fsdp)",
+    "TensorBoard",
+    "Weights & Biases",
+    "trackio",
+    "browser test",
+]
 
 
 @pytest.fixture
@@ -48,27 +58,30 @@ def on_gpu(found, capability=(9, 0), triton="3.5"):
     found["distributed"].append("nccl")
 
 
-# ------------------------------------------------------------------------------------------------------- the command
+# ------------------------------------------------------------------------------------------------ the command
 
 
 def test_one_object_that_the_system_confirms(rawmm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)     # as another test may have left it
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)  # as another test may have left it
     code, out, err = rawmm("doctor", "--json", "--runs-dir", "some/runs")
     assert (code, err) == (0, "") and out.count("\n") == 1
     found = json.loads(out)
     versions = found["versions"]
     assert versions["rawmm"] == __version__ and versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert versions["torch"] == importlib.metadata.version("torch") == torch.__version__
-    assert found["threads"] == {"count": 1, "wait": {"OMP_WAIT_POLICY": "PASSIVE"},
-                                "from_environment": ["OMP_NUM_THREADS", "OMP_WAIT_POLICY"]}
+    assert found["threads"] == {
+        "count": 1,
+        "wait": {"OMP_WAIT_POLICY": "PASSIVE"},
+        "from_environment": ["OMP_NUM_THREADS", "OMP_WAIT_POLICY"],
+    }
     assert found["disk"]["data"].items() >= {"folder": "data", "exists": False, "writable": True}.items()
     assert found["disk"]["runs"]["free"] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
     assert [one["feature"] for one in found["features"]] == FEATURES
-    assert found["features"] == doctor.features(found)      # they follow from the facts that were told
+    assert found["features"] == doctor.features(found)  # they follow from the facts that were told
     for kind in found["devices"][0]["dtypes"].values():
         assert kind["works"] and 1e8 < kind["flops_per_second"] < 1e14 and kind["error"] is None
-    assert list(tmp_path.iterdir()) == []                   # it looks and leaves nothing
+    assert list(tmp_path.iterdir()) == []  # it looks and leaves nothing
 
 
 @linux
@@ -77,7 +90,9 @@ def test_cores_memory_and_shared_memory(here):
     assert here["memory"]["total"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert here["memory"]["total"] / 1000 < here["memory"]["available"] < here["memory"]["total"]
     assert here["disk"]["shm"]["total"] == os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize
-    listed = set(re.search(r"^(?:flags|Features)\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
+    listed = set(
+        re.search(r"^(?:flags|Features)\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[1].split()
+    )
     assert set(here["cpu"]["features"]) == listed & set(doctor.FLAGS)
     if here["cpu"]["torch"]["avx512"] is not None:
         assert here["cpu"]["torch"]["avx512"] == (listed >= {"avx512f", "avx512bw", "avx512dq", "avx512vl"})
@@ -96,10 +111,12 @@ def test_people_get_tables_that_fit(columns, rawmm, monkeypatch, quick, tmp_path
     flat = re.sub(r"\s", "", out)
     assert "\ufffd[31m[red]c++\ufffd" + "x" * 200 in flat and "[bold]it's" in flat
     assert len(re.findall(r"^cpu +CPU +1.5T +1.5T +1.5T *$", out, re.M)) == 1
-    assert re.search(r"^torch\.compile +missing ", out, re.M) and "add it: unset CXX" in re.sub(r"\s+", " ", out)
+    assert re.search(r"^torch\.compile +missing ", out, re.M) and "add it: unset CXX" in re.sub(
+        r"\s+", " ", out
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------- compiler
+# --------------------------------------------------------------------------------------------------- compiler
 
 
 @pytest.mark.parametrize("name", ["g++", "g++ -O2", "", "no-such-compiler", "false"])
@@ -118,15 +135,27 @@ def test_a_compiler_is_found_where_torch_finds_one(name, monkeypatch):
         assert found["error"] is None or found["error"] == "lacks Python.h"
 
 
-@pytest.mark.parametrize("script, told", [
-    ("echo 'c++ 1'; exit 0", "cannot compile (no reason given)"),           # says that all is well and writes nothing
-    ("echo 'c++ 1'; case $1 in --version) exit 0;; esac; echo 'x: fatal error: Python.h: No such file' >&2; exit 1",
-     "lacks Python.h"),
-    ("echo 'c++ 1'; case $1 in --version) exit 0;; esac; printf 'x: \\377 error: no omp.h\\nerror: two' >&2; exit 1",
-     "cannot compile (x: \ufffd error: no omp.h)"),
-    ("exit 3", "cannot be run"),
-    ("exec sleep 60", "does not answer"),
-])
+@pytest.mark.parametrize(
+    "script, told",
+    [
+        (
+            "echo 'c++ 1'; exit 0",
+            "cannot compile (no reason given)",
+        ),  # says that all is well and writes nothing
+        (
+            "echo 'c++ 1'; case $1 in --version) exit 0;; esac; echo 'x: fatal error: Python.h: No such "
+            "file' >&2; exit 1",
+            "lacks Python.h",
+        ),
+        (
+            "echo 'c++ 1'; case $1 in --version) exit 0;; esac; printf 'x: \\377 error: no omp.h\\nerror: "
+            "two' >&2; exit 1",
+            "cannot compile (x: \ufffd error: no omp.h)",
+        ),
+        ("exit 3", "cannot be run"),
+        ("exec sleep 60", "does not answer"),
+    ],
+)
 def test_a_compiler_is_tried(script, told, tmp_path, monkeypatch):
     path = tmp_path / "c++"
     path.write_text(f"#!/bin/sh\n{script}\n")
@@ -142,15 +171,15 @@ def test_no_compiler_at_all(monkeypatch, tmp_path):
     assert doctor.compiler()["error"] == "is not there"
 
 
-# ----------------------------------------------------------------------------------------------- matmuls and training
+# --------------------------------------------------------------------------------------- matmuls and training
 
 
 def test_a_matmul_that_is_wrong_is_found(monkeypatch, quick):
     assert doctor.matmul(CPU, "fp32") == {"works": True, "flops_per_second": 1.5e12, "error": None}
-    monkeypatch.setitem(doctor.machine.DTYPES, "fp32", torch.bfloat16)      # eight bits where 24 are promised
+    monkeypatch.setitem(doctor.machine.DTYPES, "fp32", torch.bfloat16)  # eight bits where 24 are promised
     found = doctor.matmul(CPU, "fp32")
     assert not found["works"] and re.fullmatch(r"wrong by 0\.00\d+ of its size", found["error"])
-    monkeypatch.setitem(doctor.machine.DTYPES, "bf16", torch.bool)          # no kernel
+    monkeypatch.setitem(doctor.machine.DTYPES, "bf16", torch.bool)  # no kernel
     found = doctor.matmul(CPU, "bf16")
     assert not found["works"] and found["flops_per_second"] is None and "Error: " in found["error"]
 
@@ -159,7 +188,9 @@ def test_a_matmul_that_is_wrong_is_found(monkeypatch, quick):
 def test_a_slow_matmul_is_not_waited_for(rate, sizes, monkeypatch):
     """At 1 GFLOP/s one of 1024 takes two seconds."""
     shapes = []
-    monkeypatch.setattr(doctor.machine, "matmul_rate", lambda device, precision, shape, *rest: shapes.append(shape) or rate)
+    monkeypatch.setattr(
+        doctor.machine, "matmul_rate", lambda device, precision, shape, *rest: shapes.append(shape) or rate
+    )
     assert doctor.matmul(CPU, "fp16")["flops_per_second"] == rate
     assert shapes == [(size,) * 3 for size in sizes]
 
@@ -174,19 +205,28 @@ def test_training_is_tried(monkeypatch):
 
 
 def test_gpus_are_listed(monkeypatch, quick):
-    about = {0: SimpleNamespace(name="Card A", total_memory=80 << 30, major=9, minor=0),
-             1: SimpleNamespace(name="Card B", total_memory=16 << 30, major=7, minor=5)}
+    about = {
+        0: SimpleNamespace(name="Card A", total_memory=80 << 30, major=9, minor=0),
+        1: SimpleNamespace(name="Card B", total_memory=16 << 30, major=7, minor=5),
+    }
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", about.get)
     asked = []
-    monkeypatch.setattr(doctor, "matmul", lambda device, precision: asked.append((str(device), precision)) or {"works": True})
+    monkeypatch.setattr(
+        doctor, "matmul", lambda device, precision: asked.append((str(device), precision)) or {"works": True}
+    )
     cpu, *gpus = doctor.devices()
-    assert cpu["device"] == "cpu" and [(g["device"], g["name"], g["memory"], g["capability"], g["bf16"]) for g in gpus] == [
-        ("cuda:0", "Card A", 80 << 30, [9, 0], True), ("cuda:1", "Card B", 16 << 30, [7, 5], False)]
-    assert asked == [(device, precision) for device in ("cpu", "cuda:0", "cuda:1") for precision in ("fp32", "bf16", "fp16")]
+    assert cpu["device"] == "cpu" and [
+        (g["device"], g["name"], g["memory"], g["capability"], g["bf16"]) for g in gpus
+    ] == [("cuda:0", "Card A", 80 << 30, [9, 0], True), ("cuda:1", "Card B", 16 << 30, [7, 5], False)]
+    assert asked == [
+        (device, precision)
+        for device in ("cpu", "cuda:0", "cuda:1")
+        for precision in ("fp32", "bf16", "fp16")
+    ]
 
 
-# --------------------------------------------------------------------------------------------------- what is installed
+# ------------------------------------------------------------------------------------------ what is installed
 
 
 def test_every_dependency_is_named():
@@ -204,11 +244,17 @@ def test_the_folder_that_a_tracker_writes_is_no_package(tmp_path, monkeypatch):
     assert not doctor.installed("some_tracker")
     (tmp_path / "other_tracker").mkdir()
     (tmp_path / "other_tracker" / "__init__.py").write_text("raise RuntimeError('not to be imported')")
-    assert doctor.installed("other_tracker") and doctor.installed("numpy") and not doctor.installed("no_such_module")
+    assert (
+        doctor.installed("other_tracker")
+        and doctor.installed("numpy")
+        and not doctor.installed("no_such_module")
+    )
     assert "other_tracker" not in sys.modules
 
 
-@pytest.mark.parametrize("below, exists, writable", [("", True, True), ("a/b", False, True), ("file/a", False, False)])
+@pytest.mark.parametrize(
+    "below, exists, writable", [("", True, True), ("a/b", False, True), ("file/a", False, False)]
+)
 def test_room_of_the_nearest_folder(below, exists, writable, tmp_path):
     (tmp_path / "file").write_text("")
     found = doctor.room(tmp_path / below)
@@ -217,13 +263,15 @@ def test_room_of_the_nearest_folder(below, exists, writable, tmp_path):
     assert found["free"] == pytest.approx(usage.f_bavail * usage.f_frsize, rel=0.05)
 
 
-# ---------------------------------------------------------------------------------------------------------- features
+# --------------------------------------------------------------------------------------------------- features
 
 
 def test_a_machine_that_lacks_nothing_but_a_gpu(here, monkeypatch):
     monkeypatch.setattr(doctor, "installed", lambda module: True)
     found = copy.deepcopy(here)
-    assert [one["feature"] for one in doctor.features(found) if not one["works"]] == ["FlexAttention training"]
+    assert [one["feature"] for one in doctor.features(found) if not one["works"]] == [
+        "FlexAttention training"
+    ]
     on_gpu(found)
     assert all(one["works"] and one["add"] is None and one["detail"] for one in doctor.features(found))
 
@@ -235,20 +283,51 @@ def lacks(found, key, value, *inside):
 
 
 CASES = {
-    "a library": (lambda f: lacks(f, "einops", None, "versions"), "training", "not installed: einops", "pip install einops"),
-    "a device that fails": (lambda f: lacks(f, "cpu", "RuntimeError: no", "training"), "training", "cpu: RuntimeError: no", None),
-    "compiler": (lambda f: lacks(f, "error", "is not there", "compiler"), "torch.compile", "'g++' is not there",
-                 "apt install g++"),
-    "headers": (lambda f: lacks(f, "error", "lacks Python.h", "compiler"), "torch.compile", "lacks Python.h",
-                f"apt install python3.{sys.version_info[1]}-dev"),
+    "a library": (
+        lambda f: lacks(f, "einops", None, "versions"),
+        "training",
+        "not installed: einops",
+        "pip install einops",
+    ),
+    "a device that fails": (
+        lambda f: lacks(f, "cpu", "RuntimeError: no", "training"),
+        "training",
+        "cpu: RuntimeError: no",
+        None,
+    ),
+    "compiler": (
+        lambda f: lacks(f, "error", "is not there", "compiler"),
+        "torch.compile",
+        "'g++' is not there",
+        "apt install g++",
+    ),
+    "headers": (
+        lambda f: lacks(f, "error", "lacks Python.h", "compiler"),
+        "torch.compile",
+        "lacks Python.h",
+        f"apt install python3.{sys.version_info[1]}-dev",
+    ),
     "triton": (lambda f: on_gpu(f, triton=None), "torch.compile", "needs triton", "pip install triton"),
-    "triton for flex": (lambda f: on_gpu(f, triton=None), "FlexAttention training", "needs triton", "pip install triton"),
+    "triton for flex": (
+        lambda f: on_gpu(f, triton=None),
+        "FlexAttention training",
+        "needs triton",
+        "pip install triton",
+    ),
     "an older GPU": (lambda f: on_gpu(f, (6, 1)), "FlexAttention training", "capability 7.0", None),
     "bf16": (lambda f: lacks(f, "bf16", False, "devices", 0), "bf16 matmuls", "takes fp32", None),
-    "gloo": (lambda f: lacks(f, "distributed", []), "several ranks (ddp, fsdp)", "no gloo",
-             "pip install --force-reinstall torch"),
-    "nccl": (lambda f: (on_gpu(f), lacks(f, "distributed", ["gloo"])), "several ranks (ddp, fsdp)", "no nccl",
-             "pip install --force-reinstall torch"),
+    "gloo": (
+        lambda f: lacks(f, "distributed", []),
+        "several ranks (ddp, fsdp)",
+        "no gloo",
+        "pip install --force-reinstall torch",
+    ),
+    "nccl": (
+        lambda f: (on_gpu(f), lacks(f, "distributed", ["gloo"])),
+        "several ranks (ddp, fsdp)",
+        "no nccl",
+        "pip install --force-reinstall torch",
+    ),
     "browser": (lambda f: lacks(f, "browser", None), "browser test", "no chromium", "apt install chromium"),
 }
 

@@ -1,4 +1,5 @@
-"""What is said before a run against what a run then has: counts, bytes and shapes exactly, and how estimates move."""
+"""What is said before a run against what a run then has: counts, bytes and shapes exactly, and how estimates
+move."""
 
 import pytest
 import torch
@@ -49,7 +50,11 @@ def test_positions_are_those_of_the_real_steps(digits):
 
 def test_without_data_it_is_called_an_estimate():
     found = estimate.estimate(config.load("patch128"), CPU, None)
-    assert found["positions_from"] == "estimate" and found["rows"] == 32 and found["positions_per_step"] == 32 * 640
+    assert (
+        found["positions_from"] == "estimate"
+        and found["rows"] == 32
+        and found["positions_per_step"] == 32 * 640
+    )
     assert found["parameters"]["total"] == sum(v for k, v in found["parameters"].items() if k != "total")
 
 
@@ -63,7 +68,7 @@ def test_bytes_of_state_are_those_that_are_held(kind, backbone, digits):
         p.grad = torch.zeros_like(p)
     for one in state.optimizers:
         one.step()
-    held = lambda tensors: sum(t.nbytes for t in tensors if t.ndim)          # noqa: E731
+    held = lambda tensors: sum(t.nbytes for t in tensors if t.ndim)  # noqa: E731
     memory = found["memory"]
     assert memory["weights"] == memory["gradients"] == memory["averages"] == held(state.model.parameters())
     assert memory["optimizer"] == held(optimizer.state(state.optimizers, state.model).values())
@@ -73,9 +78,13 @@ def test_bytes_of_state_are_those_that_are_held(kind, backbone, digits):
 def test_a_checkpoint_has_the_size_that_was_said(tiny_run, digits):
     found = estimate.estimate(checkpoint.run_config(tiny_run), CPU, digits)
     files = list(checkpoint.latest(tiny_run).glob("*.safetensors"))
-    assert sum(path.stat().st_size for path in files) == pytest.approx(found["checkpoint_bytes"], rel=0.1)     # headers
-    assert sum(t.nbytes for path in files for t in checkpoint.tensors(path.parent, path.stem).values() if t.ndim) \
+    assert sum(path.stat().st_size for path in files) == pytest.approx(
+        found["checkpoint_bytes"], rel=0.1
+    )  # headers
+    assert (
+        sum(t.nbytes for path in files for t in checkpoint.tensors(path.parent, path.stem).values() if t.ndim)
         == found["checkpoint_bytes"]
+    )
 
 
 def test_what_saves_memory_is_seen_to_save_it(digits):
@@ -88,7 +97,9 @@ def test_what_saves_memory_is_seen_to_save_it(digits):
     assert memory(ranks=4)["activations"] == pytest.approx(plain["activations"] / 4, rel=0.2)
     assert memory(ranks=4)["weights"] == plain["weights"]
     shared = memory("train.parallel=fsdp", ranks=4)
-    assert all(shared[name] == round(plain[name] / 4) for name in ("weights", "gradients", "optimizer", "averages"))
+    assert all(
+        shared[name] == round(plain[name] / 4) for name in ("weights", "gradients", "optimizer", "averages")
+    )
     assert memory("train.ema.kind=power")["averages"] == 2 * plain["averages"]
 
 
@@ -114,7 +125,9 @@ def test_a_dry_run_allocates_no_model(prepared_digits, rawmm):
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    code, out, err = rawmm("train", "--preset", "patch64", "--dry-run", "--json", "--data-dir", prepared_digits)
+    code, out, err = rawmm(
+        "train", "--preset", "patch64", "--dry-run", "--json", "--data-dir", prepared_digits
+    )
     assert code == 0, err
     found = json.loads(out)
     assert found["parameters"]["total"] > 80e6

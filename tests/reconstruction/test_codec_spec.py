@@ -18,11 +18,13 @@ CPU = torch.device("cpu")
 
 
 def noise(size=(24, 24), count=2, seed=0):
-    return torch.randint(0, 256, (count, 3, *size), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
+    return torch.randint(0, 256, (count, 3, *size), generator=torch.Generator().manual_seed(seed)).to(
+        torch.uint8
+    )
 
 
 def smooth(size=(64, 64)):
-    y, x = np.mgrid[:size[0], :size[1]]
+    y, x = np.mgrid[: size[0], : size[1]]
     return torch.from_numpy(np.stack([3 * x % 256, 2 * y % 256, (x * y) // 20 % 256])).to(torch.uint8)
 
 
@@ -39,16 +41,26 @@ def choices(words, runs):
     return codec_spec.choices(words, runs, CPU, lambda: pytest.fail("no model is needed"), [10])
 
 
-# --------------------------------------------------------------------------------------------------------------- words
+# ------------------------------------------------------------------------------------------------------ words
 
 
-@pytest.mark.parametrize("word, told", [
-    ("rwa", "unknown codec 'rwa' (did you mean raw?)"), ("tou", "unknown codec 'tou' (did you mean toy?)"),
-    ("jpg@400", "unknown codec 'jpg@400' (did you mean jpeg?)"), ("resize@x", "'x' is no number of pixels"),
-    ("resize@0", "'0' is no number of pixels"), ("resize", "'' is no number of pixels"),
-    ("jpeg@-4", "'-4' is neither a number of bits"),
-    ("jpeg@toi", "'toi' is neither a number of bits nor another --codec that has bits (did you mean toy?)"),
-    ("jpeg@webp@400", "neither a number of bits")])
+@pytest.mark.parametrize(
+    "word, told",
+    [
+        ("rwa", "unknown codec 'rwa' (did you mean raw?)"),
+        ("tou", "unknown codec 'tou' (did you mean toy?)"),
+        ("jpg@400", "unknown codec 'jpg@400' (did you mean jpeg?)"),
+        ("resize@x", "'x' is no number of pixels"),
+        ("resize@0", "'0' is no number of pixels"),
+        ("resize", "'' is no number of pixels"),
+        ("jpeg@-4", "'-4' is neither a number of bits"),
+        (
+            "jpeg@toi",
+            "'toi' is neither a number of bits nor another --codec that has bits (did you mean toy?)",
+        ),
+        ("jpeg@webp@400", "neither a number of bits"),
+    ],
+)
 def test_a_wrong_word_is_one_line(word, told, runs):
     with pytest.raises(ConfigError) as error:
         choices(["toy", word], runs)
@@ -79,7 +91,7 @@ def test_every_word_in_its_order(runs):
     assert torch.equal(made[1].go(noise()).back, noise())
 
 
-# ------------------------------------------------------------------------------------------------------------- fitting
+# ---------------------------------------------------------------------------------------------------- fitting
 
 
 def test_the_least_sides_that_fit():
@@ -107,7 +119,7 @@ def test_a_codec_of_one_size_takes_larger_pictures_in_tiles():
     assert one.codes[:, :32].tolist() == whole.codes[:, :32].tolist()
 
 
-# ------------------------------------------------------------------------------------------------------------ controls
+# --------------------------------------------------------------------------------------------------- controls
 
 
 @pytest.mark.parametrize("kind", controls.FORMATS)
@@ -126,12 +138,21 @@ def test_a_file_is_the_largest_that_the_budget_holds(kind):
 def test_where_no_file_is_so_small_the_smallest_stands_in(runs):
     trip = choices(["jpeg@toy", "toy"], runs)[0].go(torch.stack([smooth()]))
     smallest = 8 * len(controls.written(Image.fromarray(smooth().permute(1, 2, 0).numpy()), "jpeg", 1))
-    assert trip.over == [True] and trip.bits == [smallest] and smallest > 4 * 256 and trip.tokens == [smallest // 8]
+    assert (
+        trip.over == [True]
+        and trip.bits == [smallest]
+        and smallest > 4 * 256
+        and trip.tokens == [smallest // 8]
+    )
 
 
 def test_fewer_pixels():
     flat = torch.full((1, 3, 20, 30), 77, dtype=torch.uint8)
-    assert torch.equal(controls.resized(flat, 8), flat)                     # a plain picture loses nothing
-    assert torch.equal(controls.resized(noise(), 24), noise()) and torch.equal(controls.resized(noise(), 99), noise())
+    assert torch.equal(controls.resized(flat, 8), flat)  # a plain picture loses nothing
+    assert torch.equal(controls.resized(noise(), 24), noise()) and torch.equal(
+        controls.resized(noise(), 99), noise()
+    )
     back = controls.resized(noise(), 8)
-    assert not torch.equal(back, noise()) and back.float().mean() == pytest.approx(noise().float().mean(), abs=2)
+    assert not torch.equal(back, noise()) and back.float().mean() == pytest.approx(
+        noise().float().mean(), abs=2
+    )

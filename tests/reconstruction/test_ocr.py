@@ -27,15 +27,25 @@ def test_which_engine(monkeypatch):
     assert ocr.choose("auto") == "rapidocr"
     there["rapidocr_onnxruntime"] = None
     assert ocr.choose("auto") is None
-    with pytest.raises(ConfigError, match=r"unknown engine 'tess' .*allowed: auto, tesseract, rapidocr, none"):
+    with pytest.raises(
+        ConfigError, match=r"unknown engine 'tess' .*allowed: auto, tesseract, rapidocr, none"
+    ):
         ocr.choose("tess")
 
 
 def test_small_pictures_are_enlarged():
-    assert ocr.enlarged(written("a")).shape == (256, 256, 3) and ocr.enlarged(written("a", 128)).shape == (128, 128, 3)
+    assert ocr.enlarged(written("a")).shape == (256, 256, 3) and ocr.enlarged(written("a", 128)).shape == (
+        128,
+        128,
+        3,
+    )
     flat = np.full((20, 300, 3), 9, np.uint8)
     assert np.array_equal(ocr.enlarged(flat), np.full((80, 1200, 3), 9, np.uint8))
-    assert ocr.enlarged(np.zeros((9_000, 100, 3), np.uint8)).shape == (32_000, 355, 3)       # tesseract's own limit is 32,767
+    assert ocr.enlarged(np.zeros((9_000, 100, 3), np.uint8)).shape == (
+        32_000,
+        355,
+        3,
+    )  # tesseract's own limit is 32,767
     assert ocr.enlarged(np.zeros((40_000, 200, 3), np.uint8)).shape == (32_000, 160, 3)
 
 

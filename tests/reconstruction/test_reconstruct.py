@@ -1,4 +1,5 @@
-"""Pictures through codecs and back: numbers against other ways to them, files, text, and all that is wrong with pictures."""
+"""Pictures through codecs and back: numbers against other ways to them, files, text, and all that is wrong
+with pictures."""
 
 import json
 import math
@@ -24,8 +25,17 @@ from rawmm_cli.training import codec_state as codec_run
 def folder(tmp_path):
     """Pictures of many sizes and modes, and one that is broken."""
     dice = np.random.default_rng(0)
-    for n, (size, mode) in enumerate((((8, 8), "RGB"), ((8, 8), "RGB"), ((12, 8), "L"), ((9, 13), "P"), ((9, 13), "RGBA"),
-                                      ((20, 8), "CMYK"), ((5, 4), "1"))):
+    for n, (size, mode) in enumerate(
+        (
+            ((8, 8), "RGB"),
+            ((8, 8), "RGB"),
+            ((12, 8), "L"),
+            ((9, 13), "P"),
+            ((9, 13), "RGBA"),
+            ((20, 8), "CMYK"),
+            ((5, 4), "1"),
+        )
+    ):
         values = dice.integers(0, 256, (*size, 3), dtype=np.uint8)
         Image.fromarray(values).convert(mode).save(tmp_path / f"{n}.{'tif' if mode == 'CMYK' else 'png'}")
     Image.fromarray(dice.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "7.png")
@@ -33,37 +43,57 @@ def folder(tmp_path):
     return tmp_path
 
 
-# ------------------------------------------------------------------------------------------------------------- numbers
+# ---------------------------------------------------------------------------------------------------- numbers
 
 
 def test_raw_is_exact_whatever_the_picture(folder):
     result = run(folder, [raw()])
     row = result["rows"][0]
-    assert result["pictures"] == 8 and [one["file"] for one in result["skipped"]] == [str(folder / "broken.png")]
-    assert row["psnr"] is None and row["exact"] == row["lossless"] == row["exact_pixels"] == 1 and row["padded"] == 0
-    assert row["bits_per_pixel"] == 24 and row["quantiles"]["psnr"] == {"p05": None, "median": None, "p95": None}
-    assert all(entry["codecs"]["raw"]["exact"] and entry["codecs"]["raw"]["psnr"] is None for entry in result["each"])
+    assert result["pictures"] == 8 and [one["file"] for one in result["skipped"]] == [
+        str(folder / "broken.png")
+    ]
+    assert (
+        row["psnr"] is None
+        and row["exact"] == row["lossless"] == row["exact_pixels"] == 1
+        and row["padded"] == 0
+    )
+    assert row["bits_per_pixel"] == 24 and row["quantiles"]["psnr"] == {
+        "p05": None,
+        "median": None,
+        "p95": None,
+    }
+    assert all(
+        entry["codecs"]["raw"]["exact"] and entry["codecs"]["raw"]["psnr"] is None for entry in result["each"]
+    )
     assert [entry["name"] for entry in result["each"]] == [str(n) for n in range(8)]
 
 
 def test_distances_of_features(tmp_path):
-    """KID in the result is the reference's, of features of all pictures; where nothing changed, pairs apart give 0."""
+    """KID in the result is the reference's, of features of all pictures; where nothing changed, pairs apart
+    give 0."""
     from torchmetrics.image.kid import poly_mmd
 
     from rawmm_cli.metrics.mobilenet import MobileNetV2
 
     torch.manual_seed(0)
-    network, values = MobileNetV2(32), np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+    network, values = (
+        MobileNetV2(32),
+        np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8),
+    )
     for norm in filter(lambda part: isinstance(part, torch.nn.BatchNorm2d), network.modules()):
-        norm.momentum = 1.0                             # statistics of one batch, without which features of random weights are 0
+        norm.momentum = 1.0  # statistics of one batch, without which features of random weights are 0
     network(torch.from_numpy(values).permute(0, 3, 1, 2))
     network.eval()
     for n, one in enumerate(values):
         Image.fromarray(one).save(tmp_path / f"{n:02d}.png")
-    exact, coarse = run(tmp_path, [raw(), toy("coarse", Squares(8, 4))], network=network, out=tmp_path / "out")["rows"]
+    exact, coarse = run(
+        tmp_path, [raw(), toy("coarse", Squares(8, 4))], network=network, out=tmp_path / "out"
+    )["rows"]
     back = np.stack([read_image(tmp_path / "out" / "coarse" / f"{n:02d}.png") for n in range(16)])
     before, after = (network(torch.from_numpy(x).permute(0, 3, 1, 2))[0].double() for x in (values, back))
-    assert coarse["kid"] == pytest.approx(float(poly_mmd(before, after)), rel=1e-4) and abs(coarse["kid"]) > 1e-3
+    assert (
+        coarse["kid"] == pytest.approx(float(poly_mmd(before, after)), rel=1e-4) and abs(coarse["kid"]) > 1e-3
+    )
     assert exact["kid_paired"] == pytest.approx(0, abs=1e-9) and exact["kid"] < -1e-3
     assert exact["feature_distance"] == 0 < coarse["feature_distance"]
     (tmp_path / "out" / "original" / "00.png").unlink()
@@ -82,11 +112,20 @@ def test_sums_are_those_of_all_pictures_together(folder):
         values += before.numel()
         counts += torch.bincount(trip.codes.flatten(), minlength=16)
         known = entry["codecs"]["toy"]
-        assert known["mse"] == pytest.approx(float(pixels.mse(trip.back, before))) and known["bits"] == 4 * known["tokens"]
+        assert (
+            known["mse"] == pytest.approx(float(pixels.mse(trip.back, before)))
+            and known["bits"] == 4 * known["tokens"]
+        )
         assert known["bits_per_pixel"] == pytest.approx(known["bits"] / entry["height"] / entry["width"])
         assert known.get("padded") == {"3": [12, 16], "4": [12, 16], "6": [8, 4]}.get(entry["name"])
-    assert row["psnr"] == pytest.approx(10 * math.log10(255 ** 2 * values / squares), abs=1e-4) and row["padded"] == 3
-    assert row["used_bits"] == pytest.approx(codes.entropy(counts) * row["tokens"]) and row["enough_codes"] is False
+    assert (
+        row["psnr"] == pytest.approx(10 * math.log10(255**2 * values / squares), abs=1e-4)
+        and row["padded"] == 3
+    )
+    assert (
+        row["used_bits"] == pytest.approx(codes.entropy(counts) * row["tokens"])
+        and row["enough_codes"] is False
+    )
     assert "Pictures that do not fit were padded and cropped back by toy (3)." in result["findings"]
 
 
@@ -95,11 +134,31 @@ def test_quantiles_are_numbers_that_occurred():
     assert summary._quantiles([float(n) for n in range(101)]) == {"p05": 5, "median": 50, "p95": 95}
 
 
-@pytest.mark.parametrize("trip, told", [
-    (lambda images: Trip(images[:, :, 1:], [1] * len(images), [1.0] * len(images)), "gave back torch.uint8 of shape"),
-    (lambda images: Trip(images.float(), [1] * len(images), [1.0] * len(images)), "gave back torch.float32"),
-    (lambda images: Trip(images, [2] * len(images), [1.0] * len(images), torch.full((len(images), 2), 9)), "codes of 9 to 9"),
-    (lambda images: Trip(images, [3] * len(images), [1.0] * len(images), torch.zeros(len(images), 2).long()), "gave 2 codes")])
+@pytest.mark.parametrize(
+    "trip, told",
+    [
+        (
+            lambda images: Trip(images[:, :, 1:], [1] * len(images), [1.0] * len(images)),
+            "gave back torch.uint8 of shape",
+        ),
+        (
+            lambda images: Trip(images.float(), [1] * len(images), [1.0] * len(images)),
+            "gave back torch.float32",
+        ),
+        (
+            lambda images: Trip(
+                images, [2] * len(images), [1.0] * len(images), torch.full((len(images), 2), 9)
+            ),
+            "codes of 9 to 9",
+        ),
+        (
+            lambda images: Trip(
+                images, [3] * len(images), [1.0] * len(images), torch.zeros(len(images), 2).long()
+            ),
+            "gave 2 codes",
+        ),
+    ],
+)
 def test_a_codec_that_does_not_keep_its_word(trip, told, folder):
     with pytest.raises(DataError, match=told):
         run(folder, [Choice("wrong", "tokenizer", trip, vocabulary=4)])
@@ -110,17 +169,32 @@ def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
     monkeypatch.setattr(pictures, "HELD", 150)
     skipped = []
     groups = list(pictures.batches(pictures.read(pictures.find([folder], folder), skipped)))
-    assert sorted(picture.number for group in groups for picture in group) == list(range(8)) and len(skipped) == 1
+    assert (
+        sorted(picture.number for group in groups for picture in group) == list(range(8))
+        and len(skipped) == 1
+    )
     assert all(len({picture.pixels.shape for picture in group}) == 1 for group in groups)
 
 
-# ---------------------------------------------------------------------------------------------------------------- words
+# ------------------------------------------------------------------------------------------------------ words
 
 
 def row(word, bits, psnr, sharp, kind="tokenizer", text=None, **more):
-    return {"codec": word, "name": word, "kind": kind, "bits": bits, "psnr": psnr, "sharpness": sharp,
-            "lossless": float(psnr is None), "text_survival": text, "over_budget": 0, "padded": 0, "tiled": 0,
-            "vocabulary": 16, **more}
+    return {
+        "codec": word,
+        "name": word,
+        "kind": kind,
+        "bits": bits,
+        "psnr": psnr,
+        "sharpness": sharp,
+        "lossless": float(psnr is None),
+        "text_survival": text,
+        "over_budget": 0,
+        "padded": 0,
+        "tiled": 0,
+        "vocabulary": 16,
+        **more,
+    }
 
 
 def said(*rows, text=None, budgets=()):
@@ -131,29 +205,51 @@ def said(*rows, text=None, budgets=()):
 
 def test_a_gan_hides_no_loss():
     found = said(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 22.5, 0.9))
-    assert "gan looks sharper than vq (0.90 of the originals' edges against 0.50), whose PSNR is 1.5 dB higher" in found
+    assert (
+        "gan looks sharper than vq (0.90 of the originals' edges against 0.50), whose PSNR is 1.5 dB higher"
+        in found
+    )
     assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.9), row("fsq", 2560, 22.5, 0.5))
     assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 24.5, 0.9))
 
 
 def test_runs_are_called_by_their_names():
     words = ["raw", "runs/a", "/x/b/", "jpeg@runs/a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
-    assert codec_spec.names(words) == ["raw", "a", "b", "jpeg@a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
+    assert codec_spec.names(words) == [
+        "raw",
+        "a",
+        "b",
+        "jpeg@a",
+        "webp@2048",
+        "hf:me/vq/sub",
+        "python:my.thing:Make",
+    ]
     assert codec_spec.names(["one/a", "two/a", "jpeg@one/a"]) == ["one/a", "two/a", "jpeg@a"]
 
 
 def test_files_of_as_many_bits_and_rank_correlation():
-    rows = [row("a", 256, 20.0, 0.3, text=0.1), row("b", 512, 22.0, 0.4, text=0.3), row("c", 1024, 21.0, 0.5, text=0.2),
-            row("jpeg@c", 1000, 23.5, 0.5, kind="file", text=0.25)]
+    rows = [
+        row("a", 256, 20.0, 0.3, text=0.1),
+        row("b", 512, 22.0, 0.4, text=0.3),
+        row("c", 1024, 21.0, 0.5, text=0.2),
+        row("jpeg@c", 1000, 23.5, 0.5, kind="file", text=0.25),
+    ]
     found = said(*rows, budgets=[("jpeg@c", "c")])
-    assert "At no more bits than c, jpeg@c is 2.5 dB nearer, and 25% of its text survives against 20%." in found
+    assert (
+        "At no more bits than c, jpeg@c is 2.5 dB nearer, and 25% of its text survives against 20%." in found
+    )
     assert "Over 3 tokenizers, bits and text survival have a rank correlation of 0.50" in found
-    assert "rank correlation" not in said(*rows[1:])                        # an image file is no tokenizer
-    over = said(rows[2], row("jpeg@c", 2500, 23.5, 0.5, kind="file", over_budget=4), budgets=[("jpeg@c", "c")])
-    assert "the smallest stands in: jpeg@c (4, 2,500 bits a picture on average)" in over and "At no more bits" not in over
+    assert "rank correlation" not in said(*rows[1:])  # an image file is no tokenizer
+    over = said(
+        rows[2], row("jpeg@c", 2500, 23.5, 0.5, kind="file", over_budget=4), budgets=[("jpeg@c", "c")]
+    )
+    assert (
+        "the smallest stands in: jpeg@c (4, 2,500 bits a picture on average)" in over
+        and "At no more bits" not in over
+    )
 
 
-# ----------------------------------------------------------------------------------------------------------------- text
+# ------------------------------------------------------------------------------------------------------- text
 
 
 @pytest.fixture
@@ -169,11 +265,22 @@ def test_text_before_and_after(greys):
     first, second = result["rows"]
     assert first["text_survival"] == first["word_survival"] == 1
     each = {entry["name"]: entry for entry in result["each"]}
-    assert each["120"]["codecs"]["toy"]["text"] == "word120 two" and each["200"]["codecs"]["toy"]["text"] == "word200 two"
+    assert (
+        each["120"]["codecs"]["toy"]["text"] == "word120 two"
+        and each["200"]["codecs"]["toy"]["text"] == "word200 two"
+    )
     assert each["7"]["text"] == "." and "text_survival" not in each["7"]["codecs"]["toy"]
-    assert result["text"] == {"readable": 2, "read_twice": 3, "same_twice": 3, "known": 1,
-                              "right_letters": pytest.approx(1 - 3 / 11), "right_words": 0.5}
-    assert first["right_words"] == 0.5 and "Clean baseline: on 2 of 3 originals" in "\n".join(result["findings"])
+    assert result["text"] == {
+        "readable": 2,
+        "read_twice": 3,
+        "same_twice": 3,
+        "known": 1,
+        "right_letters": pytest.approx(1 - 3 / 11),
+        "right_words": 0.5,
+    }
+    assert first["right_words"] == 0.5 and "Clean baseline: on 2 of 3 originals" in "\n".join(
+        result["findings"]
+    )
 
 
 def test_no_text_anywhere_is_said(greys):
@@ -182,7 +289,7 @@ def test_no_text_anywhere_is_said(greys):
     assert "No text could be read on any original, so there is none that could survive." in result["findings"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- files
+# ------------------------------------------------------------------------------------------------------ files
 
 
 def test_files_are_what_came_back(folder, tmp_path):
@@ -209,14 +316,18 @@ def test_names_that_clash_are_numbered(tmp_path):
 
 def test_a_target_that_cannot_be_written_is_told_before(tmp_path):
     (tmp_path / "file").write_text("")
-    for path, told in ((tmp_path, "is a folder"), (tmp_path / "none" / "x.html", "no folder"),
-                       (tmp_path / "file" / "x.html", "no folder"), (tmp_path / "out", "no ending of a page")):
+    for path, told in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "x.html", "no folder"),
+        (tmp_path / "file" / "x.html", "no folder"),
+        (tmp_path / "out", "no ending of a page"),
+    ):
         with pytest.raises(ConfigError, match=told):
             reconstruct.check_report(path)
     reconstruct.check_report(tmp_path / "new.html")
 
 
-# --------------------------------------------------------------------------------------------------------------- command
+# ---------------------------------------------------------------------------------------------------- command
 
 
 @pytest.fixture
@@ -228,26 +339,65 @@ def runs(tmp_path, monkeypatch):
 
 
 def test_the_command(rawmm, folder, runs):
-    words = ("reconstruct", folder / "0.png", folder / "3.png", folder / "broken.png", "--runs-dir", runs, "--ocr", "none")
-    code, out, err = rawmm(*words, "--codec", "raw", "--codec", "toy", "--codec", "jpeg@toy", "--report", folder / "page.html",
-                           "--json")
+    words = (
+        "reconstruct",
+        folder / "0.png",
+        folder / "3.png",
+        folder / "broken.png",
+        "--runs-dir",
+        runs,
+        "--ocr",
+        "none",
+    )
+    code, out, err = rawmm(
+        *words,
+        "--codec",
+        "raw",
+        "--codec",
+        "toy",
+        "--codec",
+        "jpeg@toy",
+        "--report",
+        folder / "page.html",
+        "--json",
+    )
     assert code == 0, err
     found, page = json.loads(out), (folder / "page.html").read_text()
     assert found["pictures"] == 2 and [one["codec"] for one in found["rows"]] == ["raw", "toy", "jpeg@toy"]
     assert found["rows"][0]["exact"] == 1 and found["rows"][2]["over_budget"] == 2
     saved = json.loads((folder / "page_files" / "results.json").read_text())
-    assert saved["rows"] == found["rows"] and len(saved["each"]) == 2 and f"left out {folder / 'broken.png'}: " in err
-    assert "What 2 pictures lost" in page and page.count("data:image/png") == 2 * (1 + 2 * 3) and "://" not in page
+    assert (
+        saved["rows"] == found["rows"]
+        and len(saved["each"]) == 2
+        and f"left out {folder / 'broken.png'}: " in err
+    )
+    assert (
+        "What 2 pictures lost" in page
+        and page.count("data:image/png") == 2 * (1 + 2 * 3)
+        and "://" not in page
+    )
     code, out, err = rawmm(*words, "--codec", "toy")
     assert code == 0 and out.split()[0] == "codec" and "toy" in out and "padded" in out
 
 
 def test_files_of_others_are_not_written_over_nor_ours_read(rawmm, folder, runs):
-    """A folder `original` of the user's beside a page of that name; the second time the output of the first is not read."""
+    """A folder `original` of the user's beside a page of that name; the second time the output of the first
+    is not read."""
     (folder / "original").mkdir()
     Image.fromarray(np.full((5, 5), 40_000, np.uint16)).save(folder / "original" / "0.png")
     kept = (folder / "original" / "0.png").read_bytes()
-    words = ("reconstruct", folder, "--runs-dir", runs, "--ocr", "none", "--codec", "raw", "--json", "--report")
+    words = (
+        "reconstruct",
+        folder,
+        "--runs-dir",
+        runs,
+        "--ocr",
+        "none",
+        "--codec",
+        "raw",
+        "--json",
+        "--report",
+    )
     for _ in range(2):
         code, out, err = rawmm(*words, folder / "page.html")
         assert code == 0 and json.loads(out)["pictures"] == 9, err
@@ -276,10 +426,15 @@ def test_used_bits_and_time_of_every_picture(folder):
     counts = torch.zeros(row["vocabulary"])
     for entry in result["each"]:
         image = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
-        counts += torch.bincount(codec_spec.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts))
+        counts += torch.bincount(
+            codec_spec.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts)
+        )
     share = counts[counts > 0].double() / counts.sum()
     assert sum(costs) == pytest.approx(-float((share * share.log2()).sum()) * int(counts.sum()), rel=1e-6)
-    assert row["quantiles"]["used_bits"]["p05"] == pytest.approx(min(costs)) and row["quantiles"]["milliseconds"]["median"] > 0
+    assert (
+        row["quantiles"]["used_bits"]["p05"] == pytest.approx(min(costs))
+        and row["quantiles"]["milliseconds"]["median"] > 0
+    )
     assert "used_bits" not in result["each"][0]["codecs"]["raw"]
 
 
@@ -295,21 +450,36 @@ def test_a_codec_of_your_own_that_fails_is_named(folder):
         def encode(self, images):
             if images.shape[2] == 8:
                 return images.no_such_thing
-            return torch.rand(len(images), 4) if images.shape[2] == 5 else torch.zeros(len(images), 4, dtype=torch.long)
+            return (
+                torch.rand(len(images), 4)
+                if images.shape[2] == 5
+                else torch.zeros(len(images), 4, dtype=torch.long)
+            )
 
         def decode(self, tokens, rows):
             return tokens
 
-    for name, told in (("0", "codec python:a:B failed in encode (AttributeError: "),
-                       ("6", "its encode gave torch.float32; allowed: integers"),
-                       ("2", "its decode gave back 2 axes")):
+    for name, told in (
+        ("0", "codec python:a:B failed in encode (AttributeError: "),
+        ("6", "its encode gave torch.float32; allowed: integers"),
+        ("2", "its decode gave back 2 axes"),
+    ):
         with pytest.raises(DataError) as caught:
             run(folder / f"{name}.png", [toy("python:a:B", Adapted(Broken(), "python:a:B"))])
         assert told in str(caught.value)
 
 
 def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
-    words = ("reconstruct", folder / "0.png", folder / "1.png", folder / "2.png", "--run", tiny_run, "--ocr", "none")
+    words = (
+        "reconstruct",
+        folder / "0.png",
+        folder / "1.png",
+        folder / "2.png",
+        "--run",
+        tiny_run,
+        "--ocr",
+        "none",
+    )
     code, out, err = rawmm(*words, "--steps", "20", "--steps", "5", "--json", "--out", folder / "o")
     assert code == 0, err
     found = json.loads(out)["rows"]
@@ -319,22 +489,37 @@ def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
     assert (folder / "o" / "ode-20" / "2.png").is_file()
     code, out, err = rawmm(*words, "--codec", "raw", "--json")
     assert json.loads(out)["rows"][0]["lossless"] == 1
-    code, out, err = rawmm("reconstruct", folder / "3.png", "--run", tiny_run, "--steps", "5", "--ocr", "none", "--json")
-    assert code == 0 and json.loads(out)["rows"][0]["padded"] == 1         # 9 x 13 pixels are no multiples of patches
+    code, out, err = rawmm(
+        "reconstruct", folder / "3.png", "--run", tiny_run, "--steps", "5", "--ocr", "none", "--json"
+    )
+    assert (
+        code == 0 and json.loads(out)["rows"][0]["padded"] == 1
+    )  # 9 x 13 pixels are no multiples of patches
 
 
-@pytest.mark.parametrize("words, code, told", [
-    (("none.png",), 3, "image none.png cannot be read"), (("empty",), 3, "empty holds no pictures"),
-    (("odd.png", "--codec", "rwa"), 2, "unknown codec 'rwa' (did you mean raw?)"),
-    (("odd.png", "--steps", "0"), 2, "Invalid value for '--steps'"),
-    (("odd.png", "--codec", "raw", "--report", "none/x.html"), 2, "report none/x.html cannot be made"),
-    (("odd.png", "--codec", "raw", "--out", "odd.png"), 2, "output folder odd.png cannot be made"),
-    (("odd.png", "--codec", "raw", "--ocr", "tesserakt"), 2, "unknown engine 'tesserakt' (did you mean tesseract?)"),
-    (("odd.png", "--codec", "raw", "--features", "none.pth"), 2, "none.pth cannot be read")])
+@pytest.mark.parametrize(
+    "words, code, told",
+    [
+        (("none.png",), 3, "image none.png cannot be read"),
+        (("empty",), 3, "empty holds no pictures"),
+        (("odd.png", "--codec", "rwa"), 2, "unknown codec 'rwa' (did you mean raw?)"),
+        (("odd.png", "--steps", "0"), 2, "Invalid value for '--steps'"),
+        (("odd.png", "--codec", "raw", "--report", "none/x.html"), 2, "report none/x.html cannot be made"),
+        (("odd.png", "--codec", "raw", "--out", "odd.png"), 2, "output folder odd.png cannot be made"),
+        (
+            ("odd.png", "--codec", "raw", "--ocr", "tesserakt"),
+            2,
+            "unknown engine 'tesserakt' (did you mean tesseract?)",
+        ),
+        (("odd.png", "--codec", "raw", "--features", "none.pth"), 2, "none.pth cannot be read"),
+    ],
+)
 def test_bad_input_is_one_line(words, code, told, rawmm, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     Image.new("RGB", (9, 8)).save("odd.png")
     features = () if "--features" in words else ("--features", "none")
-    found, out, err = rawmm("reconstruct", *words, "--run", tiny_run, *features, *(() if "--ocr" in words else ("--ocr", "none")))
+    found, out, err = rawmm(
+        "reconstruct", *words, "--run", tiny_run, *features, *(() if "--ocr" in words else ("--ocr", "none"))
+    )
     assert (found, out) == (code, "") and told in err and err.count("\n") == 1

@@ -1,8 +1,8 @@
-"""Never lose a step: a process killed at every point of a checkpoint, deletion that fails, a reader that leaves.
+"""Never lose a step: a process killed at every point of a checkpoint, deletion that fails, a reader that
+leaves.
 
-Where a run was broken, its end is compared with that of a run that nothing broke, byte for byte. Processes that die are
-forked from a server that has imported everything, so each costs a second and not five.
-"""
+Where a run was broken, its end is compared with that of a run that nothing broke, byte for byte. Processes
+that die are forked from a server that has imported everything, so each costs a second and not five."""
 
 import errno
 import os
@@ -44,26 +44,31 @@ def whole(few_digits):
     return unbroken(few_digits)
 
 
-# ------------------------------------------------------------------------------------- killed while saving (number 2)
+# ----------------------------------------------------------------------------- killed while saving (number 2)
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_process_that_dies_while_it_saves_loses_nothing(point, whole, few_digits, tmp_path, rawmm):
     """keep=1 is the hardest: each save deletes the only other checkpoint."""
     run = back_at(whole, tmp_path / "run", 6)
-    process = fork(command_line, command(few_digits, run, "train.keep=1"), {"RAWMM_TEST_CRASH_AT": f"ckpt:{point}"})
+    process = fork(
+        command_line, command(few_digits, run, "train.keep=1"), {"RAWMM_TEST_CRASH_AT": f"ckpt:{point}"}
+    )
     process.join(120)
     assert process.exitcode == 137
     published = point in ("before_prune", "during_prune")
     assert checkpoint.latest(run).name == f"step_{9 if published else 6:08d}"
     assert steps(run) == {"before_prune": [6, 9], "during_prune": [9]}.get(point, [6])
     assert hidden(run) == {"before": [], "before_prune": [], "during_prune": [".step_00000006.deleted"]}.get(
-        point, [".step_00000009.partial"])
+        point, [".step_00000009.partial"]
+    )
     assert all(item["problems"] == {} for item in checkpoint.survey(run))
 
     code, _, err = rawmm(*command(few_digits, run, "train.keep=1"))
     assert code == 0
-    assert f"resuming run at {144 if published or point == 'after_marker' else 96}" in err    # after_marker: it was whole
+    assert (
+        f"resuming run at {144 if published or point == 'after_marker' else 96}" in err
+    )  # after_marker: it was whole
     assert steps(run) == [10]
     assert_same_end(run, whole)
 
@@ -124,14 +129,15 @@ def test_kill_9_at_any_moment_of_saving(tmp_path):
     assert saved >= 10 and "partial" in fell_into
     checkpoint.sweep(run)
     save(run, saved + 10)
-    assert len(steps(run)) == 2 and hidden(run) == []   # however many were left over, the next save tidies up
+    assert len(steps(run)) == 2 and hidden(run) == []  # however many were left over, the next save tidies up
 
 
-# --------------------------------------------------------------------------------------------------- pruning (number 5)
+# ----------------------------------------------------------------------------------------- pruning (number 5)
 
 
 def test_nothing_is_deleted_before_the_new_one_was_read_back(tmp_path, monkeypatch):
-    """A disk that says yes and keeps something else: the earlier checkpoints stay until one is proven again."""
+    """A disk that says yes and keeps something else: the earlier checkpoints stay until one is proven
+    again."""
     run, heard = small_run(tmp_path), []
     before = save(run, 1, keep=1)
 
@@ -142,8 +148,10 @@ def test_nothing_is_deleted_before_the_new_one_was_read_back(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_crash_here", lying)
         save(run, 2, keep=1, warn=heard.append)
-    assert heard == ["checkpoint step_00000002 cannot be read back (model.safetensors does not match its checksum); no "
-                     "earlier one is deleted; check the disk"]
+    assert heard == [
+        "checkpoint step_00000002 cannot be read back (model.safetensors does not match its checksum); no "
+        "earlier one is deleted; check the disk"
+    ]
     assert steps(run) == [1, 2] and checkpoint.latest(run) == before and holds(before, 1)
     save(run, 3, keep=1, warn=heard.append)
     assert steps(run) == [3] and len(heard) == 1 and holds(checkpoint.latest(run), 3)
@@ -175,23 +183,33 @@ def test_a_deletion_that_fails_does_not_stop_training(what, tmp_path, monkeypatc
     save(run, 1, keep=1)
     with monkeypatch.context() as patch:
         if what == "rmtree":
-            patch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None if ignore_errors else half_deleted(path))
+            patch.setattr(
+                shutil,
+                "rmtree",
+                lambda path, ignore_errors=False: None if ignore_errors else half_deleted(path),
+            )
         else:
             real = Path.rename
-            patch.setattr(Path, "rename", lambda path, to: refuse() if "deleted" in str(to) else real(path, to))
+            patch.setattr(
+                Path, "rename", lambda path, to: refuse() if "deleted" in str(to) else real(path, to)
+            )
         newest = save(run, 2, keep=1, warn=heard.append)
-    assert len(heard) == 1 and heard[0].startswith("an old checkpoint cannot be deleted and still takes room: [Errno 16]")
+    assert len(heard) == 1 and heard[0].startswith(
+        "an old checkpoint cannot be deleted and still takes room: [Errno 16]"
+    )
     assert checkpoint.latest(run) == newest and holds(newest, 2)
-    assert steps(run) == ([2] if what == "rmtree" else [1, 2])              # half deleted: not taken for a checkpoint
+    assert steps(run) == ([2] if what == "rmtree" else [1, 2])  # half deleted: not taken for a checkpoint
     save(run, 3, keep=1)
-    assert steps(run) == [3] and hidden(run) == []                          # and tried again
+    assert steps(run) == [3] and hidden(run) == []  # and tried again
 
 
 def test_a_damaged_step_is_replaced_even_where_nothing_can_be_deleted(tmp_path, monkeypatch):
     run, heard = small_run(tmp_path), []
     save(run, 1)
     spoil(save(run, 2) / "model.safetensors")
-    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None if ignore_errors else half_deleted(path))
+    monkeypatch.setattr(
+        shutil, "rmtree", lambda path, ignore_errors=False: None if ignore_errors else half_deleted(path)
+    )
     assert holds(save(run, 2, warn=heard.append), 2) and steps(run) == [1, 2] and len(heard) == 1
     assert checkpoint.latest(run, heard.append).name == "step_00000002" and len(heard) == 1
 
@@ -213,16 +231,21 @@ def test_old_ones_go_only_while_a_sound_one_stays(keep, tmp_path):
         assert checkpoint.latest(run).name == f"step_{step:08d}"
 
 
-# ----------------------------------------------------------------------------------------- the reader leaves (number 28)
+# ------------------------------------------------------------------------------ the reader leaves (number 28)
 
 
-@pytest.mark.parametrize("words", [("presets",), ("train", "--preset", "tiny", "--dry-run"), ("checkpoint", "verify", "RUN")],
-                         ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [("presets",), ("train", "--preset", "tiny", "--dry-run"), ("checkpoint", "verify", "RUN")],
+    ids=" ".join,
+)
 def test_a_reader_that_leaves_after_a_line(words, whole, tmp_path):
     """As `rawmm ... | head -1`: no traceback and no error."""
     words = [str(whole) if word == "RUN" else word for word in words]
     with open(tmp_path / "stderr", "w+") as stderr:
-        process = subprocess.Popen([sys.executable, "-m", "rawmm_cli", *words], stdout=subprocess.PIPE, stderr=stderr)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rawmm_cli", *words], stdout=subprocess.PIPE, stderr=stderr
+        )
         assert process.stdout.readline().strip()
         process.stdout.close()
         assert process.wait(60) == 0

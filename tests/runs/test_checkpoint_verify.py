@@ -1,4 +1,5 @@
-"""Damage, as `rawmm train` and `rawmm checkpoint verify` meet it. (Every kind of damage: test_checkpoint.py.)"""
+"""Damage, as `rawmm train` and `rawmm checkpoint verify` meet it. (Every kind of damage:
+test_checkpoint.py.)"""
 
 import json
 import os
@@ -33,22 +34,26 @@ def test_where_every_checkpoint_is_damaged_training_stops(whole, few_digits, tmp
     (run / "checkpoints" / "step_00000006" / "MANIFEST.json").unlink()
     code, out, err = rawmm(*command(few_digits, run))
     assert (code, out) == (4, "")
-    assert err.splitlines()[-1] == (f"error: every checkpoint of {run} is damaged; newest: MANIFEST.json is missing; delete "
-                                    f"{run} and train again")
-    assert (run / "checkpoints" / "step_00000006" / "model.safetensors").exists()       # nothing was touched
+    assert err.splitlines()[-1] == (
+        f"error: every checkpoint of {run} is damaged; newest: MANIFEST.json is missing; delete "
+        f"{run} and train again"
+    )
+    assert (run / "checkpoints" / "step_00000006" / "model.safetensors").exists()  # nothing was touched
 
 
 def test_a_newer_checkpoint_stops_training_and_is_kept(whole, few_digits, tmp_path, rawmm):
     run = back_at(whole, tmp_path / "run", 3, 6)
     folder = run / "checkpoints" / "step_00000006"
-    (folder / "state.json").write_text((folder / "state.json").read_text().replace('"format": 3', '"format": 7'))
+    (folder / "state.json").write_text(
+        (folder / "state.json").read_text().replace('"format": 3', '"format": 7')
+    )
     disk.seal(folder)
     code, out, err = rawmm(*command(few_digits, run))
     assert (code, out) == (4, "") and "written by a newer rawmm (format 7, this one reads 1 to 3)" in err
     assert steps(run) == [3, 6]
 
 
-# -------------------------------------------------------------------------------------- the command `checkpoint verify`
+# ---------------------------------------------------------------------------- the command `checkpoint verify`
 
 
 def test_verify_says_that_all_is_sound(whole, rawmm):
@@ -59,8 +64,10 @@ def test_verify_says_that_all_is_sound(whole, rawmm):
     assert [item["documents"] for item in found["checkpoints"]] == [48, 96, 144, 160]
     for item in found["checkpoints"]:
         folder = Path(item["folder"])
-        assert item["problems"] == {} and item["bytes"] == sum(path.stat().st_size for path in folder.iterdir())
-    code, out, err = rawmm("checkpoint", "verify", whole)                   # by its path, for people
+        assert item["problems"] == {} and item["bytes"] == sum(
+            path.stat().st_size for path in folder.iterdir()
+        )
+    code, out, err = rawmm("checkpoint", "verify", whole)  # by its path, for people
     assert (code, err) == (0, "") and out.count("sound") == 4 and "160" in out
 
 
@@ -72,8 +79,10 @@ def test_verify_names_every_damaged_file(whole, tmp_path, rawmm):
     size = (whole / "checkpoints" / "step_00000003" / "model.safetensors").stat().st_size
     code, out, _ = rawmm("checkpoint", "verify", run, "--json")
     assert code == 4 and {item["step"]: item["problems"] for item in json.loads(out)["checkpoints"]} == {
-        3: {"model.safetensors": f"has 8 bytes, not {size:,}"}, 6: {},
-        9: {"ema.safetensors": "does not match its checksum", "state.json": "is missing"}}
+        3: {"model.safetensors": f"has 8 bytes, not {size:,}"},
+        6: {},
+        9: {"ema.safetensors": "does not match its checksum", "state.json": "is missing"},
+    }
     code, out, err = rawmm("checkpoint", "verify", run)
     assert code == 4 and out.count("damaged") == 2 and out.count("sound") == 1
     assert "ema.safetensors does not match its checksum" in out and "state.json is missing" in out

@@ -1,4 +1,5 @@
-"""A full disk (28): said before anything is written, nothing half written, and the run goes on when there is room."""
+"""A full disk (28): said before anything is written, nothing half written, and the run goes on when there is
+room."""
 
 import os
 import resource
@@ -6,7 +7,18 @@ import shutil
 import subprocess
 
 import pytest
-from broken_runs import assert_same_end, back_at, command, hidden, holds, save, small_run, steps, unbroken, values
+from broken_runs import (
+    assert_same_end,
+    back_at,
+    command,
+    hidden,
+    holds,
+    save,
+    small_run,
+    steps,
+    unbroken,
+    values,
+)
 
 from rawmm_cli.data import images
 from rawmm_cli.runs import checkpoint, records
@@ -73,7 +85,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(whole, few_digits, tmp_
     free = shutil.disk_usage(run / "checkpoints").free
     assert f" and {free:,} are free; the earlier ones are intact; make room" in last and "it needs " in last
     assert steps(run) == [3] and hidden(run) == [] and checkpoint.verify(checkpoint.latest(run)) is None
-    assert rawmm(*command(few_digits, run))[0] == 28                        # still full, still intact
+    assert rawmm(*command(few_digits, run))[0] == 28  # still full, still intact
     assert steps(run) == [3]
     room.resize(8 * one // 1024)
     assert rawmm(*command(few_digits, run))[0] == 0
@@ -81,8 +93,8 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(whole, few_digits, tmp_
 
 
 def test_a_disk_that_fills_up_while_a_checkpoint_is_written(tmp_path, small_disk, monkeypatch):
-    """Wherever it becomes full: the earlier checkpoint stays, nothing half-written does. (Free space was there when it
-    was looked at, and another process took it.)"""
+    """Wherever it becomes full: the earlier checkpoint stays, nothing half-written does. (Free space was
+    there when it was looked at, and another process took it.)"""
     run = small_run(tmp_path)
     room, usage, refused, step = small_disk(run / "checkpoints", 2000), shutil.disk_usage, [], 1
     before = save(run, step, count=50_000)
@@ -90,11 +102,13 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(tmp_path, small_disk
     for leave in [0, 4096, 8192, *range(size // 10, size + size // 4, size // 10), size - 4096]:
         room.fill(leave)
         with monkeypatch.context() as patch:
-            patch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=10 ** 9))
+            patch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=10**9))
             try:
                 before, step = save(run, step + 1, keep=1, count=50_000, warn=heard.append), step + 1
             except DiskFullError as error:
-                assert f"no room to save checkpoint step_{step + 1:08d}" in str(error) and error.exit_code == 28
+                assert (
+                    f"no room to save checkpoint step_{step + 1:08d}" in str(error) and error.exit_code == 28
+                )
                 refused.append(leave)
         (room.folder / "ballast").unlink()
         assert hidden(run) == [] and heard == []
@@ -108,7 +122,9 @@ def test_shards_on_a_full_disk(tmp_path, small_disk):
     before = save(run, 1, count=50_000)
     room.fill(leave=disk.used(before) // 2)
     partial = checkpoint.begin(run, 2)
-    with pytest.raises(DiskFullError, match="no room to save checkpoint step_00000002 .*No space left on device.* are free"):
+    with pytest.raises(
+        DiskFullError, match="no room to save checkpoint step_00000002 .*No space left on device.* are free"
+    ):
         with checkpoint.all_or_nothing(partial):
             for name, tensors in values(2, 50_000).items():
                 write_sharded(partial / name, tensors)
@@ -124,7 +140,11 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(whole, few_digits, tmp_path
         code, out, err = rawmm(*command(few_digits, run))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (code, out) == (28, "") and "no room to save checkpoint step_00000006" in err and "(File too large)" in err
+    assert (
+        (code, out) == (28, "")
+        and "no room to save checkpoint step_00000006" in err
+        and "(File too large)" in err
+    )
     assert steps(run) == [3] and hidden(run) == []
     assert rawmm(*command(few_digits, run))[0] == 0
     assert_same_end(run, whole)
@@ -137,8 +157,10 @@ def test_no_room_for_a_record(whole, few_digits, tmp_path, rawmm):
     (run / "records.jsonl").symlink_to("/dev/full")
     code, out, err = rawmm(*command(few_digits, run))
     assert (code, out) == (28, "") and err.splitlines()[-1] == (
-        f"error: no room on the disk for {run / 'records.jsonl'} (No space left on device); make room and run the same "
-        "command again")
+        f"error: no room on the disk for {run / 'records.jsonl'} (No space left on device); make room and "
+        f"run the same "
+        "command again"
+    )
     (run / "records.jsonl").unlink()
     assert rawmm(*command(few_digits, run))[0] == 0
     assert_same_end(run, whole)
@@ -154,14 +176,18 @@ def test_a_record_is_written_whole_or_not_at_all(tmp_path, small_disk):
     assert len(records.read(path)) == lines > 30 and path.read_bytes().endswith(b"}\n")
     with pytest.raises(DiskFullError, match="records.jsonl"):
         records.truncate(path, lines // 2)
-    assert len(records.read(path)) == lines and sorted(os.listdir(room.folder)) == ["ballast", "records.jsonl"]
+    assert len(records.read(path)) == lines and sorted(os.listdir(room.folder)) == [
+        "ballast",
+        "records.jsonl",
+    ]
     (room.folder / "ballast").unlink()
     records.append(path, {"documents": lines})
     assert [record["documents"] for record in records.read(path)] == list(range(lines + 1))
 
 
 def test_no_room_for_a_picture(whole, few_digits, tmp_path, rawmm, small_disk):
-    """The checkpoint of the step was saved before its picture was drawn; the picture is written whole or not at all."""
+    """The checkpoint of the step was saved before its picture was drawn; the picture is written whole or not
+    at all."""
     run = tmp_path / "run"
     room, more = small_disk(run / "samples", 16), "train.sample_every=96"
     room.fill()

@@ -20,7 +20,9 @@ def exported(rawmm, tiny_run, tmp_path):
 def drawn(rawmm, out, *words):
     code, said, err = rawmm("sample", "seven", "--json", "--count", "2", "--out", out, *words)
     assert code == 0, err
-    return [Path(item["image"]).read_bytes()[-4000:] for item in json.loads(said)["items"] if "image" in item], json.loads(said)
+    return [
+        Path(item["image"]).read_bytes()[-4000:] for item in json.loads(said)["items"] if "image" in item
+    ], json.loads(said)
 
 
 def test_an_exported_model_draws_as_its_run(rawmm, exported, tiny_run, tmp_path):
@@ -33,8 +35,13 @@ def test_an_exported_model_draws_as_its_run(rawmm, exported, tiny_run, tmp_path)
         if "image" in one:
             assert Image.open(one["image"]).tobytes() == Image.open(two["image"]).tobytes()
     assert len(found) == 2 and said["model"] == "kept" and said["documents"] == other["documents"]
-    assert {path.name for path in exported.iterdir()} == {"config.yaml", "weights.safetensors", "model.json", "MANIFEST.json",
-                                                         "README.md"}
+    assert {path.name for path in exported.iterdir()} == {
+        "config.yaml",
+        "weights.safetensors",
+        "model.json",
+        "MANIFEST.json",
+        "README.md",
+    }
 
 
 def test_a_model_can_be_moved(rawmm, exported, tmp_path):
@@ -50,7 +57,7 @@ def test_damage_is_seen(name, harm, rawmm, exported, tmp_path):
     content[len(content) // 2] ^= 1
     path.unlink() if harm == "gone" else path.write_bytes(content if harm == "flipped" else content[:-1])
     code, out, err = rawmm("sample", "seven", "--model", exported, "--out", tmp_path / "out")
-    if harm == "cut" and name == "MANIFEST.json":       # a line end less
+    if harm == "cut" and name == "MANIFEST.json":  # a line end less
         return
     assert (code, out) == (4, "") and err.count("\n") == 1 and not (tmp_path / "out").exists()
 
@@ -92,13 +99,19 @@ def test_without_a_name_the_model_in_the_package_draws(rawmm, tiny_run, tmp_path
 
     from rawmm_cli.data.datasets import portraits
 
-    code, out, err = rawmm("sample", "a portrait of", "--json", "--out", tmp_path, "--runs-dir", tiny_run.parent)
+    code, out, err = rawmm(
+        "sample", "a portrait of", "--json", "--out", tmp_path, "--runs-dir", tiny_run.parent
+    )
     assert code == 0, err
     said = json.loads(out)
     text, picture = said["items"][:2]
     assert said["model"] == models.DEFAULT and portraits.parse("a portrait of" + text["text"]) is not None
     with Image.open(picture["image"]) as drawn:
-        assert drawn.size == (64, 64) and drawn.text["model"] == "portraits" and drawn.text["model_hash"] == said["model_hash"]
+        assert (
+            drawn.size == (64, 64)
+            and drawn.text["model"] == "portraits"
+            and drawn.text["model_hash"] == said["model_hash"]
+        )
 
 
 def test_the_model_in_the_package_says_what_it_sees(rawmm, tmp_path):
@@ -111,7 +124,9 @@ def test_the_model_in_the_package_says_what_it_sees(rawmm, tmp_path):
     for n in range(99_000_000, 99_000_004):
         pixels = torch.from_numpy(portraits.draw(n, (255, 255, 255), 64).transpose(2, 0, 1).copy())
         images.save_png(pixels, tmp_path / "seen.png")
-        code, out, err = rawmm("sample", "--task", "caption", "--image", tmp_path / "seen.png", "--json", "--out", tmp_path / "x")
+        code, out, err = rawmm(
+            "sample", "--task", "caption", "--image", tmp_path / "seen.png", "--json", "--out", tmp_path / "x"
+        )
         assert code == 0, err
         told, known = portraits.parse(json.loads(out)["items"][0]["text"]), portraits.attributes(n)
         assert told and all(known[name] == value for name, value in told.items())
@@ -122,9 +137,12 @@ def test_the_model_in_the_package_is_small_and_has_its_card():
     assert folder == models.FOLDER / models.DEFAULT
     assert (folder / "weights.safetensors").stat().st_size <= 16_000_000
     card, facts = (folder / "README.md").read_text(encoding="utf-8"), models.read_facts(folder)
-    assert "rawmm train --preset portraits\n" in card                       # its settings are those of the preset to the letter
+    assert "rawmm train --preset portraits\n" in card  # its settings are those of the preset to the letter
     drawn, read = facts["evaluation"]["text_to_image"], facts["evaluation"]["image_to_text"]
-    assert f"{drawn['accuracy']:.1%} of {drawn['count']:,}" in card and f"{read['accuracy']:.1%} of {read['count']:,}" in card
+    assert (
+        f"{drawn['accuracy']:.1%} of {drawn['count']:,}" in card
+        and f"{read['accuracy']:.1%} of {read['count']:,}" in card
+    )
     assert f"{facts['documents']:,} documents" in card and facts["sets"][0]["source"] in card
 
 
@@ -133,20 +151,31 @@ def test_evaluate_a_model_out_of_its_run(rawmm, exported, tiny_run, prepared_dig
     before = sorted(path.name for path in exported.iterdir())
     found = []
     for words in (("--model", exported), (tiny_run, "--steps", "10")):
-        code, out, err = rawmm("evaluate", *words, "--json", "--per-label", "2", "--data-dir", prepared_digits)
+        code, out, err = rawmm(
+            "evaluate", *words, "--json", "--per-label", "2", "--data-dir", prepared_digits
+        )
         assert code == 0, err
         found.append({key: json.loads(out)[key] for key in ("text_to_image", "image_to_text", "documents")})
     assert found[0] == found[1] and sorted(path.name for path in exported.iterdir()) == before
 
 
 def test_the_card_knows_the_data(rawmm, tiny_run, prepared_digits, tmp_path):
-    code, out, err = rawmm("export", tiny_run, "--out", tmp_path / "kept", "--data-dir", prepared_digits, "--json")
+    code, out, err = rawmm(
+        "export", tiny_run, "--out", tmp_path / "kept", "--data-dir", prepared_digits, "--json"
+    )
     assert code == 0, err
     assert json.loads(out)["sets"][0]["licence"] == "CC BY 4.0"
     card = (tmp_path / "kept" / "README.md").read_text(encoding="utf-8")
-    assert "CC BY 4.0" in card and "It was not evaluated." in card and "rawmm train --preset config.yaml --run kept" in card
+    assert (
+        "CC BY 4.0" in card
+        and "It was not evaluated." in card
+        and "rawmm train --preset config.yaml --run kept" in card
+    )
 
 
 def test_what_is_missing_for_an_evaluation_is_said_with_its_command(rawmm, tmp_path):
     code, out, err = rawmm("evaluate", "--model", "portraits", "--data-dir", tmp_path)
-    assert (code, out) == (3, "") and "`rawmm prepare portraits --count 50000 --size 64 --name portraits64`" in err
+    assert (code, out) == (
+        3,
+        "",
+    ) and "`rawmm prepare portraits --count 50000 --size 64 --name portraits64`" in err

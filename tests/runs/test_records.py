@@ -31,11 +31,11 @@ def test_no_file_is_no_record(tmp_path):
 def test_a_torn_last_line_is_left_out_wherever_it_is_torn(path):
     whole = path.read_bytes()
     last = len(json.dumps(LINES[-1]))
-    for cut in range(2, last + 1):                      # from "all but the closing brace" to "one character"
+    for cut in range(2, last + 1):  # from "all but the closing brace" to "one character"
         path.write_bytes(whole[:-cut])
         assert records.read(path) == LINES[:-1], cut
     path.write_bytes(whole[:-1])
-    assert records.read(path) == LINES                  # only the line end is missing
+    assert records.read(path) == LINES  # only the line end is missing
 
 
 @pytest.mark.parametrize("rest", [b"\xff\xfe", b"\0" * 100, b"{", b'{"documents": 96, "lo'])
@@ -61,8 +61,10 @@ def test_lines_of_others_are_left_out(tmp_path):
     assert records.read(path) == [{"documents": 1}, {"documents": 2}]
 
 
-@pytest.mark.parametrize("middle", [b"\0" * 300, b'{"documents": 48, "lo', b"[" * 100_000, b"\xff\xfe",
-                                    b'{"documents": ' + b"9" * 5000])
+@pytest.mark.parametrize(
+    "middle",
+    [b"\0" * 300, b'{"documents": 48, "lo', b"[" * 100_000, b"\xff\xfe", b'{"documents": ' + b"9" * 5000],
+)
 def test_a_damaged_line_in_the_middle_costs_itself_alone(path, middle):
     """What a crash of the machine leaves is not always at the end; a resumed run keeps what came after it."""
     lines = path.read_bytes().splitlines(keepends=True)

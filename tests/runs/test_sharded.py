@@ -16,21 +16,32 @@ from rawmm_cli.runs.sharded import read_into, read_sharded, write_sharded
 from rawmm_cli.system.errors import CheckpointError, DiskFullError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-VALUES = {"matrix": torch.arange(15.0).view(5, 3), "step": torch.tensor(7.0), "half": torch.arange(4).bfloat16(),
-          "count": torch.arange(3), "flags": torch.tensor([True, False]), "one": torch.ones(1), "turned": torch.rand(4, 2).T}
+VALUES = {
+    "matrix": torch.arange(15.0).view(5, 3),
+    "step": torch.tensor(7.0),
+    "half": torch.arange(4).bfloat16(),
+    "count": torch.arange(3),
+    "flags": torch.tensor([True, False]),
+    "one": torch.ones(1),
+    "turned": torch.rand(4, 2).T,
+}
 
 
 def equal(one, other):
     return one.keys() == other.keys() and all(
-        torch.equal(value, other[name]) and value.dtype == other[name].dtype for name, value in one.items())
+        torch.equal(value, other[name]) and value.dtype == other[name].dtype for name, value in one.items()
+    )
 
 
 def shard(path, parts):
     """A file as one rank of several writes it: {name: (its part, where that begins)}."""
     where = json.dumps({name: {"saved_offsets": list(offset)} for name, (_, offset) in parts.items()})
     path.parent.mkdir(exist_ok=True)
-    save_file({name: value.contiguous() for name, (value, _) in parts.items()}, str(path),
-              {"format": "pt", "DCP_VERSION": "1.0", "DCP_SHARDING_INFO": where})
+    save_file(
+        {name: value.contiguous() for name, (value, _) in parts.items()},
+        str(path),
+        {"format": "pt", "DCP_VERSION": "1.0", "DCP_SHARDING_INFO": where},
+    )
 
 
 @pytest.fixture
@@ -38,18 +49,20 @@ def two_shards(tmp_path):
     """Two ranks hold 3 and 2 rows of one matrix; the scalar was written by the second alone."""
     matrix, folder = VALUES["matrix"], tmp_path / "model"
     shard(folder / "shard-00001.safetensors", {"matrix": (matrix[:3], (0, 0)), "thin": (torch.ones(1), (0,))})
-    shard(folder / "shard-00002.safetensors", {"matrix": (matrix[3:], (3, 0)), "thin": (torch.ones(0), (1,)),
-                                               "step": (VALUES["step"], ())})
+    shard(
+        folder / "shard-00002.safetensors",
+        {"matrix": (matrix[3:], (3, 0)), "thin": (torch.ones(0), (1,)), "step": (VALUES["step"], ())},
+    )
     return folder
 
 
-# --------------------------------------------------------------------------------------------------------- one process
+# ------------------------------------------------------------------------------------------------ one process
 
 
 def test_what_one_process_writes_comes_back(tmp_path):
     write_sharded(tmp_path / "model", VALUES)
     assert equal(read_sharded(tmp_path / "model"), VALUES)
-    assert [path.suffix for path in (tmp_path / "model").iterdir()] == [".safetensors"]     # and no pickle
+    assert [path.suffix for path in (tmp_path / "model").iterdir()] == [".safetensors"]  # and no pickle
     empty = {name: torch.zeros_like(value) for name, value in VALUES.items()}
     read_into(tmp_path / "model", empty)
     assert equal(empty, VALUES)
@@ -62,25 +75,31 @@ def test_parts_become_whole(two_shards):
     places = {name: value.data_ptr() for name, value in parameters.items()}
     read_into(two_shards, parameters)
     assert all(torch.equal(parameters[name], value) for name, value in expected.items())
-    assert {name: value.data_ptr() for name, value in parameters.items()} == places         # in place
+    assert {name: value.data_ptr() for name, value in parameters.items()} == places  # in place
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_missing_shard_is_noticed(two_shards, number):
-    """The manifest notices it first; a shard that begins elsewhere would leave zeros in the middle of a tensor."""
+    """The manifest notices it first; a shard that begins elsewhere would leave zeros in the middle of a
+    tensor."""
     (two_shards / f"shard-0000{number}.safetensors").unlink()
     if number == 1:
         with pytest.raises(CheckpointError, match="a part of tensor 'matrix' is missing in"):
             read_sharded(two_shards)
     with pytest.raises(CheckpointError, match="missing in|lacks tensor"):
-        read_into(two_shards, {name: torch.zeros_like(VALUES[name]) for name in ("matrix", "step")} | {"thin": torch.zeros(1)})
+        read_into(
+            two_shards,
+            {name: torch.zeros_like(VALUES[name]) for name in ("matrix", "step")} | {"thin": torch.zeros(1)},
+        )
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_filled(two_shards):
     fitting = {"matrix": torch.zeros(5, 3), "step": torch.zeros(()), "thin": torch.zeros(1)}
-    for wrong, told in (({**fitting, "more": torch.zeros(1)}, "lacks tensor 'more'"),
-                        ({"matrix": fitting["matrix"], "thin": fitting["thin"]}, "holds an unknown tensor 'step'"),
-                        ({**fitting, "matrix": torch.zeros(3, 5)}, r"'matrix' in .* is \(5, 3\), the settings want \(3, 5\)")):
+    for wrong, told in (
+        ({**fitting, "more": torch.zeros(1)}, "lacks tensor 'more'"),
+        ({"matrix": fitting["matrix"], "thin": fitting["thin"]}, "holds an unknown tensor 'step'"),
+        ({**fitting, "matrix": torch.zeros(3, 5)}, r"'matrix' in .* is \(5, 3\), the settings want \(3, 5\)"),
+    ):
         with pytest.raises(CheckpointError, match=told):
             read_into(two_shards, wrong)
         assert all(bool((value == 0).all()) for value in wrong.values())
@@ -93,24 +112,30 @@ def test_what_is_no_shard_is_named(two_shards, content):
         read_sharded(two_shards)
 
 
-# ----------------------------------------------------------------------------------------------- inside of a checkpoint
+# ------------------------------------------------------------------------------------- inside of a checkpoint
 
 
 def test_a_checkpoint_of_folders(tmp_path):
-    """begin, write, commit: as the first of several ranks does it. Every shard is in the manifest by its path."""
+    """begin, write, commit: as the first of several ranks does it. Every shard is in the manifest by its
+    path."""
     (tmp_path / "config.yaml").write_text("data: {}\n")
     facts = {"documents": 1, "seconds": 0.0, "data": ""}
     partial = checkpoint.begin(tmp_path, 4)
     with checkpoint.all_or_nothing(partial):
         matrix = VALUES["matrix"]
         shard(partial / "model" / "shard-1.safetensors", {"matrix": (matrix[:3], (0, 0))})
-        shard(partial / "model" / "shard-2.safetensors", {"matrix": (matrix[3:], (3, 0)), "step": (VALUES["step"], ())})
+        shard(
+            partial / "model" / "shard-2.safetensors",
+            {"matrix": (matrix[3:], (3, 0)), "step": (VALUES["step"], ())},
+        )
         write_sharded(partial / "optimizer", VALUES)
         checkpoint.write_tensors(partial, "ema", VALUES)
         folder = checkpoint.commit(tmp_path, partial, 4, facts, 2)
     assert checkpoint.latest(tmp_path) == folder and not list((tmp_path / "checkpoints").glob(".*"))
     assert equal(checkpoint.tensors(folder, "model"), {name: VALUES[name] for name in ("matrix", "step")})
-    assert equal(checkpoint.tensors(folder, "optimizer"), VALUES) and equal(checkpoint.tensors(folder, "ema"), VALUES)
+    assert equal(checkpoint.tensors(folder, "optimizer"), VALUES) and equal(
+        checkpoint.tensors(folder, "ema"), VALUES
+    )
     listed = json.loads((folder / "MANIFEST.json").read_text())
     assert {"model/shard-1.safetensors", "model/shard-2.safetensors"} < set(listed)
     assert {path.stat().st_mode & 0o777 for path in folder.rglob("*.safetensors")} == {0o666 & ~umask()}
@@ -139,7 +164,7 @@ def test_tensors_that_are_not_there(tmp_path):
         checkpoint.tensors(folder, "optimizer")
 
 
-# -------------------------------------------------------------------------------------------------------- several ranks
+# ---------------------------------------------------------------------------------------------- several ranks
 
 
 def rank(function, number, ranks, folder):
@@ -167,12 +192,16 @@ def trained(ranks, steps):
         model(torch.ones(2, 5)).square().sum().backward()
         adam.step()
     names = {id(p): name for name, p in model.named_parameters()}
-    return model.state_dict(), {f"{names[id(p)]}/{key}": value for p, values in adam.state.items()
-                                for key, value in values.items()}
+    return model.state_dict(), {
+        f"{names[id(p)]}/{key}": value for p, values in adam.state.items() for key, value in values.items()
+    }
 
 
 def gathered(tensors):
-    return {name: value.full_tensor() if hasattr(value, "full_tensor") else value for name, value in tensors.items()}
+    return {
+        name: value.full_tensor() if hasattr(value, "full_tensor") else value
+        for name, value in tensors.items()
+    }
 
 
 def writes(number, ranks, folder):
@@ -226,8 +255,11 @@ def one_has_no_room(number, ranks, folder):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     with pytest.raises(DiskFullError, match=r"no room to save checkpoint step_00000002 .*\(File too large\)"):
         with checkpoint.all_or_nothing(folder / ".step_00000002.partial"):
-            write_sharded(folder / ".step_00000002.partial" / "model", {"large": torch.zeros(9), "small": torch.zeros(9)} | {
-                f"{n}": torch.zeros(1000) for n in range(20)})
+            write_sharded(
+                folder / ".step_00000002.partial" / "model",
+                {"large": torch.zeros(9), "small": torch.zeros(9)}
+                | {f"{n}": torch.zeros(1000) for n in range(20)},
+            )
 
 
 def test_a_full_disk_of_one_rank_is_told_to_all(tmp_path):
@@ -238,7 +270,9 @@ def test_a_full_disk_of_one_rank_is_told_to_all(tmp_path):
 def writes_apart(number, ranks, folder):
     """Each rank has a disk of its own, as where a cluster's nodes share no folder."""
     sharded._wait_for.__defaults__ = (0,)
-    with pytest.raises(CheckpointError, match=r"does not see .*/0/shard-00002.*; the runs folder must be one that all"):
+    with pytest.raises(
+        CheckpointError, match=r"does not see .*/0/shard-00002.*; the runs folder must be one that all"
+    ):
         write_sharded(folder / str(number), trained(ranks, 0)[0])
 
 

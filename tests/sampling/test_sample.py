@@ -1,4 +1,5 @@
-"""`rawmm sample` as people use it: pictures in prompts, painting in, variations, other sizes, files, the terminal."""
+"""`rawmm sample` as people use it: pictures in prompts, painting in, variations, other sizes, files, the
+terminal."""
 
 import base64
 import io
@@ -39,6 +40,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def draw(rawmm, place, tiny_run):
     """draw(words) -> what `rawmm sample WORDS --json` says."""
+
     def call(*words):
         code, out, err = rawmm("sample", *words, "--run", tiny_run, "--json")
         assert code == 0, err
@@ -55,14 +57,23 @@ def pictures(result) -> list[str]:
     return [item["image"] for item in result["items"] if "image" in item]
 
 
-# -------------------------------------------------------------------------------------------------------------- prompts
+# ---------------------------------------------------------------------------------------------------- prompts
 
 
-@pytest.mark.parametrize("text, found", [
-    ("", []), ("a portrait", ["a portrait"]), ("{image:a.png}", [Path("a.png")]),
-    ("one {image:a.png}{image: b c.png } two", ["one ", Path("a.png"), Path("b c.png"), " two"]),
-    ("{{image:a.png} stays", ["{image:a.png} stays"]), ("x{{image:a.png}{image:b.png}", ["x{image:a.png}", Path("b.png")]),
-    ("{image} {Image:a} {images:a}", ["{image} {Image:a} {images:a}"]), ("{image:a{b}", ["{image:a{b}"]), ("}{", ["}{"])])
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("", []),
+        ("a portrait", ["a portrait"]),
+        ("{image:a.png}", [Path("a.png")]),
+        ("one {image:a.png}{image: b c.png } two", ["one ", Path("a.png"), Path("b c.png"), " two"]),
+        ("{{image:a.png} stays", ["{image:a.png} stays"]),
+        ("x{{image:a.png}{image:b.png}", ["x{image:a.png}", Path("b.png")]),
+        ("{image} {Image:a} {images:a}", ["{image} {Image:a} {images:a}"]),
+        ("{image:a{b}", ["{image:a{b}"]),
+        ("}{", ["}{"]),
+    ],
+)
 def test_pictures_stand_anywhere_in_a_prompt(text, found):
     assert prompt.pieces(text) == found
 
@@ -84,7 +95,10 @@ def test_the_same_pictures_by_option_and_in_the_prompt(draw):
 
 
 def test_a_caption_is_written_greedily_and_draws_nothing(draw):
-    one, two = draw("--image", "a.png", "--task", "caption"), draw("{image:with space.png}", "--task", "caption", "--seed", "5")
+    one, two = (
+        draw("--image", "a.png", "--task", "caption"),
+        draw("{image:with space.png}", "--task", "caption", "--seed", "5"),
+    )
     assert one["temperature"] == two["temperature"] == 0 and pictures(one) == pictures(two) == []
     assert not list(Path("samples").iterdir())
 
@@ -96,20 +110,27 @@ def test_limits_of_text_and_pictures(draw):
     assert draw("seven", "--greedy")["temperature"] == 0
 
 
-# ------------------------------------------------------------------------------------------------------------- drawing
+# ---------------------------------------------------------------------------------------------------- drawing
 
 
 def test_painting_in_keeps_what_is_outside(draw):
-    before, result = pixels("a.png"), draw("seven", "--image", "a.png", "--inpaint", "mask.png", "--count", "2")
+    before, result = (
+        pixels("a.png"),
+        draw("seven", "--image", "a.png", "--inpaint", "mask.png", "--count", "2"),
+    )
     for path in pictures(result):
-        assert np.array_equal(pixels(path)[:, :4], before[:, :4]) and not np.array_equal(pixels(path)[:, 4:], before[:, 4:])
+        assert np.array_equal(pixels(path)[:, :4], before[:, :4]) and not np.array_equal(
+            pixels(path)[:, 4:], before[:, 4:]
+        )
     assert len(pictures(result)) == 2 and Path(result["sheet"]).is_file()
 
 
 def test_a_variation_is_nearer_the_weaker_it_is(draw):
     before, far = pixels("a.png").astype(int), []
     for strength in ("0.05", "1"):
-        found = pixels(pictures(draw("seven", "--image", "a.png", "--strength", strength, "--out", strength))[0])
+        found = pixels(
+            pictures(draw("seven", "--image", "a.png", "--strength", strength, "--out", strength))[0]
+        )
         far.append(np.abs(found - before).mean())
     assert far[0] < far[1]
 
@@ -118,36 +139,54 @@ def test_another_size(draw):
     for side in (4, 8, 12, 24):
         result = draw("seven", "--size", side, "--out", str(side))
         told = {"size": side, "height": side, "width": side}
-        assert pixels(pictures(result)[0]).shape == (side, side, 3) and told.items() <= result["items"][0].items()
+        assert (
+            pixels(pictures(result)[0]).shape == (side, side, 3)
+            and told.items() <= result["items"][0].items()
+        )
 
 
 def test_every_setting_reaches_the_drawing(draw):
     """Each of them changes the picture, and the same words give the same one."""
     plain = pixels(pictures(draw("seven", "--seed", "3"))[0])
     assert np.array_equal(plain, pixels(pictures(draw("seven", "--seed", "3", "--out", "again"))[0]))
-    for words in (("--steps", "3"), ("--guidance", "5"), ("--solver", "ab2"), ("--grid", "quantiles"),
-                  ("--guidance", "5", "--rescale", "1"), ("--seed", "4")):
+    for words in (
+        ("--steps", "3"),
+        ("--guidance", "5"),
+        ("--solver", "ab2"),
+        ("--grid", "quantiles"),
+        ("--guidance", "5", "--rescale", "1"),
+        ("--seed", "4"),
+    ):
         other = pixels(pictures(draw("seven", "--seed", "3", "--out", "-".join(words).strip("-"), *words))[0])
         assert not np.array_equal(other, plain), words
-        plain = other if words[-1] == "5" else plain    # rescaling is compared with guidance 5 alone
+        plain = other if words[-1] == "5" else plain  # rescaling is compared with guidance 5 alone
 
 
 def test_a_picture_is_the_same_alone_and_among_others(draw):
     """Same seed and number, same bytes, whatever else is drawn beside it."""
     few, many = draw("seven", "--count", "2"), draw("seven", "--count", "20", "--out", "many")
-    assert [pixels(path).tolist() for path in pictures(few)] == [pixels(path).tolist() for path in pictures(many)[:2]]
+    assert [pixels(path).tolist() for path in pictures(few)] == [
+        pixels(path).tolist() for path in pictures(many)[:2]
+    ]
 
 
-# --------------------------------------------------------------------------------------------------------------- files
+# ------------------------------------------------------------------------------------------------------ files
 
 
 def test_a_png_says_how_to_draw_it_again(draw):
     result = draw("seven", "--steps", "4", "--solver", "heun", "--seed", "9")
     text = Image.open(pictures(result)[0]).text
     assert {name: text[name] for name in ("prompt", "seed", "steps", "solver", "number")} == {
-        "prompt": "seven", "seed": "9", "steps": "4", "solver": "heun", "number": "0"}
+        "prompt": "seven",
+        "seed": "9",
+        "steps": "4",
+        "solver": "heun",
+        "number": "0",
+    }
     assert re.fullmatch("[0-9a-f]{12}", text["model_hash"]) and text["model_hash"] == result["model_hash"]
-    assert set(result["seconds"]) == {"start", "generate", "write", "total"} and all(result["seconds"].values())
+    assert set(result["seconds"]) == {"start", "generate", "write", "total"} and all(
+        result["seconds"].values()
+    )
 
 
 def test_a_gif_shows_every_step_and_ends_with_the_picture(draw):
@@ -156,9 +195,9 @@ def test_a_gif_shows_every_step_and_ends_with_the_picture(draw):
     assert len(frames) == 6
     first = np.abs(frames[0].astype(int) - frames[-1]).mean()
     assert first > np.abs(frames[-2].astype(int) - frames[-1]).mean() > 0
-    drawn = pixels(pictures(result)[0]).astype(int)     # the palette of a GIF has 256 colours
+    drawn = pixels(pictures(result)[0]).astype(int)  # the palette of a GIF has 256 colours
     zoom = (frames[-1].shape[0] - 6) // 2 // 8
-    assert np.abs(frames[-1][2:2 + 8 * zoom:zoom, 2:2 + 8 * zoom:zoom] - drawn).mean() < 8
+    assert np.abs(frames[-1][2 : 2 + 8 * zoom : zoom, 2 : 2 + 8 * zoom : zoom] - drawn).mean() < 8
 
 
 def test_a_gif_of_more_than_are_drawn_together(draw, monkeypatch):
@@ -176,40 +215,98 @@ def test_several_who_draw_into_one_folder(tmp_path):
 
     made = [torch.full((3, 8, 8), n, dtype=torch.uint8) for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        files = list(pool.map(lambda n: drawn.write(Bytes(), [[BOS, Picture(made[n], False)]], 1, tmp_path, "s", {"seed": n},
-                                                    [np.zeros((8, 8, 3), np.uint8)] * 2), range(8)))
+        files = list(
+            pool.map(
+                lambda n: drawn.write(
+                    Bytes(),
+                    [[BOS, Picture(made[n], False)]],
+                    1,
+                    tmp_path,
+                    "s",
+                    {"seed": n},
+                    [np.zeros((8, 8, 3), np.uint8)] * 2,
+                ),
+                range(8),
+            )
+        )
     names = [found.samples[0]["items"][0]["image"] for found in files]
     assert len(set(names)) == 8 and [int(pixels(name).max()) for name in names] == list(range(8))
     assert len({found.gif for found in files}) == 8 and not list(tmp_path.glob(".*"))
 
 
-# ----------------------------------------------------------------------------------------------------------- bad input
+# -------------------------------------------------------------------------------------------------- bad input
 
 
-BAD = {"mask size": (("a", "--image", "a.png", "--inpaint", "small.png"), 3, "mask small.png has 8x4 pixels and a.png 8x8"),
-       "black mask": (("a", "--image", "a.png", "--inpaint", "black.png"), 3, "is black all over"),
-       "no mask": (("a", "--image", "a.png", "--inpaint", "none.png"), 3, "image none.png cannot be read"),
-       "no canvas": (("a", "--inpaint", "mask.png"), 2, "work on one picture; given with --image: 0"),
-       "two canvases": (("a", "--strength", "0.5", "--image", "a.png", "--image", "b.png"), 2, "given with --image: 2"),
-       "canvas and size": (("a", "--strength", "0.5", "--image", "a.png", "--size", "16"), 2, "leave out --task"),
-       "strength": (("a", "--strength", "1.5", "--image", "a.png"), 2, "--strength = 1.5; allowed: more than 0, at most 1"),
-       "strength that was not learned": (("a", "--strength", "0.02", "--image", "a.png"), 2, "allowed: 0.05 to 1"),
-       "caption of nothing": (("{{image:a.png}", "--task", "caption"), 2, "needs a picture to read; give --image FILE"),
-       "folder as a picture": (("a", "--image", "."), 3, "it is a folder; give a picture"),
-       "strength nan": (("a", "--strength", "nan", "--image", "a.png"), 2, "--strength = nan"),
-       "top p": (("a", "--top-p", "0"), 2, "--top-p = 0.0; allowed: more than 0, at most 1"),
-       "steps": (("a", "--steps", "1000000"), 2, "Invalid value for '--steps'"),
-       "size": (("a", "--size", "10"), 2, "--size 10: a picture of 10x10 pixels does not divide into patches of 4"),
-       "too large": (("a", "--size", "2048"), 2, "--size 2048: a picture of 2048x2048 pixels needs 262,147 positions, and the "
-                     "context of this model is 1,024 (sample.context); allowed: as much as 124x124"),
-       "grid": (("a", "--grid", "tunde"), 2, "unknown grid 'tunde' (did you mean tuned?)"),
-       "not tuned": (("a", "--grid", "tuned"), 2, "has no tuned grid for 10 steps (it has: none); run `rawmm tune-sampler"),
-       "precision": (("a", "--precision", "fp16"), 2, "unknown precision 'fp16' (did you mean bf16?); allowed: fp32, bf16"),
-       "task": (("a", "--task", "captoin"), 2, "unknown task 'captoin' (did you mean caption?)"),
-       "preview": (("a", "--preview", "kity"), 2, "unknown preview 'kity' (did you mean kitty?)"),
-       "picture in the prompt": (("{image:none.png}",), 3, "image none.png cannot be read: there is no such file"),
-       "no name": (("{image:}",), 2, "{image:} names no file"),
-       "both": (("a", "--model", "x"), 2, "both --run and --model are given")}
+BAD = {
+    "mask size": (
+        ("a", "--image", "a.png", "--inpaint", "small.png"),
+        3,
+        "mask small.png has 8x4 pixels and a.png 8x8",
+    ),
+    "black mask": (("a", "--image", "a.png", "--inpaint", "black.png"), 3, "is black all over"),
+    "no mask": (("a", "--image", "a.png", "--inpaint", "none.png"), 3, "image none.png cannot be read"),
+    "no canvas": (("a", "--inpaint", "mask.png"), 2, "work on one picture; given with --image: 0"),
+    "two canvases": (
+        ("a", "--strength", "0.5", "--image", "a.png", "--image", "b.png"),
+        2,
+        "given with --image: 2",
+    ),
+    "canvas and size": (
+        ("a", "--strength", "0.5", "--image", "a.png", "--size", "16"),
+        2,
+        "leave out --task",
+    ),
+    "strength": (
+        ("a", "--strength", "1.5", "--image", "a.png"),
+        2,
+        "--strength = 1.5; allowed: more than 0, at most 1",
+    ),
+    "strength that was not learned": (
+        ("a", "--strength", "0.02", "--image", "a.png"),
+        2,
+        "allowed: 0.05 to 1",
+    ),
+    "caption of nothing": (
+        ("{{image:a.png}", "--task", "caption"),
+        2,
+        "needs a picture to read; give --image FILE",
+    ),
+    "folder as a picture": (("a", "--image", "."), 3, "it is a folder; give a picture"),
+    "strength nan": (("a", "--strength", "nan", "--image", "a.png"), 2, "--strength = nan"),
+    "top p": (("a", "--top-p", "0"), 2, "--top-p = 0.0; allowed: more than 0, at most 1"),
+    "steps": (("a", "--steps", "1000000"), 2, "Invalid value for '--steps'"),
+    "size": (
+        ("a", "--size", "10"),
+        2,
+        "--size 10: a picture of 10x10 pixels does not divide into patches of 4",
+    ),
+    "too large": (
+        ("a", "--size", "2048"),
+        2,
+        "--size 2048: a picture of 2048x2048 pixels needs 262,147 positions, and the "
+        "context of this model is 1,024 (sample.context); allowed: as much as 124x124",
+    ),
+    "grid": (("a", "--grid", "tunde"), 2, "unknown grid 'tunde' (did you mean tuned?)"),
+    "not tuned": (
+        ("a", "--grid", "tuned"),
+        2,
+        "has no tuned grid for 10 steps (it has: none); run `rawmm tune-sampler",
+    ),
+    "precision": (
+        ("a", "--precision", "fp16"),
+        2,
+        "unknown precision 'fp16' (did you mean bf16?); allowed: fp32, bf16",
+    ),
+    "task": (("a", "--task", "captoin"), 2, "unknown task 'captoin' (did you mean caption?)"),
+    "preview": (("a", "--preview", "kity"), 2, "unknown preview 'kity' (did you mean kitty?)"),
+    "picture in the prompt": (
+        ("{image:none.png}",),
+        3,
+        "image none.png cannot be read: there is no such file",
+    ),
+    "no name": (("{image:}",), 2, "{image:} names no file"),
+    "both": (("a", "--model", "x"), 2, "both --run and --model are given"),
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -228,24 +325,32 @@ def test_a_model_that_is_not_there(rawmm, place):
 
 def test_what_was_drawn_in_another_way_is_not_written_over(draw):
     """The same again lies where it lay; with other settings it gets another name."""
-    names = [pictures(draw("seven", *words))[0] for words in (
-        (), (), ("--guidance", "1.5"), ("--temperature", "0.9"), ("--guidance", "1.5"))]
+    names = [
+        pictures(draw("seven", *words))[0]
+        for words in ((), (), ("--guidance", "1.5"), ("--temperature", "0.9"), ("--guidance", "1.5"))
+    ]
     assert names[0] == names[1] and names[2] == names[4] and len(set(names)) == 3
     with Image.open(names[0]) as first, Image.open(names[2]) as second:
         assert (first.text["guidance"], second.text["guidance"]) == ("2.0", "1.5")
 
 
 def listening(tmp_path, leave, ignore_hangup):
-    """`sample` in a process whose terminal is closed after `leave` characters -> (how it ended, what it said on stderr)."""
+    """`sample` in a process whose terminal is closed after `leave` characters -> (how it ended, what it said
+    on stderr)."""
     import pty
     import signal
 
     process, outer = pty.fork()
-    if process == 0:                                    # pragma: no cover
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignore_hangup else signal.SIG_DFL)      # as under nohup, or not
+    if process == 0:  # pragma: no cover
+        signal.signal(
+            signal.SIGHUP, signal.SIG_IGN if ignore_hangup else signal.SIG_DFL
+        )  # as under nohup, or not
         inner = os.open(tmp_path / "stderr", os.O_CREAT | os.O_WRONLY)
         os.dup2(inner, 2)
-        os.execv(sys.executable, [sys.executable, "-m", "rawmm_cli", "sample", "a portrait of", "--out", str(tmp_path / "out")])
+        os.execv(
+            sys.executable,
+            [sys.executable, "-m", "rawmm_cli", "sample", "a portrait of", "--out", str(tmp_path / "out")],
+        )
     os.read(outer, leave)
     os.close(outer)
     _, status = os.waitpid(process, 0)
@@ -253,7 +358,9 @@ def listening(tmp_path, leave, ignore_hangup):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs pseudo-terminals that hang up")
-@pytest.mark.parametrize("ignore, code", [(False, -1), (True, 0)])      # -1: ended by SIGHUP, as everything in that terminal
+@pytest.mark.parametrize(
+    "ignore, code", [(False, -1), (True, 0)]
+)  # -1: ended by SIGHUP, as everything in that terminal
 def test_a_terminal_that_is_closed_in_mid_stream(ignore, code, tmp_path, monkeypatch):
     """No traceback, and no half picture."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -271,25 +378,45 @@ def test_nobody_listens(how, left, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "out").iterdir()] == left
 
 
-# ------------------------------------------------------------------------------------------------------------ terminal
+# --------------------------------------------------------------------------------------------------- terminal
 
 
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}])
+@pytest.mark.parametrize(
+    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}]
+)
 def test_terminals_that_cannot_show_blocks(environment, place, tiny_run):
     """Nothing of one colour, no traceback; the name of the file all the same."""
     words = ["sample", "seven", "--run", str(tiny_run), "--preview", "blocks"]
-    usual = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM", "COLORTERM")}
-    done = subprocess.run([sys.executable, "-m", "rawmm_cli", *words], capture_output=True, cwd=place,
-                          env=usual | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **environment})
+    usual = {
+        name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM", "COLORTERM")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "rawmm_cli", *words],
+        capture_output=True,
+        cwd=place,
+        env=usual | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+    )
     assert (done.returncode, done.stderr) == (0, b"") and b"tiny-seven-0-000.png" in done.stdout
-    assert ("PYTHONIOENCODING" in environment) == (b"?" in done.stdout) and "\u2580".encode() not in done.stdout
+    assert ("PYTHONIOENCODING" in environment) == (
+        b"?" in done.stdout
+    ) and "\u2580".encode() not in done.stdout
 
 
-@pytest.mark.parametrize("environment, kind", [
-    ({}, "blocks"), ({"TERM": "xterm-256color"}, "blocks"), ({"TERM": "xterm-kitty"}, "kitty"),
-    ({"KITTY_WINDOW_ID": "1"}, "kitty"),
-    ({"TERM_PROGRAM": "iTerm.app"}, "iterm"), ({"TERM_PROGRAM": "WezTerm"}, "iterm"), ({"LC_TERMINAL": "iTerm2"}, "iterm"),
-    ({"TERM": "foot"}, "sixel"), ({"TERM": "xterm-kitty", "TMUX": "x"}, "blocks"), ({"TERM": "screen.xterm-kitty"}, "blocks")])
+@pytest.mark.parametrize(
+    "environment, kind",
+    [
+        ({}, "blocks"),
+        ({"TERM": "xterm-256color"}, "blocks"),
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"KITTY_WINDOW_ID": "1"}, "kitty"),
+        ({"TERM_PROGRAM": "iTerm.app"}, "iterm"),
+        ({"TERM_PROGRAM": "WezTerm"}, "iterm"),
+        ({"LC_TERMINAL": "iTerm2"}, "iterm"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"TERM": "xterm-kitty", "TMUX": "x"}, "blocks"),
+        ({"TERM": "screen.xterm-kitty"}, "blocks"),
+    ],
+)
 def test_the_protocol_that_a_terminal_speaks(environment, kind):
     assert terminal.protocol(environment) == kind
 
@@ -304,12 +431,18 @@ def test_kitty_and_iterm_send_the_picture_as_png():
     sent = terminal.escapes(picture, "kitty")
     parts = re.findall("\x1b_G([^;]*);([^\x1b]*)\x1b\\\\", sent)
     assert "".join(f"\x1b_G{keys};{data}\x1b\\" for keys, data in parts) == sent and len(parts) > 1
-    assert parts[0][0] == "a=T,f=100,q=2,m=1" and parts[-1][0] == "m=0" and {keys for keys, _ in parts[1:-1]} <= {"m=1"}
+    assert (
+        parts[0][0] == "a=T,f=100,q=2,m=1"
+        and parts[-1][0] == "m=0"
+        and {keys for keys, _ in parts[1:-1]} <= {"m=1"}
+    )
     assert all(len(data) <= 4096 for _, data in parts)
     decoded = Image.open(io.BytesIO(base64.standard_b64decode("".join(data for _, data in parts))))
     assert np.array_equal(np.asarray(decoded), picture)
     sent = terminal.escapes(picture, "iterm")
-    size, data = re.fullmatch("\x1b]1337;File=inline=1;size=([0-9]+);width=50px:([^\x07]*)\x07", sent).groups()
+    size, data = re.fullmatch(
+        "\x1b]1337;File=inline=1;size=([0-9]+);width=50px:([^\x07]*)\x07", sent
+    ).groups()
     content = base64.standard_b64decode(data)
     assert len(content) == int(size) and np.array_equal(np.asarray(Image.open(io.BytesIO(content))), picture)
 
@@ -317,11 +450,11 @@ def test_kitty_and_iterm_send_the_picture_as_png():
 def unsixel(text):
     """A picture out of sixel letters, (H, W, 3) in percent: DEC STD 070, told again."""
     width, height = map(int, re.match('\x1bPq"1;1;([0-9]+);([0-9]+)', text).groups())
-    body = text[text.index('"'):-2]
+    body = text[text.index('"') : -2]
     palette, canvas = {}, np.full((height + 5, width, 3), -1)
     for n, r, g, b in re.findall(r"#([0-9]+);2;([0-9]+);([0-9]+);([0-9]+)", body):
         palette[int(n)] = (int(r), int(g), int(b))
-    body = re.sub(r"#[0-9]+;2;[0-9]+;[0-9]+;[0-9]+", "", body[body.index("#"):])
+    body = re.sub(r"#[0-9]+;2;[0-9]+;[0-9]+;[0-9]+", "", body[body.index("#") :])
     top = left = 0
     colour = None
     for token in re.findall(r"#[0-9]+|![0-9]+.|[$-]|[?-~]", body):
@@ -335,7 +468,7 @@ def unsixel(text):
             count, letter = (int(token[1:-1]), token[-1]) if token[0] == "!" else (1, token)
             for bit in range(6):
                 if (ord(letter) - 63) >> bit & 1:
-                    canvas[top + bit, left:left + count] = colour
+                    canvas[top + bit, left : left + count] = colour
             left += count
     return canvas[:height]
 
@@ -343,16 +476,21 @@ def unsixel(text):
 @pytest.mark.parametrize("height, width", [(1, 1), (6, 6), (13, 40), (64, 64)])
 def test_sixels_show_the_picture(height, width):
     picture = noise(height, width, 200)
-    picture[:, width // 2:] = (255, 0, 128)             # runs of a colour
+    picture[:, width // 2 :] = (255, 0, 128)  # runs of a colour
     found = unsixel(terminal.escapes(picture, "sixel"))
     assert (found >= 0).all(), "no pixel is left out"
-    assert np.abs(found - picture / 2.55).max() <= 1 + 8 * (len(np.unique(picture.reshape(-1, 3), axis=0)) > 256)
+    assert np.abs(found - picture / 2.55).max() <= 1 + 8 * (
+        len(np.unique(picture.reshape(-1, 3), axis=0)) > 256
+    )
 
 
 @pytest.mark.parametrize("kind", ["blocks", "kitty", "iterm", "sixel"])
 def test_a_preview_can_be_asked_for(kind, rawmm, place, tiny_run):
     code, out, _ = rawmm("sample", "seven", "--run", tiny_run, "--preview", kind)
-    assert code == 0 and {"blocks": "\u2580", "kitty": "\x1b_G", "iterm": "\x1b]1337", "sixel": "\x1bPq"}[kind] in out
+    assert (
+        code == 0
+        and {"blocks": "\u2580", "kitty": "\x1b_G", "iterm": "\x1b]1337", "sixel": "\x1bPq"}[kind] in out
+    )
     assert out.rstrip().endswith(".png")
 
 

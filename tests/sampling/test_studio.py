@@ -1,4 +1,5 @@
-"""The local page: what it draws is what the command draws, nobody else can reach it, and a real browser is content with it."""
+"""The local page: what it draws is what the command draws, nobody else can reach it, and a real browser is
+content with it."""
 
 import base64
 import http.client
@@ -59,7 +60,7 @@ def png(shape=(8, 8, 3)) -> bytes:
     return buffer.getvalue()
 
 
-# ----------------------------------------------------------------------------------------------------------- the server
+# ------------------------------------------------------------------------------------------------- the server
 
 
 def test_it_draws_what_the_command_draws(served, rawmm, tiny_run, tmp_path):
@@ -67,8 +68,21 @@ def test_it_draws_what_the_command_draws(served, rawmm, tiny_run, tmp_path):
     steps = [line for line in lines if "step" in line]
     assert [(line["step"], line["of"]) for line in steps] == [(n, 4) for n in (1, 2, 3, 4)]
     final = next(line for line in lines if "picture" in line and "step" not in line)
-    code, out, _ = rawmm("sample", "seven", "--run", tiny_run, "--steps", "4", "--guidance", "3", "--seed", "11", "--json",
-                         "--out", tmp_path)
+    code, out, _ = rawmm(
+        "sample",
+        "seven",
+        "--run",
+        tiny_run,
+        "--steps",
+        "4",
+        "--guidance",
+        "3",
+        "--seed",
+        "11",
+        "--json",
+        "--out",
+        tmp_path,
+    )
     file = next(item["image"] for item in json.loads(out)["items"] if "image" in item)
     assert np.array_equal(picture(final["picture"]), np.asarray(Image.open(file)))
     assert not np.array_equal(picture(steps[0]["picture"]), picture(final["picture"]))
@@ -79,7 +93,9 @@ def test_it_draws_what_the_command_draws(served, rawmm, tiny_run, tmp_path):
 def test_it_reads_what_the_command_reads(served, rawmm, tiny_run, tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     lines = said(served, "/caption", png())
-    code, out, _ = rawmm("sample", "--image", tmp_path / "a.png", "--task", "caption", "--run", tiny_run, "--json")
+    code, out, _ = rawmm(
+        "sample", "--image", tmp_path / "a.png", "--task", "caption", "--run", tiny_run, "--json"
+    )
     texts = [line["text"] for line in lines if "text" in line]
     assert "".join(item["text"] for item in json.loads(out)["items"]) == (texts[-1] if texts else "")
     assert picture(lines[0]["picture"]).shape == (8, 8, 3)
@@ -90,12 +106,23 @@ def test_pictures_of_any_size_are_made_to_fit(served):
         assert picture(said(served, "/caption", png(shape))[0]["picture"]).shape == (8, 8, 3)
 
 
-@pytest.mark.parametrize("body, told", [
-    (b"{", "not a JSON object"), (b"[1]", "not a JSON object"), (b'{"steps": 0}', "steps = 0; allowed: 1 to 100"),
-    (b'{"steps": 4.5}', "steps = 4.5"), (b'{"steps": true}', "steps = True"), (b'{"guidance": NaN}', "guidance = nan"),
-    (b'{"seed": -1}', "seed = -1"), (b'{"prompt": 3}', "not text"), (b'{"prompt": "a\\u0007"}', "control character"),
-    (b'{"prompt": "{image:/etc/passwd}"}', "are for `rawmm sample`"),
-    (json.dumps({"prompt": "x" * 5000}).encode(), "need 5,001 positions"), (b"\xff\xfe", "not a JSON object")])
+@pytest.mark.parametrize(
+    "body, told",
+    [
+        (b"{", "not a JSON object"),
+        (b"[1]", "not a JSON object"),
+        (b'{"steps": 0}', "steps = 0; allowed: 1 to 100"),
+        (b'{"steps": 4.5}', "steps = 4.5"),
+        (b'{"steps": true}', "steps = True"),
+        (b'{"guidance": NaN}', "guidance = nan"),
+        (b'{"seed": -1}', "seed = -1"),
+        (b'{"prompt": 3}', "not text"),
+        (b'{"prompt": "a\\u0007"}', "control character"),
+        (b'{"prompt": "{image:/etc/passwd}"}', "are for `rawmm sample`"),
+        (json.dumps({"prompt": "x" * 5000}).encode(), "need 5,001 positions"),
+        (b"\xff\xfe", "not a JSON object"),
+    ],
+)
 def test_bad_requests_get_one_line(served, body, told):
     lines = said(served, "/draw", body)
     assert len(lines) == 1 and told in lines[0]["error"]
@@ -110,8 +137,13 @@ def test_what_is_no_picture(served):
 def test_it_listens_to_this_machine_alone(served):
     assert served.server_address[0] == "127.0.0.1"
     port = served.server_port
-    for headers in ({"Host": "evil.example"}, {"Host": f"evil.example:{port}"}, {"Origin": "https://evil.example"},
-                    {"Origin": "null"}, {"Host": f"127.0.0.1:{port + 1}"}):
+    for headers in (
+        {"Host": "evil.example"},
+        {"Host": f"evil.example:{port}"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Host": f"127.0.0.1:{port + 1}"},
+    ):
         for method, path in (("GET", "/"), ("GET", "/model"), ("POST", "/draw"), ("POST", "/caption")):
             assert ask(served, method, path, b"{}" if method == "POST" else None, **headers)[0] == 403
     assert ask(served, "GET", "/", Host=f"localhost:{port}", Origin=f"http://localhost:{port}")[0] == 200
@@ -127,7 +159,10 @@ def test_there_is_nothing_else(served):
     connection.endheaders()
     assert connection.getresponse().status == 413
     status, headers, _ = ask(served, "GET", "/")
-    assert "default-src 'none'" in headers["Content-Security-Policy"] and headers["X-Content-Type-Options"] == "nosniff"
+    assert (
+        "default-src 'none'" in headers["Content-Security-Policy"]
+        and headers["X-Content-Type-Options"] == "nosniff"
+    )
 
 
 def test_a_page_that_is_closed_ends_its_drawing(served, monkeypatch):
@@ -158,8 +193,13 @@ def test_a_port_that_is_taken(served):
 
 def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):
     words = ["studio", "--run", str(tiny_run), "--port", "0", "--no-browser", "--json"]
-    process = subprocess.Popen([sys.executable, "-m", "rawmm_cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rawmm_cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     address = json.loads(process.stdout.readline())["url"]
     connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=30)
     connection.request("GET", "/model")
@@ -169,17 +209,20 @@ def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):
     assert process.returncode == 0 and "Traceback" not in err
 
 
-# ---------------------------------------------------------------------------------------------------------- the browser
+# ------------------------------------------------------------------------------------------------ the browser
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("width, dark", [(1100, False), (390, True)])
 def test_in_a_real_browser(served, tmp_path, width, dark):
-    """Type, draw, see the picture, read one, go back to the first; no complaint, no foreign request, nothing too wide."""
+    """Type, draw, see the picture, read one, go back to the first; no complaint, no foreign request, nothing
+    too wide."""
     (tmp_path / "a.png").write_bytes(png())
     with Tab(f"http://127.0.0.1:{served.server_port}/", width, dark=dark) as tab:
         tab.until('document.documentElement.dataset.ready === "yes"')
-        assert tab.run('document.getElementById("steps").value') == "10" and "tiny" in tab.run("document.body.innerText")
+        assert tab.run('document.getElementById("steps").value') == "10" and "tiny" in tab.run(
+            "document.body.innerText"
+        )
         tab.run("""window.seen = []; new MutationObserver(all => all.forEach(one => one.addedNodes.forEach(node =>
             seen.push(node.textContent)))).observe(document.getElementById("spent"), { childList: true })""")
         tab.type("#prompt", "seven")

@@ -1,4 +1,5 @@
-"""Times of few steps: better than equal ones, stored with the model, and used where the number of steps is the same."""
+"""Times of few steps: better than equal ones, stored with the model, and used where the number of steps is
+the same."""
 
 import json
 from dataclasses import replace
@@ -69,19 +70,26 @@ def test_found_times_are_used_where_the_steps_are_the_same(rawmm, tiny_run, tmp_
     import shutil
 
     shutil.copytree(tiny_run, tmp_path / "run")
-    code, out, err = rawmm("tune-sampler", tmp_path / "run", "--steps", "2", "--steps", "3", "--pictures", "4", "--json")
+    code, out, err = rawmm(
+        "tune-sampler", tmp_path / "run", "--steps", "2", "--steps", "3", "--pictures", "4", "--json"
+    )
     assert code == 0, err
     stored = json.loads((tmp_path / "run" / "sampler.json").read_text())
     assert stored.keys() == {"2", "3"} and json.loads(out)["steps"] == stored
 
     def drawn(*words):
-        code, out, err = rawmm("sample", "seven", "--run", tmp_path / "run", "--json", "--out", tmp_path / "out", *words)
+        code, out, err = rawmm(
+            "sample", "seven", "--run", tmp_path / "run", "--json", "--out", tmp_path / "out", *words
+        )
         assert code == 0, err
         return json.loads(out)
 
     found = drawn("--steps", "2")
     assert (found["grid"], found["solver"]) == ("tuned", stored["2"]["settings"]["solver"])
-    assert drawn("--steps", "4")["grid"] == "uniform" and drawn("--steps", "2", "--grid", "uniform")["grid"] == "uniform"
+    assert (
+        drawn("--steps", "4")["grid"] == "uniform"
+        and drawn("--steps", "2", "--grid", "uniform")["grid"] == "uniform"
+    )
     assert drawn("--steps", "2", "--solver", "euler")["grid"] == "uniform"
     both = drawn("--steps", "2", "--grid", "tuned", "--solver", "heun")
     assert (both["grid"], both["solver"]) == ("tuned", "heun")

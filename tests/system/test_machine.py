@@ -23,14 +23,16 @@ def within(factor, found, expected):
     assert expected / factor < found < expected * factor, (found, expected)
 
 
-# --------------------------------------------------------------------------------------------- against a loop of our own
+# ---------------------------------------------------------------------------------- against a loop of our own
 
 
 @pytest.mark.parametrize("precision", machine.DTYPES)
 def test_matmul_rate(precision):
     shape = m, k, n = (384, 512, 256)
     a, b = (torch.randn(size).to(machine.DTYPES[precision]) for size in ((m, k), (k, n)))
-    within(3, machine.matmul_rate(CPU, precision, shape, 0.2), 2 * m * k * n / shortest(lambda: torch.mm(a, b)))
+    within(
+        3, machine.matmul_rate(CPU, precision, shape, 0.2), 2 * m * k * n / shortest(lambda: torch.mm(a, b))
+    )
 
 
 def test_batched_matmul_rate():
@@ -40,11 +42,11 @@ def test_batched_matmul_rate():
 
 
 def test_bandwidth():
-    a, b = torch.ones(2 ** 24), torch.ones(2 ** 24)         # 64 MiB each
-    within(3, machine.bandwidth(CPU, 64), 3 * a.nbytes / shortest(lambda: a.add_(b)))       # reads two, writes one
+    a, b = torch.ones(2**24), torch.ones(2**24)  # 64 MiB each
+    within(3, machine.bandwidth(CPU, 64), 3 * a.nbytes / shortest(lambda: a.add_(b)))  # reads two, writes one
 
 
-# ----------------------------------------------------------------------------------------------------- closed forms
+# ----------------------------------------------------------------------------------------------- closed forms
 
 
 @pytest.fixture
@@ -58,9 +60,12 @@ def work(monkeypatch):
 def test_what_is_counted(work):
     assert machine.matmul_rate(CPU, "bf16", (2, 3, 5)) == 2 * 2 * 3 * 5 / 0.5
     assert machine.batched_matmul_rate(CPU, "fp16", (7, 2, 3, 5)) == 7 * 2 * 2 * 3 * 5 / 0.5
-    assert machine.bandwidth(CPU, 1) == 3 * 2 ** 20 / 0.5
-    assert [(*one.shape, one.dtype) for one in work] == [(2, 5, torch.bfloat16), (7, 2, 5, torch.float16),
-                                                         (2 ** 18, torch.float32)]
+    assert machine.bandwidth(CPU, 1) == 3 * 2**20 / 0.5
+    assert [(*one.shape, one.dtype) for one in work] == [
+        (2, 5, torch.bfloat16),
+        (7, 2, 5, torch.float16),
+        (2**18, torch.float32),
+    ]
     assert (work[2] == 2).all()
 
 
@@ -75,18 +80,21 @@ class Clock:
         self.calls += 1
 
 
-@pytest.mark.parametrize("durations, seconds, expected, calls", [
-    ((0.25, 1.0, 0.5, 2.0), 3.0, 0.5, 4),               # the first one, though it is the shortest, is left out
-    ((8.0, 4.0), 0.0, 4.0, 2),                          # one is timed, however little time there is
-    ((0.25, 1.0), 1.0, 1.0, 2),
-])
+@pytest.mark.parametrize(
+    "durations, seconds, expected, calls",
+    [
+        ((0.25, 1.0, 0.5, 2.0), 3.0, 0.5, 4),  # the first one, though it is the shortest, is left out
+        ((8.0, 4.0), 0.0, 4.0, 2),  # one is timed, however little time there is
+        ((0.25, 1.0), 1.0, 1.0, 2),
+    ],
+)
 def test_the_best_of_as_many_as_fit(durations, seconds, expected, calls, monkeypatch):
     clock = Clock(*durations)
     monkeypatch.setattr(machine.time, "perf_counter", lambda: clock.now)
     assert machine.best(clock.work, CPU, seconds) == expected and clock.calls == calls
 
 
-# ------------------------------------------------------------------------------------------------------------- memory
+# ----------------------------------------------------------------------------------------------------- memory
 
 
 GROW = """
@@ -112,7 +120,9 @@ def test_peak_memory_of_an_array_of_200_megabytes():
     done = subprocess.run(words, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     before, during, after, system = json.loads(done.stdout)
-    assert 50e6 < before < 2e9                          # a process with torch: bytes, not KiB
+    assert 50e6 < before < 2e9  # a process with torch: bytes, not KiB
     assert 180e6 < during - before < 220e6
-    assert during - 4e6 <= after <= during + 20e6       # what was held, though it is given back (the kernel counts in batches)
+    assert (
+        during - 4e6 <= after <= during + 20e6
+    )  # what was held, though it is given back (the kernel counts in batches)
     assert after == pytest.approx(system, rel=0.02)

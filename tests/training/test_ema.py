@@ -8,16 +8,21 @@ from rawmm_cli.config.model import EMA
 from rawmm_cli.training import ema
 
 
-@pytest.mark.parametrize("documents, batch, expected", [
-    (0, 10, 0.0),                                       # nothing but the first weights: forget them
-    (10_000, 500, 0.5),                                 # half-life 0.05 * 10,000 = 500
-    (10_000, 1000, 0.25),
-    (20_000, 1000, 0.5),                                # here the ramp meets the half-life of 1,000
-    (10_000_000, 1000, 0.5),
-    (10_000_000, 1, 0.5 ** 0.001),
-])
+@pytest.mark.parametrize(
+    "documents, batch, expected",
+    [
+        (0, 10, 0.0),  # nothing but the first weights: forget them
+        (10_000, 500, 0.5),  # half-life 0.05 * 10,000 = 500
+        (10_000, 1000, 0.25),
+        (20_000, 1000, 0.5),  # here the ramp meets the half-life of 1,000
+        (10_000_000, 1000, 0.5),
+        (10_000_000, 1, 0.5**0.001),
+    ],
+)
 def test_decay_at_known_points(documents, batch, expected):
-    assert ema.decays(EMA(half_life=1000.0, ramp=0.05), documents, batch)[0] == pytest.approx(expected, rel=1e-12)
+    assert ema.decays(EMA(half_life=1000.0, ramp=0.05), documents, batch)[0] == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_decay_is_the_same_at_any_batch_size():
@@ -31,10 +36,12 @@ def test_the_exponent_gives_the_relative_width(width):
     """The profile t^gamma on (0, 1] has that standard deviation, by numerical integration."""
     gamma = ema.exponent(width)
     t = (torch.arange(2_000_000, dtype=torch.float64) + 0.5) / 2_000_000
-    p = t ** gamma / (t ** gamma).sum()
+    p = t**gamma / (t**gamma).sum()
     mean = (p * t).sum()
     assert ((p * (t - mean) ** 2).sum().sqrt()).item() == pytest.approx(width, rel=1e-4)
-    assert ema.exponent(0.05) == pytest.approx(16.97, abs=0.01) and ema.exponent(0.1) == pytest.approx(6.94, abs=0.01)
+    assert ema.exponent(0.05) == pytest.approx(16.97, abs=0.01) and ema.exponent(0.1) == pytest.approx(
+        6.94, abs=0.01
+    )
 
 
 def test_the_power_average_weighs_every_step_by_its_profile():

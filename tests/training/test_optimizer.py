@@ -38,7 +38,7 @@ def test_muon_owns_the_hidden_matrices_and_nothing_else(backbone):
     names = {id(p): name for name, p in model.named_parameters()}
     hidden = {name for name, module in model.backbone.named_modules() if isinstance(module, torch.nn.Linear)}
     assert {names[id(p)] for p in owned(muon)} == {f"backbone.{name}.weight" for name in hidden}
-    assert len(hidden) >= 2 * 2                         # two layers, at least a way in and a way out in each
+    assert len(hidden) >= 2 * 2  # two layers, at least a way in and a way out in each
     assert all(p.ndim == 2 for p in owned(muon))
     rest = {names[id(p)] for p in owned(adamw)}
     assert {"words.weight", "text_out.weight", "norm.weight", "head.out.weight", "head.into.weight"} <= rest
@@ -50,23 +50,41 @@ def test_the_rates_are_those_of_the_settings():
     optimizer.set_rate([adamw, muon], 0.25)
     assert {group["lr"] for group in adamw.param_groups} == {0.25 * 2e-3}
     assert {group["lr"] for group in muon.param_groups} == {0.25 * 0.02}
-    optimizer.set_rate([adamw, muon], 0.5)              # of the full rate, not of the last one
+    optimizer.set_rate([adamw, muon], 0.5)  # of the full rate, not of the last one
     assert {group["lr"] for group in adamw.param_groups} == {0.5 * 2e-3}
 
 
-@pytest.mark.parametrize("documents, share", [
-    (0, 0.1), (10, 0.2), (50, 0.6), (90, 1.0), (100, 1.0), (500, 1.0),     # warm-up of 100, batches of 10
-    (800, 1.0), (850, 0.75), (900, 0.5), (990, 0.05), (1000, 0.0), (1100, 0.0)])
+@pytest.mark.parametrize(
+    "documents, share",
+    [
+        (0, 0.1),
+        (10, 0.2),
+        (50, 0.6),
+        (90, 1.0),
+        (100, 1.0),
+        (500, 1.0),  # warm-up of 100, batches of 10
+        (800, 1.0),
+        (850, 0.75),
+        (900, 0.5),
+        (990, 0.05),
+        (1000, 0.0),
+        (1100, 0.0),
+    ],
+)
 def test_rate_at_known_points(documents, share):
     train = settings("train.documents=1000", "train.batch=10", "train.warmup=100", "train.decay=0.2").train
     assert optimizer.rate(train, documents, 1 - documents / 1000) == pytest.approx(share, abs=1e-12)
 
 
-@pytest.mark.parametrize("words, documents, share", [
-    (("train.warmup=0", "train.decay=0"), 0, 1.0), (("train.warmup=0", "train.decay=0"), 999, 1.0),
-    (("train.warmup=0", "train.decay=1"), 250, 0.75),
-    (("train.warmup=1000", "train.decay=1"), 490, 0.5 * 0.51),              # both at once
-])
+@pytest.mark.parametrize(
+    "words, documents, share",
+    [
+        (("train.warmup=0", "train.decay=0"), 0, 1.0),
+        (("train.warmup=0", "train.decay=0"), 999, 1.0),
+        (("train.warmup=0", "train.decay=1"), 250, 0.75),
+        (("train.warmup=1000", "train.decay=1"), 490, 0.5 * 0.51),  # both at once
+    ],
+)
 def test_rate_without_a_part(words, documents, share):
     train = settings("train.documents=1000", "train.batch=10", *words).train
     assert optimizer.rate(train, documents, 1 - documents / 1000) == pytest.approx(share)
@@ -95,7 +113,7 @@ def muon_run(kind, missing=None):
 @pytest.mark.parametrize("missing", [None, 1])
 def test_muon_is_the_muon_of_torch(missing, one_thread):
     for ours, theirs in zip(muon_run(optimizer.Muon, missing), muon_run(torch.optim.Muon, missing)):
-        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=2e-3)       # bf16 inside
+        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=2e-3)  # bf16 inside
 
 
 def test_singular_values_are_pushed_towards_one():
@@ -103,8 +121,10 @@ def test_singular_values_are_pushed_towards_one():
     found = optimizer.orthogonal(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7)
     values = torch.linalg.svdvals(found.float())
     assert torch.linalg.svdvals(matrices).max() > 20 and values.min() > 0.5 and values.max() < 1.4
-    for one, both in zip(matrices, found):              # each by itself gives the same
-        torch.testing.assert_close(optimizer.orthogonal(one[None], (3.4445, -4.775, 2.0315), 5, 1e-7)[0], both)
+    for one, both in zip(matrices, found):  # each by itself gives the same
+        torch.testing.assert_close(
+            optimizer.orthogonal(one[None], (3.4445, -4.775, 2.0315), 5, 1e-7)[0], both
+        )
 
 
 def step(model, optimizers, number):

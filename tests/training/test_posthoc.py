@@ -1,4 +1,5 @@
-"""An average of a width chosen after training: its algebra against integrals, and against the average itself."""
+"""An average of a width chosen after training: its algebra against integrals, and against the average
+itself."""
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from rawmm_cli.training import ema, posthoc
 from rawmm_cli.training.train import train
 
 
-@pytest.mark.parametrize("one, other", [((1.0, 17.0), (1.0, 7.0)), ((0.4, 17.0), (1.0, 7.0)), ((0.9, 7.0), (0.3, 7.0))])
+@pytest.mark.parametrize(
+    "one, other", [((1.0, 17.0), (1.0, 7.0)), ((0.4, 17.0), (1.0, 7.0)), ((0.9, 7.0), (0.3, 7.0))]
+)
 def test_inner_products_are_integrals(one, other):
     t = (np.arange(400_000) + 0.5) / 400_000
-    profile = lambda time, gamma: np.where(t <= time, (gamma + 1) * t ** gamma / time ** (gamma + 1), 0)  # noqa: E731
+    # noqa: E731
+    profile = lambda time, gamma: np.where(t <= time, (gamma + 1) * t**gamma / time ** (gamma + 1), 0)
     assert posthoc.inner(*one, *other) == pytest.approx((profile(*one) * profile(*other)).mean(), rel=1e-4)
 
 
@@ -28,7 +32,8 @@ def test_a_width_that_was_kept_needs_one_snapshot():
 
 @pytest.mark.parametrize("width", [0.04, 0.07, 0.13, 0.2])
 def test_any_width_comes_out_of_the_snapshots(width):
-    """A walk of weights, averaged directly with that width, and put together from 32 snapshots of two other widths."""
+    """A walk of weights, averaged directly with that width, and put together from 32 snapshots of two other
+    widths."""
     torch.manual_seed(0)
     steps, widths = 640, (0.05, 0.1)
     settings, model = EMA(kind="power", widths=widths), nn.Linear(20, 20)
@@ -41,18 +46,33 @@ def test_any_width_comes_out_of_the_snapshots(width):
             ema.update(average, model, old)
         ema.update(direct, model, (1 - 1 / (number + 1)) ** (ema.exponent(width) + 1))
         if (number + 1) % 20 == 0:
-            kept += [((number + 1) / steps, ema.exponent(w), a.weight.detach().clone()) for w, a in zip(widths, averages)]
+            kept += [
+                ((number + 1) / steps, ema.exponent(w), a.weight.detach().clone())
+                for w, a in zip(widths, averages)
+            ]
     shares = posthoc.weights([k[0] for k in kept], [k[1] for k in kept], 1.0, ema.exponent(width))
     found = sum(float(share) * k[2] for share, k in zip(shares, kept))
     wanted, last = direct.weight.detach(), model.weight.detach()
-    assert (found - wanted).norm() < 0.02 * (last - wanted).norm(), "far nearer to the average than the weights are"
+    assert (found - wanted).norm() < 0.02 * (last - wanted).norm(), (
+        "far nearer to the average than the weights are"
+    )
 
 
 @pytest.fixture(scope="module")
 def power_run(few_digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("power") / "run"
-    chosen = config.load("tiny", ["train.documents=640", "train.threads=1", "train.ema.kind=power", "train.save_every=320",
-                                  "train.ema.snapshots=8", "sample.steps=1", "train.sample_every=640"])
+    chosen = config.load(
+        "tiny",
+        [
+            "train.documents=640",
+            "train.threads=1",
+            "train.ema.kind=power",
+            "train.save_every=320",
+            "train.ema.snapshots=8",
+            "sample.steps=1",
+            "train.sample_every=640",
+        ],
+    )
     for _ in train(chosen, few_digits, folder, torch.device("cpu"), lambda message: None):
         pass
     return folder
@@ -70,11 +90,24 @@ def test_a_run_keeps_snapshots_and_two_averages(power_run):
 
 
 def test_the_command_makes_a_run_that_samples(power_run, tmp_path, rawmm):
-    code, out, err = rawmm("average", power_run, "--width", "0.15", "--name", "wide", "--runs-dir", tmp_path, "--json")
+    code, out, err = rawmm(
+        "average", power_run, "--width", "0.15", "--name", "wide", "--runs-dir", tmp_path, "--json"
+    )
     assert code == 0, err
     assert '"width": 0.15' in out and '"snapshots": 8' in out
-    code, out, err = rawmm("sample", "one", "--run", tmp_path / "wide", "--json", "--runs-dir", tmp_path, "--count", 1,
-                           "--out", tmp_path / "drawn")
+    code, out, err = rawmm(
+        "sample",
+        "one",
+        "--run",
+        tmp_path / "wide",
+        "--json",
+        "--runs-dir",
+        tmp_path,
+        "--count",
+        1,
+        "--out",
+        tmp_path / "drawn",
+    )
     assert code == 0, err
     code, _, err = rawmm("average", power_run, "--width", "0.15", "--name", "wide", "--runs-dir", tmp_path)
     assert code == 2 and "is there already" in err

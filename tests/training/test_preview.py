@@ -44,16 +44,24 @@ def look(model, splits, folder, chosen=TINY, documents=128, step=8):
 def test_three_files_and_what_is_in_them(model, splits, tmp_path):
     path = look(model, splits, tmp_path / "run" / "samples")
     assert path == tmp_path / "run" / "samples" / "step_00000008.png"
-    assert {file.name for file in path.parent.iterdir()} == {"step_00000008.png", "step_00000008.json", "held_out.png"}
+    assert {file.name for file in path.parent.iterdir()} == {
+        "step_00000008.png",
+        "step_00000008.json",
+        "held_out.png",
+    }
     note = json.loads(path.with_suffix(".json").read_text())
     held_out = splits[1]
     assert (note["documents"], note["step"], note["prompts"]) == (128, 8, splits[0].card["labels"])
-    assert [item["truth"] for item in note["read"]] == [held_out.captions[item["picture"]] for item in note["read"]]
-    assert len(note["read"]) == 7                           # the small set holds no more
+    assert [item["truth"] for item in note["read"]] == [
+        held_out.captions[item["picture"]] for item in note["read"]
+    ]
+    assert len(note["read"]) == 7  # the small set holds no more
     with Image.open(path.parent / "held_out.png") as sheet:
         cells = gallery.cells(sheet, 7, 7)
-    for item, cell in zip(note["read"], cells):             # enlarged, so every sixth pixel is one of the picture
-        assert np.array_equal(np.array(cell)[3::6, 3::6], held_out.image(item["picture"]).numpy().transpose(1, 2, 0))
+    for item, cell in zip(note["read"], cells):  # enlarged, so every sixth pixel is one of the picture
+        assert np.array_equal(
+            np.array(cell)[3::6, 3::6], held_out.image(item["picture"]).numpy().transpose(1, 2, 0)
+        )
 
 
 def test_the_sheet_is_drawn_with_fixed_noise(model, splits, tmp_path):
@@ -67,7 +75,9 @@ def test_the_sheet_is_drawn_with_fixed_noise(model, splits, tmp_path):
 
 def test_the_same_weights_give_the_same_bytes_and_others_do_not(model, splits, tmp_path):
     one, two = (look(model, splits, tmp_path / name).parent for name in ("one", "two"))
-    assert {path.name: path.read_bytes() for path in one.iterdir()} == {path.name: path.read_bytes() for path in two.iterdir()}
+    assert {path.name: path.read_bytes() for path in one.iterdir()} == {
+        path.name: path.read_bytes() for path in two.iterdir()
+    }
     torch.manual_seed(1)
     other = look(randomised(build.model(TINY)).eval(), splits, tmp_path / "three")
     assert other.read_bytes() != (one / other.name).read_bytes()
@@ -84,7 +94,9 @@ def test_nobody_draws_lots(model, splits, tmp_path):
 def test_ranks_that_do_not_write_do_the_same_work(model, splits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen, forward = [], type(model).forward
-    monkeypatch.setattr(type(model), "forward", lambda *given: seen.append(given[1].tokens.shape) or forward(*given))
+    monkeypatch.setattr(
+        type(model), "forward", lambda *given: seen.append(given[1].tokens.shape) or forward(*given)
+    )
     look(model, splits, tmp_path / "samples")
     wrote, seen[:] = list(seen), []
     assert look(model, splits, None) is None
@@ -92,7 +104,8 @@ def test_ranks_that_do_not_write_do_the_same_work(model, splits, tmp_path, monke
 
 
 def test_every_file_appears_by_a_rename(model, splits, tmp_path, monkeypatch):
-    """Who looks whenever a file is about to appear sees none, or whole ones; the picture comes before its JSON."""
+    """Who looks whenever a file is about to appear sees none, or whole ones; the picture comes before its
+    JSON."""
     appeared, replace = [], os.replace
 
     def watch(source, target):
@@ -125,12 +138,19 @@ def test_a_young_model_does_not_write_for_ever(splits, tmp_path, monkeypatch):
 
 def test_captions_are_what_stands_after_the_picture(model, monkeypatch):
     def write(model, prompts, keys, settings):
-        assert all(prompt[:2] == [BOS, IMAGE] and not prompt[2].draw and prompt[3:] == [END_IMAGE] for prompt in prompts)
+        assert all(
+            prompt[:2] == [BOS, IMAGE] and not prompt[2].draw and prompt[3:] == [END_IMAGE]
+            for prompt in prompts
+        )
         return [[*prompt, *encode(f"nine {n}"), EOS] for n, prompt in enumerate(prompts)]
 
     monkeypatch.setattr(generator, "generate", write)
     blank = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    assert preview.write_captions(model, [blank] * 3, preview.sampling(TINY)) == ["nine 0", "nine 1", "nine 2"]
+    assert preview.write_captions(model, [blank] * 3, preview.sampling(TINY)) == [
+        "nine 0",
+        "nine 1",
+        "nine 2",
+    ]
     assert preview.write_captions(model, [], preview.sampling(TINY)) == []
 
 
@@ -139,15 +159,22 @@ def captioned(few_digits, tmp_path, captions):
     rows = {}
     for split in prepared.SPLITS:
         data = prepared.load(few_digits / "digits", split)
-        rows[split] = [picture_row(data.image(i).numpy().transpose(1, 2, 0), captions[i % len(captions)])
-                       for i in range(len(data))]
+        rows[split] = [
+            picture_row(data.image(i).numpy().transpose(1, 2, 0), captions[i % len(captions)])
+            for i in range(len(data))
+        ]
     prepared.write(tmp_path / "data", rows, {})
     return [prepared.load(tmp_path / "data", split) for split in prepared.SPLITS]
 
 
-@pytest.mark.parametrize("captions, prompts, shown", [
-    ([["a"], [], ["b", "c"], ["a"]], ["a", "b", "c"], [0, 2, 3, 4, 6]), ([[""], ["", "x"]], ["x"], [1, 3, 5]),
-    ([[]], [""], [])])
+@pytest.mark.parametrize(
+    "captions, prompts, shown",
+    [
+        ([["a"], [], ["b", "c"], ["a"]], ["a", "b", "c"], [0, 2, 3, 4, 6]),
+        ([[""], ["", "x"]], ["x"], [1, 3, 5]),
+        ([[]], [""], []),
+    ],
+)
 def test_prompts_and_pictures_of_any_set(few_digits, tmp_path, model, captions, prompts, shown):
     """Different captions first, each picture with one; a set without any is drawn and not read."""
     splits = captioned(few_digits, tmp_path, captions)

@@ -1,4 +1,5 @@
-"""Trackers: a resumed run is one curve, what is not installed is said, and nothing that fails there harms the run."""
+"""Trackers: a resumed run is one curve, what is not installed is said, and nothing that fails there harms the
+run."""
 
 import sys
 import time
@@ -17,7 +18,13 @@ CONFIG = {"data": {"set": "digits"}, "train": {"betas": [0.9, 0.95]}}
 
 
 def record(documents: int) -> dict:
-    return {"loss": documents / 3, "learning_rate": 0.002, "step": documents // 16, "documents": documents, "kind": "x"}
+    return {
+        "loss": documents / 3,
+        "learning_rate": 0.002,
+        "step": documents // 16,
+        "documents": documents,
+        "kind": "x",
+    }
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def recorded(run: Path, key: str) -> list[tuple[int, float]]:
     return [(row["documents"], row[key]) for row in records.read(run / "records.jsonl")]
 
 
-# -------------------------------------------------------------------------------------------------------- TensorBoard
+# ------------------------------------------------------------------------------------------------ TensorBoard
 
 
 def in_tensorboard(run: Path, key: str) -> list[tuple[int, float]]:
@@ -83,14 +90,15 @@ def tensorboard():
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_stopped_and_resumed_run_is_one_curve(tensorboard, run, closed):
-    """Stopped at 160, resumed at 96 and stopped at 128, resumed at 96 again: as in records.jsonl, each document once."""
+    """Stopped at 160, resumed at 96 and stopped at 128, resumed at 96 again: as in records.jsonl, each
+    document once."""
     train(("tensorboard",), run, 0, 160, close=closed)
     assert_same_curves(run, 160)
     train(("tensorboard",), run, 96, 128, close=closed)
     assert_same_curves(run, 128)
     train(("tensorboard",), run, 96, 208, close=closed)
     assert_same_curves(run, 208)
-    train(("tensorboard",), run, 0, 32, close=closed)       # no checkpoint was left: from the beginning
+    train(("tensorboard",), run, 0, 32, close=closed)  # no checkpoint was left: from the beginning
     assert_same_curves(run, 32)
 
 
@@ -120,11 +128,11 @@ def test_pictures_and_settings_are_there(tensorboard, run, sheet):
     (run / "back.png").write_bytes(events.Images("samples")[0].encoded_image_string)
     with Image.open(run / "back.png") as back, Image.open(sheet) as given:
         assert np.array_equal(np.array(back), np.array(given))
-    text, = events.Tensors("config/text_summary")
+    (text,) = events.Tensors("config/text_summary")
     assert b"set: digits" in text.tensor_proto.string_val[0]
 
 
-# ------------------------------------------------------------------------------------------------- wandb and trackio
+# ------------------------------------------------------------------------------------------ wandb and trackio
 
 
 class Service:
@@ -133,11 +141,15 @@ class Service:
     def __init__(self, name: str):
         self.runs, self.fail, self.begun, self.finished = {}, False, [], 0
         self.module = types.ModuleType(name)
-        self.module.init, self.module.finish, self.module.Settings = self.init, self.finish, lambda **given: given
+        self.module.init, self.module.finish, self.module.Settings = (
+            self.init,
+            self.finish,
+            lambda **given: given,
+        )
         self.module.Image = lambda path: ("image", Path(path).read_bytes()[:4])
 
     def init(self, **given):
-        print("welcome to the service")                     # trackio does
+        print("welcome to the service")  # trackio does
         self.begun.append(given)
         self.sent = self.runs.setdefault(given.get("id") or given["name"], [])
         return self
@@ -161,7 +173,7 @@ def service(request, monkeypatch):
 
 def curve(service) -> list[tuple[int, float]]:
     """The curve of the one run that the service knows of, and each of its steps once."""
-    sent, = service.runs.values()
+    (sent,) = service.runs.values()
     return [(step, values["loss"]) for step, values in sent if "loss" in values]
 
 
@@ -169,13 +181,13 @@ def test_what_a_service_has_is_not_sent_again(service, run, sheet, capsys):
     for start, end in ((0, 160), (96, 128), (96, 208)):
         assert train((service.name,), run, start, end, sheet) == []
     assert curve(service) == recorded(run, "loss") and len(curve(service)) == 13
-    sent, = service.runs.values()
+    (sent,) = service.runs.values()
     assert [step for step, values in sent if "samples" in values] == [32, 64, 96, 128, 160, 192]
     assert all(set(values) in ({"loss", "learning_rate"}, {"samples"}) for _, values in sent)
     assert service.finished == 3 and {str(given["project"]) for given in service.begun} == {"rawmm"}
     assert all("seven" in given["name"] and given["config"] == CONFIG for given in service.begun)
     captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.count("welcome") == 3        # stdout belongs to --json
+    assert captured.out == "" and captured.err.count("welcome") == 3  # stdout belongs to --json
 
 
 def test_a_run_that_begins_anew_is_another_run(service, run):
@@ -191,26 +203,33 @@ def test_two_services_do_not_mix(run, monkeypatch):
     train(("wandb",), run, 0, 64)
     for start, end in ((32, 96), (80, 128)):
         train(("wandb", "trackio"), run, start, end)
-        assert curve(both[0]) == curve(both[1]) == recorded(run, "loss")    # trackio joined late
+        assert curve(both[0]) == curve(both[1]) == recorded(run, "loss")  # trackio joined late
 
 
-@pytest.mark.parametrize("torn", ["", "[]", "{", '{"wandb": 5, "trackio": 5}', '{"wandb": {"id": 1}, "trackio": {}}'])
+@pytest.mark.parametrize(
+    "torn", ["", "[]", "{", '{"wandb": 5, "trackio": 5}', '{"wandb": {"id": 1}, "trackio": {}}']
+)
 def test_a_torn_note_begins_a_new_run(service, run, torn):
     train((service.name,), run, 0, 64)
     (run / "trackers.json").write_text(torn)
     train((service.name,), run, 32, 96)
-    assert [[step for step, _ in sent] for sent in service.runs.values()] == [[16, 32, 48, 64], [16, 32, 48, 64, 80, 96]]
+    assert [[step for step, _ in sent] for sent in service.runs.values()] == [
+        [16, 32, 48, 64],
+        [16, 32, 48, 64, 80, 96],
+    ]
 
 
-# -------------------------------------------------------------------------------------------------------------- faults
+# ----------------------------------------------------------------------------------------------------- faults
 
 
 def test_a_service_that_fails_is_said_once_and_gets_the_rest_later(service, run, sheet):
     train((service.name,), run, 0, 64)
     service.fail = True
-    told, = train((service.name,), run, 64, 160, sheet)
-    assert told == (f"{service.name} failed (ConnectionError: no route to host); the run goes on without it, and "
-                    "records.jsonl has everything")
+    (told,) = train((service.name,), run, 64, 160, sheet)
+    assert told == (
+        f"{service.name} failed (ConnectionError: no route to host); the run goes on without it, and "
+        "records.jsonl has everything"
+    )
     service.fail = False
     assert train((service.name,), run, 128, 208) == []
     assert curve(service) == recorded(run, "loss")
@@ -221,12 +240,13 @@ def test_a_service_that_cannot_begin_is_left_out(service, run):
         raise RuntimeError("no key")
 
     service.module.init = fail
-    told, = train((service.name, "auto"), run, 0, 64)
+    (told,) = train((service.name, "auto"), run, 0, 64)
     assert told.startswith(f"{service.name} failed (RuntimeError: no key)")
 
 
 def test_a_full_disk_stops_tensorboard_alone(tensorboard, run, monkeypatch):
-    """The writer's thread meets the error; log must hear of it, and must not wait for a thread that is gone."""
+    """The writer's thread meets the error; log must hear of it, and must not wait for a thread that is
+    gone."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     heard = []
@@ -262,7 +282,7 @@ def test_auto_without_tensorboard_is_nothing(run, monkeypatch):
 def test_by_default_it_speaks_on_stderr(run, monkeypatch, capsys):
     service = Service("wandb")
     monkeypatch.setitem(sys.modules, "wandb", service.module)
-    tracker, = trackers.trackers(("wandb",), run, CONFIG, 0)
+    (tracker,) = trackers.trackers(("wandb",), run, CONFIG, 0)
     service.fail = True
     tracker.log(record(16), 16)
     captured = capsys.readouterr()
@@ -272,6 +292,8 @@ def test_by_default_it_speaks_on_stderr(run, monkeypatch, capsys):
 def test_importing_this_module_imports_no_tracker_and_no_torch():
     import subprocess
 
-    code = ("import sys, rawmm_cli.training.trackers; "
-            "sys.exit(bool({'torch', 'tensorboard', 'wandb', 'trackio', 'numpy'} & set(sys.modules)))")
+    code = (
+        "import sys, rawmm_cli.training.trackers; "
+        "sys.exit(bool({'torch', 'tensorboard', 'wandb', 'trackio', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

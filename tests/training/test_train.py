@@ -1,4 +1,5 @@
-"""The loop: resuming bit for bit however it was stopped, divergence, changed settings and data, golden losses."""
+"""The loop: resuming bit for bit however it was stopped, divergence, changed settings and data, golden
+losses."""
 
 import itertools
 import json
@@ -33,10 +34,12 @@ from rawmm_cli.training.train import train
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# ----------------------------------------------------------------------------------------------------- stop, resume
+# ----------------------------------------------------------------------------------------------- stop, resume
 
 
-VARIANTS = [f"{kind} {backbone}" for kind, backbone in itertools.product(("adamw", "muon"), ("gau", "transformer"))]
+VARIANTS = [
+    f"{kind} {backbone}" for kind, backbone in itertools.product(("adamw", "muon"), ("gau", "transformer"))
+]
 
 
 def variant(name):
@@ -60,7 +63,7 @@ def whole(few_digits, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("until", [80, 112])            # right after a checkpoint; two steps later
+@pytest.mark.parametrize("until", [80, 112])  # right after a checkpoint; two steps later
 def test_stop_and_resume_is_the_same_as_never_stopped(name, until, whole, few_digits, tmp_path):
     chosen, run = settings(*variant(name)), tmp_path / "run"
     assert go(chosen, few_digits, run, until)[-1]["documents"] == until
@@ -88,7 +91,9 @@ def test_all_stops_at_once(whole, few_digits, tmp_path):
         file.write('{"loss": 1')
     heard = []
     assert go(chosen, few_digits, run, notify=heard.append)[0]["documents"] == 80
-    assert any("damaged" in line for line in heard) and any("resuming run at 64 of 160" in line for line in heard)
+    assert any("damaged" in line for line in heard) and any(
+        "resuming run at 64 of 160" in line for line in heard
+    )
     assert_equal_runs(run, whole("adamw gau"))
     assert not list((run / "checkpoints").glob(".*"))
 
@@ -108,12 +113,19 @@ def test_more_documents_may_be_trained(whole, few_digits, tmp_path):
     assert len(list((run / "checkpoints").iterdir())) == 1
 
 
-@pytest.mark.parametrize("word, told", [
-    ("train.learning_rate=1e-3", "train.learning_rate was 0.002, now 0.001"),
-    ("train.batch=32", "train.batch was 16, now 32"),
-    ("backbone.width=64", "backbone.width was 32, now 64"), ("data.read=0.25", "data.read was 0.5, now 0.25"),
-    ("head.loss=clean", "head.loss was velocity, now clean"), ("train.seed=1", "train.seed was 0, now 1"),
-    ("train.ema.ramp=0.1", "train.ema"), ("backbone.kind=transformer", "backbone.kind was gau, now transformer")])
+@pytest.mark.parametrize(
+    "word, told",
+    [
+        ("train.learning_rate=1e-3", "train.learning_rate was 0.002, now 0.001"),
+        ("train.batch=32", "train.batch was 16, now 32"),
+        ("backbone.width=64", "backbone.width was 32, now 64"),
+        ("data.read=0.25", "data.read was 0.5, now 0.25"),
+        ("head.loss=clean", "head.loss was velocity, now clean"),
+        ("train.seed=1", "train.seed was 0, now 1"),
+        ("train.ema.ramp=0.1", "train.ema"),
+        ("backbone.kind=transformer", "backbone.kind was gau, now transformer"),
+    ],
+)
 def test_other_settings_are_another_run(word, told, whole, few_digits):
     run = whole("adamw gau")
     before = (run / "config.yaml").read_text()
@@ -133,11 +145,13 @@ def test_other_data_is_another_run(whole, few_digits, tmp_path):
 
 
 def rows_of(data):
-    return [picture_row(data.image(i).numpy().transpose(1, 2, 0), data.captions[i], int(data.labels[i]), str(i))
-            for i in range(len(data))]
+    return [
+        picture_row(data.image(i).numpy().transpose(1, 2, 0), data.captions[i], int(data.labels[i]), str(i))
+        for i in range(len(data))
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------- signals
+# ---------------------------------------------------------------------------------------------------- signals
 
 
 HIT = """
@@ -155,8 +169,20 @@ main()
 
 
 def command(data, run, *words):
-    return ["train", "--preset", "tiny", "--run", run.name, "--runs-dir", run.parent, "--data-dir", data, "--json",
-            *SHORT, *words]
+    return [
+        "train",
+        "--preset",
+        "tiny",
+        "--run",
+        run.name,
+        "--runs-dir",
+        run.parent,
+        "--data-dir",
+        data,
+        "--json",
+        *SHORT,
+        *words,
+    ]
 
 
 def hit(number, at, data, run):
@@ -170,7 +196,8 @@ def test_sigterm_saves_and_exits_143(whole, few_digits, tmp_path, rawmm):
     done = hit(signal.SIGTERM, 6, few_digits, run)
     assert done.returncode == 143 and done.stdout == ""
     assert done.stderr.splitlines()[-1] == (
-        "error: stopped by SIGTERM and saved at 112 documents; run the same command again to go on")
+        "error: stopped by SIGTERM and saved at 112 documents; run the same command again to go on"
+    )
     assert checkpoint.state(checkpoint.latest(run))["documents"] == 112
     code, out, _ = rawmm(*command(few_digits, run))
     assert code == 0 and '"documents": 160' in out
@@ -181,7 +208,7 @@ def test_kill_9_loses_nothing_but_time(whole, few_digits, tmp_path, rawmm):
     run = tmp_path / "run"
     assert hit(signal.SIGKILL, 8, few_digits, run).returncode == -signal.SIGKILL
     assert checkpoint.state(checkpoint.latest(run))["documents"] == 80
-    assert records.read(run / "records.jsonl")[-1]["documents"] == 96       # it came further than it had saved
+    assert records.read(run / "records.jsonl")[-1]["documents"] == 96  # it came further than it had saved
     assert rawmm(*command(few_digits, run))[0] == 0
     assert_equal_runs(run, whole("adamw gau"))
 
@@ -205,7 +232,7 @@ def test_sigint_saves_and_exits_130(few_digits, tmp_path, rawmm, monkeypatch):
 @pytest.mark.parametrize("moment", ["the consumer's turn", "the sheet is drawn"])
 def test_what_is_said_to_be_saved_is_saved(moment, few_digits, tmp_path, monkeypatch):
     """The signal comes when it was already decided that the step needs no checkpoint."""
-    signals = iter([signal.SIGTERM])                    # one only: a second acts at once
+    signals = iter([signal.SIGTERM])  # one only: a second acts at once
 
     def send(*rest):
         for number in signals:
@@ -229,15 +256,17 @@ def test_a_second_process_is_told_at_once(few_digits, tmp_path):
     words = [sys.executable, "-m", "rawmm_cli", *map(str, command(few_digits, run))]
     second = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert second.returncode == 8 and second.stdout == ""
-    assert second.stderr == (f"error: process {os.getpid()} on {socket.gethostname()} is training in {run}; wait for it, "
-                             "or use another --run name\n")
+    assert second.stderr == (
+        f"error: process {os.getpid()} on {socket.gethostname()} is training in {run}; wait for it, "
+        "or use another --run name\n"
+    )
     with pytest.raises(LockedError):
         go(settings(), few_digits, run)
     loop.close()
-    assert go(settings(), few_digits, run)[-1]["documents"] == 160          # the lock is gone with its owner
+    assert go(settings(), few_digits, run)[-1]["documents"] == 160  # the lock is gone with its owner
 
 
-# ------------------------------------------------------------------------------------------------------- divergence
+# ------------------------------------------------------------------------------------------------- divergence
 
 
 def first_step(chosen, data, folder):
@@ -253,17 +282,25 @@ def first_step(chosen, data, folder):
     return state
 
 
-@pytest.mark.parametrize("how, named", [("text", "loss, text, gradient_norm"), ("image", "loss, image, gradient_norm"),
-                                        ("gradient", "gradient_norm")])
+@pytest.mark.parametrize(
+    "how, named",
+    [
+        ("text", "loss, text, gradient_norm"),
+        ("image", "loss, image, gradient_norm"),
+        ("gradient", "gradient_norm"),
+    ],
+)
 def test_a_step_that_is_not_finite_is_not_taken(how, named, few_digits, monkeypatch, tmp_path):
     chosen, data = settings(), prepared.load(few_digits / "digits", "train")
     spoiled(monkeypatch, how, 0)
     with pytest.raises(DivergedError) as caught:
         first_step(chosen, [data], tmp_path)
     assert caught.value.exit_code == 6
-    assert str(caught.value) == (f"{named} not finite at document 0; the step was not taken and its documents are in "
-                                 "bad_batch.json; set a lower train.learning_rate (now 0.002) or train.precision=fp32, "
-                                 "and another --run")
+    assert str(caught.value) == (
+        f"{named} not finite at document 0; the step was not taken and its documents are in "
+        "bad_batch.json; set a lower train.learning_rate (now 0.002) or train.precision=fp32, "
+        "and another --run"
+    )
     bad = json.loads((tmp_path / "bad_batch.json").read_text())
     rows = Steps(chosen, data, build.model(chosen, "meta")).rows(0)
     numbers = sorted(number for row in rows for number in row)
@@ -296,7 +333,7 @@ def test_the_advice_of_a_divergence_can_be_followed(few_digits, tmp_path, monkey
     assert go(settings("train.learning_rate=1e-3"), few_digits, tmp_path / "run")[-1]["documents"] == 160
 
 
-# ------------------------------------------------------------------------------------------------ known numbers
+# ---------------------------------------------------------------------------------------------- known numbers
 
 
 GOLDEN_TEXT = [5.56068, 5.55209, 5.52999, 5.50871, 5.46747, 3.51087]
@@ -308,10 +345,12 @@ def test_golden_losses_of_preset_tiny(prepared_digits, tmp_path):
     found = go(config.load("tiny", ["train.threads=1"]), prepared_digits, tmp_path / "run")
     assert len(found) == 40 and found[-1]["documents"] == 640
     chosen = [*found[:5], found[-1]]
-    assert chosen[0]["text"] == pytest.approx(math.log(260), rel=1e-6)       # fresh: all 260 words alike
+    assert chosen[0]["text"] == pytest.approx(math.log(260), rel=1e-6)  # fresh: all 260 words alike
     assert [record["text"] for record in chosen] == pytest.approx(GOLDEN_TEXT, rel=1e-3)
     assert [record["image"] for record in chosen] == pytest.approx(GOLDEN_IMAGE, rel=1e-3)
-    assert all(record["loss"] == pytest.approx(record["text"] + record["image"], rel=1e-6) for record in found)
+    assert all(
+        record["loss"] == pytest.approx(record["text"] + record["image"], rel=1e-6) for record in found
+    )
 
 
 def test_records_say_where_the_run_is(whole):
@@ -332,18 +371,28 @@ def noise_of(chosen, data):
     for batch in (batch for first in range(0, 128, chosen.train.batch) for batch in steps[first]):
         head, of = model.head, batch.pictures.picture_of
         corrupted = head.corrupt(model.clean(batch), batch.pictures)
-        found |= {key: (corrupted.inputs[of == m], corrupted.time[m])
-                  for m, (key, drawn) in enumerate(zip(batch.pictures.keys, batch.pictures.drawn)) if drawn}
+        found |= {
+            key: (corrupted.inputs[of == m], corrupted.time[m])
+            for m, (key, drawn) in enumerate(zip(batch.pictures.keys, batch.pictures.drawn))
+            if drawn
+        }
     return found
 
 
 def test_noise_depends_on_the_document_and_not_on_the_batch(few_digits):
     data = prepared.load(few_digits / "digits", "train")
-    of_16, of_8 = noise_of(settings(), data), noise_of(settings("train.batch=8", "train.accumulate=2"), data)   # three epochs
+    of_16, of_8 = (
+        noise_of(settings(), data),
+        noise_of(settings("train.batch=8", "train.accumulate=2"), data),
+    )  # three epochs
     assert of_16.keys() == of_8.keys() and len(of_16) > 30
     assert all(torch.equal(a, b) for key in of_16 for a, b in zip(of_16[key], of_8[key]))
-    keys = [item.key for number in range(128) for item in document(data, number, 0, read=0.5, drop=0.1, shift=0)
-            if isinstance(item, Picture) and item.draw]
+    keys = [
+        item.key
+        for number in range(128)
+        for item in document(data, number, 0, read=0.5, drop=0.1, shift=0)
+        if isinstance(item, Picture) and item.draw
+    ]
     assert set(keys) == of_16.keys()
 
 
@@ -355,38 +404,69 @@ def test_a_run_ends_with_a_whole_step(few_digits, tmp_path):
     assert go(settings("train.documents=72"), few_digits, tmp_path / "run") == []
 
 
-@pytest.mark.parametrize("word", ["data.read=0", "data.read=1", "data.drop=1", "data.shift=3", "train.batch=1",
-                                  "loss.text=0", "train.optimizer=muon", "head.prediction=velocity"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.read=0",
+        "data.read=1",
+        "data.drop=1",
+        "data.shift=3",
+        "train.batch=1",
+        "loss.text=0",
+        "train.optimizer=muon",
+        "head.prediction=velocity",
+    ],
+)
 def test_the_ends_of_what_is_allowed(word, few_digits, tmp_path):
     found = go(settings(word, "train.documents=16"), few_digits, tmp_path / "run")
     assert all(math.isfinite(value) for record in found for value in record.values())
 
 
-# ------------------------------------------------------------------------------------------------ data that do not fit
+# --------------------------------------------------------------------------------------- data that do not fit
 
 
 def set_of(folder, sizes, captions, labels=()):
     """A data folder whose set `digits` holds pictures of these (height, width) with these captions."""
     dice = np.random.default_rng(0)
-    rows = [picture_row(dice.integers(0, 256, (*size, 3), dtype=np.uint8), texts, source=f"{n}.png")
-            for n, (size, texts) in enumerate(zip(sizes, captions))]
+    rows = [
+        picture_row(dice.integers(0, 256, (*size, 3), dtype=np.uint8), texts, source=f"{n}.png")
+        for n, (size, texts) in enumerate(zip(sizes, captions))
+    ]
     prepared.write(folder / "digits", {"train": rows, "held_out": rows[:1]}, {"labels": list(labels)})
     return folder
 
 
 MISFITS = {
-    "caption": ([(8, 8)] * 3, [["a"], ["b", "x" * 33], ["c"]], (),
-                "picture 1.png and its caption of 33 bytes need 41 positions; train.length is 40; set "
-                "train.length=41 or more, or shorten the caption"),
+    "caption": (
+        [(8, 8)] * 3,
+        [["a"], ["b", "x" * 33], ["c"]],
+        (),
+        "picture 1.png and its caption of 33 bytes need 41 positions; train.length is 40; set "
+        "train.length=41 or more, or shorten the caption",
+    ),
     "bytes": ([(8, 8)] * 2, [["a"], ["\U0001f600" * 9]], (), "caption of 36 bytes need 44 positions"),
-    "size": ([(12, 12)] * 2, [["a"], ["b"]], (),
-             "set 'digits' holds pictures of 12x12 pixels and data.size is 8; set data.size=12, or prepare the set "
-             "again with --size 8"),
-    "patch": ([(8, 8), (8, 10)], [["a"], ["b"]], (),
-              "picture 1.png has 10x8 pixels; codec.patch = 4 must divide both; prepare the set again with --size 8, "
-              "or set codec.patch"),
-    "none to read": ([(8, 8)] * 2, [[], []], ("data.read=1",),
-                     "no picture of 'digits' has a caption and data.read = 1"),
+    "size": (
+        [(12, 12)] * 2,
+        [["a"], ["b"]],
+        (),
+        "set 'digits' holds pictures of 12x12 pixels and data.size is 8; set data.size=12, or prepare the "
+        "set "
+        "again with --size 8",
+    ),
+    "patch": (
+        [(8, 8), (8, 10)],
+        [["a"], ["b"]],
+        (),
+        "picture 1.png has 10x8 pixels; codec.patch = 4 must divide both; prepare the set again with --size "
+        "8, "
+        "or set codec.patch",
+    ),
+    "none to read": (
+        [(8, 8)] * 2,
+        [[], []],
+        ("data.read=1",),
+        "no picture of 'digits' has a caption and data.read = 1",
+    ),
 }
 
 
@@ -406,6 +486,8 @@ def test_data_that_just_fit(tmp_path):
 
 
 def test_no_data_is_said_with_the_remedy(tmp_path):
-    with pytest.raises(DataError, match="data set 'digits' is not prepared in .*; run `rawmm prepare digits`"):
+    with pytest.raises(
+        DataError, match="data set 'digits' is not prepared in .*; run `rawmm prepare digits`"
+    ):
         go(settings(), tmp_path / "none", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,14 +1,15 @@
-"""The first backbone: a pre-norm stack of gated attention units (Hua et al. 2022, arXiv 2202.10447), the post's choice.
+"""The first backbone: a pre-norm stack of gated attention units (Hua et al. 2022, arXiv 2202.10447), the
+post's choice.
 
-One unit does the work of attention and MLP together, with a single head (equations 5 to 8 there, softmax form):
+One unit does the work of attention and MLP together, with a single head (equations 5 to 8 there, softmax
+form):
 
     u, v, z = SiLU(W norm(x))         u, v (L, E), z (L, K), E = expansion * D
     q, k    = rms(z * scale + offset), each with its own scale and offset, then rotated
     x       = x + W_out (u * softmax(q k^T / sqrt(K)) v)
 
-q and k are the same vector under two learned scales. Were both scales 1, a position would match itself best and every
-layer would start out looking at itself; drawn from N(0, 1) they start out independent.
-"""
+q and k are the same vector under two learned scales. Were both scales 1, a position would match itself best
+and every layer would start out looking at itself; drawn from N(0, 1) they start out independent."""
 
 from itertools import repeat
 
@@ -33,10 +34,12 @@ class GatedAttentionUnit(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask, kept=None) -> Tensor:
-        u, v, z = map(F.silu, self.into(self.norm(x)).split(self.sizes, -1))    # (B, L, E), (B, L, E), (B, L, K)
+        u, v, z = map(
+            F.silu, self.into(self.norm(x)).split(self.sizes, -1)
+        )  # (B, L, E), (B, L, E), (B, L, K)
         q, k = (rotate(unit_rms(z * self.scale[i] + self.offset[i]), cos, sin).to(v.dtype) for i in range(2))
         k, v = (k[:, None], v[:, None]) if kept is None else kept(k[:, None], v[:, None])
-        mixed = attention(q[:, None], k, v, mask)[:, 0]                     # (B, L, E)
+        mixed = attention(q[:, None], k, v, mask)[:, 0]  # (B, L, E)
         return x + self.out(u * mixed)
 
 
@@ -49,7 +52,7 @@ class GAU(nn.Module):
         self.layers = nn.ModuleList(GatedAttentionUnit(width, key, expansion) for _ in range(depth))
 
     def forward(self, x: Tensor, position: Tensor, mask, kept=None) -> Tensor:
-        cos, sin = rotation(position, self.key)                             # (B, L, K/2)
+        cos, sin = rotation(position, self.key)  # (B, L, K/2)
         for layer, own in zip(self.layers, kept or repeat(None)):
             x = layer(x, cos, sin, mask, own)
         return x

@@ -1,8 +1,7 @@
 """The second backbone: a plain pre-norm Transformer, multi-head attention and SwiGLU.
 
-RMSNorm, normalised queries and keys, no biases, zero-initialised outputs (the stack that JiT, arXiv 2511.13720,
-measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202.
-"""
+RMSNorm, normalised queries and keys, no biases, zero-initialised outputs (the stack that JiT, arXiv
+2511.13720, measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202."""
 
 from itertools import repeat
 
@@ -29,13 +28,15 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask, kept=None) -> Tensor:
         q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = (rotate(norm(y.float()), cos[:, None], sin[:, None]).to(v.dtype)
-                for norm, y in ((self.query_norm, q), (self.key_norm, k)))  # (B, H, L, K)
+        q, k = (
+            rotate(norm(y.float()), cos[:, None], sin[:, None]).to(v.dtype)
+            for norm, y in ((self.query_norm, q), (self.key_norm, k))
+        )  # (B, H, L, K)
         if kept is not None:
             k, v = kept(k, v)
-        mixed = attention(q, k, v, mask).transpose(1, 2).flatten(2)         # (B, L, D)
+        mixed = attention(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, L, D)
         x = x + self.mix(mixed)
-        gate, value = self.into(self.mlp_norm(x)).chunk(2, -1)              # (B, L, hidden)
+        gate, value = self.into(self.mlp_norm(x)).chunk(2, -1)  # (B, L, hidden)
         return x + self.out(F.silu(gate) * value)
 
 
@@ -48,7 +49,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
     def forward(self, x: Tensor, position: Tensor, mask, kept=None) -> Tensor:
-        cos, sin = rotation(position, self.head_width)                      # (B, L, K/2)
+        cos, sin = rotation(position, self.head_width)  # (B, L, K/2)
         for layer, own in zip(self.layers, kept or repeat(None)):
             x = layer(x, cos, sin, mask, own)
         return x

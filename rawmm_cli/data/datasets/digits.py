@@ -1,7 +1,7 @@
 """Real handwritten digits: the 1,797 pictures of 8 x 8 pixels inside scikit-learn.
 
-The original 17 levels of grey (0..16) become 0..255, three equal channels. A fixed fifth, the same share of every
-digit, is held out (UCI Optical Recognition of Handwritten Digits; Alpaydin and Kaynak 1998; CC BY 4.0).
+The original 17 levels of grey (0..16) become 0..255, three equal channels. A fixed fifth, the same share of
+every digit, is held out (UCI Optical Recognition of Handwritten Digits; Alpaydin and Kaynak 1998; CC BY 4.0).
 """
 
 from collections.abc import Iterator
@@ -17,16 +17,31 @@ HELD_OUT = 360
 
 def digits() -> Source:
     """The whole set; needs nothing."""
-    return Source(items=_items, state="digits", open=_pixels, count=len(_loaded()[0]), resizes=False,
-                  card={"source": "scikit-learn load_digits (UCI optdigits test set)", "licence": "CC BY 4.0",
-                        "url": "https://archive.ics.uci.edu/dataset/80", "labels": list(NAMES)})
+    return Source(
+        items=_items,
+        state="digits",
+        open=_pixels,
+        count=len(_loaded()[0]),
+        resizes=False,
+        card={
+            "source": "scikit-learn load_digits (UCI optdigits test set)",
+            "licence": "CC BY 4.0",
+            "url": "https://archive.ics.uci.edu/dataset/80",
+            "labels": list(NAMES),
+        },
+    )
 
 
 def _items(start: int) -> Iterator[Item]:
     levels, target, held_out = _loaded()
     for n in range(start, len(levels)):
-        yield Item(f"load_digits/{n}", levels[n].tobytes(), (NAMES[target[n]],), int(target[n]),
-                   split="held_out" if n in held_out else "train")
+        yield Item(
+            f"load_digits/{n}",
+            levels[n].tobytes(),
+            (NAMES[target[n]],),
+            int(target[n]),
+            split="held_out" if n in held_out else "train",
+        )
 
 
 def _pixels(levels: bytes, background) -> np.ndarray:
@@ -42,5 +57,7 @@ def _loaded() -> tuple[np.ndarray, np.ndarray, frozenset[int]]:
 
     data = load_digits()
     levels = np.rint(data.images * (255 / 16)).astype(np.uint8)
-    _, held_out = train_test_split(np.arange(len(levels)), test_size=HELD_OUT, random_state=0, stratify=data.target)
+    _, held_out = train_test_split(
+        np.arange(len(levels)), test_size=HELD_OUT, random_state=0, stratify=data.target
+    )
     return levels, data.target, frozenset(held_out.tolist())

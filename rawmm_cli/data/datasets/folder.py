@@ -5,9 +5,8 @@
     metadata.jsonl, metadata.csv in the folder itself, with `file_name` (from the folder on) and `text`: a caption,
                                  or in JSON a list of them
 
-All text is UTF-8. Whether an image is held out depends on nothing but its relative name, so that adding files never
-moves others.
-"""
+All text is UTF-8. Whether an image is held out depends on nothing but its relative name, so that adding files
+never moves others."""
 
 import csv
 import json
@@ -26,12 +25,18 @@ from ..items import Item, Source, state_of
 
 EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 ALLOWED = " ".join(EXTENSIONS)
-ABOUT = ("readme", "license", "licence", "credits", "attribution")         # text files about the folder, not captions
+ABOUT = (
+    "readme",
+    "license",
+    "licence",
+    "credits",
+    "attribution",
+)  # text files about the folder, not captions
 
 
 def folder(path: Path) -> Source:
-    """Every image under the folder, sorted by name. Raises DataError, one line, on whatever is wrong with names or captions:
-    these are checked before any image is decoded."""
+    """Every image under the folder, sorted by name. Raises DataError, one line, on whatever is wrong with
+    names or captions: these are checked before any image is decoded."""
     path = Path(path)
     images, texts = _files(path)
     captions = _captions(path, images, texts)
@@ -44,12 +49,17 @@ def folder(path: Path) -> Source:
         for n in range(start, len(names)):
             yield Item(names[n], str(path / files[n]), tuple(json.loads(said[n])))
 
-    return Source(items=items, state=state, count=len(names),
-                  card={"source": "folder", "licence": "unknown (your own files)"})
+    return Source(
+        items=items,
+        state=state,
+        count=len(names),
+        card={"source": "folder", "licence": "unknown (your own files)"},
+    )
 
 
 class _Packed:
-    """Strings in one piece of memory: a quarter of what Python's own take, for as long as items are asked for."""
+    """Strings in one piece of memory: a quarter of what Python's own take, for as long as items are asked
+    for."""
 
     def __init__(self, texts: Iterable[str]):
         self.ends, self.data = array("q", [0]), bytearray()
@@ -61,19 +71,24 @@ class _Packed:
         return len(self.ends) - 1
 
     def __getitem__(self, number: int) -> str:
-        return os.fsdecode(bytes(self.data[self.ends[number]:self.ends[number + 1]]))
+        return os.fsdecode(bytes(self.data[self.ends[number] : self.ends[number + 1]]))
 
 
 def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """-> images and text files under the folder, {composed name: name on disk}, both from the folder on; sorted."""
+    """-> images and text files under the folder, {composed name: name on disk}, both from the folder on;
+    sorted."""
     shown = printable(str(path))
     if not os.path.isdir(path):
         problem = "is a file" if os.path.exists(path) else "does not exist"
-        raise DataError(f"{shown} {problem}; allowed: a folder with images ({ALLOWED}); give the path of the folder")
+        raise DataError(
+            f"{shown} {problem}; allowed: a folder with images ({ALLOWED}); give the path of the folder"
+        )
 
     def unreadable(error: OSError):
-        raise DataError(f"folder {printable(str(error.filename))} cannot be read: {error.strerror}; "
-                        "allow reading it or move it away")
+        raise DataError(
+            f"folder {printable(str(error.filename))} cannot be read: {error.strerror}; "
+            "allow reading it or move it away"
+        )
 
     images, texts = {}, {}
     for base, folders, files in os.walk(path, onerror=unreadable):
@@ -89,7 +104,9 @@ def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
             elif inside != "." or posixpath.splitext(name)[0].lower() not in ABOUT:
                 texts[_normal(file)] = file
     if not images:
-        raise DataError(f"no images in {shown}; allowed: files ending in {ALLOWED}, subfolders included; add some")
+        raise DataError(
+            f"no images in {shown}; allowed: files ending in {ALLOWED}, subfolders included; add some"
+        )
     return tuple({name: found[name] for name in sorted(found)} for found in (images, texts))
 
 
@@ -103,8 +120,10 @@ def _captions(path: Path, images: dict[str, str], texts: dict[str, str]) -> dict
             beside[stem].append(name)
     if orphans := [name for name in texts if posixpath.splitext(name)[0] not in beside]:
         more = f" (and {len(orphans) - 1:,} more)" if len(orphans) > 1 else ""
-        raise DataError(f"caption file '{printable(orphans[0])}'{more} in {printable(str(path))} has no image; "
-                        f"allowed: an image of the same name beside it ({ALLOWED}); add it or move the text away")
+        raise DataError(
+            f"caption file '{printable(orphans[0])}'{more} in {printable(str(path))} has no image; "
+            f"allowed: an image of the same name beside it ({ALLOWED}); add it or move the text away"
+        )
     for name, file in texts.items():
         lines = [line.strip() for line in re.split(r"[\r\n]", "".join(_lines(path / file)))]
         for image in beside[posixpath.splitext(name)[0]]:
@@ -128,12 +147,16 @@ def _entry(file: Path, line: int, entry: dict, images) -> tuple[str, list[str]]:
     if not all(isinstance(text, str) for text in texts):
         raise _wrong(file, line, "lacks `text`, a string (in JSON also a list of strings); add it")
     if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
-        raise _wrong(file, line, "has text with a lone surrogate (\\ud800 to \\udfff), which is not Unicode; mend it")
+        raise _wrong(
+            file, line, "has text with a lone surrogate (\\ud800 to \\udfff), which is not Unicode; mend it"
+        )
     normal = _normal(posixpath.normpath(name))
     if normal.startswith(("../", "/")) or normal == "..":
         raise _wrong(file, line, f"names '{name}', which leads out of the folder; allowed: files inside it")
     if normal not in images:
-        raise _wrong(file, line, f"names '{name}', which is not an image in the folder; add it or remove the line")
+        raise _wrong(
+            file, line, f"names '{name}', which is not an image in the folder; add it or remove the line"
+        )
     return normal, [text.strip() for text in texts]
 
 
@@ -145,7 +168,9 @@ def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise _wrong(file, number, f"is not JSON ({error}); allowed: one object a line; mend it") from None
+            raise _wrong(
+                file, number, f"is not JSON ({error}); allowed: one object a line; mend it"
+            ) from None
         if not isinstance(entry, dict):
             raise _wrong(file, number, 'is not an object; allowed: {"file_name": "a.png", "text": "..."}')
         yield number, entry
@@ -171,9 +196,13 @@ def _lines(file: Path) -> Iterator[str]:
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
-                    raise _wrong(file, number, f"is not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8") from None
+                    raise _wrong(
+                        file, number, f"is not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
+                    ) from None
     except OSError as error:
-        raise DataError(f"{printable(str(file))} cannot be read: {error.strerror}; mend it or move it away") from None
+        raise DataError(
+            f"{printable(str(file))} cannot be read: {error.strerror}; mend it or move it away"
+        ) from None
 
 
 def _wrong(file: Path, line: int, problem: str) -> DataError:

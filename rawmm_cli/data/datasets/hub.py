@@ -1,8 +1,8 @@
-"""Sets of the Hugging Face hub, by name or by `hf:OWNER/NAME`, or a local copy of one, read through `datasets`.
+"""Sets of the Hugging Face hub, by name or by `hf:OWNER/NAME`, or a local copy of one, read through
+`datasets`.
 
-Nothing is decoded by `datasets`: its images stay bytes (one bad picture would end its loop), `rows.py` decodes them. What was
-downloaded stays in the cache of `datasets`; `HF_HOME` says where that is.
-"""
+Nothing is decoded by `datasets`: its images stay bytes (one bad picture would end its loop), `rows.py`
+decodes them. What was downloaded stays in the cache of `datasets`; `HF_HOME` says where that is."""
 
 import errno
 import sys
@@ -25,7 +25,8 @@ IMAGENET = """ImageNet: for non-commercial research and educational purposes onl
 
 @dataclass(frozen=True)
 class Known:
-    """A set that has a name of its own here. size: larger pictures become so small where nobody asked for a size."""
+    """A set that has a name of its own here. size: larger pictures become so small where nobody asked for a
+    size."""
 
     repo: str
     licence: str
@@ -35,23 +36,43 @@ class Known:
 
 
 KNOWN = {
-    "celebahq": Known("Ryan-sjtu/celebahq-caption", "non-commercial research only, no redistribution", CELEBA,
-                      size=128),
-    "celebahq plain": Known("korexyz/celeba-hq-256x256", "non-commercial research only, no redistribution", CELEBA,
-                            "a portrait of a {label} person", 128),
+    "celebahq": Known(
+        "Ryan-sjtu/celebahq-caption", "non-commercial research only, no redistribution", CELEBA, size=128
+    ),
+    "celebahq plain": Known(
+        "korexyz/celeba-hq-256x256",
+        "non-commercial research only, no redistribution",
+        CELEBA,
+        "a portrait of a {label} person",
+        128,
+    ),
     "ffhq": Known("merkol/ffhq-256", "CC BY-NC-SA 4.0 and each author's own", FFHQ),
     "mnist": Known("ylecun/mnist", "CC BY-SA 3.0 (LeCun, Cortes, Burges)", template="the digit {label}"),
-    "cifar10": Known("uoft-cs/cifar10", "unknown (Krizhevsky 2009; research use)", template="a photo of a {label}"),
-    "imagenet64": Known("benjamin-paine/imagenet-1k-64x64", "non-commercial research and education", IMAGENET,
-                        "a photo of a {label}"),
+    "cifar10": Known(
+        "uoft-cs/cifar10", "unknown (Krizhevsky 2009; research use)", template="a photo of a {label}"
+    ),
+    "imagenet64": Known(
+        "benjamin-paine/imagenet-1k-64x64",
+        "non-commercial research and education",
+        IMAGENET,
+        "a photo of a {label}",
+    ),
 }
-ROWS = 64                                               # that are fetched together
+ROWS = 64  # that are fetched together
 
 
-def hub(name: str, *, path: Path | None = None, split: str | None = None, columns: str | None = None,
-        caption: str | None = None, variant: str | None = None, told: Callable[[str], None] = lambda line: None) -> Source:
-    """The set. Terms are told before anything is fetched. Raises DataError, with the command that fetches it elsewhere, where
-    the hub cannot be reached."""
+def hub(
+    name: str,
+    *,
+    path: Path | None = None,
+    split: str | None = None,
+    columns: str | None = None,
+    caption: str | None = None,
+    variant: str | None = None,
+    told: Callable[[str], None] = lambda line: None,
+) -> Source:
+    """The set. Terms are told before anything is fetched. Raises DataError, with the command that fetches it
+    elsewhere, where the hub cannot be reached."""
     known = _known(name, variant)
     if known.terms:
         told(known.terms)
@@ -66,13 +87,23 @@ def hub(name: str, *, path: Path | None = None, split: str | None = None, column
     chosen = choose(_kinds(first.features), columns, _names(first.features), template, where)
     told("chosen: " + "; ".join(f"{what}: {value}" for what, value in chosen.chosen().items()))
     splits = {key: _undecoded(data, chosen) for key, data in splits.items()}
-    card = {"source": f"{where} (a copy of {known.repo})" if path else f"hf:{known.repo}", "licence": known.licence,
-            "terms": known.terms, "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
-            "labels": list(chosen.names), "chosen": chosen.chosen()}
+    card = {
+        "source": f"{where} (a copy of {known.repo})" if path else f"hf:{known.repo}",
+        "licence": known.licence,
+        "terms": known.terms,
+        "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
+        "labels": list(chosen.names),
+        "chosen": chosen.chosen(),
+    }
     root = path or _cache()
-    return Source(items=lambda start: _items(splits, chosen, start, root), count=sum(map(len, splits.values())), card=card,
-                  size=known.size,
-                  state=" ".join(f"{key}:{len(data)}:{data._fingerprint}" for key, data in splits.items()) + repr(chosen))
+    return Source(
+        items=lambda start: _items(splits, chosen, start, root),
+        count=sum(map(len, splits.values())),
+        card=card,
+        size=known.size,
+        state=" ".join(f"{key}:{len(data)}:{data._fingerprint}" for key, data in splits.items())
+        + repr(chosen),
+    )
 
 
 def _known(name: str, variant: str | None) -> Known:
@@ -97,28 +128,34 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
         huggingface_hub.utils.disable_progress_bars()
-    datasets.logging.set_verbosity_error()              # it tells of every attempt to reach the hub
+    datasets.logging.set_verbosity_error()  # it tells of every attempt to reach the hub
     huggingface_hub.utils.logging.set_verbosity_error()
     if path is not None and not Path(path).exists():
-        raise DataError(f"{printable(str(path))} does not exist; allowed with --path: a folder with a copy of {repo}")
+        raise DataError(
+            f"{printable(str(path))} does not exist; allowed with --path: a folder with a copy of {repo}"
+        )
     if path is None and "/" not in repo:
         raise DataError(f"'{repo}' is not a set on the hub")
     _check_cache(Path(datasets.config.HF_DATASETS_CACHE))
     try:
         loaded = datasets.load_dataset(str(path) if path is not None else repo)
-    except Exception as error:                          # it raises almost any type
+    except Exception as error:  # it raises almost any type
         if getattr(error.__cause__ or error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no room in the cache of `datasets`, {_cache()}; free some, or set HF_HOME to another "
-                                "folder") from None
+            raise DiskFullError(
+                f"no room in the cache of `datasets`, {_cache()}; free some, or set HF_HOME to another folder"
+            ) from None
         if isinstance(error, PermissionError) and str(error.filename).startswith(_cache()):
             raise _no_cache(error) from None
         what = printable((str(error).splitlines() or [type(error).__name__])[0])
         if path is not None:
             raise DataError(f"{printable(str(path))} cannot be loaded as a copy of {repo}: {what}") from None
         local = repo.rpartition("/")[2]
-        raise DataError(f"{repo} cannot be fetched ({what}); where there is a network run `hf download --repo-type dataset "
-                        f"{repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
-                        f"--path {local}`") from None
+        raise DataError(
+            f"{repo} cannot be fetched ({what}); where there is a network run `hf download --repo-type "
+            f"dataset "
+            f"{repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
+            f"--path {local}`"
+        ) from None
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
@@ -140,8 +177,11 @@ def _check_cache(folder: Path) -> None:
 
 def _no_cache(error: OSError, folder: Path | None = None) -> DataError:
     where = printable(str(folder or error.filename))
-    return DataError(f"the cache of `datasets` cannot be written ({error.strerror}: {where}); set HF_HOME to a folder that can "
-                     "be")
+    return DataError(
+        f"the cache of `datasets` cannot be written ({error.strerror}: {where}); set HF_HOME to a folder "
+        f"that can "
+        "be"
+    )
 
 
 def _kinds(features) -> dict[str, str]:
@@ -157,7 +197,9 @@ def _kinds(features) -> dict[str, str]:
             return "texts" if "string" in dtype else "other"
         if "string" in dtype:
             return "text"
-        return {"bool": "truth", "binary": "image", "large_binary": "image"}.get(dtype, "whole" if "int" in dtype else "other")
+        return {"bool": "truth", "binary": "image", "large_binary": "image"}.get(
+            dtype, "whole" if "int" in dtype else "other"
+        )
 
     return {column: kind(feature) for column, feature in features.items()}
 
@@ -183,11 +225,14 @@ def _undecoded(data, chosen: Columns):
 
 
 def _items(splits: dict, chosen: Columns, start: int, root: Path | str) -> Iterator[Item]:
-    """Rows of all splits one after the other. With one split the names decide what is held out, with several the splits."""
+    """Rows of all splits one after the other. With one split the names decide what is held out, with several
+    the splits."""
     for key, data in splits.items():
         side = None if len(splits) == 1 else "train" if key.startswith("train") else "held_out"
         for first in range(min(start, len(data)), len(data), ROWS):
-            rows = data[first:first + ROWS]
+            rows = data[first : first + ROWS]
             for n in range(len(rows[chosen.image])):
-                yield chosen.item(f"{key}/{first + n}", {column: values[n] for column, values in rows.items()}, side, root)
+                yield chosen.item(
+                    f"{key}/{first + n}", {column: values[n] for column, values in rows.items()}, side, root
+                )
         start = max(0, start - len(data))

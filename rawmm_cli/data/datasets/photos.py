@@ -1,9 +1,9 @@
 """Crops of the ten colour photographs inside scikit-image and scikit-learn: real pixels, without a download.
 
-Crop n (its photograph, corner and side) hangs on n alone. Sides are drawn log-evenly from the size wanted up to HELD_OUT of
-the photograph's shorter side, and shrunk by a Lanczos filter. Of every photograph a rectangle in one corner, HELD_OUT of
-each side, is held out: a held-out crop lies inside of it, a training crop nowhere in it, so they share no pixel.
-"""
+Crop n (its photograph, corner and side) hangs on n alone. Sides are drawn log-evenly from the size wanted up
+to HELD_OUT of the photograph's shorter side, and shrunk by a Lanczos filter. Of every photograph a rectangle
+in one corner, HELD_OUT of each side, is held out: a held-out crop lies inside of it, a training crop nowhere
+in it, so they share no pixel."""
 
 import math
 from collections.abc import Iterator
@@ -25,7 +25,13 @@ PHOTOS = {
     "astronaut": ("skimage", "data/astronaut.png", 512, 512, "NASA, public domain"),
     "cat": ("skimage", "data/chelsea.png", 300, 451, "Stefan van der Walt, CC0"),
     "coffee": ("skimage", "data/coffee.png", 400, 600, "Rachel Michetti, CC0"),
-    "motorcycle": ("skimage", "data/motorcycle_left.png", 500, 741, "Middlebury 2014 stereo benchmark, no licence stated"),
+    "motorcycle": (
+        "skimage",
+        "data/motorcycle_left.png",
+        500,
+        741,
+        "Middlebury 2014 stereo benchmark, no licence stated",
+    ),
     "galaxies": ("skimage", "data/hubble_deep_field.jpg", 872, 1000, "NASA, public domain"),
     "retina": ("skimage", "data/retina.jpg", 1411, 1411, "Mikael Häggström, CC0"),
     "rocket": ("skimage", "data/rocket.jpg", 427, 640, "SpaceX, public domain"),
@@ -34,26 +40,36 @@ PHOTOS = {
     "flower": ("sklearn", "datasets/images/flower.jpg", 427, 640, "vultilion, CC BY 2.0"),
 }
 NAMES = tuple(PHOTOS)
-HELD_OUT = 0.45                                         # of each side: a fifth of the area
-SHARE = 0.1                                             # of the crops that are held out
+HELD_OUT = 0.45  # of each side: a fifth of the area
+SHARE = 0.1  # of the crops that are held out
 SIZES = (8, int(HELD_OUT * min(min(height, width) for _, _, height, width, _ in PHOTOS.values())))
 
 
 def photos(*, count: int = 20_000, size: int = 64) -> Source:
-    """`count` crops of size x size pixels. Raises ConfigError where something is out of range or not installed."""
+    """`count` crops of size x size pixels. Raises ConfigError where something is out of range or not
+    installed."""
     if not SIZES[0] <= size <= SIZES[1]:
-        raise ConfigError(f"the size of photos is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size")
+        raise ConfigError(
+            f"the size of photos is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size"
+        )
     if count < 2:
         raise ConfigError(f"the count of photos is {count}; allowed: at least 2; choose another --count")
     try:
         found = {package: version(package) for package in ("scikit-image", "scikit-learn")}
     except PackageNotFoundError as error:
-        raise ConfigError(f"photos need '{error.name}', which is not installed; pip install 'rawmm[photos]'") from None
+        raise ConfigError(
+            f"photos need '{error.name}', which is not installed; pip install 'rawmm[photos]'"
+        ) from None
     by = " and ".join(f"{package} {number}" for package, number in found.items())
     licence = "; ".join(f"{name}: {told}" for name, (*_, told) in PHOTOS.items())
-    return Source(items=partial(_items, count, size), open=partial(_pixels, size=size), count=count, resizes=False,
-                  state=f"{count} photos of {size} pixels from {by}",
-                  card={"source": f"crops of photographs inside {by}", "licence": licence, "labels": list(NAMES)})
+    return Source(
+        items=partial(_items, count, size),
+        open=partial(_pixels, size=size),
+        count=count,
+        resizes=False,
+        state=f"{count} photos of {size} pixels from {by}",
+        card={"source": f"crops of photographs inside {by}", "licence": licence, "labels": list(NAMES)},
+    )
 
 
 def _items(count: int, size: int, start: int) -> Iterator[Item]:
@@ -73,11 +89,17 @@ def crop(n: int, size: int) -> tuple[str, bool, int, int, int]:
     for attempt in range(10_000):
         down, across = uniforms("photos", n, "place", attempt, count=2)
         if held_out:
-            return name, True, top + int(down * (bottom - top - side + 1)), left + int(across * (right - left - side + 1)), side
+            return (
+                name,
+                True,
+                top + int(down * (bottom - top - side + 1)),
+                left + int(across * (right - left - side + 1)),
+                side,
+            )
         row, column = int(down * (height - side + 1)), int(across * (width - side + 1))
         if not overlap((row, column, row + side, column + side), area):
             return name, False, row, column, side
-    raise AssertionError(f"no place for crop {n}")      # a square of this side fits beside the area: never
+    raise AssertionError(f"no place for crop {n}")  # a square of this side fits beside the area: never
 
 
 def held_out_area(name: str) -> tuple[int, int, int, int]:
@@ -95,7 +117,7 @@ def overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) ->
 
 def _pixels(n: int, background, size: int) -> np.ndarray:
     name, _, top, left, side = crop(n, size)
-    return fit(Image.fromarray(_photo(name)[top:top + side, left:left + side]), size)
+    return fit(Image.fromarray(_photo(name)[top : top + side, left : left + side]), size)
 
 
 @lru_cache(maxsize=len(PHOTOS))

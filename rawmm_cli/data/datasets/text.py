@@ -1,5 +1,5 @@
-"""Plain text files (UTF-8) as documents of text alone. A file of more than PIECE characters is cut at line ends into several;
-a piece of nothing but blanks is left out."""
+"""Plain text files (UTF-8) as documents of text alone. A file of more than PIECE characters is cut at line
+ends into several; a piece of nothing but blanks is left out."""
 
 import codecs
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 from ...system.errors import DataError, printable
 from ..items import Piece, Source, Story, state_of
 
-PIECE = 1 << 16                                         # characters of a row; training takes a window of it
+PIECE = 1 << 16  # characters of a row; training takes a window of it
 ENDINGS = (".txt", ".md", ".text")
 
 
@@ -17,12 +17,24 @@ def text(*, path: Path) -> Source:
     """A file, or every .txt, .md and .text under a folder. Raises DataError on text that is not UTF-8."""
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{printable(str(path))} does not exist; allowed with --path: a text file or a folder with some")
-    files = [path] if path.is_file() else sorted(
-        file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in ENDINGS
-        and not any(part.startswith(".") for part in file.relative_to(path).parts))
+        raise DataError(
+            f"{printable(str(path))} does not exist; allowed with --path: a text file or a folder with some"
+        )
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file()
+            and file.suffix.lower() in ENDINGS
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+    )
     if not files:
-        raise DataError(f"no text files in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}")
+        raise DataError(
+            f"no text files in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
+        )
     root = path if path.is_dir() else path.parent
 
     def stories() -> Iterator[Story]:
@@ -30,12 +42,17 @@ def text(*, path: Path) -> Source:
             for number, piece in enumerate(_pieces(file)):
                 yield Story(f"{file.relative_to(root).as_posix()}/{number}", (Piece(text=piece),))
 
-    return Source(items=lambda start: islice(stories(), start, None), state=state_of(files), stories=True,
-                  card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"})
+    return Source(
+        items=lambda start: islice(stories(), start, None),
+        state=state_of(files),
+        stories=True,
+        card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"},
+    )
 
 
 def _pieces(file: Path) -> Iterator[str]:
-    """The text of a file in pieces of at most PIECE characters, each ending with a line (a line that is longer is cut)."""
+    """The text of a file in pieces of at most PIECE characters, each ending with a line (a line that is
+    longer is cut)."""
     held, size = [], 0
     with open(file, encoding="utf-8-sig", newline="") as opened:
         for line in _lines(file, opened):
@@ -52,14 +69,15 @@ def _pieces(file: Path) -> Iterator[str]:
 def _lines(file: Path, opened) -> Iterator[str]:
     """Lines, those of more than PIECE characters in parts."""
     try:
-        while line := opened.readline(PIECE):           # a part of a long line ends between two characters
+        while line := opened.readline(PIECE):  # a part of a long line ends between two characters
             yield line
     except UnicodeDecodeError:
         raise DataError(f"{printable(str(file))} is not UTF-8 ({_where(file)}); save it as UTF-8") from None
 
 
 def _where(file: Path) -> str:
-    """The first byte that is not UTF-8, and its line. `readline` is up to a block ahead of what it has given."""
+    """The first byte that is not UTF-8, and its line. `readline` is up to a block ahead of what it has
+    given."""
     decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
     with open(file, "rb") as opened:
         while True:

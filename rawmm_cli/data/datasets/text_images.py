@@ -1,10 +1,10 @@
-"""Words and lines in the installed fonts, drawn in small letters on plain and photographic grounds: as many pictures as wanted.
+"""Words and lines in the installed fonts, drawn in small letters on plain and photographic grounds: as many
+pictures as wanted.
 
-Text is what tokenizers lose first. The caption of a picture is what is written on it, line by line with blanks between.
-Everything about picture n hangs on n alone (and on which fonts there are: the card lists them); letters have any size from
-LEAST to MOST pixels an em, dark on light or light on dark, and always fit. Photographs are crops of the two inside
-scikit-learn, made paler or darker until letters stand out.
-"""
+Text is what tokenizers lose first. The caption of a picture is what is written on it, line by line with
+blanks between. Everything about picture n hangs on n alone (and on which fonts there are: the card lists
+them); letters have any size from LEAST to MOST pixels an em, dark on light or light on dark, and always fit.
+Photographs are crops of the two inside scikit-learn, made paler or darker until letters stand out."""
 
 import hashlib
 import os
@@ -20,14 +20,23 @@ from ..images import Colour
 from ..items import Item, Source
 
 SIZES, GLYPHS = (32, 512), (6, 64)
-LEAST, MOST, LINES, MARGIN = 8, 32, 4, 3                # pixels of an em; lines at most; pixels that stay free at the edges
-FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/Library/Fonts", "~/Library/Fonts",
-           "/System/Library/Fonts/Supplemental", "C:/Windows/Fonts")
-BUNDLED = "Aileron"                                     # inside Pillow, where it has FreeType
+LEAST, MOST, LINES, MARGIN = 8, 32, 4, 3  # pixels of an em; lines at most; pixels that stay free at the edges
+FOLDERS = (
+    "/usr/share/fonts",
+    "/usr/local/share/fonts",
+    "~/.fonts",
+    "~/.local/share/fonts",
+    "/Library/Fonts",
+    "~/Library/Fonts",
+    "/System/Library/Fonts/Supplemental",
+    "C:/Windows/Fonts",
+)
+BUNDLED = "Aileron"  # inside Pillow, where it has FreeType
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-SHADES = (0.35, 0.5)                                    # how much of a photograph is left
-WORDS = tuple("""
+SHADES = (0.35, 0.5)  # how much of a photograph is left
+WORDS = tuple(
+    """
 a able about above across act add after again age ago air all alone along also always am among an and animal answer any apple
 are area arm art as ask at away baby back bad bag ball bank base be bear beautiful become bed before begin behind bell below best
 better between big bird birth black blue board boat body bone book both bottom box boy bread break bridge bright bring brother
@@ -62,40 +71,65 @@ until up us use usual valley value very view village visit voice wait walk wall 
 wear weather week weight well went were west what wheel when where which while white who whole why wide wife wild will win wind
 window wing winter wire wish with woman wonder wood word work world would write wrong yard year yellow yes yet you young your
 zebra zero zone
-""".split())
+""".split()
+)
 
 
-def text_images(*, count: int = 10_000, size: int = 64, glyph: str = f"{LEAST}-{MOST}", font: Path | None = None) -> Source:
-    """`count` pictures of size x size pixels with letters of `glyph` pixels ("10" or "8-32"). font: this one alone. Raises
-    ConfigError where something is out of range, or the font cannot be used."""
+def text_images(
+    *, count: int = 10_000, size: int = 64, glyph: str = f"{LEAST}-{MOST}", font: Path | None = None
+) -> Source:
+    """`count` pictures of size x size pixels with letters of `glyph` pixels ("10" or "8-32"). font: this one
+    alone. Raises ConfigError where something is out of range, or the font cannot be used."""
     if not SIZES[0] <= size <= SIZES[1]:
-        raise ConfigError(f"the size of text-images is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size")
+        raise ConfigError(
+            f"the size of text-images is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size"
+        )
     if count < 2:
         raise ConfigError(f"the count of text-images is {count}; allowed: at least 2; choose another --count")
     least, most = _glyphs(glyph, size)
     if font is not None and not _usable(str(font)):
-        raise ConfigError(f"{font} is no font with Latin letters; allowed: a .ttf, .otf or .ttc file; choose another --font")
+        raise ConfigError(
+            f"{font} is no font with Latin letters; allowed: a .ttf, .otf or .ttc file; choose another --font"
+        )
     fonts = (str(font),) if font is not None else installed()
     names = sorted({ImageFont.truetype(path, 12).getname()[0] if path else BUNDLED for path in fonts})
-    digests = hashlib.sha256(b"".join(Path(path).read_bytes() if path else BUNDLED.encode() for path in fonts)).hexdigest()
+    digests = hashlib.sha256(
+        b"".join(Path(path).read_bytes() if path else BUNDLED.encode() for path in fonts)
+    ).hexdigest()
     return Source(
-        items=partial(_items, count, fonts, least, most, size), count=count, resizes=False,
+        items=partial(_items, count, fonts, least, most, size),
+        count=count,
+        resizes=False,
         open=partial(draw, fonts=fonts, least=least, most=most, size=size),
         state=f"{count} pictures of {size} pixels, letters {least}-{most}, fonts {digests}, FreeType "
-              f"{features.version('freetype2')}",
-        card={"source": f"words in {len(fonts)} fonts ({', '.join(names)}), letters of {least} to {most} pixels; photographs: "
-                        "scikit-learn's china.jpg and flower.jpg",
-              "licence": "words: none needed; photographs: CC BY 2.0", "labels": [], "captions_are_written": True})
+        f"{features.version('freetype2')}",
+        card={
+            "source": f"words in {len(fonts)} fonts ({', '.join(names)}), letters of {least} to {most} "
+            f"pixels; photographs: "
+            "scikit-learn's china.jpg and flower.jpg",
+            "licence": "words: none needed; photographs: CC BY 2.0",
+            "labels": [],
+            "captions_are_written": True,
+        },
+    )
 
 
 def _glyphs(text: str, size: int) -> tuple[int, int]:
     """ "8-32" -> (8, 32)."""
     parts = text.split("-")
-    if not 1 <= len(parts) <= 2 or not all(part.isascii() and part.isdecimal() for part in parts) or \
-            not GLYPHS[0] <= int(parts[0]) <= int(parts[-1]) <= GLYPHS[1]:
-        raise ConfigError(f"--glyph is '{text}'; allowed: pixels from {GLYPHS[0]} to {GLYPHS[1]}, as 10 or 8-32")
+    if (
+        not 1 <= len(parts) <= 2
+        or not all(part.isascii() and part.isdecimal() for part in parts)
+        or not GLYPHS[0] <= int(parts[0]) <= int(parts[-1]) <= GLYPHS[1]
+    ):
+        raise ConfigError(
+            f"--glyph is '{text}'; allowed: pixels from {GLYPHS[0]} to {GLYPHS[1]}, as 10 or 8-32"
+        )
     if int(parts[0]) > (room := (size - 2 * MARGIN) // 2):
-        raise ConfigError(f"--glyph {text}: they do not fit into {size} pixels; allowed: from {room} down, or a larger --size")
+        raise ConfigError(
+            f"--glyph {text}: they do not fit into {size} pixels; allowed: from {room} down, or a larger "
+            f"--size"
+        )
     return int(parts[0]), int(parts[-1])
 
 
@@ -105,15 +139,19 @@ def _items(count: int, fonts: Sequence[str], least: int, most: int, size: int, s
         yield Item(f"text-images/{n}", n, (" ".join(lines),), attributes=known)
 
 
-def written(n: int, fonts: Sequence[str], least: int, most: int, size: int) -> tuple[list[str], dict[str, str]]:
-    """What stands on picture n, line by line, and its attributes: font, glyph (pixels an em), ground (plain or photograph).
-    Letters are smaller than was drawn by lot where no word would fit."""
+def written(
+    n: int, fonts: Sequence[str], least: int, most: int, size: int
+) -> tuple[list[str], dict[str, str]]:
+    """What stands on picture n, line by line, and its attributes: font, glyph (pixels an em), ground (plain
+    or photograph). Letters are smaller than was drawn by lot where no word would fit."""
     path = _pick(n, "font", fonts)
     glyph = _pick(n, "glyph", range(least, most + 1))
     while not (first := _line(n, 0, path, glyph, size)) and glyph > least:
         glyph -= 1
     room = max(1, min(LINES, (size - 2 * MARGIN) // _height(path, glyph)))
-    lines = [first or "a"] + [_line(n, row, path, glyph, size) for row in range(1, _pick(n, "lines", range(1, room + 1)))]
+    lines = [first or "a"] + [
+        _line(n, row, path, glyph, size) for row in range(1, _pick(n, "lines", range(1, room + 1)))
+    ]
     ground = _pick(n, "ground", ("plain", "photograph"))
     return lines, {"font": " ".join(_font(path, glyph).getname()[:2]), "glyph": str(glyph), "ground": ground}
 
@@ -124,8 +162,12 @@ def _line(n: int, row: int, path: str, glyph: int, size: int) -> str:
     for place in range(_pick(n, f"words of {row}", (1, 2, 3))):
         for attempt in range(12):
             word = _pick(n, f"word {row} {place} {attempt}", WORDS)
-            word = word.capitalize() if _pick(n, f"capital {row} {place}", (False, False, False, True)) else word
-            if font.getlength(longer := f"{line} {word}".strip()) <= room and (line or len(word) > 2 or attempt > 8):
+            word = (
+                word.capitalize() if _pick(n, f"capital {row} {place}", (False, False, False, True)) else word
+            )
+            if font.getlength(longer := f"{line} {word}".strip()) <= room and (
+                line or len(word) > 2 or attempt > 8
+            ):
                 line = longer
                 break
     return line
@@ -136,13 +178,22 @@ def draw(n: int, background: Colour, fonts: Sequence[str], least: int, most: int
     lines, known = written(n, fonts, least, most, size)
     font = _font(_pick(n, "font", fonts), int(known["glyph"]))
     dark = _pick(n, "dark letters", (True, False))
-    picture = _photograph(n, size, pale=dark) if known["ground"] == "photograph" else \
-        Image.new("RGB", (size, size), tuple(_pick(n, f"ground {c}", range(190, 256) if dark else range(0, 66)) for c in "rgb"))
+    picture = (
+        _photograph(n, size, pale=dark)
+        if known["ground"] == "photograph"
+        else Image.new(
+            "RGB",
+            (size, size),
+            tuple(_pick(n, f"ground {c}", range(190, 256) if dark else range(0, 66)) for c in "rgb"),
+        )
+    )
     ink = tuple(_pick(n, f"ink {c}", range(0, 50) if dark else range(206, 256)) for c in "rgb")
     height = _height(_pick(n, "font", fonts), int(known["glyph"]))
     wide = max(font.getlength(line) for line in lines)
-    left, top = (MARGIN + _pick(n, what, range(max(1, int(size - 2 * MARGIN - taken) + 1)))
-                 for what, taken in (("left", wide), ("top", height * len(lines))))
+    left, top = (
+        MARGIN + _pick(n, what, range(max(1, int(size - 2 * MARGIN - taken) + 1)))
+        for what, taken in (("left", wide), ("top", height * len(lines)))
+    )
     brush = ImageDraw.Draw(picture)
     for row, line in enumerate(lines):
         brush.text((left, top + row * height + height // 2), line, fill=ink, font=font, anchor="lm")
@@ -154,8 +205,12 @@ def _photograph(n: int, size: int, pale: bool) -> Image.Image:
     pixels = _photographs()[_pick(n, "photograph", range(len(PHOTOGRAPHS)))]
     side = _pick(n, "crop", range(min(size, 320), 401))
     top, left = (_pick(n, f"crop {axis}", range(pixels.shape[axis] - side + 1)) for axis in (0, 1))
-    crop = Image.fromarray(pixels[top:top + side, left:left + side]).resize((size, size), Image.Resampling.LANCZOS)
-    return Image.blend(Image.new("RGB", (size, size), (255,) * 3 if pale else (0,) * 3), crop, _pick(n, "shade", SHADES))
+    crop = Image.fromarray(pixels[top : top + side, left : left + side]).resize(
+        (size, size), Image.Resampling.LANCZOS
+    )
+    return Image.blend(
+        Image.new("RGB", (size, size), (255,) * 3 if pale else (0,) * 3), crop, _pick(n, "shade", SHADES)
+    )
 
 
 @cache
@@ -165,30 +220,40 @@ def _photographs() -> list[np.ndarray]:
     return [load_sample_image(name) for name in PHOTOGRAPHS]
 
 
-# --------------------------------------------------------------------------------------------------------------- fonts
+# ------------------------------------------------------------------------------------------------------ fonts
 
 
 @cache
 def installed() -> tuple[str, ...]:
-    """Paths of all installed fonts with Latin letters, sorted by name, and "" for the one inside Pillow, where that can be
-    drawn."""
+    """Paths of all installed fonts with Latin letters, sorted by name, and "" for the one inside Pillow,
+    where that can be drawn."""
     found = {}
     for folder in FOLDERS:
         for at, _, names in os.walk(os.path.expanduser(folder)):
-            found |= {name: os.path.join(at, name) for name in names if name.lower().endswith((".ttf", ".otf"))}
+            found |= {
+                name: os.path.join(at, name) for name in names if name.lower().endswith((".ttf", ".otf"))
+            }
     usable = [found[name] for name in sorted(found) if _usable(found[name])]
     bundled = [""] if features.check("freetype2") else []
     if not usable and not bundled:
-        raise ConfigError("text-images need Pillow with FreeType, which is not in this one; pip install --force-reinstall pillow")
+        raise ConfigError(
+            "text-images need Pillow with FreeType, which is not in this one; pip install --force-reinstall "
+            "pillow"
+        )
     return (*bundled, *usable)
 
 
 def _usable(path: str) -> bool:
-    """Whether letters and digits are there, each different from the box for what is missing and nearly all from each other."""
+    """Whether letters and digits are there, each different from the box for what is missing and nearly all
+    from each other."""
     try:
         font = ImageFont.truetype(path, 24)
         masks = [bytes(font.getmask(letter)) for letter in LETTERS]
-        return bytes(font.getmask("\U0010ffff")) not in masks and len(set(masks)) > len(LETTERS) - 8 and all(map(any, masks))
+        return (
+            bytes(font.getmask("\U0010ffff")) not in masks
+            and len(set(masks)) > len(LETTERS) - 8
+            and all(map(any, masks))
+        )
     except (OSError, ValueError, SystemError):
         return False
 
@@ -196,7 +261,11 @@ def _usable(path: str) -> bool:
 @cache
 def _font(path: str, glyph: int):
     """The font; drawn as Pillow alone does it, without what other libraries may add to spacing."""
-    return ImageFont.truetype(path, glyph, layout_engine=ImageFont.Layout.BASIC) if path else ImageFont.load_default(glyph)
+    return (
+        ImageFont.truetype(path, glyph, layout_engine=ImageFont.Layout.BASIC)
+        if path
+        else ImageFont.load_default(glyph)
+    )
 
 
 def _height(path: str, glyph: int) -> int:

@@ -1,8 +1,8 @@
-"""Archives of samples, as `webdataset` writes them: neighbouring members a.jpg, a.txt, a.json are one sample named a.
+"""Archives of samples, as `webdataset` writes them: neighbouring members a.jpg, a.txt, a.json are one sample
+named a.
 
-Read by `archives.py`, safely and member by member. Endings name the columns: an image, a caption (.txt, or a key of .json), a
-class (.cls, or a key of .json).
-"""
+Read by `archives.py`, safely and member by member. Endings name the columns: an image, a caption (.txt, or a
+key of .json), a class (.cls, or a key of .json)."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -18,34 +18,61 @@ from ..items import Item, Source, state_of
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "image", "img")
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
-Sample = dict[str, Callable[[], bytes]]                 # ending -> what reads the member
+Sample = dict[str, Callable[[], bytes]]  # ending -> what reads the member
 
 
-def webdataset(*, path: Path, columns: str | None = None, caption: str | None = None,
-               told: Callable[[str], None] = lambda line: None) -> Source:
-    """An archive, or every one under a folder, by name. Raises DataError where there is none, or one is not safe."""
+def webdataset(
+    *,
+    path: Path,
+    columns: str | None = None,
+    caption: str | None = None,
+    told: Callable[[str], None] = lambda line: None,
+) -> Source:
+    """An archive, or every one under a folder, by name. Raises DataError where there is none, or one is not
+    safe."""
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{printable(str(path))} does not exist; allowed with --path: an archive ({', '.join(ENDINGS)}) or a "
-                        "folder with some")
-    files = [path] if path.is_file() else sorted(
-        file for file in path.rglob("*") if file.name.lower().endswith(ENDINGS) and file.is_file())
+        raise DataError(
+            f"{printable(str(path))} does not exist; allowed with --path: an archive ({', '.join(ENDINGS)}) "
+            f"or a "
+            "folder with some"
+        )
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(
+            file for file in path.rglob("*") if file.name.lower().endswith(ENDINGS) and file.is_file()
+        )
+    )
     if not files:
-        raise DataError(f"no archives in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}")
+        raise DataError(
+            f"no archives in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
+        )
     fields, root = Fields(columns, caption), path if path.is_dir() else path.parent
     told("chosen: " + fields.told())
 
     def items(start: int) -> Iterator[Item]:
-        every = ((f"{file.relative_to(root).as_posix()}/{key}", found) for file in files for key, found in samples(members(file)))
+        every = (
+            (f"{file.relative_to(root).as_posix()}/{key}", found)
+            for file in files
+            for key, found in samples(members(file))
+        )
         return (fields.item(name, found) for name, found in islice(every, start, None))
 
-    return Source(items=items, state=state_of(files) + repr(fields),
-                  card={"source": f"webdataset, {len(files):,} archives", "licence": "unknown (your own files)",
-                        "chosen": {"samples": fields.told()}})
+    return Source(
+        items=items,
+        state=state_of(files) + repr(fields),
+        card={
+            "source": f"webdataset, {len(files):,} archives",
+            "licence": "unknown (your own files)",
+            "chosen": {"samples": fields.told()},
+        },
+    )
 
 
 def samples(found: Iterable[Member]) -> Iterator[tuple[str, Sample]]:
-    """Neighbouring members with the same name up to the first dot of its last part -> (that name, {ending: what reads it})."""
+    """Neighbouring members with the same name up to the first dot of its last part -> (that name, {ending:
+    what reads it})."""
     key, sample = None, {}
     for name, read in found:
         if key_of(name) is None:
@@ -54,7 +81,7 @@ def samples(found: Iterable[Member]) -> Iterator[tuple[str, Sample]]:
             yield key, sample
             sample = {}
         key = key_of(name)
-        sample[name[len(key) + 1:].lower()] = read
+        sample[name[len(key) + 1 :].lower()] = read
     if sample:
         yield key, sample
 
@@ -68,13 +95,14 @@ def key_of(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Fields:
-    """Which endings are what. columns: "image=png,text=txt", or "text=json.KEY", where a person has chosen."""
+    """Which endings are what. columns: "image=png,text=txt", or "text=json.KEY", where a person has
+    chosen."""
 
     columns: str | None = None
     template: str | None = None
 
     def __post_init__(self):
-        assert self.wishes is not None                  # a wrong one is told at once
+        assert self.wishes is not None  # a wrong one is told at once
         if self.template is not None:
             check_template(self.template)
 
@@ -86,8 +114,11 @@ class Fields:
     def told(self) -> str:
         """The choice in words."""
         wishes = self.wishes
-        return (f"image: .{wishes.get('image') or ' or .'.join(IMAGES[:4])}; caption: .{wishes.get('text') or 'txt or .json'}; "
-                f"class: .{wishes.get('label') or 'cls or .json'}")
+        return (
+            f"image: .{wishes.get('image') or ' or .'.join(IMAGES[:4])}; caption: "
+            f".{wishes.get('text') or 'txt or .json'}; "
+            f"class: .{wishes.get('label') or 'cls or .json'}"
+        )
 
     def item(self, name: str, found: Sample) -> Item:
         """A sample -> Item. What is wrong with it is its content: a DataError."""
@@ -104,7 +135,9 @@ class Fields:
         wanted = self.wishes.get("image")
         ending = next((ending for ending in ([wanted] if wanted else IMAGES) if ending in found), None)
         if ending is None:
-            raise DataError(f"it has no picture; it has {', '.join(f'.{ending}' for ending in sorted(found))}")
+            raise DataError(
+                f"it has no picture; it has {', '.join(f'.{ending}' for ending in sorted(found))}"
+            )
         return found[ending]()
 
     def _facts(self, found: Sample) -> dict:
@@ -118,7 +151,10 @@ class Fields:
 
     def _captions(self, found: Sample, facts: dict) -> list[str]:
         wanted = self.wishes.get("text", "")
-        ending = next((ending for ending in ([wanted] if wanted else TEXTS) if ending in found and ending != "json"), None)
+        ending = next(
+            (ending for ending in ([wanted] if wanted else TEXTS) if ending in found and ending != "json"),
+            None,
+        )
         if ending is not None:
             try:
                 return _strings(found[ending]().decode("utf-8-sig"))
