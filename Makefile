@@ -1,4 +1,5 @@
 # make demo: the main job, from nothing.   make test: the test suite, from nothing.
+# make check: lint, format, spelling, types (CONTRIBUTING.md).
 # make bench-peers: training and sampling beside transfusion-pytorch (benchmarks/peers/README.md).   make bench-data: preparing
 # and streaming beside bare loops of Pillow.
 # Each makes a virtual environment of its own with the tested versions (constraints.txt). PYTHON and VENV can be set.
@@ -6,13 +7,25 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV_PEERS ?= .venv-peers
 
-.PHONY: demo test bench-peers bench-data docs clean
+.PHONY: demo test check lint spelling types bench-peers bench-data docs clean
 
 demo: $(VENV)/.rawmm
 	$(VENV)/bin/rawmm demo
 
 test: $(VENV)/.rawmm-dev
 	$(VENV)/bin/python -m pytest
+
+check: lint spelling types
+
+lint: $(VENV)/.rawmm-dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+spelling: $(VENV)/.rawmm-dev
+	$(VENV)/bin/codespell
+
+types: $(VENV)/.rawmm-dev
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 bench-peers: $(VENV)/.rawmm $(VENV_PEERS)/.peers
 	$(VENV)/bin/python -m benchmarks.peers.run --peer-python $(VENV_PEERS)/bin/python --json runs/bench-peers.json
