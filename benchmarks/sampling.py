@@ -55,11 +55,11 @@ def loaded():
     use_cpu()
     import torch
 
+    from rawmm_cli.config import build
     from rawmm_cli.runs import models
-    from rawmm_cli.training.preview import sampling
 
     found = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))
-    return found.model, sampling(found.config)
+    return found.model, build.sampling(found.config)
 
 
 def document(model, text: str) -> list:

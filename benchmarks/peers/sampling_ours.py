@@ -21,10 +21,9 @@ def main(setting: str, repeats: int) -> None:
     from rawmm_cli.core.document import Picture
     from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE
     from rawmm_cli.system import machine
-    from rawmm_cli.training.preview import sampling
 
     model, config = network(setting)
-    usual, choose, word = sampling(config), generate.choose, model.tokenizer.encode("a")[0]
+    usual, choose, word = build.sampling(config), generate.choose, model.tokenizer.encode("a")[0]
     picture = Picture(torch.randint(256, (3, *usual.size), dtype=torch.uint8), False, 0)
     seen = [IMAGE, picture, END_IMAGE]
     prompts = {

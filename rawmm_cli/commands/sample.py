@@ -305,12 +305,12 @@ def _everything(settings, request: Request) -> str:
 
 def settings_of(request: Request, loaded):
     """The model's own settings (`generate.Sampling`) with what the person chose over them."""
+    from ..config import build
     from ..runs import models
     from ..system.errors import ConfigError
-    from ..training.preview import sampling
 
     given, reads = dict(request.given), request.reads
-    usual, side = sampling(loaded.config), given.pop("size", None)
+    usual, side = build.sampling(loaded.config), given.pop("size", None)
     defaults = {
         "temperature": 0.0 if reads or request.task == "caption" else 1.0,
         "max_pictures": 0 if request.task == "caption" else 1,

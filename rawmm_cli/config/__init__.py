@@ -1,5 +1,6 @@
 """Every setting, and what is built from it.
 
+choices.py    the words among which settings choose
 fields.py     what settings are made of
 model.py      settings of a model and its training
 codecs.py     settings of a codec that learns

@@ -8,6 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ..core import mask
+from ..core.generate import Sampling
 from ..core.model import RawModel
 from ..system import machine
 from ..system.errors import ConfigError
@@ -133,6 +134,29 @@ def _backbone(config: Config):
             from ..core.backbones.transformer import Transformer
 
             return Transformer(b.width, b.depth, b.heads, b.hidden)
+
+
+def sampling(config: Config, **choices) -> Sampling:
+    """Settings -> how to draw and write, the one place where they meet.
+
+    choices: fields of `Sampling` that win over `config.sample`, as in steps=4. Pictures have the side
+    data.size unless `size` (height, width) is among them; then `learned` is the trained size. Text is greedy
+    unless `temperature` is among them."""
+    s, trained = config.sample, (config.data.size,) * 2
+    values = {
+        "steps": s.steps,
+        "solver": s.solver,
+        "grid": s.grid,
+        "guidance": s.guidance,
+        "interval": s.interval,
+        "rescale": s.rescale,
+        "top_p": s.top_p,
+        "precision": s.precision,
+        "max_text": s.max_text,
+        "size": trained,
+        "context": s.context,
+    } | choices
+    return Sampling(**values, learned=None if values["size"] == trained else trained)
 
 
 # ------------------------------------------------------------------------------------- the machine underneath

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ..core.text_tokenizer import VOCABULARY
 from ..system.errors import ConfigError
+from .choices import Grid, Precision, Prediction, Solver
 from .codecs import CodecConfig
 from .explain import explain, fields, kinds, nearest
 from .fields import BelowOne, Count, Positive, Settings, Share, Size, Trackers, Weight, Width
@@ -111,10 +112,8 @@ class DiffusionHead(Settings):
     """Noise, prediction and loss of pictures."""
 
     kind: Literal["diffusion"] = "diffusion"
-    prediction: Literal["clean", "noise", "velocity"] = Field("clean", description="what the network outputs")
-    loss: Literal["clean", "noise", "velocity"] = Field(
-        "velocity", description="the space in which the error is measured"
-    )
+    prediction: Prediction = Field("clean", description="what the network outputs")
+    loss: Prediction = Field("velocity", description="the space in which the error is measured")
     time_mean: float = Field(0.0, description="t = sigmoid(N(time_mean, time_spread^2)); t = 1 is noise")
     time_spread: Positive = 1.0
     noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
@@ -236,8 +235,8 @@ class Sample(Settings):
     """Defaults of drawing and writing."""
 
     steps: int = Field(10, ge=1, le=1000)
-    solver: Literal["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"] = "euler"
-    grid: Literal["uniform", "shifted", "quantiles"] = Field("uniform", description="times of the steps")
+    solver: Solver = "euler"
+    grid: Grid = Field("uniform", description="times of the steps")
     guidance: Weight = 2.0
     interval: tuple[Share, Share] = Field(
         (0.0, 1.0), strict=False, description="times inside which guidance acts"
@@ -246,7 +245,7 @@ class Sample(Settings):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="text is drawn from the likeliest tokens, of this chance together"
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network while it draws")
+    precision: Precision = Field("fp32", description="of the network while it draws")
     max_text: Count = Field(64, description="tokens written at most")
     context: Count = Field(1024, description="longest document, in positions")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..config import build
 from ..config.model import Config
 from ..core.batch import pack
 from ..core.document import Document, Picture
@@ -28,7 +29,7 @@ from ..data import images, prepared, sets
 from ..data.stream import Stream, drawing, reading
 from ..runs import records
 from ..system.errors import CheckpointError, DataError
-from ..training.preview import captions_of, sampling, write_captions
+from ..training.preview import captions_of, write_captions
 from . import attributes
 
 JUDGED = 10_000  # training pictures that the judge learns from, at most; its time grows with their square
@@ -61,7 +62,7 @@ def evaluate(
             "have been learned; prepare the old data again, or train a new run"
         )
     train = data[0].some("train", JUDGED) if config.data.stream else data[0]
-    settings = settings or sampling(config)
+    settings = settings or build.sampling(config)
     started = time.perf_counter()
     if train.stories:
         result = {"data": config.data.set, "held_out": story_losses(model, config, held_out, seed)}

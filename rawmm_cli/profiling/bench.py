@@ -27,7 +27,6 @@ from ..data.stream import drawing, reading
 from ..system import machine
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError
-from ..training.preview import sampling
 from ..training.state import Run, Signals, fresh
 from ..training.train import Clock, take_step
 from . import estimate
@@ -101,7 +100,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
     """Draw `count` pictures together and one alone, and write captions, with fresh weights."""
     precision = build.precision(config.train.precision, device)
     model = build.model(config, device).eval()
-    settings = sampling(config)
+    settings = build.sampling(config)
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
     prompt = drawing(CAPTION, blank, 0)
     prompt = prompt[: prompt.index(IMAGE) + 1]

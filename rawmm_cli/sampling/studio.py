@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import torch
 from PIL import Image
 
+from ..config import build
 from ..core.document import Picture
 from ..core.generate import generate
 from ..core.noise import key
@@ -31,7 +32,6 @@ from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data import images
 from ..runs.models import Loaded, tuned
 from ..system.errors import ConfigError, RawmmError
-from ..training.preview import sampling
 from . import prompt
 
 PAGE = Path(__file__).with_name("studio.html")
@@ -48,7 +48,7 @@ class Studio:
     """A model behind the page. `draw` and `caption` call `say` with everything that the page shall know."""
 
     def __init__(self, loaded: Loaded):
-        self.loaded, self.usual, self.lock = loaded, sampling(loaded.config), threading.Lock()
+        self.loaded, self.usual, self.lock = loaded, build.sampling(loaded.config), threading.Lock()
 
     def about(self) -> dict:
         """The model and its usual settings."""

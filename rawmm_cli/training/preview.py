@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from ..config import build
 from ..config.model import Config
 from ..core.document import Document, Picture
 from ..core.generate import Sampling, draw, in_chunks
@@ -41,7 +42,7 @@ def preview(
 
     folder None: do the same work and write nothing; a sharded model needs every rank, and one of them
     writes."""
-    settings = sampling(config)
+    settings = build.sampling(config)
     captions = sheet_captions(data)
     sheet = sample_sheet(config, model, captions)
     shown = to_read(held_out) if config.data.read and not held_out.stories else []
@@ -70,24 +71,6 @@ def preview(
     note = {"documents": documents, "step": step, "prompts": captions, "read": read}
     records.replace(path.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
     return path
-
-
-def sampling(config: Config) -> Sampling:
-    """The sampling settings of a preset, for pictures of its own size."""
-    s = config.sample
-    return Sampling(
-        steps=s.steps,
-        solver=s.solver,
-        grid=s.grid,
-        guidance=s.guidance,
-        interval=s.interval,
-        rescale=s.rescale,
-        top_p=s.top_p,
-        precision=s.precision,
-        max_text=s.max_text,
-        size=(config.data.size,) * 2,
-        context=s.context,
-    )
 
 
 def sheet_captions(data: prepared.Prepared, most: int = 10) -> list[str]:
@@ -119,7 +102,7 @@ def sample_sheet(config: Config, model: RawModel, captions: list[str], rows: int
         drawing(caption, blank, 0, encode=model.tokenizer.encode) for _ in range(rows) for caption in captions
     ]
     prompts = [prompt[: prompt.index(IMAGE) + 1] for prompt in prompts]
-    pictures = draw(model, prompts, [key(0, "sheet", n) for n in range(len(prompts))], sampling(config))
+    pictures = draw(model, prompts, [key(0, "sheet", n) for n in range(len(prompts))], build.sampling(config))
     return images.grid(
         [picture.pixels for picture in pictures], len(captions), zoom=max(1, COLUMN // config.data.size)
     )

@@ -20,7 +20,6 @@ from rawmm_cli.data.rows import picture_row
 from rawmm_cli.data.stream import drawing, reading
 from rawmm_cli.evaluation import evaluate
 from rawmm_cli.system.errors import DataError
-from rawmm_cli.training.preview import sampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = config.load("tiny")
@@ -152,7 +151,7 @@ def test_no_picture_is_no_right_answer(judge, model, monkeypatch):
     monkeypatch.setattr(
         generator, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts]
     )
-    result = evaluate._draw(model, judge, list(NAMES), list(NAMES), sampling(TINY), 0, 2, None)
+    result = evaluate._draw(model, judge, list(NAMES), list(NAMES), build.sampling(TINY), 0, 2, None)
     assert (result["accuracy"], result["without_picture"]) == (0.0, 20)
 
 

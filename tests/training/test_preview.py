@@ -68,7 +68,7 @@ def test_the_sheet_is_drawn_with_fixed_noise(model, splits, tmp_path):
     """By hand: row by row, a prompt a column, noise by the number of the cell."""
     labels = splits[0].card["labels"]
     prompts = [[BOS, *encode(label), IMAGE] for _ in range(4) for label in labels]
-    drawn = draw(model, prompts, [key(0, "sheet", n) for n in range(40)], preview.sampling(TINY))
+    drawn = draw(model, prompts, [key(0, "sheet", n) for n in range(40)], build.sampling(TINY))
     with Image.open(look(model, splits, tmp_path)) as sheet:
         assert np.array_equal(np.array(sheet), grid([picture.pixels for picture in drawn], 10, zoom=6))
 
@@ -146,12 +146,12 @@ def test_captions_are_what_stands_after_the_picture(model, monkeypatch):
 
     monkeypatch.setattr(generator, "generate", write)
     blank = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    assert preview.write_captions(model, [blank] * 3, preview.sampling(TINY)) == [
+    assert preview.write_captions(model, [blank] * 3, build.sampling(TINY)) == [
         "nine 0",
         "nine 1",
         "nine 2",
     ]
-    assert preview.write_captions(model, [], preview.sampling(TINY)) == []
+    assert preview.write_captions(model, [], build.sampling(TINY)) == []
 
 
 def captioned(few_digits, tmp_path, captions):

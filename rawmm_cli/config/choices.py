@@ -1,0 +1,17 @@
+"""The words among which settings choose, each list written here alone.
+
+Neither torch nor pydantic is imported: the command line shows these lists in its help."""
+
+from typing import Literal, get_args
+
+Prediction = Literal["clean", "noise", "velocity"]
+Solver = Literal["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"]
+Grid = Literal["uniform", "shifted", "quantiles"]
+Precision = Literal["fp32", "bf16"]
+Task = Literal["continue", "caption"]
+
+SOLVERS: tuple[str, ...] = get_args(Solver)
+GRIDS: tuple[str, ...] = get_args(Grid)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+TASKS: tuple[str, ...] = get_args(Task)
+TUNED = "tuned"  # the grid that `rawmm tune-sampler` stored beside a model
