@@ -225,11 +225,11 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
     started = time.perf_counter()
     use_cpu()
     from ..config import build
-    from ..core.noise import key
     from ..data import images
     from ..runs import models
     from ..sampling import files as drawn
     from ..system import machine
+    from ..system.seeds import key
 
     folder = models.find(runs_dir, request.run, request.model)
     loaded = models.load(folder, build.device(device), notify)

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ..system import machine
 from ..system.errors import ConfigError
+from ..system.seeds import key, random
 from .batch import size as positions
 from .cache import Cache
 from .document import Batch, Document, Picture
 from .model import RawModel
-from .noise import key, random
 from .solvers import SOLVERS, grid
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 

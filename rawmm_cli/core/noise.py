@@ -1,5 +1,5 @@
-"""Noise: the path from a clean picture to noise, the three things a network may predict on it, and keyed
-randomness.
+"""Noise: the path from a clean picture to noise, what a network may predict on it, and the draws that a key
+determines.
 
 Time runs one way everywhere: t = 0 clean, t = 1 noise (papers on flow matching and JiT count the other way,
 their 1 - t is our t). On the rectified path (Liu et al. 2022, arXiv 2209.03003; Lipman et al. 2022, arXiv
@@ -11,11 +11,11 @@ with eps ~ N(0, 1) and s the noise scale. Given z and t, each of clean, eps and 
 others, and errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t e_velocity (JiT, arXiv
 2511.13720, table 1). Next: `heads/diffusion.py` learns on this path, `solvers.py` walks it backwards."""
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..system.seeds import random
 
 PREDICTIONS = ("clean", "noise", "velocity")
 
@@ -59,31 +59,6 @@ def loss_factor(prediction: str, space: str, t: Tensor, scale: float, clamp: flo
         ("velocity", "velocity"): one,
         ("velocity", "noise"): (1 - t) / scale,
     }[prediction, space]
-
-
-def random(*path) -> np.random.Generator:
-    """A random generator that depends on the integers or words in `path` alone (counter-based Philox).
-
-    Nothing is remembered between calls, so the randomness of a document is the same at any batch size, on any
-    number of processes and after any restart."""
-    return np.random.Generator(np.random.Philox(key=_digest(path, 16)))
-
-
-def uniforms(*path, count: int = 8) -> list[float]:
-    """Up to 8 numbers from [0, 1) that depend on `path` alone; a third of the time that `random` takes."""
-    digest = hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=8 * count).digest()
-    return [(int.from_bytes(digest[at : at + 8], "little") >> 11) * 2.0**-53 for at in range(0, 8 * count, 8)]
-
-
-def key(*path) -> int:
-    """A 63-bit seed made of `path`."""
-    return _digest(path, 8) >> 1
-
-
-def _digest(path: tuple, size: int) -> int:
-    return int.from_bytes(
-        hashlib.blake2b("/".join(map(str, path)).encode(), digest_size=size).digest(), "little"
-    )
 
 
 def normal(keys, counts, width: int, word: str = "noise", device: str | torch.device = "cpu") -> Tensor:

@@ -7,11 +7,11 @@ It is the reference: simple to read, and what `generate.py` must equal.
 import torch
 from torch import Tensor
 
+from ..system.seeds import key
 from .batch import pack, size
 from .document import Batch, Document, Picture
 from .generate import Canvas, Sampling, Work, choose, guide, paint, pictures, stretched
 from .model import RawModel
-from .noise import key
 from .text_tokenizer import BOS, END_IMAGE, IMAGE
 
 

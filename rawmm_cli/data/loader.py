@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from ..config.model import Config
 from ..core.batch import assemble, fit
 from ..core.document import Batch
-from ..core.noise import random
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DataError, RankError
+from ..system.seeds import random
 from .stream import Stream
 from .streamed import TURNS, Window
 

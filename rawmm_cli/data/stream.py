@@ -17,8 +17,8 @@ import torch
 
 from ..config.model import Data
 from ..core.document import Document, Picture
-from ..core.noise import key, random, uniforms
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
+from ..system.seeds import key, random, uniforms
 
 BLOCK = 1000  # documents among which sets are mixed by their shares
 

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..config.model import Config
-from ..core.noise import random
 from ..system.errors import DataError, printable
+from ..system.seeds import random
 from .images import WHITE, ImageError, fit
 from .items import Item, opened
 from .prepared import Prepared, place

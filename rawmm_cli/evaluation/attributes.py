@@ -17,13 +17,13 @@ from torch import Tensor
 from ..core.document import Picture
 from ..core.generate import Sampling, in_chunks
 from ..core.model import RawModel
-from ..core.noise import key
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data import images, prepared
 from ..data.datasets import portraits
 from ..data.prepare import Options, prepare
 from ..data.prepared import Prepared
 from ..runs import records
+from ..system.seeds import key
 from ..training.preview import write_captions
 from . import judges
 from .judges import Judges, kid, pixels

@@ -23,12 +23,12 @@ from ..core.document import Document, Picture
 from ..core.generate import CHUNK, Sampling, in_chunks
 from ..core.loss import joint_loss
 from ..core.model import RawModel
-from ..core.noise import key
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 from ..data import images, prepared, sets
 from ..data.stream import Stream, drawing, reading
 from ..runs import records
 from ..system.errors import CheckpointError, DataError
+from ..system.seeds import key
 from ..training.preview import captions_of, write_captions
 from . import attributes
 

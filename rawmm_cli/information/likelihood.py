@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..core.noise import random
+from ..system.seeds import random
 
 STEP = 1 / 127.5
 BEGINS = (0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3)  # of the path: where a bound may begin

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 
 from ..core.batch import pack, size
 from ..core.document import Document, Picture
-from ..core.noise import key
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 from ..data.images import ImageError, fit
 from ..data.pictures import Shown, read
 from ..data.stream import reading
 from ..runs.models import Loaded
 from ..system.errors import DataError, printable
+from ..system.seeds import key
 from . import bounds, likelihood
 from .likelihood import BEGINS, WIDTHS
 

@@ -18,7 +18,6 @@ from ..config import build
 from ..config.model import Config
 from ..core import flops
 from ..core.generate import Sampling, draw, generate
-from ..core.noise import key
 from ..core.text_tokenizer import IMAGE
 from ..data import prepared, sets
 from ..data.loader import batches, steps_of
@@ -27,6 +26,7 @@ from ..data.stream import drawing, reading
 from ..system import machine
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError
+from ..system.seeds import key
 from ..training.state import Run, Signals, fresh
 from ..training.train import Clock, take_step
 from . import estimate

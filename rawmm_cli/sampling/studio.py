@@ -27,11 +27,11 @@ from PIL import Image
 from ..config import build
 from ..core.document import Picture
 from ..core.generate import generate
-from ..core.noise import key
 from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data import images
 from ..runs.models import Loaded, tuned
 from ..system.errors import ConfigError, RawmmError
+from ..system.seeds import key
 from . import prompt
 
 PAGE = Path(__file__).with_name("studio.html")

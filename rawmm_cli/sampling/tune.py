@@ -17,10 +17,10 @@ from torch import Tensor
 from ..core.document import Document
 from ..core.generate import Sampling, draw, in_chunks
 from ..core.model import RawModel
-from ..core.noise import key
 from ..core.solvers import GRIDS, grid
 from ..core.text_tokenizer import BOS, IMAGE
 from ..system.errors import DataError
+from ..system.seeds import key
 
 REFERENCE, STOPS = 200, 50  # steps of the reference; times among which a way is looked for
 SOLVERS = ("euler", "dpm2m", "ab2")  # one evaluation a step

@@ -1,6 +1,7 @@
 """The machine: it knows no picture and no model.
 
 errors.py       errors and exit codes
+seeds.py        randomness that is a function of a key
 disk.py         files that are on the disk, whole
 figures.py      numbers for people
 machine.py      matmul rate, bandwidth, memory

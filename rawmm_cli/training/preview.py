@@ -19,11 +19,11 @@ from ..config.model import Config
 from ..core.document import Document, Picture
 from ..core.generate import Sampling, draw, in_chunks
 from ..core.model import RawModel
-from ..core.noise import key
 from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data import images, prepared
 from ..data.stream import drawing
 from ..runs import records
+from ..system.seeds import key
 
 PROMPT = 200  # characters of a text that begins a document
 COLUMN = 48  # pixels of a small picture on a sheet, about

@@ -24,7 +24,6 @@ from torch import Tensor
 from ..codecs.base import to_unit
 from ..config import build
 from ..config.codecs import CodecConfig
-from ..core.noise import key
 from ..data import images, prepared
 from ..data.stream import picture_of
 from ..metrics import features, mobilenet
@@ -32,6 +31,7 @@ from ..runs import records
 from ..system import machine
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError
+from ..system.seeds import key
 from . import adversary, ema, optimizer
 from .codec_state import WINDOW, CodecState, Used, pictures, restore, save
 from .state import Run, Signals, crossed, describe, locked, signals, stopped

@@ -1,4 +1,3 @@
-import hashlib
 from itertools import product
 
 import numpy as np
@@ -7,17 +6,7 @@ import torch
 from scipy import stats
 
 from rawmm_cli.core import noise as module
-from rawmm_cli.core.noise import (
-    PREDICTIONS,
-    key,
-    logit_normal,
-    loss_factor,
-    normal,
-    random,
-    rectified,
-    target,
-    to_clean,
-)
+from rawmm_cli.core.noise import PREDICTIONS, logit_normal, loss_factor, normal, rectified, target, to_clean
 
 PAIRS = list(product(PREDICTIONS, PREDICTIONS))
 TIMES = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)[:, None]
@@ -106,23 +95,6 @@ def test_the_default_loss_is_that_of_jit():
     """Clean prediction, velocity space: |error|^2 / max(t, 0.05)^2."""
     times = torch.tensor([0.0, 0.01, 0.05, 0.2, 1.0])
     torch.testing.assert_close(loss_factor("clean", "velocity", times, 1.0, 0.05), 1 / times.clamp_min(0.05))
-
-
-def test_a_key_is_63_bits_of_blake2b_and_stays_so_for_ever():
-    """A run resumes with the same noise only as long as these numbers never change."""
-    digest = hashlib.blake2b(b"0/noise/7", digest_size=8).digest()
-    assert key(0, "noise", 7) == int.from_bytes(digest, "little") >> 1 < 2**63
-    assert key("a", 1) == int.from_bytes(hashlib.blake2b(b"a/1", digest_size=8).digest(), "little") >> 1
-    assert (
-        len({key(seed, word, n) for seed in range(10) for word in ("text", "noise") for n in range(500)})
-        == 10_000
-    )
-
-
-def test_the_same_path_gives_the_same_numbers_and_another_path_others():
-    assert np.array_equal(random(1, "a").random(9), random(1, "a").random(9))
-    for other in ((1, "b"), (2, "a"), (1, "a", 0), ("a", 1)):
-        assert not np.isclose(random(1, "a").random(9), random(*other).random(9)).any()
 
 
 def test_noise_of_a_key_does_not_depend_on_its_neighbours():

@@ -12,7 +12,6 @@ from rawmm_cli.core import generate as generator
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.loss import joint_loss
-from rawmm_cli.core.noise import key
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode, encode
 from rawmm_cli.data import prepared
 from rawmm_cli.data.datasets.digits import NAMES
@@ -20,6 +19,7 @@ from rawmm_cli.data.rows import picture_row
 from rawmm_cli.data.stream import drawing, reading
 from rawmm_cli.evaluation import evaluate
 from rawmm_cli.system.errors import DataError
+from rawmm_cli.system.seeds import key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = config.load("tiny")

@@ -13,12 +13,12 @@ from rawmm_cli.config import build
 from rawmm_cli.config import model as config
 from rawmm_cli.core import generate as generator
 from rawmm_cli.core.generate import draw
-from rawmm_cli.core.noise import key
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from rawmm_cli.data import prepared
 from rawmm_cli.data.images import grid
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.pages import gallery
+from rawmm_cli.system.seeds import key
 from rawmm_cli.training import preview
 
 TINY = config.load("tiny", ["sample.max_text=16", "sample.steps=3"])

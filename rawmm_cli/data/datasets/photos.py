@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...core.noise import uniforms
 from ...system.errors import ConfigError
+from ...system.seeds import uniforms
 from ..images import fit, read_image
 from ..items import Item, Source
 
