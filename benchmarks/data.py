@@ -1,7 +1,8 @@
 """How fast `rawmm prepare` and streaming are beside bare loops of Pillow, and how much memory preparing
 takes.
 
-    make bench-data        or        python -m benchmarks.data [prepare stream memory portraits] [--rounds N] [--json FILE]
+    make bench-data
+    python -m benchmarks.data [prepare stream memory portraits] [--rounds N] [--json FILE]
 
 Pictures are crops of scikit-learn's two photographs as JPEGs. What is compared takes turns (a round is one of
 each), every ratio is taken inside one round, and medians of the rounds are given."""
@@ -35,7 +36,8 @@ def one(path):
         return image.convert("RGB").resize((64, 64), Image.LANCZOS).tobytes()
 if __name__ == "__main__":
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        print(sum(len(data) for data in pool.imap(one, sorted(Path(sys.argv[1]).glob("*.jpg")), chunksize=16)))
+        paths = sorted(Path(sys.argv[1]).glob("*.jpg"))
+        print(sum(len(data) for data in pool.imap(one, paths, chunksize=16)))
 """
 
 # A process starts with the peak of the one that started it, so a small one stands between.

@@ -2,7 +2,8 @@
 
     python -m benchmarks.sampling            # all parts; or some of: cold text cached many share
 
-cold    the command `rawmm sample "a portrait of" --steps 10` until it has ended, against `python -c "import torch"`
+cold    the command `rawmm sample "a portrait of" --steps 10` until it has ended, against `python -c "import
+        torch"`
 text    tokens a second, one text at a time
 cached  a picture with guidance after a prefix of 100 tokens: the cached generator against the uncached one
 many    64 prompts in one command against 64 commands; and inside one process

@@ -6,7 +6,10 @@ import typer
 
 from rawmm_cli.cli import app
 
-HEADER = "# The command line\n\nMade by `make docs` from the definitions that `--help` prints; a test fails when it is stale.\n"
+HEADER = """# The command line
+
+Made by `make docs` from the definitions that `--help` prints; a test fails when it is stale.
+"""
 
 
 def text() -> str:

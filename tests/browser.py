@@ -16,8 +16,10 @@ import time
 from pathlib import Path
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync --disable-background-networking
---disable-component-update --hide-scrollbars --allow-file-access-from-files --enable-logging=stderr --dump-dom""".split()
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
+--disable-background-networking
+--disable-component-update --hide-scrollbars --allow-file-access-from-files --enable-logging=stderr
+--dump-dom""".split()
 FRAME = """<iframe src="%s" onload="measure(this)" style="border:0;width:%dpx;height:900px"></iframe>"""
 MEASURE = """<!doctype html><meta charset="utf-8"><body style="margin:0"><script>
 const results = [];
@@ -25,12 +27,16 @@ function measure(frame) {
   const page = frame.contentDocument, view = frame.contentWindow;
   const lines = [...page.querySelectorAll("svg polyline")].map(line => {
     const box = line.getBoundingClientRect(), own = line.ownerSVGElement.getBoundingClientRect();
-    return { kind: line.className.baseVal, width: box.width, height: box.height, length: line.getTotalLength(),
+    return { kind: line.className.baseVal, width: box.width, height: box.height,
+      length: line.getTotalLength(),
       stroke: view.getComputedStyle(line).stroke, share: box.width / own.width,
-      inside: box.left >= own.left && box.right <= own.right && box.top >= own.top && box.bottom <= own.bottom };
+      inside: box.left >= own.left && box.right <= own.right
+        && box.top >= own.top && box.bottom <= own.bottom };
   });
-  const pictures = [...page.images].map(image => image.complete && image.naturalWidth * image.getBoundingClientRect().width);
-  const svg = page.querySelector("svg"), texts = () => [...page.querySelectorAll("output")].map(one => one.textContent);
+  const pictures = [...page.images].map(image =>
+    image.complete && image.naturalWidth * image.getBoundingClientRect().width);
+  const svg = page.querySelector("svg");
+  const texts = () => [...page.querySelectorAll("output")].map(one => one.textContent);
   const dots = () => [...page.querySelectorAll("svg circle")].map(dot => +dot.getAttribute("cx"));
   const before = texts(), still = dots();
   let hover = [];
@@ -42,7 +48,8 @@ function measure(frame) {
   }
   results.push({ address: frame.src, lines, pictures, before, hover, after: texts(),
     still: `${still}` === `${dots()}`, width: page.documentElement.scrollWidth });
-  if (results.length === document.querySelectorAll("iframe").length) document.body.textContent = JSON.stringify(results);
+  if (results.length === document.querySelectorAll("iframe").length)
+    document.body.textContent = JSON.stringify(results);
 }
 </script>"""
 

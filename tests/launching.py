@@ -1,7 +1,8 @@
 """What the tests of training faults share: `rawmm` in processes of its own, alone or as several ranks, into
 which a fault is put.
 
-    Launched    the real command, started as a person starts it; every process of it carries a mark by which it is found
+    Launched    the real command, started as a person starts it; every process of it carries a mark by which
+                it is found
     command_line, forked from one process that has done nothing but import: a second instead of five
     together    a function in several ranks of such forks, as if a launcher had started them
 
@@ -179,7 +180,8 @@ class Launched:
 
 def pause(folder):
     """A fault that makes the file `here` and waits until there is a file `go`."""
-    return f"open({str(folder / 'here')!r}, 'w').close()\nwhile not os.path.exists({str(folder / 'go')!r}): time.sleep(0.02)"
+    here, go = str(folder / "here"), str(folder / "go")
+    return f"open({here!r}, 'w').close()\nwhile not os.path.exists({go!r}): time.sleep(0.02)"
 
 
 # ------------------------------------------------------------------------------------------- forked processes

@@ -87,7 +87,8 @@ def _range(ratio: dict) -> str:
 def _warning(ratio: dict) -> str:
     if ratio["undisturbed"] == ratio["rounds"]:
         return ""
-    return f"; undisturbed rounds: {ratio['undisturbed']} of {ratio['rounds']}{'' if ratio['undisturbed'] else ', do not use'}"
+    warning = "" if ratio["undisturbed"] else ", do not use"
+    return f"; undisturbed rounds: {ratio['undisturbed']} of {ratio['rounds']}{warning}"
 
 
 def _others(rounds: list[dict], side: str) -> str:

@@ -1,8 +1,11 @@
 """The convolutional encoder and decoder that all codecs but the query codec share.
 
-    encoder   squares of patch x patch pixels -> blocks, half the side, blocks, ... until a position stands for factor pixels
-    decoder   the same backwards; each doubling of the side is a 1x1 convolution to four times the channels, then laid out
-    block     x + conv1x1(silu(norm(conv3x3(silu(norm(x)))))), the block of VQ-VAE (arXiv 1711.00937) with GroupNorm
+    encoder   squares of patch x patch pixels -> blocks, half the side, blocks, ... until a position stands
+              for factor pixels
+    decoder   the same backwards; each doubling of the side is a 1x1 convolution to four times the channels,
+              then laid out
+    block     x + conv1x1(silu(norm(conv3x3(silu(norm(x)))))), the block of VQ-VAE (arXiv 1711.00937) with
+              GroupNorm
 
 The first convolution takes whole squares, so nothing is ever computed at the resolution of the pixels: on a
 CPU that is most of the speed. The last convolution of a block starts at 0, so a fresh network is a linear

@@ -2,8 +2,9 @@
 `hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`.
 
     VQModel, AutoencoderKL, AutoencoderTiny     diffusers, by `_class_name` in config.json
-    Emu3VQVAE, JanusVQVAE                       transformers, by `model_type`: emu3_vqgan, janus_vqgan; or emu3, janus, of
-                                                which the part `vqmodel` is read and nothing else
+    Emu3VQVAE, JanusVQVAE                       transformers, by `model_type`: emu3_vqgan, janus_vqgan; or
+                                                emu3, janus, of which the part `vqmodel` is read and nothing
+                                                else
 
 Only config.json, preprocessor_config.json and .safetensors files are fetched and read: no pickle, no code of
 others. Weights are fp32. A continuous codec gives its posterior's mean. AutoencoderTiny is told by its own

@@ -1,7 +1,8 @@
 """A row of tokens in place of a grid: learned queries read the picture, and any quantizer makes integers of
 what they read.
 
-    encoder   patches see each other; then queries see each other (causal: those before them alone) and all patches
+    encoder   patches see each other; then queries see each other (causal: those before them alone) and all
+              patches
     decoder   a learned vector for every patch; they see each other and all tokens, and become pixels
 
 Each token may tell of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550); causal tokens suit a model

@@ -29,7 +29,8 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
             if near
             else next((k for k in every_key(root) if elsewhere and k.endswith("." + elsewhere[0])), None)
         )
-        return f"unknown key '{key}'{f' (did you mean {hint}?)' if hint else ''}; allowed here: {', '.join(allowed)}"
+        meant = f" (did you mean {hint}?)" if hint else ""
+        return f"unknown key '{key}'{meant}; allowed here: {', '.join(allowed)}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
         if problem["type"] != "literal_error":
             key, given = f"{key}.kind", given.get("kind") if isinstance(given, dict) else given

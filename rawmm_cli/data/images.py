@@ -3,9 +3,9 @@
 Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored, nothing is dithered:
 
     8-bit grey, palette, RGB, YCbCr    as Pillow converts them; black and white become 0 and 255
-    16-bit grey (I;16*, I)             the upper byte: 65,536 levels become 256 (others are clipped to 16 bits first);
-                                       Pillow itself would clip to 255 and leave 2. 16-bit colour: the upper
-                                       byte too
+    16-bit grey (I;16*, I)             the upper byte: 65,536 levels become 256 (others are clipped to 16
+                                       bits first); Pillow itself would clip to 255 and leave 2. 16-bit
+                                       colour: the upper byte too
     float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
     CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise
     alpha, or one transparent colour   composited on the background (white unless told otherwise) and rounded

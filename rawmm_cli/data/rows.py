@@ -1,9 +1,10 @@
 """An item of a source -> a row of the prepared table, or the reason why there is none. Runs in worker
 processes; no torch.
 
-Pictures:    pixels (height * width * 3 bytes, RGB), height, width, captions, label (-1: none), attributes (JSON), source;
-             look and means, which similar pictures nearly share
-Documents:   texts, and pictures in the same order: pixels, heights, widths, draw; `order` tells which piece comes next
+Pictures:    pixels (height * width * 3 bytes, RGB), height, width, captions, label (-1: none), attributes
+             (JSON), source; look and means, which similar pictures nearly share
+Documents:   texts, and pictures in the same order: pixels, heights, widths, draw; `order` tells which piece
+             comes next
 Both:        sha256, of pixels and sizes
 """
 

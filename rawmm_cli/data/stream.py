@@ -2,7 +2,8 @@
 
     to draw:  <bos> caption <image> [picture, noised] </image> <eos>
     to read:  <bos> <image> [picture, clean] </image> caption <eos>
-    a set of documents: as they are, <bos> text <image> [picture] </image> text ... <eos>; text alone: a window of it
+    a set of documents: as they are, <bos> text <image> [picture] </image> text ... <eos>; text alone: a
+    window of it
 
 Document n is a function of (seed, n) alone: set, epoch and place in it from n, everything else (direction,
 which caption, whether it is dropped for guidance, shift of a read picture) from numbers that are a hash of

@@ -1,7 +1,9 @@
 """How many bits pictures hold at most: what lossless codecs make of their pixels.
 
-    order-0    entropy of the picture's own 256 levels, all channels together: an estimate, no bound (the table of levels is free)
-    PNG, WebP  Pillow's encoders                        upper bounds of H: each file was decoded again and compared
+    order-0    entropy of the picture's own 256 levels, all channels together: an estimate, no bound (the
+               table of levels is free)
+    PNG, WebP  Pillow's encoders                        upper bounds of H: each file was decoded again and
+                                                        compared
     JPEG XL, JPEG-LS  imagecodecs' (the extra `codecs`)     the same
 
 A length is a bound from above and never from below: that a smaller budget is impossible cannot be shown this

@@ -3,12 +3,14 @@
 
     mse          mean square of the differences, in levels of 255, over all values
     psnr         10 log10(255^2 / mse) dB; infinite where nothing differs
-    ssim         Wang et al. 2004 (doi 10.1109/TIP.2003.819861, equation 13): Gaussian window of 11, sigma 1.5, K 0.01 and 0.03;
-                 mean over places where the window lies inside, as scikit-image has it (torchmetrics takes the
-                 edges in), and over the three channels
-    exact_values, exact_pixels     shares that are the same to the bit; a pixel is where all its three values are
-    sharpness    energy of the gradient of the luma, as a share of the reference's: below 1 is blurred, above 1 has gained
-                 edges that were not there. It says nothing of whether the edges are the right ones
+    ssim         Wang et al. 2004 (doi 10.1109/TIP.2003.819861, equation 13): Gaussian window of 11, sigma
+                 1.5, K 0.01 and 0.03; mean over places where the window lies inside, as scikit-image has it
+                 (torchmetrics takes the edges in), and over the three channels
+    exact_values, exact_pixels     shares that are the same to the bit; a pixel is where all its three
+                                   values are
+    sharpness    energy of the gradient of the luma, as a share of the reference's: below 1 is blurred,
+                 above 1 has gained edges that were not there. It says nothing of whether the edges are the
+                 right ones
 """
 
 import torch

@@ -3,7 +3,8 @@ written there.
 
 White space counts as one blank, and a blank at an end as none.
 
-    survival     1 - edit distance / letters of the longer of the two (Levenshtein 1966): 1 is the same, 0 shares nothing
+    survival     1 - edit distance / letters of the longer of the two (Levenshtein 1966): 1 is the same, 0
+                 shares nothing
     words        share of the reference's words that are there, letter by letter, as often as they are there
 """
 

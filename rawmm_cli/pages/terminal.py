@@ -56,7 +56,8 @@ def _kitty(pixels: np.ndarray) -> str:
 
 def _iterm(pixels: np.ndarray) -> str:
     data = _png(pixels)
-    return f"\x1b]1337;File=inline=1;size={len(data)};width={pixels.shape[1]}px:{base64.standard_b64encode(data).decode()}\x07"
+    text = base64.standard_b64encode(data).decode()
+    return f"\x1b]1337;File=inline=1;size={len(data)};width={pixels.shape[1]}px:{text}\x07"
 
 
 def _sixel(pixels: np.ndarray) -> str:

@@ -7,7 +7,8 @@ NAME, runs/NAME         a run that trained a tokenizer
 hf:OWNER/NAME[/FOLDER]  a tokenizer of diffusers or transformers
 python:MODULE:FACTORY   one of your own
 resize@N                down to N x N pixels and up again
-jpeg@BITS webp@ avif@   a file of at most so many bits a picture, or of as many as another --codec has: jpeg@NAME
+jpeg@BITS webp@ avif@   a file of at most so many bits a picture, or of as many as another --codec has:
+                        jpeg@NAME
 """
 
 import os

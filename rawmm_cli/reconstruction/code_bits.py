@@ -1,11 +1,12 @@
 """What a tokenizer's codes tell, in bits, beside what the pictures hold.
 
     nominal       L log2 V
-    used          L times the entropy of the codes over these pictures, pooled over places (Miller and Madow's correction)
-    conditional   what a small autoregressive Transformer needs for codes of pictures that it has not seen: trained here on three
-                  fifths of the pictures, stopped where a fifth says so, told for the last fifth. An upper
-                  bound of their entropy. Every code counts: of more than PLACES, each window of so many is
-                  coded on its own
+    used          L times the entropy of the codes over these pictures, pooled over places (Miller and
+                  Madow's correction)
+    conditional   what a small autoregressive Transformer needs for codes of pictures that it has not seen:
+                  trained here on three fifths of the pictures, stopped where a fifth says so, told for the
+                  last fifth. An upper bound of their entropy. Every code counts: of more than PLACES, each
+                  window of so many is coded on its own
 
 Bits of codes are not bits of pixels: a code of n bits says at most n bits of its picture, and which of them,
 no bit count tells. The test of losslessness is the share of pictures that come back to the bit."""

@@ -2,8 +2,9 @@
 these a figure of a tokenizer says little.
 
     resized       down to at most N x N pixels and up again: N N 3 values of 8 bits
-    file          JPEG, WebP or AVIF by Pillow, the quality searched whose file is nearest to a budget of bits from below. Headers
-                  count: of a small picture they are the larger part, and a reader of the file needs them
+    file          JPEG, WebP or AVIF by Pillow, the quality searched whose file is nearest to a budget of
+                  bits from below. Headers count: of a small picture they are the larger part, and a reader
+                  of the file needs them
 """
 
 import io

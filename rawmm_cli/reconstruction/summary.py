@@ -262,7 +262,8 @@ def _beside(file: dict, other: dict) -> str:
     if file["psnr"] is None or other["psnr"] is None:
         gap = "as near" if file["psnr"] == other["psnr"] else "exact" if file["psnr"] is None else "not exact"
     else:
-        gap = f"{abs(file['psnr'] - other['psnr']):.1f} dB {'nearer' if file['psnr'] > other['psnr'] else 'farther'}"
+        side = "nearer" if file["psnr"] > other["psnr"] else "farther"
+        gap = f"{abs(file['psnr'] - other['psnr']):.1f} dB {side}"
     text = (
         ""
         if file["text_survival"] is None or other["text_survival"] is None

@@ -2,8 +2,9 @@
 point.
 
     runs/NAME/config.yaml                      the resolved settings
-    runs/NAME/checkpoints/step_00000500/       model, ema, optimizer: one .safetensors each, or a folder of shards each;
-                                               config.yaml, state.json and, over all of these, MANIFEST.json
+    runs/NAME/checkpoints/step_00000500/       model, ema, optimizer: one .safetensors each, or a folder of
+                                               shards each; config.yaml, state.json and, over all of these,
+                                               MANIFEST.json
 
 A checkpoint is written into a new hidden folder, synced, and renamed; it is never changed afterwards. Loading
 takes the newest one whose manifest verifies. An old one is deleted only after the one just written was read

@@ -89,7 +89,8 @@ def _made(facts: dict) -> str:
     where = ", ".join(
         f"{name} {machine[name]}" for name in ("device", "threads", "precision", "torch") if name in machine
     )
-    return f"{facts['documents']:,} documents, {facts['seconds'] / 60:.0f} minutes ({where or 'machine unknown'})."
+    minutes = facts["seconds"] / 60
+    return f"{facts['documents']:,} documents, {minutes:.0f} minutes ({where or 'machine unknown'})."
 
 
 def _reached(found: dict | None) -> str:

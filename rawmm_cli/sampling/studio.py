@@ -2,8 +2,8 @@
 
     GET  /          the page, whole: no other file is asked for
     GET  /model     what the model is, and its usual settings
-    POST /draw      {"prompt", "steps", "guidance", "seed"} -> lines of JSON as it goes: {"text"}, {"step", "of", "picture"},
-                    {"picture", "seconds"}; {"error"} where something is wrong
+    POST /draw      {"prompt", "steps", "guidance", "seed"} -> lines of JSON as it goes: {"text"}, {"step",
+                    "of", "picture"}, {"picture", "seconds"}; {"error"} where something is wrong
     POST /caption   an image file -> lines of JSON: {"text"}, {"seconds"}
 
 Only this machine can ask: the server listens on 127.0.0.1, and answers only to that name, so that no page of

@@ -3,8 +3,8 @@ agree on.
 
     none   one process
     ddp    every rank holds the whole model; gradients are averaged (Li et al. 2020, arXiv 2006.15704)
-    fsdp   every rank holds a part of each layer and gathers a layer while it works (Zhao et al. 2023, arXiv 2304.11277;
-           torch's `fully_shard`)
+    fsdp   every rank holds a part of each layer and gathers a layer while it works (Zhao et al. 2023, arXiv
+           2304.11277; torch's `fully_shard`)
 
 Ranks are told who they are by the environment (RANK, WORLD_SIZE, LOCAL_RANK), as torchrun and `launch.py` set
 it."""
@@ -38,7 +38,8 @@ class Ranks:
 
 
 ALONE = Ranks()
-KEPT = []  # groups that are done. Freeing one joins gloo's threads with the GIL held, for which they may be waiting
+# Groups that are done. Freeing one joins gloo's threads with the GIL held, for which they may be waiting.
+KEPT = []
 
 
 def from_environment() -> Ranks:

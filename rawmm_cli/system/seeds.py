@@ -1,4 +1,4 @@
-"""Keyed randomness: numbers that are functions of a path of integers and words, such as (seed, "noise", document).
+"""Keyed randomness: numbers that are functions of a path of integers and words, as (seed, "noise", document).
 
 Nothing is remembered between calls, so the randomness of a document is the same at any batch size, on any
 number of processes and after any restart. The numbers never change: a run resumes by them."""

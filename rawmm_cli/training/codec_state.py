@@ -1,8 +1,8 @@
 """Runs that train a codec: restored and saved, bit for bit, and loaded for use.
 
-checkpoints/step_00000500/   model, ema, optimizer, and codes (how often each was used) as .safetensors; adversary and
-                             adversary_optimizer where there is one. Everything else as in `run.py`, which
-                             serves both loops
+checkpoints/step_00000500/   model, ema, optimizer, and codes (how often each was used) as .safetensors;
+                             adversary and adversary_optimizer where there is one. Everything else as in
+                             `run.py`, which serves both loops
 """
 
 from dataclasses import dataclass, field

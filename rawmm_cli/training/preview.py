@@ -1,7 +1,8 @@
 """What a model can do now: fixed prompts drawn with fixed noise, and fixed held-out pictures read greedily.
 
     samples/step_00000500.png       a contact sheet, a column a prompt
-    samples/step_00000500.json      {"documents": ..., "prompts": [...], "read": [{"picture", "truth", "written"}, ...]}
+    samples/step_00000500.json      {"documents": ..., "prompts": [...],
+                                     "read": [{"picture", "truth", "written"}, ...]}
     samples/held_out.png            the pictures that are read, in that order
 
 Nothing is drawn by lot: the same weights give the same bytes. Each file appears by a rename, whole or not at

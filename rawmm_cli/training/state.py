@@ -170,8 +170,11 @@ def _modules(state: State) -> dict[str, torch.nn.Module]:
 
 def compare(old, new, run: Path) -> None:
     """Raises CheckpointError where settings that shape a run have changed."""
-    # noqa: E731
-    flat = lambda c: {f"{part}.{k}": v for part, values in c.model_dump().items() for k, v in values.items()}
+
+    def flat(config: Config) -> dict:
+        parts = config.model_dump().items()
+        return {f"{part}.{key}": value for part, values in parts for key, value in values.items()}
+
     before, after = flat(old), flat(new)
     changed = [
         k

@@ -156,7 +156,8 @@ import sys
 from rawmm_cli.cli import main
 for words in (["--help"], ["train", "--help"], ["presets"], ["presets", "tiny"], ["presets", "--json"],
               ["train", "x=1"], ["train", "--preset", "none"], ["train", "--run", "a/b"],
-              ["sample", "a", "--solver", "none"], ["sample", chr(7)], ["prepare", "none"], ["--version"], []):
+              ["sample", "a", "--solver", "none"], ["sample", chr(7)], ["prepare", "none"],
+              ["--version"], []):
     sys.argv = ["rawmm", *words]
     try:
         main()

@@ -305,5 +305,8 @@ def test_all_keys_are_the_keys_of_a_dump():
 
 
 def test_settings_leave_torch_alone():
-    code = "import sys; from rawmm_cli.config import model as config; config.load('tiny'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from rawmm_cli.config import model as config; config.load('tiny'); "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

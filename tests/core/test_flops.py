@@ -103,8 +103,10 @@ def test_every_part_of_a_forward_pass(name, bottleneck, written_out):
     model = build.model(chosen)
     batch = batch_of(chosen, model)
     counter = counted(lambda: joint_loss(model, batch))
-    # noqa: E731
-    of = lambda *modules: sum(sum(counter.flop_counts[f"RawModel.{module}"].values()) for module in modules)
+
+    def of(*modules):
+        return sum(sum(counter.flop_counts[f"RawModel.{module}"].values()) for module in modules)
+
     attention = counter.flop_counts["RawModel.backbone"][aten.bmm]
     assert flops.forward(chosen, *sizes(batch)) == {
         "backbone": of("backbone") - attention,
@@ -147,13 +149,16 @@ def test_the_fused_kernel(name, monkeypatch):
     chosen = settings(*SHAPES[name])
     model = build.model(chosen)
     batch = batch_of(chosen, model)
+
+    def forward_count(q, k, v, *rest, out_shape=None, **more):
+        return sdpa_flop_count(q, k, v)
+
+    def backward_count(grad, q, k, v, *rest, out_shape=None, **more):
+        return sdpa_backward_flop_count(grad, q, k, v)
+
     known = {
-        aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *rest, out_shape=None, **more: (
-            sdpa_flop_count(q, k, v)
-        ),
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda grad, q, k, v, *rest, out_shape=None, **more: (
-            sdpa_backward_flop_count(grad, q, k, v)
-        ),
+        aten._scaled_dot_product_flash_attention_for_cpu: forward_count,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward_count,
     }
     counter = counted(lambda: joint_loss(model, batch), custom_mapping=known)
     forward = flops.forward(chosen, *sizes(batch))

@@ -171,7 +171,8 @@ def test_a_page_that_is_closed_ends_its_drawing(served, monkeypatch):
     slow = studio._png
     monkeypatch.setattr(studio, "_png", lambda pixels: time.sleep(0.1) or slow(pixels))
     with socket.create_connection(("127.0.0.1", served.server_port)) as line:
-        head = f"POST /draw HTTP/1.1\r\nHost: 127.0.0.1:{served.server_port}\r\nContent-Length: {len(body)}\r\n\r\n"
+        host = f"127.0.0.1:{served.server_port}"
+        head = f"POST /draw HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
         line.sendall(head.encode() + body)
         line.recv(1000)
     monkeypatch.setattr(studio, "_png", slow)
@@ -223,7 +224,8 @@ def test_in_a_real_browser(served, tmp_path, width, dark):
         assert tab.run('document.getElementById("steps").value') == "10" and "tiny" in tab.run(
             "document.body.innerText"
         )
-        tab.run("""window.seen = []; new MutationObserver(all => all.forEach(one => one.addedNodes.forEach(node =>
+        tab.run("""window.seen = [];
+            new MutationObserver(all => all.forEach(one => one.addedNodes.forEach(node =>
             seen.push(node.textContent)))).observe(document.getElementById("spent"), { childList: true })""")
         tab.type("#prompt", "seven")
         tab.click("#go")

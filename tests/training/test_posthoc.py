@@ -19,8 +19,10 @@ from rawmm_cli.training.train import train
 )
 def test_inner_products_are_integrals(one, other):
     t = (np.arange(400_000) + 0.5) / 400_000
-    # noqa: E731
-    profile = lambda time, gamma: np.where(t <= time, (gamma + 1) * t**gamma / time ** (gamma + 1), 0)
+
+    def profile(time, gamma):
+        return np.where(t <= time, (gamma + 1) * t**gamma / time ** (gamma + 1), 0)
+
     assert posthoc.inner(*one, *other) == pytest.approx((profile(*one) * profile(*other)).mean(), rel=1e-4)
 
 

@@ -486,7 +486,10 @@ def test_a_launcher_that_is_killed(whole, few_digits, tmp_path):
 def test_ranks_of_another_launcher(whole, few_digits, tmp_path):
     """torchrun starts them, as on several machines. The `--` keeps torchrun from taking --run for an option
     of its own."""
-    module = "torch.distributed.run --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint localhost:0 -m -- rawmm_cli"
+    module = (
+        "torch.distributed.run --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint localhost:0 "
+        "-m -- rawmm_cli"
+    )
     done = Launched(tmp_path, command(few_digits, tmp_path / "run"), module=module).end()
     assert (done.code, done.left, done.errors) == (0, [], []), done.err
     assert json.loads(done.out)["documents"] == 160

@@ -1,7 +1,8 @@
 """The diffusion head: pictures to be drawn are noised, and the network learns to see the clean patches
 through it.
 
-    z = (1 - t) clean + t s eps,   t = sigmoid(N(mean, spread^2)),   loss = |error|^2 in clean, noise or velocity space
+    z = (1 - t) clean + t s eps,   t = sigmoid(N(mean, spread^2))
+    loss = |error|^2 in clean, noise or velocity space
 
 A picture that is only read keeps t = 0 and has no loss. By default the network outputs the clean patches and
 the loss is measured in velocity space (JiT, arXiv 2511.13720). Time enters by addition at the patch input, as

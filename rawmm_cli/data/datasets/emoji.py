@@ -69,7 +69,8 @@ THE = re.compile(
     r"Bahamas|Union)$|^Isle of"
 )
 SMALL = re.compile(
-    r" (with|without|of|in|on|over|behind|at|facing|holding|wearing|showing|savoring|and|from|under|for|to)\b|,"
+    r" (with|without|of|in|on|over|behind|at|facing|holding|wearing"
+    r"|showing|savoring|and|from|under|for|to)\b|,"
 )
 PLURAL = re.compile(r"(?<![suioa'])s$|(skis|people|women|men)$")
 UNCOUNTED = frozenset(

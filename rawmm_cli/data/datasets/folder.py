@@ -1,8 +1,10 @@
 """A folder of image files, with or without captions, as a data set.
 
     NAME.png (jpg, ...)          an image, anywhere under the folder; hidden files and folders are ignored
-    NAME.txt beside it           its captions, one a line (README.txt, LICENSE.txt and the like on top are none)
-    metadata.jsonl, metadata.csv in the folder itself, with `file_name` (from the folder on) and `text`: a caption,
+    NAME.txt beside it           its captions, one a line (README.txt, LICENSE.txt and the like on top are
+                                 none)
+    metadata.jsonl, metadata.csv in the folder itself, with `file_name` (from the folder on) and `text`: a
+    caption,
                                  or in JSON a list of them
 
 All text is UTF-8. Whether an image is held out depends on nothing but its relative name, so that adding files

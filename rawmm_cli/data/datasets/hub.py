@@ -15,12 +15,16 @@ from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
 from ..items import Item, Source
 
-CELEBA = """CelebA and CelebA-HQ are for non-commercial research only. No portion of the pictures, nor data derived from them, may
-be used commercially, published or passed on; copies within one organisation, at one site, are allowed. The pictures come from the
+CELEBA = """CelebA and CelebA-HQ are for non-commercial research only. No portion of the pictures, nor data \
+derived from them, may
+be used commercially, published or passed on; copies within one organisation, at one site, are allowed. The \
+pictures come from the
 Internet and do not belong to the authors of the data set. Terms: https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"""
-FFHQ = """FFHQ: every picture has its author's licence (CC BY, CC BY-NC, public domain, CC0, US Government works); the set as a
+FFHQ = """FFHQ: every picture has its author's licence (CC BY, CC BY-NC, public domain, CC0, US Government \
+works); the set as a
 whole is CC BY-NC-SA 4.0 (NVIDIA): non-commercial, with credit, under the same licence. Terms: https://github.com/NVlabs/ffhq-dataset"""
-IMAGENET = """ImageNet: for non-commercial research and educational purposes only, under the terms of access of image-net.org."""
+IMAGENET = """ImageNet: for non-commercial research and educational purposes only, under the terms of \
+access of image-net.org."""
 
 
 @dataclass(frozen=True)

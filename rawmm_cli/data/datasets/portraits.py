@@ -238,19 +238,23 @@ def captions(n: int, known: dict[str, str]) -> tuple[str, ...]:
         f"a {'bald ' if bald else ''}{person} wearing {_listed([part for part in (clothes, worn) if part])}"
     )
     wears += f", with {_listed(head)}" if head else ""
-    feeling = f"{_pick(n, 'second opening', OPENINGS)}{_who(known, '').rstrip(', ')} in {_clothes(known, not plain)}"
+    opening = _pick(n, "second opening", OPENINGS)
+    feeling = f"{opening}{_who(known, '').rstrip(', ')} in {_clothes(known, not plain)}"
     some = [part for part in (_hair(known, not plain), _beard(known, coloured=True), worn, skin) if part]
     first = _pick(n, "first", some)
     second = _pick(n, "second", [part for part in some if part != first])
-    two = f"{_pick(n, 'third opening', OPENINGS)}a {_pick(n, 'called', (person, 'person'))} with {first} and {second}"
+    opening, called = _pick(n, "third opening", OPENINGS), _pick(n, "called", (person, "person"))
+    two = f"{opening}a {called} with {first} and {second}"
     return everything, wears, feeling, two
 
 
 def _who(known: dict[str, str], adjective: str) -> str:
     """ "a smiling woman " or "a man sticking out his tongue, "."""
     if known["expression"] == "tongue out":
-        return f"a {adjective}{known['person']} sticking out {'her' if known['person'] == 'woman' else 'his'} tongue, "
-    return f"{'an' if known['expression'] == 'angry' else 'a'} {known['expression']} {adjective}{known['person']} "
+        whose = "her" if known["person"] == "woman" else "his"
+        return f"a {adjective}{known['person']} sticking out {whose} tongue, "
+    article = "an" if known["expression"] == "angry" else "a"
+    return f"{article} {known['expression']} {adjective}{known['person']} "
 
 
 def _hair(known: dict[str, str], coloured: bool = True) -> str:

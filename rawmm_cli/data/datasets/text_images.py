@@ -37,40 +37,46 @@ PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 SHADES = (0.35, 0.5)  # how much of a photograph is left
 WORDS = tuple(
     """
-a able about above across act add after again age ago air all alone along also always am among an and animal answer any apple
-are area arm art as ask at away baby back bad bag ball bank base be bear beautiful become bed before begin behind bell below best
-better between big bird birth black blue board boat body bone book both bottom box boy bread break bridge bright bring brother
-brown build burn busy but buy by cake call came camera can car card care carry case cat cause center century chair chance change
-chief child choose circle city class clean clear climb clock close cloth cloud coat coffee cold color come common cook cool copper
-corn corner cost cotton could count country course cover cross crowd cup current cut dance dark day dead deal decide deep degree
-describe design dinner direct do doctor dog dollar door double down draw dream dress drink drive dry during each early earth east
-easy eat edge egg eight electric empty end engine enough evening every example eye face fact fall family far farm fast father
-favor feel feet fell few field fight figure fill final find fine finger fire first fish five flat floor flower fly follow food
-foot for force forest form forward four free fresh friend from front fruit full game garden gave general gentle get girl give
-glass go goat gold good grand grass gray great green ground group grow guess guide had hair half hand happy hard hat have he
-head hear heart heat heavy help her here high hill his history hold home honey hope horse hot hour house how hundred hunt hurry
-ice idea if in inch iron is island it job join joy jump just keep key kind king kitchen know lady lake lamp land language large
-last late laugh law lay lead learn least leave left leg less letter level lie life lift light like line lion list listen little
-live long look lost loud love low lucky machine made main make man many map mark market matter may me mean measure meat meet
-method middle mile milk million mind minute mirror modern moment money month moon more morning most mother motion mountain mouth
-move much music must my name nation nature near neck need never new next night nine no noise north nose note nothing notice now
-number ocean of off office often oil old on once one only open or orange order other our out over own page paint pair paper
-parent part party pass past path pay peace pencil people perhaps person phrase picture piece place plain plan plane planet plant
-play please plural poem point pole poor port position possible pound power press pretty print problem product proper pull pure
-push put quality quart queen question quick quiet quite race radio rain raise ran reach read ready real reason record red region
-repeat rest result rice rich ride right ring rise river road rock roll room root rope rose round row rule run safe sail salt
-same sand save say scale school science sea season seat second see seed seem self sell send sentence serve set settle seven
-several shape share sharp she ship shoe shop short should shoulder show side sign silent silver simple since sing sister sit six
-size skill skin sky sleep slow small smell smile snow so soft soil soldier solve some son song soon sound south space speak
-special speed spell spend spoke spot spring square stand star start state station stay steam steel step stick still stone stop
-store story strange stream street strong student study subject such sudden sugar suit summer sun supply sure surface sweet swim
-table tail take talk tall taste teach team tell ten test than that the their them then there these they thick thin thing think
-third this those though thought thousand three through throw tie time tiny to together told tomorrow tone too tool tooth top
-total touch toward town track trade train travel tree triangle trip truck true try tube turn twelve twenty two type under unit
-until up us use usual valley value very view village visit voice wait walk wall want war warm was wash watch water wave way we
-wear weather week weight well went were west what wheel when where which while white who whole why wide wife wild will win wind
-window wing winter wire wish with woman wonder wood word work world would write wrong yard year yellow yes yet you young your
-zebra zero zone
+a able about above across act add after again age ago air all alone along also always am among an and animal
+answer any apple are area arm art as ask at away baby back bad bag ball bank base be bear beautiful become
+bed before begin behind bell below best better between big bird birth black blue board boat body bone book
+both bottom box boy bread break bridge bright bring brother brown build burn busy but buy by cake call came
+camera can car card care carry case cat cause center century chair chance change chief child choose circle
+city class clean clear climb clock close cloth cloud coat coffee cold color come common cook cool copper
+corn corner cost cotton could count country course cover cross crowd cup current cut dance dark day dead
+deal decide deep degree describe design dinner direct do doctor dog dollar door double down draw dream dress
+drink drive dry during each early earth east easy eat edge egg eight electric empty end engine enough
+evening every example eye face fact fall family far farm fast father favor feel feet fell few field fight
+figure fill final find fine finger fire first fish five flat floor flower fly follow food foot for force
+forest form forward four free fresh friend from front fruit full game garden gave general gentle get girl
+give glass go goat gold good grand grass gray great green ground group grow guess guide had hair half hand
+happy hard hat have he head hear heart heat heavy help her here high hill his history hold home honey hope
+horse hot hour house how hundred hunt hurry ice idea if in inch iron is island it job join joy jump just
+keep key kind king kitchen know lady lake lamp land language large last late laugh law lay lead learn least
+leave left leg less letter level lie life lift light like line lion list listen little live long look lost
+loud love low lucky machine made main make man many map mark market matter may me mean measure meat meet
+method middle mile milk million mind minute mirror modern moment money month moon more morning most mother
+motion mountain mouth move much music must my name nation nature near neck need never new next night nine no
+noise north nose note nothing notice now number ocean of off office often oil old on once one only open or
+orange order other our out over own page paint pair paper parent part party pass past path pay peace pencil
+people perhaps person phrase picture piece place plain plan plane planet plant play please plural poem point
+pole poor port position possible pound power press pretty print problem product proper pull pure push put
+quality quart queen question quick quiet quite race radio rain raise ran reach read ready real reason record
+red region repeat rest result rice rich ride right ring rise river road rock roll room root rope rose round
+row rule run safe sail salt same sand save say scale school science sea season seat second see seed seem
+self sell send sentence serve set settle seven several shape share sharp she ship shoe shop short should
+shoulder show side sign silent silver simple since sing sister sit six size skill skin sky sleep slow small
+smell smile snow so soft soil soldier solve some son song soon sound south space speak special speed spell
+spend spoke spot spring square stand star start state station stay steam steel step stick still stone stop
+store story strange stream street strong student study subject such sudden sugar suit summer sun supply sure
+surface sweet swim table tail take talk tall taste teach team tell ten test than that the their them then
+there these they thick thin thing think third this those though thought thousand three through throw tie
+time tiny to together told tomorrow tone too tool tooth top total touch toward town track trade train travel
+tree triangle trip truck true try tube turn twelve twenty two type under unit until up us use usual valley
+value very view village visit voice wait walk wall want war warm was wash watch water wave way we wear
+weather week weight well went were west what wheel when where which while white who whole why wide wife wild
+will win wind window wing winter wire wish with woman wonder wood word work world would write wrong yard
+year yellow yes yet you young your zebra zero zone
 """.split()
 )
 
