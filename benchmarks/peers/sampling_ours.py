@@ -19,6 +19,7 @@ def main(setting: str, repeats: int) -> None:
     from rawmm_cli.config import build
     from rawmm_cli.core import generate
     from rawmm_cli.core.document import Picture
+    from rawmm_cli.core.model import count_parameters
     from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE
     from rawmm_cli.system import machine
 
@@ -58,7 +59,7 @@ def main(setting: str, repeats: int) -> None:
     print(
         json.dumps(
             {
-                "parameters": build.count_parameters(model)["backbone"],
+                "parameters": count_parameters(model)["backbone"],
                 "patches": patches[0] * patches[1],
                 "seconds": seconds,
             }

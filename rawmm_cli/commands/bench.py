@@ -49,10 +49,10 @@ def bench(
             f"{preset} --time 30s` tells pictures a second"
         )
     use_cpu(config.train.threads)
-    from ..config import build
     from ..profiling import bench as core
+    from ..system import machine
 
-    on = build.device(device)
+    on = machine.device(device)
     if what is What.train:
         result = core.train(config, data_dir, on, steps, notify)
     elif what is What.sample:

@@ -93,12 +93,12 @@ def model(found: list[tuple], word: str, runs_dir: Path, device: str, steps: int
 
 def _loaded(word: str, runs_dir: Path, device: str):
     """A model inside the package, the folder of one or of a run, or a run by its name."""
-    from ..config import build
     from ..runs import models
+    from ..system import machine
 
     folder = word in models.shipped() or (Path(word) / "config.yaml").is_file()
     where = models.find(runs_dir, None if folder else word, word if folder else None)
-    return models.load(where, build.device(device), notify)
+    return models.load(where, machine.device(device), notify)
 
 
 def _left_out(skipped: list[dict]) -> None:
@@ -191,10 +191,10 @@ def audit(found: list[tuple], word: str, runs_dir: Path, device: str, json: bool
 def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, device: str, json: bool) -> None:
     """Bits of a tokenizer's codes, beside raw pixels."""
     use_cpu()
-    from ..config import build
     from ..reconstruction import choices as codec_spec
     from ..reconstruction import code_bits
     from ..runs import models
+    from ..system import machine
     from ..system.errors import ConfigError
 
     allowed = "a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY"
@@ -206,7 +206,7 @@ def codec(found: list[tuple], word: str, size: int | None, runs_dir: Path, devic
                 f"--codec {word} is a model that draws and reads, not a tokenizer; allowed: {allowed}"
             )
         codec_spec.run_of(word, runs_dir, allowed, ())
-    choice = codec_spec.choices([word], runs_dir, build.device(device), None, [], warn=notify)[0]
+    choice = codec_spec.choices([word], runs_dir, machine.device(device), None, [], warn=notify)[0]
     skipped: list[dict] = []
     learned = progress(code_bits.STEPS, what="steps of a model over the codes")
     result = {

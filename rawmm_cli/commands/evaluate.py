@@ -72,13 +72,13 @@ def execute(
     use_cpu()
     import json
 
-    from ..config import build
     from ..evaluation.evaluate import evaluate as judge
     from ..pages import report
     from ..runs import checkpoint, models, records
+    from ..system import machine
 
     folder = models.find(runs_dir, run, model) if model else checkpoint.find_run(runs_dir, run)
-    loaded = models.load(folder, build.device(device), notify)
+    loaded = models.load(folder, machine.device(device), notify)
     samples = (
         folder / "samples" if not request.given and loaded.saved != folder else None
     )  # a run's own figures

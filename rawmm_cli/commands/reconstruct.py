@@ -92,16 +92,16 @@ def reconstruct(
     use_cpu()
     from functools import cache
 
-    from ..config import build
     from ..data import pictures
     from ..reconstruction import choices as codec_spec
     from ..reconstruction import ocr as reading
     from ..reconstruction import reconstruct as story
     from ..runs import models
+    from ..system import machine
 
     for word in words:
         codec_spec.check(word, words)
-    engine, on = reading.choose(ocr), build.device(device)
+    engine, on = reading.choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
         notify(
             f"no engine that reads text: text survival is left out; {', or '.join(reading.INSTALL.values())}"

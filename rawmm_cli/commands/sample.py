@@ -224,7 +224,6 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
     """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}."""
     started = time.perf_counter()
     use_cpu()
-    from ..config import build
     from ..data import images
     from ..runs import models
     from ..sampling import files as drawn
@@ -232,10 +231,10 @@ def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
     from ..system.seeds import key
 
     folder = models.find(runs_dir, request.run, request.model)
-    loaded = models.load(folder, build.device(device), notify)
+    loaded = models.load(folder, machine.device(device), notify)
     ready = time.perf_counter()
     settings = settings_of(request, loaded)
-    if warning := machine.precision_warning(settings.precision, build.device(device)):
+    if warning := machine.precision_warning(settings.precision, machine.device(device)):
         notify(warning)
     document, canvas, settings = _begin(request, loaded, settings)
     writable_folder(request.out, "output folder")

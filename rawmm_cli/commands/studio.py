@@ -21,11 +21,11 @@ def studio(
 
     Only this machine can reach it, and nothing is loaded from anywhere else. Ctrl-C ends it."""
     use_cpu()
-    from ..config import build
     from ..runs import models
     from ..sampling import studio as core
+    from ..system import machine
 
-    loaded = models.load(models.find(runs_dir, run, model), build.device(device), notify)
+    loaded = models.load(models.find(runs_dir, run, model), machine.device(device), notify)
     with core.server(core.Studio(loaded), port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         if json:

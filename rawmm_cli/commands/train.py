@@ -140,22 +140,21 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
     from ..system.launch import joined
 
     use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
-    from ..config import build
     from ..config.codecs import CodecConfig
     from ..runs.records import read
-    from ..system import distributed
+    from ..system import distributed, machine
     from ..training.train import train as loop
     from ..training.train_codec import train_codec
 
     ranks = distributed.from_environment()
     if isinstance(config, CodecConfig):
-        records = train_codec(config, data_dir, folder, build.device(device), notify)
+        records = train_codec(config, data_dir, folder, machine.device(device), notify)
     else:
         records = loop(
             config,
             data_dir,
             folder,
-            build.device(device, ranks.local if ranks.size > 1 else None),
+            machine.device(device, ranks.local if ranks.size > 1 else None),
             notify,
             ranks,
         )
@@ -263,12 +262,12 @@ def _show_codec(config, as_json: bool) -> None:
 def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
     """The resolved settings and what the run will need; no model is allocated and nothing is trained."""
     use_cpu(config.train.threads, here=gpus)
-    from ..config import build
     from ..config import model as configuration
     from ..profiling import estimate
+    from ..system import machine
 
     data = estimate.load_data(config, data_dir)
-    found = estimate.estimate(config, build.device(device), data, gpus)
+    found = estimate.estimate(config, machine.device(device), data, gpus)
     if as_json:
         return emit({"config": config.model_dump(mode="json"), **found})
     typer.echo(configuration.dump(config).rstrip())

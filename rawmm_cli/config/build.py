@@ -1,17 +1,10 @@
 """From settings to objects, by `match`. The only file that knows all parts."""
 
-import os
-import shutil
-from functools import partial
-
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from ..core import mask
 from ..core.generate import Sampling
 from ..core.model import RawModel
-from ..system import machine
-from ..system.errors import ConfigError
 from .codecs import CodecConfig
 from .model import Config
 
@@ -157,95 +150,3 @@ def sampling(config: Config, **choices) -> Sampling:
         "context": s.context,
     } | choices
     return Sampling(**values, learned=None if values["size"] == trained else trained)
-
-
-# ------------------------------------------------------------------------------------- the machine underneath
-
-
-def device(name: str, local: int | None = None) -> torch.device:
-    """'auto', 'cpu', 'cuda' or 'cuda:N' -> device; of several ranks on a machine, rank `local` gets
-    cuda:local.
-
-    Raises ConfigError where it does not exist."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and local is not None:
-        name = f"cuda:{local}"
-    try:
-        chosen = torch.device(name)
-    except RuntimeError:
-        raise ConfigError(f"unknown device '{name}'; allowed: auto, cpu, cuda, cuda:N") from None
-    if chosen.type not in ("cpu", "cuda") or (
-        chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
-    ):
-        raise ConfigError(
-            f"device '{name}' is not there; this machine has: "
-            f"{', '.join(['cpu'] + [f'cuda:{i}' for i in range(torch.cuda.device_count())])}"
-        )
-    return chosen
-
-
-def precision(setting: str, on: torch.device) -> str:
-    """'auto' -> 'bf16' where matmuls in bf16 run in hardware, else 'fp32'."""
-    if setting != "auto":
-        return setting
-    return "bf16" if machine.has_bf16(on) else "fp32"
-
-
-def compile_layers(built: RawModel, setting: str, on: torch.device, notify) -> bool:
-    """torch.compile each layer of the backbone: all layers share one compiled graph, so it takes seconds, not
-    minutes.
-
-    'auto' stays eager where there is no C++ compiler, and goes on in eager mode where compilation fails."""
-    if setting == "no":
-        return False
-    if setting == "auto":
-        if on.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
-            notify("no C++ compiler (g++) found: training runs uncompiled, about half as fast")
-            return False
-        torch._dynamo.config.suppress_errors = True
-    for layer in built.backbone.layers:
-        layer.forward = partial(
-            _either, layer.forward, torch.compile(layer.forward)
-        )  # not layer.compile(): FSDP's hooks
-    return True  # stay outside of the graph
-
-
-def _either(plain, compiled, x, cos, sin, mask, kept=None):
-    """Compiled, but for documents that grow: each new length would be compiled again."""
-    return compiled(x, cos, sin, mask) if kept is None else plain(x, cos, sin, mask, kept)
-
-
-@torch.no_grad()
-def for_sampling(built: RawModel) -> RawModel:
-    """The same model, ready to be used and not trained. Matrices that widen lie in memory as their
-    transposes: a token of text alone then takes half the time on a CPU (`docs/log.md`), and several rows no
-    longer."""
-    for module in built.modules():
-        if (
-            isinstance(module, torch.nn.Linear)
-            and module.out_features > module.in_features
-            and not module.weight.is_cuda
-        ):
-            module.weight.data = module.weight.data.t().contiguous().t()
-    return built.eval()
-
-
-def recompute_layers(built: RawModel, on: bool) -> None:
-    """Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a layer keeps its input alone and runs
-    again when its gradient is due. Before compile_layers."""
-    if on:
-        for layer in built.backbone.layers:
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-
-
-def count_parameters(built: RawModel) -> dict[str, int]:
-    """Parameters by part, and their total."""
-    size = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
-    parts = {
-        "text": size(built.words) + size(built.text_out),
-        "image": size(built.head),
-        "backbone": size(built.backbone) + size(built.norm),
-        "codec": size(built.codec),
-    }
-    return {"total": size(built), **parts}

@@ -54,3 +54,18 @@ class RawModel(nn.Module):
     def patches(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Hidden (B L, D) -> the head's prediction for every patch (T, P)."""
         return self.head.output(hidden.index_select(0, batch.patch_at))
+
+
+def count_parameters(model: RawModel) -> dict[str, int]:
+    """Parameters by part, and their total."""
+
+    def size(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    parts = {
+        "text": size(model.words) + size(model.text_out),
+        "image": size(model.head),
+        "backbone": size(model.backbone) + size(model.norm),
+        "codec": size(model.codec),
+    }
+    return {"total": size(model), **parts}

@@ -236,10 +236,11 @@ def _parameters(run: Path, settings: dict, saved: list[dict]) -> int | None:
     except RawmmError:
         return None
     from ..config import build  # torch, which takes a second or two
+    from ..core.model import count_parameters
 
     if isinstance(chosen, CodecConfig):
         return sum(p.numel() for p in build.codec(chosen).parameters())
-    return build.count_parameters(build.model(chosen, "meta"))["total"]
+    return count_parameters(build.model(chosen, "meta"))["total"]
 
 
 def _cards(rows: list[dict], evaluation: dict) -> list[dict]:

@@ -27,6 +27,7 @@ from ..system import machine
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError
 from ..system.seeds import key
+from ..training.compile import compile_layers
 from ..training.state import Run, Signals, fresh
 from ..training.train import Clock, take_step
 from . import estimate
@@ -41,13 +42,13 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
     --dry-run` beside them."""
     if config.train.mask == "flex" and device.type == "cpu":
         raise ConfigError("train.mask = flex cannot train on the CPU; set train.mask=dense")
-    precision = build.precision(config.train.precision, device)
+    precision = machine.precision(config.train.precision, device)
     config = _long_enough(config, WARM_UP + steps)
     data, source = data_for(config, data_folder)
     before = machine.matmul_rate(device, precision)
     state = fresh(config, device, ALONE)
     state.forward, state.model.tokenizer = state.model, sets.tokenizer(config, data)
-    compiled = build.compile_layers(state.model, config.train.compile, device, notify)
+    compiled = compile_layers(state.model, config.train.compile, device, notify)
     run = Run(config, Path(), device, ALONE, data, data, notify)
     made = batches(config, steps_of(config, data, state.model), 0)
     seconds, waits, records = [], [], []
@@ -98,7 +99,7 @@ def train(config: Config, data_folder: Path, device: torch.device, steps: int, n
 
 def sample(config: Config, device: torch.device, count: int) -> dict:
     """Draw `count` pictures together and one alone, and write captions, with fresh weights."""
-    precision = build.precision(config.train.precision, device)
+    precision = machine.precision(config.train.precision, device)
     model = build.model(config, device).eval()
     settings = build.sampling(config)
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)

@@ -152,7 +152,7 @@ def cpu() -> dict:
             "kernels": torch.backends.cpu.get_cpu_capability(),
             **{name: check() if check else None for name, check in checks.items()},
         },
-        "bf16": build.precision("auto", torch.device("cpu")) == "bf16",
+        "bf16": machine.precision("auto", torch.device("cpu")) == "bf16",
     }
 
 
@@ -205,7 +205,7 @@ def shm() -> dict[str, int] | None:
 def devices() -> list[dict]:
     """The CPU and every CUDA GPU: {device, dtypes {precision: {works, flops_per_second, error}}, ...}."""
     found: list[dict] = [
-        {"device": "cpu", "name": "CPU", "bf16": build.precision("auto", torch.device("cpu")) == "bf16"}
+        {"device": "cpu", "name": "CPU", "bf16": machine.precision("auto", torch.device("cpu")) == "bf16"}
     ]
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)

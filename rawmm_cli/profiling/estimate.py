@@ -17,6 +17,7 @@ import torch
 from ..config import build
 from ..config.model import Config
 from ..core import flops
+from ..core.model import count_parameters
 from ..data import sets
 from ..data.loader import WINDOW, steps_of
 from ..data.prepared import Prepared
@@ -44,7 +45,7 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
     step_seconds, run_seconds, checkpoint_bytes, ...}. Without data the rows are those that pictures without
     captions would fill."""
     model = build.model(config, "meta")
-    parameters = build.count_parameters(model)
+    parameters = count_parameters(model)
     rows, pictures, patches, predicted, filled, source = _shape(config, model, data)
     micro = -(-rows // (ranks * config.train.accumulate))
     share = 1 / ranks if config.train.parallel == "fsdp" else 1.0
@@ -108,7 +109,7 @@ def _memory(
     total = sum(p.numel() for p in model.parameters())
     positions, width = rows * config.train.length, config.backbone.width
     outputs, heads = _outputs(config)
-    depth, precision = config.backbone.depth, build.precision(config.train.precision, device)
+    depth, precision = config.backbone.depth, machine.precision(config.train.precision, device)
     lean = precision == "bf16" and config.train.compile != "no"
     layer = positions * (
         RESIDUAL * width + OUTPUTS[lean] * outputs + SCORES[lean] * heads * config.train.length
@@ -153,7 +154,7 @@ def _optimizer_bytes(config: Config, model) -> int:
 def _step_seconds(config: Config, device: torch.device, parameters: int, rows: float, work: float) -> float:
     """Seconds of a step on one rank."""
     train, b = config.train, config.backbone
-    precision = build.precision(train.precision, device)
+    precision = machine.precision(train.precision, device)
     outputs, heads = _outputs(config)
     positions = rows * train.length
     linear, attention = _matmul_rates(config, device, precision)

@@ -1,6 +1,7 @@
 """What a run leaves on disk.
 
 checkpoint.py  save, verify, load
+loading.py     a model, ready for use
 sharded.py     safetensors written by several ranks
 records.py     records.jsonl
 folder.py      a run folder, read without torch

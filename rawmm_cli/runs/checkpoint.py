@@ -34,6 +34,7 @@ from ..core.text_tokenizer import BytePairs, Bytes
 from ..system import disk
 from ..system.errors import CheckpointError, DiskFullError
 from . import folder as run_files
+from .loading import for_sampling
 from .sharded import read_sharded
 
 FORMAT = 3  # 1: no sub-folders; 2: another fingerprint of the data
@@ -335,7 +336,7 @@ def load_model(run: Path, device: torch.device, warn=_silent) -> tuple[RawModel,
     load_weights(model, tensors(folder, "ema"), folder)
     saved = state(folder)
     model.tokenizer = text_tokenizer(run, config, saved.get("tokenizer"))
-    return build.for_sampling(model), config, saved
+    return for_sampling(model), config, saved
 
 
 def text_tokenizer(run: Path, config: Config, expected: str | None) -> Bytes | BytePairs:

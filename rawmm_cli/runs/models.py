@@ -27,6 +27,7 @@ from ..system import disk
 from ..system.errors import CheckpointError, ConfigError, DataError
 from . import checkpoint, model_card, records
 from . import folder as run_files
+from .loading import for_sampling
 
 DEFAULT, FORMAT = "portraits", 1
 FACTS, WEIGHTS, SAMPLER, CARD = "model.json", "weights.safetensors", "sampler.json", "README.md"
@@ -107,7 +108,7 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
     checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
     model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
     return Loaded(
-        build.for_sampling(model),
+        for_sampling(model),
         config,
         facts["name"],
         folder,

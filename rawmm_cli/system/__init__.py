@@ -4,7 +4,7 @@ errors.py       errors and exit codes
 seeds.py        randomness that is a function of a key
 disk.py         files that are on the disk, whole
 figures.py      numbers for people
-machine.py      matmul rate, bandwidth, memory
+machine.py      device, precision; matmul rate, bandwidth, memory
 launch.py       one command, several ranks
 distributed.py  ranks: DDP, FSDP, what all agree on
 """

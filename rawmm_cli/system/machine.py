@@ -1,4 +1,5 @@
-"""What the machine can do, measured: matmul rate, memory bandwidth, memory in use."""
+"""The device and its precision, and what the machine can do, measured: matmul rate, memory bandwidth, memory
+in use."""
 
 import resource
 import sys
@@ -7,8 +8,33 @@ from contextlib import contextmanager
 
 import torch
 
+from .errors import ConfigError
+
 FEW = 8  # rows
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def device(name: str, local: int | None = None) -> torch.device:
+    """'auto', 'cpu', 'cuda' or 'cuda:N' -> device; of several ranks on a machine, rank `local` gets
+    cuda:local.
+
+    Raises ConfigError where it does not exist."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local is not None:
+        name = f"cuda:{local}"
+    try:
+        chosen = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device '{name}'; allowed: auto, cpu, cuda, cuda:N") from None
+    if chosen.type not in ("cpu", "cuda") or (
+        chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
+    ):
+        raise ConfigError(
+            f"device '{name}' is not there; this machine has: "
+            f"{', '.join(['cpu'] + [f'cuda:{i}' for i in range(torch.cuda.device_count())])}"
+        )
+    return chosen
 
 
 @contextmanager
@@ -37,6 +63,13 @@ def has_bf16(device: torch.device) -> bool:
         getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     )
     return any(check() for check in checks if check)
+
+
+def precision(setting: str, on: torch.device) -> str:
+    """'auto' -> 'bf16' where matmuls in bf16 run in hardware, else 'fp32'."""
+    if setting != "auto":
+        return setting
+    return "bf16" if has_bf16(on) else "fp32"
 
 
 def precision_warning(precision: str, device: torch.device) -> str:

@@ -27,10 +27,11 @@ from ..data import prepared
 from ..data.loader import steps_of
 from ..runs import checkpoint, records
 from ..runs.sharded import write_sharded
-from ..system import distributed
+from ..system import distributed, machine
 from ..system.distributed import Ranks, barrier, from_first, like
 from ..system.errors import CheckpointError, LockedError, RankError, Stopped
 from . import ema, optimizer, posthoc
+from .compile import recompute_layers
 
 MAY_CHANGE = {
     "train.documents",
@@ -96,7 +97,7 @@ def fresh(config: Config, device: torch.device, ranks: Ranks) -> State:
         )
         for n in range(1 + count)
     )
-    build.recompute_layers(model, config.train.recompute)
+    recompute_layers(model, config.train.recompute)
     return State(
         model,
         [average.requires_grad_(False).eval() for average in averages],
@@ -330,7 +331,7 @@ def describe(run: Run, facts: dict) -> None:
         "parallel": run.config.train.parallel,
         "threads": torch.get_num_threads(),
         "threads wait": wait,
-        "precision": build.precision(run.config.train.precision, run.device),
+        "precision": machine.precision(run.config.train.precision, run.device),
     }
     if run.ranks.first:
         records.replace(run.folder / "environment.json", json.dumps(base | facts, indent=1) + "\n")

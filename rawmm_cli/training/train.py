@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 
-from ..config import build
 from ..config.model import Config
 from ..core import flops
 from ..core.document import Batch
@@ -27,6 +26,7 @@ from ..system import distributed, machine
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError
 from . import ema, optimizer
+from .compile import compile_layers
 from .preview import preview
 from .state import (
     Run,
@@ -89,8 +89,8 @@ def _start(run: Run, state: State) -> "Speed":
     """Compile, measure the machine, say what it is."""
     settings, device = run.config.train, run.device
     gc.freeze()  # what is there now stays; looking at it again takes 0.1 s each time
-    compiled = build.compile_layers(state.model, settings.compile, device, run.notify)
-    precision = build.precision(settings.precision, device)
+    compiled = compile_layers(state.model, settings.compile, device, run.notify)
+    precision = machine.precision(settings.precision, device)
     rate = machine.matmul_rate(device, precision)
     describe(run, {"compiled": compiled, "matmul FLOP/s": rate})
     run.notify(
@@ -193,7 +193,7 @@ def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool)
     """Losses of one micro-batch, whose gradients are added up; after the last they are averaged over the
     ranks."""
     config, device, size = run.config, run.device, run.ranks.size
-    precision = build.precision(config.train.precision, device)
+    precision = machine.precision(config.train.precision, device)
     try:
         with distributed.synchronised(state.forward, last):
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):

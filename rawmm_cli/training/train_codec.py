@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from ..codecs.base import to_unit
-from ..config import build
 from ..config.codecs import CodecConfig
 from ..data import images, prepared
 from ..data.stream import picture_of
@@ -74,7 +73,7 @@ def _start(run: Run, state: CodecState) -> None:
     if compiled:
         for part in (state.model.encoder, state.model.decoder):
             part.compile()
-    precision = build.precision(settings.precision, device)
+    precision = machine.precision(settings.precision, device)
     describe(run, {"compiled": compiled})
     run.notify(
         f"{'compiled' if compiled else 'eager'} {precision} on {device.type}, {torch.get_num_threads()} "
@@ -218,7 +217,7 @@ def _discriminate(run: Run, state: CodecState, real: Tensor, made: Tensor) -> Te
 
 
 def _autocast(run: Run):
-    precision = build.precision(run.config.train.precision, run.device)
+    precision = machine.precision(run.config.train.precision, run.device)
     return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 

@@ -107,9 +107,10 @@ def test_the_count_by_hand_is_what_was_counted_once():
 def test_our_backbones_have_as_many_parameters_as_its_transformer(setting, backbone):
     from rawmm_cli.config import build
     from rawmm_cli.config import model as config
+    from rawmm_cli.core.model import count_parameters
 
     model = build.model(config.build(settings.preset(setting, backbone, 201, 1)), "meta")
-    ours = build.count_parameters(model)["backbone"]
+    ours = count_parameters(model)["backbone"]
     assert settings.check_parameters(
         ours, peer_parameters(**settings.SETTINGS[setting]["peer"])
     ) == pytest.approx(1, abs=0.02)

@@ -13,7 +13,6 @@ from drawing_models import GRID, SMALL, A, B, assert_same, chain, shape, talkati
 from helpers import BACKBONES, HEADS, PATCH, picture, tiny_model
 from scipy import stats
 
-from rawmm_cli.config.build import for_sampling
 from rawmm_cli.core import generate as cached
 from rawmm_cli.core import reference as uncached
 from rawmm_cli.core.batch import pack
@@ -21,6 +20,7 @@ from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import choose, draw, generate
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
+from rawmm_cli.runs.loading import for_sampling
 
 
 def prompts():

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from rawmm_cli.system import machine
+from rawmm_cli.system.errors import ConfigError
+from rawmm_cli.training import optimizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -126,3 +128,45 @@ def test_peak_memory_of_an_array_of_200_megabytes():
         during - 4e6 <= after <= during + 20e6
     )  # what was held, though it is given back (the kernel counts in batches)
     assert after == pytest.approx(system, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("gpu", "unknown device 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
+        ("", "unknown device ''; allowed: auto, cpu, cuda, cuda:N"),
+        ("meta", "device 'meta' is not there; this machine has: cpu, cuda:0, cuda:1"),
+        ("cuda:2", "device 'cuda:2' is not there; this machine has: cpu, cuda:0, cuda:1"),
+    ],
+)
+def test_devices_that_are_not_there(name, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError) as caught:
+        machine.device(name)
+    assert str(caught.value) == message
+
+
+def test_devices_that_are_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for there in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert machine.device("auto") == torch.device("cuda" if there else "cpu")
+    assert machine.device("cpu") == CPU
+    assert machine.device("cuda:1") == torch.device("cuda", 1)
+
+
+def test_precision_follows_the_hardware(monkeypatch):
+    for has, expected in ((True, "bf16"), (False, "fp32")):
+        for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+            monkeypatch.setattr(torch.cpu, name, lambda has=has: has)
+        properties = type("Properties", (), {"major": 8 if has else 7})
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda device, properties=properties: properties
+        )
+        assert machine.precision("auto", CPU) == machine.precision("auto", torch.device("cuda")) == expected
+        assert machine.precision("fp32", CPU) == "fp32" and machine.precision("bf16", CPU) == "bf16"
+        assert bool(machine.precision_warning("bf16", CPU)) != has and not machine.precision_warning(
+            "fp32", CPU
+        )
+        stack = optimizer.orthogonal(torch.eye(3)[None], (3.4445, -4.775, 2.0315), 5, 1e-7)
+        assert stack.dtype == (torch.bfloat16 if has else torch.float32)

@@ -1,0 +1,42 @@
+"""Layers compiled by torch, and layers that run a second time to save memory."""
+
+import os
+import shutil
+from functools import partial
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from ..core.model import RawModel
+
+
+def compile_layers(model: RawModel, setting: str, on: torch.device, notify) -> bool:
+    """torch.compile each layer of the backbone: all layers share one compiled graph, so it takes seconds, not
+    minutes.
+
+    'auto' stays eager where there is no C++ compiler, and goes on in eager mode where compilation fails."""
+    if setting == "no":
+        return False
+    if setting == "auto":
+        if on.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+            notify("no C++ compiler (g++) found: training runs uncompiled, about half as fast")
+            return False
+        torch._dynamo.config.suppress_errors = True
+    for layer in model.backbone.layers:
+        layer.forward = partial(
+            _either, layer.forward, torch.compile(layer.forward)
+        )  # not layer.compile(): FSDP's hooks
+    return True  # stay outside of the graph
+
+
+def _either(plain, compiled, x, cos, sin, mask, kept=None):
+    """Compiled, but for documents that grow: each new length would be compiled again."""
+    return compiled(x, cos, sin, mask) if kept is None else plain(x, cos, sin, mask, kept)
+
+
+def recompute_layers(model: RawModel, on: bool) -> None:
+    """Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a layer keeps its input alone and runs
+    again when its gradient is due. Before compile_layers."""
+    if on:
+        for layer in model.backbone.layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)

@@ -1,0 +1,16 @@
+import os
+
+import torch
+
+from rawmm_cli.config import build
+from rawmm_cli.config import model as config
+from rawmm_cli.training.compile import compile_layers
+
+
+def test_without_a_compiler_training_stays_eager(monkeypatch):
+    model = build.model(config.load("tiny"), "meta")
+    monkeypatch.setitem(os.environ, "CXX", "no-such-compiler")
+    heard = []
+    assert not compile_layers(model, "auto", torch.device("cpu"), heard.append)
+    assert heard == ["no C++ compiler (g++) found: training runs uncompiled, about half as fast"]
+    assert not compile_layers(model, "no", torch.device("cpu"), heard.append) and len(heard) == 1
