@@ -271,10 +271,10 @@ def _bare(folder: Path, decodes: bool) -> float:
 
 
 def _opened(folder: Path):
-    from rawmm_cli.config import model as config
+    from rawmm_cli.config import presets
     from rawmm_cli.data import sets
 
-    chosen = config.load("patch64", ["data.set=shards", "data.stream=true", f"data.stream.path={folder}"])
+    chosen = presets.load("patch64", ["data.set=shards", "data.stream=true", f"data.stream.path={folder}"])
     data, _ = sets.load(chosen, folder)
     gc.freeze()  # as training does
     return chosen, data

@@ -70,12 +70,12 @@ def tiny_run(tmp_path_factory, prepared_digits):
     only."""
     import torch
 
-    from rawmm_cli.config import model as config
+    from rawmm_cli.config import presets
     from rawmm_cli.training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     with single_thread():
-        settings = config.load("tiny", TRAINED)
+        settings = presets.load("tiny", TRAINED)
         for _ in train(settings, prepared_digits, folder, torch.device("cpu"), lambda message: None):
             pass
     return folder

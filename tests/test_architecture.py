@@ -39,7 +39,6 @@ LONG_FILES: dict[str, str] = {
     "commands/entropy_budget": "to be split",
     "commands/prepare": "to be split",
     "commands/sample": "to be split",
-    "config/model": "to be split",
     "core/generate": "to be split",
     "data/datasets/portraits": "to be split",
     "data/prepare": "to be split",

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
 from rawmm_cli.runs import checkpoint, records
 from rawmm_cli.training import train as module
 from rawmm_cli.training.train import train
@@ -23,7 +23,7 @@ TIMES = {"seconds", "documents_per_second", "positions_per_second", "mfu", "data
 
 
 def settings(*words):
-    return config.load("tiny", [*SHORT, *words])
+    return presets.load("tiny", [*SHORT, *words])
 
 
 def go(chosen, data, run, until=math.inf, notify=lambda message: None):

@@ -37,13 +37,12 @@ def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
 
 def prepare(setting: str, backbone: str, work: Path, threads: int) -> int:
     """Write the preset that `timed` trains -> parameters of its backbone."""
-    from rawmm_cli.config import build
-    from rawmm_cli.config import model as config
+    from rawmm_cli.config import build, presets
     from rawmm_cli.core.model import count_parameters
 
     wanted = preset(setting, backbone, PATCHES + OTHERS, threads)
     (work / f"{setting}-{backbone}.yaml").write_text(json.dumps(wanted), encoding="utf-8")  # JSON is YAML
-    return count_parameters(build.model(config.build(wanted), "meta"))["backbone"]
+    return count_parameters(build.model(presets.resolve(wanted), "meta"))["backbone"]
 
 
 def timed(setting: str, backbone: str, work: Path, seconds: float) -> dict:

@@ -72,14 +72,13 @@ def network(setting: str):
     settings."""
     import torch
 
-    from rawmm_cli.config import build
-    from rawmm_cli.config import model as config
+    from rawmm_cli.config import build, presets
     from rawmm_cli.runs import models
 
     if setting == "package":
         loaded = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))
         return loaded.model, loaded.config
-    settings = config.build(preset(SAMPLED[setting]["ours"], "transformer", PATCHES + GIVEN, 0))
+    settings = presets.resolve(preset(SAMPLED[setting]["ours"], "transformer", PATCHES + GIVEN, 0))
     model = build.model(settings, torch.device("cpu")).eval()
     for weights in model.parameters():  # no output is zero, as in a new model
         if weights.ndim > 1:

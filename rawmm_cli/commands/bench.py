@@ -38,11 +38,12 @@ def bench(
 ):
     """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time waited for
     data."""
-    from ..config import model as configuration
+    from ..config import presets
+    from ..config.model import Config
     from ..system.errors import ConfigError
 
-    config = configuration.load(preset, settings or [])
-    if not isinstance(config, configuration.Config):
+    config = presets.load(preset, settings or [])
+    if not isinstance(config, Config):
         raise ConfigError(
             f"preset {preset} trains a codec, and bench measures models that draw and read; `rawmm train "
             f"--preset "

@@ -28,14 +28,13 @@ def demo(
     json: Json = False,
 ):
     """Prepare, train, draw, read, report: real digits in minutes, then portraits from captions."""
-    from ..config import model as configuration
+    from ..config import presets
     from ..system.errors import ConfigError
 
-    presets = {
-        name: configuration.load(name, settings or [])
-        for name in ("digits", *["portraits32"] * bool(portraits))
+    chosen = {
+        name: presets.load(name, settings or []) for name in ("digits", *["portraits32"] * bool(portraits))
     }
-    for name, config in presets.items():
+    for name, config in chosen.items():
         if config.data.set != name:
             raise ConfigError(
                 f"data.set = {config.data.set}; the demo is about digits and portraits; use `rawmm train` "
@@ -44,13 +43,13 @@ def demo(
     name = run_name(run)
     folder = writable_folder(runs_dir, "runs folder") / name
     started = time.perf_counter()
-    result = _digits(presets["digits"], folder, data_dir, quiet=json)
+    result = _digits(chosen["digits"], folder, data_dir, quiet=json)
     result["total_seconds"] = round(time.perf_counter() - started, 1)
     if not json:
         _show("digits", result)
     if portraits:
         result["portraits"] = _portraits(
-            presets["portraits32"], folder.with_name(f"{name}-portraits"), portraits, data_dir, json
+            chosen["portraits32"], folder.with_name(f"{name}-portraits"), portraits, data_dir, json
         )
         result["total_seconds"] = round(time.perf_counter() - started, 1)
     if json:

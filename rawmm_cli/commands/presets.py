@@ -13,15 +13,15 @@ def presets(
     json: Json = False,
 ):
     """List the presets, or show one with every setting resolved."""
-    from ..config import model as config
+    from ..config import presets
 
     if name:
-        resolved = config.load(name, settings or [])
+        resolved = presets.load(name, settings or [])
         if json:
             return emit({"name": name, "config": resolved.model_dump(mode="json")})
-        header = [line for line in config.preset_text(name).splitlines() if line.startswith("#")]
-        return typer.echo("\n".join(header + [config.dump(resolved).rstrip()]))
-    about = {preset: config.preset_about(preset) for preset in config.preset_names()}
+        header = [line for line in presets.text(name).splitlines() if line.startswith("#")]
+        return typer.echo("\n".join(header + [presets.dump(resolved).rstrip()]))
+    about = {preset: presets.about(preset) for preset in presets.names()}
     if json:
         return emit({"presets": about})
     from rich.table import Table

@@ -163,7 +163,7 @@ class Request:
     ):
         import math
 
-        from ..config.model import nearest
+        from ..config.explain import nearest
         from ..core.text_tokenizer import checked_prompt
         from ..system.errors import ConfigError
 
@@ -415,7 +415,7 @@ class Screen:
     the files."""
 
     def __init__(self, preview: str, live: bool, may_draw: bool = True):
-        from ..config.model import nearest
+        from ..config.explain import nearest
         from ..system.errors import ConfigError
 
         if preview not in PREVIEWS:

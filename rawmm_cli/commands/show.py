@@ -68,7 +68,7 @@ def show(
 
 def _chosen(card: dict, split: str, index: int | None, count: int | None) -> list[int]:
     """The numbers of the documents."""
-    from ..config.model import nearest
+    from ..config.explain import nearest
     from ..data.prepared import SPLITS, spread
     from ..system.errors import ConfigError
 

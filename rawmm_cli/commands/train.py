@@ -70,13 +70,13 @@ def train(
     json: Json = False,
 ):
     """Train a model. Run the same command again to resume."""
-    from ..config import model as configuration
+    from ..config import presets
     from ..config.codecs import CodecConfig
     from ..system.errors import ConfigError
     from ..system.launch import joined, launch
 
     words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit is not None else [])]
-    config = configuration.load(preset, words)
+    config = presets.load(preset, words)
     codec = isinstance(config, CodecConfig)
     if codec and gpus and gpus > 1:
         raise ConfigError(f"--gpus {gpus}: a codec trains in one process; leave out --gpus")
@@ -234,14 +234,14 @@ def _facts(record: dict) -> str:
 def _show_codec(config, as_json: bool) -> None:
     """The same of a codec."""
     use_cpu(config.train.threads)
-    from ..config import model as configuration
+    from ..config import presets
     from ..profiling import estimate
     from ..system.figures import size
 
     found = estimate.codec(config)
     if as_json:
         return emit({"config": config.model_dump(mode="json"), **found})
-    typer.echo(configuration.dump(config).rstrip())
+    typer.echo(presets.dump(config).rstrip())
     bits = (
         f"{found['bits']:,.0f} bits a picture, {found['bits_per_pixel']:.4f} a pixel"
         if found["bits"]
@@ -262,7 +262,7 @@ def _show_codec(config, as_json: bool) -> None:
 def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
     """The resolved settings and what the run will need; no model is allocated and nothing is trained."""
     use_cpu(config.train.threads, here=gpus)
-    from ..config import model as configuration
+    from ..config import presets
     from ..profiling import estimate
     from ..system import machine
 
@@ -270,6 +270,6 @@ def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None
     found = estimate.estimate(config, machine.device(device), data, gpus)
     if as_json:
         return emit({"config": config.model_dump(mode="json"), **found})
-    typer.echo(configuration.dump(config).rstrip())
+    typer.echo(presets.dump(config).rstrip())
     for name, value in estimate.show(found, config):
         typer.echo(f"# {name:<22} {value}")

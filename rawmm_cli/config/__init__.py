@@ -4,6 +4,7 @@ choices.py    the words among which settings choose
 fields.py     what settings are made of
 model.py      settings of a model and its training
 codecs.py     settings of a codec that learns
+presets.py    presets; defaults < preset < key=value
 explain.py    what is wrong with a setting, in one line
 yaml_text.py  YAML without surprises
 build.py      settings -> objects; the only file that knows all parts

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ..config import presets
 from ..config.explain import nearest
-from ..config.model import preset_names, preset_text
 from ..system.errors import DataError
 from .rows import PICTURES, STORIES
 from .tables import Pixels, Rows, Texts, files, readable, table
@@ -270,8 +270,8 @@ def _remedy(name: str) -> str:
     from .items import NAMES
 
     told = (
-        re.search(rf"rawmm prepare (\S[^&\n]* --name {re.escape(name)})(?= |$)", preset_text(preset), re.M)
-        for preset in preset_names()
+        re.search(rf"rawmm prepare (\S[^&\n]* --name {re.escape(name)})(?= |$)", presets.text(preset), re.M)
+        for preset in presets.names()
     )
     return next(
         (found[1] for found in told if found), name if name in NAMES else f"folder --path DIR --name {name}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import jinja2
 
-from ..config import model as configuration
+from ..config import presets
 from ..config.codecs import CodecConfig
 from ..runs import folder as run_files
 from ..runs.folder import setting
@@ -232,7 +232,7 @@ def _parameters(run: Path, settings: dict, saved: list[dict]) -> int | None:
         if not one["problem"] and (count := run_files.parameters(one["folder"])):
             return count
     try:
-        chosen = configuration.build(settings)
+        chosen = presets.resolve(settings)
     except RawmmError:
         return None
     from ..config import build  # torch, which takes a second or two

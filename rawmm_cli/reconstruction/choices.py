@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..codecs.raw import RawPatches
-from ..config.model import nearest
+from ..config.explain import nearest
 from ..system.errors import ConfigError, DataError
 from ..training import codec_state as codec_run
 from . import controls

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..config import build
-from ..config import model as configuration
+from ..config.explain import nearest
 from ..config.model import Config
 from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes
@@ -199,7 +199,7 @@ def find_run(runs: Path, name: str | None) -> Path:
         return max(saved or runs.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime).parent
     run = Path(name) if "/" in name or Path(name, "config.yaml").is_file() else runs / name
     if not (run / "config.yaml").is_file():
-        near = configuration.nearest(run.name, names)
+        near = nearest(run.name, names)
         listed = (
             f"runs here: {', '.join(names)}"
             if names

@@ -12,7 +12,7 @@ import os
 import struct
 from pathlib import Path
 
-from ..config import model as configuration
+from ..config import presets
 from ..config.codecs import CodecConfig
 from ..config.model import Config
 from ..config.yaml_text import dump_yaml, parse_yaml
@@ -76,9 +76,7 @@ def settings(run: Path) -> dict:
 def config(run: Path) -> Config | CodecConfig:
     """config.yaml of a run or of one of its checkpoints, every setting checked. Raises CheckpointError."""
     try:
-        return configuration.build(
-            parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml")
-        )
+        return presets.resolve(parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))
     except (OSError, UnicodeDecodeError, ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
 
@@ -107,7 +105,7 @@ def _defaults(name: str, section, codec) -> dict:
     kind = setting(section, "kind") if isinstance(section, dict) else None
     wanted = {"codec": {"kind": codec}} if isinstance(codec, str) else {}
     try:
-        chosen = configuration.build(wanted | ({name: {"kind": kind}} if isinstance(kind, str) else {}))
+        chosen = presets.resolve(wanted | ({name: {"kind": kind}} if isinstance(kind, str) else {}))
     except ConfigError:
         return {}
     return chosen.model_dump(mode="json").get(name, {})

@@ -4,7 +4,7 @@ reaches.
 Everything is taken from the model's own files; what is not known is said so (after Mitchell et al. 2019,
 arXiv 1810.03993)."""
 
-from ..config import model as configuration
+from ..config import presets
 from ..config.model import Config
 
 USE = """```sh
@@ -16,7 +16,7 @@ rawmm sample --task caption --image picture.png --model {name}
 def text(facts: dict, config: Config, tuned: dict, digest: str) -> str:
     """model.json, the settings, sampler.json and the hash of the weights -> Markdown."""
     backbone = config.backbone
-    preset = next((name for name in configuration.preset_names() if configuration.load(name) == config), None)
+    preset = next((name for name in presets.names() if presets.load(name) == config), None)
     command = (
         f"rawmm train --preset {preset}"
         if preset

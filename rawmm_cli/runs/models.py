@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 from ..config import build
-from ..config.model import Config, nearest
+from ..config.explain import nearest
+from ..config.model import Config
 from ..core.model import RawModel
 from ..core.solvers import GRIDS
 from ..data import prepared

@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 
 from ..codecs.base import counts, usage
-from ..config import build
-from ..config import model as configuration
+from ..config import build, presets
 from ..config.codecs import CodecConfig
 from ..data import prepared
 from ..runs import checkpoint, records
@@ -172,7 +171,7 @@ def restore(run: Run) -> CodecState:
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")
     records.truncate(folder / "records.jsonl", state.documents)
-    records.replace(folder / "config.yaml", configuration.dump(config))
+    records.replace(folder / "config.yaml", presets.dump(config))
     return state
 
 

@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from ..config import build
-from ..config import model as configuration
+from ..config import build, presets
 from ..config.model import Config
 from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
@@ -144,7 +143,7 @@ def restore(run: Run) -> State:
     if ranks.first:
         records.truncate(folder / "records.jsonl", state.documents)
         posthoc.drop_after(folder, state.documents)
-        records.replace(folder / "config.yaml", configuration.dump(config))
+        records.replace(folder / "config.yaml", presets.dump(config))
     barrier(ranks)
     return state
 

@@ -105,11 +105,10 @@ def test_the_count_by_hand_is_what_was_counted_once():
 @pytest.mark.parametrize("setting", settings.SETTINGS)
 @pytest.mark.parametrize("backbone", settings.OURS)
 def test_our_backbones_have_as_many_parameters_as_its_transformer(setting, backbone):
-    from rawmm_cli.config import build
-    from rawmm_cli.config import model as config
+    from rawmm_cli.config import build, presets
     from rawmm_cli.core.model import count_parameters
 
-    model = build.model(config.build(settings.preset(setting, backbone, 201, 1)), "meta")
+    model = build.model(presets.resolve(settings.preset(setting, backbone, 201, 1)), "meta")
     ours = count_parameters(model)["backbone"]
     assert settings.check_parameters(
         ours, peer_parameters(**settings.SETTINGS[setting]["peer"])
@@ -126,10 +125,10 @@ def test_two_per_cent_are_allowed(ours, fits):
 
 
 def test_the_written_preset_is_one_that_rawmm_reads(tmp_path):
-    from rawmm_cli.config import model as config
+    from rawmm_cli.config import presets
 
     parameters = rawmm_side.prepare("small", "gau", tmp_path, 1)
-    read = config.load(str(tmp_path / "small-gau.yaml"))
+    read = presets.load(str(tmp_path / "small-gau.yaml"))
     assert parameters == 821_376  # 8 (6 D^2 + D K + D + 4 K) + D with D = 128, K = 32
     assert read.train.batch == 16 and (read.data.size // read.codec.patch) ** 2 == settings.PATCHES == 196
     assert read.train.precision == read.train.compile == "auto" and read.train.optimizer == "adamw"

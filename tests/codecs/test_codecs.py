@@ -15,8 +15,8 @@ from rawmm_cli.codecs.quantizers import (
     VectorQuantizer,
 )
 from rawmm_cli.codecs.raw import RawPatches
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
+from rawmm_cli.config.yaml_text import parse_yaml
 from rawmm_cli.system.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,7 +76,7 @@ def pictures(count=4, size=16, seed=0):
 def made(words, seed=0):
     """A codec that has seen one batch (codebooks start from data) and whose weights are not those of a fresh
     one."""
-    codec = build.codec(config.build({}, words))
+    codec = build.codec(presets.resolve({}, words))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for parameter in codec.parameters():
@@ -431,7 +431,7 @@ def test_positions_are_in_reading_order():
     ],
 )
 def test_a_size_that_does_not_fit_is_refused(words, told):
-    codec = build.codec(config.build({}, ["codec.kind=fsq", *words]))
+    codec = build.codec(presets.resolve({}, ["codec.kind=fsq", *words]))
     for ask in (codec.grid, codec.length, codec.bits):
         with pytest.raises(ValueError, match=told):
             ask(15, 16)
@@ -454,14 +454,14 @@ def test_a_causal_query_does_not_know_what_comes_after(causal):
 
 @pytest.mark.parametrize("name", CODECS)
 def test_weights_saved_are_the_codec(name, codecs):
-    other = build.codec(config.build({}, CODECS[name]))
+    other = build.codec(presets.resolve({}, CODECS[name]))
     other.load_state_dict(codecs[name].state_dict())
     assert torch.equal(other.eval().encode(pictures()), codecs[name].encode(pictures()))
 
 
 def test_fresh_weights_are_a_function_of_the_seed():
     one, same, other = (
-        build.codec(config.build({}, [*CODECS["vq"], f"train.seed={seed}"])).state_dict()
+        build.codec(presets.resolve({}, [*CODECS["vq"], f"train.seed={seed}"])).state_dict()
         for seed in (0, 0, 1)
     )
     assert all(torch.equal(one[key], same[key]) for key in one)
@@ -472,9 +472,13 @@ def test_fresh_weights_are_a_function_of_the_seed():
 
 
 def test_the_kind_of_codec_decides_what_is_trained():
-    assert type(config.build({})).__name__ == type(config.build({}, ["codec.kind=raw"])).__name__ == "Config"
-    assert type(config.build({"codec": {"kind": "vq"}})).__name__ == "CodecConfig"
-    found = config.build({"codec": {"kind": "vq", "codes": 7}}, ["codec.kind=fsq", "codec.width=64"])
+    assert (
+        type(presets.resolve({})).__name__
+        == type(presets.resolve({}, ["codec.kind=raw"])).__name__
+        == "Config"
+    )
+    assert type(presets.resolve({"codec": {"kind": "vq"}})).__name__ == "CodecConfig"
+    found = presets.resolve({"codec": {"kind": "vq", "codes": 7}}, ["codec.kind=fsq", "codec.width=64"])
     assert found.codec.kind == "fsq" and found.codec.width == 64
 
 
@@ -490,8 +494,8 @@ def test_the_kind_of_codec_decides_what_is_trained():
     ],
 )
 def test_a_dump_of_codec_settings_loads_back(word):
-    settings = config.build({"codec": {"kind": "fsq"}}, [word])
-    assert config.build(config.parse_yaml(config.dump(settings), "a dump")) == settings
+    settings = presets.resolve({"codec": {"kind": "fsq"}}, [word])
+    assert presets.resolve(parse_yaml(presets.dump(settings), "a dump")) == settings
 
 
 ERRORS = {
@@ -515,14 +519,14 @@ ERRORS = {
 @pytest.mark.parametrize("word", ERRORS)
 def test_errors_of_codec_settings(word):
     with pytest.raises(ConfigError) as caught:
-        config.build({"codec": {"kind": "fsq"}}, [word])
+        presets.resolve({"codec": {"kind": "fsq"}}, [word])
     assert str(caught.value).startswith(ERRORS[word]) and "\n" not in str(caught.value)
 
 
 def test_errors_of_the_quantizer_inside():
     def error(word):
         with pytest.raises(ConfigError) as caught:
-            config.build({"codec": {"kind": "query"}}, [word])
+            presets.resolve({"codec": {"kind": "query"}}, [word])
         return str(caught.value)
 
     assert error("codec.quantizer.kind=fsk").startswith(

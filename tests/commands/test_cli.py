@@ -15,7 +15,7 @@ from conftest import TRAINED
 from PIL import Image
 
 from rawmm_cli import __version__
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
 from rawmm_cli.core.solvers import SOLVERS
 
 TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
@@ -197,25 +197,25 @@ def test_a_full_disk_behind_stdout():
 
 def test_presets_as_json(rawmm):
     code, out, err = rawmm("presets", "--json")
-    assert (code, err) == (0, "") and one_object(out)["presets"].keys() == set(config.preset_names())
+    assert (code, err) == (0, "") and one_object(out)["presets"].keys() == set(presets.names())
     code, out, err = rawmm("presets", "patch64", "train.batch=3", "--json")
     shown = one_object(out)
     assert shown["name"] == "patch64" and shown["config"]["train"]["batch"] == 3
-    assert config.build(shown["config"]) == config.load("patch64", ["train.batch=3"])
+    assert presets.resolve(shown["config"]) == presets.load("patch64", ["train.batch=3"])
 
 
 def test_presets_as_yaml_is_a_preset(rawmm, tmp_path):
     code, out, _ = rawmm("presets", "tiny", "train.learning_rate=1e-5")
     (tmp_path / "mine.yaml").write_text(out)
-    assert config.load(str(tmp_path / "mine.yaml")) == config.load("tiny", ["train.learning_rate=1e-5"])
+    assert presets.load(str(tmp_path / "mine.yaml")) == presets.load("tiny", ["train.learning_rate=1e-5"])
 
 
-@pytest.mark.parametrize("name", config.preset_names())
+@pytest.mark.parametrize("name", presets.names())
 def test_dry_run(name, rawmm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = rawmm("train", "--preset", name, "--dry-run", "--json")
-    shown, settings = one_object(out), config.load(name)
-    assert (code, err) == (0, "") and config.build(shown["config"]) == settings
+    shown, settings = one_object(out), presets.load(name)
+    assert (code, err) == (0, "") and presets.resolve(shown["config"]) == settings
     assert shown["parameters"]["total"] == sum(v for k, v in shown["parameters"].items() if k != "total") > 0
     assert shown["steps"] * settings.train.batch >= settings.train.documents
     if settings.codec.kind != "raw":
@@ -504,7 +504,7 @@ def test_control_c_is_130_and_one_line(rawmm, monkeypatch):
     def interrupted(*given):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(config, "load", interrupted)
+    monkeypatch.setattr(presets, "load", interrupted)
     assert rawmm("presets", "tiny") == (130, "", "error: stopped\n")
 
 

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
+from rawmm_cli.config.model import Config
 from rawmm_cli.core.model import count_parameters
 
 CPU = torch.device("cpu")
 
 
 def tiny(*words):
-    return config.load("tiny", words)
+    return presets.load("tiny", words)
 
 
 def weights(*words):
@@ -22,12 +22,12 @@ def same(some, other):
     return some.keys() == other.keys() and all(torch.equal(some[name], other[name]) for name in some)
 
 
-MODELS = [name for name in config.preset_names() if isinstance(config.load(name), config.Config)]
+MODELS = [name for name in presets.names() if isinstance(presets.load(name), Config)]
 
 
-@pytest.mark.parametrize("name", [name for name in config.preset_names() if name not in MODELS])
+@pytest.mark.parametrize("name", [name for name in presets.names() if name not in MODELS])
 def test_a_preset_of_a_codec_is_built(name):
-    settings = config.load(name)
+    settings = presets.load(name)
     codec, side = build.codec(settings), settings.data.size
     images = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     assert codec.eval().decode(codec.encode(images), codec.grid(side, side)[0]).shape == images.shape
@@ -35,7 +35,7 @@ def test_a_preset_of_a_codec_is_built(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_preset_is_built_without_memory_and_its_parts_sum_up(name):
-    model = build.model(config.load(name), "meta")
+    model = build.model(presets.load(name), "meta")
     assert {p.device.type for p in model.parameters()} == {"meta"}
     assert not list(model.buffers())  # ema, checkpoints and compilation rely on parameters alone
     count = count_parameters(model)
@@ -46,7 +46,7 @@ def test_a_preset_is_built_without_memory_and_its_parts_sum_up(name):
 
 @pytest.mark.parametrize("name, values", [("patch64", 48), ("patch128", 192)])
 def test_the_presets_of_the_post_have_its_sizes(name, values):
-    settings = config.load(name)
+    settings = presets.load(name)
     model = build.model(settings, "meta")
     rows, columns = model.codec.grid(settings.data.size, settings.data.size)
     assert (rows * columns, model.codec.values) == (256, values)

@@ -5,24 +5,26 @@ import sys
 
 import pytest
 
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
 from rawmm_cli.config.explain import every_key
+from rawmm_cli.config.model import GAU, Config, Transformer
+from rawmm_cli.config.yaml_text import parse_yaml
 from rawmm_cli.system.errors import ConfigError
 
 TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
-GAU = "kind, width, depth, key, expansion"
+KEYS = "kind, width, depth, key, expansion"
 HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck"
 SAMPLE = "steps, solver, grid, guidance, interval, rescale, top_p, precision, max_text, context"
 TAG = "could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"
 
 
 def reloaded(settings):
-    return config.build(config.parse_yaml(config.dump(settings), "a dump"))
+    return presets.resolve(parse_yaml(presets.dump(settings), "a dump"))
 
 
 def error(*overrides, preset="tiny"):
     with pytest.raises(ConfigError) as caught:
-        config.load(preset, overrides)
+        presets.load(preset, overrides)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -30,16 +32,16 @@ def error(*overrides, preset="tiny"):
 # ---------------------------------------------------------------------------------------------------- presets
 
 
-@pytest.mark.parametrize("name", config.preset_names())
+@pytest.mark.parametrize("name", presets.names())
 def test_a_preset_loads_and_its_dump_is_the_same_settings(name):
-    settings = config.load(name)
+    settings = presets.load(name)
     assert reloaded(settings) == settings
 
 
 def test_the_presets_are_there_and_say_what_they_show():
-    assert {"digits", "patch64", "patch128", "tiny"} <= set(config.preset_names())
-    for name in config.preset_names():
-        assert len(config.preset_about(name)) > 20 and config.preset_text(name).startswith("# ")
+    assert {"digits", "patch64", "patch128", "tiny"} <= set(presets.names())
+    for name in presets.names():
+        assert len(presets.about(name)) > 20 and presets.text(name).startswith("# ")
 
 
 @pytest.mark.parametrize(
@@ -58,29 +60,29 @@ def test_the_presets_are_there_and_say_what_they_show():
     ],
 )
 def test_a_dump_loads_back_whatever_is_set(word):
-    settings = config.build({}, [word])
+    settings = presets.resolve({}, [word])
     assert reloaded(settings) == settings
 
 
 def test_defaults_then_preset_then_words():
-    assert config.build({}).train.learning_rate == 2e-3
-    assert config.load("patch64").train.learning_rate == 2e-4
-    assert config.load("patch64", ["train.learning_rate=3e-4"]).train.learning_rate == 3e-4
-    assert config.load("patch64", ["train.batch=3", "train.batch=5"]).train.batch == 5
-    assert config.load("patch64").train.betas == config.build({}).train.betas
+    assert presets.resolve({}).train.learning_rate == 2e-3
+    assert presets.load("patch64").train.learning_rate == 2e-4
+    assert presets.load("patch64", ["train.learning_rate=3e-4"]).train.learning_rate == 3e-4
+    assert presets.load("patch64", ["train.batch=3", "train.batch=5"]).train.batch == 5
+    assert presets.load("patch64").train.betas == presets.resolve({}).train.betas
 
 
 def test_a_preset_file_of_ones_own(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("# Mine.\ntrain: {batch: 3, learning_rate: 1e-4}\n")
-    assert config.load(str(path)) == config.build({}, ["train.batch=3", "train.learning_rate=1e-4"])
-    assert config.preset_about(str(path)) == "Mine."
+    assert presets.load(str(path)) == presets.resolve({}, ["train.batch=3", "train.learning_rate=1e-4"])
+    assert presets.about(str(path)) == "Mine."
 
 
 def test_a_preset_file_that_cannot_be_read(tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "latin.yaml").write_bytes(b"data: {set: \xe9}")
-    listed = ", ".join(config.preset_names())
+    listed = ", ".join(presets.names())
     for name, reason in (
         ("none.yaml", "No such file or directory"),
         ("folder.yaml", "Is a directory"),
@@ -93,7 +95,7 @@ def test_a_preset_file_that_cannot_be_read(tmp_path):
 
 
 def test_unknown_preset():
-    listed = ", ".join(config.preset_names())
+    listed = ", ".join(presets.names())
     assert (
         error(preset="tinny")
         == f"unknown preset 'tinny' (did you mean tiny?); allowed: {listed}; see `rawmm presets`"
@@ -122,7 +124,7 @@ def test_unknown_preset():
     ],
 )
 def test_values_are_what_they_look_like(word, value):
-    found = config.build({}, [word])
+    found = presets.resolve({}, [word])
     for part in word.partition("=")[0].split("."):
         found = getattr(found, part)
     assert found == value and type(found) is type(value)
@@ -130,21 +132,21 @@ def test_values_are_what_they_look_like(word, value):
 
 @pytest.mark.parametrize("value", ["auto", "yes", "no"])
 def test_yes_and_no_are_words_where_words_are_allowed(value):
-    assert config.build({}, [f"train.compile={value}"]).train.compile == value
+    assert presets.resolve({}, [f"train.compile={value}"]).train.compile == value
 
 
 def test_another_kind_drops_the_keys_it_does_not_know():
-    gau = config.load("tiny", ["backbone.key=24"])
-    transformer = config.load("tiny", ["backbone.kind=transformer"])
+    gau = presets.load("tiny", ["backbone.key=24"])
+    transformer = presets.load("tiny", ["backbone.kind=transformer"])
     assert gau.backbone.key == 24
-    assert transformer.backbone == config.Transformer(width=32, depth=2)
-    again = config.load("tiny", ["backbone.kind=transformer", "backbone.heads=2", "backbone.kind=gau"])
-    assert again.backbone == config.GAU(width=32, depth=2)
+    assert transformer.backbone == Transformer(width=32, depth=2)
+    again = presets.load("tiny", ["backbone.kind=transformer", "backbone.heads=2", "backbone.kind=gau"])
+    assert again.backbone == GAU(width=32, depth=2)
 
 
 def test_settings_do_not_change():
     with pytest.raises(Exception, match="frozen"):
-        config.build({}).train.batch = 3
+        presets.resolve({}).train.batch = 3
 
 
 # ----------------------------------------------------------------------------------------------------- errors
@@ -161,9 +163,9 @@ ERRORS = {
     "train.ema.half_lif=3": "unknown key 'train.ema.half_lif' (did you mean train.ema.half_life?); "
     "allowed here: kind, half_life, ramp, widths, snapshots",
     "codec.pach=3": "unknown key 'codec.pach' (did you mean codec.patch?); allowed here: kind, patch",
-    "backbone.widht=3": f"unknown key 'backbone.widht' (did you mean backbone.width?); allowed here: {GAU}",
+    "backbone.widht=3": f"unknown key 'backbone.widht' (did you mean backbone.width?); allowed here: {KEYS}",
     "head.key=3": f"unknown key 'head.key' (did you mean backbone.key?); allowed here: {HEAD}",
-    "backbone.heads=2": f"backbone.heads does not belong to backbone.kind = gau; allowed here: {GAU}",
+    "backbone.heads=2": f"backbone.heads does not belong to backbone.kind = gau; allowed here: {KEYS}",
     # unknown kinds and choices
     "backbone.kind=transformr": "backbone.kind = transformr (did you mean transformer?); allowed: gau, "
     "transformer",
@@ -300,13 +302,15 @@ def leaves(tree, path=""):
 
 def test_all_keys_are_the_keys_of_a_dump():
     given = ("backbone.kind=gau", "backbone.kind=transformer", "data.stream.path=shards")
-    dumped = {key for one in given for key in leaves(config.build({}, [one]).model_dump())} - {"data.stream"}
-    assert sorted(set(every_key(config.Config))) == sorted(dumped)
+    dumped = {key for one in given for key in leaves(presets.resolve({}, [one]).model_dump())} - {
+        "data.stream"
+    }
+    assert sorted(set(every_key(Config))) == sorted(dumped)
 
 
 def test_settings_leave_torch_alone():
     code = (
-        "import sys; from rawmm_cli.config import model as config; config.load('tiny'); "
+        "import sys; from rawmm_cli.config import presets; presets.load('tiny'); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,8 +8,7 @@ import torch
 from helpers import random_documents
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.core import flops, layers
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.loss import joint_loss
@@ -69,7 +68,7 @@ SHAPES = {
 
 
 def settings(*words):
-    return config.load("tiny", ["codec.patch=2", "backbone.depth=1", *words])
+    return presets.load("tiny", ["codec.patch=2", "backbone.depth=1", *words])
 
 
 def batch_of(chosen, model, count=9, seed=0):
@@ -173,7 +172,7 @@ def test_the_fused_kernel(name, monkeypatch):
 def test_whole_presets_on_the_meta_device(preset, kind, written_out):
     """Nothing is allocated. joint_loss reads sizes from tensors, which these do not have: its matmuls are
     called in turn."""
-    chosen = config.load(preset, [f"backbone.kind={kind}"] * (kind == "transformer"))
+    chosen = presets.load(preset, [f"backbone.kind={kind}"] * (kind == "transformer"))
     model = build.model(chosen, "meta")
     batch = pack(
         random_documents(6, 4), chosen.train.length, lambda height, width: (height // 2, width // 2)

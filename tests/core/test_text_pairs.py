@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
 from rawmm_cli.core.text_tokenizer import (
     BOS,
     END_IMAGE,
@@ -108,7 +108,7 @@ WORDS = (
 
 def go(data, run, *words):
     return list(
-        train(config.load("tiny", [*WORDS, *words]), data, run, torch.device("cpu"), lambda message: None)
+        train(presets.load("tiny", [*WORDS, *words]), data, run, torch.device("cpu"), lambda message: None)
     )
 
 
@@ -173,9 +173,9 @@ def test_other_pieces_are_refused(few_digits, tmp_path, damage, one_thread):
 
 
 def test_settings():
-    assert config.load("tiny", ["text_tokenizer=bpe"]).text_tokenizer.size == 4096
-    assert config.load("tiny", ["text_tokenizer.vocabulary=999"]).text_tokenizer.size == VOCABULARY
+    assert presets.load("tiny", ["text_tokenizer=bpe"]).text_tokenizer.size == 4096
+    assert presets.load("tiny", ["text_tokenizer.vocabulary=999"]).text_tokenizer.size == VOCABULARY
     for word in ("text_tokenizer=words", "text_tokenizer.vocabulary=259", "text_tokenizer.kind=word"):
         with pytest.raises(ConfigError, match="text_tokenizer"):
-            config.load("tiny", [word])
-    assert json.loads(json.dumps(config.load("tiny").model_dump()))["text_tokenizer"]["kind"] == "bytes"
+            presets.load("tiny", [word])
+    assert json.loads(json.dumps(presets.load("tiny").model_dump()))["text_tokenizer"]["kind"] == "bytes"

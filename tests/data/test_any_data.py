@@ -17,8 +17,7 @@ from shard_files import parquet, tars
 from sources import made, numbers, stories
 from training_runs import go, settings
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.data import prepared
@@ -174,7 +173,7 @@ def test_text_alone_can_be_trained(data, tmp_path):
     """No picture anywhere: the loss is that of the text."""
     found = go(settings("data.set=words", "train.documents=32"), data, tmp_path / "run")
     assert math.isfinite(found[-1]["loss"]) and found[-1]["image"] == 0.0
-    assert found[-1]["loss"] == pytest.approx(found[-1]["text"] * config.load("tiny").loss.text, rel=1e-4)
+    assert found[-1]["loss"] == pytest.approx(found[-1]["text"] * presets.load("tiny").loss.text, rel=1e-4)
 
 
 def test_other_sets_may_have_other_sizes(data, tmp_path, few_digits):

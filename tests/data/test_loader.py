@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.core.document import Batch
 from rawmm_cli.data import loader, prepared
 from rawmm_cli.data.loader import WINDOW, Steps, batches, check_shares
@@ -18,7 +17,7 @@ from rawmm_cli.system.errors import ConfigError
 
 
 def settings(*words):
-    return config.load("tiny", words)
+    return presets.load("tiny", words)
 
 
 def steps_of(chosen, data, ranks=ALONE):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rawmm_cli.config import model as config
+from rawmm_cli.config.model import Data
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, Bytes, train_pairs
 from rawmm_cli.data import prepared
 from rawmm_cli.data.images import open_image
@@ -124,7 +124,7 @@ def test_no_caption_becomes_a_special_token(kind, tmp_path, rawmm):
         0,
     )
     data = prepared.load(tmp_path / "forged", "train")
-    stream = Stream([data], 0, config.Data(drop=0.0), encode=tokenizer.encode)
+    stream = Stream([data], 0, Data(drop=0.0), encode=tokenizer.encode)
     assert code == 0
     assert all(
         sum(item == IMAGE for item in stream.document(n) if isinstance(item, int)) == 1 for n in range(20)

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from rawmm_cli.commands import prepare
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.data import prepared
 from rawmm_cli.data.images import save_png
 from rawmm_cli.data.rows import picture_row
@@ -125,7 +124,7 @@ def test_the_split_of_the_digits_never_moves(prepared_digits):
 
 def tiny_on(tmp_path, held_out_rows):
     prepared.write(tmp_path / "digits", {"train": rows(20), "held_out": held_out_rows}, CARD)
-    return config.load("tiny", ["train.documents=16", "train.threads=1", "sample.steps=1"])
+    return presets.load("tiny", ["train.documents=16", "train.threads=1", "sample.steps=1"])
 
 
 def test_held_out_pictures_are_checked_before_training(tmp_path):

@@ -16,8 +16,8 @@ from PIL import Image
 from shard_files import parquet, tars
 from sources import pixels, png
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
+from rawmm_cli.config.model import Config, Streaming
 from rawmm_cli.data import sets, shards, streamed
 from rawmm_cli.data.loader import WINDOW, StreamedSteps, batches, check_shares, steps_of
 from rawmm_cli.data.stream import Stream
@@ -34,11 +34,11 @@ SETTINGS = [
 ]
 
 
-def settings(path: Path, *words: str) -> config.Config:
-    return config.load("tiny", [*SETTINGS, f"data.stream.path={path}", *words])
+def settings(path: Path, *words: str) -> Config:
+    return presets.load("tiny", [*SETTINGS, f"data.stream.path={path}", *words])
 
 
-def opened(chosen: config.Config, ranks: Ranks = Ranks()) -> StreamedSteps:
+def opened(chosen: Config, ranks: Ranks = Ranks()) -> StreamedSteps:
     data, _ = sets.load(chosen, Path("nowhere"))
     return steps_of(chosen, data, build.model(chosen, "meta"), ranks)
 
@@ -272,9 +272,9 @@ def test_settings_that_are_wrong(words, told, tmp_path):
 
 
 def test_short_forms():
-    assert config.load("tiny", ["data.stream=true"]).data.stream == config.Streaming()
+    assert presets.load("tiny", ["data.stream=true"]).data.stream == Streaming()
     assert (
-        config.load("tiny", ["data.stream=true", "data.stream.lanes=8", "data.stream=false"]).data.stream
+        presets.load("tiny", ["data.stream=true", "data.stream.lanes=8", "data.stream=false"]).data.stream
         is None
     )
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from helpers import randomised
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.core import generate as generator
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
@@ -22,7 +21,7 @@ from rawmm_cli.system.errors import DataError
 from rawmm_cli.system.seeds import key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-TINY = config.load("tiny")
+TINY = presets.load("tiny")
 
 
 @pytest.fixture(scope="module")

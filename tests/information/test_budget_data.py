@@ -367,10 +367,10 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(name, rawmm, digits):
-    from rawmm_cli.config import model as config
+    from rawmm_cli.config import presets
 
     Path("runs/codec").mkdir()
-    Path("runs/codec/config.yaml").write_text(config.dump(config.load("fsq-f8", [])))
+    Path("runs/codec/config.yaml").write_text(presets.dump(presets.load("fsq-f8", [])))
     Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save("odd.png")
     words, expected, told = BAD[name]
     code, out, err = rawmm("entropy-budget", *words)

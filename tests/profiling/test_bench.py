@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
 from rawmm_cli.profiling import bench
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,7 +72,7 @@ def test_people_get_a_table(rawmm, prepared_digits):
     "words", [(), ("data.size=16", "train.length=20"), ("data.size=16", "train.length=200")]
 )
 def test_random_pictures_fit_their_rows(words, tmp_path):
-    chosen = config.load("tiny", ["data.set=nowhere", *words])
+    chosen = presets.load("tiny", ["data.set=nowhere", *words])
     data, source = bench.data_for(chosen, tmp_path)
     assert source == "random pictures" and data.image(3).shape == (3, chosen.data.size, chosen.data.size)
     assert bench.batches_alone(chosen, tmp_path, 3)["fill"] > 0.7

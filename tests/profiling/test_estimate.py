@@ -4,8 +4,7 @@ move."""
 import pytest
 import torch
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.data import prepared
 from rawmm_cli.data.loader import WINDOW, Steps
 from rawmm_cli.profiling import estimate
@@ -18,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def tiny(*words):
-    return config.load("tiny", words)
+    return presets.load("tiny", words)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_positions_are_those_of_the_real_steps(digits):
 
 
 def test_without_data_it_is_called_an_estimate():
-    found = estimate.estimate(config.load("patch128"), CPU, None)
+    found = estimate.estimate(presets.load("patch128"), CPU, None)
     assert (
         found["positions_from"] == "estimate"
         and found["rows"] == 32

@@ -15,8 +15,8 @@ import yaml
 from safetensors import SafetensorError
 
 import rawmm_cli
-from rawmm_cli.config import model as config
-from rawmm_cli.config import yaml_text
+from rawmm_cli.config import presets, yaml_text
+from rawmm_cli.config.yaml_text import parse_yaml
 from rawmm_cli.runs import checkpoint
 from rawmm_cli.system import disk
 from rawmm_cli.system.errors import CheckpointError, DiskFullError
@@ -53,7 +53,7 @@ def save(run, step, keep=2):
 def run(tmp_path):
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(config.dump(config.load("tiny")))
+    (folder / "config.yaml").write_text(presets.dump(presets.load("tiny")))
     return folder
 
 
@@ -476,7 +476,7 @@ def test_a_run_is_found_by_name_path_or_age(run):
 
 def test_weights_that_do_not_fit_are_named(tiny_run, tmp_path):
     folder = shutil.copytree(tiny_run, tmp_path / "other")
-    settings = config.parse_yaml((folder / "config.yaml").read_text(), "config")
+    settings = parse_yaml((folder / "config.yaml").read_text(), "config")
     settings["backbone"]["width"] = 48
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(CheckpointError, match="do not fit the settings: .*size mismatch for"):

@@ -2,15 +2,14 @@ import pytest
 import torch
 from helpers import random_documents, randomised
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.core.batch import pack
 from rawmm_cli.runs.loading import for_sampling
 
 
 @pytest.mark.parametrize("kind", ["gau", "transformer"])
 def test_ready_for_sampling_it_is_the_same_model(kind):
-    model = randomised(build.model(config.load("tiny", [f"backbone.kind={kind}", "codec.patch=2"])))
+    model = randomised(build.model(presets.load("tiny", [f"backbone.kind={kind}", "codec.patch=2"])))
     batch = pack(random_documents(4), 64, model.codec.grid)
     still, weights = (
         torch.zeros(len(batch.pictures.drawn)),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
+from rawmm_cli.config.yaml_text import parse_yaml
 from rawmm_cli.runs import folder as run_files
 from rawmm_cli.system import figures
 
@@ -33,9 +34,9 @@ def test_rows_are_in_order_and_none_is_there_twice(tmp_path):
     "preset, words", [("tiny", ()), ("digits", ("backbone.kind=transformer", "backbone.depth=9"))]
 )
 def test_what_differs_from_the_defaults_stands_out(tmp_path, preset, words):
-    chosen = config.load(preset, words)
-    (tmp_path / "config.yaml").write_text(config.dump(chosen))
-    defaults = config.build({"backbone": {"kind": chosen.backbone.kind}}).model_dump(mode="json")
+    chosen = presets.load(preset, words)
+    (tmp_path / "config.yaml").write_text(presets.dump(chosen))
+    defaults = presets.resolve({"backbone": {"kind": chosen.backbone.kind}}).model_dump(mode="json")
     sections = run_files.settings_lines(run_files.settings(tmp_path))
     for (name, section), lines in zip(chosen.model_dump(mode="json").items(), sections, strict=True):
         expected = {
@@ -49,11 +50,11 @@ def test_what_differs_from_the_defaults_stands_out(tmp_path, preset, words):
 def test_the_lines_are_yaml_that_reads_back_equal():
     words = ("data.set='1e5'", "sample.interval=[0.25, 0.5]", "train.trackers=[]")
     more = {"strings": ["yes", "", "a: b", "é", "null", "[x]"], "none": None}
-    chosen = config.load("digits", words).model_dump(mode="json") | more
+    chosen = presets.load("digits", words).model_dump(mode="json") | more
     text = "\n".join(
         f"{key} {value}" for lines in run_files.settings_lines(chosen) for key, value, _ in lines
     )
-    assert config.parse_yaml(text, "it") == chosen
+    assert parse_yaml(text, "it") == chosen
 
 
 def test_keys_of_another_version_differ():

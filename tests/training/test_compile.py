@@ -2,13 +2,12 @@ import os
 
 import torch
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.training.compile import compile_layers
 
 
 def test_without_a_compiler_training_stays_eager(monkeypatch):
-    model = build.model(config.load("tiny"), "meta")
+    model = build.model(presets.load("tiny"), "meta")
     monkeypatch.setitem(os.environ, "CXX", "no-such-compiler")
     heard = []
     assert not compile_layers(model, "auto", torch.device("cpu"), heard.append)

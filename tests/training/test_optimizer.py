@@ -3,15 +3,14 @@
 import pytest
 import torch
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.training import optimizer
 
 KINDS = ("adamw", "muon")
 
 
 def settings(*words):
-    return config.load("tiny", words)
+    return presets.load("tiny", words)
 
 
 def made(kind, backbone="gau"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
 from rawmm_cli.config.model import EMA
 from rawmm_cli.runs import checkpoint
 from rawmm_cli.system.errors import CheckpointError, ConfigError
@@ -63,7 +63,7 @@ def test_any_width_comes_out_of_the_snapshots(width):
 @pytest.fixture(scope="module")
 def power_run(few_digits, tmp_path_factory):
     folder = tmp_path_factory.mktemp("power") / "run"
-    chosen = config.load(
+    chosen = presets.load(
         "tiny",
         [
             "train.documents=640",

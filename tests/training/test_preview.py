@@ -9,8 +9,7 @@ import torch
 from helpers import randomised
 from PIL import Image
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.core import generate as generator
 from rawmm_cli.core.generate import draw
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
@@ -21,7 +20,7 @@ from rawmm_cli.pages import gallery
 from rawmm_cli.system.seeds import key
 from rawmm_cli.training import preview
 
-TINY = config.load("tiny", ["sample.max_text=16", "sample.steps=3"])
+TINY = presets.load("tiny", ["sample.max_text=16", "sample.steps=3"])
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -129,7 +128,7 @@ def test_a_young_model_does_not_write_for_ever(splits, tmp_path, monkeypatch):
         return [[*prompt, *encode("x" * settings.max_text)] for prompt in prompts]
 
     monkeypatch.setattr(generator, "generate", write)
-    chosen = config.load("tiny", ["sample.max_text=1000", "sample.steps=1"])
+    chosen = presets.load("tiny", ["sample.max_text=1000", "sample.steps=1"])
     note = json.loads(look(build.model(chosen), splits, tmp_path, chosen).with_suffix(".json").read_text())
     longest = max(len(captions[0]) for captions in splits[1].captions)
     assert {item["written"] for item in note["read"]} == {"x" * (2 * longest + 8)}
@@ -194,5 +193,5 @@ def test_different_captions_come_first():
 
 
 def test_who_never_reads_is_not_asked_to(few_digits, splits, tmp_path, model):
-    chosen = config.load("tiny", ["data.read=0", "sample.steps=1"])
+    chosen = presets.load("tiny", ["data.read=0", "sample.steps=1"])
     assert json.loads(look(model, splits, tmp_path, chosen).with_suffix(".json").read_text())["read"] == []

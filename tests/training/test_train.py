@@ -16,8 +16,7 @@ import pytest
 import torch
 from training_runs import CPU, SHORT, assert_equal_runs, everything, go, settings, spoiled
 
-from rawmm_cli.config import build
-from rawmm_cli.config import model as config
+from rawmm_cli.config import build, presets
 from rawmm_cli.core.document import Picture
 from rawmm_cli.data import prepared
 from rawmm_cli.data.loader import Steps
@@ -342,7 +341,7 @@ GOLDEN_IMAGE = [13.80879, 30.63021, 8.63398, 6.46514, 4.93047, 2.50505]
 
 def test_golden_losses_of_preset_tiny(prepared_digits, tmp_path):
     """Steps 1 to 5 and 40, recorded from a run on x86 with AVX-512; other CPUs round differently."""
-    found = go(config.load("tiny", ["train.threads=1"]), prepared_digits, tmp_path / "run")
+    found = go(presets.load("tiny", ["train.threads=1"]), prepared_digits, tmp_path / "run")
     assert len(found) == 40 and found[-1]["documents"] == 640
     chosen = [*found[:5], found[-1]]
     assert chosen[0]["text"] == pytest.approx(math.log(260), rel=1e-6)  # fresh: all 260 words alike

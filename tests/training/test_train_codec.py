@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rawmm_cli.codecs import base as codes
-from rawmm_cli.config import model as config
+from rawmm_cli.config import presets
 from rawmm_cli.data import prepared
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.runs import checkpoint, models, records
@@ -67,7 +67,7 @@ KINDS = {
 
 
 def settings(*words):
-    return config.build({}, [*SHORT, *words])
+    return presets.resolve({}, [*SHORT, *words])
 
 
 @pytest.fixture(scope="module")

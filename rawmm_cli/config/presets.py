@@ -1,0 +1,127 @@
+"""Presets and the order of settings: defaults < preset < `key=value`. No torch here.
+
+A preset is a YAML file of what differs from the defaults in `model.py` or `codecs.py`."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..system.errors import ConfigError
+from .codecs import CodecConfig
+from .explain import explain, fields, kinds, nearest
+from .model import Config
+from .yaml_text import dump_yaml, parse_yaml
+
+
+def folder() -> Path:
+    """Where the presets lie: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).resolve().parents[1] / "presets"
+    return inside if inside.is_dir() else inside.parents[1] / "presets"
+
+
+def names() -> list[str]:
+    """Names of all presets, sorted."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def text(name: str) -> str:
+    """The YAML text of a preset, or of a file ending in .yaml. Raises ConfigError with the nearest name."""
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"preset file {name} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}); "
+                f"give a YAML file, or one of: {', '.join(names())}"
+            ) from None
+    if name not in names():
+        raise ConfigError(
+            f"unknown preset '{name}'{nearest(name, names())}; "
+            f"allowed: {', '.join(names())}; see `rawmm presets`"
+        )
+    return (folder() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def about(name: str) -> str:
+    """What a preset shows: the first line of its header."""
+    return text(name).partition("\n")[0].lstrip("# ")
+
+
+def load(preset: str, overrides: list[str] | tuple[str, ...] = ()) -> Config | CodecConfig:
+    """Preset name and `key=value` words -> Config, or CodecConfig where a codec is what learns."""
+    return resolve(parse_yaml(text(preset), f"preset {preset}"), overrides)
+
+
+def resolve(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Config | CodecConfig:
+    """Nested settings and `key=value` words -> Config, or CodecConfig where `codec.kind` is one that learns.
+    Raises ConfigError that names the key and what is allowed."""
+    if not isinstance(settings, dict):
+        raise ConfigError("settings must be a mapping of keys, as in `rawmm presets digits`")
+    settings = dict(settings)
+    _spell_out(settings)
+    for word in overrides:
+        key, value = _split(word)
+        _assign(settings, key, value)
+        _spell_out(settings)
+    root = _root(settings)
+    try:
+        return root.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(explain(error, root)) from None
+
+
+def _root(settings: dict) -> type[Config] | type[CodecConfig]:
+    """The class of all settings: what is trained hangs on codec.kind."""
+    codec, learned = settings.get("codec"), kinds(CodecConfig, "codec")
+    kind = codec.get("kind") if isinstance(codec, dict) else "raw"
+    if kind not in ("raw", *learned):
+        raise ConfigError(
+            f"codec.kind = {kind}{nearest(str(kind), ['raw', *learned])}; allowed: raw, {', '.join(learned)}"
+        )
+    return Config if kind == "raw" else CodecConfig
+
+
+def _spell_out(settings: dict) -> None:
+    """Parts get their first kind where they have none. `text_tokenizer: bpe` is short for its kind, `stream:
+    true` for all its defaults and `false` for none."""
+    for part in ("codec", "head", "backbone"):
+        if isinstance(settings.get(part), dict):
+            settings[part] = {"kind": kinds(Config, part)[0], **settings[part]}
+    codec = settings.get("codec")
+    if isinstance(codec, dict) and isinstance(codec.get("quantizer"), dict):
+        settings["codec"] = {**codec, "quantizer": {"kind": "fsq", **codec["quantizer"]}}
+    if isinstance(settings.get("text_tokenizer"), str):
+        settings["text_tokenizer"] = {"kind": settings["text_tokenizer"]}
+    data = settings.get("data")
+    if isinstance(data, dict) and isinstance(data.get("stream"), bool):
+        settings["data"] = {**data, "stream": {} if data["stream"] else None}
+
+
+def dump(config: Config | CodecConfig) -> str:
+    """Config -> YAML text, complete."""
+    return dump_yaml(config.model_dump(mode="json"))
+
+
+# -------------------------------------------------------------------------------------------------- key=value
+
+
+def _split(word: str) -> tuple[str, Any]:
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"'{word}' is not a setting; allowed: key=value, as in train.learning_rate=1e-3")
+    return key, parse_yaml(value, f"the value of {key}")
+
+
+def _assign(settings: dict, key: str, value: Any) -> None:
+    """Set a dotted key. A new `kind` drops the settings that its part does not know."""
+    *path, leaf = key.split(".")
+    node = settings
+    for part in path:
+        node[part] = dict(node[part]) if isinstance(node.get(part), dict) else {}
+        node = node[part]
+    if leaf == "kind" and node.get("kind") != value:
+        known = [name for root in (Config, CodecConfig) for name in fields(root, path + [f"kind={value}"])]
+        for name in [name for name in node if known and name not in known]:
+            del node[name]
+    node[leaf] = value
