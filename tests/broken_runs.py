@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import shutil
 import sys
-from functools import cache
 
 import torch
 
@@ -75,17 +74,6 @@ def command_line(words, environment):
     from rawmm_cli.cli import main
 
     main()
-
-
-@cache
-def unbroken(data):
-    """A run on `data` that nothing broke, with all its checkpoints; made once for all test files. Read
-    only."""
-    run = data.with_name(f"{data.name}-unbroken") / "run"
-    process = fork(command_line, command(data, run, "train.keep=99"), {})
-    process.join(120)
-    assert process.exitcode == 0 and steps(run) == [3, 6, 9, 10]
-    return run
 
 
 def steps(run):

@@ -1,11 +1,14 @@
 """What the tests share: a prepared data folder, a small one, a trained run, and `rawmm` called in-process."""
 
+import hashlib
 import os
+import shutil
 import signal
 import sys
 from contextlib import contextmanager
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -39,33 +42,56 @@ def one_thread(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def prepared_digits(tmp_path_factory):
+def once(tmp_path_factory):
+    """once(name, make) -> a folder that `make(folder)` has filled: once for all tests, whichever worker of
+    pytest-xdist needs it first; the others wait for it. Read only."""
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+
+    def folder_of(name, make):
+        folder = session / "once" / hashlib.sha256(name.encode()).hexdigest()[:12]
+        done = folder.with_suffix(".done")
+        if not done.exists():
+            folder.parent.mkdir(exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                if not done.exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    folder.mkdir()
+                    make(folder)
+                    done.write_text(name)
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def prepared_digits(once):
     """A data folder with the set `digits`, whole."""
     from sources import made
 
     from rawmm_cli.data.datasets.digits import digits
 
-    folder = tmp_path_factory.mktemp("data")
-    made(folder / "digits", digits())
-    return folder
+    return once("digits", lambda folder: made(folder / "digits", digits()))
 
 
 @pytest.fixture(scope="session")
-def few_digits(tmp_path_factory, prepared_digits):
+def few_digits(once, prepared_digits):
     """A data folder with the first 50 training and 7 held-out digits under the name `digits`."""
     from rawmm_cli.data import prepared
 
-    folder = tmp_path_factory.mktemp("few")
-    rows = {
-        split: prepared.read_split(prepared_digits / "digits", split).slice(0, count).to_pylist()
-        for split, count in (("train", 50), ("held_out", 7))
-    }
-    prepared.write(folder / "digits", rows, prepared.read_card(prepared_digits / "digits"))
-    return folder
+    def make(folder):
+        rows = {
+            split: prepared.read_split(prepared_digits / "digits", split).slice(0, count).to_pylist()
+            for split, count in (("train", 50), ("held_out", 7))
+        }
+        prepared.write(folder / "digits", rows, prepared.read_card(prepared_digits / "digits"))
+
+    return once("few digits", make)
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory, prepared_digits):
+def tiny_run(once, prepared_digits):
     """The folder of a run of preset tiny, trained until it opens a picture after every name of a digit. Read
     only."""
     import torch
@@ -73,12 +99,15 @@ def tiny_run(tmp_path_factory, prepared_digits):
     from rawmm_cli.config import presets
     from rawmm_cli.training.train import train
 
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    with single_thread():
-        settings = presets.load("tiny", TRAINED)
-        for _ in train(settings, prepared_digits, folder, torch.device("cpu"), lambda message: None):
-            pass
-    return folder
+    def make(folder):
+        with single_thread():
+            settings = presets.load("tiny", TRAINED)
+            for _ in train(
+                settings, prepared_digits, folder / "tiny", torch.device("cpu"), lambda message: None
+            ):
+                pass
+
+    return once("tiny run", make) / "tiny"
 
 
 TRAINED = (

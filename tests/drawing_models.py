@@ -1,16 +1,21 @@
 """Models whose drawings can be foretold or compared: a chain of tokens, and random weights that often open a
 picture."""
 
+import numpy as np
 import torch
-from helpers import PATCH, tiny_model
+from helpers import PATCH, picture, tiny_model
 
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import Sampling
-from rawmm_cli.core.text_tokenizer import IMAGE, VOCABULARY, encode
+from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, VOCABULARY, encode
 
 GRID = RawPatches(PATCH).grid
+
+
 SMALL = Sampling(steps=4, size=(4, 4), max_text=8, max_pictures=2)
+
+
 A, B = encode("AB")
 
 
@@ -46,3 +51,15 @@ def assert_same(found, expected, levels=0):
             if isinstance(a, Picture):
                 assert a.pixels.shape == b.pixels.shape and not a.draw
                 assert (a.pixels.int() - b.pixels.int()).abs().max() <= levels
+
+
+def prompts():
+    dice = np.random.default_rng(0)
+    return [
+        [BOS, *encode("bird"), IMAGE],
+        [BOS],
+        [BOS, IMAGE, picture(dice, False, (2, 6)), END_IMAGE],
+        [BOS, *encode("a long story"), IMAGE, picture(dice, False, (4, 4)), END_IMAGE, *encode("so"), IMAGE],
+        [BOS, IMAGE],
+        [BOS, *encode("bird"), IMAGE, picture(dice, False, (8, 2)), END_IMAGE, A, IMAGE],
+    ]

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import torch
 from broken_runs import fork
-from training_runs import SHORT, everything
+from training_runs import SHORT, everything, go, settings
 
 from rawmm_cli.data import loader
 from rawmm_cli.runs import checkpoint
@@ -32,6 +32,8 @@ from rawmm_cli.system.errors import RawmmError
 from rawmm_cli.training import train as module
 
 NAN = "real = train.joint_loss; train.joint_loss = lambda *given: spoilt(real(*given))"
+
+
 HOOK = """
 import os, sys
 if "RANK" in os.environ:
@@ -330,3 +332,9 @@ def assert_same_bits(one, other):
     assert values.keys() == others.keys()
     assert [name for name in values if not torch.equal(values[name], others[name])] == []
     assert rest["sheets"] == other_rest["sheets"]
+
+
+def finished(data, run, whole):
+    """The same command again, without the fault, ends as if nothing had been."""
+    go(settings("train.workers=2"), data, run)
+    assert_same_bits(run, whole())

@@ -4,14 +4,10 @@ tokens."""
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.peers import clocks, sampling, sampling_ours, settings  # noqa: E402
+from benchmarks.peers import clocks, sampling, sampling_ours, settings
 
 PEER = settings.PEER
 

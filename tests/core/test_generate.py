@@ -9,30 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from drawing_models import GRID, SMALL, A, B, assert_same, chain, shape, talkative
-from helpers import BACKBONES, HEADS, PATCH, picture, tiny_model
+from drawing_models import GRID, SMALL, A, B, assert_same, chain, prompts, shape, talkative
+from helpers import BACKBONES, HEADS, PATCH, picture
 from scipy import stats
 
 from rawmm_cli.core import generate as cached
-from rawmm_cli.core import reference as uncached
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import choose, draw, generate
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
-from rawmm_cli.runs.loading import for_sampling
-
-
-def prompts():
-    dice = np.random.default_rng(0)
-    return [
-        [BOS, *encode("bird"), IMAGE],
-        [BOS],
-        [BOS, IMAGE, picture(dice, False, (2, 6)), END_IMAGE],
-        [BOS, *encode("a long story"), IMAGE, picture(dice, False, (4, 4)), END_IMAGE, *encode("so"), IMAGE],
-        [BOS, IMAGE],
-        [BOS, *encode("bird"), IMAGE, picture(dice, False, (8, 2)), END_IMAGE, A, IMAGE],
-    ]
 
 
 def length(document):
@@ -275,142 +261,6 @@ def test_pictures_come_back_in_the_order_asked():
     assert_same(
         [found], [[draw(model, [one], [k], SMALL)[0] for one, k in zip(documents, (4, 3, 2, 1))]], levels=1
     )
-
-
-# ------------------------------------------------------------------------------- every position computed once
-
-
-def bits_of(documents):
-    return [item.pixels for document in documents for item in document if isinstance(item, Picture)]
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize(
-    "solver,guidance,interval,rescale",
-    [
-        ("euler", 1.0, (0.0, 1.0), 0.0),
-        ("euler", 2.0, (0.0, 1.0), 0.0),
-        ("heun", 3.0, (0.2, 0.8), 0.0),
-        ("dpm2m", 0.5, (0.0, 0.6), 0.7),
-        ("ancestral", 2.0, (0.0, 1.0), 0.0),
-        ("ab2", 2.0, (0.4, 0.4), 0.5),
-    ],
-)
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_cached_generator_is_the_uncached_one(backbone, solver, guidance, interval, rescale, temperature):
-    """Tokens equal; pixels within 1 level of 255: fp32, sums in another order."""
-    model, sampling = (
-        talkative(backbone),
-        replace(
-            SMALL,
-            solver=solver,
-            guidance=guidance,
-            interval=interval,
-            rescale=rescale,
-            temperature=temperature,
-            max_pictures=3,
-            max_text=12,
-            top_p=0.9,
-        ),
-    )
-    found = generate(model, prompts(), list(range(6)), sampling)
-    assert_same(found, uncached.generate(model, prompts(), list(range(6)), sampling), levels=1)
-    assert max(shape(document).count("P") for document in found) >= 2
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_hidden_vectors_with_and_without_a_cache(backbone):
-    """However a document is cut into what is read at once, its last position says the same, to 1e-5."""
-    dice, model = np.random.default_rng(3), tiny_model(backbone)
-    whole = [
-        [
-            BOS,
-            *encode("one two"),
-            IMAGE,
-            picture(dice, False, (4, 6)),
-            END_IMAGE,
-            *encode("three"),
-            IMAGE,
-            picture(dice, False, (2, 2)),
-            END_IMAGE,
-            A,
-        ],
-        [BOS, A, IMAGE, picture(dice, False, (4, 4)), END_IMAGE, B, B],
-    ]
-    for cuts in ([1, 2, 3, 20], [4, 9, 10, 20], [20], list(range(1, 20))):
-        memory = cached.Cache(model, 2, 60)
-        for cut in cuts:
-            parts = [document[: max(cut, 1)] for document in whole]
-            hidden = memory.read(parts)
-            batch = pack(parts, 80, GRID)
-            expected = model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn)))[batch.last]
-            new = [
-                n
-                for n, document in enumerate(whole)
-                if cut == cuts[0] or len(document) > cuts[cuts.index(cut) - 1]
-            ]
-            torch.testing.assert_close(hidden[new], expected[new], rtol=1e-5, atol=1e-5)
-
-
-def test_rows_that_leave_the_cache_do_not_move_the_others():
-    dice, model = np.random.default_rng(4), tiny_model()
-    some = [
-        [BOS, A],
-        [BOS, B, IMAGE, picture(dice, False, (4, 4)), END_IMAGE],
-        [BOS, *encode("longer")],
-        [BOS, B],
-    ]
-    memory, alone = cached.Cache(model, 4, 40), cached.Cache(model, 2, 40)
-    memory.read(some)
-    memory.keep([1, 2])
-    alone.read(some[1:3])
-    torch.testing.assert_close(
-        memory.read([[*one, A] for one in some[1:3]]),
-        alone.read([[*one, A] for one in some[1:3]]),
-        rtol=1e-5,
-        atol=1e-5,
-    )
-
-
-@pytest.mark.parametrize("solver", ["euler", "ancestral"])
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_thread):
-    """The same prompt and key among few or many, longer and shorter ones. On the CPU, products of 32 rows and
-    more are summed in the same order, and sums over keys too, where their number is a multiple of 64."""
-    model = for_sampling(tiny_model(backbone, width=64))
-    sampling = replace(SMALL, size=(12, 12), guidance=2.5, solver=solver)
-    mine = [BOS, *encode("the one that is asked for"), IMAGE]
-    others = [[BOS, *encode("x" * n), IMAGE] for n in (1, 3, 80, 130, 30, 2, 25)]
-    alone = draw(model, [mine], [7], sampling)[0]
-    assert ((alone.pixels > 0) & (alone.pixels < 255)).float().mean() > 0.2
-    for n in (1, 3, 4, 7):
-        among = draw(model, [*others[:n], mine], [*range(n), 7], sampling)[-1]
-        assert torch.equal(among.pixels, alone.pixels)
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_pictures_drawn_in_bf16_are_nearly_the_same(backbone, guidance):
-    """Only the network is in bf16: the noise, the state and what is watched stay fp32, and text is written as
-    before."""
-    model, settings = talkative(backbone), replace(SMALL, guidance=guidance, max_text=20)
-    found = generate(model, prompts(), list(range(6)), replace(settings, precision="bf16"))
-    expected, differences = generate(model, prompts(), list(range(6)), settings), []
-    for one, other in zip(found, expected):
-        first = next(
-            n for n, item in enumerate(other) if isinstance(item, Picture) and item.key
-        )  # text after it may differ
-        assert shape(one[: first + 1]) == shape(other[: first + 1])
-        differences.append((one[first].pixels.float() - other[first].pixels.float()).abs())
-    spread = torch.cat([difference.flatten() for difference in differences])
-    assert 0 < spread.mean() < 4 and spread.max() < 60
-
-
-def test_what_is_added_is_told():
-    model, found = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: EOS}), []
-    document = generate(model, [[BOS]], [0], SMALL, lambda i, item: found.append((i, item)))[0]
-    assert [i for i, _ in found] == [0] * 5 and shape([item for _, item in found]) == [A, IMAGE, "P", B, EOS]
-    assert found[2][1] is document[3]
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun"])

@@ -1,14 +1,13 @@
 """Pictures through codecs and back: numbers against other ways to them, files, text, and all that is wrong
 with pictures."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from round_trips import CPU, raw, reading, run, toy
+from round_trips import CPU, raw, reading, row, run, toy
 from toy_codec import Squares
 
 from rawmm_cli.data import pictures
@@ -18,30 +17,6 @@ from rawmm_cli.reconstruction import choices as codec_spec
 from rawmm_cli.reconstruction import reconstruct, summary
 from rawmm_cli.reconstruction.choices import Choice, Trip
 from rawmm_cli.system.errors import ConfigError, DataError
-from rawmm_cli.training import codec_state as codec_run
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Pictures of many sizes and modes, and one that is broken."""
-    dice = np.random.default_rng(0)
-    for n, (size, mode) in enumerate(
-        (
-            ((8, 8), "RGB"),
-            ((8, 8), "RGB"),
-            ((12, 8), "L"),
-            ((9, 13), "P"),
-            ((9, 13), "RGBA"),
-            ((20, 8), "CMYK"),
-            ((5, 4), "1"),
-        )
-    ):
-        values = dice.integers(0, 256, (*size, 3), dtype=np.uint8)
-        Image.fromarray(values).convert(mode).save(tmp_path / f"{n}.{'tif' if mode == 'CMYK' else 'png'}")
-    Image.fromarray(dice.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "7.png")
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
-    return tmp_path
-
 
 # ---------------------------------------------------------------------------------------------------- numbers
 
@@ -176,27 +151,6 @@ def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
     assert all(len({picture.pixels.shape for picture in group}) == 1 for group in groups)
 
 
-# ------------------------------------------------------------------------------------------------------ words
-
-
-def row(word, bits, psnr, sharp, kind="tokenizer", text=None, **more):
-    return {
-        "codec": word,
-        "name": word,
-        "kind": kind,
-        "bits": bits,
-        "psnr": psnr,
-        "sharpness": sharp,
-        "lossless": float(psnr is None),
-        "text_survival": text,
-        "over_budget": 0,
-        "padded": 0,
-        "tiled": 0,
-        "vocabulary": 16,
-        **more,
-    }
-
-
 def said(*rows, text=None, budgets=()):
     chosen = [Choice(one["codec"], one["kind"], None, budget=dict(budgets).get(one["codec"])) for one in rows]
     found = {"rows": list(rows), "text": text, "spearman": summary._spearman(list(rows)), "pictures": 9}
@@ -325,201 +279,3 @@ def test_a_target_that_cannot_be_written_is_told_before(tmp_path):
         with pytest.raises(ConfigError, match=told):
             reconstruct.check_report(path)
     reconstruct.check_report(tmp_path / "new.html")
-
-
-# ---------------------------------------------------------------------------------------------------- command
-
-
-@pytest.fixture
-def runs(tmp_path, monkeypatch):
-    (tmp_path / "runs" / "toy").mkdir(parents=True)
-    (tmp_path / "runs" / "toy" / "config.yaml").write_text("codec: {kind: fsq}\n")
-    monkeypatch.setattr(codec_run, "load", lambda folder, device, warn=None: Squares())
-    return tmp_path / "runs"
-
-
-def test_the_command(rawmm, folder, runs):
-    words = (
-        "reconstruct",
-        folder / "0.png",
-        folder / "3.png",
-        folder / "broken.png",
-        "--runs-dir",
-        runs,
-        "--ocr",
-        "none",
-    )
-    code, out, err = rawmm(
-        *words,
-        "--codec",
-        "raw",
-        "--codec",
-        "toy",
-        "--codec",
-        "jpeg@toy",
-        "--report",
-        folder / "page.html",
-        "--json",
-    )
-    assert code == 0, err
-    found, page = json.loads(out), (folder / "page.html").read_text()
-    assert found["pictures"] == 2 and [one["codec"] for one in found["rows"]] == ["raw", "toy", "jpeg@toy"]
-    assert found["rows"][0]["exact"] == 1 and found["rows"][2]["over_budget"] == 2
-    saved = json.loads((folder / "page_files" / "results.json").read_text())
-    assert (
-        saved["rows"] == found["rows"]
-        and len(saved["each"]) == 2
-        and f"left out {folder / 'broken.png'}: " in err
-    )
-    assert (
-        "What 2 pictures lost" in page
-        and page.count("data:image/png") == 2 * (1 + 2 * 3)
-        and "://" not in page
-    )
-    code, out, err = rawmm(*words, "--codec", "toy")
-    assert code == 0 and out.split()[0] == "codec" and "toy" in out and "padded" in out
-
-
-def test_files_of_others_are_not_written_over_nor_ours_read(rawmm, folder, runs):
-    """A folder `original` of the user's beside a page of that name; the second time the output of the first
-    is not read."""
-    (folder / "original").mkdir()
-    Image.fromarray(np.full((5, 5), 40_000, np.uint16)).save(folder / "original" / "0.png")
-    kept = (folder / "original" / "0.png").read_bytes()
-    words = (
-        "reconstruct",
-        folder,
-        "--runs-dir",
-        runs,
-        "--ocr",
-        "none",
-        "--codec",
-        "raw",
-        "--json",
-        "--report",
-    )
-    for _ in range(2):
-        code, out, err = rawmm(*words, folder / "page.html")
-        assert code == 0 and json.loads(out)["pictures"] == 9, err
-    code, out, err = rawmm(*words, folder / "page.html", "--out", folder)
-    assert code == 2 and "holds pictures that are to be read; give another folder with --out" in err
-    code, out, err = rawmm("reconstruct", folder / "0.png", "--codec", "raw", "--ocr", "none", "--out", runs)
-    assert code == 2 and "holds other files; give a new one with --out" in err
-    assert (folder / "original" / "0.png").read_bytes() == kept
-    (folder / "page_files" / "results.json").unlink()
-    code, out, err = rawmm(*words, folder / "page.html")
-    assert code == 2 and "holds pictures that are to be read" in err
-
-
-def test_no_engine_is_told(rawmm, folder, monkeypatch):
-    from rawmm_cli.reconstruction import ocr
-
-    monkeypatch.setattr(ocr, "choose", lambda word: None)
-    words = ("reconstruct", folder / "0.png", "--codec", "raw")
-    assert "no engine that reads text: text survival is left out; Debian: apt install" in rawmm(*words)[2]
-    assert "no engine" not in rawmm(*words, "--ocr", "none")[2]
-
-
-def test_used_bits_and_time_of_every_picture(folder):
-    result = run(folder, [toy("coarse", Squares(8, 4)), raw()])
-    row, costs = result["rows"][0], [entry["codecs"]["coarse"]["used_bits"] for entry in result["each"]]
-    counts = torch.zeros(row["vocabulary"])
-    for entry in result["each"]:
-        image = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
-        counts += torch.bincount(
-            codec_spec.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts)
-        )
-    share = counts[counts > 0].double() / counts.sum()
-    assert sum(costs) == pytest.approx(-float((share * share.log2()).sum()) * int(counts.sum()), rel=1e-6)
-    assert (
-        row["quantiles"]["used_bits"]["p05"] == pytest.approx(min(costs))
-        and row["quantiles"]["milliseconds"]["median"] > 0
-    )
-    assert "used_bits" not in result["each"][0]["codecs"]["raw"]
-
-
-def test_a_codec_of_your_own_that_fails_is_named(folder):
-    from rawmm_cli.codecs.adapter import Adapted
-
-    class Broken:
-        vocabulary = 4
-
-        def length(self, height, width):
-            return 4
-
-        def encode(self, images):
-            if images.shape[2] == 8:
-                return images.no_such_thing
-            return (
-                torch.rand(len(images), 4)
-                if images.shape[2] == 5
-                else torch.zeros(len(images), 4, dtype=torch.long)
-            )
-
-        def decode(self, tokens, rows):
-            return tokens
-
-    for name, told in (
-        ("0", "codec python:a:B failed in encode (AttributeError: "),
-        ("6", "its encode gave torch.float32; allowed: integers"),
-        ("2", "its decode gave back 2 axes"),
-    ):
-        with pytest.raises(DataError) as caught:
-            run(folder / f"{name}.png", [toy("python:a:B", Adapted(Broken(), "python:a:B"))])
-        assert told in str(caught.value)
-
-
-def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
-    words = (
-        "reconstruct",
-        folder / "0.png",
-        folder / "1.png",
-        folder / "2.png",
-        "--run",
-        tiny_run,
-        "--ocr",
-        "none",
-    )
-    code, out, err = rawmm(*words, "--steps", "20", "--steps", "5", "--json", "--out", folder / "o")
-    assert code == 0, err
-    found = json.loads(out)["rows"]
-    assert [(one["codec"], one["steps"]) for one in found] == [("ode@5", 5), ("ode@20", 20)]
-    assert found[0]["psnr"] < found[1]["psnr"]
-    assert found[0]["bits"] is None
-    assert (folder / "o" / "ode-20" / "2.png").is_file()
-    code, out, err = rawmm(*words, "--codec", "raw", "--json")
-    assert json.loads(out)["rows"][0]["lossless"] == 1
-    code, out, err = rawmm(
-        "reconstruct", folder / "3.png", "--run", tiny_run, "--steps", "5", "--ocr", "none", "--json"
-    )
-    assert (
-        code == 0 and json.loads(out)["rows"][0]["padded"] == 1
-    )  # 9 x 13 pixels are no multiples of patches
-
-
-@pytest.mark.parametrize(
-    "words, code, told",
-    [
-        (("none.png",), 3, "image none.png cannot be read"),
-        (("empty",), 3, "empty holds no pictures"),
-        (("odd.png", "--codec", "rwa"), 2, "unknown codec 'rwa' (did you mean raw?)"),
-        (("odd.png", "--steps", "0"), 2, "Invalid value for '--steps'"),
-        (("odd.png", "--codec", "raw", "--report", "none/x.html"), 2, "report none/x.html cannot be made"),
-        (("odd.png", "--codec", "raw", "--out", "odd.png"), 2, "output folder odd.png cannot be made"),
-        (
-            ("odd.png", "--codec", "raw", "--ocr", "tesserakt"),
-            2,
-            "unknown engine 'tesserakt' (did you mean tesseract?)",
-        ),
-        (("odd.png", "--codec", "raw", "--features", "none.pth"), 2, "none.pth cannot be read"),
-    ],
-)
-def test_bad_input_is_one_line(words, code, told, rawmm, tiny_run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    Image.new("RGB", (9, 8)).save("odd.png")
-    features = () if "--features" in words else ("--features", "none")
-    found, out, err = rawmm(
-        "reconstruct", *words, "--run", tiny_run, *features, *(() if "--ocr" in words else ("--ocr", "none"))
-    )
-    assert (found, out) == (code, "") and told in err and err.count("\n") == 1

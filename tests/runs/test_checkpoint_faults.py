@@ -28,7 +28,6 @@ from broken_runs import (
     small_run,
     spoil,
     steps,
-    unbroken,
     values,
 )
 
@@ -37,11 +36,6 @@ from rawmm_cli.system import disk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 POINTS = ("before", "after_tensors", "before_marker", "after_marker", "before_prune", "during_prune")
-
-
-@pytest.fixture(scope="module")
-def whole(few_digits):
-    return unbroken(few_digits)
 
 
 # ----------------------------------------------------------------------------- killed while saving (number 2)

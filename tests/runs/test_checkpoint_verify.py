@@ -6,16 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from broken_runs import assert_same_end, back_at, command, save, small_run, spoil, steps, unbroken
+from broken_runs import assert_same_end, back_at, command, save, small_run, spoil, steps
 
 from rawmm_cli.system import disk
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def whole(few_digits):
-    return unbroken(few_digits)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "config.yaml"])

@@ -16,7 +16,6 @@ from broken_runs import (
     save,
     small_run,
     steps,
-    unbroken,
     values,
 )
 
@@ -66,11 +65,6 @@ def small_disk():
     yield make
     for one in made:
         one.unmount()
-
-
-@pytest.fixture(scope="module")
-def whole(few_digits):
-    return unbroken(few_digits)
 
 
 def test_a_run_on_a_full_disk_goes_on_when_there_is_room(whole, few_digits, tmp_path, rawmm, small_disk):

@@ -1,0 +1,187 @@
+"""From nothing to drawn files in processes of its own, in a folder with an awkward name."""
+
+import importlib.util
+import json
+
+import pytest
+from commanding import one_object, process
+from conftest import TRAINED
+from PIL import Image
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
+
+
+# --------------------------------------------------------------------------------------------- the whole path
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with an awkward name in which digits were prepared and a run was trained."""
+    folder = tmp_path_factory.mktemp("cli") / 'it\'s a "test" of paths'
+    folder.mkdir()
+    for words in (["prepare", "digits"], ["train", "--preset", "tiny", *TRAINED]):
+        done = process(*words, cwd=folder)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        (folder / f"{words[0]}.stderr").write_text(done.stderr)
+    return folder
+
+
+def test_prepare_and_train_say_what_to_do_next(home):
+    assert (
+        (home / "prepare.stderr").read_text()
+        == "prepared data/digits: 1,437 training and 360 held-out pictures; all about it: "
+        "data/digits/card.html\n"
+    )
+    said = (home / "train.stderr").read_text()
+    assert "runs/tiny trained" in said and "rawmm evaluate tiny" in said
+    assert sorted(
+        path.name for path in (home / "runs" / "tiny").iterdir() if not path.name.startswith(".")
+    ) == [
+        "checkpoints",
+        "config.yaml",
+        "environment.json",
+        "records.jsonl",
+        "samples",
+        *["tensorboard"] * TENSORBOARD,
+    ]
+
+
+def test_train_again_has_nothing_to_do(home):
+    done = process("train", "--preset", "tiny", *TRAINED, "--json", cwd=home, module=True)
+    assert done.returncode == 0 and "nothing to do" in done.stderr
+    again = one_object(done.stdout)
+    assert again["status"] == "was trained already" and again["run"] == "tiny" and again["loss"] > 0
+
+
+def test_evaluate_prints_one_object(home):
+    done = process("evaluate", "--json", "--per-label", "2", cwd=home)
+    assert done.returncode == 0, done.stderr
+    result = one_object(done.stdout)
+    assert 0 <= result["text_to_image"]["accuracy"] <= 1 and result["text_to_image"]["count"] == 20
+    assert result["text_to_image"]["steps"] == 10 and result["text_to_image"]["without_picture"] == 0
+    assert 0.2 < result["image_to_text"]["accuracy"] <= 1 and result["image_to_text"]["count"] == 360
+    assert result["judge"]["held_out_accuracy"] >= 0.97
+    assert (home / result["report"]).is_file()
+    assert json.loads((home / "runs/tiny/evaluation.json").read_text()).items() <= result.items()
+
+
+def test_sample_draws(home):
+    done = process("sample", "seven", "--run", "tiny", "--count", "3", "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    result = one_object(done.stdout)
+    pictures = [item["image"] for item in result["items"] if "image" in item]
+    assert pictures == [f"samples/tiny-seven-0-{n:03d}.png" for n in range(3)]
+    for number, name in enumerate(pictures):
+        with Image.open(home / name) as picture:
+            assert (picture.size, picture.mode) == ((8, 8), "RGB")
+            settings = json.loads(picture.text.pop("settings"))
+            assert settings["steps"] == 10 and settings["temperature"] == 1 and settings["task"] == "continue"
+            assert picture.text == {
+                "prompt": "seven",
+                "seed": "0",
+                "steps": "10",
+                "solver": "euler",
+                "guidance": "2.0",
+                "grid": "uniform",
+                "model": "tiny",
+                "model_hash": result["model_hash"],
+                "number": str(number),
+            }
+    assert (home / result["sheet"]).is_file()
+    assert sorted(path.name for path in (home / "samples").iterdir()) == [
+        *(f"tiny-seven-0-{n:03d}.png" for n in range(3)),
+        "tiny-seven-0-sheet.png",
+    ]
+
+
+def test_sample_reads(home):
+    Image.new("RGB", (12, 8), "grey").save(home / "to read.png")  # a size it never saw, but patches divide it
+    done = process(
+        "sample",
+        "--run",
+        "tiny",
+        "--image",
+        "to read.png",
+        "--task",
+        "caption",
+        "--json",
+        "--out",
+        "read",
+        cwd=home,
+    )
+    assert done.returncode == 0, done.stderr
+    result = one_object(done.stdout)
+    assert result["temperature"] == 0 and len(result["samples"]) == 1
+    assert all("image" not in item for item in result["items"]) and list((home / "read").iterdir()) == []
+
+
+def test_the_demo_from_nothing(tmp_path):
+    """The main job with a model too small to be good: prepare, train, draw, read, report."""
+    small = (
+        "train.documents=256",
+        "backbone.width=32",
+        "backbone.depth=1",
+        "train.compile=no",
+        "sample.steps=2",
+    )
+    done = process("demo", *small, "--portraits", "0", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = one_object(done.stdout)
+    assert (
+        result["documents"] == 256
+        and result["text_to_image"]["count"] == 1000
+        and result["image_to_text"]["count"] == 360
+    )
+    run = tmp_path / "runs" / "demo"
+    for name in ("report.html", "samples/drawn.png", "evaluation.json", "samples/read.json", "config.yaml"):
+        assert (run / name).is_file(), name
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page and "data:image/png;base64" in page and "portraits" not in result
+
+
+def test_the_demo_of_portraits(rawmm, tmp_path, prepared_digits, monkeypatch):
+    """The second half with few portraits and judges that learn little."""
+    from rawmm_cli.commands import demo
+    from rawmm_cli.evaluation import attributes, judges
+
+    monkeypatch.setattr(attributes, "FRESH", 120)
+    monkeypatch.setattr(judges, "EPOCHS", 1)
+    monkeypatch.setattr(demo, "PROMPTS", 8)
+    monkeypatch.setattr(demo, "_digits", lambda *_, **__: {"held_out": {"image": 1.0}})
+    small = (
+        "train.documents=256",
+        "backbone.width=32",
+        "backbone.heads=2",
+        "backbone.depth=1",
+        "train.compile=no",
+        "sample.steps=2",
+        "sample.max_text=24",
+    )
+    code, out, err = rawmm(
+        "demo",
+        *small,
+        "--portraits",
+        "200",
+        "--json",
+        "--data-dir",
+        tmp_path / "data",
+        "--runs-dir",
+        tmp_path / "runs",
+    )
+    assert code == 0, err
+    result = json.loads(out)["portraits"]
+    assert (
+        result["text_to_image"]["count"] == 8
+        and result["documents"] == 256
+        and result["run"] == "demo-portraits"
+    )
+    page = (tmp_path / "runs" / "demo-portraits" / "report.html").read_text(encoding="utf-8")
+    assert (
+        result["report"].endswith("demo-portraits/report.html")
+        and "a portrait of" in page
+        and "data:image/png" in page
+    )
+    assert (tmp_path / "data" / "portraits32" / "card.json").is_file()

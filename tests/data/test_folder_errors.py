@@ -1,0 +1,205 @@
+"""A folder of images: every error word by word."""
+
+import json
+import os
+import re
+
+import pytest
+from image_folders import ALLOWED, fill, prepared
+
+from rawmm_cli.system.errors import DataError
+
+
+def refused(path, message: str, **options):
+    """`message` is the whole line, as a regular expression; FOLDER stands for the path."""
+    with pytest.raises(DataError) as caught:
+        prepared(path, **{"size": 8, **options})
+    assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
+    assert re.fullmatch(message.replace("FOLDER", re.escape(str(path))), str(caught.value)), str(caught.value)
+
+
+# Errors
+def test_folder_itself(tmp_path):
+    what = f"allowed: a folder with images \\({ALLOWED}\\); give the path of the folder"
+    refused(tmp_path / "none", f"FOLDER does not exist; {what}")
+    (tmp_path / "x.png").touch()
+    refused(tmp_path / "x.png", f"FOLDER is a file; {what}")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "x.txt").touch()
+    refused(
+        tmp_path / "empty",
+        f"no images in FOLDER; allowed: files ending in {ALLOWED}, subfolders included; add some",
+    )
+
+
+def test_unreadable_subfolder(tmp_path, monkeypatch):
+    fill(tmp_path, "a.png", "b.png", "sub/c.png")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    refused(tmp_path, "folder FOLDER/sub cannot be read: Permission denied; allow reading it or move it away")
+
+
+def test_too_few_images(tmp_path):
+    refused(
+        fill(tmp_path, "a.png"),
+        "only 1 usable item; allowed: at least 2, one to train and one held out; add some",
+    )
+
+
+def test_caption_files_without_image(tmp_path):
+    fill(tmp_path, "a.png", "b.png", "sub/c.png")
+    (tmp_path / "c.txt").write_text("x")
+    what = f"allowed: an image of the same name beside it \\({ALLOWED}\\); add it or move the text away"
+    refused(tmp_path, f"caption file 'c.txt' in FOLDER has no image; {what}")
+    (tmp_path / "sub" / "a.png.txt").write_text("x")
+    (tmp_path / "z.txt").write_text("x")
+    refused(tmp_path, rf"caption file 'c.txt' \(and 2 more\) in FOLDER has no image; {what}")
+
+
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        (
+            b'{"file_name": "a.png", "text": "x"}\n{oops}\n',
+            r"line 2: is not JSON \(.*\); allowed: one object a line; mend it",
+        ),
+        (b"[" * 100_000, r"line 1: is not JSON \(.*\); allowed: one object a line; mend it"),
+        (
+            b'\n\n["a.png", "x"]',
+            r'line 3: is not an object; allowed: \{"file_name": "a.png", "text": "..."\}',
+        ),
+        (b'{"text": "x"}', "line 1: lacks `file_name`, the path of an image from the folder on; add it"),
+        (
+            b'{"file_name": 3, "text": "x"}',
+            "line 1: lacks `file_name`, the path of an image from the folder on; add it",
+        ),
+        (
+            b'{"file_name": "a.png"}',
+            r"line 1: lacks `text`, a string \(in JSON also a list of strings\); add it",
+        ),
+        (
+            b'{"file_name": "a.png", "text": ["x", 3]}',
+            r"line 1: lacks `text`, a string \(in JSON .* strings\); add it",
+        ),
+        (
+            b'{"file_name": "a.png", "text": "\\ud800"}',
+            r"line 1: has text with a lone surrogate \(.*\), .*; mend it",
+        ),
+        (
+            b'{"file_name": "a.png", "text": "x"}\n{"file_name": "a.png", "text": "caf\xe9"}',
+            r"line 2: is not UTF-8 \(byte 0xe9\); save the file as UTF-8",
+        ),
+        (
+            b'{"file_name": "none.png", "text": "x"}',
+            "line 1: names 'none.png', which is not an image in the folder; add it or remove the line",
+        ),
+        (
+            b'{"file_name": "no\\n\\u001bne", "text": "x"}',
+            "line 1: names 'no\ufffd\ufffdne', which is not an image .*",
+        ),
+        (
+            b'{"file_name": "../x.png", "text": "x"}',
+            r"line 1: names '../x.png', which leads out of the folder; allowed: files inside it",
+        ),
+        (
+            b'{"file_name": "sub/../../x.png", "text": "x"}',
+            r"line 1: names '.*', which leads out of the folder; .*",
+        ),
+        (
+            b'{"file_name": "/etc/x.png", "text": "x"}',
+            r"line 1: names '.*', which leads out of the folder; .*",
+        ),
+    ],
+)
+def test_broken_json(tmp_path, data, message):
+    fill(tmp_path / "in", "a.png", "b.png")
+    fill(tmp_path, "x.png")
+    (tmp_path / "in" / "metadata.jsonl").write_bytes(data)
+    refused(tmp_path / "in", f"FOLDER/metadata.jsonl {message}")
+
+
+@pytest.mark.parametrize(
+    "data,message",
+    [
+        (
+            b"name,text\na.png,x\n",
+            "line 2: lacks `file_name`, the path of an image from the folder on; add it",
+        ),
+        (
+            b"file_name,caption\na.png,x\n",
+            r"line 2: lacks `text`, a string \(in JSON also a list of strings\); add it",
+        ),
+        (b"file_name;text\na.png;x\n", "line 2: lacks `file_name`, .*"),
+        (b"file_name,text\na.png\n", "line 2: lacks `text`, .*"),
+        (
+            b"file_name,text\na.png,red, blue\n",
+            'line 2: has too many cells; put text with commas in "quotes"',
+        ),
+        (b'file_name,text\na.png,"red\n', r"line 2: is not CSV \(.*\); mend it"),
+        (b"file_name,text\na.png," + b"x" * 200_000, r"line 2: is not CSV \(field larger than .*\); mend it"),
+        (
+            b"\xef\xbb\xbffile_name,text\na.png,x\nb.png,caf\xe9\n",
+            r"line 3: is not UTF-8 \(byte 0xe9\); save the file as UTF-8",
+        ),
+        (
+            b"file_name,text\n../x.png,x\n",
+            "line 2: names '../x.png', which leads out of the folder; allowed: .*",
+        ),
+        (b"file_name,text\nb.jpg,x\n", "line 2: names 'b.jpg', which is not an image in the folder; .*"),
+    ],
+)
+def test_broken_csv(tmp_path, data, message):
+    fill(tmp_path, "a.png", "b.png")
+    (tmp_path / "metadata.csv").write_bytes(data)
+    refused(tmp_path, f"FOLDER/metadata.csv {message}")
+
+
+def test_broken_caption_file(tmp_path):
+    fill(tmp_path, "a.png", "b.png")
+    (tmp_path / "b.txt").write_bytes(b"one\ntwo\n\xff\xfex\n")
+    refused(tmp_path, r"FOLDER/b.txt line 3: is not UTF-8 \(byte 0xff\); save the file as UTF-8")
+    (tmp_path / "b.txt").unlink()
+    (tmp_path / "b.txt").symlink_to(tmp_path / "none")
+    refused(tmp_path, "FOLDER/b.txt cannot be read: No such file or directory; mend it or move it away")
+
+
+def test_bad_images_are_named_or_skipped(tmp_path):
+    fill(tmp_path, "a.png", "c.png", "e.png")
+    fill(tmp_path, "d/small.png", height=8, width=5)
+    (tmp_path / "b.jpg").write_text("hello")
+    (tmp_path / "b.txt").write_text("a caption")
+    (tmp_path / "f.png").symlink_to(tmp_path / "none")
+    refused(
+        tmp_path,
+        r"'b.jpg' \(and 2 more\) of 6 cannot be used: its content is damaged or of another format; allowed: "
+        r".*; "
+        r"mend them, or allow to leave out a larger share with --max-bad-fraction \(now 0\); what is done "
+        r"is kept "
+        "for the same command",
+    )
+    rows, card = prepared(tmp_path, size=8, max_bad=0.5)
+    assert sorted(row["source"] for split in rows.values() for row in split) == ["a.png", "c.png", "e.png"]
+    assert [entry["file"] for entry in card["skipped"]] == ["b.jpg", "d/small.png", "f.png"]
+    assert (
+        card["skipped"][1]["reason"] == "it is 5 x 8 pixels; allowed: at least 8 x 8; choose a smaller size"
+    )
+    assert card["skipped"][2]["reason"] == "there is no such file" and card["without_caption"] == 3
+    assert str(tmp_path) not in json.dumps(card)
+
+
+def test_all_images_bad(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    refused(
+        tmp_path,
+        r"'a.png' \(and 1 more\) of 2 cannot be used: it is empty \(0 bytes\); mend them, .*",
+        max_bad=0.9,
+    )
+    fill(tmp_path, "b.png")
+    refused(tmp_path, "only 1 usable item; .*", max_bad=0.5)

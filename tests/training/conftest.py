@@ -1,0 +1,80 @@
+"""Fixtures that the tests of training share: runs that nothing stopped, each trained once. Read only."""
+
+import codec_runs
+import numpy as np
+import pytest
+import training_runs
+from launching import observed, together
+
+from rawmm_cli.config import presets
+from rawmm_cli.data import prepared
+from rawmm_cli.data.rows import picture_row
+from rawmm_cli.training import train as module
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The matmul rate is not measured: it would take longer than the run."""
+    monkeypatch.setattr(module.machine, "matmul_rate", lambda *given: 1e11)
+
+
+@pytest.fixture(scope="session")
+def whole(few_digits, once):
+    """words -> the folder of a run that nothing stopped."""
+
+    def run(*words):
+        chosen = training_runs.settings(*words)
+        key = f"whole {presets.dump(chosen)}"
+        return once(key, lambda folder: training_runs.go(chosen, few_digits, folder / "run")) / "run"
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def whole_ranks(few_digits, once):
+    """(number of ranks, words) -> the folder of a run that nothing stopped."""
+
+    def run(size, *words):
+        chosen = training_runs.settings(*words)
+
+        def make(folder):
+            found = together(size, observed, chosen, few_digits, folder / "run")
+            assert all(len(one["records"]) == 10 for one in found)
+
+        return once(f"whole of {size} {presets.dump(chosen)}", make) / "run"
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def few_pictures(once):
+    """A data folder with 24 training and 6 held-out pictures: smooth ones, which can be learned."""
+
+    def make(folder):
+        random = np.random.default_rng(0)
+
+        def picture():
+            y, x = np.mgrid[:16, :16] / 16
+            waves = [np.sin(2 * np.pi * (a * x + b * y) + c) for a, b, c in random.uniform(-1, 1, (3, 3))]
+            return np.rint(127.5 + 127 * np.stack(waves, -1)).astype(np.uint8)
+
+        rows = {
+            split: [picture_row(picture(), [], source=f"{split}/{n}") for n in range(count)]
+            for split, count in (("train", 24), ("held_out", 6))
+        }
+        prepared.write(folder / "few", rows, {"name": "few"})
+
+    return once("few pictures", make)
+
+
+@pytest.fixture(scope="session")
+def whole_codec(few_pictures, once):
+    """kind -> the folder of a run of a codec that nothing stopped."""
+
+    def run(kind):
+        chosen = codec_runs.settings(*codec_runs.KINDS[kind])
+        return (
+            once(f"codec {kind}", lambda folder: codec_runs.go(chosen, few_pictures, folder / "run")) / "run"
+        )
+
+    return run

@@ -1,0 +1,204 @@
+"""Signals: the step is finished and saved, a second one acts at once, the handlers are put back."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from launching import command, finished, forked, pause, step_of, until
+from training_runs import CPU, assert_equal_runs, go, settings
+
+from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.system.errors import CheckpointError, Stopped
+from rawmm_cli.training import train as module
+from rawmm_cli.training.train import train
+
+pytestmark = pytest.mark.usefixtures("one_thread", "quick")
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+# ------------------------------------------------------------------------------------------------ 15: signals
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+def test_a_second_signal_acts_at_once(number, code, whole, few_digits, tmp_path):
+    """The first one waits for the end of a step that does not end. No harm is done."""
+    run = tmp_path / "run"
+    process = forked(tmp_path, command(few_digits, run), pause(tmp_path), 6)
+    until((tmp_path / "here").exists)
+    os.kill(process.pid, number)
+    process.join(0.3)
+    assert process.exitcode is None
+    os.kill(process.pid, number)
+    process.join(5)
+    assert process.exitcode == code and step_of(run) == 5
+    assert "saved at" not in (tmp_path / "err").read_text()
+    go(settings(), few_digits, run)
+    assert_equal_runs(run, whole())
+
+
+def test_a_signal_while_a_checkpoint_is_written(whole, few_digits, tmp_path, monkeypatch):
+    """It is written to its end, and so is the one of the step after which the run stops."""
+    write, sent, heard = checkpoint.write_tensors, iter([signal.SIGTERM]), []
+
+    def writing(partial, name, tensors):
+        if name == "ema":
+            for number in sent:
+                os.kill(os.getpid(), number)
+        return write(partial, name, tensors)
+
+    monkeypatch.setattr(checkpoint, "write_tensors", writing)
+    with pytest.raises(Stopped, match="stopped by SIGTERM and saved at 96 documents") as caught:
+        go(settings(), few_digits, tmp_path / "run", notify=heard.append)
+    assert caught.value.exit_code == 143
+    found = checkpoint.survey(tmp_path / "run")
+    assert [(item["step"], item["problems"]) for item in found] == [(5, {}), (6, {})]
+    go(settings(), few_digits, tmp_path / "run")
+    assert_equal_runs(tmp_path / "run", whole())
+
+
+def handlers():
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+def test_the_handlers_are_put_back(few_digits, tmp_path):
+    """After the end, after a stop by each signal, after an error, and where the caller closes the loop."""
+    before = handlers()
+
+    def note(number, frame):
+        raise AssertionError("the run had to take it")
+
+    for number in SIGNALS:
+        signal.signal(number, note)
+    ours = handlers()
+    try:
+        loop = train(settings(), few_digits, tmp_path / "closed", CPU, lambda message: None)
+        next(loop)
+        assert not set(handlers()) & set(ours)
+        loop.close()
+        assert handlers() == ours
+        go(settings("train.documents=16"), few_digits, tmp_path / "whole")
+        assert handlers() == ours
+        for number in SIGNALS:
+            loop = train(settings(), few_digits, tmp_path / str(int(number)), CPU, lambda message: None)
+            next(loop)
+            signal.raise_signal(number)
+            with pytest.raises(
+                Stopped, match=f"stopped by {number.name} and saved at 32 documents"
+            ) as caught:
+                list(loop)
+            assert caught.value.exit_code == 128 + number and handlers() == ours
+        with pytest.raises(CheckpointError):
+            go(settings("train.batch=32"), few_digits, tmp_path / "whole")
+        assert handlers() == ours
+    finally:
+        for number, handler in zip(SIGNALS, before):
+            signal.signal(number, handler)
+
+
+def test_under_nohup_training_goes_on(few_digits, tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        loop = train(settings(), few_digits, tmp_path / "run", CPU, lambda message: None)
+        next(loop)
+        signal.raise_signal(signal.SIGHUP)
+        assert len(list(loop)) == 9 and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+OWN_GROUP = "from launching import put\nos.setpgrp()\nput('os.killpg(os.getpid(), 15)', 6)"
+
+
+def test_the_group_of_a_run_with_workers_is_stopped(whole, few_digits, tmp_path):
+    """As by a launcher or a terminal: the signal reaches every process of the group, and the state is saved
+    all the same."""
+    run = tmp_path / "run"
+    process = forked(tmp_path, command(few_digits, run, "train.workers=2"), OWN_GROUP)
+    process.join(60)
+    err = (tmp_path / "err").read_text()
+    assert process.exitcode == 143 and "stopped by SIGTERM and saved at 112 documents" in err, err
+    finished(few_digits, run, whole)
+
+
+# ---------------------------------------------------------------------------------------------------- signals
+
+HIT = """
+import os, sys
+from rawmm_cli.training import train
+step, number, at = train.take_step, int(sys.argv.pop(1)), int(sys.argv.pop(1))
+def hit(run, state, *rest):
+    if state.step == at:
+        os.kill(os.getpid(), number)
+    return step(run, state, *rest)
+train.take_step = hit
+from rawmm_cli.cli import main
+main()
+"""
+
+
+def hit(number, at, data, run):
+    """`rawmm train` in a process of its own, to which signal `number` comes at the start of step `at`."""
+    words = [sys.executable, "-c", HIT, str(int(number)), str(at), *map(str, command(data, run))]
+    return subprocess.run(words, capture_output=True, text=True, timeout=120)
+
+
+def test_sigterm_saves_and_exits_143(whole, few_digits, tmp_path, rawmm):
+    run = tmp_path / "run"
+    done = hit(signal.SIGTERM, 6, few_digits, run)
+    assert done.returncode == 143 and done.stdout == ""
+    assert done.stderr.splitlines()[-1] == (
+        "error: stopped by SIGTERM and saved at 112 documents; run the same command again to go on"
+    )
+    assert checkpoint.state(checkpoint.latest(run))["documents"] == 112
+    code, out, _ = rawmm(*command(few_digits, run))
+    assert code == 0 and '"documents": 160' in out
+    assert_equal_runs(run, whole())
+
+
+def test_kill_9_loses_nothing_but_time(whole, few_digits, tmp_path, rawmm):
+    run = tmp_path / "run"
+    assert hit(signal.SIGKILL, 8, few_digits, run).returncode == -signal.SIGKILL
+    assert checkpoint.state(checkpoint.latest(run))["documents"] == 80
+    assert records.read(run / "records.jsonl")[-1]["documents"] == 96  # it came further than it had saved
+    assert rawmm(*command(few_digits, run))[0] == 0
+    assert_equal_runs(run, whole())
+
+
+def test_sigint_saves_and_exits_130(few_digits, tmp_path, rawmm, monkeypatch):
+    step, run = module.take_step, tmp_path / "run"
+
+    def interrupted(place, state, *rest):
+        if state.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(place, state, *rest)
+
+    monkeypatch.setattr(module, "take_step", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    code, out, err = rawmm(*command(few_digits, run))
+    assert (code, out) == (130, "") and "stopped by SIGINT and saved at 48 documents" in err
+    assert checkpoint.state(checkpoint.latest(run))["documents"] == 48
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("moment", ["the consumer's turn", "the sheet is drawn"])
+def test_what_is_said_to_be_saved_is_saved(moment, few_digits, tmp_path, monkeypatch):
+    """The signal comes when it was already decided that the step needs no checkpoint."""
+    signals = iter([signal.SIGTERM])  # one only: a second acts at once
+
+    def send(*rest):
+        for number in signals:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(module, "preview", send if moment == "the sheet is drawn" else lambda *rest: None)
+    loop = train(settings("train.sample_every=16"), few_digits, tmp_path / "run", CPU, lambda message: None)
+    with pytest.raises(Stopped) as caught:
+        for record in loop:
+            send()
+            assert record["documents"] < 48
+    newest = checkpoint.latest(tmp_path / "run")
+    assert newest is not None
+    assert f"saved at {checkpoint.state(newest)['documents']} documents" in str(caught.value)
