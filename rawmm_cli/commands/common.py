@@ -120,6 +120,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def load_model(runs_dir: Path, run: str | None, model: str | None, device: str):
+    """The model that a person named, ready to sample; torch starts here."""
+    use_cpu()
+    from ..runs import models
+    from ..system import machine
+
+    return models.load(models.find(runs_dir, run, model), machine.device(device), notify)
+
+
 def writable_folder(path: Path, what: str) -> Path:
     """Make a folder, or say in one line why that cannot be."""
     from ..system.errors import ConfigError

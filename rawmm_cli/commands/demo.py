@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, run_name, writable_folder
+from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, load_model, notify, run_name, writable_folder
 
 PROMPTS = 400  # captions that the portraits are drawn from, and pictures that are read
 
@@ -66,6 +66,7 @@ def demo(
 
 def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
     """The digits -> what `evaluate` found, and where the pictures are."""
+    from ..sampling.request import Request
     from . import evaluate, prepare, sample, train
 
     notify("digits 1/4 prepare: the real handwritten digits inside scikit-learn")
@@ -78,9 +79,8 @@ def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
     )
     result = evaluate.execute(str(folder), 0, 100, "auto", data_dir, folder.parent)
     notify("digits 4/4 write: the model continues an empty prompt by itself")
-    drawn = sample.execute(
-        sample.Request(run=str(folder), count=16, out=folder / "samples" / "prompted"), "auto", folder.parent
-    )
+    loaded = load_model(folder.parent, str(folder), None, "auto")
+    drawn = sample.execute(loaded, Request(count=16), folder / "samples" / "prompted")
     return result | {"sheet": str(folder / "samples" / "drawn.png"), "prompted": drawn["sheet"]}
 
 

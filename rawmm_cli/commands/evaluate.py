@@ -46,7 +46,9 @@ def evaluate(
 ):
     """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into
     it."""
-    given = {"steps": steps, "guidance": guidance, "solver": solver, "size": size}
+    from ..sampling.request import chosen
+
+    given = chosen(steps=steps, guidance=guidance, solver=solver, size=size)
     result = execute(run, seed, per_label, device, data_dir, runs_dir, prompts, given, model)
     if json:
         return emit(result)
@@ -66,23 +68,24 @@ def execute(
 ) -> dict:
     """The work of `evaluate` -> the results. given: settings of drawing that the person chose; then nothing
     is stored in the run, whose figures are those of its own settings."""
-    from .sample import Request, settings_of
+    from ..sampling.request import Request
 
-    request = Request(given=given)
+    request = Request(settings=given or {})
     use_cpu()
     import json
 
     from ..evaluation.evaluate import evaluate as judge
     from ..pages import report
     from ..runs import checkpoint, models, records
+    from ..sampling import session
     from ..system import machine
 
     folder = models.find(runs_dir, run, model) if model else checkpoint.find_run(runs_dir, run)
     loaded = models.load(folder, machine.device(device), notify)
     samples = (
-        folder / "samples" if not request.given and loaded.saved != folder else None
+        folder / "samples" if not request.settings and loaded.saved != folder else None
     )  # a run's own figures
-    settings = replace(settings_of(request, loaded), temperature=0.0)
+    settings = replace(session.settings_for(loaded, request), temperature=0.0)
     if samples:
         samples.mkdir(exist_ok=True)
     result = {

@@ -1,20 +1,27 @@
 """`rawmm sample`: continue a prompt; where the model opens a picture, draw it."""
 
-import re
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, printable, use_cpu, writable_folder
+from ..config.choices import GRIDS, SOLVERS, TUNED
+from .common import (
+    RUNS,
+    Device,
+    Json,
+    Model,
+    Run,
+    RunsDir,
+    emit,
+    load_model,
+    notify,
+    printable,
+    writable_folder,
+)
 
-SOLVERS = ("euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m")
-GRIDS = ("uniform", "shifted", "quantiles", "tuned")
-PRECISIONS = ("fp32", "bf16")
-TASKS = ("continue", "caption")
 PREVIEWS = ("auto", "none", "blocks", "kitty", "iterm", "sixel")
 DRAW, WRITE, SHOW = "Drawing", "Writing", "Output"
 
@@ -58,7 +65,8 @@ def sample(
     grid: Annotated[
         Optional[str],
         typer.Option(
-            help=f"Times of the steps: {', '.join(GRIDS)} (by `rawmm tune-sampler`).", rich_help_panel=DRAW
+            help=f"Times of the steps: {', '.join((*GRIDS, TUNED))} (by `rawmm tune-sampler`).",
+            rich_help_panel=DRAW,
         ),
     ] = None,
     precision: Annotated[
@@ -121,293 +129,45 @@ def sample(
     json: Json = False,
 ):
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
-    given = {
-        "steps": steps,
-        "guidance": guidance,
-        "rescale": rescale,
-        "solver": solver,
-        "grid": grid,
-        "size": size,
-        "precision": precision,
-        "max_pictures": max_pictures,
-        "max_text": max_text,
-        "temperature": 0.0 if greedy else temperature,
-        "top_p": top_p,
-    }
-    request = Request(prompt, run, model, image or [], task, count, seed, given, inpaint, strength, out, gif)
+    from ..sampling.request import Request, chosen
+
+    settings = chosen(
+        steps=steps,
+        guidance=guidance,
+        rescale=rescale,
+        solver=solver,
+        grid=grid,
+        size=size,
+        precision=precision,
+        max_pictures=max_pictures,
+        max_text=max_text,
+        temperature=0.0 if greedy else temperature,
+        top_p=top_p,
+    )
+    request = Request((prompt,), tuple(image or ()), task, count, seed, settings, inpaint, strength)
     screen = Screen(preview, live=count == 1, may_draw=max_pictures != 0)
-    result = execute(request, device, runs_dir, None if json else screen)
+    started = time.perf_counter()
+    loaded = load_model(runs_dir, run, model, device)
+    start = time.perf_counter() - started
+    result = execute(loaded, request, out, gif, None if json else screen.say)
+    total = time.perf_counter() - started
+    result["seconds"] = {"start": round(start, 6), **result["seconds"], "total": round(total, 6)}
     if json:
         return emit(result)
     screen.rest(result)
 
 
-class Request:
-    """What is asked for. given: settings of `Sampling` that the person chose, else None. Raises ConfigError,
-    before torch is imported, where options do not fit."""
-
-    def __init__(
-        self,
-        prompt="",
-        run=None,
-        model=None,
-        image=(),
-        task="continue",
-        count=1,
-        seed=0,
-        given=None,
-        inpaint=None,
-        strength=None,
-        out=Path("samples"),
-        gif=False,
-    ):
-        import math
-
-        from ..config.explain import nearest
-        from ..core.text_tokenizer import checked_prompt
-        from ..system.errors import ConfigError
-
-        self.prompt, self.run, self.model, self.image, self.task, self.count = (
-            prompt,
-            run,
-            model,
-            list(image),
-            task,
-            count,
-        )
-        self.seed, self.inpaint, self.strength, self.out, self.gif = seed, inpaint, strength, out, gif
-        self.given = {name: value for name, value in (given or {}).items() if value is not None}
-        checked_prompt(prompt, limit=100_000)
-        for name, value, allowed in (
-            ("solver", self.given.get("solver", "euler"), SOLVERS),
-            ("task", task, TASKS),
-            ("grid", self.given.get("grid", "uniform"), GRIDS),
-            ("precision", self.given.get("precision", "fp32"), PRECISIONS),
-        ):
-            if value not in allowed:
-                raise ConfigError(
-                    f"unknown {name} '{value}'{nearest(value, allowed)}; allowed: {', '.join(allowed)}"
-                )
-        for name in ("guidance", "temperature", "rescale"):
-            if not math.isfinite(self.given.get(name, 0)):
-                raise ConfigError(f"--{name} = {self.given[name]}; allowed: a number of at least 0")
-        if not 0 < self.given.get("top_p", 1) <= 1:
-            raise ConfigError(f"--top-p = {self.given['top_p']}; allowed: more than 0, at most 1")
-        if strength is not None and not 0 < strength <= 1:
-            raise ConfigError(f"--strength = {strength}; allowed: more than 0, at most 1")
-        if task == "caption" and not self.reads:
-            raise ConfigError(
-                "--task caption needs a picture to read; give --image FILE, or {image:FILE} in the prompt"
-            )
-        if self.paints and len(self.image) != 1:
-            raise ConfigError(
-                f"--inpaint and --strength work on one picture; given with --image: {len(self.image)}; give "
-                f"one"
-            )
-        if self.paints and (task == "caption" or "size" in self.given):
-            raise ConfigError(
-                "--inpaint and --strength draw in the size of --image; leave out --task caption and --size"
-            )
-
-    @property
-    def reads(self) -> bool:
-        """Whether there are pictures to read."""
-        return bool(self.image) or re.search(r"(?<!\{)\{image:[^{}]*\}", self.prompt) is not None
-
-    @property
-    def paints(self) -> bool:
-        """Whether --image is drawn on, not read."""
-        return self.inpaint is not None or self.strength is not None
-
-
-def execute(request: Request, device: str, runs_dir: Path, screen=None) -> dict:
-    """The work of `sample` -> {"samples": [{"number", "items"}], "items": all of them, ...}."""
-    started = time.perf_counter()
-    use_cpu()
-    from ..data import images
-    from ..runs import models
-    from ..sampling import files as drawn
+def execute(loaded, request, out: Path, gif: bool = False, say=None) -> dict:
+    """Draw and write what is asked for -> the object of `--json`, but for the seconds before it."""
+    from ..sampling import session
     from ..system import machine
-    from ..system.seeds import key
 
-    folder = models.find(runs_dir, request.run, request.model)
-    loaded = models.load(folder, machine.device(device), notify)
-    ready = time.perf_counter()
-    settings = settings_of(request, loaded)
-    if warning := machine.precision_warning(settings.precision, machine.device(device)):
+    ready = session.prepare(loaded, request)
+    device = loaded.model.words.weight.device
+    if warning := machine.precision_warning(ready.settings.precision, device):
         notify(warning)
-    document, canvas, settings = _begin(request, loaded, settings)
-    writable_folder(request.out, "output folder")
-    watcher = drawn.Watcher() if request.gif else None
-    keys = [key(request.seed, "sample", n) for n in range(request.count)]
-    done = _documents(loaded.model, document, canvas, keys, settings, screen, watcher)
-    generated = time.perf_counter()
-    facts = {
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "steps": settings.steps,
-        "solver": settings.solver,
-        "grid": settings.grid if isinstance(settings.grid, str) else "tuned",
-        "guidance": settings.guidance,
-    }
-    stem = (
-        f"{loaded.name}-{images.slug(request.prompt) if request.prompt.strip() else 'sample'}-{request.seed}"
-    )
-    start = len(document) - (1 if canvas else 0)
-    files = drawn.write(
-        loaded.model.tokenizer,
-        done,
-        start,
-        request.out,
-        stem,
-        facts | {"model": loaded.name, "model_hash": loaded.hash, "settings": _everything(settings, request)},
-        watcher and watcher.all(),
-    )
-    ended = time.perf_counter()
-    return {
-        "model": loaded.name,
-        "model_hash": loaded.hash,
-        "documents": loaded.documents,
-        **facts,
-        "temperature": settings.temperature,
-        "samples": files.samples,
-        "items": [item for entry in files.samples for item in entry["items"]],
-        "sheet": files.sheet,
-        "gif": files.gif,
-        "seconds": {
-            name: round(after - before, 6)
-            for name, before, after in (
-                ("start", started, ready),
-                ("generate", ready, generated),
-                ("write", generated, ended),
-                ("total", started, ended),
-            )
-        },
-    }
-
-
-def _everything(settings, request: Request) -> str:
-    """All that a picture hangs on and the other facts do not say, as JSON."""
-    import json
-    from dataclasses import asdict
-
-    inputs = {
-        "images": list(map(str, request.image)),
-        "inpaint": request.inpaint and str(request.inpaint),
-        "strength": request.strength,
-        "task": request.task,
-    }
-    return json.dumps(
-        asdict(settings) | {name: value for name, value in inputs.items() if value}, sort_keys=True
-    )
-
-
-def settings_of(request: Request, loaded):
-    """The model's own settings (`generate.Sampling`) with what the person chose over them."""
-    from ..config import build
-    from ..runs import models
-    from ..system.errors import ConfigError
-
-    given, reads = dict(request.given), request.reads
-    usual, side = build.sampling(loaded.config), given.pop("size", None)
-    defaults = {
-        "temperature": 0.0 if reads or request.task == "caption" else 1.0,
-        "max_pictures": 0 if request.task == "caption" else 1,
-    }
-    settings = replace(usual, **defaults | given)
-    if side is not None and (side, side) != usual.size:
-        patch = loaded.config.codec.patch
-        try:
-            loaded.model.codec.grid(side, side)
-        except ValueError as error:
-            raise ConfigError(f"--size {side}: {error}; choose a multiple of {patch}") from None
-        check_room(loaded.model, (side, side), settings.context, f"--size {side}")
-        settings = replace(settings, size=(side, side), learned=usual.size)
-    return models.tuned(loaded, settings, request.given)
-
-
-def _begin(request: Request, loaded, settings):
-    """-> the document to go on from, what is drawn on, and the settings for it."""
-    import torch
-
-    from ..core.generate import Canvas
-    from ..core.text_tokenizer import IMAGE
-    from ..data.images import read_image
-    from ..sampling import prompt
-    from ..system.errors import ConfigError, DataError
-
-    model, learned = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
-    if not request.paints:
-        return (
-            prompt.document(model, request.prompt, request.image, settings.context, learned),
-            None,
-            settings,
-        )
-    pixels, mask = prompt.pixels(request.image[0], model), None
-    if request.inpaint is not None:
-        found = read_image(request.inpaint)
-        if found.shape[:2] != tuple(pixels.shape[1:]):
-            raise DataError(
-                f"mask {request.inpaint} has {found.shape[1]}x{found.shape[0]} pixels and {request.image[0]} "
-                f"{pixels.shape[2]}x{pixels.shape[1]}; allowed: the same; make the mask as large as the "
-                f"picture"
-            )
-        mask = torch.from_numpy(found.mean(-1) >= 128)
-        if not mask.any():
-            raise DataError(
-                f"mask {request.inpaint} is black all over: nothing would be drawn; make white what shall "
-                f"be drawn"
-            )
-    size, strength = tuple(pixels.shape[1:]), 1.0 if request.strength is None else request.strength
-    if strength < model.head.clamp:
-        raise ConfigError(
-            f"--strength = {strength:g}; allowed: {model.head.clamp:g} to 1; so little noise was hardly "
-            f"trained on "
-            "(head.clamp)"
-        )
-    settings = replace(settings, size=size, learned=settings.size if size != settings.size else None)
-    rows, columns = model.codec.grid(*size)
-    check_room(model, size, settings.context, f"--image {request.image[0]}")
-    document = prompt.document(
-        model, request.prompt, [], settings.context - rows * columns - 2
-    )  # <image>, </image>
-    return [*document, IMAGE], Canvas(pixels, mask, strength), settings
-
-
-def check_room(model, size: tuple[int, int], context: int, what: str) -> None:
-    """Raises ConfigError where a picture of (H, W) does not fit into the context."""
-    import math
-
-    from ..system.errors import ConfigError
-
-    rows, columns = model.codec.grid(*size)
-    if rows * columns + 3 > context:  # <bos>, <image>, </image>
-        most = math.isqrt(context - 3) * model.codec.patch
-        raise ConfigError(
-            f"{what}: a picture of {size[1]}x{size[0]} pixels needs {rows * columns + 3:,} positions, and "
-            f"the "
-            f"context of this model is {context:,} (sample.context); allowed: as much as {most}x{most}"
-        )
-
-
-def _documents(model, document, canvas, keys: list[int], settings, screen, watcher) -> list:
-    """The documents, whole."""
-    from ..core.generate import CHUNK, draw, generate
-    from ..core.text_tokenizer import END_IMAGE
-
-    chunks = [keys[at : at + CHUNK] for at in range(0, len(keys), CHUNK)]
-    if canvas is not None:
-        return [
-            [*document, picture, END_IMAGE]
-            for part in chunks
-            for picture in draw(model, [document] * len(part), part, settings, watcher, canvas)
-        ]
-    told = screen and screen.begin(model.tokenizer)  # of one sample alone
-    return [
-        made
-        for part in chunks
-        for made in generate(model, [document] * len(part), part, settings, told, watcher)
-    ]
+    writable_folder(out, "output folder")
+    return ready.to_files(out, say, gif).to_json()
 
 
 class Screen:
@@ -423,24 +183,19 @@ class Screen:
                 f"unknown preview '{preview}'{nearest(preview, PREVIEWS)}; allowed: {', '.join(PREVIEWS)}"
             )
         self.preview, self.live, self.may_draw = preview, live, may_draw
-        self.words, self.shown, self.column = [], "", 0
+        self.shown, self.column = "", 0
 
-    def begin(self, tokenizer):
-        """-> what `generate` tells of every token and picture."""
-        self.decode = tokenizer.decode
-        return self._told if self.live else None
-
-    def _told(self, number: int, item) -> None:
-        if not isinstance(item, int):
-            self.words, self.shown = [], ""
+    def say(self, number: int, item) -> None:
+        """Show the text of a sample as it is written. item: all text since the last picture, or a Picture."""
+        if not self.live:
             return
-        self.words.append(item)
-        text = self.decode(self.words)
-        if not text.endswith("\ufffd"):  # the rest of a character is still to come
-            self._say(printable(text)[len(printable(self.shown)) :])
-            self.shown = text
+        if not isinstance(item, str):
+            self.shown = ""
+            return
+        self._print(printable(item)[len(printable(self.shown)) :])
+        self.shown = item
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         if text:
             typer.echo(text, nl=False)
             sys.stdout.flush()

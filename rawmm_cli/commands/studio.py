@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, notify, use_cpu
+from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, load_model, notify
 
 
 def studio(
@@ -20,13 +20,11 @@ def studio(
     """Open a local page: type a prompt and watch the picture appear, drop a picture to have it described.
 
     Only this machine can reach it, and nothing is loaded from anywhere else. Ctrl-C ends it."""
-    use_cpu()
-    from ..runs import models
-    from ..sampling import studio as core
-    from ..system import machine
+    loaded = load_model(runs_dir, run, model, device)
+    from ..sampling.studio import Studio
+    from ..sampling.studio import server as serve
 
-    loaded = models.load(models.find(runs_dir, run, model), machine.device(device), notify)
-    with core.server(core.Studio(loaded), port) as server:
+    with serve(Studio(loaded), port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         if json:
             emit({"model": loaded.name, "model_hash": loaded.hash, "url": address})

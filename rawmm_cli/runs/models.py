@@ -13,7 +13,7 @@ else is named."""
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +22,6 @@ from ..config import build
 from ..config.explain import nearest
 from ..config.model import Config
 from ..core.model import RawModel
-from ..core.solvers import GRIDS
 from ..data import prepared
 from ..system import disk
 from ..system.errors import CheckpointError, ConfigError, DataError
@@ -194,27 +193,6 @@ def store_tuned(folder: Path, found: dict) -> None:
         (folder / CARD).unlink(missing_ok=True)  # not sealed: it may be edited
         disk.seal(folder)
         _write_card(folder, read_facts(folder), checkpoint.run_config(folder))
-
-
-def tuned(loaded: Loaded, settings, chosen=()):
-    """`settings` with the times that were tuned for their number of steps, but for what the person has
-    `chosen`. Raises ConfigError where grid is "tuned" and there are none."""
-    found = loaded.tuned.get(str(settings.steps))
-    if found is None and settings.grid == "tuned":
-        raise ConfigError(
-            f"{loaded.name} has no tuned grid for {settings.steps} steps (it has: "
-            f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler {loaded.folder.name} --steps "
-            f"{settings.steps}`, or "
-            f"choose {', '.join(GRIDS)}"
-        )
-    if found is None or settings.grid != "tuned" and {"solver", "grid"} & set(chosen):
-        return settings
-    values = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in found["settings"].items()
-    }
-    return replace(
-        settings, **{name: value for name, value in values.items() if name == "grid" or name not in chosen}
-    )
 
 
 def _write_card(folder: Path, facts: dict, config: Config) -> None:

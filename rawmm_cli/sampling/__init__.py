@@ -1,7 +1,9 @@
 """What a person asks for -> files.
 
-prompt.py  a prompt with pictures in it -> a document
-files.py   documents that were drawn -> PNG, GIF, sheet, JSON
-tune.py    the best times of few steps, by the model's own many
-studio.py  the local page and its server (studio.html)
+request.py  prompts, pictures, seed and settings of a person, checked without torch
+session.py  a model answers a request: every command draws and writes through `run`
+prompt.py   text and pictures -> a document, and back
+files.py    documents -> PNG, GIF, sheet, JSON
+tune.py     the best times of few steps, by the model's own many
+studio.py   the local page and its server (studio.html)
 """

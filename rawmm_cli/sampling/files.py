@@ -1,9 +1,8 @@
-"""What was sampled, as files: a PNG for every picture, a contact sheet of several, a GIF of how they came
-about.
+"""Samples as files: a PNG for every picture, a contact sheet of several, a GIF of the denoising.
 
-Each PNG carries in its metadata what it takes to draw it again: prompt, seed, number, steps, solver and the
-rest of the settings, and the hash of the model. Files appear whole, by a rename. The same again is written
-over; what was drawn in another way is not."""
+The metadata of each PNG is all that it takes to draw it again: prompt, seed, number, steps, solver and the
+other settings, and the hash of the model. Files appear whole, by a rename. A file that was drawn in the same
+way is replaced; one that was drawn in another way is kept."""
 
 import io
 from dataclasses import dataclass
@@ -19,14 +18,16 @@ from ..core.document import Document
 from ..data import images
 from ..runs import records
 from ..system import disk
+from .prompt import passages
 
-ZOOMED, FRAME, LAST = 256, 120, 2000  # pixels of a side on a GIF, about; milliseconds of a frame, of the last
+ZOOMED = 256  # pixels of a side of a GIF, about
+FRAME, LAST = 120, 2000  # milliseconds of a frame, and of the last one
 
 
 @dataclass(frozen=True)
 class Files:
-    """samples: [{"number", "items"}], items {"text"} or {"image", "size", "height", "width"}, size being the
-    longer side; sheet, gif: their paths, where there are any."""
+    """Files of a session. samples: [{"number", "items"}], items {"text"} or {"image", "size", "height",
+    "width"}, in pixels, size being the longer side. sheet, gif: paths, or None."""
 
     samples: list[dict]
     sheet: str | None
@@ -36,65 +37,61 @@ class Files:
 def write(
     tokenizer,
     documents: list[Document],
-    start: int,
     out: Path,
     stem: str,
     facts: dict,
     frames: list[np.ndarray] | None = None,
 ) -> Files:
-    """Save what comes after the first `start` items of each document. facts: metadata of every PNG."""
+    """Save the pictures of documents as `out`/`stem`-NUMBER.png, and their text into the result.
+
+    facts: metadata of every PNG. frames: of a GIF."""
     text = {name: str(value) for name, value in facts.items()}
-    with disk.alone_in(out):  # whoever else draws into this folder waits, and sees the names taken
-        return _write(tokenizer, documents, start, out, free(out, stem, text), text, frames)
+    with disk.alone_in(out):  # another process that draws into this folder waits, then sees the names taken
+        stem = free(out, stem, text)
+        samples, drawn = [], []
+        for number, document in enumerate(documents):
+            items, pictures = _write_sample(tokenizer, document, out / f"{stem}-{number:03d}", text, number)
+            samples.append({"number": number, "items": items})
+            drawn += pictures
+        sheet = gif = None
+        if len(drawn) > 1:
+            sheet = str(out / f"{stem}-sheet.png")
+            zoom = max(1, 64 // max(drawn[0].shape[1:]))
+            images.save_png(images.grid(drawn, columns(len(drawn)), zoom=zoom), sheet, **text)
+        if frames:
+            gif = str(out / f"{stem}.gif")
+            save_gif(frames, Path(gif))
+        return Files(samples, sheet, gif)
 
 
-def _write(
-    tokenizer, documents: list[Document], start: int, out: Path, stem: str, text: dict[str, str], frames
-) -> Files:
-    samples, drawn = [], []
-    for number, document in enumerate(documents):
-        items, words, pictures = [], [], 0
-        for item in [*document[start:], None]:
-            if isinstance(item, int):
-                words.append(item)
-                continue
-            if written := tokenizer.decode(words):
-                items.append({"text": written})
-            words = []
-            if item is not None:
-                path = out / f"{stem}-{number:03d}{f'-{pictures}' * bool(pictures)}.png"
-                images.save_png(item.pixels, path, **text, number=str(number))
-                height, width = item.pixels.shape[1:]
-                items.append(
-                    {"image": str(path), "size": max(height, width), "height": height, "width": width}
-                )
-                drawn.append(item.pixels)
-                pictures += 1
-        samples.append({"number": number, "items": items})
-    sheet = gif = None
-    if len(drawn) > 1:
-        sheet = str(out / f"{stem}-sheet.png")
-        images.save_png(
-            images.grid(drawn, columns(len(drawn)), zoom=max(1, 64 // max(drawn[0].shape[1:]))), sheet, **text
-        )
-    if frames:
-        gif = str(out / f"{stem}.gif")
-        save_gif(frames, Path(gif))
-    return Files(samples, sheet, gif)
+def _write_sample(
+    tokenizer, document: Document, stem: Path, text: dict[str, str], number: int
+) -> tuple[list[dict], list[Tensor]]:
+    """Save the pictures of one document as `stem`.png, `stem`-1.png, ... -> its items, its pictures."""
+    items, pictures = [], []
+    for part in passages(tokenizer, document):
+        if isinstance(part, str):
+            items.append({"text": part})
+            continue
+        path = stem.with_name(f"{stem.name}{f'-{len(pictures)}' * bool(pictures)}.png")
+        images.save_png(part, path, **text, number=str(number))
+        height, width = part.shape[1:]
+        items.append({"image": str(path), "size": max(height, width), "height": height, "width": width})
+        pictures.append(part)
+    return items, pictures
 
 
 def free(out: Path, stem: str, text: dict[str, str]) -> str:
-    """`stem`, or the first of stem-b, stem-c, ... under which nothing lies that was drawn with other
-    metadata."""
+    """`stem`, or the first of stem-b, stem-c, ... whose files, if there are any, have the same metadata."""
     for candidate in (stem, *(f"{stem}-{letter}" for letter in ascii_lowercase[1:]), f"{stem}-{time_ns()}"):
-        there = next(out.glob(f"{candidate}-[0-9]*.png"), None)
-        if there is None or _metadata(there) == text:
+        present = next(out.glob(f"{candidate}-[0-9]*.png"), None)
+        if present is None or _metadata(present) == text:
             return candidate
     return candidate
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    """What a PNG of ours says of how it was drawn, but for its number."""
+    """Metadata of a PNG that `write` saved, but for its number; {} where it has none."""
     try:
         with Image.open(path) as picture:
             return {name: value for name, value in picture.text.items() if name != "number"}
@@ -103,12 +100,12 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def columns(count: int) -> int:
-    """Of a sheet of so many pictures."""
+    """Columns of a near-square sheet of `count` pictures."""
     return max(1, round(count**0.5))
 
 
 class Watcher:
-    """Keeps a frame of every step of the first drawing: what `generate.draw` may call as `watch`."""
+    """Frames of the first drawing, one a step: what `Session.run` may call as `watch`."""
 
     def __init__(self):
         self.frames: list[np.ndarray] = []
@@ -118,13 +115,13 @@ class Watcher:
         self.over = self.over or step < self.step  # the next picture
         if self.over:
             return
-        if step == self.step:  # a solver may look twice at a step
+        if step == self.step:  # a solver may evaluate twice in a step
             self.frames.pop()
         self.frames.append(_frame(noised))
         self.step, self.clean = step, clean
 
     def all(self) -> list[np.ndarray]:
-        """Every step, and what came out."""
+        """A frame of every step, then the result; [] where nothing was drawn."""
         return [*self.frames, _frame(self.clean)] if self.frames else []
 
 
@@ -134,15 +131,9 @@ def _frame(pictures: Tensor) -> np.ndarray:
 
 
 def save_gif(frames: list[np.ndarray], path: Path) -> None:
-    """An endless GIF, which stays on its last frame for a while."""
-    shown = [Image.fromarray(frame) for frame in frames]
+    """Write an endless GIF of (H, W, 3) uint8 frames that stays on its last one for a while."""
+    first, *others = map(Image.fromarray, frames)
     buffer = io.BytesIO()
-    shown[0].save(
-        buffer,
-        "GIF",
-        save_all=True,
-        append_images=shown[1:],
-        loop=0,
-        duration=[FRAME] * (len(shown) - 1) + [LAST],
-    )
+    duration = [FRAME] * len(others) + [LAST]
+    first.save(buffer, "GIF", save_all=True, append_images=others, loop=0, duration=duration)
     records.replace(path, buffer.getvalue())

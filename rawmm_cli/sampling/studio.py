@@ -6,9 +6,9 @@
                     "of", "picture"}, {"picture", "seconds"}; {"error"} where something is wrong
     POST /caption   an image file -> lines of JSON: {"text"}, {"seconds"}
 
-Only this machine can ask: the server listens on 127.0.0.1, and answers only to that name, so that no page of
-another site can reach it through the browser. One request is worked on at a time; one whose page was closed
-ends at its next step."""
+Only this machine is served: the server listens on 127.0.0.1 and answers only to that name, so that no page of
+another site can reach it through the browser. Requests run one at a time; one whose page was closed ends at
+its next step."""
 
 import base64
 import io
@@ -16,23 +16,22 @@ import json
 import sys
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ..config import build
 from ..core.document import Picture
-from ..core.generate import generate
-from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data import images
-from ..runs.models import Loaded, tuned
+from ..runs.models import Loaded
 from ..system.errors import ConfigError, RawmmError
-from ..system.seeds import key
-from . import prompt
+from . import session
+from .request import PICTURE, Request
 
 PAGE = Path(__file__).with_name("studio.html")
 LARGEST = 32 << 20  # bytes of a request
@@ -45,7 +44,7 @@ POLICY = (
 
 
 class Studio:
-    """A model behind the page. `draw` and `caption` call `say` with everything that the page shall know."""
+    """A model behind the page. `draw` and `caption` call `say` with every line that the page receives."""
 
     def __init__(self, loaded: Loaded):
         self.loaded, self.usual, self.lock = loaded, build.sampling(loaded.config), threading.Lock()
@@ -63,82 +62,52 @@ class Studio:
             "tuned": sorted(map(int, self.loaded.tuned)),
         }
 
-    def draw(self, asked: dict, say) -> None:
+    def draw(self, body: dict, say: Callable[[dict], None]) -> None:
         """Continue the prompt as `rawmm sample PROMPT --seed SEED` does. Raises ConfigError where a setting
         is out of range."""
-        text, seed = asked.get("prompt", ""), _number(asked, "seed", (0, 2**53), int, 0)
+        text, seed = body.get("prompt", ""), _number(body, "seed", (0, 2**53), int, 0)
         if not isinstance(text, str):
             raise ConfigError("the prompt is not text")
-        if prompt.PICTURE.search(text):  # files of this machine are not for pages to read
+        if PICTURE.search(text):  # files of this machine are not for pages to read
             raise ConfigError(
                 "pictures in the prompt are for `rawmm sample`; drop a picture on the page to have it read"
             )
-        steps = _number(asked, "steps", STEPS, int, self.usual.steps)
-        guidance = _number(asked, "guidance", GUIDANCE, float, self.usual.guidance)
-        settings = tuned(
-            self.loaded, replace(self.usual, steps=steps, guidance=guidance, temperature=1.0), {"guidance"}
-        )
-        with self.lock:
-            started, model = time.perf_counter(), self.loaded.model
-            document = prompt.document(model, text, [], settings.context)
+        steps = _number(body, "steps", STEPS, int, self.usual.steps)
+        guidance = _number(body, "guidance", GUIDANCE, float, self.usual.guidance)
+        request = Request((text,), seed=seed, settings={"steps": steps, "guidance": guidance})
 
-            def told(_, item):
-                if isinstance(item, Picture):
-                    words.clear()
-                    say({"picture": _png(item.pixels), "seconds": round(time.perf_counter() - started, 2)})
-                else:
-                    _spell(model.tokenizer, words, item, say)
+        def watch(step: int, noised: Tensor, clean: Tensor) -> None:
+            say({"step": step + 1, "of": steps, "picture": _png(noised[0]), "foreseen": _png(clean[0])})
 
-            words: list[int] = []
-            generate(
-                model,
-                [document],
-                [key(seed, "sample", 0)],
-                settings,
-                told,
-                lambda step, noised, clean: say(
-                    {
-                        "step": step + 1,
-                        "of": settings.steps,
-                        "picture": _png(noised[0]),
-                        "foreseen": _png(clean[0]),
-                    }
-                ),
-            )
-        say({"seconds": round(time.perf_counter() - started, 2)})
+        self._run(request, say, watch)
 
-    def caption(self, content: bytes, say) -> None:
-        """Read a picture, made as large as the model learned them. Raises DataError where it is none."""
+    def caption(self, content: bytes, say: Callable[[dict], None]) -> None:
+        """Read a picture, in the size that the model was trained on. Raises DataError where it is none."""
         pixels = images.fit(images.open_image(content), self.usual.size[0], enlarge=True)
         picture = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         say({"picture": _png(picture)})
+        self._run(Request(images=(picture,), task="caption"), say)
+
+    def _run(self, request: Request, say: Callable[[dict], None], watch: session.Watch | None = None) -> None:
+        """One request at a time; then the seconds that it took."""
+
+        def report(_: int, item: str | Picture) -> None:
+            if isinstance(item, Picture):
+                say({"picture": _png(item.pixels), "seconds": round(time.perf_counter() - started, 2)})
+            else:
+                say({"text": item})
+
         with self.lock:
-            started, words = time.perf_counter(), []
-            document = [BOS, IMAGE, Picture(picture, False), END_IMAGE]
-            settings = replace(self.usual, temperature=0.0, max_pictures=0)
-            generate(
-                self.loaded.model,
-                [document],
-                [0],
-                settings,
-                lambda _, token: _spell(self.loaded.model.tokenizer, words, token, say),
-            )
+            started = time.perf_counter()
+            session.run(self.loaded, request, report, watch)
         say({"seconds": round(time.perf_counter() - started, 2)})
 
 
-def _number(asked: dict, name: str, limits: tuple, kind: type, usual):
-    value = asked.get(name, usual)
+def _number(body: dict, name: str, limits: tuple, kind: type, usual):
+    value = body.get(name, usual)
     if type(value) not in (int, kind) or not limits[0] <= value <= limits[1]:
         raise ConfigError(f"{name} = {value}; allowed: {limits[0]} to {limits[1]}")
     return kind(value)
-
-
-def _spell(tokenizer, words: list[int], token: int, say) -> None:
-    """The text so far, when its last character is whole."""
-    words.append(token)
-    text = tokenizer.decode(words)
-    if text and not text.endswith("\ufffd"):
-        say({"text": text})
 
 
 def _png(pixels: torch.Tensor) -> str:
@@ -176,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "rawmm", ""
 
     def do_GET(self) -> None:
-        if not self._ours():
+        if not self._is_local():
             return
         if self.path == "/":
             return self._send(200, "text/html; charset=utf-8", PAGE.read_bytes())
@@ -185,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(404, "text/plain", b"there is nothing here; the page is at /\n")
 
     def do_POST(self) -> None:
-        if not self._ours():
+        if not self._is_local():
             return
         work = {"/draw": self._draw, "/caption": self._caption}.get(self.path)
         length = self.headers.get("Content-Length", "")
@@ -208,12 +177,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _draw(self, content: bytes) -> None:
         try:
-            asked = json.loads(content)
+            body = json.loads(content)
         except (ValueError, RecursionError):
-            asked = None
-        if not isinstance(asked, dict):
+            body = None
+        if not isinstance(body, dict):
             raise ConfigError("the request is not a JSON object")
-        self.studio.draw(asked, self._say)
+        self.studio.draw(body, self._say)
 
     def _caption(self, content: bytes) -> None:
         self.studio.caption(content, self._say)
@@ -222,8 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write((json.dumps(line) + "\n").encode())
         self.wfile.flush()
 
-    def _ours(self) -> bool:
-        """Asked by this machine's own name, and by no page but ours."""
+    def _is_local(self) -> bool:
+        """Whether the request names this machine and comes from the studio's own page."""
         names = {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin")
         if self.headers.get("Host") in names and (origin is None or urlsplit(origin).netloc in names):
@@ -249,4 +218,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
 
     def log_message(self, *words) -> None:
-        """Requests are no news."""
+        """Requests are not logged."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from rawmm_cli.sampling import files as drawn
-from rawmm_cli.sampling import prompt
+from rawmm_cli.sampling import request
 from rawmm_cli.system.errors import ConfigError
 
 
@@ -54,13 +54,13 @@ def pictures(result) -> list[str]:
     ],
 )
 def test_pictures_stand_anywhere_in_a_prompt(text, found):
-    assert prompt.pieces(text) == found
+    assert request.pieces(text) == found
 
 
 @pytest.mark.parametrize("text", ["{image:}", "see {image:  } here"])
 def test_a_picture_without_a_name(text):
     with pytest.raises(ConfigError, match="names no file"):
-        prompt.pieces(text)
+        request.pieces(text)
 
 
 def test_the_same_pictures_by_option_and_in_the_prompt(draw):
@@ -190,7 +190,7 @@ def test_a_gif_of_more_than_are_drawn_together(draw, monkeypatch):
 def test_several_who_draw_into_one_folder(tmp_path):
     """Each gets a name of its own, and all files are whole."""
     from rawmm_cli.core.document import Picture
-    from rawmm_cli.core.text_tokenizer import BOS, Bytes
+    from rawmm_cli.core.text_tokenizer import Bytes
 
     made = [torch.full((3, 8, 8), n, dtype=torch.uint8) for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -198,8 +198,7 @@ def test_several_who_draw_into_one_folder(tmp_path):
             pool.map(
                 lambda n: drawn.write(
                     Bytes(),
-                    [[BOS, Picture(made[n], False)]],
-                    1,
+                    [[Picture(made[n], False)]],
                     tmp_path,
                     "s",
                     {"seed": n},

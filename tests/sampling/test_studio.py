@@ -18,6 +18,7 @@ import torch
 from browser import CHROMIUM, Tab
 from PIL import Image
 
+from rawmm_cli.core import generate
 from rawmm_cli.runs import models
 from rawmm_cli.sampling import studio
 from rawmm_cli.system.errors import ConfigError
@@ -182,7 +183,7 @@ def test_a_page_that_is_closed_ends_its_drawing(served, monkeypatch):
 
 
 def test_a_bug_is_told_and_shown(served, monkeypatch, capfd):
-    monkeypatch.setattr(studio, "generate", lambda *given: 1 / 0)
+    monkeypatch.setattr(generate, "generate", lambda *given: 1 / 0)
     assert "ZeroDivisionError" in said(served, "/draw", b'{"prompt": "two"}')[-1]["error"]
     assert "Traceback" in capfd.readouterr().err
 

@@ -1,0 +1,154 @@
+"""Requests: what a person asks a model to draw and write, checked before torch is imported.
+
+a portrait of                           text to continue
+{image:a.png} and {image:b.png} are     pictures to read, in the order in which they stand
+{{image:a.png}                          the same letters as text
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config.choices import GRIDS, PRECISIONS, SOLVERS, TASKS, TUNED
+from ..config.explain import nearest
+from ..core.text_tokenizer import checked_prompt
+from ..system.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PICTURE = re.compile(r"(\{?)\{image:([^{}]*)\}")
+LONGEST = 100_000  # bytes of a prompt
+WORDS = {"solver": SOLVERS, "grid": (*GRIDS, TUNED), "precision": PRECISIONS}
+LIMITS = {  # the least and the most of each number
+    "steps": (1, 1000),
+    "guidance": (0, math.inf),
+    "rescale": (0, 1),
+    "size": (1, 4096),
+    "max_pictures": (0, 100),
+    "max_text": (1, 100_000),
+    "temperature": (0, math.inf),
+}
+SETTINGS = (*LIMITS, *WORDS, "top_p")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Prompts to continue, and how.
+
+    prompts: each a text in which `{image:FILE}` is a picture to read, or a sequence of pieces, taken as they
+    are: text, picture files, pictures (3, H, W) uint8. images: read before every prompt, or drawn on where
+    there is a mask or a strength. count: samples of each prompt. Sample number n draws the random numbers of
+    (seed, stream, n). settings: values of SETTINGS that win over those of the model. mask: a picture that is
+    white where `images` is drawn anew. strength: how much of it is drawn anew, from 0 to 1.
+
+    Raises ConfigError where something is out of range or does not fit together."""
+
+    prompts: tuple[str | Sequence[str | Path | Tensor], ...] = ("",)
+    images: tuple[Path | Tensor, ...] = ()
+    task: str = "continue"
+    count: int = 1
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    mask: Path | None = None
+    strength: float | None = None
+    stream: str = "sample"
+
+    def __post_init__(self):
+        object.__setattr__(self, "_pieces", tuple(map(pieces, self.prompts)))
+        _check_settings(self.settings)
+        _check_word("task", self.task, TASKS)
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise ConfigError(f"--strength = {self.strength}; allowed: more than 0, at most 1")
+        if self.task == "caption" and not self.reads:
+            raise ConfigError(
+                "--task caption needs a picture to read; give --image FILE, or {image:FILE} in the prompt"
+            )
+        if self.paints and len(self.images) != 1:
+            raise ConfigError(
+                f"--inpaint and --strength work on one picture; given with --image: {len(self.images)}; give "
+                "one"
+            )
+        if self.paints and (self.task == "caption" or "size" in self.settings):
+            raise ConfigError(
+                "--inpaint and --strength draw in the size of --image; leave out --task caption and --size"
+            )
+
+    @property
+    def pieces(self) -> tuple[list[str | Path | Tensor], ...]:
+        """Text, files and pictures of each prompt, in order."""
+        return self._pieces
+
+    @property
+    def reads(self) -> bool:
+        """Whether there are pictures to read."""
+        return bool(self.images) or any(
+            not isinstance(piece, str) for prompt in self.pieces for piece in prompt
+        )
+
+    @property
+    def paints(self) -> bool:
+        """Whether `images` is drawn on, not read."""
+        return self.mask is not None or self.strength is not None
+
+
+def chosen(**options: Any) -> dict[str, Any]:
+    """The options that a person gave: those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def pieces(prompt: str | Sequence[str | Path | Tensor]) -> list[str | Path | Tensor]:
+    """Text and paths of pictures of a prompt, in order; a sequence of pieces stays as it is. Raises
+    ConfigError."""
+    if not isinstance(prompt, str):
+        return list(prompt)
+    checked_prompt(prompt, LONGEST)
+    parts, at = [], 0
+    for mark in PICTURE.finditer(prompt):
+        if mark[1]:  # {{ is one brace
+            parts.append(prompt[at : mark.start()] + mark[0][1:])
+        else:
+            if not mark[2].strip():
+                raise ConfigError(
+                    "{image:} names no file; allowed: {image:PATH}, or {{image:} for these letters as text"
+                )
+            parts += [prompt[at : mark.start()], Path(mark[2].strip())]
+        at = mark.end()
+    parts.append(prompt[at:])
+    joined: list[str | Path | Tensor] = []
+    for part in filter(lambda part: part != "", parts):
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return joined
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        if name in WORDS:
+            _check_word(name, value, WORDS[name])
+        elif name == "top_p":
+            if not 0 < value <= 1:
+                raise ConfigError(f"--top-p = {value}; allowed: more than 0, at most 1")
+        elif name in LIMITS:
+            least, most = LIMITS[name]
+            if not (math.isfinite(value) and least <= value <= most):
+                allowed = f"a number of at least {least}" if most == math.inf else f"{least} to {most:,}"
+                raise ConfigError(f"--{name.replace('_', '-')} = {value}; allowed: {allowed}")
+        else:
+            raise ConfigError(
+                f"unknown setting '{name}'{nearest(name, list(SETTINGS))}; allowed: {', '.join(SETTINGS)}"
+            )
+
+
+def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(
+            f"unknown {name} '{value}'{nearest(value, list(allowed))}; allowed: {', '.join(allowed)}"
+        )
