@@ -12,7 +12,7 @@ from .commands.bench import bench
 from .commands.checkpoint import group as checkpoint
 from .commands.demo import demo
 from .commands.doctor import doctor
-from .commands.entropy_budget import group as entropy_budget
+from .commands.entropy_budget.group import group as entropy_budget
 from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.prepare import prepare

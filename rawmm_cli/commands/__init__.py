@@ -14,8 +14,7 @@ average.py         an average of another width, after training
 export.py          the model out of a run
 checkpoint.py      which checkpoints are sound
 reconstruct.py     pictures through codecs and back
-entropy_budget.py  bits: formula, catalogue, anchors
-budget_data.py     bits of pictures, codecs and models
+entropy_budget/    bits: formula, pictures, codecs, models, published figures
 bench.py           how fast this machine is
 doctor.py          what works on this machine, and what adds the rest
 presets.py         list and show presets

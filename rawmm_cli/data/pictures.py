@@ -1,9 +1,9 @@
-"""The pictures that a person names: files, folders of files, prepared sets. Read one after the other, as
-exact RGB; what cannot be read is left out and named.
+"""Pictures that are named on the command line: files, folders of files, prepared sets. They are read one
+after the other, as exact RGB; a file that cannot be read is skipped and named.
 
-Text that is known to be written on a picture comes along: of a prepared set whose card says that captions are
-what is written (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, the habit of OCR's
-training sets."""
+Text that is known to be written on a picture comes along: from a prepared set whose card says that its
+captions are what is written (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, as in
+training sets for OCR."""
 
 import os
 from collections.abc import Iterator
@@ -16,59 +16,89 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..system.errors import DataError
+from ..system.errors import DataError, printable
 from . import prepared
 from .datasets.folder import EXTENSIONS
 from .images import ImageError, read_image, slug
 
-RESULTS = "results.json"  # `reconstruct` writes it: a folder with it is one of ours
+RESULTS = "results.json"  # `reconstruct` writes it: a folder with it was written by us
 BATCH = 1 << 18  # pixels that go through a codec together
 HELD = 1 << 25  # pixels that may wait for others of their size
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One picture. name: unique, can be a file name. file: where it came from. text: what is written on it,
-    where that is known."""
+class Location:
+    """Where a picture is: a file, or row `row` of a split of a prepared set. name: unique, can be a file
+    name."""
 
-    number: int
+    name: str
+    store: Path | prepared.Prepared
+    row: int | None = None
+
+    @property
+    def file(self) -> str:
+        """The path; of a prepared set what its card calls the picture's source."""
+        return str(self.store) if self.row is None else self.store.source(self.row)
+
+    @property
+    def captions(self) -> list[str]:
+        """Captions in a prepared set; none of a file."""
+        return [] if self.row is None else self.store.captions[self.row]
+
+
+@dataclass(frozen=True)
+class NamedPicture:
+    """A picture that was read. index: place in the list of locations. text: what is written on it, where that
+    is known."""
+
+    index: int
     name: str
     file: str
     pixels: Tensor  # (3, H, W) uint8
     text: str | None = None
 
 
-def find(paths: list[Path], data: Path) -> list[tuple]:
-    """Every picture that is named -> (name, Path, None), or (name, prepared split, number in it). Raises
+@dataclass(frozen=True)
+class Skipped:
+    """A file that could not be used, and the reason."""
+
+    file: str
+    reason: str
+
+
+def find(paths: list[Path], data: Path) -> list[Location]:
+    """Locations of all pictures below the paths; a plain name may be a set in the folder `data`. Raises
     DataError where a path holds none."""
-    found: list[tuple] = []
+    locations: list[Location] = []
     for path in paths:
-        folder = (
-            path if (path / "card.json").is_file() or path.exists() or len(path.parts) > 1 else data / path
+        known = (path / "card.json").is_file() or path.exists() or len(path.parts) > 1
+        folder = path if known else data / path
+        locations += _of_a_set(folder) if (folder / "card.json").is_file() else _of_files(path)
+    names = [location.name for location in locations]
+    if len({name.casefold() for name in names}) < len(names):
+        names = [f"{n:05d}-{name}" for n, name in enumerate(names)]
+    return [Location(name, one.store, one.row) for name, one in zip(names, locations)]
+
+
+def _of_a_set(folder: Path) -> list[Location]:
+    split = prepared.load(folder, "held_out")
+    if split.stories:
+        raise DataError(
+            f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of pictures"
         )
-        if (folder / "card.json").is_file():
-            split = prepared.load(folder, "held_out")
-            if split.stories:
-                raise DataError(
-                    f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of "
-                    f"pictures"
-                )
-            found += [(slug(split.source(n), 60), split, n) for n in range(len(split))]
-        else:
-            inside = [path] if not path.is_dir() else sorted(_inside(path))
-            if not inside:
-                raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
-            found += [
-                (slug(file.stem, 100) if len(file.stem) > 100 else file.stem, file, None) for file in inside
-            ]
-    names = [name for name, *_ in found]
-    clash = len({name.casefold() for name in names}) < len(names)
-    return [(f"{n:05d}-{name}" if clash else name, *rest) for n, (name, *rest) in enumerate(found)]
+    return [Location(slug(split.source(n), 60), split, n) for n in range(len(split))]
+
+
+def _of_files(path: Path) -> list[Location]:
+    files = [path] if not path.is_dir() else sorted(_inside(path))
+    if not files:
+        raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
+    return [Location(slug(file.stem, 100) if len(file.stem) > 100 else file.stem, file) for file in files]
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    """Files that end as pictures do, to the bottom, but for what `reconstruct` wrote; folders that cannot be
-    read, which are then named as pictures that cannot be."""
+    """Image files at any depth, without those that `reconstruct` wrote; then folders that cannot be read, so
+    that reading them reports why."""
     unread: list[Path] = []
     for here, folders, files in os.walk(folder, onerror=lambda error: unread.append(Path(error.filename))):
         if RESULTS in files and "original" in folders:
@@ -78,48 +108,52 @@ def _inside(folder: Path) -> Iterator[Path]:
     yield from unread
 
 
-def area(found: list[tuple]) -> int:
-    """Pixels of all together."""
-    return sum(height * width for height, width in _sides(found))
+def area(locations: list[Location]) -> int:
+    """Pixels of all pictures together."""
+    return sum(height * width for height, width in _sides(locations))
 
 
-def typical_side(found: list[tuple]) -> int:
+def typical_side(locations: list[Location]) -> int:
     """Median of the longer sides; 0 where none can be read."""
-    longer = [max(sides) for sides in _sides(found)]
+    longer = [max(sides) for sides in _sides(locations)]
     return median_low(longer) if longer else 0
 
 
-def _sides(found: list[tuple]) -> Iterator[tuple[int, int]]:
-    """Heights and widths, by the headers of files alone, of those that can be read."""
-    for _, source, number in found:
-        if number is not None:
-            yield int(source.heights[number]), int(source.widths[number])
+def _sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
+    """(height, width) of those that can be read; of files by their headers alone."""
+    for location in locations:
+        if location.row is not None:
+            yield int(location.store.heights[location.row]), int(location.store.widths[location.row])
             continue
-        with (
-            suppress(Exception),
-            Image.open(source) as picture,
-        ):  # what is wrong with it is told when it is read
+        with suppress(Exception), Image.open(location.store) as picture:  # reading it will report the error
             yield picture.height, picture.width
 
 
-def read(found: list[tuple], skipped: list[dict]) -> Iterator[Shown]:
-    """The pictures that can be read; of others {file, reason} goes into `skipped`."""
-    for n, (name, source, number) in enumerate(found):
-        if number is not None:
-            written = source.card.get("captions_are_written") and source.captions[number]
-            yield Shown(n, name, source.source(number), source.image(number), written[0] if written else None)
+def read(locations: list[Location], skipped: list[Skipped]) -> Iterator[NamedPicture]:
+    """The pictures that can be read; the others go into `skipped`."""
+    for index, location in enumerate(locations):
+        if location.row is not None:
+            text = location.store.card.get("captions_are_written") and location.captions
+            pixels = location.store.image(location.row)
+            yield NamedPicture(index, location.name, location.file, pixels, text[0] if text else None)
             continue
         try:
-            pixels = torch.from_numpy(read_image(source).transpose(2, 0, 1).copy())
+            pixels = torch.from_numpy(read_image(location.store).transpose(2, 0, 1).copy())
         except ImageError as error:
-            skipped.append({"file": str(source), "reason": error.reason})
+            skipped.append(Skipped(location.file, error.reason))
             continue
-        yield Shown(n, name, str(source), pixels, _beside(source))
+        yield NamedPicture(index, location.name, location.file, pixels, _beside(location.store))
 
 
-def batches(pictures: Iterator[Shown]) -> Iterator[list[Shown]]:
-    """Pictures of one size together, each of these lists as soon as it is large enough."""
-    waiting: dict[tuple, list[Shown]] = {}
+def none_left(skipped: list[Skipped], what: str = "read") -> DataError:
+    """The error where every picture was skipped: it names the first."""
+    file, reason = printable(skipped[0].file), skipped[0].reason
+    return DataError(f"no picture is left: image {file} cannot be {what}: {reason}")
+
+
+def batches(pictures: Iterator[NamedPicture]) -> Iterator[list[NamedPicture]]:
+    """Groups of pictures of one size, each as soon as it is large enough."""
+    waiting: dict[tuple, list[NamedPicture]] = {}
     total = lambda group: len(group) * group[0].pixels[0].numel()  # noqa: E731
     for picture in pictures:
         size = tuple(picture.pixels.shape[1:])
@@ -133,7 +167,7 @@ def batches(pictures: Iterator[Shown]) -> Iterator[list[Shown]]:
 
 
 def _beside(file: Path) -> str | None:
-    """What NAME.gt.txt says."""
+    """The contents of NAME.gt.txt."""
     try:
         return file.with_suffix(".gt.txt").read_text(encoding="utf-8-sig").strip() or None
     except (OSError, ValueError):

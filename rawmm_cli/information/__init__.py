@@ -1,10 +1,13 @@
 """Bits: what tokens can hold, what pictures need, what a model says of both.
 
 budget.py        L log2 V >= H, in exact integers
+numerals.py      numbers of any size as text
 catalogue.py     published tokenizers and entropies, with sources
-bounds.py        upper bounds of the bits of pictures, by lossless codecs
+lossless.py      lossless codecs of single images, and mosaics of small ones
+bounds.py        upper bounds of the bits of pictures, by these codecs
 picture_bits.py  the budget on pictures of the user
 likelihood.py    bits of pictures under a model: variational bound, probability-flow ODE
+text_bits.py     bits of text under a model
 model_bits.py    bits of pictures and of text under one model
 audit.py         whether the input of a model is lossless, bit for bit
 """

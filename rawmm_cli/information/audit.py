@@ -1,16 +1,18 @@
-"""Is the input lossless? Pictures -> patches in a batch -> pictures, compared bit for bit with what the files
-hold.
+"""Is the input of a model lossless? Pictures become patches in a batch and pictures again, and are compared
+bit for bit with the contents of the files.
 
     file -> images.read_image -> Picture -> batch.pack -> codec.encode (the patches that the network is given)
     -> codec.decode
 
-Files of 8-bit grey, palette and RGB must come back as Pillow alone reads them, by another way than ours. What
-holds more than 8-bit RGB (16 bits, alpha, CMYK) is made 8-bit RGB when it is read, by the table in
-`images.py`: told, and exact from there on. Besides the folder, pictures of every such mode and of many sizes
-are made and sent the same way."""
+Files of 8-bit grey, palette and RGB must come back as Pillow alone reads them, which is another way than
+ours. Files with more than 8-bit RGB (16 bits, alpha, CMYK) become 8-bit RGB when they are read, by the table
+in `images.py`; they are reported, and exact from there on. Test pictures of every mode and of several sizes
+are sent the same way."""
 
 import io
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,13 @@ from ..core.batch import pack, size
 from ..core.document import Picture
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import read_image
-from ..data.pictures import read
+from ..data.pictures import Location, Skipped, read
 from ..runs.models import Loaded
 from ..system.errors import DataError, RawmmError, printable
 
 TOGETHER = 8  # pictures of different sizes in one batch
 PLAIN = ("1", "L", "P", "RGB")  # modes whose files hold nothing but 8-bit RGB
-MADE = (
+TESTS = (
     ("PNG", "RGB"),
     ("PNG", "L"),
     ("PNG", "P"),
@@ -37,98 +39,107 @@ MADE = (
     ("TIFF", "RGB"),
     ("PPM", "RGB"),
     ("WEBP", "RGB"),
-)
-SIDES = ((1, 1), (1, 3), (2, 1), (3, 4))  # in patches
+)  # formats and modes of the test pictures
+SIDES = ((1, 1), (1, 3), (2, 1), (3, 4))  # of the test pictures, in patches
 
 
-def audit(loaded: Loaded, found: list[tuple]) -> dict:
-    """The pictures of `pictures.find` -> what was compared. Raises RawmmError (exit code 1) with the first
-    difference, DataError where no picture has sides that the model admits."""
-    skipped: list[dict] = []
-    result: dict = {
-        "pictures": 0,
-        "values": 0,
-        "sizes": [],
-        "converted": [],
-        "not_admitted": [],
-        "skipped": skipped,
-    }
-    waiting: list[tuple[str, Tensor]] = []
-    sizes = set()
-    for one in read(found, skipped):
-        _, source, number = found[one.number]
-        if number is None and not _as_pillow_reads(source, one.pixels):
-            result["converted"].append(one.file)
-        if problem := _refused(loaded, one.pixels):
-            result["not_admitted"].append({"file": one.file, "reason": problem})
+@dataclass(frozen=True)
+class FirstLayer:
+    """The map from a patch of `values` numbers to the network's width; it keeps all values apart where its
+    rank is as large."""
+
+    values: int
+    rank: int
+
+
+@dataclass
+class Audit:
+    """What was compared without a difference. pictures, values, sizes: of the files that entered. converted:
+    files of more than 8-bit RGB. not_admitted: files whose sides the model does not take, with the reasons.
+    tests: test pictures."""
+
+    pictures: int = 0
+    values: int = 0
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    converted: list[str] = field(default_factory=list)
+    not_admitted: list[Skipped] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    tests: int = 0
+    first_layer: FirstLayer | None = None
+
+
+def as_json(audit: Audit) -> dict:
+    """The object of `rawmm entropy-budget audit --json`."""
+    return {"made" if name == "tests" else name: value for name, value in asdict(audit).items()}
+
+
+def audit(loaded: Loaded, locations: list[Location]) -> Audit:
+    """Send pictures through the input of a model. Raises RawmmError (exit code 1) with the first difference,
+    DataError where no picture has sides that the model admits."""
+    result, waiting = Audit(), []
+    for picture in read(locations, result.skipped):
+        location = locations[picture.index]
+        if location.row is None and not _as_pillow_reads(location.store, picture.pixels):
+            result.converted.append(picture.file)
+        if reason := _refused(loaded, picture.pixels):
+            result.not_admitted.append(Skipped(picture.file, reason))
             continue
-        waiting.append((one.file, one.pixels))
-        sizes.add(tuple(one.pixels.shape[1:]))
-        result["pictures"] += 1
-        result["values"] += one.pixels.numel()
+        waiting.append((picture.file, picture.pixels))
+        result.sizes.append(tuple(picture.pixels.shape[1:]))
+        result.pictures += 1
+        result.values += picture.pixels.numel()
         if len(waiting) == TOGETHER:
             _compare(loaded, waiting)
             waiting = []
-    if not result["pictures"]:
-        first = (result["not_admitted"] or skipped)[0]
-        raise DataError(
-            f"--audit: no picture can enter the model as it is: {printable(first['file'])}: {first['reason']}"
-        )
+    if not result.pictures:
+        first = (result.not_admitted or result.skipped)[0]
+        file = printable(first.file)
+        raise DataError(f"audit: no picture can enter the model as it is: {file}: {first.reason}")
     _compare(loaded, waiting)
-    made = list(_made(loaded.model.codec.patch))
-    for at in range(0, len(made), TOGETHER):
-        _compare(loaded, made[at : at + TOGETHER])
-    return {
-        **result,
-        "sizes": sorted(sizes),
-        "made": len(made),
-        "first_layer": first_layer(loaded.model.head.into),
-    }
+    tests = _test_pictures(loaded.model.codec.patch)
+    while group := list(islice(tests, TOGETHER)):
+        _compare(loaded, group)
+        result.tests += len(group)
+    result.sizes = sorted(set(result.sizes))
+    result.first_layer = first_layer(loaded.model.head.into)
+    return result
 
 
-def first_layer(into: nn.Module) -> dict:
-    """Whether the map from a patch to the network's width keeps all values apart: its rank, and P."""
+def first_layer(into: nn.Module) -> FirstLayer:
+    """Rank of one linear layer, or of the product of several."""
     layers = [into] if isinstance(into, nn.Linear) else list(into)
     weight = layers[0].weight.detach().double()
     for layer in layers[1:]:
         weight = layer.weight.detach().double() @ weight
-    return {"values": weight.shape[1], "rank": int(torch.linalg.matrix_rank(weight))}
+    return FirstLayer(weight.shape[1], int(torch.linalg.matrix_rank(weight)))
 
 
 def _refused(loaded: Loaded, pixels: Tensor) -> str | None:
-    """Why a picture cannot enter, or None."""
+    """The reason why a picture cannot enter; None where it can."""
     try:
         rows, columns = loaded.model.codec.grid(*pixels.shape[1:])
     except ValueError as error:
         return f"{error}; `rawmm prepare folder --crop none` makes sides fit"
     context = loaded.config.sample.context
-    return (
-        None
-        if rows * columns + 2 <= context
-        else f"it needs {rows * columns + 2:,} positions; the context is {context:,}"
-    )
+    positions = rows * columns + 2  # <bos>, <image>
+    return f"it needs {positions:,} positions; the context is {context:,}" if positions > context else None
 
 
 def _as_pillow_reads(path: Path, pixels: Tensor) -> bool:
-    """False where the file holds more than 8-bit RGB. Raises RawmmError where it does not and was read
-    otherwise."""
+    """Whether pixels are what Pillow alone reads; False where the file holds more than 8-bit RGB. Raises
+    RawmmError where they differ."""
     with Image.open(path) as picture:
         if picture.mode not in PLAIN or picture.has_transparency_data:
             return False
         plain = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    _same(
-        str(path),
-        torch.from_numpy(plain.copy()).permute(2, 0, 1),
-        pixels,
-        "as Pillow reads it",
-        "as it was read",
-    )
+    known = torch.from_numpy(plain.copy()).permute(2, 0, 1)
+    _same(str(path), known, pixels, "as Pillow reads it", "as it was read")
     return True
 
 
 @torch.inference_mode()
 def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
-    """Through one batch, as the model gets it."""
+    """Send pictures through one batch, as the model is given it."""
     if not pictures:
         return
     model = loaded.model
@@ -141,44 +152,38 @@ def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
         own = patches[of == n]
         if len(own) != rows * columns:
             raise RawmmError(
-                f"--audit: picture {printable(name)} has {rows * columns} patches, and {len(own)} reached "
-                f"the model"
+                f"audit: picture {printable(name)} has {rows * columns} patches; {len(own)} reached the model"
             )
-        _same(
-            name, pixels, model.codec.decode(own[None], rows)[0].cpu(), "in the picture", "after its patches"
-        )
+        back = model.codec.decode(own[None], rows)[0].cpu()
+        _same(name, pixels, back, "in the picture", "after its patches")
 
 
 def _same(name: str, one: Tensor, other: Tensor, first: str, second: str) -> None:
-    """Raises RawmmError with the first place at which they differ."""
+    """Raises RawmmError with the first place at which two pictures differ. first, second: what they are."""
+    picture = f"audit: picture {printable(name)}"
     if one.shape != other.shape:
-        raise RawmmError(
-            f"--audit: picture {printable(name)} is {tuple(one.shape)} {first} and {tuple(other.shape)} "
-            f"{second}"
-        )
+        raise RawmmError(f"{picture} is {tuple(one.shape)} {first} and {tuple(other.shape)} {second}")
     if len(at := (one != other).nonzero()):
         channel, row, column = at[0].tolist()
         raise RawmmError(
-            f"--audit: picture {printable(name)} differs first at row {row}, column {column}, channel "
-            f"{channel}: "
+            f"{picture} differs first at row {row}, column {column}, channel {channel}: "
             f"{int(one[channel, row, column])} {first}, {int(other[channel, row, column])} {second}"
         )
 
 
-def _made(patch: int) -> Iterator[tuple[str, Tensor]]:
-    """Files of every mode and format, of several sizes, all 256 levels in them -> (name, what was
-    written)."""
-    dice = np.random.default_rng(0)
-    for kind, mode in MADE:
-        for high, wide in SIDES:
-            values = dice.permutation(
-                np.resize(np.arange(256, dtype=np.uint8), high * wide * patch * patch * 3)
-            )
-            picture = Image.fromarray(values.reshape(high * patch, wide * patch, 3)).convert(mode)
+def _test_pictures(patch: int) -> Iterator[tuple[str, Tensor]]:
+    """(name, pixels) of files of every mode and format, in several sizes, with all 256 levels in them; each
+    is written, read and compared."""
+    generator = np.random.default_rng(0)
+    for kind, mode in TESTS:
+        for rows, columns in SIDES:
+            levels = np.resize(np.arange(256, dtype=np.uint8), rows * columns * patch * patch * 3)
+            values = generator.permutation(levels).reshape(rows * patch, columns * patch, 3)
+            picture = Image.fromarray(values).convert(mode)
             file = io.BytesIO()
             picture.save(file, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
             written = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
             back = torch.from_numpy(read_image(file.getvalue()).copy()).permute(2, 0, 1)
-            name = f"made: {kind} of mode {mode}, {wide * patch}x{high * patch}"
+            name = f"made: {kind} of mode {mode}, {columns * patch}x{rows * patch}"
             _same(name, written, back, "as written", "as read")
             yield name, back

@@ -3,125 +3,121 @@
     L log2 V >= H                                       (Su Jianlin, https://www.kexue.fm/archives/9984)
 
 with H the bits that a picture holds. V^L different outputs tell at most V^L pictures apart, and pictures of H
-bits are 2^H. Any two of the three give the third. Integers are exact and fractions stay fractions; logarithms
-that are not rational are computed to as many digits as the answer needs. No torch and no numpy here. Next:
-catalogue.py, what others measured."""
+bits are 2^H. Any two of the three give the third. Integers are exact and fractions stay fractions; irrational
+logarithms are computed to as many digits as the answer needs. No torch and no numpy here. Next:
+`catalogue.py`, published figures."""
 
 import math
-import re
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
-from ..system.errors import ConfigError
+from .numerals import amount, power
 
-SIDE, RATE = 64, Fraction(3)  # the post's
+SIDE, RATE = 64, Fraction(3)  # of the post
 MOST_LENGTH, MOST_VOCABULARY, MOST_BITS = 10**100, 2**4096, 10**100
-EXACT = 4096  # bits, up to which a vocabulary is told as an integer
-COMMAS = re.compile(r"\d{1,3}(,\d{3})+")  # in thousands alone: 36864,5 is no number of bits
-WHOLE = re.compile(r"(\d+)|(\d+)(?:\^|\*\*)(\d+)|(\d+(?:\.\d+)?)e\+?(\d+)")
+EXACT = 4096  # bits, up to which a vocabulary is given as an integer
 
 
-def whole(given: str, name: str, least: int, most: int, allowed: str) -> int:
-    """'16384', '2^14', '16,384', '1e30', '32x32' -> an integer. Raises ConfigError with what is `allowed`."""
-    value = 1
-    for part in given.strip().replace("_", "").split("x"):
-        value *= _whole(part) or 0
-    if not least <= value <= most:
-        raise ConfigError(
-            f"{name} is '{given[:60]}'; allowed: a whole number from {least} to {allowed}, as 1024, 32x32, "
-            f"2^14 or "
-            "1e30"
-        )
-    return value
+@dataclass(frozen=True)
+class Need:
+    """H, and where it comes from. bits: H, exactly. anchor: a row of the catalogue, or `name` and `kind` of
+    another origin. rate: bits a byte, where H is a rate times a size. sides: (height, width) of that size."""
+
+    bits: Fraction
+    anchor: dict = field(default_factory=lambda: {"name": "given", "bits_per_byte": None, "kind": "assumed"})
+    rate: Fraction | None = None
+    sides: tuple[int, int] | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether H is an upper bound that was measured, and no assumption: a capacity above it is enough,
+        but whether a smaller one would do is not known."""
+        return self.anchor["kind"] != "assumed"
 
 
-def _whole(text: str) -> int | None:
-    """None where it is none, or has more than 5,000 digits."""
-    text = _without_commas(text)
-    match = WHOLE.fullmatch(text.lower())
-    if not match or len(text) > 2000:
-        return None
-    plain, base, power, digits, exponent = match.groups()
-    if plain:
-        return int(plain)
-    if base:
-        return int(base) ** int(power) if len(base) < 9 and len(power) < 6 else None
-    value = Fraction(digits) * 10 ** int(exponent) if len(exponent) < 5 else Fraction(1, 2)
-    return value.numerator if value.denominator == 1 else None
+@dataclass(frozen=True)
+class Budget:
+    """L, V and H, where at least one was given. capacity_bits: L log2 V. share: capacity by H.
+    lossless_possible: None where it is not known. solved: what followed from the others, "length" or
+    "vocabulary", or "verdict" where all three were given. says: all of it in sentences."""
+
+    need: Need
+    length: int | None
+    vocabulary: int | None
+    log2_vocabulary: int | float | None = None
+    capacity_bits: int | float | None = None
+    share: float | None = None
+    lossless_possible: bool | None = None
+    solved: str | None = None
+    says: list[str] = field(default_factory=list)
+
+    @property
+    def bits_needed(self) -> int | float:
+        """H, an integer where it is one."""
+        return number(self.need.bits)
 
 
-def _without_commas(text: str) -> str:
-    return text.replace(",", "") if COMMAS.fullmatch(text) else text
-
-
-def fraction(given: str, name: str, most: int, allowed: str) -> Fraction:
-    """'3.44', '36864', '10/3', '1e30' -> the number itself, above 0. Raises ConfigError."""
-    try:
-        text = _without_commas(given.strip())
-        if len(text) > 400 or re.search(r"e[+-]?\d{5}", text.lower()):
-            raise ValueError
-        integer = _whole(text)
-        value = Fraction(text) if integer is None else Fraction(integer)
-        if not Fraction(1, 10**9) <= value <= most:
-            raise ValueError
-    except (ValueError, ZeroDivisionError):
-        raise ConfigError(f"{name} is '{given[:60]}'; allowed: a number above 0, {allowed}") from None
-    return value
-
-
-def sides(given: str) -> tuple[int, int]:
-    """'256' or '640x480' (width x height) -> (height, width)."""
-    parts = given.lower().split("x")
-    numbers = [whole(part, "--size", 1, 10**9, "10^9 pixels") for part in parts]
-    if len(numbers) > 2:
-        raise ConfigError(f"--size is '{given[:60]}'; allowed: 256, or width x height as 640x480")
-    return numbers[-1], numbers[0]
-
-
-def solve(length: int | None, vocabulary: int | None, bits: Fraction) -> dict:
-    """What follows from the two that are known, `bits` among them: see `--json` in docs/information.md."""
-    result: dict = {
-        "length": length,
-        "vocabulary": vocabulary,
-        "log2_vocabulary": None,
-        "bits_needed": number(bits),
-        "capacity_bits": None,
-        "share": None,
-        "lossless_possible": None,
-        "found": None,
-    }
+def solve(length: int | None, vocabulary: int | None, need: Need) -> Budget:
+    """The budget of L tokens and V codes, where H is given: both give a verdict, one gives the other."""
+    budget = Budget(need, length, vocabulary)
     if vocabulary is not None:
-        result["log2_vocabulary"] = number(log2(vocabulary))
+        budget = replace(budget, log2_vocabulary=number(log2(vocabulary)))
     if length is not None and vocabulary is not None:
         capacity = length * log2(vocabulary)
-        return {
-            **result,
-            "capacity_bits": number(capacity),
-            "share": float(capacity / bits),
-            "found": "verdict",
-            "lossless_possible": carries(length, vocabulary, bits),
-        }
-    if length is not None:
-        each = bits / length
-        return {
-            **result,
-            "log2_vocabulary": number(each),
-            "vocabulary": least_vocabulary(each),
-            "found": "vocabulary",
-        }
-    if vocabulary is not None:
-        return {**result, "length": least_length(vocabulary, bits), "found": "length"}
-    return result
+        enough = carries(length, vocabulary, need.bits)
+        budget = replace(
+            budget,
+            capacity_bits=number(capacity),
+            share=float(capacity / need.bits),
+            solved="verdict",
+            lossless_possible=True if enough else None if need.bounded else False,
+        )
+    elif length is not None:
+        each = need.bits / length
+        budget = replace(
+            budget,
+            log2_vocabulary=number(each),
+            vocabulary=least_vocabulary(each),
+            solved="vocabulary",
+        )
+    elif vocabulary is not None:
+        budget = replace(budget, length=least_length(vocabulary, need.bits), solved="length")
+    return replace(budget, says=sentences(budget))
+
+
+def as_json(budget: Budget) -> dict:
+    """The object of `rawmm entropy-budget --json`."""
+    need = budget.need
+    size = need.sides and {
+        "height": need.sides[0],
+        "width": need.sides[1],
+        "bytes": 3 * need.sides[0] * need.sides[1],
+    }
+    return {
+        "length": budget.length,
+        "vocabulary": budget.vocabulary,
+        "log2_vocabulary": budget.log2_vocabulary,
+        "bits_needed": budget.bits_needed,
+        "capacity_bits": budget.capacity_bits,
+        "share": budget.share,
+        "lossless_possible": budget.lossless_possible,
+        "found": budget.solved,
+        "anchor": need.anchor,
+        "bits_per_byte": need.rate and number(need.rate),
+        "size": size,
+        "says": budget.says,
+    }
 
 
 def number(value: Fraction) -> int | float:
-    """An integer where it is one."""
+    """The same number, as an integer where it is one."""
     return value.numerator if value.denominator == 1 else float(value)
 
 
 def log2(vocabulary: int) -> Fraction:
-    """Exact for powers of two, else to 60 digits."""
+    """log2 V: exact for powers of two, else to 60 digits."""
     if vocabulary & (vocabulary - 1) == 0:
         return Fraction(vocabulary.bit_length() - 1)
     return Fraction(_to(60, lambda: Decimal(vocabulary).ln() / Decimal(2).ln()))
@@ -142,7 +138,7 @@ def least_length(vocabulary: int, bits: Fraction) -> int:
 
 
 def least_vocabulary(each: Fraction) -> int | None:
-    """The smallest V with log2 V >= `each`; None where it has more than EXACT bits."""
+    """The smallest V with log2 V >= `each`; None where it would have more than EXACT bits."""
     if each > EXACT:
         return None
     if each.denominator == 1:
@@ -157,119 +153,82 @@ def _to(digits: int, value: Callable[[], Decimal]) -> Decimal:
 
 
 def _ceiling(value: Callable[[], Decimal]) -> int:
-    """Of a number that is known not to be an integer (a power of 2 or a ratio of logarithms that is
-    irrational): computed to more and more digits until both ends of what it may be have the same ceiling."""
+    """Ceiling of a number that is known to be no integer (an irrational power of 2 or ratio of logarithms).
+    It is computed to more and more digits until both ends of its interval have the same ceiling."""
     digits = 60
     while True:
-        found, slack = Fraction(_to(digits, value)), Fraction(1, 10 ** (digits - 8))
-        low, high = math.ceil(found * (1 - slack)), math.ceil(found * (1 + slack))
+        estimate, slack = Fraction(_to(digits, value)), Fraction(1, 10 ** (digits - 8))
+        low, high = math.ceil(estimate * (1 - slack)), math.ceil(estimate * (1 + slack))
         if low == high:
             return low
         digits *= 2
 
 
-# ------------------------------------------------------------------------------------------------------ words
+# -------------------------------------------------------------------------------------------------- sentences
 
 
-def power(value: int | None, bits: float) -> str:
-    """A vocabulary for people: 16,384, 6.87e10, 2^36864."""
-    if value is not None and value < 10**9:
-        return f"{value:,}"
-    if bits > 1000:
-        return f"2^{bits:.6g}"
-    with localcontext() as context:
-        context.prec = 30
-        mantissa, exponent = (
-            f"{Decimal(value) if value is not None else Decimal(2) ** Decimal(bits):.2e}".split("e")
-        )
-    return f"{mantissa}e{int(exponent)}"
-
-
-def amount(value: int | float) -> str:
-    """Bits or tokens for people: 36,864, 49,571.8, 3.69e30."""
-    if abs(value) >= 10**15:
-        mantissa, exponent = f"{Decimal(value):.2e}".split("e")
-        return f"{mantissa}e{int(exponent)}"
-    return (
-        f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1e5 else f"{value:,.1f}"
+def share(budget: Budget, of: str) -> str:
+    """A capacity beside H: 'L log2 V = 256 x 14 = 3,584 bits, 9.722% of H', or '32 times H'."""
+    capacity = (
+        f"{amount(budget.length)} x {amount(budget.log2_vocabulary)} = {amount(budget.capacity_bits)} bits"
     )
-
-
-def share(result: dict, of: str) -> str:
-    """Of a verdict: 'L log2 V = 256 x 14 = 3,584 bits, 9.722% of H', or '32 times H'."""
-    value, length, each, bits = (
-        result[name] for name in ("share", "length", "log2_vocabulary", "capacity_bits")
-    )
-    part = f"{value:.3%} of" if value < 10 else f"{amount(round(value))} times"
-    if part == "100.000% of" and not result["lossless_possible"]:
+    part = f"{budget.share:.3%} of" if budget.share < 10 else f"{amount(round(budget.share))} times"
+    if part == "100.000% of" and not budget.lossless_possible:
         part = "just under 100% of"
-    return f"L log2 V = {amount(length)} x {amount(each)} = {amount(bits)} bits, {part} {of}"
+    return f"L log2 V = {capacity}, {part} {of}"
 
 
-def bounded(result: dict) -> bool:
-    """Whether H is an upper bound (of an anchor that was measured) and not assumed: more codes than that are
-    enough, but whether fewer would do is not known."""
-    return result.get("anchor", {}).get("kind", "assumed") != "assumed"
-
-
-def sentences(result: dict) -> list[str]:
+def sentences(budget: Budget) -> list[str]:
     """What the numbers say, and how sure it is."""
-    needed, length, each = amount(result["bits_needed"]), result["length"], result["log2_vocabulary"]
-    if bounded(result):
-        return _of_a_bound(result)
-    if result["found"] == "vocabulary":
-        return [
-            f"L = {amount(length)} tokens: log2 V >= {amount(each)}, V >= {power(result['vocabulary'], each)}"
-        ]
-    if result["found"] == "length":
-        return [
-            f"V = {power(result['vocabulary'], each)} ({amount(each)} bits): L >= {amount(length)} tokens"
-        ]
-    if result["found"] != "verdict":
-        return [
-            f"with --L or --V the other follows, as --L 256: log2 V >= {amount(result['bits_needed'] / 256)}"
-        ]
-    told = share(result, "H")
-    if result["lossless_possible"]:
-        return [
-            told,
-            f"lossless is possible in principle: there are codes enough for {needed} bits. Whether a "
-            f"tokenizer gets "
-            "there, only its bit-exact reconstructions show (--codec)",
-        ]
-    return [
-        told,
-        f"not lossless, if pictures hold {needed} bits: so few codes cannot tell so many pictures apart "
-        f"(counting; "
-        "proven). That they hold so much is not proven: see the anchor",
-    ]
+    if budget.need.bounded:
+        return _of_a_bound(budget)
+    needed, each = amount(budget.bits_needed), budget.log2_vocabulary
+    match budget.solved:
+        case "vocabulary":
+            codes = power(budget.vocabulary, each)
+            return [f"L = {amount(budget.length)} tokens: log2 V >= {amount(each)}, V >= {codes}"]
+        case "length":
+            codes = power(budget.vocabulary, each)
+            return [f"V = {codes} ({amount(each)} bits): L >= {amount(budget.length)} tokens"]
+        case "verdict" if budget.lossless_possible:
+            verdict = (
+                f"lossless is possible in principle: there are codes enough for {needed} bits. Whether a "
+                f"tokenizer gets there, only its bit-exact reconstructions show (--codec)"
+            )
+            return [share(budget, "H"), verdict]
+        case "verdict":
+            verdict = (
+                f"not lossless, if pictures hold {needed} bits: so few codes cannot tell so many pictures "
+                f"apart (counting; proven). That they hold so much is not proven: see the anchor"
+            )
+            return [share(budget, "H"), verdict]
+        case _:
+            each = amount(budget.bits_needed / 256)
+            return [f"with --L or --V the other follows, as --L 256: log2 V >= {each}"]
 
 
-def _of_a_bound(result: dict) -> list[str]:
-    length, each = result["length"], result["log2_vocabulary"]
-    mean = "the mean of these files" if result["anchor"]["name"] == "images" else "the mean of this anchor"
+def _of_a_bound(budget: Budget) -> list[str]:
+    """The same where H is an upper bound: enough is known, too little is not."""
+    files = budget.need.anchor["name"] == "images"
+    mean = "the mean of these files" if files else "the mean of this anchor"
     unknown = "whether less would do is not known (an upper bound of H)"
-    if result["found"] == "vocabulary":
-        return [
-            f"L = {amount(length)} tokens: log2 V of {amount(each)}, V = "
-            f"{power(result['vocabulary'], each)}, is enough for "
-            f"{mean}; {unknown}"
-        ]
-    if result["found"] == "length":
-        return [
-            f"V = {power(result['vocabulary'], each)} ({amount(each)} bits): L = {amount(length)} tokens "
-            f"are enough for "
-            f"{mean}; {unknown}"
-        ]
-    if result["found"] != "verdict":
-        each = amount(result["bits_needed"] / 256)
-        return [f"with --L or --V the other follows, as --L 256: log2 V of {each} is enough for {mean}"]
-    told = share(result, "the bound")
-    if result["lossless_possible"]:
-        return [
-            told,
-            f"codes enough for {mean}. Whether a tokenizer gets there, only its bit-exact reconstructions "
-            f"show "
-            "(--codec)",
-        ]
-    return [told, f"fewer bits than {mean}; whether they would do is not known (an upper bound of H)"]
+    each = budget.log2_vocabulary
+    match budget.solved:
+        case "vocabulary":
+            codes = f"log2 V of {amount(each)}, V = {power(budget.vocabulary, each)}"
+            return [f"L = {amount(budget.length)} tokens: {codes}, is enough for {mean}; {unknown}"]
+        case "length":
+            codes = f"V = {power(budget.vocabulary, each)} ({amount(each)} bits)"
+            return [f"{codes}: L = {amount(budget.length)} tokens are enough for {mean}; {unknown}"]
+        case "verdict" if budget.lossless_possible:
+            verdict = (
+                f"codes enough for {mean}. Whether a tokenizer gets there, only its bit-exact "
+                f"reconstructions show (--codec)"
+            )
+            return [share(budget, "the bound"), verdict]
+        case "verdict":
+            verdict = f"fewer bits than {mean}; whether they would do is not known (an upper bound of H)"
+            return [share(budget, "the bound"), verdict]
+        case _:
+            each = amount(budget.bits_needed / 256)
+            return [f"with --L or --V the other follows, as --L 256: log2 V of {each} is enough for {mean}"]

@@ -1,10 +1,10 @@
-"""What others measured: bits a byte of pictures (anchors), published tokenizers, and what is left of text
-behind them.
+"""Published figures: bits a byte of pictures (anchors), tokenizers, and the share of text that survives them.
 
-Read from the YAML files in `rawmm_cli/facts/`, every row with its source. Next: `budget_plot.py`, the same as
-pictures."""
+Read from the YAML files in `rawmm_cli/facts/`, every row with its source. Plots of them:
+`pages/budget.py`."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..config.yaml_text import parse_yaml
@@ -20,19 +20,39 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Correlation:
+    """Rank correlation of bits and text survival over some tokenizers."""
+
+    tokenizers: int
+    spearman: float
+
+
+@dataclass(frozen=True)
+class TextSurvival:
+    """Tokenizers of TokBench with their bits and the percentage of words that can still be read. all: over
+    all of them. certain: over those whose variant the leaderboard names. resize: words in pictures that were
+    only made smaller. `dataclasses.asdict` of it is its JSON."""
+
+    rows: list[dict]
+    all: Correlation
+    certain: Correlation
+    resize: float
+
+
 def rows(name: str) -> list[dict]:
-    """anchors, catalogue or tokbench, in the order of the file."""
+    """Rows of `anchors`, `catalogue` or `tokbench`, in the order of the file."""
     return parse_yaml((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), f"{name}.yaml")
 
 
 def anchor(name: str) -> dict:
-    """An anchor by its name. Raises ConfigError where there is none."""
+    """The anchor of that name. Raises ConfigError where there is none."""
     text = (FOLDER / "anchors.yaml").read_text(encoding="utf-8")
     blocks = {
         block.partition(",")[0].removeprefix("- {name: "): block for block in re.split(r"\n(?=- )", text)
     }
     known = [row for row in blocks if not row.startswith("#")]
-    if name not in known:  # of all rows one is parsed: the whole file takes longer than the answer
+    if name not in known:  # a single row is parsed: the whole file takes longer than the answer
         import difflib
 
         near = difflib.get_close_matches(name, known, 1)
@@ -44,21 +64,22 @@ def anchor(name: str) -> dict:
 
 
 def tokenizers() -> list[dict]:
-    """The catalogue, with bits and bits a pixel."""
+    """Rows of the catalogue, with bits and bits a pixel."""
     return [with_bits(row) for row in rows("catalogue")]
 
 
 def with_bits(row: dict) -> dict:
-    """A row with length and vocabulary -> the same with what follows from them."""
+    """A row that has `length` and `vocabulary`, with the bits that follow from them."""
     bits = budget.number(row["length"] * budget.log2(row["vocabulary"]))
     side = row.get("side")
     return {**row, "bits": bits, "bits_per_pixel": bits / side**2 if side else None}
 
 
-def matching(found: list[dict], word: str | None) -> list[dict]:
-    """The rows in which a word stands, in any of their values. Raises ConfigError where it stands in none."""
+def matching(rows: list[dict], word: str | None) -> list[dict]:
+    """Rows that contain a word in any of their values; all rows for None. Raises ConfigError where none
+    does."""
     kept = [
-        row for row in found if word is None or word.casefold() in " ".join(map(str, row.values())).casefold()
+        row for row in rows if word is None or word.casefold() in " ".join(map(str, row.values())).casefold()
     ]
     if not kept:
         raise ConfigError(
@@ -67,28 +88,20 @@ def matching(found: list[dict], word: str | None) -> list[dict]:
     return kept
 
 
-def text_survival() -> dict:
-    """Tokenizers of TokBench with their bits and the share of words that are still read, in percent ->
-    {"rows", "all": rank correlation over all of them, "certain": over those whose variant the leaderboard
-    names, "resize": what smaller pictures keep}."""
-    from ..metrics.text import spearman
-
+def text_survival() -> TextSurvival:
+    """TokBench's rows whose bits are known, and how bits and surviving words go together."""
     table = rows("tokbench")
     known = [
         {**row, "bits": budget.number(row["length"] * budget.log2(row["vocabulary"]))}
         for row in table
         if "length" in row
     ]
+    certain = [row for row in known if "variant" not in row]
+    resized = next(row["words"] for row in table if "length" not in row)
+    return TextSurvival(known, _correlation(known), _correlation(certain), resized)
 
-    def correlation(some: list[dict]) -> dict:
-        return {
-            "tokenizers": len(some),
-            "spearman": spearman(*zip(*[(row["bits"], row["words"]) for row in some])),
-        }
 
-    return {
-        "rows": known,
-        "all": correlation(known),
-        "certain": correlation([row for row in known if "variant" not in row]),
-        "resize": next(row["words"] for row in table if "length" not in row),
-    }
+def _correlation(rows: list[dict]) -> Correlation:
+    from ..metrics.text import spearman
+
+    return Correlation(len(rows), spearman(*zip(*[(row["bits"], row["words"]) for row in rows])))

@@ -1,85 +1,181 @@
-"""One model, both modalities in one table: bits a byte of pictures (`likelihood.py`), and of text by
-next-token loss.
+"""One model, both modalities in one table: bits a byte of pictures (`likelihood.py`) and of text
+(`text_bits.py`), beside the lossless codecs on the same pictures (`bounds.py`).
 
-Pictures are brought to the side that was learned, as `prepare` does. Captions come from prepared sets; a
-picture is then also costed given its caption, and a caption alone and given its picture. A grey picture has
-one byte a pixel, as in `bounds.py`: what the model needs for its three channels is divided by H W."""
+Pictures are brought to the side that the model learned, as `prepare` does. Captions come from prepared sets;
+the pictures are then also measured given their captions, and captions alone and given their pictures. A grey
+picture has one byte a pixel, as in `bounds.py`: what the model needs for its three channels is divided by H
+W."""
 
 import math
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..core.batch import pack, size
-from ..core.document import Document, Picture
-from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
+from ..core.document import Picture
+from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import ImageError, fit
-from ..data.pictures import Shown, read
-from ..data.stream import reading
+from ..data.pictures import Location, NamedPicture, Skipped, none_left, read
 from ..runs.models import Loaded
-from ..system.errors import DataError, printable
 from ..system.seeds import key
-from . import bounds, likelihood
-from .likelihood import BEGINS, WIDTHS
+from . import bounds, likelihood, lossless
+from .likelihood import BEGINS, WIDTHS, Bound, Denoise
+from .text_bits import TextBits, of_texts
 
-BATCH = 16  # pictures together
-UNIFORMS = (
-    0.004,
-    0.015,
-    0.03,
-    0.06,
-    0.1,
-    0.2,
-    0.3,
-)  # where the ODE may begin from uniform noise: tried on a few pictures
-WORDS = {"bound": "variational bound", "uniform": "ODE, uniform noise", "decoded": "ODE, the bound's noise"}
+BATCH = 16  # pictures that go through the network together
+UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1, 0.2, 0.3)  # where an ODE from uniform noise may begin
 
 
-def pictures_for(loaded: Loaded, found: list[tuple], skipped: list[dict]) -> tuple[list[Shown], list[str]]:
-    """The pictures of `pictures.find` as the model learned them, (3, S, S) uint8, and their captions, ""
-    where there are none. What cannot be read, or is smaller, goes into `skipped`. Raises DataError where none
-    is left."""
-    side, kept, captions = loaded.config.data.size, [], []
-    for one in read(found, skipped):
-        pixels = one.pixels
+@dataclass(frozen=True)
+class Mean:
+    """Bits a byte over pictures. standard_error: None of a single picture; it holds what pictures differ by,
+    and noise, times and probes."""
+
+    bits_per_byte: float
+    standard_error: float | None
+    pictures: int
+
+
+@dataclass(frozen=True)
+class ImageBits:
+    """Bits a byte of pictures under a model. begin, width: of the bound (`likelihood.py`). steps: of an ODE.
+    solver_error: change of an ODE's figure where its steps are halved. uniform, decoded: by the ODE from
+    uniform noise, and from the bound's noise; difference: the bound minus the latter; None where they were
+    not computed."""
+
+    begin: float
+    width: float
+    steps: int
+    bound: Mean
+    uniform_begin: float | None = None
+    solver_error: dict[str, float] = field(default_factory=dict)
+    uniform: Mean | None = None
+    decoded: Mean | None = None
+    difference: Mean | None = None
+
+
+@dataclass(frozen=True)
+class ModelBits:
+    """Bits of pictures and captions under a model. image_given_caption, text, text_given_image: None where
+    there are no captions (the first: where any picture has none)."""
+
+    model: str
+    model_hash: str
+    pictures: int
+    size: int
+    image: ImageBits
+    image_given_caption: ImageBits | None
+    text: TextBits | None
+    text_given_image: TextBits | None
+    codecs: bounds.Summary
+    skipped: list[Skipped]
+    seconds: float
+
+
+def measure(
+    loaded: Loaded,
+    pictures: list[NamedPicture],
+    captions: list[str],
+    skipped: list[Skipped],
+    steps: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> ModelBits:
+    """All figures of the table, for pictures of `pictures_for`. progress: called with the number of pictures
+    done, of each pass again."""
+    began, pixels = time.perf_counter(), [picture.pixels for picture in pictures]
+    images = torch.stack(pixels)
+    image = of_pictures(loaded, images, [""] * len(images), steps, progress=progress)
+    text, text_given_image = of_texts(loaded, None, captions), of_texts(loaded, pixels, captions)
+    given_caption = None
+    if all(captions):
+        given_caption = of_pictures(loaded, images, captions, steps, progress=progress, ode=False)
+    arrays = [one.permute(1, 2, 0).contiguous().numpy() for one in pixels]
+    slow = images[:, 0].numel() <= bounds.SLOW
+    coded = []
+    for measured in bounds.over(bounds.measure, ((array, None, (slow, slow)) for array in arrays)):
+        coded.append(measured.own)
+        progress(len(coded))
+    return ModelBits(
+        model=loaded.name,
+        model_hash=loaded.hash,
+        pictures=len(images),
+        size=loaded.config.data.size,
+        image=image,
+        image_given_caption=given_caption,
+        text=text,
+        text_given_image=text_given_image,
+        codecs=bounds.summed(coded),
+        skipped=skipped,
+        seconds=round(time.perf_counter() - began, 1),
+    )
+
+
+def as_json(result: ModelBits) -> dict:
+    """The object of `rawmm entropy-budget model --json`."""
+    ways = ("bound", "uniform", "decoded", "difference")
+
+    def image(bits: dict | None) -> dict | None:
+        """The figures follow the settings; those that were not computed are left out."""
+        if bits is None:
+            return None
+        settings = {name: bits[name] for name in ("begin", "width", "steps", "uniform_begin", "solver_error")}
+        return settings | {way: bits[way] for way in ways if bits[way] is not None}
+
+    json = asdict(result)
+    return json | {name: image(json[name]) for name in ("image", "image_given_caption")}
+
+
+def pictures_for(
+    loaded: Loaded, locations: list[Location], skipped: list[Skipped]
+) -> tuple[list[NamedPicture], list[str]]:
+    """Pictures as the model learned them, (3, S, S) uint8, and their captions, "" where there are none. What
+    cannot be read, or is smaller, goes into `skipped`. Raises DataError where none is left."""
+    side, pictures, captions = loaded.config.data.size, [], []
+    for picture in read(locations, skipped):
+        pixels = picture.pixels
         if tuple(pixels.shape[1:]) != (side, side):
             try:
                 pixels = torch.from_numpy(fit(pixels.permute(1, 2, 0).numpy(), side).copy()).permute(2, 0, 1)
             except ImageError as error:
-                skipped.append({"file": one.file, "reason": error.reason})
+                skipped.append(Skipped(picture.file, error.reason))
                 continue
-        _, source, number = found[one.number]
-        said = source.captions[number] if number is not None else []
-        kept.append(replace(one, pixels=pixels.contiguous()))
-        captions.append(said[0] if said else "")
-    if not kept:
-        raise DataError(
-            f"no picture is left: image {printable(skipped[0]['file'])} cannot be used: "
-            f"{skipped[0]['reason']}"
-        )
-    return kept, captions
+        pictures.append(replace(picture, pixels=pixels.contiguous()))
+        captions.append(next(iter(locations[picture.index].captions), ""))
+    if not pictures:
+        raise none_left(skipped, "used")
+    return pictures, captions
 
 
-def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> likelihood.Denoise:
-    """z (M, N, P), times (M,) -> clean (M, N, P) of pictures (M, 3, H, W) behind their captions. Gradients
+def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
+    """z (M, N, P), times (M,) -> clean (M, N, P), of pictures (M, 3, H, W) behind their captions. Gradients
     flow."""
     model, stretch = loaded.model.requires_grad_(False), (1.0, 1.0)
     documents = [
-        [BOS, *(model.tokenizer.encode(said) if said else []), IMAGE, Picture(image, True, 0, stretch)]
-        for image, said in zip(images, captions)
+        [BOS, *(model.tokenizer.encode(text) if text else []), IMAGE, Picture(image, True, 0, stretch)]
+        for image, text in zip(images, captions)
     ]
     length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
     batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
 
     def denoise(z: Tensor, t: Tensor) -> Tensor:
-        flat, time = z.flatten(0, 1), t.to(z)
-        output = model.patches(model(batch, flat, time), batch)
-        return model.head.clean(output, flat, time[batch.pictures.picture_of]).view_as(z)
+        flat, times = z.flatten(0, 1), t.to(z)
+        output = model.patches(model(batch, flat, times), batch)
+        return model.head.clean(output, flat, times[batch.pictures.picture_of]).view_as(z)
 
     return denoise
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Pictures that go through the network together: patches (M, N, P) and keys of their noise."""
+
+    clean: Tensor
+    keys: list[int]
+    denoise: Denoise
 
 
 def of_pictures(
@@ -88,128 +184,77 @@ def of_pictures(
     captions: list[str],
     steps: int,
     seed: int = 0,
-    told: Callable[[int], None] = lambda done: None,
-    ways: tuple[str, ...] = tuple(WORDS),
-) -> dict:
-    """Pictures (M, 3, S, S) uint8 behind their captions -> {way: mean, standard error and each, in bits a
-    byte, "begin", "width", "difference": bound minus ODE of the same noise, "solver_error": change of that
-    ODE where its steps are halved}."""
+    progress: Callable[[int], None] = lambda done: None,
+    ode: bool = True,
+) -> ImageBits:
+    """Bits a byte of pictures (M, 3, S, S) uint8 behind their captions; without `ode` by the bound alone."""
+    groups, scale = _groups(loaded, images, captions, seed), loaded.model.head.noise_scale
+    channels = torch.tensor([3.0 if grey(image) else 1.0 for image in images], dtype=torch.float64)
+    terms = _bound(groups, scale, progress)
+    at, wide = likelihood.choose(terms)
+    begin, width = BEGINS[at], WIDTHS[wide]
+    bound = likelihood.bound_of(terms, at, wide, groups[0].clean[0].numel()) * channels
+    result = ImageBits(begin, width, steps, _mean(bound))
+    if not ode:
+        return result
+
+    def uniform(group: _Group, steps: int, begin: float) -> Tensor:
+        return likelihood.uniform(group.denoise, group.clean, begin, group.keys, scale, steps)
+
+    def decoded(group: _Group, steps: int) -> Tensor:
+        return likelihood.decoded(group.denoise, group.clean, begin, width, group.keys, scale, steps)
+
+    few = max(1, steps // 4)
+    start = min(UNIFORMS, key=lambda begin: float(uniform(groups[0], few, begin).mean()))
+    values, errors = {}, {}
+    for name, way in (("uniform", partial(uniform, begin=start)), ("decoded", decoded)):
+        bits, change = _along(way, groups, steps, progress)
+        values[name] = bits * channels
+        errors[name] = float((change * channels[: len(change)]).mean().abs())
+    return replace(
+        result,
+        uniform_begin=start,
+        solver_error=errors,
+        uniform=_mean(values["uniform"]),
+        decoded=_mean(values["decoded"]),
+        difference=_mean(bound - values["decoded"]),
+    )
+
+
+def _groups(loaded: Loaded, images: Tensor, captions: list[str], seed: int) -> list[_Group]:
     clean = loaded.model.codec.encode(images.to(loaded.model.words.weight.device))
-    keys, scale = [key(seed, "bits", n) for n in range(len(clean))], loaded.model.head.noise_scale
+    keys = [key(seed, "bits", n) for n in range(len(clean))]
     parts = [slice(at, at + BATCH) for at in range(0, len(clean), BATCH)]
-    denoisers = [denoiser(loaded, images[part], captions[part]) for part in parts]
+    return [_Group(clean[part], keys[part], denoiser(loaded, images[part], captions[part])) for part in parts]
+
+
+def _bound(groups: list[_Group], scale: float, progress: Callable[[int], None]) -> Bound:
+    """Terms of the variational bound, of all pictures."""
     terms, done = [], 0
     with torch.no_grad():
-        for part, denoise in zip(parts, denoisers):
-            terms.append(likelihood.bound(denoise, clean[part], keys[part], scale))
-            done += len(clean[part])
-            told(done)
-    bounds = likelihood.Bound(
-        *(torch.cat([getattr(one, name) for one in terms]) for name in ("diffusion", "decoder"))
-    )
-    at, wide = likelihood.choose(bounds)
-    begin, width = BEGINS[at], WIDTHS[wide]
-    each = {"bound": likelihood.bound_of(bounds, at, wide, clean[0].numel())}
+        for group in groups:
+            terms.append(likelihood.bound(group.denoise, group.clean, group.keys, scale))
+            done += len(group.clean)
+            progress(done)
+    return Bound(torch.cat([one.diffusion for one in terms]), torch.cat([one.decoder for one in terms]))
 
-    def uniform(denoise, part: slice, count: int, at: float = 0.0) -> Tensor:
-        return likelihood.uniform(denoise, clean[part], at or from_uniform, keys[part], scale, count)
 
-    def decoded(denoise, part: slice, count: int) -> Tensor:
-        return likelihood.decoded(denoise, clean[part], begin, width, keys[part], scale, count)
-
-    few = slice(0, min(BATCH, len(clean)))
-    from_uniform = (
-        min(UNIFORMS, key=lambda at: float(uniform(denoisers[0], few, max(1, steps // 4), at).mean()))
-        if "uniform" in ways
-        else None
-    )
-    ends = {"uniform": uniform, "decoded": decoded}
-    channels = torch.tensor([3.0 if grey(image) else 1.0 for image in images], dtype=torch.float64)
-    result: dict = {
-        "begin": begin,
-        "width": width,
-        "steps": steps,
-        "uniform_begin": from_uniform,
-        "solver_error": {},
-    }
-    for way in ways:
-        if way == "bound":
-            continue
-        found = []
-        for part, denoise in zip(parts, denoisers):
-            found.append(ends[way](denoise, part, steps))
-            told(len(torch.cat(found)))
-        each[way] = torch.cat(found)
-        half = ends[way](denoisers[0], parts[0], max(1, steps // 2))
-        result["solver_error"][way] = float(((half - found[0]) * channels[parts[0]]).mean().abs())
-    each = {way: values * channels for way, values in each.items()}
-    result |= {way: _mean(values) for way, values in each.items()}
-    if "decoded" in each:
-        result["difference"] = _mean(each["bound"] - each["decoded"])
-    return result
+def _along(
+    ode: Callable[[_Group, int], Tensor], groups: list[_Group], steps: int, progress: Callable[[int], None]
+) -> tuple[Tensor, Tensor]:
+    """Bits a value of every picture (M,) by an ODE, and how much half the steps change the first group's."""
+    values: list[Tensor] = []
+    for group in groups:
+        values.append(ode(group, steps))
+        progress(sum(map(len, values)))
+    return torch.cat(values), ode(groups[0], max(1, steps // 2)) - values[0]
 
 
 def grey(image: Tensor) -> bool:
-    """Whether one channel (3, H, W) counts as one, as `bounds.channels` says."""
-    return bounds.channels(image.permute(1, 2, 0).numpy()).ndim == 2
+    """Whether (3, H, W) pixels count as one channel."""
+    return lossless.channels(image.permute(1, 2, 0).numpy()).ndim == 2
 
 
-def _mean(values: Tensor) -> dict:
-    """Of M pictures; the error holds what pictures differ by, and noise, times, probes."""
+def _mean(values: Tensor) -> Mean:
     error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else None
-    return {"bits_per_byte": float(values.mean()), "standard_error": error, "pictures": len(values)}
-
-
-# ------------------------------------------------------------------------------------------------------- text
-
-
-@torch.inference_mode()
-def of_texts(loaded: Loaded, images: list[Tensor] | None, captions: list[str]) -> dict | None:
-    """Captions, given their pictures or alone (`images` is None) -> bits a byte by next-token loss; None
-    where there are no captions. Both count the same: the text and its end, given that there is one. kind:
-    exact for bytes; of learned pieces one spelling of several is counted, an upper bound. The standard error
-    is that of a ratio of sums over texts."""
-    at = [n for n, said in enumerate(captions) if said]
-    if not at:
-        return None
-    encode = loaded.model.tokenizer.encode
-    documents = [
-        [BOS, *encode(captions[n]), IMAGE] if images is None else reading(images[n], captions[n], encode)
-        for n in at
-    ]
-    nats = torch.cat(
-        [_nats(loaded.model, documents[start : start + BATCH]) for start in range(0, len(at), BATCH)]
-    )
-    counts = torch.tensor([len(captions[n].encode()) for n in at], dtype=torch.float64)
-    ratio = float(nats.sum() / counts.sum())
-    spread = float(
-        (nats - ratio * counts).square().mean().sqrt() / counts.mean() / math.sqrt(max(1, len(at) - 1))
-    )
-    return {
-        "bits_per_byte": ratio / math.log(2),
-        "standard_error": spread / math.log(2) if len(at) > 1 else None,
-        "kind": "exact" if loaded.model.tokenizer.stored is None else "upper bound",
-        "texts": len(at),
-        "bytes": int(counts.sum()),
-    }
-
-
-def _nats(model, documents: list[Document]) -> Tensor:
-    """Of the text of each document and of its end (`<image>` or `<eos>`). Its first token is chosen among
-    text alone: whether a text or something else begins is another question."""
-    length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
-    batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
-    still = torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device)
-    logits = model.text(model(batch, model.clean(batch), still), batch.predict_at)
-    first = torch.isin(
-        batch.tokens.flatten()[batch.predict_at], torch.tensor([BOS, END_IMAGE], device=logits.device)
-    )
-    special = torch.zeros_like(logits[0], dtype=torch.bool).index_fill(
-        0, torch.tensor([BOS, EOS, IMAGE, END_IMAGE], device=logits.device), True
-    )
-    losses = F.cross_entropy(
-        logits.masked_fill(first[:, None] & special, -math.inf), batch.predict, reduction="none"
-    )
-    losses = losses.masked_fill(first & (batch.predict == IMAGE), 0)  # of the picture that is read
-    of = batch.labels.document.flatten()[batch.predict_at + 1]
-    return torch.zeros(len(documents), dtype=torch.float64).index_add(0, of.cpu(), losses.double().cpu())
+    return Mean(float(values.mean()), error, len(values))

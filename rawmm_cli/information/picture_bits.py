@@ -1,58 +1,108 @@
-"""The budget on data: what the user's own pictures hold at most, at their own sizes and at the tokenizer's.
+"""The budget on pictures of the user: what they hold at most, at their own sizes and at the tokenizer's.
 
-Next: `bounds.py`, the codecs that say so; `likelihood.py`, what a model says; `code_bits.py`, what a
-tokenizer's codes tell."""
+Next: `bounds.py`, the codecs that say so; `likelihood.py`, bits under a model; `code_bits.py`, bits of a
+tokenizer's codes."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 
 from ..data import pictures
-from ..system.errors import DataError, printable
+from ..data.pictures import Location, Skipped
 from . import bounds
+from .bounds import Coded, Summary
+from .budget import Budget, Need
 
 
-def of_images(
-    found: list[tuple], size: int | None, progress: Callable[[int], None] = lambda done: None
-) -> dict:
-    """The pictures of `pictures.find` -> {"own", "sized": sums of `bounds.summed` (sized: None where no
-    picture is so large), "each", "skipped", "missing": methods that gave nothing}. Raises DataError where
-    none can be read."""
-    slow = pictures.area(found) <= bounds.SLOW, bool(size) and len(found) * size * size <= bounds.SLOW
-    skipped, scales, each = [], {"own": [], "sized": []}, []
-    measured = bounds.over(bounds.measure, _tasks(found, size, slow))
-    for n, ((name, source, number), result) in enumerate(zip(found, measured)):
+@dataclass(frozen=True)
+class PictureBits:
+    """One picture: its name, its file, and its bits at both sizes (None where it is smaller)."""
+
+    name: str
+    file: str
+    own: Coded
+    sized: Coded | None
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Upper bounds of the bits of some pictures. sized: None where no picture is as large as `size`.
+    slow_webp: whether WebP searched as long as it can. missing: methods that gave no figure."""
+
+    own: Summary
+    sized: Summary | None
+    size: int | None
+    slow_webp: dict[str, bool]
+    skipped: list[Skipped]
+    missing: list[str]
+    each: list[PictureBits]
+
+    @property
+    def summary(self) -> Summary:
+        """The summary from which H is taken: at the tokenizer's size, where any picture is as large."""
+        return self.sized or self.own
+
+
+def measure(
+    locations: list[Location], size: int | None, progress: Callable[[int], None] = lambda done: None
+) -> Pictures:
+    """Bounds of pictures, as they are and cropped and shrunk to `size`. progress: called with the number of
+    pictures done. Raises DataError where none can be read."""
+    slow = pictures.area(locations) <= bounds.SLOW, bool(size) and len(locations) * size * size <= bounds.SLOW
+    skipped, own, sized, each = [], [], [], []
+    results = bounds.over(bounds.measure, _tasks(locations, size, slow))
+    for n, (location, result) in enumerate(zip(locations, results)):
         progress(n + 1)
-        if "reason" in result:
-            skipped.append({"file": str(source), "reason": result["reason"]})
+        if result.reason:
+            skipped.append(Skipped(location.file, result.reason))
             continue
-        for scale, entries in scales.items():
-            entries += [result[scale]] if result[scale] else []
-        each.append(
-            {
-                "name": name,
-                "file": str(source) if number is None else source.source(number),
-                **{
-                    scale: result[scale]
-                    and {key: result[scale][key] for key in ("height", "width", "channels", "bits")}
-                    for scale in scales
-                },
-            }
-        )
+        own.append(result.own)
+        sized += [result.sized] if result.sized else []
+        without = [scale and replace(scale, tile=None) for scale in (result.own, result.sized)]
+        each.append(PictureBits(location.name, location.file, *without))
     if not each:
-        raise DataError(
-            f"no picture is left: image {printable(skipped[0]['file'])} cannot be read: "
-            f"{skipped[0]['reason']}"
-        )
-    sums = {scale: bounds.summed(entries) if entries else None for scale, entries in scales.items()}
-    return {
-        **sums,
-        "size": size,
-        "slow_webp": dict(zip(scales, slow)),
-        "skipped": skipped,
-        "missing": bounds.missing(sums["own"]["rows"]),
-        "each": each,
+        raise pictures.none_left(skipped)
+    summaries = bounds.summed(own), bounds.summed(sized) if sized else None
+    modes = {"own": slow[0], "sized": slow[1]}
+    return Pictures(*summaries, size, modes, skipped, bounds.missing(summaries[0].rows), each)
+
+
+def _tasks(locations: list[Location], size: int | None, slow: tuple[bool, bool]) -> Iterator[tuple]:
+    for location in locations:
+        pixels = location.store
+        if location.row is not None:
+            pixels = location.store.image(location.row).permute(1, 2, 0).numpy()
+        yield pixels, size, slow
+
+
+def need(measured: Pictures) -> Need:
+    """H of these pictures: the least bound of their mean."""
+    bound, sized = measured.summary.bound, measured.sized is not None
+    anchor = {
+        "name": "images",
+        "bits_per_byte": bound.bits_per_byte,
+        "by": bound.by,
+        "kind": "codec",
+        "pictures": measured.summary.pictures,
+        "scale": "sized" if sized else "own",
     }
+    return Need(Fraction(bound.bits), anchor, sides=(measured.size, measured.size) if sized else None)
 
 
-def _tasks(found: list[tuple], size: int | None, slow: tuple[bool, bool]) -> Iterator[tuple]:
-    for _, source, number in found:
-        yield (source if number is None else source.image(number).permute(1, 2, 0).numpy()), size, slow
+def judge(budget: Budget, measured: Pictures) -> Budget:
+    """The same budget with a verdict about these very pictures: how many of them it would carry."""
+    if budget.capacity_bits is None:
+        return budget
+    best = measured.summary.each_best_bits
+    says = budget.says[:1] + bounds.verdict(best, budget.capacity_bits)
+    return replace(budget, lossless_possible=max(best) <= budget.capacity_bits or None, says=says)
+
+
+def as_json(measured: Pictures) -> dict:
+    """The object `images` of `rawmm entropy-budget images --json`."""
+    result = asdict(measured)
+    for one in result["each"]:
+        for scale in ("own", "sized"):
+            if one[scale]:
+                del one[scale]["tile"]
+    return result

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..information.budget import amount
+from ..information.catalogue import TextSurvival
+from ..information.numerals import amount
 from ..system.errors import ConfigError
 
 WIDTH, HEIGHT, SCALE = 1100, 720, 3
@@ -158,24 +159,24 @@ def needed(
     plot.save(path)
 
 
-def survival(path: Path, found: dict) -> None:
+def survival(path: Path, text: TextSurvival) -> None:
     """Bits of a tokenizer against the words that are still read."""
     plot = Plot(
         "Words that are still read after a tokenizer, against its bits",
-        f"TokBench, 256 px; rank correlation {found['all']['spearman']:.2f} over "
-        f"{found['all']['tokenizers']}; "
+        f"TokBench, 256 px; rank correlation {text.all.spearman:.2f} over "
+        f"{text.all.tokenizers}; "
         f"line: smaller pictures alone; hollow: variant assumed",
         (256, 262144),
         (0, 100),
         ("L log2 V, bits of a picture", "% of words"),
         log_y=False,
     )
-    plot.line([(256, found["resize"]), (262144, found["resize"])], TONES[384])
-    for row in found["rows"]:
+    plot.line([(256, text.resize), (262144, text.resize)], TONES[384])
+    for row in text.rows:
         plot.point(row["bits"], row["words"], TONES[256])
         if "variant" in row:
             plot.point(row["bits"], row["words"], (255, 255, 255), 2.5)
-    for row in found["rows"]:
+    for row in text.rows:
         plot.label(row["bits"], row["words"], row["name"], INK)
     plot.save(path)
 

@@ -6,4 +6,5 @@ ocr.py          text on pictures, by engines that work offline
 reconstruct.py  pictures through codecs and back, measured and kept
 summary.py      codecs in sum, and in sentences
 code_bits.py    bits that a tokenizer has, uses, and is left with
+code_model.py   a Transformer over codes: their conditional bits
 """

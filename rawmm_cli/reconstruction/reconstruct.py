@@ -25,12 +25,12 @@ from torch import Tensor
 
 from ..data import pictures
 from ..data.images import slug
-from ..data.pictures import Shown, batches, read
+from ..data.pictures import Location, NamedPicture, Skipped, batches, none_left, read
 from ..metrics import features, pixels
 from ..metrics.text import plain, readable, survival, words
 from ..runs import records
 from ..system import disk
-from ..system.errors import ConfigError, DataError, printable
+from ..system.errors import ConfigError, DataError
 from . import summary
 from .choices import Choice, Trip
 
@@ -63,7 +63,7 @@ class Tally:
 
 
 def run(
-    found: list[tuple],
+    found: list[Location],
     choices: list[Choice],
     out: Path | None = None,
     reader: Callable | None = None,
@@ -75,7 +75,7 @@ def run(
 
     out: a folder for files. reader: (H, W, 3) arrays -> texts. network: pictures -> pooled features and
     layers. Raises DataError where no picture can be read, or a codec cannot take one."""
-    skipped: list[dict] = []
+    skipped: list[Skipped] = []
     each: list[dict] = []
     tallies, before = {choice.word: Tally() for choice in choices}, []
     files = Files(out, [choice.word for choice in choices]) if out else None
@@ -97,21 +97,18 @@ def run(
         each += entries
         progress(len(each))
     if not each:
-        raise DataError(
-            f"no picture is left: image {printable(skipped[0]['file'])} cannot be read: "
-            f"{skipped[0]['reason']}"
-        )
+        raise none_left(skipped)
     each.sort(key=lambda entry: entry["number"])
     return summary.results(
         each, skipped, choices, tallies, torch.cat(before) if network else None, reader is not None, again
     )
 
 
-def _entry(picture: Shown) -> dict:
+def _entry(picture: NamedPicture) -> dict:
     height, width = picture.pixels.shape[1:]
     known = {} if picture.text is None else {"written": picture.text}
     return {
-        "number": picture.number,
+        "number": picture.index,
         "name": picture.name,
         "file": picture.file,
         "height": height,
@@ -249,7 +246,7 @@ class Files:
                     parents=True, exist_ok=True
                 )
 
-    def write(self, group: list[Shown], backs: dict[str, Tensor]) -> None:
+    def write(self, group: list[NamedPicture], backs: dict[str, Tensor]) -> None:
         """Originals, what came back, and error maps of a batch."""
         with _writing(self.folder):
             for n, picture in enumerate(group):
@@ -319,13 +316,13 @@ def check_report(path: Path) -> None:
         )
 
 
-def check_out(folder: Path, found: list[tuple]) -> None:
+def check_out(folder: Path, locations: list[Location]) -> None:
     """Raises ConfigError where files of somebody else would be written over: the folder holds some, or
     pictures that are read."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     inside = folder.resolve()
-    if any(number is None and inside in Path(source).resolve().parents for _, source, number in found):
+    if any(one.row is None and inside in one.store.resolve().parents for one in locations):
         raise ConfigError(
             f"output folder {folder} holds pictures that are to be read; give another folder with --out"
         )

@@ -5,12 +5,14 @@ edges). Where nothing differs PSNR is infinite, which JSON cannot say: it is nul
 why."""
 
 import math
+from dataclasses import asdict
 from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.pictures import Skipped
 from ..information import catalogue
 from ..metrics import codes, features
 from ..metrics.text import readable, spearman
@@ -56,7 +58,7 @@ def number(value: float) -> float | None:
 
 def results(
     each: list[dict],
-    skipped: list[dict],
+    skipped: list[Skipped],
     choices: list[Choice],
     tallies: dict,
     before: Tensor | None,
@@ -68,7 +70,7 @@ def results(
     text = _baseline(each, again) if read else None
     found = {
         "pictures": len(each),
-        "skipped": skipped,
+        "skipped": [asdict(one) for one in skipped],
         "rows": rows,
         "text": text,
         "spearman": _spearman(rows),
@@ -187,12 +189,12 @@ def findings(result: dict, choices: list[Choice]) -> list[str]:
     if text := result["text"]:
         said += _text(text, result["pictures"])
     if found := result["spearman"]:
-        published = catalogue.text_survival()["all"]
+        published = catalogue.text_survival().all
         said.append(
             f"Over {found['tokenizers']} tokenizers, bits and text survival have a rank correlation of "
-            f"{found['correlation']:.2f} (Spearman); over the {published['tokenizers']} of TokBench whose "
+            f"{found['correlation']:.2f} (Spearman); over the {published.tokenizers} of TokBench whose "
             f"bits are "
-            f"known, {published['spearman']:.2f}."
+            f"known, {published.spearman:.2f}."
         )
     said += filter(None, (_invented(row, rows) for row in rows.values()))
     return [*said, *_fitted(rows.values()), *_smaller(rows.values()), *_few(rows.values())]

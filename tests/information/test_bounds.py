@@ -12,8 +12,8 @@ from PIL import Image
 
 from rawmm_cli.data import pictures
 from rawmm_cli.data.images import fit
-from rawmm_cli.information import bounds
-from rawmm_cli.information import picture_bits as budget_data
+from rawmm_cli.information import bounds, lossless, picture_bits
+from rawmm_cli.information.bounds import Coded
 from rawmm_cli.system.errors import DataError
 
 pytest.importorskip("imagecodecs")
@@ -35,14 +35,14 @@ def test_known_contents(slow):
     from scipy.stats import entropy
 
     pixels = noise(64, 48, 3)
-    found = bounds.lengths(pixels, slow)
-    assert set(found) == set(bounds.METHODS)
-    assert all(8 * pixels.size <= found[name] < 9.5 * pixels.size for name in bounds.BOUNDS)
+    found = lossless.lengths(pixels, slow)
+    assert set(found) == set(lossless.METHODS)
+    assert all(8 * pixels.size <= found[name] < 9.5 * pixels.size for name in lossless.BOUNDS)
     assert found["order-0"] == pytest.approx(
         pixels.size * entropy(np.bincount(pixels.ravel(), minlength=256), base=2)
     )
-    flat = bounds.lengths(np.full((64, 48, 3), 7, np.uint8), slow)
-    assert flat["order-0"] == 0 and all(flat[name] < 1600 for name in bounds.BOUNDS)
+    flat = lossless.lengths(np.full((64, 48, 3), 7, np.uint8), slow)
+    assert flat["order-0"] == 0 and all(flat[name] < 1600 for name in lossless.BOUNDS)
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3), (1, 1), (1, 40, 3), (33, 2)])
@@ -50,15 +50,15 @@ def test_every_codec_gives_every_shape_back(shape):
     """`lengths` says None of what did not come back."""
     assert all(
         bits is not None and bits > 0
-        for name, bits in bounds.lengths(noise(*shape), False).items()
+        for name, bits in lossless.lengths(noise(*shape), False).items()
         if name != "order-0"
     )
 
 
 def test_what_does_not_come_back_is_no_bound(monkeypatch):
-    monkeypatch.setattr(bounds, "_png", lambda pixels: (b"x", pixels ^ 1))
-    monkeypatch.setattr(bounds, "_jpegls", lambda pixels: (_ for _ in ()).throw(ImportError))
-    found = bounds.lengths(noise(8, 8, 3), False)
+    monkeypatch.setattr(lossless, "_png", lambda pixels: (b"x", pixels ^ 1))
+    monkeypatch.setattr(lossless, "_jpegls", lambda pixels: (_ for _ in ()).throw(ImportError))
+    found = lossless.lengths(noise(8, 8, 3), False)
     assert found["PNG"] is None and found["JPEG-LS"] is None and found["WebP"] > 0
 
 
@@ -67,12 +67,12 @@ def test_grey_pictures_are_one_channel(tmp_path):
     them."""
     grey = np.linspace(0, 255, 60 * 40).reshape(60, 40).astype(np.uint8)
     one, three = save(tmp_path / "1.png", grey), save(tmp_path / "3.png", np.stack([grey] * 3, -1))
-    found = [bounds.measure(path, None, (False, False))["own"] for path in (one, three)]
-    assert found[0]["channels"] == found[1]["channels"] == 1 and found[0]["bits"] == found[1]["bits"]
+    found = [bounds.measure(path, None, (False, False)).own for path in (one, three)]
+    assert found[0].channels == found[1].channels == 1 and found[0].bits == found[1].bits
     result = bounds.summed(found)
     assert (
-        result["grey"] == 2
-        and result["best"]["mean"] == min(found[0]["bits"][name] for name in bounds.BOUNDS) / grey.size
+        result.grey == 2
+        and result.best.mean == min(found[0].bits[name] for name in lossless.BOUNDS) / grey.size
     )
 
 
@@ -80,9 +80,9 @@ def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
     """JPEG XL would store the coefficients of the file in fewer bytes than the file has."""
     pixels = np.asarray(Image.fromarray(noise(16, 16, 3)).resize((128, 128), Image.Resampling.BICUBIC))
     path = save(tmp_path / "a.jpg", pixels, quality=75)
-    found = bounds.measure(path, None, (False, False))["own"]["bits"]
+    found = bounds.measure(path, None, (False, False)).own.bits
     assert (
-        found == bounds.lengths(np.asarray(Image.open(path)), False)
+        found == lossless.lengths(np.asarray(Image.open(path)), False)
         and found["JPEG XL"] > 8 * path.stat().st_size
     )
 
@@ -91,57 +91,39 @@ def test_the_tokenizers_size(tmp_path):
     """Cropped and shrunk as `prepare` does; a smaller picture is left out there."""
     pixels = noise(50, 70, 3)
     found = bounds.measure(save(tmp_path / "a.png", pixels), 32, (False, False))
-    assert found["sized"]["bits"] == bounds.lengths(fit(pixels, 32), False) and found["own"]["width"] == 70
-    assert bounds.measure(tmp_path / "a.png", 51, (False, False))["sized"] is None
+    assert found.sized.bits == lossless.lengths(fit(pixels, 32), False) and found.own.width == 70
+    assert bounds.measure(tmp_path / "a.png", 51, (False, False)).sized is None
 
 
 def test_mosaics_share_one_header():
     """Sixteen times the same small picture costs little more than once; their order and shape stay."""
     tile = noise(16, 16, 3)
-    alone, together = bounds.lengths(tile, False), bounds.mosaic([tile] * 16)
+    alone, together = lossless.lengths(tile, False), lossless.mosaic([tile] * 16)
     assert together["WebP"] < 3 * alone["WebP"]
-    entry = {"height": 16, "width": 16, "channels": 3, "bits": alone, "tile": tile}
-    result = bounds.summed([entry] * 5)["mosaic"]
-    assert (
-        result["pictures"] == 5
-        and result["files"] == 1
-        and result["bits_per_byte"]["PNG"] < alone["PNG"] / tile.size
-    )
-    assert bounds.summed([entry] * 3)["mosaic"] is None
+    coded = Coded(16, 16, 3, alone, tile)
+    result = bounds.summed([coded] * 5).mosaic
+    assert result.pictures == 5 and result.files == 1
+    assert result.bits_per_byte["PNG"] < alone["PNG"] / tile.size
+    assert bounds.summed([coded] * 3).mosaic is None
 
 
 def test_sums_against_numpy():
-    entries = [
-        {
-            "height": 4,
-            "width": 5,
-            "channels": 3,
-            "tile": None,
-            "bits": dict.fromkeys(bounds.METHODS, 60.0 * n),
-        }
-        for n in range(1, 6)
-    ]
-    entries[0]["bits"]["WebP"] = None
-    found = bounds.summed(entries)
-    assert found["best"] == {"mean": 3, "p05": pytest.approx(1.2), "median": 3, "p95": pytest.approx(4.8)}
-    assert {row["method"]: row["pictures"] for row in found["rows"]}["WebP"] == 4
-    assert found["each_best_bits"] == [60, 120, 180, 240, 300]
+    coded = [Coded(4, 5, 3, dict.fromkeys(lossless.METHODS, 60.0 * n)) for n in range(1, 6)]
+    coded[0].bits["WebP"] = None
+    summary = bounds.summed(coded)
+    assert summary.best == bounds.Spread(3, pytest.approx(1.2), 3, pytest.approx(4.8))
+    assert {row.method: row.pictures for row in summary.rows}["WebP"] == 4
+    assert summary.each_best_bits == [60, 120, 180, 240, 300]
 
 
 def test_bytes_as_they_are_are_a_bound():
     """Of noise, and of one pixel, every file is larger."""
     for shape in ((1, 1), (40, 50), (8, 8, 3)):
         values = noise(*shape)
-        entry = {
-            "height": shape[0],
-            "width": shape[1],
-            "channels": 3 if len(shape) == 3 else 1,
-            "tile": None,
-            "bits": bounds.lengths(values, False),
-        }
-        found = bounds.summed([entry])
-        assert found["each_best_bits"] == [8 * values.size] and found["best"]["mean"] == 8
-        assert (found["bound"]["bits"], found["bound"]["bits_per_byte"]) == (8 * values.size, 8)
+        channels = 3 if len(shape) == 3 else 1
+        summary = bounds.summed([Coded(*shape[:2], channels, lossless.lengths(values, False))])
+        assert summary.each_best_bits == [8 * values.size] and summary.best.mean == 8
+        assert (summary.bound.bits, summary.bound.bits_per_byte) == (8 * values.size, 8)
 
 
 def test_mosaics_reach_the_bound():
@@ -150,17 +132,12 @@ def test_mosaics_reach_the_bound():
         np.asarray(Image.fromarray(noise(4, 4, 3)).resize((16, 16), Image.Resampling.BICUBIC)),
         noise(20, 20, 3),
     )
-    entries = [bounds._entry(one, False) for one in [tile] * 4 + [other] + [tile] * 4]
-    found, together = bounds.summed(entries), bounds.mosaic([tile] * 8)
-    least = min(bits for name, bits in together.items() if name in bounds.BOUNDS)
-    assert (
-        found["bound"]["bits"] == pytest.approx((least + 8 * other.size) / 9)
-        and "share" in found["bound"]["by"]
-    )
-    assert found["bound"]["bits_per_byte"] == pytest.approx(
-        (least + 8 * other.size) / (8 * tile.size + other.size)
-    )
-    assert found["bound"]["bits"] < found["best_bits"]["mean"]
+    entries = [bounds.code(one, False) for one in [tile] * 4 + [other] + [tile] * 4]
+    found, together = bounds.summed(entries), lossless.mosaic([tile] * 8)
+    least = min(bits for name, bits in together.items() if name in lossless.BOUNDS)
+    assert found.bound.bits == pytest.approx((least + 8 * other.size) / 9) and "share" in found.bound.by
+    assert found.bound.bits_per_byte == pytest.approx((least + 8 * other.size) / (8 * tile.size + other.size))
+    assert found.bound.bits < found.best_bits.mean
 
 
 def test_words_of_the_verdict():
@@ -185,17 +162,13 @@ def folder(tmp_path):
 def test_a_mixed_folder_by_two_processes(folder):
     """The same as one after the other, in order."""
     found = pictures.find([folder], folder)
-    result = budget_data.of_images(found, 64)
-    assert [one["name"] for one in result["each"]] == ["0", "1", "2", "3", "4", "5"]
-    assert [one["file"] for one in result["skipped"]] == [str(folder / "bad.png")]
-    assert (
-        result["own"]["pictures"] == 6
-        and result["sized"]["pictures"] == 2
-        and result["own"]["mosaic"]["pictures"] == 4
-    )
-    for one in result["each"]:
-        alone = bounds.measure(folder / f"{one['name']}.png", 64, (True, True))
-        assert one["own"]["bits"] == alone["own"]["bits"]
+    result = picture_bits.measure(found, 64)
+    assert [one.name for one in result.each] == ["0", "1", "2", "3", "4", "5"]
+    assert [one.file for one in result.skipped] == [str(folder / "bad.png")]
+    assert result.own.pictures == 6 and result.sized.pictures == 2 and result.own.mosaic.pictures == 4
+    for one in result.each:
+        alone = bounds.measure(folder / f"{one.name}.png", 64, (True, True))
+        assert one.own.bits == alone.own.bits
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
@@ -211,7 +184,7 @@ def test_ctrl_c_waits_for_nobody(stop):
 
 def test_nothing_to_read(folder):
     with pytest.raises(DataError, match=r"no picture is left: image .*bad.png cannot be read"):
-        budget_data.of_images(pictures.find([folder / "bad.png"], folder), 64)
+        picture_bits.measure(pictures.find([folder / "bad.png"], folder), 64)
 
 
 # ------------------------------------------------------------------------------------------------ the command
@@ -290,7 +263,7 @@ def test_without_the_extra(rawmm, folder, monkeypatch, error):
     """imagecodecs is not there, or its import fails: PNG and WebP remain, and one line says what adds the
     rest."""
     for name in ("_jpegxl", "_jpegls"):
-        monkeypatch.setattr(bounds, name, lambda pixels: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(lossless, name, lambda pixels: (_ for _ in ()).throw(error))
     code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
     assert code == 0 and "1 picture at its own size" in out and "pictures" not in out.split("bits a byte")[0]
     assert (
@@ -308,7 +281,7 @@ BAD = {
     "square": (
         ["--images", "in", "--size", "64x32"],
         2,
-        "--size is 64x32; with --images allowed: one number",
+        "--size is 64x32; of pictures allowed: one number",
     ),
     "none": (["--images", "none"], 3, "image none cannot be read: there is no such file"),
     "empty": (["--images", "empty"], 3, "empty holds no pictures"),
@@ -334,7 +307,7 @@ def test_the_astronaut(tmp_path):
     one gives 3.47."""
     data = pytest.importorskip("skimage.data")
     pixels = data.astronaut()
-    found = bounds.lengths(pixels, False)
+    found = lossless.lengths(pixels, False)
     assert math.isclose(found["order-0"] / pixels.size, 7.47, abs_tol=0.01)
     for name, known in (("PNG", 4.30), ("WebP", 3.47), ("JPEG XL", 3.31), ("JPEG-LS", 3.82)):
         assert abs(found[name] / pixels.size - known) < 0.05

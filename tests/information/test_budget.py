@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rawmm_cli.information import budget, catalogue
+from rawmm_cli.information import budget, catalogue, numerals
+from rawmm_cli.information.budget import Need
 
 H = Fraction(36864)
+
+
+def solve(length, vocabulary, bits):
+    return budget.solve(length, vocabulary, Need(bits))
 
 
 def object_of(said):
@@ -30,13 +35,10 @@ def object_of(said):
 def test_the_four_figures_of_the_post():
     """64 x 64 x 3 x 3 bits; L = 1024 needs 2^36, about 7e10; L = 256 needs 2^144, about 2e43."""
     assert budget.SIDE**2 * 3 * budget.RATE == H
-    long, short = budget.solve(1024, None, H), budget.solve(256, None, H)
-    assert (long["log2_vocabulary"], long["vocabulary"]) == (36, 2**36) and budget.power(
-        2**36, 36
-    ) == "6.87e10"
-    assert (short["log2_vocabulary"], short["vocabulary"]) == (144, 2**144) and budget.power(
-        2**144, 144
-    ) == "2.23e43"
+    long, short = solve(1024, None, H), solve(256, None, H)
+    assert (long.log2_vocabulary, long.vocabulary) == (36, 2**36)
+    assert (short.log2_vocabulary, short.vocabulary) == (144, 2**144)
+    assert (numerals.power(2**36, 36), numerals.power(2**144, 144)) == ("6.87e10", "2.23e43")
 
 
 @pytest.mark.parametrize("bits", [Fraction(1), Fraction(37), Fraction(1234), Fraction(101, 3)])
@@ -47,33 +49,33 @@ def test_any_two_give_the_third_without_rounding(bits, number):
     def enough(vocabulary, length):
         return vocabulary ** (length * bits.denominator) >= 2**bits.numerator
 
-    length = budget.solve(None, number, bits)["length"]
+    length = solve(None, number, bits).length
     assert enough(number, length) and (length == 1 or not enough(number, length - 1))
     assert budget.carries(length, number, bits) and (
         length == 1 or not budget.carries(length - 1, number, bits)
     )
     for length in (1, 2, 3, 11, 36):
-        vocabulary = budget.solve(length, None, bits)["vocabulary"]
+        vocabulary = solve(length, None, bits).vocabulary
         assert enough(vocabulary, length) and not enough(vocabulary - 1, length)
 
 
 def test_at_the_edge():
     """Equality is enough, one token less is not; nor is a power of ten a hair below."""
-    assert budget.solve(1024, 2**36, H)["lossless_possible"] is True
-    assert budget.solve(1023, 2**36, H)["lossless_possible"] is False
-    assert budget.solve(1, 2**4000 - 1, Fraction(4000))["lossless_possible"] is False
-    assert budget.solve(1, 2**4000 + 1, Fraction(4000))["lossless_possible"] is True
-    found = budget.solve(256, 16384, H)
-    assert (found["capacity_bits"], found["share"]) == (3584, 3584 / 36864)
+    assert solve(1024, 2**36, H).lossless_possible is True
+    assert solve(1023, 2**36, H).lossless_possible is False
+    assert solve(1, 2**4000 - 1, Fraction(4000)).lossless_possible is False
+    assert solve(1, 2**4000 + 1, Fraction(4000)).lossless_possible is True
+    verdict = solve(256, 16384, H)
+    assert (verdict.capacity_bits, verdict.share) == (3584, 3584 / 36864)
 
 
 def test_big_numbers_are_never_infinite():
     for given in ((10**100, None), (None, 2**4096), (10**100, 2**4096), (1, None), (None, 2)):
         for bits in (Fraction(1, 10**9), H, Fraction(10**100)):
-            text = json.dumps(budget.solve(*given, bits))
-            assert "Infinity" not in text and "NaN" not in text
-            assert budget.sentences(budget.solve(*given, bits))
-    assert budget.solve(10**30, None, H)["vocabulary"] == 2 and budget.solve(1, None, H)["vocabulary"] is None
+            result = solve(*given, bits)
+            text = json.dumps(budget.as_json(result))
+            assert "Infinity" not in text and "NaN" not in text and result.says
+    assert solve(10**30, None, H).vocabulary == 2 and solve(1, None, H).vocabulary is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_big_numbers_are_never_infinite():
     ],
 )
 def test_numbers_as_people_write_them(text, value):
-    assert budget.whole(text, "--L", 1, 10**100, "10^100") == value
+    assert numerals.whole(text, "--L", 1, 10**100, "10^100") == value
 
 
 # -------------------------------------------------------------------------------------------------- catalogue
@@ -150,10 +152,10 @@ def test_figures_that_others_print():
 def test_rank_correlation_against_scipy():
     from scipy.stats import spearmanr
 
-    found = catalogue.text_survival()
-    pairs = [(row["bits"], row["words"]) for row in found["rows"]]
-    assert found["all"]["spearman"] == pytest.approx(spearmanr(*zip(*pairs)).statistic)
-    assert found["all"]["tokenizers"] == len(pairs) == 13 and found["resize"] == 93.02
+    text = catalogue.text_survival()
+    pairs = [(row["bits"], row["words"]) for row in text.rows]
+    assert text.all.spearman == pytest.approx(spearmanr(*zip(*pairs)).statistic)
+    assert text.all.tokenizers == len(pairs) == 13 and text.resize == 93.02
 
 
 # ------------------------------------------------------------------------------------------------ the command

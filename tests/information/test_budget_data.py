@@ -17,7 +17,7 @@ from toy_codec import Squares
 from rawmm_cli.data import pictures
 from rawmm_cli.information import audit
 from rawmm_cli.reconstruction import choices as codec_spec
-from rawmm_cli.reconstruction import code_bits
+from rawmm_cli.reconstruction import code_bits, code_model
 from rawmm_cli.reconstruction.choices import Choice
 from rawmm_cli.runs import models
 from rawmm_cli.system.errors import ConfigError, RawmmError
@@ -58,11 +58,11 @@ def _turned():
 
 def test_every_mode_and_size_comes_back(portraits, folder):
     result = audit.audit(portraits, pictures.find([folder], folder))
-    assert result["pictures"] == 9 and result["made"] == len(audit.MADE) * len(audit.SIDES)
-    assert sorted(Path(file).name for file in result["converted"]) == ["4.png", "5.tif", "6.png", "7.png"]
-    assert [Path(one["file"]).name for one in result["not_admitted"]] == ["odd.png"]
-    assert [Path(one["file"]).name for one in result["skipped"]] == ["broken.png"]
-    assert result["first_layer"] == {"values": 192, "rank": 192} and (8, 24) in result["sizes"]
+    assert result.pictures == 9 and result.tests == len(audit.TESTS) * len(audit.SIDES)
+    assert sorted(Path(file).name for file in result.converted) == ["4.png", "5.tif", "6.png", "7.png"]
+    assert [Path(one.file).name for one in result.not_admitted] == ["odd.png"]
+    assert [Path(one.file).name for one in result.skipped] == ["broken.png"]
+    assert result.first_layer == audit.FirstLayer(192, 192) and (8, 24) in result.sizes
 
 
 def test_one_level_of_one_value_is_caught(portraits, folder, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_reader_that_changes_a_level_is_caught(portraits, folder, monkeypatch)
 
 def test_a_first_layer_that_is_too_narrow():
     layer = torch.nn.Sequential(torch.nn.Linear(12, 5, bias=False), torch.nn.Linear(5, 32))
-    assert audit.first_layer(layer) == {"values": 12, "rank": 5}
+    assert audit.first_layer(layer) == audit.FirstLayer(12, 5)
 
 
 # ---------------------------------------------------------------------------------------------------- a model
@@ -148,11 +148,11 @@ def test_grey_pictures_cost_one_byte_a_pixel(rawmm, digits):
     colour[:, 0, 0, 0] ^= 1
     found = [model_bits.of_pictures(loaded, images, [""] * 3, 4) for images in (grey, colour)]
     for way in ("bound", "uniform", "decoded", "difference"):
-        one, three = (result[way] for result in found)
-        assert one["bits_per_byte"] == pytest.approx(3 * three["bits_per_byte"], rel=0.02, abs=0.05)
-        assert one["standard_error"] == pytest.approx(3 * three["standard_error"], rel=0.1)
-    for way, error in found[0]["solver_error"].items():
-        assert error == pytest.approx(3 * found[1]["solver_error"][way], rel=0.1)
+        one, three = (getattr(result, way) for result in found)
+        assert one.bits_per_byte == pytest.approx(3 * three.bits_per_byte, rel=0.02, abs=0.05)
+        assert one.standard_error == pytest.approx(3 * three.standard_error, rel=0.1)
+    for way, error in found[0].solver_error.items():
+        assert error == pytest.approx(3 * found[1].solver_error[way], rel=0.1)
     code, out, _ = rawmm("entropy-budget", "--model", "tiny", "--images", "digits", "--steps", "4")
     assert code == 0 and "grey: 7 of them; there a pixel is one byte" in out
 
@@ -211,18 +211,12 @@ def test_codes_that_are_known(tmp_path):
     """Sixteen levels, drawn evenly and apart: four bits a code, whatever one counts; and every picture comes
     back."""
     flat_squares(tmp_path, 60)
-    found = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [])
-    row, raw = found["rows"]
-    assert (row["tokens"], row["nominal_bits"], row["exact_rate"], row["psnr"], row["dead_codes"]) == (
-        16,
-        64,
-        1,
-        None,
-        0,
-    )
-    assert row["used_bits"] == pytest.approx(64, abs=0.5) and row["perplexity"] == pytest.approx(16, abs=0.3)
-    assert row["conditional_bits"] == pytest.approx(64, rel=0.03)
-    assert raw["nominal_bits"] == 8 * 16 * 16 and row["share"] == pytest.approx(64 / found["best_bound_bits"])
+    result = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None)
+    row, raw = result.codec, result.raw
+    assert (row.tokens, row.nominal_bits, row.exact_rate, row.psnr) == (16, 64, 1, math.inf)
+    assert row.codes.dead_codes == 0 and 2**row.codes.entropy == pytest.approx(16, abs=0.3)
+    assert row.used_bits == pytest.approx(64, abs=0.5) and row.conditional_bits == pytest.approx(64, rel=0.03)
+    assert raw.nominal_bits == 8 * 16 * 16 and row.share == pytest.approx(64 / result.bounds.bound.bits)
 
 
 def test_a_model_finds_what_hangs_together():
@@ -235,32 +229,30 @@ def test_a_model_finds_what_hangs_together():
         codes[:, n] = torch.where(kept, (codes[:, n - 1] + 1) % 8, codes[:, n])
     same, other = 0.9 + 0.1 / 8, 0.1 / 8
     exact = (3 + 23 * -(same * math.log2(same) + 7 * other * math.log2(other))) / 24
-    found, reason = code_bits.conditional_bits(codes, 8)
+    found, reason = code_model.conditional_bits(codes, 8)
     assert reason is None and exact - 0.1 < found < exact + 0.25
-    assert code_bits.conditional_bits(codes[:10], 8) == (None, "fewer than 20 pictures of one size")
+    assert code_model.conditional_bits(codes[:10], 8) == (None, "fewer than 20 pictures of one size")
 
 
 def test_codes_far_from_the_first_count_too(monkeypatch):
     """1,024 codes of which the second half are dice of 256 sides: 4,096 bits a picture, and no fewer. Learned
     for a moment."""
-    monkeypatch.setattr(code_bits, "STEPS", 50)
-    monkeypatch.setattr(code_bits, "ROWS", 4)
+    monkeypatch.setattr(code_model, "STEPS", 50)
+    monkeypatch.setattr(code_model, "ROWS", 4)
     dice = torch.Generator().manual_seed(0)
     codes = torch.cat(
         [torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=dice)], 1
     )
-    found, reason = code_bits.conditional_bits(codes, 256)
+    found, reason = code_model.conditional_bits(codes, 256)
     assert reason is None and 4096 <= 1024 * found < 4800
 
 
 def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
     flat_squares(tmp_path, 20)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
-    row = code_bits.of_codec(toy(), pictures.find([tmp_path], tmp_path), None, [])["rows"][0]
-    assert (
-        row["conditional_bits"] is None
-        and row["conditional_missing"] == "pictures have 2 different numbers of tokens"
-    )
+    row = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None).codec
+    assert row.conditional_bits is None
+    assert row.codes.conditional_missing == "pictures have 2 different numbers of tokens"
 
 
 def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
@@ -272,18 +264,16 @@ def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
     def watched(found, skipped):
         for one in read(found, skipped):
             memory = one.pixels.numpy().copy()
-            alive.add(one.number)
-            weakref.finalize(memory, alive.remove, one.number)
+            alive.add(one.index)
+            weakref.finalize(memory, alive.remove, one.index)
             most.append(len(alive))
             yield replace(one, pixels=torch.from_numpy(memory))
             del one, memory
 
     monkeypatch.setattr(code_bits, "read", watched)
-    monkeypatch.setattr(code_bits, "STEPS", 3)
-    found = code_bits.of_codec(
-        toy(), pictures.find([tmp_path], tmp_path), None, [], done.append, steps.append
-    )
-    assert found["pictures"] == 150 and done == list(range(1, 151)) and steps == [0, 1, 2, 3]
+    monkeypatch.setattr(code_model, "STEPS", 3)
+    result = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None, done.append, steps.append)
+    assert result.bounds.pictures == 150 and done == list(range(1, 151)) and steps == [0, 1, 2, 3]
     assert max(most) <= 2 * 64 + 1  # a group of 64, and the one before it
 
 
@@ -312,7 +302,7 @@ def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):
 def test_continuous_tokens_have_no_codes(folder):
     choice = codec_spec.choices(["raw"], None, CPU, None, [])[0]
     with pytest.raises(ConfigError, match="has no codes whose bits could be counted"):
-        code_bits.of_codec(choice, pictures.find([folder / "0.png"], folder), None, [])
+        code_bits.measure(choice, pictures.find([folder / "0.png"], folder), None)
 
 
 # -------------------------------------------------------------------------------------------------- bad input
@@ -327,7 +317,7 @@ BAD = {
     "no square": (
         ["--codec", "runs/codec", "--size", "64x32", "--images", "digits"],
         2,
-        "--size is 64x32; with",
+        "--size is 64x32; of",
     ),
     "steps of images": (["--images", "digits", "--steps", "4"], 2, "--images takes no --steps"),
     "device of images": (["--images", "digits", "--device", "cpu"], 2, "--images takes no --device"),
@@ -351,10 +341,10 @@ BAD = {
     "packaged": (
         ["--codec", "portraits", "--images", "digits"],
         2,
-        "--codec portraits is a model that draws and reads",
+        "codec portraits is a model that draws and reads",
     ),
     "allowed": (["--codec", "nope", "--images", "digits"], 2, "unknown codec 'nope'; allowed: a run that"),
-    "raw": (["--codec", "raw", "--images", "digits"], 2, "--codec raw has no codes"),
+    "raw": (["--codec", "raw", "--images", "digits"], 2, "codec raw has no codes"),
     "smaller": (["--model", "portraits", "--images", "digits"], 3, "no picture is left"),
     "not admitted": (
         ["--model", "portraits", "--audit", "--images", "odd.png"],

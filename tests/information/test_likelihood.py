@@ -191,7 +191,7 @@ def test_order_is_worth_bits(portraits, faces):
     scrambled = faces.flatten(2)[:, :, order].view_as(faces)
     noise = torch.randint(0, 256, faces.shape, generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     costs = [
-        model_bits.of_pictures(portraits, images, [""] * 2, 2, ways=("bound",))["bound"]["bits_per_byte"]
+        model_bits.of_pictures(portraits, images, [""] * 2, 2, ode=False).bound.bits_per_byte
         for images in (faces, scrambled, noise)
     ]
     assert costs[0] + 2 < costs[1] and costs[0] < 4 and costs[1] > 6 and costs[2] >= 8
@@ -224,7 +224,7 @@ def test_text_against_a_chain_of_choices(portraits, faces):
     from rawmm_cli.core.batch import pack
     from rawmm_cli.core.document import Picture
     from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
-    from rawmm_cli.information import model_bits
+    from rawmm_cli.information import text_bits
 
     model, captions = portraits.model, ["a man", "", "a portrait"]
     images = [faces[0], faces[1], faces[1]]
@@ -243,7 +243,7 @@ def test_text_against_a_chain_of_choices(portraits, faces):
         return total
 
     for given in (None, images):
-        found = model_bits.of_texts(portraits, given, captions)
+        found = text_bits.of_texts(portraits, given, captions)
         exact = [
             chain(
                 [BOS] if given is None else [BOS, IMAGE, Picture(image, False), END_IMAGE],
@@ -253,11 +253,8 @@ def test_text_against_a_chain_of_choices(portraits, faces):
             for image, said in zip(images, captions)
             if said
         ]
-        assert (
-            found["bits_per_byte"] * found["bytes"] == pytest.approx(sum(exact), rel=1e-4)
-            and found["texts"] == 2
-        )
-    assert model_bits.of_texts(portraits, None, ["", ""]) is None
+        assert found.bits_per_byte * found.bytes == pytest.approx(sum(exact), rel=1e-4) and found.texts == 2
+    assert text_bits.of_texts(portraits, None, ["", ""]) is None
 
 
 def test_the_ode_may_begin_where_the_bound_may():
@@ -273,7 +270,7 @@ def test_text_rows_count_the_same_things():
     from types import SimpleNamespace
 
     from rawmm_cli.core.text_tokenizer import VOCABULARY, train_pairs
-    from rawmm_cli.information import model_bits
+    from rawmm_cli.information import text_bits
 
     model = tiny_model(std=0)
     images = [picture(np.random.default_rng(0)).pixels] * 2
@@ -281,11 +278,11 @@ def test_text_rows_count_the_same_things():
         6 * math.log2(VOCABULARY) + 2 * math.log2(VOCABULARY - 4)
     ) / 6  # 2 + 4 bytes and 2 ends, of which 2 are first
     for given in (None, images):
-        found = model_bits.of_texts(SimpleNamespace(model=model), given, ["ab", "abcd"])
-        assert found["bits_per_byte"] == pytest.approx(exact) and found["kind"] == "exact"
-        assert found["standard_error"] < 1
+        found = text_bits.of_texts(SimpleNamespace(model=model), given, ["ab", "abcd"])
+        assert found.bits_per_byte == pytest.approx(exact) and found.kind == "exact"
+        assert found.standard_error < 1
     model.tokenizer = train_pairs(["ab ab ab"], VOCABULARY)  # pieces, though none was merged
-    assert model_bits.of_texts(SimpleNamespace(model=model), None, ["ab"])["kind"] == "upper bound"
+    assert text_bits.of_texts(SimpleNamespace(model=model), None, ["ab"]).kind == "upper bound"
 
 
 def test_gradients_pass_and_both_ways_agree_for_a_tiny_model():

@@ -145,8 +145,7 @@ def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
     skipped = []
     groups = list(pictures.batches(pictures.read(pictures.find([folder], folder), skipped)))
     assert (
-        sorted(picture.number for group in groups for picture in group) == list(range(8))
-        and len(skipped) == 1
+        sorted(picture.index for group in groups for picture in group) == list(range(8)) and len(skipped) == 1
     )
     assert all(len({picture.pixels.shape for picture in group}) == 1 for group in groups)
 
@@ -265,7 +264,7 @@ def test_names_that_clash_are_numbered(tmp_path):
     for name in ("a/x.png", "b/x.png", "b/X.PNG"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    assert [name for name, *_ in pictures.find([tmp_path], tmp_path)] == ["00000-x", "00001-X", "00002-x"]
+    assert [one.name for one in pictures.find([tmp_path], tmp_path)] == ["00000-x", "00001-X", "00002-x"]
 
 
 def test_a_target_that_cannot_be_written_is_told_before(tmp_path):

@@ -1,0 +1,50 @@
+"""`rawmm entropy-budget audit`: whether a model's input is lossless, bit for bit."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, use_cpu
+from .common import Limit, Paths, RunOrModel, find, loaded, note_skipped
+
+if TYPE_CHECKING:
+    from ...information.audit import Audit
+
+
+def audit(
+    run: RunOrModel,
+    paths: Paths,
+    limit: Limit = None,
+    data_dir: DataDir = DATA,
+    runs_dir: RunsDir = RUNS,
+    device: Device = "auto",
+    json: Json = False,
+):
+    """Send pictures through a model's input and back, bit for bit; exit code 1 names the first difference."""
+    locations = find(paths, data_dir, limit)
+    use_cpu()
+    from ...information import audit as auditing
+
+    result = auditing.audit(loaded(run, runs_dir, device), locations)
+    note_skipped(result.skipped)
+    emit(auditing.as_json(result)) if json else tell(result)
+
+
+def tell(result: "Audit") -> None:
+    """What was compared, and how."""
+    from ...system.figures import counted
+
+    pictures, sizes = counted(result.pictures, "picture"), counted(len(result.sizes), "size")
+    typer.echo(
+        f"lossless: {pictures} of {sizes}, {result.values:,} values, and {result.tests} test pictures of "
+        f"every mode came out of the model's input bit for bit"
+    )
+    if converted := result.converted:
+        typer.echo(
+            f"{len(converted):,} hold more than 8-bit RGB (16 bits, alpha, CMYK), were converted to it when "
+            f"read, and are exact from there on"
+        )
+    if refused := result.not_admitted:
+        typer.echo(f"{len(refused):,} cannot enter as they are (--json names them)")
+    layer = result.first_layer
+    typer.echo(f"the first layer keeps {layer.rank:,} of the {layer.values:,} values of a patch apart (rank)")

@@ -1,0 +1,112 @@
+"""What the files of `rawmm entropy-budget` share: options, progress, notes. No torch here."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from ..common import notify, printable
+
+if TYPE_CHECKING:
+    from ...data.pictures import Location, Skipped
+    from ...information.bounds import Method
+
+Length = Annotated[Optional[str], typer.Option("--L", help="Tokens of a picture, as 256 or 16x16.")]
+Vocabulary = Annotated[Optional[str], typer.Option("--V", help="Codes of a token, as 16384 or 2^14.")]
+Plot = Annotated[Optional[Path], typer.Option("--plot", metavar="OUT.png", help="Draw it into this file.")]
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH...", help="Pictures, folders of pictures, or prepared sets (their held-out pictures)."
+    ),
+]
+RunOrModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run by its name or folder, an exported model, or a model inside the package."
+    ),
+]
+Limit = Annotated[Optional[int], typer.Option(min=1, max=1_000_000, help="Pictures at most.")]
+IMAGES, MODEL, STEPS = 1000, 32, 16  # defaults: pictures at most, of a model, and steps of its ODE
+
+
+def progress(total: int, every: float = 10.0, what: str = "pictures") -> Callable[[int], None]:
+    """A function of the number done, which prints a line now and then."""
+    last = time.monotonic()
+
+    def report(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > every and 0 < done < total:
+            last = time.monotonic()
+            notify(f"{done:,} of {total:,} {what}")
+
+    return report
+
+
+def find(paths: list[Path], data_dir: Path, limit: int | None) -> "list[Location]":
+    """Locations of the pictures below the paths, at most `limit` of them, if there is a limit."""
+    from ...data import pictures
+
+    locations = pictures.find(paths, data_dir)
+    if limit and len(locations) > limit:
+        notify(f"the first {limit:,} of {len(locations):,} pictures; more with --limit")
+    return locations[:limit]
+
+
+def square(size: str) -> int:
+    """The side of a --size for pictures. Raises ConfigError where there are two."""
+    from ...information import numerals
+    from ...system.errors import ConfigError
+
+    height, width = numerals.sides(size)
+    if height != width:
+        raise ConfigError(
+            f"--size is {width}x{height}; of pictures allowed: one number, as they are cropped to a square"
+        )
+    return height
+
+
+def loaded(word: str, runs_dir: Path, device: str):
+    """A model inside the package, an exported one or a run by its folder, or a run by its name."""
+    from ...runs import models
+    from ...system import machine
+
+    folder = word in models.shipped() or (Path(word) / "config.yaml").is_file()
+    path = models.find(runs_dir, None if folder else word, word if folder else None)
+    return models.load(path, machine.device(device), notify)
+
+
+def note_skipped(skipped: "list[Skipped]") -> None:
+    """Name the first files that were left out."""
+    for one in skipped[:5]:
+        notify(f"left out {one.file}: {one.reason}")
+    if len(skipped) > 5:
+        notify(f"left out {len(skipped) - 5:,} more: --json names them")
+
+
+def note_missing(rows: "list[Method]") -> None:
+    """Name the codecs that gave no file, and what installs them."""
+    from ...information import bounds, lossless
+
+    if names := bounds.missing(rows):
+        notify(
+            f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; "
+            f"{lossless.INSTALL}"
+        )
+
+
+def table(heads: list[str], rows: list[list[str]]) -> None:
+    """Rows on stdout; all columns but the first are aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=None, header_style="bold", padding=(0, 1))
+    for n, head in enumerate(heads):
+        grid.add_column(head, justify="left" if n == 0 else "right", no_wrap=True)
+    for row in rows:
+        grid.add_row(*map(printable, row))
+    console = Console(highlight=False, markup=False)
+    console.width = console.width if console.is_terminal else 160
+    console.print(grid)

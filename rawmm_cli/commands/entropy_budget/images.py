@@ -1,0 +1,98 @@
+"""`rawmm entropy-budget images`: what the user's pictures hold at most."""
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from ..common import DATA, DataDir, Json, emit
+from . import formula
+from .common import (
+    IMAGES,
+    Length,
+    Limit,
+    Paths,
+    Plot,
+    Vocabulary,
+    find,
+    note_missing,
+    note_skipped,
+    progress,
+    square,
+    table,
+)
+
+if TYPE_CHECKING:
+    from ...information.bounds import Summary
+    from ...information.picture_bits import Pictures
+
+
+def images(
+    paths: Paths,
+    length: Length = None,
+    vocabulary: Vocabulary = None,
+    size: Annotated[
+        Optional[str],
+        typer.Option(
+            "--size",
+            help="Side of the tokenizer's pictures: they are cropped and shrunk to it. [default: 64]",
+        ),
+    ] = None,
+    limit: Limit = IMAGES,
+    plot: Plot = None,
+    data_dir: DataDir = DATA,
+    json: Json = False,
+):
+    """What your own pictures hold at most: lossless codecs give an upper bound of H.
+
+    With --L or --V the other follows; with both, the capacity is compared with every picture's smallest
+    file."""
+    from ...information import budget, picture_bits
+
+    if plot:
+        formula.check_plot(plot)
+    side = budget.SIDE if size is None else square(size)
+    known = formula.numbers(length, vocabulary)
+    locations = find(paths, data_dir, limit)
+    measured = picture_bits.measure(locations, side, progress(len(locations)))
+    note_skipped(measured.skipped)
+    note_missing(measured.own.rows)
+    result = picture_bits.judge(budget.solve(*known, picture_bits.need(measured)), measured)
+    if plot:
+        formula.draw(plot, result, known, measured)
+    if json:
+        emit({**budget.as_json(result), "images": picture_bits.as_json(measured)})
+    else:
+        tell(measured)
+        formula.tell(result, plot)
+
+
+def tell(measured: "Pictures") -> None:
+    """A table for each size."""
+    own = "at its own size" if measured.own.pictures == 1 else "at their own sizes"
+    sized = f"at {measured.size} x {measured.size} px"
+    if not measured.sized:
+        _tell_size(measured.own, own)
+        typer.echo(f"no picture is as large as {measured.size} x {measured.size} px")
+        return
+    if measured.own.rows != measured.sized.rows:  # else all pictures are of that size
+        _tell_size(measured.own, own)
+    _tell_size(measured.sized, sized)
+
+
+def _tell_size(summary: "Summary", name: str) -> None:
+    from ...system.figures import counted
+
+    grey = f", {summary.grey:,} of them grey (one channel)" if summary.grey else ""
+    typer.echo(f"{counted(summary.pictures, 'picture')} {name}{grey}; bits a byte:")
+    rows = [(row.method, row, row.kind) for row in summary.rows] + [("best", summary.best, "upper bound")]
+    table(
+        ["", "mean", "p05", "median", "p95", ""],
+        [
+            [name, *(f"{value:.3f}" for value in (one.mean, one.p05, one.median, one.p95)), kind]
+            for name, one, kind in rows
+        ],
+    )
+    if mosaic := summary.mosaic:
+        rates = ", ".join(f"{name} {rate:.3f}" for name, rate in mosaic.bits_per_byte.items())
+        files = counted(mosaic.files, "file")
+        typer.echo(f"  as mosaics, {mosaic.pictures:,} small pictures in {files}: {rates}")

@@ -1,0 +1,106 @@
+"""`rawmm entropy-budget model`: bits a byte of pictures and captions under a model, beside the codecs."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, use_cpu
+from .common import (
+    MODEL,
+    STEPS,
+    Limit,
+    Paths,
+    RunOrModel,
+    find,
+    loaded,
+    note_missing,
+    note_skipped,
+    progress,
+    table,
+)
+
+if TYPE_CHECKING:
+    from ...information.model_bits import ModelBits
+
+
+def model(
+    run: RunOrModel,
+    paths: Paths,
+    steps: Annotated[
+        int, typer.Option("--steps", min=2, max=10_000, help="Steps of the ODE, four evaluations each.")
+    ] = STEPS,
+    limit: Limit = MODEL,
+    data_dir: DataDir = DATA,
+    runs_dir: RunsDir = RUNS,
+    device: Device = "auto",
+    json: Json = False,
+):
+    """Bits a byte that a model needs for pictures, and for their captions, beside lossless codecs."""
+    locations = find(paths, data_dir, limit)
+    use_cpu()
+    from ...information import model_bits
+
+    model = loaded(run, runs_dir, device)
+    skipped = []
+    pictures, captions = model_bits.pictures_for(model, locations, skipped)
+    note_skipped(skipped)
+    result = model_bits.measure(model, pictures, captions, skipped, steps, progress(len(pictures)))
+    note_missing(result.codecs.rows)
+    emit(model_bits.as_json(result)) if json else tell(result)
+
+
+def tell(result: "ModelBits") -> None:
+    """One table of both modalities, and what the numbers are worth."""
+    from ...system.figures import counted
+
+    image, codecs = result.image, result.codecs
+    pictures = counted(result.pictures, "picture")
+    typer.echo(f"{result.model}, {pictures} of {result.size} x {result.size} px:")
+    table(["bits a byte", "mean", "± s.e.", ""], _rows(result))
+    if codecs.grey:
+        typer.echo(
+            f"grey: {codecs.grey:,} of them; there a pixel is one byte, for the model as for the codecs"
+        )
+    change = image.difference
+    if change.standard_error is not None:
+        typer.echo(
+            f"bound minus ODE from the same noise: {change.bits_per_byte:.4f} ± {change.standard_error:.4f}"
+        )
+    uniform, decoded = image.solver_error["uniform"], image.solver_error["decoded"]
+    typer.echo(
+        f"bound and its ODE begin at t = {image.begin:g} with a decoder {image.width:.3g} times as wide as "
+        f"the noise; the other ODE at t = {image.uniform_begin:g}. {image.steps} steps; half of them change "
+        f"these by {uniform:.4f} and {decoded:.4f}. It took {result.seconds:.0f} s."
+    )
+
+
+def _rows(result: "ModelBits") -> list[list[str]]:
+    image, given, text = result.image, result.image_given_caption, result.text
+    figures = [
+        ("pictures: variational bound", image.bound, "upper bound"),
+        ("pictures: ODE, uniform noise", image.uniform, "estimate"),
+        ("pictures: ODE, the bound's noise", image.decoded, "estimate"),
+        ("pictures given captions: variational bound", given and given.bound, "upper bound"),
+    ]
+    codecs = [[f"pictures: {row.method}", f"{row.mean:.4f}", "", row.kind] for row in result.codecs.rows]
+    if mosaic := result.codecs.mosaic:
+        codecs.append(["pictures: best as a mosaic", f"{mosaic.best:.4f}", "", "upper bound"])
+    texts = [
+        (f"{name}: next token", bits, bits and bits.kind)
+        for name, bits in (("text", text), ("text given pictures", result.text_given_image))
+    ]
+    return [*_cells(figures), *codecs, *_cells(texts)]
+
+
+def _cells(figures: list[tuple]) -> list[list[str]]:
+    """Rows of the figures that there are: name, mean, standard error, kind."""
+    return [
+        [
+            name,
+            f"{figure.bits_per_byte:.4f}",
+            "–" if figure.standard_error is None else f"{figure.standard_error:.4f}",
+            kind,
+        ]
+        for name, figure, kind in figures
+        if figure
+    ]
