@@ -107,14 +107,13 @@ def text(repeats: int) -> str:
 
 def cached(repeats: int) -> str:
     """The same picture by both generators."""
-    from rawmm_cli.core import generate
-    from rawmm_cli.core import reference as uncached
+    from rawmm_cli.core import generate, reference
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
 
     model, settings = loaded()
     prompt = [BOS, *[model.tokenizer.encode("a")[0]] * (PREFIX - 2), IMAGE]
     turns = [
-        [middle(lambda how=how: how.draw(model, [prompt], [0], settings), 1) for how in (generate, uncached)]
+        [middle(lambda how=how: how.draw(model, [prompt], [0], settings), 1) for how in (generate, reference)]
         for _ in range(repeats)
     ]
     return (

@@ -6,7 +6,7 @@ from training_runs import CPU
 
 from rawmm_cli.config import presets
 from rawmm_cli.runs import checkpoint
-from rawmm_cli.runs import folder as run_files
+from rawmm_cli.runs.folder import ordered_records
 from rawmm_cli.training.train_codec import train_codec
 
 TIMES = {"seconds", "documents_per_second", "memory", "eta"}
@@ -77,7 +77,7 @@ def everything(run):
         for key, value in checkpoint.tensors(newest, path.stem).items()
     }
     lines = [
-        {key: value for key, value in record.items() if key not in TIMES} for record in run_files.rows(run)
+        {key: value for key, value in record.items() if key not in TIMES} for record in ordered_records(run)
     ]
     sheets = {path.name: path.read_bytes() for path in sorted((run / "samples").iterdir())}
     return values, (lines, sheets, (run / "evaluation.json").read_text(), checkpoint.state(newest)["window"])

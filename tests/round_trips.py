@@ -4,8 +4,7 @@ import torch
 from toy_codec import Squares
 
 from rawmm_cli.data import pictures
-from rawmm_cli.reconstruction import choices as codec_spec
-from rawmm_cli.reconstruction import reconstruct
+from rawmm_cli.reconstruction import choices, reconstruct
 from rawmm_cli.reconstruction.choices import Choice
 
 CPU = torch.device("cpu")
@@ -14,12 +13,12 @@ CPU = torch.device("cpu")
 def toy(word="toy", codec=None):
     codec = codec or Squares()
     return Choice(
-        word, "tokenizer", lambda images: codec_spec.through(codec, images, CPU), codec.bits, codec.vocabulary
+        word, "tokenizer", lambda images: choices.through(codec, images, CPU), codec.bits, codec.vocabulary
     )
 
 
 def raw():
-    return codec_spec.choices(["raw"], None, CPU, None, [])[0]
+    return choices.choices(["raw"], None, CPU, None, [])[0]
 
 
 def run(folder, choices, **more):

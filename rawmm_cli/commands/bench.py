@@ -50,16 +50,16 @@ def bench(
             f"{preset} --time 30s` tells pictures a second"
         )
     use_cpu(config.train.threads)
-    from ..profiling import bench as core
+    from ..profiling import bench
     from ..system import machine
 
     on = machine.device(device)
     if what is What.train:
-        result = core.train(config, data_dir, on, steps, notify)
+        result = bench.train(config, data_dir, on, steps, notify)
     elif what is What.sample:
-        result = core.sample(config, on, count)
+        result = bench.sample(config, on, count)
     else:
-        result = core.batches_alone(config, data_dir, steps)
+        result = bench.batches_alone(config, data_dir, steps)
     result = {"preset": preset, "settings": settings or [], "device": str(on), **result}
     emit(result) if json else _show(result)
 

@@ -74,7 +74,7 @@ def execute(
     use_cpu()
     import json
 
-    from ..evaluation.evaluate import evaluate as judge
+    from ..evaluation import evaluate
     from ..pages import report
     from ..runs import checkpoint, models, records
     from ..sampling import session
@@ -92,7 +92,7 @@ def execute(
         "run": loaded.name,
         "documents": loaded.documents,
         "train_seconds": round(loaded.seconds, 1),
-        **judge(
+        **evaluate.evaluate(
             loaded.model,
             loaded.config,
             data_dir,

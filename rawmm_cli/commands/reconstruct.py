@@ -93,33 +93,30 @@ def reconstruct(
     from functools import cache
 
     from ..data import pictures
-    from ..reconstruction import choices as codec_spec
-    from ..reconstruction import ocr as reading
-    from ..reconstruction import reconstruct as story
+    from ..reconstruction import choices, reconstruct
+    from ..reconstruction.ocr import INSTALL, choose
     from ..runs import models
     from ..system import machine
 
     for word in words:
-        codec_spec.check(word, words)
-    engine, on = reading.choose(ocr), machine.device(device)
+        choices.check(word, words)
+    engine, on = choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
-        notify(
-            f"no engine that reads text: text survival is left out; {', or '.join(reading.INSTALL.values())}"
-        )
+        notify(f"no engine that reads text: text survival is left out; {', or '.join(INSTALL.values())}")
     found = pictures.find(paths, data_dir)
     most = limit or (64 if "ode" in words else 1000)
     if len(found) > most:
         notify(f"the first {most:,} of {len(found):,} pictures; more with --limit")
         found = found[:most]
     if report:
-        story.check_report(report)
+        reconstruct.check_report(report)
         out = out or report.with_name(f"{report.stem}_files")
     if out:
-        story.check_out(out, found)
+        reconstruct.check_out(out, found)
         writable_folder(out, "output folder")
     network = _network(features, found)
     loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify))
-    chosen = codec_spec.choices(
+    chosen = choices.choices(
         words, runs_dir, on, loaded, sorted(set(steps or [10, 30, 100])), bool(run or model), notify
     )
     result = _result(found, chosen, out, engine, network)

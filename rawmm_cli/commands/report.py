@@ -20,12 +20,12 @@ def report(
 ):
     """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it
     trains."""
-    from ..pages import report as page
+    from ..pages import report
     from ..runs.checkpoint import find_run
 
     folder = find_run(runs_dir, run)
-    path = page.write(folder, out)
-    state = page.state(folder)
+    path = report.write(folder, out)
+    state = report.state(folder)
     if json:
         return emit({"run": folder.name, "report": str(path), **state})
     typer.echo(printable(f"{path}  ({state['status']}, {state['documents']:,} documents)"))

@@ -36,13 +36,13 @@ def show(
     """Show documents of a prepared set: pictures, captions, labels and where they came from.
 
     On a terminal the pictures are drawn with half blocks; --out writes them all on a contact sheet."""
-    from ..data import entries as core
+    from ..data.entries import entries
     from ..data.prepared import read_card
     from ..system.errors import ConfigError
 
     card = read_card(data_dir / name)
     chosen = _chosen(card, split, index, count)
-    shown = core.entries(data_dir / name, split, chosen, card.get("labels", []))
+    shown = entries(data_dir / name, split, chosen, card.get("labels", []))
     if out and not any(entry.pictures for entry in shown):
         raise ConfigError(
             "none of these documents has a picture; nothing was written; choose others, or leave out --out"

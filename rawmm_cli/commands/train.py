@@ -143,14 +143,14 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
     from ..config.codecs import CodecConfig
     from ..runs.records import read
     from ..system import distributed, machine
-    from ..training.train import train as loop
+    from ..training import train
     from ..training.train_codec import train_codec
 
     ranks = distributed.from_environment()
     if isinstance(config, CodecConfig):
         records = train_codec(config, data_dir, folder, machine.device(device), notify)
     else:
-        records = loop(
+        records = train.train(
             config,
             data_dir,
             folder,

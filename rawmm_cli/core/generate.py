@@ -2,7 +2,7 @@
 
 The model writes text until `<image>`; then all patches of the picture are drawn in parallel by a solver; the
 finished picture takes its place, clean, and the model writes on. Every position is computed once
-(`cache.py`); a picture that is being drawn costs only its own positions at each step. `uncached.py` says the
+(`cache.py`); a picture that is being drawn costs only its own positions at each step. `reference.py` says the
 same in fewer words and is what this must equal.
 
 Next: `solvers.py`, the walk from noise to a picture.

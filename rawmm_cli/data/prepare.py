@@ -29,8 +29,7 @@ from filelock import FileLock, Timeout
 from ..runs import records
 from ..system import disk
 from ..system.errors import DataError, LockedError, RankError
-from . import card as cards
-from . import prepared, tables
+from . import card, prepared, tables
 from .items import Source
 from .rows import PICTURES, STORIES, Fitting, Skipped, maker
 
@@ -272,8 +271,8 @@ def _put_together(partial: Path, folder: Path, source: Source, options: Options)
         files = _share_out(new, files)
     for split, made in files.items():
         prepared.write_split(new / split, made)
-    full = cards.describe(new, {"name": folder.name, **source.card}, skipped, options)
-    cards.write(new, full)
+    full = card.describe(new, {"name": folder.name, **source.card}, skipped, options)
+    card.write(new, full)
     prepared.swap(new, folder)
     shutil.rmtree(partial, ignore_errors=True)
     return full

@@ -4,9 +4,9 @@ checkpoints.
 The page stands alone: style, curves (SVG) and pictures (base64 PNG) are inside it, it loads nothing and is
 complete without its script. Whatever the run folder lacks is left out, so a run that just began has a report
 too. Captions and names are hostile input: everything goes through Jinja's autoescape, and the page's own
-Content-Security-Policy allows no request and no script but the one whose hash it names. `run_files.py` reads
-the folder, `curves.py` and `gallery.py` make what is shown. Next: report.html, the template, with report.css
-and report.js."""
+Content-Security-Policy allows no request and no script but the one whose hash it names. `runs/folder.py`
+reads the folder, `curves.py` and `gallery.py` make what is shown. Next: report.html, the template, with
+report.css and report.js."""
 
 import base64
 import hashlib
@@ -19,8 +19,16 @@ import jinja2
 
 from ..config import presets
 from ..config.codecs import CodecConfig
-from ..runs import folder as run_files
-from ..runs.folder import setting
+from ..runs.folder import (
+    checkpoints,
+    is_training,
+    ordered_records,
+    read_json,
+    read_settings,
+    setting,
+    settings_lines,
+    stored_parameters,
+)
 from ..system.errors import CheckpointError, RawmmError
 from ..system.figures import duration, finite, number, short, size
 from . import gallery
@@ -89,12 +97,12 @@ def render(run: Path) -> str:
     )
     jinja.filters |= {"number": number, "size": size, "time": _time, "duration": duration}
     rows, evaluation, samples = (
-        run_files.rows(run),
-        run_files.read_json(run / "evaluation.json", dict),
+        ordered_records(run),
+        read_json(run / "evaluation.json", dict),
         run / "samples",
     )
-    settings, machine = run_files.settings(run), run_files.read_json(run / "environment.json", dict)
-    saved = run_files.checkpoints(run)
+    settings, machine = read_settings(run), read_json(run / "environment.json", dict)
+    saved = checkpoints(run)
     page = jinja.from_string(template).render(
         name=run.resolve().name,
         style=style,
@@ -103,7 +111,7 @@ def render(run: Path) -> str:
         state=state(run),
         facts=_facts(run, settings, saved, machine),
         cards=_cards(rows, evaluation),
-        bad=run_files.read_json(run / "bad_batch.json", dict).get("problem"),
+        bad=read_json(run / "bad_batch.json", dict).get("problem"),
         curves=curves(rows, evaluation),
         results=_results(evaluation),
         evaluated=evaluation.get("documents"),
@@ -111,7 +119,7 @@ def render(run: Path) -> str:
         read=gallery.read(samples),
         timeline=gallery.timeline(samples, rows),
         written=gallery.written(samples),
-        settings=run_files.settings_lines(settings) or _raw(run / "config.yaml"),
+        settings=settings_lines(settings) or _raw(run / "config.yaml"),
         checkpoints=saved,
         machine={key: _fact(value) for key, value in machine.items() if value not in ("", None)},
     )
@@ -137,7 +145,7 @@ def _fact(value) -> str:
 def state(run: Path) -> dict:
     """Where a run stands: status (running, done or stopped), documents, of (what it aims at), seconds, share,
     eta, and when the last record was written."""
-    rows, settings, saved = run_files.rows(run), run_files.settings(run), run_files.checkpoints(run)
+    rows, settings, saved = ordered_records(run), read_settings(run), checkpoints(run)
     last = rows[-1] if rows else {}
     kept = max((one["documents"] for one in saved if one["documents"] and not one["problem"]), default=0)
     seen, seconds = max(last.get("documents", 0), kept), last.get("seconds")
@@ -149,7 +157,7 @@ def state(run: Path) -> dict:
         if finite(aim) and aim > 0
         else 0
     )
-    status = "running" if run_files.is_training(run) else "done" if share >= 1 else "stopped"
+    status = "running" if is_training(run) else "done" if share >= 1 else "stopped"
     path = run / "records.jsonl"
     return {
         "status": status,
@@ -229,7 +237,7 @@ def _words(form: str, *values, after: str = "") -> str:
 def _parameters(run: Path, settings: dict, saved: list[dict]) -> int | None:
     """Parameters of the newest sound checkpoint or, before there is one, of a model built without memory."""
     for one in reversed(saved):
-        if not one["problem"] and (count := run_files.parameters(one["folder"])):
+        if not one["problem"] and (count := stored_parameters(one["folder"])):
             return count
     try:
         chosen = presets.resolve(settings)

@@ -27,8 +27,8 @@ from torch.nn import functional as F
 
 from ..codecs.raw import RawPatches
 from ..config.explain import nearest
+from ..runs.codec import open_codec
 from ..system.errors import ConfigError, DataError
-from ..training import codec_state as codec_run
 from . import controls
 
 WORDS = ("raw", "ode", "resize@32", "jpeg@4096", "webp@4096", "avif@4096")
@@ -261,9 +261,7 @@ def _ode(loaded, steps: int) -> Choice:
 
 def _tokenizer(word: str, runs: Path, device: torch.device, warn) -> Choice:
     """A run, or a tokenizer of somebody else."""
-    codec = codec_run.named(
-        word if word.startswith(("hf:", "python:")) else str(run_of(word, runs)), device, warn
-    )
+    codec = open_codec(word if word.startswith(("hf:", "python:")) else str(run_of(word, runs)), device, warn)
     return Choice(
         word, "tokenizer", partial(through, codec, device=device), partial(_bits, codec), codec.vocabulary
     )

@@ -2,7 +2,7 @@
 
     pictures.find -> (name, source)                     what the person named
     pictures.read, batches -> (n, 3, H, W) uint8        of one size
-    codec_spec.Choice.go -> Trip                        there and back, with bits and codes
+    choices.Choice.go -> Trip                           there and back, with bits and codes
     metrics -> numbers a picture                        pixels, edges, features
     ocr.Reader -> text before and after                 what can still be read
     summary.row, summary.findings                       in sum, and in words

@@ -2,6 +2,7 @@
 
 checkpoint.py  save, verify, load
 loading.py     a model, ready for use
+codec.py       a codec, ready to use
 sharded.py     safetensors written by several ranks
 records.py     records.jsonl
 folder.py      a run folder, read without torch

@@ -33,7 +33,7 @@ from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes
 from ..system import disk
 from ..system.errors import CheckpointError, DiskFullError
-from . import folder as run_files
+from .folder import read_config
 from .loading import for_sampling
 from .sharded import read_sharded
 
@@ -316,7 +316,7 @@ def state(folder: Path) -> dict:
 def run_config(run: Path) -> Config:
     """The settings in the config.yaml of a run, or of one of its checkpoints. Raises CheckpointError where it
     trains a codec."""
-    config = run_files.config(run)
+    config = read_config(run)
     if not isinstance(config, Config):
         raise CheckpointError(
             f"{run} is a run of a codec, not of a model that draws and reads; use it as `rawmm reconstruct "

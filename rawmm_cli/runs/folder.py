@@ -2,8 +2,8 @@
 trained.
 
 A run folder may be read while it is written, after a crash, or long after this version was forgotten; so
-whatever is missing, torn or of another kind is left out, and never an error; but for `config`, which is for
-those who need all of it."""
+whatever is missing, torn or of another kind is left out, and never an error; but for `read_config`, for those
+who need every setting."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ def read_json(path: Path, kind: type):
     return value if isinstance(value, kind) else kind()
 
 
-def rows(run: Path) -> list[dict]:
+def ordered_records(run: Path) -> list[dict]:
     """The records in order of documents; of two for the same documents the later written one."""
     found = records.read(run / "records.jsonl")
     by_documents = {
@@ -62,7 +62,7 @@ def is_training(run: Path) -> bool:
 # --------------------------------------------------------------------------------------------------- settings
 
 
-def settings(run: Path) -> dict:
+def read_settings(run: Path) -> dict:
     """config.yaml as a mapping of mappings; {} where it is something else."""
     try:
         values = parse_yaml(
@@ -73,7 +73,7 @@ def settings(run: Path) -> dict:
     return values if isinstance(values, dict) else {}
 
 
-def config(run: Path) -> Config | CodecConfig:
+def read_config(run: Path) -> Config | CodecConfig:
     """config.yaml of a run or of one of its checkpoints, every setting checked. Raises CheckpointError."""
     try:
         return presets.resolve(parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))
@@ -172,7 +172,7 @@ def _modified(path: Path) -> float | None:
         return path.stat().st_mtime
 
 
-def parameters(checkpoint: Path) -> int | None:
+def stored_parameters(checkpoint: Path) -> int | None:
     """How many numbers the weights hold, from the headers of model.safetensors or of the shards in model/.
 
     A header is its length in 8 bytes and then JSON with the shape of each tensor

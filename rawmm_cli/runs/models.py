@@ -26,7 +26,7 @@ from ..data import prepared
 from ..system import disk
 from ..system.errors import CheckpointError, ConfigError, DataError
 from . import checkpoint, model_card, records
-from . import folder as run_files
+from .folder import read_json
 from .loading import for_sampling
 
 DEFAULT, FORMAT = "portraits", 1
@@ -153,7 +153,7 @@ def export(
     model, config, state = checkpoint.load_model(run, torch.device("cpu"), warn)
     partial, machine = (
         folder.with_name(f".{folder.name}.partial"),
-        run_files.read_json(run / "environment.json", dict),
+        read_json(run / "environment.json", dict),
     )
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -172,7 +172,7 @@ def export(
                 "sets": _sets(config, data_folder, state["data"]),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "machine": {name: machine[name] for name in MACHINE if name in machine},
-                "evaluation": run_files.read_json(run / "evaluation.json", dict) or None,
+                "evaluation": read_json(run / "evaluation.json", dict) or None,
             }
             records.replace(partial / FACTS, json.dumps(facts, indent=1) + "\n")
             disk.sync_files(partial)

@@ -1,8 +1,8 @@
-"""Runs that train a codec: restored and saved, bit for bit, and loaded for use.
+"""Runs that train a codec: restored and saved, bit for bit.
 
 checkpoints/step_00000500/   model, ema, optimizer, and codes (how often each was used) as .safetensors;
                              adversary and adversary_optimizer where there is one. Everything else as in
-                             `run.py`, which serves both loops
+                             `state.py`, which serves both loops
 """
 
 from dataclasses import dataclass, field
@@ -15,55 +15,13 @@ from ..config import build, presets
 from ..config.codecs import CodecConfig
 from ..data import prepared
 from ..runs import checkpoint, records
-from ..runs import folder as run_files
+from ..runs.folder import read_config
 from ..system.errors import CheckpointError, DataError
 from . import optimizer
 from .adversary import PatchDiscriminator
 from .state import Run, State, compare
 
 WINDOW = 4096  # pictures over which codes are counted; a smaller set: all of it
-
-
-def load(folder: Path, device: torch.device, warn=lambda line: None) -> torch.nn.Module:
-    """The codec of a run in eval mode: the averaged weights of its newest sound checkpoint. Raises
-    CheckpointError where it is no run of a codec, or has no checkpoint yet."""
-    config = settings(folder)
-    newest = checkpoint.latest(folder, warn)
-    if newest is None:
-        raise CheckpointError(f"{folder} has no checkpoint yet; let `rawmm train` go on until it saves one")
-    codec = build.codec(config)
-    checkpoint.load_weights(codec, checkpoint.tensors(newest, "ema"), newest)
-    return codec.to(device).eval().requires_grad_(False)
-
-
-def named(name: str, device: torch.device, warn=lambda line: None) -> torch.nn.Module:
-    """`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`, `python:MODULE:FACTORY`, or the folder of a run -> a codec,
-    ready to use."""
-    kind, colon, rest = name.partition(":")
-    if colon and kind == "hf":
-        from ..codecs import pretrained
-
-        return pretrained.load(rest, device)
-    if colon and kind == "python":
-        from ..codecs import adapter
-
-        return adapter.load(rest, device)
-    return load(Path(name), device, warn)
-
-
-def settings(folder: Path) -> CodecConfig:
-    """The settings of a run of a codec, or of one of its checkpoints. Raises CheckpointError."""
-    if not (folder / "config.yaml").is_file():
-        raise CheckpointError(
-            f"{folder} is not a run: it has no config.yaml; train a codec with `rawmm train --preset fsq-f8`"
-        )
-    config = run_files.config(folder)
-    if not isinstance(config, CodecConfig):
-        raise CheckpointError(
-            f"{folder} is a run of a model that draws and reads, not of a codec; train one with `rawmm train "
-            "--preset fsq-f8`"
-        )
-    return config
 
 
 def pictures(config: CodecConfig, folder: Path) -> tuple[prepared.Prepared, prepared.Prepared]:
@@ -148,7 +106,7 @@ def restore(run: Run) -> CodecState:
     checkpoint.sweep(folder)
     found = checkpoint.latest(folder, run.notify)
     if found is not None:
-        compare(run_files.config(found), config, folder)
+        compare(read_config(found), config, folder)
     state = fresh(config, run.device)
     if found is not None:
         saved = checkpoint.state(found)

@@ -3,7 +3,7 @@
 Document n of a run is a function of (seed, n), so the whole position in the data is one number, the documents
 seen. Resuming is running the same command again: weights, averages and optimizer come back bit for bit, and
 so does the run. Several ranks share each step's documents (`loader.py`), and whatever is decided (how large
-the loss is, whether to stop) is decided from numbers that all of them have exchanged. `run.py` looks after
+the loss is, whether to stop) is decided from numbers that all of them have exchanged. `state.py` looks after
 the run folder."""
 
 import gc

@@ -7,7 +7,7 @@ resembles.
 Picture n of a run is a function of (seed, n), and so is whatever is drawn by lot in a step (k-means,
 restarted codes, a posterior's noise). So resuming is running the same command again, bit for bit. A
 discriminator learns from the first step on; its gradient reaches the codec from loss.adversary_start on.
-`codec_run.py` keeps the state."""
+`codec_state.py` keeps the state."""
 
 import gc
 import json

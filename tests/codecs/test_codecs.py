@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.codecs import base as codes
 from rawmm_cli.codecs import convolutional
+from rawmm_cli.codecs.base import to_images, to_unit
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.config import build, presets
 from rawmm_cli.config.yaml_text import parse_yaml
@@ -85,7 +85,7 @@ def made(words, seed=0):
         torch.manual_seed(seed)
         for parameter in codec.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-        codec.train()(codes.to_unit(pictures(seed=1)))
+        codec.train()(to_unit(pictures(seed=1)))
     return codec.eval()
 
 
@@ -120,7 +120,7 @@ def test_encode_and_decode_are_the_network_that_was_trained(name, codecs):
     tokens."""
     codec, images = codecs[name], pictures()
     with torch.no_grad():
-        whole = codes.to_images(codec(codes.to_unit(images)).pixels)
+        whole = to_images(codec(to_unit(images)).pixels)
     again = codec.decode(codec.encode(images), codec.grid(16, 16)[0])
     assert (whole.int() - again.int()).abs().max() <= 1  # fp32 of two ways
     assert not torch.equal(again[0], again[1])  # and pictures differ, so this says something
@@ -155,8 +155,8 @@ def test_the_kl_codec_gives_vectors():
 
 def test_the_kl_of_a_posterior_is_torchs():
     codec = made(KL)
-    mean, log_variance = codec.posterior(codes.to_unit(pictures()))
-    ours = codec(codes.to_unit(pictures())).losses["kl"]
+    mean, log_variance = codec.posterior(to_unit(pictures()))
+    ours = codec(to_unit(pictures())).losses["kl"]
     normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
     torch.testing.assert_close(
         ours, torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).mean()
@@ -247,7 +247,7 @@ def test_a_size_that_does_not_fit_is_refused(words, told):
 def test_a_causal_query_does_not_know_what_comes_after(causal):
     words = [word for word in CODECS["query, causal, rvq"] if "causal" not in word]
     encoder = made([*words, f"codec.causal={str(causal).lower()}"]).encoder
-    pixels = codes.to_unit(pictures())
+    pixels = to_unit(pictures())
     with torch.no_grad():
         before = encoder(pixels)
         encoder.asked[3:] += 1

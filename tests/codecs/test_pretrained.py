@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from rawmm_cli.codecs import adapter, pretrained
+from rawmm_cli.runs.codec import open_codec
 from rawmm_cli.system.errors import CheckpointError, ConfigError
-from rawmm_cli.training import codec_state as codec_run
 
 diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,7 +124,7 @@ def saved(tmp_path_factory):
 def test_through_tokens_and_back_is_the_models_own_forward(name, saved):
     _, forward, length, vocabulary = MODELS[name]
     folder, model = saved(name)
-    codec = codec_run.named(f"hf:{folder}", CPU)
+    codec = open_codec(f"hf:{folder}", CPU)
     tokens = codec.encode(images())
     assert (codec.length(16, 16), codec.vocabulary, codec.discrete) == (length, vocabulary, name != "kl")
     if codec.discrete:
@@ -147,7 +147,7 @@ def test_through_tokens_and_back_is_the_models_own_forward(name, saved):
 
 @pytest.mark.parametrize("name", ["vq", "kl", "tiny", "emu3"])
 def test_pictures_that_are_not_square(name, saved):
-    codec = codec_run.named(f"hf:{saved(name)[0]}", CPU)
+    codec = open_codec(f"hf:{saved(name)[0]}", CPU)
     shown = images(1, 16, 32)
     rows, columns = codec.grid(16, 32)
     assert columns == 2 * rows and codec.decode(codec.encode(shown), rows).shape == shown.shape
@@ -162,7 +162,7 @@ def test_pictures_that_are_not_square(name, saved):
 )
 def test_a_size_that_does_not_fit_is_refused(name, told, saved):
     with pytest.raises(ValueError, match=told):
-        codec_run.named(f"hf:{saved(name)[0]}", CPU).encode(images(1, 15, 16))
+        open_codec(f"hf:{saved(name)[0]}", CPU).encode(images(1, 15, 16))
 
 
 def test_pixels_are_normalised_as_the_model_says(saved, tmp_path):
@@ -284,7 +284,7 @@ def broken():
 def test_an_adapter_of_ones_own(tmp_path, monkeypatch):
     (tmp_path / "my_codecs.py").write_text(ADAPTER)
     monkeypatch.chdir(tmp_path)
-    codec = codec_run.named("python:my_codecs:Halves", CPU)
+    codec = open_codec("python:my_codecs:Halves", CPU)
     shown = images()
     assert codec.discrete and codec.bits(16, 16) == 8 * 192 and codec.grid(16, 16) == (8, 8)
     halved = shown[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -313,4 +313,4 @@ def test_defaults_of_an_adapter():
 
 def test_a_name_without_a_prefix_is_a_run(tmp_path):
     with pytest.raises(CheckpointError, match="is not a run"):
-        codec_run.named(str(tmp_path), CPU)
+        open_codec(str(tmp_path), CPU)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rawmm_cli.codecs import base as codes
+from rawmm_cli.codecs.base import counts, usage
 from rawmm_cli.codecs.quantizers import (
     FiniteScalarQuantizer,
     LookupFreeQuantizer,
@@ -88,9 +88,9 @@ def test_numbers_are_normalised_over_the_batch_and_for_use_by_its_means(kind, gi
     quantizer = identical(kind(2, *given)).train()
     for _ in range(200):
         _, found, _ = quantizer(3 + 0.1 * torch.randn(8, 64, 2))
-    assert codes.usage(codes.counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
+    assert usage(counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
     _, found, _ = quantizer.eval()(3 + 0.1 * torch.randn(8, 64, 2))
-    assert codes.usage(codes.counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
+    assert usage(counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
 
 
 def test_fsq_rounds_to_the_levels_of_its_paper():
@@ -210,9 +210,9 @@ def test_a_code_that_starts_again_has_time_to_be_used():
 
 def test_usage_and_perplexity_are_those_of_the_counts():
     one = torch.tensor([[[0, 3], [1, 3]], [[1, 3], [0, 3]]])  # first token: 0 and 1 evenly; second: always 3
-    counted = codes.counts(one, 4)
+    counted = counts(one, 4)
     assert counted.tolist() == [[2, 2, 0, 0], [0, 0, 0, 4]]
-    found = codes.usage(counted)
+    found = usage(counted)
     assert found == pytest.approx({"usage": (2 / 4 + 1 / 4) / 2, "perplexity": (2 + 1) / 2, "used_bits": 0.5})
-    even = codes.usage(torch.ones(1, 1024, dtype=torch.long))
+    even = usage(torch.ones(1, 1024, dtype=torch.long))
     assert even == pytest.approx({"usage": 1, "perplexity": 1024, "used_bits": 10})

@@ -8,7 +8,7 @@ import torch
 from drawing_models import SMALL, A, assert_same, talkative
 from helpers import BACKBONES
 
-from rawmm_cli.core import reference as uncached
+from rawmm_cli.core import reference
 from rawmm_cli.core.batch import layout
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import Canvas, draw, generate, step_times, stretched
@@ -62,7 +62,7 @@ def test_what_is_drawn_knows_what_stands_beside_it(prediction):
 def test_on_a_canvas_the_cached_generator_is_the_uncached_one(solver, canvas):
     model, sampling = talkative(), replace(DRAWING, solver=solver)
     found, expected = (
-        one(model, PROMPTS, [1, 2, 3], sampling, canvas=canvas) for one in (draw, uncached.draw)
+        one(model, PROMPTS, [1, 2, 3], sampling, canvas=canvas) for one in (draw, reference.draw)
     )
     assert_same([found], [expected], levels=1)
 
@@ -153,7 +153,7 @@ def test_times_of_a_larger_picture_are_noisier():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_another_size_with_and_without_a_cache(backbone):
     model, sampling = talkative(backbone), replace(DRAWING, size=(12, 12), learned=(8, 8))
-    found, expected = (one(model, PROMPTS, [1, 2, 3], sampling) for one in (draw, uncached.draw))
+    found, expected = (one(model, PROMPTS, [1, 2, 3], sampling) for one in (draw, reference.draw))
     assert_same([found], [expected], levels=1)
     assert found[0].pixels.shape == (3, 12, 12) and found[0].stretch == pytest.approx((2 / 3, 2 / 3))
     plain = draw(model, PROMPTS, [1, 2, 3], replace(sampling, learned=None))

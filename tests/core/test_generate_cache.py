@@ -9,7 +9,7 @@ from drawing_models import GRID, SMALL, A, B, assert_same, chain, prompts, shape
 from helpers import BACKBONES, picture, tiny_model
 
 from rawmm_cli.core import generate as cached
-from rawmm_cli.core import reference as uncached
+from rawmm_cli.core import reference
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import draw, generate
@@ -49,7 +49,7 @@ def test_the_cached_generator_is_the_uncached_one(backbone, solver, guidance, in
         ),
     )
     found = generate(model, prompts(), list(range(6)), sampling)
-    assert_same(found, uncached.generate(model, prompts(), list(range(6)), sampling), levels=1)
+    assert_same(found, reference.generate(model, prompts(), list(range(6)), sampling), levels=1)
     assert max(shape(document).count("P") for document in found) >= 2
 
 

@@ -16,8 +16,7 @@ from toy_codec import Squares
 
 from rawmm_cli.data import pictures
 from rawmm_cli.information import audit
-from rawmm_cli.reconstruction import choices as codec_spec
-from rawmm_cli.reconstruction import code_bits, code_model
+from rawmm_cli.reconstruction import choices, code_bits, code_model
 from rawmm_cli.reconstruction.choices import Choice
 from rawmm_cli.runs import models
 from rawmm_cli.system.errors import ConfigError, RawmmError
@@ -193,7 +192,7 @@ def toy(codec=None):
     return Choice(
         "toy",
         "tokenizer",
-        lambda images: codec_spec.through(codec, images, CPU),
+        lambda images: choices.through(codec, images, CPU),
         codec.bits,
         codec.vocabulary,
     )
@@ -300,7 +299,7 @@ def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):
 
 
 def test_continuous_tokens_have_no_codes(folder):
-    choice = codec_spec.choices(["raw"], None, CPU, None, [])[0]
+    choice = choices.choices(["raw"], None, CPU, None, [])[0]
     with pytest.raises(ConfigError, match="has no codes whose bits could be counted"):
         code_bits.measure(choice, pictures.find([folder / "0.png"], folder), None)
 

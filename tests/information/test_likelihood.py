@@ -199,7 +199,7 @@ def test_order_is_worth_bits(portraits, faces):
 
 def test_the_network_is_that_of_the_generator(portraits, faces):
     """Against the reference without a cache, behind a caption and without one; all at one time."""
-    from rawmm_cli.core import reference as uncached
+    from rawmm_cli.core import reference
     from rawmm_cli.core.document import Picture
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
     from rawmm_cli.information import model_bits
@@ -211,9 +211,9 @@ def test_the_network_is_that_of_the_generator(portraits, faces):
         for said, image in zip(captions, faces)
     ]
     with torch.inference_mode():
-        expected = uncached._denoiser(model, uncached._pack(model, documents))(z.flatten(0, 1), 0.4).view_as(
-            z
-        )
+        expected = reference._denoiser(model, reference._pack(model, documents))(
+            z.flatten(0, 1), 0.4
+        ).view_as(z)
         found = model_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

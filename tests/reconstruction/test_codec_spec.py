@@ -8,11 +8,10 @@ import torch
 from PIL import Image
 from toy_codec import Squares
 
-from rawmm_cli.reconstruction import choices as codec_spec
-from rawmm_cli.reconstruction import controls
+import rawmm_cli.runs.codec
+from rawmm_cli.reconstruction import choices, controls
 from rawmm_cli.reconstruction.choices import fitted, laid, through
 from rawmm_cli.system.errors import CheckpointError, ConfigError
-from rawmm_cli.training import codec_state as codec_run
 
 CPU = torch.device("cpu")
 
@@ -33,12 +32,12 @@ def runs(tmp_path, monkeypatch):
     """A folder with the run `toy`, which trained Squares."""
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "config.yaml").write_text("codec: {kind: fsq}\n")
-    monkeypatch.setattr(codec_run, "load", lambda folder, device, warn=None: Squares())
+    monkeypatch.setattr(rawmm_cli.runs.codec, "load_codec", lambda folder, device, warn=None: Squares())
     return tmp_path
 
 
-def choices(words, runs):
-    return codec_spec.choices(words, runs, CPU, lambda: pytest.fail("no model is needed"), [10])
+def chosen(words, runs):
+    return choices.choices(words, runs, CPU, lambda: pytest.fail("no model is needed"), [10])
 
 
 # ------------------------------------------------------------------------------------------------------ words
@@ -63,25 +62,25 @@ def choices(words, runs):
 )
 def test_a_wrong_word_is_one_line(word, told, runs):
     with pytest.raises(ConfigError) as error:
-        choices(["toy", word], runs)
+        chosen(["toy", word], runs)
     assert told in str(error.value) and "allowed: " in str(error.value) and "\n" not in str(error.value)
 
 
 def test_twice_and_no_bits(runs, monkeypatch):
     with pytest.raises(ConfigError, match="--codec raw is given twice"):
-        choices(["raw", "raw"], runs)
+        chosen(["raw", "raw"], runs)
     monkeypatch.setattr(Squares, "bits", lambda self, height, width: None)
     with pytest.raises(ConfigError, match="toy has no number of bits"):
-        choices(["jpeg@toy", "toy"], runs)[0].go(noise())
+        chosen(["jpeg@toy", "toy"], runs)[0].go(noise())
 
 
 def test_a_run_of_a_model_is_no_codec(tiny_run):
     with pytest.raises(CheckpointError, match="not of a codec"):
-        choices([str(tiny_run)], tiny_run.parent)
+        chosen([str(tiny_run)], tiny_run.parent)
 
 
 def test_every_word_in_its_order(runs):
-    made = choices(["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"], runs)
+    made = chosen(["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"], runs)
     assert [choice.word for choice in made] == ["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"]
     assert [choice.kind for choice in made] == ["file", "raw", "tokenizer", "resize", "file"]
     assert [choice.bits(24, 24) for choice in made] == [144, 13824, 144, 1536, 20000]
@@ -136,7 +135,7 @@ def test_a_file_is_the_largest_that_the_budget_holds(kind):
 
 
 def test_where_no_file_is_so_small_the_smallest_stands_in(runs):
-    trip = choices(["jpeg@toy", "toy"], runs)[0].go(torch.stack([smooth()]))
+    trip = chosen(["jpeg@toy", "toy"], runs)[0].go(torch.stack([smooth()]))
     smallest = 8 * len(controls.written(Image.fromarray(smooth().permute(1, 2, 0).numpy()), "jpeg", 1))
     assert (
         trip.over == [True]

@@ -13,8 +13,7 @@ from toy_codec import Squares
 from rawmm_cli.data import pictures
 from rawmm_cli.data.images import read_image
 from rawmm_cli.metrics import codes, pixels
-from rawmm_cli.reconstruction import choices as codec_spec
-from rawmm_cli.reconstruction import reconstruct, summary
+from rawmm_cli.reconstruction import choices, reconstruct, summary
 from rawmm_cli.reconstruction.choices import Choice, Trip
 from rawmm_cli.system.errors import ConfigError, DataError
 
@@ -82,7 +81,7 @@ def test_sums_are_those_of_all_pictures_together(folder):
     row, squares, values, counts = result["rows"][0], 0, 0, torch.zeros(16, dtype=torch.long)
     for entry in result["each"]:
         before = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
-        trip = codec_spec.through(codec, before, CPU)
+        trip = choices.through(codec, before, CPU)
         squares += float((trip.back.double() - before.double()).square().sum())
         values += before.numel()
         counts += torch.bincount(trip.codes.flatten(), minlength=16)
@@ -168,7 +167,7 @@ def test_a_gan_hides_no_loss():
 
 def test_runs_are_called_by_their_names():
     words = ["raw", "runs/a", "/x/b/", "jpeg@runs/a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
-    assert codec_spec.names(words) == [
+    assert choices.names(words) == [
         "raw",
         "a",
         "b",
@@ -177,7 +176,7 @@ def test_runs_are_called_by_their_names():
         "hf:me/vq/sub",
         "python:my.thing:Make",
     ]
-    assert codec_spec.names(["one/a", "two/a", "jpeg@one/a"]) == ["one/a", "two/a", "jpeg@a"]
+    assert choices.names(["one/a", "two/a", "jpeg@one/a"]) == ["one/a", "two/a", "jpeg@a"]
 
 
 def test_files_of_as_many_bits_and_rank_correlation():

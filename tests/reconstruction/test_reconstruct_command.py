@@ -9,10 +9,10 @@ from PIL import Image
 from round_trips import CPU, raw, run, toy
 from toy_codec import Squares
 
+import rawmm_cli.runs.codec
 from rawmm_cli.data.images import read_image
-from rawmm_cli.reconstruction import choices as codec_spec
+from rawmm_cli.reconstruction import choices
 from rawmm_cli.system.errors import DataError
-from rawmm_cli.training import codec_state as codec_run
 
 # ---------------------------------------------------------------------------------------------------- command
 
@@ -21,7 +21,7 @@ from rawmm_cli.training import codec_state as codec_run
 def runs(tmp_path, monkeypatch):
     (tmp_path / "runs" / "toy").mkdir(parents=True)
     (tmp_path / "runs" / "toy" / "config.yaml").write_text("codec: {kind: fsq}\n")
-    monkeypatch.setattr(codec_run, "load", lambda folder, device, warn=None: Squares())
+    monkeypatch.setattr(rawmm_cli.runs.codec, "load_codec", lambda folder, device, warn=None: Squares())
     return tmp_path / "runs"
 
 
@@ -114,7 +114,7 @@ def test_used_bits_and_time_of_every_picture(folder):
     for entry in result["each"]:
         image = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
         counts += torch.bincount(
-            codec_spec.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts)
+            choices.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts)
         )
     share = counts[counts > 0].double() / counts.sum()
     assert sum(costs) == pytest.approx(-float((share * share.log2()).sum()) * int(counts.sum()), rel=1e-6)

@@ -9,7 +9,13 @@ from safetensors.torch import save_file
 
 from rawmm_cli.config import presets
 from rawmm_cli.config.yaml_text import parse_yaml
-from rawmm_cli.runs import folder as run_files
+from rawmm_cli.runs.folder import (
+    checkpoints,
+    ordered_records,
+    read_settings,
+    settings_lines,
+    stored_parameters,
+)
 from rawmm_cli.system import figures
 
 
@@ -26,8 +32,8 @@ def test_rows_are_in_order_and_none_is_there_twice(tmp_path):
         {"documents": 10**400},
     ]
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert run_files.rows(tmp_path) == [lines[0], lines[2], lines[3]]
-    assert run_files.rows(tmp_path / "none") == []
+    assert ordered_records(tmp_path) == [lines[0], lines[2], lines[3]]
+    assert ordered_records(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ def test_what_differs_from_the_defaults_stands_out(tmp_path, preset, words):
     chosen = presets.load(preset, words)
     (tmp_path / "config.yaml").write_text(presets.dump(chosen))
     defaults = presets.resolve({"backbone": {"kind": chosen.backbone.kind}}).model_dump(mode="json")
-    sections = run_files.settings_lines(run_files.settings(tmp_path))
+    sections = settings_lines(read_settings(tmp_path))
     for (name, section), lines in zip(chosen.model_dump(mode="json").items(), sections, strict=True):
         expected = {
             key
@@ -51,18 +57,14 @@ def test_the_lines_are_yaml_that_reads_back_equal():
     words = ("data.set='1e5'", "sample.interval=[0.25, 0.5]", "train.trackers=[]")
     more = {"strings": ["yes", "", "a: b", "é", "null", "[x]"], "none": None}
     chosen = presets.load("digits", words).model_dump(mode="json") | more
-    text = "\n".join(
-        f"{key} {value}" for lines in run_files.settings_lines(chosen) for key, value, _ in lines
-    )
+    text = "\n".join(f"{key} {value}" for lines in settings_lines(chosen) for key, value, _ in lines)
     assert parse_yaml(text, "it") == chosen
 
 
 def test_keys_of_another_version_differ():
     lines = [
         line
-        for section in run_files.settings_lines(
-            {"data": {"set": "digits", "new": 1}, "wholly": {"a": 1}, "x": 5}
-        )
+        for section in settings_lines({"data": {"set": "digits", "new": 1}, "wholly": {"a": 1}, "x": 5})
         for line in section
     ]
     assert lines == [
@@ -92,14 +94,14 @@ def test_checkpoints_and_what_is_wrong_with_them(tmp_path):
     (checkpoint(tmp_path, 10_000_000_000, a=b"1") / "MANIFEST.json").write_text("{")
     (tmp_path / "checkpoints" / ".step_00000006.partial").mkdir()
     (tmp_path / "checkpoints" / "step_00000007").touch()
-    found = run_files.checkpoints(tmp_path)
+    found = checkpoints(tmp_path)
     assert [(one["step"], one["documents"], one["bytes"], one["problem"]) for one in found] == [
         (5, 640, 23, None),
         (30, None, 5, "a is missing or has another size"),
         (400, None, 1, "a is missing or has another size"),
         (10_000_000_000, None, 0, "no manifest"),
     ]
-    assert run_files.checkpoints(tmp_path / "none") == []
+    assert checkpoints(tmp_path / "none") == []
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_checkpoints_and_what_is_wrong_with_them(tmp_path):
 )
 def test_a_manifest_of_any_kind(tmp_path, manifest):
     (checkpoint(tmp_path, 5) / "MANIFEST.json").write_text(manifest)
-    assert run_files.checkpoints(tmp_path)[0]["problem"]
+    assert checkpoints(tmp_path)[0]["problem"]
 
 
 def test_parameters_of_one_file_and_of_shards(tmp_path):
@@ -119,12 +121,12 @@ def test_parameters_of_one_file_and_of_shards(tmp_path):
         {"format": "pt"},
     )
     save_file({"a": torch.zeros(3, 5)}, tmp_path / "one" / "ema.safetensors")
-    assert run_files.parameters(tmp_path / "one") == 16
+    assert stored_parameters(tmp_path / "one") == 16
     (tmp_path / "shards" / "model").mkdir(parents=True)
     for rank in range(3):
         save_file({"a": torch.zeros(1, 5)}, tmp_path / "shards" / "model" / f"shard-{rank}.safetensors")
-    assert run_files.parameters(tmp_path / "shards") == 15
-    assert run_files.parameters(tmp_path) is None
+    assert stored_parameters(tmp_path / "shards") == 15
+    assert stored_parameters(tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_parameters_of_one_file_and_of_shards(tmp_path):
 )
 def test_a_weight_file_of_any_kind(tmp_path, header):
     (tmp_path / "model.safetensors").write_bytes(header)
-    assert run_files.parameters(tmp_path) is None
+    assert stored_parameters(tmp_path) is None
 
 
 @pytest.mark.parametrize(

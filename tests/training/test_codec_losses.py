@@ -11,12 +11,13 @@ from training_runs import CPU
 
 from rawmm_cli.data import prepared
 from rawmm_cli.runs import checkpoint, records
-from rawmm_cli.runs import folder as run_files
+from rawmm_cli.runs.codec import load_codec
+from rawmm_cli.runs.folder import ordered_records
 from rawmm_cli.system.errors import ConfigError
-from rawmm_cli.training import codec_state as codec_run
 from rawmm_cli.training import optimizer
 from rawmm_cli.training import train_codec as module
 from rawmm_cli.training.adversary import PatchDiscriminator, balance, fooled, hinge
+from rawmm_cli.training.codec_state import Used
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,7 +53,7 @@ def test_parts_of_the_loss_add_up(whole_codec):
 
 
 def test_records_and_rates(whole_codec):
-    chosen, lines = settings(*KINDS["fsq"]), run_files.rows(whole_codec("fsq"))
+    chosen, lines = settings(*KINDS["fsq"]), ordered_records(whole_codec("fsq"))
     assert [line["documents"] for line in lines] == [12, 20, 24, 36, 40]
     assert ["held_out_psnr" in line for line in lines] == [False, True, False, False, True]
     for line in lines:
@@ -68,7 +69,7 @@ def test_records_and_rates(whole_codec):
 def test_what_is_measured_is_what_the_loaded_codec_does(whole_codec, few_pictures):
     """PSNR, usage and entropy of evaluation.json again, from the run folder by another path."""
     codec, told = (
-        codec_run.load(whole_codec("fsq"), CPU),
+        load_codec(whole_codec("fsq"), CPU),
         json.loads((whole_codec("fsq") / "evaluation.json").read_text()),
     )
     held_out, train = (prepared.load(few_pictures / "few", split) for split in ("held_out", "train"))
@@ -97,7 +98,7 @@ def test_what_is_measured_is_what_the_loaded_codec_does(whole_codec, few_picture
 
 
 def test_usage_counts_a_window_of_pictures():
-    used = codec_run.Used(torch.zeros(1, 4, dtype=torch.long))
+    used = Used(torch.zeros(1, 4, dtype=torch.long))
     used.add(torch.tensor([[[0], [1]]]), window=2)
     assert used.figures()["usage"] == 0.5
     used.add(torch.tensor([[[2], [1]]]), window=2)
@@ -133,7 +134,7 @@ def test_the_codec_does_not_hear_the_adversary_before_its_start_but_it_learns(fe
         torch.manual_seed(0)
         first = PatchDiscriminator().state_dict()
     assert not torch.equal(two["adversary/layers.0.weight"], first["layers.0.weight"])
-    lines = run_files.rows(heard)
+    lines = ordered_records(heard)
     assert ["adversary" in line for line in lines] == [False] * 4 + [True]
     assert all("discriminator" in line for line in lines)
 

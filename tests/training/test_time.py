@@ -14,8 +14,8 @@ from rawmm_cli.commands.train import _seconds as seconds
 from rawmm_cli.runs import checkpoint, records
 from rawmm_cli.system.errors import Stopped
 from rawmm_cli.training import optimizer
-from rawmm_cli.training import state as run_module
 from rawmm_cli.training import train as module
+from rawmm_cli.training.state import State
 from rawmm_cli.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick")
@@ -39,7 +39,7 @@ def test_a_clock_that_is_set_back(few_digits, tmp_path, monkeypatch):
 
 
 def test_what_remains_is_never_negative():
-    state = run_module.State(None, [], [], documents=170, seconds=12.5)
+    state = State(None, [], [], documents=170, seconds=12.5)
     assert (
         module.remaining(settings(), state, 3.0)
         == 0

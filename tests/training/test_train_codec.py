@@ -13,11 +13,11 @@ import torch
 from codec_runs import KINDS, SHORT, everything, go, settings
 from training_runs import CPU
 
-from rawmm_cli.codecs import base as codes
+from rawmm_cli.codecs.base import to_unit
 from rawmm_cli.data import prepared
 from rawmm_cli.runs import checkpoint, models
+from rawmm_cli.runs.codec import load_codec
 from rawmm_cli.system.errors import CheckpointError, DataError, DivergedError, LockedError
-from rawmm_cli.training import codec_state as codec_run
 from rawmm_cli.training import train_codec as module
 from rawmm_cli.training.train_codec import train_codec
 
@@ -91,7 +91,7 @@ def test_the_sheet_shows_pictures_above_their_reconstructions(whole_codec, few_p
     from PIL import Image
 
     sheet = np.asarray(Image.open(whole_codec("fsq") / "samples" / "step_00000010.png"))
-    codec, held_out = codec_run.load(whole_codec("fsq"), CPU), prepared.load(few_pictures / "few", "held_out")
+    codec, held_out = load_codec(whole_codec("fsq"), CPU), prepared.load(few_pictures / "few", "held_out")
     real = held_out.image(1)
     made = codec.decode(codec.encode(real[None]), 2)[0]
     zoom, cell = 6, 6 * 16 + 2
@@ -180,21 +180,21 @@ def test_runs_of_codecs_and_of_models_are_not_taken_for_each_other(whole_codec, 
     with pytest.raises(
         CheckpointError, match="is a run of a model that draws and reads, not of a codec; train one with"
     ):
-        codec_run.load(tiny_run, CPU)
+        load_codec(tiny_run, CPU)
     for wrong in (checkpoint.load_model, models.load):
         with pytest.raises(
             CheckpointError, match="is a run of a codec, not of a model that draws and reads; use it as"
         ):
             wrong(whole_codec("fsq"), CPU)
     with pytest.raises(CheckpointError, match="is not a run: it has no config.yaml"):
-        codec_run.load(tmp_path, CPU)
+        load_codec(tmp_path, CPU)
 
 
 def test_a_loaded_codec_does_not_learn(whole_codec):
-    codec = codec_run.load(whole_codec("vq"), CPU)
+    codec = load_codec(whole_codec("vq"), CPU)
     before = {name: value.clone() for name, value in codec.state_dict().items()}
     tokens = codec.encode(torch.zeros(2, 3, 16, 16, dtype=torch.uint8))
-    codec(codes.to_unit(codec.decode(tokens, 2)))
+    codec(to_unit(codec.decode(tokens, 2)))
     assert not codec.training and all(
         torch.equal(value, before[name]) for name, value in codec.state_dict().items()
     )
