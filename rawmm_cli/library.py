@@ -1,0 +1,295 @@
+"""rawmm as a Python library: `import rawmm` (docs/library.md).
+
+Each function calls the room that does the work. Nothing is loaded before it is used: `import rawmm` loads no
+torch. Images are uint8 tensors (3, H, W) of RGB values. Every error that a caller can mend is a `RawmmError`
+whose message is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .core.document import Document
+    from .core.loss import Losses
+    from .information.budget import Budget
+    from .information.model_bits import Mean
+    from .runs.models import Loaded
+
+    Images = Union[Tensor, str, Path, Sequence[Union[Tensor, str, Path]]]
+
+TOGETHER = 64  # images that go through a codec together
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What a model added to a prompt. parts: text and images (3, H, W) uint8, in order."""
+
+    parts: list[str | Tensor]
+
+    @property
+    def text(self) -> str:
+        """All text that was written."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def images(self) -> list[Tensor]:
+        """The images that were drawn, each (3, H, W) uint8."""
+        return [part for part in self.parts if not isinstance(part, str)]
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Images that went through a codec and back. images: (M, 3, H, W) uint8. psnr: dB of each, infinite where
+    it is exact. bits: nominal bits of each, None where tokens are real numbers. codes: (M, L) integers of a
+    discrete codec, else None."""
+
+    images: Tensor
+    psnr: list[float]
+    bits: list[float | None]
+    codes: Tensor | None
+
+
+def load(name: str | Path = "portraits", device: str = "auto") -> Loaded:
+    """A model that draws and reads: one inside the package by its name, or the folder of a run or of an
+    exported model.
+
+    device: auto, cpu, cuda or cuda:N. `.model` is the torch module, `.config` its settings. Raises
+    CheckpointError where there is no such model or it is damaged, ConfigError where there is no such
+    device."""
+    from .runs import models
+    from .system import machine
+
+    return models.load(models.find(Path("runs"), None, str(name)), machine.device(device))
+
+
+def sample(
+    model: Loaded,
+    prompt: str = "",
+    *,
+    images: Images = (),
+    count: int = 1,
+    seed: int = 0,
+    mask: str | Path | None = None,
+    strength: float | None = None,
+    **settings: Any,
+) -> list[Sample]:
+    """Continue a prompt `count` times: the model writes text, draws the images that it opens, and writes on.
+
+    prompt: text; `{image:FILE}` in it is an image to read. images: read before the prompt; or, with a mask (a
+    file, white where to draw) or a strength from 0 to 1, drawn on. The same seed gives the same samples as
+    `rawmm sample`, alone and among others. settings: steps, solver, grid, guidance, rescale, size, precision,
+    temperature, top_p, max_text, max_pictures; default: the model's. Raises ConfigError, DataError."""
+    from .sampling import session
+    from .sampling.prompt import passages
+    from .sampling.request import Request
+
+    request = Request(
+        (prompt,),
+        tuple(_images(images)),
+        count=count,
+        seed=seed,
+        settings=settings,
+        mask=mask and Path(mask),
+        strength=strength,
+    )
+    return [Sample(passages(model.model.tokenizer, added)) for added in session.run(model, request)]
+
+
+def caption(model: Loaded, images: Images, *, prompt: str = "", seed: int = 0, **settings: Any) -> list[str]:
+    """What the model writes after each image, greedily unless `temperature` is given.
+
+    prompt: how each caption begins, and not part of what is returned. settings: temperature, top_p, max_text.
+    Raises ConfigError, DataError."""
+    from .sampling import session
+    from .sampling.prompt import passages
+    from .sampling.request import Request
+
+    prompts = tuple([image, prompt] for image in _images(images))
+    if not prompts:
+        return []
+    request = Request(prompts, task="caption", seed=seed, settings=settings)
+    added = [passages(model.model.tokenizer, items) for items in session.run(model, request)]
+    return ["".join(part for part in parts if isinstance(part, str)) for parts in added]
+
+
+def drawing(model: Loaded, text: str, image: Tensor | str | Path) -> Document:
+    """A training document: text, then an image to draw. Raises DataError."""
+    from .data import stream
+
+    return stream.drawing(text, *_images(image), 0, encode=model.model.tokenizer.encode)
+
+
+def reading(model: Loaded, image: Tensor | str | Path, text: str) -> Document:
+    """A training document: an image to read, then text to write. Raises DataError."""
+    from .data import stream
+
+    return stream.reading(*_images(image), text, model.model.tokenizer.encode)
+
+
+def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Losses:
+    """The joint loss of a batch of documents, with gradients -> (total, text, image), fp32 scalars.
+
+    total: what a training step descends, the sum by the weights of the model's settings; text: nats a
+    predicted token; image: the head's. seed: of noise and times; give every step another. Raises DataError
+    where an image does not divide into patches."""
+    from dataclasses import replace
+
+    from .core.batch import pack, size
+    from .core.document import Picture
+    from .core.loss import joint_loss
+    from .system.errors import DataError
+    from .system.seeds import key
+
+    network, weights = model.model, model.config.loss
+    keyed = [
+        [
+            replace(item, key=key(seed, "loss", number, place)) if isinstance(item, Picture) else item
+            for place, item in enumerate(document)
+        ]
+        for number, document in enumerate(documents)
+    ]
+    grid, causal = network.codec.grid, network.head.causal
+    try:
+        length = max((size(document, grid, causal) for document in keyed), default=0)
+    except ValueError as error:
+        raise DataError(f"{error}; crop or resize it") from None
+    if not length:
+        raise DataError("no document is given; allowed: at least one")
+    batch = pack(keyed, length, grid, causal).to(network.words.weight.device)
+    return joint_loss(network, batch, weights.text, weights.image)
+
+
+def reconstruct(
+    images: Images, codec: str = "raw", *, model: Loaded | None = None, steps: int = 100, device: str = "auto"
+) -> Reconstruction:
+    """Images (M, 3, H, W), all of one size, through a codec and back.
+
+    codec: as after `rawmm reconstruct --codec`: raw, a run that trained a tokenizer, hf:OWNER/NAME,
+    python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, avif@BITS, or ode, to noise by the ODE of `model`
+    in so many `steps`, and back. Sides that the codec does not take are padded and cropped. Raises
+    ConfigError, CheckpointError, DataError."""
+    import torch
+
+    from .metrics import pixels
+    from .reconstruction import choices
+    from .system import machine
+
+    choices.check(codec, [codec])
+    originals, runs = _stacked(images), Path("runs")
+    (choice,) = choices.choices(
+        [codec],
+        runs,
+        machine.device(device),
+        lambda: model or load(device=device),
+        [steps],
+        model is not None,
+    )
+    trips = [choice.go(part) for part in originals.split(TOGETHER)]
+    back = torch.cat([trip.back for trip in trips])
+    return Reconstruction(
+        back,
+        pixels.psnr(back, originals).tolist(),
+        [bits for trip in trips for bits in trip.bits],
+        None if trips[0].codes is None else torch.cat([trip.codes for trip in trips]),
+    )
+
+
+def bits(model: Loaded, images: Images, captions: Sequence[str] | None = None, *, seed: int = 0) -> Mean:
+    """Bits a byte of images (M, 3, H, W) under the model: the variational bound, an upper bound of -log2
+    likelihood.
+
+    captions: of each image, which then stand before it. -> `bits_per_byte` (mean), `standard_error` over
+    images (None of one), `pictures`. Raises DataError."""
+    from .information import model_bits
+    from .system.errors import DataError
+
+    originals = _stacked(images)
+    texts = list(captions) if captions is not None else [""] * len(originals)
+    if len(texts) != len(originals):
+        raise DataError(
+            f"{len(originals)} images and {len(texts)} captions are given; allowed: as many of both"
+        )
+    trained = [parameter.requires_grad for parameter in model.model.parameters()]
+    try:
+        return model_bits.of_pictures(model, originals, texts, 1, seed, ode=False).bound
+    finally:  # the parameters were frozen, so that gradients of the images alone are computed
+        for parameter, grad in zip(model.model.parameters(), trained):
+            parameter.requires_grad_(grad)
+
+
+def budget(
+    length: int | None = None,
+    vocabulary: int | None = None,
+    *,
+    bits: float | None = None,
+    size: int = 64,
+    bits_per_byte: float = 3,
+) -> Budget:
+    """L log2 V >= H: what a tokenizer of `length` tokens and `vocabulary` codes needs to be lossless.
+
+    H is `bits`, or that of an RGB image of `size` pixels a side at `bits_per_byte`; exact. Of L and V
+    one may be left out and follows. Raises ConfigError where a number is out of range."""
+    from fractions import Fraction
+
+    from .information.budget import Need, solve
+    from .system.errors import ConfigError
+
+    for name, value in {"length": length, "vocabulary": vocabulary, "bits": bits, "size": size}.items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name} is {value}; allowed: a number above 0")
+    need = Fraction(bits) if bits is not None else 3 * size * size * Fraction(str(bits_per_byte))
+    return solve(length, vocabulary, Need(need))
+
+
+def read_image(path: str | Path) -> Tensor:
+    """An image file as (3, H, W) uint8, exactly as `rawmm prepare` reads it. Raises DataError."""
+    import torch
+
+    from .data import images
+
+    return torch.from_numpy(images.read_image(path).transpose(2, 0, 1).copy())
+
+
+def save_image(image: Tensor, path: str | Path) -> None:
+    """Write (3, H, W) uint8 as a PNG, exactly. Raises DataError, ConfigError."""
+    from .data import images
+
+    (one,) = _images(image)
+    images.save_png(one, path)
+
+
+def _images(images: Images) -> list[Tensor]:
+    """One image, several, or files -> [(3, H, W) uint8]. Raises DataError."""
+    import torch
+
+    from .system.errors import DataError
+
+    if isinstance(images, (str, Path)):
+        return [read_image(images)]
+    if not isinstance(images, torch.Tensor):
+        return [one for image in images for one in _images(image)]
+    if images.dtype != torch.uint8 or images.ndim not in (3, 4) or images.shape[-3] != 3:
+        raise DataError(
+            f"images are {images.dtype} of shape {tuple(images.shape)}; allowed: torch.uint8 of shape "
+            "(3, H, W) or (M, 3, H, W)"
+        )
+    return list(images.cpu()) if images.ndim == 4 else [images.cpu()]
+
+
+def _stacked(images: Images) -> Tensor:
+    """(M, 3, H, W) uint8. Raises DataError where there is none, or sizes differ."""
+    import torch
+
+    from .system.errors import DataError
+
+    parts = _images(images)
+    sizes = sorted({tuple(part.shape[1:]) for part in parts})
+    if len(sizes) != 1:
+        given = " and ".join(f"{width}x{height}" for height, width in sizes) or "none"
+        raise DataError(f"images of {given} pixels are given; allowed: images of one size, at least one")
+    return torch.stack(parts)
