@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _main() -> None:
-    from .system.errors import RawmmError
+    from .system.errors import RawmmError, is_out_of_memory
 
     try:
         code = app(standalone_mode=False)
@@ -107,11 +107,7 @@ def _main() -> None:
     except SystemExit as left:  # typer leaves with 1 where the reader of stdout has left
         sys.exit(0 if left.code == 1 else left.code)
     except (MemoryError, RuntimeError) as error:
-        if (
-            not isinstance(error, MemoryError)
-            and "allocate memory" not in str(error)
-            and "out of memory" not in str(error)
-        ):
+        if not is_out_of_memory(error):
             raise
         _fail(
             "not enough memory; set a smaller train.batch, train.length or backbone.width, or close other "

@@ -71,8 +71,6 @@ MANY_ARGUMENTS: dict[str, str] = {
 UPWARDS: dict[tuple[str, str], str] = {
     ("core/flops", "config/model"): "to be asked of the built modules",
     ("data/card", "pages/card"): "the page is to be written by the command",
-    ("data/card", "runs/records"): "durable JSON belongs to system/disk",
-    ("data/prepare", "runs/records"): "durable JSON belongs to system/disk",
 }
 
 

@@ -20,7 +20,7 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from ..system.errors import ConfigError, DataError, RawmmError, printable
+from ..system.errors import ConfigError, DataError, RawmmError, is_out_of_memory, printable
 
 NEEDED = ("encode", "decode", "length", "vocabulary")
 
@@ -76,9 +76,11 @@ class Adapted(nn.Module):
         size that does not fit) and for a lack of memory."""
         try:
             return getattr(self.inner, what)(*given)
-        except (ValueError, RawmmError, MemoryError, torch.OutOfMemoryError):
+        except (ValueError, RawmmError):
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             told = printable((str(error).splitlines() or [""])[0])[:200]
             raise DataError(
                 f"codec {self.name} failed in {what} ({type(error).__name__}: {told}); where a size does "

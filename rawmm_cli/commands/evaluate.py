@@ -72,13 +72,12 @@ def execute(
 
     request = Request(settings=given or {})
     use_cpu()
-    import json
 
     from ..evaluation import evaluate
     from ..pages import report
-    from ..runs import checkpoint, models, records
+    from ..runs import checkpoint, models
     from ..sampling import session
-    from ..system import machine
+    from ..system import disk, machine
 
     folder = models.find(runs_dir, run, model) if model else checkpoint.find_run(runs_dir, run)
     loaded = models.load(folder, machine.device(device), notify)
@@ -106,7 +105,7 @@ def execute(
         ),
     }
     if samples:
-        records.replace(folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+        disk.write_json(folder / "evaluation.json", result)
         result["report"] = str(report.write(folder))
     return result
 

@@ -173,13 +173,10 @@ def _write(result: dict, out: Path, report: Path | None, show: int) -> None:
     from .. import __version__
     from ..data import pictures
     from ..pages import reconstruct as reconstruct_page
-    from ..runs import records
     from ..system import disk
 
     with disk.room_for(f"the results in {out}"):
-        import json
-
-        records.replace(out / pictures.RESULTS, json.dumps({"rawmm": __version__, **result}, indent=1) + "\n")
+        disk.write_json(out / pictures.RESULTS, {"rawmm": __version__, **result})
         if report:
             reconstruct_page.write(result, out, report, show)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..pages import card as card_page
-from ..runs import records
+from ..system import disk
 from ..system.errors import DataError
 from .duplicates import alike, same
 from .prepared import SPLITS, fingerprint, read_card
@@ -55,14 +55,14 @@ def describe(folder: Path, about: dict, skipped: list[dict], options) -> dict:
     }
     card |= {"skipped_count": len(skipped), "skipped": skipped[:SHOWN]}
     if skipped:
-        records.replace(folder / "skipped.jsonl", "".join(json.dumps(entry) + "\n" for entry in skipped))
+        disk.write(folder / "skipped.jsonl", "".join(json.dumps(entry) + "\n" for entry in skipped))
     return card | {"fingerprint": fingerprint(splits)}
 
 
 def write(folder: Path, card: dict) -> None:
     """card.html, then card.json: the set counts as prepared when the latter is there."""
-    records.replace(folder / "card.html", card_page.render(folder, card))
-    records.replace(folder / "card.json", json.dumps(card, indent=1) + "\n")
+    disk.write(folder / "card.html", card_page.render(folder, card))
+    disk.write_json(folder / "card.json", card)
 
 
 def verify(folder: Path) -> list[str]:

@@ -26,7 +26,6 @@ from pathlib import Path
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from ..runs import records
 from ..system import disk
 from ..system.errors import DataError, LockedError, RankError
 from . import card, prepared, tables
@@ -110,7 +109,7 @@ def _begin(partial: Path, folder: Path, source: Source, options: Options, told) 
             told("an interrupted preparation is there, of other data or with other options; starting anew")
             shutil.rmtree(partial)
     partial.mkdir(exist_ok=True)
-    records.replace(partial / "plan.json", json.dumps(plan))
+    disk.write(partial / "plan.json", json.dumps(plan))
     notes = []
     while (made := partial / f"part-{len(notes):05d}").is_dir():
         notes.append(json.loads((made / "notes.json").read_text(encoding="utf-8")))
@@ -193,7 +192,7 @@ class _Part:
             "count": self.counts,
             "skipped": self.skipped,
         }
-        records.replace(self.folder / "notes.json", json.dumps(notes))
+        disk.write(self.folder / "notes.json", json.dumps(notes))
         for file in self.folder.iterdir():
             disk.sync(file)
         self.folder.rename(self.final)

@@ -22,7 +22,7 @@ from ..data import images, prepared
 from ..data.datasets import portraits
 from ..data.prepare import Options, prepare
 from ..data.prepared import Prepared
-from ..runs import records
+from ..system import disk
 from ..system.seeds import key
 from ..training.preview import write_captions
 from . import judges
@@ -123,7 +123,7 @@ def evaluate(
             for picture in drawn[:40]
         ]
         images.save_png(images.grid(pictures, 8), keep / "drawn.png")
-        records.replace(keep / "drawn.json", json.dumps({"columns": 8, "captions": captions[:40]}) + "\n")
+        disk.write(keep / "drawn.json", json.dumps({"columns": 8, "captions": captions[:40]}) + "\n")
     return result
 
 
@@ -142,7 +142,7 @@ def _keep_read(keep: Path, shown: list[Tensor], truth: list[dict], said: list[st
                 "right": told is not None and all(known[name] == value for name, value in told.items()),
             }
         )
-    records.replace(keep / "read.json", json.dumps(entries, indent=1) + "\n")
+    disk.write_json(keep / "read.json", entries)
 
 
 def draw_captions(model: RawModel, captions: list[str], settings: Sampling, seed: int) -> list[Tensor | None]:

@@ -26,7 +26,7 @@ from ..core.model import RawModel
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 from ..data import images, prepared, sets
 from ..data.stream import Stream, drawing, reading
-from ..runs import records
+from ..system import disk
 from ..system.errors import CheckpointError, DataError
 from ..system.seeds import key
 from ..training.preview import captions_of, write_captions
@@ -150,9 +150,7 @@ def _draw(
         images.save_png(
             images.grid(shown, len(labels), zoom=max(1, 64 // settings.size[0])), keep / "drawn.png"
         )
-        records.replace(
-            keep / "drawn.json", json.dumps({"columns": len(labels), "captions": prompted}) + "\n"
-        )
+        disk.write(keep / "drawn.json", json.dumps({"columns": len(labels), "captions": prompted}) + "\n")
     by_label = {labels[i]: round(float(right[wanted == i].mean()), 4) for i in range(len(labels))}
     return {
         "accuracy": float(right.mean()),
@@ -197,7 +195,7 @@ def _keep_read(
         entries.append(
             {"image": name, "truth": held_out.captions[at[n]][0], "said": said[n], "right": bool(right[n])}
         )
-    records.replace(keep / "read.json", json.dumps(entries, indent=1) + "\n")
+    disk.write_json(keep / "read.json", entries)
 
 
 def named(text: str, labels: list[str]) -> int | None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..data.prepared import Prepared
 from ..metrics import features
-from ..runs import records
+from ..system import disk
 
 RELIABLE = 0.97
 FEATURES, EPOCHS, BATCH, CHUNK = 256, 14, 128, 500
@@ -126,7 +126,7 @@ def save(judges: Judges, path: Path) -> None:
         path.with_suffix(".safetensors"),
     )
     facts = {"size": judges.size, "values": judges.values, "accuracy": judges.accuracy}
-    records.replace(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+    disk.write_json(path.with_suffix(".json"), facts)
 
 
 def load(path: Path) -> Judges | None:

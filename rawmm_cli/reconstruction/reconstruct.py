@@ -28,7 +28,6 @@ from ..data.images import slug
 from ..data.pictures import Location, NamedPicture, Skipped, batches, none_left, read
 from ..metrics import features, pixels
 from ..metrics.text import plain, readable, survival, words
-from ..runs import records
 from ..system import disk
 from ..system.errors import ConfigError, DataError
 from . import summary
@@ -238,9 +237,7 @@ class Files:
         self.folder, self.places = folder, places(words)
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            records.replace(
-                folder / pictures.RESULTS, '{"unfinished": true}\n'
-            )  # the folder is ours from here on
+            disk.write(folder / pictures.RESULTS, '{"unfinished": true}\n')  # the folder is ours from here on
             for place in ("original", *self.places.values()):
                 (folder / place / ("errors" if place != "original" else "")).mkdir(
                     parents=True, exist_ok=True

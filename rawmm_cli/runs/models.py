@@ -25,7 +25,7 @@ from ..core.model import RawModel
 from ..data import prepared
 from ..system import disk
 from ..system.errors import CheckpointError, ConfigError, DataError
-from . import checkpoint, model_card, records
+from . import checkpoint, model_card
 from .folder import read_json
 from .loading import for_sampling
 
@@ -174,7 +174,7 @@ def export(
                 "machine": {name: machine[name] for name in MACHINE if name in machine},
                 "evaluation": read_json(run / "evaluation.json", dict) or None,
             }
-            records.replace(partial / FACTS, json.dumps(facts, indent=1) + "\n")
+            disk.write_json(partial / FACTS, facts)
             disk.sync_files(partial)
             disk.seal(partial)
             _write_card(partial, facts, config)
@@ -188,7 +188,7 @@ def export(
 
 def store_tuned(folder: Path, found: dict) -> None:
     """Keep what `rawmm tune-sampler` found beside the model; a manifest is written anew."""
-    records.replace(folder / SAMPLER, json.dumps(found, indent=1) + "\n")
+    disk.write_json(folder / SAMPLER, found)
     if (folder / FACTS).exists():
         (folder / CARD).unlink(missing_ok=True)  # not sealed: it may be edited
         disk.seal(folder)
@@ -196,7 +196,7 @@ def store_tuned(folder: Path, found: dict) -> None:
 
 
 def _write_card(folder: Path, facts: dict, config: Config) -> None:
-    records.replace(
+    disk.write(
         folder / CARD, model_card.text(facts, config, _tuned(folder), disk.recorded(folder, "weights")[:12])
     )
 

@@ -41,19 +41,4 @@ def truncate(path: Path, documents: int) -> None:
     """Drop what was recorded after `documents`: a resumed run writes it again."""
     kept = [record for record in read(path) if record["documents"] <= documents]
     if path.is_file():
-        replace(path, "".join(json.dumps(record) + "\n" for record in kept))
-
-
-def replace(path: Path, text: str | bytes) -> None:
-    """Write a whole file by a rename: a reader sees the old one or the new one, never a part, whatever stops
-    this process or the machine. Raises DiskFullError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with disk.room_for(str(path)):
-        try:
-            partial.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-            disk.sync(partial)
-            os.replace(partial, path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
+        disk.write(path, "".join(json.dumps(record) + "\n" for record in kept))

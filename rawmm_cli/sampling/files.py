@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..core.document import Document
 from ..data import images
-from ..runs import records
 from ..system import disk
 from .prompt import passages
 
@@ -136,4 +135,4 @@ def save_gif(frames: list[np.ndarray], path: Path) -> None:
     buffer = io.BytesIO()
     duration = [FRAME] * len(others) + [LAST]
     first.save(buffer, "GIF", save_all=True, append_images=others, loop=0, duration=duration)
-    records.replace(path, buffer.getvalue())
+    disk.write(path, buffer.getvalue())

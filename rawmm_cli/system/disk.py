@@ -33,6 +33,26 @@ def room_for(what: str):
         ) from None
 
 
+def write(path: Path, content: str | bytes) -> None:
+    """Write a whole file by a rename: a reader sees the old one or the new one, never a part, whatever stops
+    this process or the machine. Raises DiskFullError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with room_for(str(path)):
+        try:
+            partial.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+            sync(partial)
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+
+
+def write_json(path: Path, value) -> None:
+    """Write a whole JSON file, as `write` does."""
+    write(path, json.dumps(value, indent=1) + "\n")
+
+
 @contextmanager
 def alone_in(folder: Path):
     """One process at a time, where the system can lock a folder; nothing is written for it."""

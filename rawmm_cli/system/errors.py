@@ -69,6 +69,13 @@ class Stopped(RawmmError):
         self.exit_code = 128 + signal_number
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, torch's allocator or a GPU found no memory. torch says so in RuntimeErrors of several
+    texts."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
 def printable(text: str, keep: str = "") -> str:
     """Control characters (line ends and those that turn the direction of writing among them) and lone
     surrogates become U+FFFD, but for those in `keep`."""

@@ -16,6 +16,7 @@ from ..config.codecs import CodecConfig
 from ..data import prepared
 from ..runs import checkpoint, records
 from ..runs.folder import read_config
+from ..system import disk
 from ..system.errors import CheckpointError, DataError
 from . import optimizer
 from .adversary import PatchDiscriminator
@@ -129,7 +130,7 @@ def restore(run: Run) -> CodecState:
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")
     records.truncate(folder / "records.jsonl", state.documents)
-    records.replace(folder / "config.yaml", presets.dump(config))
+    disk.write(folder / "config.yaml", presets.dump(config))
     return state
 
 

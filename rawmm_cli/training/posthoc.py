@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..config import presets
-from ..runs import checkpoint, records
+from ..runs import checkpoint
+from ..system import disk
 from ..system.errors import CheckpointError, ConfigError
 from .ema import exponent
 
@@ -91,7 +92,7 @@ def write(run: Path, width: float, target: Path) -> dict:
     tensors, documents = average(run, width)
     newest = checkpoint.state(checkpoint.latest(run))
     target.mkdir(parents=True)
-    records.replace(target / "config.yaml", presets.dump(checkpoint.run_config(run)))
+    disk.write(target / "config.yaml", presets.dump(checkpoint.run_config(run)))
     facts = {
         "documents": documents,
         "seconds": newest["seconds"],

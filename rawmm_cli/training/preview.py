@@ -8,7 +8,6 @@
 Nothing is drawn by lot: the same weights give the same bytes. Each file appears by a rename, whole or not at
 all, and the picture before its JSON. The report shows all of them as a timeline."""
 
-import json
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +22,7 @@ from ..core.model import RawModel
 from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data import images, prepared
 from ..data.stream import drawing
-from ..runs import records
+from ..system import disk
 from ..system.seeds import key
 
 PROMPT = 200  # characters of a text that begins a document
@@ -70,7 +69,7 @@ def preview(
         {"picture": index, "truth": told, "written": text} for index, told, text in zip(shown, truth, written)
     ]
     note = {"documents": documents, "step": step, "prompts": captions, "read": read}
-    records.replace(path.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
+    disk.write_json(path.with_suffix(".json"), note)
     return path
 
 

@@ -26,7 +26,7 @@ from ..data import prepared
 from ..data.loader import steps_of
 from ..runs import checkpoint, records
 from ..runs.sharded import write_sharded
-from ..system import distributed, machine
+from ..system import disk, distributed, machine
 from ..system.distributed import Ranks, barrier, from_first, like
 from ..system.errors import CheckpointError, LockedError, RankError, Stopped
 from . import ema, optimizer, posthoc
@@ -143,7 +143,7 @@ def restore(run: Run) -> State:
     if ranks.first:
         records.truncate(folder / "records.jsonl", state.documents)
         posthoc.drop_after(folder, state.documents)
-        records.replace(folder / "config.yaml", presets.dump(config))
+        disk.write(folder / "config.yaml", presets.dump(config))
     barrier(ranks)
     return state
 
@@ -155,7 +155,7 @@ def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
     if settings.kind == "bpe" and found is None and run.ranks.first:
         texts = (text for data in run.data for text in data.every_text())
         run.folder.mkdir(parents=True, exist_ok=True)
-        records.replace(path, train_pairs(texts, settings.vocabulary).stored)
+        disk.write(path, train_pairs(texts, settings.vocabulary).stored)
     barrier(run.ranks)
     return checkpoint.text_tokenizer(
         run.folder, run.config, checkpoint.state(found).get("tokenizer") if found else None
@@ -333,7 +333,7 @@ def describe(run: Run, facts: dict) -> None:
         "precision": machine.precision(run.config.train.precision, run.device),
     }
     if run.ranks.first:
-        records.replace(run.folder / "environment.json", json.dumps(base | facts, indent=1) + "\n")
+        disk.write_json(run.folder / "environment.json", base | facts)
 
 
 def left_out(run: Run) -> None:
@@ -360,4 +360,4 @@ def bad_batch(run: Run, state: State, told: str) -> None:
             "pictures": [row for _, row in places],
             "sources": [steps.stream.sets[which].source(row) for which, row in places],
         }
-        records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")
+        disk.write_json(run.folder / "bad_batch.json", entry)

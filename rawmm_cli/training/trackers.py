@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ..config.yaml_text import dump_yaml
 from ..runs import records
+from ..system import disk
 from ..system.errors import ConfigError
 
 PROJECT = "rawmm"
@@ -193,7 +194,7 @@ def _once(name: str, module, live, run: Path, known: dict, resumed_at: int) -> T
 
     def sent(what: str, documents: int) -> None:
         known[what] = documents
-        records.replace(run / "trackers.json", json.dumps(_all_known(run) | {name: known}, indent=1) + "\n")
+        disk.write_json(run / "trackers.json", _all_known(run) | {name: known})
 
     def log(record: dict, documents: int) -> None:
         if documents > known["record"]:

@@ -24,7 +24,7 @@ from ..data.loader import batches, check_shares, shared_memory_warning, steps_of
 from ..runs import records
 from ..system import distributed, machine
 from ..system.distributed import ALONE, Ranks
-from ..system.errors import ConfigError, DivergedError, OutOfMemoryError
+from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
 from . import ema, optimizer
 from .compile import compile_layers
 from .preview import preview
@@ -203,7 +203,7 @@ def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool)
             (losses.total * size).backward()  # ranks average, and the shares already add up to one
         return losses
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        if is_out_of_memory(error):
             raise OutOfMemoryError(
                 f"a micro-batch of {len(batch.last)} documents ({batch.tokens.numel():,} positions) does "
                 f"not fit in memory; "

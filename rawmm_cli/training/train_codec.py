@@ -10,7 +10,6 @@ discriminator learns from the first step on; its gradient reaches the codec from
 `codec_state.py` keeps the state."""
 
 import gc
-import json
 import math
 import time
 from collections import deque
@@ -27,9 +26,9 @@ from ..data import images, prepared
 from ..data.stream import picture_of
 from ..metrics import features, mobilenet
 from ..runs import records
-from ..system import machine
+from ..system import disk, machine
 from ..system.distributed import ALONE
-from ..system.errors import ConfigError, DivergedError, OutOfMemoryError
+from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
 from ..system.seeds import key
 from . import adversary, ema, optimizer
 from .codec_state import WINDOW, CodecState, Used, pictures, restore, save
@@ -227,7 +226,7 @@ def _memory(batch: int):
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
             f"a batch of {batch} pictures does not fit in memory; set train.batch={max(1, batch // 2)} and "
@@ -247,7 +246,7 @@ def _check(run: Run, state: CodecState, values: dict[str, float], rows: list[int
         "pictures": rows,
         "sources": [run.data[0].source(row) for row in rows],
     }
-    records.replace(run.folder / "bad_batch.json", json.dumps(entry, indent=1) + "\n")
+    disk.write_json(run.folder / "bad_batch.json", entry)
     raise DivergedError(
         f"{told}; the step was not taken and its pictures are in bad_batch.json; set a lower "
         f"train.learning_rate "
@@ -284,7 +283,7 @@ def look(run: Run, state: CodecState, log: list = ()) -> float:
         path,
     )
     note = {"documents": state.documents, "step": state.step, "psnr": psnr, "shows": "reconstructions"}
-    records.replace(path.with_suffix(".json"), json.dumps(note, indent=1) + "\n")
+    disk.write_json(path.with_suffix(".json"), note)
     for tracker in log:
         tracker.picture("samples", path, state.documents)
     return psnr
@@ -318,7 +317,7 @@ def measure(run: Run, state: CodecState) -> dict:
             **used.figures(),
             "pictures": used.pictures,
         }
-    records.replace(run.folder / "evaluation.json", json.dumps(told, indent=1) + "\n")
+    disk.write_json(run.folder / "evaluation.json", told)
     return told
 
 
