@@ -119,7 +119,7 @@ def cached(repeats: int) -> str:
     return (
         f"{median(b / a for a, b in turns):.2f} x ({median(a for a, _ in turns):.3f} s, {PREFIX} tokens "
         f"before the picture, "
-        f"{settings.steps} steps, guidance {settings.guidance:g})"
+        f"{settings.drawing.steps} steps, guidance {settings.guidance:g})"
     )
 
 

@@ -43,7 +43,7 @@ def main(setting: str, repeats: int) -> None:
         generate.choose = choose
         assert len(document) == len(prompt) + TEXT
 
-    drawn = replace(usual, solver="euler", grid="uniform", steps=EVALUATIONS, guidance=1.0)
+    drawn = usual.changed(solver="euler", grid="uniform", steps=EVALUATIONS, guidance=1.0)
     seconds = {what: middle(lambda prompt=prompt: write(prompt), repeats) for what, prompt in prompts.items()}
     ways = (("pictures", "fp32"), *[("pictures in bf16", "bf16")] * machine.has_bf16(torch.device("cpu")))
     for count in PICTURES:

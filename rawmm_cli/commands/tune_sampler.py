@@ -36,7 +36,7 @@ def tune_sampler(
     What is found is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that
     number of steps."""
     use_cpu()
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from ..config import build
     from ..runs import checkpoint, models
@@ -52,7 +52,7 @@ def tune_sampler(
     usual, results = build.sampling(loaded.config), {}
     documents = tune.prompts(loaded.model, usual, pictures, seed)
     for number in steps or [10]:
-        found = tune.tune(loaded.model, replace(usual, steps=number), documents, seed, notify)
+        found = tune.tune(loaded.model, usual.changed(steps=number), documents, seed, notify)
         results[str(number)] = asdict(found) | {"pictures": len(documents), "reference": tune.REFERENCE}
         models.store_tuned(folder, {**loaded.tuned, **results})
     if json:

@@ -5,6 +5,7 @@ import torch
 from ..core import mask
 from ..core.generate import Sampling
 from ..core.model import RawModel
+from ..system.errors import ConfigError
 from .codecs import CodecConfig
 from .model import Config
 
@@ -132,21 +133,34 @@ def _backbone(config: Config):
 def sampling(config: Config, **choices) -> Sampling:
     """Settings -> how to draw and write, the one place where they meet.
 
-    choices: fields of `Sampling` that win over `config.sample`, as in steps=4. Pictures have the side
-    data.size unless `size` (height, width) is among them; then `learned` is the trained size. Text is greedy
-    unless `temperature` is among them."""
+    choices: settings of `Sampling`, or of the head's drawing, that win over `config.sample`, as in steps=4.
+    Pictures have the side data.size unless `size` (height, width) is among them; then `learned` is the
+    trained size. Text is greedy unless `temperature` is among them."""
     s, trained = config.sample, (config.data.size,) * 2
-    values = {
-        "steps": s.steps,
-        "solver": s.solver,
-        "grid": s.grid,
-        "guidance": s.guidance,
-        "interval": s.interval,
-        "rescale": s.rescale,
-        "top_p": s.top_p,
-        "precision": s.precision,
-        "max_text": s.max_text,
-        "size": trained,
-        "context": s.context,
-    } | choices
-    return Sampling(**values, learned=None if values["size"] == trained else trained)
+    usual = Sampling(
+        guidance=s.guidance,
+        top_p=s.top_p,
+        precision=s.precision,
+        max_text=s.max_text,
+        size=trained,
+        context=s.context,
+        drawing=_drawing(config),
+    )
+    chosen = usual.changed(**choices)
+    return chosen.changed(learned=None if chosen.size == trained else trained)
+
+
+def _drawing(config: Config):
+    """The head's own settings of drawing."""
+    s = config.sample
+    match config.head.kind:
+        case "diffusion":
+            from ..core.heads.diffusion import Drawing
+
+            return Drawing(s.steps, s.solver, s.grid, s.interval, s.rescale)
+        case kind:
+            raise _unknown("head", kind)
+
+
+def _unknown(part: str, kind: str) -> ConfigError:
+    return ConfigError(f"unknown {part}.kind '{kind}'; `rawmm presets` shows what there is")

@@ -30,6 +30,25 @@ class Picture:
 Document = list[Union[int, Picture]]
 
 
+@dataclass(frozen=True)
+class Canvas:
+    """A picture that is there before drawing begins. pixels: (3, H, W) uint8.
+
+    mask: (H, W) bool, what is drawn; the rest stays to the bit. strength: how much is drawn anew, 1 is all."""
+
+    pixels: Tensor
+    mask: Tensor | None = None
+    strength: float = 1.0
+
+
+class Known(NamedTuple):
+    """A canvas as image tokens."""
+
+    tokens: Tensor  # (N, P) or (N, G)
+    keep: Tensor | None  # the same shape, bool: stays as it is
+    strength: float
+
+
 class Labels(NamedTuple):
     """Who may look at whom (`mask.py`): document, block, private, each (B, L)."""
 

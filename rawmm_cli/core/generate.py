@@ -1,15 +1,14 @@
 """Generate: prompt document -> text and pictures, in any order.
 
-The model writes text until `<image>`; then all patches of the picture are drawn in parallel by a solver; the
-finished picture takes its place, clean, and the model writes on. Every position is computed once
-(`cache.py`); a picture that is being drawn costs only its own positions at each step. `reference.py` says the
-same in fewer words and is what this must equal.
-
-Next: `solvers.py`, the walk from noise to a picture.
+The model writes text until `<image>`; then the head draws the picture; the finished picture takes its place,
+clean, and the model writes on. Every position is computed once (`cache.py`); a picture that is being drawn
+costs only its own positions at each step. `reference.py` says the same in fewer words and is what this must
+equal.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +19,8 @@ from ..system.errors import ConfigError
 from ..system.seeds import key, random
 from .batch import size as positions
 from .cache import Cache
-from .document import Batch, Document, Picture
+from .document import Batch, Canvas, Document, Known, Picture
 from .model import RawModel
-from .solvers import SOLVERS, grid
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
 CHUNK = 128  # documents generated together
@@ -30,36 +28,31 @@ CHUNK = 128  # documents generated together
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw and write. guidance 1 is none; interval: guide only at times inside it; temperature 0 is
-    greedy."""
+    """How to write, and what the head draws by. guidance: 1 is none; temperature: of text, 0 is greedy."""
 
-    steps: int = 10
-    solver: str = "euler"
-    grid: str | tuple[float, ...] = "uniform"  # the times of the steps: a name (`solvers.py`), or themselves
     guidance: float = 1.0
-    interval: tuple[float, float] = (0.0, 1.0)
-    rescale: float = 0.0  # share by which guided pictures get back the contrast of unguided ones
     temperature: float = 0.0
     top_p: float = 1.0  # tokens are drawn from the likeliest ones, of this chance together
     max_text: int = 64
     max_pictures: int = 1
-    size: tuple[int, int] = (8, 8)  # of what is drawn
-    learned: tuple[int, int] | None = (
-        None  # size that was learned, where it is another: positions are stretched
-    )
-    precision: str = "fp32"  # or bf16: of the network while it denoises; the state is fp32
+    size: tuple[int, int] = (8, 8)  # height and width of what is drawn
+    learned: tuple[int, int] | None = None  # size that was learned, where another is drawn
+    precision: str = "fp32"  # or bf16: of the network while it draws; the state is fp32
     context: int = 4096
+    drawing: Any = None  # the head's own settings, as `heads.diffusion.Drawing`; None: its defaults
 
+    def changed(self, **settings) -> "Sampling":
+        """The same with other settings: those of this class, and by their names those of the head.
 
-@dataclass(frozen=True)
-class Canvas:
-    """A picture that is there before the drawing begins. pixels (3, H, W) uint8; mask (H, W) bool: only this
-    is drawn, what lies outside stays to the bit; strength: the time from which it is drawn anew, 1 is from
-    noise alone."""
+        Raises TypeError for a setting that neither of them has."""
+        own = {name: settings.pop(name) for name in list(settings) if hasattr(self, name)}
+        drawing = replace(self.drawing, **settings) if settings else self.drawing
+        return replace(self, **{"drawing": drawing} | own)
 
-    pixels: Tensor
-    mask: Tensor | None = None
-    strength: float = 1.0
+    def flat(self) -> dict:
+        """All settings by their names, the head's among them."""
+        own = asdict(self)
+        return own | (own.pop("drawing") or {})
 
 
 @torch.inference_mode()
@@ -200,91 +193,75 @@ def draw(
 
     watch(step, noised, clean), both (n, 3, H, W) uint8, is called for every estimate; of one step the last
     one counts. canvas: what they are drawn on, of `sampling.size`."""
-    count, (rows, columns), stretch = len(keys), model.codec.grid(*sampling.size), stretched(model, sampling)
-    patches, guided = rows * columns, sampling.guidance != 1
-    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretch)
-    told = [*documents, *([[BOS, IMAGE]] * count if guided else [])]
-    cache = Cache(
-        model, len(told), max(positions(document, model.codec.grid) for document in told), desk=patches
-    )
+    predict = predictor(model, documents, sampling)
+    images = pictures_of(model, predict, keys, sampling, watch, canvas)
+    return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
+
+
+def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
+    """What the head draws with at the end of each document: the network, and guidance.
+
+    -> predict(inputs (M, N, ...), time, share) -> (guided, unguided), each (M, N, ...) fp32. share: how far
+    guidance acts, from 0 to 1. Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): the output
+    behind no prompt, and from there `guidance` times the way to the output behind the prompt."""
+    count, guided = len(documents), sampling.guidance != 1
+    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
+    prompts = [*documents, *([[BOS, IMAGE]] * count if guided else [])]
+    patches = int(np.prod(model.codec.grid(*sampling.size)))
+    cache = Cache(model, len(prompts), max(positions(p, model.codec.grid) for p in prompts), desk=patches)
     cache.read(documents)
     if guided:
-        cache.read(told[count:], count)
-    both = cache.picture([[*document, blank] for document in told])
+        cache.read(prompts[count:], count)
+    both = cache.picture([[*document, blank] for document in prompts])
     alone, half = both.first(count) if guided else both, sampling.precision == "bf16"
 
-    def estimate(batch: Batch, z: Tensor, t: float) -> Tensor:
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=half):
-            return _clean(model, batch, cache, z, t)
+    def output(batch: Batch, inputs: Tensor, time: float) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
+            at = torch.full((1,), float(time), device=inputs.device)
+            out = model.patches(model(batch, inputs.flatten(0, 1), at, cache), batch).float()
+        return out.unflatten(0, inputs.shape[:2])
 
-    def denoise(z: Tensor, t: float) -> Tensor:
-        if not (guided and sampling.interval[0] <= t <= sampling.interval[1]):
-            return estimate(alone, z, t)
-        clean, other = estimate(both, z.repeat(2, 1), t).chunk(2)
-        return guide(clean, other, sampling, patches)
+    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        if not guided or share == 0:
+            plain = output(alone, inputs, time)
+            return plain, plain
+        plain, other = output(both, inputs.repeat(2, 1, 1), time).chunk(2)
+        return guide(plain, other, sampling.guidance, share), plain
 
-    found = paint(model, denoise, keys, sampling, cache.device, watch, canvas)
-    return [Picture(image, False, k, stretch) for k, image in zip(keys, found)]
+    return predict
 
 
-def paint(
-    model: RawModel,
-    denoise,
-    keys: list[int],
-    sampling: Sampling,
-    device,
-    watch=None,
-    canvas: Canvas | None = None,
+def guide(output: Tensor, other: Tensor, guidance: float, share: float) -> Tensor:
+    """Outputs behind the prompt and behind none -> the guided one. share: how far guidance acts."""
+    return other + (guidance if share == 1 else 1 + share * (guidance - 1)) * (output - other)
+
+
+def pictures_of(
+    model: RawModel, predict, keys: list[int], sampling: Sampling, watch=None, canvas: Canvas | None = None
 ) -> Tensor:
-    """Walk from noise to pictures (n, 3, H, W) uint8. denoise(z (T, P), t) -> clean (T, P), guided
-    already."""
-    count, (rows, columns) = len(keys), model.codec.grid(*sampling.size)
-    times, given, keep = step_times(model, sampling, canvas.strength if canvas else 1.0), None, None
-    if canvas:
-        given = model.codec.encode(canvas.pixels[None].to(device)).repeat(count, 1, 1).flatten(0, 1)
-        if canvas.mask is not None:
-            outside = torch.where(canvas.mask, 0, 255).to(torch.uint8).expand(1, 3, -1, -1)
-            keep = model.codec.encode(outside.to(device)).repeat(count, 1, 1).flatten(0, 1) > 0
+    """Let the head draw M pictures -> (M, 3, H, W) uint8."""
+    grid, device = model.codec.grid(*sampling.size), model.words.weight.device
 
-    def estimate(z: Tensor, t: float) -> Tensor:
-        clean = denoise(z, t)
-        if keep is not None:  # the walk there then ends at what is given
-            clean = torch.where(keep, given, clean)
-        if watch:
-            watch(times.index(t), decode(z), decode(clean))
-        return clean
+    def decode(tokens: Tensor) -> Tensor:
+        images = model.codec.decode(tokens, grid[0]).cpu()
+        return images if canvas is None or canvas.mask is None else canvas.pixels.where(~canvas.mask, images)
 
-    def decode(clean: Tensor) -> Tensor:
-        images = model.codec.decode(clean.clamp(-1, 1).unflatten(0, (count, -1)), rows).cpu()
-        return images if keep is None else torch.where(canvas.mask, images, canvas.pixels)
+    def show(step: int, state: Tensor, estimate: Tensor) -> None:
+        watch(step, decode(state), decode(estimate))
 
-    begin = given if canvas and canvas.strength < 1 else None
-    return decode(
-        model.head.generate(
-            estimate, keys, [rows * columns] * count, SOLVERS[sampling.solver], times, device, begin
-        )
-    )
+    learned = sampling.learned and model.codec.grid(*sampling.learned)
+    known = None if canvas is None else known_tokens(model, canvas, device)
+    seen = None if watch is None else show
+    return decode(model.head.draw(predict, keys, grid, sampling.drawing, learned, known, seen))
 
 
-def step_times(model: RawModel, sampling: Sampling, strength: float = 1.0) -> list[float]:
-    """The grid of the settings, from `strength` down. A picture larger than learned says more of itself
-    through the same noise: its times are shifted by the ratio of the sides (Hoogeboom et al. 2023, arXiv
-    2301.11093).
-
-    No step begins below the head's `clamp`, where it has hardly learned and its estimate is worse than what
-    it is given: times that would are drawn towards noise, all alike, and the last step goes from there to
-    0."""
-    times = grid(sampling.grid, sampling.steps, model.head)
-    if sampling.learned is not None:
-        more = float(np.prod(sampling.size) / np.prod(sampling.learned)) ** 0.5
-        times = [more * t / (1 + (more - 1) * t) for t in times]
-    times = [t * strength for t in times]
-    first, last, least = times[0], times[-2], model.head.clamp
-    if last >= least:
-        return times
-    if first <= least:
-        return [first, 0.0]
-    return [first - (first - t) * (first - least) / (first - last) for t in times[:-1]] + [0.0]
+def known_tokens(model: RawModel, canvas: Canvas, device) -> Known:
+    """A canvas as image tokens. What stays is what no pixel of the mask has a part in."""
+    tokens, keep = model.codec.encode(canvas.pixels[None].to(device))[0], None
+    if canvas.mask is not None:
+        other = torch.where(canvas.mask, 255 - canvas.pixels, canvas.pixels)
+        keep = model.codec.encode(other[None].to(device))[0] == tokens
+    return Known(tokens, keep, canvas.strength)
 
 
 def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:
@@ -293,26 +270,6 @@ def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:
     if sampling.learned is None:
         return 1.0, 1.0
     return tuple(a / b for a, b in zip(model.codec.grid(*sampling.learned), model.codec.grid(*sampling.size)))
-
-
-def _clean(model: RawModel, batch: Batch, cache: Cache, z: Tensor, t: float) -> Tensor:
-    """z (T, P) at time t -> clean patches (T, P) of pictures whose documents the cache holds."""
-    time = torch.full((1,), float(t), device=z.device)
-    output = model.patches(model(batch, z, time, cache), batch).float()
-    return model.head.clean(output, z, time[batch.pictures.picture_of])
-
-
-def guide(clean: Tensor, other: Tensor, sampling: Sampling, patches: int) -> Tensor:
-    """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598) on the clean estimate (T, P).
-
-    rescale: pictures get back this share of the contrast that they had unguided (Lin et al. 2023, arXiv
-    2305.08891)."""
-    guided = other + sampling.guidance * (clean - other)
-    if sampling.rescale:
-        spread = [x.unflatten(0, (-1, patches)).std((1, 2), keepdim=True) for x in (clean, guided)]
-        ratio = 1 + sampling.rescale * (spread[0] / spread[1].clamp_min(1e-6) - 1)
-        guided = guided * ratio.expand(-1, patches, -1).flatten(0, 1)
-    return guided
 
 
 def _read(item):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..system.seeds import key
 from .batch import pack, size
-from .document import Batch, Document, Picture
-from .generate import Canvas, Sampling, Work, choose, guide, paint, pictures, stretched
+from .document import Batch, Canvas, Document, Picture
+from .generate import Sampling, Work, choose, guide, pictures, pictures_of, stretched
 from .model import RawModel
 from .text_tokenizer import BOS, END_IMAGE, IMAGE
 
@@ -55,37 +55,33 @@ def draw(
     """As `generate.draw`."""
     stretch = stretched(model, sampling)
     blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretch)
-    seen = _denoiser(model, _pack(model, [document + [blank] for document in documents]))
-    unseen = _denoiser(model, _pack(model, [[BOS, IMAGE, blank] for _ in keys]))
-    (low, high), (rows, columns) = sampling.interval, model.codec.grid(*sampling.size)
+    seen = _outputs(model, _pack(model, [document + [blank] for document in documents]))
+    unseen = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in keys]))
 
-    def denoise(z: Tensor, t: float) -> Tensor:
-        clean = seen(z, t)
-        return (
-            clean
-            if sampling.guidance == 1 or not low <= t <= high
-            else guide(clean, unseen(z, t), sampling, rows * columns)
-        )
+    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        plain = seen(inputs, time)
+        if sampling.guidance == 1 or share == 0:
+            return plain, plain
+        return guide(plain, unseen(inputs, time), sampling.guidance, share), plain
 
-    found = paint(model, denoise, keys, sampling, model.words.weight.device, None, canvas)
-    return [Picture(image, False, k, stretch) for k, image in zip(keys, found)]
+    images = pictures_of(model, predict, keys, sampling, None, canvas)
+    return [Picture(image, False, k, stretch) for k, image in zip(keys, images)]
 
 
-def _denoiser(model: RawModel, batch: Batch):
-    """-> denoise(z (T drawn, P), t) over the drawn patches of `batch`; patches that are read stay clean at t
-    = 0."""
+def _outputs(model: RawModel, batch: Batch):
+    """-> output(inputs (M, N, ...), time) of the drawn pictures of `batch`; those that are read stay clean at
+    time 0."""
     of = batch.pictures.picture_of
     drawn = batch.pictures.drawn[of]  # (T,)
-    inputs = model.clean(batch)  # (T, P)
+    clean = model.clean(batch)  # (T, P)
 
-    def denoise(z: Tensor, t: float) -> Tensor:
-        time = batch.pictures.drawn.float() * t  # (M,)
-        full = inputs.clone()
-        full[drawn] = z
-        output = model.patches(model(batch, full, time), batch)[drawn]
-        return model.head.clean(output, z, time[of[drawn]])
+    def output(inputs: Tensor, time: float) -> Tensor:
+        full = clean.clone()
+        full[drawn] = inputs.flatten(0, 1)
+        hidden = model(batch, full, batch.pictures.drawn.float() * time)
+        return model.patches(hidden, batch)[drawn].float().unflatten(0, inputs.shape[:2])
 
-    return denoise
+    return output
 
 
 def _pack(model: RawModel, documents: list[Document]) -> Batch:

@@ -95,8 +95,8 @@ def evaluate(
             **match(judge, captions, drawn),
             "count": count,
             "size": size,
-            "steps": settings.steps,
-            "solver": settings.solver,
+            "steps": settings.flat().get("steps"),
+            "solver": settings.flat().get("solver"),
             "guidance": settings.guidance,
             "judges": {name: round(right, 4) for name, right in judge.accuracy.items()},
         }
@@ -244,8 +244,8 @@ def _written(model: RawModel, settings: Sampling, seed: int, count: int) -> dict
     """Captions that the model makes up after "a portrait of", at temperature 1, before its picture."""
     prompt = [BOS, *model.tokenizer.encode("a portrait of")]
     keys = [key(seed, "written", n) for n in range(count)]
-    quick = replace(
-        settings, temperature=1.0, max_text=64, max_pictures=1, steps=1, grid="uniform", guidance=1.0
+    quick = settings.changed(
+        temperature=1.0, max_text=64, max_pictures=1, steps=1, grid="uniform", guidance=1.0
     )
     said = []
     for document in in_chunks(model, [prompt] * count, keys, quick):

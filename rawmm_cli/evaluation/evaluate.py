@@ -154,9 +154,9 @@ def _draw(
     by_label = {labels[i]: round(float(right[wanted == i].mean()), 4) for i in range(len(labels))}
     return {
         "accuracy": float(right.mean()),
-        "steps": settings.steps,
+        "steps": settings.flat().get("steps"),
         "count": len(wanted),
-        "solver": settings.solver,
+        "solver": settings.flat().get("solver"),
         "guidance": settings.guidance,
         "without_picture": sum(p is None for p in drawn),
         "ended_after_picture": ended,

@@ -131,7 +131,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
         len(prompt) - 1 + 1 + (config.data.size // config.codec.patch) ** 2,
         (config.data.size // config.codec.patch) ** 2,
     )
-    passes = settings.steps * (2 if settings.guidance != 1 else 1)
+    passes = settings.drawing.steps * (2 if settings.guidance != 1 else 1)
     work = passes * count * sum(flops.forward(config, 1, length, 1, patches, 0).values())
     return {
         "kind": "sample",
@@ -139,12 +139,12 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
         "train_precision": precision,
         "threads": torch.get_num_threads(),
         "count": count,
-        "steps": settings.steps,
-        "solver": settings.solver,
+        "steps": settings.drawing.steps,
+        "solver": settings.drawing.solver,
         "guidance": settings.guidance,
         "pictures_per_second": count / spent[count],
         "seconds_per_picture_alone": spent[1],
-        "seconds_per_step": spent[count] / settings.steps,
+        "seconds_per_step": spent[count] / settings.drawing.steps,
         "mfu": work / spent[count] / rate,
         "matmul_flops_per_second": rate,
         "tokens_per_second": written[0] / writing,

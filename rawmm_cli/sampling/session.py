@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from torch import Tensor
 from ..config import build
 from ..config.choices import GRIDS, TUNED
 from ..core import generate
-from ..core.document import Document, Picture
-from ..core.generate import Canvas, Sampling
+from ..core.document import Canvas, Document, Picture
+from ..core.generate import Sampling
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE
 from ..data import images
@@ -173,12 +173,9 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
 
 def drawing_facts(settings: Sampling) -> dict[str, Any]:
     """How pictures were drawn, in a few words for results and metadata."""
-    return {
-        "steps": settings.steps,
-        "solver": settings.solver,
-        "grid": settings.grid if isinstance(settings.grid, str) else TUNED,
-        "guidance": settings.guidance,
-    }
+    values = settings.flat()
+    facts = {name: values[name] for name in ("steps", "solver", "grid", "guidance") if name in values}
+    return facts | ({"grid": TUNED} if not isinstance(facts.get("grid", ""), str) else {})
 
 
 def _tuned(loaded: Loaded, values: dict[str, Any]) -> dict[str, Any]:
@@ -274,4 +271,4 @@ def _every_setting(session: Session) -> str:
         "task": request.task,
     }
     given = {name: value for name, value in inputs.items() if value}
-    return json.dumps(asdict(session.settings) | given, sort_keys=True)
+    return json.dumps(session.settings.flat() | given, sort_keys=True)

@@ -57,7 +57,7 @@ class Studio:
             "documents": self.loaded.documents,
             "parameters": sum(p.numel() for p in self.loaded.model.parameters()),
             "size": list(self.usual.size),
-            "steps": self.usual.steps,
+            "steps": self.usual.drawing.steps,
             "guidance": self.usual.guidance,
             "tuned": sorted(map(int, self.loaded.tuned)),
         }
@@ -72,7 +72,7 @@ class Studio:
             raise ConfigError(
                 "pictures in the prompt are for `rawmm sample`; drop a picture on the page to have it read"
             )
-        steps = _number(body, "steps", STEPS, int, self.usual.steps)
+        steps = _number(body, "steps", STEPS, int, self.usual.drawing.steps)
         guidance = _number(body, "guidance", GUIDANCE, float, self.usual.guidance)
         request = Request((text,), seed=seed, settings={"steps": steps, "guidance": guidance})
 

@@ -8,7 +8,7 @@ et al. 2024, arXiv 2405.11326). Then each time is moved a little, as long as tha
 noise says how much was gained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class Found:
 def prompts(model: RawModel, sampling: Sampling, count: int, seed: int) -> list[Document]:
     """Documents that the model itself begins, up to their `<image>`. Raises DataError where it opens no
     picture."""
-    quick = replace(sampling, temperature=1.0, steps=1, guidance=1.0, max_pictures=1)
+    quick = sampling.changed(temperature=1.0, steps=1, guidance=1.0, max_pictures=1)
     keys = [key(seed, "tune", n) for n in range(4 * count)]
     written = (
         document[: document.index(IMAGE) + 1]
@@ -63,26 +63,32 @@ def tune(
     seed: int = 0,
     told: Callable[[str], None] = lambda line: None,
 ) -> Found:
-    """Search for `sampling.steps` steps, on half of the documents -> what was found, measured on the other
+    """Search for `sampling.drawing.steps` steps, on half of the documents -> what was found, measured on the other
     half."""
     half, other = documents[::2], documents[1::2] or documents
     trial = Trial(model, sampling, half, seed)
     told(f"{len(half)} pictures in {REFERENCE} steps: the reference")
-    starts = [grid(name, sampling.steps, model.head) for name in GRIDS] + [trial.cheapest(sampling.steps)]
+    starts = [grid(name, sampling.drawing.steps, model.head) for name in GRIDS] + [
+        trial.cheapest(sampling.drawing.steps)
+    ]
     tried = [
-        (trial.error(replace(sampling, solver=solver, grid=tuple(times))), solver, times)
+        (trial.error(sampling.changed(solver=solver, grid=tuple(times))), solver, times)
         for solver in SOLVERS
         for times in starts
     ]
     error, solver, times = min(tried)
     told(f"{len(tried)} first guesses: error {min(tried)[0]:.2f} with {solver}")
-    best = _moved(trial, replace(sampling, solver=solver, grid=tuple(times)), error, told)
+    best = _moved(trial, sampling.changed(solver=solver, grid=tuple(times)), error, told)
     for interval in INTERVALS if sampling.guidance != 1 else ():
-        if (changed := trial.error(replace(best, interval=interval))) < error:
-            best, error = replace(best, interval=interval), changed
+        if (changed := trial.error(best.changed(interval=interval))) < error:
+            best, error = best.changed(interval=interval), changed
     fresh = Trial(model, sampling, other, seed + 1)
     return Found(
-        {"solver": best.solver, "grid": list(best.grid), "interval": list(best.interval)},
+        {
+            "solver": best.drawing.solver,
+            "grid": list(best.drawing.grid),
+            "interval": list(best.drawing.interval),
+        },
         fresh.error(best),
         fresh.error(sampling),
     )
@@ -92,12 +98,12 @@ def _moved(trial: "Trial", best: Sampling, error: float, told) -> Sampling:
     """Each inner time a little earlier or later, as long as that helps."""
     for turn in range(4):
         before = error
-        for at in range(1, len(best.grid) - 1):
+        for at in range(1, len(best.drawing.grid) - 1):
             for move in MOVES:
-                times = list(best.grid)
+                times = list(best.drawing.grid)
                 times[at] += move * (times[at] - times[at + 1] if move < 0 else times[at - 1] - times[at])
-                if (changed := trial.error(replace(best, grid=tuple(times)))) < error:
-                    best, error = replace(best, grid=tuple(times)), changed
+                if (changed := trial.error(best.changed(grid=tuple(times)))) < error:
+                    best, error = best.changed(grid=tuple(times)), changed
         told(f"round {turn + 1}: error {error:.2f}")
         if error > 0.995 * before:
             break
@@ -111,7 +117,7 @@ class Trial:
         self.model, self.documents = model, documents
         self.keys = [key(seed, "noise of tuning", n) for n in range(len(documents))]
         self.path: list[tuple[float, Tensor, Tensor]] = []
-        exact = replace(sampling, steps=REFERENCE, solver="euler", grid="uniform")
+        exact = sampling.changed(steps=REFERENCE, solver="euler", grid="uniform")
         times = grid("uniform", REFERENCE, model.head)
 
         def keep(step: int, noised: Tensor, clean: Tensor) -> None:

@@ -1,8 +1,6 @@
 """Drawing on a picture that is there: only where a mask says, from a time on, in another size than was
 learned."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from drawing_models import SMALL, A, assert_same, talkative
@@ -10,14 +8,15 @@ from helpers import BACKBONES
 
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import layout
-from rawmm_cli.core.document import Picture
-from rawmm_cli.core.generate import Canvas, draw, generate, step_times, stretched
+from rawmm_cli.core.document import Canvas, Picture
+from rawmm_cli.core.generate import draw, generate, stretched
+from rawmm_cli.core.heads.diffusion import Drawing, step_times
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.solvers import SOLVERS
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE
 
 SIZE = (8, 12)
-DRAWING = replace(SMALL, size=SIZE, guidance=2.0)
+DRAWING = SMALL.changed(size=SIZE, guidance=2.0)
 PROMPTS = [[BOS, A, IMAGE], [BOS, IMAGE], [BOS, A, A, A, IMAGE]]
 
 
@@ -38,7 +37,7 @@ def half():
 def test_outside_the_mask_nothing_changes(backbone, solver, strength):
     canvas = Canvas(given(), half(), strength)
     for picture in draw(
-        talkative(backbone), PROMPTS, [1, 2, 3], replace(DRAWING, solver=solver), canvas=canvas
+        talkative(backbone), PROMPTS, [1, 2, 3], DRAWING.changed(solver=solver), canvas=canvas
     ):
         assert torch.equal(picture.pixels[:, ~half()], canvas.pixels[:, ~half()])
         assert (picture.pixels[:, half()] != canvas.pixels[:, half()]).float().mean() > 0.5
@@ -60,7 +59,7 @@ def test_what_is_drawn_knows_what_stands_beside_it(prediction):
 )
 @pytest.mark.parametrize("solver", ["euler", "heun", "ancestral"])
 def test_on_a_canvas_the_cached_generator_is_the_uncached_one(solver, canvas):
-    model, sampling = talkative(), replace(DRAWING, solver=solver)
+    model, sampling = talkative(), DRAWING.changed(solver=solver)
     found, expected = (
         one(model, PROMPTS, [1, 2, 3], sampling, canvas=canvas) for one in (draw, reference.draw)
     )
@@ -69,29 +68,29 @@ def test_on_a_canvas_the_cached_generator_is_the_uncached_one(solver, canvas):
 
 @pytest.mark.parametrize("grid", ["uniform", "shifted", "quantiles"])
 @pytest.mark.parametrize(
-    "steps, strength, learned",
+    "steps, strength, larger",
     [
-        (1, 1.0, None),
-        (10, 1.0, None),
-        (200, 1.0, None),
-        (1000, 1.0, None),
-        (10, 0.3, None),
-        (10, 0.05, None),
-        (40, 1.0, (32, 32)),
+        (1, 1.0, 1.0),
+        (10, 1.0, 1.0),
+        (200, 1.0, 1.0),
+        (1000, 1.0, 1.0),
+        (10, 0.3, 1.0),
+        (10, 0.05, 1.0),
+        (40, 1.0, 0.3),
     ],
 )
-def test_no_step_begins_where_nothing_was_learned(grid, steps, strength, learned):
+def test_no_step_begins_where_nothing_was_learned(grid, steps, strength, larger):
     """But for the clamp the times are those of the grid, as many, and fall."""
-    model = talkative()
-    times = step_times(model, replace(DRAWING, grid=grid, steps=steps, learned=learned), strength)
+    head = talkative().head
+    times = step_times(Drawing(steps, grid=grid), head, strength, larger)
     assert (
         times[0] == pytest.approx(strength)
         and times[-1] == 0
         and all(a > b for a, b in zip(times, times[1:]))
     )
-    assert len(times) == (2 if strength == model.head.clamp else steps + 1)
-    assert times[-2] >= model.head.clamp - 1e-9
-    if (steps, strength, learned, grid) == (10, 1.0, None, "uniform"):
+    assert len(times) == (2 if strength == head.clamp else steps + 1)
+    assert times[-2] >= head.clamp - 1e-9
+    if (steps, strength, larger, grid) == (10, 1.0, 1.0, "uniform"):
         assert times == pytest.approx([1 - n / 10 for n in range(11)])
 
 
@@ -103,7 +102,7 @@ def test_a_variation_starts_from_the_noised_picture(monkeypatch):
     monkeypatch.setattr(
         model.head, "embed", lambda inputs, time, of: seen.append((inputs, time)) or forward(inputs, time, of)
     )
-    draw(model, PROMPTS[:1], [5], replace(DRAWING, guidance=1.0), canvas=canvas)
+    draw(model, PROMPTS[:1], [5], DRAWING.changed(guidance=1.0), canvas=canvas)
     inputs, time = next((inputs, time) for inputs, time in seen if len(inputs))
     assert time.tolist() == pytest.approx([0.3])
     torch.testing.assert_close(inputs, 0.7 * clean + 0.3 * normal([5], [24], model.codec.values))
@@ -123,7 +122,7 @@ def test_a_full_mask_is_no_canvas():
 def test_positions_of_another_size_lie_where_those_learned_do():
     model = talkative()
     for learned, size in (((8, 8), (16, 16)), ((8, 8), (4, 4)), ((8, 12), (12, 12))):
-        stretch = stretched(model, replace(SMALL, learned=learned, size=size))
+        stretch = stretched(model, SMALL.changed(learned=learned, size=size))
         here, there = (
             layout([Picture(torch.zeros(3, *one, dtype=torch.uint8), True, 0, by)], model.codec.grid).position
             for one, by in ((size, stretch), (learned, (1.0, 1.0)))
@@ -140,11 +139,11 @@ def test_positions_of_another_size_lie_where_those_learned_do():
 def test_times_of_a_larger_picture_are_noisier():
     """At twice the side a mean over 2 x 2 pixels has half the noise: the odds t / (1 - t) must be twice as
     large."""
-    model = talkative()
-    plain, large = (
-        step_times(model, replace(SMALL, size=size, learned=learned))
-        for size, learned in (((8, 8), None), ((16, 16), (8, 8)))
-    )
+    head, model, seen = talkative().head, talkative(), []
+    plain, large = (step_times(Drawing(4), head, larger=larger) for larger in (1.0, 2.0))
+    model.head.clean = lambda output, z, time: seen.append(time.item()) or output
+    draw(model, PROMPTS[:1], [0], SMALL.changed(size=(16, 16), learned=(8, 8)))
+    assert seen == pytest.approx(large[:-1])
     assert (large[0], large[-1]) == (1.0, 0.0)
     for t, u in zip(plain[1:-1], large[1:-1]):
         assert u / (1 - u) == pytest.approx(2 * t / (1 - t))
@@ -152,11 +151,11 @@ def test_times_of_a_larger_picture_are_noisier():
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_another_size_with_and_without_a_cache(backbone):
-    model, sampling = talkative(backbone), replace(DRAWING, size=(12, 12), learned=(8, 8))
+    model, sampling = talkative(backbone), DRAWING.changed(size=(12, 12), learned=(8, 8))
     found, expected = (one(model, PROMPTS, [1, 2, 3], sampling) for one in (draw, reference.draw))
     assert_same([found], [expected], levels=1)
     assert found[0].pixels.shape == (3, 12, 12) and found[0].stretch == pytest.approx((2 / 3, 2 / 3))
-    plain = draw(model, PROMPTS, [1, 2, 3], replace(sampling, learned=None))
+    plain = draw(model, PROMPTS, [1, 2, 3], sampling.changed(learned=None))
     assert any(not torch.equal(a.pixels, b.pixels) for a, b in zip(found, plain))
     document = generate(model, [PROMPTS[0]], [1], sampling)[0]
     assert document[4] == END_IMAGE and document[3].stretch == found[0].stretch

@@ -4,19 +4,18 @@ is told.
 Both generators do all of this, and the same: `generate` computes every position once, `uncached` all of them
 every time."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from drawing_models import GRID, SMALL, A, B, assert_same, chain, prompts, shape, talkative
-from helpers import BACKBONES, HEADS, PATCH, picture
+from helpers import BACKBONES, HEADS, PATCH, picture, tiny_head
 from scipy import stats
 
 from rawmm_cli.core import generate as cached
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import choose, draw, generate
+from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
 
@@ -31,7 +30,7 @@ def length(document):
 def test_a_batch_of_prompts_is_one_by_one(backbone, guidance, temperature):
     """Tokens equal; pixels within 1 level of 255 (fp32 sums in another order may round another way)."""
     model, keys = talkative(backbone), list(range(6))
-    sampling = replace(SMALL, guidance=guidance, temperature=temperature)
+    sampling = SMALL.changed(guidance=guidance, temperature=temperature)
     together = generate(model, prompts(), keys, sampling)
     alone = [generate(model, [prompt], [k], sampling)[0] for prompt, k in zip(prompts(), keys)]
     assert_same(together, alone, levels=1)
@@ -58,7 +57,7 @@ def test_prompts_with_equal_keys_do_not_share_their_pictures():
 
 def test_pictures_of_one_document_have_noise_of_their_own():
     model = chain({END_IMAGE: (IMAGE, EOS)})
-    document = generate(model, [[BOS, IMAGE]], [3], replace(SMALL, max_pictures=2))[0]
+    document = generate(model, [[BOS, IMAGE]], [3], SMALL.changed(max_pictures=2))[0]
     first, second = (item for item in document if isinstance(item, Picture))
     assert first.key != second.key
 
@@ -87,7 +86,7 @@ def test_pictures_in_a_prompt_are_read_whatever_their_draw_flag(backbone):
 
 def test_interleaving_follows_the_chain():
     model = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: (IMAGE, EOS)})
-    document = generate(model, [[BOS]], [0], replace(SMALL, size=(2, 6)))[0]
+    document = generate(model, [[BOS]], [0], SMALL.changed(size=(2, 6)))[0]
     assert shape(document) == [BOS, A, IMAGE, "P", END_IMAGE, B, IMAGE, "P", END_IMAGE, B, EOS]
     assert all(
         item.pixels.shape == (3, 2, 6) and item.pixels.dtype == torch.uint8 and not item.draw
@@ -102,7 +101,7 @@ def test_max_pictures(allowed):
     model = chain({BOS: (IMAGE, EOS), END_IMAGE: (IMAGE, EOS)})
     read = picture(np.random.default_rng(0), False)
     found = generate(
-        model, [[BOS], [BOS, IMAGE, read, END_IMAGE]], [0, 1], replace(SMALL, max_pictures=allowed)
+        model, [[BOS], [BOS, IMAGE, read, END_IMAGE]], [0, 1], SMALL.changed(max_pictures=allowed)
     )
     assert [shape(document).count("P") for document in found] == [allowed, allowed + 1]
     assert all(document[-1] == EOS for document in found)
@@ -113,7 +112,7 @@ def test_max_pictures(allowed):
 def test_max_text_counts_every_token_written(start, limit):
     """`</image>` comes with its picture and is not counted; a picture that was opened is finished."""
     model = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: (IMAGE, A)})
-    document = generate(model, [start], [0], replace(SMALL, max_text=limit))[0]
+    document = generate(model, [start], [0], SMALL.changed(max_text=limit))[0]
     written = [item for item in document[len(start) :] if not isinstance(item, Picture) and item != END_IMAGE]
     assert len(written) == limit
     assert document[-1] != IMAGE
@@ -123,12 +122,12 @@ def test_max_text_counts_every_token_written(start, limit):
 def test_context_is_never_passed(context):
     """A picture of 4 patches and its `</image>` are opened only where they still fit."""
     model = chain({BOS: A, A: (IMAGE, B), END_IMAGE: B, B: (IMAGE, A)})
-    sampling = replace(SMALL, context=context, max_text=50, max_pictures=3)
+    sampling = SMALL.changed(context=context, max_text=50, max_pictures=3)
     document = generate(model, [[BOS]], [0], sampling)[0]
     assert length(document) <= context and document[-1] != IMAGE
 
 
-@pytest.mark.parametrize("sampling", [replace(SMALL, context=6), replace(SMALL, context=4)])
+@pytest.mark.parametrize("sampling", [SMALL.changed(context=6), SMALL.changed(context=4)])
 def test_a_prompt_as_long_as_the_context_is_left_alone(sampling):
     prompt = [BOS, A, A, A, A, A]
     assert generate(chain({A: A}), [prompt], [0], sampling) == [prompt]
@@ -140,7 +139,7 @@ def test_a_prompt_that_has_ended_is_left_alone():
 
 def test_documents_end_at_their_own_time():
     model = chain({A: B, B: EOS, BOS: (IMAGE, EOS), END_IMAGE: A})
-    found = generate(model, [[BOS, A], [BOS], [BOS, B]], [0, 1, 2], replace(SMALL, max_pictures=1))
+    found = generate(model, [[BOS, A], [BOS], [BOS, B]], [0, 1, 2], SMALL.changed(max_pictures=1))
     assert [shape(document) for document in found] == [
         [BOS, A, B, EOS],
         [BOS, IMAGE, "P", END_IMAGE, A, B, EOS],
@@ -155,7 +154,7 @@ def test_nothing_asked_is_nothing_done():
 def next_tokens(model, documents, no_picture, keys, temperature, top_p=1.0):
     batch = pack(documents, max(map(len, documents)), GRID)
     logits = model.text(model(batch, model.clean(batch), torch.zeros(0)), batch.last)
-    return choose(logits, no_picture, keys, replace(SMALL, temperature=temperature, top_p=top_p))
+    return choose(logits, no_picture, keys, SMALL.changed(temperature=temperature, top_p=top_p))
 
 
 @torch.inference_mode()
@@ -219,7 +218,7 @@ def drawn_by_hand(model, document, key, guidance=1.0, interval=(0.0, 1.0), steps
 )
 @pytest.mark.parametrize("prediction", HEADS)
 def test_draw_against_steps_by_hand(prediction, guidance, interval):
-    model, sampling = talkative("gau", prediction), replace(SMALL, guidance=guidance, interval=interval)
+    model, sampling = talkative("gau", prediction), SMALL.changed(guidance=guidance, interval=interval)
     documents = [prompt for prompt in prompts() if prompt[-1] == IMAGE]
     keys = [11 + n for n in range(len(documents))]
     by_hand = [drawn_by_hand(model, document, k, guidance, interval) for document, k in zip(documents, keys)]
@@ -227,7 +226,7 @@ def test_draw_against_steps_by_hand(prediction, guidance, interval):
 
 
 def pictures_with(model, documents, **settings):
-    return draw(model, documents, list(range(len(documents))), replace(SMALL, **settings))
+    return draw(model, documents, list(range(len(documents))), SMALL.changed(**settings))
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "dpm2m"])
@@ -271,7 +270,7 @@ def test_every_step_can_be_watched(solver):
         model,
         [[BOS, A, IMAGE], [BOS, IMAGE]],
         [1, 2],
-        replace(SMALL, guidance=2.0, solver=solver),
+        SMALL.changed(guidance=2.0, solver=solver),
         lambda step, noised, clean: seen.append((step, clean)),
     )
     assert [step for step, _ in seen] == ([0, 1, 2, 3] if solver == "euler" else [0, 1, 1, 2, 2, 3, 3])
@@ -293,19 +292,32 @@ def test_top_p_keeps_the_likeliest():
         (0.96, {A, B, 5, 6}),
         (1.0, {A, B, 5, 6}),
     ):
-        found = choose(logits.clone(), [True] * 4000, range(4000), replace(SMALL, temperature=1.0, top_p=p))
+        found = choose(logits.clone(), [True] * 4000, range(4000), SMALL.changed(temperature=1.0, top_p=p))
         assert set(found) == stay
         if p == 0.79:
             assert abs(found.count(A) / 4000 - 0.5 / 0.8) < 0.04
 
 
 def test_rescaled_guidance_keeps_the_contrast():
-    """arXiv 2305.08891, equation 15 and 16, in numpy."""
+    """arXiv 2305.08891, equation 15 and 16, in numpy, on the clean estimates of one step."""
     dice = np.random.default_rng(0)
-    clean, other = (dice.standard_normal((6, 5)) for _ in range(2))
-    sampling = replace(SMALL, guidance=4.0, rescale=0.6)
-    found = cached.guide(torch.tensor(clean), torch.tensor(other), sampling, 3).numpy()
-    for one in (slice(0, 3), slice(3, 6)):
-        guided = other[one] + 4 * (clean[one] - other[one])
-        expected = 0.6 * guided * clean[one].std(ddof=1) / guided.std(ddof=1) + 0.4 * guided
-        np.testing.assert_allclose(found[one], expected, rtol=1e-6)
+    clean, other = (dice.standard_normal((2, 3, 12)).astype(np.float32) for _ in range(2))
+    head, drawing = tiny_head(), Drawing(steps=1, rescale=0.6)
+
+    def predict(z, t, share):
+        plain = torch.tensor(clean)
+        return cached.guide(plain, torch.tensor(other), 4.0, share), plain
+
+    drawn = head.draw(predict, [1, 2], (1, 3), drawing).numpy()
+    for n in range(2):
+        guided = other[n] + 4 * (clean[n] - other[n])
+        expected = 0.6 * guided * clean[n].std(ddof=1) / guided.std(ddof=1) + 0.4 * guided
+        np.testing.assert_allclose(drawn[n], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_guidance(share):
+    """From none (1) to all of it, in proportion: VAR's ramp, and the interval of a diffusion head."""
+    output, other = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    expected = output + share * 1.5 * (output - other)
+    torch.testing.assert_close(cached.guide(output, other, 2.5, share), expected)

@@ -1,7 +1,5 @@
 """Every position computed once: the cached generator is the uncached one, and no row moves another."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -36,8 +34,7 @@ def test_the_cached_generator_is_the_uncached_one(backbone, solver, guidance, in
     """Tokens equal; pixels within 1 level of 255: fp32, sums in another order."""
     model, sampling = (
         talkative(backbone),
-        replace(
-            SMALL,
+        SMALL.changed(
             solver=solver,
             guidance=guidance,
             interval=interval,
@@ -113,7 +110,7 @@ def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_th
     """The same prompt and key among few or many, longer and shorter ones. On the CPU, products of 32 rows and
     more are summed in the same order, and sums over keys too, where their number is a multiple of 64."""
     model = for_sampling(tiny_model(backbone, width=64))
-    sampling = replace(SMALL, size=(12, 12), guidance=2.5, solver=solver)
+    sampling = SMALL.changed(size=(12, 12), guidance=2.5, solver=solver)
     mine = [BOS, *encode("the one that is asked for"), IMAGE]
     others = [[BOS, *encode("x" * n), IMAGE] for n in (1, 3, 80, 130, 30, 2, 25)]
     alone = draw(model, [mine], [7], sampling)[0]
@@ -128,8 +125,8 @@ def test_the_same_picture_to_the_bit_whatever_the_batch(backbone, solver, one_th
 def test_pictures_drawn_in_bf16_are_nearly_the_same(backbone, guidance):
     """Only the network is in bf16: the noise, the state and what is watched stay fp32, and text is written as
     before."""
-    model, settings = talkative(backbone), replace(SMALL, guidance=guidance, max_text=20)
-    found = generate(model, prompts(), list(range(6)), replace(settings, precision="bf16"))
+    model, settings = talkative(backbone), SMALL.changed(guidance=guidance, max_text=20)
+    found = generate(model, prompts(), list(range(6)), settings.changed(precision="bf16"))
     expected, differences = generate(model, prompts(), list(range(6)), settings), []
     for one, other in zip(found, expected):
         first = next(

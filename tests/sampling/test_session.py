@@ -157,8 +157,9 @@ STORED = {"3": {"settings": {"solver": "ab2", "grid": [1.0, 0.5, 0.2, 0.0], "int
 )
 def test_the_model_then_what_was_tuned_then_the_request(loaded, choices, solver, grid, interval):
     settings = session.settings_for(replace(loaded, tuned=STORED), Request(settings=choices))
-    assert (settings.solver, settings.grid, settings.interval) == (solver, grid, interval)
-    assert settings.steps == choices.get("steps", 10) and settings.guidance == choices.get("guidance", 2.0)
+    drawing = settings.drawing
+    assert (drawing.solver, drawing.grid, drawing.interval) == (solver, grid, interval)
+    assert drawing.steps == choices.get("steps", 10) and settings.guidance == choices.get("guidance", 2.0)
 
 
 def test_a_tuned_grid_that_is_not_there(loaded):

@@ -2,7 +2,6 @@
 the same."""
 
 import json
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +13,7 @@ from rawmm_cli.core.text_tokenizer import BOS, EOS, IMAGE
 from rawmm_cli.sampling import tune
 from rawmm_cli.system.errors import DataError
 
-DRAWING = replace(SMALL, size=(4, 4), steps=3, guidance=2.0)
+DRAWING = SMALL.changed(size=(4, 4), steps=3, guidance=2.0)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 7, 30])
@@ -43,8 +42,8 @@ def test_what_is_found_is_nearer_to_many_steps():
 def test_the_reference_is_a_walk_of_many_steps():
     model, documents = talkative(), [[BOS, A, IMAGE], [BOS, B, IMAGE]]
     trial = tune.Trial(model, DRAWING, documents, 0)
-    assert trial.error(replace(DRAWING, steps=tune.REFERENCE)) == 0
-    assert trial.error(replace(DRAWING, steps=100)) < trial.error(DRAWING)
+    assert trial.error(DRAWING.changed(steps=tune.REFERENCE)) == 0
+    assert trial.error(DRAWING.changed(steps=100)) < trial.error(DRAWING)
     assert len(trial.path) == tune.STOPS
     for steps in (1, 3, 10):
         times = trial.cheapest(steps)

@@ -9,13 +9,17 @@ the loss is measured in velocity space (JiT, arXiv 2511.13720). Time enters by a
 in the post."""
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..document import Pictures
+from ..document import Known, Pictures
 from ..noise import logit_normal, loss_factor, normal, rectified, target, to_clean
+from ..solvers import SOLVERS
+from ..solvers import grid as time_grid
 
 TIME_FEATURES = 64
 
@@ -28,6 +32,17 @@ class Corrupted(NamedTuple):
     time: Tensor
     target: Tensor
     weight: Tensor
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a diffusion head draws."""
+
+    steps: int = 10
+    solver: str = "euler"
+    grid: str | tuple[float, ...] = "uniform"  # times of the steps: a name (`solvers.py`), or the times
+    interval: tuple[float, float] = (0.0, 1.0)  # times inside which guidance acts
+    rescale: float = 0.0  # share by which guided pictures get back the contrast of unguided ones
 
 
 class DiffusionHead(nn.Module):
@@ -111,26 +126,84 @@ class DiffusionHead(nn.Module):
         """Network output (T, P) -> clean estimate (T, P), fp32."""
         return to_clean(self.prediction, output.float(), z, time[:, None], self.noise_scale, self.clamp)
 
-    def generate(
-        self, denoise, keys, counts, solver, times, device="cpu", begin: Tensor | None = None
+    def draw(
+        self,
+        predict: Callable[..., tuple[Tensor, Tensor]],
+        keys: Sequence[int],
+        grid: tuple[int, int],
+        drawing: Drawing | None = None,
+        learned: tuple[int, int] | None = None,
+        known: Known | None = None,
+        watch: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
-        """Draw M pictures: noise from their keys, `counts` (M) patches each -> clean patches (T, P) in [-1,
-        1].
+        """Draw M pictures of `grid` rows and columns, each from the noise of its key -> clean patches (M, N, P).
 
-        `denoise(z (T, P), t) -> clean (T, P)`; `solver` is one of `solvers.py`, `times` falls to 0. begin:
-        clean patches (T, P) that are noised to the first time; without them it is 1, and all is noise."""
+        predict(z (M, N, P), t, share) -> the network's output, guided as far as `share`, and unguided.
+        learned: rows and columns of the pictures that were learned, where they are others.
+        known: what is drawn on. watch(step, z, clean) is called for every estimate."""
+        drawing, count, patches = drawing or Drawing(), len(keys), grid[0] * grid[1]
+        strength = 1.0 if known is None else known.strength
+        larger = 1.0 if learned is None else (patches / (learned[0] * learned[1])) ** 0.5
+        times = step_times(drawing, self, strength, larger)
+        device = self.out.weight.device
 
         def noise(word: str) -> Tensor:
-            return normal(keys, counts, self.values, word).to(device)
+            eps = normal(keys, [patches] * count, self.values, word).to(device)
+            return eps.unflatten(0, (count, patches))
 
-        eps = noise("noise")
-        z = (
-            self.noise_scale * eps
-            if begin is None
-            else self.noised(begin, eps, torch.tensor(times[:1], device=device))
-        )
-        fresh = lambda step: self.noise_scale * noise(f"noise of step {step}")  # noqa: E731
-        return solver(denoise, rectified, z, times, fresh).clamp(-1, 1)
+        def fresh(step: int) -> Tensor:
+            return self.noise_scale * noise(f"noise of step {step}")
+
+        def denoise(z: Tensor, t: float) -> Tensor:
+            clean = self._estimate(predict, z, t, drawing)
+            if known is not None and known.keep is not None:  # the path then ends at what is known
+                clean = torch.where(known.keep, known.tokens, clean)
+            if watch is not None:
+                watch(times.index(t), z, clean)
+            return clean
+
+        z = noise("noise")
+        if strength < 1:
+            z = self.noised(known.tokens, z, torch.tensor(times[:1], device=device))
+        else:
+            z = self.noise_scale * z
+        return SOLVERS[drawing.solver](denoise, rectified, z, times, fresh)
+
+    def _estimate(self, predict, z: Tensor, t: float, drawing: Drawing) -> Tensor:
+        """Clean patches (M, N, P) behind z at time t, guided where t lies in the interval.
+
+        rescale: pictures get back this share of the contrast that they had unguided (Lin et al. 2023, arXiv
+        2305.08891)."""
+        inside = drawing.interval[0] <= t <= drawing.interval[1]
+        time = torch.full((1,), float(t), device=z.device)
+        guided, plain = predict(z, t, float(inside))
+        clean = self.clean(guided, z, time)
+        if drawing.rescale and guided is not plain:
+            contrast, wanted = (x.std((1, 2), keepdim=True) for x in (clean, self.clean(plain, z, time)))
+            clean = clean * (1 + drawing.rescale * (wanted / contrast.clamp_min(1e-6) - 1))
+        return clean
+
+
+def step_times(
+    drawing: Drawing, head: DiffusionHead, strength: float = 1.0, larger: float = 1.0
+) -> list[float]:
+    """The drawing's grid of times, from `strength` down to 0.
+
+    larger: side of the picture in sides of those learned. A larger one says more of itself through the same
+    noise: times are shifted by that ratio (Hoogeboom et al. 2023, arXiv 2301.11093).
+
+    No step begins below the head's `clamp`, where it has hardly learned and its estimate is worse than its
+    input: times that would are drawn towards noise, all alike, and the last step goes from there to 0."""
+    times = time_grid(drawing.grid, drawing.steps, head)
+    if larger != 1:
+        times = [larger * t / (1 + (larger - 1) * t) for t in times]
+    times = [t * strength for t in times]
+    first, last, least = times[0], times[-2], head.clamp
+    if last >= least:
+        return times
+    if first <= least:
+        return [first, 0.0]
+    return [first - (first - t) * (first - least) / (first - last) for t in times[:-1]] + [0.0]
 
 
 def time_features(time: Tensor) -> Tensor:
