@@ -34,7 +34,7 @@ Document = list[Union[int, Picture]]
 class Canvas:
     """A picture that is there before drawing begins. pixels: (3, H, W) uint8.
 
-    mask: (H, W) bool, what is drawn; the rest stays to the bit. strength: how much is drawn anew, 1 is all."""
+    mask: (H, W) bool, what is drawn; the rest stays to the bit. strength: how much changes, 1 is all."""
 
     pixels: Tensor
     mask: Tensor | None = None

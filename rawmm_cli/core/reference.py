@@ -53,10 +53,16 @@ def draw(
     canvas: Canvas | None = None,
 ) -> list[Picture]:
     """As `generate.draw`."""
-    stretch = stretched(model, sampling)
-    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretch)
+    predict = predictor(model, documents, sampling)
+    images = pictures_of(model, predict, keys, sampling, None, canvas)
+    return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
+
+
+def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
+    """As `generate.predictor`."""
+    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
     seen = _outputs(model, _pack(model, [document + [blank] for document in documents]))
-    unseen = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in keys]))
+    unseen = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in documents]))
 
     def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0) -> tuple[Tensor, Tensor]:
         plain = seen(inputs, time)
@@ -64,8 +70,7 @@ def draw(
             return plain, plain
         return guide(plain, unseen(inputs, time), sampling.guidance, share), plain
 
-    images = pictures_of(model, predict, keys, sampling, None, canvas)
-    return [Picture(image, False, k, stretch) for k, image in zip(keys, images)]
+    return predict
 
 
 def _outputs(model: RawModel, batch: Batch):

@@ -63,8 +63,8 @@ def tune(
     seed: int = 0,
     told: Callable[[str], None] = lambda line: None,
 ) -> Found:
-    """Search for `sampling.drawing.steps` steps, on half of the documents -> what was found, measured on the other
-    half."""
+    """Search for `sampling.drawing.steps` steps, on half of the documents -> what was found, measured on the
+    other half."""
     half, other = documents[::2], documents[1::2] or documents
     trial = Trial(model, sampling, half, seed)
     told(f"{len(half)} pictures in {REFERENCE} steps: the reference")

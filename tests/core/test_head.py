@@ -183,7 +183,7 @@ def test_a_bottleneck_is_two_linear_maps():
 @pytest.mark.parametrize("prediction", HEADS)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_draw_finds_the_picture_a_perfect_network_knows(solver, prediction):
-    """The network outputs what would be right if the clean patches were known, and the drawing ends in them."""
+    """A network that outputs what is right for certain clean patches: the drawing ends in them."""
     head = tiny_head(prediction, noise_scale=2.0)
     known = torch.rand(2, 3, VALUES, generator=torch.Generator().manual_seed(0)) * 2 - 1
     start = 2.0 * normal((3, 4), (3, 3), VALUES).view(2, 3, VALUES)

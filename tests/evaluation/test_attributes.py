@@ -12,6 +12,7 @@ from sources import made
 from rawmm_cli.core import generate as generator
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import Sampling
+from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.text_tokenizer import END_IMAGE, EOS, IMAGE, decode, encode
 from rawmm_cli.data import prepared
 from rawmm_cli.data.datasets import portraits
@@ -287,7 +288,12 @@ def asked(train, monkeypatch):
             attributes, "unseen", lambda train, count, unseen=attributes.unseen: unseen(None, count)
         )
         return attributes.evaluate(
-            tiny_model(), Sampling(size=(SIZE, SIZE)), train, train.folder, count=count, keep=keep
+            tiny_model(),
+            Sampling(size=(SIZE, SIZE), drawing=Drawing()),
+            train,
+            train.folder,
+            count=count,
+            keep=keep,
         )
 
     return call

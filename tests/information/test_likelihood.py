@@ -200,20 +200,16 @@ def test_order_is_worth_bits(portraits, faces):
 def test_the_network_is_that_of_the_generator(portraits, faces):
     """Against the reference without a cache, behind a caption and without one; all at one time."""
     from rawmm_cli.core import reference
-    from rawmm_cli.core.document import Picture
+    from rawmm_cli.core.generate import Sampling
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
     from rawmm_cli.information import model_bits
 
     model, captions = portraits.model, ["a woman with red hair", ""]
     z = torch.randn(2, 64, 192, generator=torch.Generator().manual_seed(0))
-    documents = [
-        [BOS, *model.tokenizer.encode(said), IMAGE, Picture(image, True)]
-        for said, image in zip(captions, faces)
-    ]
+    documents = [[BOS, *model.tokenizer.encode(said), IMAGE] for said in captions]
     with torch.inference_mode():
-        expected = reference._denoiser(model, reference._pack(model, documents))(
-            z.flatten(0, 1), 0.4
-        ).view_as(z)
+        output, _ = reference.predictor(model, documents, Sampling(size=tuple(faces.shape[2:])))(z, 0.4)
+        expected = model.head.clean(output, z, torch.tensor([0.4]))
         found = model_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

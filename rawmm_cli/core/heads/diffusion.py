@@ -136,7 +136,7 @@ class DiffusionHead(nn.Module):
         known: Known | None = None,
         watch: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
-        """Draw M pictures of `grid` rows and columns, each from the noise of its key -> clean patches (M, N, P).
+        """Draw M pictures of `grid` rows and columns from the noise of their keys -> clean patches (M, N, P).
 
         predict(z (M, N, P), t, share) -> the network's output, guided as far as `share`, and unguided.
         learned: rows and columns of the pictures that were learned, where they are others.
