@@ -11,6 +11,7 @@ from rawmm_cli.data import prepare, prepared
 from rawmm_cli.data.images import ImageError
 from rawmm_cli.data.items import Item, Piece, Source, Story
 from rawmm_cli.data.rows import Fitting
+from rawmm_cli.pages import card as card_page
 
 
 def pixels(number: int) -> np.ndarray:
@@ -69,7 +70,8 @@ def made(folder: Path, source: Source, **options) -> dict:
     fitting = Fitting(
         **{key: options.pop(key) for key in ("size", "crop", "enlarge", "background") if key in options}
     )
-    return prepare.prepare(source, folder, prepare.Options(fitting, **{"workers": 0, **options}))
+    chosen = prepare.Options(fitting, **{"workers": 0, **options})
+    return prepare.prepare(source, folder, chosen, write_page=card_page.write)
 
 
 def rows(folder: Path) -> dict[str, list[dict]]:

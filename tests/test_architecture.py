@@ -38,8 +38,6 @@ LONG_FILES: dict[str, str] = {
     "commands/prepare": "to be split",
     "data/datasets/portraits": "to be split",
     "data/prepare": "to be split",
-    "pages/reconstruct": "to be split",
-    "pages/report": "to be split",
     "profiling/doctor": "to be split",
     "reconstruction/choices": "to be split",
     "reconstruction/reconstruct": "to be split",
@@ -57,7 +55,6 @@ LONG_FUNCTIONS: dict[str, str] = {
     "evaluation/attributes:evaluate": "to be split",
     "evaluation/evaluate:evaluate": "to be split",
     "pages/curves:curve": "to be split",
-    "pages/report:_cards": "to be split",
     "profiling/bench:train": "to be split",
     "profiling/bench:sample": "to be split",
     "runs/model_card:text": "to be split",
@@ -69,7 +66,6 @@ MANY_ARGUMENTS: dict[str, str] = {
 }
 UPWARDS: dict[tuple[str, str], str] = {
     ("core/flops", "config/model"): "to be asked of the built modules",
-    ("data/card", "pages/card"): "the page is to be written by the command",
 }
 
 

@@ -74,7 +74,8 @@ def execute(
     use_cpu()
 
     from ..evaluation import evaluate
-    from ..pages import report
+    from ..evaluation.attributes import JUDGES
+    from ..pages import card, report
     from ..runs import checkpoint, models
     from ..sampling import session
     from ..system import disk, machine
@@ -104,6 +105,8 @@ def execute(
             told=notify,
         ),
     }
+    for prepared in data_dir.glob(JUDGES.format("*")):
+        card.complete(prepared)
     if samples:
         disk.write_json(folder / "evaluation.json", result)
         result["report"] = str(report.write(folder))

@@ -145,6 +145,7 @@ def run(
     from ..data.images import CROPS
     from ..data.prepare import Options, prepare
     from ..data.rows import Fitting
+    from ..pages import card as page
     from ..system.errors import ConfigError
 
     if crop not in CROPS:
@@ -173,9 +174,8 @@ def run(
             f"--size 0"
         )
     with _Progress(made.count, limit) as progress:
-        card = prepare(
-            made, data_dir / name, Options(fitting, held_out, limit, max_bad, workers), notify, progress
-        )
+        options = Options(fitting, held_out, limit, max_bad, workers)
+        card = prepare(made, data_dir / name, options, notify, progress, page.write)
     return {"folder": str(data_dir / name), **card}
 
 

@@ -21,10 +21,11 @@ def studio(
 
     Only this machine can reach it, and nothing is loaded from anywhere else. Ctrl-C ends it."""
     loaded = load_model(runs_dir, run, model, device)
+    from ..pages import page
     from ..sampling.studio import Studio
     from ..sampling.studio import server as serve
 
-    with serve(Studio(loaded), port) as server:
+    with serve(Studio(loaded), page.render("studio"), port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         if json:
             emit({"model": loaded.name, "model_hash": loaded.hash, "url": address})

@@ -3,7 +3,7 @@ of it.
 
 `describe` reads the columns but not the pixels (these only where two pictures look alike), so it takes
 seconds for hundreds of thousands of pictures. `verify` reads everything and says what does not fit.
-`card_page.py` draws the page."""
+`pages/card.py` draws the page."""
 
 import hashlib
 import json
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..pages import card as card_page
 from ..system import disk
 from ..system.errors import DataError
 from .duplicates import alike, same
@@ -60,8 +59,7 @@ def describe(folder: Path, about: dict, skipped: list[dict], options) -> dict:
 
 
 def write(folder: Path, card: dict) -> None:
-    """card.html, then card.json: the set counts as prepared when the latter is there."""
-    disk.write(folder / "card.html", card_page.render(folder, card))
+    """Write card.json: the set counts as prepared when it is there."""
     disk.write_json(folder / "card.json", card)
 
 

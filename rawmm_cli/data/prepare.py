@@ -57,10 +57,12 @@ def prepare(
     options: Options,
     told: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, skipped: None,
+    write_page: Callable[[Path, dict], None] = lambda folder, card: None,
 ) -> dict:
     """Prepare `source` in `folder`, or go on where that was interrupted -> the card.
 
-    `progress(items, skipped)` is called as it goes. Raises DataError where too many items are bad or too few
+    `progress(items, skipped)` is called as it goes, and `write_page(folder, card)` before the set gets its
+    name: a set appears with its page or not at all. Raises DataError where too many items are bad or too few
     are left, and LockedError where another process prepares the same set."""
     prepared.check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def prepare(
             parts = _begin(partial, folder, source, options, told)
             _write_parts(partial, source, options, parts, progress)
             pa.default_memory_pool().release_unused()  # it would keep what the rows needed
-            return _put_together(partial, folder, source, options)
+            return _put_together(partial, folder, source, options, write_page)
     finally:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
@@ -254,7 +256,7 @@ def _begin_worker() -> None:
 # ------------------------------------------------------------------------------------------------------ whole
 
 
-def _put_together(partial: Path, folder: Path, source: Source, options: Options) -> dict:
+def _put_together(partial: Path, folder: Path, source: Source, options: Options, write_page) -> dict:
     """Parts -> the set, with its card."""
     parts = sorted(partial.glob("part-*"))
     notes = [json.loads((part / "notes.json").read_text(encoding="utf-8")) for part in parts]
@@ -271,6 +273,7 @@ def _put_together(partial: Path, folder: Path, source: Source, options: Options)
     for split, made in files.items():
         prepared.write_split(new / split, made)
     full = card.describe(new, {"name": folder.name, **source.card}, skipped, options)
+    write_page(new, full)
     card.write(new, full)
     prepared.swap(new, folder)
     shutil.rmtree(partial, ignore_errors=True)

@@ -33,13 +33,14 @@ FRESH, FIRST, PROMPTS = (
     10_000_000,
     20_000_000,
 )  # portraits that judges see; the first of them; the first prompt
+JUDGES = "portraits-judge-{}"  # the set of real portraits of that size; its folder holds the judges
 NEAR = 300  # drawings whose nearest training portrait is looked for
 
 
 def judged(folder: Path, size: int, workers: int = 2, told=lambda line: None) -> tuple[Judges, Prepared]:
     """Judges of portraits of this size, and real portraits that they never saw. Both are made once and kept
     in `folder`."""
-    name = folder / f"portraits-judge-{size}"
+    name = folder / JUDGES.format(size)
     if not (name / "card.json").exists():
         told(f"drawing {FRESH:,} fresh portraits of {size} px for the judges")
         prepare(

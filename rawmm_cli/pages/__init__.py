@@ -1,10 +1,16 @@
 """What a person looks at: HTML pages, plots, and pictures in a terminal.
 
-report.py       a run as one HTML page (report.html, report.css, report.js)
-gallery.py      sample sheets and captions of the report
-curves.py       scalars as SVG curves
-card.py         the page of a prepared set (card.html)
-reconstruct.py  codecs side by side (reconstruct.html, reconstruct.css, reconstruct.js)
+page.py         the shell of all pages: Jinja environment, style sheet, policy (page.html, .css, parts.html),
+                and all that the studio's page needs (studio.html, studio.js)
+report.py       a run (report.html, report.js)
+facts.py        the report's head: what is trained
+results.py      the report's numbers
+curves.py       the report's curves: scalars as SVG
+gallery.py      the report's sample sheets and captions
+card.py         a prepared set (card.html)
+reconstruct.py  codecs side by side (reconstruct.html, reconstruct.js)
+scatter.py      the comparison's plots: bits against what they buy
+cases.py        the comparison's pictures
 budget.py       budget and catalogue as plots
 terminal.py     pictures in a terminal
 """

@@ -1,53 +1,52 @@
-"""card.html: a prepared set on one page, with nothing outside of it."""
+"""A prepared set on one page, card.html beside card.json. Next: the template card.html."""
 
-import base64
-import io
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from PIL import Image
 
 from ..data.entries import Entry, Shown, entries
-from ..data.prepared import SPLITS, spread
+from ..data.prepared import SPLITS, read_card, spread
 from ..system.errors import printable
 from ..system.figures import counted, number
+from . import page
 
 NARROW, WIDE, DOCUMENTS = (72, 24), (42, 14), (18, 6)  # how many are shown, of each split
 LARGEST, EXACT = 160, 64  # the longer side in the page; up to so many pixels shown exactly
-PIECES, LONG, SHOWN = 12, 600, 200  # of a document; bytes of a text; lines of what was left out
+PIECES, LONG, SKIPPED = 12, 600, 200  # of a document; bytes of a text; lines of what was left out
 WORDS, LONG_CAPTION = 40, 24
 TITLES = {"train": "Training", "held_out": "Held out"}
 
 
+def write(folder: Path, card: dict) -> None:
+    """Write card.html into the folder of a prepared set. card: what card.json holds. Raises DiskFullError."""
+    page.write(folder / "card.html", render(folder, card))
+
+
+def complete(folder: Path) -> None:
+    """Write the page of a prepared set that has none. Raises DataError where `folder` is no prepared set."""
+    if not (folder / "card.html").exists():
+        write(folder, read_card(folder))
+
+
 def render(folder: Path, card: dict) -> str:
     """The page as text; the same set gives the same page."""
-    here = Path(__file__)
-    jinja = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    jinja.filters |= {
-        "number": number,
-        "printable": printable,
-        "named": lambda text: printable(str(text)).replace("_", " "),
-    }
-    stories = card["kind"] == "documents"
-    wide = not stories and _wide(card)
-    page = jinja.from_string(here.with_name("card.html").read_text(encoding="utf-8")).render(
+    documents = card["kind"] == "documents"
+    wide = not documents and _wide(card)
+    return page.render(
+        "card",
         card={"terms": "", **card},
-        style=here.with_name("report.css").read_text(encoding="utf-8"),
-        stories=stories,
+        documents=documents,
         summary=_summary(card),
         warnings=_warnings(card),
         facts=_facts(card),
-        splits=_splits(folder, card, stories, wide),
+        splits=_splits(folder, card, documents, wide),
         wide=wide,
         words=_words(card),
         frequent=_bars(card["captions"]["frequent"]),
         tables=_tables(card),
-        shown=card["skipped"][:SHOWN],
+        skipped=card["skipped"][:SKIPPED],
     )
-    return page.encode("utf-8", "replace").decode()
 
 
 def _wide(card: dict) -> bool:
@@ -60,16 +59,15 @@ def _wide(card: dict) -> bool:
 
 
 def _summary(card: dict) -> list[tuple[str, str]]:
-    stories = card["kind"] == "documents"
-    found = [
-        (number(card["count"]["train"]), f"training {'documents' if stories else 'pictures'}"),
+    figures = [
+        (number(card["count"]["train"]), f"training {card['kind']}"),
         (number(card["count"]["held_out"]), "held out"),
     ]
-    if stories:
-        found.append((number(card["pictures"]), "pictures"))
+    if card["kind"] == "documents":
+        figures.append((number(card["pictures"]), "pictures"))
     if card["size"]:
-        found.append(("{} × {}".format(*card["size"]), "pixels each"))
-    return found
+        figures.append(("{} × {}".format(*card["size"]), "pixels each"))
+    return figures
 
 
 def _warnings(card: dict) -> list[str]:
@@ -78,8 +76,7 @@ def _warnings(card: dict) -> list[str]:
     if across := sum(card["duplicates"][kind]["across_splits"] for kind in ("exact", "near")):
         lines.append(
             f"{counted(across, 'group')} of equal or nearly equal pictures in both splits: not all that is "
-            f"held out "
-            "is new."
+            "held out is new."
         )
     if card["without_caption"] and card["kind"] == "pictures":
         lines.append(
@@ -118,61 +115,58 @@ def _words(card: dict) -> str:
     )
 
 
-def _bars(entries: list) -> list[tuple[str, int, float]]:
-    """(name, count) -> (name, count, share of the largest)."""
-    return [(name, count, count / max(c for _, c in entries)) for name, count in entries[:WORDS]]
+def _bars(counts: list) -> list[tuple[str, int, float]]:
+    """(name, count) -> (name, count, share of the largest count)."""
+    most = max((count for _, count in counts), default=1)
+    return [(name, count, count / most) for name, count in counts[:WORDS]]
 
 
 def _tables(card: dict) -> dict[str, list]:
     """Classes, and the values of each attribute."""
     tables = {"class": list(card.get("label_counts", {}).items())}
     tables |= {name: list(values.items()) for name, values in card.get("attributes", {}).items()}
-    return {name: _bars(entries) for name, entries in tables.items() if entries}
+    return {name: _bars(counts) for name, counts in tables.items() if counts}
 
 
 # --------------------------------------------------------------------------------------------------- pictures
 
 
-def _splits(folder: Path, card: dict, stories: bool, wide: bool) -> list[dict]:
-    """Of each split some documents, at equal distances."""
-    found = []
-    for split, most in zip(SPLITS, DOCUMENTS if stories else WIDE if wide else NARROW):
-        rows = entries(folder, split, spread(card["count"][split], most), card["labels"])
-        show = _story if stories else _picture
-        found.append(
-            {
-                "title": TITLES[split],
-                "total": card["count"][split],
-                "entries": [show(entry) for entry in rows],
-            }
+def _splits(folder: Path, card: dict, documents: bool, wide: bool) -> list[dict]:
+    """Entries of each split, at equal distances."""
+    describe = _document if documents else _picture
+    splits = []
+    for split, most in zip(SPLITS, DOCUMENTS if documents else WIDE if wide else NARROW):
+        chosen = entries(folder, split, spread(card["count"][split], most), card["labels"])
+        total = card["count"][split]
+        splits.append(
+            {"title": TITLES[split], "total": total, "entries": [describe(entry) for entry in chosen]}
         )
-    return found
+    return splits
 
 
 def _picture(entry: Entry) -> dict:
-    texts = [printable(text) for text in entry.texts]
-    return _shown(entry.pictures[0]) | {
-        "caption": texts[0] if texts else "",
-        "title": "\n".join([*texts, entry.source]),
+    """A picture with its first caption; the others and where it came from are its title."""
+    captions = [printable(text) for text in entry.texts]
+    return _thumbnail(entry.pictures[0]) | {
+        "caption": captions[0] if captions else "",
+        "title": "\n".join([*captions, entry.source]),
     }
 
 
-def _story(entry: Entry) -> dict:
+def _document(entry: Entry) -> dict:
     """Texts and pictures in reading order."""
     pieces = [
         {"text": printable(item[:LONG], keep="\n") + "…" * (len(item) > LONG)}
         if isinstance(item, str)
-        else _shown(item) | {"use": "to be drawn" if item.draw else "to be read"}
+        else _thumbnail(item) | {"use": "to be drawn" if item.draw else "to be read"}
         for item in entry.items[:PIECES]
     ]
     return {"pieces": pieces, "more": max(0, len(entry.items) - PIECES), "source": entry.source}
 
 
-def _shown(shown: Shown) -> dict:
-    """Small pictures exactly, others as thumbnails."""
+def _thumbnail(shown: Shown) -> dict:
+    """A small picture exactly, a larger one as a thumbnail."""
     image = Image.fromarray(np.ascontiguousarray(shown.pixels))
-    exact, buffer = max(image.size) <= EXACT, io.BytesIO()
+    exact = max(image.size) <= EXACT
     image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
-    image.save(buffer, "PNG") if exact else image.save(buffer, "JPEG", quality=90)
-    uri = f"data:image/{'png' if exact else 'jpeg'};base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"uri": uri, "width": image.width, "height": image.height}
+    return page.picture(image, "PNG" if exact else "JPEG")

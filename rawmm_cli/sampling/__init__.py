@@ -5,5 +5,5 @@ session.py  a model answers a request: every command draws and writes through `r
 prompt.py   text and pictures -> a document, and back
 files.py    documents -> PNG, GIF, sheet, JSON
 tune.py     the best times of few steps, by the model's own many
-studio.py   the local page and its server (studio.html)
+studio.py   the server of the local page
 """

@@ -1,6 +1,6 @@
 """`rawmm studio`: a local page on which a model draws and reads, over Python's own web server.
 
-    GET  /          the page, whole: no other file is asked for
+    GET  /          the page, which is handed in: no other file is asked for
     GET  /model     what the model is, and its usual settings
     POST /draw      {"prompt", "steps", "guidance", "seed"} -> lines of JSON as it goes: {"text"}, {"step",
                     "of", "picture"}, {"picture", "seconds"}; {"error"} where something is wrong
@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
@@ -33,13 +32,11 @@ from ..system.errors import ConfigError, RawmmError
 from . import session
 from .request import PICTURE, Request
 
-PAGE = Path(__file__).with_name("studio.html")
 LARGEST = 32 << 20  # bytes of a request
 STEPS, GUIDANCE = (1, 100), (0.0, 20.0)
-POLICY = (
-    "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY = (  # the page's own is narrower and names its script by hash; only a header can forbid frames
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -119,10 +116,10 @@ def _png(pixels: torch.Tensor) -> str:
 # ------------------------------------------------------------------------------------------------- the server
 
 
-def server(studio: Studio, port: int) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1, not yet serving; port 0 is any free one. Raises ConfigError where the port is
-    taken."""
-    handler = type("Handler", (_Handler,), {"studio": studio})
+def server(studio: Studio, page: str, port: int) -> ThreadingHTTPServer:
+    """A server of `page` on 127.0.0.1, not yet serving; port 0 is any free one. Raises ConfigError where the
+    port is taken."""
+    handler = type("Handler", (_Handler,), {"studio": studio, "page": page.encode()})
     try:
         return _Server(("127.0.0.1", port), handler)
     except OSError as error:
@@ -142,13 +139,14 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     studio: Studio
+    page: bytes
     server_version, sys_version = "rawmm", ""
 
     def do_GET(self) -> None:
         if not self._is_local():
             return
         if self.path == "/":
-            return self._send(200, "text/html; charset=utf-8", PAGE.read_bytes())
+            return self._send(200, "text/html; charset=utf-8", self.page)
         if self.path == "/model":
             return self._send(200, "application/json", json.dumps(self.studio.about()).encode())
         self._send(404, "text/plain", b"there is nothing here; the page is at /\n")

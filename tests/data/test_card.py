@@ -259,6 +259,18 @@ def test_the_numbers_of_the_page_are_those_of_the_card(folder):
         assert part in text, part
 
 
+def test_a_page_that_is_missing_is_written_again(folder):
+    path = folder / "words" / "card.html"
+    before = path.read_bytes()
+    path.unlink()
+    card_page.complete(folder / "words")
+    assert path.read_bytes() == before
+    path.write_text("mine")
+    card_page.complete(folder / "words")
+    assert path.read_text() == "mine"
+    path.write_bytes(before)
+
+
 def test_one_is_not_many():
     assert (
         card_page.counted(1, "picture") == "1 picture"

@@ -15,6 +15,7 @@ from sources import card_of, listing, made, numbers, pixels_of, rows, stories
 from rawmm_cli.data import card, prepare, prepared
 from rawmm_cli.data.images import fit
 from rawmm_cli.data.items import Source
+from rawmm_cli.pages import card as card_page
 from rawmm_cli.system.errors import DataError, LockedError, RankError
 
 TESTS = Path(__file__).parents[1]
@@ -205,7 +206,8 @@ def test_an_interrupted_preparation_goes_on_and_ends_the_same(tmp_path):
         state=source.state,
         card=source.card,
     )
-    prepare.prepare(last, tmp_path / "broken" / "set", prepare.Options(workers=0), told.append)
+    target, options = tmp_path / "broken" / "set", prepare.Options(workers=0)
+    prepare.prepare(last, target, options, told.append, write_page=card_page.write)
     assert asked == [64] and told == ["going on behind the 64 items that are done"]
     assert listing(tmp_path / "broken") == listing(tmp_path / "unbroken")
 

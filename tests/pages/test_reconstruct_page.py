@@ -10,6 +10,8 @@ from round_trips import raw, reading, run, toy
 from toy_codec import Squares
 
 from rawmm_cli.pages import reconstruct as reconstruct_page
+from rawmm_cli.pages.cases import selection, worst_part
+from rawmm_cli.pages.scatter import FRAME, scatter
 
 
 def entry(psnr):
@@ -18,7 +20,7 @@ def entry(psnr):
 
 def test_of_many_pictures_some_are_chosen():
     each = [entry(float((37 * n) % 1000)) for n in range(1000)]
-    chosen = reconstruct_page.selection(each, 24)
+    chosen = selection(each, 24)
     values = [each[n]["codecs"]["a"]["psnr"] for n, _ in chosen]
     assert len(chosen) == 24 == len({n for n, _ in chosen}) and values == sorted(values)
     assert values[:6] == [0, 1, 2, 3, 4, 5] and values[-6:] == [994, 995, 996, 997, 998, 999]
@@ -26,17 +28,15 @@ def test_of_many_pictures_some_are_chosen():
     assert {tag: tags.count(tag) for tag in tags} == {"worst": 6, "median": 6, "best": 6, "spread": 6}
     assert all(490 < value < 510 for value, tag in zip(values, tags) if tag == "median")
     for show in (1, 2, 3, 5, 7, 200):
-        assert len({n for n, _ in reconstruct_page.selection(each, show)}) == show
-    assert reconstruct_page.selection(each[:5], 24) == [(n, "") for n in range(5)]
+        assert len({n for n, _ in selection(each, show)}) == show
+    assert selection(each[:5], 24) == [(n, "") for n in range(5)]
 
 
 def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
     errors = np.zeros((600, 700), np.uint8)
     errors[450:500, 500:560] = 200
     Image.fromarray(errors).save(tmp_path / "e.png")
-    left, top, right, bottom = reconstruct_page._worst_part(
-        {"height": 600, "width": 700}, [tmp_path / "e.png"]
-    )
+    left, top, right, bottom = worst_part({"height": 600, "width": 700}, [tmp_path / "e.png"])
     assert (
         (right - left, bottom - top) == (256, 256)
         and left <= 500
@@ -44,7 +44,7 @@ def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
         and top <= 450
         and bottom >= 500
     )
-    assert reconstruct_page._worst_part({"height": 256, "width": 9}, []) is None
+    assert worst_part({"height": 256, "width": 9}, []) is None
 
 
 def test_labels_of_a_plot_do_not_cover_each_other():
@@ -52,18 +52,11 @@ def test_labels_of_a_plot_do_not_cover_each_other():
         {"name": f"jpeg@runs/name-{n}", "kind": "file", "bits": 5000.0 + n, "psnr": 30 + n / 20}
         for n in range(4)
     ] + [{"name": "raw", "kind": "raw", "bits": 98304.0, "psnr": None}]
-    found = reconstruct_page.plot(rows, "psnr", "PSNR", "dB", False)
+    found = scatter(rows, "psnr", "PSNR", "dB", False)
     places = sorted((dot["label_y"], dot["name"]) for dot in found["dots"] if dot["name"] != "raw")
-    assert (
-        all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and found["exact"] == reconstruct_page.TOP
-    )
-    assert reconstruct_page.plot(rows[:1], "psnr", "PSNR", "dB", False) is None
-    assert (
-        reconstruct_page.plot(
-            [{**row, "text_survival": None} for row in rows], "text_survival", "T", "", True
-        )
-        is None
-    )
+    assert all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and found["exact"] == FRAME.top
+    assert scatter(rows[:1], "psnr", "PSNR", "dB", False) is None
+    assert scatter([{**row, "text_survival": None} for row in rows], "text_survival", "T", "", True) is None
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pytest
 from report_runs import HOSTILE, Balanced, new_run, record
 
 from rawmm_cli.pages import report
+from rawmm_cli.pages.results import wilson
 from rawmm_cli.system.errors import CheckpointError
 
 
@@ -177,7 +178,7 @@ def test_wilson_interval_against_published_values():
         (0, 20, 0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
-        assert report.wilson(count / of, of) == pytest.approx((low, high), abs=6e-5)
+        assert wilson(count / of, of) == pytest.approx((low, high), abs=6e-5)
 
 
 def test_torch_is_not_imported():

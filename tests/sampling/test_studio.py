@@ -19,6 +19,7 @@ from browser import CHROMIUM, Tab
 from PIL import Image
 
 from rawmm_cli.core import generate
+from rawmm_cli.pages import page
 from rawmm_cli.runs import models
 from rawmm_cli.sampling import studio
 from rawmm_cli.system.errors import ConfigError
@@ -28,7 +29,7 @@ from rawmm_cli.system.errors import ConfigError
 def served(tiny_run):
     """A running server of the tiny run."""
     loaded = models.load(tiny_run, torch.device("cpu"))
-    with studio.server(studio.Studio(loaded), 0) as server:
+    with studio.server(studio.Studio(loaded), page.render("studio"), 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -190,7 +191,7 @@ def test_a_bug_is_told_and_shown(served, monkeypatch, capfd):
 
 def test_a_port_that_is_taken(served):
     with pytest.raises(ConfigError, match="cannot be used"):
-        studio.server(served.RequestHandlerClass.studio, served.server_port)
+        studio.server(served.RequestHandlerClass.studio, "", served.server_port)
 
 
 def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):

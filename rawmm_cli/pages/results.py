@@ -1,0 +1,173 @@
+"""The numbers of a run: headlines from records and evaluation, and the table of all that was evaluated."""
+
+import math
+
+from ..system.figures import duration, finite, number, short, size
+from .curves import LOSSES
+
+NAMES = {
+    "text_to_image": "Text → image",
+    "text_to_image.accuracy": "drawings the judge recognises",
+    "image_to_text": "Image → text",
+    "image_to_text.accuracy": "held-out pictures named right",
+    "judge.held_out_accuracy": "held-out pictures the judge recognises",
+    "held_out": "Held-out loss",
+    "held_out.caption": "nats per token of captions read",
+    "held_out.image": "mean over drawn patches",
+    "held_out.bits_per_byte": "bits per byte of captions read",
+    "train_seconds": "Training",
+    "seconds": "Evaluation",
+    "image_to_text_sampled": "Image → text, at temperature 1",
+    "image_to_text_sampled.accuracy": "what is said of them is right",
+    "looks": "How drawings look",
+    "looks.kid": "KID on the judges' features",
+    "looks.corners drawn": "white ground of drawings: levels off",
+    "looks.corners real": "of real pictures",
+    "looks.nearest drawn min": "nearest training picture of a drawing, least",
+    "looks.nearest drawn median": "median",
+    "looks.nearest drawn p05": "5 % are nearer than",
+    "looks.nearest real min": "of an unseen real picture, least",
+    "looks.nearest real p05": "5 % are nearer than",
+    "looks.nearest real median": "median",
+    "codes": "Codes",
+    "codes.bits": "nominal bits of a picture",
+    "codes.tokens": "tokens of a picture",
+    "codes.used_bits": "used bits of a token, of training pictures",
+    "codes.usage": "share of the codes used",
+    "held_out.psnr": "PSNR of held-out pictures, dB",
+    "held_out.psnr_p05": "5 % are below",
+    "written": "Captions made up",
+    "written.prompt": "after",
+    "written.parsed": "follow the grammar",
+    "written.different": "different ones",
+}
+
+
+def headlines(rows: list[dict], evaluation: dict) -> list[dict]:
+    """The numbers that matter most: label, value, note; `share` where one is a part of a whole. rows: the
+    records of the run."""
+    last = rows[-1] if rows else {}
+    return [*_accuracies(evaluation), *_losses(last, evaluation), *_codec(evaluation), *_speed(last)]
+
+
+def _accuracies(evaluation: dict) -> list[dict]:
+    cards = []
+    for key, label, of in (
+        ("text_to_image", "Draws", "drawings recognised"),
+        ("image_to_text", "Reads", "read right"),
+    ):
+        accuracy, count = _get(evaluation, key, "accuracy"), _get(evaluation, key, "count")
+        if accuracy is not None:
+            note = of if count is None else f"of {count:,} {of}"
+            cards.append({"label": label, "value": f"{accuracy:.1%}", "note": note, "share": _part(accuracy)})
+    return cards
+
+
+def _losses(last: dict, evaluation: dict) -> list[dict]:
+    cards = []
+    for curve in LOSSES:
+        if finite(last.get(curve.key)):
+            held_out = _get(evaluation, "held_out", curve.key)
+            note = "at the last record" if held_out is None else f"{number(held_out)} held out"
+            cards.append({"label": curve.title, "value": number(last[curve.key]), "note": note})
+    return cards
+
+
+def _codec(evaluation: dict) -> list[dict]:
+    """How well a codec that was trained gives pictures back, and how much of its codebook it uses."""
+    cards = []
+    psnr, usage = _get(evaluation, "held_out", "psnr"), _get(evaluation, "codes", "usage")
+    if psnr is not None:
+        note = f"of {number(evaluation['held_out'].get('pictures'))} held-out pictures"
+        cards.append({"label": "PSNR", "value": f"{psnr:.2f} dB", "note": note})
+    if usage is not None:
+        note = f"perplexity {number(_get(evaluation, 'codes', 'perplexity'))}"
+        cards.append(
+            {"label": "Codebook usage", "value": f"{usage:.1%}", "note": note, "share": _part(usage)}
+        )
+    return cards
+
+
+def _speed(last: dict) -> list[dict]:
+    cards = []
+    documents, seconds, speed = (last.get(key) for key in ("documents", "seconds", "documents_per_second"))
+    if finite(speed):
+        notes = ["documents/s"]
+        notes += [f"MFU {last['mfu']:.0%}"] if finite(last.get("mfu")) else []
+        notes += [size(last["memory"])] if finite(last.get("memory")) else []
+        value = short(round(speed)) if speed >= 100 else f"{speed:.3g}"
+        cards.append({"label": "Speed", "value": value, "note": " · ".join(notes)})
+    if finite(seconds) and seconds > 0:
+        note = f"{documents / seconds:,.0f} documents/s"
+        if finite(last.get("step")):
+            note = f"{short(documents)} documents in {number(last['step'])} steps"
+        cards.append({"label": "Training time", "value": duration(seconds), "note": note})
+    return cards
+
+
+def _part(share: float) -> float:
+    return min(max(share, 0), 1)
+
+
+# ------------------------------------------------------------------------------------------------------ table
+
+
+def results(evaluation: dict) -> list[dict]:
+    """One row a number. Beside an accuracy stand its 95 % interval and the other numbers of its group."""
+    rows = []
+    for key in [key for key in evaluation if key not in ("run", "data", "documents")]:
+        group = evaluation[key] if isinstance(evaluation[key], dict) else {"": evaluation[key]}
+        accuracy, count = _get(evaluation, key, "accuracy"), _get(evaluation, key, "count")
+        detail = [
+            _detail(name.replace("_", " "), value)
+            for name, value in group.items()
+            if name != "accuracy" and value != []
+        ]
+        if accuracy is not None and 0 <= accuracy <= 1 and count and count > 0:
+            detail.insert(0, "95% interval {:.1%} to {:.1%}".format(*wilson(accuracy, count)))
+        for name, value in _flat(group) if accuracy is None else [("accuracy", accuracy)]:
+            share = "accuracy" in name or name == "parsed"
+            show = "{:.1%}".format if share else duration if key.endswith("seconds") else number
+            rows.append(
+                {
+                    "group": NAMES.get(key, key.replace("_", " ").capitalize()),
+                    "measure": NAMES.get(f"{key}.{name}", name.replace("_", " ")),
+                    "value": show(value) if finite(value) else str(value),
+                    "detail": "" if accuracy is None else " · ".join(detail),
+                }
+            )
+    return rows
+
+
+def _flat(group: dict, before: str = "") -> list[tuple[str, object]]:
+    """Names and values, those of mappings within it too: {"a": {"b": 1}} -> ("a b", 1)."""
+    rows = []
+    for name, value in group.items():
+        rows += (
+            _flat(value, f"{before}{name} ")
+            if isinstance(value, dict) and value
+            else [(f"{before}{name}", value)]
+        )
+    return rows
+
+
+def _detail(name: str, value) -> str:
+    """'steps 10', or the lowest of a mapping of shares."""
+    if isinstance(value, dict) and value and all(finite(share) for share in value.values()):
+        lowest = min(value, key=value.get)
+        return f"lowest {name}: {lowest} {value[lowest]:.1%}"
+    return f"{name} {number(value)}"
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927, "Probable inference, the law of succession")."""
+    z = 1.959964
+    middle, whole = share + z * z / 2 / count, 1 + z * z / count
+    half = z * math.sqrt(share * (1 - share) / count + (z / 2 / count) ** 2)
+    return max((middle - half) / whole, 0.0), min((middle + half) / whole, 1.0)
+
+
+def _get(evaluation: dict, key: str, name: str) -> float | None:
+    """evaluation[key][name] where it is a number."""
+    group = evaluation.get(key)
+    return group[name] if isinstance(group, dict) and finite(group.get(name)) else None
