@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from fnmatch import fnmatch
 from html.parser import HTMLParser
+from itertools import takewhile
 from pathlib import Path
 
 import yaml
@@ -142,7 +143,8 @@ def difference(before: dict, after: dict, expected: list[str]) -> int:
     surprises = [place for place in places if not any(fnmatch(place, pattern) for pattern in expected)]
     for place in places:
         one, two = old.get(place, "(not there)"), new.get(place, "(not there)")
-        start = max(0, len(os.path.commonprefix([one, two])) - 30)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, two)))
+        start = max(0, same - 30)
         print(place, "" if place in surprises else " (expected)")
         print(f"    - {short(one, start)}\n    + {short(two, start)}")
     print(f"{len(new):,} values compared; {len(places):,} differ, {len(surprises):,} of them unexpectedly")
