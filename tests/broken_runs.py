@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.runs import checkpoint, loading, records
 
 # 10 steps, checkpoints of the steps 3, 6, 9 and 10
 SHORT = (
@@ -135,7 +135,7 @@ def save(run, step, *, keep=2, count=1000, warn=lambda message: None):
 
 def holds(folder, step):
     return all(
-        bool((value == step).all()) for name in NAMES for value in checkpoint.tensors(folder, name).values()
+        bool((value == step).all()) for name in NAMES for value in loading.tensors(folder, name).values()
     )
 
 

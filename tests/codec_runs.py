@@ -5,7 +5,7 @@ import math
 from training_runs import CPU
 
 from rawmm_cli.config import presets
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.runs.folder import ordered_records
 from rawmm_cli.training.train_codec import train_codec
 
@@ -74,7 +74,7 @@ def everything(run):
     values = {
         f"{path.stem}/{key}": value
         for path in sorted(newest.glob("*.safetensors"))
-        for key, value in checkpoint.tensors(newest, path.stem).items()
+        for key, value in loading.tensors(newest, path.stem).items()
     }
     lines = [
         {key: value for key, value in record.items() if key not in TIMES} for record in ordered_records(run)

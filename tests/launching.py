@@ -26,7 +26,7 @@ from broken_runs import fork
 from training_runs import SHORT, everything, go, settings
 
 from rawmm_cli.data import loader
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.system import distributed
 from rawmm_cli.system.errors import RawmmError
 from rawmm_cli.training import train as module
@@ -315,7 +315,7 @@ def differ(folder, state) -> list[str]:
     here["optimizer"] = optimizer.state(state.optimizers, state.model)
     wrong = []
     for part, values in here.items():
-        saved = checkpoint.tensors(folder, part)
+        saved = loading.tensors(folder, part)
         wrong += [f"{part}/{name}" for name in saved.keys() ^ values.keys()]
         wrong += [
             f"{part}/{name}"

@@ -41,7 +41,6 @@ LONG_FILES: dict[str, str] = {
     "profiling/doctor": "to be split",
     "reconstruction/choices": "to be split",
     "reconstruction/reconstruct": "to be split",
-    "runs/checkpoint": "to be split",
     "training/state": "to be split",
     "training/train_codec": "to be split",
 }

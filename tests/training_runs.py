@@ -6,7 +6,7 @@ import math
 import torch
 
 from rawmm_cli.config import presets
-from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.training import train as module
 from rawmm_cli.training.train import train
 
@@ -42,7 +42,7 @@ def everything(run):
     values = {
         f"{name}/{key}": value
         for name in ("model", "ema", "optimizer")
-        for key, value in checkpoint.tensors(newest, name).items()
+        for key, value in loading.tensors(newest, name).items()
     }
     lines = [
         {key: value for key, value in record.items() if key not in TIMES}

@@ -25,12 +25,12 @@ def average(
     json: Json = False,
 ):
     """Make a run that holds an average of another width, to sample from and to evaluate."""
-    from ..runs import checkpoint
+    from ..runs import loading
 
     use_cpu()
     from ..training import posthoc
 
-    source = checkpoint.find_run(runs_dir, run)
+    source = loading.find_run(runs_dir, run)
     target = writable_folder(runs_dir, "runs folder") / run_name(name or f"{source.name}-{width:g}")
     result = posthoc.write(source, width, target)
     if json:

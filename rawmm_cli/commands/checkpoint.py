@@ -21,9 +21,9 @@ def verify(
 ):
     """Read every file of every checkpoint and compare it with its checksum. Exit code 4 where one is
     damaged."""
-    from ..runs import checkpoint
+    from ..runs import checkpoint, loading
 
-    folder = checkpoint.find_run(runs_dir, run)
+    folder = loading.find_run(runs_dir, run)
     found = checkpoint.survey(folder, step)
     damaged = [item for item in found if item["problems"]]
     if json:

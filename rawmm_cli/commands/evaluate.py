@@ -76,11 +76,11 @@ def execute(
     from ..evaluation import evaluate
     from ..evaluation.attributes import JUDGES
     from ..pages import card, report
-    from ..runs import checkpoint, models
+    from ..runs import loading, models
     from ..sampling import session
     from ..system import disk, machine
 
-    folder = models.find(runs_dir, run, model) if model else checkpoint.find_run(runs_dir, run)
+    folder = models.find(runs_dir, run, model) if model else loading.find_run(runs_dir, run)
     loaded = models.load(folder, machine.device(device), notify)
     samples = (
         folder / "samples" if not request.settings and loaded.saved != folder else None

@@ -27,10 +27,10 @@ def export(
 
     `rawmm sample --model FOLDER` draws with it."""
     use_cpu()
-    from ..runs import checkpoint, models
+    from ..runs import loading, models
     from .common import run_name
 
-    folder = checkpoint.find_run(runs_dir, run)
+    folder = loading.find_run(runs_dir, run)
     target = out or Path("models") / folder.name
     called = run_name(name or target.name)
     facts = models.export(folder, target, called, data_dir, notify)

@@ -21,7 +21,7 @@ def report(
     """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it
     trains."""
     from ..pages import report
-    from ..runs.checkpoint import find_run
+    from ..runs.loading import find_run
 
     folder = find_run(runs_dir, run)
     path = report.write(folder, out)

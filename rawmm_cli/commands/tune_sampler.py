@@ -39,14 +39,14 @@ def tune_sampler(
     from dataclasses import asdict
 
     from ..config import build
-    from ..runs import checkpoint, models
+    from ..runs import loading, models
     from ..sampling import tune
     from ..system import machine
 
     exported = run and (
         (Path(run) / models.FACTS).is_file() or run in models.shipped() and not (runs_dir / run).exists()
     )
-    folder = models.find(runs_dir, None, run) if exported else checkpoint.find_run(runs_dir, run)
+    folder = models.find(runs_dir, None, run) if exported else loading.find_run(runs_dir, run)
     writable_folder(folder, "folder of the model")
     loaded = models.load(folder, machine.device(device), notify)
     usual, results = build.sampling(loaded.config), {}

@@ -1,7 +1,7 @@
 """What a run leaves on disk.
 
-checkpoint.py  save, verify, load
-loading.py     a model, ready for use
+checkpoint.py  save, verify, sweep
+loading.py     from a run to a model, ready for use
 codec.py       a codec, ready to use
 sharded.py     safetensors written by several ranks
 records.py     records.jsonl

@@ -7,7 +7,7 @@ import torch
 from ..config import build
 from ..config.codecs import CodecConfig
 from ..system.errors import CheckpointError
-from . import checkpoint
+from . import checkpoint, loading
 from .folder import read_config
 
 
@@ -19,7 +19,7 @@ def load_codec(folder: Path, device: torch.device, warn=lambda line: None) -> to
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet; let `rawmm train` go on until it saves one")
     codec = build.codec(config)
-    checkpoint.load_weights(codec, checkpoint.tensors(newest, "ema"), newest)
+    loading.load_weights(codec, loading.tensors(newest, "ema"), newest)
     return codec.to(device).eval().requires_grad_(False)
 
 

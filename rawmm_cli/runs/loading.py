@@ -1,8 +1,116 @@
-"""A model of a run, made ready for use."""
+"""From a run on disk to a model: its settings, its weights, its tokenizer."""
+
+import hashlib
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
+from ..config import build
+from ..config.explain import nearest
+from ..config.model import Config
 from ..core.model import RawModel
+from ..core.text_tokenizer import BytePairs, Bytes
+from ..system.errors import CheckpointError
+from . import checkpoint
+from .checkpoint import TOKENIZER
+from .folder import read_config
+from .sharded import read_sharded
+
+
+def find_run(runs: Path, name: str | None) -> Path:
+    """A name under `runs`, or a path, or (None) the run that saved a checkpoint last. Raises
+    CheckpointError."""
+    names = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
+    if name is None:
+        if not names:
+            raise CheckpointError(f"no run in {runs}; train one first: `rawmm train --preset digits`")
+        saved = [path for path in runs.glob("*/checkpoints") if path.parent.name in names]
+        return max(saved or runs.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime).parent
+    run = Path(name) if "/" in name or Path(name, "config.yaml").is_file() else runs / name
+    if not (run / "config.yaml").is_file():
+        near = nearest(run.name, names)
+        listed = (
+            f"runs here: {', '.join(names)}"
+            if names
+            else "there is none yet; `rawmm train --preset digits` makes one"
+        )
+        raise CheckpointError(f"no run '{name}' in {runs}{near}; {listed}")
+    return run
+
+
+def run_config(run: Path) -> Config:
+    """The settings in the config.yaml of a run, or of one of its checkpoints. Raises CheckpointError where it
+    trains a codec."""
+    config = read_config(run)
+    if not isinstance(config, Config):
+        raise CheckpointError(
+            f"{run} is a run of a codec, not of a model that draws and reads; use it as `rawmm reconstruct "
+            f"--codec {run}`, or name another run"
+        )
+    return config
+
+
+def load_model(run: Path, device: torch.device, warn=lambda line: None) -> tuple[RawModel, Config, dict]:
+    """A run's averaged weights, ready to sample -> (model in eval mode, its settings, state of the
+    checkpoint)."""
+    config = run_config(run)
+    folder = checkpoint.latest(run, warn)
+    if folder is None:
+        raise CheckpointError(f"{run} has no checkpoint yet; let `rawmm train` go on until it saves one")
+    model = build.model(config, device)
+    load_weights(model, tensors(folder, "ema"), folder)
+    saved = checkpoint.state(folder)
+    model.tokenizer = text_tokenizer(run, config, saved.get("tokenizer"))
+    return for_sampling(model), config, saved
+
+
+def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    """The tensors NAME of a checkpoint, whole, whether one process has written them or several."""
+    if (folder / name).is_dir():
+        return read_sharded(folder / name)
+    try:
+        return load_file(str(folder / f"{name}.safetensors"))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / name}.safetensors cannot be read: {error}") from None
+
+
+def load_weights(model: torch.nn.Module, values: dict[str, torch.Tensor], folder: Path) -> None:
+    """Strict load. Raises CheckpointError with the first name or shape that does not fit."""
+    try:
+        model.load_state_dict(values)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise CheckpointError(
+            f"the weights in {folder} do not fit the settings: {' '.join(lines[1:2]).strip()}"
+        ) from None
+
+
+def text_tokenizer(run: Path, config: Config, expected: str | None) -> Bytes | BytePairs:
+    """The tokenizer of a run's texts. expected: SHA-256 of its file, where it has one. Raises
+    CheckpointError."""
+    if config.text_tokenizer.kind == "bytes":
+        return Bytes()
+    path = run / TOKENIZER
+    try:
+        stored = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}) and the run cannot "
+            f"be "
+            "used without it; bring it back, or train again"
+        ) from None
+    if expected not in (None, digest(stored)):
+        raise CheckpointError(
+            f"{path} is not the tokenizer that the run was trained with; bring that back, or train again"
+        )
+    return BytePairs(stored)
+
+
+def digest(text: str | None) -> str | None:
+    """SHA-256 of a text."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from ..core.model import RawModel
 from ..data import prepared
 from ..system import disk
 from ..system.errors import CheckpointError, ConfigError, DataError
-from . import checkpoint, model_card
+from . import checkpoint, loading, model_card
 from .folder import read_json
 from .loading import for_sampling
 
@@ -73,7 +73,7 @@ def find(runs: Path, run: str | None, model: str | None) -> Path:
     if run is not None and model is not None:
         raise ConfigError("both --run and --model are given; allowed: one of them")
     if run is not None or model is None and DEFAULT not in shipped():
-        return checkpoint.find_run(runs, run)
+        return loading.find_run(runs, run)
     name = model or DEFAULT
     folder = FOLDER / name if name in shipped() else Path(name)
     if not (folder / FACTS).is_file() and not (folder / "config.yaml").is_file():
@@ -87,7 +87,7 @@ def find(runs: Path, run: str | None, model: str | None) -> Path:
 def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
     """A run or an exported model. Raises CheckpointError where it is damaged."""
     if not (folder / FACTS).is_file():
-        model, config, state = checkpoint.load_model(folder, device, warn)
+        model, config, state = loading.load_model(folder, device, warn)
         saved = folder / "checkpoints" / f"step_{state['step']:08d}"  # verified a moment ago
         return Loaded(
             model,
@@ -103,10 +103,10 @@ def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
         )
     for name, problem in disk.problems(folder, (FACTS, WEIGHTS)).items():
         raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
-    facts, config = read_facts(folder), checkpoint.run_config(folder)
+    facts, config = read_facts(folder), loading.run_config(folder)
     model = build.model(config, device)
-    checkpoint.load_weights(model, checkpoint.tensors(folder, "weights"), folder)
-    model.tokenizer = checkpoint.text_tokenizer(folder, config, None)
+    loading.load_weights(model, loading.tensors(folder, "weights"), folder)
+    model.tokenizer = loading.text_tokenizer(folder, config, None)
     return Loaded(
         for_sampling(model),
         config,
@@ -150,7 +150,7 @@ def export(
     into its own."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists; allowed: a new folder; remove it, or give another")
-    model, config, state = checkpoint.load_model(run, torch.device("cpu"), warn)
+    model, config, state = loading.load_model(run, torch.device("cpu"), warn)
     partial, machine = (
         folder.with_name(f".{folder.name}.partial"),
         read_json(run / "environment.json", dict),
@@ -192,7 +192,7 @@ def store_tuned(folder: Path, found: dict) -> None:
     if (folder / FACTS).exists():
         (folder / CARD).unlink(missing_ok=True)  # not sealed: it may be edited
         disk.seal(folder)
-        _write_card(folder, read_facts(folder), checkpoint.run_config(folder))
+        _write_card(folder, read_facts(folder), loading.run_config(folder))
 
 
 def _write_card(folder: Path, facts: dict, config: Config) -> None:

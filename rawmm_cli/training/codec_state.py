@@ -14,7 +14,7 @@ from ..codecs.base import counts, usage
 from ..config import build, presets
 from ..config.codecs import CodecConfig
 from ..data import prepared
-from ..runs import checkpoint, records
+from ..runs import checkpoint, loading, records
 from ..runs.folder import read_config
 from ..system import disk
 from ..system.errors import CheckpointError, DataError
@@ -116,16 +116,16 @@ def restore(run: Run) -> CodecState:
                 f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
                 "prepare the old data again, or train under another --run name"
             )
-        checkpoint.load_weights(state.model, checkpoint.tensors(found, "model"), found)
-        checkpoint.load_weights(state.averages[0], checkpoint.tensors(found, "ema"), found)
-        optimizer.load_state(state.optimizers, state.model, checkpoint.tensors(found, "optimizer"))
+        loading.load_weights(state.model, loading.tensors(found, "model"), found)
+        loading.load_weights(state.averages[0], loading.tensors(found, "ema"), found)
+        optimizer.load_state(state.optimizers, state.model, loading.tensors(found, "optimizer"))
         if state.adversary:
-            checkpoint.load_weights(state.adversary, checkpoint.tensors(found, "adversary"), found)
+            loading.load_weights(state.adversary, loading.tensors(found, "adversary"), found)
             optimizer.load_state(
-                [state.judging], state.adversary, checkpoint.tensors(found, "adversary_optimizer")
+                [state.judging], state.adversary, loading.tensors(found, "adversary_optimizer")
             )
         if state.used:
-            state.used = Used(**checkpoint.tensors(found, "codes"), pictures=saved["window"])
+            state.used = Used(**loading.tensors(found, "codes"), pictures=saved["window"])
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..config import presets
-from ..runs import checkpoint
+from ..runs import checkpoint, loading
 from ..system import disk
 from ..system.errors import CheckpointError, ConfigError
 from .ema import exponent
@@ -58,7 +58,7 @@ def weights(times: list[float], gammas: list[float], time: float, gamma: float) 
 def average(run: Path, width: float) -> tuple[dict[str, torch.Tensor], int]:
     """The average of relative width `width` over the whole run -> (tensors, documents). Raises
     CheckpointError."""
-    config, kept = checkpoint.run_config(run), snapshots(run)
+    config, kept = loading.run_config(run), snapshots(run)
     if config.train.ema.kind != "power" or not kept:
         raise CheckpointError(
             f"{run} holds no snapshots of averages; train with train.ema.kind=power to choose the width "
@@ -92,7 +92,7 @@ def write(run: Path, width: float, target: Path) -> dict:
     tensors, documents = average(run, width)
     newest = checkpoint.state(checkpoint.latest(run))
     target.mkdir(parents=True)
-    disk.write(target / "config.yaml", presets.dump(checkpoint.run_config(run)))
+    disk.write(target / "config.yaml", presets.dump(loading.run_config(run)))
     facts = {
         "documents": documents,
         "seconds": newest["seconds"],

@@ -24,7 +24,7 @@ from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
 from ..data import prepared
 from ..data.loader import steps_of
-from ..runs import checkpoint, records
+from ..runs import checkpoint, loading, records
 from ..runs.sharded import write_sharded
 from ..system import disk, distributed, machine
 from ..system.distributed import Ranks, barrier, from_first, like
@@ -112,7 +112,7 @@ def restore(run: Run) -> State:
         checkpoint.sweep(folder)
     found = from_first(ranks, checkpoint.latest(folder, run.notify) if ranks.first else None)
     if found is not None:
-        compare(checkpoint.run_config(found), config, folder)
+        compare(loading.run_config(found), config, folder)
     state = fresh(config, run.device, ranks)
     state.model.tokenizer = _tokenizer(run, found)
     for average in state.averages:
@@ -131,11 +131,11 @@ def restore(run: Run) -> State:
             )
         for name, module in _modules(state).items():
             own = module.state_dict()
-            values = checkpoint.tensors(found, name)
-            checkpoint.load_weights(
+            values = loading.tensors(found, name)
+            loading.load_weights(
                 module, {key: like(value, own.get(key, value)) for key, value in values.items()}, found
             )
-        optimizer.load_state(state.optimizers, state.model, checkpoint.tensors(found, "optimizer"))
+        optimizer.load_state(state.optimizers, state.model, loading.tensors(found, "optimizer"))
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")
@@ -157,7 +157,7 @@ def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
         run.folder.mkdir(parents=True, exist_ok=True)
         disk.write(path, train_pairs(texts, settings.vocabulary).stored)
     barrier(run.ranks)
-    return checkpoint.text_tokenizer(
+    return loading.text_tokenizer(
         run.folder, run.config, checkpoint.state(found).get("tokenizer") if found else None
     )
 
@@ -199,7 +199,7 @@ def save(run: Run, state: State) -> None:
         "seconds": state.seconds,
         "data": prepared.together(run.data),
         "ranks": run.ranks.size,
-        "tokenizer": checkpoint.digest(state.model.tokenizer.stored),
+        "tokenizer": loading.digest(state.model.tokenizer.stored),
     }
     if run.config.train.parallel == "fsdp" and run.ranks.size > 1:
         needed = checkpoint.size(tensors)

@@ -21,7 +21,7 @@ from rawmm_cli.core.text_tokenizer import (
 )
 from rawmm_cli.data import prepared
 from rawmm_cli.data.rows import picture_row
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import loading
 from rawmm_cli.system.errors import CheckpointError, ConfigError
 from rawmm_cli.training.train import train
 
@@ -122,9 +122,7 @@ def test_a_run_keeps_its_pieces_and_resumes_with_them(few_digits, tmp_path, one_
         == kept
         == (tmp_path / "whole" / "tokenizer.json").read_bytes()
     )
-    one, other = (
-        checkpoint.load_model(tmp_path / run, torch.device("cpu"))[0] for run in ("whole", "halves")
-    )
+    one, other = (loading.load_model(tmp_path / run, torch.device("cpu"))[0] for run in ("whole", "halves"))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters()))
     assert one.words.weight.shape[0] == 290 and one.tokenizer.decode(one.tokenizer.encode("seven")) == "seven"
     assert len(one.tokenizer.encode("seven")) < 5
@@ -166,7 +164,7 @@ def test_other_pieces_are_refused(few_digits, tmp_path, damage, one_thread):
         path.write_text(train_pairs(TEXTS, 290).stored)
     for use in (
         lambda: go(few_digits, tmp_path / "run"),
-        lambda: checkpoint.load_model(tmp_path / "run", torch.device("cpu")),
+        lambda: loading.load_model(tmp_path / "run", torch.device("cpu")),
     ):
         with pytest.raises(CheckpointError, match="tokenizer.json"):
             use()

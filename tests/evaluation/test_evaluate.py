@@ -221,9 +221,9 @@ def test_a_fresh_model_knows_nothing(few_digits):
 
 
 def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
-    from rawmm_cli.runs import checkpoint
+    from rawmm_cli.runs import loading
 
-    trained, chosen, _ = checkpoint.load_model(tiny_run, torch.device("cpu"))
+    trained, chosen, _ = loading.load_model(tiny_run, torch.device("cpu"))
     result = evaluate.evaluate(trained, chosen, prepared_digits, per_label=2)
     assert {"text_to_image", "image_to_text", "judge", "held_out", "seconds", "data"} == result.keys()
     assert {"accuracy", "steps", "count"} <= result["text_to_image"].keys()

@@ -67,9 +67,9 @@ def test_asking_for_the_state_does_not_touch_the_lock(tmp_path):
 def test_parameters_are_those_of_the_model(tiny_run, tmp_path):
     """Once from the checkpoint's headers, once from the settings alone."""
     from rawmm_cli.config import build
-    from rawmm_cli.runs import checkpoint
+    from rawmm_cli.runs import loading
 
-    config = checkpoint.run_config(tiny_run)
+    config = loading.run_config(tiny_run)
     expected = sum(value.numel() for value in build.model(config).parameters())
     assert f"{expected:,}" in words(tiny_run)
     bare = tmp_path / "bare"

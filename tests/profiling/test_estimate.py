@@ -8,7 +8,7 @@ from rawmm_cli.config import build, presets
 from rawmm_cli.data import prepared
 from rawmm_cli.data.loader import WINDOW, Steps
 from rawmm_cli.profiling import estimate
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.system.distributed import ALONE
 from rawmm_cli.training import optimizer
 from rawmm_cli.training.state import fresh
@@ -75,13 +75,13 @@ def test_bytes_of_state_are_those_that_are_held(kind, backbone, digits):
 
 
 def test_a_checkpoint_has_the_size_that_was_said(tiny_run, digits):
-    found = estimate.estimate(checkpoint.run_config(tiny_run), CPU, digits)
+    found = estimate.estimate(loading.run_config(tiny_run), CPU, digits)
     files = list(checkpoint.latest(tiny_run).glob("*.safetensors"))
     assert sum(path.stat().st_size for path in files) == pytest.approx(
         found["checkpoint_bytes"], rel=0.1
     )  # headers
     assert (
-        sum(t.nbytes for path in files for t in checkpoint.tensors(path.parent, path.stem).values() if t.ndim)
+        sum(t.nbytes for path in files for t in loading.tensors(path.parent, path.stem).values() if t.ndim)
         == found["checkpoint_bytes"]
     )
 

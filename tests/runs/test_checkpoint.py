@@ -15,14 +15,14 @@ from checkpoints import FILES, names, save, tensors
 from safetensors import SafetensorError
 
 from rawmm_cli.config.yaml_text import parse_yaml
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.system import disk
 from rawmm_cli.system.errors import CheckpointError, DiskFullError
 
 
 def same(folder, step):
     return all(
-        torch.equal(value, checkpoint.tensors(folder, name)[key])
+        torch.equal(value, loading.tensors(folder, name)[key])
         for name, values in tensors(step).items()
         for key, value in values.items()
     )
@@ -177,13 +177,13 @@ def test_another_failure_is_not_called_a_full_disk(run, monkeypatch):
 
 def test_a_run_is_found_by_name_path_or_age(run):
     runs = run.parent
-    assert checkpoint.find_run(runs, "one") == checkpoint.find_run(runs, None) == run
-    assert checkpoint.find_run(Path("elsewhere"), str(run)) == run
+    assert loading.find_run(runs, "one") == loading.find_run(runs, None) == run
+    assert loading.find_run(Path("elsewhere"), str(run)) == run
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.find_run(runs, "onee")
+        loading.find_run(runs, "onee")
     assert str(caught.value) == f"no run 'onee' in {runs} (did you mean one?); runs here: one"
     with pytest.raises(CheckpointError, match="train one first"):
-        checkpoint.find_run(runs / "none", None)
+        loading.find_run(runs / "none", None)
 
 
 def test_weights_that_do_not_fit_are_named(tiny_run, tmp_path):
@@ -192,11 +192,11 @@ def test_weights_that_do_not_fit_are_named(tiny_run, tmp_path):
     settings["backbone"]["width"] = 48
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(CheckpointError, match="do not fit the settings: .*size mismatch for"):
-        checkpoint.load_model(folder, torch.device("cpu"))
+        loading.load_model(folder, torch.device("cpu"))
 
 
 def test_the_average_is_what_is_loaded(tiny_run):
-    model, settings, state = checkpoint.load_model(tiny_run, torch.device("cpu"))
-    saved = checkpoint.tensors(checkpoint.latest(tiny_run), "ema")
+    model, settings, state = loading.load_model(tiny_run, torch.device("cpu"))
+    saved = loading.tensors(checkpoint.latest(tiny_run), "ema")
     assert not model.training and state["documents"] == settings.train.documents
     assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())

@@ -7,7 +7,7 @@ import pytest
 import torch
 from checkpoints import FILES, save
 
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.system import disk
 from rawmm_cli.system.errors import CheckpointError
 
@@ -70,7 +70,7 @@ def test_where_all_are_damaged_nothing_is_loaded(run):
 def test_a_run_without_checkpoints_has_no_latest(run):
     assert checkpoint.latest(run) is None
     with pytest.raises(CheckpointError, match="no checkpoint yet"):
-        checkpoint.load_model(run, torch.device("cpu"))
+        loading.load_model(run, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("keep", [1, 2])

@@ -12,7 +12,7 @@ from checkpoints import save
 
 import rawmm_cli
 from rawmm_cli.config import yaml_text
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.system import disk
 from rawmm_cli.system.errors import CheckpointError
 
@@ -78,7 +78,7 @@ def test_a_checkpoint_of_format_1_that_rawmm_0_1_0_wrote(few_digits, tmp_path, r
         "seconds": 0.13229500400120742,
         "data": "456d301cf46e0113fc6a2274dd7b39d4687f97bee909005896810124d367d60d",
     }
-    model, settings, _ = checkpoint.load_model(tmp_path / "format1", torch.device("cpu"))
+    model, settings, _ = loading.load_model(tmp_path / "format1", torch.device("cpu"))
     assert (settings.backbone.width, settings.train.documents) == (4, 160)
     sums = {name: value.double().abs().sum().item() for name, value in model.state_dict().items()}
     known = {

@@ -11,7 +11,7 @@ from broken_runs import fork
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from rawmm_cli.runs import checkpoint, sharded
+from rawmm_cli.runs import checkpoint, loading, sharded
 from rawmm_cli.runs.sharded import read_into, read_sharded, write_sharded
 from rawmm_cli.system.errors import CheckpointError, DiskFullError
 
@@ -132,9 +132,9 @@ def test_a_checkpoint_of_folders(tmp_path):
         checkpoint.write_tensors(partial, "ema", VALUES)
         folder = checkpoint.commit(tmp_path, partial, 4, facts, 2)
     assert checkpoint.latest(tmp_path) == folder and not list((tmp_path / "checkpoints").glob(".*"))
-    assert equal(checkpoint.tensors(folder, "model"), {name: VALUES[name] for name in ("matrix", "step")})
-    assert equal(checkpoint.tensors(folder, "optimizer"), VALUES) and equal(
-        checkpoint.tensors(folder, "ema"), VALUES
+    assert equal(loading.tensors(folder, "model"), {name: VALUES[name] for name in ("matrix", "step")})
+    assert equal(loading.tensors(folder, "optimizer"), VALUES) and equal(
+        loading.tensors(folder, "ema"), VALUES
     )
     listed = json.loads((folder / "MANIFEST.json").read_text())
     assert {"model/shard-1.safetensors", "model/shard-2.safetensors"} < set(listed)
@@ -161,7 +161,7 @@ def test_tensors_that_are_not_there(tmp_path):
     (tmp_path / "config.yaml").write_text("data: {}\n")
     folder = checkpoint.save(tmp_path, 1, {"model": VALUES}, {}, 1)
     with pytest.raises(CheckpointError, match="optimizer.safetensors cannot be read: No such file"):
-        checkpoint.tensors(folder, "optimizer")
+        loading.tensors(folder, "optimizer")
 
 
 # ---------------------------------------------------------------------------------------------- several ranks

@@ -10,7 +10,7 @@ from codec_runs import KINDS, everything, go, settings
 from training_runs import CPU
 
 from rawmm_cli.data import prepared
-from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.runs.codec import load_codec
 from rawmm_cli.runs.folder import ordered_records
 from rawmm_cli.system.errors import ConfigError
@@ -113,7 +113,7 @@ def test_usage_counts_a_window_of_pictures():
 
 def test_the_averages_follow_and_codebooks_are_copied(whole_codec):
     newest = checkpoint.latest(whole_codec("vq"))
-    model, average = (checkpoint.tensors(newest, name) for name in ("model", "ema"))
+    model, average = (loading.tensors(newest, name) for name in ("model", "ema"))
     book = "quantizer.inner._codebook.embed"
     assert torch.equal(model[book], average[book])
     assert not torch.equal(model["decoder.last.weight"], average["decoder.last.weight"])

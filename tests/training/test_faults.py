@@ -14,7 +14,7 @@ import torch
 from launching import alive, assert_same_bits, children, command, forked, step_of, until
 from training_runs import assert_equal_runs, go, settings, spoiled
 
-from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.system.errors import DivergedError
 from rawmm_cli.training import train as module
 
@@ -70,8 +70,8 @@ def test_a_poisoned_state_is_never_saved(how, told, whole, few_digits, tmp_path,
             go(settings(*words), few_digits, run)
     assert step_of(run) == 6
     go(settings("train.documents=96", *words), few_digits, tmp_path / "six")
-    wanted = checkpoint.tensors(checkpoint.latest(tmp_path / "six"), "model")
-    found = checkpoint.tensors(checkpoint.latest(run), "model")
+    wanted = loading.tensors(checkpoint.latest(tmp_path / "six"), "model")
+    found = loading.tensors(checkpoint.latest(run), "model")
     assert go(settings(*words), few_digits, run)[0]["step"] == 7
     assert_same_bits(run, whole(*words))
     assert wanted.keys() == found.keys()

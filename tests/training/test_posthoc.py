@@ -8,7 +8,7 @@ from torch import nn
 
 from rawmm_cli.config import presets
 from rawmm_cli.config.model import EMA
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.system.errors import CheckpointError, ConfigError
 from rawmm_cli.training import ema, posthoc
 from rawmm_cli.training.train import train
@@ -84,7 +84,7 @@ def test_a_run_keeps_snapshots_and_two_averages(power_run):
     assert [documents for documents, _ in posthoc.snapshots(power_run)] == list(range(80, 641, 80))
     newest = checkpoint.latest(power_run)
     for number, name in enumerate(("ema", "ema_2"), 1):
-        saved = checkpoint.tensors(newest, name)
+        saved = loading.tensors(newest, name)
         tensors, documents = posthoc.average(power_run, (0.05, 0.1)[number - 1])
         assert documents == 640 and tensors.keys() == saved.keys()
         for key in saved:

@@ -18,7 +18,7 @@ from training_runs import everything, settings
 
 from rawmm_cli.data import prepared
 from rawmm_cli.data.stream import picture_of
-from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.runs import checkpoint, loading, records
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,9 +93,9 @@ def test_a_poisoned_rank_stops_both_and_is_never_saved(whole_ranks, few_digits, 
     assert found == [told, told]
     seventh = whole_ranks(2, *EVERY) / "checkpoints" / "step_00000007"
     for name in ("model", "ema", "optimizer"):
-        saved = checkpoint.tensors(checkpoint.latest(run), name)
+        saved = loading.tensors(checkpoint.latest(run), name)
         assert all(
-            torch.equal(value, saved[name_]) for name_, value in checkpoint.tensors(seventh, name).items()
+            torch.equal(value, saved[name_]) for name_, value in loading.tensors(seventh, name).items()
         )
     bad, data = (
         json.loads((run / "bad_batch.json").read_text()),

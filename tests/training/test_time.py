@@ -11,7 +11,7 @@ from launching import command
 from training_runs import CPU, go, settings
 
 from rawmm_cli.commands.train import _seconds as seconds
-from rawmm_cli.runs import checkpoint, records
+from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.system.errors import Stopped
 from rawmm_cli.training import optimizer
 from rawmm_cli.training import train as module
@@ -83,7 +83,7 @@ def test_the_option_of_time(few_digits, tmp_path, rawmm):
     code, out, _ = rawmm(*command(few_digits, tmp_path / "run", "--time", "0.6s"))
     found = json.loads(out)
     assert code == 0 and 0.6 <= found["seconds"] < 1.6
-    assert checkpoint.run_config(tmp_path / "run").train.time == 0.6
+    assert loading.run_config(tmp_path / "run").train.time == 0.6
 
 
 def test_lengths_of_time():

@@ -14,7 +14,7 @@ from rawmm_cli.data import prepared
 from rawmm_cli.data.loader import Steps
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.data.stream import picture_of
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 from rawmm_cli.system.distributed import ALONE
 from rawmm_cli.system.errors import CheckpointError, DivergedError
 from rawmm_cli.training import optimizer
@@ -83,7 +83,7 @@ def test_more_documents_may_be_trained(whole, few_digits, tmp_path):
     run = shutil.copytree(whole(), tmp_path / "run")
     more = go(settings("train.documents=208", "train.keep=1", "sample.guidance=3"), few_digits, run)
     assert [record["documents"] for record in more] == [176, 192, 208]
-    assert checkpoint.run_config(run).train.documents == 208
+    assert loading.run_config(run).train.documents == 208
     assert len(list((run / "checkpoints").iterdir())) == 1
 
 

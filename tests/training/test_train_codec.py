@@ -15,7 +15,7 @@ from training_runs import CPU
 
 from rawmm_cli.codecs.base import to_unit
 from rawmm_cli.data import prepared
-from rawmm_cli.runs import checkpoint, models
+from rawmm_cli.runs import checkpoint, loading, models
 from rawmm_cli.runs.codec import load_codec
 from rawmm_cli.system.errors import CheckpointError, DataError, DivergedError, LockedError
 from rawmm_cli.training import train_codec as module
@@ -181,7 +181,7 @@ def test_runs_of_codecs_and_of_models_are_not_taken_for_each_other(whole_codec, 
         CheckpointError, match="is a run of a model that draws and reads, not of a codec; train one with"
     ):
         load_codec(tiny_run, CPU)
-    for wrong in (checkpoint.load_model, models.load):
+    for wrong in (loading.load_model, models.load):
         with pytest.raises(
             CheckpointError, match="is a run of a codec, not of a model that draws and reads; use it as"
         ):
