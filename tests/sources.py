@@ -9,7 +9,7 @@ from PIL import Image
 
 from rawmm_cli.data import prepare, prepared
 from rawmm_cli.data.images import ImageError
-from rawmm_cli.data.items import Item, Piece, Source, Story
+from rawmm_cli.data.items import DocumentItem, Item, Piece, Source
 from rawmm_cli.data.rows import Fitting
 from rawmm_cli.pages import card as card_page
 
@@ -60,9 +60,11 @@ def stories(count: int) -> Source:
     def items(start):
         for n in range(start, count):
             shown = [Piece(content=10 * n + m, draw=bool((n + m) % 2)) for m in range(n % 3)]
-            yield Story(f"story {n}", (Piece(text=f"it was {n}"), *shown, Piece(text="the end")))
+            yield DocumentItem(f"story {n}", (Piece(text=f"it was {n}"), *shown, Piece(text="the end")))
 
-    return Source(items=items, open=pixels_of, state="stories", card={"name": "stories"}, stories=True)
+    return Source(
+        items=items, open=pixels_of, state="stories", card={"name": "stories"}, holds_documents=True
+    )
 
 
 def made(folder: Path, source: Source, **options) -> dict:

@@ -69,14 +69,14 @@ def show(
 def _chosen(card: dict, split: str, index: int | None, count: int | None) -> list[int]:
     """The numbers of the documents."""
     from ..config.explain import nearest
-    from ..data.prepared import SPLITS, spread
+    from ..data.prepared import SPLITS, evenly_spaced
     from ..system.errors import ConfigError
 
     if split not in SPLITS:
         raise ConfigError(f"--split is '{split}'{nearest(split, SPLITS)}; allowed: {', '.join(SPLITS)}")
     total = card["count"][split]
     if index is None:
-        return spread(total, count or 16)
+        return evenly_spaced(total, count or 16)
     if index >= total:
         raise ConfigError(
             f"--index is {index:,}; the split {split} has {total:,} documents: 0 to {total - 1:,}"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .images import grid
+from .images import contact_sheet
 from .tables import Rows
 
 ZOOMED = 128  # pictures smaller than this are enlarged by a whole number
 
 
 @dataclass(frozen=True)
-class Shown:
+class EntryPicture:
     """A picture: (H, W, 3) uint8, exact. draw: whether it is to be drawn (else read); None where both
     happen."""
 
@@ -28,13 +28,13 @@ class Entry:
 
     index: int
     source: str
-    items: list[str | Shown]
+    items: list[str | EntryPicture]
     label: str | None = None
     attributes: dict = field(default_factory=dict)
 
     @property
-    def pictures(self) -> list[Shown]:
-        return [item for item in self.items if isinstance(item, Shown)]
+    def pictures(self) -> list[EntryPicture]:
+        return [item for item in self.items if isinstance(item, EntryPicture)]
 
     @property
     def texts(self) -> list[str]:
@@ -53,14 +53,16 @@ def sheet(shown: list[Entry], columns: int | None = None) -> np.ndarray:
     number."""
     pictures = [picture.pixels for entry in shown for picture in entry.pictures]
     largest = max(max(pixels.shape[:2]) for pixels in pictures)
-    return grid(pictures, columns or max(1, round(len(pictures) ** 0.5)), zoom=max(1, ZOOMED // largest))
+    return contact_sheet(
+        pictures, columns or max(1, round(len(pictures) ** 0.5)), zoom=max(1, ZOOMED // largest)
+    )
 
 
 def _entry(index: int, row: dict, labels: list[str]) -> Entry:
     if "order" in row:
         texts = iter(row["texts"])
         pictures = (
-            Shown(_pixels(*found), draw)
+            EntryPicture(_pixels(*found), draw)
             for *found, draw in zip(row["pixels"], row["heights"], row["widths"], row["draw"])
         )
         return Entry(
@@ -70,7 +72,7 @@ def _entry(index: int, row: dict, labels: list[str]) -> Entry:
     return Entry(
         index,
         row["source"],
-        [Shown(_pixels(row["pixels"], row["height"], row["width"])), *row["captions"]],
+        [EntryPicture(_pixels(row["pixels"], row["height"], row["width"])), *row["captions"]],
         None if label < 0 else labels[label] if label < len(labels) else str(label),
         json.loads(row["attributes"] or "{}"),
     )

@@ -139,7 +139,7 @@ def save_png(image, path: Path | str, /, **text) -> None:
             partial.unlink()
 
 
-def grid(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:
+def contact_sheet(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:
     """(3, H, W) uint8 tensors, sizes may differ -> one (H, W, 3) contact sheet, row by row, on light grey.
 
     Every pixel becomes zoom x zoom; each picture is in the centre of its cell, `gap` pixels between and

@@ -43,7 +43,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Story:
+class DocumentItem:
     """One document: text and pictures in reading order."""
 
     name: str
@@ -61,21 +61,21 @@ def opened(content: Any, background: Colour) -> np.ndarray | Image.Image:
 
 @dataclass(frozen=True)
 class Source:
-    """items(start) -> Item or Story from number `start` on. state: changes whenever the items may have
+    """items(start) -> Item or DocumentItem from number `start` on. state: changes whenever the items may have
     changed.
 
     card: name, source, licence, and whatever else the data card shall say. resizes: `--size` makes pictures
     smaller (where not, they are made in the right size). size: what larger ones are made to fit where nobody
     asked for a size. count: how many items there are, where that is known beforehand."""
 
-    items: Callable[[int], Iterator[Item | Story]]
+    items: Callable[[int], Iterator[Item | DocumentItem]]
     state: str
     card: dict
     open: Callable[[Any, Colour], np.ndarray | Image.Image] = opened
     count: int | None = None
     resizes: bool = True
     size: int | None = None
-    stories: bool = False
+    holds_documents: bool = False
 
 
 def state_of(files: Iterable[Path]) -> str:

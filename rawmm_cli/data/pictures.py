@@ -82,7 +82,7 @@ def find(paths: list[Path], data: Path) -> list[Location]:
 
 def _of_a_set(folder: Path) -> list[Location]:
     split = prepared.load(folder, "held_out")
-    if split.stories:
+    if split.holds_documents:
         raise DataError(
             f"{folder} is a set of documents; allowed: pictures, folders and prepared sets of pictures"
         )

@@ -30,7 +30,7 @@ from ..system import disk
 from ..system.errors import DataError, LockedError, RankError
 from . import card, prepared, tables
 from .items import Source
-from .rows import PICTURES, STORIES, Fitting, Skipped, maker
+from .rows import DOCUMENTS, PICTURES, Fitting, Skipped, maker
 
 PART = 2048  # items
 CHUNK = 16  # items that a worker gets at a time
@@ -132,7 +132,9 @@ def _write_parts(partial: Path, source: Source, options: Options, parts: list[di
     results = _results(source, done, options)
     number, ended = len(parts), False
     while not ended:
-        with _Part(partial, number, STORIES if source.stories else PICTURES, options.held_out) as part:
+        with _Part(
+            partial, number, DOCUMENTS if source.holds_documents else PICTURES, options.held_out
+        ) as part:
             for result, split in islice(results, PART):
                 bad = isinstance(result, Skipped)
                 in_a_row = in_a_row + 1 if bad else 0
@@ -165,7 +167,7 @@ class _Part:
         self.items, self.skipped, self.counts = 0, [], dict.fromkeys(prepared.SPLITS, 0)
 
     def add(self, row: dict, split: str | None) -> None:
-        split = split or ("held_out" if prepared.place(row["source"]) < self.share else "train")
+        split = split or ("held_out" if prepared.hash_fraction(row["source"]) < self.share else "train")
         self.rows[split].append(row)
         self.bytes[split] += (
             sum(map(len, row["pixels"])) if isinstance(row["pixels"], list) else len(row["pixels"])
@@ -303,7 +305,7 @@ def _share_out(new: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]
             f"out; "
             "add some"
         )
-    places = [prepared.place(name) for name in table["source"].to_pylist()]
+    places = [prepared.hash_fraction(name) for name in table["source"].to_pylist()]
     moving = places.index(min(places)) if have == "train" else places.index(max(places))
     kept = [n for n in range(len(table)) if n != moving]
     empty = next(split for split in prepared.SPLITS if split != have)

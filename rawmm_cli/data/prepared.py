@@ -20,7 +20,7 @@ import pyarrow as pa
 from ..config import presets
 from ..config.explain import nearest
 from ..system.errors import DataError
-from .rows import PICTURES, STORIES
+from .rows import DOCUMENTS, PICTURES
 from .tables import Pixels, Rows, Texts, files, readable, table
 
 SPLITS = ("train", "held_out")
@@ -31,7 +31,7 @@ class Prepared:
     """One split of a set of pictures. `image(i)` gives pixels, `captions[i]` the texts that describe them,
     `labels[i]` a class or -1."""
 
-    stories = False
+    holds_documents = False
 
     folder: Path
     split: str
@@ -58,7 +58,7 @@ class Prepared:
         pixels = self.pixels[index].reshape(self.heights[index], self.widths[index], 3)
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
-    def every_text(self) -> Iterator[str]:
+    def all_texts(self) -> Iterator[str]:
         """All captions."""
         return (text for texts in self.captions for text in texts)
 
@@ -72,11 +72,11 @@ class Prepared:
 
 
 @dataclass
-class Stories:
+class PreparedDocuments:
     """One split of a set of documents. `pieces(i)` tells text and pictures in order, `image(i, n)` gives a
     picture's pixels."""
 
-    stories = True
+    holds_documents = True
     folder: Path
     split: str
     table: pa.Table
@@ -110,7 +110,7 @@ class Stories:
         pixels = data.reshape(self.heights[index][number], self.widths[index][number], 3)
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
-    def every_text(self) -> Iterator[str]:
+    def all_texts(self) -> Iterator[str]:
         """All text."""
         return (text for texts in self.texts for text in texts)
 
@@ -119,10 +119,10 @@ class Stories:
         return self.table["source"][index].as_py()
 
 
-def load(folder: Path, split: str) -> Prepared | Stories:
+def load(folder: Path, split: str) -> Prepared | PreparedDocuments:
     """One split of a prepared set. Raises DataError where it is missing or not one of ours."""
     card, found = read_card(folder), read_split(folder, split)
-    kind, schema = (Stories, STORIES) if "order" in found.column_names else (Prepared, PICTURES)
+    kind, schema = (PreparedDocuments, DOCUMENTS) if "order" in found.column_names else (Prepared, PICTURES)
     if missing := set(schema.names) - set(found.column_names):
         raise DataError(
             f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again"
@@ -230,7 +230,7 @@ def fingerprint(splits: dict[str, Rows]) -> str:
     return total.hexdigest()
 
 
-def together(sets: list) -> str:
+def joint_fingerprint(sets: list) -> str:
     """The fingerprint of one set, or of several as one."""
     found = [data.card["fingerprint"] for data in sets]
     return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
@@ -250,12 +250,12 @@ def swap(new: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def spread(total: int, count: int) -> list[int]:
+def evenly_spaced(total: int, count: int) -> list[int]:
     """At most `count` of 0..total-1 at equal distances, from the first to the last."""
     return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist()
 
 
-def place(name: str) -> float:
+def hash_fraction(name: str) -> float:
     """A name -> a number in 0..1 by its hash: below the share that is held out, it is held out."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 

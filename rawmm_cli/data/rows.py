@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..system.errors import printable
 from .images import WHITE, Colour, ImageError, fit
-from .items import Item, Source, Story
+from .items import DocumentItem, Item, Source
 
 PICTURES = pa.schema(
     [
@@ -35,7 +35,7 @@ PICTURES = pa.schema(
         ("means", pa.binary(192)),
     ]
 )
-STORIES = pa.schema(
+DOCUMENTS = pa.schema(
     [
         ("order", pa.list_(pa.bool_())),
         ("texts", pa.list_(pa.string())),
@@ -79,7 +79,7 @@ def _made(items: list, open_, resizes: bool, fitting: Fitting) -> list[tuple[dic
     return [_row(item, open_, resizes, fitting) for item in items]
 
 
-def _row(item: Item | Story, open_, resizes: bool, fitting: Fitting):
+def _row(item: Item | DocumentItem, open_, resizes: bool, fitting: Fitting):
     def pixels(content) -> np.ndarray:
         picture = open_(content, fitting.background)
         if not (resizes and fitting.size):
@@ -97,7 +97,7 @@ def _row(item: Item | Story, open_, resizes: bool, fitting: Fitting):
                 pixels(item.content), texts, item.label, item.attributes, item.name
             ), item.split
         shown = [pixels(piece.content) if piece.content is not None else None for piece in item.pieces]
-        return story_row(
+        return document_row(
             list(zip(texts, shown, [piece.draw for piece in item.pieces])), item.name
         ), item.split
     except ImageError as error:
@@ -137,7 +137,7 @@ def picture_row(
     }
 
 
-def story_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str = "") -> dict:
+def document_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str = "") -> dict:
     """(text, pixels or None, draw) in reading order -> one row."""
     shown = [(pixels, draw) for _, pixels, draw in pieces if pixels is not None]
     data = [np.ascontiguousarray(pixels).tobytes() for pixels, _ in shown]

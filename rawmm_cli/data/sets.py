@@ -9,20 +9,20 @@ from ..config.model import Config
 from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
 from ..system.errors import DataError
 from . import prepared
-from .prepared import Prepared, Stories
+from .prepared import Prepared, PreparedDocuments
 
 TEXTS = 20_000  # of which a tokenizer is learned where nothing is trained
 HELD_OUT = 64  # pictures of a streamed set that are kept in memory to look at
 
 
-def load(config: Config, folder: Path, told=lambda line: None) -> tuple[list, Prepared | Stories]:
+def load(config: Config, folder: Path, told=lambda line: None) -> tuple[list, Prepared | PreparedDocuments]:
     """-> (sets to train on, in the order of data.set and data.mix; held-out documents of data.set). Raises
     DataError."""
     if config.data.stream:
         from .streamed import Streamed
 
         streamed = Streamed(config, folder, told)
-        return [streamed], streamed.some("held_out", HELD_OUT)
+        return [streamed], streamed.first_pictures("held_out", HELD_OUT)
     data = [prepared.load(folder / name, "train") for name in (config.data.set, *config.data.mix)]
     held_out = prepared.load(folder / config.data.set, "held_out")
     for one in (*data, held_out):  # held out too, so that what is trained can be evaluated
@@ -35,15 +35,15 @@ def tokenizer(config: Config, data) -> Bytes | BytePairs:
     measures."""
     if config.text_tokenizer.kind == "bytes":
         return Bytes()
-    texts = (text for one in (data if isinstance(data, list) else [data]) for text in one.every_text())
+    texts = (text for one in (data if isinstance(data, list) else [data]) for text in one.all_texts())
     return train_pairs(islice(texts, TEXTS), config.text_tokenizer.vocabulary)
 
 
-def check(config: Config, data: Prepared | Stories) -> None:
+def check(config: Config, data: Prepared | PreparedDocuments) -> None:
     """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is
     taken."""
     patch, name = config.codec.patch, data.folder.name
-    if data.stories:
+    if data.holds_documents:
         row_of = np.array([n for n, row in enumerate(data.heights) for _ in row], int)
         heights, widths = (
             np.array([side for row in sides for side in row], int) for sides in (data.heights, data.widths)
@@ -86,7 +86,7 @@ def check(config: Config, data: Prepared | Stories) -> None:
             f"positions; train.length is {config.train.length}; set train.length={needed[index]} or more, or "
             "shorten the caption"
         )
-    if config.data.read == 1 and not data.stories and not texts.any():
+    if config.data.read == 1 and not data.holds_documents and not texts.any():
         raise DataError(
             f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0"
         )

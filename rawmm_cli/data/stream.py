@@ -50,8 +50,8 @@ class Sketch(NamedTuple):
 class Stream:
     """Numbered documents of one set, or of several by their shares.
 
-    sets: `prepared.Prepared` or `prepared.Stories`. shares: of each set, summing to one. length: positions
-    that a document may have at most; only text alone is cut to it."""
+    sets: `prepared.Prepared` or `prepared.PreparedDocuments`. shares: of each set, summing to one. length:
+    positions that a document may have at most; only text alone is cut to it."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Stream:
         data, settings = self.sets[which], self.settings
         read, dropped, pick, moves, down, right, finished, window = uniforms(self.seed, "document", number)
         noise = key(self.seed, "noise", number)
-        if data.stories:
+        if data.holds_documents:
             return Sketch(number, which, row, self._window(data, row, window), False, False, (0, 0), noise)
         captions = [caption for caption in data.captions[row] if caption]
         text = self.encode(captions[int(pick * len(captions))]) if captions else []
@@ -105,7 +105,7 @@ class Stream:
         from ..core.batch import size
 
         data = self.sets[plan.set]
-        if data.stories:
+        if data.holds_documents:
             return size(self._told(plan, blank=True), grid, causal)
         rows, columns = grid(int(data.heights[plan.row]), int(data.widths[plan.row]))
         return (
@@ -115,7 +115,7 @@ class Stream:
     def finish(self, plan: Sketch, pixels: torch.Tensor | None = None) -> Document:
         """A sketch with its pixels, or with others of the same size."""
         data = self.sets[plan.set]
-        if data.stories:
+        if data.holds_documents:
             return self._told(plan)
         pixels = data.image(plan.row) if pixels is None else pixels
         if plan.reads:

@@ -24,7 +24,7 @@ from ..system.errors import DataError, printable
 from ..system.seeds import random
 from .images import WHITE, ImageError, fit
 from .items import Item, opened
-from .prepared import Prepared, place
+from .prepared import Prepared, hash_fraction
 from .rows import PICTURES, checked, picture_row
 from .shards import Block, Parquet, Tar, find
 
@@ -37,7 +37,7 @@ class Streamed:
     """The pictures behind `data.stream`. folder: its name, for messages. report: a file for what was left
     out."""
 
-    stories = False
+    holds_documents = False
     split = "train"
 
     def __init__(self, config: Config, data_folder: Path, told=lambda line: None):
@@ -80,7 +80,8 @@ class Streamed:
         """Of every picture of a block: is it trained on?"""
         name, share = Path(self.shards.files[block.file]).name, self.config.data.stream.held_out
         return [
-            place(f"{name}/{number}") >= share for number in range(block.first, block.first + block.count)
+            hash_fraction(f"{name}/{number}") >= share
+            for number in range(block.first, block.first + block.count)
         ]
 
     def _fingerprint(self) -> str:
@@ -208,7 +209,7 @@ class Streamed:
 
     # ----------------------------------------------------------------------------------------------- a sample
 
-    def some(self, split: str, most: int) -> Prepared:
+    def first_pictures(self, split: str, most: int) -> Prepared:
         """The first pictures of a split, at most so many, in memory like a prepared set."""
         rows, blocks = [], self.shards.blocks
         for block in blocks:
@@ -232,7 +233,7 @@ class Streamed:
             )
         return Prepared(self.folder, split, pa.Table.from_pylist(rows, PICTURES), self.card)
 
-    def every_text(self, most: int = 20_000):
+    def all_texts(self, most: int = 20_000):
         """Captions of the first pictures, at least so many where there are."""
         for block in self.shards.blocks:
             for item in self._read(block):
@@ -246,7 +247,7 @@ class Window:
     """Pictures of one window of documents, by the documents' numbers; for `stream.Stream` a set like any
     other."""
 
-    stories = False
+    holds_documents = False
 
     def __init__(self, streamed: Streamed):
         self.folder, self.items, self.shown = streamed.folder, {}, {}

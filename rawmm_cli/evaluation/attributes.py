@@ -123,7 +123,7 @@ def evaluate(
             picture if picture is not None else torch.zeros(3, size, size, dtype=torch.uint8)
             for picture in drawn[:40]
         ]
-        images.save_png(images.grid(pictures, 8), keep / "drawn.png")
+        images.save_png(images.contact_sheet(pictures, 8), keep / "drawn.png")
         disk.write(keep / "drawn.json", json.dumps({"columns": 8, "captions": captions[:40]}) + "\n")
     return result
 

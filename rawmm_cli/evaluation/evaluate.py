@@ -56,16 +56,16 @@ def evaluate(
     grammar wrote them. trained_on: fingerprint of the run's data; raises CheckpointError where the prepared
     set is another by now."""
     data, held_out = sets.load(config, data_folder)
-    if trained_on not in (None, prepared.together(data)):
+    if trained_on not in (None, prepared.joint_fingerprint(data)):
         raise CheckpointError(
             f"the set '{config.data.set}' has changed since the run was trained: what is held out now may "
             "have been learned; prepare the old data again, or train a new run"
         )
-    train = data[0].some("train", JUDGED) if config.data.stream else data[0]
+    train = data[0].first_pictures("train", JUDGED) if config.data.stream else data[0]
     settings = settings or build.sampling(config)
     started = time.perf_counter()
-    if train.stories:
-        result = {"data": config.data.set, "held_out": story_losses(model, config, held_out, seed)}
+    if train.holds_documents:
+        result = {"data": config.data.set, "held_out": document_losses(model, config, held_out, seed)}
         return {**result, "seconds": round(time.perf_counter() - started, 2)}
     result = {"data": config.data.set, "held_out": held_out_losses(model, config, held_out, seed)}
     labels = train.card.get("labels") or []
@@ -114,7 +114,7 @@ class Judge:
 
 def some(rows: list[int], most: int) -> list[int]:
     """At most so many of them, at equal distances."""
-    return [rows[n] for n in prepared.spread(len(rows), most)]
+    return [rows[n] for n in prepared.evenly_spaced(len(rows), most)]
 
 
 def _vectors(pictures: list[torch.Tensor]) -> np.ndarray:
@@ -148,7 +148,7 @@ def _draw(
         ]
         shown = [blank if pixels is None else pixels for pixels in shown]
         images.save_png(
-            images.grid(shown, len(labels), zoom=max(1, 64 // settings.size[0])), keep / "drawn.png"
+            images.contact_sheet(shown, len(labels), zoom=max(1, 64 // settings.size[0])), keep / "drawn.png"
         )
         disk.write(keep / "drawn.json", json.dumps({"columns": len(labels), "captions": prompted}) + "\n")
     by_label = {labels[i]: round(float(right[wanted == i].mean()), 4) for i in range(len(labels))}
@@ -246,7 +246,7 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
 
 
 @torch.inference_mode()
-def story_losses(model: RawModel, config: Config, held_out: prepared.Stories, seed: int) -> dict:
+def document_losses(model: RawModel, config: Config, held_out: prepared.PreparedDocuments, seed: int) -> dict:
     """Losses on held-out documents as they are. text: nats per predicted token; image: the head's loss, where
     some are drawn."""
     stream = Stream([held_out], seed, config.data, length=config.train.length, encode=model.tokenizer.encode)

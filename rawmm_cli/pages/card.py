@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.entries import Entry, Shown, entries
-from ..data.prepared import SPLITS, read_card, spread
+from ..data.entries import Entry, EntryPicture, entries
+from ..data.prepared import SPLITS, evenly_spaced, read_card
 from ..system.errors import printable
 from ..system.figures import counted, number
 from . import page
@@ -136,7 +136,7 @@ def _splits(folder: Path, card: dict, documents: bool, wide: bool) -> list[dict]
     describe = _document if documents else _picture
     splits = []
     for split, most in zip(SPLITS, DOCUMENTS if documents else WIDE if wide else NARROW):
-        chosen = entries(folder, split, spread(card["count"][split], most), card["labels"])
+        chosen = entries(folder, split, evenly_spaced(card["count"][split], most), card["labels"])
         total = card["count"][split]
         splits.append(
             {"title": TITLES[split], "total": total, "entries": [describe(entry) for entry in chosen]}
@@ -164,7 +164,7 @@ def _document(entry: Entry) -> dict:
     return {"pieces": pieces, "more": max(0, len(entry.items) - PIECES), "source": entry.source}
 
 
-def _thumbnail(shown: Shown) -> dict:
+def _thumbnail(shown: EntryPicture) -> dict:
     """A small picture exactly, a larger one as a thumbnail."""
     image = Image.fromarray(np.ascontiguousarray(shown.pixels))
     exact = max(image.size) <= EXACT

@@ -14,7 +14,7 @@ from ..runs.folder import read_json
 from ..system.figures import finite
 
 MOST_SHEETS, MOST_PICTURES, MOST_WIDE = 12, 200, 1280  # beyond this the page shows a part, and says so
-GAP = 2  # around the cells of a contact sheet, as images.grid does
+GAP = 2  # around the cells of a contact sheet, as images.contact_sheet does
 READ = ("image", "truth", "said")  # the keys of samples/read.json
 
 

@@ -206,7 +206,8 @@ def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | 
     others by now."""
     try:
         cards = [prepared.read_card(folder / name) for name in (config.data.set, *config.data.mix)]
-        if prepared.together([prepared.load(folder / card["name"], "train") for card in cards]) != trained_on:
+        sets = [prepared.load(folder / card["name"], "train") for card in cards]
+        if prepared.joint_fingerprint(sets) != trained_on:
             return None
         return [
             {key: card.get(key) for key in ("name", "source", "licence", "count", "size", "fingerprint")}

@@ -56,7 +56,7 @@ def write(
         if len(drawn) > 1:
             sheet = str(out / f"{stem}-sheet.png")
             zoom = max(1, 64 // max(drawn[0].shape[1:]))
-            images.save_png(images.grid(drawn, columns(len(drawn)), zoom=zoom), sheet, **text)
+            images.save_png(images.contact_sheet(drawn, columns(len(drawn)), zoom=zoom), sheet, **text)
         if frames:
             gif = str(out / f"{stem}.gif")
             save_gif(frames, Path(gif))
@@ -126,7 +126,7 @@ class Watcher:
 
 def _frame(pictures: Tensor) -> np.ndarray:
     across = columns(len(pictures))
-    return images.grid(list(pictures), across, zoom=max(1, ZOOMED // (pictures.shape[-1] * across)))
+    return images.contact_sheet(list(pictures), across, zoom=max(1, ZOOMED // (pictures.shape[-1] * across)))
 
 
 def save_gif(frames: list[np.ndarray], path: Path) -> None:

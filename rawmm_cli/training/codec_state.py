@@ -31,7 +31,7 @@ def pictures(config: CodecConfig, folder: Path) -> tuple[prepared.Prepared, prep
     found = [prepared.load(folder / config.data.set, split) for split in prepared.SPLITS]
     size = config.data.size
     for data in found:
-        if data.stories:
+        if data.holds_documents:
             raise DataError(
                 f"set '{config.data.set}' holds documents; a codec learns from a set of pictures: set "
                 f"data.set"

@@ -45,7 +45,7 @@ def preview(
     settings = build.sampling(config)
     captions = sheet_captions(data)
     sheet = sample_sheet(config, model, captions)
-    shown = to_read(held_out) if config.data.read and not held_out.stories else []
+    shown = to_read(held_out) if config.data.read and not held_out.holds_documents else []
     truth = [[caption for caption in held_out.captions[index] if caption] for index in shown]
     longest = max(
         (len(model.tokenizer.encode(caption)) for captions in truth for caption in captions), default=0
@@ -60,7 +60,7 @@ def preview(
     if shown:
         zoom = max(1, COLUMN // config.data.size)
         images.save_png(
-            images.grid([held_out.image(index) for index in shown], len(shown), zoom=zoom),
+            images.contact_sheet([held_out.image(index) for index in shown], len(shown), zoom=zoom),
             folder / "held_out.png",
         )
     path = folder / f"step_{step:08d}.png"
@@ -76,12 +76,12 @@ def preview(
 def sheet_captions(data: prepared.Prepared, most: int = 10) -> list[str]:
     """Fixed prompts: captions of the classes, or else the first different captions, or beginnings of
     texts."""
-    if data.stories:
+    if data.holds_documents:
         found = (texts[0][:PROMPT] for texts in data.texts if texts)
     elif (labels := data.card.get("labels")) and hasattr(data, "labels"):
         found = captions_of(data, labels)
     else:
-        found = data.every_text()
+        found = data.all_texts()
     return list(dict.fromkeys(filter(None, islice(found, 1000))))[:most] or [""]
 
 
@@ -103,7 +103,7 @@ def sample_sheet(config: Config, model: RawModel, captions: list[str], rows: int
     ]
     prompts = [prompt[: prompt.index(IMAGE) + 1] for prompt in prompts]
     pictures = draw(model, prompts, [key(0, "sheet", n) for n in range(len(prompts))], build.sampling(config))
-    return images.grid(
+    return images.contact_sheet(
         [picture.pixels for picture in pictures], len(captions), zoom=max(1, COLUMN // config.data.size)
     )
 

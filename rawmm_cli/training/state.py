@@ -61,7 +61,7 @@ class Run:
     device: torch.device
     ranks: Ranks
     data: list  # of the sets trained on: data.set, then those of data.mix
-    held_out: prepared.Prepared | prepared.Stories  # of data.set
+    held_out: prepared.Prepared | prepared.PreparedDocuments  # of data.set
     notify: Callable[[str], None]
 
 
@@ -124,7 +124,7 @@ def restore(run: Run) -> State:
                 f"{folder.name} was begun by an earlier rawmm: it goes on with the same settings, with "
                 f"other documents"
             )
-        elif saved["data"] != prepared.together(run.data):
+        elif saved["data"] != prepared.joint_fingerprint(run.data):
             raise CheckpointError(
                 f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
                 "prepare the old data again, or train under another --run name"
@@ -153,7 +153,7 @@ def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
     them."""
     path, settings = run.folder / checkpoint.TOKENIZER, run.config.text_tokenizer
     if settings.kind == "bpe" and found is None and run.ranks.first:
-        texts = (text for data in run.data for text in data.every_text())
+        texts = (text for data in run.data for text in data.all_texts())
         run.folder.mkdir(parents=True, exist_ok=True)
         disk.write(path, train_pairs(texts, settings.vocabulary).stored)
     barrier(run.ranks)
@@ -197,7 +197,7 @@ def save(run: Run, state: State) -> None:
     facts = {
         "documents": state.documents,
         "seconds": state.seconds,
-        "data": prepared.together(run.data),
+        "data": prepared.joint_fingerprint(run.data),
         "ranks": run.ranks.size,
         "tokenizer": loading.digest(state.model.tokenizer.stored),
     }

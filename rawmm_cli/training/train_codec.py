@@ -269,9 +269,9 @@ def _average(state: CodecState, settings) -> None:
 def look(run: Run, state: CodecState, log: list = ()) -> float:
     """Mean PSNR of some held-out pictures with the averaged weights, and a sheet: each picture above its
     reconstruction."""
-    rows = prepared.spread(len(run.held_out), LOOKED_AT)
+    rows = prepared.evenly_spaced(len(run.held_out), LOOKED_AT)
     psnr = psnrs(state.averages[0], run.held_out, rows, run.device).mean().item()
-    shown = torch.stack([run.held_out.image(row) for row in prepared.spread(len(run.held_out), SHOWN)])
+    shown = torch.stack([run.held_out.image(row) for row in prepared.evenly_spaced(len(run.held_out), SHOWN)])
     again = through(state.averages[0], shown.to(run.device)).cpu()
     lines = [line for pair in zip(shown.split(COLUMNS), again.split(COLUMNS)) for line in pair]
     folder = run.folder / "samples"
@@ -279,7 +279,9 @@ def look(run: Run, state: CodecState, log: list = ()) -> float:
     path = folder / f"step_{state.step:08d}.png"
     zoom = max(1, 96 // run.config.data.size)
     images.save_png(
-        images.grid([picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom),
+        images.contact_sheet(
+            [picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom
+        ),
         path,
     )
     note = {"documents": state.documents, "step": state.step, "psnr": psnr, "shows": "reconstructions"}
@@ -293,7 +295,7 @@ def measure(run: Run, state: CodecState) -> dict:
     """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures
     use."""
     codec, data = state.averages[0], run.data[0]
-    rows = prepared.spread(len(run.held_out), MEASURED)
+    rows = prepared.evenly_spaced(len(run.held_out), MEASURED)
     found = psnrs(codec, run.held_out, rows, run.device)
     size = run.config.data.size
     told = {
@@ -306,7 +308,7 @@ def measure(run: Run, state: CodecState) -> dict:
     }
     if codec.discrete:
         used = Used(torch.zeros_like(state.used.now))
-        for some in torch.tensor(prepared.spread(len(data), WINDOW)).split(64):
+        for some in torch.tensor(prepared.evenly_spaced(len(data), WINDOW)).split(64):
             batch = torch.stack([data.image(row) for row in some.tolist()]).to(run.device)
             tokens = codec.encode(batch)
             used.add(tokens.view(len(batch), -1, codec.quantizer.tokens), WINDOW + 1)

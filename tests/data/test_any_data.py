@@ -142,7 +142,7 @@ def test_story_losses_by_hand(data):
         for part, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):
             sums[part] += loss.item() * learned if learned else 0.0
             counts[part] += learned
-    found = evaluate.story_losses(model, chosen, held_out, 3)
+    found = evaluate.document_losses(model, chosen, held_out, 3)
     assert found["count"] == len(held_out) >= 5 and counts[1] > 0
     assert found["text"] == pytest.approx(sums[0] / counts[0], rel=1e-5)
     assert found["image"] == pytest.approx(sums[1] / counts[1], rel=1e-5)

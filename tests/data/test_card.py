@@ -13,7 +13,7 @@ from sources import card_of, made, stories
 
 from rawmm_cli.data import card
 from rawmm_cli.data.images import ImageError
-from rawmm_cli.data.items import Item, Piece, Source, Story
+from rawmm_cli.data.items import DocumentItem, Item, Piece, Source
 from rawmm_cli.pages import card as card_page
 
 HOSTILE = [
@@ -83,9 +83,11 @@ def tales(count: int = 30) -> Source:
     def items(start):
         for n in range(start, count):
             shown = [Piece(content=(100 * n + m, 16, 16 + 8 * m), draw=bool(m % 2)) for m in range(n % 15)]
-            yield Story(f"tale {n}", (Piece(text=HOSTILE[n % len(HOSTILE)]), *shown, Piece(text="the <end>")))
+            yield DocumentItem(
+                f"tale {n}", (Piece(text=HOSTILE[n % len(HOSTILE)]), *shown, Piece(text="the <end>"))
+            )
 
-    return Source(items=items, open=grain, state="tales", card={"name": "tales"}, stories=True)
+    return Source(items=items, open=grain, state="tales", card={"name": "tales"}, holds_documents=True)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from rawmm_cli.data import images
-from rawmm_cli.data.images import ImageError, fit, grid, read_image, save_png, slug
+from rawmm_cli.data.images import ImageError, contact_sheet, fit, read_image, save_png, slug
 from rawmm_cli.system.errors import ConfigError, DataError, DiskFullError
 
 RANDOM = np.random.default_rng(0)
@@ -113,7 +113,7 @@ def test_grid_places_every_pixel():
     first = torch.full((3, 2, 2), 10, dtype=torch.uint8)
     second, third = torch.full((3, 1, 2), 20, dtype=torch.uint8), torch.full((3, 2, 1), 30, dtype=torch.uint8)
     back = images.BACKGROUND
-    sheet = grid([first, second, third], columns=2, gap=1)
+    sheet = contact_sheet([first, second, third], columns=2, gap=1)
     assert sheet.dtype == np.uint8 and (sheet == sheet[..., :1]).all()
     assert sheet[..., 0].tolist() == [
         [back] * 7,
@@ -128,8 +128,8 @@ def test_grid_places_every_pixel():
 
 def test_grid_zooms_without_blending():
     tensor = torch.from_numpy(COLOUR.transpose(2, 0, 1).copy())
-    assert (grid([tensor], columns=8, zoom=3, gap=0)[1::3, 1::3] == COLOUR).all()
-    assert grid([tensor] * 5, columns=2, zoom=3).shape == (2 + 3 * (15 + 2), 2 + 2 * (21 + 2), 3)
+    assert (contact_sheet([tensor], columns=8, zoom=3, gap=0)[1::3, 1::3] == COLOUR).all()
+    assert contact_sheet([tensor] * 5, columns=2, zoom=3).shape == (2 + 3 * (15 + 2), 2 + 2 * (21 + 2), 3)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_what_is_held_out_hangs_on_the_name_alone(tmp_path):
         made(tmp_path / str(count), numbers(count), held_out=0.2)
     few, many = (set(names(rows(tmp_path / count)["held_out"])) for count in ("40", "60"))
     assert few == {name for name in many if int(name[:-4]) < 40}
-    assert few == {f"{n}.png" for n in range(40) if prepared.place(f"{n}.png") < 0.2}
+    assert few == {f"{n}.png" for n in range(40) if prepared.hash_fraction(f"{n}.png") < 0.2}
 
 
 def test_splits_of_the_source_are_kept(tmp_path):
@@ -117,7 +117,7 @@ def test_a_small_set_has_both_splits(tmp_path, share):
     made(tmp_path / "set", numbers(4), held_out=share)
     found = rows(tmp_path / "set")
     assert {len(entries) for entries in found.values()} == {1, 3}
-    places = {name: prepared.place(name) for entries in found.values() for name in names(entries)}
+    places = {name: prepared.hash_fraction(name) for entries in found.values() for name in names(entries)}
     assert max(places[n] for n in names(found["held_out"])) < min(places[n] for n in names(found["train"]))
 
 

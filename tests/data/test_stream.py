@@ -17,7 +17,7 @@ PLAIN = {"read": 0.5, "drop": 0.1, "shift": 0}
 class Rows:
     """Stands for a prepared set: picture i is 5 x 7 pixels; the first pixel tells i."""
 
-    stories = False
+    holds_documents = False
 
     def __init__(self, count=23, captions=("a {}", "one {}", "{}")):
         self.captions = [[text.format(i) for text in captions] for i in range(count)]

@@ -77,7 +77,7 @@ def test_every_picture_once_an_epoch(make, tmp_path):
         )
         assert sorted(first) == sorted(second) and len(set(first)) == size and (size < 5 or first != second)
         seen.update(first)
-    held_out = {int(texts[0]) for texts in data.some("held_out", 300).captions}
+    held_out = {int(texts[0]) for texts in data.first_pictures("held_out", 300).captions}
     assert set(seen.values()) == {1} and not held_out & set(seen) and held_out | set(seen) == set(range(300))
     assert 10 < len(held_out) < 60 and data.card["count"] == {"train": len(seen), "held_out": len(held_out)}
     assert max(data.sizes) - min(data.sizes) <= 20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rawmm_cli.data.images import grid
+from rawmm_cli.data.images import contact_sheet
 from rawmm_cli.pages import gallery
 
 
@@ -33,7 +33,7 @@ def some(count: int, size=(8, 8)) -> list[np.ndarray]:
 @pytest.mark.parametrize("count, columns", [(5, 3), (6, 3), (1, 1), (4, 10), (11, 10)])
 def test_cells_are_cut_out_of_a_sheet_exactly(samples, count, columns):
     pictures = some(count)
-    Image.fromarray(grid(pictures, columns)).save(samples / "drawn.png")
+    Image.fromarray(contact_sheet(pictures, columns)).save(samples / "drawn.png")
     (samples / "drawn.json").write_text(
         json.dumps({"columns": columns, "captions": [str(n) for n in range(count)]})
     )
@@ -44,7 +44,7 @@ def test_cells_are_cut_out_of_a_sheet_exactly(samples, count, columns):
 
 
 def test_a_sheet_without_captions_is_shown_whole(samples):
-    Image.fromarray(grid(some(6), 3)).save(samples / "drawn.png")
+    Image.fromarray(contact_sheet(some(6), 3)).save(samples / "drawn.png")
     (cell,) = gallery.drawn(samples)["cells"]
     assert (cell["width"] + 2 * gallery.GAP, cell["height"] + 2 * gallery.GAP) == (32, 22)
 
@@ -94,7 +94,7 @@ def test_documents_of_a_sheet_come_from_its_json_or_from_the_records(samples):
 
 def test_captions_over_time(samples):
     pictures = some(2)
-    Image.fromarray(grid(pictures, 2)).save(samples / "held_out.png")
+    Image.fromarray(contact_sheet(pictures, 2)).save(samples / "held_out.png")
     for step, first in ((1, "nine"), (2, " one"), (3, None)):
         read = [
             {"picture": 4, "truth": ["one", "1"], "written": first},

@@ -10,8 +10,8 @@ from PIL import Image
 from rich.console import Console
 from sources import made, numbers, pixels_of, rows, stories
 
-from rawmm_cli.data.items import Item, Piece, Source, Story
-from rawmm_cli.data.prepared import spread
+from rawmm_cli.data.items import DocumentItem, Item, Piece, Source
+from rawmm_cli.data.prepared import evenly_spaced
 from rawmm_cli.pages.terminal import HALF, half_blocks
 
 HOSTILE = "\x1b[31mred\x07 \u202e [bold]x[/bold] :smile: {0}"
@@ -31,11 +31,11 @@ def data(tmp_path_factory):
     )
     made(folder / "hostile", hostile, held_out=0.3)
     words = Source(
-        items=lambda start: (Story(f"{n}", (Piece(text=f"only text {n}"),)) for n in range(start, 9)),
+        items=lambda start: (DocumentItem(f"{n}", (Piece(text=f"only text {n}"),)) for n in range(start, 9)),
         open=pixels_of,
         state="",
         card={"name": "words"},
-        stories=True,
+        holds_documents=True,
     )
     made(folder / "words", words, held_out=0.3)
     return folder
@@ -51,7 +51,7 @@ def test_documents_are_those_of_the_table(show, data):
     code, out, _ = show("numbers", "--json", "--count", 5)
     found = json.loads(out)
     assert code == 0 and found["count"]["train"] == len(stored) and found["set"] == "numbers"
-    assert [entry["index"] for entry in found["documents"]] == spread(len(stored), 5)
+    assert [entry["index"] for entry in found["documents"]] == evenly_spaced(len(stored), 5)
     for entry in found["documents"]:
         row = stored[entry["index"]]
         assert entry["source"] == row["source"] and entry["attributes"] == json.loads(row["attributes"])
@@ -137,7 +137,7 @@ def test_on_a_terminal(show, monkeypatch):
         )
     plain = re.sub("\x1b\\[[0-9;]*m", "", show("numbers", "--count", 6)[1])
     assert f"{HALF * 16}  {HALF * 16}" in plain and "number 1 " in plain
-    assert all(str(n) in plain for n in spread(40, 6))
+    assert all(str(n) in plain for n in evenly_spaced(40, 6))
     monkeypatch.setenv("NO_COLOR", "1")
     assert HALF not in show("numbers")[1]
 

@@ -14,7 +14,7 @@ from rawmm_cli.core import generate as generator
 from rawmm_cli.core.generate import draw
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from rawmm_cli.data import prepared
-from rawmm_cli.data.images import grid
+from rawmm_cli.data.images import contact_sheet
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.pages import gallery
 from rawmm_cli.system.seeds import key
@@ -69,7 +69,9 @@ def test_the_sheet_is_drawn_with_fixed_noise(model, splits, tmp_path):
     prompts = [[BOS, *encode(label), IMAGE] for _ in range(4) for label in labels]
     drawn = draw(model, prompts, [key(0, "sheet", n) for n in range(40)], build.sampling(TINY))
     with Image.open(look(model, splits, tmp_path)) as sheet:
-        assert np.array_equal(np.array(sheet), grid([picture.pixels for picture in drawn], 10, zoom=6))
+        assert np.array_equal(
+            np.array(sheet), contact_sheet([picture.pixels for picture in drawn], 10, zoom=6)
+        )
 
 
 def test_the_same_weights_give_the_same_bytes_and_others_do_not(model, splits, tmp_path):

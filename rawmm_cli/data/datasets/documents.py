@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from ...system.errors import DataError, printable
-from ..items import Piece, Source, Story, state_of
+from ..items import DocumentItem, Piece, Source, state_of
 
 EXAMPLE = '[{"text": "A cat:"}, {"image": "cat.png", "draw": true}, {"text": "It sleeps."}]'
 SHOWN = 200  # characters of a name, in a message
@@ -33,19 +33,19 @@ def documents(*, path: Path) -> Source:
     return Source(
         items=lambda start: islice(_stories(path), start, None),
         count=count,
-        stories=True,
+        holds_documents=True,
         state=state_of([path, *(Path(file) for file in sorted(used) if Path(file).exists())]),
         card={"source": "documents", "licence": "unknown (your own files)"},
     )
 
 
-def _stories(path: Path) -> Iterator[Story]:
+def _stories(path: Path) -> Iterator[DocumentItem]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
-                yield Story(f"{path.name}/{number}", tuple(_pieces(path, number, line)))
+                yield DocumentItem(f"{path.name}/{number}", tuple(_pieces(path, number, line)))
 
 
 def _pieces(path: Path, number: int, line: bytes) -> Iterator[Piece]:

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from ...system.errors import DataError, printable
-from ..items import Piece, Source, Story, state_of
+from ..items import DocumentItem, Piece, Source, state_of
 
 PIECE = 1 << 16  # characters of a row; training takes a window of it
 ENDINGS = (".txt", ".md", ".text")
@@ -37,15 +37,15 @@ def text(*, path: Path) -> Source:
         )
     root = path if path.is_dir() else path.parent
 
-    def stories() -> Iterator[Story]:
+    def stories() -> Iterator[DocumentItem]:
         for file in files:
             for number, piece in enumerate(_pieces(file)):
-                yield Story(f"{file.relative_to(root).as_posix()}/{number}", (Piece(text=piece),))
+                yield DocumentItem(f"{file.relative_to(root).as_posix()}/{number}", (Piece(text=piece),))
 
     return Source(
         items=lambda start: islice(stories(), start, None),
         state=state_of(files),
-        stories=True,
+        holds_documents=True,
         card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"},
     )
 
