@@ -39,14 +39,11 @@ LONG_FILES: dict[str, str] = {
     "data/datasets/portraits": "to be split",
     "data/prepare": "to be split",
     "profiling/doctor": "to be split",
-    "reconstruction/choices": "to be split",
-    "reconstruction/reconstruct": "to be split",
     "training/state": "to be split",
     "training/train_codec": "to be split",
 }
 LONG_FUNCTIONS: dict[str, str] = {
     "cli:_main": "to be split",
-    "commands/reconstruct:_tell": "to be split",
     "data/datasets/parquet:parquet": "to be split",
     "data/datasets/webdataset:webdataset": "to be split",
     "data/sets:check": "to be split",

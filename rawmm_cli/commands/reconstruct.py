@@ -1,10 +1,11 @@
 """`rawmm reconstruct`: pictures through codecs and back, side by side, and what was lost."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..system.figures import short
 from .common import (
     DATA,
     RUNS,
@@ -20,6 +21,11 @@ from .common import (
     use_cpu,
     writable_folder,
 )
+
+if TYPE_CHECKING:
+    from ..data.pictures import Location, Skipped
+    from ..reconstruction.choices import Choice
+    from ..reconstruction.results import Comparison, Row
 
 
 def reconstruct(
@@ -90,10 +96,11 @@ def reconstruct(
     Where sides do not fit a codec, pictures are padded and what comes back is cropped."""
     words = codec or ["ode"]
     use_cpu()
+    from dataclasses import replace
     from functools import cache
 
     from ..data import pictures
-    from ..reconstruction import choices, reconstruct
+    from ..reconstruction import choices, files, results
     from ..reconstruction.ocr import INSTALL, choose
     from ..runs import models
     from ..system import machine
@@ -103,36 +110,30 @@ def reconstruct(
     engine, on = choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
         notify(f"no engine that reads text: text survival is left out; {', or '.join(INSTALL.values())}")
-    found = pictures.find(paths, data_dir)
+    locations = pictures.find(paths, data_dir)
     most = limit or (64 if "ode" in words else 1000)
-    if len(found) > most:
-        notify(f"the first {most:,} of {len(found):,} pictures; more with --limit")
-        found = found[:most]
+    if len(locations) > most:
+        notify(f"the first {most:,} of {len(locations):,} pictures; more with --limit")
+        locations = locations[:most]
     if report:
-        reconstruct.check_report(report)
+        files.check_report(report)
         out = out or report.with_name(f"{report.stem}_files")
     if out:
-        reconstruct.check_out(out, found)
+        files.check_out(out, locations)
         writable_folder(out, "output folder")
-    network = _network(features, found)
+    network = _network(features, locations)
     loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify))
-    chosen = choices.choices(
-        words, runs_dir, on, loaded, sorted(set(steps or [10, 30, 100])), bool(run or model), notify
-    )
-    result = _result(found, chosen, out, engine, network)
-    result |= {
-        "engine": engine,
-        "features": network and network.name,
-        "out": out and str(out),
-        "report": report and str(report),
-    }
+    all_steps = sorted(set(steps or [10, 30, 100]))
+    chosen = choices.choices(words, runs_dir, on, loaded, all_steps, bool(run or model), notify)
+    result = _run(locations, chosen, out, engine, network)
+    result = replace(result, engine=engine, out=out and str(out), report=report and str(report))
     if out:
         _write(result, out, report, show)
-    _tell_skipped(result["skipped"], out)
-    emit({name: value for name, value in result.items() if name != "each"}) if json else _tell(result)
+    _note_skipped(result.skipped, out)
+    emit(results.as_json(result, each=False)) if json else _tell(result)
 
 
-def _network(word: str, found: list):
+def _network(word: str, locations: "list[Location]"):
     """MobileNetV2 for pictures of this size, or None."""
     from ..data import pictures
     from ..metrics import mobilenet
@@ -144,95 +145,103 @@ def _network(word: str, found: list):
                 f"no weights of {mobilenet.NAME}: KID and feature distance are left out; {mobilenet.INSTALL}"
             )
         return None
-    return mobilenet.load(path, mobilenet.SIDES[pictures.typical_side(found) > mobilenet.SMALL])
+    return mobilenet.load(path, mobilenet.SIDES[pictures.typical_side(locations) > mobilenet.SMALL])
 
 
-def _result(found: list, chosen: list, out: Path | None, engine: str | None, network) -> dict:
-    """The work, with a line now and then of how far it is."""
+def _run(
+    locations: "list[Location]", chosen: "list[Choice]", out: Path | None, engine: str | None, network
+) -> "Comparison":
+    """Reconstruct, with a line now and then of how far the work is."""
     import time
     from contextlib import nullcontext
 
     from ..reconstruction import ocr, reconstruct
 
-    said = time.monotonic()
+    last = time.monotonic()
 
     def progress(done: int) -> None:
-        nonlocal said
-        if time.monotonic() - said > 15:
-            said = time.monotonic()
-            notify(f"{done:,} of {len(found):,} pictures")
+        nonlocal last
+        if time.monotonic() - last > 15:
+            last = time.monotonic()
+            notify(f"{done:,} of {len(locations):,} pictures")
 
     if engine:
-        notify(f"text is read by {engine}, {(len(chosen) + 1) * len(found):,} times; without: --ocr none")
+        notify(f"text is read by {engine}, {(len(chosen) + 1) * len(locations):,} times; without: --ocr none")
     with ocr.Reader(engine) if engine else nullcontext() as reader:
-        return reconstruct.run(found, chosen, out, reader, network, progress)
+        return reconstruct.run(locations, chosen, out, reader, network, progress)
 
 
-def _write(result: dict, out: Path, report: Path | None, show: int) -> None:
+def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> None:
     """results.json, and the page."""
     from .. import __version__
     from ..data import pictures
-    from ..pages import reconstruct as reconstruct_page
+    from ..pages import reconstruct as page
+    from ..reconstruction import results
     from ..system import disk
 
+    contents = {"rawmm": __version__, **results.as_json(result)}
     with disk.room_for(f"the results in {out}"):
-        disk.write_json(out / pictures.RESULTS, {"rawmm": __version__, **result})
+        disk.write_json(out / pictures.RESULTS, contents)
         if report:
-            reconstruct_page.write(result, out, report, show)
+            page.write(results.as_json(result), out, report, show)
 
 
-def _tell_skipped(skipped: list[dict], out: Path | None) -> None:
+def _note_skipped(skipped: "list[Skipped]", out: Path | None) -> None:
+    """Name the first files that were left out."""
     for one in skipped[:5]:
-        notify(f"left out {one['file']}: {one['reason']}")
+        notify(f"left out {one.file}: {one.reason}")
     if len(skipped) > 5:
         notify(f"left out {len(skipped) - 5:,} more" + (f": {out}/results.json" if out else ""))
 
 
-def _tell(result: dict) -> None:
-    """A table, and what it says."""
+COLUMNS = {
+    "tokens": ("tokens", short),
+    "vocabulary": ("of", short),
+    "bits": ("bits", short),
+    "used_bits": ("used", short),
+    "bits_per_pixel": ("bits/px", "{:.3g}".format),
+    "psnr": ("PSNR", "{:.2f}".format),
+    "text_survival": ("text", "{:.1%}".format),
+    "word_survival": ("words", "{:.1%}".format),
+    "ssim": ("SSIM", "{:.4f}".format),
+    "exact_pixels": ("exact px", "{:.1%}".format),
+    "lossless": ("exact", "{:.0%}".format),
+    "sharpness": ("sharp", "{:.2f}".format),
+    "feature_distance": ("feature", "{:.4f}".format),
+    "kid_paired": ("KID, pairs apart", "{:.4f}".format),
+    "milliseconds": ("ms", "{:.3g}".format),
+}  # fields of a row: their heads, and how they are written
+
+
+def _tell(result: "Comparison") -> None:
+    """A table of the columns that some codec fills, and what it says."""
     from rich.console import Console
     from rich.table import Table
 
-    from ..system.figures import short
-
-    columns = {
-        "tokens": ("tokens", short),
-        "vocabulary": ("of", short),
-        "bits": ("bits", short),
-        "used_bits": ("used", short),
-        "bits_per_pixel": ("bits/px", "{:.3g}".format),
-        "psnr": ("PSNR", "{:.2f}".format),
-        "text_survival": ("text", "{:.1%}".format),
-        "word_survival": ("words", "{:.1%}".format),
-        "ssim": ("SSIM", "{:.4f}".format),
-        "exact_pixels": ("exact px", "{:.1%}".format),
-        "lossless": ("exact", "{:.0%}".format),
-        "sharpness": ("sharp", "{:.2f}".format),
-        "feature_distance": ("feature", "{:.4f}".format),
-        "kid_paired": ("KID, pairs apart", "{:.4f}".format),
-        "milliseconds": ("ms", "{:.3g}".format),
-    }
-    shown = {
-        name: how for name, how in columns.items() if any(row.get(name) is not None for row in result["rows"])
-    }
+    names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
     table = Table("codec", box=None, header_style="bold", padding=(0, 1))
-    for head, _ in shown.values():
-        table.add_column(head, justify="right", no_wrap=True)
-    for row in result["rows"]:
-        cells = [
-            "exact"
-            if name == "psnr" and row["psnr"] is None
-            else "–"
-            if row.get(name) is None
-            else how(row[name])
-            for name, (_, how) in shown.items()
-        ]
-        table.add_row(printable(row["name"]), *cells)
+    for name in names:
+        table.add_column(COLUMNS[name][0], justify="right", no_wrap=True)
+    for row in result.rows:
+        table.add_row(printable(row.name), *(_cell(row, name) for name in names))
     console = Console(highlight=False)
     console.width = console.width if console.is_terminal else 160
     console.print(table)
-    for line in result["findings"]:
+    for line in result.findings:
         typer.echo(printable(line))
-    for name in ("report", "out"):
-        if result[name]:
-            notify(f"{'the page' if name == 'report' else 'files'}: {result[name]}")
+    for name, path in (("the page", result.report), ("files", result.out)):
+        if path:
+            notify(f"{name}: {path}")
+
+
+def _filled(row: "Row", name: str) -> bool:
+    """Whether a cell has a number; of PSNR only finite ones make a column."""
+    value = getattr(row, name)
+    return value is not None and value != float("inf")
+
+
+def _cell(row: "Row", name: str) -> str:
+    value = getattr(row, name)
+    if value == float("inf"):
+        return "exact"
+    return "–" if value is None else COLUMNS[name][1](value)

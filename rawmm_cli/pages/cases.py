@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
-from ..reconstruction.reconstruct import places
+from ..reconstruction.files import places
 from .page import data_uri
 from .scatter import TONES
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..reconstruction.reconstruct import COLOURS, FULL
+from ..reconstruction.files import COLOURS, FULL
 from ..system.figures import number, short
 from . import page
 from .cases import LARGEST, case, counts, selection

@@ -1,24 +1,23 @@
-"""Numbers of every picture -> codecs in sum, with quantiles, and what they say in words.
+"""Measures of every picture -> codecs over all pictures, with quantiles, and what they say in sentences.
 
 Averages are over pictures, but for PSNR (over all pixel values of all pictures) and sharpness (energy of all
-edges). Where nothing differs PSNR is infinite, which JSON cannot say: it is null there, and `exact` tells
-why."""
+edges). PSNR is infinite where nothing differs."""
 
 import math
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.pictures import Skipped
 from ..information import catalogue
 from ..metrics import codes, features
 from ..metrics.text import readable, spearman
 from .choices import Choice
+from .results import Correlation, Measures, PictureResult, Quantiles, Row, TextBaseline, number
 
-QUANTILES = {"p05": 5, "median": 50, "p95": 95}
+QUANTILES = (5, 50, 95)
 SPREAD = (
     "tokens",
     "bits",
@@ -33,266 +32,236 @@ SPREAD = (
     "text_survival",
     "word_survival",
     "milliseconds",
-)
+)  # measures of which quantiles are kept
 MEANS = (
     "tokens",
     "bits",
     "bits_per_pixel",
     "ssim",
     "exact_pixels",
-    "exact_values",
     "feature_distance",
     "text_survival",
     "word_survival",
     "right_letters",
     "right_words",
-)
+)  # measures of which the mean over pictures is kept
 FEW = 16  # pictures, below which KID is noise
-SHARPER, FARTHER = 1.05, 0.25  # times the sharpness, dB of PSNR: differences that are told
+SHARPER, FARTHER = 1.05, 0.25  # times the sharpness, dB of PSNR: differences that are reported
 
 
-def number(value: float) -> float | None:
-    """What JSON can hold: None for infinite and for what is not defined."""
-    return value if math.isfinite(value) else None
+@dataclass
+class Tally:
+    """What one codec adds up to. counts: of each code, (V,). squares: squared errors over `values` values.
+    codes: measures of each picture by codec, and its codes (L,). edges: energy of all edges after and before.
+    features: pooled, (n, d) each."""
+
+    counts: Tensor | None = None
+    seconds: float = 0.0
+    squares: int = 0
+    values: int = 0
+    codes: list[tuple[dict[str, Measures], Tensor]] = field(default_factory=list)
+    edges: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    features: list[Tensor] = field(default_factory=list)
 
 
-def results(
-    each: list[dict],
-    skipped: list[Skipped],
-    choices: list[Choice],
-    tallies: dict,
-    before: Tensor | None,
-    read: bool,
-    again: list[int],
-) -> dict:
-    """Everything that is told of a comparison, but where its files are."""
-    rows = [_row(each, choice, tallies[choice.word], before) for choice in choices]
-    text = _baseline(each, again) if read else None
-    found = {
-        "pictures": len(each),
-        "skipped": [asdict(one) for one in skipped],
-        "rows": rows,
-        "text": text,
-        "spearman": _spearman(rows),
-    }
-    return {**found, "findings": findings(found, choices), "each": each}
+def rows(
+    each: list[PictureResult], choices: list[Choice], tallies: dict[str, Tally], before: Tensor | None
+) -> list[Row]:
+    """A row for each codec. before: features of all originals, (n, d)."""
+    return [_row(each, choice, tallies[choice.word], before) for choice in choices]
 
 
-def _row(each: list[dict], choice: Choice, tally, before: Tensor | None) -> dict:
-    """One codec in sum."""
-    _spend(tally)
-    known = [entry["codecs"][choice.word] for entry in each]
-    columns = {name: [one[name] for one in known if one.get(name) is not None] for name in (*MEANS, *SPREAD)}
-    columns["psnr"] = [math.inf if one["exact"] else one["psnr"] for one in known]
-    mean = {name: fmean(columns[name]) if columns[name] else None for name in MEANS}
-    row = {
-        "codec": choice.word,
-        "name": choice.name or choice.word,
-        "kind": choice.kind,
-        "steps": choice.steps,
-        "vocabulary": choice.vocabulary,
-        **mean,
-        **_used(choice, tally, mean["tokens"], mean["bits"]),
-        "mse": tally.squares / tally.values,
-        "psnr": number(10 * math.log10(255**2 * tally.values / tally.squares) if tally.squares else math.inf),
-        "exact": mean["exact_values"],
-        "lossless": fmean(one["exact"] for one in known),
-        "sharpness": tally.edges[0] / tally.edges[1] if tally.edges[1] else None,
-    }
-    row.pop("exact_values")
-    if before is not None:
-        after, enough = torch.cat(tally.features), len(each) >= FEW
-        row |= {
-            name: features.kid(after, before, paired) if enough else None
-            for name, paired in (("kid", False), ("kid_paired", True))
-        }
-    row |= {
-        "seconds": tally.seconds,
-        "milliseconds": 1000 * tally.seconds / len(each),
-        "padded": sum("padded" in one for one in known),
-        "tiled": sum("tiles" in one for one in known),
-        "over_budget": sum("over_budget" in one for one in known),
-    }
-    return {**row, "quantiles": {name: _quantiles(columns[name]) for name in SPREAD if columns[name]}}
+def _row(each: list[PictureResult], choice: Choice, tally: Tally, before: Tensor | None) -> Row:
+    measures = [result.codecs[choice.word] for result in each]
+    columns = {name: _column(measures, name) for name in {*MEANS, *SPREAD}}
+    means = {name: fmean(columns[name]) if columns[name] else None for name in MEANS}
+    return Row(
+        codec=choice.word,
+        name=choice.name or choice.word,
+        kind=choice.kind,
+        steps=choice.steps,
+        vocabulary=choice.vocabulary,
+        **means,
+        **_used(choice, tally, means),
+        mse=tally.squares / tally.values,
+        psnr=10 * math.log10(255**2 * tally.values / tally.squares) if tally.squares else math.inf,
+        exact=fmean(one.exact_values for one in measures),
+        lossless=fmean(one.exact for one in measures),
+        sharpness=tally.edges[0] / tally.edges[1] if tally.edges[1] else None,
+        **_kid(tally, before),
+        seconds=tally.seconds,
+        milliseconds=1000 * tally.seconds / len(each),
+        padded=sum(one.padded is not None for one in measures),
+        tiled=sum(one.tiles > 1 for one in measures),
+        over_budget=sum(one.over_budget for one in measures),
+        quantiles={name: _quantiles(columns[name]) for name in SPREAD if columns[name]},
+    )
 
 
-def _spend(tally) -> None:
-    """Into every picture's numbers the bits of its codes, -log2 of their shares among all codes of all these
-    pictures."""
-    if tally.counts is not None:
-        cost = -(tally.counts.double() / tally.counts.sum()).log2()
-        for known, one in tally.codes:
-            known["used_bits"] = float(cost[one.long()].sum())
+def _column(measures: list[Measures], name: str) -> list[float]:
+    """The values of one measure that there are."""
+    return [value for one in measures if (value := getattr(one, name)) is not None]
 
 
-def _used(choice: Choice, tally, tokens: float, bits: float | None) -> dict:
-    """Bits that codes told: of a file all that it has; of tokens their entropy over these pictures times
-    L."""
-    if choice.kind == "file":
-        return {"used_bits": bits}
+def _used(choice: Choice, tally: Tally, means: dict) -> dict:
+    """Fields of a row for bits that were used: of a file all that it has; of tokens their entropy over these
+    pictures times L."""
     if tally.counts is None:
-        return {"used_bits": None}
+        used = means["bits"] if choice.kind == "file" else None
+        return {"used_bits": used, "entropy": None, "codes_seen": None, "enough_codes": None}
     entropy = codes.entropy(tally.counts)
     return {
-        "used_bits": entropy * tokens,
+        "used_bits": entropy * means["tokens"],
         "entropy": entropy,
         "codes_seen": int((tally.counts > 0).sum()),
         "enough_codes": codes.enough(tally.counts),
     }
 
 
-def _quantiles(values: list[float]) -> dict:
-    """The nearest that occurred: between a number and infinity there is nothing to interpolate."""
-    return {
-        name: number(float(np.percentile(values, share, method="nearest")))
-        for name, share in QUANTILES.items()
-    }
+def _kid(tally: Tally, before: Tensor | None) -> dict:
+    """Fields of a row for distances of features."""
+    if before is None or len(before) < FEW:
+        return {"kid": None, "kid_paired": None}
+    after = torch.cat(tally.features)
+    return {"kid": features.kid(after, before), "kid_paired": features.kid(after, before, paired=True)}
 
 
-def _baseline(each: list[dict], again: list[int]) -> dict:
+def _quantiles(values: list[float]) -> Quantiles:
+    return Quantiles(*(float(np.percentile(values, share, method="nearest")) for share in QUANTILES))
+
+
+def baseline(each: list[PictureResult], read_twice: int, same_twice: int) -> TextBaseline:
     """How well text was read before any codec."""
-    known = [entry["clean"] for entry in each if "clean" in entry]
-    right = [one["words"] for one in known if one["words"] is not None]
-    return {
-        "readable": sum(readable(entry["text"]) for entry in each),
-        "read_twice": again[0],
-        "same_twice": again[1],
-        "known": len(known),
-        "right_letters": fmean(one["survival"] for one in known) if known else None,
-        "right_words": fmean(right) if right else None,
-    }
-
-
-def _spearman(rows: list[dict]) -> dict | None:
-    """Rank correlation of nominal bits and text survival over tokenizers, where there are three or more."""
-    pairs = [
-        (row["bits"], row["text_survival"])
-        for row in rows
-        if row["kind"] == "tokenizer" and row["bits"] is not None and row["text_survival"] is not None
-    ]
-    found = number(spearman(*zip(*pairs))) if len(pairs) >= 3 else None
-    return None if found is None else {"tokenizers": len(pairs), "correlation": found}
-
-
-# ------------------------------------------------------------------------------------------------------ words
-
-
-def findings(result: dict, choices: list[Choice]) -> list[str]:
-    """What the numbers say, in sentences: what survived, then what looks better than it is, then what to know
-    of the numbers."""
-    rows = {row["codec"]: row for row in result["rows"]}
-    lossless = [row["name"] for row in rows.values() if row["lossless"] == 1]
-    said = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
-    for choice in choices:
-        if choice.budget in rows and not rows[choice.word]["over_budget"]:
-            said.append(_beside(rows[choice.word], rows[choice.budget]))
-    if text := result["text"]:
-        said += _text(text, result["pictures"])
-    if found := result["spearman"]:
-        published = catalogue.text_survival().all
-        said.append(
-            f"Over {found['tokenizers']} tokenizers, bits and text survival have a rank correlation of "
-            f"{found['correlation']:.2f} (Spearman); over the {published.tokenizers} of TokBench whose "
-            f"bits are "
-            f"known, {published.spearman:.2f}."
-        )
-    said += filter(None, (_invented(row, rows) for row in rows.values()))
-    return [*said, *_fitted(rows.values()), *_smaller(rows.values()), *_few(rows.values())]
-
-
-def _invented(row: dict, rows: dict[str, dict]) -> str | None:
-    """A GAN never hides a loss."""
-
-    def farther(other: dict) -> bool:
-        return (
-            (row["sharpness"] or 0) > SHARPER * (other["sharpness"] or math.inf)
-            and row["psnr"] is not None
-            and row["psnr"] < _psnr(other) - FARTHER
-        )
-
-    others = sorted(
-        filter(farther, rows.values()), key=lambda other: (other["bits"] or math.inf, _psnr(other))
+    known = [result.clean for result in each if result.clean]
+    right = [clean.words for clean in known if clean.words is not None]
+    return TextBaseline(
+        readable=sum(readable(result.text) for result in each),
+        read_twice=read_twice,
+        same_twice=same_twice,
+        known=len(known),
+        right_letters=fmean(clean.survival for clean in known) if known else None,
+        right_words=fmean(right) if right else None,
     )
+
+
+def correlation(rows: list[Row]) -> Correlation | None:
+    """Rank correlation of nominal bits and text survival, where there are three tokenizers or more."""
+    pairs = [
+        (row.bits, row.text_survival)
+        for row in rows
+        if row.kind == "tokenizer" and row.bits is not None and row.text_survival is not None
+    ]
+    value = number(spearman(*zip(*pairs))) if len(pairs) >= 3 else None
+    return None if value is None else Correlation(len(pairs), value)
+
+
+# -------------------------------------------------------------------------------------------------- sentences
+
+
+def findings(
+    rows: list[Row],
+    choices: list[Choice],
+    text: TextBaseline | None,
+    bits_and_text: Correlation | None,
+    pictures: int,
+) -> list[str]:
+    """What the numbers say: what survived, then what looks better than it is, then what to know of them."""
+    by_word = {row.codec: row for row in rows}
+    lossless = [row.name for row in rows if row.lossless == 1]
+    sentences = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
+    for choice in choices:
+        if choice.budget in by_word and not by_word[choice.word].over_budget:
+            sentences.append(_beside(by_word[choice.word], by_word[choice.budget]))
+    if text:
+        sentences += _text(text, pictures)
+    if bits_and_text:
+        published = catalogue.text_survival().all
+        sentences.append(
+            f"Over {bits_and_text.tokenizers} tokenizers, bits and text survival have a rank correlation of "
+            f"{bits_and_text.correlation:.2f} (Spearman); over the {published.tokenizers} of TokBench whose "
+            f"bits are known, {published.spearman:.2f}."
+        )
+    sentences += filter(None, (_invented(row, rows) for row in rows))
+    return [*sentences, *_unfitting(rows), *_over_budget(rows), *_few_codes(rows)]
+
+
+def _invented(row: Row, rows: list[Row]) -> str | None:
+    """Where a codec looks sharper than another and is farther from the pictures: a GAN must not hide a
+    loss."""
+
+    def nearer(other: Row) -> bool:
+        sharper = (row.sharpness or 0) > SHARPER * (other.sharpness or math.inf)
+        return sharper and row.psnr < other.psnr - FARTHER
+
+    others = sorted(filter(nearer, rows), key=lambda other: (other.bits or math.inf, other.psnr))
     if not others:
         return None
     other = others[0]
-    gap = (
-        "that gave back everything"
-        if other["psnr"] is None
-        else f"whose PSNR is {other['psnr'] - row['psnr']:.1f} dB higher"
-    )
+    gap = f"whose PSNR is {other.psnr - row.psnr:.1f} dB higher"
+    if math.isinf(other.psnr):
+        gap = "that gave back everything"
     return (
-        f"{row['name']} looks sharper than {other['name']} ({row['sharpness']:.2f} of the originals' edges "
-        f"against "
-        f"{other['sharpness']:.2f}), {gap}: part of what looks like detail is not the picture's."
+        f"{row.name} looks sharper than {other.name} ({row.sharpness:.2f} of the originals' edges against "
+        f"{other.sharpness:.2f}), {gap}: part of what looks like detail is not the picture's."
     )
 
 
-def _fitted(rows) -> list[str]:
-    """What was done to pictures that did not fit."""
-    done = [
-        (what, [f"{row['name']} ({row[key]:,})" for row in rows if row[key]])
-        for key, what in (("padded", "padded and cropped back"), ("tiled", "cut into tiles"))
-    ]
-    return [f"Pictures that do not fit were {what} by {_listed(names)}." for what, names in done if names]
+def _unfitting(rows: list[Row]) -> list[str]:
+    """Which codecs could not take pictures as they are."""
+    padded = [f"{row.name} ({row.padded:,})" for row in rows if row.padded]
+    tiled = [f"{row.name} ({row.tiled:,})" for row in rows if row.tiled]
+    ways = (("padded and cropped back", padded), ("cut into tiles", tiled))
+    return [f"Pictures that do not fit were {way} by {_listed(names)}." for way, names in ways if names]
 
 
-def _smaller(rows) -> list[str]:
-    named = [
-        f"{row['name']} ({row['over_budget']:,}, {row['bits']:,.0f} bits a picture on average)"
+def _over_budget(rows: list[Row]) -> list[str]:
+    names = [
+        f"{row.name} ({row.over_budget:,}, {row.bits:,.0f} bits a picture on average)"
         for row in rows
-        if row["over_budget"]
+        if row.over_budget
     ]
-    return [f"Where no file is so small the smallest stands in: {_listed(named)}."] if named else []
+    return [f"Where no file is so small the smallest stands in: {_listed(names)}."] if names else []
 
 
-def _few(rows) -> list[str]:
-    names = [f"{row['name']} ({row['vocabulary']:,})" for row in rows if not row.get("enough_codes", True)]
-    return (
-        [
-            f"Fewer than {codes.ENOUGH} codes were seen for each of the vocabulary of {_listed(names)}: "
-            f"used bits are a guess "
-            "there."
-        ]
-        if names
-        else []
-    )
-
-
-def _beside(file: dict, other: dict) -> str:
-    """An image file and a tokenizer, at no more bits."""
-    if file["psnr"] is None or other["psnr"] is None:
-        gap = "as near" if file["psnr"] == other["psnr"] else "exact" if file["psnr"] is None else "not exact"
-    else:
-        side = "nearer" if file["psnr"] > other["psnr"] else "farther"
-        gap = f"{abs(file['psnr'] - other['psnr']):.1f} dB {side}"
-    text = (
-        ""
-        if file["text_survival"] is None or other["text_survival"] is None
-        else f", and {file['text_survival']:.0%} of its text survives against {other['text_survival']:.0%}"
-    )
-    return f"At no more bits than {other['name']}, {file['name']} is {gap}{text}."
-
-
-def _text(text: dict, count: int) -> list[str]:
-    if not text["readable"]:
-        return ["No text could be read on any original, so there is none that could survive."]
-    words = "" if text["right_words"] is None else f", {text['right_words']:.1%} of words"
-    clean = (
-        ""
-        if text["known"] == 0
-        else f"; of the text known to be written on {text['known']:,}, "
-        f"{text['right_letters']:.1%} of letters are read right{words}"
-    )
+def _few_codes(rows: list[Row]) -> list[str]:
+    names = [f"{row.name} ({row.vocabulary:,})" for row in rows if row.enough_codes is False]
+    if not names:
+        return []
     return [
-        f"Clean baseline: on {text['readable']:,} of {count:,} originals text is read; read twice, "
-        f"{text['same_twice']} of {text['read_twice']} say the same{clean}."
+        f"Fewer than {codes.ENOUGH} codes were seen for each of the vocabulary of {_listed(names)}: used "
+        f"bits are a guess there."
     ]
 
 
-def _psnr(row: dict) -> float:
-    return math.inf if row["psnr"] is None else row["psnr"]
+def _beside(file: Row, other: Row) -> str:
+    """An image file beside a codec, at no more bits."""
+    if math.isinf(file.psnr) or math.isinf(other.psnr):
+        gap = "as near" if file.psnr == other.psnr else "exact" if math.isinf(file.psnr) else "not exact"
+    else:
+        side = "nearer" if file.psnr > other.psnr else "farther"
+        gap = f"{abs(file.psnr - other.psnr):.1f} dB {side}"
+    text = ""
+    if file.text_survival is not None and other.text_survival is not None:
+        text = f", and {file.text_survival:.0%} of its text survives against {other.text_survival:.0%}"
+    return f"At no more bits than {other.name}, {file.name} is {gap}{text}."
+
+
+def _text(text: TextBaseline, pictures: int) -> list[str]:
+    if not text.readable:
+        return ["No text could be read on any original, so there is none that could survive."]
+    clean = ""
+    if text.known:
+        words = "" if text.right_words is None else f", {text.right_words:.1%} of words"
+        clean = (
+            f"; of the text known to be written on {text.known:,}, {text.right_letters:.1%} of letters are "
+            f"read right{words}"
+        )
+    return [
+        f"Clean baseline: on {text.readable:,} of {pictures:,} originals text is read; read twice, "
+        f"{text.same_twice} of {text.read_twice} say the same{clean}."
+    ]
 
 
 def _listed(parts: list[str]) -> str:
+    """a; a and b; a, b and c."""
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))

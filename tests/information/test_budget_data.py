@@ -16,7 +16,7 @@ from toy_codec import Squares
 
 from rawmm_cli.data import pictures
 from rawmm_cli.information import audit
-from rawmm_cli.reconstruction import choices, code_bits, code_model
+from rawmm_cli.reconstruction import choices, code_bits, code_model, round_trip
 from rawmm_cli.reconstruction.choices import Choice
 from rawmm_cli.runs import models
 from rawmm_cli.system.errors import ConfigError, RawmmError
@@ -192,7 +192,7 @@ def toy(codec=None):
     return Choice(
         "toy",
         "tokenizer",
-        lambda images: choices.through(codec, images, CPU),
+        lambda images: round_trip.through(codec, images, CPU),
         codec.bits,
         codec.vocabulary,
     )

@@ -12,6 +12,7 @@ from toy_codec import Squares
 from rawmm_cli.pages import reconstruct as reconstruct_page
 from rawmm_cli.pages.cases import selection, worst_part
 from rawmm_cli.pages.scatter import FRAME, scatter
+from rawmm_cli.reconstruction.results import as_json
 
 
 def entry(psnr):
@@ -75,9 +76,7 @@ def page(tmp_path_factory):
     result = run(
         folder, [raw(), toy("toy@<b>"), toy("coarse", Squares(8, 4))], out=folder / "out", reader=reading
     )
-    reconstruct_page.write(
-        {**result, "engine": "<i>", "features": None}, folder / "out", folder / "page.html"
-    )
+    reconstruct_page.write({**as_json(result), "engine": "<i>"}, folder / "out", folder / "page.html")
     return folder / "page.html"
 
 
@@ -129,7 +128,5 @@ def test_in_a_browser(page, width, dark):
 def test_a_page_without_text_or_bits(tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
     result = run(tmp_path, [raw()], out=tmp_path / "out")
-    reconstruct_page.write(
-        {**result, "engine": None, "features": None}, tmp_path / "out", tmp_path / "page.html"
-    )
+    reconstruct_page.write(as_json(result), tmp_path / "out", tmp_path / "page.html")
     assert "What one picture lost" in (tmp_path / "page.html").read_text()

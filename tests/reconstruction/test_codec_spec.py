@@ -10,7 +10,7 @@ from toy_codec import Squares
 
 import rawmm_cli.runs.codec
 from rawmm_cli.reconstruction import choices, controls
-from rawmm_cli.reconstruction.choices import fitted, laid, through
+from rawmm_cli.reconstruction.round_trip import fitted, layout, through
 from rawmm_cli.system.errors import CheckpointError, ConfigError
 
 CPU = torch.device("cpu")
@@ -95,8 +95,8 @@ def test_every_word_in_its_order(runs):
 
 def test_the_least_sides_that_fit():
     assert fitted(Squares(4).grid, 24, 24) == (24, 24) and fitted(Squares(4).grid, 25, 31) == (28, 32)
-    assert laid(Squares(8, only=16).grid, 10, 16) == ((16, 16), (16, 16))
-    assert laid(Squares(8, only=16).grid, 40, 16) == ((48, 16), (16, 16))
+    assert layout(Squares(8, only=16).grid, 10, 16) == ((16, 16), (16, 16))
+    assert layout(Squares(8, only=16).grid, 40, 16) == ((48, 16), (16, 16))
 
 
 def test_padding_repeats_edges_and_is_cut_off_again():

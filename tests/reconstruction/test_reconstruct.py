@@ -13,8 +13,10 @@ from toy_codec import Squares
 from rawmm_cli.data import pictures
 from rawmm_cli.data.images import read_image
 from rawmm_cli.metrics import codes, pixels
-from rawmm_cli.reconstruction import choices, reconstruct, summary
-from rawmm_cli.reconstruction.choices import Choice, Trip
+from rawmm_cli.reconstruction import choices, files, results, summary
+from rawmm_cli.reconstruction.choices import Choice
+from rawmm_cli.reconstruction.results import Quantiles, TextBaseline
+from rawmm_cli.reconstruction.round_trip import Trip, through
 from rawmm_cli.system.errors import ConfigError, DataError
 
 # ---------------------------------------------------------------------------------------------------- numbers
@@ -22,24 +24,12 @@ from rawmm_cli.system.errors import ConfigError, DataError
 
 def test_raw_is_exact_whatever_the_picture(folder):
     result = run(folder, [raw()])
-    row = result["rows"][0]
-    assert result["pictures"] == 8 and [one["file"] for one in result["skipped"]] == [
-        str(folder / "broken.png")
-    ]
-    assert (
-        row["psnr"] is None
-        and row["exact"] == row["lossless"] == row["exact_pixels"] == 1
-        and row["padded"] == 0
-    )
-    assert row["bits_per_pixel"] == 24 and row["quantiles"]["psnr"] == {
-        "p05": None,
-        "median": None,
-        "p95": None,
-    }
-    assert all(
-        entry["codecs"]["raw"]["exact"] and entry["codecs"]["raw"]["psnr"] is None for entry in result["each"]
-    )
-    assert [entry["name"] for entry in result["each"]] == [str(n) for n in range(8)]
+    row = result.rows[0]
+    assert len(result.each) == 8 and [one.file for one in result.skipped] == [str(folder / "broken.png")]
+    assert row.psnr == math.inf and row.exact == row.lossless == row.exact_pixels == 1 and row.padded == 0
+    assert row.bits_per_pixel == 24 and row.quantiles["psnr"] == Quantiles(math.inf, math.inf, math.inf)
+    assert all(one.codecs["raw"].exact and one.codecs["raw"].psnr == math.inf for one in result.each)
+    assert [one.name for one in result.each] == [str(n) for n in range(8)]
 
 
 def test_distances_of_features(tmp_path):
@@ -62,50 +52,42 @@ def test_distances_of_features(tmp_path):
         Image.fromarray(one).save(tmp_path / f"{n:02d}.png")
     exact, coarse = run(
         tmp_path, [raw(), toy("coarse", Squares(8, 4))], network=network, out=tmp_path / "out"
-    )["rows"]
+    ).rows
     back = np.stack([read_image(tmp_path / "out" / "coarse" / f"{n:02d}.png") for n in range(16)])
     before, after = (network(torch.from_numpy(x).permute(0, 3, 1, 2))[0].double() for x in (values, back))
-    assert (
-        coarse["kid"] == pytest.approx(float(poly_mmd(before, after)), rel=1e-4) and abs(coarse["kid"]) > 1e-3
-    )
-    assert exact["kid_paired"] == pytest.approx(0, abs=1e-9) and exact["kid"] < -1e-3
-    assert exact["feature_distance"] == 0 < coarse["feature_distance"]
+    assert coarse.kid == pytest.approx(float(poly_mmd(before, after)), rel=1e-4) and abs(coarse.kid) > 1e-3
+    assert exact.kid_paired == pytest.approx(0, abs=1e-9) and exact.kid < -1e-3
+    assert exact.feature_distance == 0 < coarse.feature_distance
     (tmp_path / "out" / "original" / "00.png").unlink()
-    few = run(tmp_path / "out" / "original", [raw()], network=network)["rows"][0]
-    assert few["kid"] is None and few["kid_paired"] is None
+    few = run(tmp_path / "out" / "original", [raw()], network=network)
+    assert few.rows[0].kid is None and few.rows[0].kid_paired is None
+    assert "kid" in results.as_json(few)["rows"][0]  # not enough pictures; without a network it is not there
 
 
 def test_sums_are_those_of_all_pictures_together(folder):
     """Against the same numbers counted picture by picture, and codes counted at once."""
     result, codec = run(folder, [toy()]), Squares()
-    row, squares, values, counts = result["rows"][0], 0, 0, torch.zeros(16, dtype=torch.long)
-    for entry in result["each"]:
-        before = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
-        trip = choices.through(codec, before, CPU)
+    row, squares, values, counts = result.rows[0], 0, 0, torch.zeros(16, dtype=torch.long)
+    for one in result.each:
+        before = torch.from_numpy(read_image(one.file).transpose(2, 0, 1).copy())[None]
+        trip = through(codec, before, CPU)
         squares += float((trip.back.double() - before.double()).square().sum())
         values += before.numel()
         counts += torch.bincount(trip.codes.flatten(), minlength=16)
-        known = entry["codecs"]["toy"]
-        assert (
-            known["mse"] == pytest.approx(float(pixels.mse(trip.back, before)))
-            and known["bits"] == 4 * known["tokens"]
-        )
-        assert known["bits_per_pixel"] == pytest.approx(known["bits"] / entry["height"] / entry["width"])
-        assert known.get("padded") == {"3": [12, 16], "4": [12, 16], "6": [8, 4]}.get(entry["name"])
-    assert (
-        row["psnr"] == pytest.approx(10 * math.log10(255**2 * values / squares), abs=1e-4)
-        and row["padded"] == 3
-    )
-    assert (
-        row["used_bits"] == pytest.approx(codes.entropy(counts) * row["tokens"])
-        and row["enough_codes"] is False
-    )
-    assert "Pictures that do not fit were padded and cropped back by toy (3)." in result["findings"]
+        known = one.codecs["toy"]
+        assert known.mse == pytest.approx(float(pixels.mse(trip.back, before)))
+        assert known.bits == 4 * known.tokens
+        assert known.bits_per_pixel == pytest.approx(known.bits / one.height / one.width)
+        assert known.padded == {"3": (12, 16), "4": (12, 16), "6": (8, 4)}.get(one.name)
+    assert row.psnr == pytest.approx(10 * math.log10(255**2 * values / squares), abs=1e-4)
+    assert row.used_bits == pytest.approx(codes.entropy(counts) * row.tokens)
+    assert row.padded == 3 and row.enough_codes is False
+    assert "Pictures that do not fit were padded and cropped back by toy (3)." in result.findings
 
 
 def test_quantiles_are_numbers_that_occurred():
-    assert summary._quantiles([1.0, 2.0, 3.0, math.inf, math.inf]) == {"p05": 1.0, "median": 3.0, "p95": None}
-    assert summary._quantiles([float(n) for n in range(101)]) == {"p05": 5, "median": 50, "p95": 95}
+    assert summary._quantiles([1.0, 2.0, 3.0, math.inf, math.inf]) == Quantiles(1.0, 3.0, math.inf)
+    assert summary._quantiles([float(n) for n in range(101)]) == Quantiles(5, 50, 95)
 
 
 @pytest.mark.parametrize(
@@ -150,9 +132,8 @@ def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
 
 
 def said(*rows, text=None, budgets=()):
-    chosen = [Choice(one["codec"], one["kind"], None, budget=dict(budgets).get(one["codec"])) for one in rows]
-    found = {"rows": list(rows), "text": text, "spearman": summary._spearman(list(rows)), "pictures": 9}
-    return "\n".join(summary.findings(found, chosen))
+    chosen = [Choice(one.codec, one.kind, None, budget=dict(budgets).get(one.codec)) for one in rows]
+    return "\n".join(summary.findings(rows, chosen, text, summary.correlation(rows), 9))
 
 
 def test_a_gan_hides_no_loss():
@@ -214,31 +195,24 @@ def greys(tmp_path):
 
 def test_text_before_and_after(greys):
     result = run(greys, [raw(), toy()], reader=reading)
-    first, second = result["rows"]
-    assert first["text_survival"] == first["word_survival"] == 1
-    each = {entry["name"]: entry for entry in result["each"]}
-    assert (
-        each["120"]["codecs"]["toy"]["text"] == "word120 two"
-        and each["200"]["codecs"]["toy"]["text"] == "word200 two"
-    )
-    assert each["7"]["text"] == "." and "text_survival" not in each["7"]["codecs"]["toy"]
-    assert result["text"] == {
-        "readable": 2,
-        "read_twice": 3,
-        "same_twice": 3,
-        "known": 1,
-        "right_letters": pytest.approx(1 - 3 / 11),
-        "right_words": 0.5,
-    }
-    assert first["right_words"] == 0.5 and "Clean baseline: on 2 of 3 originals" in "\n".join(
-        result["findings"]
-    )
+    first = result.rows[0]
+    assert first.text_survival == first.word_survival == 1
+    each = {one.name: one for one in result.each}
+    assert each["120"].codecs["toy"].text == "word120 two" and each["200"].codecs["toy"].text == "word200 two"
+    assert each["7"].text == "." and each["7"].codecs["toy"].text_survival is None
+    assert result.text == TextBaseline(2, 3, 3, 1, pytest.approx(1 - 3 / 11), 0.5)
+    assert first.right_words == 0.5
+    assert "Clean baseline: on 2 of 3 originals" in "\n".join(result.findings)
+    known = {one["name"]: one for one in results.as_json(result)["each"]}
+    assert "text_survival" not in known["7"]["codecs"]["toy"] and "written" not in known["7"]
+    assert known["120"]["clean"] == {"survival": pytest.approx(1 - 3 / 11), "words": 0.5}
+    assert known["120"]["codecs"]["toy"]["right_words"] == 0.5
 
 
 def test_no_text_anywhere_is_said(greys):
     result = run(greys, [raw()], reader=lambda shown: ["|"] * len(shown))
-    assert result["rows"][0]["text_survival"] is None and result["text"]["readable"] == 0
-    assert "No text could be read on any original, so there is none that could survive." in result["findings"]
+    assert result.rows[0].text_survival is None and result.text.readable == 0
+    assert "No text could be read on any original, so there is none that could survive." in result.findings
 
 
 # ------------------------------------------------------------------------------------------------------ files
@@ -246,15 +220,15 @@ def test_no_text_anywhere_is_said(greys):
 
 def test_files_are_what_came_back(folder, tmp_path):
     result = run(folder, [raw(), toy("a b"), toy("a-b")], out=tmp_path / "out")
-    places = reconstruct.places(["raw", "a b", "a-b"])
+    places = files.places(["raw", "a b", "a-b"])
     assert len(set(places.values())) == 3
-    for entry in result["each"]:
-        before = read_image(entry["file"])
+    for one in result.each:
+        before = read_image(one.file)
         for place in ("original", places["raw"]):
-            assert np.array_equal(read_image(tmp_path / "out" / place / f"{entry['name']}.png"), before)
-        back = read_image(tmp_path / "out" / places["a b"] / f"{entry['name']}.png")
-        assert ((back.astype(float) - before) ** 2).mean() == pytest.approx(entry["codecs"]["a b"]["mse"])
-        errors = Image.open(tmp_path / "out" / places["a b"] / "errors" / f"{entry['name']}.png")
+            assert np.array_equal(read_image(tmp_path / "out" / place / f"{one.name}.png"), before)
+        back = read_image(tmp_path / "out" / places["a b"] / f"{one.name}.png")
+        assert ((back.astype(float) - before) ** 2).mean() == pytest.approx(one.codecs["a b"].mse)
+        errors = Image.open(tmp_path / "out" / places["a b"] / "errors" / f"{one.name}.png")
         level = np.minimum(np.abs(back.astype(int) - before).max(-1), 64)
         assert np.array_equal(np.asarray(errors), np.rint(255 * np.sqrt(level / 64)))
 
@@ -275,5 +249,5 @@ def test_a_target_that_cannot_be_written_is_told_before(tmp_path):
         (tmp_path / "out", "no ending of a page"),
     ):
         with pytest.raises(ConfigError, match=told):
-            reconstruct.check_report(path)
-    reconstruct.check_report(tmp_path / "new.html")
+            files.check_report(path)
+    files.check_report(tmp_path / "new.html")

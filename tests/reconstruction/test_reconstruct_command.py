@@ -11,7 +11,8 @@ from toy_codec import Squares
 
 import rawmm_cli.runs.codec
 from rawmm_cli.data.images import read_image
-from rawmm_cli.reconstruction import choices
+from rawmm_cli.reconstruction import results
+from rawmm_cli.reconstruction.round_trip import through
 from rawmm_cli.system.errors import DataError
 
 # ---------------------------------------------------------------------------------------------------- command
@@ -109,20 +110,19 @@ def test_no_engine_is_told(rawmm, folder, monkeypatch):
 
 def test_used_bits_and_time_of_every_picture(folder):
     result = run(folder, [toy("coarse", Squares(8, 4)), raw()])
-    row, costs = result["rows"][0], [entry["codecs"]["coarse"]["used_bits"] for entry in result["each"]]
-    counts = torch.zeros(row["vocabulary"])
-    for entry in result["each"]:
-        image = torch.from_numpy(read_image(entry["file"]).transpose(2, 0, 1).copy())[None]
-        counts += torch.bincount(
-            choices.through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts)
-        )
+    row, costs = result.rows[0], [one.codecs["coarse"].used_bits for one in result.each]
+    counts = torch.zeros(row.vocabulary)
+    for one in result.each:
+        image = torch.from_numpy(read_image(one.file).transpose(2, 0, 1).copy())[None]
+        counts += torch.bincount(through(Squares(8, 4), image, CPU).codes.flatten(), minlength=len(counts))
     share = counts[counts > 0].double() / counts.sum()
     assert sum(costs) == pytest.approx(-float((share * share.log2()).sum()) * int(counts.sum()), rel=1e-6)
     assert (
-        row["quantiles"]["used_bits"]["p05"] == pytest.approx(min(costs))
-        and row["quantiles"]["milliseconds"]["median"] > 0
+        row.quantiles["used_bits"].p05 == pytest.approx(min(costs))
+        and row.quantiles["milliseconds"].median > 0
     )
-    assert "used_bits" not in result["each"][0]["codecs"]["raw"]
+    assert result.each[0].codecs["raw"].used_bits is None
+    assert "used_bits" not in results.as_json(result)["each"][0]["codecs"]["raw"]
 
 
 def test_a_codec_of_your_own_that_fails_is_named(folder):

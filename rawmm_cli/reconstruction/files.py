@@ -1,0 +1,117 @@
+"""Files of `rawmm reconstruct --out`: originals, what came back, and error maps.
+
+original/NAME.png, CODEC/NAME.png, CODEC/errors/NAME.png, results.json"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..data.images import slug
+from ..data.pictures import RESULTS, Location, NamedPicture
+from ..system import disk
+from ..system.errors import ConfigError
+
+FULL = 64  # levels of 255 that have the last colour of an error map; 0 has the first
+COLOURS = (
+    (0, 0, 4),
+    (40, 11, 84),
+    (101, 21, 110),
+    (159, 42, 99),
+    (212, 72, 66),
+    (245, 125, 21),
+    (250, 193, 39),
+    (252, 255, 164),
+)
+
+
+class Files:
+    """A folder of files; PNGs with little compression, which are written fast."""
+
+    def __init__(self, folder: Path, words: list[str]):
+        self.folder, self.places = folder, places(words)
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            disk.write(folder / RESULTS, '{"unfinished": true}\n')  # from here on the folder is ours
+            (folder / "original").mkdir(exist_ok=True)
+            for place in self.places.values():
+                (folder / place / "errors").mkdir(parents=True, exist_ok=True)
+
+    def write(self, group: list[NamedPicture], backs: dict[str, Tensor]) -> None:
+        """Originals, what came back (n, 3, H, W) by codec, and error maps of a batch."""
+        with _writing(self.folder):
+            for n, picture in enumerate(group):
+                self._save(Image.fromarray(array(picture.pixels)), f"original/{picture.name}.png")
+                for word, back in backs.items():
+                    place = self.places[word]
+                    self._save(Image.fromarray(array(back[n])), f"{place}/{picture.name}.png")
+                    self._save(error_map(picture.pixels, back[n]), f"{place}/errors/{picture.name}.png")
+
+    def _save(self, picture: Image.Image, name: str) -> None:
+        picture.save(self.folder / name, compress_level=1)
+
+
+def places(words: list[str]) -> dict[str, str]:
+    """Names of folders, all different, by --codec word."""
+    folders: dict[str, str] = {}
+    for word in words:
+        name = slug(word, 60) if slug(word) != "original" else "codec-original"
+        folders[word] = name if name not in folders.values() else f"{name}-{len(folders)}"
+    return folders
+
+
+def error_map(one: Tensor, other: Tensor) -> Image.Image:
+    """Largest difference of a pixel's three values, in colours: black for none, light yellow for FULL levels
+    or more. It goes by the root, so that small differences are seen; the scale is the same for all pictures
+    and codecs."""
+    differs = (one.short() - other.short()).abs().amax(0).clamp(max=FULL).numpy()
+    picture = Image.fromarray(np.rint(255 * np.sqrt(differs / FULL)).astype(np.uint8), "L").convert("P")
+    at, known = np.linspace(0, len(COLOURS) - 1, 256), range(len(COLOURS))
+    channels = [np.interp(at, known, [colour[k] for colour in COLOURS]) for k in range(3)]
+    picture.putpalette(np.rint(channels).astype(np.uint8).T.tobytes())
+    return picture
+
+
+def array(picture: Tensor) -> np.ndarray:
+    """(3, H, W) as a contiguous (H, W, 3) array."""
+    return picture.permute(1, 2, 0).contiguous().numpy()
+
+
+def _writing(folder: Path):
+    return disk.room_for(f"the reconstructions in {folder}")
+
+
+def check_report(path: Path) -> None:
+    """Raises ConfigError where a report could not be written; before the work, which may be long."""
+    parent = path.parent
+    problem = (
+        "is a folder"
+        if path.is_dir()
+        else f"cannot be made: {parent} is no folder"
+        if not parent.is_dir()
+        else "cannot be written"
+        if not os.access(path if path.exists() else parent, os.W_OK)
+        else "has no ending of a page"
+        if path.suffix.lower() not in (".html", ".htm")
+        else None
+    )
+    if problem:
+        raise ConfigError(
+            f"report {path} {problem}; give a file in a folder that can be written, as --report out.html"
+        )
+
+
+def check_out(folder: Path, locations: list[Location]) -> None:
+    """Raises ConfigError where other files would be overwritten: the folder has some, or pictures that are to
+    be read."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    inside = folder.resolve()
+    if any(one.row is None and inside in one.store.resolve().parents for one in locations):
+        raise ConfigError(
+            f"output folder {folder} holds pictures that are to be read; give another folder with --out"
+        )
+    if not (folder / RESULTS).is_file():
+        raise ConfigError(f"output folder {folder} holds other files; give a new one with --out")

@@ -1,0 +1,220 @@
+"""What `rawmm reconstruct` measured, and its JSON.
+
+PSNR is infinite where nothing differs, which JSON cannot say: it is null there, and `exact` tells why."""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+
+from ..data.pictures import Skipped
+
+
+@dataclass(frozen=True)
+class Measures:
+    """One picture after one codec. milliseconds: encoding and decoding. bits, bits_per_pixel: nominal, None
+    of real numbers. mse: levels of 255, squared. psnr: dB. ssim, sharpness: None where they are not defined.
+    exact_values, exact_pixels: shares that are the same to the bit; exact: all are. padded: the sides to
+    which the picture had to be padded. tiles: how many pieces it was cut into. text_survival, word_survival:
+    None where the original has no text that can be read. right_letters, right_words: against what is written
+    there, where that is known. used_bits: of its codes, by their frequencies over all pictures."""
+
+    tokens: int
+    bits: float | None
+    milliseconds: float
+    bits_per_pixel: float | None
+    mse: float
+    psnr: float
+    ssim: float | None
+    exact_values: float
+    exact_pixels: float
+    sharpness: float | None
+    feature_distance: float | None
+    exact: bool
+    padded: tuple[int, int] | None = None
+    tiles: int = 1
+    over_budget: bool = False
+    text: str | None = None
+    text_survival: float | None = None
+    word_survival: float | None = None
+    right_letters: float | None = None
+    right_words: float | None = None
+    used_bits: float | None = None
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Text that was read on an original against what is written there. words: None where that has none."""
+
+    survival: float
+    words: float | None
+
+
+@dataclass(frozen=True)
+class PictureResult:
+    """One picture after all codecs, by their words. number: its place on the command line. written: the text
+    that is known to be on it. text: what was read on it. clean: how these two agree."""
+
+    number: int
+    name: str
+    file: str
+    height: int
+    width: int
+    written: str | None = None
+    codecs: dict[str, Measures] = field(default_factory=dict)
+    text: str | None = None
+    clean: Clean | None = None
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """The nearest values that occurred: between a number and infinity there is nothing to interpolate."""
+
+    p05: float
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One codec over all pictures: means, but for mse and psnr (over all pixel values) and sharpness (energy
+    of all edges). lossless: share of pictures that are exact. entropy: bits a code. codes_seen: different
+    codes. enough_codes: whether the entropy is known well. kid, kid_paired: None of fewer than 16 pictures.
+    padded, tiled, over_budget: pictures."""
+
+    codec: str
+    name: str
+    kind: str
+    steps: int
+    vocabulary: int | None
+    tokens: float | None
+    bits: float | None
+    bits_per_pixel: float | None
+    ssim: float | None
+    exact_pixels: float | None
+    feature_distance: float | None
+    text_survival: float | None
+    word_survival: float | None
+    right_letters: float | None
+    right_words: float | None
+    used_bits: float | None
+    entropy: float | None
+    codes_seen: int | None
+    enough_codes: bool | None
+    mse: float
+    psnr: float
+    exact: float
+    lossless: float
+    sharpness: float | None
+    kid: float | None
+    kid_paired: float | None
+    seconds: float
+    milliseconds: float
+    padded: int
+    tiled: int
+    over_budget: int
+    quantiles: dict[str, Quantiles]
+
+
+@dataclass(frozen=True)
+class TextBaseline:
+    """How well text was read before any codec. readable: originals with text. read_twice, same_twice:
+    pictures that were read twice, and those that gave the same text. known: pictures whose text is known."""
+
+    readable: int
+    read_twice: int
+    same_twice: int
+    known: int
+    right_letters: float | None
+    right_words: float | None
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Rank correlation of nominal bits and text survival over tokenizers."""
+
+    tokenizers: int
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison of codecs. features: name of the feature network. engine: what read text. out, report:
+    where files and page are."""
+
+    skipped: list[Skipped]
+    rows: list[Row]
+    text: TextBaseline | None
+    spearman: Correlation | None
+    findings: list[str]
+    each: list[PictureResult]
+    features: str | None = None
+    engine: str | None = None
+    out: str | None = None
+    report: str | None = None
+
+
+def number(value: float) -> float | None:
+    """A value that JSON can hold: None for infinity and for what is not defined."""
+    return value if math.isfinite(value) else None
+
+
+def as_json(result: Comparison, each: bool = True) -> dict:
+    """The contents of results.json; without `each`, which has every picture, the object of `--json`."""
+    features = result.features is not None
+    pictures = [_picture(one, features) for one in result.each] if each else []
+    return {
+        "pictures": len(result.each),
+        "skipped": [asdict(one) for one in result.skipped],
+        "rows": [_row(row, features) for row in result.rows],
+        "text": result.text and asdict(result.text),
+        "spearman": result.spearman and asdict(result.spearman),
+        "findings": result.findings,
+        **({"each": pictures} if each else {}),
+        "engine": result.engine,
+        "features": result.features,
+        "out": result.out,
+        "report": result.report,
+    }
+
+
+def _values(one: Measures | Row) -> dict:
+    """Fields of a dataclass, with numbers that JSON can hold."""
+    values = {each.name: getattr(one, each.name) for each in fields(one)}
+    return {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _row(row: Row, features: bool) -> dict:
+    """A row, without keys for codes where a codec has none, nor for features where none were computed."""
+    absent = {"entropy", "codes_seen", "enough_codes"} if row.entropy is None else set()
+    absent |= set() if features else {"kid", "kid_paired"}
+    values = {name: value for name, value in _values(row).items() if name not in absent}
+    spread = {
+        name: {share: number(value) for share, value in asdict(quantiles).items()}
+        for name, quantiles in row.quantiles.items()
+    }
+    return {**values, "quantiles": spread}
+
+
+def _picture(result: PictureResult, features: bool) -> dict:
+    head = {name: getattr(result, name) for name in ("number", "name", "file", "height", "width")}
+    written = {} if result.written is None else {"written": result.written}
+    text = {} if result.text is None else {"text": result.text}
+    clean = {"clean": asdict(result.clean)} if result.clean else {}
+    codecs = {word: _measures(measures, features) for word, measures in result.codecs.items()}
+    return {**head, **written, "codecs": codecs, **text, **clean}
+
+
+def _measures(one: Measures, features: bool) -> dict:
+    """Numbers of a picture, without keys for what does not apply to it."""
+    absent = {
+        "feature_distance": not features,
+        "padded": one.padded is None,
+        "tiles": one.tiles == 1,
+        "over_budget": not one.over_budget,
+        "text": one.text is None,
+        "text_survival": one.text_survival is None,
+        "word_survival": one.text_survival is None,
+        "right_letters": one.right_letters is None,
+        "right_words": one.right_letters is None,
+        "used_bits": one.used_bits is None,
+    }
+    return {name: value for name, value in _values(one).items() if not absent.get(name)}
