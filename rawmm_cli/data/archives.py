@@ -45,7 +45,7 @@ def members(path: Path) -> Iterator[Member]:
 
 
 @contextmanager
-def _whole(path: Path):
+def _whole(path: Path) -> Iterator[None]:
     try:
         yield
     except RawmmError:
@@ -62,7 +62,7 @@ class Info(tarfile.TarInfo):
     """A header of a tar file. One that says it is huge is refused before there is memory asked for."""
 
     @classmethod
-    def frombuf(cls, buf, encoding, errors):
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
         info = super().frombuf(buf, encoding, errors)
         if info.size > HEADER and info.type in HEADERS:
             raise tarfile.ReadError(f"a header of {info.size:,} bytes")

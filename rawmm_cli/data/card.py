@@ -12,6 +12,7 @@ from array import array
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ SHOWN = 1000  # of what was skipped, in the card; all of it is in skipped.jsonl
 EXAMPLES, TOP = 20, 60
 
 
-def describe(folder: Path, about: dict, skipped: list[dict], options) -> dict:
+def describe(folder: Path, about: dict, skipped: list[dict], options: Any) -> dict:
     """The card of the splits in `folder`. about: what the source says of itself."""
     splits = {split: Rows.of(folder, split) for split in SPLITS}
     stories = "order" in next(iter(splits["train"].tables())).column_names

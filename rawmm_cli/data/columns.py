@@ -7,9 +7,10 @@ values become attributes, and where there are no captions, a caption of the true
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..system.errors import ConfigError, DataError, printable
 from .items import Item
@@ -86,7 +87,7 @@ class Columns:
         true = [words(truth) for truth, holds in truths.items() if holds]
         return [", ".join(true)] if true else []
 
-    def _named(self, value, label: int) -> str:
+    def _named(self, value: Any, label: int) -> str:
         """The class in words; "" where it is not known: none, -1, or a number without a name where others
         have one."""
         if isinstance(value, str):
@@ -96,12 +97,12 @@ class Columns:
         return str(value) if label >= 0 else ""
 
 
-def class_of(value) -> int:
+def class_of(value: Any) -> int:
     """The number of a class; -1 for anything that is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else -1
 
 
-def _content(value, root: Path | None) -> bytes | str | DataError:
+def _content(value: Any, root: Path | None) -> bytes | str | DataError:
     """Bytes, or the path of a file under `root`; what is wrong with a path that leads elsewhere."""
     path = value.get("path") if isinstance(value, Mapping) else None
     value = value.get("bytes") if isinstance(value, Mapping) else value
@@ -175,7 +176,7 @@ def check_template(template: str) -> None:
         )
 
 
-def parse(asked: str | None, there, where: str) -> dict[str, str]:
+def parse(asked: str | None, there: Collection[str] | None, where: str) -> dict[str, str]:
     """ "image=a,text=b" -> {"image": "a", "text": "b"}. there: the columns that there are, None where that is
     not known yet."""
     wishes = {}

@@ -22,11 +22,15 @@ import unicodedata
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..system.errors import ConfigError, DataError, DiskFullError, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MEGAPIXELS, MEGABYTES = 64, 256  # a file with more is refused
@@ -117,7 +121,7 @@ def fit(
     return np.array(picture.resize(target, Image.Resampling.LANCZOS))
 
 
-def save_png(image, path: Path | str, /, **text) -> None:
+def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> None:
     """Write a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array, with `text` as iTXt metadata.
 
     The file appears whole, by a rename, or not at all. Raises DiskFullError, or DataError where it cannot."""
@@ -164,7 +168,7 @@ def slug(text: str, limit: int = 40) -> str:
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "untitled"
 
 
-def _decode(file, background: Colour) -> Image.Image:
+def _decode(file: IO[bytes], background: Colour) -> Image.Image:
     """An open file -> RGB."""
     with Image.open(file, formats=FORMATS) as picture:
         if picture.width * picture.height > MEGAPIXELS * 10**6:
@@ -199,7 +203,7 @@ def _float_levels(values: np.ndarray) -> np.ndarray:
     return np.rint((values * scale).clip(0, 255)).astype(np.uint8)
 
 
-def _array(image) -> np.ndarray:
+def _array(image: "np.ndarray | Tensor") -> np.ndarray:
     """(3, H, W) tensor or (H, W, 3) array -> (H, W, 3) array."""
     return image if isinstance(image, np.ndarray) else image.cpu().numpy().transpose(1, 2, 0)
 

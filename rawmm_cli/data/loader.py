@@ -9,19 +9,22 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..config.model import Config
 from ..core.batch import assemble, fit
-from ..core.document import Batch
+from ..core.document import Batch, Document
+from ..core.model import RawModel
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DataError, RankError
 from ..system.seeds import random
 from .stream import Stream
-from .streamed import TURNS, Window
+from .streamed import TURNS, Set, Window
 
+T = TypeVar("T")
 WINDOW = 8  # steps whose documents are packed together
 
 
@@ -47,7 +50,7 @@ def check_shares(config: Config, ranks: Ranks) -> None:
         )
 
 
-def stream_of(config: Config, data, encode) -> Stream:
+def stream_of(config: Config, data: Set | list[Set], encode: Callable[[str], list[int]]) -> Stream:
     """The documents of a run. data: one set, or a list of them in the order of data.set and data.mix."""
     sets, others = (data if isinstance(data, list) else [data]), list(config.data.mix.values())
     return Stream(
@@ -70,7 +73,7 @@ class Steps(Dataset):
 
     ahead = 1  # steps that a worker makes at a time
 
-    def __init__(self, config: Config, data, model, ranks: Ranks = ALONE):
+    def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE):
         self.config, self.grid, self.causal, self.ranks = config, model.codec.grid, model.head.causal, ranks
         self.stream = stream_of(config, data, model.tokenizer.encode)
         self.window, self.planned, self.sketches = -1, [], {}
@@ -88,7 +91,7 @@ class Steps(Dataset):
         self.sketches = {}
         return self._dealt(range(window * many, (window + 1) * many), window)
 
-    def _dealt(self, numbers: range, *path) -> list[list[list[int]]]:
+    def _dealt(self, numbers: range, *path: str | int) -> list[list[list[int]]]:
         """Documents of a window, packed -> WINDOW steps of rows of their numbers, in an order that is
         `path`'s own."""
         length, a_step = self.config.train.length, len(numbers) // WINDOW
@@ -126,7 +129,7 @@ class Steps(Dataset):
             self.causal,
         )
 
-    def _document(self, number: int):
+    def _document(self, number: int) -> Document:
         try:
             return self.stream.finish(self.sketches[number])
         except Exception as error:
@@ -145,7 +148,7 @@ class StreamedSteps(Steps):
 
     ahead = WINDOW
 
-    def __init__(self, config: Config, data, model, ranks: Ranks = ALONE):
+    def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE):
         super().__init__(config, data, model, ranks)
         self.streamed = self.stream.sets[0]
         self.stream.place = lambda number: (0, number)  # a document's number is its place in the window
@@ -169,7 +172,7 @@ class StreamedSteps(Steps):
         return self.rows(seen)
 
 
-def steps_of(config: Config, data, model, ranks: Ranks = ALONE) -> Steps:
+def steps_of(config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> Steps:
     """The steps of a run on prepared sets, or on one that is streamed."""
     return (StreamedSteps if config.data.stream else Steps)(config, data, model, ranks)
 
@@ -206,7 +209,7 @@ def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
 
 
 @contextmanager
-def watched(seen: Callable[[], int]):
+def watched(seen: Callable[[], int]) -> Iterator[None]:
     """Raises RankError where a data worker dies or takes longer than train.timeout while the block runs.
     torch says so from a signal handler, in the middle of whatever is being done. `seen`: documents before
     this step."""
@@ -246,7 +249,7 @@ class _Starts:
             yield group
 
 
-def _same(batch):
+def _same(batch: T) -> T:
     return batch
 
 

@@ -89,7 +89,9 @@ def _beside(folder: Path, what: str) -> Path:
 # ------------------------------------------------------------------------------------------------------ parts
 
 
-def _begin(partial: Path, folder: Path, source: Source, options: Options, told) -> list[dict]:
+def _begin(
+    partial: Path, folder: Path, source: Source, options: Options, told: Callable[[str], None]
+) -> list[dict]:
     """-> notes of the parts that an interrupted run of the same work has left; anything else is removed."""
     plan = {
         "format": FORMAT,
@@ -122,7 +124,9 @@ def _begin(partial: Path, folder: Path, source: Source, options: Options, told) 
     return notes
 
 
-def _write_parts(partial: Path, source: Source, options: Options, parts: list[dict], progress) -> None:
+def _write_parts(
+    partial: Path, source: Source, options: Options, parts: list[dict], progress: Callable[[int, int], None]
+) -> None:
     """Rows of the items that are not done yet."""
     if parts and parts[-1]["last"]:
         return
@@ -205,7 +209,7 @@ class _Part:
     def __enter__(self) -> "_Part":
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)  # there is nothing left of it where all went well
 
 
@@ -258,7 +262,9 @@ def _begin_worker() -> None:
 # ------------------------------------------------------------------------------------------------------ whole
 
 
-def _put_together(partial: Path, folder: Path, source: Source, options: Options, write_page) -> dict:
+def _put_together(
+    partial: Path, folder: Path, source: Source, options: Options, write_page: Callable[[Path, dict], None]
+) -> dict:
     """Parts -> the set, with its card."""
     parts = sorted(partial.glob("part-*"))
     notes = [json.loads((part / "notes.json").read_text(encoding="utf-8")) for part in parts]

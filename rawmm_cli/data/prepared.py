@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,9 @@ from ..config.explain import nearest
 from ..system.errors import DataError
 from .rows import DOCUMENTS, PICTURES
 from .tables import Pixels, Rows, Texts, files, readable, table
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SPLITS = ("train", "held_out")
 
@@ -47,11 +51,11 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         """A worker process maps the files itself."""
         return load, (self.folder, self.split)
 
-    def image(self, index: int):
+    def image(self, index: int) -> "Tensor":
         """-> (3, H, W) uint8 tensor, the exact pixels."""
         import torch
 
@@ -91,7 +95,7 @@ class PreparedDocuments:
     def __len__(self) -> int:
         return len(self.table)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return load, (self.folder, self.split)
 
     def pieces(self, index: int) -> list[str | tuple[int, int, bool]]:
@@ -102,7 +106,7 @@ class PreparedDocuments:
         )
         return [next(pictures) if shown else next(texts) for shown in self.order[index]]
 
-    def image(self, index: int, number: int):
+    def image(self, index: int, number: int) -> "Tensor":
         """-> (3, H, W) uint8 tensor: picture `number` of a document."""
         import torch
 

@@ -10,8 +10,10 @@ Both:        sha256, of pixels and sizes
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,7 @@ from ..system.errors import printable
 from .images import WHITE, Colour, ImageError, fit
 from .items import DocumentItem, Item, Source
 
+Opener = Callable[[Any, Colour], np.ndarray | Image.Image]
 PICTURES = pa.schema(
     [
         ("pixels", pa.large_binary()),
@@ -69,18 +72,22 @@ class Skipped:
     reason: str
 
 
-def maker(source: Source, fitting: Fitting):
+def maker(source: Source, fitting: Fitting) -> Callable[[list], list[tuple[dict | Skipped, str | None]]]:
     """-> a function that makes rows of lists of this source's items; it can be sent to another process."""
     return partial(_made, open_=source.open, resizes=source.resizes, fitting=fitting)
 
 
-def _made(items: list, open_, resizes: bool, fitting: Fitting) -> list[tuple[dict | Skipped, str | None]]:
+def _made(
+    items: list, open_: Opener, resizes: bool, fitting: Fitting
+) -> list[tuple[dict | Skipped, str | None]]:
     """Items -> (row, split that the source gave) or (what was skipped, None)."""
     return [_row(item, open_, resizes, fitting) for item in items]
 
 
-def _row(item: Item | DocumentItem, open_, resizes: bool, fitting: Fitting):
-    def pixels(content) -> np.ndarray:
+def _row(
+    item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: Fitting
+) -> tuple[dict | Skipped, str | None]:
+    def pixels(content: Any) -> np.ndarray:
         picture = open_(content, fitting.background)
         if not (resizes and fitting.size):
             return np.asarray(picture)

@@ -1,7 +1,9 @@
 """What the settings name -> the sets themselves, checked against the settings before any step is taken."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +13,16 @@ from ..system.errors import DataError
 from . import prepared
 from .prepared import Prepared, PreparedDocuments
 
+if TYPE_CHECKING:
+    from .streamed import Set
+
 TEXTS = 20_000  # of which a tokenizer is learned where nothing is trained
 HELD_OUT = 64  # pictures of a streamed set that are kept in memory to look at
 
 
-def load(config: Config, folder: Path, told=lambda line: None) -> tuple[list, Prepared | PreparedDocuments]:
+def load(
+    config: Config, folder: Path, told: Callable[[str], None] = lambda line: None
+) -> tuple[list, Prepared | PreparedDocuments]:
     """-> (sets to train on, in the order of data.set and data.mix; held-out documents of data.set). Raises
     DataError."""
     if config.data.stream:
@@ -30,7 +37,7 @@ def load(config: Config, folder: Path, told=lambda line: None) -> tuple[list, Pr
     return data, held_out
 
 
-def tokenizer(config: Config, data) -> Bytes | BytePairs:
+def tokenizer(config: Config, data: "Set | list[Set]") -> Bytes | BytePairs:
     """The tokenizer that a new run on these sets (or this one) would learn, of the first texts: for what only
     measures."""
     if config.text_tokenizer.kind == "bytes":

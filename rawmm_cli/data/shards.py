@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -136,7 +136,7 @@ class Inside(NamedTuple):
     endings: list[str]
 
 
-def _inside(data, file: str) -> Inside:
+def _inside(data: IO[bytes], file: str) -> Inside:
     from .archives import Info, check, check_end
     from .datasets.webdataset import key_of
 
@@ -216,7 +216,7 @@ def opened(file: str) -> Iterator:
 
 
 @contextmanager
-def _told(file: str):
+def _told(file: str) -> Iterator[None]:
     """What goes wrong while a file is read, in one line."""
     try:
         yield

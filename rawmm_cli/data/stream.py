@@ -11,7 +11,7 @@ which caption, whether it is dropped for guidance, shift of a read picture) from
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +21,21 @@ from ..core.document import Document, Picture
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from ..system.seeds import key, random, uniforms
 
+if TYPE_CHECKING:
+    from .prepared import Prepared, PreparedDocuments
+
+Encode = Callable[[str], list[int]]  # text -> tokens
 BLOCK = 1000  # documents among which sets are mixed by their shares
 
 
-def drawing(caption: str, pixels: torch.Tensor, noise_key: int, draw: bool = True, encode=encode) -> Document:
+def drawing(
+    caption: str, pixels: torch.Tensor, noise_key: int, draw: bool = True, encode: Encode = encode
+) -> Document:
     """Caption, then the picture to draw (or, where not `draw`, as it looks when it is finished)."""
     return [BOS, *encode(caption), IMAGE, Picture(pixels, draw, noise_key), END_IMAGE, EOS]
 
 
-def reading(pixels: torch.Tensor, caption: str, encode=encode) -> Document:
+def reading(pixels: torch.Tensor, caption: str, encode: Encode = encode) -> Document:
     """The picture to read, then its caption."""
     return [BOS, IMAGE, Picture(pixels, False), END_IMAGE, *encode(caption), EOS]
 
@@ -140,7 +146,7 @@ class Stream:
         """Document `number` of the stream."""
         return self.finish(self.sketch(number))
 
-    def _window(self, data, row: int, share: float) -> list[int]:
+    def _window(self, data: "PreparedDocuments", row: int, share: float) -> list[int]:
         """Tokens of a document of text alone; where they are more than fit, a window of them that starts
         anywhere."""
         pieces = data.pieces(row)
@@ -172,7 +178,7 @@ class Stream:
         return [*told, EOS]
 
 
-def document(data, number: int, seed: int, **settings) -> Document:
+def document(data: "Prepared | PreparedDocuments", number: int, seed: int, **settings: Any) -> Document:
     """Document `number` of one set; settings as in `config.Data`."""
     return Stream([data], seed, Data(**settings)).document(number)
 

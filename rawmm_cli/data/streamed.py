@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +26,14 @@ from ..system.errors import DataError, printable
 from ..system.seeds import random
 from .images import WHITE, ImageError, fit
 from .items import Item, opened
-from .prepared import Prepared, hash_fraction
+from .prepared import Prepared, PreparedDocuments, hash_fraction
 from .rows import PICTURES, checked, picture_row
 from .shards import Block, Parquet, Tar, find
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
 TURNS = 4  # so that up to so many workers never read the same block
 POOL = 256  # pictures among which the order is mixed, at least
 BAD_IN_A_ROW = 100
@@ -40,7 +46,7 @@ class Streamed:
     holds_documents = False
     split = "train"
 
-    def __init__(self, config: Config, data_folder: Path, told=lambda line: None):
+    def __init__(self, config: Config, data_folder: Path, told: Callable[[str], None] = lambda line: None):
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
         files, ending = find(where)
@@ -161,7 +167,7 @@ class Streamed:
 
         return self._kept((lane, epoch, number), read)
 
-    def _kept(self, key: tuple, make):
+    def _kept(self, key: tuple, make: Callable[[], T]) -> T:
         """One of the last results of `make`: two pools and two orders a lane."""
         if key not in self.pools:
             while len(self.pools) >= 4 * len(self.lanes):
@@ -233,7 +239,7 @@ class Streamed:
             )
         return Prepared(self.folder, split, pa.Table.from_pylist(rows, PICTURES), self.card)
 
-    def all_texts(self, most: int = 20_000):
+    def all_texts(self, most: int = 20_000) -> Iterator[str]:
         """Captions of the first pictures, at least so many where there are."""
         for block in self.shards.blocks:
             for item in self._read(block):
@@ -241,6 +247,9 @@ class Streamed:
             most -= block.count
             if most <= 0:
                 return
+
+
+Set = Prepared | PreparedDocuments | Streamed  # what documents are made of
 
 
 class Window:
@@ -258,7 +267,7 @@ class Window:
         self.items[number], self.shown[number], self.captions[number] = item, pixels, list(item.captions)
         self.heights[number], self.widths[number] = pixels.shape[:2]
 
-    def image(self, number: int):
+    def image(self, number: int) -> "Tensor":
         """-> (3, H, W) uint8 tensor."""
         import torch
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,9 @@ class readable:
     def __enter__(self):
         pass
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ):
         if isinstance(error, PermissionError):
             raise DataError(
                 f"data set {self.folder} cannot be read ({error.strerror}: {error.filename}); allow reading "
@@ -64,7 +67,7 @@ class Rows:
     def of(cls, folder: Path, split: str) -> "Rows":
         """Of a prepared set. Raises DataError while it is read."""
 
-        def tables():
+        def tables() -> Iterator[pa.Table]:
             with readable(folder):
                 for file in files(folder, split):
                     yield table(file)
@@ -163,7 +166,7 @@ def _places(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _numbers(array: pa.Array, buffer: int, kind) -> np.ndarray:
+def _numbers(array: pa.Array, buffer: int, kind: type[np.integer]) -> np.ndarray:
     return np.frombuffer(array.buffers()[buffer], kind)
 
 

@@ -8,6 +8,7 @@ the same dtype, timed before and after on the same machine."""
 import gc
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,9 @@ WARM_UP = 4  # steps that compile, and meet a second shape of rows where there i
 CAPTION = "a picture of nothing in particular"
 
 
-def train(config: Config, data_folder: Path, device: torch.device, steps: int, notify) -> dict:
+def train(
+    config: Config, data_folder: Path, device: torch.device, steps: int, notify: Callable[[str], None]
+) -> dict:
     """Real steps: batch making, forward, backward, clipping, optimizer, average. The first ones, which
     compile, are left out. -> figures as medians over `steps` steps, and the estimate of `rawmm train
     --dry-run` beside them."""
@@ -205,7 +208,7 @@ def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepa
     ), "random pictures"
 
 
-def _seconds(work, device: torch.device, least: float = 1.0) -> float:
+def _seconds(work: Callable[[], object], device: torch.device, least: float = 1.0) -> float:
     """Median seconds of `work`, repeated for at least `least` seconds and three times, after one try."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     work()

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 from ..config import build
+from ..config.codecs import CodecConfig
 from ..config.model import Config
 from ..core import flops
-from ..core.model import count_parameters
+from ..core.model import RawModel, count_parameters
 from ..data import sets
 from ..data.loader import WINDOW, steps_of
 from ..data.prepared import Prepared
@@ -73,7 +74,7 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
     }
 
 
-def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int, int, float, str]:
+def _shape(config: Config, model: RawModel, data: Prepared | None) -> tuple[int, int, int, int, float, str]:
     """(rows, pictures, patches, predicted tokens, fill, where from) of a step: the mean of a window of the
     real stream, or a guess."""
     train = config.train
@@ -102,7 +103,7 @@ def _shape(config: Config, model, data: Prepared | None) -> tuple[int, int, int,
 
 
 def _memory(
-    config: Config, device: torch.device, model, rows: int, patches: float, share: float
+    config: Config, device: torch.device, model: RawModel, rows: int, patches: float, share: float
 ) -> dict[str, int]:
     """Bytes of a rank that works on `rows` rows at a time and keeps `share` of weights, gradients, optimizer
     and average."""
@@ -141,7 +142,7 @@ def _outputs(config: Config) -> tuple[int, int]:
     return 3 * b.width + b.width + 3 * b.hidden, b.heads
 
 
-def _optimizer_bytes(config: Config, model) -> int:
+def _optimizer_bytes(config: Config, model: RawModel) -> int:
     """AdamW keeps two fp32 numbers a parameter, Muon one."""
     total = sum(p.numel() for p in model.parameters())
     hidden = sum(m.weight.numel() for m in model.backbone.modules() if isinstance(m, torch.nn.Linear))
@@ -226,7 +227,7 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
     return pairs
 
 
-def codec(config) -> dict:
+def codec(config: CodecConfig) -> dict:
     """Sizes of a codec that would be trained: parameters, tokens, vocabulary, bits of a picture, steps, a
     checkpoint."""
     made, train, side = build.codec(config), config.train, config.data.size
@@ -245,7 +246,7 @@ def codec(config) -> dict:
     }
 
 
-def load_data(config: Config, folder: Path):
+def load_data(config: Config, folder: Path) -> list | None:
     """The sets to train on where they are there and fit, else None."""
     try:
         return sets.load(config, folder)[0]

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..images import Colour
 from ..items import Item, Source
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -44,7 +45,7 @@ def _items(start: int) -> Iterator[Item]:
         )
 
 
-def _pixels(levels: bytes, background) -> np.ndarray:
+def _pixels(levels: bytes, background: Colour) -> np.ndarray:
     grey = np.frombuffer(levels, np.uint8).reshape(8, 8)
     return np.repeat(grey[..., None], 3, -1)
 

@@ -14,12 +14,16 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...system.errors import ConfigError, DataError, printable
 from ..images import WHITE, Colour, ImageError, fit
 from ..items import Item, Source, state_of
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
 
 SIZES = (16, 128)
 STRIKES = (109, 160, 136, 128, 96, 72, 64, 48, 40, 32, 20)  # sizes that bitmap fonts come in; 109: Noto
@@ -250,7 +254,7 @@ def _check(path: Path) -> None:
 
 
 @lru_cache(maxsize=4)
-def _opened(font: str):
+def _opened(font: str) -> "FreeTypeFont":
     """The font in a size that it has. Raises OSError."""
     from PIL import ImageFont
 

@@ -18,7 +18,7 @@ import re
 import unicodedata
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -140,7 +140,7 @@ def _captions(path: Path, images: dict[str, str], texts: dict[str, str]) -> dict
     return captions
 
 
-def _entry(file: Path, line: int, entry: dict, images) -> tuple[str, list[str]]:
+def _entry(file: Path, line: int, entry: dict, images: Container[str]) -> tuple[str, list[str]]:
     """One row of metadata -> (image, captions)."""
     name, text = entry.get("file_name"), entry.get("text")
     if not name or not isinstance(name, str):

@@ -10,10 +10,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
 from ..items import Item, Source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 CELEBA = """CelebA and CelebA-HQ are for non-commercial research only. No portion of the pictures, nor data \
 derived from them, may
@@ -188,11 +192,11 @@ def _no_cache(error: OSError, folder: Path | None = None) -> DataError:
     )
 
 
-def _kinds(features) -> dict[str, str]:
+def _kinds(features: Mapping[str, Any]) -> dict[str, str]:
     """Kinds of the columns of a `datasets.Features`, as `columns.choose` wants them."""
     import datasets
 
-    def kind(feature) -> str:
+    def kind(feature: Any) -> str:
         if isinstance(feature, datasets.Image) or isinstance(feature, Mapping) and "bytes" in feature:
             return "image"
         inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
@@ -208,11 +212,11 @@ def _kinds(features) -> dict[str, str]:
     return {column: kind(feature) for column, feature in features.items()}
 
 
-def _names(features) -> dict[str, list[str]]:
+def _names(features: Mapping[str, Any]) -> dict[str, list[str]]:
     return {column: feature.names for column, feature in features.items() if hasattr(feature, "names")}
 
 
-def _template(data, known: Known, columns: str | None) -> str | None:
+def _template(data: "Dataset", known: Known, columns: str | None) -> str | None:
     """The set's own template, where it has classes and no captions."""
     if known.template is None or columns:
         return None
@@ -220,7 +224,7 @@ def _template(data, known: Known, columns: str | None) -> str | None:
     return known.template if choose(kinds).text is None and choose(kinds).label is not None else None
 
 
-def _undecoded(data, chosen: Columns):
+def _undecoded(data: "Dataset", chosen: Columns) -> "Dataset":
     import datasets
 
     if isinstance(data.features[chosen.image], datasets.Image):

@@ -116,10 +116,10 @@ def kinds(schema: pa.Schema) -> dict[str, str]:
     """Kinds of columns, as `columns.choose` wants them."""
     types = pa.types
 
-    def text(kind) -> bool:
+    def text(kind: pa.DataType) -> bool:
         return types.is_string(kind) or types.is_large_string(kind)
 
-    def one(kind) -> str:
+    def one(kind: pa.DataType) -> str:
         if types.is_dictionary(kind):
             return one(kind.value_type)
         if types.is_struct(kind):

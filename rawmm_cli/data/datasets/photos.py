@@ -17,7 +17,7 @@ from PIL import Image
 
 from ...system.errors import ConfigError
 from ...system.seeds import uniforms
-from ..images import fit, read_image
+from ..images import Colour, fit, read_image
 from ..items import Item, Source
 
 # name -> package, file, height, width, what may be done with it
@@ -115,7 +115,7 @@ def overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) ->
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _pixels(n: int, background, size: int) -> np.ndarray:
+def _pixels(n: int, background: Colour, size: int) -> np.ndarray:
     name, _, top, left, side = crop(n, size)
     return fit(Image.fromarray(_photo(name)[top : top + side, left : left + side]), size)
 

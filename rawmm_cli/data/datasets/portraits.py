@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from importlib.metadata import version
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from ...system.errors import ConfigError
 from ..images import Colour, fit, read_image
 from ..items import Item, Source
 
+T = TypeVar("T")
 SIZES = (32, 256)
 FRAME = "14 8 236 236"  # x, y, width, height of what is shown of the drawing
 SMOOTH = 128  # smaller pictures are drawn larger first: cleaner edges
@@ -360,7 +362,7 @@ def _things() -> dict[str, dict[str, str]]:
 # ------------------------------------------------------------------------------------------------- randomness
 
 
-def _pick(n: int, what: str, options: Sequence):
+def _pick(n: int, what: str, options: Sequence[T]) -> T:
     """One of the options, by n and what is chosen alone."""
     digest = hashlib.blake2b(f"portraits/{n}/{what}".encode(), digest_size=8).digest()
     return options[int.from_bytes(digest, "little") % len(options)]

@@ -5,6 +5,7 @@ import codecs
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
@@ -66,7 +67,7 @@ def _pieces(file: Path) -> Iterator[str]:
         yield "".join(held)
 
 
-def _lines(file: Path, opened) -> Iterator[str]:
+def _lines(file: Path, opened: TextIO) -> Iterator[str]:
     """Lines, those of more than PIECE characters in parts."""
     try:
         while line := opened.readline(PIECE):  # a part of a long line ends between two characters

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
@@ -21,6 +22,7 @@ from ..items import Item, Source
 
 SIZES, GLYPHS = (32, 512), (6, 64)
 LEAST, MOST, LINES, MARGIN = 8, 32, 4, 3  # pixels of an em; lines at most; pixels that stay free at the edges
+T = TypeVar("T")
 FOLDERS = (
     "/usr/share/fonts",
     "/usr/local/share/fonts",
@@ -265,7 +267,7 @@ def _usable(path: str) -> bool:
 
 
 @cache
-def _font(path: str, glyph: int):
+def _font(path: str, glyph: int) -> ImageFont.FreeTypeFont:
     """The font; drawn as Pillow alone does it, without what other libraries may add to spacing."""
     return (
         ImageFont.truetype(path, glyph, layout_engine=ImageFont.Layout.BASIC)
@@ -279,7 +281,7 @@ def _height(path: str, glyph: int) -> int:
     return sum(_font(path, glyph).getmetrics())
 
 
-def _pick(n: int, what: str, options: Sequence):
+def _pick(n: int, what: str, options: Sequence[T]) -> T:
     """One of the options, by n and what is chosen alone."""
     digest = hashlib.blake2b(f"text-images/{n}/{what}".encode(), digest_size=8).digest()
     return options[int.from_bytes(digest, "little") % len(options)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ...system.errors import ConfigError, DataError, printable
 from ..archives import ENDINGS, Member, members
@@ -163,7 +164,7 @@ class Fields:
         keys = [wanted.removeprefix("json.")] if wanted.startswith("json.") else CAPTIONS
         return _strings(next((facts[key] for key in keys if key in facts), []))
 
-    def _label(self, found: Sample, facts: dict):
+    def _label(self, found: Sample, facts: dict) -> int | str | None:
         """A class: a number from .cls, a number or a word from .json, or None."""
         wanted = self.wishes.get("label", "cls")
         if wanted in found and wanted != "json":
@@ -176,7 +177,7 @@ class Fields:
         return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
 
 
-def _strings(value) -> list[str]:
+def _strings(value: Any) -> list[str]:
     """A string or a list of them -> those that say something."""
     texts = value if isinstance(value, list) else [value]
     return list(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))
