@@ -183,7 +183,7 @@ def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> N
     with disk.room_for(f"the results in {out}"):
         disk.write_json(out / pictures.RESULTS, contents)
         if report:
-            page.write(results.as_json(result), out, report, show)
+            page.write(result, out, report, show)
 
 
 def _note_skipped(skipped: "list[Skipped]", out: Path | None) -> None:

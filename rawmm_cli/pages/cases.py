@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..reconstruction.files import places
+from ..reconstruction.results import PictureResult, Row
 from .page import data_uri
 from .scatter import TONES
 
@@ -17,7 +18,7 @@ TAGS = ("worst", "median", "best", "spread")
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-def selection(each: list[dict], count: int) -> list[tuple[int, str]]:
+def selection(each: list[PictureResult], count: int) -> list[tuple[int, str]]:
     """(index into `each`, tag) of the pictures that are shown, from the worst to the best by mean PSNR over
     codecs: all of up to `count`; of more a quarter each of the worst, those around the median and the best,
     and others evenly spread."""
@@ -25,7 +26,7 @@ def selection(each: list[dict], count: int) -> list[tuple[int, str]]:
         return [(n, "") for n in range(len(each))]
     ranked = sorted(
         range(len(each)),
-        key=lambda n: fmean(EXACT if one["exact"] else one["psnr"] for one in each[n]["codecs"].values()),
+        key=lambda n: fmean(EXACT if one.exact else one.psnr for one in each[n].codecs.values()),
     )
     quarter = count // 4
     middle = (len(each) - quarter) // 2
@@ -45,50 +46,48 @@ def counts(chosen: list[tuple[int, str]]) -> dict[str, int]:
     return {tag: sum(one == tag for _, one in chosen) for tag in TAGS} if chosen[0][1] else {}
 
 
-def case(entry: dict, tag: str, rows: list[dict], folder: Path) -> dict:
+def case(result: PictureResult, tag: str, rows: list[Row], folder: Path) -> dict:
     """One picture: the original, and of each codec what came back, the error map, and what was read."""
-    names = places([row["codec"] for row in rows])
+    name = f"{result.name}.png"
     files = {
-        codec: (folder / place / f"{entry['name']}.png", folder / place / "errors" / f"{entry['name']}.png")
-        for codec, place in names.items()
+        codec: (folder / place / name, folder / place / "errors" / name)
+        for codec, place in places([row.codec for row in rows]).items()
     }
-    box = worst_part(entry, [errors for _, errors in files.values()])
+    box = worst_part(result.height, result.width, [errors for _, errors in files.values()])
     return {
-        "name": entry["name"],
-        "height": entry["height"],
-        "width": entry["width"],
+        "name": result.name,
+        "height": result.height,
+        "width": result.width,
         "tag": tag,
         "box": box,
-        "original": _part(folder / "original" / f"{entry['name']}.png", box),
-        "text": entry.get("text"),
-        "written": entry.get("written"),
-        "codecs": [_codec(entry, row, *files[row["codec"]], box) for row in rows],
-        "sides": (box[2] - box[0], box[3] - box[1]) if box else (entry["width"], entry["height"]),
+        "original": _part(folder / "original" / name, box),
+        "text": result.text,
+        "written": result.written,
+        "codecs": [_codec(result, row, *files[row.codec], box) for row in rows],
+        "sides": (box[2] - box[0], box[3] - box[1]) if box else (result.width, result.height),
     }
 
 
-def _codec(entry: dict, row: dict, back: Path, errors: Path, box: Box | None) -> dict:
+def _codec(result: PictureResult, row: Row, back: Path, errors: Path, box: Box | None) -> dict:
     """What one codec made of a picture."""
-    known = entry["codecs"][row["codec"]]
-    same = known.get("text") == entry.get("text")
+    measures = result.codecs[row.codec]
     return {
-        "name": row["name"],
-        "tone": TONES[row["kind"]],
+        "name": row.name,
+        "tone": TONES[row.kind],
         "back": _part(back, box),
         "errors": _part(errors, box),
-        "psnr": "exact" if known["exact"] else f"{known['psnr']:.1f} dB",
-        "bits": known["bits"],
-        "over": known.get("over_budget", False),
-        "padded": known.get("padded"),
-        "tiles": known.get("tiles"),
-        "text": known.get("text"),
-        "mark": "" if not entry.get("text") else "same" if same else "changed",
+        "psnr": "exact" if measures.exact else f"{measures.psnr:.1f} dB",
+        "bits": measures.bits,
+        "over": measures.over_budget,
+        "padded": measures.padded,
+        "tiles": measures.tiles,
+        "text": measures.text,
+        "mark": "" if not result.text else "same" if measures.text == result.text else "changed",
     }
 
 
-def worst_part(entry: dict, maps: list[Path]) -> Box | None:
+def worst_part(height: int, width: int, maps: list[Path]) -> Box | None:
     """Of a large picture the square whose error maps are the brightest; None of others."""
-    height, width = entry["height"], entry["width"]
     if max(height, width) <= LARGEST:
         return None
     high, wide = min(LARGEST, height), min(LARGEST, width)

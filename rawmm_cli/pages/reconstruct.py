@@ -5,11 +5,13 @@ Of many pictures some are shown: the worst, those around the median, the best, a
 page is complete without its script, which sorts and zooms. `scatter.py` and `cases.py` make what is shown.
 Next: reconstruct.html and reconstruct.js."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ..reconstruction.files import COLOURS, FULL
+from ..reconstruction.results import Comparison, Row
 from ..system.figures import number, short
 from . import page
 from .cases import LARGEST, case, counts, selection
@@ -75,14 +77,14 @@ COLUMNS = (
 SPREAD = ("bits", "psnr", "text_survival", "ssim", "exact_pixels", "feature_distance")  # columns that show it
 
 
-def write(result: dict, folder: Path, path: Path, count: int = 24) -> None:
-    """Write the page with `count` pictures at most. folder: where the files of `reconstruct.Files` are."""
+def write(result: Comparison, folder: Path, path: Path, count: int = 24) -> None:
+    """Write the page with `count` pictures at most. folder: where the files of `files.Files` are."""
     page.write(path, render(result, folder, count))
 
 
-def render(result: dict, folder: Path, count: int) -> str:
+def render(result: Comparison, folder: Path, count: int) -> str:
     """The page as text."""
-    rows, each = result["rows"], result["each"]
+    rows, each = result.rows, result.each
     chosen = selection(each, count)
     plots = [
         scatter(rows, "psnr", "PSNR", "dB", False),
@@ -94,49 +96,47 @@ def render(result: dict, folder: Path, count: int) -> str:
         columns=columns(rows),
         lines=[_line(row, columns(rows)) for row in rows],
         plots=[plot for plot in plots if plot],
-        kinds=[(TONES[kind], KINDS[kind]) for kind in TONES if any(row["kind"] == kind for row in rows)],
+        kinds=[(TONES[kind], KINDS[kind]) for kind in TONES if any(row.kind == kind for row in rows)],
         cases=[case(each[n], tag, rows, folder) for n, tag in chosen],
         tags=counts(chosen),
         largest=LARGEST,
-        cropped=any(max(each[n]["height"], each[n]["width"]) > LARGEST for n, _ in chosen),
+        cropped=any(max(each[n].height, each[n].width) > LARGEST for n, _ in chosen),
         full=FULL,
         ramp=", ".join(f"rgb({r} {g} {b})" for r, g, b in COLOURS),
-        seconds=sum(row["seconds"] for row in rows),
+        seconds=sum(row.seconds for row in rows),
     )
 
 
-def columns(rows: list[dict]) -> list[Column]:
-    """The columns that some codec fills."""
-    return [column for column in COLUMNS if any(row.get(column.key) is not None for row in rows)]
+def columns(rows: list[Row]) -> list[Column]:
+    """The columns that some codec fills with a number."""
+    values = {column: [getattr(row, column.key) for row in rows] for column in COLUMNS}
+    return [column for column in COLUMNS if any(one is not None and one < math.inf for one in values[column])]
 
 
-def _line(row: dict, shown: list[Column]) -> dict:
+def _line(row: Row, shown: list[Column]) -> dict:
     """A codec's line of the table."""
     return {
-        "name": row["name"],
-        "tone": TONES[row["kind"]],
+        "name": row.name,
+        "tone": TONES[row.kind],
         "cells": [_cell(row, column) for column in shown],
-        "padded": row["padded"],
-        "tiled": row["tiled"],
-        "over": row["over_budget"],
+        "padded": row.padded,
+        "tiled": row.tiled,
+        "over": row.over_budget,
     }
 
 
-def _cell(row: dict, column: Column) -> dict:
+def _cell(row: Row, column: Column) -> dict:
     """What is shown, what it is sorted by, and the spread over pictures."""
-    value, spread = row.get(column.key), row["quantiles"].get(column.key)
-    ends = [_text(spread[name], column) for name in ("p05", "p95")] if spread and column.key in SPREAD else []
-    infinite = column.key == "psnr" and value is None
+    value, spread = getattr(row, column.key), row.quantiles.get(column.key)
+    ends = [_text(end, column) for end in (spread.p05, spread.p95)] if spread and column.key in SPREAD else []
     return {
         "text": _text(value, column),
-        "sort": "Infinity" if infinite else "" if value is None else repr(float(value)),
+        "sort": "" if value is None else "Infinity" if math.isinf(value) else repr(float(value)),
         "spread": f"{ends[0]} to {ends[1]}" if ends and ends[0] != ends[1] else "",
-        "doubt": column.key == "used_bits" and row.get("enough_codes") is False,
+        "doubt": column.key == "used_bits" and row.enough_codes is False,
     }
 
 
 def _text(value: float | None, column: Column) -> str:
-    """A PSNR that is missing is that of an exact picture."""
-    if value is None:
-        return "exact" if column.key == "psnr" else "–"
-    return column.form(value)
+    """A number as it is written; an infinite PSNR is that of exact pictures."""
+    return "–" if value is None else "exact" if math.isinf(value) else column.form(value)

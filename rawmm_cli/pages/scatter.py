@@ -3,6 +3,7 @@ them)."""
 
 import math
 
+from ..reconstruction.results import Row
 from ..system.figures import short
 from .curves import Frame, axis
 
@@ -20,15 +21,15 @@ RADIUS, LETTER, LINE = 6, 9.5, 17  # pixels: of a dot, of a letter of a label, f
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def scatter(rows: list[dict], key: str, title: str, unit: str, share: bool) -> dict | None:
+def scatter(rows: list[Row], key: str, title: str, unit: str, share: bool) -> dict | None:
     """Bits (logarithmic) against the number `key`: dots, ticks and labels; None where fewer than two codecs
-    have both. share: the number is a part of 1. What is exact (None) stands on a line of its own at the
-    top."""
-    known = [row for row in rows if row["bits"] and (row.get(key) is not None or key == "psnr")]
-    values = [row[key] for row in known if row[key] is not None]
+    have both. share: the number is a part of 1. What is infinite (exact) stands on a line of its own at
+    the top."""
+    known = [(row, value) for row in rows if row.bits and (value := getattr(row, key)) is not None]
+    values = [value for _, value in known if math.isfinite(value)]
     if len(known) < 2 or not values:
         return None
-    bits = [row["bits"] for row in known]
+    bits = [row.bits for row, _ in known]
     left, right, x_ticks = axis(min(bits) / 1.5, max(bits) * 1.5, FRAME.ticks, log=True)
     low, high, y_ticks = axis(min(values), max(values), FRAME.ticks)
     if share:
@@ -40,20 +41,20 @@ def scatter(rows: list[dict], key: str, title: str, unit: str, share: bool) -> d
             FRAME.left + (FRAME.right - FRAME.left) * math.log(value / left) / math.log(right / left), 1
         )
 
-    def y(value: float | None) -> float:
-        if value is None:
+    def y(value: float) -> float:
+        if math.isinf(value):
             return FRAME.top
         return round(FRAME.bottom - (FRAME.bottom - top) * (value - low) / (high - low), 1)
 
     dots = [
         {
-            "name": row["name"],
-            "tone": TONES[row["kind"]],
-            "x": x(row["bits"]),
-            "y": y(row[key]),
-            "title": f"{row['name']}: {row['bits']:,.0f} bits, {_value(row[key], unit, share)}",
+            "name": row.name,
+            "tone": TONES[row.kind],
+            "x": x(row.bits),
+            "y": y(value),
+            "title": f"{row.name}: {row.bits:,.0f} bits, {_value(value, unit, share)}",
         }
-        for row in sorted(known, key=lambda row: (y(row[key]), row["bits"]))
+        for row, value in sorted(known, key=lambda one: (y(one[1]), one[0].bits))
     ]
     return {
         "title": title,
@@ -63,12 +64,12 @@ def scatter(rows: list[dict], key: str, title: str, unit: str, share: bool) -> d
         "exact": FRAME.top if top > FRAME.top else None,
         "x_ticks": [(x(tick), short(tick)) for tick in x_ticks],
         "y_ticks": [(y(tick), f"{tick:.0%}" if share else short(tick)) for tick in y_ticks],
-        "missing": [row["name"] for row in rows if row not in known],
+        "missing": [row.name for row in rows if all(row is not one for one, _ in known)],
     }
 
 
-def _value(value: float | None, unit: str, share: bool) -> str:
-    return "exact" if value is None else f"{value:.1%}" if share else f"{value:.2f} {unit}"
+def _value(value: float, unit: str, share: bool) -> str:
+    return "exact" if math.isinf(value) else f"{value:.1%}" if share else f"{value:.2f} {unit}"
 
 
 def labelled(dots: list[dict]) -> list[dict]:

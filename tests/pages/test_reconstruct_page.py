@@ -1,28 +1,33 @@
 """The page: what is chosen for it, what it does in a browser, and that nothing hostile gets through."""
 
 import json
+import math
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from browser import CHROMIUM, Tab
 from PIL import Image
-from round_trips import raw, reading, run, toy
+from round_trips import raw, reading, row, run, toy
 from toy_codec import Squares
 
 from rawmm_cli.pages import reconstruct as reconstruct_page
 from rawmm_cli.pages.cases import selection, worst_part
 from rawmm_cli.pages.scatter import FRAME, scatter
-from rawmm_cli.reconstruction.results import as_json
+from rawmm_cli.reconstruction.results import Measures, PictureResult
 
 
-def entry(psnr):
-    return {"codecs": {"a": {"exact": psnr is None, "psnr": psnr}}}
+def picture(psnr):
+    """A picture after one codec, of which only that is known."""
+    unknown = dict.fromkeys(field.name for field in fields(Measures))
+    measures = Measures(**unknown | {"exact": psnr == math.inf, "psnr": psnr})
+    return PictureResult(0, "a", "a.png", 8, 8, codecs={"a": measures})
 
 
 def test_of_many_pictures_some_are_chosen():
-    each = [entry(float((37 * n) % 1000)) for n in range(1000)]
+    each = [picture(float((37 * n) % 1000)) for n in range(1000)]
     chosen = selection(each, 24)
-    values = [each[n]["codecs"]["a"]["psnr"] for n, _ in chosen]
+    values = [each[n].codecs["a"].psnr for n, _ in chosen]
     assert len(chosen) == 24 == len({n for n, _ in chosen}) and values == sorted(values)
     assert values[:6] == [0, 1, 2, 3, 4, 5] and values[-6:] == [994, 995, 996, 997, 998, 999]
     tags = [tag for _, tag in chosen]
@@ -37,7 +42,7 @@ def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
     errors = np.zeros((600, 700), np.uint8)
     errors[450:500, 500:560] = 200
     Image.fromarray(errors).save(tmp_path / "e.png")
-    left, top, right, bottom = worst_part({"height": 600, "width": 700}, [tmp_path / "e.png"])
+    left, top, right, bottom = worst_part(600, 700, [tmp_path / "e.png"])
     assert (
         (right - left, bottom - top) == (256, 256)
         and left <= 500
@@ -45,19 +50,17 @@ def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
         and top <= 450
         and bottom >= 500
     )
-    assert worst_part({"height": 256, "width": 9}, []) is None
+    assert worst_part(256, 9, []) is None
 
 
 def test_labels_of_a_plot_do_not_cover_each_other():
-    rows = [
-        {"name": f"jpeg@runs/name-{n}", "kind": "file", "bits": 5000.0 + n, "psnr": 30 + n / 20}
-        for n in range(4)
-    ] + [{"name": "raw", "kind": "raw", "bits": 98304.0, "psnr": None}]
-    found = scatter(rows, "psnr", "PSNR", "dB", False)
-    places = sorted((dot["label_y"], dot["name"]) for dot in found["dots"] if dot["name"] != "raw")
-    assert all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and found["exact"] == FRAME.top
+    rows = [row(f"jpeg@runs/name-{n}", 5000.0 + n, 30 + n / 20, 1, kind="file") for n in range(4)]
+    rows.append(row("raw", 98304.0, math.inf, 1, kind="raw"))
+    plot = scatter(rows, "psnr", "PSNR", "dB", False)
+    places = sorted((dot["label_y"], dot["name"]) for dot in plot["dots"] if dot["name"] != "raw")
+    assert all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and plot["exact"] == FRAME.top
     assert scatter(rows[:1], "psnr", "PSNR", "dB", False) is None
-    assert scatter([{**row, "text_survival": None} for row in rows], "text_survival", "T", "", True) is None
+    assert scatter(rows, "text_survival", "T", "", True) is None  # no text was read
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def page(tmp_path_factory):
     result = run(
         folder, [raw(), toy("toy@<b>"), toy("coarse", Squares(8, 4))], out=folder / "out", reader=reading
     )
-    reconstruct_page.write({**as_json(result), "engine": "<i>"}, folder / "out", folder / "page.html")
+    reconstruct_page.write(replace(result, engine="<i>"), folder / "out", folder / "page.html")
     return folder / "page.html"
 
 
@@ -128,5 +131,5 @@ def test_in_a_browser(page, width, dark):
 def test_a_page_without_text_or_bits(tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "black.png")
     result = run(tmp_path, [raw()], out=tmp_path / "out")
-    reconstruct_page.write(as_json(result), tmp_path / "out", tmp_path / "page.html")
+    reconstruct_page.write(result, tmp_path / "out", tmp_path / "page.html")
     assert "What one picture lost" in (tmp_path / "page.html").read_text()
