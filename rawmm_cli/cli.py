@@ -74,6 +74,9 @@ def _root(
     pass
 
 
+OUT_OF_MEMORY = (
+    "not enough memory; set a smaller train.batch, train.length or backbone.width, or close other programs"
+)
 UsageError = typer.BadParameter.__bases__[0]  # typer carries click inside and does not export this name
 
 
@@ -109,11 +112,7 @@ def _main() -> None:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _fail(
-            "not enough memory; set a smaller train.batch, train.length or backbone.width, or close other "
-            "programs",
-            5,
-        )
+        _fail(OUT_OF_MEMORY, 5)
     except RawmmError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:
@@ -124,26 +123,26 @@ def _main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped", 130)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.errno == errno.EIO and not error.filename:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # the reader, or the terminal, is gone
-            sys.exit(0)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            _fail(
-                f"no room on the disk ({error.filename or 'while writing'}); make room and run the same "
-                f"command again",
-                28,
-            )
-        if not error.filename or not error.strerror:
-            raise
-        _fail(f"{error.filename}: {error.strerror}; allow it, or choose another place with an option", 2)
+        _fail_system(error)
+
+
+def _fail_system(error: OSError) -> None:
+    """Leave because of what the system refused. Raises the error again where it names no file."""
+    if isinstance(error, BrokenPipeError) or error.errno == errno.EIO and not error.filename:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, or the terminal, is gone
+        sys.exit(0)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = error.filename or "while writing"
+        _fail(f"no room on the disk ({place}); make room and run the same command again", 28)
+    if not error.filename or not error.strerror:
+        raise error
+    _fail(f"{error.filename}: {error.strerror}; allow it, or choose another place with an option", 2)
 
 
 def _fail(message: str, code: int, traceback: str = ""):
     """One line on stderr, or, where this process is a rank, for the one that started it. Leaves with
     `code`."""
-    from .commands.common import printable
+    from .commands.screen import printable
     from .system.launch import tell
 
     line = " ".join(printable(message).split())

@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Json, RunsDir, emit, notify, run_name, use_cpu, writable_folder
+from .common import RUNS, Json, RunsDir, run_name, use_cpu, writable_folder
+from .screen import emit, notify
 
 
 def average(

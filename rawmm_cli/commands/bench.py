@@ -5,7 +5,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, DataDir, Device, Json, emit, notify, printable, use_cpu
+from . import tables
+from .common import DATA, DataDir, Device, Json, use_cpu
+from .screen import emit, notify
 
 
 class What(str, Enum):
@@ -66,12 +68,9 @@ def bench(
 
 def _show(result: dict) -> None:
     """Figures as a table for people."""
-    from rich.console import Console
-    from rich.table import Table
-
     from ..system.figures import duration, number, size
 
-    words = {
+    forms = {
         "step_seconds": duration,
         "seconds_per_picture_alone": duration,
         "seconds_per_step": duration,
@@ -79,20 +78,16 @@ def _show(result: dict) -> None:
         "mfu": "{:.1%}".format,
         "data_wait": "{:.1%}".format,
         "fill": "{:.1%}".format,
-        "flops_per_second": lambda v: f"{v / 1e9:,.1f} G",
-        "matmul_flops_per_second": lambda v: f"{v / 1e9:,.1f} G",
+        "flops_per_second": lambda rate: f"{rate / 1e9:,.1f} G",
+        "matmul_flops_per_second": lambda rate: f"{rate / 1e9:,.1f} G",
     }
-    table = Table("", "", box=None, show_header=False, padding=(0, 2))
-    table.columns[0].style = "bold"
+    rows = []
     for name, value in result.items():
         if name in ("estimate", "estimate_over_measured", "settings") or isinstance(value, bool):
             continue
-        shown = words.get(name, number)(value) if isinstance(value, (int, float)) else printable(str(value))
-        guess = result.get("estimate", {}).get(name)
-        beside = (
-            f"  (estimate: {words[name](guess)}, {result['estimate_over_measured'][name]:.2f} of it)"
-            if guess
-            else ""
-        )
-        table.add_row(name.replace("_", " "), shown + beside)
-    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+        text = forms.get(name, number)(value) if isinstance(value, (int, float)) else str(value)
+        if estimate := result.get("estimate", {}).get(name):
+            ratio = result["estimate_over_measured"][name]
+            text += f"  (estimate: {forms[name](estimate)}, {ratio:.2f} of it)"
+        rows.append((tables.text(name.replace("_", " "), "bold"), text))
+    tables.show(("", ""), rows)

@@ -4,7 +4,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Json, RunsDir, emit, notify, printable
+from . import tables
+from .common import RUNS, Json, RunsDir
+from .screen import emit, notify
 
 group = typer.Typer(no_args_is_help=True, help="Look after the checkpoints of a run.")
 
@@ -48,24 +50,19 @@ def verify(
 
 def _show(found: list[dict]) -> None:
     """A line for each checkpoint and, under a damaged one, a line for each file."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("step", "documents", "size", "", box=None, header_style="bold", padding=(0, 2))
-    for column in table.columns[:3]:
-        column.justify = "right"
+    rows = []
     for item in found:
-        seen, wrong = item["documents"], [f"{name} {what}" for name, what in item["problems"].items()]
-        table.add_row(
-            f"{item['step']:,}",
-            f"{seen:,}" if isinstance(seen, int) else "?",
-            _size(item["bytes"]),
-            Text(
-                printable("\n".join(["damaged", *wrong])) if wrong else "sound", "red" if wrong else "green"
-            ),
+        documents, problems = item["documents"], item["problems"]
+        damage = "\n".join(["damaged", *(f"{name} {what}" for name, what in problems.items())])
+        rows.append(
+            [
+                f"{item['step']:,}",
+                f"{documents:,}" if isinstance(documents, int) else "?",
+                _size(item["bytes"]),
+                tables.text(damage, "red", keep="\n") if problems else tables.text("sound", "green"),
+            ]
         )
-    Console(highlight=False, soft_wrap=True).print(table)
+    tables.show(("step", "documents", "size", ""), rows, numbers=range(3))
 
 
 def _size(count: int) -> str:

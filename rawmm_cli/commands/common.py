@@ -1,13 +1,13 @@
-"""What the commands share: options, threads, output. No torch here."""
+"""What the commands share: options, threads, folders. No torch here."""
 
-import json
 import os
 import time
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
+
+from .screen import notify
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="RAWMM_DATA", help="Folder of prepared data sets.")
@@ -25,40 +25,6 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DATA, RUNS = Path("data"), Path("runs")
-
-
-@lru_cache
-def console():
-    """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each
-    other."""
-    from rich.console import Console
-
-    class Screen(Console):
-        """Where nobody reads stderr any more, nothing more is said and the work goes on (rich would leave
-        with 1)."""
-
-        def on_broken_pipe(self) -> None:
-            self.quiet = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-    return Screen(stderr=True, highlight=False, soft_wrap=True)
-
-
-def notify(message: str) -> None:
-    """One line for the person at the terminal."""
-    console().print(printable(message), style="dim", markup=False)
-
-
-def emit(result: dict[str, Any]) -> None:
-    """The one JSON object of `--json`."""
-    typer.echo(json.dumps(result, ensure_ascii=True, default=str))
-
-
-def printable(text: str) -> str:
-    """Text that is safe for any terminal, line ends and tabs kept."""
-    from ..system.errors import printable
-
-    return printable(text, keep="\n\t")
 
 
 def use_cpu(threads: int = 0, here: int = 1) -> None:

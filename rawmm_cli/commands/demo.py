@@ -7,7 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, load_model, notify, run_name, writable_folder
+from .common import DATA, RUNS, DataDir, Json, RunsDir, load_model, run_name, writable_folder
+from .screen import emit, notify
 
 PROMPTS = 400  # captions that the portraits are drawn from, and pictures that are read
 

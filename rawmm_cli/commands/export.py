@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Json, RunsDir, emit, notify, printable, use_cpu
+from .common import DATA, RUNS, DataDir, Json, RunsDir, use_cpu
+from .screen import emit, notify, printable
 
 
 def export(

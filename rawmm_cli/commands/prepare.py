@@ -3,11 +3,15 @@
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from .common import DATA, DataDir, Json, cores, emit, notify, writable_folder
+from .common import DATA, DataDir, Json, cores, writable_folder
+from .screen import Bar, emit, notify
+
+if TYPE_CHECKING:
+    from ..data.items import Source
 
 HELP = (
     "portraits, digits, emoji, photos, text-images (nothing is downloaded); celebahq, ffhq, mnist, cifar10, "
@@ -151,36 +155,44 @@ def run(
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     wanted = {key: value for key, value in (wanted or {}).items() if value is not None}
-    if own := wanted.get("size") == 0:
+    if own_size := wanted.get("size") == 0:
         del wanted["size"]
     fitting = Fitting(wanted.get("size"), crop, enlarge, _colour(background))
     name = _name(source, name, wanted.get("path"))
     sources.check(source, wanted)
-    prepared.check_target(data_dir / name, wanted.get("path"))
-    there = data_dir.exists()
+    folder = data_dir / name
+    prepared.check_target(folder, wanted.get("path"))
+    items = _open(source, wanted, data_dir)
+    items.card["name"] = name
+    if items.size and not own_size and fitting.size is None:
+        fitting = replace(fitting, size=items.size, at_most=True)
+        notify(
+            f"larger pictures are made to fit {items.size} pixels; another size with --size, their own with "
+            f"--size 0"
+        )
+    options = Options(fitting, held_out, limit, max_bad, workers)
+    with Bar("preparing", min(filter(None, (items.count, limit)), default=None)) as progress:
+        card = prepare(items, folder, options, notify, progress, page.write)
+    return {"folder": str(folder), **card}
+
+
+def _open(source: str, wanted: dict, data_dir: Path) -> "Source":
+    """The source; where it cannot be opened, no new data folder stays behind."""
+    from ..data import sources
+
+    existed = data_dir.exists()
     writable_folder(data_dir, "data folder")
     try:
-        made = sources.source(source, wanted, notify)
+        return sources.source(source, wanted, notify)
     except Exception:
-        if not there:
+        if not existed:
             with suppress(OSError):
                 data_dir.rmdir()
         raise
-    made.card["name"] = name
-    if made.size and not own and fitting.size is None:
-        fitting = replace(fitting, size=made.size, at_most=True)
-        notify(
-            f"larger pictures are made to fit {made.size} pixels; another size with --size, their own with "
-            f"--size 0"
-        )
-    with _Progress(made.count, limit) as progress:
-        options = Options(fitting, held_out, limit, max_bad, workers)
-        card = prepare(made, data_dir / name, options, notify, progress, page.write)
-    return {"folder": str(data_dir / name), **card}
 
 
 def _name(source: str, name: str | None, path: Path | None) -> str:
-    """The name of the prepared set: what was asked for, or after the source."""
+    """The name of the prepared set: the one given, or that of the source."""
     import re
 
     from ..data.items import GENERAL, NAMES
@@ -199,104 +211,48 @@ def _name(source: str, name: str | None, path: Path | None) -> str:
 
 
 def _colour(text: str) -> tuple[int, int, int]:
+    """'white' or '#rrggbb' -> red, green, blue. Raises ConfigError."""
     import re
 
     from ..system.errors import ConfigError
 
-    named = {"white": "#ffffff", "black": "#000000", "grey": "#808080", "gray": "#808080"}
-    found = re.fullmatch("#([0-9a-fA-F]{6})", named.get(text, text))
-    if not found:
-        raise ConfigError(f"background is '{text}'; allowed: {', '.join(named)} or #rrggbb")
-    return tuple(bytes.fromhex(found[1]))
+    names = {"white": "#ffffff", "black": "#000000", "grey": "#808080", "gray": "#808080"}
+    digits = re.fullmatch("#([0-9a-fA-F]{6})", names.get(text, text))
+    if not digits:
+        raise ConfigError(f"background is '{text}'; allowed: {', '.join(names)} or #rrggbb")
+    return tuple(bytes.fromhex(digits[1]))
 
 
 def _verify(folder: Path, json: bool) -> None:
+    """Check every row of a prepared set against its card. Raises DataError where something does not fit."""
     from ..data import card
     from ..system.errors import DataError
 
-    wrong = card.verify(folder)
+    problems = card.verify(folder)
     if json:
-        emit({"folder": str(folder), "sound": not wrong, "problems": wrong})
-    for line in wrong[:20]:
+        emit({"folder": str(folder), "sound": not problems, "problems": problems})
+    for line in problems[:20]:
         notify(line)
-    if wrong:
+    if problems:
         raise DataError(
-            f"data set {folder} is not as it was prepared: {wrong[0]}; delete it and prepare it again"
+            f"data set {folder} is not as it was prepared: {problems[0]}; delete it and prepare it again"
         )
     if not json:
         notify(f"{folder} is sound: {card.read_card(folder)['fingerprint']}")
 
 
 def _tell(card: dict) -> None:
-    """A few lines about what there is now."""
-    count, folder = card["count"], card["folder"]
-    things = "documents" if card["kind"] == "documents" else "pictures"
+    """A few lines about the set."""
+    count, folder, kind = card["count"], card["folder"], card["kind"]
     notify(
-        f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {things}; "
+        f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {kind}; "
         f"all about it: {folder}/card.html"
     )
     for skipped in card["skipped"][:5]:
         notify(f"left out {skipped['file']}: {skipped['reason']}")
     if card["skipped_count"] > 5:
         notify(f"left out {card['skipped_count'] - 5:,} more: {folder}/skipped.jsonl")
-    if card.get("without_caption") and things == "pictures":
+    if card.get("without_caption") and kind == "pictures":
         notify(f"pictures without a caption: {card['without_caption']:,}; they are drawn, not read")
-    across = card["duplicates"]["exact"]["across_splits"]
-    if across:
+    if across := card["duplicates"]["exact"]["across_splits"]:
         notify(f"{across:,} pictures of the training set stand among the held-out ones too")
-
-
-class _Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, count: int | None, limit: int | None):
-        self.total = min(filter(None, (count, limit)), default=None)
-
-    def __enter__(self):
-        import time
-
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        from .common import console
-
-        self.now, self.said = time.monotonic, time.monotonic()
-        self.bar = Progress(
-            SpinnerColumn(),
-            TextColumn("preparing"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console(),
-            transient=True,
-            disable=not console().is_terminal,
-        )
-        self.task = self.bar.add_task("", total=self.total, rate="")
-        self.began, self.first = self.now(), None
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error):
-        self.bar.stop()
-
-    def __call__(self, done: int, skipped: int) -> None:
-        if self.first is None:
-            self.first = done
-        now = self.now()
-        if now - self.said < (15 if self.bar.disable else 0.2):
-            return
-        self.said = now
-        rate = f"{(done - self.first) / max(now - self.began, 1e-9):,.0f}/s" + (
-            f", {skipped:,} left out" if skipped else ""
-        )
-        if self.bar.disable:
-            notify(f"{done:,}{f' of {self.total:,}' if self.total else ''} items, {rate}")
-        else:
-            self.bar.update(self.task, completed=done, rate=rate)

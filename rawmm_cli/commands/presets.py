@@ -4,7 +4,9 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import Json, console, emit
+from . import tables
+from .common import Json
+from .screen import emit, notify
 
 
 def presets(
@@ -24,12 +26,5 @@ def presets(
     about = {preset: presets.about(preset) for preset in presets.names()}
     if json:
         return emit({"presets": about})
-    from rich.table import Table
-
-    table = Table("preset", "what it shows", box=None, header_style="bold", padding=(0, 2))
-    for preset, text in about.items():
-        table.add_row(preset, text)
-    from rich.console import Console
-
-    Console(highlight=False).print(table)
-    console().print("`rawmm presets NAME` shows all settings of one.", style="dim", markup=False)
+    tables.show(("preset", "what it shows"), about.items())
+    notify("`rawmm presets NAME` shows all settings of one.")

@@ -6,21 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..system.figures import short
-from .common import (
-    DATA,
-    RUNS,
-    DataDir,
-    Device,
-    Json,
-    Model,
-    Run,
-    RunsDir,
-    emit,
-    notify,
-    printable,
-    use_cpu,
-    writable_folder,
-)
+from . import tables
+from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir, use_cpu, writable_folder
+from .screen import emit, notify, printable, progress
 
 if TYPE_CHECKING:
     from ..data.pictures import Location, Skipped
@@ -152,23 +140,14 @@ def _run(
     locations: "list[Location]", chosen: "list[Choice]", out: Path | None, engine: str | None, network
 ) -> "Comparison":
     """Reconstruct, with a line now and then of how far the work is."""
-    import time
     from contextlib import nullcontext
 
     from ..reconstruction import ocr, reconstruct
 
-    last = time.monotonic()
-
-    def progress(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > 15:
-            last = time.monotonic()
-            notify(f"{done:,} of {len(locations):,} pictures")
-
     if engine:
         notify(f"text is read by {engine}, {(len(chosen) + 1) * len(locations):,} times; without: --ocr none")
     with ocr.Reader(engine) if engine else nullcontext() as reader:
-        return reconstruct.run(locations, chosen, out, reader, network, progress)
+        return reconstruct.run(locations, chosen, out, reader, network, progress(len(locations), every=15))
 
 
 def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> None:
@@ -215,18 +194,10 @@ COLUMNS = {
 
 def _tell(result: "Comparison") -> None:
     """A table of the columns that some codec fills, and what it says."""
-    from rich.console import Console
-    from rich.table import Table
-
     names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
-    table = Table("codec", box=None, header_style="bold", padding=(0, 1))
-    for name in names:
-        table.add_column(COLUMNS[name][0], justify="right", no_wrap=True)
-    for row in result.rows:
-        table.add_row(printable(row.name), *(_cell(row, name) for name in names))
-    console = Console(highlight=False)
-    console.width = console.width if console.is_terminal else 160
-    console.print(table)
+    heads = ["codec", *(COLUMNS[name][0] for name in names)]
+    rows = [[row.name, *(_cell(row, name) for name in names)] for row in result.rows]
+    tables.show(heads, rows, numbers=range(1, len(heads)))
     for line in result.findings:
         typer.echo(printable(line))
     for name, path in (("the page", result.report), ("files", result.out)):
@@ -242,6 +213,4 @@ def _filled(row: "Row", name: str) -> bool:
 
 def _cell(row: "Row", name: str) -> str:
     value = getattr(row, name)
-    if value == float("inf"):
-        return "exact"
-    return "–" if value is None else COLUMNS[name][1](value)
+    return "exact" if value == float("inf") else tables.number(value, COLUMNS[name][1])

@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Json, RunsDir, emit, printable
+from .common import RUNS, Json, RunsDir
+from .screen import emit, printable
 
 
 def report(

@@ -8,19 +8,8 @@ from typing import Annotated, Optional
 import typer
 
 from ..config.choices import GRIDS, SOLVERS, TUNED
-from .common import (
-    RUNS,
-    Device,
-    Json,
-    Model,
-    Run,
-    RunsDir,
-    emit,
-    load_model,
-    notify,
-    printable,
-    writable_folder,
-)
+from .common import RUNS, Device, Json, Model, Run, RunsDir, load_model, writable_folder
+from .screen import emit, notify, printable
 
 PREVIEWS = ("auto", "none", "blocks", "kitty", "iterm", "sixel")
 DRAW, WRITE, SHOW = "Drawing", "Writing", "Output"

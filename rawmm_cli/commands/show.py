@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, DataDir, Json, emit, printable
+from .common import DATA, DataDir, Json
+from .screen import emit, printable
 
 SIDE, LARGE, GAP = 32, 72, 2  # characters: a picture among several, a single one, what is between
 

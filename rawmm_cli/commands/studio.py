@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .common import RUNS, Device, Json, Model, Run, RunsDir, emit, load_model, notify
+from .common import RUNS, Device, Json, Model, Run, RunsDir, load_model
+from .screen import emit, notify
 
 
 def studio(

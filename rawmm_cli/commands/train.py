@@ -11,20 +11,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import (
-    DATA,
-    RUNS,
-    DataDir,
-    Device,
-    Json,
-    RunsDir,
-    console,
-    emit,
-    notify,
-    run_name,
-    use_cpu,
-    writable_folder,
-)
+from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, use_cpu, writable_folder
+from .screen import console, emit, notify
 
 
 def train(

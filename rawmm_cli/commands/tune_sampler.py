@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Device, Json, RunsDir, emit, notify, printable, use_cpu, writable_folder
+from .common import RUNS, Device, Json, RunsDir, use_cpu, writable_folder
+from .screen import emit, notify, printable
 
 
 def tune_sampler(

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, notify, use_cpu
-from .common import IMAGES, Limit, Paths, find, note_missing, note_skipped, progress, square, table
+from .. import tables
+from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, use_cpu
+from ..screen import emit, notify, progress
+from .common import IMAGES, Limit, Paths, find, note_missing, note_skipped, square
 
 if TYPE_CHECKING:
     from ...reconstruction.code_bits import CodecBits, Row
@@ -79,9 +81,11 @@ def tell(result: "CodecBits") -> None:
         "perplexity, dead",
         "of best bound",
         "exact",
+        "PSNR",
     ]
     typer.echo(f"{counted(result.bounds.pictures, 'picture')}; bits a picture:")
-    table([*heads, "PSNR"], [_cells(result.codec), _cells(result.raw)])
+    rows = [_cells(result.codec), _cells(result.raw)]
+    tables.show(heads, rows, numbers=range(1, len(heads)))
     bound, codes = result.bounds.bound, result.codec.codes
     typer.echo(
         f"raw: used is order-0 entropy, conditional an upper bound of H ({bound.bits:,.0f} bits on average, "
@@ -102,8 +106,8 @@ def _cells(row: "Row") -> list[str]:
         row.codec,
         short(row.tokens),
         short(row.vocabulary),
-        *("–" if one is None else short(one) for one in bits),
-        f"{short(2**codes.entropy)}, {short(codes.dead_codes)}" if codes else "–",
+        *(tables.number(one, short) for one in bits),
+        f"{short(2**codes.entropy)}, {short(codes.dead_codes)}" if codes else tables.MISSING,
         f"{row.share:.2%}",
         f"{row.exact_rate:.1%}",
         f"{row.psnr:.2f}" if math.isfinite(row.psnr) else "exact",

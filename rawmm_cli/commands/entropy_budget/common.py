@@ -1,13 +1,11 @@
-"""What the files of `rawmm entropy-budget` share: options, progress, notes. No torch here."""
+"""What the files of `rawmm entropy-budget` share: options and notes. No torch here."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..common import notify, printable
+from ..screen import notify
 
 if TYPE_CHECKING:
     from ...data.pictures import Location, Skipped
@@ -30,19 +28,6 @@ RunOrModel = Annotated[
 ]
 Limit = Annotated[Optional[int], typer.Option(min=1, max=1_000_000, help="Pictures at most.")]
 IMAGES, MODEL, STEPS = 1000, 32, 16  # defaults: pictures at most, of a model, and steps of its ODE
-
-
-def progress(total: int, every: float = 10.0, what: str = "pictures") -> Callable[[int], None]:
-    """A function of the number done, which prints a line now and then."""
-    last = time.monotonic()
-
-    def report(done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > every and 0 < done < total:
-            last = time.monotonic()
-            notify(f"{done:,} of {total:,} {what}")
-
-    return report
 
 
 def find(paths: list[Path], data_dir: Path, limit: int | None) -> "list[Location]":
@@ -95,18 +80,3 @@ def note_missing(rows: "list[Method]") -> None:
             f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; "
             f"{lossless.INSTALL}"
         )
-
-
-def table(heads: list[str], rows: list[list[str]]) -> None:
-    """Rows on stdout; all columns but the first are aligned to the right."""
-    from rich.console import Console
-    from rich.table import Table
-
-    grid = Table(box=None, header_style="bold", padding=(0, 1))
-    for n, head in enumerate(heads):
-        grid.add_column(head, justify="left" if n == 0 else "right", no_wrap=True)
-    for row in rows:
-        grid.add_row(*map(printable, row))
-    console = Console(highlight=False, markup=False)
-    console.width = console.width if console.is_terminal else 160
-    console.print(grid)

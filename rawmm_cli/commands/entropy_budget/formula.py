@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..common import emit, notify
+from ..screen import emit, notify
 
 if TYPE_CHECKING:
     from ...information.budget import Budget, Need

@@ -4,22 +4,11 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..common import DATA, DataDir, Json, emit
+from .. import tables
+from ..common import DATA, DataDir, Json
+from ..screen import emit, progress
 from . import formula
-from .common import (
-    IMAGES,
-    Length,
-    Limit,
-    Paths,
-    Plot,
-    Vocabulary,
-    find,
-    note_missing,
-    note_skipped,
-    progress,
-    square,
-    table,
-)
+from .common import IMAGES, Length, Limit, Paths, Plot, Vocabulary, find, note_missing, note_skipped, square
 
 if TYPE_CHECKING:
     from ...information.bounds import Summary
@@ -85,13 +74,11 @@ def _tell_size(summary: "Summary", name: str) -> None:
     grey = f", {summary.grey:,} of them grey (one channel)" if summary.grey else ""
     typer.echo(f"{counted(summary.pictures, 'picture')} {name}{grey}; bits a byte:")
     rows = [(row.method, row, row.kind) for row in summary.rows] + [("best", summary.best, "upper bound")]
-    table(
-        ["", "mean", "p05", "median", "p95", ""],
-        [
-            [name, *(f"{value:.3f}" for value in (one.mean, one.p05, one.median, one.p95)), kind]
-            for name, one, kind in rows
-        ],
-    )
+    cells = [
+        [name, *(f"{value:.3f}" for value in (one.mean, one.p05, one.median, one.p95)), kind]
+        for name, one, kind in rows
+    ]
+    tables.show(["", "mean", "p05", "median", "p95", ""], cells, numbers=range(1, 5))
     if mosaic := summary.mosaic:
         rates = ", ".join(f"{name} {rate:.3f}" for name, rate in mosaic.bits_per_byte.items())
         files = counted(mosaic.files, "file")

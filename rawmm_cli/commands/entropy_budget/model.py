@@ -4,20 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, emit, use_cpu
-from .common import (
-    MODEL,
-    STEPS,
-    Limit,
-    Paths,
-    RunOrModel,
-    find,
-    loaded,
-    note_missing,
-    note_skipped,
-    progress,
-    table,
-)
+from .. import tables
+from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, use_cpu
+from ..screen import emit, progress
+from .common import MODEL, STEPS, Limit, Paths, RunOrModel, find, loaded, note_missing, note_skipped
 
 if TYPE_CHECKING:
     from ...information.model_bits import ModelBits
@@ -56,7 +46,7 @@ def tell(result: "ModelBits") -> None:
     image, codecs = result.image, result.codecs
     pictures = counted(result.pictures, "picture")
     typer.echo(f"{result.model}, {pictures} of {result.size} x {result.size} px:")
-    table(["bits a byte", "mean", "± s.e.", ""], _rows(result))
+    tables.show(["bits a byte", "mean", "± s.e.", ""], _rows(result), numbers=(1, 2))
     if codecs.grey:
         typer.echo(
             f"grey: {codecs.grey:,} of them; there a pixel is one byte, for the model as for the codecs"
@@ -98,7 +88,7 @@ def _cells(figures: list[tuple]) -> list[list[str]]:
         [
             name,
             f"{figure.bits_per_byte:.4f}",
-            "–" if figure.standard_error is None else f"{figure.standard_error:.4f}",
+            tables.number(figure.standard_error, "{:.4f}".format),
             kind,
         ]
         for name, figure, kind in figures

@@ -1,11 +1,14 @@
 """`rawmm entropy-budget catalogue` and `anchors`: published figures, with sources."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Optional
 
 import typer
 
-from ..common import Json, emit, notify, printable
+from .. import tables
+from ..common import Json
+from ..screen import emit, notify
 from .common import Plot
 
 Word = Annotated[Optional[str], typer.Argument(metavar="WORD", help="Only rows that contain this word.")]
@@ -90,27 +93,16 @@ WORDS = {"name", "data", "release", "method", "kind", "read", "source", "note", 
 
 def _table(rows: list[dict], columns: dict[str, str]) -> None:
     """Rows on stdout. columns: keys of a row, with their heads."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    for name, head in columns.items():
-        justify = "left" if name in WORDS else "right"
-        table.add_column(head, justify=justify, no_wrap=name in ("name", "bits_per_byte"))
-    for row in rows:
-        table.add_row(*(_cell(name, row.get(name, "" if name == "note" else None)) for name in columns))
-    console = Console(highlight=False, markup=False)
-    console.width = console.width if console.is_terminal else 220
-    console.print(table)
+    cells = [[tables.number(row.get(key), partial(_cell, key)) for key in columns] for row in rows]
+    numbers = [place for place, key in enumerate(columns) if key not in WORDS]
+    tables.show(list(columns.values()), cells, numbers)
 
 
-def _cell(name: str, value) -> str:
-    if value is None:
-        return "–"
-    if name == "vocabulary" and value >= 10**9:
+def _cell(key: str, value) -> str:
+    if key == "vocabulary" and value >= 10**9:
         return f"2^{value.bit_length() - 1}"
-    if name in ("year", "side") or isinstance(value, str):
-        return printable(str(value))
+    if key in ("year", "side") or isinstance(value, str):
+        return str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.0f}" if name == "bits" else f"{value:.4g}"
+    return f"{value:,.0f}" if key == "bits" else f"{value:.4g}"

@@ -1,0 +1,110 @@
+"""What a person sees beside tables: notes, progress, and the one JSON object of `--json`. No torch here."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import typer
+
+
+@lru_cache
+def console():
+    """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each
+    other."""
+    from rich.console import Console
+
+    class Screen(Console):
+        """A console whose reader may leave: then it falls silent and the work goes on (rich would exit with
+        1)."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    return Screen(stderr=True, highlight=False, soft_wrap=True)
+
+
+def notify(message: str) -> None:
+    """Print one line for the person at the terminal, on stderr."""
+    console().print(printable(message), style="dim", markup=False)
+
+
+def emit(result: dict[str, Any]) -> None:
+    """Print the one JSON object of `--json`, on stdout."""
+    typer.echo(json.dumps(result, ensure_ascii=True, default=str))
+
+
+def printable(text: str) -> str:
+    """Text that is safe for any terminal, line ends and tabs kept."""
+    from ..system.errors import printable
+
+    return printable(text, keep="\n\t")
+
+
+def progress(total: int, what: str = "pictures", every: float = 10.0) -> Callable[[int], None]:
+    """A function of the number done, which prints a line every `every` seconds."""
+    last = time.monotonic()
+
+    def report(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > every and 0 < done < total:
+            last = time.monotonic()
+            notify(f"{done:,} of {total:,} {what}")
+
+    return report
+
+
+class Bar:
+    """A bar on a terminal, a line every 15 seconds elsewhere. total: None where nobody knows it."""
+
+    def __init__(self, title: str, total: int | None):
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self.total, self.live = total, console().is_terminal
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console(),
+            transient=True,
+            disable=not self.live,
+        )
+        self.task = self.bar.add_task("", total=total, rate="")
+        self.first: int | None = None  # items that were done before this run
+        self.last = time.monotonic()
+
+    def __enter__(self) -> "Bar":
+        self.began = time.monotonic()
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.bar.stop()
+
+    def __call__(self, done: int, skipped: int) -> None:
+        """Show how many items are done, and how many of them were left out."""
+        if self.first is None:
+            self.first = done
+        now = time.monotonic()
+        if now - self.last < (0.2 if self.live else 15):
+            return
+        self.last = now
+        rate = f"{(done - self.first) / max(now - self.began, 1e-9):,.0f}/s"
+        rate += f", {skipped:,} left out" if skipped else ""
+        if self.live:
+            self.bar.update(self.task, completed=done, rate=rate)
+        else:
+            notify(f"{done:,}{f' of {self.total:,}' if self.total else ''} items, {rate}")

@@ -1,0 +1,61 @@
+"""Tables on the terminal: columns under bold heads, without lines."""
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Union
+
+from ..system.errors import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    Cell = Union[str, Text]
+
+MISSING = "–"
+WIDE = 1000  # characters of a line in a file or a pipe
+
+
+def show(
+    heads: Sequence[str], rows: Iterable[Sequence["Cell"]], numbers: Collection[int] = (), title: str = ""
+) -> None:
+    """Print rows on stdout. numbers: places of the columns that are aligned to the right. These and the first
+    column are never broken; other cells are folded where a terminal is too narrow. Strings are shown as they
+    are, without control characters."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        header_style="bold",
+        padding=(0, 2, 0, 0),
+        show_header=any(heads),
+    )
+    for place, head in enumerate(heads):
+        whole = place == 0 or place in numbers
+        table.add_column(
+            head,
+            justify="right" if place in numbers else "left",
+            no_wrap=whole,
+            overflow="ellipsis" if whole else "fold",
+        )
+    for row in rows:
+        table.add_row(*(text(cell) if isinstance(cell, str) else cell for cell in row))
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDE
+    console.print(table)
+
+
+def text(content: str, style: str = "", keep: str = "") -> "Text":
+    """A cell that is shown as it is: no markup, and no control characters but those in `keep`."""
+    from rich.text import Text
+
+    return Text(printable(content, keep=keep), style)
+
+
+def number(value, form) -> str:
+    """The number as `form` writes it, or a dash where there is none."""
+    return MISSING if value is None else form(value)

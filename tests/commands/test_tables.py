@@ -1,0 +1,70 @@
+"""Tables and progress: every character of a cell is shown, whatever it is; a row of a file is one line."""
+
+import pytest
+
+from rawmm_cli.commands import screen, tables
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    for name in ("COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def lines(capsys) -> list[str]:
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_numbers_stand_right_and_words_left(capsys):
+    rows = [["a", "1", "x"], ["long name", "1,000", "y"]]
+    tables.show(["codec", "bits", "kind"], rows, numbers=[1])
+    assert lines(capsys) == ["codec       bits  kind", "a              1  x", "long name  1,000  y"]
+
+
+def test_without_heads_there_is_no_line_for_them(capsys):
+    tables.show(["", ""], [["a", "b"]], title="facts")
+    assert lines(capsys) == ["facts", "a  b"]
+
+
+def test_cells_are_no_markup_and_no_control_characters(capsys):
+    tables.show(["codec", ""], [["[bold]a[/bold]", "\x1b[31mred\n"], ["[/]", "b"]])
+    assert lines(capsys)[1:] == ["[bold]a[/bold]  \ufffd[31mred\ufffd", "[/]             b"]
+
+
+def test_in_a_file_a_row_is_a_line(capsys):
+    tables.show(["a", "b"], [["x" * 300, "y " * 150]])
+    assert lines(capsys)[1] == "x" * 300 + "  " + ("y " * 150).strip()
+
+
+def test_where_it_is_narrow_long_words_are_folded_whole(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "24")
+    tables.show(["name", "path"], [["a", "/" + "0123456789" * 4]])
+    shown = lines(capsys)
+    assert max(map(len, shown)) <= 24
+    assert "".join(line[6:] for line in shown[1:]) == "/" + "0123456789" * 4
+
+
+def test_a_number_that_is_missing():
+    assert tables.number(None, "{:.2f}".format) == "–" and tables.number(0.5, "{:.2f}".format) == "0.50"
+
+
+def test_progress_is_a_line_now_and_then(capsys):
+    report = screen.progress(3, "codes", every=0)
+    for done in range(4):
+        report(done)
+    assert capsys.readouterr().err.splitlines() == ["1 of 3 codes", "2 of 3 codes"]
+    report = screen.progress(3, every=60)
+    report(1)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bar_is_lines_where_there_is_no_terminal(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+    with screen.Bar("preparing", 100) as bar:
+        for now[0], done, skipped in ((1.0, 10, 0), (16.0, 42, 0), (17.0, 50, 1), (32.0, 90, 2)):
+            bar(done, skipped)
+    assert capsys.readouterr().err.splitlines() == [
+        "42 of 100 items, 2/s",
+        "90 of 100 items, 2/s, 2 left out",
+    ]
