@@ -1,4 +1,6 @@
-# make demo: the main job, from nothing.   make test: the test suite, from nothing.
+# make demo: the main job, from nothing.
+# make test: the test suite, from nothing, by two workers with one thread each (WORKERS).
+# make test-fast: the tests that start no process and no browser.
 # make check: lint, format, spelling, types (CONTRIBUTING.md).
 # make bench-peers: training and sampling beside transfusion-pytorch (benchmarks/peers/README.md).   make bench-data: preparing
 # and streaming beside bare loops of Pillow.
@@ -6,14 +8,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_PEERS ?= .venv-peers
+WORKERS ?= 2
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check lint spelling types bench-peers bench-data docs clean
+.PHONY: demo test test-fast check lint spelling types bench-peers bench-data docs clean
 
 demo: $(VENV)/.rawmm
 	$(VENV)/bin/rawmm demo
 
 test: $(VENV)/.rawmm-dev
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
+
+test-fast: $(VENV)/.rawmm-dev
+	$(PYTEST) -m "not process and not browser"
 
 check: lint spelling types
 

@@ -1,11 +1,13 @@
 """What the tests share: a prepared data folder, a small one, a trained run, and `rawmm` called in-process."""
 
 import hashlib
+import multiprocessing.process
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -19,17 +21,27 @@ signal.signal(
 )  # started in the background, tests would inherit that it is ignored
 
 
-@contextmanager
-def single_thread():
-    """Bit for bit needs one fixed number of threads."""
-    import torch
+@pytest.fixture(autouse=True)
+def processes_are_marked(request, monkeypatch):
+    """A test that starts rawmm or a worker in a process bears the mark `process`: `make test-fast` leaves it
+    out."""
+    if request.node.get_closest_marker("process"):
+        return
+    started = subprocess.Popen.__init__
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    def start(self, words, *rest, **options):
+        if not isinstance(words, str) and str(words[0]) in (sys.executable, RAWMM):
+            pytest.fail(f"{request.node.name} starts a process and lacks the mark `process`", pytrace=False)
+        started(self, words, *rest, **options)
+
+    def worker(self):
+        pytest.fail(f"{request.node.name} starts a worker and lacks the mark `process`", pytrace=False)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", start)
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", worker)
+
+
+RAWMM = str(Path(sys.executable).with_name("rawmm"))
 
 
 @pytest.fixture
@@ -37,6 +49,8 @@ def one_thread(monkeypatch):
     """One thread here, in what the command line starts, and in subprocesses."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    from training_runs import single_thread
+
     with single_thread():
         yield
 
@@ -94,32 +108,14 @@ def few_digits(once, prepared_digits):
 def tiny_run(once, prepared_digits):
     """The folder of a run of preset tiny, trained until it opens a picture after every name of a digit. Read
     only."""
-    import torch
+    from training_runs import TRAINED, go
 
     from rawmm_cli.config import presets
-    from rawmm_cli.training.train import train
 
     def make(folder):
-        with single_thread():
-            settings = presets.load("tiny", TRAINED)
-            for _ in train(
-                settings, prepared_digits, folder / "tiny", torch.device("cpu"), lambda message: None
-            ):
-                pass
+        go(presets.load("tiny", TRAINED), prepared_digits, folder / "tiny")
 
     return once("tiny run", make) / "tiny"
-
-
-TRAINED = (
-    "train.documents=3200",
-    "train.optimizer=muon",
-    "train.learning_rate=1e-2",
-    "data.read=0.3",
-    "train.save_every=1600",
-    "train.sample_every=3200",
-    "train.threads=1",
-    "sample.max_text=8",
-)
 
 
 @pytest.fixture

@@ -128,6 +128,7 @@ def test_the_sign_at_the_door_names_every_file(folder):
     assert len(inside) <= 20, f"{folder} has {len(inside)} files"
 
 
+@pytest.mark.process
 def test_core_is_light():
     """The model needs torch and einops; settings, commands and data sets are not its affair."""
     files = [name(path) for path in FILES if name(path).split("/")[0] == "core"]
@@ -151,6 +152,7 @@ def test_core_is_light():
         ["train", "--preset", "nothing"],
     ),
 )
+@pytest.mark.process
 def test_light_commands_leave_torch_alone(arguments):
     code = (
         f"import sys; sys.argv = ['rawmm', *{arguments!r}]\nfrom rawmm_cli.cli import main\ntry: main()\n"

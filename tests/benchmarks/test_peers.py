@@ -121,7 +121,7 @@ def test_the_written_preset_is_one_that_rawmm_reads(tmp_path):
     assert read.train.precision == read.train.compile == "auto" and read.train.optimizer == "adamw"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_the_command_is_timed_and_counts_its_positions(few, tmp_path, one_thread, monkeypatch):
     """`rawmm train` itself, on a model of 2 narrow layers: one document a row, no padding, 196 patches and 5
     tokens."""

@@ -73,6 +73,7 @@ def timed_stand_in(monkeypatch, tmp_path, last):
     return rawmm_side.timed("small", "gau", tmp_path, 0.6)
 
 
+@pytest.mark.process
 def test_our_side_is_timed_by_the_growth_of_its_records(monkeypatch, tmp_path):
     measured = timed_stand_in(monkeypatch, tmp_path, 1000)
     steps = measured["documents"] / settings.BATCH
@@ -82,6 +83,7 @@ def test_our_side_is_timed_by_the_growth_of_its_records(monkeypatch, tmp_path):
     assert measured["first_loss"] <= 1 / settings.WARM and measured["last_loss"] < measured["first_loss"]
 
 
+@pytest.mark.process
 def test_a_run_that_ends_is_an_error(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match="exit code 3"):
         timed_stand_in(monkeypatch, tmp_path, 9)

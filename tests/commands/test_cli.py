@@ -15,6 +15,7 @@ from rawmm_cli.core.solvers import SOLVERS
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.process
 def test_what_needs_no_torch_does_not_import_it():
     """Help, lists and errors of settings come at once."""
     code = """
@@ -35,12 +36,14 @@ for words in (["--help"], ["train", "--help"], ["presets"], ["presets", "tiny"],
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 def test_module_and_version():
     done = process("--version", module=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"rawmm {__version__}\n", "")
 
 
 @pytest.mark.parametrize("words", [("presets", "--json"), ("presets", "tiny"), ("--help",)], ids=" ".join)
+@pytest.mark.process
 def test_a_reader_that_leaves_is_no_error(words):
     """As in `rawmm presets | head -1`: no traceback, and not the exit code of a bug."""
     reader, writer = os.pipe()
@@ -51,6 +54,7 @@ def test_a_reader_that_leaves_is_no_error(words):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+@pytest.mark.process
 def test_a_full_disk_behind_stdout():
     with open("/dev/full", "w") as full:
         done = process("presets", "--json", stdout=full)

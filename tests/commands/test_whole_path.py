@@ -5,10 +5,10 @@ import json
 
 import pytest
 from commanding import one_object, process
-from conftest import TRAINED
 from PIL import Image
+from training_runs import TRAINED
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 
 
 TENSORBOARD = importlib.util.find_spec("tensorboard") is not None

@@ -308,6 +308,7 @@ def test_all_keys_are_the_keys_of_a_dump():
     assert sorted(set(every_key(Config))) == sorted(dumped)
 
 
+@pytest.mark.process
 def test_settings_leave_torch_alone():
     code = (
         "import sys; from rawmm_cli.config import presets; presets.load('tiny'); "

@@ -85,6 +85,7 @@ def kinds(data):
 
 
 @pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
+@pytest.mark.process
 def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path):
     """kill -9 twice at random moments after some progress; then the run ends as one that nothing stopped, and
     is evaluated."""

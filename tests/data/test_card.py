@@ -238,6 +238,7 @@ def test_what_users_wrote_stays_text(folder, name):
             assert said in text
 
 
+@pytest.mark.process
 def test_the_same_set_gives_the_same_page(folder, tmp_path):
     made(tmp_path / "again", mixed(), max_bad=0.2, workers=2)
     assert (tmp_path / "again" / "card.html").read_bytes() == (folder / "mixed" / "card.html").read_bytes()

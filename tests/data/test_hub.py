@@ -268,6 +268,7 @@ def offline(tmp_path: Path, *words: str, **environment: str | None) -> tuple[int
     return done.returncode, done.stderr.splitlines()
 
 
+@pytest.mark.process
 def test_no_network(tmp_path):
     """Fault 29: terms first, then one line with the command that fetches it elsewhere and how to use the
     copy."""
@@ -281,6 +282,7 @@ def test_no_network(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.process
 def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
     """Fault 25: a local copy is prepared without a home; where the cache cannot be, one line says so."""
     captioned(tmp_path / "repo")

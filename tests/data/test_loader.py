@@ -121,6 +121,7 @@ def tensors(batch: Batch):
     ]
 
 
+@pytest.mark.process
 def test_workers_make_the_same_batches_in_the_same_order(digits):
     words = ("train.documents=320", "train.accumulate=2")
     here = list(batches(settings(*words), steps_of(settings(*words), digits), 48))

@@ -34,6 +34,7 @@ def digest(n: int, size: int = 32) -> str:
     return hashlib.sha256(draw(n, WHITE, size).tobytes()).hexdigest()
 
 
+@pytest.mark.process
 def test_a_portrait_hangs_on_its_number_alone():
     here = [digest(n) for n in range(5)]
     program = (

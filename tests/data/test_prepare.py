@@ -90,6 +90,7 @@ def test_size_crop_and_limit(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.process
 def test_workers_change_nothing(tmp_path, workers):
     for count, folder in ((0, "alone"), (workers, "helped")):
         made(tmp_path / folder / "set", numbers(60, bad={7, 8}), workers=count)
@@ -236,6 +237,7 @@ made(Path(sys.argv[1]), numbers(3000, bad={{9, 77}}), workers=int(sys.argv[2]))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.process
 def test_kill_9_at_random_moments_and_the_same_bytes_in_the_end(tmp_path, workers):
     script = tmp_path / "killed.py"
     script.write_text(
@@ -262,6 +264,7 @@ def test_kill_9_at_random_moments_and_the_same_bytes_in_the_end(tmp_path, worker
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+@pytest.mark.process
 def test_workers_end_with_the_process_that_started_them(tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(
@@ -290,6 +293,7 @@ def dies(content, background):
     os._exit(9)
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_is_told(tmp_path):
     source = numbers(20)
     with pytest.raises(RankError, match="a worker process died"):

@@ -149,6 +149,7 @@ def bomb(path: Path, side: int = 20_000) -> Path:
     return path
 
 
+@pytest.mark.process
 def test_bombs_are_left_out_at_once(rawmm, tmp_path):
     """Fault 7: refused by their header, without memory for their pixels; 144 megapixels too. One frame of
     many is read."""
@@ -235,6 +236,7 @@ def test_hostile_options(rawmm, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
 def test_strange_paths(tmp_path):
     """Fault 24: the whole way in a folder of spaces, quotes, a newline and a dollar sign, through real
     processes."""

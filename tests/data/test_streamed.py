@@ -108,6 +108,7 @@ def test_any_restart_gives_the_same_batches(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.process
 def test_workers_change_nothing(workers, tmp_path):
     chosen = settings(tars(tmp_path / "in", range(300)), "train.documents=400")
     with_workers = settings(tmp_path / "in", "train.documents=400", f"train.workers={workers}")

@@ -183,6 +183,7 @@ def test_a_bad_sample_is_left_out_and_told(case, tmp_path):
     assert card["count"]["train"] + card["count"]["held_out"] == 3
 
 
+@pytest.mark.process
 def test_worker_processes_make_the_same_set(tmp_path):
     """What is wrong with a sample is sent to them too."""
     shard(tmp_path / "a.tar", range(40))

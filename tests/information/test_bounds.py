@@ -159,6 +159,7 @@ def folder(tmp_path):
     return tmp_path / "in"
 
 
+@pytest.mark.process
 def test_a_mixed_folder_by_two_processes(folder):
     """The same as one after the other, in order."""
     found = pictures.find([folder], folder)
@@ -172,6 +173,7 @@ def test_a_mixed_folder_by_two_processes(folder):
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
+@pytest.mark.process
 def test_ctrl_c_waits_for_nobody(stop):
     """Two tasks of a minute are under way when the caller stops."""
     found = bounds.over(time.sleep, [(0,), (60,), (60,), (60,), (60,)])
@@ -190,6 +192,7 @@ def test_nothing_to_read(folder):
 # ------------------------------------------------------------------------------------------------ the command
 
 
+@pytest.mark.process
 def test_the_command(rawmm, folder):
     code, out, err = rawmm("entropy-budget", "--images", folder, "--L", "256", "--V", "16384", "--json")
     assert code == 0 and "left out" in err and "bad.png" in err
@@ -208,6 +211,7 @@ def test_the_command(rawmm, folder):
     assert "as mosaics, 4 small pictures" in out
 
 
+@pytest.mark.process
 def test_possible_only_where_every_file_fits(rawmm, tmp_path):
     """Two pictures of noise and two of one colour: codes enough for the mean are not enough for the noise."""
     for n in range(4):

@@ -228,6 +228,7 @@ def test_plots(rawmm, tmp_path):
     assert len({file.read_bytes() for file in files}) == 3
 
 
+@pytest.mark.process
 def test_cold_and_light():
     """In a process of its own, without torch or numpy."""
     code = (

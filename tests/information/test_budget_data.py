@@ -111,6 +111,7 @@ def digits(tmp_path, few_digits, tiny_run, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.process
 def test_both_modalities_in_one_table(rawmm, digits):
     words = ["entropy-budget", "--model", "tiny", "--images", "digits", "--steps", "4"]
     code, out, err = rawmm(*words, "--json")
@@ -135,6 +136,7 @@ def test_both_modalities_in_one_table(rawmm, digits):
     assert out.count(f"{image['bound']['bits_per_byte']:.4f}") == 1  # the same again
 
 
+@pytest.mark.process
 def test_grey_pictures_cost_one_byte_a_pixel(rawmm, digits):
     """A grey picture and the same with one level of one channel changed: as many bits, a third of the
     bytes."""
@@ -206,6 +208,7 @@ def flat_squares(folder, count, size=16):
         Image.fromarray(levels.repeat(4, 0).repeat(4, 1)).convert("RGB").save(folder / f"{n:03d}.png")
 
 
+@pytest.mark.process
 def test_codes_that_are_known(tmp_path):
     """Sixteen levels, drawn evenly and apart: four bits a code, whatever one counts; and every picture comes
     back."""
@@ -246,6 +249,7 @@ def test_codes_far_from_the_first_count_too(monkeypatch):
     assert reason is None and 4096 <= 1024 * found < 4800
 
 
+@pytest.mark.process
 def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
     flat_squares(tmp_path, 20)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
@@ -254,6 +258,7 @@ def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
     assert row.codes.conditional_missing == "pictures have 2 different numbers of tokens"
 
 
+@pytest.mark.process
 def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
     """Pictures wait for a process that measures them, few at a time; every picture and every step is told."""
     flat_squares(tmp_path, 150)
@@ -276,6 +281,7 @@ def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
     assert max(most) <= 2 * 64 + 1  # a group of 64, and the one before it
 
 
+@pytest.mark.process
 def test_the_command_by_a_factory(rawmm, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     flat_squares(tmp_path / "in", 5)

@@ -181,6 +181,7 @@ def test_wilson_interval_against_published_values():
         assert wilson(count / of, of) == pytest.approx((low, high), abs=6e-5)
 
 
+@pytest.mark.process
 def test_torch_is_not_imported():
     code = "import sys, rawmm_cli.pages.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,7 +1,8 @@
 """Fixtures that the tests of runs share."""
 
 import pytest
-from broken_runs import command, command_line, fork, steps
+from broken_runs import SHORT, steps
+from training_runs import go
 
 from rawmm_cli.config import presets
 
@@ -19,8 +20,7 @@ def whole(few_digits, once):
     """A run on a few digits that nothing broke, with all its checkpoints. Read only."""
 
     def make(folder):
-        process = fork(command_line, command(few_digits, folder / "run", "train.keep=99"), {})
-        process.join(120)
-        assert process.exitcode == 0 and steps(folder / "run") == [3, 6, 9, 10]
+        go(presets.load("tiny", [*SHORT, "train.keep=99"]), few_digits, folder / "run")
+        assert steps(folder / "run") == [3, 6, 9, 10]
 
     return once("run with all its checkpoints", make) / "run"

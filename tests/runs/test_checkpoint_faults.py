@@ -34,7 +34,7 @@ from broken_runs import (
 from rawmm_cli.runs import checkpoint
 from rawmm_cli.system import disk
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 POINTS = ("before", "after_tensors", "before_marker", "after_marker", "before_prune", "during_prune")
 
 
@@ -103,7 +103,6 @@ def save_for_ever(run, said, count):
         said.write_text(f"{step} saved")
 
 
-@pytest.mark.slow
 def test_kill_9_at_any_moment_of_saving(tmp_path):
     """20 kills after random times; states of 50 MB, so that nearly every kill falls into a save."""
     run, said, dice, saved, fell_into = small_run(tmp_path), tmp_path / "said", random.Random(0), 0, set()

@@ -228,6 +228,7 @@ def together(function, ranks, folder):
     assert [process.exitcode for process in processes] == [0] * ranks
 
 
+@pytest.mark.process
 def test_two_ranks_write_and_one_or_three_read(tmp_path):
     """FSDP2 and AdamW: weights and moments in parts, AdamW's scalar `step` on every rank and written once."""
     together(writes, 2, tmp_path)
@@ -262,6 +263,7 @@ def one_has_no_room(number, ranks, folder):
             )
 
 
+@pytest.mark.process
 def test_a_full_disk_of_one_rank_is_told_to_all(tmp_path):
     together(one_has_no_room, 2, tmp_path)
     assert not (tmp_path / ".step_00000002.partial").exists()
@@ -276,6 +278,7 @@ def writes_apart(number, ranks, folder):
         write_sharded(folder / str(number), trained(ranks, 0)[0])
 
 
+@pytest.mark.process
 def test_ranks_that_share_no_folder_are_told(tmp_path):
     """Else the first would seal a checkpoint that lacks the parts of the others."""
     together(writes_apart, 2, tmp_path)

@@ -47,6 +47,7 @@ def test_only_given_options_count():
     assert chosen(steps=None, guidance=0.0, solver="heun") == {"guidance": 0.0, "solver": "heun"}
 
 
+@pytest.mark.process
 def test_a_request_needs_no_torch():
     code = (
         "import sys\nfrom rawmm_cli.sampling.request import Request\n"

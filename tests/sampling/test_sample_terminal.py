@@ -42,6 +42,7 @@ def listening(tmp_path, leave, ignore_hangup):
 @pytest.mark.parametrize(
     "ignore, code", [(False, -1), (True, 0)]
 )  # -1: ended by SIGHUP, as everything in that terminal
+@pytest.mark.process
 def test_a_terminal_that_is_closed_in_mid_stream(ignore, code, tmp_path, monkeypatch):
     """No traceback, and no half picture."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -50,6 +51,7 @@ def test_a_terminal_that_is_closed_in_mid_stream(ignore, code, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("how, left", [("| head -c 3", []), (">&-", ["portraits-a-portrait-of-0-000.png"])])
+@pytest.mark.process
 def test_nobody_listens(how, left, tmp_path, monkeypatch):
     """A reader that leaves ends it; without a stdout it draws all the same."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -65,6 +67,7 @@ def test_nobody_listens(how, left, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}]
 )
+@pytest.mark.process
 def test_terminals_that_cannot_show_blocks(environment, place, tiny_run):
     """Nothing of one colour, no traceback; the name of the file all the same."""
     words = ["sample", "seven", "--run", str(tiny_run), "--preview", "blocks"]

@@ -194,6 +194,7 @@ def test_a_port_that_is_taken(served):
         studio.server(served.RequestHandlerClass.studio, "", served.server_port)
 
 
+@pytest.mark.process
 def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):
     words = ["studio", "--run", str(tiny_run), "--port", "0", "--no-browser", "--json"]
     process = subprocess.Popen(

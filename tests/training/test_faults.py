@@ -27,6 +27,7 @@ SLOW = "step = train.take_step\ntrain.take_step = lambda *given: (time.sleep(0.1
 
 
 @pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.process
 def test_kill_9_at_any_moment(workers, whole, few_digits, tmp_path):
     """Each time a random moment after some progress; then the run ends, as if nothing had been. No worker
     stays."""
@@ -170,6 +171,7 @@ resource.setrlimit(resource.RLIMIT_AS, (held + (32 << 20), resource.RLIM_INFINIT
 """
 
 
+@pytest.mark.process
 def test_a_real_limit_of_memory(few_digits, tmp_path):
     """The address space may grow by 32 MiB, which a batch of 1,024 documents does not find enough."""
     words = ("train.batch=1024", "train.documents=3072", "train.save_every=1024", "train.warmup=0")
@@ -215,6 +217,7 @@ CLOSED = "reader, writer = os.pipe()\nos.close(reader)\n"
     ["os.dup2(writer, 1)", "os.dup2(writer, 1); os.dup2(writer, 2)"],
     ids=["stdout", "stdout and stderr"],
 )
+@pytest.mark.process
 def test_a_reader_that_leaves_does_not_stop_training(closed, whole, few_digits, tmp_path):
     """As in `rawmm train --json | head -0`, and with 2>&1: the run goes to its end, and says nothing of
     it."""

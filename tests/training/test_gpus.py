@@ -56,6 +56,7 @@ def test_what_cannot_be_dealt_out_is_refused_before_anything_starts(
 
 
 @pytest.mark.parametrize("rank, size", [("one", "2"), ("2", "2"), ("-1", "2"), ("0", "0"), ("0", "")])
+@pytest.mark.process
 def test_an_environment_that_does_not_fit(rank, size, few_digits, tmp_path):
     """As left over from another launcher."""
     fault = f"os.environ.update(RANK={rank!r}, WORLD_SIZE={size!r})"

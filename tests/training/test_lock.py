@@ -14,7 +14,7 @@ from training_runs import CPU, assert_equal_runs, go, settings
 from rawmm_cli.system.errors import LockedError
 from rawmm_cli.training.train import train
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quick")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread", "quick")]
 
 
 # ------------------------------------------------------------------------------- 16: two processes on one run

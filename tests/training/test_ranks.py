@@ -20,7 +20,7 @@ from rawmm_cli.data import prepared
 from rawmm_cli.data.stream import picture_of
 from rawmm_cli.runs import checkpoint, loading, records
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 
 
 # ----------------------------------------------------------------------------------- the same run, shared out

@@ -22,7 +22,7 @@ from training_runs import settings
 
 from rawmm_cli.runs import checkpoint
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 
 
 # ------------------------------------------------------------------------------------------- the real command

@@ -15,7 +15,7 @@ from training_runs import settings
 
 from rawmm_cli.runs import checkpoint, records
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 
 
 # ----------------------------------------------------------------------------------------- 20: the same ranks

@@ -37,6 +37,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.process
 def test_resumed_from_any_step_it_is_the_same(kind, whole, few_digits, tmp_path):
     """Steps 4, 7 and 10 cross the borders of epochs of 50 pictures; the learning rate rises until step 4 and
     falls from 7 on."""
@@ -101,6 +102,7 @@ def test_changed_settings_are_named(word, told, whole, few_digits, tmp_path, raw
         ("sample.steps=3", "train.sample_every=16"),
     ],
 )
+@pytest.mark.process
 def test_settings_that_may_change_do_not_change_the_run(words, whole, few_digits, tmp_path):
     run = tmp_path / "run"
     go(settings(), few_digits, run, until=96)

@@ -24,6 +24,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)])
+@pytest.mark.process
 def test_a_second_signal_acts_at_once(number, code, whole, few_digits, tmp_path):
     """The first one waits for the end of a step that does not end. No harm is done."""
     run = tmp_path / "run"
@@ -113,6 +114,7 @@ def test_under_nohup_training_goes_on(few_digits, tmp_path):
 OWN_GROUP = "from launching import put\nos.setpgrp()\nput('os.killpg(os.getpid(), 15)', 6)"
 
 
+@pytest.mark.process
 def test_the_group_of_a_run_with_workers_is_stopped(whole, few_digits, tmp_path):
     """As by a launcher or a terminal: the signal reaches every process of the group, and the state is saved
     all the same."""
@@ -146,6 +148,7 @@ def hit(number, at, data, run):
     return subprocess.run(words, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.process
 def test_sigterm_saves_and_exits_143(whole, few_digits, tmp_path, rawmm):
     run = tmp_path / "run"
     done = hit(signal.SIGTERM, 6, few_digits, run)
@@ -159,6 +162,7 @@ def test_sigterm_saves_and_exits_143(whole, few_digits, tmp_path, rawmm):
     assert_equal_runs(run, whole())
 
 
+@pytest.mark.process
 def test_kill_9_loses_nothing_but_time(whole, few_digits, tmp_path, rawmm):
     run = tmp_path / "run"
     assert hit(signal.SIGKILL, 8, few_digits, run).returncode == -signal.SIGKILL

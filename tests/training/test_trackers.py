@@ -289,6 +289,7 @@ def test_by_default_it_speaks_on_stderr(run, monkeypatch, capsys):
     assert captured.out == "" and "wandb failed" in captured.err
 
 
+@pytest.mark.process
 def test_importing_this_module_imports_no_tracker_and_no_torch():
     import subprocess
 

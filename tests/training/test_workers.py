@@ -11,7 +11,7 @@ from rawmm_cli.config import build
 from rawmm_cli.data import loader, prepared
 from rawmm_cli.data.stream import picture_of
 
-pytestmark = pytest.mark.usefixtures("one_thread", "quick")
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread", "quick")]
 
 
 # ------------------------------------------------------------------------------------------- 13: data workers
