@@ -38,8 +38,6 @@ LONG_FILES: dict[str, str] = {
     "data/datasets/portraits": "to be split",
     "data/prepare": "to be split",
     "profiling/doctor": "to be split",
-    "training/state": "to be split",
-    "training/train_codec": "to be split",
 }
 LONG_FUNCTIONS: dict[str, str] = {
     "data/datasets/parquet:parquet": "to be split",
@@ -53,7 +51,6 @@ LONG_FUNCTIONS: dict[str, str] = {
     "profiling/bench:sample": "to be split",
     "runs/model_card:text": "to be split",
     "runs/model_card:_reached": "to be split",
-    "training/train:take_step": "to be split",
 }
 MANY_ARGUMENTS: dict[str, str] = {
     "evaluation/evaluate:_draw": "to be split",

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ..runs.folder import (
     checkpoints,
-    is_training,
     ordered_records,
     read_json,
     read_settings,
     setting,
     settings_lines,
 )
+from ..runs.lock import is_training
 from ..system.errors import CheckpointError
 from ..system.figures import finite, number, short
 from . import gallery, page

@@ -28,9 +28,11 @@ from ..system import machine
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError
 from ..system.seeds import key
+from ..training.clock import Clock
 from ..training.compile import compile_layers
-from ..training.state import Run, Signals, fresh
-from ..training.train import Clock, take_step
+from ..training.signals import Signals
+from ..training.state import Run, fresh
+from ..training.train import take_step
 from . import estimate
 
 WARM_UP = 4  # steps that compile, and meet a second shape of rows where there is one

@@ -5,6 +5,7 @@ loading.py     from a run to a model, ready for use
 codec.py       a codec, ready to use
 sharded.py     safetensors written by several ranks
 records.py     records.jsonl
+lock.py        who trains in a run folder
 folder.py      a run folder, read without torch
 models.py      runs and exported models, ready to sample
 model_card.py  the README of an exported model

@@ -8,7 +8,6 @@ who need every setting."""
 import contextlib
 import json
 import math
-import os
 import struct
 from pathlib import Path
 
@@ -37,26 +36,6 @@ def ordered_records(run: Path) -> list[dict]:
         row["documents"]: row for row in found if finite(row["documents"]) and row["documents"] >= 0
     }
     return [by_documents[documents] for documents in sorted(by_documents)]
-
-
-def is_training(run: Path) -> bool:
-    """Whether a process holds the lock of the run now. Asks for a shared lock for a moment, and writes
-    nothing."""
-    try:
-        import fcntl
-
-        handle = os.open(run / ".lock", os.O_RDONLY)
-    except (ImportError, OSError):
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    finally:
-        os.close(handle)
 
 
 # --------------------------------------------------------------------------------------------------- settings

@@ -117,7 +117,7 @@ def is_rank_error(error: BaseException) -> bool:
     )
 
 
-def everyone(ranks: Ranks, values: list[float]) -> list[list[float]]:
+def all_gather(ranks: Ranks, values: list[float]) -> list[list[float]]:
     """The same few numbers of every rank, in order of rank: whatever is decided from them is decided alike
     everywhere."""
     if ranks.size == 1:
@@ -128,8 +128,8 @@ def everyone(ranks: Ranks, values: list[float]) -> list[list[float]]:
     return [item.tolist() for item in gathered]
 
 
-def from_first(ranks: Ranks, value):
-    """What the first rank has (text, numbers, lists), on every rank."""
+def broadcast(ranks: Ranks, value):
+    """The value that the first rank has (text, numbers, lists), on every rank."""
     if ranks.size == 1:
         return value
     box = [value]
@@ -140,7 +140,7 @@ def from_first(ranks: Ranks, value):
 def barrier(ranks: Ranks) -> None:
     """Wait until every rank is here."""
     if ranks.size > 1:
-        everyone(ranks, [0.0])
+        all_gather(ranks, [0.0])
 
 
 # -------------------------------------------------------------------------------------------------- the model

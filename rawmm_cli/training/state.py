@@ -1,4 +1,4 @@
-"""A run folder: who may write in it, where it stands, how it stops.
+"""A run between two steps: its folder and who may write there, what is restored, what is saved.
 
 runs/NAME/{config.yaml, environment.json, records.jsonl, samples/, checkpoints/step_00000500/, averages/}
 """
@@ -6,17 +6,12 @@ runs/NAME/{config.yaml, environment.json, records.jsonl, samples/, checkpoints/s
 import json
 import os
 import platform
-import signal
-import socket
-import threading
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from ..config import build, presets
 from ..config.model import Config
@@ -27,9 +22,10 @@ from ..data.loader import steps_of
 from ..runs import checkpoint, loading, records
 from ..runs.sharded import write_sharded
 from ..system import disk, distributed, machine
-from ..system.distributed import Ranks, barrier, from_first, like
-from ..system.errors import CheckpointError, LockedError, RankError, Stopped
+from ..system.distributed import Ranks, barrier, broadcast, like
+from ..system.errors import CheckpointError
 from . import ema, optimizer, posthoc
+from .clock import crossed
 from .compile import recompute_layers
 
 MAY_CHANGE = {
@@ -110,7 +106,7 @@ def restore(run: Run) -> State:
     config, folder, ranks = run.config, run.folder, run.ranks
     if ranks.first:
         checkpoint.sweep(folder)
-    found = from_first(ranks, checkpoint.latest(folder, run.notify) if ranks.first else None)
+    found = broadcast(ranks, checkpoint.latest(folder, run.notify) if ranks.first else None)
     if found is not None:
         compare(loading.run_config(found), config, folder)
     state = fresh(config, run.device, ranks)
@@ -203,7 +199,7 @@ def save(run: Run, state: State) -> None:
     }
     if run.config.train.parallel == "fsdp" and run.ranks.size > 1:
         needed = checkpoint.size(tensors)
-        partial = from_first(
+        partial = broadcast(
             run.ranks, checkpoint.begin(run.folder, state.step, needed) if run.ranks.first else None
         )
         with checkpoint.all_or_nothing(partial, needed):
@@ -230,85 +226,6 @@ def snapshot(run: Run, state: State, before: int) -> None:
         ]
         if run.ranks.first:
             posthoc.keep(run.folder, state.documents, whole)
-
-
-def crossed(documents: int, before: int, every: int) -> bool:
-    """Whether a multiple of `every` lies after `before` and not after `documents`."""
-    return documents // every > before // every
-
-
-# --------------------------------------------------------------------------------------------- start and stop
-
-
-@contextmanager
-def locked(folder: Path, ranks: Ranks):
-    """The run belongs to this process alone while the block runs. Raises LockedError that names the owner."""
-    if not ranks.first:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(folder / ".lock"), folder / ".owner"
-    try:
-        lock.acquire(timeout=1)  # a report that looks whether anyone trains holds it for an instant
-    except Timeout:
-        told = owner.read_text(encoding="utf-8").strip() if owner.is_file() else "another process"
-        raise LockedError(f"{told} is training in {folder}; wait for it, or use another --run name") from None
-    try:
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
-
-
-class Signals:
-    """SIGINT, SIGTERM and SIGHUP: the first one ends the run after its step and a checkpoint, a second acts
-    at once.
-
-    `arrived`: the first signal here, or 0. `agreed`: the one that all ranks know of, or 0; only that one
-    counts."""
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def __init__(self, ranks: Ranks):  # under nohup SIGHUP is ignored, and stays so
-        self.arrived, self.agreed, self.ranks, self.previous = 0, 0, ranks, {}
-
-    def note(self, number, frame):
-        """The handler. One rank that hangs must not keep the others' launcher waiting: it leaves by
-        itself."""
-        self.arrived = number
-        signal.signal(number, self.previous[number])
-        if self.ranks.size > 1:
-            watch = threading.Timer(10, lambda: self.agreed or os._exit(RankError.exit_code))
-            watch.daemon = True
-            watch.start()
-
-
-@contextmanager
-def signals(ranks: Ranks):
-    """Signals while the block runs; outside of the main thread they stay as they are."""
-    caught = Signals(ranks)
-    try:
-        for number in Signals.NUMBERS:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                caught.previous[number] = signal.signal(number, caught.note)
-    except ValueError:  # not in the main thread
-        yield caught
-        return
-    try:
-        yield caught
-    finally:
-        for number, handler in caught.previous.items():
-            signal.signal(number, handler)
-
-
-def stopped(number: int, state: State) -> Stopped:
-    """What to raise once the state is saved."""
-    return Stopped(
-        f"stopped by {signal.Signals(number).name} and saved at {state.documents:,} documents; "
-        "run the same command again to go on",
-        number,
-    )
 
 
 # ------------------------------------------------------------------------------------------------------ notes

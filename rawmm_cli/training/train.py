@@ -9,11 +9,13 @@ the run folder."""
 import gc
 import math
 import time
-from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..config.model import Config
 from ..core import flops
@@ -22,27 +24,16 @@ from ..core.loss import Shares, joint_loss
 from ..data import sets
 from ..data.loader import batches, check_shares, shared_memory_warning, steps_of, watched
 from ..runs import records
+from ..runs.lock import locked
 from ..system import distributed, machine
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
 from . import ema, optimizer
+from .clock import Clock, Speed, crossed, remaining
 from .compile import compile_layers
 from .preview import preview
-from .state import (
-    Run,
-    Signals,
-    State,
-    bad_batch,
-    crossed,
-    describe,
-    left_out,
-    locked,
-    restore,
-    save,
-    signals,
-    snapshot,
-    stopped,
-)
+from .signals import Signals, signals, stopped
+from .state import Run, State, bad_batch, describe, left_out, restore, save, snapshot
 from .trackers import trackers
 
 
@@ -68,7 +59,7 @@ def train(
         data[0].report = folder / "skipped.jsonl"
     with (
         distributed.started(ranks, device, settings.timeout),
-        locked(folder, ranks),
+        locked(folder) if ranks.first else nullcontext(),
         signals(ranks) as caught,
     ):
         state = restore(run)
@@ -85,7 +76,7 @@ def train(
                 tracker.close()
 
 
-def _start(run: Run, state: State) -> "Speed":
+def _start(run: Run, state: State) -> Speed:
     """Compile, measure the machine, say what it is."""
     settings, device = run.config.train, run.device
     gc.freeze()  # what is there now stays; looking at it again takes 0.1 s each time
@@ -103,7 +94,7 @@ def _start(run: Run, state: State) -> "Speed":
     return Speed(rate * run.ranks.size)
 
 
-def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -> Iterator[dict]:
+def _steps(run: Run, state: State, caught: Signals, speed: Speed, log: list) -> Iterator[dict]:
     """One step after the other, and what happens after every so many documents."""
     config, settings, first = run.config, run.config.train, run.ranks.first
     steps = steps_of(config, run.data, state.model, run.ranks)
@@ -118,7 +109,9 @@ def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -
             record |= speed(time.perf_counter() - started, waited, record) | {
                 "memory": machine.peak_memory(run.device)
             }
-            record["eta"] = remaining(config, state, record["documents_per_second"])
+            record["eta"] = remaining(
+                settings, state.documents, state.seconds, record["documents_per_second"]
+            )
             if first and (done or crossed(state.documents, before, settings.log_every)):
                 records.append(run.folder / "records.jsonl", record)
                 for tracker in log:
@@ -133,45 +126,38 @@ def _steps(run: Run, state: State, caught: Signals, speed: "Speed", log: list) -
         if record:
             yield record
         if stop and not done:
-            raise stopped(stop, state)
+            raise stopped(stop, state.documents)
 
 
-def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock: "Clock") -> dict | None:
+class Totals(NamedTuple):
+    """Sums over the micro-batches of all ranks in a step."""
+
+    tokens: int  # that the text loss counts
+    patches: int  # that the image loss counts
+    positions: int
+    filled: int  # positions with data
+    flops: float
+
+
+def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock: Clock) -> dict | None:
     """One update of the weights and of their averages -> its record, or None where it was skipped as not
     finite."""
-    config, settings, ranks = run.config, run.config.train, run.ranks
-    count = settings.batch
-    share = optimizer.rate(settings, state.documents, state.left(config))
+    settings, count = run.config.train, run.config.train.batch
+    share = optimizer.rate(settings, state.documents, state.left(run.config))
     optimizer.set_rate(state.optimizers, share)
-    for made in state.optimizers:
-        made.zero_grad()
-    sizes = [
-        [*batch.learned, batch.tokens.numel(), batch.filled, flops.training(config, batch)] for batch in micro
-    ]
-    mine = [sum(column) for column in zip(*sizes)]
-    texts, patches, positions, filled, work = (
-        sum(column) for column in zip(*distributed.everyone(ranks, mine))
-    )
-    text = image = 0.0
-    for number, (batch, (words, drawn, *_)) in enumerate(zip(micro, sizes), 1):
-        shares = Shares(words / max(texts, 1), drawn / max(patches, 1))
-        losses = _gradients(run, state, batch, shares, last=number == len(micro))
-        text, image = text + losses.text.detach(), image + losses.image.detach()
+    totals, text, image = _accumulate(run, state, micro)
     norm = distributed.whole(torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)).item()
-    told = distributed.everyone(ranks, [float(text), float(image), clock.seconds(), caught.arrived])
-    text, image = sum(one[0] for one in told), sum(one[1] for one in told)
-    state.seconds, caught.agreed = max(one[2] for one in told), int(max(one[3] for one in told))
-    values = {
-        "loss": config.loss.text * text + config.loss.image * image,
-        "text": text,
-        "image": image,
-        "gradient_norm": norm,
-    }
+    reports = distributed.all_gather(run.ranks, [float(text), float(image), clock.seconds(), caught.arrived])
+    text, image = sum(one[0] for one in reports), sum(one[1] for one in reports)
+    state.seconds, caught.agreed = max(one[2] for one in reports), int(max(one[3] for one in reports))
+    weights = run.config.loss
+    loss = weights.text * text + weights.image * image
+    values = {"loss": loss, "text": text, "image": image, "gradient_norm": norm}
     if not _finite(run, state, values):
         state.documents += count
         return None
-    for made in state.optimizers:
-        made.step()
+    for one in state.optimizers:
+        one.step()
     for average, old_weight in zip(state.averages, ema.decays(settings.ema, state.documents, count)):
         ema.update(average, state.model, old_weight)
     state.documents += count
@@ -183,10 +169,28 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
         "documents": state.documents,
         "seconds": state.seconds,
         "step_documents": count,
-        "positions": filled,
-        "flops": work,
-        "fill": filled / positions,
+        "positions": totals.filled,
+        "flops": totals.flops,
+        "fill": totals.filled / totals.positions,
     }
+
+
+def _accumulate(run: Run, state: State, micro: list[Batch]) -> tuple[Totals, Tensor, Tensor]:
+    """Fill in the gradients of a step -> its totals over all ranks, and this rank's share of both losses."""
+    for one in state.optimizers:
+        one.zero_grad()
+    sizes = [
+        Totals(*batch.learned, batch.tokens.numel(), batch.filled, flops.training(run.config, batch))
+        for batch in micro
+    ]
+    mine = [sum(column) for column in zip(*sizes)]
+    totals = Totals(*(sum(column) for column in zip(*distributed.all_gather(run.ranks, mine))))
+    text = image = 0.0
+    for number, (batch, size) in enumerate(zip(micro, sizes), 1):
+        shares = Shares(size.tokens / max(totals.tokens, 1), size.patches / max(totals.patches, 1))
+        losses = _gradients(run, state, batch, shares, last=number == len(micro))
+        text, image = text + losses.text.detach(), image + losses.image.detach()
+    return totals, text, image
 
 
 def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool):
@@ -223,14 +227,14 @@ def _finite(run: Run, state: State, values: dict[str, float]) -> bool:
         state.skipped = 0
         return True
     settings = run.config.train
-    told = f"{', '.join(bad)} not finite at document {state.documents:,}"
-    bad_batch(run, state, told)
+    problem = f"{', '.join(bad)} not finite at document {state.documents:,}"
+    bad_batch(run, state, problem)
     if state.skipped < settings.skip_nonfinite:
         state.skipped += 1
-        run.notify(f"{told}: step skipped, {state.skipped} in a row; its documents are in bad_batch.json")
+        run.notify(f"{problem}: step skipped, {state.skipped} in a row; its documents are in bad_batch.json")
         return False
     raise DivergedError(
-        f"{told}; the step was not taken and its documents are in bad_batch.json; set a lower "
+        f"{problem}; the step was not taken and its documents are in bad_batch.json; set a lower "
         f"train.learning_rate (now {settings.learning_rate:g}) or train.precision=fp32, and another --run"
     )
 
@@ -246,54 +250,3 @@ def _look(run: Run, state: State, log: list) -> None:
         )
         for tracker in log:
             tracker.picture("samples", path, state.documents)
-
-
-# ---------------------------------------------------------------------------------------------------- figures
-
-
-class Clock:
-    """Seconds of training: those of earlier processes and those since this one began."""
-
-    def __init__(self, earlier: float):
-        self.earlier, self.began = earlier, time.perf_counter()
-
-    def seconds(self) -> float:
-        """Now."""
-        return self.earlier + time.perf_counter() - self.began
-
-
-class Speed:
-    """What the last steps did a second; the first step, which compiles, is left out. Positions are those with
-    data.
-
-    `rate`: FLOP/s that a plain matmul reaches on all ranks together; the share that the model's own FLOPs
-    make is the MFU (model FLOPs utilisation, Chowdhery et al. 2022, arXiv 2204.02311)."""
-
-    def __init__(self, rate: float, steps: int = 50):
-        self.steps, self.seen, self.rate = deque(maxlen=steps), 0, rate
-
-    def __call__(self, seconds: float, waited: float, record: dict) -> dict[str, float]:
-        self.seen += 1
-        if self.seen == 2:
-            self.steps.clear()
-        self.steps.append(
-            (seconds, waited, *(record.pop(name) for name in ("step_documents", "positions", "flops")))
-        )
-        total, waited, documents, positions, work = map(sum, zip(*self.steps))
-        return {
-            "documents_per_second": documents / total,
-            "positions_per_second": positions / total,
-            "mfu": work / total / self.rate,
-            "data_wait": waited / total,
-        }
-
-
-def remaining(config: Config, state: State, documents_per_second: float) -> float:
-    """Seconds until the run is done at this speed; never negative."""
-    train = config.train
-    left = (
-        train.time - state.seconds
-        if train.time
-        else (train.documents - state.documents) / documents_per_second
-    )
-    return max(0.0, left)

@@ -22,26 +22,21 @@ from torch import Tensor
 
 from ..codecs.base import to_unit
 from ..config.codecs import CodecConfig
-from ..data import images, prepared
 from ..data.stream import picture_of
 from ..metrics import features, mobilenet
 from ..runs import records
+from ..runs.lock import locked
 from ..system import disk, machine
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
 from ..system.seeds import key
 from . import adversary, ema, optimizer
-from .codec_state import WINDOW, CodecState, Used, pictures, restore, save
-from .state import Run, Signals, crossed, describe, locked, signals, stopped
+from .clock import Clock, crossed, remaining
+from .codec_preview import look, measure
+from .codec_state import WINDOW, CodecState, pictures, restore, save
+from .signals import Signals, signals, stopped
+from .state import Run, describe
 from .trackers import trackers
-from .train import Clock, remaining
-
-LOOKED_AT, MEASURED, SHOWN, COLUMNS = (
-    256,
-    2048,
-    16,
-    8,
-)  # held-out pictures: while training, at its end, on a sheet, in its row
 
 
 def train_codec(
@@ -51,7 +46,7 @@ def train_codec(
     network = _network(config.loss, device)
     data, held_out = pictures(config, data_folder)
     run = Run(config, folder, device, ALONE, [data], held_out, notify)
-    with locked(folder, ALONE), signals(ALONE) as caught:
+    with locked(folder), signals(ALONE) as caught:
         state = restore(run)
         if state.left(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
@@ -99,7 +94,7 @@ def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> 
             "seconds": state.seconds,
             "documents_per_second": speed,
             "memory": machine.peak_memory(run.device),
-            "eta": remaining(config, state, speed),
+            "eta": remaining(settings, state.documents, state.seconds, speed),
         }
         record |= state.used.figures() if state.used else {}
         if done or crossed(state.documents, before, settings.log_every):
@@ -113,7 +108,7 @@ def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> 
             measure(run, state)
         yield record
         if stop and not done:
-            raise stopped(stop, state)
+            raise stopped(stop, state.documents)
 
 
 def _network(loss, device: torch.device) -> mobilenet.MobileNetV2 | None:
@@ -239,16 +234,16 @@ def _check(run: Run, state: CodecState, values: dict[str, float], rows: list[int
     pictures."""
     if not (bad := [name for name, value in values.items() if not math.isfinite(value)]):
         return
-    told = f"{', '.join(bad)} not finite at document {state.documents:,}"
+    problem = f"{', '.join(bad)} not finite at document {state.documents:,}"
     entry = {
         "step": state.step,
-        "problem": told,
+        "problem": problem,
         "pictures": rows,
         "sources": [run.data[0].source(row) for row in rows],
     }
     disk.write_json(run.folder / "bad_batch.json", entry)
     raise DivergedError(
-        f"{told}; the step was not taken and its pictures are in bad_batch.json; set a lower "
+        f"{problem}; the step was not taken and its pictures are in bad_batch.json; set a lower "
         f"train.learning_rate "
         f"(now {run.config.train.learning_rate:g}) or train.precision=fp32, and another --run"
     )
@@ -261,78 +256,3 @@ def _average(state: CodecState, settings) -> None:
     ema.update(state.averages[0], state.model, old_weight)
     for mine, theirs in zip(state.averages[0].buffers(), state.model.buffers()):
         mine.copy_(theirs)
-
-
-# --------------------------------------------------------------------------------------------- what it can do
-
-
-def look(run: Run, state: CodecState, log: list = ()) -> float:
-    """Mean PSNR of some held-out pictures with the averaged weights, and a sheet: each picture above its
-    reconstruction."""
-    rows = prepared.evenly_spaced(len(run.held_out), LOOKED_AT)
-    psnr = psnrs(state.averages[0], run.held_out, rows, run.device).mean().item()
-    shown = torch.stack([run.held_out.image(row) for row in prepared.evenly_spaced(len(run.held_out), SHOWN)])
-    again = through(state.averages[0], shown.to(run.device)).cpu()
-    lines = [line for pair in zip(shown.split(COLUMNS), again.split(COLUMNS)) for line in pair]
-    folder = run.folder / "samples"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"step_{state.step:08d}.png"
-    zoom = max(1, 96 // run.config.data.size)
-    images.save_png(
-        images.contact_sheet(
-            [picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom
-        ),
-        path,
-    )
-    note = {"documents": state.documents, "step": state.step, "psnr": psnr, "shows": "reconstructions"}
-    disk.write_json(path.with_suffix(".json"), note)
-    for tracker in log:
-        tracker.picture("samples", path, state.documents)
-    return psnr
-
-
-def measure(run: Run, state: CodecState) -> dict:
-    """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures
-    use."""
-    codec, data = state.averages[0], run.data[0]
-    rows = prepared.evenly_spaced(len(run.held_out), MEASURED)
-    found = psnrs(codec, run.held_out, rows, run.device)
-    size = run.config.data.size
-    told = {
-        "documents": state.documents,
-        "held_out": {
-            "psnr": found.mean().item(),
-            "psnr_p05": found.quantile(0.05).item(),
-            "pictures": len(rows),
-        },
-    }
-    if codec.discrete:
-        used = Used(torch.zeros_like(state.used.now))
-        for some in torch.tensor(prepared.evenly_spaced(len(data), WINDOW)).split(64):
-            batch = torch.stack([data.image(row) for row in some.tolist()]).to(run.device)
-            tokens = codec.encode(batch)
-            used.add(tokens.view(len(batch), -1, codec.quantizer.tokens), WINDOW + 1)
-        told["codes"] = {
-            "tokens": codec.length(size, size),
-            "vocabulary": codec.vocabulary,
-            "bits": codec.bits(size, size),
-            **used.figures(),
-            "pictures": used.pictures,
-        }
-    disk.write_json(run.folder / "evaluation.json", told)
-    return told
-
-
-def through(codec, pixels: Tensor) -> Tensor:
-    """(M, 3, H, W) uint8 -> the same through tokens and back."""
-    return codec.decode(codec.encode(pixels), codec.grid(*pixels.shape[-2:])[0])
-
-
-def psnrs(codec, data: prepared.Prepared, rows: list[int], device: torch.device) -> Tensor:
-    """PSNR in dB of every picture, 10 log10(255^2 / mean squared error); 100 where it is exact."""
-    found = []
-    for some in torch.tensor(rows).split(64):
-        batch = torch.stack([data.image(row) for row in some.tolist()]).to(device)
-        error = (through(codec, batch).double() - batch.double()).square().flatten(1).mean(1)
-        found.append((10 * torch.log10(255**2 / error.clamp_min(1e-12))).clamp_max(100.0))
-    return torch.cat(found).cpu()

@@ -13,9 +13,7 @@ from training_runs import CPU, go, settings
 from rawmm_cli.commands.train import _seconds as seconds
 from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.system.errors import Stopped
-from rawmm_cli.training import optimizer
-from rawmm_cli.training import train as module
-from rawmm_cli.training.state import State
+from rawmm_cli.training import clock, optimizer
 from rawmm_cli.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick")
@@ -39,14 +37,12 @@ def test_a_clock_that_is_set_back(few_digits, tmp_path, monkeypatch):
 
 
 def test_what_remains_is_never_negative():
-    state = State(None, [], [], documents=170, seconds=12.5)
-    assert (
-        module.remaining(settings(), state, 3.0)
-        == 0
-        == module.remaining(settings("train.time=12"), state, 3.0)
-    )
-    assert module.remaining(settings("train.documents=200"), state, 3.0) == 10
-    assert module.remaining(settings("train.time=20"), state, 3.0) == 7.5
+    def remaining(*words):
+        return clock.remaining(settings(*words).train, 170, 12.5, 3.0)
+
+    assert remaining() == 0 == remaining("train.time=12")
+    assert remaining("train.documents=200") == 10
+    assert remaining("train.time=20") == 7.5
 
 
 # ----------------------------------------------------------------------------------- a run of so many seconds

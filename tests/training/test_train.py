@@ -19,7 +19,9 @@ from rawmm_cli.system.distributed import ALONE
 from rawmm_cli.system.errors import CheckpointError, DivergedError
 from rawmm_cli.training import optimizer
 from rawmm_cli.training import train as module
-from rawmm_cli.training.state import Run, Signals, fresh
+from rawmm_cli.training.clock import Clock
+from rawmm_cli.training.signals import Signals
+from rawmm_cli.training.state import Run, fresh
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,7 +137,7 @@ def first_step(chosen, data, folder):
     state = fresh(chosen, CPU, ALONE)
     micro = Steps(chosen, data, state.model)[0]
     try:
-        module.take_step(place, state, micro, Signals(ALONE), module.Clock(0.0))
+        module.take_step(place, state, micro, Signals(ALONE), Clock(0.0))
     finally:
         first_step.state = state
     return state

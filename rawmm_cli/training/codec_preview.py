@@ -1,0 +1,85 @@
+"""What a codec can do now: PSNR and a sheet of held-out pictures while it trains, evaluation.json at its
+end."""
+
+import torch
+from torch import Tensor
+
+from ..data import images, prepared
+from ..system import disk
+from .codec_state import WINDOW, CodecState, Used
+from .state import Run
+
+# Held-out pictures: while training, at its end, on a sheet, in a row of it.
+LOOKED_AT, MEASURED, SHOWN, COLUMNS = 256, 2048, 16, 8
+
+
+def look(run: Run, state: CodecState, log: list = ()) -> float:
+    """Mean PSNR of some held-out pictures with the averaged weights, and a sheet: each picture above its
+    reconstruction."""
+    rows = prepared.evenly_spaced(len(run.held_out), LOOKED_AT)
+    psnr = psnrs(state.averages[0], run.held_out, rows, run.device).mean().item()
+    shown = torch.stack([run.held_out.image(row) for row in prepared.evenly_spaced(len(run.held_out), SHOWN)])
+    again = through(state.averages[0], shown.to(run.device)).cpu()
+    lines = [line for pair in zip(shown.split(COLUMNS), again.split(COLUMNS)) for line in pair]
+    folder = run.folder / "samples"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step_{state.step:08d}.png"
+    zoom = max(1, 96 // run.config.data.size)
+    images.save_png(
+        images.contact_sheet(
+            [picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom
+        ),
+        path,
+    )
+    note = {"documents": state.documents, "step": state.step, "psnr": psnr, "shows": "reconstructions"}
+    disk.write_json(path.with_suffix(".json"), note)
+    for tracker in log:
+        tracker.picture("samples", path, state.documents)
+    return psnr
+
+
+def measure(run: Run, state: CodecState) -> dict:
+    """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures
+    use."""
+    codec, data = state.averages[0], run.data[0]
+    rows = prepared.evenly_spaced(len(run.held_out), MEASURED)
+    psnr = psnrs(codec, run.held_out, rows, run.device)
+    size = run.config.data.size
+    result = {
+        "documents": state.documents,
+        "held_out": {
+            "psnr": psnr.mean().item(),
+            "psnr_p05": psnr.quantile(0.05).item(),
+            "pictures": len(rows),
+        },
+    }
+    if codec.discrete:
+        used = Used(torch.zeros_like(state.used.now))
+        for part in torch.tensor(prepared.evenly_spaced(len(data), WINDOW)).split(64):
+            batch = torch.stack([data.image(row) for row in part.tolist()]).to(run.device)
+            tokens = codec.encode(batch)
+            used.add(tokens.view(len(batch), -1, codec.quantizer.tokens), WINDOW + 1)
+        result["codes"] = {
+            "tokens": codec.length(size, size),
+            "vocabulary": codec.vocabulary,
+            "bits": codec.bits(size, size),
+            **used.figures(),
+            "pictures": used.pictures,
+        }
+    disk.write_json(run.folder / "evaluation.json", result)
+    return result
+
+
+def through(codec, pixels: Tensor) -> Tensor:
+    """(M, 3, H, W) uint8 -> the same through tokens and back."""
+    return codec.decode(codec.encode(pixels), codec.grid(*pixels.shape[-2:])[0])
+
+
+def psnrs(codec, data: prepared.Prepared, rows: list[int], device: torch.device) -> Tensor:
+    """PSNR in dB of every picture, 10 log10(255^2 / mean squared error); 100 where it is exact."""
+    values = []
+    for part in torch.tensor(rows).split(64):
+        batch = torch.stack([data.image(row) for row in part.tolist()]).to(device)
+        error = (through(codec, batch).double() - batch.double()).square().flatten(1).mean(1)
+        values.append((10 * torch.log10(255**2 / error.clamp_min(1e-12))).clamp_max(100.0))
+    return torch.cat(values).cpu()

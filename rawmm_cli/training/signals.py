@@ -1,0 +1,59 @@
+"""SIGINT, SIGTERM and SIGHUP: the first one ends the run after its step and a checkpoint, a second acts at
+once."""
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+
+from ..system.distributed import Ranks
+from ..system.errors import RankError, Stopped
+
+
+class Signals:
+    """Signals that have come.
+
+    `arrived`: the first signal here, or 0. `agreed`: the one that all ranks know of, or 0; only that one
+    counts."""
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self, ranks: Ranks):  # under nohup SIGHUP is ignored, and stays so
+        self.arrived, self.agreed, self.ranks, self.previous = 0, 0, ranks, {}
+
+    def note(self, number, frame):
+        """The handler. One rank that hangs must not keep the others' launcher waiting: it leaves by
+        itself."""
+        self.arrived = number
+        signal.signal(number, self.previous[number])
+        if self.ranks.size > 1:
+            watch = threading.Timer(10, lambda: self.agreed or os._exit(RankError.exit_code))
+            watch.daemon = True
+            watch.start()
+
+
+@contextmanager
+def signals(ranks: Ranks):
+    """Signals while the block runs; outside of the main thread they stay as they are."""
+    caught = Signals(ranks)
+    try:
+        for number in Signals.NUMBERS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                caught.previous[number] = signal.signal(number, caught.note)
+    except ValueError:  # not in the main thread
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in caught.previous.items():
+            signal.signal(number, handler)
+
+
+def stopped(number: int, documents: int) -> Stopped:
+    """What to raise once the state is saved."""
+    return Stopped(
+        f"stopped by {signal.Signals(number).name} and saved at {documents:,} documents; "
+        "run the same command again to go on",
+        number,
+    )
