@@ -46,7 +46,6 @@ LONG_FUNCTIONS: dict[str, str] = {
     "data/sources:source": "to be split",
     "evaluation/attributes:evaluate": "to be split",
     "evaluation/evaluate:evaluate": "to be split",
-    "pages/curves:curve": "to be split",
     "profiling/bench:train": "to be split",
     "profiling/bench:sample": "to be split",
     "runs/model_card:text": "to be split",

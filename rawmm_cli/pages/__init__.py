@@ -6,6 +6,7 @@ report.py       a run (report.html, report.js)
 facts.py        the report's head: what is trained
 results.py      the report's numbers
 curves.py       the report's curves: scalars as SVG
+axes.py         axes and ticks of curves and plots
 gallery.py      the report's sample sheets and captions
 card.py         a prepared set (card.html)
 reconstruct.py  codecs side by side (reconstruct.html, reconstruct.js)

@@ -5,7 +5,7 @@ import math
 
 from ..reconstruction.results import Row
 from ..system.figures import short
-from .curves import Frame, axis
+from .axes import Frame, Scale, axis
 
 FRAME = Frame(560, 320, 46, 546, 20, 284, ticks=6, points=0)
 ROOF = 26  # pixels between what is exact, on a line of its own at the top, and the highest number
@@ -35,26 +35,21 @@ def scatter(rows: list[Row], key: str, title: str, unit: str, share: bool) -> di
     if share:
         low, high, y_ticks = 0.0, 1.0, [0, 0.2, 0.4, 0.6, 0.8, 1]
     top = FRAME.top + ROOF if len(values) < len(known) else FRAME.top
+    x = Scale(left, right, FRAME.left, FRAME.right, log=True)
+    y = Scale(low, high, FRAME.bottom, top)
 
-    def x(value: float) -> float:
-        return round(
-            FRAME.left + (FRAME.right - FRAME.left) * math.log(value / left) / math.log(right / left), 1
-        )
-
-    def y(value: float) -> float:
-        if math.isinf(value):
-            return FRAME.top
-        return round(FRAME.bottom - (FRAME.bottom - top) * (value - low) / (high - low), 1)
+    def height(value: float) -> float:
+        return FRAME.top if math.isinf(value) else y(value)
 
     dots = [
         {
             "name": row.name,
             "tone": TONES[row.kind],
             "x": x(row.bits),
-            "y": y(value),
+            "y": height(value),
             "title": f"{row.name}: {row.bits:,.0f} bits, {_value(value, unit, share)}",
         }
-        for row, value in sorted(known, key=lambda one: (y(one[1]), one[0].bits))
+        for row, value in sorted(known, key=lambda one: (height(one[1]), one[0].bits))
     ]
     return {
         "title": title,

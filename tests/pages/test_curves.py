@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from rawmm_cli.pages.curves import LARGE, LOSSES, OTHERS, SMALL, axis, curve, curves, running_mean, thinned
+from rawmm_cli.pages.axes import axis
+from rawmm_cli.pages.curves import LARGE, LOSSES, OTHERS, SMALL, curve, curves, running_mean, thinned
 
 TEXT, IMAGE = LOSSES
 
@@ -102,10 +103,10 @@ def test_values_that_are_not_finite_leave_gaps():
     assert [len(points(one["raw"])) for one in curves(rows, {})] == [1, 2, 3, 3, 3]
 
 
-@pytest.mark.parametrize("shown", [*LOSSES, *OTHERS])
+@pytest.mark.parametrize("scalar", [*LOSSES, *OTHERS])
 @pytest.mark.parametrize("told", [[0.0, 0.0], [-3.0, 5.0], [1e-30, 1e30], [7.0], [0.0, 1e300], [5e-324, 1.0]])
-def test_any_numbers_can_be_drawn(shown, told):
-    made = curve([{"documents": n, shown.key: value} for n, value in enumerate(told)], shown)
+def test_any_numbers_can_be_drawn(scalar, told):
+    made = curve([{"documents": n, scalar.key: value} for n, value in enumerate(told)], scalar)
     frame = made["frame"]
     assert all(
         frame.left <= x <= frame.right and frame.top <= y <= frame.bottom for x, y in points(made["raw"])
