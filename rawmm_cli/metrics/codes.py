@@ -1,10 +1,10 @@
-"""How many bits codes hold that were seen: entropy of their distribution, pooled over places and pictures, in
-bits a code.
+"""Bits of codes that occurred: the entropy of their distribution, pooled over places and pictures, in bits a
+code.
 
     plug-in          -sum p log2 p of the shares: too low where codes are few
     Miller-Madow     + (kinds seen - 1) / (2 codes ln 2) (Miller 1955), never above log2 V
 
-Codes depend on each other, so this is more than a good coder would need: an upper bound of what is told,
+Codes depend on each other, so this is more than a good coder would need: an upper bound of what they say, and
 below L log2 V."""
 
 import math
@@ -15,13 +15,13 @@ ENOUGH = 10  # codes for each entry of the vocabulary
 
 
 def entropy(counts: Tensor) -> float:
-    """How often each code was seen (V,) -> bits a code."""
+    """Bits a code, from how often each occurred (V,)."""
     total = int(counts.sum())
     share = counts[counts > 0].double() / total
-    found = -float((share * share.log2()).sum()) + (len(share) - 1) / (2 * total * math.log(2))
-    return max(0.0, min(found, math.log2(len(counts))))
+    bits = -float((share * share.log2()).sum()) + (len(share) - 1) / (2 * total * math.log(2))
+    return max(0.0, min(bits, math.log2(len(counts))))
 
 
 def enough(counts: Tensor) -> bool:
-    """Whether there were so many codes that their entropy is known well."""
+    """Whether there were enough codes to know their entropy well."""
     return int(counts.sum()) >= ENOUGH * len(counts)

@@ -62,30 +62,30 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int =
 
 
 class MobileNetV2(nn.Module):
-    """`forward` for pictures to be compared, resized to `side`; `see` for pictures to learn by, at their own
-    size."""
+    """The network. `forward` is for pictures to compare, which it resizes to `side`; `see` for losses on
+    pictures at their own size."""
 
     def __init__(self, side: int = SIDES[0]):
         super().__init__()
         self.name = f"{NAME} (ImageNet, {DIGEST}), pictures resized to {side} px"
-        self.side, inputs, found = side, 32, [_conv(3, 32, 3, 2)]
+        self.side, inputs, layers = side, 32, [_conv(3, 32, 3, 2)]
         for expansion, outputs, count, stride in BLOCKS:
             for n in range(count):
-                found.append(_Block(inputs, outputs, stride if n == 0 else 1, expansion))
+                layers.append(_Block(inputs, outputs, stride if n == 0 else 1, expansion))
                 inputs = outputs
-        self.features = nn.Sequential(*found, _conv(inputs, 1280, 1))
+        self.features = nn.Sequential(*layers, _conv(inputs, 1280, 1))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 1000))
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(n, 3, H, W) uint8 -> pooled features (n, 1280), and outputs of the layers SHOWN."""
+        """Pooled features (n, 1280) and outputs of the layers SHOWN, of (n, 3, H, W) uint8."""
         x = F.interpolate(
             pictures.float(), (self.side, self.side), mode="bilinear", antialias=True, align_corners=False
         )
         return self.see((x / 255).contiguous(memory_format=torch.channels_last))
 
     def see(self, values: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(n, 3, H, W) in [0, 1] -> the same, with gradients."""
+        """The same of (n, 3, H, W) in [0, 1], with gradients."""
         mean, spread = (torch.tensor(one, device=values.device).reshape(3, 1, 1) for one in (MEAN, SPREAD))
         x, shown = (values - mean) / spread, []
         for n, layer in enumerate(self.features):
@@ -96,17 +96,18 @@ class MobileNetV2(nn.Module):
 
 
 def weights() -> Path | None:
-    """Where the installed package keeps them, without running any of it; None where it is not installed."""
+    """Path of the weights in the installed package, without running any of it; None where it is not
+    installed."""
     try:
-        found = next((file.locate() for file in files(PACKAGE) or () if DIGEST in file.name), None)
+        path = next((file.locate() for file in files(PACKAGE) or () if DIGEST in file.name), None)
     except PackageNotFoundError:
         return None
-    return Path(found) if found and Path(found).is_file() else None
+    return Path(path) if path and Path(path).is_file() else None
 
 
 def load(path: Path, side: int = SIDES[0]) -> MobileNetV2:
-    """The network with weights of a file: torchvision's own (.pth), known by its SHA-256, or a .safetensors
-    with the same names. Raises ConfigError."""
+    """The network with the weights of a file: torchvision's own (.pth), recognised by its SHA-256, or a
+    .safetensors with the same names. Raises ConfigError."""
     allowed = (
         f"allowed: mobilenet_v2-{DIGEST}.pth of torchvision, or a .safetensors with the same names; {INSTALL}"
     )
@@ -115,13 +116,13 @@ def load(path: Path, side: int = SIDES[0]) -> MobileNetV2:
         if path.suffix == ".safetensors":
             from safetensors.torch import load as read
 
-            found = read(data)
+            tensors = read(data)
         elif hashlib.sha256(data).hexdigest().startswith(DIGEST):
-            found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         else:
-            raise ConfigError(f"{path} is not that file (its SHA-256 differs); {allowed}")
+            raise ConfigError(f"{path} is not torchvision's file (its SHA-256 differs); {allowed}")
         network = MobileNetV2(side)
-        network.load_state_dict(found)
+        network.load_state_dict(tensors)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); {allowed}") from None
     except ConfigError:

@@ -1,5 +1,5 @@
-"""How far pictures are from their references, pixel by pixel. Every function: (n, 3, H, W) uint8 twice ->
-(n,) fp64, one number a picture.
+"""Distances of pictures from their references, pixel by pixel. Every function takes pictures and references,
+(n, 3, H, W) uint8, and gives (n,) fp64, one number a picture.
 
     mse          mean square of the differences, in levels of 255, over all values
     psnr         10 log10(255^2 / mse) dB; infinite where nothing differs
@@ -26,9 +26,8 @@ FLAT = 0.05  # mean square of the gradient, levels^2: below, there are no edges
 
 def mse(images: Tensor, reference: Tensor) -> Tensor:
     """Mean squared error in levels^2."""
-    return (
-        (images.float() - reference.float()).square().flatten(1).mean(1, dtype=torch.float64)
-    )  # whole numbers: exact
+    squares = (images.float() - reference.float()).square()  # whole numbers: exact
+    return squares.flatten(1).mean(1, dtype=torch.float64)
 
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
@@ -37,7 +36,7 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def psnr_of(error: Tensor) -> Tensor:
-    """Mean squared error -> dB."""
+    """PSNR in dB of a mean squared error."""
     return 10 * torch.log10(255**2 / error)
 
 
@@ -48,34 +47,34 @@ def ssim(images: Tensor, reference: Tensor) -> Tensor:
         return torch.full((len(images),), torch.nan, dtype=torch.float64)
     if torch.equal(images, reference):
         return torch.ones(len(images), dtype=torch.float64)
-    flat = (
-        reference.flatten(1).median(1).values.float().view(-1, 1, 1, 1)
-    )  # without it fp32 loses the small variances of a
-    places, total = images.shape[2] - WINDOW + 1, 0.0  # white page: 5e-4 of SSIM
+    # Without subtracting the median, fp32 would lose the small variances of a white page: 5e-4 of SSIM.
+    flat = reference.flatten(1).median(1).values.float().view(-1, 1, 1, 1)
+    places, total = images.shape[2] - WINDOW + 1, 0.0
     rows = max(1, STRIP // images[:, :, 0].numel())
-    for top in range(0, places, rows):  # a large picture in strips: memory
+    for top in range(0, places, rows):  # strips bound the memory of large pictures
         strip = slice(top, min(top + rows, places) + WINDOW - 1)
         total += _similar(*(part[:, :, strip].float() - flat for part in (images, reference)), flat)
     return total / (3 * places * (images.shape[3] - WINDOW + 1))
 
 
 def _similar(x: Tensor, y: Tensor, flat: Tensor) -> Tensor:
-    """Pictures less `flat`, (n, 3, H, W) -> sum of the similarity over all places (n,)."""
+    """Sum of the similarity over all places (n,), of pictures (n, 3, H, W) from which `flat` was
+    subtracted."""
     mean_x, mean_y, xx, yy, xy = _blurred(torch.stack((x, y, x * x, y * y, x * y)))
-    moves = (2 * (xy - mean_x * mean_y) + C2) / (xx - mean_x**2 + yy - mean_y**2 + C2)
+    structure = (2 * (xy - mean_x * mean_y) + C2) / (xx - mean_x**2 + yy - mean_y**2 + C2)
     mean_x, mean_y = mean_x + flat, mean_y + flat
-    like = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
-    return (like * moves).flatten(1).sum(1, dtype=torch.float64)
+    luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+    return (luminance * structure).flatten(1).sum(1, dtype=torch.float64)
 
 
 def _blurred(values: Tensor) -> Tensor:
-    """(..., H, W) -> Gaussian means, where the window lies inside."""
+    """Gaussian means of (..., H, W) where the window lies inside: (..., H - 10, W - 10)."""
     return _means(_means(values).transpose(-1, -2)).transpose(-1, -2)
 
 
 def _means(values: Tensor) -> Tensor:
-    """(..., W) -> (..., W - 10), as products of pieces with a band matrix: eight times as fast as a
-    convolution on a CPU."""
+    """Gaussian means along the last axis, (..., W) -> (..., W - 10). They are products of pieces with a band
+    matrix: eight times as fast as a convolution on a CPU."""
     window = torch.exp(-((torch.arange(WINDOW).double() - WINDOW // 2) ** 2) / (2 * SIGMA**2))
     left = values.shape[-1] - WINDOW + 1
     step = min(PIECE, left)
@@ -91,12 +90,12 @@ def exact_values(images: Tensor, reference: Tensor) -> Tensor:
 
 
 def exact_pixels(images: Tensor, reference: Tensor) -> Tensor:
-    """Share of pixels whose three values are."""
+    """Share of pixels whose three values are the same to the bit."""
     return (images == reference).all(1).flatten(1).mean(1, dtype=torch.float64)
 
 
 def edges(images: Tensor) -> Tensor:
-    """Mean square of the differences of the luma of neighbours, levels^2."""
+    """Mean square of the luma differences of neighbouring pixels, levels^2."""
     luma = (images.float() * torch.tensor(LUMA).reshape(3, 1, 1)).sum(1)
     return sum(
         luma.diff(dim=axis).square().flatten(1).mean(1, dtype=torch.float64)
@@ -107,10 +106,10 @@ def edges(images: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, reference: Tensor) -> Tensor:
-    """Energy of edges as a share of the reference's; nan where the reference has none."""
+    """Energy of edges as a share of the reference's; nan where the reference has no edges."""
     return sharpness_of(edges(images), edges(reference))
 
 
 def sharpness_of(after: Tensor, before: Tensor) -> Tensor:
-    """The same of edges that are known."""
+    """Sharpness from `edges` of pictures and of their references."""
     return torch.where(before > FLAT, after / before, torch.nan)

@@ -1,11 +1,11 @@
-"""What is left of text: what was read on a picture against what was read on its reference, or against what is
+"""Text survival: what was read on a picture against what was read on its reference, or against what is
 written there.
 
 White space counts as one blank, and a blank at an end as none.
 
     survival     1 - edit distance / letters of the longer of the two (Levenshtein 1966): 1 is the same, 0
                  shares nothing
-    words        share of the reference's words that are there, letter by letter, as often as they are there
+    words        share of the reference's words that are there, letter by letter, as often as in the reference
 """
 
 import math
@@ -13,43 +13,43 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-LEAST = 3  # letters or digits in one word: fewer may be a speck that was read
+LEAST = 3  # letters or digits in a word: fewer may be a speck that was taken for one
 
 
 def plain(text: str) -> str:
-    """Text with single blanks."""
+    """The text with single blanks."""
     return " ".join(text.split())
 
 
 def readable(text: str) -> bool:
-    """Whether something was read that looks like a word."""
+    """Whether the text has anything that looks like a word."""
     return re.search(rf"[^\W_]{{{LEAST},}}", text) is not None
 
 
-def distance(one: str, other: str) -> int:
-    """Fewest letters put in, taken out or changed that make `other` of `one`."""
+def edit_distance(one: str, other: str) -> int:
+    """Least number of letters to insert, delete or change that turns one text into the other."""
     row = list(range(len(other) + 1))
     for n, letter in enumerate(one, 1):
         above, row[0] = row[0], n
-        for m, its in enumerate(other, 1):
-            above, row[m] = row[m], min(row[m] + 1, row[m - 1] + 1, above + (letter != its))
+        for m, other_letter in enumerate(other, 1):
+            above, row[m] = row[m], min(row[m] + 1, row[m - 1] + 1, above + (letter != other_letter))
     return row[-1]
 
 
 def survival(text: str, reference: str) -> float:
     """One minus the normalised edit distance, in 0..1; 1 where both are empty."""
     text, reference = plain(text), plain(reference)
-    return 1 - distance(text, reference) / max(len(text), len(reference), 1)
+    return 1 - edit_distance(text, reference) / max(len(text), len(reference), 1)
 
 
 def words(text: str, reference: str) -> float:
-    """Share of the words of a reference that has some."""
+    """Share of the words of a reference, which must have some, that the text has."""
     wanted = Counter(reference.split())
     return (wanted & Counter(text.split())).total() / wanted.total()
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Rank correlation; equal values share their mean rank; nan where one of the two never changes."""
+    """Rank correlation; equal values share their mean rank; nan where one of the two is constant."""
     a, b = _ranks(one), _ranks(other)
     mean = (len(a) + 1) / 2
     a, b = [rank - mean for rank in a], [rank - mean for rank in b]

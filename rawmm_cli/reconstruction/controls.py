@@ -1,10 +1,9 @@
-"""What a tokenizer must be compared with: fewer pixels, and image files of the same size in bits. Without
-these a figure of a tokenizer says little.
+"""What a tokenizer is compared with: fewer pixels, and image files of as many bits. Without these a figure of
+a tokenizer says little.
 
     resized       down to at most N x N pixels and up again: N N 3 values of 8 bits
-    file          JPEG, WebP or AVIF by Pillow, the quality searched whose file is nearest to a budget of
-                  bits from below. Headers count: of a small picture they are the larger part, and a reader
-                  of the file needs them
+    file          JPEG, WebP or AVIF by Pillow, at the quality whose file is nearest to a budget of bits from
+                  below. Headers count: of a small picture they are the larger part, and a decoder needs them
 """
 
 import io
@@ -20,12 +19,12 @@ QUALITIES = range(1, 101)
 
 
 def sides(size: int, height: int, width: int) -> tuple[int, int]:
-    """Of an H x W picture made to fit `size`: neither side grows."""
+    """Sides of a picture that was made to fit `size`: neither grows."""
     return min(size, height), min(size, width)
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """(n, 3, H, W) uint8 -> the same, down (bicubic, antialiased) to 8-bit values and up again (bicubic)."""
+    """Pictures (n, 3, H, W) uint8, down (bicubic, antialiased) to 8-bit values and up again (bicubic)."""
     shape, small = images.shape[2:], sides(size, *images.shape[2:])
     if tuple(shape) == small:
         return images
@@ -43,23 +42,23 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def file(image: Tensor, kind: str, budget: float) -> tuple[Tensor, int]:
-    """(3, H, W) uint8 -> what a file of at most `budget` bits shows of it, and the bits it really has. Where
-    even the lowest quality is larger, its file."""
+    """A picture (3, H, W) uint8 as a file of at most `budget` bits shows it, and the bits of that file. Where
+    even the lowest quality has more bits, its file."""
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     low, high, best = QUALITIES[0], QUALITIES[-1], written(picture, kind, QUALITIES[0])
-    while low <= high and 8 * len(best) < budget:  # size grows with quality, but for a few bytes
+    while low <= high and 8 * len(best) < budget:  # files grow with quality, up to a few bytes
         middle = (low + high) // 2
         data = written(picture, kind, middle)
         if 8 * len(data) <= budget:
             low, best = middle + 1, max(data, best, key=len)
         else:
             high = middle - 1
-    shown = np.array(Image.open(io.BytesIO(best)).convert("RGB"))
-    return torch.from_numpy(shown).permute(2, 0, 1), 8 * len(best)
+    decoded = np.array(Image.open(io.BytesIO(best)).convert("RGB"))
+    return torch.from_numpy(decoded).permute(2, 0, 1), 8 * len(best)
 
 
 def written(picture: Image.Image, kind: str, quality: int) -> bytes:
-    """The file as Pillow's own encoder writes it."""
+    """An image file, as Pillow's encoder writes it."""
     data = io.BytesIO()
     picture.save(data, kind.upper(), quality=quality, **FORMATS[kind])
     return data.getvalue()

@@ -1,11 +1,10 @@
-"""Text that is read on pictures, by engines that work offline. `reconstruct` compares what is read before and
-after a codec.
+"""OCR by engines that work offline. `reconstruct` compares what is read before and after a codec.
 
     tesseract    the program of that name (Debian: apt install tesseract-ocr), one block of text (--psm 6)
     rapidocr     the package rapidocr-onnxruntime, its models inside (pip install 'rawmm[ocr]')
 
-Pictures with a side below 128 px are enlarged four times first: without that, neither engine reads 8-px
-letters."""
+Pictures with a side below 128 px are first enlarged four times: without that, neither engine reads letters of
+8 px."""
 
 import importlib.util
 import multiprocessing
@@ -23,18 +22,18 @@ from PIL import Image
 from ..config.explain import nearest
 from ..system.errors import ConfigError, DataError, RankError, printable
 
-ENGINES = ("tesseract", "rapidocr")  # where both are there the first: it reads small letters better
+ENGINES = ("tesseract", "rapidocr")  # where both are installed the first: it reads small letters better
 INSTALL = {
     "tesseract": "Debian: apt install tesseract-ocr",
     "rapidocr": "pip install 'rawmm[ocr]' (Python below 3.13)",
 }
-SMALL, TIMES, SURE, SECONDS = 128, 4, 0.5, 120
-LARGEST = 32_000  # pixels a side; tesseract reads no larger ones
+SMALL, TIMES, CONFIDENCE, SECONDS = 128, 4, 0.5, 120
+LARGEST = 32_000  # pixels a side; tesseract refuses larger pictures
 WORKERS = 2
 
 
 def choose(word: str) -> str | None:
-    """auto, none or an engine -> the engine; None where there is to be none. Raises ConfigError where it is
+    """The engine that a word (auto, none or an engine) stands for, or None. Raises ConfigError where it is
     not installed."""
     allowed = ("auto", *ENGINES, "none")
     if word not in allowed:
@@ -49,7 +48,8 @@ def choose(word: str) -> str | None:
 
 
 def enlarged(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 -> four times as large (bicubic) where a side is below SMALL; no side above LARGEST."""
+    """A picture (H, W, 3) uint8, four times as large (bicubic) where a side is below SMALL; no side above
+    LARGEST."""
     height, width = pixels.shape[:2]
     times = min(TIMES if min(height, width) < SMALL else 1, LARGEST / max(height, width))
     if times == 1:
@@ -59,7 +59,7 @@ def enlarged(pixels: np.ndarray) -> np.ndarray:
 
 
 def read(engine: str, pixels: np.ndarray) -> str:
-    """(H, W, 3) uint8 -> the text on it, lines in reading order. Raises DataError where the engine fails."""
+    """Text on a picture (H, W, 3) uint8, line by line. Raises DataError where the engine fails."""
     return {"tesseract": _tesseract, "rapidocr": _rapidocr}[engine](enlarged(pixels))
 
 
@@ -73,25 +73,22 @@ def _tesseract(pixels: np.ndarray) -> str:
         env={**os.environ, "OMP_THREAD_LIMIT": "1"},
     )
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        remedy = (
-            "install tesseract-ocr-eng"
-            if any("language" in line for line in said)
-            else "leave that picture out"
-        )
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        lines = lines or [f"exit code {done.returncode}"]
+        language = any("language" in line for line in lines)
+        remedy = "install tesseract-ocr-eng" if language else "leave that picture out"
         raise DataError(
-            f"tesseract failed on a picture of {width}x{height} pixels: {printable(said[0])}; {remedy}, or "
-            f"use --ocr "
-            "none"
+            f"tesseract failed on a picture of {width}x{height} pixels: {printable(lines[0])}; {remedy}, or "
+            f"use --ocr none"
         )
     return done.stdout.decode("utf-8", "replace").strip()
 
 
 def _rapidocr(pixels: np.ndarray) -> str:
-    found, _ = _rapid()(pixels[:, :, ::-1])
+    boxes, _ = _rapid()(pixels[:, :, ::-1])
     return "\n".join(
-        text for _, text, sure in found or () if float(sure) >= SURE
-    )  # in its own order: line by line
+        text for _, text, confidence in boxes or () if float(confidence) >= CONFIDENCE
+    )  # line by line
 
 
 @cache
@@ -102,22 +99,22 @@ def _rapid():
 
 
 class Reader:
-    """Worker processes that read; `with Reader(engine) as reader: reader(pictures)`. read_: engine, pixels ->
-    text."""
+    """Worker processes that read: `with Reader(engine) as reader: texts = reader(pictures)`. read_: a
+    function of engine and pixels that gives the text."""
 
     def __init__(self, engine: str, workers: int = WORKERS, read_=read):
         self.engine, self.read = engine, read_
         self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
 
     def __call__(self, pictures: list[np.ndarray]) -> list[str]:
-        """(H, W, 3) uint8 each -> their texts."""
+        """Texts of pictures, (H, W, 3) uint8 each."""
         try:
             together = max(1, min(8, len(pictures) // 8))
             return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=together))
         except ImportError as error:
-            told = printable((str(error).splitlines() or [type(error).__name__])[0])
+            line = printable((str(error).splitlines() or [type(error).__name__])[0])
             raise ConfigError(
-                f"--ocr {self.engine} cannot be loaded ({told}); {INSTALL[self.engine]}"
+                f"--ocr {self.engine} cannot be loaded ({line}); {INSTALL[self.engine]}"
             ) from None
         except BrokenProcessPool:
             raise RankError(

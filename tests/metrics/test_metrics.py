@@ -151,7 +151,7 @@ def test_miller_and_madow_mend_most_of_the_bias():
     ],
 )
 def test_known_edit_distances(one, other, apart):
-    assert text.distance(one, other) == text.distance(other, one) == apart
+    assert text.edit_distance(one, other) == text.edit_distance(other, one) == apart
 
 
 def test_what_survives():

@@ -1,0 +1,103 @@
+"""Bits of a tokenizer's codes, where they are known."""
+
+import math
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from round_trips import raw, toy
+
+from rawmm_cli.data import pictures
+from rawmm_cli.reconstruction import code_bits, code_model
+from rawmm_cli.system.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def flat_squares(folder, count, size=16):
+    """Pictures that the toy tokenizer gives back exactly: grey squares of its own levels."""
+    dice = np.random.default_rng(3)
+    for n in range(count):
+        levels = (dice.integers(0, 16, (size // 4, size // 4)) * 16 + 8).astype(np.uint8)
+        Image.fromarray(levels.repeat(4, 0).repeat(4, 1)).convert("RGB").save(folder / f"{n:03d}.png")
+
+
+@pytest.mark.process
+def test_codes_that_are_known(tmp_path):
+    """Sixteen levels, drawn evenly and apart: four bits a code, whatever one counts; and every picture comes
+    back."""
+    flat_squares(tmp_path, 60)
+    result = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None)
+    row, raw = result.codec, result.raw
+    assert (row.tokens, row.nominal_bits, row.exact_rate, row.psnr) == (16, 64, 1, math.inf)
+    assert row.codes.dead_codes == 0 and 2**row.codes.entropy == pytest.approx(16, abs=0.3)
+    assert row.used_bits == pytest.approx(64, abs=0.5) and row.conditional_bits == pytest.approx(64, rel=0.03)
+    assert raw.nominal_bits == 8 * 16 * 16 and row.share == pytest.approx(64 / result.bounds.bound.bits)
+
+
+def test_a_model_finds_what_hangs_together():
+    """Chains in which a code is mostly the one before it and one more: entropy by hand, and the marginal
+    knows nothing."""
+    dice = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 8, (120, 24), generator=dice)
+    for n in range(1, 24):
+        kept = torch.rand(120, generator=dice) < 0.9
+        codes[:, n] = torch.where(kept, (codes[:, n - 1] + 1) % 8, codes[:, n])
+    same, other = 0.9 + 0.1 / 8, 0.1 / 8
+    exact = (3 + 23 * -(same * math.log2(same) + 7 * other * math.log2(other))) / 24
+    found, reason = code_model.conditional_bits(codes, 8)
+    assert reason is None and exact - 0.1 < found < exact + 0.25
+    assert code_model.conditional_bits(codes[:10], 8) == (None, "fewer than 20 pictures of one size")
+
+
+def test_codes_far_from_the_first_count_too(monkeypatch):
+    """1,024 codes of which the second half are dice of 256 sides: 4,096 bits a picture, and no fewer. Learned
+    for a moment."""
+    monkeypatch.setattr(code_model, "STEPS", 50)
+    monkeypatch.setattr(code_model, "ROWS", 4)
+    dice = torch.Generator().manual_seed(0)
+    codes = torch.cat(
+        [torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=dice)], 1
+    )
+    found, reason = code_model.conditional_bits(codes, 256)
+    assert reason is None and 4096 <= 1024 * found < 4800
+
+
+@pytest.mark.process
+def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
+    flat_squares(tmp_path, 20)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
+    row = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None).codec
+    assert row.conditional_bits is None
+    assert row.codes.conditional_missing == "pictures have 2 different numbers of tokens"
+
+
+@pytest.mark.process
+def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
+    """Pictures wait for a process that measures them, few at a time; every picture and every step is told."""
+    flat_squares(tmp_path, 150)
+    alive, most, done, steps = set(), [], [], []
+    read = code_bits.read
+
+    def watched(found, skipped):
+        for one in read(found, skipped):
+            memory = one.pixels.numpy().copy()
+            alive.add(one.index)
+            weakref.finalize(memory, alive.remove, one.index)
+            most.append(len(alive))
+            yield replace(one, pixels=torch.from_numpy(memory))
+            del one, memory
+
+    monkeypatch.setattr(code_bits, "read", watched)
+    monkeypatch.setattr(code_model, "STEPS", 3)
+    result = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None, done.append, steps.append)
+    assert result.bounds.pictures == 150 and done == list(range(1, 151)) and steps == [0, 1, 2, 3]
+    assert max(most) <= 2 * 64 + 1  # a group of 64, and the one before it
+
+
+def test_continuous_tokens_have_no_codes(folder):
+    with pytest.raises(ConfigError, match="has no codes whose bits could be counted"):
+        code_bits.measure(raw(), pictures.find([folder / "0.png"], folder), None)
