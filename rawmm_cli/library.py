@@ -153,14 +153,13 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
         ]
         for number, document in enumerate(documents)
     ]
-    grid, causal = network.codec.grid, network.head.causal
     try:
-        length = max((size(document, grid, causal) for document in keyed), default=0)
+        length = max((size(document, network.blocks) for document in keyed), default=0)
     except ValueError as error:
         raise DataError(f"{error}; crop or resize it") from None
     if not length:
         raise DataError("no document is given; allowed: at least one")
-    batch = pack(keyed, length, grid, causal).to(network.words.weight.device)
+    batch = pack(keyed, length, network.blocks).to(network.words.weight.device)
     return joint_loss(network, batch, weights.text, weights.image)
 
 

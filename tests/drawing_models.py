@@ -3,16 +3,12 @@ picture."""
 
 import numpy as np
 import torch
-from helpers import PATCH, picture, tiny_model
+from helpers import picture, tiny_model
 
-from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import Sampling
 from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, VOCABULARY, encode
-
-GRID = RawPatches(PATCH).grid
-
 
 SMALL = Sampling(size=(4, 4), max_text=8, max_pictures=2, drawing=Drawing(steps=4))
 

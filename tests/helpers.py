@@ -9,6 +9,7 @@ import torch
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.backbones.gau import GAU
 from rawmm_cli.core.backbones.transformer import Transformer
+from rawmm_cli.core.blocks import block_a_token, one_block
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.mask import dense
@@ -18,6 +19,16 @@ from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY
 BACKBONES = ("gau", "transformer")
 HEADS = ("clean", "noise", "velocity")  # the diffusion head by what it predicts
 PATCH = 2
+
+
+def blocks(height, width):
+    """A block a picture, of raw patches: what `RawModel.blocks` says with a diffusion head."""
+    return one_block(*RawPatches(PATCH).grid(height, width))
+
+
+def blocks_in_order(height, width):
+    """A block a patch."""
+    return block_a_token(*RawPatches(PATCH).grid(height, width))
 
 
 def tiny_head(prediction="clean", space="velocity", width=32, patch=PATCH, clamp=0.05, noise_scale=1.0):
@@ -99,7 +110,7 @@ def random_documents(count, seed=0) -> list[list]:
 
 def noised_inputs(model, batch):
     """-> (inputs, time): the batch's patches as joint_loss shows them to the model."""
-    corrupted = model.head.corrupt(model.clean(batch), batch.pictures)
+    corrupted = model.head.corrupt(model.encode(batch), batch.pictures)
     return corrupted.inputs, corrupted.time
 
 

@@ -131,7 +131,7 @@ def test_the_loss_is_the_joint_loss(portraits, images):
     assert losses.total.item() == pytest.approx(
         weights.text * losses.text.item() + weights.image * losses.image.item(), rel=1e-6
     )
-    batch = pack(documents[1:], 200, network.codec.grid, network.head.causal)
+    batch = pack(documents[1:], 200, network.blocks)
     assert rawmm.loss(portraits, documents[1:]).text.item() == pytest.approx(
         joint_loss(network, batch).text.item(), rel=1e-5
     )

@@ -1,9 +1,11 @@
 """The model: patch Transformer, joint loss, fast sampler. An hour to read, in this order.
 
 document.py        the data types: Document, Picture, Batch
+blocks.py          how the tokens of a picture stand in the sequence
 batch.py           several documents in one row
 mask.py            who may look at whom
-model.py           words and patches in one sequence
+parts.py           the interfaces: codec, head, backbone
+model.py           words and image tokens in one sequence
 loss.py            the joint loss
 noise.py           the path from clean to noise
 layers.py          rotary positions, attention

@@ -1,9 +1,9 @@
 """pack(documents) -> Batch: several documents in one row, pictures of different sizes side by side.
 
 A picture to be drawn may be followed by more text. What follows must see the finished picture, as it will
-when the model draws, and not the noised one: so the noised picture is private, and a clean copy stands behind
-it at the same place. A drawn picture that ends its document needs no copy, nor does one whose patches are
-learned one after another (causal heads): their inputs are clean already."""
+when the model draws, and not the corrupted one: so the corrupted picture is private, and a clean copy stands
+behind it at the same place. A drawn picture that ends its document needs no copy, nor does one whose inputs
+are clean tokens (`Blocks.copied`)."""
 
 from bisect import bisect_left, insort
 from collections.abc import Callable
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from ..system.errors import DataError
+from .blocks import Blocks
 from .document import Batch, Document, Labels, Picture, Pictures
 from .text_tokenizer import BOS, END_IMAGE, EOS
 
-Grid = Callable[[int, int], tuple[int, int]]
+BlocksOf = Callable[[int, int], Blocks]  # of a picture of H x W pixels: `RawModel.blocks`
 
 
 class _Frame(NamedTuple):
@@ -28,53 +29,42 @@ class _Frame(NamedTuple):
     private: np.ndarray  # (n,)
     position: np.ndarray  # (n, 3)
     runs: list[tuple[int, int, int]]  # of text: (first position, first item, end)
-    places: list[tuple[int, int, int, bool]]  # (first position, patches, item, is it a copy)
+    places: list[tuple[int, Blocks, int, bool]]  # (first position, blocks, item, is it a copy)
 
 
 @dataclass
 class _Layout:
-    """One document, laid out position by position."""
+    """The positions of one document."""
 
-    tokens: np.ndarray  # (n,) 0 where a patch sits
+    tokens: np.ndarray  # (n,) 0 where a picture stands
     block: np.ndarray  # (n,)
     private: np.ndarray  # (n,)
     position: np.ndarray  # (n, 3)
-    placed: list[tuple[int, int, Picture]]  # (first position, patches, picture)
+    placed: list[tuple[int, Blocks, Picture]]  # (first position, blocks, picture)
 
     def after(self, count: int) -> "_Layout":
         """The rest of it, behind its first `count` positions."""
         placed = [
-            (first - count, patches, picture) for first, patches, picture in self.placed if first >= count
+            (first - count, blocks, picture) for first, blocks, picture in self.placed if first >= count
         ]
         return _Layout(
             self.tokens[count:], self.block[count:], self.private[count:], self.position[count:], placed
         )
 
 
-def layout(document: Document, grid: Grid, causal: bool = False) -> _Layout:
-    """Positions of one document. `grid(H, W)` gives a picture's rows and columns of patches.
-
-    `causal` gives every patch a block of its own (autoregressive heads)."""
-    shown = _shown(document)
-    frame = _frame(
-        len(document),
-        tuple(
-            (
-                index,
-                *grid(*document[index].pixels.shape[1:]),
-                _needs_copy(document, index, causal),
-                document[index].stretch,
-            )
-            for index in shown
-        ),
-        causal,
+def layout(document: Document, blocks: BlocksOf) -> _Layout:
+    """Positions of one document. `blocks(H, W)` says how a picture stands in the sequence."""
+    pictures = tuple(
+        (index, cut, _needs_copy(document, index, cut), document[index].stretch)
+        for index, cut in _pictures(document, blocks)
     )
+    frame = _frame(len(document), pictures)
     tokens = np.zeros(len(frame.block), np.int64)
     for at, order, stop in frame.runs:
         tokens[at : at + stop - order] = document[order:stop]
     placed = [
-        (first, count, _finished(document[index]) if copy else document[index])
-        for first, count, index, copy in frame.places
+        (first, cut, _finished(document[index]) if copy else document[index])
+        for first, cut, index, copy in frame.places
     ]
     return _Layout(tokens, frame.block, frame.private, frame.position, placed)
 
@@ -84,12 +74,9 @@ def _finished(picture: Picture) -> Picture:
 
 
 @lru_cache(maxsize=4096)
-def _frame(
-    items: int, pictures: tuple[tuple[int, int, int, bool, tuple[float, float]], ...], causal: bool
-) -> _Frame:
-    """Of documents with so many items and these pictures: (item, rows, columns, whether a clean copy follows,
-    stretch)."""
-    count = items + sum(rows * columns * (1 + copy) - 1 for _, rows, columns, copy, _ in pictures)
+def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, float]], ...]) -> _Frame:
+    """Of documents of `items` items with these pictures: (item, blocks, is a clean copy needed, stretch)."""
+    count = items + sum(len(cut.block) * (1 + copy) - 1 for _, cut, copy, _ in pictures)
     (block, private), position = np.zeros((2, count), np.int64), np.zeros((count, 3), np.float32)
     runs, places, at, next_block, order = [], [], 0, 0, 0
     for stop, *picture in (*pictures, (items,)):
@@ -100,56 +87,44 @@ def _frame(
         at, next_block, order = end, next_block + stop - order, stop + 1
         if not picture:
             break
-        patches = _places(*picture[:2], picture[3])
-        for copy in range(1 + picture[2]):
-            end = at + len(patches)
-            places.append((at, len(patches), stop, bool(copy)))
-            block[at:end] = np.arange(next_block, next_block + len(patches)) if causal else next_block
-            private[at:end] = picture[2] and not copy
-            position[at:end] = patches
+        cut, copied, stretch = picture
+        for copy in range(1 + copied):
+            end = at + len(cut.block)
+            places.append((at, cut, stop, bool(copy)))
+            block[at:end] = next_block + cut.block
+            private[at:end] = copied and not copy
             position[at:end, 0] = stop
-            at, next_block = end, next_block + (len(patches) if causal else 1)
+            # stretched, the middle of each token stays where it is on the picture
+            position[at:end, 1:] = (cut.place + 0.5) * np.array(stretch) - 0.5
+            at, next_block = end, next_block + int(cut.block[-1]) + 1
     for array in (block, private, position):
         array.setflags(write=False)  # many documents share them
     return _Frame(block, private, position, runs, places)
 
 
-def _shown(document: Document) -> list[int]:
-    """Where the pictures stand."""
-    kinds, found = list(map(type, document)), []
+def _pictures(document: Document, blocks: BlocksOf) -> list[tuple[int, Blocks]]:
+    """Where the pictures stand, and their blocks."""
+    kinds, at, pictures = list(map(type, document)), -1, []
     for _ in range(kinds.count(Picture)):
-        found.append(kinds.index(Picture, found[-1] + 1 if found else 0))
-    return found
+        at = kinds.index(Picture, at + 1)
+        pictures.append((at, blocks(*document[at].pixels.shape[1:])))
+    return pictures
 
 
-@lru_cache(maxsize=64)
-def _places(rows: int, columns: int, stretch: tuple[float, float]) -> np.ndarray:
-    """(rows * columns, 3) fp32: order 0, row, column. Stretched, the middle of each patch stays where it is
-    on the picture."""
-    grid = (np.indices((rows, columns)).reshape(2, -1) + 0.5) * np.array(stretch)[:, None] - 0.5
-    return np.stack([np.zeros(rows * columns), *grid], 1).astype(np.float32)
-
-
-def _needs_copy(document: Document, index: int, causal: bool) -> bool:
+def _needs_copy(document: Document, index: int, blocks: Blocks) -> bool:
     """Whether a picture that is drawn needs a clean copy behind it, for what follows to see."""
-    return document[index].draw and not causal and not _ends(document[index + 1 :])
+    return blocks.copied and document[index].draw and not _ends(document[index + 1 :])
 
 
 def _ends(rest: Document) -> bool:
     return all(item in (END_IMAGE, EOS) for item in rest)
 
 
-def size(document: Document, grid: Grid, causal: bool = False) -> int:
+def size(document: Document, blocks: BlocksOf) -> int:
     """Positions of a document in a row."""
-    return _size(document, _shown(document), grid, causal)
-
-
-def _size(document: Document, shown: list[int], grid: Grid, causal: bool) -> int:
-    total = len(document) - len(shown)
-    for index in shown:
-        rows, columns = grid(*document[index].pixels.shape[1:])
-        total += rows * columns * (1 + _needs_copy(document, index, causal))
-    return total
+    pictures = _pictures(document, blocks)
+    positions = (len(cut.block) * (1 + _needs_copy(document, index, cut)) for index, cut in pictures)
+    return len(document) - len(pictures) + sum(positions)
 
 
 def fit(sizes: list[int], length: int) -> list[list[int]]:
@@ -175,18 +150,16 @@ def fit(sizes: list[int], length: int) -> list[list[int]]:
     return rows
 
 
-def pack(documents: list[Document], length: int, grid: Grid, causal: bool = False) -> Batch:
+def pack(documents: list[Document], length: int, blocks: BlocksOf) -> Batch:
     """Documents -> Batch with as few rows of `length` positions as `fit` finds. Raises DataError where one is
     longer."""
-    rows = fit([size(document, grid, causal) for document in documents], length)
-    return assemble(documents, rows, length, grid, causal)
+    rows = fit([size(document, blocks) for document in documents], length)
+    return assemble(documents, rows, length, blocks)
 
 
-def assemble(
-    documents: list[Document], rows: list[list[int]], length: int, grid: Grid, causal: bool = False
-) -> Batch:
+def assemble(documents: list[Document], rows: list[list[int]], length: int, blocks: BlocksOf) -> Batch:
     """Documents and which of them stand in which row -> Batch. Without any row it is one row of padding."""
-    layouts = [layout(document, grid, causal) for document in documents]
+    layouts = [layout(document, blocks) for document in documents]
     starts = [0] * len(documents)  # flat first position of each document
     for number, row in enumerate(rows):
         at = number * length
@@ -197,32 +170,39 @@ def assemble(
 
 
 def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int) -> Batch:
-    """Layouts and the flat position at which each begins -> Batch of so many rows."""
+    """Layouts and the flat position at which each begins -> Batch of `rows` rows."""
     flat = rows * length
     tokens, block, private = (np.zeros(flat, np.int64) for _ in range(3))
     document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.float32)
-    groups: dict[tuple, list[tuple[int, int, Picture]]] = {}  # (H, W) -> (flat first, patches, picture)
+    groups: dict[tuple, list[tuple[int, Blocks, Picture]]] = {}  # (H, W) -> (flat first, blocks, picture)
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)
         tokens[start:end], block[start:end], private[start:end] = item.tokens, item.block, item.private
         document[start:end], position[start:end] = number, item.position
-        for first, count, picture in item.placed:
-            groups.setdefault(tuple(picture.pixels.shape[1:]), []).append((start + first, count, picture))
+        for first, cut, picture in item.placed:
+            groups.setdefault(tuple(picture.pixels.shape[1:]), []).append((start + first, cut, picture))
     placed = [entry for group in groups.values() for entry in group]
-    patch_at = _joined([np.arange(first, first + count) for first, count, _ in placed])
+    counts = [len(cut.block) for _, cut, _ in placed]
+    index = _joined([np.arange(count) for count in counts])
+    patch_at = index + np.repeat(np.array([first for first, _, _ in placed], np.int64), counts)
     learned = (document >= 0) & (tokens != BOS) & (tokens != END_IMAGE)
     learned[patch_at] = False
     learned[starts] = False  # nothing stands before the first of a document
     predict_at = np.flatnonzero(learned)
     lengths = [len(item.tokens) for item in layouts]
-    shaped = lambda label: torch.from_numpy(label).view(rows, length)  # noqa: E731
+
+    def shaped(label: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(label).view(rows, length)
+
     return Batch(
         tokens=shaped(tokens),
         images=tuple(torch.stack([picture.pixels for _, _, picture in group]) for group in groups.values()),
         pictures=Pictures(
-            torch.from_numpy(np.repeat(np.arange(len(placed)), [count for _, count, _ in placed])),
+            torch.from_numpy(np.repeat(np.arange(len(placed)), counts)),
+            torch.from_numpy(index),
             torch.tensor([picture.draw for _, _, picture in placed], dtype=torch.bool),
             tuple(picture.key for _, _, picture in placed),
+            tuple(cut.grid for _, cut, _ in placed),
         ),
         patch_at=torch.from_numpy(patch_at),
         predict_at=torch.from_numpy(predict_at - 1),
@@ -246,6 +226,31 @@ def singles(layouts: list[_Layout]) -> Batch:
     )
 
 
+def part(batch: Batch, rows: int, at: slice) -> Batch:
+    """Of a batch with one picture a row, all of one size, and nothing else: the first `rows` rows, and the
+    positions `at` of each. Its images are left out."""
+    count, pictures = at.stop - at.start, batch.pictures
+    if (rows, count) == tuple(batch.tokens.shape):
+        return batch
+    own = torch.arange(rows, device=batch.tokens.device).repeat_interleave(count)
+    return replace(
+        batch,
+        tokens=batch.tokens[:rows, at],
+        images=(),
+        pictures=Pictures(
+            own,
+            pictures.index.view(batch.tokens.shape)[:rows, at].flatten(),
+            pictures.drawn[:rows],
+            pictures.keys[:rows],
+            pictures.grids[:rows],
+        ),
+        patch_at=torch.arange(rows * count, device=batch.tokens.device),
+        labels=Labels(*(label[:rows, at] for label in batch.labels)),
+        position=batch.position[:rows, at],
+        last=batch.last[:0],
+    )
+
+
 @lru_cache(maxsize=64)
 def _of_singles(rows: int) -> Batch:
     nothing, zeros, numbers = (
@@ -256,7 +261,7 @@ def _of_singles(rows: int) -> Batch:
     return Batch(
         zeros,
         (),
-        Pictures(nothing, torch.zeros(0, dtype=torch.bool), ()),
+        Pictures(nothing, nothing, torch.zeros(0, dtype=torch.bool), (), ()),
         nothing,
         nothing,
         nothing,

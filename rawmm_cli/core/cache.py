@@ -5,25 +5,21 @@ and labels that say which document and block a column belongs to, so that the ru
 too who sees what. Columns:
 
     0               for padding; nobody sees it
-    1 .. desk       a picture that is being drawn: written over at every denoising step
+    1 .. drawn      a picture that is being drawn, position by position; steps may write over each other
     then            the document, in its order
 
 Next: `generate.py` writes and draws with it.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from .batch import assembled, layout, singles
-from .document import Batch, Document, Labels, Pictures
+from .batch import assembled, layout, part, singles
+from .document import Batch, Document, Labels
 from .mask import dense
 
 STEP = 64  # keys that are looked at: a multiple, so that sums over them do not hang on the longest document
-ALONE = (
-    32  # positions of a first reading: so many at least, for smaller products are computed in another order
-)
+ALONE = 32  # positions of a first reading, at least: smaller products are computed in another order
 
 
 class Kept:
@@ -39,23 +35,24 @@ class Kept:
             self.keys, self.values = (
                 x.new_zeros(cache.rows, x.shape[1], cache.columns, x.shape[-1]) for x in (key, value)
             )
-        rows, found = slice(cache.row, cache.row + len(key)), []
-        for kept, new in ((self.keys[rows], key), (self.values[rows], value)):
+        rows = slice(cache.row, cache.row + len(key))
+        keys, values = self.keys[rows], self.values[rows]
+        for kept, new in ((keys, key), (values, value)):
             if isinstance(cache.at, slice):
                 kept[:, :, cache.at] = new
             else:
                 kept[cache.at[0], :, cache.at[1]] = new.transpose(1, 2)
-            found.append(kept[:, :, : cache.used])
-        return found[0], found[1]
+        return keys[:, :, : cache.used], values[:, :, : cache.used]
 
 
 class Cache:
-    """Documents as far as `model` has read them. room: positions that a document may come to have."""
+    """Documents as far as `model` has read them. room: positions that a document may come to have. drawn:
+    positions of a picture that is drawn at their end."""
 
-    def __init__(self, model, documents: int, room: int, desk: int = 0):
-        self.model, self.rows, self.desk = model, documents, desk
+    def __init__(self, model, documents: int, room: int, drawn: int = 0):
+        self.model, self.rows, self.drawn = model, documents, drawn
         self.device = model.words.weight.device
-        self.columns = -(-(1 + desk + room) // STEP) * STEP
+        self.columns = -(-(1 + drawn + room) // STEP) * STEP
         self.known = [0] * documents  # positions of each document
         self.labels = Labels(
             torch.full((documents, self.columns), -1, device=self.device),
@@ -64,6 +61,7 @@ class Cache:
         self.layers = [Kept(self) for _ in model.backbone.layers]
         self.row, self.used, self.mask, self.words = 0, STEP, None, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
+        self.drawing: Tensor | None = None
 
     @torch.inference_mode()
     def read(self, documents: list[Document], row: int = 0) -> Tensor:
@@ -79,7 +77,7 @@ class Cache:
         batch = (
             singles(new) if words else assembled(new, [n * length for n in range(len(new))], len(new), length)
         )
-        batch, first = batch.to(self.device), 1 + self.desk
+        batch, first = batch.to(self.device), 1 + self.drawn
         if words and len(set(known)) == 1:
             at = slice(first + known[0], first + known[0] + 1)
         else:
@@ -89,24 +87,22 @@ class Cache:
             at = torch.arange(len(new), device=self.device)[:, None], columns.to(self.device)
         self.known[row : row + len(documents)] = map(sum, zip(known, counts))
         self._enter(batch.labels, row, at, words)
-        still = torch.zeros(len(batch.pictures.drawn), device=self.device)
-        hidden = self.model(batch, self.model.clean(batch), still, self)
-        return hidden[batch.last]
+        return self.model.read(batch, self)[batch.last]
 
     def picture(self, documents: list[Document]) -> Batch:
-        """A batch of the last item of each document alone, a picture to be drawn; all of one size. Calls of
-        the model with it, or with the batch of its first rows, compute those patches and nothing else.
-
-        All are at the same time of their drawing: for the head they are one picture."""
+        """A batch of the last item of each document alone, a picture to be drawn; all of one size."""
         new = self._new(documents, self.known)
-        batch = assembled(new, [row * self.desk for row in range(len(new))], len(new), self.desk).to(
-            self.device
-        )
-        self._enter(batch.labels, 0, slice(1, 1 + self.desk))
-        one = Pictures(
-            torch.zeros_like(batch.pictures.picture_of), batch.pictures.drawn[:1], batch.pictures.keys[:1]
-        )
-        return replace(batch, pictures=one)
+        batch = assembled(new, [row * self.drawn for row in range(len(new))], len(new), self.drawn)
+        batch = batch.to(self.device)
+        self._enter(batch.labels, 0, slice(1, 1 + self.drawn))
+        self.drawing = self.mask  # (rows, 1, drawn, used)
+        return batch
+
+    def part(self, batch: Batch, rows: int, at: slice) -> Batch:
+        """Of a batch of `picture` the first `rows` rows and the positions `at` of each picture. The next call
+        of the model computes them; it sees the document, and what was computed of the picture before."""
+        self.at, self.mask = slice(1 + at.start, 1 + at.stop), self.drawing[:rows, :, at]
+        return part(batch, rows, at)
 
     def keep(self, rows: list[int]) -> None:
         """Forget all other documents."""
@@ -119,8 +115,7 @@ class Cache:
             layer.keys, layer.values = layer.keys[at], layer.values[at]
 
     def _new(self, documents: list[Document], known: list[int]) -> list:
-        grid, causal = self.model.codec.grid, self.model.head.causal
-        return [layout(document, grid, causal).after(count) for document, count in zip(documents, known)]
+        return [layout(document, self.model.blocks).after(count) for document, count in zip(documents, known)]
 
     def _enter(self, labels: Labels, row: int, at, words: bool = False) -> None:
         """New positions, of the rows from `row` on, come to the columns `at`. words: a token of text in
@@ -133,7 +128,7 @@ class Cache:
             else:
                 kept[rows][at] = new
         self.labels.document[:, 0] = -1  # padding was written there
-        self.row, self.at, self.used = row, at, -(-(1 + self.desk + max(self.known)) // STEP) * STEP
+        self.row, self.at, self.used = row, at, -(-(1 + self.drawn + max(self.known)) // STEP) * STEP
         before, self.words = self.words, (rows, self.used) if words else None
         if words and before == self.words:  # each sees what the token before it saw, and itself
             self.mask[(..., at) if isinstance(at, slice) else (at[0], 0, 0, at[1])] = 0

@@ -3,7 +3,7 @@
 A document is a list of text tokens (int) and pictures, in reading order. A batch is several documents packed
 into rows.
 
-Letters: B rows, L positions in a row, M pictures in the batch, T patches of all pictures together, K
+Letters: B rows, L positions in a row, M pictures in the batch, T positions of all pictures together, K
 predicted tokens. Next: `batch.py` makes a Batch of Documents, `mask.py` says who may look at whom."""
 
 from collections.abc import Callable
@@ -58,12 +58,40 @@ class Labels(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """What a head may know of the pictures in a batch. patches in flat order (T), pictures in group order
-    (M)."""
+    """What a head may know of the pictures in a batch: their positions in flat order (T), pictures in group
+    order (M)."""
 
-    picture_of: Tensor  # (T,) long: which picture a patch belongs to
-    drawn: Tensor  # (M,) bool: noised and learned
-    keys: tuple[int, ...]  # M seeds of the noise
+    picture_of: Tensor  # (T,) long: which picture a position belongs to
+    index: Tensor  # (T,) long: the number of the position in its picture
+    drawn: Tensor  # (M,) bool: corrupted and learned
+    keys: tuple[int, ...]  # M seeds of all that is random
+    grids: tuple[tuple[int, int], ...]  # M times rows and columns
+
+    def read(self) -> "Pictures":
+        """The same pictures, all of them clean."""
+        return self._replace(drawn=torch.zeros_like(self.drawn))
+
+
+class Corrupted(NamedTuple):
+    """Image tokens as a head shows them to the network, a row a position.
+
+    inputs: (T, ...) what it sees. time: (M,) of each picture, 0 for one that is read. target: (T, ...) what
+    it shall say. weight: (T,) 0 where there is nothing to learn."""
+
+    inputs: Tensor
+    time: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+class Condition(NamedTuple):
+    """What the blocks of a backbone may be modulated by.
+
+    vectors: (M, D) of the pictures. of: (B, L) long, 0 where text or padding stands, else 1 + the number of
+    the picture."""
+
+    vectors: Tensor
+    of: Tensor
 
 
 @dataclass(frozen=True)
@@ -74,7 +102,7 @@ class Batch:
     tokens: Tensor  # (B, L) long, 0 where a patch sits
     images: tuple[Tensor, ...]  # groups of (m, 3, H, W) uint8
     pictures: Pictures
-    patch_at: Tensor  # (T,) long: flat position (row * L + column) of each patch
+    patch_at: Tensor  # (T,) long: flat position (row * L + column) of each position of a picture
     predict_at: Tensor  # (K,) long: flat positions whose next token is learned
     predict: Tensor  # (K,) long: that next token
     labels: Labels
@@ -91,21 +119,6 @@ class Batch:
         """How many tokens are predicted and how many patches are drawn: what the two losses are means
         over."""
         return len(self.predict), int(self.pictures.drawn[self.pictures.picture_of].sum())
-
-    def first(self, rows: int) -> "Batch":
-        """The first rows alone, of a batch with one picture a row, all of one size, and nothing to
-        predict."""
-        patches = len(self.patch_at) // len(self.tokens) * rows
-        return replace(
-            self,
-            tokens=self.tokens[:rows],
-            images=tuple(group[:rows] for group in self.images),
-            pictures=self.pictures._replace(picture_of=self.pictures.picture_of[:patches]),
-            patch_at=self.patch_at[:patches],
-            labels=Labels(*(label[:rows] for label in self.labels)),
-            position=self.position[:rows],
-            last=self.last[:rows],
-        )
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which it moves to a GPU faster."""

@@ -17,9 +17,10 @@ from torch import Tensor
 from ..system import machine
 from ..system.errors import ConfigError
 from ..system.seeds import key, random
+from .batch import part
 from .batch import size as positions
 from .cache import Cache
-from .document import Batch, Canvas, Document, Known, Picture
+from .document import Canvas, Document, Known, Picture
 from .model import RawModel
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
@@ -97,11 +98,11 @@ class Work:
         self.model, self.sampling = model, sampling
         self.documents = [[_read(item) for item in prompt] for prompt in prompts]
         self.given, self.written = [pictures(prompt) for prompt in prompts], [0] * len(prompts)
-        self.room = int(np.prod(model.codec.grid(*sampling.size))) + 2  # <image>, the picture, </image>
+        self.room = len(model.blocks(*sampling.size).block) + 2  # <image>, the picture, </image>
 
     def size(self, i: int) -> int:
         """Positions of a document."""
-        return positions(self.documents[i], self.model.codec.grid)
+        return positions(self.documents[i], self.model.blocks)
 
     def writes(self, i: int) -> bool:
         """Whether text comes next."""
@@ -199,33 +200,39 @@ def draw(
 
 
 def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
-    """What the head draws with at the end of each document: the network, and guidance.
+    """What the head draws with at the end of each document: the network, and guidance (`Head.draw`).
 
-    -> predict(inputs (M, N, ...), time, share) -> (guided, unguided), each (M, N, ...) fp32. share: how far
-    guidance acts, from 0 to 1. Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): the output
-    behind no prompt, and from there `guidance` times the way to the output behind the prompt."""
+    -> predict(inputs (M, n, ...), time, share, at) -> (guided, unguided), each (M, n, ...) fp32.
+    Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): the prediction behind no prompt, and
+    from there `guidance` times the way to that behind the prompt."""
     count, guided = len(documents), sampling.guidance != 1
     blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
     prompts = [*documents, *([[BOS, IMAGE]] * count if guided else [])]
-    patches = int(np.prod(model.codec.grid(*sampling.size)))
-    cache = Cache(model, len(prompts), max(positions(p, model.codec.grid) for p in prompts), desk=patches)
-    cache.read(documents)
+    whole = slice(0, len(model.blocks(*sampling.size).block))
+    cache = Cache(model, len(prompts), max(positions(p, model.blocks) for p in prompts), whole.stop)
+    before = cache.read(documents)  # (M, D)
     if guided:
-        cache.read(prompts[count:], count)
-    both = cache.picture([[*document, blank] for document in prompts])
-    alone, half = both.first(count) if guided else both, sampling.precision == "bf16"
+        before = torch.cat([before, cache.read(prompts[count:], count)])
+    batch = cache.picture([[*document, blank] for document in prompts])
+    ahead, half = int(model.head.reads_ahead), sampling.precision == "bf16"
 
-    def output(batch: Batch, inputs: Tensor, time: float) -> Tensor:
+    def output(rows: int, inputs: Tensor, time: float, at: slice) -> Tensor:
+        computed = slice(max(0, at.start - ahead), at.stop - ahead)
+        hidden = before[:rows, None] if at.start < ahead else before[:rows, None][:, :0]  # (rows, 1 or 0, D)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
-            at = torch.full((1,), float(time), device=inputs.device)
-            out = model.patches(model(batch, inputs.flatten(0, 1), at, cache), batch).float()
-        return out.unflatten(0, inputs.shape[:2])
+            if computed.start < computed.stop:
+                now = torch.full((1,), float(time), device=inputs.device)
+                new = model(cache.part(batch, rows, computed), inputs.flatten(0, 1), now, cache)
+                hidden = torch.cat([hidden, new.unflatten(0, (rows, -1))], 1) if ahead else new
+            out = model.head.output(hidden.view(-1, before.shape[1]), part(batch, rows, at).pictures).float()
+        return out.unflatten(0, (rows, -1))
 
-    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0) -> tuple[Tensor, Tensor]:
+    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole):
         if not guided or share == 0:
-            plain = output(alone, inputs, time)
+            plain = output(count, inputs, time, at)
             return plain, plain
-        plain, other = output(both, inputs.repeat(2, 1, 1), time).chunk(2)
+        twice = inputs.repeat(2, *[1] * (inputs.ndim - 1))
+        plain, other = output(2 * count, twice, time, at).chunk(2)
         return guide(plain, other, sampling.guidance, share), plain
 
     return predict

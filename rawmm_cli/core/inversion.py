@@ -8,8 +8,7 @@ what `reconstruct` reports."""
 import torch
 from torch import Tensor
 
-from .cache import Cache
-from .document import Picture
+from .generate import Sampling, predictor
 from .model import RawModel
 from .noise import rectified
 from .solvers import SOLVERS
@@ -26,23 +25,17 @@ def ode(
     model were perfect.
 
     Unconditional, without guidance, which would be another ODE. Steps are in proportion to t, as the velocity
-    changes; fp32. learned: the side of pictures, where others take their place (`data.stretch`)."""
-    rows, columns = model.codec.grid(*pictures.shape[2:])
-    count, patches = len(pictures), rows * columns
-    told, stretch = [[BOS, IMAGE]] * count, tuple((learned or side) / side for side in pictures.shape[2:])
-    cache = Cache(model, count, 2, desk=patches)
-    cache.read(told)
-    batch = cache.picture(
-        [[*document, Picture(picture, True, 0, stretch)] for document, picture in zip(told, pictures)]
-    )
+    changes; fp32. learned: side of the pictures whose place these take (`data.stretch`)."""
+    height, width = pictures.shape[2:]
+    settings = Sampling(size=(height, width), learned=learned and (learned, learned))
+    predict = predictor(model, [[BOS, IMAGE]] * len(pictures), settings)
 
     def denoise(z: Tensor, t: float) -> Tensor:
-        time = torch.full((1,), float(t), device=z.device)
-        output = model.patches(model(batch, z, time, cache), batch)
-        return model.head.clean(output, z, time[batch.pictures.picture_of])
+        output, _ = predict(z, t)
+        return model.head.clean(output, z, torch.full((1,), float(t), device=z.device))
 
     up = [BEGIN ** (1 - step / steps) for step in range(steps + 1)]
-    clean = model.codec.encode(pictures.to(cache.device)).flatten(0, 1)
+    clean = model.codec.encode(pictures.to(model.words.weight.device))
     noise = SOLVERS[solver](denoise, rectified, clean, up)
-    back = SOLVERS[solver](denoise, rectified, noise, up[::-1]).unflatten(0, (count, patches))
-    return model.codec.decode(back, rows).cpu(), noise.unflatten(0, (count, patches)).cpu()
+    back = SOLVERS[solver](denoise, rectified, noise, up[::-1])
+    return model.codec.decode(back, model.codec.grid(height, width)[0]).cpu(), noise.cpu()

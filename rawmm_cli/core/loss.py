@@ -1,10 +1,10 @@
 """The joint loss: the page to read first.
 
-One batch holds text and pictures. Pictures to be drawn are noised and the model says what they were (the
+One batch holds text and pictures. Pictures to be drawn are corrupted and the model says what they were (the
 head's loss); text is predicted token by token (cross entropy); pictures only read stay clean and are never
 predicted.
 
-    total = text weight * mean over predicted tokens  +  image weight * mean over drawn patches
+    total = text weight * mean over predicted tokens  +  image weight * mean over drawn positions
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ class Losses(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """Which part of a step's predicted tokens, and of its drawn patches, one batch holds."""
+    """Which part of a step's predicted tokens, and of its drawn positions, one batch holds."""
 
     text: float = 1.0
     image: float = 1.0
@@ -43,10 +43,10 @@ def joint_loss(
 
     Where a step is spread over several batches, `shares` makes their losses add up to the loss of one large
     batch. `forward`: what is called in place of the model (its DDP wrapper)."""
-    clean = model.clean(batch)  # (T, P) pixels as patches
-    corrupted = model.head.corrupt(clean, batch.pictures)  # noised where drawn
+    tokens = model.encode(batch)  # (M N, P) or (M N, G) pixels as image tokens
+    corrupted = model.head.corrupt(tokens, batch.pictures)  # where drawn
     hidden = (forward or model)(batch, corrupted.inputs, corrupted.time)  # (B L, D)
-    image = shares.image * model.head.loss(model.patches(hidden, batch), corrupted, batch.pictures.picture_of)
+    image = shares.image * model.head.loss(model.predictions(hidden, batch), corrupted, batch.pictures)
     text = F.cross_entropy(model.text(hidden, batch.predict_at), batch.predict, reduction="sum")
     text = shares.text * text / max(len(batch.predict), 1)
     return Losses(text_weight * text + image_weight * image, text, image)

@@ -1,13 +1,16 @@
-"""The model: fill the sequence with words and patches, run the backbone, read the two outputs.
+"""The model: fill the sequence with words and image tokens, run the backbone, read the two outputs.
 
-text tokens -> embedding          -> backbone (causal over text, bidirectional in a picture) -> next token
-patches     -> linear (+ time)    ->                                                         -> clean patches
+text tokens   -> embedding    -> backbone (causal over text, blocks in a picture) -> next token
+image tokens  -> head.embed   ->                                                  -> head.output
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from .document import Batch
+from .blocks import Blocks
+from .document import Batch, Condition
 from .layers import RMSNorm
 from .text_tokenizer import Bytes
 
@@ -27,33 +30,62 @@ class RawModel(nn.Module):
         nn.init.normal_(self.words.weight, std=0.5)
         nn.init.zeros_(self.text_out.weight)
 
-    def clean(self, batch: Batch) -> Tensor:
-        """The batch's pictures as clean patches (T, P), in flat order."""
+    def blocks(self, height: int, width: int) -> Blocks:
+        """How a picture of H x W pixels stands in the sequence. Raises ValueError for a size that does not
+        fit."""
+        return self.head.blocks(*self.codec.grid(height, width))
+
+    def encode(self, batch: Batch) -> Tensor:
+        """The batch's pictures as image tokens (M N, P) or (M N, G), in flat order."""
         groups = [self.codec.encode(images).flatten(0, 1) for images in batch.images]
-        return torch.cat(groups) if groups else torch.zeros(0, self.codec.values, device=batch.tokens.device)
+        if groups:
+            return torch.cat(groups)
+        shape = (0, self.codec.codes if self.codec.discrete else self.codec.values)
+        return torch.zeros(
+            shape, dtype=torch.long if self.codec.discrete else None, device=batch.tokens.device
+        )
 
-    def forward(self, batch: Batch, inputs: Tensor, time: Tensor, cache=None) -> Tensor:
-        """Patches (T, P) of pictures at times (M,) fill their places -> hidden (B L, D).
+    def forward(self, batch: Batch, inputs: Tensor | None, time: Tensor | None, cache=None) -> Tensor:
+        """Inputs (T, ...) of pictures at times (M,) fill their positions -> hidden (B L, D).
 
-        cache: what was computed before of the same documents (`cache.py`); the batch then holds new positions
-        alone."""
-        x = self.words(batch.tokens)  # (B, L, D)
+        time: (1,) is that of all pictures. cache: what was computed before of the same documents
+        (`cache.py`); the batch then holds new positions alone."""
+        x, condition = self.words(batch.tokens), None  # (B, L, D)
         if cache is None or len(batch.patch_at):  # what is written token by token has none
-            patches = self.head.embed(inputs, time, batch.pictures.picture_of).to(x.dtype)  # (T, D)
-            x = (
-                x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()
-            )  # a view would compile a second time
+            patches = self.head.embed(inputs, time, batch.pictures).to(x.dtype)  # (T, D)
+            # a view would compile a second time
+            x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()
+            condition = self._condition(batch, time)
         mask = self.make_mask(batch.labels) if cache is None else cache.mask[: len(x)]
-        x = self.backbone(x, batch.position, mask, cache and cache.layers)  # (B, L, D)
+        x = self.backbone(x, batch.position, mask, condition, cache and cache.layers)  # (B, L, D)
         return self.norm(x.flatten(0, 1))
+
+    def _condition(self, batch: Batch, time: Tensor) -> Condition | None:
+        vectors = self.head.condition(time)
+        if vectors is None:
+            return None
+        number = 1 + batch.pictures.picture_of.clamp_max(max(0, len(vectors) - 1))  # (T,)
+        of = torch.zeros_like(batch.tokens).flatten().index_copy(0, batch.patch_at, number)
+        return Condition(vectors, of.view_as(batch.tokens))
+
+    def read(self, batch: Batch, cache=None) -> Tensor:
+        """All pictures clean, as they are when they are read -> hidden (B L, D). cache: as in `forward`."""
+        if cache is not None and not len(batch.patch_at):  # a token of text each
+            return self(batch, None, None, cache)
+        pictures = batch.pictures.read()
+        corrupted = self.head.corrupt(self.encode(batch), pictures)
+        return self(replace(batch, pictures=pictures), corrupted.inputs, corrupted.time, cache)
 
     def text(self, hidden: Tensor, at: Tensor) -> Tensor:
         """Hidden (B L, D) at flat positions (K,) -> logits of the next token (K, V), fp32."""
         return self.text_out(hidden.index_select(0, at)).float()
 
-    def patches(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Hidden (B L, D) -> the head's prediction for every patch (T, P)."""
-        return self.head.output(hidden.index_select(0, batch.patch_at))
+    def predictions(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Hidden (B L, D) -> the head's prediction for every position of a picture (T, ...).
+
+        A head that reads ahead needs a token before each picture, as `<image>` is."""
+        at = (batch.patch_at - 1).clamp_min(0) if self.head.reads_ahead else batch.patch_at
+        return self.head.output(hidden.index_select(0, at), batch.pictures)
 
 
 def count_parameters(model: RawModel) -> dict[str, int]:

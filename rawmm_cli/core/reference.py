@@ -31,8 +31,7 @@ def generate(model: RawModel, prompts: list[Document], keys: list[int], sampling
                 work.documents[i] += [picture, END_IMAGE]
             continue
         batch = _pack(model, [work.documents[i] for i in open_ones])
-        still = torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device)
-        logits = model.text(model(batch, model.clean(batch), still), batch.last).cpu()  # (documents, V)
+        logits = model.text(model.read(batch), batch.last).cpu()  # (documents, V)
         tokens = choose(
             logits,
             [work.full(i) for i in open_ones],
@@ -64,31 +63,33 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
     seen = _outputs(model, _pack(model, [document + [blank] for document in documents]))
     unseen = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in documents]))
 
-    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0) -> tuple[Tensor, Tensor]:
-        plain = seen(inputs, time)
+    whole = slice(0, len(model.blocks(*sampling.size).block))
+
+    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole):
+        plain = seen(inputs, time, at)
         if sampling.guidance == 1 or share == 0:
             return plain, plain
-        return guide(plain, unseen(inputs, time), sampling.guidance, share), plain
+        return guide(plain, unseen(inputs, time, at), sampling.guidance, share), plain
 
     return predict
 
 
 def _outputs(model: RawModel, batch: Batch):
-    """-> output(inputs (M, N, ...), time) of the drawn pictures of `batch`; those that are read stay clean at
-    time 0."""
-    of = batch.pictures.picture_of
-    drawn = batch.pictures.drawn[of]  # (T,)
-    clean = model.clean(batch)  # (T, P)
+    """-> output(inputs (M, n, ...), time, at) of the drawn pictures of `batch`; the others are read clean."""
+    pictures, ahead = batch.pictures, int(model.head.reads_ahead)
+    drawn = pictures.drawn[pictures.picture_of]  # (T,)
+    full = model.head.corrupt(model.encode(batch), pictures.read()).inputs  # (T, ...)
 
-    def output(inputs: Tensor, time: float) -> Tensor:
-        full = clean.clone()
-        full[drawn] = inputs.flatten(0, 1)
-        hidden = model(batch, full, batch.pictures.drawn.float() * time)
-        return model.patches(hidden, batch)[drawn].float().unflatten(0, inputs.shape[:2])
+    def output(inputs: Tensor, time: float, at: slice) -> Tensor:
+        known = full[drawn].unflatten(0, (len(inputs), -1))  # (M, N, ...)
+        known[:, max(0, at.start - ahead) : at.stop - ahead] = inputs
+        full[drawn] = known.flatten(0, 1)
+        hidden = model(batch, full, pictures.drawn.float() * time)
+        return model.predictions(hidden, batch)[drawn].float().unflatten(0, (len(inputs), -1))[:, at]
 
     return output
 
 
 def _pack(model: RawModel, documents: list[Document]) -> Batch:
-    length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
-    return pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
+    length = max(size(document, model.blocks) for document in documents)
+    return pack(documents, length, model.blocks).to(model.words.weight.device)

@@ -74,7 +74,7 @@ class Steps(Dataset):
     ahead = 1  # steps that a worker makes at a time
 
     def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE):
-        self.config, self.grid, self.causal, self.ranks = config, model.codec.grid, model.head.causal, ranks
+        self.config, self.blocks, self.ranks = config, model.blocks, ranks
         self.stream = stream_of(config, data, model.tokenizer.encode)
         self.window, self.planned, self.sketches = -1, [], {}
 
@@ -96,7 +96,7 @@ class Steps(Dataset):
         `path`'s own."""
         length, a_step = self.config.train.length, len(numbers) // WINDOW
         self.sketches |= {number: self.stream.sketch(number) for number in numbers}
-        sizes = [self.stream.size(self.sketches[number], self.grid, self.causal) for number in numbers]
+        sizes = [self.stream.size(self.sketches[number], self.blocks) for number in numbers]
         rows = [[numbers[index] for index in row] for row in fit(sizes, length)]
         if len(rows) < WINDOW:  # fewer rows than steps: every step by itself
             return [
@@ -125,8 +125,7 @@ class Steps(Dataset):
             [self._document(number) for number in numbers],
             [[next(places) for _ in row] for row in rows],
             self.config.train.length,
-            self.grid,
-            self.causal,
+            self.blocks,
         )
 
     def _document(self, number: int) -> Document:

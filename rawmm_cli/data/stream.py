@@ -106,17 +106,16 @@ class Stream:
             return Sketch(number, which, row, text, False, False, (0, 0), 0)
         return Sketch(number, which, row, [] if dropped < settings.drop else text, False, True, (0, 0), noise)
 
-    def size(self, plan: Sketch, grid: Callable, causal: bool = False) -> int:
-        """Positions of the document, as `batch.size` counts them."""
+    def size(self, plan: Sketch, blocks: Callable) -> int:
+        """Positions of the document, as `batch.size` counts them. blocks: as there."""
         from ..core.batch import size
 
         data = self.sets[plan.set]
         if data.holds_documents:
-            return size(self._told(plan, blank=True), grid, causal)
-        rows, columns = grid(int(data.heights[plan.row]), int(data.widths[plan.row]))
-        return (
-            len(plan.text) + rows * columns + 4
-        )  # <bos>, <image>, </image>, <eos>; a drawn picture ends its document
+            return size(self._told(plan, blank=True), blocks)
+        picture = len(blocks(int(data.heights[plan.row]), int(data.widths[plan.row])).block)
+        # <bos>, <image>, </image>, <eos>; a drawn picture ends its document
+        return len(plan.text) + picture + 4
 
     def finish(self, plan: Sketch, pixels: torch.Tensor | None = None) -> Document:
         """A sketch with its pixels, or with others of the same size."""

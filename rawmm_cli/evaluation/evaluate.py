@@ -228,9 +228,7 @@ def held_out_losses(model: RawModel, config: Config, held_out: prepared.Prepared
             read_sum, read_tokens = read_sum + nats, read_tokens + tokens
             caption_bytes += sum(len(caption.encode()) for _, caption in chunk)
         with torch.inference_mode():
-            batch = pack(draws, config.train.length, model.codec.grid, model.head.causal).to(
-                model.words.weight.device
-            )
+            batch = pack(draws, config.train.length, model.blocks).to(model.words.weight.device)
             patches = len(batch.patch_at)
             drawn_sum, drawn_patches = (
                 drawn_sum + joint_loss(model, batch).image.item() * patches,
@@ -253,7 +251,7 @@ def document_losses(model: RawModel, config: Config, held_out: prepared.Prepared
     at, sums, counts = some(list(range(len(held_out))), HELD_OUT), [0.0, 0.0], [0, 0]
     for start in range(0, len(at), CHUNK):
         documents = [stream.finish(stream.sketch_of(0, i, i)) for i in at[start : start + CHUNK]]
-        batch = pack(documents, config.train.length, model.codec.grid, model.head.causal)
+        batch = pack(documents, config.train.length, model.blocks)
         losses = joint_loss(model, batch.to(model.words.weight.device))
         for n, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):
             sums[n], counts[n] = sums[n] + loss.item() * learned, counts[n] + learned
@@ -264,13 +262,9 @@ def document_losses(model: RawModel, config: Config, held_out: prepared.Prepared
 @torch.inference_mode()
 def _text_nats(model: RawModel, documents: list[Document], length: int) -> tuple[float, int]:
     """Nats and count of all predicted tokens but `<image>`."""
-    batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
-    hidden = model(
-        batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device)
-    )
-    nats = torch.nn.functional.cross_entropy(
-        model.text(hidden, batch.predict_at), batch.predict, reduction="none"
-    )
+    batch = pack(documents, length, model.blocks).to(model.words.weight.device)
+    logits = model.text(model.read(batch), batch.predict_at)
+    nats = torch.nn.functional.cross_entropy(logits, batch.predict, reduction="none")
     counted = batch.predict != IMAGE
     return nats[counted].sum().item(), int(counted.sum())
 

@@ -144,9 +144,9 @@ def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
         return
     model = loaded.model
     documents = [[BOS, IMAGE, Picture(pixels, bool(n % 2))] for n, (_, pixels) in enumerate(pictures)]
-    length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
-    batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
-    patches, of = model.clean(batch), batch.labels.document.flatten()[batch.patch_at]
+    length = max(size(document, model.blocks) for document in documents)
+    batch = pack(documents, length, model.blocks).to(model.words.weight.device)
+    patches, of = model.encode(batch), batch.labels.document.flatten()[batch.patch_at]
     for n, (name, pixels) in enumerate(pictures):
         rows, columns = model.codec.grid(*pixels.shape[1:])
         own = patches[of == n]

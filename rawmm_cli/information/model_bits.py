@@ -158,12 +158,12 @@ def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
         [BOS, *(model.tokenizer.encode(text) if text else []), IMAGE, Picture(image, True, 0, stretch)]
         for image, text in zip(images, captions)
     ]
-    length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
-    batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
+    length = max(size(document, model.blocks) for document in documents)
+    batch = pack(documents, length, model.blocks).to(model.words.weight.device)
 
     def denoise(z: Tensor, t: Tensor) -> Tensor:
         flat, times = z.flatten(0, 1), t.to(z)
-        output = model.patches(model(batch, flat, times), batch)
+        output = model.predictions(model(batch, flat, times), batch)
         return model.head.clean(output, flat, times[batch.pictures.picture_of]).view_as(z)
 
     return denoise

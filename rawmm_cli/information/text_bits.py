@@ -60,10 +60,9 @@ def of_texts(loaded: Loaded, images: list[Tensor] | None, captions: list[str]) -
 
 def _nats(model, documents: list[Document]) -> Tensor:
     """Nats of the text of each document (n,) and of its end, fp64."""
-    length = max(size(document, model.codec.grid, model.head.causal) for document in documents)
-    batch = pack(documents, length, model.codec.grid, model.head.causal).to(model.words.weight.device)
-    clean = torch.zeros(len(batch.pictures.drawn), device=batch.tokens.device)  # time 0
-    logits = model.text(model(batch, model.clean(batch), clean), batch.predict_at)
+    length = max(size(document, model.blocks) for document in documents)
+    batch = pack(documents, length, model.blocks).to(model.words.weight.device)
+    logits = model.text(model.read(batch), batch.predict_at)
     before = batch.tokens.flatten()[batch.predict_at]
     first = torch.isin(before, torch.tensor([BOS, END_IMAGE], device=logits.device))
     special = torch.zeros_like(logits[0], dtype=torch.bool).index_fill(

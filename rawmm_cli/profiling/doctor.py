@@ -254,7 +254,7 @@ def trains(device: torch.device) -> str | None:
         config = Config(backbone=GAU(width=32, depth=1, key=16))
         model = build.model(config, device)
         drawn = Picture(torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8), True)
-        packed = batch.pack([[BOS, IMAGE, drawn, END_IMAGE, EOS]], config.train.length, model.codec.grid)
+        packed = batch.pack([[BOS, IMAGE, drawn, END_IMAGE, EOS]], config.train.length, model.blocks)
         loss = joint_loss(model, packed.to(device)).total
         loss.backward()
         sums = [loss.detach(), *(p.grad.norm() for p in model.parameters() if p.grad is not None)]

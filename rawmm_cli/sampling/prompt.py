@@ -45,7 +45,7 @@ def document(
             read = pixels(piece, model)
             stretch = (1.0, 1.0) if trained is None else tuple(trained / side for side in read.shape[1:])
             items += [IMAGE, Picture(read, False, 0, stretch), END_IMAGE]
-    if (needed := size(items, model.codec.grid)) > context:
+    if (needed := size(items, model.blocks)) > context:
         raise ConfigError(
             f"prompt and pictures need {needed:,} positions; allowed: {context:,} (sample.context); "
             "shorten the prompt or give fewer or smaller pictures"

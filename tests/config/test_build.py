@@ -91,5 +91,5 @@ def test_every_parameter_learns(kind, bottleneck):
     model = randomised(
         build.model(tiny(f"backbone.kind={kind}", f"head.bottleneck={bottleneck}", "codec.patch=2"))
     )
-    joint_loss(model, pack(random_documents(8), 64, model.codec.grid)).total.backward()
+    joint_loss(model, pack(random_documents(8), 64, model.blocks)).total.backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]

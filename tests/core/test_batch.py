@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from helpers import PATCH, picture, random_documents
+from helpers import PATCH, blocks, blocks_in_order, picture, random_documents
 
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import assemble, assembled, fit, layout, pack, singles, size
@@ -24,7 +24,7 @@ def flat_patches(batch):
 
 def test_layout_of_a_drawn_picture_followed_by_text():
     """The noised picture is private; a clean copy stands behind it at the same place."""
-    batch = pack([[BOS, 7, IMAGE, shown(True), END_IMAGE, 9, EOS]], 12, CODEC.grid)
+    batch = pack([[BOS, 7, IMAGE, shown(True), END_IMAGE, 9, EOS]], 12, blocks)
     assert batch.tokens.tolist() == [[BOS, 7, IMAGE, 0, 0, 0, 0, END_IMAGE, 9, EOS, 0, 0]]
     assert batch.labels.document.tolist() == [[0] * 10 + [-1] * 2]
     assert batch.labels.block.tolist() == [[0, 1, 2, 3, 3, 4, 4, 5, 6, 7, 0, 0]]
@@ -57,28 +57,31 @@ def test_layout_of_a_drawn_picture_followed_by_text():
 
 @pytest.mark.parametrize("rest", [[], [END_IMAGE], [END_IMAGE, EOS]])
 def test_a_drawn_picture_that_ends_its_document_needs_no_copy(rest):
-    item = layout([BOS, IMAGE, shown(True), *rest], CODEC.grid)
+    item = layout([BOS, IMAGE, shown(True), *rest], blocks)
     assert item.block.tolist() == [0, 1, 2, 2, 3, 4][: 4 + len(rest)]
     assert not any(item.private) and len(item.placed) == 1
 
 
 @pytest.mark.parametrize("rest", [[END_IMAGE, 65], [65], [END_IMAGE, IMAGE], [END_IMAGE, shown(False)]])
 def test_whatever_else_follows_asks_for_a_clean_copy(rest):
-    placed = layout([BOS, IMAGE, shown(True), *rest], CODEC.grid).placed
-    assert [(first, count, one.draw) for first, count, one in placed[:2]] == [(2, 2, True), (4, 2, False)]
+    placed = layout([BOS, IMAGE, shown(True), *rest], blocks).placed
+    assert [(first, cut.grid, one.draw) for first, cut, one in placed[:2]] == [
+        (2, (1, 2), True),
+        (4, (1, 2), False),
+    ]
 
 
 def test_a_read_picture_is_laid_out_once():
     document = [BOS, IMAGE, shown(False), END_IMAGE, 65, EOS]
-    item = layout(document, CODEC.grid)
+    item = layout(document, blocks)
     assert item.block.tolist() == [0, 1, 2, 2, 3, 4, 5] and not any(item.private)
     places = [(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0)]
     assert list(map(tuple, item.position.tolist())) == places
-    assert (pack([document], 8, CODEC.grid).predict_at + 1).tolist() == [1, 5, 6]
+    assert (pack([document], 8, blocks).predict_at + 1).tolist() == [1, 5, 6]
 
 
 def test_causal_layout_gives_every_patch_its_own_block():
-    item = layout([BOS, IMAGE, shown(True), END_IMAGE, EOS], CODEC.grid, causal=True)
+    item = layout([BOS, IMAGE, shown(True), END_IMAGE, EOS], blocks_in_order)
     assert item.block.tolist() == [0, 1, 2, 3, 4, 5]
 
 
@@ -86,22 +89,22 @@ def test_causal_patches_see_the_earlier_patches_of_their_own_picture():
     """Also where text follows, so that an autoregressive head may draw in the middle of a document."""
     from rawmm_cli.core.mask import dense
 
-    batch = pack([[BOS, IMAGE, shown(True, (2, 6)), END_IMAGE, 65, EOS]], 16, CODEC.grid, causal=True)
+    batch = pack([[BOS, IMAGE, shown(True, (2, 6)), END_IMAGE, 65, EOS]], 16, blocks_in_order)
     mask, first = dense(batch.labels)[0, 0] == 0, batch.patch_at[:3]
     assert torch.equal(mask[first][:, first], torch.ones(3, 3, dtype=torch.bool).tril())
 
 
 def test_best_fit_decreasing():
     sizes = (5, 4, 3, 4, 8, 1)
-    batch = pack([[65 + n] * size for n, size in enumerate(sizes)], 8, CODEC.grid)
+    batch = pack([[65 + n] * size for n, size in enumerate(sizes)], 8, blocks)
     assert batch.labels.document.tolist() == [[4] * 8, [0] * 5 + [2] * 3, [1] * 4 + [3] * 4, [5] + [-1] * 7]
     assert batch.last.tolist() == [12, 19, 15, 23, 7, 24]
 
 
 def test_size_is_the_length_of_the_layout():
     for document in random_documents(40, seed=4):
-        for causal in (False, True):
-            assert size(document, CODEC.grid, causal) == len(layout(document, CODEC.grid, causal).tokens)
+        for cut in (blocks, blocks_in_order):
+            assert size(document, cut) == len(layout(document, cut).tokens)
 
 
 def test_fit_leaves_nothing_out_and_no_row_too_full():
@@ -119,7 +122,7 @@ def test_fit_leaves_nothing_out_and_no_row_too_full():
 
 
 def test_blocks_and_orders_begin_anew_in_every_document():
-    batch = pack([[BOS, 65, EOS], [BOS, 66, EOS]], 6, CODEC.grid)
+    batch = pack([[BOS, 65, EOS], [BOS, 66, EOS]], 6, blocks)
     assert batch.labels.block.tolist() == [[0, 1, 2, 0, 1, 2]]
     assert batch.position[..., 0].tolist() == [[0, 1, 2, 0, 1, 2]]
     assert batch.predict_at.tolist() == [0, 1, 3, 4], "nothing is predicted across the border"
@@ -140,7 +143,7 @@ def numbered_document(start):
 
 def test_flat_order_of_patches_is_the_order_of_the_codec():
     (one, levels), (two, more) = numbered_document(10), numbered_document(100)
-    batch = pack([one, two], 64, CODEC.grid)
+    batch = pack([one, two], 64, blocks)
     level = ((flat_patches(batch) + 1) * 127.5).round().long()
     assert (level == level[:, :1]).all(), "a patch holds pixels of one patch only"
     sequence = torch.full((batch.tokens.numel(),), -1)
@@ -167,7 +170,7 @@ def test_keys_and_draws_follow_their_pictures():
             [BOS, shown(True, large, 4)],
         ],
         20,
-        CODEC.grid,
+        blocks,
     )
     assert batch.pictures.keys == (1, 3, 2, 4)
     assert batch.pictures.drawn.tolist() == [False, False, False, True]
@@ -176,23 +179,23 @@ def test_keys_and_draws_follow_their_pictures():
 
 def test_a_document_as_long_as_the_row_fits_and_one_longer_is_a_data_error():
     document = [BOS, IMAGE, shown(True), END_IMAGE, 65, EOS]  # 5 tokens, 2 patches, 2 more in the copy
-    assert pack([document], 9, CODEC.grid).tokens.shape == (1, 9)
+    assert pack([document], 9, blocks).tokens.shape == (1, 9)
     with pytest.raises(DataError, match=r"needs 9 positions; train\.length is 8"):
-        pack([document], 8, CODEC.grid)
+        pack([document], 8, blocks)
 
 
 @pytest.mark.parametrize("documents", [[], [[BOS, EOS]]])
 def test_empty_rows_are_padding(documents):
-    batch = assemble(documents, [[0]] * len(documents) + [[]] * (3 - len(documents)), 4, CODEC.grid)
+    batch = assemble(documents, [[0]] * len(documents) + [[]] * (3 - len(documents)), 4, blocks)
     assert batch.tokens.shape == (3, 4) and batch.position.shape == (3, 4, 3)
-    assert pack([], 4, CODEC.grid).tokens.shape == (1, 4)
+    assert pack([], 4, blocks).tokens.shape == (1, 4)
     assert (batch.labels.document[len(documents) :] == -1).all()
     assert len(batch.last) == len(batch.predict) == len(documents)
     assert len(batch.patch_at) == len(batch.pictures.keys) == 0 and batch.images == ()
 
 
 def test_to_moves_every_tensor_and_keeps_the_rest():
-    batch = pack(random_documents(6), 40, CODEC.grid)
+    batch = pack(random_documents(6), 40, blocks)
     moved = batch.to("meta")
     assert moved.pictures.keys == batch.pictures.keys
     assert all(
@@ -229,7 +232,7 @@ def expected_sequence(document):
 @pytest.mark.parametrize("seed", range(8))
 def test_every_token_and_patch_appears_exactly_once(seed):
     documents = random_documents(25, seed)
-    batch = pack(documents, 60, CODEC.grid)
+    batch = pack(documents, 60, blocks)
     assert len(set(batch.patch_at.tolist())) == len(batch.patch_at)
     row = batch.tokens.flatten().tolist()
     for at, patch in zip(batch.patch_at.tolist(), flat_patches(batch)):
@@ -249,8 +252,7 @@ def test_every_token_and_patch_appears_exactly_once(seed):
 
 def test_single_tokens_are_what_assembled_makes_of_them():
     documents = [[BOS, 5], [BOS, IMAGE, shown(False), END_IMAGE, 7], [BOS, 9, 9, 9, EOS]]
-    grid = RawPatches(PATCH).grid
-    last = [layout(document, grid).after(size(document, grid) - 1) for document in documents]
+    last = [layout(document, blocks).after(size(document, blocks) - 1) for document in documents]
     one, other = singles(last), assembled(last, [0, 1, 2], 3, 1)
     assert torch.equal(one.tokens, other.tokens) and torch.equal(one.position, other.position)
     assert all(torch.equal(*pair) for pair in zip(one.labels, other.labels)) and torch.equal(

@@ -124,7 +124,7 @@ def test_positions_of_another_size_lie_where_those_learned_do():
     for learned, size in (((8, 8), (16, 16)), ((8, 8), (4, 4)), ((8, 12), (12, 12))):
         stretch = stretched(model, SMALL.changed(learned=learned, size=size))
         here, there = (
-            layout([Picture(torch.zeros(3, *one, dtype=torch.uint8), True, 0, by)], model.codec.grid).position
+            layout([Picture(torch.zeros(3, *one, dtype=torch.uint8), True, 0, by)], model.blocks).position
             for one, by in ((size, stretch), (learned, (1.0, 1.0)))
         )
         for axis in (1, 2):  # the outer edges of the picture, half a patch beyond the outer middles

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import random_documents
+from helpers import blocks, random_documents
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from rawmm_cli.config import build, presets
@@ -72,7 +72,7 @@ def settings(*words):
 
 
 def batch_of(chosen, model, count=9, seed=0):
-    return pack(random_documents(count, seed), chosen.train.length, model.codec.grid)
+    return pack(random_documents(count, seed), chosen.train.length, model.blocks)
 
 
 def sizes(batch):
@@ -132,7 +132,7 @@ def test_a_training_step(name, bottleneck, written_out):
 def test_a_batch_without_pictures(documents):
     chosen = settings()
     model = build.model(chosen)
-    batch = pack(documents, 8, model.codec.grid)
+    batch = pack(documents, 8, model.blocks)
     assert sizes(batch)[2] == sizes(batch)[3] == 0 and flops.forward(chosen, *sizes(batch))["image"] == 0
     assert (
         flops.training(chosen, batch)
@@ -174,16 +174,14 @@ def test_whole_presets_on_the_meta_device(preset, kind, written_out):
     called in turn."""
     chosen = presets.load(preset, [f"backbone.kind={kind}"] * (kind == "transformer"))
     model = build.model(chosen, "meta")
-    batch = pack(
-        random_documents(6, 4), chosen.train.length, lambda height, width: (height // 2, width // 2)
-    ).to("meta")
+    batch = pack(random_documents(6, 4), chosen.train.length, blocks).to("meta")
     patches = len(batch.patch_at)
     inputs = torch.randn(patches, model.codec.values, device="meta")
     time = torch.rand(len(batch.pictures.drawn), device="meta")
 
     def work():
         hidden = model(batch, inputs, time)
-        (model.text(hidden, batch.predict_at).sum() + model.patches(hidden, batch).sum()).backward()
+        (model.text(hidden, batch.predict_at).sum() + model.predictions(hidden, batch).sum()).backward()
 
     assert flops.training(chosen, batch) == counted(work).get_total_flops()
 
@@ -255,7 +253,7 @@ def test_linear_in_rows_and_quadratic_in_length(name):
 def test_the_count_is_of_positions_whether_they_are_filled_or_not():
     chosen = settings()
     model = build.model(chosen)
-    batch = pack([[1, 2, 3]], 40, model.codec.grid)
+    batch = pack([[1, 2, 3]], 40, model.blocks)
     emptier = replace(
         batch, labels=batch.labels._replace(document=torch.full_like(batch.labels.document, -1))
     )

@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from helpers import BACKBONES, PATCH, random_documents, randomised, tiny_backbone
+from helpers import BACKBONES, blocks, random_documents, randomised, tiny_backbone
 
-from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.backbones.gau import GAU, GatedAttentionUnit
 from rawmm_cli.core.backbones.transformer import Layer, Transformer
 from rawmm_cli.core.batch import pack
@@ -82,7 +81,7 @@ def transformer_reference(layer, x, position, seen):
 
 def case(width, seed=0):
     """-> x (B, L, D), position, mask of real packed documents with padding."""
-    batch = pack(random_documents(4, seed), 24, RawPatches(PATCH).grid)
+    batch = pack(random_documents(4, seed), 24, blocks)
     x = torch.randn(*batch.tokens.shape, width, generator=torch.Generator().manual_seed(seed))
     return x, batch.position, dense(batch.labels)
 

@@ -7,8 +7,8 @@ every time."""
 import numpy as np
 import pytest
 import torch
-from drawing_models import GRID, SMALL, A, B, assert_same, chain, prompts, shape, talkative
-from helpers import BACKBONES, HEADS, PATCH, picture, tiny_head
+from drawing_models import SMALL, A, B, assert_same, chain, prompts, shape, talkative
+from helpers import BACKBONES, HEADS, PATCH, blocks, picture, tiny_head
 from scipy import stats
 
 from rawmm_cli.core import generate as cached
@@ -152,8 +152,8 @@ def test_nothing_asked_is_nothing_done():
 
 
 def next_tokens(model, documents, no_picture, keys, temperature, top_p=1.0):
-    batch = pack(documents, max(map(len, documents)), GRID)
-    logits = model.text(model(batch, model.clean(batch), torch.zeros(0)), batch.last)
+    batch = pack(documents, max(map(len, documents)), blocks)
+    logits = model.text(model(batch, model.encode(batch), torch.zeros(0)), batch.last)
     return choose(logits, no_picture, keys, SMALL.changed(temperature=temperature, top_p=top_p))
 
 
@@ -189,11 +189,11 @@ def test_tokens_are_drawn_from_the_softmax(temperature):
 def estimate(model, document, key, z, t):
     """The clean patches that the model sees behind z at the end of one document, by one plain call."""
     blank = Picture(torch.zeros(3, *SMALL.size, dtype=torch.uint8), True, key)
-    batch = pack([document + [blank]], 64, GRID)
-    inputs, time = model.clean(batch), batch.pictures.drawn * t
+    batch = pack([document + [blank]], 64, blocks)
+    inputs, time = model.encode(batch), batch.pictures.drawn * t
     drawn = batch.pictures.drawn[batch.pictures.picture_of]
     inputs[drawn] = z
-    output = model.patches(model(batch, inputs, time), batch)[drawn]
+    output = model.predictions(model(batch, inputs, time), batch)[drawn]
     if model.head.prediction == "velocity":
         return z - t * output
     return output if model.head.prediction == "clean" else (z - t * output) / max(1 - t, 0.05)

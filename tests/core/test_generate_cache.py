@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from drawing_models import GRID, SMALL, A, B, assert_same, chain, prompts, shape, talkative
-from helpers import BACKBONES, picture, tiny_model
+from drawing_models import SMALL, A, B, assert_same, chain, prompts, shape, talkative
+from helpers import BACKBONES, blocks, picture, tiny_model
 
 from rawmm_cli.core import generate as cached
 from rawmm_cli.core import reference
@@ -74,8 +74,8 @@ def test_hidden_vectors_with_and_without_a_cache(backbone):
         for cut in cuts:
             parts = [document[: max(cut, 1)] for document in whole]
             hidden = memory.read(parts)
-            batch = pack(parts, 80, GRID)
-            expected = model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn)))[batch.last]
+            batch = pack(parts, 80, blocks)
+            expected = model(batch, model.encode(batch), torch.zeros(len(batch.pictures.drawn)))[batch.last]
             new = [
                 n
                 for n, document in enumerate(whole)

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from helpers import HEADS, PATCH, picture, random_documents, randomised, tiny_head
+from helpers import HEADS, PATCH, blocks, picture, random_documents, randomised, tiny_head
 
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import pack
@@ -17,13 +17,23 @@ VALUES = CODEC.values
 PAIRS = list(product(PREDICTIONS, PREDICTIONS))
 
 
+def pictures_of(of, drawn, keys):
+    """Pictures of one row of patches: which one each patch belongs to, and which are drawn."""
+    of = torch.tensor(list(of), dtype=torch.long)
+    counts = torch.bincount(of, minlength=len(drawn)).tolist()
+    index = torch.tensor([n for count in counts for n in range(count)], dtype=torch.long)
+    return Pictures(
+        of, index, torch.tensor(drawn, dtype=torch.bool), tuple(keys), tuple((1, count) for count in counts)
+    )
+
+
 def clean_of(batch):
     return torch.cat([CODEC.encode(images).flatten(0, 1) for images in batch.images])
 
 
 def mixed_batch(seed=0):
     """-> (batch, clean, drawn (T,)) with read and drawn pictures of several sizes."""
-    batch = pack(random_documents(20, seed), 60, CODEC.grid)
+    batch = pack(random_documents(20, seed), 60, blocks)
     drawn = batch.pictures.drawn[batch.pictures.picture_of]
     assert drawn.any() and not drawn.all()
     return batch, clean_of(batch), drawn
@@ -60,11 +70,9 @@ def test_loss_of_a_perfect_prediction_is_zero(prediction, space):
     batch, clean, drawn = mixed_batch()
     head = tiny_head(prediction, space)
     corrupted = head.corrupt(clean, batch.pictures)
-    assert head.loss(corrupted.target, corrupted, batch.pictures.picture_of) == 0
+    assert head.loss(corrupted.target, corrupted, batch.pictures) == 0
     only_read_wrong = torch.where(drawn[:, None], corrupted.target, torch.full_like(clean, 9.0))
-    assert head.loss(only_read_wrong, corrupted, batch.pictures.picture_of) == 0, (
-        "pictures that are read have no loss"
-    )
+    assert head.loss(only_read_wrong, corrupted, batch.pictures) == 0, "pictures that are read have no loss"
 
 
 def test_the_default_loss_by_hand():
@@ -82,7 +90,9 @@ def test_the_default_loss_by_hand():
         for n in range(len(clean))
         if drawn[n]
     ]
-    np.testing.assert_allclose(head.loss(prediction, corrupted, of).item(), np.mean(parts), rtol=1e-5)
+    np.testing.assert_allclose(
+        head.loss(prediction, corrupted, batch.pictures).item(), np.mean(parts), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
@@ -105,15 +115,15 @@ def test_loss_is_the_squared_error_in_the_chosen_space(prediction, space, scale)
     estimate = to_clean(prediction, output, z, t, scale, 1e-6)
     expected = (everything(estimate)[space] - everything(clean)[space]).square().mean()
     full = torch.randn(clean_of(batch).shape, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_allclose(head.loss(full, corrupted, of).item(), expected.item(), rtol=1e-4)
+    np.testing.assert_allclose(head.loss(full, corrupted, batch.pictures).item(), expected.item(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_key_gives_the_same_noise_whatever_the_batch(seed):
     dice = np.random.default_rng(seed)
     marked = picture(dice, True, (4, 6), key=77)
-    alone = pack([[1, marked]], 8, CODEC.grid)
-    among = pack([*random_documents(5, seed), [1, 2, marked], *random_documents(5, seed + 9)], 60, CODEC.grid)
+    alone = pack([[1, marked]], 8, blocks)
+    among = pack([*random_documents(5, seed), [1, 2, marked], *random_documents(5, seed + 9)], 60, blocks)
     head = tiny_head()
     one, many = (head.corrupt(clean_of(batch), batch.pictures) for batch in (alone, among))
     number = among.pictures.keys.index(77)
@@ -126,8 +136,8 @@ def test_the_same_key_gives_the_same_noise_whatever_the_batch(seed):
 @pytest.mark.parametrize(
     "pictures",
     [
-        Pictures(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool), ()),
-        Pictures(torch.tensor([0, 0, 1]), torch.zeros(2, dtype=torch.bool), (1, 2)),
+        pictures_of([], [], ()),
+        pictures_of([0, 0, 1], [False, False], (1, 2)),
     ],
     ids=["no picture", "none drawn"],
 )
@@ -135,14 +145,14 @@ def test_nothing_drawn_is_a_loss_of_zero(pictures):
     head, clean = tiny_head(), torch.rand(len(pictures.picture_of), VALUES)
     corrupted = head.corrupt(clean, pictures)
     assert torch.equal(corrupted.inputs, clean)
-    assert head.loss(torch.rand_like(clean), corrupted, pictures.picture_of) == 0
+    assert head.loss(torch.rand_like(clean), corrupted, pictures) == 0
 
 
 def test_noise_is_drawn_for_drawn_pictures_only():
     """Whether a neighbour is read must not move the noise of the next picture."""
-    of, clean = torch.tensor([0, 0, 1, 1, 1, 2]), torch.zeros(6, VALUES)
+    of, clean = [0, 0, 1, 1, 1, 2], torch.zeros(6, VALUES)
     runs = [
-        tiny_head().corrupt(clean, Pictures(of, torch.tensor(drawn), (5, 6, 7))).inputs
+        tiny_head().corrupt(clean, pictures_of(of, drawn, (5, 6, 7))).inputs
         for drawn in ([True, True, True], [False, True, True], [True, False, True])
     ]
     assert torch.equal(runs[0][2:], runs[1][2:]) and torch.equal(runs[0][-1], runs[2][-1])
@@ -151,7 +161,8 @@ def test_noise_is_drawn_for_drawn_pictures_only():
 def test_embedding_knows_the_time():
     head = randomised(tiny_head())
     patches = torch.rand(1, VALUES).expand(50, -1)
-    seen = head.embed(patches, torch.linspace(0, 1, 50), torch.arange(50))
+    pictures = pictures_of(range(50), [True] * 50, range(50))
+    seen = head.embed(patches, torch.linspace(0, 1, 50), pictures)
     assert seen.shape == (50, 32) and torch.pdist(seen).min() > 1e-3
 
 

@@ -8,7 +8,7 @@ import torch
 from drawing_models import talkative
 from helpers import BACKBONES
 
-from rawmm_cli.core import inversion
+from rawmm_cli.core import generate, inversion
 from rawmm_cli.metrics import pixels
 
 
@@ -53,7 +53,7 @@ def test_pictures_of_another_size_take_the_place_of_those_learned(monkeypatch):
     """As they do when they are drawn: the same positions reach the backbone."""
     seen = []
     monkeypatch.setattr(
-        inversion.Cache, "picture", lambda self, documents: seen.append(documents[0][-1].stretch) or 1 / 0
+        generate.Cache, "picture", lambda self, documents: seen.append(documents[0][-1].stretch) or 1 / 0
     )
     for learned in (None, 8, 24):
         with pytest.raises(ZeroDivisionError):

@@ -1,22 +1,19 @@
 import numpy as np
 import pytest
 import torch
-from helpers import BACKBONES, HEADS, PATCH, picture, random_documents, tiny_model
+from helpers import BACKBONES, HEADS, blocks, picture, random_documents, tiny_model
 
-from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.noise import loss_factor
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
-GRID = RawPatches(PATCH).grid
-
 
 def sums_of_one(model, document):
     """One document alone, one number at a time -> (sum, count) of its text and of its drawn patches."""
-    batch = pack([document], 64, GRID)
-    corrupted = model.head.corrupt(model.clean(batch), batch.pictures)
+    batch = pack([document], 64, blocks)
+    corrupted = model.head.corrupt(model.encode(batch), batch.pictures)
     hidden = model(batch, corrupted.inputs, corrupted.time)
     patches, row = set(batch.patch_at.tolist()), batch.tokens[0].tolist()
     text, tokens, image, drawn = 0.0, 0, 0.0, 0
@@ -41,7 +38,7 @@ def sums_of_one(model, document):
 def test_against_documents_one_by_one(backbone, prediction, seed):
     model, documents = tiny_model(backbone, prediction=prediction), random_documents(12, seed)
     text, tokens, image, drawn = map(sum, zip(*(sums_of_one(model, document) for document in documents)))
-    found = joint_loss(model, pack(documents, 64, GRID), 0.3, 2.0)
+    found = joint_loss(model, pack(documents, 64, blocks), 0.3, 2.0)
     np.testing.assert_allclose(
         [found.text.item(), found.image.item()], [text / tokens, image / drawn], rtol=1e-5
     )
@@ -50,7 +47,7 @@ def test_against_documents_one_by_one(backbone, prediction, seed):
 
 @pytest.mark.parametrize("text_weight,image_weight", [(1, 1), (0, 1), (1, 0), (0.25, 4), (0, 0)])
 def test_weights(text_weight, image_weight):
-    model, batch = tiny_model(), pack(random_documents(6), 64, GRID)
+    model, batch = tiny_model(), pack(random_documents(6), 64, blocks)
     plain, weighed = joint_loss(model, batch), joint_loss(model, batch, text_weight, image_weight)
     assert torch.equal(weighed.text, plain.text) and torch.equal(weighed.image, plain.image)
     torch.testing.assert_close(weighed.total, text_weight * plain.text + image_weight * plain.image)
@@ -59,11 +56,11 @@ def test_weights(text_weight, image_weight):
 def test_a_fresh_model_knows_nothing():
     """Zero logits: log 260 nats a token. A zero prediction: the mean square of the pixels over max(t,
     0.05)^2."""
-    model, batch = tiny_model(std=0), pack(random_documents(12), 64, GRID)
+    model, batch = tiny_model(std=0), pack(random_documents(12), 64, blocks)
     found = joint_loss(model, batch)
-    corrupted = model.head.corrupt(model.clean(batch), batch.pictures)
+    corrupted = model.head.corrupt(model.encode(batch), batch.pictures)
     time = corrupted.time[batch.pictures.picture_of].clamp_min(0.05)
-    square = (model.clean(batch).square().mean(-1) / time**2)[corrupted.weight > 0].mean()
+    square = (model.encode(batch).square().mean(-1) / time**2)[corrupted.weight > 0].mean()
     torch.testing.assert_close(found.text, torch.tensor(260.0).log())
     torch.testing.assert_close(found.image, square)
 
@@ -83,7 +80,7 @@ LACKING = {
 def test_what_a_batch_lacks_is_a_finite_zero(backbone, name):
     documents, zero = LACKING[name]
     model = tiny_model(backbone)
-    losses = joint_loss(model, pack(documents, 16, GRID))
+    losses = joint_loss(model, pack(documents, 16, blocks))
     assert {part for part in ("text", "image") if getattr(losses, part) == 0} == set(zero)
     assert losses.total.isfinite()
     losses.total.backward()
@@ -95,9 +92,9 @@ def test_shares_add_up_to_one_large_batch(parts):
     """Losses and gradients of several micro-batches with their shares are those of all documents together."""
     documents, model, other = random_documents(12, seed=3), tiny_model(), tiny_model()
     other.load_state_dict(model.state_dict())
-    whole = joint_loss(model, pack(documents, 64, GRID), 0.5, 2.0)
+    whole = joint_loss(model, pack(documents, 64, blocks), 0.5, 2.0)
     whole.total.backward()
-    batches = [pack(documents[n::parts], 64, GRID) for n in range(parts)]
+    batches = [pack(documents[n::parts], 64, blocks) for n in range(parts)]
     tokens, patches = (sum(column) for column in zip(*(batch.learned for batch in batches)))
     found = []
     for batch in batches:
@@ -115,7 +112,7 @@ def test_every_parameter_takes_part_even_without_pictures():
     """Several processes wait for each other's gradients: one that saw no picture must still have all of
     them."""
     model = tiny_model()
-    joint_loss(model, pack([[BOS, 97, EOS]], 8, GRID)).total.backward()
+    joint_loss(model, pack([[BOS, 97, EOS]], 8, blocks)).total.backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -134,7 +131,7 @@ def four_documents():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_four_documents_are_learned_by_heart(backbone, prediction):
     """Four first letters are a matter of chance, so the text keeps a floor: see below."""
-    model, batch = tiny_model(backbone, std=0, prediction=prediction), pack(four_documents(), 32, GRID)
+    model, batch = tiny_model(backbone, std=0, prediction=prediction), pack(four_documents(), 32, blocks)
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=0.0)
     for step in range(200):
         losses = joint_loss(model, batch)

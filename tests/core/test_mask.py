@@ -1,8 +1,7 @@
 import pytest
 import torch
-from helpers import PATCH, random_documents
+from helpers import blocks, blocks_in_order, random_documents
 
-from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import assemble, fit, size
 from rawmm_cli.core.document import Labels
 from rawmm_cli.core.layers import attention
@@ -41,11 +40,11 @@ def labels(document, block, private) -> Labels:
     )
 
 
-def packed_labels(seed, length=40, count=20, causal=False) -> Labels:
+def packed_labels(seed, length=40, count=20, cut=blocks) -> Labels:
     """Full rows, and one of padding."""
-    documents, grid = random_documents(count, seed), RawPatches(PATCH).grid
-    rows = fit([size(document, grid, causal) for document in documents], length)
-    return assemble(documents, [*rows, []], length, grid, causal).labels
+    documents = random_documents(count, seed)
+    rows = fit([size(document, cut) for document in documents], length)
+    return assemble(documents, [*rows, []], length, cut).labels
 
 
 def random_labels(seed, length, rows=2) -> Labels:
@@ -132,9 +131,9 @@ def test_attention_is_the_same_under_both_forms(heads, wide):
     torch.testing.assert_close(by_flex, by_dense, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_padding_never_leaks_and_every_query_sees_something(causal):
-    given = packed_labels(3, 40, 12, causal)
+@pytest.mark.parametrize("cut", [blocks, blocks_in_order])
+def test_padding_never_leaks_and_every_query_sees_something(cut):
+    given = packed_labels(3, 40, 12, cut)
     mask, padding = seen(given), given.document < 0
     assert padding.any() and padding.all(1).any(), "the case needs padding and an empty row"
     assert not (mask & (padding[:, :, None] != padding[:, None, :])).any()

@@ -6,7 +6,7 @@ import torch
 from helpers import (
     BACKBONES,
     HEADS,
-    PATCH,
+    blocks,
     hidden_of,
     noised_inputs,
     picture,
@@ -15,14 +15,12 @@ from helpers import (
     tiny_model,
 )
 
-from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.mask import dense, flex
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
-GRID = RawPatches(PATCH).grid
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}  # fp32, another order of summation
 every_model = pytest.mark.parametrize("backbone,prediction", [(b, h) for b in BACKBONES for h in HEADS])
 every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
@@ -50,7 +48,7 @@ def story(seed=0):
 
 
 def two_stories():
-    return pack([story(0), story(1), [BOS, *encode("xyz"), EOS]], 96, GRID)
+    return pack([story(0), story(1), [BOS, *encode("xyz"), EOS]], 96, blocks)
 
 
 def changed(model, batch, other=None, inputs=None, time=None, other_inputs=None):
@@ -160,7 +158,7 @@ def test_text_after_a_drawn_picture_sees_it_as_if_it_were_read(backbone):
     place."""
     model, document = tiny_model(backbone), story()
     read = [Picture(item.pixels, False) if isinstance(item, Picture) else item for item in document]
-    training, generating = (pack([one], 96, GRID) for one in (document, read))
+    training, generating = (pack([one], 96, blocks) for one in (document, read))
     private = training.labels.private.flatten()
     here = [at for at in positions_of(training, 0).tolist() if not private[at]]
     there = positions_of(generating, 0).tolist()
@@ -174,14 +172,14 @@ def test_a_drawn_picture_does_not_care_what_follows(backbone):
     """The noised copy in the middle of a document is denoised as if the document ended with it."""
     model, document = tiny_model(backbone), story()
     at = [place for place, item in enumerate(document) if isinstance(item, Picture)][1]
-    whole, part = pack([document], 96, GRID), pack([document[: at + 1]], 96, GRID)
+    whole, part = pack([document], 96, blocks), pack([document[: at + 1]], 96, blocks)
     noised = whole.labels.private.flatten().bool()
     ending = part.patch_at[part.pictures.drawn[part.pictures.picture_of]]
     torch.testing.assert_close(hidden_of(model, whole)[noised], hidden_of(model, part)[ending], **CLOSE)
 
 
 def by_document(model, documents, length=64):
-    batch = pack(documents, length, GRID)
+    batch = pack(documents, length, blocks)
     hidden = hidden_of(model, batch)
     return [hidden[positions_of(batch, number)] for number in range(len(documents))]
 
@@ -202,7 +200,9 @@ def test_order_of_documents_does_not_matter(backbone, prediction):
     plain, shuffled = by_document(model, documents), by_document(model, [documents[n] for n in order])
     for n, found in zip(order, shuffled):
         torch.testing.assert_close(found, plain[n], **CLOSE)
-    losses = [joint_loss(model, pack(some, 64, GRID)) for some in (documents, [documents[n] for n in order])]
+    losses = [
+        joint_loss(model, pack(some, 64, blocks)) for some in (documents, [documents[n] for n in order])
+    ]
     torch.testing.assert_close(losses[0], losses[1], **CLOSE)
 
 
@@ -217,7 +217,7 @@ def test_flex_gives_what_dense_gives(backbone):
 @every_model
 def test_every_parameter_gets_a_finite_gradient(backbone, prediction):
     model = tiny_model(backbone, prediction=prediction)
-    joint_loss(model, pack(random_documents(10, seed=6), 64, GRID)).total.backward()
+    joint_loss(model, pack(random_documents(10, seed=6), 64, blocks)).total.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().max() > 0, name
@@ -225,7 +225,7 @@ def test_every_parameter_gets_a_finite_gradient(backbone, prediction):
 
 @every_backbone
 def test_gradient_is_the_slope_of_the_loss(backbone):
-    model, batch = tiny_model(backbone), pack(random_documents(6, seed=7), 64, GRID)
+    model, batch = tiny_model(backbone), pack(random_documents(6, seed=7), 64, blocks)
     joint_loss(model, batch).total.backward()
     dice = torch.Generator().manual_seed(0)
     directions = [
@@ -245,7 +245,7 @@ def test_gradient_is_the_slope_of_the_loss(backbone):
 def test_a_saved_model_is_the_same_model(backbone, prediction):
     from safetensors.torch import load, save
 
-    batch = pack(random_documents(8, seed=8), 64, GRID)
+    batch = pack(random_documents(8, seed=8), 64, blocks)
     one, other = (tiny_model(backbone, prediction=prediction, seed=seed) for seed in (0, 1))
     assert not torch.equal(hidden_of(one, batch), hidden_of(other, batch))
     other.load_state_dict(load(save(one.state_dict())))
@@ -269,5 +269,5 @@ def test_place_in_a_picture_counts(backbone):
     """Equal patches at unequal places get unequal hidden states, also along rows and columns alone."""
     flat = Picture(torch.full((3, 6, 6), 90, dtype=torch.uint8), False)
     model = tiny_model(backbone)
-    hidden = hidden_of(model, pack([[BOS, IMAGE, flat]], 11, GRID))[2:]
+    hidden = hidden_of(model, pack([[BOS, IMAGE, flat]], 11, blocks))[2:]
     assert torch.pdist(hidden).min() > 1e-4

@@ -137,7 +137,7 @@ def test_story_losses_by_hand(data):
     stream = Stream([held_out], 3, chosen.data, length=40)
     sums, counts = [0.0, 0.0], [0, 0]
     for n in range(len(held_out)):
-        batch = pack([stream.finish(stream.sketch_of(0, n, n))], 40, model.codec.grid)
+        batch = pack([stream.finish(stream.sketch_of(0, n, n))], 40, model.blocks)
         with torch.no_grad():
             losses = joint_loss(model, batch)
         for part, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):

@@ -186,13 +186,13 @@ def test_held_out_losses_by_hand(model, few_digits):
     for i in range(len(data)):
         caption = data.captions[i][0]
         told = [*encode(caption), EOS]
-        read = pack([reading(data.image(i), caption)], 40, model.codec.grid)
+        read = pack([reading(data.image(i), caption)], 40, model.blocks)
         hidden = model(read, model.codec.encode(data.image(i)[None])[0], torch.zeros(4))
         chances = model.text_out(hidden).log_softmax(-1)  # (40, V)
         first = 1 + 1 + 4 + 1  # <bos> <image> four patches </image>, then the caption
         nats -= sum(chances[first - 1 + n, token].item() for n, token in enumerate(told))
         tokens, size = tokens + len(told), size + len(caption)
-        drawn = pack([drawing(caption, data.image(i), key(5, "held out", i))], 40, model.codec.grid)
+        drawn = pack([drawing(caption, data.image(i), key(5, "held out", i))], 40, model.blocks)
         images.append(joint_loss(model, drawn).image.item())
     found = evaluate.held_out_losses(model, TINY, data, seed=5)
     assert found["count"] == 7

@@ -70,8 +70,8 @@ def test_one_level_of_one_value_is_caught(portraits, folder, monkeypatch):
 
 def test_patches_of_another_picture_are_caught(portraits, folder, monkeypatch):
     """All values are there, but two pictures of one size change places."""
-    clean = type(portraits.model).clean
-    monkeypatch.setattr(type(portraits.model), "clean", lambda self, batch: clean(self, batch).flip(0))
+    encode = type(portraits.model).encode
+    monkeypatch.setattr(type(portraits.model), "encode", lambda self, batch: encode(self, batch).flip(0))
     with pytest.raises(RawmmError, match="differs first at"):
         audit.audit(portraits, pictures.find([folder], folder))
 

@@ -229,9 +229,9 @@ def test_text_against_a_chain_of_choices(portraits, faces):
     def chain(prefix, said, end):
         total, tokens = 0.0, model.tokenizer.encode(said)
         for n, token in enumerate([*tokens, end]):
-            batch = pack([[*prefix, *tokens[:n]]], 200, model.codec.grid)
+            batch = pack([[*prefix, *tokens[:n]]], 200, model.blocks)
             logits = model.text(
-                model(batch, model.clean(batch), torch.zeros(len(batch.pictures.drawn))), batch.last
+                model(batch, model.encode(batch), torch.zeros(len(batch.pictures.drawn))), batch.last
             )[0].double()
             if n == 0:
                 logits[BOS : END_IMAGE + 1] = -math.inf

@@ -56,7 +56,7 @@ def noise_of(chosen, data):
     steps = Steps(chosen, data, model)
     for batch in (batch for first in range(0, 128, chosen.train.batch) for batch in steps[first]):
         head, of = model.head, batch.pictures.picture_of
-        corrupted = head.corrupt(model.clean(batch), batch.pictures)
+        corrupted = head.corrupt(model.encode(batch), batch.pictures)
         found |= {
             key: (corrupted.inputs[of == m], corrupted.time[m])
             for m, (key, drawn) in enumerate(zip(batch.pictures.keys, batch.pictures.drawn))

@@ -46,13 +46,16 @@ class GatedAttentionUnit(nn.Module):
 class GAU(nn.Module):
     """(B, L, D) -> (B, L, D)."""
 
+    conditional = False
+
     def __init__(self, width: int, depth: int, key: int, expansion: int):
         super().__init__()
         self.key = key
         self.layers = nn.ModuleList(GatedAttentionUnit(width, key, expansion) for _ in range(depth))
 
-    def forward(self, x: Tensor, position: Tensor, mask, kept=None) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, mask, condition=None, cache=None) -> Tensor:
+        """x (B, L, D) at positions (B, L, 3); a condition has no effect."""
         cos, sin = rotation(position, self.key)  # (B, L, K/2)
-        for layer, own in zip(self.layers, kept or repeat(None)):
+        for layer, own in zip(self.layers, cache or repeat(None)):
             x = layer(x, cos, sin, mask, own)
         return x

@@ -43,13 +43,16 @@ class Layer(nn.Module):
 class Transformer(nn.Module):
     """(B, L, D) -> (B, L, D)."""
 
+    conditional = False
+
     def __init__(self, width: int, depth: int, heads: int, hidden: int):
         super().__init__()
         self.head_width = width // heads
         self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
-    def forward(self, x: Tensor, position: Tensor, mask, kept=None) -> Tensor:
+    def forward(self, x: Tensor, position: Tensor, mask, condition=None, cache=None) -> Tensor:
+        """x (B, L, D) at positions (B, L, 3); a condition has no effect."""
         cos, sin = rotation(position, self.head_width)  # (B, L, K/2)
-        for layer, own in zip(self.layers, kept or repeat(None)):
+        for layer, own in zip(self.layers, cache or repeat(None)):
             x = layer(x, cos, sin, mask, own)
         return x

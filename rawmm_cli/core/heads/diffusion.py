@@ -11,27 +11,17 @@ in the post."""
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..document import Known, Pictures
+from ..blocks import Blocks, one_block
+from ..document import Corrupted, Known, Pictures
 from ..noise import logit_normal, loss_factor, normal, rectified, target, to_clean
 from ..solvers import SOLVERS
 from ..solvers import grid as time_grid
 
 TIME_FEATURES = 64
-
-
-class Corrupted(NamedTuple):
-    """What the network sees (inputs (T, P), time (M,)) and what it should say (target (T, P)), with weight
-    (T,)."""
-
-    inputs: Tensor
-    time: Tensor
-    target: Tensor
-    weight: Tensor
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class Drawing:
 class DiffusionHead(nn.Module):
     """Patches of `values` numbers <-> hidden vectors of `width`."""
 
-    causal = False
+    reads_ahead = False
 
     def __init__(
         self,
@@ -81,6 +71,10 @@ class DiffusionHead(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
+    def blocks(self, rows: int, columns: int) -> Blocks:
+        """A block a picture."""
+        return one_block(rows, columns)
+
     def corrupt(self, clean: Tensor, pictures: Pictures) -> Corrupted:
         """Clean patches (T, P) -> noised where the picture is drawn. Noise and time come from the pictures'
         keys."""
@@ -105,19 +99,24 @@ class DiffusionHead(nn.Module):
         signal, noise = rectified(time[:, None])
         return signal * clean + noise * self.noise_scale * eps
 
-    def embed(self, inputs: Tensor, time: Tensor, picture_of: Tensor) -> Tensor:
-        """Patches (T, P) of pictures (T,) that are at times (M,) -> (T, D)."""
-        return self.into(inputs) + self.clock(time_features(time)).index_select(0, picture_of)
+    def embed(self, inputs: Tensor, time: Tensor, pictures: Pictures) -> Tensor:
+        """Patches (T, P) of pictures at times (M,), or (1,) for all -> (T, D)."""
+        clock = self.clock(time_features(time))
+        if len(time) == len(pictures.drawn):
+            clock = clock.index_select(0, pictures.picture_of)
+        return self.into(inputs) + clock
 
-    def output(self, hidden: Tensor) -> Tensor:
+    def condition(self, time: Tensor) -> None:
+        """None: time is added at the patch input."""
+
+    def output(self, hidden: Tensor, pictures: Pictures) -> Tensor:
         """Hidden (T, D) -> prediction (T, P)."""
         return self.out(hidden)
 
-    def loss(self, prediction: Tensor, corrupted: Corrupted, picture_of: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, corrupted: Corrupted, pictures: Pictures) -> Tensor:
         """Mean over the values of all drawn patches, in the chosen space, fp32."""
-        factor = loss_factor(self.prediction, self.space, corrupted.time, self.noise_scale, self.clamp)[
-            picture_of
-        ]
+        factor = loss_factor(self.prediction, self.space, corrupted.time, self.noise_scale, self.clamp)
+        factor = factor[pictures.picture_of]
         error = (prediction.float() - corrupted.target).square().mean(-1)  # (T,)
         weight = corrupted.weight
         return (error * factor.square() * weight).sum() / weight.sum().clamp_min(1)

@@ -1,0 +1,45 @@
+"""How the tokens of a picture stand in the sequence: the blocks of the mask, and their places.
+
+    one_block        all tokens see each other (diffusion, masked codes)
+    block_a_token    each token sees those before it (next code, pixels one by one, patches read in order)
+
+A head chooses (`Head.blocks`); one that draws scale by scale makes a block a scale in its own file. Next:
+`batch.py` puts the positions into rows."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The N positions of a picture whose codec has `grid` rows and columns.
+
+    Every head returns the same object for the same grid: it is a key of caches."""
+
+    grid: tuple[int, int]
+    block: np.ndarray  # (N,) int64 from 0, never falling: a position sees its own block and those before
+    place: np.ndarray  # (N, 2) row and column of each position
+    copied: bool  # a drawn picture has inputs that nobody else may see: what follows it sees a clean copy
+
+
+@lru_cache(maxsize=256)
+def one_block(rows: int, columns: int) -> Blocks:
+    """A block a picture: its tokens see each other, and inputs are corrupted."""
+    place = places(rows, columns)
+    return Blocks((rows, columns), np.zeros(len(place), np.int64), place, True)
+
+
+@lru_cache(maxsize=256)
+def block_a_token(rows: int, columns: int, codes: int = 1) -> Blocks:
+    """A block a position, in reading order; the `codes` integers of a token stand side by side at its place.
+
+    Inputs are the clean tokens."""
+    place = places(rows, columns).repeat(codes, 0)
+    return Blocks((rows, columns), np.arange(len(place)), place, False)
+
+
+def places(rows: int, columns: int) -> np.ndarray:
+    """(rows * columns, 2) row and column of each token, in reading order."""
+    return np.indices((rows, columns)).reshape(2, -1).T

@@ -1,0 +1,108 @@
+"""The three interfaces of a model: codec, head, backbone. Parts are modules of torch that have these methods;
+none derives from another, and none knows another. `config/build.py` puts them together.
+
+    pixels --codec--> image tokens --head--> vectors --backbone--> vectors --head--> loss, or a picture
+
+Letters: B rows, L positions in a row, D width; M pictures, N tokens of a picture, T positions of all pictures
+of a batch; P values of a continuous token, V codes, G codes of a discrete token."""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from .blocks import Blocks
+from .document import Condition, Corrupted, Known, Pictures
+
+
+class Codec(Protocol):
+    """Pixels <-> image tokens. Nobody else computes a size of one from a size of the other."""
+
+    discrete: bool
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of an H x W picture. Raises ValueError for a size that does not fit."""
+
+    def tokens(self, height: int, width: int) -> int:
+        """Tokens of an H x W picture, N: one a place of the grid, or more (a codec of several scales)."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """(M, 3, H, W) uint8 -> (M, N, P) fp32, or (M, N, G) int64."""
+
+    def decode(self, tokens: Tensor, rows: int) -> Tensor:
+        """(M, N, P) or (M, N, G), in `rows` rows of the grid -> (M, 3, H, W) uint8."""
+
+
+class ContinuousCodec(Codec, Protocol):
+    """Tokens are vectors."""
+
+    values: int  # numbers of a token, P
+
+
+class DiscreteCodec(Codec, Protocol):
+    """Tokens are integers."""
+
+    vocabulary: int  # codes that there are, V
+    codes: int  # integers of a token, G
+
+
+class Head(Protocol):
+    """What it means to learn and to draw image tokens. Its inputs and outputs have a row a position."""
+
+    reads_ahead: bool  # the prediction of a token stands one position before it, the first at `<image>`
+
+    def blocks(self, rows: int, columns: int) -> Blocks:
+        """How a picture of so many rows and columns stands in the sequence."""
+
+    def corrupt(self, tokens: Tensor, pictures: Pictures) -> Corrupted:
+        """Tokens of all pictures, (M N, P) or (M N, G) -> what the network sees and what it shall say.
+
+        Pictures that are read stay clean, at time 0, without loss; all that is random follows from keys."""
+
+    def embed(self, inputs: Tensor, time: Tensor, pictures: Pictures) -> Tensor:
+        """Inputs (T, ...) of pictures at times (M,), or (1,) for all -> (T, D)."""
+
+    def condition(self, time: Tensor) -> Tensor | None:
+        """Times (M,) or (1,) -> what the backbone is modulated by, (M, D) or (1, D); None: by nothing."""
+
+    def output(self, hidden: Tensor, pictures: Pictures) -> Tensor:
+        """Hidden vectors (T, D) where the predictions of `pictures` stand -> predictions (T, ...)."""
+
+    def loss(self, prediction: Tensor, corrupted: Corrupted, pictures: Pictures) -> Tensor:
+        """A mean over the positions of drawn pictures, fp32; 0 without any."""
+
+    def draw(
+        self,
+        predict: Any,
+        keys: list[int],
+        grid: tuple[int, int],
+        drawing: Any = None,
+        learned: tuple[int, int] | None = None,
+        known: Known | None = None,
+        watch: Any = None,
+    ) -> Tensor:
+        """Draw a picture for each of M keys -> tokens (M, N, P) or (M, N, G).
+
+        predict(inputs, time, share, at) -> (guided, unguided) predictions (M, n, ...) of the positions `at`,
+        a slice of the picture (default: all of it). inputs: (M, n, ...) of the positions at which the
+        predictions stand: the same ones or, where the head reads ahead, one earlier each; the one before the
+        first is `<image>`, which has no input. share: how far guidance acts, from 0 to 1. What was computed
+        before of the picture stays visible.
+
+        drawing: the head's own settings, a frozen dataclass; None: its defaults. learned: rows and columns of
+        the pictures that were learned, where they are others. known: what is drawn on; raises ConfigError in
+        a head that cannot. watch(step, state, estimate), tokens both, is called as the drawing goes on."""
+
+
+class Backbone(Protocol):
+    """The network over the whole sequence."""
+
+    layers: Any  # ModuleList: what is compiled, recomputed and sharded one by one; each keeps keys and values
+    conditional: bool  # whether it uses a condition; a head that gives one needs such a backbone
+
+    def forward(
+        self, x: Tensor, position: Tensor, mask: Any, condition: Condition | None = None, cache: Any = None
+    ) -> Tensor:
+        """x (B, L, D) at positions (B, L, 3) = order, row, column, under a mask -> (B, L, D).
+
+        condition: acts at positions of pictures alone, so that text does not depend on it. cache: one
+        `cache.Kept` a layer, for documents that grow."""
