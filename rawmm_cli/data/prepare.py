@@ -9,25 +9,18 @@ part and ends with the same bytes. Only one part and a few chunks of rows are ev
 says what is in the set."""
 
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from itertools import islice
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from ..system import disk
-from ..system.errors import DataError, LockedError, RankError
+from ..system.errors import DataError, LockedError
+from ..system.workers import Workers
 from . import card, prepared, tables
 from .items import Source
 from .rows import DOCUMENTS, PICTURES, Fitting, Skipped, maker
@@ -228,35 +221,10 @@ def _results(source: Source, start: int, options: Options) -> Iterator[tuple]:
         for chunk in chunks:
             yield from make(chunk)
         return
-    pool = ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn"), _begin_worker)
-    try:
-        pending = deque()
-        for chunk in chunks:
-            pending.append(pool.submit(make, chunk))
-            if len(pending) > 3 * options.workers:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
-    except BrokenProcessPool:
-        raise RankError(
-            "a worker process died, perhaps for lack of memory; run the same command again to go on, with "
-            "fewer "
-            "--workers if it happens again"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """Ctrl-C is for the parent; a worker ends with it, whatever ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process().sentinel
-
-    def follow():
-        wait([parent])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    remedy = "run the same command again to go on, with fewer --workers if it happens again"
+    with Workers(options.workers, "worker process", remedy) as workers:
+        for results in workers.map(make, ((chunk,) for chunk in chunks)):
+            yield from results
 
 
 # ------------------------------------------------------------------------------------------------------ whole

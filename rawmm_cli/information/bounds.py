@@ -5,21 +5,16 @@ A length bounds H from above and never from below: that a smaller budget is impo
 way. Files of small pictures are mostly header, so these are also coded as mosaics, many pictures in one file.
 No torch here, so that worker processes start fast."""
 
-import multiprocessing
-import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 from ..data.images import ImageError, fit, read_image
-from ..system.errors import RankError
 from ..system.figures import counted
+from ..system.workers import Workers
 from .lossless import BOUNDS, METHODS, channels, lengths, mosaic
 
 SLOW = 1 << 20  # pixels in all, up to which WebP searches as long as it can
@@ -157,28 +152,8 @@ def over(function: Callable, tasks: Iterable[tuple], workers: int = WORKERS) -> 
     if len(first) < 2:
         yield from (function(*task) for task in first)
         return
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
-        waiting = deque(pool.submit(function, *task) for task in [*first, *islice(tasks, 2 * workers)])
-        try:
-            while waiting:
-                yield waiting[0].result()
-                waiting.popleft()
-                waiting.extend(pool.submit(function, *task) for task in islice(tasks, 1))
-        except BrokenProcessPool:
-            raise RankError(
-                "a process that compresses pictures died, perhaps for lack of memory; give smaller ones"
-            ) from None
-        finally:
-            if waiting:
-                for process in set(multiprocessing.active_children()) - others:
-                    process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """Ctrl-C is for the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Workers(workers, "process that compresses pictures", "give smaller ones") as pool:
+        yield from pool.map(function, chain(first, tasks))
 
 
 # ------------------------------------------------------------------------------------------------- summaries

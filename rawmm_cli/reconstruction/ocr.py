@@ -7,20 +7,17 @@ Pictures with a side below 128 px are first enlarged four times: without that, n
 8 px."""
 
 import importlib.util
-import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 
 import numpy as np
 from PIL import Image
 
 from ..config.explain import nearest
-from ..system.errors import ConfigError, DataError, RankError, printable
+from ..system.errors import ConfigError, DataError, printable
+from ..system.workers import Workers
 
 ENGINES = ("tesseract", "rapidocr")  # where both are installed the first: it reads small letters better
 INSTALL = {
@@ -104,21 +101,16 @@ class Reader:
 
     def __init__(self, engine: str, workers: int = WORKERS, read_=read):
         self.engine, self.read = engine, read_
-        self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
+        self.workers = Workers(workers, "process that reads text", "use --ocr none")
 
     def __call__(self, pictures: list[np.ndarray]) -> list[str]:
         """Texts of pictures, (H, W, 3) uint8 each."""
         try:
-            together = max(1, min(8, len(pictures) // 8))
-            return list(self.pool.map(self.read, [self.engine] * len(pictures), pictures, chunksize=together))
+            return list(self.workers.map(self.read, ((self.engine, pixels) for pixels in pictures)))
         except ImportError as error:
             line = printable((str(error).splitlines() or [type(error).__name__])[0])
             raise ConfigError(
                 f"--ocr {self.engine} cannot be loaded ({line}); {INSTALL[self.engine]}"
-            ) from None
-        except BrokenProcessPool:
-            raise RankError(
-                "a process that reads text died, perhaps for lack of memory; use --ocr none"
             ) from None
         except subprocess.TimeoutExpired:
             raise DataError(
@@ -129,9 +121,4 @@ class Reader:
         return self
 
     def __exit__(self, *error) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """Ctrl-C is for the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.workers.__exit__(*error)
