@@ -51,7 +51,7 @@ def main() -> None:
 
 def loaded():
     """-> model and its sampling settings, with threads as every command chooses them."""
-    from rawmm_cli.commands.common import use_cpu
+    from rawmm_cli.system.threads import use_cpu
 
     use_cpu()
     import torch

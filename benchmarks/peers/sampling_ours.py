@@ -11,7 +11,7 @@ from .settings import EVALUATIONS, GIVEN, PATCHES, PICTURES, SAMPLED, TEXT, pres
 
 def main(setting: str, repeats: int) -> None:
     """Times -> one JSON object on stdout."""
-    from rawmm_cli.commands.common import use_cpu
+    from rawmm_cli.system.threads import use_cpu
 
     use_cpu()  # as every command does
     import torch

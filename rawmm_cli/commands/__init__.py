@@ -1,7 +1,7 @@
 """The verbs of the command line: each parses, calls a room below, and prints. No work of their own, no torch
 at import.
 
-common.py          options, threads and folders that all commands share
+common.py          options, names and folders that all commands share
 screen.py          notes, progress and the JSON object
 tables.py          tables on the terminal
 prepare.py         a source -> a prepared set

@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Json, RunsDir, run_name, use_cpu, writable_folder
+from ..system.threads import use_cpu
+from .common import RUNS, Json, RunsDir, run_name, writable_folder
 from .screen import emit, notify
 
 

@@ -5,8 +5,9 @@ from typing import Annotated, Optional
 
 import typer
 
+from ..system.threads import use_cpu
 from . import tables
-from .common import DATA, DataDir, Device, Json, use_cpu
+from .common import DATA, DataDir, Device, Json
 from .screen import emit, notify
 
 

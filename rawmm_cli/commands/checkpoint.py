@@ -26,21 +26,21 @@ def verify(
     from ..runs import checkpoint, loading
 
     folder = loading.find_run(runs_dir, run)
-    found = checkpoint.survey(folder, step)
-    damaged = [item for item in found if item["problems"]]
+    surveyed = checkpoint.survey(folder, step)
+    damaged = [item for item in surveyed if item["problems"]]
     if json:
         emit(
             {
                 "run": folder.name,
                 "folder": str(folder),
-                "sound": len(found) - len(damaged),
+                "sound": len(surveyed) - len(damaged),
                 "damaged": len(damaged),
-                "checkpoints": found,
+                "checkpoints": surveyed,
             }
         )
     else:
-        _show(found)
-        if damaged and found[-1] in damaged and len(damaged) < len(found):
+        _show(surveyed)
+        if damaged and surveyed[-1] in damaged and len(damaged) < len(surveyed):
             notify(
                 "rawmm uses the newest sound one; `rawmm train` goes on from it and then deletes those "
                 "after it"
@@ -48,10 +48,10 @@ def verify(
     raise typer.Exit(4 if damaged else 0)
 
 
-def _show(found: list[dict]) -> None:
+def _show(surveyed: list[dict]) -> None:
     """A line for each checkpoint and, under a damaged one, a line for each file."""
     rows = []
-    for item in found:
+    for item in surveyed:
         documents, problems = item["documents"], item["problems"]
         damage = "\n".join(["damaged", *(f"{name} {what}" for name, what in problems.items())])
         rows.append(

@@ -66,7 +66,7 @@ def demo(
 
 
 def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
-    """The digits -> what `evaluate` found, and where the pictures are."""
+    """The digits -> the results of `evaluate`, and where the pictures are."""
     from ..sampling.request import Request
     from . import evaluate, prepare, sample, train
 
@@ -86,8 +86,8 @@ def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
 
 
 def _portraits(config, folder: Path, count: int, data_dir: Path, quiet: bool) -> dict:
-    """The portraits -> what `evaluate` found, on captions and portraits whose attributes together the model
-    has never seen."""
+    """The portraits -> the results of `evaluate`, on captions and portraits whose combination of attributes
+    the model has never seen."""
     from . import evaluate, prepare, train
 
     notify(f"portraits 1/3 prepare: {count:,} drawn portraits with captions")

@@ -5,49 +5,50 @@ import os
 
 import typer
 
+from ..system.threads import use_cpu
 from . import tables
-from .common import DATA, RUNS, DataDir, Json, RunsDir, use_cpu
+from .common import DATA, RUNS, DataDir, Json, RunsDir
 from .screen import emit
 
 
 def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False):
     """Show versions, devices, speeds, free disk, and for every feature whether it works or the command that
     adds it."""
-    given = tuple(
+    environment = tuple(
         name for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ
     )
     use_cpu()
     from ..profiling.doctor import examine
 
-    found = examine(data_dir, runs_dir, given)
+    facts = examine(data_dir, runs_dir, environment)
     if json:
-        return emit(found)
-    _show(found)
+        return emit(facts)
+    _show(facts)
 
 
-def _show(found: dict) -> None:
+def _show(facts: dict) -> None:
     """Three tables for people: the facts, the devices, the features."""
-    tables.show(("", ""), _facts(found).items(), title="machine")
+    tables.show(("", ""), _facts(facts).items(), title="machine")
     typer.echo()
-    kinds = list(found["devices"][0]["dtypes"])
-    tables.show(("", "", *kinds), map(_device, found["devices"]), title="devices, FLOP/s of a matmul")
+    kinds = list(facts["devices"][0]["dtypes"])
+    tables.show(("", "", *kinds), map(_device, facts["devices"]), title="devices, FLOP/s of a matmul")
     typer.echo()
-    tables.show(("", "", ""), map(_feature, found["features"]), title="features")
+    tables.show(("", "", ""), map(_feature, facts["features"]), title="features")
 
 
-def _facts(found: dict) -> dict[str, str]:
+def _facts(facts: dict) -> dict[str, str]:
     from ..system.figures import size
 
-    cpu, threads, memory, disk = (found[key] for key in ("cpu", "threads", "memory", "disk"))
+    cpu, threads, memory, disk = (facts[key] for key in ("cpu", "threads", "memory", "disk"))
     available, total = (
         "unknown" if memory[key] is None else size(memory[key]) for key in ("available", "total")
     )
     wait = ", ".join(f"{name}={value}" for name, value in threads["wait"].items())
     chosen = f"; set by you: {', '.join(threads['from_environment'])}" if threads["from_environment"] else ""
-    compiler, shm = found["compiler"], disk["shm"]
+    compiler, shm = facts["compiler"], disk["shm"]
     return {
-        "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version),
-        "system": found["system"]["os"],
+        "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version),
+        "system": facts["system"]["os"],
         "CPU": f"{cpu['name']}, {cpu['cores']} cores for this process",
         "features": f"{' '.join(cpu['features']) or 'unknown'}; torch uses {cpu['torch']['kernels']}",
         "threads": f"{threads['count']}, {wait}{chosen}",
@@ -56,7 +57,7 @@ def _facts(found: dict) -> dict[str, str]:
         "runs folder": _folder(disk["runs"]),
         "/dev/shm": f"{size(shm['free'])} free of {size(shm['total'])}" if shm else "none",
         "C++ compiler": compiler["version"] or f"{compiler['command']} {compiler['error']}",
-        "distributed": ", ".join(found["distributed"]) or "none",
+        "distributed": ", ".join(facts["distributed"]) or "none",
     }
 
 

@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Json, RunsDir, use_cpu
+from ..system.threads import use_cpu
+from .common import DATA, RUNS, DataDir, Json, RunsDir
 from .screen import emit, notify, printable
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from .common import DATA, DataDir, Json, cores, writable_folder
+from ..system.threads import cores
+from .common import DATA, DataDir, Json, writable_folder
 from .screen import Bar, emit, notify
 
 if TYPE_CHECKING:

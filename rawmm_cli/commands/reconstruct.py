@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..system.figures import short
+from ..system.threads import use_cpu
 from . import tables
-from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir, use_cpu, writable_folder
+from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir, writable_folder
 from .screen import emit, notify, printable, progress
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, use_cpu, writable_folder
+from ..system.threads import use_cpu
+from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, writable_folder
 from .screen import console, emit, notify
 
 
@@ -220,29 +221,29 @@ def _facts(record: dict) -> str:
 
 
 def _show_codec(config, as_json: bool) -> None:
-    """The same of a codec."""
+    """Print the settings of a codec and the sizes of its run; nothing is trained."""
     use_cpu(config.train.threads)
     from ..config import presets
     from ..profiling import estimate
     from ..system.figures import size
 
-    found = estimate.codec(config)
+    sizes = estimate.codec(config)
     if as_json:
-        return emit({"config": config.model_dump(mode="json"), **found})
+        return emit({"config": config.model_dump(mode="json"), **sizes})
     typer.echo(presets.dump(config).rstrip())
     bits = (
-        f"{found['bits']:,.0f} bits a picture, {found['bits_per_pixel']:.4f} a pixel"
-        if found["bits"]
+        f"{sizes['bits']:,.0f} bits a picture, {sizes['bits_per_pixel']:.4f} a pixel"
+        if sizes["bits"]
         else "continuous"
     )
-    parameters = [(f"parameters, {name}", f"{count:,}") for name, count in found["parameters"].items()]
-    of = f" of {found['vocabulary']:,}" if found["bits"] else ""
+    parameters = [(f"parameters, {name}", f"{count:,}") for name, count in sizes["parameters"].items()]
+    of = f" of {sizes['vocabulary']:,}" if sizes["bits"] else ""
     for name, value in (
         *parameters,
-        ("tokens a picture", f"{found['tokens']:,}{of}"),
+        ("tokens a picture", f"{sizes['tokens']:,}{of}"),
         ("information", bits),
-        ("the whole run", f"{found['steps']:,} steps, {found['documents']:,} pictures"),
-        ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
+        ("the whole run", f"{sizes['steps']:,} steps, {sizes['documents']:,} pictures"),
+        ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
     ):
         typer.echo(f"# {name:<22} {value}")
 
@@ -255,9 +256,9 @@ def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None
     from ..system import machine
 
     data = estimate.load_data(config, data_dir)
-    found = estimate.estimate(config, machine.device(device), data, gpus)
+    sizes = estimate.estimate(config, machine.device(device), data, gpus)
     if as_json:
-        return emit({"config": config.model_dump(mode="json"), **found})
+        return emit({"config": config.model_dump(mode="json"), **sizes})
     typer.echo(presets.dump(config).rstrip())
-    for name, value in estimate.show(found, config):
+    for name, value in estimate.show(sizes, config):
         typer.echo(f"# {name:<22} {value}")

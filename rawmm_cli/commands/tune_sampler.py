@@ -5,7 +5,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import RUNS, Device, Json, RunsDir, use_cpu, writable_folder
+from ..system.threads import use_cpu
+from .common import RUNS, Device, Json, RunsDir, writable_folder
 from .screen import emit, notify, printable
 
 
@@ -34,7 +35,7 @@ def tune_sampler(
 ):
     """Search the times of so many steps, and when guidance acts, against the model's own result of 200 steps.
 
-    What is found is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that
+    The result is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that
     number of steps."""
     use_cpu()
     from dataclasses import asdict
@@ -53,16 +54,16 @@ def tune_sampler(
     usual, results = build.sampling(loaded.config), {}
     documents = tune.prompts(loaded.model, usual, pictures, seed)
     for number in steps or [10]:
-        found = tune.tune(loaded.model, usual.changed(steps=number), documents, seed, notify)
-        results[str(number)] = asdict(found) | {"pictures": len(documents), "reference": tune.REFERENCE}
+        tuned = tune.tune(loaded.model, usual.changed(steps=number), documents, seed, notify)
+        results[str(number)] = asdict(tuned) | {"pictures": len(documents), "reference": tune.REFERENCE}
         models.store_tuned(folder, {**loaded.tuned, **results})
     if json:
         return emit({"model": loaded.name, "stored": str(folder / models.SAMPLER), "steps": results})
-    for number, found in results.items():
+    for number, tuned in results.items():
         typer.echo(
             printable(
-                f"{number} steps: error {found['error']:.2f} levels of 255 (before {found['before']:.2f}), "
-                f"{found['settings']['solver']}, times "
-                f"{' '.join(f'{t:.3f}' for t in found['settings']['grid'])}"
+                f"{number} steps: error {tuned['error']:.2f} levels of 255 (before {tuned['before']:.2f}), "
+                f"{tuned['settings']['solver']}, times "
+                f"{' '.join(f'{t:.3f}' for t in tuned['settings']['grid'])}"
             )
         )

@@ -4,14 +4,13 @@ came about.
 Every picture is decoded and encoded again, so that what stands in the page is a PNG whatever the file was.
 What is missing, torn or something else is left out. Captions are hostile: they stay text."""
 
-import base64
-import io
 from pathlib import Path
 
 from PIL import Image
 
 from ..runs.folder import read_json
 from ..system.figures import finite
+from . import page
 
 MOST_SHEETS, MOST_PICTURES, MOST_WIDE = 12, 200, 1280  # beyond this the page shows a part, and says so
 GAP = 2  # around the cells of a contact sheet, as images.contact_sheet does
@@ -31,13 +30,9 @@ def image(path: Path) -> Image.Image | None:
 def picture(shown: Image.Image) -> dict:
     """A picture as the page holds it; very wide ones become smaller."""
     if shown.width > MOST_WIDE:
-        shown = shown.resize(
-            (MOST_WIDE, max(1, round(shown.height * MOST_WIDE / shown.width))), Image.Resampling.LANCZOS
-        )
-    buffer = io.BytesIO()
-    shown.save(buffer, "PNG")
-    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"uri": uri, "width": shown.width, "height": shown.height}
+        size = MOST_WIDE, max(1, round(shown.height * MOST_WIDE / shown.width))
+        shown = shown.resize(size, Image.Resampling.LANCZOS)
+    return page.picture(shown)
 
 
 def cells(sheet: Image.Image, columns: int, count: int) -> list[Image.Image]:
@@ -80,16 +75,13 @@ def read(samples: Path) -> dict | None:
         for item in read_json(samples / "read.json", list)
         if isinstance(item, dict)
     ]
-    shown = []
+    pictures = []
     for item in sorted(items, key=lambda item: item["right"])[:MOST_PICTURES]:
         path = (samples / item["image"]).resolve()
-        if path.is_relative_to(samples.resolve()) and (found := image(path)):
-            shown.append({**item, **picture(found)})
-    return (
-        {"pictures": shown, "count": len(items), "right": sum(item["right"] for item in items)}
-        if shown
-        else None
-    )
+        if path.is_relative_to(samples.resolve()) and (decoded := image(path)):
+            pictures.append({**item, **picture(decoded)})
+    right = sum(item["right"] for item in items)
+    return {"pictures": pictures, "count": len(items), "right": right} if pictures else None
 
 
 def _right(item: dict) -> bool:
@@ -123,10 +115,10 @@ def timeline(samples: Path, rows: list[dict]) -> dict | None:
     for path in steps(samples, "png"):
         note, step = read_json(path.with_suffix(".json"), dict), int(path.stem[5:])
         prompts = note.get("prompts") if isinstance(note.get("prompts"), list) else []
-        if found := image(path):
+        if decoded := image(path):
             sheets.append(
                 {
-                    **picture(found),
+                    **picture(decoded),
                     "step": step,
                     "prompts": [_text(prompt) for prompt in prompts],
                     "again": note.get("shows") == "reconstructions",
@@ -152,23 +144,19 @@ def seen_at(rows: list[dict], step: int) -> int | None:
 def written(samples: Path) -> dict | None:
     """What the model wrote under the same held-out pictures while it was trained: a line of captions for each
     time."""
-    paths, found = steps(samples, "json"), []
-    for path in paths:
+    times = []
+    for path in steps(samples, "json"):
         note = read_json(path, dict)
-        items = (
-            [item for item in note.get("read") or [] if isinstance(item, dict)]
-            if isinstance(note.get("read"), list)
-            else []
-        )
-        if items:
-            found.append((int(path.stem[5:]), note.get("documents"), items[:MOST_PICTURES]))
-    if not found:
+        items = note.get("read") if isinstance(note.get("read"), list) else []
+        if items := [item for item in items if isinstance(item, dict)]:
+            times.append((int(path.stem[5:]), note.get("documents"), items[:MOST_PICTURES]))
+    if not times:
         return None
-    last = found[-1][2]
+    last = times[-1][2]
     sheet = image(samples / "held_out.png")
-    shown = [picture(cell) for cell in cells(sheet, len(last), len(last))] if sheet else []
+    pictures = [picture(cell) for cell in cells(sheet, len(last), len(last))] if sheet else []
     heads = [
-        {"truth": _truth(item), **(shown[n] if n < len(shown) else {"uri": None})}
+        {"truth": _truth(item), **(pictures[n] if n < len(pictures) else {"uri": None})}
         for n, item in enumerate(last)
     ]
     lines = [
@@ -177,15 +165,11 @@ def written(samples: Path) -> dict | None:
             "documents": documents if finite(documents) else None,
             "captions": [_caption(items, item.get("picture")) for item in last],
         }
-        for step, documents, items in found
+        for step, documents, items in times
     ]
     longest = max((len(text) for head in heads for text in head["truth"]), default=0)
-    return {
-        "heads": heads,
-        "lines": lines,
-        "long": longest > 16,
-        "count": len(list(samples.glob("step_*.json"))),
-    }
+    count = len(list(samples.glob("step_*.json")))
+    return {"heads": heads, "lines": lines, "long": longest > 16, "count": count}
 
 
 def _truth(item: dict) -> list[str]:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, use_cpu
+from ...system.threads import use_cpu
+from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir
 from ..screen import emit
 from .common import Limit, Paths, RunOrModel, find, loaded, note_skipped
 

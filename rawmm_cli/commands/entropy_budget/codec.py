@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ...system.threads import use_cpu
 from .. import tables
-from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, use_cpu
+from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir
 from ..screen import emit, notify, progress
 from .common import IMAGES, Limit, Paths, find, note_missing, note_skipped, square
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...system.threads import use_cpu
 from .. import tables
-from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir, use_cpu
+from ..common import DATA, RUNS, DataDir, Device, Json, RunsDir
 from ..screen import emit, progress
 from .common import MODEL, STEPS, Limit, Paths, RunOrModel, find, loaded, note_missing, note_skipped
 

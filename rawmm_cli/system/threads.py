@@ -1,0 +1,63 @@
+"""Threads of matmuls: how many, and how they wait for each other. No torch at import."""
+
+import os
+import time
+
+
+def use_cpu(threads: int = 0, here: int = 1) -> None:
+    """Choose the threads of matmuls and how they wait for each other, before torch starts; then import it.
+
+    Threads that wait by spinning are a third faster on idle cores, but beside another busy process they waste
+    their turns. So they spin briefly where the cores are free and sleep where they are not (figures in
+    `docs/log.md`). What the person has set in the environment wins. `here`: processes that share this
+    machine's cores, each its part."""
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        name, value = ("OMP_WAIT_POLICY", "PASSIVE") if _busy_cores() > 0.3 else ("GOMP_SPINCOUNT", "10000")
+        os.environ[name] = value
+    _keep_memory()
+    import torch
+
+    if threads or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(threads or max(1, cores() // here))
+
+
+def _keep_memory() -> None:
+    """Memory that a step gives back stays with the process for the next step (glibc; elsewhere nothing
+    happens).
+
+    Else large tensors are fresh pages every time, which the kernel must clear first (figures in
+    `docs/log.md`)."""
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    trim_threshold, mmap_max = -1, -4  # names and numbers of mallopt(3)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_max, 0)
+
+
+def _busy_cores(seconds: float = 0.1) -> float:
+    """How many of the cores this process may use are at work for others now; 0 where the system does not
+    tell."""
+
+    def ticks() -> list[list[int]]:
+        with open("/proc/stat", encoding="ascii") as file:
+            rows = {
+                row.split()[0]: [int(n) for n in row.split()[1:]] for row in file if row.startswith("cpu")
+            }
+        return [rows[f"cpu{n}"] for n in os.sched_getaffinity(0)]
+
+    try:
+        before = ticks()
+        time.sleep(seconds)
+        spent = [[b - a for a, b in zip(*pair)] for pair in zip(before, ticks())]
+    except (OSError, AttributeError, KeyError, ValueError):
+        return 0.0
+    return sum(1 - (row[3] + row[4]) / max(1, sum(row[:8])) for row in spent)  # idle and waiting for disk
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
