@@ -3,6 +3,8 @@
 A fresh model ends in zeros, so nothing can leak through it and nothing can differ: `tiny_model` therefore
 adds noise to every parameter unless told otherwise."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -15,6 +17,7 @@ from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
+from rawmm_cli.runs.models import Loaded
 
 BACKBONES = ("gau", "transformer")
 HEADS = ("clean", "noise", "velocity")  # the diffusion head by what it predicts
@@ -64,6 +67,12 @@ def tiny_model(backbone="gau", width=32, depth=2, *, seed=0, std=0.2, make_mask=
             width,
         )
         return randomised(model, std)
+
+
+def as_loaded(model, config, data=None) -> Loaded:
+    """A model as if it had been loaded from a run that was trained on the set with fingerprint `data`."""
+    folder = Path("runs") / "tiny"
+    return Loaded(model, config, "tiny", folder, folder, 0, 0.0, data, "0" * 12, {})
 
 
 def randomised(module, std=0.2):

@@ -43,16 +43,12 @@ LONG_FUNCTIONS: dict[str, str] = {
     "data/datasets/webdataset:webdataset": "to be split",
     "data/sets:check": "to be split",
     "data/sources:source": "to be split",
-    "evaluation/attributes:evaluate": "to be split",
-    "evaluation/evaluate:evaluate": "to be split",
     "profiling/bench:train": "to be split",
     "profiling/bench:sample": "to be split",
     "runs/model_card:text": "to be split",
     "runs/model_card:_reached": "to be split",
 }
-MANY_ARGUMENTS: dict[str, str] = {
-    "evaluation/evaluate:_draw": "to be split",
-}
+MANY_ARGUMENTS: dict[str, str] = {}
 UPWARDS: dict[tuple[str, str], str] = {
     ("core/flops", "config/model"): "to be asked of the built modules",
 }

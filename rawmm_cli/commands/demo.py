@@ -78,7 +78,7 @@ def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
         "digits 3/4 draw and read: 10 denoising steps a picture; held-out digits captioned by the same "
         "weights"
     )
-    result = evaluate.execute(str(folder), 0, 100, "auto", data_dir, folder.parent)
+    result = evaluate.execute(folder, Request(), data_dir)
     notify("digits 4/4 write: the model continues an empty prompt by itself")
     loaded = load_model(folder.parent, str(folder), None, "auto")
     drawn = sample.execute(loaded, Request(count=16), folder / "samples" / "prompted")
@@ -88,6 +88,7 @@ def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
 def _portraits(config, folder: Path, count: int, data_dir: Path, quiet: bool) -> dict:
     """The portraits -> the results of `evaluate`, on captions and portraits whose combination of attributes
     the model has never seen."""
+    from ..sampling.request import Request
     from . import evaluate, prepare, train
 
     notify(f"portraits 1/3 prepare: {count:,} drawn portraits with captions")
@@ -100,7 +101,7 @@ def _portraits(config, folder: Path, count: int, data_dir: Path, quiet: bool) ->
         "portraits 3/3 draw and read: captions and portraits that it has never seen; judges are trained to "
         "look at them"
     )
-    result = evaluate.execute(str(folder), 0, 100, "auto", data_dir, folder.parent, PROMPTS)
+    result = evaluate.execute(folder, Request(), data_dir, prompts=PROMPTS)
     return result | {"sheet": str(folder / "samples" / "drawn.png")}
 
 

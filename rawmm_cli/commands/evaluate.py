@@ -1,6 +1,5 @@
 """`rawmm evaluate`: how well a run draws and reads, judged on held-out real data."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -48,64 +47,43 @@ def evaluate(
 ):
     """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into
     it."""
-    from ..sampling.request import chosen
+    from ..sampling.request import Request, chosen
 
-    given = chosen(steps=steps, guidance=guidance, solver=solver, size=size)
-    result = execute(run, seed, per_label, device, data_dir, runs_dir, prompts, given, model)
+    settings = chosen(steps=steps, guidance=guidance, solver=solver, size=size)
+    request = Request(seed=seed, settings=settings)
+    use_cpu()
+    from ..runs import loading, models
+
+    folder = models.find(runs_dir, run, model) if model else loading.find_run(runs_dir, run)
+    result = execute(folder, request, data_dir, device, per_label, prompts)
     if json:
         return emit(result)
     show(result)
 
 
 def execute(
-    run: str | None,
-    seed: int,
-    per_label: int,
-    device: str,
-    data_dir: Path,
-    runs_dir: Path,
-    prompts: int = 1000,
-    given: dict | None = None,
-    model: str | None = None,
+    folder: Path, request, data_dir: Path, device: str = "auto", per_label: int = 100, prompts: int = 1000
 ) -> dict:
-    """The work of `evaluate` -> the results. given: settings of drawing that the person chose; then nothing
-    is stored in the run, whose figures are those of its own settings."""
-    from ..sampling.request import Request
-
-    request = Request(settings=given or {})
+    """Evaluate the model in `folder` -> the object of `--json`. Figures of a run's own settings are stored in
+    it, with its report; those of other settings are not."""
     use_cpu()
-
-    from ..evaluation import evaluate
     from ..evaluation.attributes import JUDGES
+    from ..evaluation.evaluate import evaluate as measure
     from ..pages import card, report
-    from ..runs import loading, models
-    from ..sampling import session
+    from ..runs import models
     from ..system import disk, machine
 
-    folder = models.find(runs_dir, run, model) if model else loading.find_run(runs_dir, run)
     loaded = models.load(folder, machine.device(device), notify)
-    samples = (
-        folder / "samples" if not request.settings and loaded.saved != folder else None
-    )  # a run's own figures
-    settings = replace(session.settings_for(loaded, request), temperature=0.0)
+    own = loaded.saved != folder and not request.settings
+    samples = folder / "samples" if own else None
     if samples:
         samples.mkdir(exist_ok=True)
+    amounts = {"per_label": per_label, "prompts": prompts}
     result = {
         "run": loaded.name,
         "documents": loaded.documents,
         "train_seconds": round(loaded.seconds, 1),
-        **evaluate.evaluate(
-            loaded.model,
-            loaded.config,
-            data_dir,
-            trained_on=loaded.data,
-            seed=seed,
-            per_label=per_label,
-            prompts=prompts,
-            keep=samples,
-            settings=settings,
-            told=notify,
-        ),
+        **measure(loaded, request, data_dir, **amounts, keep=samples, notify=notify),
     }
     for prepared in data_dir.glob(JUDGES.format("*")):
         card.complete(prepared)
@@ -132,9 +110,9 @@ def show(result: dict) -> None:
         table.add_row(
             "the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures"
         )
-    if told := result.get("image_to_text_sampled"):
+    if read := result.get("image_to_text_sampled"):
         table.add_row(
-            "image -> text, sampled", f"{told['accuracy']:.1%}", f"{told['count']:,}", "at temperature 1"
+            "image -> text, sampled", f"{read['accuracy']:.1%}", f"{read['count']:,}", "at temperature 1"
         )
     if written := result.get("written"):
         table.add_row(

@@ -1,6 +1,11 @@
-"""How well a model draws and reads.
+"""How well a model draws and reads. An evaluator is a file with `measure(subject) -> {name: result}`.
 
-evaluate.py    drawings judged, held-out pictures read, held-out losses
-judges.py      classifiers of attributes, trained on the prepared set
-attributes.py  captions of portraits against drawings, and the other way round
+evaluate.py    every evaluator in turn, and the results as JSON
+subject.py     what an evaluator is given: a model that draws and reads, data, and how much to do
+losses.py      evaluator: losses on held-out documents
+classes.py     evaluator: drawings of classes seen by a classifier, pictures read by their class
+attributes.py  evaluator: portraits drawn and read, one attribute at a time
+captions.py    evaluator: pictures read word for word
+judges.py      classifiers of attributes, trained on portraits drawn for them
+sheets.py      drawings and captions that the report shows
 """

@@ -1,259 +1,256 @@
-"""Does what is drawn have the attributes that its caption names, and does a caption name those of the picture
-that was read?
+"""Evaluator of sets whose captions a grammar wrote (drawn portraits): does a drawing have the attributes that
+its caption names, and does a caption name those of the picture that was read?
 
-For sets whose captions a grammar wrote (drawn portraits): a caption is parsed, its attributes are compared
-with what judges (`judges.py`) see in the drawing, or with what the real picture was drawn from. All prompts
-and pictures are fresh: no portrait with the same attributes was trained on."""
+A caption is parsed; its attributes are compared with what judges (`judges.py`) see in the drawing, or with
+what the real picture was drawn from. All prompts and pictures are new: no portrait in the training set has
+the same attributes."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.document import Picture
-from ..core.generate import Sampling, in_chunks
-from ..core.model import RawModel
-from ..core.text_tokenizer import BOS, IMAGE
-from ..data import images, prepared
+from ..core.text_tokenizer import IMAGE
+from ..data import prepared
 from ..data.datasets import portraits
 from ..data.prepare import Options, prepare
 from ..data.prepared import Prepared
-from ..system import disk
-from ..system.seeds import key
-from ..training.preview import write_captions
-from . import judges
+from ..sampling.session import drawing_facts
+from . import judges, sheets
 from .judges import Judges, kid, pixels
+from .subject import Subject, first_picture
 
-FRESH, FIRST, PROMPTS = (
-    10_000,
-    10_000_000,
-    20_000_000,
-)  # portraits that judges see; the first of them; the first prompt
-JUDGES = "portraits-judge-{}"  # the set of real portraits of that size; its folder holds the judges
-NEAR = 300  # drawings whose nearest training portrait is looked for
+FRESH, FIRST = 10_000, 10_000_000  # portraits that the judges are trained on and checked with; the first
+PROMPTS = 20_000_000  # the first portrait that is a prompt
+NEAR = 300  # drawings whose nearest training portrait is searched
+OPENING = "a portrait of"
+JUDGES = "portraits-judge-{}"  # the set of real portraits of a size; its folder holds the judges
 
 
-def judged(folder: Path, size: int, workers: int = 2, told=lambda line: None) -> tuple[Judges, Prepared]:
-    """Judges of portraits of this size, and real portraits that they never saw. Both are made once and kept
-    in `folder`."""
+@dataclass(frozen=True)
+class Drawn:
+    """accuracy: mean over the attributes that the judges know reliably (None where there are none) of the
+    share of captions whose value they see; by_attribute: each share; judges: their own accuracy on real
+    portraits. Then how many prompts were left without a picture, and how pictures were drawn."""
+
+    accuracy: float | None
+    by_attribute: dict[str, float]
+    not_counted: list[str]
+    without_picture: int
+    count: int
+    size: int
+    steps: int | None
+    solver: str | None
+    guidance: float
+    judges: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Read:
+    """accuracy: mean over the attributes of by_attribute, the share of pictures whose caption has the right
+    value. parsed: share of captions that the grammar can write; exact: share without a wrong attribute."""
+
+    accuracy: float | None
+    by_attribute: dict[str, float]
+    not_counted: list[str]
+    count: int
+    parsed: float
+    exact: float
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Drawings beside real portraits. kid: on the judges' features. corners: mean difference of the upper
+    corners from white, in levels of 255. nearest: distance to the nearest training portrait."""
+
+    kid: float
+    corners: dict[str, float]
+    nearest: dict[str, dict[str, float]] | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """Captions that the model makes up after `prompt`: share that the grammar can write, and how many are
+    different."""
+
+    prompt: str
+    parsed: float
+    different: int
+
+
+def measure(subject: Subject) -> dict[str, Drawn | Read | Looks | Written]:
+    """Applies where a grammar wrote the captions, and there are no classes."""
+    train = subject.train
+    if train.holds_documents or train.card.get("labels") or not train.card.get("grammar"):
+        return {}
+    size = subject.settings.size[0]
+    judge, real = judged(subject.folder, size, notify=subject.notify)
+    numbers = unseen(train, subject.prompts)
+    truth = [portraits.attributes(n) for n in numbers]
+    captions = [portraits.captions(n, known)[n % 4] for n, known in zip(numbers, truth)]
+    drawn = [first_picture(d) for d in subject.draw(captions, "attributes", max_text=48)]
+    results = {"text_to_image": match(subject, judge, captions, drawn)}
+    if looks := compare_looks(judge, [picture for picture in drawn if picture is not None], real, train):
+        results["looks"] = looks
+    if size == int(train.heights[0]):  # the model was trained to read pictures of this size
+        results |= read(subject, numbers, truth)
+        results["written"] = write(subject)
+    if subject.keep is not None:
+        blank = torch.zeros(3, size, size, dtype=torch.uint8)
+        pictures = [blank if picture is None else picture for picture in drawn[: sheets.READ]]
+        sheets.keep_drawn(subject.keep, pictures, 8, captions[: sheets.READ])
+    return results
+
+
+def judged(
+    folder: Path, size: int, workers: int = 2, notify: Callable[[str], None] = lambda line: None
+) -> tuple[Judges, Prepared]:
+    """Judges of portraits of `size` pixels, and real portraits that they were not trained on; both are made
+    once and kept in `folder`."""
     name = folder / JUDGES.format(size)
     if not (name / "card.json").exists():
-        told(f"drawing {FRESH:,} fresh portraits of {size} px for the judges")
-        prepare(
-            portraits.portraits(count=FRESH, size=size, first=FIRST),
-            name,
-            Options(held_out=0.2, workers=workers),
-        )
+        notify(f"drawing {FRESH:,} fresh portraits of {size} px for the judges")
+        source = portraits.portraits(count=FRESH, size=size, first=FIRST)
+        prepare(source, name, Options(held_out=0.2, workers=workers))
     held_out = prepared.load(name, "held_out")
-    found = judges.load(name / "judges")
-    if found is None:
-        told("training the judges")
-        found = judges.learn(prepared.load(name, "train"), held_out)
-        judges.save(found, name / "judges")
-    return found, held_out
+    judge = judges.load(name / "judges")
+    if judge is None:
+        notify("training the judges")
+        judge = judges.learn(prepared.load(name, "train"), held_out)
+        judges.save(judge, name / "judges")
+    return judge, held_out
 
 
 def unseen(train: Prepared | None, count: int) -> list[int]:
-    """Numbers of portraits whose attributes together are those of no portrait in `train`."""
-    known = (
-        {tuple(sorted(train.attributes(n).items())) for n in range(len(train))}
-        if train is not None
-        else set()
-    )
-    found, number = [], PROMPTS
-    while len(found) < count:
-        if tuple(sorted(portraits.attributes(number).items())) not in known:
-            found.append(number)
+    """Numbers of `count` portraits whose attributes together are those of no portrait in `train`."""
+    known = set() if train is None else {_combination(train.attributes(n)) for n in range(len(train))}
+    numbers, number = [], PROMPTS
+    while len(numbers) < count:
+        if _combination(portraits.attributes(number)) not in known:
+            numbers.append(number)
         number += 1
-    return found
+    return numbers
 
 
-def evaluate(
-    model: RawModel,
-    settings: Sampling,
-    train: Prepared,
-    folder: Path,
-    *,
-    seed: int = 0,
-    count: int = 1000,
-    keep: Path | None = None,
-    told=lambda line: None,
-) -> dict:
-    """Both directions on `count` unseen portraits -> results. settings.size: what is drawn. keep: folder for
-    a sheet."""
-    size = settings.size[0]
-    judge, real = judged(folder, size, told=told)
-    numbers = unseen(train, count)
-    truth = [portraits.attributes(n) for n in numbers]
-    captions = [portraits.captions(n, known)[n % 4] for n, known in zip(numbers, truth)]
-    drawn = draw_captions(model, captions, settings, seed)
-    result = {
-        "text_to_image": {
-            **match(judge, captions, drawn),
-            "count": count,
-            "size": size,
-            "steps": settings.flat().get("steps"),
-            "solver": settings.flat().get("solver"),
-            "guidance": settings.guidance,
-            "judges": {name: round(right, 4) for name, right in judge.accuracy.items()},
-        }
-    }
-    if looks := _looks(judge, drawn, real, train):
-        result["looks"] = looks
-    if size == int(train.heights[0]):  # captions are written of pictures as those that were learned
-        shown = [
-            torch.from_numpy(portraits.draw(n, (255, 255, 255), size).transpose(2, 0, 1).copy())
-            for n in numbers
-        ]
-        for name, temperature in (
-            ("image_to_text", 0.0),
-            ("image_to_text_sampled", 1.0),
-        ):  # greedy is one way to say it
-            said = write_captions(model, shown, replace(settings, max_text=64, temperature=temperature), seed)
-            result[name] = _told(said, truth)
-        result["written"] = _written(model, settings, seed, count)
-        if keep is not None:
-            _keep_read(keep, shown, truth, said)
-    if keep is not None:
-        pictures = [
-            picture if picture is not None else torch.zeros(3, size, size, dtype=torch.uint8)
-            for picture in drawn[:40]
-        ]
-        images.save_png(images.contact_sheet(pictures, 8), keep / "drawn.png")
-        disk.write(keep / "drawn.json", json.dumps({"columns": 8, "captions": captions[:40]}) + "\n")
-    return result
+def _combination(attributes: dict[str, str]) -> tuple:
+    return tuple(sorted(attributes.items()))
 
 
-def _keep_read(keep: Path, shown: list[Tensor], truth: list[dict], said: list[str], most: int = 40) -> None:
-    """Pictures that were read, and what was written of them."""
-    (keep / "read").mkdir(parents=True, exist_ok=True)
-    entries = []
-    for n, (picture, known, text) in enumerate(zip(shown[:most], truth, said)):
-        images.save_png(picture, keep / "read" / f"{n:04d}.png")
-        told = portraits.parse(text)
-        entries.append(
-            {
-                "image": f"read/{n:04d}.png",
-                "truth": ", ".join(known.values()),
-                "said": text,
-                "right": told is not None and all(known[name] == value for name, value in told.items()),
-            }
-        )
-    disk.write_json(keep / "read.json", entries)
-
-
-def draw_captions(model: RawModel, captions: list[str], settings: Sampling, seed: int) -> list[Tensor | None]:
-    """What the model draws after each caption, where it opens a picture."""
-    prompts = [[BOS, *model.tokenizer.encode(caption)] for caption in captions]
-    keys = [key(seed, "attributes", n) for n in range(len(prompts))]
-    documents = in_chunks(model, prompts, keys, replace(settings, max_text=48, max_pictures=1))
-    return [
-        next((item.pixels for item in document if isinstance(item, Picture)), None) for document in documents
-    ]
-
-
-def match(judge: Judges, captions: list[str], drawn: list[Tensor | None]) -> dict:
-    """Share of the captions' attributes that the judges see, one by one and on average over those that they
-    judge reliably."""
+def match(subject: Subject, judge: Judges, captions: Sequence[str], drawn: Sequence[Tensor | None]) -> Drawn:
+    """Attributes of the captions against what the judges see in the drawings; None is wrong in everything."""
     blank = torch.zeros(3, judge.size, judge.size, dtype=torch.uint8)
     seen, _ = judge(torch.stack([blank if picture is None else picture for picture in drawn]))
     right: dict[str, list[bool]] = {name: [] for name in judge.values}
     for n, caption in enumerate(captions):
         for name, value in portraits.parse(caption).items():
             right[name].append(drawn[n] is not None and seen[name][n] == value)
-    return {**_shares(right, judge.reliable), "without_picture": sum(picture is None for picture in drawn)}
+    facts = drawing_facts(subject.settings)
+    return Drawn(
+        *_shares(right, judge.reliable),
+        without_picture=sum(picture is None for picture in drawn),
+        count=len(captions),
+        size=subject.settings.size[0],
+        steps=facts.get("steps"),
+        solver=facts.get("solver"),
+        guidance=facts["guidance"],
+        judges={name: round(accuracy, 4) for name, accuracy in judge.accuracy.items()},
+    )
 
 
-def _told(said: list[str], truth: list[dict]) -> dict:
+def read(subject: Subject, numbers: Sequence[int], truth: Sequence[dict[str, str]]) -> dict[str, Read]:
+    """Portraits by their numbers, read greedily and at temperature 1: greedy is one way to say it."""
+    size, white = subject.settings.size[0], (255, 255, 255)
+    pictures = [torch.from_numpy(portraits.draw(n, white, size).transpose(2, 0, 1).copy()) for n in numbers]
+    results, captions = {}, []
+    for name, temperature in (("image_to_text", 0.0), ("image_to_text_sampled", 1.0)):
+        captions = subject.read(pictures, max_text=64, temperature=temperature)
+        results[name] = match_captions(captions, truth)
+    if subject.keep is not None:
+        truths = [", ".join(known.values()) for known in truth[: sheets.READ]]
+        right = [_fits(text, known) for text, known in zip(captions, truth)]
+        sheets.keep_read(subject.keep, zip(range(sheets.READ), pictures, truths, captions, right))
+    return results
+
+
+def match_captions(captions: Sequence[str], truth: Sequence[dict[str, str]]) -> Read:
     """Captions against what the pictures were drawn from; one that cannot be parsed is wrong in
     everything."""
     right: dict[str, list[bool]] = {name: [] for name in truth[0]}
-    parsed = [portraits.parse(caption) for caption in said]
-    for told, real in zip(parsed, truth):
-        for name, value in (real if told is None else told).items():
-            right[name].append(told is not None and value == real[name])
-    return {
-        **_shares(right, list(right)),
-        "count": len(said),
-        "parsed": sum(told is not None for told in parsed) / len(parsed),
-        "exact": sum(
-            told is not None and all(real[name] == value for name, value in told.items())
-            for told, real in zip(parsed, truth)
-        )
-        / len(parsed),
-    }
+    parsed = [portraits.parse(caption) for caption in captions]
+    for attributes, known in zip(parsed, truth):
+        for name, value in (known if attributes is None else attributes).items():
+            right[name].append(attributes is not None and value == known[name])
+    return Read(
+        *_shares(right, list(right)),
+        count=len(captions),
+        parsed=sum(attributes is not None for attributes in parsed) / len(parsed),
+        exact=sum(_fits(caption, known) for caption, known in zip(captions, truth)) / len(parsed),
+    )
 
 
-def _shares(right: dict[str, list[bool]], counted: list[str]) -> dict:
-    shares = {name: float(np.mean(found)) for name, found in right.items() if found}
-    those = [share for name, share in shares.items() if name in counted]
-    return {
-        "accuracy": float(np.mean(those)) if those else None,  # no judge can be relied on
-        "by_attribute": {name: round(share, 4) for name, share in shares.items()},
-        "not_counted": [name for name in shares if name not in counted],
-    }
+def _fits(caption: str, known: dict[str, str]) -> bool:
+    """Whether a caption can be parsed and names no wrong attribute."""
+    attributes = portraits.parse(caption)
+    return attributes is not None and all(known[name] == value for name, value in attributes.items())
 
 
-def _looks(judge: Judges, drawn: Iterable, real: Prepared, train: Prepared) -> dict:
-    """How the drawings differ from real portraits as pictures: KID, the white ground, the nearest training
-    portrait."""
-    there = [picture for picture in drawn if picture is not None]
-    if len(there) < 2:
-        return {}
-    pictures = torch.stack(there)
-    others = pixels(real, range(len(real)))
-    found = {
-        "kid": kid(judge(pictures)[1], judge(others)[1]),
-        "corners": {"drawn": corners(pictures), "real": corners(others)},
-    }
+def _shares(right: dict[str, list[bool]], counted: Sequence[str]) -> tuple[float | None, dict, list[str]]:
+    """Mean share of what is counted (None where nothing is), the share of each, and what is not counted."""
+    shares = {name: float(np.mean(values)) for name, values in right.items() if values}
+    reliable = [share for name, share in shares.items() if name in counted]
+    return (
+        float(np.mean(reliable)) if reliable else None,
+        {name: round(share, 4) for name, share in shares.items()},
+        [name for name in shares if name not in counted],
+    )
+
+
+def compare_looks(judge: Judges, drawn: Sequence[Tensor], real: Prepared, train: Prepared) -> Looks | None:
+    """How drawings differ from real portraits as pictures; None of fewer than two drawings."""
+    if len(drawn) < 2:
+        return None
+    pictures, others, near = torch.stack(list(drawn)), pixels(real, range(len(real))), None
     if int(train.heights[0]) == judge.size:
         known = pixels(train, range(len(train)))
-        found["nearest"] = {"drawn": nearest(pictures[:NEAR], known), "real": nearest(others[:NEAR], known)}
-    return found
+        near = {"drawn": nearest(pictures[:NEAR], known), "real": nearest(others[:NEAR], known)}
+    return Looks(
+        kid=kid(judge(pictures)[1], judge(others)[1]),
+        corners={"drawn": corners(pictures), "real": corners(others)},
+        nearest=near,
+    )
 
 
 def corners(pictures: Tensor) -> float:
     """Mean absolute difference from white, in levels of 255, of the two upper corners (an eighth of the
     side)."""
     side = max(1, pictures.shape[-1] // 8)
-    return float(
-        torch.cat(
-            [255 - pictures[..., :side, :side].float(), 255 - pictures[..., :side, -side:].float()]
-        ).mean()
-    )
+    upper = pictures[..., :side, :].float()
+    return float(torch.cat([255 - upper[..., :side], 255 - upper[..., -side:]]).mean())
 
 
-def nearest(pictures: Tensor, known: Tensor) -> dict:
+def nearest(pictures: Tensor, known: Tensor) -> dict[str, float]:
     """Distance of each picture to the nearest of the known ones (root mean square, levels of 255): its
     quantiles."""
-    flat, found = pictures.flatten(1).float(), []
+    flat, distances = pictures.flatten(1).float(), []
     norms = flat.square().sum(1)
     for part in known.split(2000):
         other = part.flatten(1).float()
-        found.append((norms[:, None] + other.square().sum(1) - 2 * flat @ other.T).min(1).values)
-    least = (torch.stack(found).min(0).values.clamp_min(0) / flat.shape[1]).sqrt()
-    return {
-        name: round(float(least.quantile(q)), 3) for name, q in (("min", 0), ("p05", 0.05), ("median", 0.5))
-    }
+        distances.append((norms[:, None] + other.square().sum(1) - 2 * flat @ other.T).min(1).values)
+    least = (torch.stack(distances).min(0).values.clamp_min(0) / flat.shape[1]).sqrt()
+    quantiles = {"min": 0, "p05": 0.05, "median": 0.5}
+    return {name: round(float(least.quantile(q)), 3) for name, q in quantiles.items()}
 
 
-def _written(model: RawModel, settings: Sampling, seed: int, count: int) -> dict:
-    """Captions that the model makes up after "a portrait of", at temperature 1, before its picture."""
-    prompt = [BOS, *model.tokenizer.encode("a portrait of")]
-    keys = [key(seed, "written", n) for n in range(count)]
-    quick = settings.changed(
-        temperature=1.0, max_text=64, max_pictures=1, steps=1, grid="uniform", guidance=1.0
-    )
-    said = []
-    for document in in_chunks(model, [prompt] * count, keys, quick):
-        end = document.index(IMAGE) if IMAGE in document else len(document)  # the caption, up to its picture
-        said.append(model.tokenizer.decode(document[:end]))
-    return {
-        "prompt": "a portrait of",
-        "parsed": sum(portraits.parse(text) is not None for text in said) / count,
-        "different": len(set(said)),
-    }
+def write(subject: Subject) -> Written:
+    """Captions that the model makes up at temperature 1, up to its picture."""
+    quick = {"steps": 1, "grid": "uniform", "guidance": 1.0}  # the picture itself is not looked at
+    added = subject.draw([OPENING], "written", subject.prompts, temperature=1.0, max_text=64, **quick)
+    decode, captions = subject.loaded.model.tokenizer.decode, []
+    for document in added:
+        end = document.index(IMAGE) if IMAGE in document else len(document)
+        captions.append(OPENING + decode(document[:end]))
+    parsed = sum(portraits.parse(text) is not None for text in captions)
+    return Written(OPENING, parsed / len(captions), len(set(captions)))

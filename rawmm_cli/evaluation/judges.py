@@ -2,9 +2,9 @@
 judge.
 
 A convolutional network with one linear output an attribute (LeCun et al. 1998 in spirit: strided
-convolutions, then one hidden layer). What it learns from is drawn anew, and its accuracy on pictures that it
-has not learned from is part of every result: an attribute counts only where the judge itself is right on
-RELIABLE of them. Its hidden layer also gives the features in which pictures are compared (`kid`)."""
+convolutions, then one hidden layer). Its training pictures are drawn for it, and its accuracy on held-out
+ones is part of every result: an attribute counts only where the judge itself is right on RELIABLE of them.
+Its hidden layer also gives the features in which pictures are compared (`kid`)."""
 
 import json
 from pathlib import Path
@@ -58,11 +58,11 @@ class Judges(nn.Module):
     def __call__(self, pictures: Tensor) -> tuple[dict[str, list[str]], Tensor]:
         """-> values of each attribute (n each), and features (n, FEATURES)."""
         features = torch.cat([self.features(part) for part in pictures.split(CHUNK)])
-        said = {
+        answers = {
             name: [self.values[name][n] for n in output(features).argmax(-1).tolist()]
             for name, output in self.outputs.items()
         }
-        return said, features
+        return answers, features
 
     @property
     def reliable(self) -> list[str]:
@@ -77,30 +77,31 @@ def pixels(data: Prepared, rows) -> Tensor:
 
 def learn(train: Prepared, held_out: Prepared, seed: int = 0) -> Judges:
     """Judges of every attribute in the sets; their `accuracy` is measured on the held-out one."""
-    told, truth = ([data.attributes(n) for n in range(len(data))] for data in (train, held_out))
-    values = {name: sorted({one[name] for one in told}) for name in told[0]}
+    known, truth = ([data.attributes(n) for n in range(len(data))] for data in (train, held_out))
+    values = {name: sorted({attributes[name] for attributes in known}) for name in known[0]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         judges = Judges(int(train.heights[0]), values).to(memory_format=torch.channels_last)
-        _fit(judges, pixels(train, range(len(train))), told)
-    said, _ = judges(pixels(held_out, range(len(held_out))))
+        _fit(judges, pixels(train, range(len(train))), known)
+    answers, _ = judges(pixels(held_out, range(len(held_out))))
     judges.accuracy = {
-        name: float(np.mean([one[name] == answer for one, answer in zip(truth, said[name])]))
+        name: float(np.mean([attributes[name] == answer for attributes, answer in zip(truth, answers[name])]))
         for name in values
     }
     return judges
 
 
-def _fit(judges: Judges, pictures: Tensor, told: list[dict]) -> None:
+def _fit(judges: Judges, pictures: Tensor, known: list[dict[str, str]]) -> None:
     targets = {
-        name: torch.tensor([known.index(one[name]) for one in told]) for name, known in judges.values.items()
+        name: torch.tensor([values.index(attributes[name]) for attributes in known])
+        for name, values in judges.values.items()
     }
     optimizer = torch.optim.AdamW(judges.parameters(), lr=1e-3, weight_decay=0.02)
-    steps = EPOCHS * (len(told) // BATCH)
+    steps = EPOCHS * (len(known) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=max(2, steps))
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(told)).split(BATCH)[: len(told) // BATCH]:
-            features = judges.features(_disturbed(pictures[rows]))
+        for rows in torch.randperm(len(known)).split(BATCH)[: len(known) // BATCH]:
+            features = judges.features(_augmented(pictures[rows]))
             loss = sum(
                 F.cross_entropy(output(features), targets[name][rows])
                 for name, output in judges.outputs.items()
@@ -111,8 +112,8 @@ def _fit(judges: Judges, pictures: Tensor, told: list[dict]) -> None:
             schedule.step()
 
 
-def _disturbed(pictures: Tensor) -> Tensor:
-    """A little noise, and a step of a pixel this way or that: drawn pictures are not as clean as real
+def _augmented(pictures: Tensor) -> Tensor:
+    """A little noise, and a shift of at most a pixel: pictures that a model draws are not as clean as real
     ones."""
     down, right = torch.randint(-1, 2, (2,)).tolist()
     noise = 6 * torch.rand(len(pictures), 1, 1, 1) * torch.randn(pictures.shape)
@@ -130,7 +131,7 @@ def save(judges: Judges, path: Path) -> None:
 
 
 def load(path: Path) -> Judges | None:
-    """What `save` wrote, or None where it is not whole."""
+    """Judges that `save` wrote, or None where the files are missing or damaged."""
     try:
         facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         judges = Judges(facts["size"], facts["values"])

@@ -65,7 +65,7 @@ class Request:
         _check_word("task", self.task, TASKS)
         if self.strength is not None and not 0 < self.strength <= 1:
             raise ConfigError(f"--strength = {self.strength}; allowed: more than 0, at most 1")
-        if self.task == "caption" and not self.reads:
+        if self.task == "caption" and self.prompts and not self.reads:
             raise ConfigError(
                 "--task caption needs a picture to read; give --image FILE, or {image:FILE} in the prompt"
             )

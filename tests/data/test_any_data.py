@@ -24,7 +24,7 @@ from rawmm_cli.data import prepared
 from rawmm_cli.data.datasets.text import text
 from rawmm_cli.data.items import Item, Source
 from rawmm_cli.data.stream import Stream
-from rawmm_cli.evaluation import evaluate
+from rawmm_cli.evaluation import losses as held_out_losses
 from rawmm_cli.runs import records
 from rawmm_cli.system import machine
 from rawmm_cli.system.errors import DataError
@@ -143,10 +143,10 @@ def test_story_losses_by_hand(data):
         for part, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):
             sums[part] += loss.item() * learned if learned else 0.0
             counts[part] += learned
-    found = evaluate.document_losses(model, chosen, held_out, 3)
-    assert found["count"] == len(held_out) >= 5 and counts[1] > 0
-    assert found["text"] == pytest.approx(sums[0] / counts[0], rel=1e-5)
-    assert found["image"] == pytest.approx(sums[1] / counts[1], rel=1e-5)
+    measured = held_out_losses.document_losses(model, chosen, held_out, 3)
+    assert measured.count == len(held_out) >= 5 and counts[1] > 0
+    assert measured.text == pytest.approx(sums[0] / counts[0], rel=1e-5)
+    assert measured.image == pytest.approx(sums[1] / counts[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])

@@ -8,6 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from helpers import as_loaded
 
 from rawmm_cli.commands import prepare
 from rawmm_cli.config import build, presets
@@ -15,6 +16,7 @@ from rawmm_cli.data import prepared
 from rawmm_cli.data.images import save_png
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.evaluation.evaluate import evaluate
+from rawmm_cli.sampling.request import Request
 from rawmm_cli.system.errors import CheckpointError, ConfigError, DataError
 from rawmm_cli.training.train import train
 
@@ -136,12 +138,12 @@ def test_held_out_pictures_are_checked_before_training(tmp_path):
 
 def test_a_set_that_changed_is_not_evaluated(tmp_path):
     chosen = tiny_on(tmp_path, rows(2))
-    model = build.model(chosen)
     before = prepared.load(tmp_path / "digits", "train").card["fingerprint"]
-    assert evaluate(model, chosen, tmp_path, trained_on=before)["held_out"]["count"] == 2
+    trained = as_loaded(build.model(chosen), chosen, before)
+    assert evaluate(trained, Request(), tmp_path)["held_out"]["count"] == 2
     prepared.write(tmp_path / "digits", {"train": rows(18), "held_out": rows(4)}, CARD)
     with pytest.raises(CheckpointError, match="has changed since the run was trained"):
-        evaluate(model, chosen, tmp_path, trained_on=before)
+        evaluate(trained, Request(), tmp_path)
 
 
 DIGITS = "8d86806dd1bfc16cfc240acfcf71f200a7cbac21adf9f8482e24b820f66914c3"

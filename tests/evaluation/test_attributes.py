@@ -6,18 +6,20 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import tiny_model
+from helpers import as_loaded, tiny_model
 from sources import made
 
+from rawmm_cli.config import presets
 from rawmm_cli.core import generate as generator
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.generate import Sampling
-from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.text_tokenizer import END_IMAGE, EOS, IMAGE, decode, encode
 from rawmm_cli.data import prepared
 from rawmm_cli.data.datasets import portraits
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.evaluation import attributes, judges
+from rawmm_cli.evaluation.evaluate import to_json
+from rawmm_cli.evaluation.subject import Subject
+from rawmm_cli.sampling.request import Request
 
 SIZE = 32
 
@@ -177,7 +179,7 @@ def test_judges_are_made_once(tmp_path, monkeypatch):
         judges, "load", lambda path: Known({}, {}) if path.with_suffix(".json").exists() else None
     )
     for _ in range(2):
-        _, real = attributes.judged(tmp_path, SIZE, workers=0, told=said.append)
+        _, real = attributes.judged(tmp_path, SIZE, workers=0, notify=said.append)
         assert all(int(real.source(n).split("/")[1]) >= attributes.FIRST for n in range(len(real)))
     assert learned == [30] and len(said) == 2
 
@@ -251,7 +253,7 @@ def oracle(wrong=()):
         said[real.numpy().tobytes()] = portraits.captions(n, changed)[0]
         seen |= {real.numpy().tobytes(): known, drawn.numpy().tobytes(): changed}
 
-    def generate(model, prompts, keys, settings):
+    def generate(model, prompts, keys, settings, *_):
         done = []
         for prompt in prompts:
             if prompt[1:2] == [IMAGE]:
@@ -287,14 +289,9 @@ def asked(train, monkeypatch):
         monkeypatch.setattr(
             attributes, "unseen", lambda train, count, unseen=attributes.unseen: unseen(None, count)
         )
-        return attributes.evaluate(
-            tiny_model(),
-            Sampling(size=(SIZE, SIZE), drawing=Drawing()),
-            train,
-            train.folder,
-            count=count,
-            keep=keep,
-        )
+        trained = as_loaded(tiny_model(), presets.load("tiny", [f"data.size={SIZE}", "train.length=300"]))
+        subject = Subject(trained, Request(), train, real, train.folder, prompts=count, keep=keep)
+        return {name: to_json(result) for name, result in attributes.measure(subject).items()}
 
     return call
 
@@ -329,10 +326,10 @@ def test_attributes_that_the_judge_does_not_know_do_not_count(asked):
 
 
 def test_who_draws_nothing_and_writes_nonsense_is_wrong(asked, monkeypatch):
-    def generate(model, prompts, keys, settings):
+    def generate(model, prompts, keys, settings, *_):
         return [[*prompt, *encode(" x"), EOS] for prompt in prompts]
 
-    monkeypatch.setattr(attributes, "_looks", lambda *given: {})
+    monkeypatch.setattr(attributes, "compare_looks", lambda *_: None)
     result = asked(generate=generate, count=20)
     assert result["text_to_image"]["accuracy"] == 0 and result["text_to_image"]["without_picture"] == 20
     assert (

@@ -1,10 +1,12 @@
 """The judge, the count of right answers (with models that know everything or nothing), and losses by hand."""
 
 import math
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
-from helpers import randomised
+from helpers import as_loaded, randomised
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.core import generate as generator
@@ -16,7 +18,10 @@ from rawmm_cli.data import prepared
 from rawmm_cli.data.datasets.digits import NAMES
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.data.stream import drawing, reading
-from rawmm_cli.evaluation import evaluate
+from rawmm_cli.evaluation import classes, evaluate, losses
+from rawmm_cli.evaluation.subject import Subject
+from rawmm_cli.runs import models
+from rawmm_cli.sampling.request import Request
 from rawmm_cli.system.errors import DataError
 from rawmm_cli.system.seeds import key
 
@@ -31,7 +36,7 @@ def splits(prepared_digits):
 
 @pytest.fixture(scope="module")
 def judge(splits):
-    return evaluate.Judge(splits[0])
+    return classes.Judge(splits[0])
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def test_the_judge_needs_one_size(tmp_path):
     rows = [picture_row(np.zeros((8, side, 3), np.uint8), ["a"], 0) for side in (8, 12)]
     prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": ["a"]})
     with pytest.raises(DataError, match="pictures of one size"):
-        evaluate.Judge(prepared.load(tmp_path / "mixed", "train"))
+        classes.Judge(prepared.load(tmp_path / "mixed", "train"))
 
 
 @pytest.mark.parametrize(
@@ -77,11 +82,11 @@ def test_the_judge_needs_one_size(tmp_path):
     ],
 )
 def test_a_text_names_one_label_or_none(text, label):
-    assert evaluate.named(text, list(NAMES)) == label
+    assert classes.named(text, list(NAMES)) == label
 
 
 def test_names_that_are_patterns():
-    assert evaluate.named("a.c", ["a.c", "abc"]) == 0 and evaluate.named("abc", ["a.c", "abc"]) == 1
+    assert classes.named("a.c", ["a.c", "abc"]) == 0 and classes.named("abc", ["a.c", "abc"]) == 1
 
 
 # --------------------------------------------------------------------------------- models that know, or don't
@@ -98,8 +103,8 @@ def oracle(splits, judge, shift):
             break
     truth = {held_out.image(i).numpy().tobytes(): int(label) for i, label in enumerate(held_out.labels)}
 
-    def generate(model, prompts, keys, settings):
-        assert len(prompts) == len(keys) <= evaluate.CHUNK
+    def generate(model, prompts, keys, settings, *_):
+        assert len(prompts) == len(keys) <= generator.CHUNK
         done = []
         for prompt in prompts:
             assert prompt[0] == BOS
@@ -122,7 +127,7 @@ def test_who_knows_all_is_right_and_who_errs_is_wrong(
     shift, expected, splits, judge, model, prepared_digits, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(generator, "generate", oracle(splits, judge, shift))
-    result = evaluate.evaluate(model, TINY, prepared_digits, per_label=3, keep=tmp_path)
+    result = evaluate.evaluate(as_loaded(model, TINY), Request(), prepared_digits, per_label=3, keep=tmp_path)
     assert result["text_to_image"]["accuracy"] == result["image_to_text"]["accuracy"] == expected
     assert result["text_to_image"]["by_label"] == dict.fromkeys(NAMES, expected)
     assert (result["text_to_image"]["count"], result["image_to_text"]["count"]) == (30, 360)
@@ -135,23 +140,24 @@ def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch
     """Even digits right, odd ones wrong: accuracies are shares of what was asked, by class too."""
     right, wrong = oracle(splits, judge, 0), oracle(splits, judge, 1)
 
-    def generate(model, prompts, keys, settings):
+    def generate(model, prompts, keys, settings, *_):
         both = zip(prompts, right(model, prompts, keys, settings), wrong(model, prompts, keys, settings))
         return [good if p[1] != IMAGE and NAMES.index(decode(p)) % 2 == 0 else bad for p, good, bad in both]
 
     monkeypatch.setattr(generator, "generate", generate)
-    drawn = evaluate.evaluate(model, TINY, prepared_digits, per_label=2)["text_to_image"]
+    drawn = evaluate.evaluate(as_loaded(model, TINY), Request(), prepared_digits, per_label=2)[
+        "text_to_image"
+    ]
     assert drawn["accuracy"] == 0.5
     assert drawn["by_label"] == {name: float(n % 2 == 0) for n, name in enumerate(NAMES)}
 
 
-def test_no_picture_is_no_right_answer(judge, model, monkeypatch):
+def test_no_picture_is_no_right_answer(splits, judge, model, monkeypatch):
     """Not even for the class that the judge sees in an empty picture."""
-    monkeypatch.setattr(
-        generator, "generate", lambda model, prompts, keys, settings: [[*p, EOS] for p in prompts]
-    )
-    result = evaluate._draw(model, judge, list(NAMES), list(NAMES), build.sampling(TINY), 0, 2, None)
-    assert (result["accuracy"], result["without_picture"]) == (0.0, 20)
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, *_: [[*p, EOS] for p in prompts])
+    subject = Subject(as_loaded(model, TINY), Request(), *splits, Path(), per_label=2)
+    drawn = classes.draw(subject, judge, list(NAMES))
+    assert (drawn.accuracy, drawn.without_picture) == (0.0, 20)
 
 
 def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, monkeypatch):
@@ -164,8 +170,8 @@ def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, m
         ]
     prepared.write(tmp_path / "digits", rows, {})
     said = [*encode(" the 1 "), EOS]
-    monkeypatch.setattr(generator, "generate", lambda model, prompts, *rest: [[*p, *said] for p in prompts])
-    result = evaluate.evaluate(model, TINY, tmp_path)
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, *_: [[*p, *said] for p in prompts])
+    result = evaluate.evaluate(as_loaded(model, TINY), Request(), tmp_path)
     assert result["image_to_text"] == {
         "accuracy": 3 / 5,
         "count": 5,
@@ -194,37 +200,33 @@ def test_held_out_losses_by_hand(model, few_digits):
         tokens, size = tokens + len(told), size + len(caption)
         drawn = pack([drawing(caption, data.image(i), key(5, "held out", i))], 40, model.blocks)
         images.append(joint_loss(model, drawn).image.item())
-    found = evaluate.held_out_losses(model, TINY, data, seed=5)
-    assert found["count"] == 7
-    assert found["caption"] == pytest.approx(nats / tokens, rel=1e-5)
-    assert found["bits_per_byte"] == pytest.approx(nats / size / math.log(2), rel=1e-5)
-    assert found["image"] == pytest.approx(sum(images) / 7, rel=1e-5)
+    measured = losses.picture_losses(model, TINY, data, seed=5)
+    assert measured.count == 7
+    assert measured.caption == pytest.approx(nats / tokens, rel=1e-5)
+    assert measured.bits_per_byte == pytest.approx(nats / size / math.log(2), rel=1e-5)
+    assert measured.image == pytest.approx(sum(images) / 7, rel=1e-5)
 
 
 def test_held_out_losses_do_not_depend_on_how_many_are_packed(model, few_digits, monkeypatch):
     data = prepared.load(few_digits / "digits", "held_out")
-    at_once = evaluate.held_out_losses(model, TINY, data, seed=0)
-    monkeypatch.setattr(evaluate, "CHUNK", 2)
-    assert evaluate.held_out_losses(model, TINY, data, seed=0) == pytest.approx(at_once, rel=1e-5)
-    assert evaluate.held_out_losses(model, TINY, data, seed=1)["image"] != at_once["image"]
+    at_once = asdict(losses.picture_losses(model, TINY, data, seed=0))
+    monkeypatch.setattr(losses, "CHUNK", 2)
+    assert asdict(losses.picture_losses(model, TINY, data, seed=0)) == pytest.approx(at_once, rel=1e-5)
+    assert losses.picture_losses(model, TINY, data, seed=1).image != at_once["image"]
 
 
 def test_a_fresh_model_knows_nothing(few_digits):
     """All 260 words alike: ln 260 nats a token, and pictures predicted as mid grey."""
     data = prepared.load(few_digits / "digits", "held_out")
-    assert evaluate.held_out_losses(build.model(TINY), TINY, data, 0)["caption"] == pytest.approx(
-        math.log(260)
-    )
+    assert losses.picture_losses(build.model(TINY), TINY, data, 0).caption == pytest.approx(math.log(260))
 
 
 # -------------------------------------------------------------------------------------------------- the whole
 
 
 def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
-    from rawmm_cli.runs import loading
-
-    trained, chosen, _ = loading.load_model(tiny_run, torch.device("cpu"))
-    result = evaluate.evaluate(trained, chosen, prepared_digits, per_label=2)
+    trained = models.load(tiny_run, torch.device("cpu"))
+    result = evaluate.evaluate(trained, Request(), prepared_digits, per_label=2)
     assert {"text_to_image", "image_to_text", "judge", "held_out", "seconds", "data"} == result.keys()
     assert {"accuracy", "steps", "count"} <= result["text_to_image"].keys()
     assert {"accuracy", "count"} <= result["image_to_text"].keys()
@@ -232,5 +234,5 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
     assert (
         result["image_to_text"]["accuracy"] > 0.3 and result["held_out"]["caption"] < 1
     )  # chance: 0.1, 2.5 nats
-    again = evaluate.evaluate(trained, chosen, prepared_digits, per_label=2)
+    again = evaluate.evaluate(trained, Request(), prepared_digits, per_label=2)
     assert {**again, "seconds": 0} == {**result, "seconds": 0}

@@ -1,0 +1,118 @@
+"""Evaluator of sets with classes: drawings seen by a classifier, and pictures read by their class.
+
+The judge is a support vector machine (scikit-learn), trained on the real training pictures alone and checked
+on the real held-out ones. Text -> image: the model is given a caption, must open the picture itself and draw;
+right means that the judge sees the class of the caption. Image -> text: the model reads a held-out picture
+greedily; right means that its text names the class, and no other."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.text_tokenizer import END_IMAGE, EOS
+from ..data.prepared import Prepared
+from ..sampling.session import drawing_facts
+from ..system.errors import DataError
+from ..training.preview import captions_of
+from . import captions, sheets
+from .subject import HELD_OUT, Subject, evenly, first_picture
+
+TRAINING = 10_000  # training pictures that the judge learns from, at most; its time grows with their square
+ROWS = 6  # drawings of each class on the sheet
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """accuracy: share of `count` drawings in which the judge sees the class, by_label for each class; how
+    they were drawn; how many prompts were left without a picture; share that ended after it."""
+
+    accuracy: float
+    steps: int | None
+    count: int
+    solver: str | None
+    guidance: float
+    without_picture: int
+    ended_after_picture: float
+    by_label: dict[str, float]
+
+
+@dataclass(frozen=True)
+class JudgeFacts:
+    """Share of real held-out pictures that the judge names right, and what it is."""
+
+    held_out_accuracy: float
+    kind: str = "SVM on the real training pictures"
+
+
+class Judge:
+    """A classifier of real pictures: RBF support vector machine on the pixels, 0 to 1."""
+
+    def __init__(self, train: Prepared):
+        from sklearn.svm import SVC
+
+        if len(set(zip(train.heights, train.widths))) != 1:
+            raise DataError("the judge needs pictures of one size; prepare the set again with --size")
+        rows = evenly([row for row in range(len(train)) if train.labels[row] >= 0], TRAINING)
+        pictures = [train.image(row) for row in rows]
+        self.classifier = SVC(C=10, gamma="scale").fit(_vectors(pictures), train.labels[rows])
+
+    def __call__(self, pictures: list[Tensor]) -> np.ndarray:
+        """Pictures (3, H, W) uint8 -> labels."""
+        return self.classifier.predict(_vectors(pictures))
+
+    def accuracy(self, data: Prepared) -> float:
+        """Share of real pictures named right."""
+        rows = evenly([row for row in range(len(data)) if data.labels[row] >= 0], HELD_OUT)
+        return float((self([data.image(row) for row in rows]) == data.labels[rows]).mean())
+
+
+def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
+    """Applies where pictures have classes."""
+    labels = subject.train.card.get("labels") or []
+    if subject.train.holds_documents or not labels:
+        return {}
+    judge, held_out = Judge(subject.train), subject.held_out
+    results = {"text_to_image": draw(subject, judge, labels)}
+    if any(held_out.captions):
+        right = lambda row, text: named(text, labels) == held_out.labels[row]  # noqa: E731
+        results["image_to_text"] = captions.read(subject, right, "names the class")
+    return results | {"judge": JudgeFacts(judge.accuracy(held_out))}
+
+
+def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
+    """Draw `per_label` pictures of each class, from its caption."""
+    prompts, each, settings = captions_of(subject.train, labels), subject.per_label, subject.settings
+    wanted = np.repeat(np.arange(len(labels)), each)
+    # the model must open the picture itself: that needs one token; a few more are allowed
+    documents = subject.draw(prompts, "evaluate", each, max_text=4)
+    drawn = [first_picture(document) for document in documents]
+    blank = torch.zeros(3, *settings.size, dtype=torch.uint8)
+    pictures = [blank if pixels is None else pixels for pixels in drawn]
+    right = (judge(pictures) == wanted) & np.array([pixels is not None for pixels in drawn])
+    if subject.keep is not None:
+        shown = [pictures[label * each + n] for n in range(min(ROWS, each)) for label in range(len(labels))]
+        sheets.keep_drawn(subject.keep, shown, len(labels), prompts, max(1, 64 // settings.size[0]))
+    facts = drawing_facts(settings)
+    return Drawn(
+        accuracy=float(right.mean()),
+        steps=facts.get("steps"),
+        count=len(wanted),
+        solver=facts.get("solver"),
+        guidance=facts["guidance"],
+        without_picture=sum(pixels is None for pixels in drawn),
+        ended_after_picture=float(np.mean([document[-2:] == [END_IMAGE, EOS] for document in documents])),
+        by_label={label: round(float(right[wanted == n].mean()), 4) for n, label in enumerate(labels)},
+    )
+
+
+def named(text: str, labels: list[str]) -> int | None:
+    """The one label whose name stands in the text as a word, or None where there is none or more than one."""
+    numbers = [n for n, label in enumerate(labels) if re.search(rf"\b{re.escape(label)}\b", text)]
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _vectors(pictures: list[Tensor]) -> np.ndarray:
+    return torch.stack(list(pictures)).flatten(1).numpy() / 255.0

@@ -1,0 +1,104 @@
+"""Evaluator: losses on held-out documents, each packed as it was in training."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..config.model import Config
+from ..core.batch import pack
+from ..core.document import Batch, Document
+from ..core.generate import CHUNK
+from ..core.loss import joint_loss
+from ..core.model import RawModel
+from ..core.text_tokenizer import IMAGE
+from ..data.prepared import Prepared, PreparedDocuments
+from ..data.stream import Stream, drawing, reading
+from ..system.seeds import key
+from .subject import HELD_OUT, Subject, evenly
+
+
+@dataclass(frozen=True)
+class PictureLosses:
+    """image: the head's loss. caption: nats per token of the captions that are read, and bits_per_byte the
+    same per byte of them, where there are captions. count: pictures."""
+
+    image: float
+    count: int
+    caption: float | None = None
+    bits_per_byte: float | None = None
+
+
+@dataclass(frozen=True)
+class DocumentLosses:
+    """text: nats per predicted token. image: the head's loss, where pictures are drawn. count: documents."""
+
+    text: float
+    count: int
+    image: float | None = None
+
+
+def measure(subject: Subject) -> dict[str, PictureLosses | DocumentLosses]:
+    """Losses on the held-out split."""
+    of = document_losses if subject.held_out.holds_documents else picture_losses
+    loaded = subject.loaded
+    return {"held_out": of(loaded.model, loaded.config, subject.held_out, subject.seed)}
+
+
+@torch.inference_mode()
+def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: int) -> PictureLosses:
+    """Each picture once to read, where it has a caption, and once to draw."""
+    rows, encode = evenly(range(len(held_out)), HELD_OUT), model.tokenizer.encode
+    nats = tokens = size = drawn = patches = 0.0
+    for start in range(0, len(rows), CHUNK):
+        chunk = [
+            (held_out.image(row), held_out.captions[row][0] if held_out.captions[row] else "")
+            for row in rows[start : start + CHUNK]
+        ]
+        reads = [reading(pixels, caption, encode) for pixels, caption in chunk if caption]
+        draws = [
+            drawing(caption, pixels, key(seed, "held out", start + n), encode=encode)
+            for n, (pixels, caption) in enumerate(chunk)
+        ]
+        if reads:
+            chunk_nats, chunk_tokens = _caption_nats(model, _packed(model, config, reads))
+            nats, tokens = nats + chunk_nats, tokens + chunk_tokens
+            size += sum(len(caption.encode()) for _, caption in chunk)
+        batch = _packed(model, config, draws)
+        drawn += joint_loss(model, batch).image.item() * len(batch.patch_at)
+        patches += len(batch.patch_at)
+    if not tokens:
+        return PictureLosses(drawn / patches, len(rows))
+    return PictureLosses(drawn / patches, len(rows), nats / tokens, nats / size / math.log(2))
+
+
+@torch.inference_mode()
+def document_losses(
+    model: RawModel, config: Config, held_out: PreparedDocuments, seed: int
+) -> DocumentLosses:
+    """Documents as they are, with as many pictures to draw as they have."""
+    stream = Stream([held_out], seed, config.data, length=config.train.length, encode=model.tokenizer.encode)
+    rows, sums, counts = evenly(range(len(held_out)), HELD_OUT), [0.0, 0.0], [0, 0]
+    for start in range(0, len(rows), CHUNK):
+        documents = [stream.finish(stream.sketch_of(0, row, row)) for row in rows[start : start + CHUNK]]
+        batch = _packed(model, config, documents)
+        losses = joint_loss(model, batch)
+        for n, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):
+            sums[n], counts[n] = sums[n] + loss.item() * learned, counts[n] + learned
+    image = sums[1] / counts[1] if counts[1] else None
+    return DocumentLosses(sums[0] / max(1, counts[0]), len(rows), image)
+
+
+def _packed(model: RawModel, config: Config, documents: Sequence[Document]) -> Batch:
+    batch = pack(documents, config.train.length, model.blocks)
+    return batch.to(model.words.weight.device)
+
+
+def _caption_nats(model: RawModel, batch: Batch) -> tuple[float, int]:
+    """Nats and count of all predicted tokens but the first of a document, `<image>`, which says nothing of
+    the picture."""
+    logits = model.text(model.read(batch), batch.predict_at)
+    nats = torch.nn.functional.cross_entropy(logits, batch.predict, reduction="none")
+    counted = batch.predict != IMAGE
+    return nats[counted].sum().item(), int(counted.sum())

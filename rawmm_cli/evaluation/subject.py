@@ -1,0 +1,93 @@
+"""Subjects: what every evaluator is given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..core.batch import size
+from ..core.document import Document, Picture
+from ..core.generate import Sampling
+from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
+from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
+from ..runs.models import Loaded
+from ..sampling import session
+from ..sampling.request import Request
+
+HELD_OUT = 2_000  # held-out documents that are looked at, at most
+
+
+def _silent(line: str) -> None:
+    """Nobody listens."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model that draws and reads, data, and how much to do.
+
+    request: the seed and the settings of drawing that win over the model's. train, held_out: splits of the
+    set that the model was trained on. folder: of prepared sets; what an evaluator trains is kept there.
+    per_label, prompts: drawings of each class, or of captions. keep: folder for drawings and captions that
+    the report shows, or None."""
+
+    loaded: Loaded
+    request: Request
+    train: Prepared | PreparedDocuments
+    held_out: Prepared | PreparedDocuments
+    folder: Path
+    per_label: int = 100
+    prompts: int = 1000
+    keep: Path | None = None
+    notify: Callable[[str], None] = _silent
+
+    @property
+    def seed(self) -> int:
+        """Seed of all drawings."""
+        return self.request.seed
+
+    @property
+    def settings(self) -> Sampling:
+        """How pictures are drawn."""
+        return session.settings_for(self.loaded, self.request)
+
+    def draw(self, captions: Sequence[str], stream: str, count: int = 1, **settings: Any) -> list[Document]:
+        """What the model adds to each caption, `count` times; greedy unless a temperature is given."""
+        settings = {"temperature": 0.0, "max_pictures": 1, **self.request.settings, **settings}
+        prompts = tuple((caption,) for caption in captions)
+        request = replace(self.request, prompts=prompts, count=count, stream=stream, settings=settings)
+        return session.run(self.loaded, request)
+
+    def read(self, pictures: Sequence[Tensor], **settings: Any) -> list[str]:
+        """What the model writes after each picture (3, H, W) uint8; nothing after one that fills the whole
+        context. Greedy unless a temperature is given."""
+        rows = [n for n, picture in enumerate(pictures) if self._has_room_after(picture)]
+        settings = {"temperature": 0.0, **self.request.settings, **settings, "max_pictures": 0}
+        request = replace(
+            self.request,
+            prompts=tuple((pictures[n],) for n in rows),
+            task="caption",
+            stream="caption",
+            settings=settings,
+        )
+        written = dict(zip(rows, session.run(self.loaded, request)))
+        decode = self.loaded.model.tokenizer.decode
+        return [
+            decode([item for item in written.get(n, ()) if isinstance(item, int)])
+            for n in range(len(pictures))
+        ]
+
+    def _has_room_after(self, picture: Tensor) -> bool:
+        document = [BOS, IMAGE, Picture(picture, False), END_IMAGE]
+        return size(document, self.loaded.model.blocks) < self.settings.context
+
+
+def first_picture(document: Document) -> Tensor | None:
+    """The pixels (3, H, W) of the first picture, or None."""
+    return next((item.pixels for item in document if isinstance(item, Picture)), None)
+
+
+def evenly(rows: Sequence[int], most: int) -> list[int]:
+    """At most `most` of the rows, at equal distances."""
+    return [rows[n] for n in evenly_spaced(len(rows), most)]

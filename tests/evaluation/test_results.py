@@ -1,0 +1,58 @@
+"""Results as JSON, and what every evaluator promises."""
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import get_args, get_type_hints
+
+import pytest
+import torch
+from helpers import as_loaded
+
+from rawmm_cli.config import build, presets
+from rawmm_cli.data import prepared
+from rawmm_cli.evaluation import captions
+from rawmm_cli.evaluation.evaluate import EVALUATORS, to_json
+from rawmm_cli.evaluation.subject import Subject
+from rawmm_cli.sampling.request import Request
+
+TINY = presets.load("tiny")
+
+
+@dataclass(frozen=True)
+class Example:
+    share: float | None
+    counts: dict[str, int]
+    extra: float | None = None
+
+
+def test_a_result_has_its_fields_but_for_the_optional_ones_without_a_value():
+    assert to_json(Example(None, {"a": 1})) == {"share": None, "counts": {"a": 1}}
+    assert list(to_json(Example(0.5, {}, 0.0))) == ["share", "counts", "extra"]
+
+
+@pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda module: module.__name__.split(".")[-1])
+def test_an_evaluator_measures_a_subject_and_gives_frozen_results(evaluator):
+    hints = get_type_hints(evaluator.measure)
+    assert hints["subject"] is Subject
+    kinds = get_args(hints["return"])[1]
+    for result in get_args(kinds) or (kinds,):
+        assert is_dataclass(result) and result.__dataclass_params__.frozen and fields(result)
+
+
+def test_pictures_that_fill_the_context_are_read_as_nothing(few_digits, tmp_path):
+    splits = [prepared.load(few_digits / "digits", split) for split in prepared.SPLITS]
+    subject = Subject(as_loaded(build.model(TINY).eval(), TINY), Request(), *splits, tmp_path)
+    small, large = (torch.zeros(3, side, side, dtype=torch.uint8) for side in (8, 256))
+    assert subject.read([large]) == [""]
+    assert subject.read([small, large, small], max_text=2) == [
+        *subject.read([small], max_text=2),
+        "",
+        *subject.read([small], max_text=2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "count, wrong, shown", [(3, [1], [0, 1, 2]), (100, [50, 60], [0, 1, 2, 3, 4, 5, 50, 60])]
+)
+def test_the_first_pictures_and_the_first_mistakes_are_shown(count, wrong, shown):
+    right = [n not in wrong for n in range(count)]
+    assert captions._shown(right, 8) == shown
