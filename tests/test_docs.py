@@ -1,5 +1,6 @@
 """README and docs: their commands are commands, their links lead somewhere, and the README stays short."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -94,3 +95,17 @@ def test_every_preset_is_described():
     text = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
     for preset in PRESETS:
         assert f"`{preset.stem}`" in text, f"docs/train.md does not describe preset {preset.stem}"
+
+
+def test_the_house_names_every_member_of_the_interfaces():
+    """docs/house.md has each attribute of the protocols, and each method with its arguments."""
+    text = (ROOT / "docs" / "house.md").read_text(encoding="utf-8")
+    source = (ROOT / "rawmm_cli" / "core" / "parts.py").read_text(encoding="utf-8")
+    protocols = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    assert len(protocols) >= 3
+    for member in (member for protocol in protocols for member in protocol.body):
+        if isinstance(member, ast.FunctionDef):
+            arguments = ", ".join(argument.arg for argument in member.args.args[1:])
+            assert f"`{member.name}({arguments})`" in text, f"docs/house.md lacks {member.name}({arguments})"
+        elif isinstance(member, ast.AnnAssign):
+            assert f"`{member.target.id}`" in text, f"docs/house.md lacks {member.target.id}"
