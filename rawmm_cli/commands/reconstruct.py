@@ -13,6 +13,7 @@ from .screen import emit, notify, printable, progress
 
 if TYPE_CHECKING:
     from ..data.pictures import Location, Skipped
+    from ..metrics.mobilenet import MobileNetV2
     from ..reconstruction.choices import Choice
     from ..reconstruction.results import Comparison, Row
 
@@ -78,7 +79,7 @@ def reconstruct(
     device: Device = "auto",
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Send pictures through codecs and back, and show what each threw away: bits, PSNR, SSIM, exact pixels,
     text.
 
@@ -119,10 +120,10 @@ def reconstruct(
     if out:
         _write(result, out, report, show)
     _note_skipped(result.skipped, out)
-    emit(results.as_json(result, each=False)) if json else _tell(result)
+    emit(results.as_json(result, each=False)) if json else _show(result)
 
 
-def _network(word: str, locations: "list[Location]"):
+def _network(word: str, locations: "list[Location]") -> "MobileNetV2 | None":
     """MobileNetV2 for pictures of this size, or None."""
     from ..data import pictures
     from ..metrics import mobilenet
@@ -138,7 +139,11 @@ def _network(word: str, locations: "list[Location]"):
 
 
 def _run(
-    locations: "list[Location]", chosen: "list[Choice]", out: Path | None, engine: str | None, network
+    locations: "list[Location]",
+    chosen: "list[Choice]",
+    out: Path | None,
+    engine: str | None,
+    network: "MobileNetV2 | None",
 ) -> "Comparison":
     """Reconstruct, with a line now and then of how far the work is."""
     from contextlib import nullcontext
@@ -193,7 +198,7 @@ COLUMNS = {
 }  # fields of a row: their heads, and how they are written
 
 
-def _tell(result: "Comparison") -> None:
+def _show(result: "Comparison") -> None:
     """A table of the columns that some codec fills, and what it says."""
     names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
     heads = ["codec", *(COLUMNS[name][0] for name in names)]

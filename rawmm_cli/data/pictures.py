@@ -154,7 +154,10 @@ def none_left(skipped: list[Skipped], what: str = "read") -> DataError:
 def batches(pictures: Iterator[NamedPicture]) -> Iterator[list[NamedPicture]]:
     """Groups of pictures of one size, each as soon as it is large enough."""
     waiting: dict[tuple, list[NamedPicture]] = {}
-    total = lambda group: len(group) * group[0].pixels[0].numel()  # noqa: E731
+
+    def total(group: list[NamedPicture]) -> int:
+        return len(group) * group[0].pixels[0].numel()
+
     for picture in pictures:
         size = tuple(picture.pixels.shape[1:])
         group = waiting.setdefault(size, [])

@@ -2,9 +2,9 @@
 
     L log2 V >= H                                       (Su Jianlin, https://www.kexue.fm/archives/9984)
 
-with H the bits that a picture holds. V^L different outputs tell at most V^L pictures apart, and pictures of H
-bits are 2^H. Any two of the three give the third. Integers are exact and fractions stay fractions; irrational
-logarithms are computed to as many digits as the answer needs. No torch and no numpy here. Next:
+with H the bits that a picture holds. V^L different outputs distinguish at most V^L pictures, and pictures of
+H bits are 2^H. Any two of the three give the third. Integers are exact and fractions stay fractions;
+irrational logarithms are computed to as many digits as the answer needs. No torch and no numpy here. Next:
 `catalogue.py`, published figures."""
 
 import math
@@ -193,13 +193,14 @@ def sentences(budget: Budget) -> list[str]:
         case "verdict" if budget.lossless_possible:
             verdict = (
                 f"lossless is possible in principle: there are codes enough for {needed} bits. Whether a "
-                f"tokenizer gets there, only its bit-exact reconstructions show (--codec)"
+                f"tokenizer gets there, only its bit-exact reconstructions show (`rawmm entropy-budget "
+                f"codec`)"
             )
             return [share(budget, "H"), verdict]
         case "verdict":
             verdict = (
-                f"not lossless, if pictures hold {needed} bits: so few codes cannot tell so many pictures "
-                f"apart (counting; proven). That they hold so much is not proven: see the anchor"
+                f"not lossless, if pictures hold {needed} bits: so few codes cannot distinguish so many "
+                f"pictures (counting; proven). That they hold so much is not proven: see the anchor"
             )
             return [share(budget, "H"), verdict]
         case _:
@@ -223,7 +224,7 @@ def _of_a_bound(budget: Budget) -> list[str]:
         case "verdict" if budget.lossless_possible:
             verdict = (
                 f"codes enough for {mean}. Whether a tokenizer gets there, only its bit-exact "
-                f"reconstructions show (--codec)"
+                f"reconstructions show (`rawmm entropy-budget codec`)"
             )
             return [share(budget, "the bound"), verdict]
         case "verdict":

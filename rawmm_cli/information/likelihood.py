@@ -28,9 +28,11 @@ log p(x | z_b)], which begins as the bound does and is what it is compared with.
 are of either sign; they are reported."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,7 +59,7 @@ def bound(denoise: Denoise, clean: Tensor, keys: list[int], scale: float = 1.0, 
     of BEGINS, and three times as many from the last of them to 1. Noise depends on the keys alone."""
     edges, terms, decoders = [*BEGINS, 1.0], [], []
     generators = [random(key, "bound") for key in keys]
-    for low, high in zip(edges[:-1], edges[1:]):
+    for low, high in pairwise(edges):
         count = 3 * strata if high == 1 else strata
         total = torch.zeros(len(clean), dtype=torch.float64)
         for n in range(count):
@@ -192,5 +194,5 @@ def _probes(clean: Tensor, generators: list) -> Tensor:
     return _stacked(2.0 * one.integers(0, 2, clean.shape[1:]) - 1 for one in generators).to(clean)
 
 
-def _stacked(arrays) -> Tensor:
+def _stacked(arrays: Iterable[np.ndarray]) -> Tensor:
     return torch.stack([torch.from_numpy(array) for array in arrays])

@@ -11,6 +11,7 @@ Grey pictures have one channel. No torch here, so that worker processes start fa
 import io
 import math
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -57,7 +58,7 @@ def _webp_slow(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
     return _pillow(pixels, "WEBP", lossless=True, exact=True, method=6, quality=100)
 
 
-def _pillow(pixels: np.ndarray, kind: str, **settings) -> tuple[bytes, np.ndarray]:
+def _pillow(pixels: np.ndarray, kind: str, **settings: Any) -> tuple[bytes, np.ndarray]:
     """An image file, and its pixels when decoded."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **settings)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..core.batch import pack, size
 from ..core.document import Document
+from ..core.model import RawModel
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 from ..data.stream import reading
 from ..runs.models import Loaded
@@ -58,7 +59,7 @@ def of_texts(loaded: Loaded, images: list[Tensor] | None, captions: list[str]) -
     )
 
 
-def _nats(model, documents: list[Document]) -> Tensor:
+def _nats(model: RawModel, documents: list[Document]) -> Tensor:
     """Nats of the text of each document (n,) and of its end, fp64."""
     length = max(size(document, model.blocks) for document in documents)
     batch = pack(documents, length, model.blocks).to(model.words.weight.device)

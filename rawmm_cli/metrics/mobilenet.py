@@ -37,7 +37,7 @@ SMALL = 128
 class _Block(nn.Module):
     """Inverted residual: wider, depthwise 3 x 3, narrow again."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int):
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
         inner = inputs * expansion
         wider = [_conv(inputs, inner, 1)] if expansion != 1 else []
@@ -65,7 +65,7 @@ class MobileNetV2(nn.Module):
     """The network. `forward` is for pictures to compare, which it resizes to `side`; `see` for losses on
     pictures at their own size."""
 
-    def __init__(self, side: int = SIDES[0]):
+    def __init__(self, side: int = SIDES[0]) -> None:
         super().__init__()
         self.name = f"{NAME} (ImageNet, {DIGEST}), pictures resized to {side} px"
         self.side, inputs, layers = side, 32, [_conv(3, 32, 3, 2)]

@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from torch import Tensor
 from ..codecs.raw import RawPatches
 from ..config.explain import nearest
 from ..runs.codec import open_codec
+from ..runs.models import Loaded
 from ..system.errors import ConfigError
 from . import controls
 from .round_trip import Inverted, Trip, nominal_bits, through
@@ -56,10 +56,10 @@ def choices(
     words: list[str],
     runs: Path,
     device: torch.device,
-    loaded: Callable[[], Any],
+    loaded: Callable[[], Loaded] | None,
     steps: list[int],
     named: bool = False,
-    warn=lambda line: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> list[Choice]:
     """Choices of all words, in their order; `ode` is one for each of `steps`. loaded: loads the model of
     `ode` (and of `raw`, where one was `named`); called at most once. Raises ConfigError, CheckpointError."""
@@ -136,7 +136,7 @@ def _of_codec(word: str, kind: str, codec, device: torch.device, vocabulary: int
     return Choice(word, kind, go, bits, vocabulary)
 
 
-def _ode(loaded, steps: int) -> Choice:
+def _ode(loaded: Loaded, steps: int) -> Choice:
     go = partial(through, Inverted(loaded, steps), device=torch.device("cpu"))
     return Choice(f"ode@{steps}", "ode", go, steps=steps)
 

@@ -23,7 +23,7 @@ class CodeModel(nn.Module):
     """Predicts each code from those before it. Logits are the log frequencies of the codes plus the network's
     output, which begins at 0."""
 
-    def __init__(self, vocabulary: int, length: int, frequency: Tensor):
+    def __init__(self, vocabulary: int, length: int, frequency: Tensor) -> None:
         super().__init__()
         self.words, self.places = nn.Embedding(vocabulary + 1, WIDTH), nn.Embedding(length, WIDTH)
         self.layers = nn.ModuleList(

@@ -3,6 +3,7 @@
 original/NAME.png, CODEC/NAME.png, CODEC/errors/NAME.png, results.json"""
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ COLOURS = (
 class Files:
     """A folder of files; PNGs with little compression, which are written fast."""
 
-    def __init__(self, folder: Path, words: list[str]):
+    def __init__(self, folder: Path, words: list[str]) -> None:
         self.folder, self.places = folder, places(words)
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def array(picture: Tensor) -> np.ndarray:
     return picture.permute(1, 2, 0).contiguous().numpy()
 
 
-def _writing(folder: Path):
+def _writing(folder: Path) -> AbstractContextManager[None]:
     return disk.room_for(f"the reconstructions in {folder}")
 
 

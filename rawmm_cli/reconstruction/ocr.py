@@ -10,7 +10,9 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -89,17 +91,20 @@ def _rapidocr(pixels: np.ndarray) -> str:
 
 
 @cache
-def _rapid():
+def _rapid() -> Any:
     from rapidocr_onnxruntime import RapidOCR
 
     return RapidOCR(intra_op_num_threads=1, inter_op_num_threads=1)
 
 
-class Reader:
-    """Worker processes that read: `with Reader(engine) as reader: texts = reader(pictures)`. read_: a
-    function of engine and pixels that gives the text."""
+ReadText = Callable[[str, np.ndarray], str]  # engine, (H, W, 3) uint8 -> the text
 
-    def __init__(self, engine: str, workers: int = WORKERS, read_=read):
+
+class Reader:
+    """Worker processes that read: `with Reader(engine) as reader: texts = reader(pictures)`. read_:
+    what each of them calls."""
+
+    def __init__(self, engine: str, workers: int = WORKERS, read_: ReadText = read) -> None:
         self.engine, self.read = engine, read_
         self.workers = Workers(workers, "process that reads text", "use --ocr none")
 
@@ -120,5 +125,5 @@ class Reader:
     def __enter__(self) -> "Reader":
         return self
 
-    def __exit__(self, *error) -> None:
-        self.workers.__exit__(*error)
+    def __exit__(self, kind: type | None, *error: object) -> None:
+        self.workers.__exit__(kind, *error)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..data.pictures import Location, NamedPicture, Skipped, batches, none_left, read
 from ..metrics import features, pixels
+from ..metrics.mobilenet import MobileNetV2
 from ..metrics.text import plain, readable, survival, words
 from ..system.errors import DataError
 from . import summary
@@ -50,11 +51,11 @@ def run(
     choices: list[Choice],
     out: Path | None = None,
     reader: ReadTexts | None = None,
-    network=None,
+    network: MobileNetV2 | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Comparison:
-    """Send pictures through all codecs. out: a folder for files. network: a feature network, images ->
-    (pooled features, layers). progress: called with the number of pictures done. Raises DataError where no
+    """Send pictures through all codecs. out: a folder for files. network: gives
+    features. progress: called with the number of pictures done. Raises DataError where no
     picture can be read, or a codec does not take one."""
     skipped: list[Skipped] = []
     each: list[PictureResult] = []
@@ -87,7 +88,7 @@ def run(
     return Comparison(skipped, rows, text, correlation, findings, each, network and network.name)
 
 
-def _originals(images: Tensor, network) -> Originals:
+def _originals(images: Tensor, network: MobileNetV2 | None) -> Originals:
     return Originals(images, pixels.edges(images), *(network(images) if network else (None, None)))
 
 
@@ -132,7 +133,12 @@ def _checked(choice: Choice, trip: Trip) -> Tensor:
 
 
 def _measure(
-    results: list[PictureResult], word: str, trip: Trip, originals: Originals, tally: Tally, network
+    results: list[PictureResult],
+    word: str,
+    trip: Trip,
+    originals: Originals,
+    tally: Tally,
+    network: MobileNetV2 | None,
 ) -> None:
     """Add the measures of a batch to the results of its pictures, and to what the codec adds up to."""
     images, after = originals.images, pixels.edges(trip.back)
@@ -196,7 +202,7 @@ class Texts:
     """Reads text before and after codecs. The first AGAIN originals are read twice, to see how reliable the
     engine is."""
 
-    def __init__(self, reader: ReadTexts):
+    def __init__(self, reader: ReadTexts) -> None:
         self.reader, self.read_twice, self.same_twice = reader, 0, 0
 
     def read(

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..runs.models import Loaded
 from ..system.errors import DataError
 
 STRIDES = range(1, 1025)  # of which the sides may have to be multiples
@@ -93,7 +94,7 @@ class Inverted:
 
     discrete, vocabulary = False, None
 
-    def __init__(self, loaded, steps: int):
+    def __init__(self, loaded: Loaded, steps: int) -> None:
         self.model, self.config, self.steps = loaded.model, loaded.config, steps
         self.grid, self.length = loaded.model.codec.grid, loaded.model.codec.length
 

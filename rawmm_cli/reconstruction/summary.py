@@ -169,9 +169,11 @@ def findings(
     by_word = {row.codec: row for row in rows}
     lossless = [row.name for row in rows if row.lossless == 1]
     sentences = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
-    for choice in choices:
-        if choice.budget in by_word and not by_word[choice.word].over_budget:
-            sentences.append(_beside(by_word[choice.word], by_word[choice.budget]))
+    sentences += [
+        _beside(by_word[choice.word], by_word[choice.budget])
+        for choice in choices
+        if choice.budget in by_word and not by_word[choice.word].over_budget
+    ]
     if text:
         sentences += _text(text, pictures)
     if bits_and_text:

@@ -21,7 +21,7 @@ def audit(
     runs_dir: RunsDir = RUNS,
     device: Device = "auto",
     json: Json = False,
-):
+) -> None:
     """Send pictures through a model's input and back, bit for bit; exit code 1 names the first difference."""
     locations = find(paths, data_dir, limit)
     use_cpu()
@@ -29,10 +29,10 @@ def audit(
 
     result = auditing.audit(loaded(run, runs_dir, device), locations)
     note_skipped(result.skipped)
-    emit(auditing.as_json(result)) if json else tell(result)
+    emit(auditing.as_json(result)) if json else show(result)
 
 
-def tell(result: "Audit") -> None:
+def show(result: "Audit") -> None:
     """What was compared, and how."""
     from ...system.figures import counted
 

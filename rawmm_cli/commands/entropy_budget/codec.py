@@ -33,7 +33,7 @@ def codec(
     runs_dir: RunsDir = RUNS,
     device: Device = "auto",
     json: Json = False,
-):
+) -> None:
     """Bits of a tokenizer's codes, nominal, used and conditional, and how exactly pictures come back."""
     side = None if size is None else square(size)
     locations = find(paths, data_dir, limit)
@@ -48,7 +48,7 @@ def codec(
     result = code_bits.measure(choice, locations, side, progress(len(locations)), learning)
     note_skipped(result.skipped)
     note_missing(result.bounds.rows)
-    emit(code_bits.as_json(result)) if json else tell(result)
+    emit(code_bits.as_json(result)) if json else show(result)
 
 
 def _check(word: str, runs_dir: Path) -> None:
@@ -68,7 +68,7 @@ def _check(word: str, runs_dir: Path) -> None:
     run_of(word, runs_dir, ALLOWED, ())
 
 
-def tell(result: "CodecBits") -> None:
+def show(result: "CodecBits") -> None:
     """A table, and what the numbers are worth."""
     from ...system.figures import counted
 

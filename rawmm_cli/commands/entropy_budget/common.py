@@ -10,6 +10,7 @@ from ..screen import notify
 if TYPE_CHECKING:
     from ...data.pictures import Location, Skipped
     from ...information.bounds import Method
+    from ...runs.models import Loaded
 
 Length = Annotated[Optional[str], typer.Option("--L", help="Tokens of a picture, as 256 or 16x16.")]
 Vocabulary = Annotated[Optional[str], typer.Option("--V", help="Codes of a token, as 16384 or 2^14.")]
@@ -53,7 +54,7 @@ def square(size: str) -> int:
     return height
 
 
-def loaded(word: str, runs_dir: Path, device: str):
+def loaded(word: str, runs_dir: Path, device: str) -> "Loaded":
     """A model inside the package, an exported one or a run by its folder, or a run by its name."""
     from ...runs import models
     from ...system import machine

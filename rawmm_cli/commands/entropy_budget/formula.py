@@ -34,7 +34,7 @@ def run(length: str | None, vocabulary: str | None, origin: Origin, plot: Path |
     result = budget.solve(*known, need)
     if plot:
         draw(plot, result, known)
-    emit(budget.as_json(result)) if json else tell(result, plot)
+    emit(budget.as_json(result)) if json else show(result, plot)
 
 
 def check_plot(plot: Path) -> None:
@@ -63,7 +63,7 @@ def needed(origin: Origin) -> "Need":
 
     options = {"--H": origin.bits, "--bits-per-byte": origin.rate, "--anchor": origin.anchor}
     named = [name for name, value in options.items() if value is not None]
-    if len(named) > 1 or origin.bits is not None and origin.size is not None:
+    if len(named) > 1 or (origin.bits is not None and origin.size is not None):
         both = " and ".join([*named, "--size"][:2])
         raise ConfigError(
             f"{both} both say what H is; allowed: --H alone, or --size with one of --bits-per-byte and "
@@ -102,7 +102,7 @@ def draw(
     )
 
 
-def tell(result: "Budget", plot: Path | None) -> None:
+def show(result: "Budget", plot: Path | None) -> None:
     """Plain lines: a table would load what makes this slow."""
     from ...information import catalogue
     from ...information.numerals import amount

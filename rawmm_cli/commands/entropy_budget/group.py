@@ -102,7 +102,7 @@ def entropy_budget(
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
     device: Device = "auto",
-):
+) -> None:
     """Count the bits: a tokenizer of L tokens over V codes can be lossless only if L log2 V >= H.
 
     - images PATH...: what your own pictures hold at most
@@ -131,8 +131,8 @@ def entropy_budget(
         formula.run(length, vocabulary, formula.Origin(bits, size, rate, anchor), plot, json)
 
 
-def _given(context: typer.Context) -> dict[str, str]:
-    """Parameters on the command line, with the names of their options."""
+def _passed(context: typer.Context) -> dict[str, str]:
+    """Parameters that were passed on the command line, with the names of their options."""
     options = {one.name: one.opts[0] for one in context.command.params}
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name: options[name] for name, source in sources.items() if source.name == "COMMANDLINE"}
@@ -142,7 +142,7 @@ def _check_alone(context: typer.Context) -> None:
     """Raises ConfigError where options of the group stand before a sub-command."""
     from ...system.errors import ConfigError
 
-    if _given(context):
+    if _passed(context):
         command = f"entropy-budget {context.invoked_subcommand}"
         raise ConfigError(f"{command} takes its options behind its name; see `rawmm {command} --help`")
 
@@ -151,8 +151,8 @@ def _check_together(context: typer.Context) -> None:
     """Raises ConfigError where an option is empty, does nothing beside the others, or needs another one."""
     from ...system.errors import ConfigError
 
-    given, value = _given(context), context.params
-    for name, option in given.items():
+    passed, value = _passed(context), context.params
+    for name, option in passed.items():
         if value[name] == "":
             raise ConfigError(f"{option} is empty; leave it out, or give it a value")
     if value["run"] and value["codec_word"]:
@@ -166,10 +166,10 @@ def _check_together(context: typer.Context) -> None:
     if chosen and not value["paths"]:
         raise ConfigError(f"{chosen} needs pictures; add --images PATH")
     for name in USELESS[chosen]:
-        if name in given and chosen:
-            raise ConfigError(f"{chosen} takes no {given[name]}; see `rawmm entropy-budget --help`")
-        if name in given:
-            raise ConfigError(f"{given[name]} does nothing without --images PATH; leave it out, or add them")
+        if name in passed and chosen:
+            raise ConfigError(f"{chosen} takes no {passed[name]}; see `rawmm entropy-budget --help`")
+        if name in passed:
+            raise ConfigError(f"{passed[name]} does nothing without --images PATH; leave it out, or add them")
     for name in ("bits", "rate", "anchor"):
-        if chosen == "--images" and name in given:
-            raise ConfigError(f"--images and {given[name]} both say what H is; allowed: one of them")
+        if chosen == "--images" and name in passed:
+            raise ConfigError(f"--images and {passed[name]} both say what H is; allowed: one of them")

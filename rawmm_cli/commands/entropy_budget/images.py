@@ -30,7 +30,7 @@ def images(
     plot: Plot = None,
     data_dir: DataDir = DATA,
     json: Json = False,
-):
+) -> None:
     """What your own pictures hold at most: lossless codecs give an upper bound of H.
 
     With --L or --V the other follows; with both, the capacity is compared with every picture's smallest
@@ -51,24 +51,24 @@ def images(
     if json:
         emit({**budget.as_json(result), "images": picture_bits.as_json(measured)})
     else:
-        tell(measured)
-        formula.tell(result, plot)
+        show(measured)
+        formula.show(result, plot)
 
 
-def tell(measured: "Pictures") -> None:
+def show(measured: "Pictures") -> None:
     """A table for each size."""
     own = "at its own size" if measured.own.pictures == 1 else "at their own sizes"
     sized = f"at {measured.size} x {measured.size} px"
     if not measured.sized:
-        _tell_size(measured.own, own)
+        _show_size(measured.own, own)
         typer.echo(f"no picture is as large as {measured.size} x {measured.size} px")
         return
     if measured.own.rows != measured.sized.rows:  # else all pictures are of that size
-        _tell_size(measured.own, own)
-    _tell_size(measured.sized, sized)
+        _show_size(measured.own, own)
+    _show_size(measured.sized, sized)
 
 
-def _tell_size(summary: "Summary", name: str) -> None:
+def _show_size(summary: "Summary", name: str) -> None:
     from ...system.figures import counted
 
     grey = f", {summary.grey:,} of them grey (one channel)" if summary.grey else ""

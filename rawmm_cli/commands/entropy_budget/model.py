@@ -25,7 +25,7 @@ def model(
     runs_dir: RunsDir = RUNS,
     device: Device = "auto",
     json: Json = False,
-):
+) -> None:
     """Bits a byte that a model needs for pictures, and for their captions, beside lossless codecs."""
     locations = find(paths, data_dir, limit)
     use_cpu()
@@ -37,10 +37,10 @@ def model(
     note_skipped(skipped)
     result = model_bits.measure(model, pictures, captions, skipped, steps, progress(len(pictures)))
     note_missing(result.codecs.rows)
-    emit(model_bits.as_json(result)) if json else tell(result)
+    emit(model_bits.as_json(result)) if json else show(result)
 
 
-def tell(result: "ModelBits") -> None:
+def show(result: "ModelBits") -> None:
     """One table of both modalities, and what the numbers are worth."""
     from ...system.figures import counted
 
@@ -66,12 +66,12 @@ def tell(result: "ModelBits") -> None:
 
 
 def _rows(result: "ModelBits") -> list[list[str]]:
-    image, given, text = result.image, result.image_given_caption, result.text
+    image, behind, text = result.image, result.image_given_caption, result.text
     figures = [
         ("pictures: variational bound", image.bound, "upper bound"),
         ("pictures: ODE, uniform noise", image.uniform, "estimate"),
         ("pictures: ODE, the bound's noise", image.decoded, "estimate"),
-        ("pictures given captions: variational bound", given and given.bound, "upper bound"),
+        ("pictures given captions: variational bound", behind and behind.bound, "upper bound"),
     ]
     codecs = [[f"pictures: {row.method}", f"{row.mean:.4f}", "", row.kind] for row in result.codecs.rows]
     if mosaic := result.codecs.mosaic:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Optional
+from typing import Annotated, Optional, Union
 
 import typer
 
@@ -14,7 +14,7 @@ from .common import Plot
 Word = Annotated[Optional[str], typer.Argument(metavar="WORD", help="Only rows that contain this word.")]
 
 
-def catalogue(word: Word = None, plot: Plot = None, json: Json = False):
+def catalogue(word: Word = None, plot: Plot = None, json: Json = False) -> None:
     """Published tokenizers with L, V, bits and what they reported, and their bits against the words that
     TokBench still reads."""
     from ...information import catalogue as published
@@ -58,7 +58,7 @@ def catalogue(word: Word = None, plot: Plot = None, json: Json = False):
     )
 
 
-def anchors(word: Word = None, json: Json = False):
+def anchors(word: Word = None, json: Json = False) -> None:
     """Bits a byte of pictures, as models and codecs measured it, with sources. All but assumptions are upper
     bounds of H."""
     from ...information import catalogue as published
@@ -98,7 +98,7 @@ def _table(rows: list[dict], columns: dict[str, str]) -> None:
     tables.show(list(columns.values()), cells, numbers)
 
 
-def _cell(key: str, value) -> str:
+def _cell(key: str, value: Union[str, float]) -> str:
     if key == "vocabulary" and value >= 10**9:
         return f"2^{value.bit_length() - 1}"
     if key in ("year", "side") or isinstance(value, str):
