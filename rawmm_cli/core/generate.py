@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..system import machine
 from ..system.errors import ConfigError
 from ..system.seeds import key, random
+from ..system.threads import threads_for
 from .batch import part
 from .batch import size as positions
 from .cache import Cache
@@ -135,7 +135,7 @@ def _write(model: RawModel, work: Work, keys: list[int], told) -> None:
         min(work.sampling.max_text - work.written[i], work.sampling.context - work.size(i)) for i in rows
     )
     cache = Cache(model, len(rows), max(work.size(i) for i in rows) + left)
-    with machine.threads_for(len(rows), cache.device):
+    with threads_for(len(rows), cache.device):
         _write_with(cache, model, work, rows, keys, told)
 
 

@@ -27,6 +27,7 @@ from ..core.document import Picture
 from ..core.loss import joint_loss
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 from ..system import machine
+from ..system.threads import cores
 
 NEEDED = (
     "torch",
@@ -146,7 +147,7 @@ def cpu() -> dict:
     checks = {name: getattr(torch.cpu, f"_is_{name}_supported", None) for name in CHECKS}
     return {
         "name": fields.get("model name") or platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": cores(),
         "features": [flag for flag in FLAGS if flag in listed],
         "torch": {
             "kernels": torch.backends.cpu.get_cpu_capability(),

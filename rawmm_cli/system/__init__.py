@@ -5,7 +5,7 @@ seeds.py        randomness that is a function of a key
 disk.py         files that are on the disk, whole
 figures.py      numbers for people
 machine.py      device, precision; matmul rate, bandwidth, memory
-threads.py      threads of matmuls, and how they wait
+threads.py      threads and memory of this process
 workers.py      worker processes, in order
 launch.py       one command, several ranks
 distributed.py  ranks: DDP, FSDP, what all agree on

@@ -4,13 +4,11 @@ in use."""
 import resource
 import sys
 import time
-from contextlib import contextmanager
 
 import torch
 
 from .errors import ConfigError
 
-FEW = 8  # rows
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -35,21 +33,6 @@ def device(name: str, local: int | None = None) -> torch.device:
             f"{', '.join(['cpu'] + [f'cuda:{i}' for i in range(torch.cuda.device_count())])}"
         )
     return chosen
-
-
-@contextmanager
-def threads_for(rows: int, device: torch.device):
-    """One thread on a CPU while products have so few rows that they wait for the weights to come from memory,
-    and threads for each other: as fast, and much faster where the cores are not free (`docs/log.md`)."""
-    before = torch.get_num_threads()
-    if device.type != "cpu" or rows > FEW or before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -1,7 +1,21 @@
-"""Threads of matmuls: how many, and how they wait for each other. No torch at import."""
+"""Threads and memory of this process, chosen before torch starts. torch is imported inside the functions."""
 
+import ctypes
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+FEW = 8  # rows
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_cpu(threads: int = 0, here: int = 1) -> None:
@@ -19,23 +33,6 @@ def use_cpu(threads: int = 0, here: int = 1) -> None:
 
     if threads or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads or max(1, cores() // here))
-
-
-def _keep_memory() -> None:
-    """Memory that a step gives back stays with the process for the next step (glibc; elsewhere nothing
-    happens).
-
-    Else large tensors are fresh pages every time, which the kernel must clear first (figures in
-    `docs/log.md`)."""
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    trim_threshold, mmap_max = -1, -4  # names and numbers of mallopt(3)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(mmap_max, 0)
 
 
 def _busy_cores(seconds: float = 0.1) -> float:
@@ -58,6 +55,33 @@ def _busy_cores(seconds: float = 0.1) -> float:
     return sum(1 - (row[3] + row[4]) / max(1, sum(row[:8])) for row in spent)  # idle and waiting for disk
 
 
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _keep_memory() -> None:
+    """Memory that a step gives back stays with the process for the next step (glibc; elsewhere nothing
+    happens).
+
+    Else large tensors are fresh pages every time, which the kernel must clear first (figures in
+    `docs/log.md`)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    trim_threshold, mmap_max = -1, -4  # names and numbers of mallopt(3)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(mmap_max, 0)
+
+
+@contextmanager
+def threads_for(rows: int, device: "torch.device") -> Iterator[None]:
+    """One thread on a CPU while products have so few rows that they wait for the weights to come from memory,
+    and threads for each other: as fast, and much faster where the cores are not free (`docs/log.md`)."""
+    import torch
+
+    before = torch.get_num_threads()
+    if device.type != "cpu" or rows > FEW or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
