@@ -53,6 +53,7 @@ def test_the_page_runs_as_it_is_written(page, tmp_path, monkeypatch):
         assert first <= 12
 
 
+@pytest.mark.process
 def test_importing_it_is_light():
     """`import rawmm` in a folder elsewhere, from the checkout that is installed or lies on the path."""
     code = """import sys, rawmm
