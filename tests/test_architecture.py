@@ -36,15 +36,12 @@ FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.pa
 # Exceptions to the sizes, each with its reason.
 LONG_FILES: dict[str, str] = {
     "data/datasets/portraits": "to be split",
-    "profiling/doctor": "to be split",
 }
 LONG_FUNCTIONS: dict[str, str] = {
     "data/datasets/parquet:parquet": "to be split",
     "data/datasets/webdataset:webdataset": "to be split",
     "data/sets:check": "to be split",
     "data/sources:source": "to be split",
-    "profiling/bench:train": "to be split",
-    "profiling/bench:sample": "to be split",
     "runs/model_card:text": "to be split",
     "runs/model_card:_reached": "to be split",
 }

@@ -9,6 +9,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ import torch
 from ..config import build
 from ..config.model import Config
 from ..core import flops
+from ..core.document import Document
 from ..core.generate import Sampling, draw, generate
+from ..core.model import RawModel
 from ..core.text_tokenizer import IMAGE
 from ..data import prepared, sets
 from ..data.loader import batches, steps_of
@@ -31,7 +34,7 @@ from ..system.seeds import key
 from ..training.clock import Clock
 from ..training.compile import compile_layers
 from ..training.signals import Signals
-from ..training.state import Run, fresh
+from ..training.state import Run, State, fresh
 from ..training.train import take_step
 from . import estimate
 
@@ -39,10 +42,23 @@ WARM_UP = 4  # steps that compile, and meet a second shape of rows where there i
 CAPTION = "a picture of nothing in particular"
 
 
+@dataclass
+class Steps:
+    """Steps that were timed: seconds each took, seconds each waited for its batch, and their records."""
+
+    seconds: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    records: list[dict] = field(default_factory=list)
+
+    def mean(self, name: str) -> float:
+        """Of a figure of the records."""
+        return statistics.mean(record[name] for record in self.records)
+
+
 def train(
     config: Config, data_folder: Path, device: torch.device, steps: int, notify: Callable[[str], None]
 ) -> dict:
-    """Real steps: batch making, forward, backward, clipping, optimizer, average. The first ones, which
+    """Time real steps: batch making, forward, backward, clipping, optimizer, average. The first ones, which
     compile, are left out. -> figures as medians over `steps` steps, and the estimate of `rawmm train
     --dry-run` beside them."""
     if config.train.mask == "flex" and device.type == "cpu":
@@ -54,38 +70,12 @@ def train(
     state = fresh(config, device, ALONE)
     state.forward, state.model.tokenizer = state.model, sets.tokenizer(config, data)
     compiled = compile_layers(state.model, config.train.compile, device, notify)
-    run = Run(config, Path(), device, ALONE, data, data, notify)
-    made = batches(config, steps_of(config, data, state.model), 0)
-    seconds, waits, records = [], [], []
-    for number in range(WARM_UP + steps):
-        started = time.perf_counter()
-        micro = next(made)
-        waited = time.perf_counter() - started
-        record = take_step(run, state, micro, Signals(ALONE), Clock(0.0))
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        if number >= WARM_UP and record:
-            seconds.append(time.perf_counter() - started)
-            waits.append(waited)
-            records.append(record)
+    timed = _timed_steps(Run(config, Path(), device, ALONE, data, data, notify), state, steps)
     peak = machine.peak_memory(device)  # before the estimate measures bandwidth on large arrays
     rate = (before + machine.matmul_rate(device, precision)) / 2
     expected = estimate.estimate(config, device, data)
-    total, step = sum(seconds), statistics.median(seconds)
-    mean = lambda name: statistics.mean(record[name] for record in records)  # noqa: E731
-    pictures = config.train.batch  # a document holds one
-    measured = {
-        "step_seconds": step,
-        "positions_per_second": mean("positions") / step,
-        "documents_per_second": config.train.batch / step,
-        "pictures_per_second": pictures / step,
-        "flops_per_second": mean("flops") / step,
-        "mfu": mean("flops") / step / rate,
-        "matmul_flops_per_second": rate,
-        "peak_memory": peak,
-        "data_wait": sum(waits) / total,
-        "fill": mean("fill"),
-    }
+    step, memory = statistics.median(timed.seconds), expected["memory"]["total"]
+    documents = config.train.batch / step
     return {
         "kind": "train",
         "data": source,
@@ -93,68 +83,97 @@ def train(
         "precision": precision,
         "threads": torch.get_num_threads(),
         "steps": steps,
-        **measured,
-        "estimate": {"step_seconds": expected["step_seconds"], "peak_memory": expected["memory"]["total"]},
+        "step_seconds": step,
+        "positions_per_second": timed.mean("positions") / step,
+        "documents_per_second": documents,
+        "pictures_per_second": documents,  # a document holds one
+        "flops_per_second": timed.mean("flops") / step,
+        "mfu": timed.mean("flops") / step / rate,
+        "matmul_flops_per_second": rate,
+        "peak_memory": peak,
+        "data_wait": sum(timed.waits) / sum(timed.seconds),
+        "fill": timed.mean("fill"),
+        "estimate": {"step_seconds": expected["step_seconds"], "peak_memory": memory},
         "estimate_over_measured": {
             "step_seconds": expected["step_seconds"] / step,
-            "peak_memory": expected["memory"]["total"] / measured["peak_memory"],
+            "peak_memory": memory / peak,
         },
     }
 
 
+def _timed_steps(run: Run, state: State, steps: int) -> Steps:
+    """`steps` steps of training after WARM_UP others."""
+    source, timed = batches(run.config, steps_of(run.config, run.data, state.model), 0), Steps()
+    for number in range(WARM_UP + steps):
+        started = time.perf_counter()
+        micro = next(source)
+        waited = time.perf_counter() - started
+        record = take_step(run, state, micro, Signals(ALONE), Clock(0.0))
+        if run.device.type == "cuda":
+            torch.cuda.synchronize()
+        if number >= WARM_UP and record:
+            timed.seconds.append(time.perf_counter() - started)
+            timed.waits.append(waited)
+            timed.records.append(record)
+    return timed
+
+
 def sample(config: Config, device: torch.device, count: int) -> dict:
     """Draw `count` pictures together and one alone, and write captions, with fresh weights."""
-    precision = machine.precision(config.train.precision, device)
     model = build.model(config, device).eval()
     settings = build.sampling(config)
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
     prompt = drawing(CAPTION, blank, 0)
     prompt = prompt[: prompt.index(IMAGE) + 1]
-    spent = {}
-    for many in (1, count):
+
+    def seconds(many: int) -> float:
         keys = [key(0, "bench", n) for n in range(many)]
-        spent[many] = _seconds(
-            lambda keys=keys, many=many: draw(model, [prompt] * many, keys, settings), device
-        )
-    read = Sampling(
+        return _seconds(lambda: draw(model, [prompt] * many, keys, settings), device)
+
+    alone, together = seconds(1), seconds(count)
+    tokens_per_second = _writing(config, model, reading(blank, "")[:-1], count, device)
+    rate = machine.matmul_rate(device, config.sample.precision)
+    rows, columns = model.codec.grid(*settings.size)
+    passes = settings.drawing.steps * (2 if settings.guidance != 1 else 1)
+    length, patches = len(prompt) + rows * columns, rows * columns
+    work = passes * count * sum(flops.forward(config, 1, length, 1, patches, 0).values())
+    return {
+        "kind": "sample",
+        "precision": config.sample.precision,
+        "train_precision": machine.precision(config.train.precision, device),
+        "threads": torch.get_num_threads(),
+        "count": count,
+        "steps": settings.drawing.steps,
+        "solver": settings.drawing.solver,
+        "guidance": settings.guidance,
+        "pictures_per_second": count / together,
+        "seconds_per_picture_alone": alone,
+        "seconds_per_step": together / settings.drawing.steps,
+        "mfu": work / together / rate,
+        "matmul_flops_per_second": rate,
+        "tokens_per_second": tokens_per_second,
+        "peak_memory": machine.peak_memory(device),
+    }
+
+
+def _writing(config: Config, model: RawModel, prompt: Document, count: int, device: torch.device) -> float:
+    """Tokens a second of `count` captions written together. prompt: <bos> <image> picture </image>."""
+    sampling = Sampling(
         max_text=config.sample.max_text,
         max_pictures=0,
         size=(config.data.size,) * 2,
         temperature=1.0,
         context=config.sample.context,
     )
-    looked = reading(blank, "")[:-1]  # <bos> <image> picture </image>
-    written = [0]
+    keys, tokens = [key(1, "bench", n) for n in range(count)], 0
 
-    def write():
-        documents = generate(model, [looked] * count, [key(1, "bench", n) for n in range(count)], read)
-        written[0] = sum(len(document) - len(looked) for document in documents)
+    def write() -> None:
+        nonlocal tokens
+        documents = generate(model, [prompt] * count, keys, sampling)
+        tokens = sum(len(document) - len(prompt) for document in documents)
 
-    writing = _seconds(write, device)
-    rate = machine.matmul_rate(device, config.sample.precision)
-    length, patches = (
-        len(prompt) - 1 + 1 + (config.data.size // config.codec.patch) ** 2,
-        (config.data.size // config.codec.patch) ** 2,
-    )
-    passes = settings.drawing.steps * (2 if settings.guidance != 1 else 1)
-    work = passes * count * sum(flops.forward(config, 1, length, 1, patches, 0).values())
-    return {
-        "kind": "sample",
-        "precision": config.sample.precision,
-        "train_precision": precision,
-        "threads": torch.get_num_threads(),
-        "count": count,
-        "steps": settings.drawing.steps,
-        "solver": settings.drawing.solver,
-        "guidance": settings.guidance,
-        "pictures_per_second": count / spent[count],
-        "seconds_per_picture_alone": spent[1],
-        "seconds_per_step": spent[count] / settings.drawing.steps,
-        "mfu": work / spent[count] / rate,
-        "matmul_flops_per_second": rate,
-        "tokens_per_second": written[0] / writing,
-        "peak_memory": machine.peak_memory(device),
-    }
+    seconds = _seconds(write, device)
+    return tokens / seconds
 
 
 def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
@@ -163,12 +182,12 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")
     model.tokenizer = sets.tokenizer(config, data)
-    made = batches(config, steps_of(config, data, model), 0)
-    next(made)
+    micro_batches = batches(config, steps_of(config, data, model), 0)
+    next(micro_batches)
     gc.freeze()  # as training does
     started, filled, positions = time.perf_counter(), 0, 0
     for _ in range(steps):
-        for batch in next(made):
+        for batch in next(micro_batches):
             filled, positions = filled + batch.filled, positions + batch.tokens.numel()
     spent = time.perf_counter() - started
     return {
@@ -193,16 +212,16 @@ def _long_enough(config: Config, steps: int) -> Config:
 def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepared.Prepared, str]:
     """The prepared set and its name or, where it is missing or does not fit, random pictures and 'random
     pictures'."""
-    found = estimate.load_data(config, data_folder)
-    if found is not None:
-        return found, config.data.set
-    size, dice = config.data.size, np.random.default_rng(0)
+    data = estimate.load_data(config, data_folder)
+    if data is not None:
+        return data, config.data.set
+    size, generator = config.data.size, np.random.default_rng(0)
     room = config.train.length - (size // config.codec.patch) ** 2 - 4
     captions = [[CAPTION[: max(0, min(room, n % (len(CAPTION) + 1)))]] for n in range(count)]
-    pixels = [dice.integers(0, 256, (size, size, 3), dtype=np.uint8).tobytes() for _ in range(count)]
+    pixels = [generator.integers(0, 256, (size, size, 3), dtype=np.uint8).tobytes() for _ in range(count)]
     rows = [
-        {"pixels": data, "height": size, "width": size, "captions": texts, "label": -1, "source": ""}
-        for data, texts in zip(pixels, captions)
+        {"pixels": values, "height": size, "width": size, "captions": texts, "label": -1, "source": ""}
+        for values, texts in zip(pixels, captions)
     ]
     card = {"labels": [], "fingerprint": ""}
     return prepared.Prepared(

@@ -16,7 +16,7 @@ import torch
 
 from rawmm_cli import __version__
 from rawmm_cli.core.loss import Losses
-from rawmm_cli.profiling import doctor
+from rawmm_cli.profiling import doctor, features, software
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def test_one_object_that_the_system_confirms(rawmm, tmp_path, monkeypatch):
     assert found["disk"]["data"].items() >= {"folder": "data", "exists": False, "writable": True}.items()
     assert found["disk"]["runs"]["free"] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
     assert [one["feature"] for one in found["features"]] == FEATURES
-    assert found["features"] == doctor.features(found)  # they follow from the facts that were told
+    assert found["features"] == features.features(found)  # they follow from the facts that were told
     for kind in found["devices"][0]["dtypes"].values():
         assert kind["works"] and 1e8 < kind["flops_per_second"] < 1e14 and kind["error"] is None
     assert list(tmp_path.iterdir()) == []  # it looks and leaves nothing
@@ -129,7 +129,7 @@ def test_a_compiler_is_found_where_torch_finds_one(name, monkeypatch):
     except (InvalidCxxCompiler, OSError):
         theirs = None
     monkeypatch.setenv("CXX", name)
-    found = doctor.compiler()
+    found = software.compiler()
     assert found["command"] == name and (found["version"] is not None) == (theirs is not None)
     if theirs:
         assert found["error"] is None or found["error"] == "lacks Python.h"
@@ -161,14 +161,14 @@ def test_a_compiler_is_tried(script, told, tmp_path, monkeypatch):
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setenv("CXX", str(path))
-    found = doctor.compiler()
+    found = software.compiler()
     assert found["error"].startswith(told) and found["version"] == ("c++ 1" if "echo" in script else None)
 
 
 def test_no_compiler_at_all(monkeypatch, tmp_path):
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert doctor.compiler()["error"] == "is not there"
+    assert software.compiler()["error"] == "is not there"
 
 
 # --------------------------------------------------------------------------------------- matmuls and training
@@ -232,22 +232,22 @@ def test_gpus_are_listed(monkeypatch, quick):
 def test_every_dependency_is_named():
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     block = re.search(r"^dependencies = \[(.*?)^\]", text, re.M | re.S)[1]
-    assert sorted(doctor.NEEDED) == sorted(re.findall(r'"([\w-]+)>=', block))
+    assert sorted(software.NEEDED) == sorted(re.findall(r'"([\w-]+)>=', block))
     extras = re.search(r"^\[project.optional-dependencies\](.*?)^dev", text, re.M | re.S)[1]
-    assert sorted(doctor.OPTIONAL) == sorted(["triton", *re.findall(r'"([\w-]+)>=', extras)])
-    assert set(doctor.TRACKERS.values()) <= set(re.findall(r"^(\w+) =", extras, re.M))
+    assert sorted(software.OPTIONAL) == sorted(["triton", *re.findall(r'"([\w-]+)>=', extras)])
+    assert set(features.TRACKERS.values()) <= set(re.findall(r"^(\w+) =", extras, re.M))
 
 
 def test_the_folder_that_a_tracker_writes_is_no_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "some_tracker" / "run-1").mkdir(parents=True)
-    assert not doctor.installed("some_tracker")
+    assert not software.installed("some_tracker")
     (tmp_path / "other_tracker").mkdir()
     (tmp_path / "other_tracker" / "__init__.py").write_text("raise RuntimeError('not to be imported')")
     assert (
-        doctor.installed("other_tracker")
-        and doctor.installed("numpy")
-        and not doctor.installed("no_such_module")
+        software.installed("other_tracker")
+        and software.installed("numpy")
+        and not software.installed("no_such_module")
     )
     assert "other_tracker" not in sys.modules
 
@@ -267,13 +267,13 @@ def test_room_of_the_nearest_folder(below, exists, writable, tmp_path):
 
 
 def test_a_machine_that_lacks_nothing_but_a_gpu(here, monkeypatch):
-    monkeypatch.setattr(doctor, "installed", lambda module: True)
+    monkeypatch.setattr(features, "installed", lambda module: True)
     found = copy.deepcopy(here)
-    assert [one["feature"] for one in doctor.features(found) if not one["works"]] == [
+    assert [one["feature"] for one in features.features(found) if not one["works"]] == [
         "FlexAttention training"
     ]
     on_gpu(found)
-    assert all(one["works"] and one["add"] is None and one["detail"] for one in doctor.features(found))
+    assert all(one["works"] and one["add"] is None and one["detail"] for one in features.features(found))
 
 
 def lacks(found, key, value, *inside):
@@ -336,18 +336,20 @@ CASES = {
 def test_what_is_missing_and_what_adds_it(case, here, monkeypatch):
     harm, feature, detail, add = CASES[case]
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(features.shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     before, found = copy.deepcopy(here), copy.deepcopy(here)
     if detail != "needs triton" and "capability" not in detail:
-        assert next(one for one in doctor.features(before) if one["feature"] == feature)["works"]
+        assert next(one for one in features.features(before) if one["feature"] == feature)["works"]
     harm(found)
-    one = next(one for one in doctor.features(found) if one["feature"] == feature)
+    one = next(one for one in features.features(found) if one["feature"] == feature)
     assert not one["works"] and detail in one["detail"] and one["add"] == add
 
 
 @pytest.mark.parametrize("extra", ["tensorboard", "wandb", "trackio"])
 def test_a_tracker_is_added_by_its_extra(extra, here, monkeypatch):
-    monkeypatch.setattr(doctor, "installed", lambda module: module != extra)
-    missing = [one for one in doctor.features(here) if not one["works"] and one["detail"] == "not installed"]
+    monkeypatch.setattr(features, "installed", lambda module: module != extra)
+    missing = [
+        one for one in features.features(here) if not one["works"] and one["detail"] == "not installed"
+    ]
     assert [one["add"] for one in missing] == [f"pip install 'rawmm[{extra}]'"]
