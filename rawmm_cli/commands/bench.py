@@ -68,7 +68,7 @@ def bench(
 
 
 def _show(result: dict) -> None:
-    """Figures as a table for people."""
+    """Print the figures as a table."""
     from ..system.figures import duration, number, size
 
     forms = {
@@ -91,4 +91,4 @@ def _show(result: dict) -> None:
             ratio = result["estimate_over_measured"][name]
             text += f"  (estimate: {forms[name](estimate)}, {ratio:.2f} of it)"
         rows.append((tables.text(name.replace("_", " "), "bold"), text))
-    tables.show(("", ""), rows)
+    tables.write(("", ""), rows)

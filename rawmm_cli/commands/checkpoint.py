@@ -49,7 +49,7 @@ def verify(
 
 
 def _show(surveyed: list[dict]) -> None:
-    """A line for each checkpoint and, under a damaged one, a line for each file."""
+    """Print a line for each checkpoint and, under a damaged one, a line for each file."""
     rows = []
     for item in surveyed:
         documents, problems = item["documents"], item["problems"]
@@ -62,7 +62,7 @@ def _show(surveyed: list[dict]) -> None:
                 tables.text(damage, "red", keep="\n") if problems else tables.text("sound", "green"),
             ]
         )
-    tables.show(("step", "documents", "size", ""), rows, numbers=range(3))
+    tables.write(("step", "documents", "size", ""), rows, numbers=range(3))
 
 
 def _size(count: int) -> str:

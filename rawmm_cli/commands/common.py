@@ -28,7 +28,7 @@ DATA, RUNS = Path("data"), Path("runs")
 
 
 def load_model(runs_dir: Path, run: str | None, model: str | None, device: str):
-    """The model that a person named, ready to sample; torch starts here."""
+    """The model that the options name, ready to sample; torch is imported here."""
     use_cpu()
     from ..runs import models
     from ..system import machine
@@ -37,7 +37,7 @@ def load_model(runs_dir: Path, run: str | None, model: str | None, device: str):
 
 
 def writable_folder(path: Path, what: str) -> Path:
-    """Make a folder, or say in one line why that cannot be."""
+    """Make a folder. Raises ConfigError where it cannot be made or written."""
     from ..system.errors import ConfigError
 
     try:
@@ -52,7 +52,7 @@ def writable_folder(path: Path, what: str) -> Path:
 
 
 def run_name(name: str) -> str:
-    """A run's name must be a plain folder name."""
+    """The name of a run, a plain folder name. Raises ConfigError."""
     import re
 
     from ..system.errors import ConfigError

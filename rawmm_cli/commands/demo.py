@@ -106,7 +106,7 @@ def _portraits(config, folder: Path, count: int, data_dir: Path, quiet: bool) ->
 
 
 def _show(what: str, result: dict) -> None:
-    """The figures, and where the page is."""
+    """Print the figures, and where the page is."""
     from . import evaluate
 
     evaluate.show(result)

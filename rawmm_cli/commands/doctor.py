@@ -27,13 +27,13 @@ def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = Fals
 
 
 def _show(facts: dict) -> None:
-    """Three tables for people: the facts, the devices, the features."""
-    tables.show(("", ""), _facts(facts).items(), title="machine")
+    """Print three tables: the facts, the devices, the features."""
+    tables.write(("", ""), _facts(facts).items(), title="machine")
     typer.echo()
     kinds = list(facts["devices"][0]["dtypes"])
-    tables.show(("", "", *kinds), map(_device, facts["devices"]), title="devices, FLOP/s of a matmul")
+    tables.write(("", "", *kinds), map(_device, facts["devices"]), title="devices, FLOP/s of a matmul")
     typer.echo()
-    tables.show(("", "", ""), map(_feature, facts["features"]), title="features")
+    tables.write(("", "", ""), map(_feature, facts["features"]), title="features")
 
 
 def _facts(facts: dict) -> dict[str, str]:
@@ -86,7 +86,7 @@ def _device(facts: dict) -> list[str]:
 
 
 def _feature(facts: dict) -> list:
-    """Name, whether it works, and where it does not the command that adds it."""
+    """Name, whether it works, and, where it does not, the command that adds it."""
     detail = tables.text(facts["detail"])
     if facts["add"]:
         detail.append("\nadd it: ", "dim").append(tables.text(facts["add"]))

@@ -1,11 +1,13 @@
 """`rawmm evaluate`: how well a run draws and reads, judged on held-out real data."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from ..system.threads import use_cpu
+from . import tables
 from .common import DATA, RUNS, DataDir, Device, Json, RunsDir
 from .screen import emit, notify, printable
 
@@ -94,42 +96,35 @@ def execute(
 
 
 def show(result: dict) -> None:
-    """The results as a small table on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "right", "of", "", box=None, header_style="bold", padding=(0, 2))
-    if drawn := result.get("text_to_image"):
-        right = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
-        table.add_row("text -> image", right, f"{drawn['count']:,}", f"{drawn['steps']} steps, judged")
-    if read := result.get("image_to_text"):
-        table.add_row(
-            "image -> text", f"{read['accuracy']:.1%}", f"{read['count']:,}", "held-out real pictures, greedy"
-        )
-    if judge := result.get("judge"):
-        table.add_row(
-            "the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures"
-        )
-    if read := result.get("image_to_text_sampled"):
-        table.add_row(
-            "image -> text, sampled", f"{read['accuracy']:.1%}", f"{read['count']:,}", "at temperature 1"
-        )
-    if written := result.get("written"):
-        table.add_row(
-            "captions made up", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"'
-        )
-    if looks := result.get("looks"):
-        table.add_row(
-            "white ground",
-            f"{looks['corners']['drawn']:.2f}",
-            "",
-            f"levels off; real {looks['corners']['real']:.2f}",
-        )
-        table.add_row("KID", f"{looks['kid']:.4f}", "", "on the judges' features")
-    screen = Console(highlight=False, soft_wrap=True)
-    if table.row_count:
-        screen.print(table)
+    """Print the results as a small table."""
+    rows = list(_rows(result))
+    if rows:
+        tables.write(("", "right", "of", ""), rows)
     losses = result["held_out"]
     text = f"text {losses['bits_per_byte']:.3f} bits/byte, " if "bits_per_byte" in losses else ""
     where = f"; report: {result['report']}" if "report" in result else ""
-    screen.print(printable(f"held out: {text}image loss {losses['image']:.3f}{where}"), markup=False)
+    typer.echo(printable(f"held out: {text}image loss {losses['image']:.3f}{where}"))
+
+
+def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
+    """What was measured, the share that is right, of how many, and how."""
+    if drawn := result.get("text_to_image"):
+        right = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
+        yield "text -> image", right, f"{drawn['count']:,}", f"{drawn['steps']} steps, judged"
+    if read := result.get("image_to_text"):
+        yield (
+            "image -> text",
+            f"{read['accuracy']:.1%}",
+            f"{read['count']:,}",
+            "held-out real pictures, greedy",
+        )
+    if judge := result.get("judge"):
+        yield "the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures"
+    if read := result.get("image_to_text_sampled"):
+        yield "image -> text, sampled", f"{read['accuracy']:.1%}", f"{read['count']:,}", "at temperature 1"
+    if written := result.get("written"):
+        yield "captions made up", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"'
+    if looks := result.get("looks"):
+        drawn, real = looks["corners"]["drawn"], looks["corners"]["real"]
+        yield "white ground", f"{drawn:.2f}", "", f"levels off; real {real:.2f}"
+        yield "KID", f"{looks['kid']:.4f}", "", "on the judges' features"

@@ -127,7 +127,7 @@ def prepare(
         workers=cores() if workers is None else workers,
         data_dir=data_dir,
     )
-    emit(result) if json else _tell(result)
+    emit(result) if json else _show(result)
 
 
 def run(
@@ -242,8 +242,8 @@ def _verify(folder: Path, json: bool) -> None:
         notify(f"{folder} is sound: {card.read_card(folder)['fingerprint']}")
 
 
-def _tell(card: dict) -> None:
-    """A few lines about the set."""
+def _show(card: dict) -> None:
+    """Print a few lines about the set."""
     count, folder, kind = card["count"], card["folder"], card["kind"]
     notify(
         f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {kind}; "

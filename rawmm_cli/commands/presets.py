@@ -26,5 +26,5 @@ def presets(
     about = {preset: presets.about(preset) for preset in presets.names()}
     if json:
         return emit({"presets": about})
-    tables.show(("preset", "what it shows"), about.items())
+    tables.write(("preset", "what it shows"), about.items())
     notify("`rawmm presets NAME` shows all settings of one.")

@@ -157,7 +157,7 @@ def _run(
 
 
 def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> None:
-    """results.json, and the page."""
+    """Write results.json, and the page."""
     from .. import __version__
     from ..data import pictures
     from ..pages import reconstruct as page
@@ -199,11 +199,11 @@ COLUMNS = {
 
 
 def _show(result: "Comparison") -> None:
-    """A table of the columns that some codec fills, and what it says."""
+    """Print a table of the columns that some codec fills, and the findings."""
     names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
     heads = ["codec", *(COLUMNS[name][0] for name in names)]
     rows = [[row.name, *(_cell(row, name) for name in names)] for row in result.rows]
-    tables.show(heads, rows, numbers=range(1, len(heads)))
+    tables.write(heads, rows, numbers=range(1, len(heads)))
     for line in result.findings:
         typer.echo(printable(line))
     for name, path in (("the page", result.report), ("files", result.out)):

@@ -68,7 +68,7 @@ def show(
 
 
 def _chosen(card: dict, split: str, index: int | None, count: int | None) -> list[int]:
-    """The numbers of the documents."""
+    """Indices of the documents that are shown."""
     from ..config.explain import nearest
     from ..data.prepared import SPLITS, evenly_spaced
     from ..system.errors import ConfigError
@@ -86,7 +86,7 @@ def _chosen(card: dict, split: str, index: int | None, count: int | None) -> lis
 
 
 def _write(shown: list, out: Path) -> None:
-    """The sheet, or the one picture as it is."""
+    """Write the contact sheet, or the exact pixels of a single picture."""
     from ..data.entries import sheet
     from ..data.images import save_png
 
@@ -112,7 +112,7 @@ def _described(entry) -> dict:
 
 
 def _print(shown: list, card: dict, split: str) -> None:
-    """One below the other where there is one or where they are long, else pictures side by side."""
+    """Print one document below the other where they are long or there is one, else pictures side by side."""
     from rich.columns import Columns
     from rich.console import Console, Group
     from rich.padding import Padding

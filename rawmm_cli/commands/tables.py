@@ -15,7 +15,7 @@ MISSING = "–"
 WIDE = 1000  # characters of a line in a file or a pipe
 
 
-def show(
+def write(
     heads: Sequence[str], rows: Iterable[Sequence["Cell"]], numbers: Collection[int] = (), title: str = ""
 ) -> None:
     """Print rows on stdout. numbers: places of the columns that are aligned to the right. These and the first

@@ -70,7 +70,11 @@ def train(
     if codec and gpus and gpus > 1:
         raise ConfigError(f"--gpus {gpus}: a codec trains in one process; leave out --gpus")
     if dry_run:
-        return _show_codec(config, json) if codec else _show(config, data_dir, device, gpus or 1, json)
+        return (
+            _show_codec_sizes(config, json)
+            if codec
+            else _show_sizes(config, data_dir, device, gpus or 1, json)
+        )
     name = run_name(run or Path(preset).stem)
     folder = writable_folder(runs_dir, "runs folder") / name
     if gpus and gpus > 1 and not joined():
@@ -105,7 +109,7 @@ def _seconds(text: str) -> float:
 
 
 def _check_gpus(config, gpus: int, device: str) -> None:
-    """Raises ConfigError where so many ranks cannot be started, before they are."""
+    """Check that `gpus` ranks can be started. Raises ConfigError."""
     import torch
 
     from ..data.loader import check_shares
@@ -220,7 +224,7 @@ def _facts(record: dict) -> str:
     )
 
 
-def _show_codec(config, as_json: bool) -> None:
+def _show_codec_sizes(config, as_json: bool) -> None:
     """Print the settings of a codec and the sizes of its run; nothing is trained."""
     use_cpu(config.train.threads)
     from ..config import presets
@@ -248,8 +252,8 @@ def _show_codec(config, as_json: bool) -> None:
         typer.echo(f"# {name:<22} {value}")
 
 
-def _show(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
-    """The resolved settings and what the run will need; no model is allocated and nothing is trained."""
+def _show_sizes(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
+    """Print the resolved settings and the sizes of the run; no model is allocated and nothing is trained."""
     use_cpu(config.train.threads, here=gpus)
     from ..config import presets
     from ..profiling import estimate

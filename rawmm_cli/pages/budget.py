@@ -1,6 +1,6 @@
-"""The budget as a picture: log2 V that is needed against L, published tokenizers as points; and their bits
-against the words that are still read behind them. Drawn by Pillow, whose own typeface needs none that is
-installed; at three times the size, then made smaller."""
+"""The bit budget as plots: the log2 V that is needed against L, with published tokenizers as points; and the
+bits of tokenizers against the words that are still read after them. Pillow draws them with the typeface that
+it brings, three times as large as they are saved."""
 
 import math
 from pathlib import Path
@@ -19,8 +19,7 @@ OTHER = (120, 125, 135)
 
 
 class Plot:
-    """Axes (x logarithmic; y too, unless told otherwise) and what is drawn in them, in the numbers of the
-    data."""
+    """A plot in the units of its data: x is logarithmic, and y too where `log_y`."""
 
     def __init__(
         self,
@@ -39,7 +38,7 @@ class Plot:
         self._axes(names)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Data -> pixels of the finished picture."""
+        """The pixels of a point of the data, in the saved picture."""
         part = math.log(x / self.x[0]) / math.log(self.x[1] / self.x[0])
         low, high = self.y
         up = math.log(y / low) / math.log(high / low) if self.log_y else (y - low) / (high - low)
@@ -48,26 +47,26 @@ class Plot:
     def text(
         self, at: tuple[float, float], words: str, size: int = 14, tone=INK, anchor: str = "la"
     ) -> tuple:
-        """Words at pixels -> the box that they fill."""
+        """Write words at these pixels -> the box that they fill."""
         font = ImageFont.load_default(size * SCALE)
         place = at[0] * SCALE, at[1] * SCALE
         self.draw.text(place, words, tone, font, anchor)
         return tuple(side / SCALE for side in self.draw.textbbox(place, words, font, anchor))
 
     def line(self, points: list[tuple[float, float]], tone, width: float = 2) -> None:
-        """Through points of the data."""
+        """Draw a line through points of the data."""
         places = [tuple(value * SCALE for value in self.at(*point)) for point in points]
         self.draw.line(places, tone, round(width * SCALE), "curve")
 
     def point(self, x: float, y: float, tone, radius: float = 5, star: bool = False) -> None:
-        """A dot; the user's own is a square."""
+        """Draw a dot; where `star`, a square, for the point of the user."""
         across, down = (value * SCALE for value in self.at(x, y))
         box = [across - radius * SCALE, down - radius * SCALE, across + radius * SCALE, down + radius * SCALE]
         (self.draw.rectangle if star else self.draw.ellipse)(box, tone, "white", SCALE)
         self.taken.append(tuple(value / SCALE for value in box))
 
     def label(self, x: float, y: float, words: str, tone) -> None:
-        """Beside a point, where there is room; else not at all."""
+        """Write words beside a point; nothing where no place beside it is free."""
         font, (across, down) = ImageFont.load_default(12 * SCALE), self.at(x, y)
         for shift, anchor in (
             ((9, 0), "lm"),
@@ -98,7 +97,7 @@ class Plot:
         self.text((12, TOP - 12), names[1], 14, INK, "lm")
 
     def save(self, path: Path) -> None:
-        """As PNG. Raises ConfigError or DataError where it cannot be written."""
+        """Save the plot as PNG. Raises ConfigError or DataError where it cannot be written."""
         import numpy as np
 
         from ..data.images import save_png
@@ -107,7 +106,7 @@ class Plot:
 
 
 def check(path: Path) -> None:
-    """Raises ConfigError where a plot could not be written there."""
+    """Check that a plot can be written there. Raises ConfigError."""
     if path.suffix.lower() != ".png" or not path.parent.is_dir() or path.is_dir():
         raise ConfigError(f"--plot is '{path}'; allowed: a file ending in .png in a folder that exists")
 

@@ -71,7 +71,7 @@ def _summary(card: dict) -> list[tuple[str, str]]:
 
 
 def _warnings(card: dict) -> list[str]:
-    """What a person should know before training on it."""
+    """Warnings before training on the set."""
     lines = []
     if across := sum(card["duplicates"][kind]["across_splits"] for kind in ("exact", "near")):
         lines.append(

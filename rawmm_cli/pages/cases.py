@@ -69,7 +69,7 @@ def case(result: PictureResult, tag: str, rows: list[Row], folder: Path) -> dict
 
 
 def _codec(result: PictureResult, row: Row, back: Path, errors: Path, box: Box | None) -> dict:
-    """What one codec made of a picture."""
+    """The reconstruction of a picture by one codec."""
     measures = result.codecs[row.codec]
     return {
         "name": row.name,
@@ -87,7 +87,7 @@ def _codec(result: PictureResult, row: Row, back: Path, errors: Path, box: Box |
 
 
 def worst_part(height: int, width: int, maps: list[Path]) -> Box | None:
-    """Of a large picture the square whose error maps are the brightest; None of others."""
+    """The square of a large picture whose error maps are the brightest; None for other pictures."""
     if max(height, width) <= LARGEST:
         return None
     high, wide = min(LARGEST, height), min(LARGEST, width)

@@ -10,7 +10,7 @@ from ..system.figures import finite, number
 
 
 def facts_of(run: Path, settings: dict, saved: list[dict], machine: dict) -> dict[str, str]:
-    """What is trained, in a few words each; what the settings do not tell is left out."""
+    """Data, codec, backbone and so on, in a few words each; what the settings do not hold is left out."""
     data, codec, head, backbone, train = (
         settings.get(name) for name in ("data", "codec", "head", "backbone", "train")
     )

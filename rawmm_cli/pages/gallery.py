@@ -36,7 +36,7 @@ def picture(shown: Image.Image) -> dict:
 
 
 def cells(sheet: Image.Image, columns: int, count: int) -> list[Image.Image]:
-    """The first `count` pictures of a contact sheet with so many columns; [] where that cannot be."""
+    """The first `count` pictures of a contact sheet of `columns` columns; [] where the sheet is too small."""
     lines = -(-count // columns)
     gap = GAP if (sheet.width - GAP) % columns == 0 == (sheet.height - GAP) % lines else 0
     wide, high = (sheet.width - gap) // columns, (sheet.height - gap) // lines
@@ -85,7 +85,7 @@ def read(samples: Path) -> dict | None:
 
 
 def _right(item: dict) -> bool:
-    """What the evaluation says of it, or else whether the words are the same."""
+    """The verdict of the evaluation, or else whether the words are the same."""
     return item["right"] if isinstance(item.get("right"), bool) else item.get("truth") == item.get("said")
 
 
@@ -142,7 +142,7 @@ def seen_at(rows: list[dict], step: int) -> int | None:
 
 
 def written(samples: Path) -> dict | None:
-    """What the model wrote under the same held-out pictures while it was trained: a line of captions for each
+    """Captions that the model wrote for the same held-out pictures while it was trained: a line for each
     time."""
     times = []
     for path in steps(samples, "json"):
@@ -178,7 +178,7 @@ def _truth(item: dict) -> list[str]:
 
 
 def _caption(items: list[dict], index) -> dict:
-    """What was written under picture `index`, and whether it is one of its captions."""
+    """The caption written for picture `index`, and whether it is one of its true ones."""
     item = next((item for item in items if item.get("picture") == index), None)
     text = _text(item.get("written", "")) if item else ""
     return {"text": text, "right": bool(item) and text.strip() in _truth(item), "missing": item is None}

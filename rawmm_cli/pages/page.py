@@ -61,12 +61,12 @@ def environment() -> jinja2.Environment:
 
 
 def picture(image: Image.Image, kind: str = "PNG") -> dict:
-    """The picture inside a page: {"uri", "width", "height"}. kind: PNG, which is exact, or JPEG."""
+    """A picture that stands inside a page: {"uri", "width", "height"}. kind: PNG, which is exact, or JPEG."""
     return {"uri": data_uri(image, kind), "width": image.width, "height": image.height}
 
 
 def data_uri(image: Image.Image, kind: str = "PNG") -> str:
-    """The picture as the address that holds it."""
+    """The picture as a data URI."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -69,7 +69,7 @@ def _fact(value) -> str:
 
 
 def state(run: Path) -> dict:
-    """Where a run stands: status (running, done or stopped), documents, of (what it aims at), seconds, share,
+    """Progress of a run: status (running, done or stopped), documents, of (how many in all), seconds, share,
     eta, and when the last record was written."""
     rows, settings, saved = ordered_records(run), read_settings(run), checkpoints(run)
     last = rows[-1] if rows else {}

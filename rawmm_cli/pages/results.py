@@ -74,7 +74,7 @@ def _losses(last: dict, evaluation: dict) -> list[dict]:
 
 
 def _codec(evaluation: dict) -> list[dict]:
-    """How well a codec that was trained gives pictures back, and how much of its codebook it uses."""
+    """PSNR of a trained codec, and the share of its codebook in use."""
     cards = []
     psnr, usage = _get(evaluation, "held_out", "psnr"), _get(evaluation, "codes", "usage")
     if psnr is not None:
@@ -113,7 +113,8 @@ def _part(share: float) -> float:
 
 
 def results(evaluation: dict) -> list[dict]:
-    """One row a number. Beside an accuracy stand its 95 % interval and the other numbers of its group."""
+    """Rows of the table, one a number; an accuracy has its 95 % interval and the other numbers of its group
+    beside it."""
     rows = []
     for key in [key for key in evaluation if key not in ("run", "data", "documents")]:
         group = evaluation[key] if isinstance(evaluation[key], dict) else {"": evaluation[key]}
@@ -168,6 +169,6 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def _get(evaluation: dict, key: str, name: str) -> float | None:
-    """evaluation[key][name] where it is a number."""
+    """The number evaluation[key][name], or None."""
     group = evaluation.get(key)
     return group[name] if isinstance(group, dict) and finite(group.get(name)) else None

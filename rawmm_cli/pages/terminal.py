@@ -24,8 +24,8 @@ CHUNK = 4096  # letters of base64 that kitty takes at a time
 
 
 def protocol(environment: Mapping[str, str] = os.environ) -> str:
-    """What the terminal says that it speaks, by its variables; inside of tmux and screen only blocks come
-    through."""
+    """The protocol that the terminal announces in its environment variables; inside tmux and screen only
+    blocks come through."""
     term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
     if environment.get("TMUX") or term.startswith(("screen", "tmux")):
         return "blocks"
@@ -42,7 +42,8 @@ def protocol(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def escapes(pixels: np.ndarray, kind: str) -> str:
-    """(H, W, 3) uint8 -> what makes a terminal that speaks `kind` (kitty, iterm or sixel) show it."""
+    """(H, W, 3) uint8 -> the escape sequence that shows it in a terminal that speaks `kind`: kitty, iterm or
+    sixel."""
     return {"kitty": _kitty, "iterm": _iterm, "sixel": _sixel}[kind](pixels)
 
 

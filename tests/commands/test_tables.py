@@ -17,28 +17,28 @@ def lines(capsys) -> list[str]:
 
 def test_numbers_stand_right_and_words_left(capsys):
     rows = [["a", "1", "x"], ["long name", "1,000", "y"]]
-    tables.show(["codec", "bits", "kind"], rows, numbers=[1])
+    tables.write(["codec", "bits", "kind"], rows, numbers=[1])
     assert lines(capsys) == ["codec       bits  kind", "a              1  x", "long name  1,000  y"]
 
 
 def test_without_heads_there_is_no_line_for_them(capsys):
-    tables.show(["", ""], [["a", "b"]], title="facts")
+    tables.write(["", ""], [["a", "b"]], title="facts")
     assert lines(capsys) == ["facts", "a  b"]
 
 
 def test_cells_are_no_markup_and_no_control_characters(capsys):
-    tables.show(["codec", ""], [["[bold]a[/bold]", "\x1b[31mred\n"], ["[/]", "b"]])
+    tables.write(["codec", ""], [["[bold]a[/bold]", "\x1b[31mred\n"], ["[/]", "b"]])
     assert lines(capsys)[1:] == ["[bold]a[/bold]  \ufffd[31mred\ufffd", "[/]             b"]
 
 
 def test_in_a_file_a_row_is_a_line(capsys):
-    tables.show(["a", "b"], [["x" * 300, "y " * 150]])
+    tables.write(["a", "b"], [["x" * 300, "y " * 150]])
     assert lines(capsys)[1] == "x" * 300 + "  " + ("y " * 150).strip()
 
 
 def test_where_it_is_narrow_long_words_are_folded_whole(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "24")
-    tables.show(["name", "path"], [["a", "/" + "0123456789" * 4]])
+    tables.write(["name", "path"], [["a", "/" + "0123456789" * 4]])
     shown = lines(capsys)
     assert max(map(len, shown)) <= 24
     assert "".join(line[6:] for line in shown[1:]) == "/" + "0123456789" * 4

@@ -86,7 +86,7 @@ def show(result: "CodecBits") -> None:
     ]
     typer.echo(f"{counted(result.bounds.pictures, 'picture')}; bits a picture:")
     rows = [_cells(result.codec), _cells(result.raw)]
-    tables.show(heads, rows, numbers=range(1, len(heads)))
+    tables.write(heads, rows, numbers=range(1, len(heads)))
     bound, codes = result.bounds.bound, result.codec.codes
     typer.echo(
         f"raw: used is order-0 entropy, conditional an upper bound of H ({bound.bits:,.0f} bits on average, "

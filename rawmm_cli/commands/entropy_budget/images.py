@@ -78,7 +78,7 @@ def _show_size(summary: "Summary", name: str) -> None:
         [name, *(f"{value:.3f}" for value in (one.mean, one.p05, one.median, one.p95)), kind]
         for name, one, kind in rows
     ]
-    tables.show(["", "mean", "p05", "median", "p95", ""], cells, numbers=range(1, 5))
+    tables.write(["", "mean", "p05", "median", "p95", ""], cells, numbers=range(1, 5))
     if mosaic := summary.mosaic:
         rates = ", ".join(f"{name} {rate:.3f}" for name, rate in mosaic.bits_per_byte.items())
         files = counted(mosaic.files, "file")

@@ -47,7 +47,7 @@ def show(result: "ModelBits") -> None:
     image, codecs = result.image, result.codecs
     pictures = counted(result.pictures, "picture")
     typer.echo(f"{result.model}, {pictures} of {result.size} x {result.size} px:")
-    tables.show(["bits a byte", "mean", "± s.e.", ""], _rows(result), numbers=(1, 2))
+    tables.write(["bits a byte", "mean", "± s.e.", ""], _rows(result), numbers=(1, 2))
     if codecs.grey:
         typer.echo(
             f"grey: {codecs.grey:,} of them; there a pixel is one byte, for the model as for the codecs"

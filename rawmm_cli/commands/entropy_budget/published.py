@@ -95,7 +95,7 @@ def _table(rows: list[dict], columns: dict[str, str]) -> None:
     """Rows on stdout. columns: keys of a row, with their heads."""
     cells = [[tables.number(row.get(key), partial(_cell, key)) for key in columns] for row in rows]
     numbers = [place for place, key in enumerate(columns) if key not in WORDS]
-    tables.show(list(columns.values()), cells, numbers)
+    tables.write(list(columns.values()), cells, numbers)
 
 
 def _cell(key: str, value: Union[str, float]) -> str:
