@@ -124,16 +124,16 @@ def test_masked_softmax_and_its_gradient(dtype, tolerance):
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.process)])
 def test_written_out_equals_the_kernel_of_torch(compiled, monkeypatch):
     """Values and gradients; the written-out form also as inductor compiles it."""
-    inputs = [vectors(2, 3, 40, 16).requires_grad_() for _ in range(3)]
     if compiled:
         from torch._inductor import config
 
         monkeypatch.setattr(config, "compile_threads", 1)  # no pool of processes for one kernel
+    inputs = [vectors(2, 3, 40, 16).requires_grad_() for _ in range(3)]
     found = []
     for short in (0, 40):
         monkeypatch.setattr(layers, "SHORT", short)
-        torch._dynamo.reset()
-        out = (torch.compile(attention) if compiled and short else attention)(*inputs, random_mask(2, 40))
+        form = torch.compile(attention, fullgraph=True) if compiled and short else attention
+        out = form(*inputs, random_mask(2, 40))
         found.append([out, *gradients(out, *inputs)])
     for one, other in zip(*found):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
