@@ -1,11 +1,9 @@
 """What the tests of faults share: an unbroken run to compare with, and processes that may die."""
 
-import multiprocessing
-import os
 import shutil
-import sys
 
 import torch
+import training_runs
 
 from rawmm_cli.runs import checkpoint, loading, records
 
@@ -27,53 +25,10 @@ EXACT = (
     "learning_rate",
 )  # others are times and memory
 NAMES = ("model", "ema", "optimizer")
-PRELOAD = [
-    "torch._dynamo",
-    "torch.distributed.fsdp",
-    "torch.distributed.checkpoint",
-    "datasets",
-    "rawmm_cli.cli",
-    "rawmm_cli.training.train",
-]
 
 
 def command(data, run, *words):
-    return [
-        str(word)
-        for word in (
-            "train",
-            "--preset",
-            "tiny",
-            "--run",
-            run.name,
-            "--runs-dir",
-            run.parent,
-            "--data-dir",
-            data,
-            "--json",
-            *SHORT,
-            *words,
-        )
-    ]
-
-
-def fork(function, *given):
-    """-> a started process, forked from one that has done nothing but import: it costs a second and not
-    five."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    process = context.Process(target=function, args=given)
-    process.start()
-    return process
-
-
-def command_line(words, environment):
-    """`rawmm ...` in a process of its own."""
-    os.environ.update(environment)
-    sys.argv = ["rawmm", *words]
-    from rawmm_cli.cli import main
-
-    main()
+    return training_runs.command(data, run, *words, short=SHORT)
 
 
 def steps(run):

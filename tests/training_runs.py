@@ -45,6 +45,12 @@ def single_thread():
         torch.set_num_threads(before)
 
 
+def command(data, run, *words, short=SHORT):
+    """`rawmm train` of preset tiny on the CPU, as words."""
+    place = ("--run", run.name, "--runs-dir", run.parent, "--data-dir", data)
+    return [*map(str, ("train", "--preset", "tiny", *place, "--device", "cpu", "--json", *short, *words))]
+
+
 def settings(*words):
     return presets.load("tiny", [*SHORT, *words])
 
@@ -58,6 +64,12 @@ def go(chosen, data, run, until=math.inf, notify=lambda message: None):
             if record["documents"] >= until:
                 loop.close()
     return found
+
+
+def step_of(run):
+    """The step of the newest checkpoint, 0 where there is none."""
+    newest = checkpoint.latest(run)
+    return checkpoint.state(newest)["step"] if newest else 0
 
 
 def everything(run):
@@ -103,3 +115,18 @@ def spoiled(monkeypatch, how, at):
         return losses._replace(**{how: losses.text * math.nan, "total": losses.total * math.nan})
 
     monkeypatch.setattr(module, "joint_loss", joint_loss)
+
+
+def assert_same_bits(one, other):
+    """The same tensors, records and sheets, bit for bit; settings that may change may differ."""
+    (values, rest), (others, other_rest) = everything(one), everything(other)
+    assert rest["records"] == other_rest["records"]
+    assert values.keys() == others.keys()
+    assert [name for name in values if not torch.equal(values[name], others[name])] == []
+    assert rest["sheets"] == other_rest["sheets"]
+
+
+def finished(data, run, whole):
+    """The same command again, without the fault, ends as if nothing had been."""
+    go(settings("train.workers=2"), data, run)
+    assert_same_bits(run, whole())

@@ -11,11 +11,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from forking import forked, until
 from helpers import randomised
-from launching import assert_same_bits, command, forked, step_of, until
 from shard_files import parquet, tars
 from sources import made, numbers, stories
-from training_runs import go, settings
+from training_runs import assert_same_bits, command, go, settings, step_of
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.core.batch import pack

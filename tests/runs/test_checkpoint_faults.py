@@ -20,8 +20,6 @@ from broken_runs import (
     assert_same_end,
     back_at,
     command,
-    command_line,
-    fork,
     hidden,
     holds,
     save,
@@ -30,6 +28,7 @@ from broken_runs import (
     steps,
     values,
 )
+from forking import fork, forked
 
 from rawmm_cli.runs import checkpoint
 from rawmm_cli.system import disk
@@ -45,9 +44,7 @@ POINTS = ("before", "after_tensors", "before_marker", "after_marker", "before_pr
 def test_a_process_that_dies_while_it_saves_loses_nothing(point, whole, few_digits, tmp_path, rawmm):
     """keep=1 is the hardest: each save deletes the only other checkpoint."""
     run = back_at(whole, tmp_path / "run", 6)
-    process = fork(
-        command_line, command(few_digits, run, "train.keep=1"), {"RAWMM_TEST_CRASH_AT": f"ckpt:{point}"}
-    )
+    process = forked(tmp_path, command(few_digits, run, "train.keep=1"), RAWMM_TEST_CRASH_AT=f"ckpt:{point}")
     process.join(120)
     assert process.exitcode == 137
     published = point in ("before_prune", "during_prune")
@@ -69,7 +66,7 @@ def test_a_process_that_dies_while_it_saves_loses_nothing(point, whole, few_digi
 
 def test_a_process_that_dies_in_its_first_save_starts_anew(few_digits, whole, tmp_path, rawmm):
     run = tmp_path / "run"
-    process = fork(command_line, command(few_digits, run), {"RAWMM_TEST_CRASH_AT": "ckpt:after_tensors"})
+    process = forked(tmp_path, command(few_digits, run), RAWMM_TEST_CRASH_AT="ckpt:after_tensors")
     process.join(120)
     assert process.exitcode == 137 and checkpoint.latest(run) is None
     assert rawmm(*command(few_digits, run))[0] == 0

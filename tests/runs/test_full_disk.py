@@ -7,17 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from broken_runs import (
-    assert_same_end,
-    back_at,
-    command,
-    hidden,
-    holds,
-    save,
-    small_run,
-    steps,
-    values,
-)
+from broken_runs import assert_same_end, back_at, command, hidden, holds, save, small_run, steps, values
 
 from rawmm_cli.data import images
 from rawmm_cli.runs import checkpoint, records

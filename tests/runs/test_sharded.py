@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from broken_runs import fork
+from forking import fork
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 

@@ -4,7 +4,8 @@ import codec_runs
 import numpy as np
 import pytest
 import training_runs
-from launching import observed, together
+from forking import together
+from rank_runs import observed
 
 from rawmm_cli.config import presets
 from rawmm_cli.data import prepared

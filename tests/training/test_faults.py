@@ -11,8 +11,8 @@ import time
 
 import pytest
 import torch
-from launching import alive, assert_same_bits, children, command, forked, step_of, until
-from training_runs import assert_equal_runs, go, settings, spoiled
+from forking import alive, children, forked, until
+from training_runs import assert_equal_runs, assert_same_bits, command, go, settings, spoiled, step_of
 
 from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.system.errors import DivergedError

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from launching import command, forked
+from forking import forked
+from training_runs import command
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick")
 

@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
-from launching import command, forked, pause, until
-from training_runs import CPU, assert_equal_runs, go, settings
+from forking import forked, pause, until
+from training_runs import CPU, assert_equal_runs, command, go, settings
 
 from rawmm_cli.system.errors import LockedError
 from rawmm_cli.training.train import train

@@ -7,14 +7,9 @@ import time
 
 import pytest
 import torch
-from launching import (
-    NAN,
-    assert_same_bits,
-    observed,
-    together,
-)
-from rank_runs import EVERY, FSDP, SHARED, same_losses
-from training_runs import everything, settings
+from forking import NAN, together
+from rank_runs import EVERY, FSDP, SHARED, observed, same_losses
+from training_runs import assert_same_bits, everything, settings
 
 from rawmm_cli.data import prepared
 from rawmm_cli.data.stream import picture_of

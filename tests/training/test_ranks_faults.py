@@ -7,18 +7,10 @@ import signal
 import time
 
 import pytest
-from launching import (
-    NAN,
-    Launched,
-    assert_same_bits,
-    command,
-    observed,
-    pause,
-    step_of,
-    together,
-    until,
-)
-from training_runs import settings
+from forking import NAN, pause, together, until
+from launching import Launched
+from rank_runs import observed
+from training_runs import assert_same_bits, command, settings, step_of
 
 from rawmm_cli.runs import checkpoint
 

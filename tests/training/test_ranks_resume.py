@@ -4,14 +4,9 @@ import json
 import shutil
 
 import pytest
-from launching import (
-    assert_same_bits,
-    observed,
-    step_of,
-    together,
-)
-from rank_runs import EVERY, FSDP, SHARED, same_losses
-from training_runs import settings
+from forking import together
+from rank_runs import EVERY, FSDP, SHARED, observed, same_losses
+from training_runs import assert_same_bits, settings, step_of
 
 from rawmm_cli.runs import checkpoint, records
 

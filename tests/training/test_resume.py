@@ -4,8 +4,7 @@ import shutil
 
 import pytest
 import torch
-from launching import command
-from training_runs import assert_equal_runs, everything, go, settings
+from training_runs import assert_equal_runs, command, everything, go, settings
 
 from rawmm_cli.runs import checkpoint
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from launching import command, finished, forked, pause, step_of, until
-from training_runs import CPU, assert_equal_runs, go, settings
+from forking import forked, pause, until
+from training_runs import CPU, assert_equal_runs, command, finished, go, settings, step_of
 
 from rawmm_cli.runs import checkpoint, records
 from rawmm_cli.system.errors import CheckpointError, Stopped
@@ -111,7 +111,7 @@ def test_under_nohup_training_goes_on(few_digits, tmp_path):
         signal.signal(signal.SIGHUP, before)
 
 
-OWN_GROUP = "from launching import put\nos.setpgrp()\nput('os.killpg(os.getpid(), 15)', 6)"
+OWN_GROUP = "from forking import put\nos.setpgrp()\nput('os.killpg(os.getpid(), 15)', 6)"
 
 
 @pytest.mark.process

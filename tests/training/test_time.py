@@ -7,8 +7,7 @@ import signal
 import time
 
 import pytest
-from launching import command
-from training_runs import CPU, go, settings
+from training_runs import CPU, command, go, settings
 
 from rawmm_cli.commands.train import _seconds as seconds
 from rawmm_cli.runs import checkpoint, loading, records

@@ -4,8 +4,8 @@ import os
 import shutil
 
 import pytest
-from launching import command, finished, forked, step_of
-from training_runs import go, settings
+from forking import forked
+from training_runs import command, finished, go, settings, step_of
 
 from rawmm_cli.config import build
 from rawmm_cli.data import loader, prepared
@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed(seventh, whole, few_digits, tmp_path):
 
 
 def test_a_worker_that_is_killed_while_a_step_is_taken(few_digits, tmp_path):
-    what = "from launching import children\n[os.kill(pid, 9) for pid in children(os.getpid())]\ntime.sleep(1)"
+    what = "from forking import children\n[os.kill(pid, 9) for pid in children(os.getpid())]\ntime.sleep(1)"
     process = forked(tmp_path, command(few_digits, tmp_path / "run", "train.workers=1"), what, 6)
     process.join(60)
     err = (tmp_path / "err").read_text()

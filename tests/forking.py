@@ -1,0 +1,215 @@
+"""Processes forked from one that has done nothing but import: each costs a tenth of a cold one.
+
+    forked          the command line, with a fault
+    together        a function in several ranks, as if a launcher had started them
+    ForkedLauncher  in place of torch's launcher: `rawmm train --gpus 2` whose ranks are forks
+
+A fault is Python text that runs at the start of step `step`, or at once; it may name the modules of the loop
+and of its data."""
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.distributed import TCPStore
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+from rawmm_cli.data import loader
+from rawmm_cli.system import distributed
+from rawmm_cli.system.errors import RawmmError
+from rawmm_cli.training import train as module
+
+PRELOAD = [
+    "torch._dynamo",
+    "torch.distributed.fsdp",
+    "torch.distributed.checkpoint",
+    "datasets",
+    "rawmm_cli.cli",
+    "forking",
+    "rank_runs",
+]
+NAN = "real = train.joint_loss; train.joint_loss = lambda *given: spoilt(real(*given))"
+DIE = "os.kill(os.getpid(), 9)"
+
+
+def fork(function, *given):
+    """-> a started process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    process = context.Process(target=function, args=given)
+    process.start()
+    return process
+
+
+def put(fault, step=-1):
+    """Make `fault` happen in this process: once, at the start of step `step`, or now."""
+    names = {"train": module, "loader": loader, "spoilt": spoilt, "os": os, "time": time}
+    if step < 0:
+        return exec(fault, names)
+    take_step, left = module.take_step, [fault]
+
+    def at(run, state, *rest):
+        if state.step == step and left:
+            exec(left.pop(), names)
+        return take_step(run, state, *rest)
+
+    module.take_step = at
+
+
+def spoilt(losses):
+    """Losses of which the text's is not a number, nor is the gradient."""
+    return losses._replace(text=losses.text * math.nan, total=losses.total * math.nan)
+
+
+def until(holds, seconds=60):
+    """Wait until `holds()` is true; its value."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+def pause(folder):
+    """A fault that makes the file `here` and waits until there is a file `go`."""
+    here, go = str(folder / "here"), str(folder / "go")
+    return f"open({here!r}, 'w').close()\nwhile not os.path.exists({go!r}): time.sleep(0.02)"
+
+
+def forked(folder, words, fault="", step=-1, **environment):
+    """`rawmm WORDS` with a fault, started; what it prints goes into the files `out` and `err` of `folder`."""
+    return fork(_command, folder, [*map(str, words)], fault, step, environment)
+
+
+def _command(folder, words, fault, step, environment, names=("out", "err")):
+    multiprocessing.set_start_method("fork", force=True)  # of data workers, as where nothing was forked
+    torch.set_num_threads(1)
+    os.environ |= environment
+    for number, name in enumerate(names, 1):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    module.machine.matmul_rate = lambda *given: 1e11  # it would take longer than the run
+    put(fault, step)
+    sys.argv = ["rawmm", *words]
+    from rawmm_cli.cli import main
+
+    main()
+
+
+def children(pid) -> set[int]:
+    """Processes that `pid` has started."""
+    found = set()
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            state, parent = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == pid and state != "Z":
+            found.add(int(entry))
+    return found
+
+
+def alive(pids) -> list[int]:
+    """Those that still run."""
+    return [
+        pid
+        for pid in pids
+        if os.path.exists(f"/proc/{pid}")
+        and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ several ranks
+
+
+def group(size) -> tuple[TCPStore, list[dict]]:
+    """A store where `size` ranks meet, kept by this process as by torch's launcher; their environments."""
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    shared = {
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+    }
+    return store, [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
+
+
+def together(size, function, *given, seconds=100) -> list:
+    """What `function(ranks, *given)` returns in each of `size` ranks, or the error that it raised."""
+    _store, environments = group(size)
+    pipes = [multiprocessing.Pipe(False) for _ in range(size)]
+    processes = [
+        fork(_rank, size, environment, theirs, function, *given)
+        for environment, (_, theirs) in zip(environments, pipes)
+    ]
+    end, results = time.monotonic() + seconds, []
+    for ours, theirs in pipes:
+        theirs.close()
+        try:
+            results.append(ours.recv() if ours.poll(max(0, end - time.monotonic())) else TimeoutError())
+        except EOFError:
+            results.append(None)  # it died without a word
+    for process in processes:
+        process.join(10)
+        process.kill()
+    return results
+
+
+def _rank(size, environment, pipe, function, *given):
+    multiprocessing.set_start_method("fork", force=True)
+    torch.set_num_threads(1)
+    os.environ |= environment
+    module.machine.matmul_rate = lambda *given: 1e11
+    try:
+        ranks = distributed.from_environment() if size > 1 else distributed.ALONE
+        pipe.send(function(ranks, *given))
+    except RawmmError as error:
+        pipe.send((*error.args, error.exit_code))
+    os._exit(0)  # as the command line does
+
+
+class ForkedLauncher:
+    """In place of torch's: it forks the ranks, stops the others where one fails, raises what torch raises.
+    What rank n says lies in the files `out.n` and `err.n` of the folder."""
+
+    def __init__(self, folder, rank, fault, step):
+        self.folder, self.rank, self.fault, self.step = folder, rank, fault, step
+
+    def __call__(self, config, executable):
+        self.size = config.nproc_per_node
+        return self.run
+
+    def run(self, _option, _module, *words):
+        _store, environments = group(self.size)
+        files = [str(self.folder / f"error.{rank}") for rank in range(self.size)]
+        ranks = [
+            fork(
+                _command,
+                self.folder,
+                words,
+                self.fault if rank == self.rank else "",
+                self.step,
+                environment | {"TORCHELASTIC_ERROR_FILE": file, "RAWMM_LAUNCHED": "1"},
+                (f"out.{rank}", f"err.{rank}"),
+            )
+            for rank, (environment, file) in enumerate(zip(environments, files))
+        ]
+        until(lambda: all(one.exitcode == 0 for one in ranks) or any(one.exitcode for one in ranks))
+        failures = {
+            number: ProcessFailure(number, one.pid, one.exitcode, files[number])
+            for number, one in enumerate(ranks)
+            if one.exitcode
+        }
+        for one in ranks:
+            if one.exitcode is None:
+                os.kill(one.pid, signal.SIGTERM)
+        for one in ranks:
+            one.join(60)
+        if failures:
+            raise ChildFailedError("rawmm_cli", failures)
