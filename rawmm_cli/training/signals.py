@@ -17,6 +17,7 @@ class Signals:
     counts."""
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    GRACE = 10  # seconds that a rank waits for the others to agree
 
     def __init__(self, ranks: Ranks):  # under nohup SIGHUP is ignored, and stays so
         self.arrived, self.agreed, self.ranks, self.previous = 0, 0, ranks, {}
@@ -27,7 +28,7 @@ class Signals:
         self.arrived = number
         signal.signal(number, self.previous[number])
         if self.ranks.size > 1:
-            watch = threading.Timer(10, lambda: self.agreed or os._exit(RankError.exit_code))
+            watch = threading.Timer(self.GRACE, lambda: self.agreed or os._exit(RankError.exit_code))
             watch.daemon = True
             watch.start()
 

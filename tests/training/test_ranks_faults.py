@@ -1,40 +1,47 @@
 """`rawmm train --gpus 2` as a person starts it: whatever one rank does, both end, with one line."""
 
 import json
-import os
 import shutil
 import signal
-import time
 
 import pytest
-from forking import NAN, pause, together, until
+import torch
+from forking import DIE, NAN, ForkedLauncher, together
 from launching import Launched
-from rank_runs import observed
+from rank_runs import EVERY, observed
 from training_runs import assert_same_bits, command, settings, step_of
 
-from rawmm_cli.runs import checkpoint
+from rawmm_cli.runs import checkpoint, loading
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
-
-
-# ------------------------------------------------------------------------------------------- the real command
-
 TWO = ("--gpus", "2")
+
+
+def saved(run, whole, step):
+    """The newest checkpoint is that of `step`, and the unbroken run's bit for bit."""
+    assert step_of(run) == step
+    for name in ("model", "ema", "optimizer"):
+        tensors = loading.tensors(checkpoint.latest(run), name)
+        expected = loading.tensors(whole / "checkpoints" / f"step_{step:08d}", name)
+        assert tensors.keys() == expected.keys()
+        assert all(torch.equal(value, expected[key]) for key, value in tensors.items())
 
 
 def resumed(few_digits, run, whole_ranks):
     """The same command again goes on from the last checkpoint, and ends as if nothing had been."""
-    found = together(2, observed, settings(), few_digits, run)
-    assert found[0]["records"][0]["step"] > 5
+    ranks = together(2, observed, settings(), few_digits, run)
+    assert ranks[0]["records"][0]["step"] > 5
     assert_same_bits(run, whole_ranks(2))
 
 
 def test_two_ranks_in_a_folder_of_any_name(whole_ranks, few_digits, tmp_path):
     """Spaces, quotes, letters of other alphabets and what a shell would take for its own; one JSON object;
-    nothing stays."""
+    nothing stays. Threads of gloo that want the interpreter while it is taken down would abort a rank: it
+    must leave without that."""
     folder = tmp_path / "ü '\" $x; *"
     data = shutil.copytree(few_digits, folder / "data")
-    done = Launched(tmp_path, command(data, folder / "run", *TWO)).end()
+    abort = "import atexit\natexit.register(os.abort)"
+    done = Launched(tmp_path, command(data, folder / "run", *TWO), abort, 7, 1).end()
     assert (done.code, done.left) == (0, []) and done.errors == []
     assert json.loads(done.out)["documents"] == 160 and done.out.count("\n") == 1
     assert_same_bits(folder / "run", whole_ranks(2))
@@ -42,20 +49,11 @@ def test_two_ranks_in_a_folder_of_any_name(whole_ranks, few_digits, tmp_path):
     assert state["ranks"] == 2
 
 
+# --------------------------------------------------------------------------------------------- one rank fails
+
+KILLED = "was killed by signal 9; the others were stopped and the last checkpoint is intact; run the same"
 FAULTS = {
-    "killed": (
-        1,
-        "os.kill(os.getpid(), 9)",
-        7,
-        "rank 1 was killed by signal 9; the others were stopped and the last checkpoint "
-        "is intact; run the same command again",
-    ),
-    "first killed": (
-        0,
-        "os.kill(os.getpid(), 9)",
-        7,
-        "rank 0 was killed by signal 9; the others were stopped",
-    ),
+    "first killed": (0, DIE, 7, f"rank 0 {KILLED} command again"),
     "a bug": (
         1,
         "raise ValueError('made by the test')",
@@ -70,109 +68,105 @@ FAULTS = {
         "not enough memory; set a smaller train.batch",
     ),
     "not finite": (1, NAN, 6, "loss, text, gradient_norm not finite at document 112"),
-    "hangs": (
-        1,
-        "open({here!r}, 'w').close()\ntime.sleep(600)",
-        7,
-        "another rank died or did not answer in time",
-    ),
+    "told to stop": (1, "os.kill(os.getpid(), 15)", 143, ""),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_one_rank_ends_the_job(name, whole_ranks, few_digits, tmp_path):
-    """One line that names the cause, its exit code, no process left over; and the run goes on from its last
-    checkpoint."""
-    rank, fault, code, told = FAULTS[name]
-    run, here = tmp_path / "run", tmp_path / "here"
-    done = Launched(
-        tmp_path, command(few_digits, run, *TWO, "train.timeout=4"), fault.format(here=str(here)), 7, rank
-    ).end()
-    if name == "hangs":
-        assert (
-            time.time() - here.stat().st_mtime < 4 + 15 + 2
-        )  # `end` looks for what is left two seconds more
-    assert (done.code, done.out, done.left) == (code, "", []), done.err
-    assert len(done.errors) == 1 and done.errors[0].startswith(f"error: {told}")
-    traces = 1 if name == "a bug" else 0
-    assert (
-        done.err.count("Traceback") == traces and done.err.count("ValueError: made by the test") == 2 * traces
-    )
-    assert len(done.err.splitlines()) == 2 or traces
-    assert step_of(run) == 5
-    resumed(few_digits, run, whole_ranks)
+def test_a_fault_of_one_rank_ends_the_job(name, whole_ranks, few_digits, tmp_path, rawmm, monkeypatch):
+    """One line that names the cause, its exit code, and the last checkpoint is sound. A signal to one rank
+    stops both at the same step."""
+    rank, fault, code, line = FAULTS[name]
+    launcher = ForkedLauncher(tmp_path, rank, fault, 7)
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launcher)
+    monkeypatch.setenv("RAWMM_LAUNCHED", "")  # set by `launch`; put back at the end
+    run = tmp_path / "run"
+    left, out, err = rawmm(*command(few_digits, run, *TWO, "train.timeout=4"))
+    ranks = "".join((tmp_path / f"err.{number}").read_text() for number in range(2))
+    assert (left, out) == (code, ""), err
+    if name == "told to stop":
+        assert err == "" and [text for text in ranks.splitlines() if text.startswith("error: ")] == [
+            "error: stopped by SIGTERM and saved at 128 documents; run the same command again to go on"
+        ]
+        return saved(run, whole_ranks(2, *EVERY), 8)
+    assert err.splitlines()[-1].startswith(f"error: {line}") and "error: " not in ranks
+    if name == "a bug":
+        assert err.count("Traceback") == 1 and err.count("ValueError: made by the test") == 2
+    else:
+        assert err.count("\n") == 1 and "Traceback" not in err + ranks
+    saved(run, whole_ranks(2), 5)
 
 
-def test_a_rank_that_is_done_is_not_lost_on_its_way_out(few_digits, tmp_path):
-    """Threads of gloo that want the interpreter while it is taken down abort the process: a rank must leave
-    without that."""
-    abort = "import atexit\natexit.register(os.abort)"
-    done = Launched(tmp_path, command(few_digits, tmp_path / "run", *TWO), abort, 7, 1).end()
-    assert (done.code, done.errors, done.left) == (0, [], []), done.err
+HANGS = """
+from rawmm_cli.training.signals import Signals
+Signals.GRACE = 1
+time.sleep(600)
+"""
+REAL = {
+    "killed": (DIE, f"rank 1 {KILLED} command again"),
+    "hangs": (HANGS, "another rank died or did not answer in time"),
+}
 
 
+@pytest.mark.parametrize("name", REAL)
+def test_a_rank_that_answers_no_more_ends_the_job(name, whole_ranks, few_digits, tmp_path):
+    """As above, with torch's launcher; no process is left over, the run goes on from its last checkpoint."""
+    fault, line = REAL[name]
+    run = tmp_path / "run"
+    done = Launched(tmp_path, command(few_digits, run, *TWO, "train.timeout=2"), fault, 7, 1).end(60)
+    assert (done.code, done.out, done.left) == (7, "", []), done.err
+    assert len(done.errors) == 1 and done.errors[0].startswith(f"error: {line}")
+    assert "Traceback" not in done.err and len(done.err.splitlines()) == 2
+    saved(run, whole_ranks(2), 5)
+    if name == "killed":
+        resumed(few_digits, run, whole_ranks)
+
+
+# ------------------------------------------------------------------------------------ signals to the launcher
+
+# Rank 0 sends the signal from its seventh step, in which it stays until the launcher has passed it on.
+SEND = """
+import signal
+number = signal.{name}
+before = signal.getsignal(number)
+{how}
+while signal.getsignal(number) == before: time.sleep(0.01)
+"""
 STOPS = {
-    "SIGTERM to the launcher": (signal.SIGTERM, None),
-    "Ctrl-C": (signal.SIGINT, "group"),
-    "SIGHUP to the launcher": (signal.SIGHUP, None),
-    "SIGTERM to one rank": (signal.SIGTERM, 1),
+    "SIGTERM": "os.kill(os.getppid(), number)",
+    "SIGINT": "os.killpg(os.getpgid(os.getppid()), number)",  # Ctrl-C reaches the whole group
 }
 
 
 @pytest.mark.parametrize("name", STOPS)
 def test_a_signal_saves_the_same_step_of_both_ranks(name, whole_ranks, few_digits, tmp_path):
     """It comes while rank 0 is in its seventh step and rank 1 waits for it."""
-    number, to = STOPS[name]
-    run, started = (
-        tmp_path / "run",
-        Launched(tmp_path, command(few_digits, tmp_path / "run", *TWO), pause(tmp_path), 6, 0),
-    )
-    until((tmp_path / "here").exists)
-    if to == "group":
-        os.killpg(started.process.pid, number)
-    else:
-        started.signal(number, to)
-    sent = time.monotonic()
-    time.sleep(0.3)
-    (tmp_path / "go").touch()
-    done = started.end()
-    assert time.monotonic() - sent < 30
+    number, run = getattr(signal, name), tmp_path / "run"
+    fault = SEND.format(name=name, how=STOPS[name])
+    done = Launched(tmp_path, command(few_digits, run, *TWO), fault, 6, 0).end(60)
     assert (done.code, done.out, done.left) == (128 + number, "", []), done.err
     assert done.err.splitlines()[1:] == [
-        f"error: stopped by {signal.Signals(number).name} and saved at 112 documents; run the "
-        "same command again to go on"
+        f"error: stopped by {name} and saved at 112 documents; run the same command again to go on"
     ]
-    assert step_of(run) == 7
-    resumed(few_digits, run, whole_ranks)
+    saved(run, whole_ranks(2, *EVERY), 7)
+    if name == "SIGTERM":
+        resumed(few_digits, run, whole_ranks)
 
 
 def test_a_second_signal_to_the_launcher_acts_at_once(whole_ranks, few_digits, tmp_path):
-    run, started = (
-        tmp_path / "run",
-        Launched(tmp_path, command(few_digits, tmp_path / "run", *TWO), pause(tmp_path), 6, 0),
-    )
-    until((tmp_path / "here").exists)
-    started.signal(signal.SIGTERM)
-    time.sleep(1)
-    assert started.process.poll() is None
-    sent = time.monotonic()
-    started.signal(signal.SIGTERM)
-    done = started.end()
-    assert time.monotonic() - sent < 10 and (done.code, done.left) == (143, [])
-    assert step_of(run) == 5
-    resumed(few_digits, run, whole_ranks)
+    """The first one is passed on and waited for; rank 0 stays in its step, and sends the second."""
+    run = tmp_path / "run"
+    fault = SEND.format(name="SIGHUP", how=STOPS["SIGTERM"])
+    fault += "\nos.kill(os.getppid(), 15)" + HANGS
+    done = Launched(tmp_path, command(few_digits, run, *TWO), fault, 6, 0).end(60)
+    assert (done.code, done.left) == (143, [])
+    saved(run, whole_ranks(2), 5)
 
 
 def test_a_launcher_that_is_killed(whole_ranks, few_digits, tmp_path):
     """Its ranks end by themselves, trained or saved, and the lock is free."""
-    run, started = (
-        tmp_path / "run",
-        Launched(tmp_path, command(few_digits, tmp_path / "run", *TWO), pause(tmp_path), 6, 0),
-    )
-    until((tmp_path / "here").exists)
-    started.signal(signal.SIGKILL)
-    (tmp_path / "go").touch()
-    done = started.end()
+    run, words = tmp_path / "run", command(few_digits, tmp_path / "run", *TWO)
+    done = Launched(tmp_path, words, "os.kill(os.getppid(), 9)", 6, 0).end(60)
     assert (done.code, done.left) == (-signal.SIGKILL, [])
     together(2, observed, settings(), few_digits, run)
     assert_same_bits(run, whole_ranks(2))
