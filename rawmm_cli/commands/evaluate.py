@@ -101,9 +101,10 @@ def show(result: dict) -> None:
     if rows:
         tables.write(("", "right", "of", ""), rows)
     losses = result["held_out"]
-    text = f"text {losses['bits_per_byte']:.3f} bits/byte, " if "bits_per_byte" in losses else ""
+    forms = {"bits_per_byte": "text {:.3f} bits/byte", "image": "image loss {:.3f}"}
+    measured = ", ".join(form.format(losses[name]) for name, form in forms.items() if name in losses)
     where = f"; report: {result['report']}" if "report" in result else ""
-    typer.echo(printable(f"held out: {text}image loss {losses['image']:.3f}{where}"))
+    typer.echo(printable(f"held out: {measured}{where}"))
 
 
 def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:

@@ -97,3 +97,10 @@ def check(config: Config, data: Prepared | PreparedDocuments) -> None:
         raise DataError(
             f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0"
         )
+
+
+def class_captions(train: Prepared, labels: list[str]) -> list[str]:
+    """A caption of every class: the first one of its first picture, or its name where that has none."""
+    first = {int(label): row for row, label in reversed(list(enumerate(train.labels)))}
+    captions = [train.captions[first[n]] if n in first else [] for n in range(len(labels))]
+    return [next(filter(None, those), label) for those, label in zip(captions, labels)]

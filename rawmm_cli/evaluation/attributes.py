@@ -247,6 +247,7 @@ def nearest(pictures: Tensor, known: Tensor) -> dict[str, float]:
 def write(subject: Subject) -> Written:
     """Captions that the model makes up at temperature 1, up to its picture."""
     quick = {"steps": 1, "grid": "uniform", "guidance": 1.0}  # the picture itself is not looked at
+    quick = {name: value for name, value in quick.items() if name in subject.settings.flat()}
     added = subject.draw([OPENING], "written", subject.prompts, temperature=1.0, max_text=64, **quick)
     decode, captions = subject.loaded.model.tokenizer.decode, []
     for document in added:

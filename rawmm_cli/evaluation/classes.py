@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..core.text_tokenizer import END_IMAGE, EOS
 from ..data.prepared import Prepared
+from ..data.sets import class_captions
 from ..sampling.session import drawing_facts
 from ..system.errors import DataError
-from ..training.preview import captions_of
 from . import captions, sheets
 from .subject import HELD_OUT, Subject, evenly, first_picture
 
@@ -84,7 +84,7 @@ def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
 
 def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
     """Draw `per_label` pictures of each class, from its caption."""
-    prompts, each, settings = captions_of(subject.train, labels), subject.per_label, subject.settings
+    prompts, each, settings = class_captions(subject.train, labels), subject.per_label, subject.settings
     wanted = np.repeat(np.arange(len(labels)), each)
     # the model must open the picture itself: that needs one token; a few more are allowed
     documents = subject.draw(prompts, "evaluate", each, max_text=4)

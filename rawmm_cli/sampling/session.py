@@ -132,15 +132,15 @@ def prepare(loaded: Loaded, request: Request) -> Session:
     if request.paints:
         canvas, pictures, end = _canvas(request, model), (), [IMAGE]
         settings = settings_for(loaded, request, tuple(canvas.pixels.shape[1:]))
-        room = _positions(model, settings, f"--image {_name(request.images[0])}") - 1  # <bos> is the prompt's
+        room = _positions(model, settings, f"--image {_name(request.images[0])}") - 1  # the prompt has <bos>
     else:
         canvas, pictures, end, room = None, request.images, [], 0
         settings = settings_for(loaded, request)
-    prompts = [
+    documents = (
         [*document(model, [*pictures, *pieces], settings.context - room, trained), *end]
         for pieces in request.pieces
-        for _ in range(request.count)
-    ]
+    )
+    prompts = [prompt for prompt in documents for _ in range(request.count)]
     keys = [key(request.seed, request.stream, number) for number in range(len(prompts))]
     return Session(loaded, request, settings, prompts, keys, canvas)
 
@@ -156,16 +156,18 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
         **values,
         **_tuned(loaded, values),
     }
-    if size is not None:
-        return build.sampling(loaded.config, **values, size=size)
-    if side in (None, loaded.config.data.size):
-        return build.sampling(loaded.config, **values)
+    usual = build.sampling(loaded.config)
+    if unknown := values.keys() - usual.flat():
+        name = sorted(unknown)[0].replace("_", "-")
+        raise ConfigError(
+            f"--{name} is no setting of {loaded.name}, whose head is {loaded.config.head.kind}; leave it out"
+        )
+    if size is not None or side is None or (side, side) == usual.size:
+        return build.sampling(loaded.config, **values, size=size or usual.size)
     try:
         loaded.model.codec.grid(side, side)
     except ValueError as error:
-        raise ConfigError(
-            f"--size {side}: {error}; choose a multiple of {loaded.config.codec.patch}"
-        ) from None
+        raise ConfigError(f"--size {side}: {error}; choose another size") from None
     settings = build.sampling(loaded.config, **values, size=(side, side))
     _positions(loaded.model, settings, f"--size {side}")
     return settings

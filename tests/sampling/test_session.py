@@ -1,6 +1,6 @@
 """Sessions: what is drawn is what the generator draws by hand, alone or among others, whoever listens."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -160,6 +160,21 @@ def test_the_model_then_what_was_tuned_then_the_request(loaded, choices, solver,
     drawing = settings.drawing
     assert (drawing.solver, drawing.grid, drawing.interval) == (solver, grid, interval)
     assert drawing.steps == choices.get("steps", 10) and settings.guidance == choices.get("guidance", 2.0)
+
+
+def test_a_setting_that_the_head_does_not_have(loaded, monkeypatch):
+    """A head with settings of its own, which has no solver."""
+    monkeypatch.setattr(build, "_drawing", lambda config: Shuffled())
+    assert session.settings_for(loaded, Request(settings={"steps": 3})).drawing == Shuffled(3)
+    with pytest.raises(
+        ConfigError, match="--solver is no setting of tiny, whose head is diffusion; leave it"
+    ):
+        session.prepare(loaded, Request(settings={"solver": "heun"}))
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    steps: int = 10
 
 
 def test_a_tuned_grid_that_is_not_there(loaded):

@@ -22,7 +22,7 @@ def test_the_cheapest_way_against_all_ways(steps):
     cost[np.tril_indices(9)] = np.inf
     ways = [(0, *inner, 8) for inner in combinations(range(1, 8), min(steps, 8) - 1)]
     best = min(ways, key=lambda way: sum(cost[i, j] for i, j in zip(way, way[1:])))
-    assert tune.cheapest_way(cost, steps) == list(best)
+    assert tune.cheapest_path(cost, steps) == list(best)
 
 
 def test_what_is_found_is_nearer_to_many_steps():
@@ -30,7 +30,7 @@ def test_what_is_found_is_nearer_to_many_steps():
     torch.manual_seed(0)
     model, said = talkative(), []
     documents = [[BOS, *[A] * n, IMAGE] for n in range(1, 13)]
-    found = tune.tune(model, DRAWING, documents, told=said.append)
+    found = tune.tune(model, DRAWING, documents, notify=said.append)
     times = found.settings["grid"]
     assert (times[0], times[-1]) == (1.0, 0.0) and times == sorted(times, reverse=True) and len(times) == 4
     assert found.settings["solver"] in tune.SOLVERS and found.error < found.before
