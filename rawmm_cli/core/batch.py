@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -54,16 +54,20 @@ class _Layout:
 
 def layout(document: Document, blocks: BlocksOf) -> _Layout:
     """Positions of one document. `blocks(H, W)` says how a picture stands in the sequence."""
-    pictures = tuple(
-        (index, cut, _needs_copy(document, index, cut), document[index].stretch)
-        for index, cut in _pictures(document, blocks)
+    pictures = _pictures(document, blocks)
+    frame = _frame(
+        len(document),
+        tuple(
+            (index, cut, _needs_copy(document, index, picture, cut), picture.stretch)
+            for index, picture, cut in pictures
+        ),
     )
-    frame = _frame(len(document), pictures)
     tokens = np.zeros(len(frame.block), np.int64)
     for at, order, stop in frame.runs:
-        tokens[at : at + stop - order] = document[order:stop]
+        tokens[at : at + stop - order] = cast(list[int], document[order:stop])
+    shown = {index: picture for index, picture, _ in pictures}
     placed = [
-        (first, cut, _finished(document[index]) if copy else document[index])
+        (first, cut, _finished(shown[index]) if copy else shown[index])
         for first, cut, index, copy in frame.places
     ]
     return _Layout(tokens, frame.block, frame.private, frame.position, placed)
@@ -79,15 +83,15 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, flo
     count = items + sum(len(cut.block) * (1 + copy) - 1 for _, cut, copy, _ in pictures)
     (block, private), position = np.zeros((2, count), np.int64), np.zeros((count, 3), np.float32)
     runs, places, at, next_block, order = [], [], 0, 0, 0
-    for stop, *picture in (*pictures, (items,)):
+    for number, stop in enumerate((*(index for index, *_ in pictures), items)):
         end = at + stop - order  # a run of text, then a picture
         runs.append((at, order, stop))
         block[at:end] = np.arange(next_block, next_block + stop - order)
         position[at:end, 0] = np.arange(order, stop)
         at, next_block, order = end, next_block + stop - order, stop + 1
-        if not picture:
+        if number == len(pictures):
             break
-        cut, copied, stretch = picture
+        _, cut, copied, stretch = pictures[number]
         for copy in range(1 + copied):
             end = at + len(cut.block)
             places.append((at, cut, stop, bool(copy)))
@@ -102,18 +106,19 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, flo
     return _Frame(block, private, position, runs, places)
 
 
-def _pictures(document: Document, blocks: BlocksOf) -> list[tuple[int, Blocks]]:
-    """Where the pictures stand, and their blocks."""
+def _pictures(document: Document, blocks: BlocksOf) -> list[tuple[int, Picture, Blocks]]:
+    """Where the pictures stand, they themselves, and their blocks."""
     kinds, at, pictures = list(map(type, document)), -1, []
     for _ in range(kinds.count(Picture)):
         at = kinds.index(Picture, at + 1)
-        pictures.append((at, blocks(*document[at].pixels.shape[1:])))
+        picture = cast(Picture, document[at])
+        pictures.append((at, picture, blocks(*picture.pixels.shape[1:])))
     return pictures
 
 
-def _needs_copy(document: Document, index: int, blocks: Blocks) -> bool:
+def _needs_copy(document: Document, index: int, picture: Picture, blocks: Blocks) -> bool:
     """Whether a picture that is drawn needs a clean copy behind it, for what follows to see."""
-    return blocks.copied and document[index].draw and not _ends(document[index + 1 :])
+    return blocks.copied and picture.draw and not _ends(document[index + 1 :])
 
 
 def _ends(rest: Document) -> bool:
@@ -123,7 +128,9 @@ def _ends(rest: Document) -> bool:
 def size(document: Document, blocks: BlocksOf) -> int:
     """Positions of a document in a row."""
     pictures = _pictures(document, blocks)
-    positions = (len(cut.block) * (1 + _needs_copy(document, index, cut)) for index, cut in pictures)
+    positions = (
+        len(cut.block) * (1 + _needs_copy(document, index, picture, cut)) for index, picture, cut in pictures
+    )
     return len(document) - len(pictures) + sum(positions)
 
 

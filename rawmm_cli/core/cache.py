@@ -11,12 +11,16 @@ too who sees what. Columns:
 Next: `generate.py` writes and draws with it.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from .batch import assembled, layout, part, singles
 from .document import Batch, Document, Labels
 from .mask import dense
+from .model import RawModel
+from .parts import Backbone
 
 STEP = 64  # keys that are looked at: a multiple, so that sums over them do not hang on the longest document
 ALONE = 32  # positions of a first reading, at least: smaller products are computed in another order
@@ -26,12 +30,12 @@ class Kept:
     """Keys and values of one layer: (rows, H, columns, K) and (rows, H, columns, V)."""
 
     def __init__(self, cache: "Cache"):
-        self.cache, self.keys, self.values = cache, None, None
+        self.cache, self.keys, self.values = cache, torch.empty(0), torch.empty(0)
 
     def __call__(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keep those of the new positions (R, H, Q, ...) -> all that they may look at (R, H, C, ...)."""
         cache = self.cache
-        if self.keys is None:
+        if not len(self.keys):
             self.keys, self.values = (
                 x.new_zeros(cache.rows, x.shape[1], cache.columns, x.shape[-1]) for x in (key, value)
             )
@@ -49,7 +53,7 @@ class Cache:
     """Documents as far as `model` has read them. room: positions that a document may come to have. drawn:
     positions of a picture that is drawn at their end."""
 
-    def __init__(self, model, documents: int, room: int, drawn: int = 0):
+    def __init__(self, model: RawModel, documents: int, room: int, drawn: int = 0):
         self.model, self.rows, self.drawn = model, documents, drawn
         self.device = model.words.weight.device
         self.columns = -(-(1 + drawn + room) // STEP) * STEP
@@ -58,10 +62,10 @@ class Cache:
             torch.full((documents, self.columns), -1, device=self.device),
             *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(2)),
         )
-        self.layers = [Kept(self) for _ in model.backbone.layers]
-        self.row, self.used, self.mask, self.words = 0, STEP, None, None
+        self.layers = [Kept(self) for _ in cast(Backbone, model.backbone).layers]
+        self.row, self.used, self.words = 0, STEP, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
-        self.drawing: Tensor | None = None
+        self.mask = self.drawing = torch.empty(0)
 
     @torch.inference_mode()
     def read(self, documents: list[Document], row: int = 0) -> Tensor:
@@ -117,7 +121,9 @@ class Cache:
     def _new(self, documents: list[Document], known: list[int]) -> list:
         return [layout(document, self.model.blocks).after(count) for document, count in zip(documents, known)]
 
-    def _enter(self, labels: Labels, row: int, at, words: bool = False) -> None:
+    def _enter(
+        self, labels: Labels, row: int, at: slice | tuple[Tensor, Tensor], words: bool = False
+    ) -> None:
         """New positions, of the rows from `row` on, come to the columns `at`. words: a token of text in
         each."""
         rows = slice(row, row + len(labels.document))

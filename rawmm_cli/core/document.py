@@ -8,7 +8,7 @@ predicted tokens. Next: `batch.py` makes a Batch of Documents, `mask.py` says wh
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
 import torch
 from torch import Tensor
@@ -126,7 +126,7 @@ class Batch:
             self, **{f.name: _each(getattr(self, f.name), torch.Tensor.pin_memory) for f in fields(self)}
         )
 
-    def to(self, device) -> "Batch":
+    def to(self, device: torch.device | str) -> "Batch":
         """The same batch with every tensor on `device`."""
         return replace(
             self,
@@ -137,7 +137,7 @@ class Batch:
         )
 
 
-def _each(value, change: Callable[[Tensor], Tensor]):
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The same nest of tuples with every tensor changed."""
     if isinstance(value, torch.Tensor):
         return change(value)

@@ -6,7 +6,7 @@ costs only its own positions at each step. `reference.py` says the same in fewer
 equal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,6 +25,9 @@ from .model import RawModel
 from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 
 CHUNK = 128  # documents generated together
+Listen = Callable[[int, int | Picture], None]  # (number of the prompt, token or picture)
+Watch = Callable[[int, Tensor, Tensor], None]  # (step, noised, clean), both (n, 3, H, W) uint8
+Predict = Callable[..., tuple[Tensor, Tensor]]  # `Head.draw`
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Sampling:
     context: int = 4096
     drawing: Any = None  # the head's own settings, as `heads.diffusion.Drawing`; None: its defaults
 
-    def changed(self, **settings) -> "Sampling":
+    def changed(self, **settings: Any) -> "Sampling":
         """The same with other settings: those of this class, and by their names those of the head.
 
         Raises TypeError for a setting that neither of them has."""
@@ -58,7 +61,12 @@ class Sampling:
 
 @torch.inference_mode()
 def generate(
-    model: RawModel, prompts: list[Document], keys: list[int], sampling: Sampling, told=None, watch=None
+    model: RawModel,
+    prompts: list[Document],
+    keys: list[int],
+    sampling: Sampling,
+    told: Listen | None = None,
+    watch: Watch | None = None,
 ) -> list[Document]:
     """Continue each prompt until `<eos>`, `max_text` written tokens or the end of the context -> the whole
     documents.
@@ -73,9 +81,8 @@ def generate(
         if not drawing:
             return work.documents
         seeds = [key(keys[i], "picture", pictures(work.documents[i])) for i in drawing]
-        for i, picture in zip(
-            drawing, draw(model, [work.documents[i] for i in drawing], seeds, sampling, watch)
-        ):
+        drawn = draw(model, [work.documents[i] for i in drawing], seeds, sampling, watch)
+        for i, picture in zip(drawing, drawn):
             work.documents[i] += [picture, END_IMAGE]
             if told:
                 told(i, picture)
@@ -126,7 +133,7 @@ class Work:
         self.written[i] += 1
 
 
-def _write(model: RawModel, work: Work, keys: list[int], told) -> None:
+def _write(model: RawModel, work: Work, keys: list[int], told: Listen | None) -> None:
     """Let every document have its text, as far as the next `<image>`."""
     rows = [i for i in range(len(work.documents)) if work.writes(i)]
     if not rows:
@@ -139,7 +146,9 @@ def _write(model: RawModel, work: Work, keys: list[int], told) -> None:
         _write_with(cache, model, work, rows, keys, told)
 
 
-def _write_with(cache: Cache, model: RawModel, work: Work, rows: list[int], keys: list[int], told) -> None:
+def _write_with(
+    cache: Cache, model: RawModel, work: Work, rows: list[int], keys: list[int], told: Listen | None
+) -> None:
     while open_ones := [i for i in rows if work.writes(i)]:
         if 2 * len(open_ones) <= len(rows):  # the others have their picture to wait for, or are done
             cache.keep([rows.index(i) for i in open_ones])
@@ -147,12 +156,8 @@ def _write_with(cache: Cache, model: RawModel, work: Work, rows: list[int], keys
         hidden = cache.read([work.documents[i] for i in rows])
         logits = model.text_out(hidden).float().cpu()
         places = [n for n, i in enumerate(rows) if i in set(open_ones)]
-        tokens = choose(
-            logits[places],
-            [work.full(i) for i in open_ones],
-            [key(keys[i], "text", work.written[i]) for i in open_ones],
-            work.sampling,
-        )
+        seeds = [key(keys[i], "text", work.written[i]) for i in open_ones]
+        tokens = choose(logits[places], [work.full(i) for i in open_ones], seeds, work.sampling)
         for i, token in zip(open_ones, tokens):
             work.add(i, token)
             if told:
@@ -163,13 +168,13 @@ def choose(logits: Tensor, no_picture: list[bool], keys: list[int], sampling: Sa
     """Logits (n, V) -> a token for each; `<image>` is not allowed where `no_picture`.
 
     top_p: nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751)."""
-    logits = logits.double().numpy()
-    logits[:, [BOS, END_IMAGE]] = -np.inf
-    logits[np.array(no_picture), IMAGE] = -np.inf
+    scores = logits.double().numpy()
+    scores[:, [BOS, END_IMAGE]] = -np.inf
+    scores[np.array(no_picture), IMAGE] = -np.inf
     if sampling.temperature == 0:
-        return logits.argmax(-1).tolist()
+        return scores.argmax(-1).tolist()
     with np.errstate(under="ignore"):
-        chances = np.exp((logits - logits.max(-1, keepdims=True)) / sampling.temperature)
+        chances = np.exp((scores - scores.max(-1, keepdims=True)) / sampling.temperature)
     chances /= chances.sum(-1, keepdims=True)
     found = []
     for row, k in zip(chances, keys):
@@ -187,7 +192,7 @@ def draw(
     documents: list[Document],
     keys: list[int],
     sampling: Sampling,
-    watch=None,
+    watch: Watch | None = None,
     canvas: Canvas | None = None,
 ) -> list[Picture]:
     """Draw one picture at the end of each document (which ends with `<image>`) -> clean pictures to be read.
@@ -199,7 +204,7 @@ def draw(
     return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
 
 
-def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
+def predictor(model: RawModel, documents: list[Document], sampling: Sampling) -> Predict:
     """What the head draws with at the end of each document: the network, and guidance (`Head.draw`).
 
     -> predict(inputs (M, n, ...), time, share, at) -> (guided, unguided), each (M, n, ...) fp32.
@@ -227,7 +232,9 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
             out = model.head.output(hidden.view(-1, before.shape[1]), part(batch, rows, at).pictures).float()
         return out.unflatten(0, (rows, -1))
 
-    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole):
+    def predict(
+        inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole
+    ) -> tuple[Tensor, Tensor]:
         if not guided or share == 0:
             plain = output(count, inputs, time, at)
             return plain, plain
@@ -244,7 +251,12 @@ def guide(output: Tensor, other: Tensor, guidance: float, share: float) -> Tenso
 
 
 def pictures_of(
-    model: RawModel, predict, keys: list[int], sampling: Sampling, watch=None, canvas: Canvas | None = None
+    model: RawModel,
+    predict: Predict,
+    keys: list[int],
+    sampling: Sampling,
+    watch: Watch | None = None,
+    canvas: Canvas | None = None,
 ) -> Tensor:
     """Let the head draw M pictures -> (M, 3, H, W) uint8."""
     grid, device = model.codec.grid(*sampling.size), model.words.weight.device
@@ -253,16 +265,13 @@ def pictures_of(
         images = model.codec.decode(tokens, grid[0]).cpu()
         return images if canvas is None or canvas.mask is None else canvas.pixels.where(~canvas.mask, images)
 
-    def show(step: int, state: Tensor, estimate: Tensor) -> None:
-        watch(step, decode(state), decode(estimate))
-
     learned = sampling.learned and model.codec.grid(*sampling.learned)
     known = None if canvas is None else known_tokens(model, canvas, device)
-    seen = None if watch is None else show
-    return decode(model.head.draw(predict, keys, grid, sampling.drawing, learned, known, seen))
+    show = None if watch is None else lambda step, state, clean: watch(step, decode(state), decode(clean))
+    return decode(model.head.draw(predict, keys, grid, sampling.drawing, learned, known, show))
 
 
-def known_tokens(model: RawModel, canvas: Canvas, device) -> Known:
+def known_tokens(model: RawModel, canvas: Canvas, device: torch.device) -> Known:
     """A canvas as image tokens. What stays is what no pixel of the mask has a part in."""
     tokens, keep = model.codec.encode(canvas.pixels[None].to(device))[0], None
     if canvas.mask is not None:
@@ -276,10 +285,11 @@ def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:
     (rotary interpolation: Chen et al. 2023, arXiv 2306.15595; for pictures FiT, arXiv 2402.12376)."""
     if sampling.learned is None:
         return 1.0, 1.0
-    return tuple(a / b for a, b in zip(model.codec.grid(*sampling.learned), model.codec.grid(*sampling.size)))
+    (rows, columns), learned = model.codec.grid(*sampling.size), model.codec.grid(*sampling.learned)
+    return learned[0] / rows, learned[1] / columns
 
 
-def _read(item):
+def _read(item: int | Picture) -> int | Picture:
     """Pictures of a prompt are there to be read."""
     return replace(item, draw=False) if isinstance(item, Picture) and item.draw else item
 

@@ -5,10 +5,13 @@ From the picture (t = 0) to the noise from which the model would draw exactly th
 there and back is lossless in the limit of small steps; how far it is from that at a given number of steps is
 what `reconstruct` reports."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from .generate import Sampling, predictor
+from .heads.diffusion import DiffusionHead
 from .model import RawModel
 from .noise import rectified
 from .solvers import SOLVERS
@@ -27,12 +30,13 @@ def ode(
     Unconditional, without guidance, which would be another ODE. Steps are in proportion to t, as the velocity
     changes; fp32. learned: side of the pictures whose place these take (`data.stretch`)."""
     height, width = pictures.shape[2:]
-    settings = Sampling(size=(height, width), learned=learned and (learned, learned))
+    settings = Sampling(size=(height, width), learned=None if learned is None else (learned, learned))
+    head = cast(DiffusionHead, model.head)
     predict = predictor(model, [[BOS, IMAGE]] * len(pictures), settings)
 
     def denoise(z: Tensor, t: float) -> Tensor:
         output, _ = predict(z, t)
-        return model.head.clean(output, z, torch.full((1,), float(t), device=z.device))
+        return head.clean(output, z, torch.full((1,), float(t), device=z.device))
 
     up = [BEGIN ** (1 - step / steps) for step in range(steps + 1)]
     clean = model.codec.encode(pictures.to(model.words.weight.device))

@@ -2,6 +2,7 @@
 mask."""
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -89,20 +90,20 @@ class MaskedSoftmax(torch.autograd.Function):
     Left to itself, the compiler keeps the scores and takes their exponentials again (`docs/log.md`)."""
 
     @staticmethod
-    def forward(ctx, scores: Tensor, mask: Tensor) -> Tensor:
+    def forward(ctx: Any, scores: Tensor, mask: Tensor) -> Tensor:
         weights = (scores.float() + mask).softmax(-1).to(scores.dtype)
         ctx.save_for_backward(weights)
         return weights
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (kept,) = ctx.saved_tensors  # to be asked for once only: recomputed layers hang on it
         weights = kept.float()
         change = weights * gradient.float()
         return (change - weights * change.sum(-1, keepdim=True)).to(kept.dtype), None
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:
     """Softmax attention. query, key (B, H, L, K), value (B, H, L, V) -> (B, H, L, V).
 
     mask: dense (B, 1, L, L), added to the scores, or a BlockMask of FlexAttention. One head may have values

@@ -7,6 +7,7 @@ predicted.
     total = text weight * mean over predicted tokens  +  image weight * mean over drawn positions
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -37,7 +38,7 @@ def joint_loss(
     text_weight: float = 1.0,
     image_weight: float = 1.0,
     shares: Shares = Shares(),
-    forward=None,
+    forward: Callable[..., Tensor] | None = None,
 ) -> Losses:
     """Documents in, three numbers out.
 

@@ -10,10 +10,15 @@ That gives causal text, bidirectional pictures, prefix-LM and packed rows. `priv
 from what follows it. Padding is a document of its own (-1), so no row of the mask is empty and softmax stays
 finite."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from .document import Labels
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 def allowed(query: Labels, key: Labels) -> Tensor:
@@ -39,14 +44,14 @@ def dense(query: Labels, key: Labels | None = None) -> Tensor:
     return torch.zeros(free.shape, device=free.device).masked_fill_(~free, float("-inf"))
 
 
-def flex(query: Labels, key: Labels | None = None):
+def flex(query: Labels, key: Labels | None = None) -> "BlockMask":
     """The same rule as a FlexAttention BlockMask (PyTorch's `flex_attention`), which skips blocks that are
     empty."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     key = query if key is None else key
 
-    def rule(b, h, q, k):
+    def rule(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         return allowed(Labels(*(label[b, q] for label in query)), Labels(*(label[b, k] for label in key)))
 
     rows, queries = query.document.shape

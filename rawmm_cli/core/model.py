@@ -4,14 +4,17 @@ text tokens   -> embedding    -> backbone (causal over text, blocks in a picture
 image tokens  -> head.embed   ->                                                  -> head.output
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from .blocks import Blocks
-from .document import Batch, Condition
+from .document import Batch, Condition, Labels
 from .layers import RMSNorm
+from .parts import Codec, ContinuousCodec, DiscreteCodec, Head
 from .text_tokenizer import Bytes
 
 
@@ -19,7 +22,13 @@ class RawModel(nn.Module):
     """A codec, an image head and a backbone of `width`, joined by one sequence."""
 
     def __init__(
-        self, codec: nn.Module, head: nn.Module, backbone: nn.Module, make_mask, vocabulary: int, width: int
+        self,
+        codec: Codec,
+        head: Head,
+        backbone: nn.Module,
+        make_mask: Callable[[Labels], Any],
+        vocabulary: int,
+        width: int,
     ):
         super().__init__()
         self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
@@ -40,18 +49,18 @@ class RawModel(nn.Module):
         groups = [self.codec.encode(images).flatten(0, 1) for images in batch.images]
         if groups:
             return torch.cat(groups)
-        shape = (0, self.codec.codes if self.codec.discrete else self.codec.values)
-        return torch.zeros(
-            shape, dtype=torch.long if self.codec.discrete else None, device=batch.tokens.device
-        )
+        device = batch.tokens.device
+        if self.codec.discrete:
+            return torch.zeros(0, cast(DiscreteCodec, self.codec).codes, dtype=torch.long, device=device)
+        return torch.zeros(0, cast(ContinuousCodec, self.codec).values, device=device)
 
-    def forward(self, batch: Batch, inputs: Tensor | None, time: Tensor | None, cache=None) -> Tensor:
+    def forward(self, batch: Batch, inputs: Tensor | None, time: Tensor | None, cache: Any = None) -> Tensor:
         """Inputs (T, ...) of pictures at times (M,) fill their positions -> hidden (B L, D).
 
         time: (1,) is that of all pictures. cache: what was computed before of the same documents
         (`cache.py`); the batch then holds new positions alone."""
         x, condition = self.words(batch.tokens), None  # (B, L, D)
-        if cache is None or len(batch.patch_at):  # what is written token by token has none
+        if inputs is not None and time is not None:  # what is written token by token has none
             patches = self.head.embed(inputs, time, batch.pictures).to(x.dtype)  # (T, D)
             # a view would compile a second time
             x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()
@@ -68,7 +77,7 @@ class RawModel(nn.Module):
         of = torch.zeros_like(batch.tokens).flatten().index_copy(0, batch.patch_at, number)
         return Condition(vectors, of.view_as(batch.tokens))
 
-    def read(self, batch: Batch, cache=None) -> Tensor:
+    def read(self, batch: Batch, cache: Any = None) -> Tensor:
         """All pictures clean, as they are when they are read -> hidden (B L, D). cache: as in `forward`."""
         if cache is not None and not len(batch.patch_at):  # a token of text each
             return self(batch, None, None, cache)
@@ -91,7 +100,7 @@ class RawModel(nn.Module):
 def count_parameters(model: RawModel) -> dict[str, int]:
     """Parameters by part, and their total."""
 
-    def size(module: nn.Module) -> int:
+    def size(module: Any) -> int:
         return sum(p.numel() for p in module.parameters())
 
     parts = {

@@ -11,6 +11,9 @@ with eps ~ N(0, 1) and s the noise scale. Given z and t, each of clean, eps and 
 others, and errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t e_velocity (JiT, arXiv
 2511.13720, table 1). Next: `heads/diffusion.py` learns on this path, `solvers.py` walks it backwards."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,8 +22,10 @@ from ..system.seeds import random
 
 PREDICTIONS = ("clean", "noise", "velocity")
 
+T = TypeVar("T", float, Tensor)
 
-def rectified(t):
+
+def rectified(t: T) -> tuple[T, T]:
     """Time -> (signal, noise) factors; rectified(0) == (1, 0) and rectified(1) == (0, 1)."""
     return 1 - t, t
 
@@ -61,7 +66,13 @@ def loss_factor(prediction: str, space: str, t: Tensor, scale: float, clamp: flo
     }[prediction, space]
 
 
-def normal(keys, counts, width: int, word: str = "noise", device: str | torch.device = "cpu") -> Tensor:
+def normal(
+    keys: Sequence[int],
+    counts: Sequence[int],
+    width: int,
+    word: str = "noise",
+    device: str | torch.device = "cpu",
+) -> Tensor:
     """One block of N(0, 1) per key: keys (M), counts (M) -> (sum of counts, width) fp32 on the device.
 
     A GPU draws its own numbers from the keys, other ones than the CPU does: the way of so much noise through
@@ -72,7 +83,7 @@ def normal(keys, counts, width: int, word: str = "noise", device: str | torch.de
     return torch.from_numpy(np.concatenate(blocks)) if blocks else torch.zeros(0, width)
 
 
-def _drawn_on(device: torch.device, keys, counts, width: int) -> Tensor:
+def _drawn_on(device: torch.device, keys: Sequence[int], counts: Sequence[int], width: int) -> Tensor:
     drawn, generator, at = torch.empty(sum(counts), width, device=device), torch.Generator(device), 0
     for k, n in zip(keys, counts):
         drawn[at : at + n].normal_(generator=generator.manual_seed(k))
@@ -80,7 +91,7 @@ def _drawn_on(device: torch.device, keys, counts, width: int) -> Tensor:
     return drawn
 
 
-def logit_normal(keys, mean: float, spread: float) -> Tensor:
+def logit_normal(keys: Sequence[int], mean: float, spread: float) -> Tensor:
     """One time per key, t = sigmoid(N(mean, spread^2)) (Esser et al. 2024, arXiv 2403.03206) -> (M,) fp32."""
     draws = torch.tensor([random(k, "time").standard_normal() for k in keys], dtype=torch.float64)
     return torch.sigmoid(mean + spread * draws).float()

@@ -4,13 +4,15 @@ step.
 It is the reference: simple to read, and what `generate.py` must equal.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..system.seeds import key
 from .batch import pack, size
 from .document import Batch, Canvas, Document, Picture
-from .generate import Sampling, Work, choose, guide, pictures, pictures_of, stretched
+from .generate import Predict, Sampling, Work, choose, guide, pictures, pictures_of, stretched
 from .model import RawModel
 from .text_tokenizer import BOS, END_IMAGE, IMAGE
 
@@ -57,7 +59,7 @@ def draw(
     return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
 
 
-def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
+def predictor(model: RawModel, documents: list[Document], sampling: Sampling) -> Predict:
     """As `generate.predictor`."""
     blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
     seen = _outputs(model, _pack(model, [document + [blank] for document in documents]))
@@ -65,7 +67,9 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
 
     whole = slice(0, len(model.blocks(*sampling.size).block))
 
-    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole):
+    def predict(
+        inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole
+    ) -> tuple[Tensor, Tensor]:
         plain = seen(inputs, time, at)
         if sampling.guidance == 1 or share == 0:
             return plain, plain
@@ -74,7 +78,7 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling):
     return predict
 
 
-def _outputs(model: RawModel, batch: Batch):
+def _outputs(model: RawModel, batch: Batch) -> Callable[[Tensor, float, slice], Tensor]:
     """-> output(inputs (M, n, ...), time, at) of the drawn pictures of `batch`; the others are read clean."""
     pictures, ahead = batch.pictures, int(model.head.reads_ahead)
     drawn = pictures.drawn[pictures.picture_of]  # (T,)

@@ -7,23 +7,34 @@ shaped as x, which only stochastic solvers ask for. With x = signal clean + nois
 ODE on the rectified path is dx/dt = (x - clean) / t. State and arithmetic are fp32."""
 
 import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from statistics import NormalDist
+from typing import Any
 
 from torch import Tensor
 
+Denoise = Callable[[Tensor, float], Tensor]  # (x, t) -> clean estimate
+Factors = tuple[float, float]  # of signal and noise
+Schedule = Callable[[float], Factors]
+Times = Sequence[float]
+Fresh = Callable[[int], Tensor]
 
-def euler(denoise, schedule, x: Tensor, times, fresh=None) -> Tensor:
+
+def euler(
+    denoise: Denoise, schedule: Schedule, x: Tensor, times: Times, fresh: Fresh | None = None
+) -> Tensor:
     """First order, one evaluation a step. On this path Euler's step is DDIM's (Song et al. 2020, arXiv
     2010.02502)."""
-    for t, u in zip(times[:-1], times[1:]):
+    for t, u in pairwise(times):
         x = _ddim(x, denoise(x, t), schedule(t), schedule(u))
     return x
 
 
-def heun(denoise, schedule, x: Tensor, times, fresh=None) -> Tensor:
+def heun(denoise: Denoise, schedule: Schedule, x: Tensor, times: Times, fresh: Fresh | None = None) -> Tensor:
     """Second order, two evaluations a step, the last step Euler (Karras et al. 2022, arXiv 2206.00364,
     algorithm 1)."""
-    for t, u in zip(times[:-1], times[1:]):
+    for t, u in pairwise(times):
         clean = denoise(x, t)
         guess = _ddim(x, clean, schedule(t), schedule(u))
         if u > 0:
@@ -33,13 +44,15 @@ def heun(denoise, schedule, x: Tensor, times, fresh=None) -> Tensor:
     return x
 
 
-def dpm2m(denoise, schedule, x: Tensor, times, fresh=None) -> Tensor:
+def dpm2m(
+    denoise: Denoise, schedule: Schedule, x: Tensor, times: Times, fresh: Fresh | None = None
+) -> Tensor:
     """DPM-Solver++(2M): second order, one evaluation a step (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
 
     Works in half log-SNR, lambda = log(signal / noise), which is infinite at both ends: from t = 1 the first
     step and the one after it, and the last step to t = 0, are of first order."""
     previous, previous_step = None, 0.0
-    for t, u in zip(times[:-1], times[1:]):
+    for t, u in pairwise(times):
         clean = denoise(x, t)
         step = _half_log_snr(schedule(u)) - _half_log_snr(schedule(t))
         estimate = clean
@@ -50,21 +63,21 @@ def dpm2m(denoise, schedule, x: Tensor, times, fresh=None) -> Tensor:
     return x
 
 
-def ab2(denoise, schedule, x: Tensor, times, fresh=None) -> Tensor:
+def ab2(denoise: Denoise, schedule: Schedule, x: Tensor, times: Times, fresh: Fresh | None = None) -> Tensor:
     """Adams-Bashforth 2 on dx/dt = (x - clean) / t, steps of any length: second order, one evaluation a step,
     the first step Euler (Hairer, Norsett and Wanner 1993, III.5)."""
     previous, previous_step = None, 0.0
-    for t, u in zip(times[:-1], times[1:]):
+    for t, u in pairwise(times):
         slope, step = (x - denoise(x, t)) / t, u - t
         ahead = slope if previous is None else slope + (slope - previous) * (step / previous_step / 2)
         x, previous, previous_step = x + step * ahead, slope, step
     return x
 
 
-def ancestral(denoise, schedule, x: Tensor, times, fresh) -> Tensor:
+def ancestral(denoise: Denoise, schedule: Schedule, x: Tensor, times: Times, fresh: Fresh) -> Tensor:
     """Every step draws from q(next | now, clean): DDIM with eta = 1 (Song et al. 2020, arXiv 2010.02502,
     equation 16), which on a variance preserving path is DDPM."""
-    for step, (t, u) in enumerate(zip(times[:-1], times[1:])):
+    for step, (t, u) in enumerate(pairwise(times)):
         clean, (signal, noise), (next_signal, next_noise) = denoise(x, t), schedule(t), schedule(u)
         ratio = next_noise * signal / (noise * next_signal)  # of the two noise to signal ratios
         new = next_noise * math.sqrt(max(0.0, 1 - ratio**2))
@@ -73,11 +86,11 @@ def ancestral(denoise, schedule, x: Tensor, times, fresh) -> Tensor:
     return x
 
 
-def sde_dpm2m(denoise, schedule, x: Tensor, times, fresh) -> Tensor:
+def sde_dpm2m(denoise: Denoise, schedule: Schedule, x: Tensor, times: Times, fresh: Fresh) -> Tensor:
     """SDE-DPM-Solver++(2M): dpm2m on the reverse SDE, new noise at every step (Lu et al. 2022, arXiv
     2211.01095, appendix C)."""
     previous, previous_step = None, 0.0
-    for number, (t, u) in enumerate(zip(times[:-1], times[1:])):
+    for number, (t, u) in enumerate(pairwise(times)):
         clean, (next_signal, next_noise) = denoise(x, t), schedule(u)
         step, estimate = _half_log_snr(schedule(u)) - _half_log_snr(schedule(t)), clean
         if previous is not None and math.isfinite(step) and math.isfinite(previous_step):
@@ -91,14 +104,14 @@ def sde_dpm2m(denoise, schedule, x: Tensor, times, fresh) -> Tensor:
     return x
 
 
-def _ddim(x, clean, now, then):
+def _ddim(x: Tensor, clean: Tensor, now: Factors, then: Factors) -> Tensor:
     """Keep the noise, move to the next time: exact if `clean` were constant."""
     (signal, noise), (next_signal, next_noise) = now, then
     ratio = next_noise / noise
     return ratio * x + (next_signal - signal * ratio) * clean
 
 
-def _half_log_snr(factors) -> float:
+def _half_log_snr(factors: Factors) -> float:
     signal, noise = map(float, factors)
     if signal <= 0:
         return -math.inf
@@ -121,7 +134,7 @@ SOLVERS = {
 GRIDS = ("uniform", "shifted", "quantiles")
 
 
-def grid(name: str | tuple[float, ...], steps: int, head) -> list[float]:
+def grid(name: str | tuple[float, ...], steps: int, head: Any) -> list[float]:
     """Times from 1 to 0, steps + 1 of them: a grid by name, or times that were found for this number of
     steps.
 
