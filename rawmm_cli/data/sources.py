@@ -35,7 +35,7 @@ def source(name: str, wanted: dict, told: Callable[[str], None] = lambda line: N
 
             return folder(**given)
         case "portraits":
-            from .datasets.portraits import portraits
+            from .datasets.portraits.drawing import portraits
 
             return portraits(size=wanted.get("size", 64), **given)
         case "emoji":

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ..core.text_tokenizer import IMAGE
 from ..data import prepared
-from ..data.datasets import portraits
+from ..data.datasets.portraits import drawing
+from ..data.datasets.portraits.attributes import attributes_of
+from ..data.datasets.portraits.captions import captions_of, parse
 from ..data.prepare import Options, prepare
 from ..data.prepared import Prepared
 from ..sampling.session import drawing_facts
@@ -89,8 +91,8 @@ def measure(subject: Subject) -> dict[str, Drawn | Read | Looks | Written]:
     size = subject.settings.size[0]
     judge, real = judged(subject.folder, size, notify=subject.notify)
     numbers = unseen(train, subject.prompts)
-    truth = [portraits.attributes(n) for n in numbers]
-    captions = [portraits.captions(n, known)[n % 4] for n, known in zip(numbers, truth)]
+    truth = [attributes_of(n) for n in numbers]
+    captions = [captions_of(n, known)[n % 4] for n, known in zip(numbers, truth)]
     drawn = [first_picture(d) for d in subject.draw(captions, "attributes", max_text=48)]
     results = {"text_to_image": match(subject, judge, captions, drawn)}
     if looks := compare_looks(judge, [picture for picture in drawn if picture is not None], real, train):
@@ -113,7 +115,7 @@ def judged(
     name = folder / JUDGES.format(size)
     if not (name / "card.json").exists():
         notify(f"drawing {FRESH:,} fresh portraits of {size} px for the judges")
-        source = portraits.portraits(count=FRESH, size=size, first=FIRST)
+        source = drawing.portraits(count=FRESH, size=size, first=FIRST)
         prepare(source, name, Options(held_out=0.2, workers=workers))
     held_out = prepared.load(name, "held_out")
     judge = judges.load(name / "judges")
@@ -129,7 +131,7 @@ def unseen(train: Prepared | None, count: int) -> list[int]:
     known = set() if train is None else {_combination(train.attributes(n)) for n in range(len(train))}
     numbers, number = [], PROMPTS
     while len(numbers) < count:
-        if _combination(portraits.attributes(number)) not in known:
+        if _combination(attributes_of(number)) not in known:
             numbers.append(number)
         number += 1
     return numbers
@@ -145,7 +147,7 @@ def match(subject: Subject, judge: Judges, captions: Sequence[str], drawn: Seque
     seen, _ = judge(torch.stack([blank if picture is None else picture for picture in drawn]))
     right: dict[str, list[bool]] = {name: [] for name in judge.values}
     for n, caption in enumerate(captions):
-        for name, value in portraits.parse(caption).items():
+        for name, value in parse(caption).items():
             right[name].append(drawn[n] is not None and seen[name][n] == value)
     facts = drawing_facts(subject.settings)
     return Drawn(
@@ -163,7 +165,7 @@ def match(subject: Subject, judge: Judges, captions: Sequence[str], drawn: Seque
 def read(subject: Subject, numbers: Sequence[int], truth: Sequence[dict[str, str]]) -> dict[str, Read]:
     """Portraits by their numbers, read greedily and at temperature 1: greedy is one way to say it."""
     size, white = subject.settings.size[0], (255, 255, 255)
-    pictures = [torch.from_numpy(portraits.draw(n, white, size).transpose(2, 0, 1).copy()) for n in numbers]
+    pictures = [torch.from_numpy(drawing.draw(n, white, size).transpose(2, 0, 1).copy()) for n in numbers]
     results, captions = {}, []
     for name, temperature in (("image_to_text", 0.0), ("image_to_text_sampled", 1.0)):
         captions = subject.read(pictures, max_text=64, temperature=temperature)
@@ -179,7 +181,7 @@ def match_captions(captions: Sequence[str], truth: Sequence[dict[str, str]]) -> 
     """Captions against what the pictures were drawn from; one that cannot be parsed is wrong in
     everything."""
     right: dict[str, list[bool]] = {name: [] for name in truth[0]}
-    parsed = [portraits.parse(caption) for caption in captions]
+    parsed = [parse(caption) for caption in captions]
     for attributes, known in zip(parsed, truth):
         for name, value in (known if attributes is None else attributes).items():
             right[name].append(attributes is not None and value == known[name])
@@ -193,7 +195,7 @@ def match_captions(captions: Sequence[str], truth: Sequence[dict[str, str]]) -> 
 
 def _fits(caption: str, known: dict[str, str]) -> bool:
     """Whether a caption can be parsed and names no wrong attribute."""
-    attributes = portraits.parse(caption)
+    attributes = parse(caption)
     return attributes is not None and all(known[name] == value for name, value in attributes.items())
 
 
@@ -253,5 +255,5 @@ def write(subject: Subject) -> Written:
     for document in added:
         end = document.index(IMAGE) if IMAGE in document else len(document)
         captions.append(OPENING + decode(document[:end]))
-    parsed = sum(portraits.parse(text) is not None for text in captions)
+    parsed = sum(parse(text) is not None for text in captions)
     return Written(OPENING, parsed / len(captions), len(set(captions)))

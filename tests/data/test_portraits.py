@@ -1,4 +1,4 @@
-"""Portraits: the same in any process and order, attributes that are to be seen, captions that are true."""
+"""Drawn portraits: equal in any process and order, visible attributes, true captions."""
 
 import hashlib
 import re
@@ -10,24 +10,26 @@ import numpy as np
 import pytest
 from sources import card_of, made, rows
 
-from rawmm_cli.data.datasets import portraits as module
-from rawmm_cli.data.datasets.portraits import attributes, captions, draw, portraits
+from rawmm_cli.data.datasets.portraits import attributes
+from rawmm_cli.data.datasets.portraits.attributes import attributes_of
+from rawmm_cli.data.datasets.portraits.captions import captions_of
+from rawmm_cli.data.datasets.portraits.drawing import draw, portraits
 from rawmm_cli.system.errors import ConfigError
 
 WHITE = (255, 255, 255)
 VALUES = {
     "person": ("woman", "man"),
-    "hair": module.HAIR,
-    "hair_colour": (*module.HAIR_COLOURS, "none"),
-    "skin": module.SKINS,
-    "facial_hair": module.FACIAL_HAIR,
-    "eyewear": module.EYEWEAR,
-    "expression": module.EXPRESSIONS,
-    "clothes": module.CLOTHES,
-    "clothes_colour": module.CLOTHES_COLOURS,
+    "hair": attributes.HAIR,
+    "hair_colour": (*attributes.HAIR_COLOURS, "none"),
+    "skin": attributes.SKINS,
+    "facial_hair": attributes.FACIAL_HAIR,
+    "eyewear": attributes.EYEWEAR,
+    "expression": attributes.EXPRESSIONS,
+    "clothes": attributes.CLOTHES,
+    "clothes_colour": attributes.CLOTHES_COLOURS,
 }
 EVEN = ("person", "skin", "eyewear", "expression", "clothes", "clothes_colour")
-KNOWN = [attributes(n) for n in range(4000)]
+PORTRAITS = [attributes_of(n) for n in range(4000)]
 
 
 def digest(n: int, size: int = 32) -> str:
@@ -35,10 +37,10 @@ def digest(n: int, size: int = 32) -> str:
 
 
 @pytest.mark.process
-def test_a_portrait_hangs_on_its_number_alone():
+def test_a_portrait_depends_on_its_number_alone():
     here = [digest(n) for n in range(5)]
     program = (
-        "import hashlib; from rawmm_cli.data.datasets.portraits import draw\n"
+        "import hashlib; from rawmm_cli.data.datasets.portraits.drawing import draw\n"
         "for n in (4, 3, 2, 1, 0): print(hashlib.sha256(draw(n, (255,) * 3, 32).tobytes()).hexdigest())"
     )
     there = subprocess.run(
@@ -52,9 +54,9 @@ def test_a_portrait_hangs_on_its_number_alone():
 
 def test_every_value_appears_and_evenly():
     for key, values in VALUES.items():
-        assert {known[key] for known in KNOWN} == set(values), key
+        assert {portrait[key] for portrait in PORTRAITS} == set(values), key
     for key in EVEN:  # chi-squared of even shares; 5 standard deviations over its mean
-        counts, expected = Counter(known[key] for known in KNOWN), len(KNOWN) / len(VALUES[key])
+        counts, expected = Counter(portrait[key] for portrait in PORTRAITS), len(PORTRAITS) / len(VALUES[key])
         free = len(counts) - 1
         assert (
             sum((count - expected) ** 2 / expected for count in counts.values())
@@ -62,13 +64,19 @@ def test_every_value_appears_and_evenly():
         ), key
 
 
-def test_attributes_go_together():
-    """The rules in the docstring of the module."""
-    for known in KNOWN:
-        man = known["facial_hair"] != "none" or known["hair"] in ("bald", "short", "quiff", "mohawk", "messy")
-        assert known["person"] == ("man" if man else "woman")
-        assert (known["hair_colour"] == "none") == (
-            known["hair"] == "bald" and known["facial_hair"] == "none"
+def test_attributes_follow_the_rules():
+    """The rules in the docstring of `portraits/attributes.py`."""
+    for portrait in PORTRAITS:
+        man = portrait["facial_hair"] != "none" or portrait["hair"] in (
+            "bald",
+            "short",
+            "quiff",
+            "mohawk",
+            "messy",
+        )
+        assert portrait["person"] == ("man" if man else "woman")
+        assert (portrait["hair_colour"] == "none") == (
+            portrait["hair"] == "bald" and portrait["facial_hair"] == "none"
         )
 
 
@@ -77,24 +85,24 @@ def test_attributes_go_together():
 
 @pytest.mark.parametrize("key", [key for key in VALUES if key != "person"])
 def test_every_value_looks_different(key):
-    """Where nothing but one attribute is another, at least 4 pixels of 32 x 32 are by 24 levels: on ten
+    """Two values of one attribute differ by at least 24 levels in at least 4 pixels of 32 x 32, on ten
     portraits."""
     for n in range(10):
-        base = attributes(n)
+        base = attributes_of(n)
         values = [
             value
             for value in VALUES[key]
             if (value == "none") == (base[key] == "none") or key != "hair_colour"
         ]
         if key == "hair_colour":
-            base, values = base | {"hair": "short"}, list(module.HAIR_COLOURS)
+            base, values = base | {"hair": "short"}, list(attributes.HAIR_COLOURS)
         if key == "hair":
-            base = base | {"hair_colour": list(module.HAIR_COLOURS)[n % 6]}
+            base = base | {"hair_colour": list(attributes.HAIR_COLOURS)[n % 6]}
         drawn = {value: draw(n, WHITE, 32, base | {key: value}).astype(int) for value in values}
         for one in values:
             for other in values:
-                far = (np.abs(drawn[one] - drawn[other]).max(-1) >= 24).sum()
-                assert one == other or far >= 4, (n, one, other, far)
+                different = (np.abs(drawn[one] - drawn[other]).max(-1) >= 24).sum()
+                assert one == other or different >= 4, (n, one, other, different)
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 100, 128, 200])
@@ -108,15 +116,14 @@ def test_size_frame_and_background(size):
 
 
 def test_corners_are_white_whatever_the_hair():
-    for n, hair in enumerate(module.HAIR):
+    for n, hair in enumerate(attributes.HAIR):
         for m in range(n, n + 30, 11):
             assert (
-                draw(m, WHITE, 32, attributes(m) | {"hair": hair})[[0, 0, -1, -1], [0, -1, 0, -1]] >= 248
+                draw(m, WHITE, 32, attributes_of(m) | {"hair": hair})[[0, 0, -1, -1], [0, -1, 0, -1]] >= 248
             ).all(), hair
 
 
-def test_colours_are_those_they_are_called():
-    """The picture without and with the attribute: what changed has the hue of its name."""
+def test_clothes_have_the_colour_of_their_name():
     for colour, channels in {
         "red": (0, 1),
         "green": (1, 0),
@@ -124,7 +131,7 @@ def test_colours_are_those_they_are_called():
         "yellow": (1, 2),
         "purple": (2, 1),
     }.items():
-        pixels = draw(3, WHITE, 64, attributes(3) | {"clothes": "t-shirt", "clothes_colour": colour})[
+        pixels = draw(3, WHITE, 64, attributes_of(3) | {"clothes": "t-shirt", "clothes_colour": colour})[
             -3, 20:44
         ].mean(0)
         assert pixels[channels[0]] > pixels[channels[1]] + 40, colour
@@ -139,68 +146,68 @@ def test_a_smaller_picture_is_the_larger_one_made_smaller():
 # --------------------------------------------------------------------------------------------------- captions
 
 
-COLOURS, CLOTHS = "|".join(module.HAIR_COLOURS), "|".join(module.CLOTHES_COLOURS)
-SAID = {
+HAIR_COLOURS, CLOTHES_COLOURS = "|".join(attributes.HAIR_COLOURS), "|".join(attributes.CLOTHES_COLOURS)
+PATTERNS = {
     "person": r"\b(woman|man)\b",
     "skin": r"(\w+) skin",
     "eyewear": r"(round glasses|white glasses|sunglasses|eyepatch)",
     "facial_hair": r"(beard|moustache)",
     "expression": r"(smiling|serious|sad|angry|surprised|sticking out \w+ tongue)",
     "clothes": r"(t-shirt|v-neck shirt|hoodie|sweater|jacket|overalls)",
-    "clothes_colour": rf"({CLOTHS}) (?:t-shirt|v-neck shirt|hoodie|sweater|overalls|shirt)",
+    "clothes_colour": rf"({CLOTHES_COLOURS}) (?:t-shirt|v-neck shirt|hoodie|sweater|overalls|shirt)",
     "hair": r"(bald|short|messy|long|wavy|curly|quiff|mohawk|afro|bob|bun)\b",
-    "hair_colour": rf"({COLOURS}) (?:hair|quiff|mohawk|afro|bob|beard|moustache)",
+    "hair_colour": rf"({HAIR_COLOURS}) (?:hair|quiff|mohawk|afro|bob|beard|moustache)",
 }
 
 
-def said(caption: str) -> dict[str, str]:
-    """What a caption says, read by words alone."""
-    found = {}
-    for key, pattern in SAID.items():
+def stated(caption: str) -> dict[str, str]:
+    """What a caption says, by its words alone."""
+    attributes = {}
+    for key, pattern in PATTERNS.items():
         values = set(re.findall(pattern, caption))
         assert len(values) <= 1, (key, caption)
-        found |= dict.fromkeys([key] if values else [], *values)
-    if "tongue" in found.get("expression", ""):
-        assert ("her" in caption.split()) == (found["person"] == "woman")
-        found["expression"] = "tongue out"
-    return found
+        attributes |= dict.fromkeys([key] if values else [], *values)
+    if "tongue" in attributes.get("expression", ""):
+        assert ("her" in caption.split()) == (attributes["person"] == "woman")
+        attributes["expression"] = "tongue out"
+    return attributes
 
 
 def test_captions_say_nothing_false():
-    for n, known in enumerate(KNOWN):
-        for caption in captions(n, known):
-            for key, value in said(caption).items():
-                assert known[key] == value, (caption, key, known)
+    for n, portrait in enumerate(PORTRAITS):
+        for caption in captions_of(n, portrait):
+            for key, value in stated(caption).items():
+                assert portrait[key] == value, (caption, key, portrait)
 
 
 def test_the_first_caption_says_everything():
-    for n, known in enumerate(KNOWN):
-        left_out = set(VALUES) - set(said(captions(n, known)[0]))
-        assert left_out == {key for key, value in known.items() if value == "none" and key in VALUES}, (
-            captions(n, known)[0]
+    for n, portrait in enumerate(PORTRAITS):
+        missing = set(VALUES) - set(stated(captions_of(n, portrait)[0]))
+        assert missing == {key for key, value in portrait.items() if value == "none" and key in VALUES}, (
+            captions_of(n, portrait)[0]
         )
 
 
 def test_captions_are_plain_and_differ():
-    for n, known in enumerate(KNOWN):
-        told = captions(n, known)
-        assert len(set(told)) == len(told) == 4
-        for caption in told:
+    for n, portrait in enumerate(PORTRAITS):
+        captions = captions_of(n, portrait)
+        assert len(set(captions)) == len(captions) == 4
+        for caption in captions:
             assert caption.isascii() and caption == caption.lower() and 15 < len(caption) <= 150, caption
             assert not re.search(
                 r"  |^ | $|\{|,$|,,| ,|\ba [aeiou]|\ban [^aeiou]|none|with and|with,", caption
             ), caption
 
 
-def test_every_value_is_told_somewhere():
-    told = Counter(
+def test_every_value_is_stated_somewhere():
+    counts = Counter(
         (key, value)
-        for n, known in enumerate(KNOWN)
-        for caption in captions(n, known)
-        for key, value in said(caption).items()
+        for n, portrait in enumerate(PORTRAITS)
+        for caption in captions_of(n, portrait)
+        for key, value in stated(caption).items()
     )
     assert {(key, value) for key, values in VALUES.items() for value in values if value != "none"} == set(
-        told
+        counts
     )
 
 
@@ -209,20 +216,20 @@ def test_every_value_is_told_somewhere():
 
 def test_prepared(tmp_path):
     card = made(tmp_path / "set", portraits(count=40, size=32), held_out=0.2)
-    found = [row for entries in rows(tmp_path / "set").values() for row in entries]
+    stored = [row for split in rows(tmp_path / "set").values() for row in split]
     assert card["licence"] == "MIT" and re.match(
         r"drawn by python-avatars \S+ and resvg-py \S+$", card["source"]
     )
-    assert sorted(int(row["source"].split("/")[1]) for row in found) == list(range(40))
-    for row in found:
+    assert sorted(int(row["source"].split("/")[1]) for row in stored) == list(range(40))
+    for row in stored:
         n = int(row["source"].split("/")[1])
-        assert row["pixels"] == draw(n, WHITE, 32).tobytes() and tuple(row["captions"]) == captions(
-            n, attributes(n)
+        assert row["pixels"] == draw(n, WHITE, 32).tobytes() and tuple(row["captions"]) == captions_of(
+            n, attributes_of(n)
         )
     assert set(card_of(tmp_path / "set")["attributes"]) == {*VALUES, "hair_length"}
 
 
-def test_the_state_tells_count_size_and_versions():
+def test_the_state_names_count_size_and_versions():
     states = {portraits(count=count, size=size).state for count, size in ((40, 32), (41, 32), (40, 64))}
     assert len(states) == 3 and all(
         re.search(r"python-avatars [\d.]+ and resvg-py [\d.]+", state) for state in states

@@ -14,7 +14,9 @@ from rawmm_cli.core import generate as generator
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.text_tokenizer import END_IMAGE, EOS, IMAGE, decode, encode
 from rawmm_cli.data import prepared
-from rawmm_cli.data.datasets import portraits
+from rawmm_cli.data.datasets.portraits import drawing
+from rawmm_cli.data.datasets.portraits.attributes import attributes_of
+from rawmm_cli.data.datasets.portraits.captions import captions_of, parse
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.evaluation import attributes, judges
 from rawmm_cli.evaluation.evaluate import to_json
@@ -30,12 +32,12 @@ SIZE = 32
 def test_every_caption_is_understood_and_true():
     said = {n: set() for n in range(4)}
     for n in range(3000):
-        known = portraits.attributes(n)
-        for form, caption in enumerate(portraits.captions(n, known)):
-            found = portraits.parse(caption)
+        known = attributes_of(n)
+        for form, caption in enumerate(captions_of(n, known)):
+            found = parse(caption)
             assert found is not None and all(known[name] == value for name, value in found.items()), caption
             said[form] |= found.keys()
-    assert said[0] == portraits.attributes(0).keys()
+    assert said[0] == attributes_of(0).keys()
     assert (
         said[1] >= {"clothes", "eyewear", "hair"}
         and said[2] >= {"expression", "clothes"}
@@ -81,7 +83,7 @@ def test_every_caption_is_understood_and_true():
     ],
 )
 def test_what_a_caption_says(caption, said):
-    assert portraits.parse(caption) == said
+    assert parse(caption) == said
 
 
 @pytest.mark.parametrize(
@@ -110,21 +112,21 @@ def test_what_a_caption_says(caption, said):
     ],
 )
 def test_what_the_grammar_does_not_write(caption):
-    assert portraits.parse(caption) is None
+    assert parse(caption) is None
 
 
 def test_unseen_portraits_have_combinations_of_their_own(tmp_path):
-    made(tmp_path / "few", portraits.portraits(count=60, size=SIZE))
+    made(tmp_path / "few", drawing.portraits(count=60, size=SIZE))
     train = prepared.load(tmp_path / "few", "train")
     known = [train.attributes(n) for n in range(len(train))]
     numbers = attributes.unseen(train, 300)
     assert len(set(numbers)) == 300 and min(numbers) >= attributes.PROMPTS
-    assert all(portraits.attributes(n) not in known for n in numbers)
+    assert all(attributes_of(n) not in known for n in numbers)
 
 
 def test_numbers_go_on_from_the_first_one():
-    some = list(portraits.portraits(count=3, size=SIZE, first=10).items(1))
-    assert [item.content for item in some] == [11, 12] and some[0].attributes == portraits.attributes(11)
+    some = list(drawing.portraits(count=3, size=SIZE, first=10).items(1))
+    assert [item.content for item in some] == [11, 12] and some[0].attributes == attributes_of(11)
 
 
 # ----------------------------------------------------------------------------------------------------- judges
@@ -191,7 +193,7 @@ class Known:
 
     def __init__(self, pictures, real, unreliable=()):
         self.pictures = {**pictures, **real}
-        self.values = {name: [] for name in portraits.attributes(0)}
+        self.values = {name: [] for name in attributes_of(0)}
         self.accuracy = {name: 0.5 if name in unreliable else 1.0 for name in self.values}
         self.reliable = [name for name in self.values if name not in unreliable]
 
@@ -241,16 +243,16 @@ def oracle(wrong=()):
     `wrong`; and what is to be seen on every picture."""
     by_caption, said, seen = {}, {}, {}
     for n in attributes.unseen(None, 60):
-        known = portraits.attributes(n)
+        known = attributes_of(n)
         changed = known | {
             name: next(value for value in ("light", "dark") if value != known[name]) for name in wrong
         }
         drawn, real = (
-            torch.from_numpy(portraits.draw(n, (255, 255, 255), SIZE, one).transpose(2, 0, 1).copy())
+            torch.from_numpy(drawing.draw(n, (255, 255, 255), SIZE, one).transpose(2, 0, 1).copy())
             for one in (changed, known)
         )
-        by_caption[portraits.captions(n, known)[n % 4]] = drawn
-        said[real.numpy().tobytes()] = portraits.captions(n, changed)[0]
+        by_caption[captions_of(n, known)[n % 4]] = drawn
+        said[real.numpy().tobytes()] = captions_of(n, changed)[0]
         seen |= {real.numpy().tobytes(): known, drawn.numpy().tobytes(): changed}
 
     def generate(model, prompts, keys, settings, *_):
@@ -273,7 +275,7 @@ EMPTY = [Picture(torch.zeros(3, SIZE, SIZE, dtype=torch.uint8), False), END_IMAG
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
-    made(folder / "portraits", portraits.portraits(count=100, size=SIZE))
+    made(folder / "portraits", drawing.portraits(count=100, size=SIZE))
     return prepared.load(folder / "portraits", "train")
 
 

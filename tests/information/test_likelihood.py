@@ -176,7 +176,7 @@ def portraits():
 
 @pytest.fixture(scope="module")
 def faces():
-    from rawmm_cli.data.datasets.portraits import draw
+    from rawmm_cli.data.datasets.portraits.drawing import draw
 
     drawn_ = [draw(n, (255, 255, 255), 64).copy() for n in range(10**7, 10**7 + 2)]
     return torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in drawn_])

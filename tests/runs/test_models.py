@@ -97,7 +97,7 @@ def test_without_a_name_the_model_in_the_package_draws(rawmm, tiny_run, tmp_path
     """Whatever runs there are; and what it writes is a caption of a portrait."""
     from PIL import Image
 
-    from rawmm_cli.data.datasets import portraits
+    from rawmm_cli.data.datasets.portraits.captions import parse
 
     code, out, err = rawmm(
         "sample", "a portrait of", "--json", "--out", tmp_path, "--runs-dir", tiny_run.parent
@@ -105,7 +105,7 @@ def test_without_a_name_the_model_in_the_package_draws(rawmm, tiny_run, tmp_path
     assert code == 0, err
     said = json.loads(out)
     text, picture = said["items"][:2]
-    assert said["model"] == models.DEFAULT and portraits.parse("a portrait of" + text["text"]) is not None
+    assert said["model"] == models.DEFAULT and parse("a portrait of" + text["text"]) is not None
     with Image.open(picture["image"]) as drawn:
         assert (
             drawn.size == (64, 64)
@@ -119,17 +119,19 @@ def test_the_model_in_the_package_says_what_it_sees(rawmm, tmp_path):
     import torch
 
     from rawmm_cli.data import images
-    from rawmm_cli.data.datasets import portraits
+    from rawmm_cli.data.datasets.portraits import drawing
+    from rawmm_cli.data.datasets.portraits.attributes import attributes_of
+    from rawmm_cli.data.datasets.portraits.captions import parse
 
     for n in range(99_000_000, 99_000_004):
-        pixels = torch.from_numpy(portraits.draw(n, (255, 255, 255), 64).transpose(2, 0, 1).copy())
+        pixels = torch.from_numpy(drawing.draw(n, (255, 255, 255), 64).transpose(2, 0, 1).copy())
         images.save_png(pixels, tmp_path / "seen.png")
         code, out, err = rawmm(
             "sample", "--task", "caption", "--image", tmp_path / "seen.png", "--json", "--out", tmp_path / "x"
         )
         assert code == 0, err
-        told, known = portraits.parse(json.loads(out)["items"][0]["text"]), portraits.attributes(n)
-        assert told and all(known[name] == value for name, value in told.items())
+        stated, known = parse(json.loads(out)["items"][0]["text"]), attributes_of(n)
+        assert stated and all(known[name] == value for name, value in stated.items())
 
 
 def test_the_model_in_the_package_is_small_and_has_its_card():

@@ -1,7 +1,7 @@
 """One source a file; none knows another.
 
 digits.py       the digits inside scikit-learn
-portraits.py    drawn portraits with exact attributes: any number
+portraits/      drawn portraits with exact attributes: any number
 photos.py       crops of real photographs inside two packages
 emoji.py        the installed emoji font, with names
 text_images.py  words in small letters, in the installed fonts

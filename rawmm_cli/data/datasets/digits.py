@@ -1,7 +1,8 @@
 """Real handwritten digits: the 1,797 pictures of 8 x 8 pixels inside scikit-learn.
 
-The original 17 levels of grey (0..16) become 0..255, three equal channels. A fixed fifth, the same share of
-every digit, is held out (UCI Optical Recognition of Handwritten Digits; Alpaydin and Kaynak 1998; CC BY 4.0).
+The original 17 levels of grey (0..16) become 0..255, three equal channels. A fixed fifth is held out, the
+same share of every digit. Source: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998),
+CC BY 4.0.
 """
 
 from collections.abc import Iterator
@@ -17,12 +18,12 @@ HELD_OUT = 360
 
 
 def digits() -> Source:
-    """The whole set; needs nothing."""
+    """Source of all 1,797 digits; needs no download and no options."""
     return Source(
         items=_items,
         state="digits",
         open=_pixels,
-        count=len(_loaded()[0]),
+        count=len(_load()[0]),
         resizes=False,
         card={
             "source": "scikit-learn load_digits (UCI optdigits test set)",
@@ -34,25 +35,26 @@ def digits() -> Source:
 
 
 def _items(start: int) -> Iterator[Item]:
-    levels, target, held_out = _loaded()
+    levels, classes, held_out = _load()
     for n in range(start, len(levels)):
         yield Item(
             f"load_digits/{n}",
             levels[n].tobytes(),
-            (NAMES[target[n]],),
-            int(target[n]),
+            (NAMES[classes[n]],),
+            int(classes[n]),
             split="held_out" if n in held_out else "train",
         )
 
 
 def _pixels(levels: bytes, background: Colour) -> np.ndarray:
+    """64 grey levels -> (8, 8, 3) uint8."""
     grey = np.frombuffer(levels, np.uint8).reshape(8, 8)
     return np.repeat(grey[..., None], 3, -1)
 
 
 @lru_cache(maxsize=1)
-def _loaded() -> tuple[np.ndarray, np.ndarray, frozenset[int]]:
-    """Levels (1797, 8, 8) uint8, classes, and the numbers of those held out."""
+def _load() -> tuple[np.ndarray, np.ndarray, frozenset[int]]:
+    """Grey levels (1797, 8, 8) uint8, classes (1797,), and the numbers of the held-out pictures."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
