@@ -82,11 +82,11 @@ def once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def prepared_digits(once):
     """A data folder with the set `digits`, whole."""
-    from sources import made
+    from sources import prepare_source
 
     from rawmm_cli.data.datasets.digits import digits
 
-    return once("digits", lambda folder: made(folder / "digits", digits()))
+    return once("digits", lambda folder: prepare_source(folder / "digits", digits()))
 
 
 @pytest.fixture(scope="session")

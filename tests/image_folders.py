@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sources import made
+from sources import prepare_source
 from sources import rows as rows_of
 
 from rawmm_cli.data.datasets.folder import folder
@@ -26,7 +26,7 @@ def fill(path, *names, **options):
 
 
 def prepared(path, *, max_bad=0.0, **options) -> tuple[dict[str, list[dict]], dict]:
-    """The folder, prepared -> (rows by split, card)."""
+    """Prepare the folder -> (rows by split, card)."""
     with tempfile.TemporaryDirectory() as out:
-        card = made(Path(out) / "set", folder(path), max_bad=max_bad, **options)
+        card = prepare_source(Path(out) / "set", folder(path), max_bad=max_bad, **options)
         return rows_of(Path(out) / "set"), card

@@ -1,4 +1,4 @@
-"""Sources made in a test, for the pipeline of `prepare`."""
+"""Sources for tests of `prepare`: numbered pictures of noise, and documents with such pictures."""
 
 import io
 import json
@@ -15,19 +15,19 @@ from rawmm_cli.pages import card as card_page
 
 
 def pixels(number: int) -> np.ndarray:
-    """A picture of noise, 8 x 8, for every number."""
+    """Picture `number`: noise, (8, 8, 3) uint8."""
     return np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 
 def png(number: int) -> bytes:
-    """The same as a file."""
-    held = io.BytesIO()
-    Image.fromarray(pixels(number)).save(held, "PNG")
-    return held.getvalue()
+    """Picture `number` as the bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels(number)).save(file, "PNG")
+    return file.getvalue()
 
 
 def pixels_of(content, background=(255, 255, 255)) -> np.ndarray:
-    """A number -> a picture of its own; "bad N" -> an ImageError."""
+    """Open an item: the picture of a number; for "bad N" an ImageError."""
     if isinstance(content, str):
         raise ImageError(f"it is {content}")
     return pixels(content)
@@ -47,28 +47,28 @@ def numbers(count: int, bad=(), splits=False, **fields) -> Source:
                 ("held_out" if n % 5 == 0 else "train") if splits else None,
             )
 
-    given = {
+    settings = {
         "state": f"{count} {sorted(bad)}",
         "card": {"name": "numbers", "source": "made", "licence": "none"},
     } | fields
-    return Source(items=items, open=pixels_of, count=count, **given)
+    return Source(items=items, open=pixels_of, count=count, **settings)
 
 
-def stories(count: int) -> Source:
+def interleaved(count: int) -> Source:
     """Documents of text and up to two pictures."""
 
     def items(start):
         for n in range(start, count):
-            shown = [Piece(content=10 * n + m, draw=bool((n + m) % 2)) for m in range(n % 3)]
-            yield DocumentItem(f"story {n}", (Piece(text=f"it was {n}"), *shown, Piece(text="the end")))
+            pictures = [Piece(content=10 * n + m, draw=bool((n + m) % 2)) for m in range(n % 3)]
+            yield DocumentItem(f"story {n}", (Piece(text=f"it was {n}"), *pictures, Piece(text="the end")))
 
     return Source(
         items=items, open=pixels_of, state="stories", card={"name": "stories"}, holds_documents=True
     )
 
 
-def made(folder: Path, source: Source, **options) -> dict:
-    """Prepare without worker processes unless told otherwise -> the card."""
+def prepare_source(folder: Path, source: Source, **options) -> dict:
+    """Prepare a source, without worker processes unless `workers` is given -> the card."""
     fitting = Fitting(
         **{key: options.pop(key) for key in ("size", "crop", "enlarge", "background") if key in options}
     )
@@ -77,11 +77,12 @@ def made(folder: Path, source: Source, **options) -> dict:
 
 
 def rows(folder: Path) -> dict[str, list[dict]]:
-    """Everything in a prepared set."""
+    """All rows of a prepared set by split."""
     return {split: prepared.read_split(folder, split).to_pylist() for split in prepared.SPLITS}
 
 
 def listing(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, {relative path: content}."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -1,10 +1,9 @@
-"""What a source of data gives to `prepare`: items by name, in one order, each with what is needed to make its
-pixels.
+"""What a source of data gives to `prepare`: items in a fixed order, each with a name and all that is needed
+to decode its pixels.
 
-A source never decodes: `items(start)` is cheap, and `open` makes pixels out of an item's content in worker
-processes. So `open` is a function of a module (or a `functools.partial` of one), and contents are things that
-can be sent: paths, bytes, numbers. Next: `rows.py` turns an item into a row, `prepare.py` writes the rows.
-"""
+A source never decodes: `items(start)` is cheap, and worker processes call `open` to turn the content of an
+item into pixels. So `open` is a function of a module (or a `functools.partial` of one), and contents can be
+pickled: paths, bytes, numbers. Next: `rows.py` turns an item into a row, `prepare.py` writes the rows."""
 
 import hashlib
 import os
@@ -22,8 +21,10 @@ from .images import Colour, ImageError, open_image
 
 @dataclass(frozen=True)
 class Item:
-    """One picture and what is known of it. name: unique in the source. split: where the source says so
-    itself."""
+    """One picture and what is known about it.
+
+    name: unique in the source. label: number of its class, -1 for none. split: `train` or `held_out` where
+    the source decides, None where the name does."""
 
     name: str
     content: Any
@@ -35,7 +36,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a document: words, or a picture with its content. draw: it is to be drawn, not only read."""
+    """A part of a document: text, or the content of a picture. draw: the picture is drawn, not only read."""
 
     text: str = ""
     content: Any = None
@@ -51,9 +52,10 @@ class DocumentItem:
     split: str | None = None
 
 
-def opened(content: Any, background: Colour) -> np.ndarray | Image.Image:
-    """The usual `open`: an image file, or what is in one. Content that is a DataError is what is wrong with
-    the item."""
+def open_content(content: str | bytes | DataError, background: Colour) -> np.ndarray | Image.Image:
+    """Decode a path or the bytes of an image file: the usual `Source.open`.
+
+    Raises ImageError; content that is a DataError says why the item cannot be used."""
     if isinstance(content, DataError):
         raise ImageError(str(content))
     return open_image(content, background)
@@ -61,17 +63,19 @@ def opened(content: Any, background: Colour) -> np.ndarray | Image.Image:
 
 @dataclass(frozen=True)
 class Source:
-    """items(start) -> Item or DocumentItem from number `start` on. state: changes whenever the items may have
-    changed.
+    """A named collection of items, not decoded.
 
-    card: name, source, licence, and whatever else the data card shall say. resizes: `--size` makes pictures
-    smaller (where not, they are made in the right size). size: what larger ones are made to fit where nobody
-    asked for a size. count: how many items there are, where that is known beforehand."""
+    items(start): the items from number `start` on, in order. state: a string that changes whenever the
+    items may have changed. card: name, source, licence and whatever else the data card shows. open(content,
+    background): decodes the content of an item. count: number of items, None where it is not known
+    beforehand. resizes: whether `--size` shrinks pictures; where False, they are made in the right size.
+    size: pictures with a longer shorter side are shrunk to it where no --size is given; None keeps them.
+    holds_documents: items are DocumentItem."""
 
     items: Callable[[int], Iterator[Item | DocumentItem]]
     state: str
     card: dict
-    open: Callable[[Any, Colour], np.ndarray | Image.Image] = opened
+    open: Callable[[Any, Colour], np.ndarray | Image.Image] = open_content
     count: int | None = None
     resizes: bool = True
     size: int | None = None
@@ -79,15 +83,15 @@ class Source:
 
 
 def state_of(files: Iterable[Path]) -> str:
-    """A digest of names, sizes and times of files: another one means that something was changed."""
+    """SHA-256 of names, sizes and modification times of files: it changes when one of them does."""
     total = hashlib.sha256()
     for file in files:
         try:
-            found = os.stat(file)
-            size, when = found.st_size, found.st_mtime_ns
-        except OSError:  # a link to nowhere: told when it is opened
-            size = when = -1
-        total.update(f"{file}\0{size}\0{when}\n".encode("utf-8", "surrogateescape"))
+            status = os.stat(file)
+            size, modified = status.st_size, status.st_mtime_ns
+        except OSError:  # a dangling link: reported when it is opened
+            size = modified = -1
+        total.update(f"{file}\0{size}\0{modified}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 
 
@@ -102,5 +106,5 @@ NAMES = (
     "emoji",
     "photos",
     "text-images",
-)  # with data of their own
-GENERAL = ("folder", "parquet", "webdataset", "documents", "text")  # for data of the user's
+)  # sources with data of their own
+GENERAL = ("folder", "parquet", "webdataset", "documents", "text")  # sources of the user's data

@@ -1,6 +1,7 @@
 """Where data comes from: name and options -> Source. The one file that knows all of `datasets/`."""
 
 from collections.abc import Callable
+from typing import Any
 
 from ..system.errors import ConfigError
 from .items import GENERAL, NAMES, Source
@@ -17,63 +18,89 @@ OPTIONS = {
     "parquet": ("path", "size", "columns", "caption"),
     "webdataset": ("path", "size", "columns", "caption"),
 }
-HUB = ("path", "size", "columns", "caption", "split", "variant")  # of sets on the hub
+HUB = ("path", "size", "columns", "caption", "split", "variant")  # options of sets of the hub
+SIZE = 64  # pixels of made pictures, unless --size says otherwise
 
 
-def source(name: str, wanted: dict, told: Callable[[str], None] = lambda line: None) -> Source:
-    """The source of that name. wanted: options that were given, {name: value}. Raises ConfigError,
-    DataError."""
-    check(name, wanted)
-    given = {option: value for option, value in wanted.items() if option != "size"}
+def source(name: str, options: dict[str, Any], notify: Callable[[str], None] = lambda line: None) -> Source:
+    """The source of that name, with its options {name: value}.
+
+    notify: receives lines for the user. Raises ConfigError where name or options do not fit, DataError
+    where the data cannot be used."""
+    check(name, options)
+    if name in GENERAL:
+        return _from_files(name, options, notify)
+    if name in OPTIONS:
+        return _made(name, options)
+    from .datasets.hub import hub
+
+    return hub(name, notify=notify, **_without_size(options))
+
+
+def _made(name: str, options: dict[str, Any]) -> Source:
+    """A source that needs no files of the user's and no download."""
+    size = options.get("size", SIZE)
+    options = _without_size(options)
     match name:
         case "digits":
             from .datasets.digits import digits
 
             return digits()
-        case "folder":
-            from .datasets.folder import folder
-
-            return folder(**given)
         case "portraits":
             from .datasets.portraits.drawing import portraits
 
-            return portraits(size=wanted.get("size", 64), **given)
+            return portraits(size=size, **options)
         case "emoji":
             from .datasets.emoji import emoji
 
-            return emoji(size=wanted.get("size", 64), **given)
+            return emoji(size=size, **options)
         case "photos":
             from .datasets.photos import photos
 
-            return photos(size=wanted.get("size", 64), **given)
+            return photos(size=size, **options)
         case "text-images":
             from .datasets.text_images import text_images
 
-            return text_images(size=wanted.get("size", 64), **given)
-        case "parquet":
-            from .datasets.parquet import parquet
+            return text_images(size=size, **options)
+        case _:
+            raise ConfigError(f"unknown source '{name}'")
 
-            return parquet(told=told, **given)
-        case "webdataset":
-            from .datasets.webdataset import webdataset
 
-            return webdataset(told=told, **given)
+def _from_files(name: str, options: dict[str, Any], notify: Callable[[str], None]) -> Source:
+    """A source of files of the user's."""
+    options = _without_size(options)
+    match name:
+        case "folder":
+            from .datasets.folder import folder
+
+            return folder(**options)
         case "documents":
             from .datasets.documents import documents
 
-            return documents(**given)
+            return documents(**options)
         case "text":
             from .datasets.text import text
 
-            return text(**given)
+            return text(**options)
+        case "parquet":
+            from .datasets.parquet import parquet
+
+            return parquet(notify=notify, **options)
+        case "webdataset":
+            from .datasets.webdataset import webdataset
+
+            return webdataset(notify=notify, **options)
         case _:
-            from .datasets.hub import hub
-
-            return hub(name, told=told, **given)
+            raise ConfigError(f"unknown source '{name}'")
 
 
-def check(name: str, wanted: dict) -> None:
-    """Raises ConfigError where there is no such source, or it has no such option."""
+def _without_size(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a source; the size of its pictures is applied later, by `rows.py`, or passed by itself."""
+    return {option: value for option, value in options.items() if option != "size"}
+
+
+def check(name: str, options: dict[str, Any]) -> None:
+    """Raise ConfigError where there is no such source, or it has no such option."""
     from ..config.explain import nearest
 
     if not name.startswith("hf:") and name not in (*NAMES, *GENERAL):
@@ -82,8 +109,8 @@ def check(name: str, wanted: dict) -> None:
             f"{', '.join(GENERAL)}, hf:OWNER/NAME"
         )
     allowed = OPTIONS.get(name, HUB)
-    if extra := [option for option in wanted if option not in allowed]:
+    if extra := [option for option in options if option not in allowed]:
         takes = ", ".join(f"--{option}" for option in allowed) or "none"
         raise ConfigError(f"{name} takes no --{extra[0]}; of the options for a source it takes: {takes}")
-    if name in GENERAL and "path" not in wanted:
+    if name in GENERAL and "path" not in options:
         raise ConfigError(f"{name} needs --path, where your data is")

@@ -25,7 +25,7 @@ from ..config.model import Config
 from ..system.errors import DataError, printable
 from ..system.seeds import random
 from .images import WHITE, ImageError, fit
-from .items import Item, opened
+from .items import Item, open_content
 from .prepared import Prepared, PreparedDocuments, hash_fraction
 from .rows import PICTURES, checked, picture_row
 from .shards import Block, Parquet, Tar, find
@@ -190,7 +190,7 @@ class Streamed:
         """-> (H, W, 3) uint8, as `rawmm prepare` would have it. Raises ImageError."""
         config, stream = self.config, self.config.data.stream
         longest = max((len(checked(text).encode()) for text in item.captions), default=0)
-        found = fit(opened(item.content, WHITE), config.data.size, stream.crop)
+        found = fit(open_content(item.content, WHITE), config.data.size, stream.crop)
         patch = config.codec.patch
         if found.shape[0] % patch or found.shape[1] % patch:
             raise ImageError(

@@ -14,7 +14,7 @@ import torch
 from forking import forked, until
 from helpers import randomised
 from shard_files import parquet, tars
-from sources import made, numbers, stories
+from sources import interleaved, numbers, prepare_source
 from training_runs import assert_same_bits, command, go, settings, step_of
 
 from rawmm_cli.config import build, presets
@@ -46,12 +46,12 @@ def data(few_digits, tmp_path_factory):
     stream."""
     folder = tmp_path_factory.mktemp("all")
     shutil.copytree(few_digits / "digits", folder / "digits")
-    made(folder / "stories", stories(60), held_out=0.2)
-    made(folder / "numbers", numbers(60), held_out=0.2)
+    prepare_source(folder / "stories", interleaved(60), held_out=0.2)
+    prepare_source(folder / "numbers", numbers(60), held_out=0.2)
     (folder / "text").mkdir()
     for n in range(30):
         (folder / "text" / f"{n}.txt").write_text(f"the seven nines of {n} and one more\n" * 3)
-    made(folder / "words", text(path=folder / "text"), held_out=0.2)
+    prepare_source(folder / "words", text(path=folder / "text"), held_out=0.2)
     parquet(folder / "parquet", range(200))
     tars(folder / "tars", range(200), bad=(33, 77))
     return folder
@@ -179,7 +179,7 @@ def test_text_alone_can_be_trained(data, tmp_path):
 
 def test_other_sets_may_have_other_sizes(data, tmp_path, few_digits):
     """data.size is that of data.set, which is drawn while training."""
-    made(data / "large", numbers_of(16), held_out=0.2)
+    prepare_source(data / "large", numbers_of(16), held_out=0.2)
     found = go(
         settings("data.set=digits", "data.mix={large: 0.5}", "train.documents=32", "train.length=64"),
         data,

@@ -9,7 +9,7 @@ from pathlib import Path
 import browser
 import numpy as np
 import pytest
-from sources import card_of, made, stories
+from sources import card_of, interleaved, prepare_source
 
 from rawmm_cli.data import card
 from rawmm_cli.data.images import ImageError
@@ -93,9 +93,9 @@ def tales(count: int = 30) -> Source:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("cards")
-    made(place / "mixed", mixed(), max_bad=0.2)
-    made(place / "tales", tales())
-    made(place / "words", stories(20), held_out=0.3)
+    prepare_source(place / "mixed", mixed(), max_bad=0.2)
+    prepare_source(place / "tales", tales())
+    prepare_source(place / "words", interleaved(20), held_out=0.3)
     return place
 
 
@@ -240,7 +240,7 @@ def test_what_users_wrote_stays_text(folder, name):
 
 @pytest.mark.process
 def test_the_same_set_gives_the_same_page(folder, tmp_path):
-    made(tmp_path / "again", mixed(), max_bad=0.2, workers=2)
+    prepare_source(tmp_path / "again", mixed(), max_bad=0.2, workers=2)
     assert (tmp_path / "again" / "card.html").read_bytes() == (folder / "mixed" / "card.html").read_bytes()
 
 
@@ -289,7 +289,7 @@ def test_large_pictures_keep_the_page_small(tmp_path):
         state="",
         card={"name": "large"},
     )
-    made(tmp_path / "large", source, held_out=0.3)
+    prepare_source(tmp_path / "large", source, held_out=0.3)
     assert (tmp_path / "large" / "card.html").stat().st_size < 3e6
 
 

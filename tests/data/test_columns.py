@@ -1,11 +1,11 @@
-"""Columns: which is chosen, by name and kind and by a person, and what a row then says."""
+"""Columns: which one has which role, by name, by kind and by option, and the item of a row."""
 
 import pytest
 
 from rawmm_cli.data.columns import Columns, check_template, choose, class_of, parse, words
 from rawmm_cli.system.errors import ConfigError, DataError
 
-KINDS = {"image": "image", "text": "text", "label": "whole", "Smiling": "truth", "size": "other"}
+KINDS = {"image": "image", "text": "text", "label": "integer", "Smiling": "boolean", "size": "other"}
 
 
 def item(columns: Columns, **row):
@@ -21,11 +21,11 @@ CHOICES = {
     ),
     "an image of any name": ({"photo": "image", "cls": "text"}, None, ("photo", None, "cls")),
     "a name of another kind": (
-        {"image": "text", "photo": "image", "text": "whole", "label": "truth"},
+        {"image": "text", "photo": "image", "text": "integer", "label": "boolean"},
         None,
         ("photo", None, None),
     ),
-    "a person": (
+    "an option": (
         KINDS | {"alt": "texts", "kind": "text", "scan": "image"},
         "image=scan,text=alt,label=kind",
         ("scan", "alt", "kind"),
@@ -34,15 +34,15 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("case", CHOICES)
-def test_what_is_chosen(case):
-    kinds, asked, expected = CHOICES[case]
-    chosen = choose(kinds, asked)
+def test_columns_of_the_roles(case):
+    kinds, option, expected = CHOICES[case]
+    chosen = choose(kinds, option)
     assert (chosen.image, chosen.text, chosen.label) == expected
-    assert chosen.truths == tuple(column for column, kind in kinds.items() if kind == "truth")
+    assert chosen.flags == tuple(column for column, kind in kinds.items() if kind == "boolean")
 
 
 @pytest.mark.parametrize(
-    "asked, told",
+    "option, message",
     [
         ("size=x", "--columns has 'size=x'; allowed: image=COLUMN, text=COLUMN, label=COLUMN"),
         ("image", "--columns has 'image'; allowed: image=COLUMN"),
@@ -63,10 +63,10 @@ def test_what_is_chosen(case):
         ),
     ],
 )
-def test_wishes_that_cannot_be_met(asked, told):
+def test_options_that_do_not_fit(option, message):
     with pytest.raises(ConfigError) as caught:
-        choose(KINDS, asked, where="the set")
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+        choose(KINDS, option, where="the set")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_no_images_and_no_classes():
@@ -74,7 +74,7 @@ def test_no_images_and_no_classes():
         DataError,
         match="no column of the set holds images; there are n, text; name one with --columns image=",
     ):
-        choose({"text": "text", "n": "whole"}, where="the set")
+        choose({"text": "text", "n": "integer"}, where="the set")
     with pytest.raises(
         ConfigError, match="--caption makes captions of classes and the set has no column of classes"
     ):
@@ -94,11 +94,10 @@ def test_captions_of_a_row(value, captions):
     [(1, 1, ("one barn owl",)), (0, 0, ("one tabby",)), (2, 2, ()), (-1, -1, ()), (None, -1, ())],
 )
 def test_a_class_with_names(value, label, captions):
-    """-1 is how sets say that they do not tell the class: no caption, rather than "one -1"."""
-    made = item(
-        Columns("image", label="label", names=("tabby", "barn_owl"), template="one {label}"), label=value
-    )
-    assert (made.label, made.captions) == (label, captions)
+    """-1 means an unknown class in many sets: no caption, rather than "one -1"."""
+    columns = Columns("image", label="label", names=("tabby", "barn_owl"), template="one {label}")
+    classified = item(columns, label=value)
+    assert (classified.label, classified.captions) == (label, captions)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +112,8 @@ def test_a_class_with_names(value, label, captions):
     ],
 )
 def test_a_class_without_names(value, label, captions):
-    made = item(Columns("image", label="label", template="one {label}"), label=value)
-    assert (made.label, made.captions) == (label, captions)
+    classified = item(Columns("image", label="label", template="one {label}"), label=value)
+    assert (classified.label, classified.captions) == (label, captions)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +124,12 @@ def test_the_number_of_a_class(value, number):
     assert class_of(value) == number
 
 
-def test_truth_values_are_attributes_and_captions_where_there_are_no_others():
+def test_boolean_columns_are_attributes_and_captions_where_there_are_no_others():
     row = {"Wavy_Hair": True, "Smiling": False, "Young": True, "text": "t"}
-    bare = Columns("image", truths=("Wavy_Hair", "Smiling", "Young"))
+    bare = Columns("image", flags=("Wavy_Hair", "Smiling", "Young"))
     assert item(bare, **row).captions == ("wavy hair, young",)
     assert item(bare, **row).attributes == {"Wavy_Hair": True, "Smiling": False, "Young": True}
-    assert item(Columns("image", text="text", truths=bare.truths), **row).captions == ("t",)
+    assert item(Columns("image", text="text", flags=bare.flags), **row).captions == ("t",)
     assert item(bare, Wavy_Hair=False, Smiling=False, Young=None).captions == ()
 
 
@@ -145,10 +144,10 @@ def test_content_is_bytes_or_a_file_under_the_root(tmp_path):
     assert content({"bytes": None, "path": inside}) == inside
     elsewhere = ["/etc/passwd", str(tmp_path / "set" / ".." / "b.png"), str(tmp_path / "settled" / "b.png")]
     for path, root in ((inside, None), *((path, tmp_path / "set") for path in elsewhere)):
-        found = content({"bytes": None, "path": path}, root)
+        error = content({"bytes": None, "path": path}, root)
         assert (
-            isinstance(found, DataError)
-            and str(found) == f"it has no bytes, only the path '{path}', which is not read"
+            isinstance(error, DataError)
+            and str(error) == f"it has no bytes, only the path '{path}', which is not read"
         )
     (tmp_path / "door").symlink_to(tmp_path / "set")
     assert content({"bytes": None, "path": inside}, tmp_path / "door") == inside
@@ -177,7 +176,7 @@ def test_templates(template, good):
         check_template(template)
 
 
-def test_words_and_wishes():
+def test_words_and_options():
     assert [words(name) for name in ("Wavy_Hair", " a\n\tb ", "Tabby, cat")] == [
         "wavy hair",
         "a b",

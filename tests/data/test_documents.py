@@ -1,4 +1,5 @@
-"""Interleaved documents: reading order, what is drawn, the exact pixels, and every line that is not one."""
+"""Interleaved documents: reading order, drawn pictures, exact pixels, and every line that is not a
+document."""
 
 import json
 import re
@@ -6,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from sources import made
+from sources import prepare_source
 
 from rawmm_cli.data.datasets.documents import documents
 from rawmm_cli.data.prepared import load
@@ -35,7 +36,7 @@ def lines(folder, *entries) -> object:
     return path
 
 
-STORIES = [
+DOCUMENTS = [
     [{"text": "first "}, {"image": "deep/0.png"}, {"image": "deep/1.png", "draw": True}, {"text": "then"}],
     [{"image": "deep/2.png", "draw": True}],
     [{"text": "no picture: é \u202e\U0001f642"}],
@@ -43,34 +44,37 @@ STORIES = [
 
 
 def test_documents_come_back_as_they_are(folder, tmp_path):
-    """Every piece in its order, sizes kept, pixels to the bit, in whichever split."""
-    card = made(tmp_path / "set", documents(path=lines(folder, *STORIES)), held_out=0.3)
-    found = {}
+    """Every piece in its order, with its size and its exact pixels, in whichever split."""
+    card = prepare_source(tmp_path / "set", documents(path=lines(folder, *DOCUMENTS)), held_out=0.3)
+    stored = {}
     for split in ("train", "held_out"):
         data = load(tmp_path / "set", split)
         for row in range(len(data)):
-            shown = iter(range(9))
-            found[data.source(row)] = [
+            numbers = iter(range(9))
+            stored[data.source(row)] = [
                 piece
                 if isinstance(piece, str)
-                else (data.image(row, next(shown)).permute(1, 2, 0).numpy().tobytes(), *piece)
+                else (data.image(row, next(numbers)).permute(1, 2, 0).numpy().tobytes(), *piece)
                 for piece in data.pieces(row)
             ]
-    told = lambda n, draw: (pixels(n, 8 + 8 * n).tobytes(), 8 + 8 * n, 8 + 8 * n, draw)  # noqa: E731
-    assert found == {
-        "set.jsonl/1": ["first ", told(0, False), told(1, True), "then"],
-        "set.jsonl/2": [told(2, True)],
+
+    def picture(n, draw):
+        return pixels(n, 8 + 8 * n).tobytes(), 8 + 8 * n, 8 + 8 * n, draw
+
+    assert stored == {
+        "set.jsonl/1": ["first ", picture(0, False), picture(1, True), "then"],
+        "set.jsonl/2": [picture(2, True)],
         "set.jsonl/3": ["no picture: é \u202e\U0001f642"],
     }
     assert card["kind"] == "documents" and card["count"]["train"] + card["count"]["held_out"] == 3
 
 
-def test_going_on_in_the_middle(folder):
-    source = documents(path=lines(folder, *STORIES, *STORIES))
-    every = list(source.items(0))
-    assert len(every) == source.count == 6
+def test_starting_in_the_middle(folder):
+    source = documents(path=lines(folder, *DOCUMENTS, *DOCUMENTS))
+    items = list(source.items(0))
+    assert len(items) == source.count == 6
     for start in range(7):
-        assert list(source.items(start)) == every[start:]
+        assert list(source.items(start)) == items[start:]
 
 
 WRONG = {
@@ -95,12 +99,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("line", WRONG, ids=lambda line: line[:40])
-def test_lines_that_are_no_documents(line, folder, tmp_path):
+def test_lines_that_are_not_documents(line, folder, tmp_path):
     """Named by file and line, before any picture is decoded."""
     Image.fromarray(pixels(9)).save(tmp_path / "out.png")
     (folder / "door.png").symlink_to(tmp_path / "out.png")
     (folder / "loop").symlink_to(folder / "loop")
-    path = lines(folder, STORIES[0], line)
+    path = lines(folder, DOCUMENTS[0], line)
     with pytest.raises(
         DataError, match=re.escape(f"{path} line 2: ") + ".*" + re.escape(WRONG[line])
     ) as caught:
@@ -122,7 +126,9 @@ def test_text_that_is_not_utf_8(folder):
 
 def test_a_bad_picture_leaves_its_document_out(folder, tmp_path):
     (folder / "deep" / "1.png").write_bytes(b"not a picture")
-    card = made(tmp_path / "set", documents(path=lines(folder, *STORIES)), max_bad=0.5, held_out=0.3)
+    card = prepare_source(
+        tmp_path / "set", documents(path=lines(folder, *DOCUMENTS)), max_bad=0.5, held_out=0.3
+    )
     assert [entry["file"] for entry in card["skipped"]] == ["set.jsonl/1"] and "damaged" in card["skipped"][
         0
     ]["reason"]

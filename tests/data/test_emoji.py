@@ -1,12 +1,12 @@
-"""Emoji: names that say what is to be seen, and fonts that cannot be used. Pictures only where a colour font
-is installed."""
+"""Emoji: names that describe the picture, and fonts that cannot be used. Pictures only where a colour font is
+installed."""
 
 import pickle
 import re
 
 import numpy as np
 import pytest
-from sources import made, rows
+from sources import prepare_source, rows
 
 from rawmm_cli.data.datasets import emoji as module
 from rawmm_cli.data.datasets.emoji import captions, draw, emoji, name
@@ -33,7 +33,7 @@ def source(font):
 
 
 @pytest.mark.parametrize(
-    "text, known, expected",
+    "text, cldr, expected",
     [
         ("\U0001f34e", "red_apple", "red apple"),
         ("\U0001f1eb\U0001f1f7", "France", "flag of France"),
@@ -59,12 +59,12 @@ def source(font):
         ("x", "divide", "division sign"),
     ],
 )
-def test_names(text, known, expected):
-    assert name(text, known) == expected
+def test_names(text, cldr, expected):
+    assert name(text, cldr) == expected
 
 
 @pytest.mark.parametrize(
-    "known",
+    "cldr",
     [
         "keycap_1",
         "OK_button",
@@ -79,19 +79,19 @@ def test_names(text, known, expected):
         "information",
     ],
 )
-def test_signs_that_tell_nothing_are_left_out(known):
-    assert name("x", known) is None
+def test_signs_that_describe_no_picture_are_left_out(cldr):
+    assert name("x", cldr) is None
 
 
 @pytest.mark.parametrize(
-    "known", ["up_arrow", "red_circle", "lion", "cancer_ribbon", "leopard", "bright_star"]
+    "cldr", ["up_arrow", "red_circle", "lion", "cancer_ribbon", "leopard", "bright_star"]
 )
-def test_pictures_are_kept(known):
-    assert name("x", known) == known.replace("_", " ")
+def test_pictures_are_kept(cldr):
+    assert name("x", cldr) == cldr.replace("_", " ")
 
 
 @pytest.mark.parametrize(
-    "named, expected",
+    "plain, expected",
     [
         ("red apple", "a red apple"),
         ("onion", "an onion"),
@@ -117,8 +117,8 @@ def test_pictures_are_kept(known):
         ("Santa Claus", "Santa Claus"),
     ],
 )
-def test_articles(named, expected):
-    assert captions(named)[2] == expected
+def test_articles(plain, expected):
+    assert captions(plain)[2] == expected
 
 
 def test_captions():
@@ -133,26 +133,26 @@ def test_captions():
 
 
 def test_names_of_the_whole_package():
-    """Nothing of the spelling of the package is left, and no name is there twice."""
+    """No spelling of the package is left, and every name is unique."""
     from emoji import EMOJI_DATA, STATUS
 
-    given = {
+    cldr_names = {
         text: entry["en"].strip(":")
         for text, entry in EMOJI_DATA.items()
         if entry["status"] == STATUS["fully_qualified"]
     }
-    named = {text: found for text, known in given.items() if (found := name(text, known))}
-    assert len(named) > 0.9 * len(given) and len(set(named.values())) == len(named)
-    for found in named.values():
-        assert not re.search(r"[_:&()’]| $|^ |  |\bbutton\b|keycap", found), found
-        assert all(
-            len(caption.encode()) <= 150 and len(set(captions(found))) >= 2 for caption in captions(found)
-        )
-    flags = {found for found in named.values() if found.startswith("flag of ")}
+    names = {text: natural for text, cldr in cldr_names.items() if (natural := name(text, cldr))}
+    assert len(names) > 0.9 * len(cldr_names) and len(set(names.values())) == len(names)
+    for natural in names.values():
+        assert not re.search(r"[_:&()’]| $|^ |  |\bbutton\b|keycap", natural), natural
+        assert all(len(caption.encode()) <= 150 for caption in captions(natural))
+        assert len(set(captions(natural))) >= 2
+    flags = {natural for natural in names.values() if natural.startswith("flag of ")}
     assert {"flag of France", "flag of Japan", "flag of Scotland", "flag of Georgia"} <= flags
     assert 255 < len(flags) < 270  # 249 countries and areas of ISO 3166, and a few more
-    tones = [found for found in named.values() if found.endswith(", medium skin tone")]
-    assert len(tones) > 250 and all(found.replace(", medium", ", dark") in named.values() for found in tones)
+    tones = [natural for natural in names.values() if natural.endswith(", medium skin tone")]
+    assert len(tones) > 250
+    assert all(natural.replace(", medium", ", dark") in names.values() for natural in tones)
 
 
 # ----------------------------------------------------------------------------------------------------- errors
@@ -167,7 +167,7 @@ def test_sizes_that_are_refused(size):
 
 
 def test_no_font_is_installed(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "ELSEWHERE", (str(tmp_path / "none.ttf"),))
+    monkeypatch.setattr(module, "SYSTEM_FONTS", (str(tmp_path / "none.ttf"),))
     monkeypatch.setenv("PATH", str(tmp_path))  # so there is no fc-list
     with pytest.raises(DataError) as error:
         emoji()
@@ -184,7 +184,7 @@ def test_no_font_is_installed(monkeypatch, tmp_path):
         emoji()
 
 
-def test_the_font_that_fontconfig_names_is_taken(monkeypatch, tmp_path):
+def test_the_font_that_fontconfig_lists_is_used(monkeypatch, tmp_path):
     for file in ("a.ttf", "SomeEmoji.ttf"):
         (tmp_path / file).touch()
     program = tmp_path / "fc-list"
@@ -196,7 +196,7 @@ def test_the_font_that_fontconfig_names_is_taken(monkeypatch, tmp_path):
     assert module._installed() == tmp_path / "SomeEmoji.ttf"
 
 
-def test_fonts_that_are_none(tmp_path):
+def test_files_that_are_not_fonts(tmp_path):
     with pytest.raises(
         DataError, match=r"none\ufffd.ttf is not a file; allowed: a colour emoji font; .* --font"
     ):
@@ -222,31 +222,31 @@ def test_a_font_without_colours(tmp_path):
 
 
 def test_items(source):
-    every = list(source.items(0))
-    assert len(every) == source.count > 1000 and len({item.name for item in every}) == len(every)
-    assert all(list(source.items(start)) == every[start:] for start in (1, len(every) - 1, len(every)))
-    known = {item.captions[2]: item for item in every}
-    assert known["a red apple"].attributes == {"name": "red apple", "skin_tone": "none", "kind": "emoji"}
-    assert known["a flag of France"].attributes["kind"] == "flag"
-    tone = known["a waving hand, medium skin tone"]
+    items = list(source.items(0))
+    assert len(items) == source.count > 1000 and len({item.name for item in items}) == len(items)
+    assert all(list(source.items(start)) == items[start:] for start in (1, len(items) - 1, len(items)))
+    by_caption = {item.captions[2]: item for item in items}
+    assert by_caption["a red apple"].attributes == {"name": "red apple", "skin_tone": "none", "kind": "emoji"}
+    assert by_caption["a flag of France"].attributes["kind"] == "flag"
+    tone = by_caption["a waving hand, medium skin tone"]
     assert tone.attributes == {"name": "waving hand", "skin_tone": "medium", "kind": "emoji"}
     assert tone.name == "emoji/1f44b-1f3fd"
 
 
 def mean_colour(pixels: np.ndarray) -> np.ndarray:
-    """Of what is not background."""
+    """Mean colour of the pixels that are not background."""
     return pixels[(pixels != 255).any(-1)].mean(0)
 
 
-def test_pictures_show_what_they_are_called(source):
-    shown = {
+def test_pictures_show_what_their_name_says(source):
+    pictures = {
         item.captions[2]: source.open(item.content, WHITE)
         for item in source.items(0)
         if item.captions[2] in ("a red heart", "a green heart", "a blue heart", "a flag of France")
     }
     for channel, colour in enumerate(("red", "green", "blue")):
-        assert mean_colour(shown[f"a {colour} heart"]).argmax() == channel
-    france = shown["a flag of France"][16]  # blue, white, red along the middle row
+        assert mean_colour(pictures[f"a {colour} heart"]).argmax() == channel
+    france = pictures["a flag of France"][16]  # blue, white, red along the middle row
     assert (
         france[4:10].mean(0).argmax() == 2
         and france[14:18].min() > 200
@@ -255,15 +255,12 @@ def test_pictures_show_what_they_are_called(source):
 
 
 def test_no_picture_is_empty_or_a_box(source):
-    looks = [module._drawn(source.open.keywords["font"], item.content, WHITE) for item in source.items(0)][
-        ::7
-    ]
-    nothing = [
-        module._drawn(source.open.keywords["font"], text, WHITE)
-        for text in ("\U0010ffff", "\U0001f1fd\U0001f1fd", " ")
-    ]
-    assert all(look.std() > 1 and not any(np.array_equal(look, other) for other in nothing) for look in looks)
-    assert len({look.tobytes() for look in looks}) > 0.99 * len(looks)
+    font = source.open.keywords["font"]
+    pictures = [module._drawn(font, item.content, WHITE) for item in source.items(0)][::7]
+    blanks = [module._drawn(font, text, WHITE) for text in ("\U0010ffff", "\U0001f1fd\U0001f1fd", " ")]
+    for picture in pictures:
+        assert picture.std() > 1 and not any(np.array_equal(picture, blank) for blank in blanks)
+    assert len({picture.tobytes() for picture in pictures}) > 0.99 * len(pictures)
 
 
 @pytest.mark.parametrize("size", [16, 33, 128])
@@ -272,16 +269,16 @@ def test_size_background_and_scale(font, size):
         pixels = draw(text, (9, 99, 199), str(font), size)
         assert pixels.shape == (size, size, 3) and pixels.dtype == np.uint8
         assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1]] == (9, 99, 199)).all()
-    inked = [
+    covered = [
         (draw(text, WHITE, str(font), 64) != 255).any(-1).mean() for text in ("\u2b1b", "\u25fe")
     ]  # large, small
-    assert inked[0] > 2 * inked[1]
+    assert covered[0] > 2 * covered[1]
 
 
-def test_the_content_can_be_sent_and_prepared(source, tmp_path):
+def test_the_content_can_be_pickled_and_prepared(source, tmp_path):
     assert np.array_equal(
         pickle.loads(pickle.dumps(source.open))("\U0001f34e", WHITE), source.open("\U0001f34e", WHITE)
     )
-    card = made(tmp_path / "set", source, limit=60, held_out=0.2)
+    card = prepare_source(tmp_path / "set", source, limit=60, held_out=0.2)
     assert sum(card["count"].values()) == 60 and card["skipped_count"] == 0
     assert rows(tmp_path / "set")["train"][0]["captions"][0].startswith("an emoji of ")

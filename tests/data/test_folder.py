@@ -1,11 +1,11 @@
-"""A folder of images: what is read, captions from three sources, a split that stays."""
+"""A folder of images: which files are read, captions from three sources, a stable split."""
 
 import json
 import os
 
 import pytest
 from image_folders import fill, picture, prepared
-from sources import made
+from sources import prepare_source
 
 from rawmm_cli.data.datasets.folder import folder
 from rawmm_cli.data.images import fit
@@ -17,14 +17,14 @@ def captions(path) -> dict[str, list[str]]:
     return {row["source"]: row["captions"] for split in rows.values() for row in split}
 
 
-# What is read
+# Files
 def test_rows_hold_the_exact_pixels_in_the_order_of_the_names(tmp_path):
     names = ["b.png", "a/z.PNG", "a/b.bmp", "c.tiff"]
     rows, card = prepared(fill(tmp_path / "birds", *names), held_out=0.5)
-    every = {row["source"]: row for split in rows.values() for row in split}
-    assert sorted(every) == sorted(names) and set(rows) == {"train", "held_out"}
+    stored = {row["source"]: row for split in rows.values() for row in split}
+    assert sorted(stored) == sorted(names) and set(rows) == {"train", "held_out"}
     for number, name in enumerate(names):
-        row = every[name]
+        row = stored[name]
         assert row["pixels"] == picture(number).tobytes() and (row["height"], row["width"]) == (8, 8)
         assert row["captions"] == [] and row["label"] == -1
     for split in rows.values():
@@ -41,8 +41,8 @@ def test_size_fits_and_no_size_keeps(tmp_path):
     fill(tmp_path, "a.png", "b.png", height=12, width=20)
     rows, card = prepared(tmp_path, size=8)
     assert card["size"] == [8, 8]
-    found = {row["source"]: row["pixels"] for split in rows.values() for row in split}
-    assert found == {
+    stored = {row["source"]: row["pixels"] for split in rows.values() for row in split}
+    assert stored == {
         "a.png": fit(picture(0, 12, 20), 8).tobytes(),
         "b.png": fit(picture(1, 12, 20), 8).tobytes(),
     }
@@ -64,15 +64,14 @@ def test_the_card_holds_no_path(tmp_path, monkeypatch):
     assert str(tmp_path) not in json.dumps(card)
 
 
-def test_it_can_start_anywhere(tmp_path):
+def test_starting_in_the_middle(tmp_path):
     fill(tmp_path, *(f"{n}.png" for n in range(9)))
-    every = list(folder(tmp_path).items(0))
-    assert [list(folder(tmp_path).items(start)) for start in (0, 1, 8, 9, 12)] == [
-        every[start:] for start in (0, 1, 8, 9, 12)
-    ]
+    items = list(folder(tmp_path).items(0))
+    for start in (0, 1, 8, 9, 12):
+        assert list(folder(tmp_path).items(start)) == items[start:]
 
 
-def test_a_change_of_the_folder_is_seen(tmp_path):
+def test_a_change_of_the_folder_changes_the_state(tmp_path):
     fill(tmp_path, "a.png", "b.png")
     states = [folder(tmp_path).state]
     (tmp_path / "a.txt").write_text("one")
@@ -87,7 +86,7 @@ def test_a_change_of_the_folder_is_seen(tmp_path):
 def test_rows_can_be_written_and_loaded(tmp_path):
     fill(tmp_path / "in", "a.png", "b.png", os.fsdecode(b"caf\xe9.png"))
     (tmp_path / "in" / "a.txt").write_text("a fox \N{FOX FACE}", encoding="utf-8")
-    made(tmp_path / "out", folder(tmp_path / "in"), size=8, held_out=0.4)
+    prepare_source(tmp_path / "out", folder(tmp_path / "in"), size=8, held_out=0.4)
     data = [load(tmp_path / "out", split) for split in ("train", "held_out")]
     assert sorted(c for split in data for c in split.captions) == [[], [], ["a fox \N{FOX FACE}"]]
     assert data[0].card["count"] == {"train": len(data[0]), "held_out": len(data[1])}

@@ -1,4 +1,4 @@
-"""A folder of images: every error word by word."""
+"""A folder of images: every error message in full."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from rawmm_cli.system.errors import DataError
 
 
 def refused(path, message: str, **options):
-    """`message` is the whole line, as a regular expression; FOLDER stands for the path."""
+    """Check the whole message against a regular expression, in which FOLDER stands for the path."""
     with pytest.raises(DataError) as caught:
         prepared(path, **{"size": 8, **options})
     assert caught.value.exit_code == 3 and "\n" not in str(caught.value)
@@ -74,10 +74,10 @@ def test_caption_files_without_image(tmp_path):
             b'\n\n["a.png", "x"]',
             r'line 3: is not an object; allowed: \{"file_name": "a.png", "text": "..."\}',
         ),
-        (b'{"text": "x"}', "line 1: lacks `file_name`, the path of an image from the folder on; add it"),
+        (b'{"text": "x"}', "line 1: lacks `file_name`, the path of an image relative to the folder; add it"),
         (
             b'{"file_name": 3, "text": "x"}',
-            "line 1: lacks `file_name`, the path of an image from the folder on; add it",
+            "line 1: lacks `file_name`, the path of an image relative to the folder; add it",
         ),
         (
             b'{"file_name": "a.png"}',
@@ -129,7 +129,7 @@ def test_broken_json(tmp_path, data, message):
     [
         (
             b"name,text\na.png,x\n",
-            "line 2: lacks `file_name`, the path of an image from the folder on; add it",
+            "line 2: lacks `file_name`, the path of an image relative to the folder; add it",
         ),
         (
             b"file_name,caption\na.png,x\n",

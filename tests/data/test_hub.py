@@ -1,5 +1,5 @@
-"""Sets of the hub, from local folders in the hub's layout: which column is what, splits, classes, terms, and
-no network."""
+"""Sets of the hub, from local folders in the hub's layout: columns, splits, classes, terms, and no
+network."""
 
 import errno
 import io
@@ -13,7 +13,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
-from sources import card_of, made, rows
+from sources import card_of, prepare_source, rows
 
 from rawmm_cli.data.datasets.hub import CELEBA, KNOWN, hub
 from rawmm_cli.system.errors import ConfigError, DataError, DiskFullError
@@ -32,12 +32,12 @@ def picture(number: int) -> Image.Image:
 
 
 def repository(folder: Path, features: dict, splits: dict[str, dict[str, list]]) -> Path:
-    """A folder as a repository of the hub has it: data/SPLIT-00000-of-00001.parquet."""
+    """A folder in the layout of a repository of the hub: data/SPLIT-00000-of-00001.parquet."""
     (folder / "data").mkdir(parents=True)
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# A set\n")
     for split, columns in splits.items():
-        made = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-        made.to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
+        data = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+        data.to_parquet(str(folder / "data" / f"{split}-00000-of-00001.parquet"))
     return folder
 
 
@@ -53,23 +53,24 @@ def captioned(folder: Path) -> Path:
 
 
 def prepared(tmp_path: Path, name: str, **options) -> tuple[dict, dict]:
-    """-> ({source: row} with its split, card)"""
-    made(tmp_path / "set", hub(name, **options), held_out=0.3)
-    return {
+    """Prepare a set -> ({source: row with its split}, card)."""
+    prepare_source(tmp_path / "set", hub(name, **options), held_out=0.3)
+    stored = {
         row["source"]: {**row, "split": split}
-        for split, found in rows(tmp_path / "set").items()
-        for row in found
-    }, card_of(tmp_path / "set")
+        for split, split_rows in rows(tmp_path / "set").items()
+        for row in split_rows
+    }
+    return stored, card_of(tmp_path / "set")
 
 
 def test_a_copy_of_celebahq(tmp_path):
-    """Its two columns, its two splits, the exact pixels, and its terms: told first, and kept in the card."""
-    said = []
-    found, card = prepared(tmp_path, "celebahq", path=captioned(tmp_path / "repo"), told=said.append)
-    assert said[0] == CELEBA and said[1] == "chosen: image column: image; caption column: text"
-    assert len(found) == 16
+    """Its two columns, its two splits, the exact pixels, and its terms: shown first, and kept in the card."""
+    messages = []
+    stored, card = prepared(tmp_path, "celebahq", path=captioned(tmp_path / "repo"), notify=messages.append)
+    assert messages[0] == CELEBA and messages[1] == "chosen: image column: image; caption column: text"
+    assert len(stored) == 16
     for number in range(16):
-        row = found[f"train/{number}" if number < 12 else f"validation/{number - 12}"]
+        row = stored[f"train/{number}" if number < 12 else f"validation/{number - 12}"]
         assert (
             row["captions"] == [f"number {number}"] and row["pixels"] == np.asarray(picture(number)).tobytes()
         )
@@ -88,18 +89,16 @@ def test_classes_become_captions_and_labels(tmp_path):
         {"img": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)},
         {"train": {"img": [picture(n) for n in range(9)], "label": [n % 3 for n in range(9)]}},
     )
-    found, card = prepared(tmp_path, "cifar10", path=repo)
+    stored, card = prepared(tmp_path, "cifar10", path=repo)
     assert card["labels"] == NAMES and card["chosen"]["captions"] == "made by 'a photo of a {label}'"
-    for name, row in found.items():
+    for name, row in stored.items():
         number = int(name.split("/")[1])
         assert row["label"] == number % 3 and row["captions"] == [f"a photo of a {NAMES[number % 3]}"]
-    assert {row["split"] for row in found.values()} == {
-        "train",
-        "held_out",
-    }  # one split: shared out by the names
+    splits = {row["split"] for row in stored.values()}
+    assert splits == {"train", "held_out"}  # a single split is divided by the names
 
 
-def test_a_template_of_ones_own(tmp_path):
+def test_a_template_of_the_user(tmp_path):
     repo = repository(
         tmp_path / "repo",
         {
@@ -109,12 +108,12 @@ def test_a_template_of_ones_own(tmp_path):
         },
         {"train": {"image": [picture(n) for n in range(4)], "text": ["x"] * 4, "label": [0, 1, 2, 0]}},
     )
-    found, _ = prepared(tmp_path, "hf:some/one", path=repo, caption="a drawing of a {label}")
-    assert {row["captions"][0] for row in found.values()} == {f"a drawing of a {name}" for name in NAMES}
+    stored, _ = prepared(tmp_path, "hf:some/one", path=repo, caption="a drawing of a {label}")
+    assert {row["captions"][0] for row in stored.values()} == {f"a drawing of a {name}" for name in NAMES}
 
 
 def test_lists_of_captions_and_attributes(tmp_path):
-    """Several captions stay several; columns of truth values are attributes, and captions where there are no
+    """Several captions stay several; boolean columns are attributes, and captions where there are no
     others."""
     features = {
         "image": datasets.Image(),
@@ -130,17 +129,17 @@ def test_lists_of_captions_and_attributes(tmp_path):
         "Smiling": [True, True, False, False],
         "celeb_id": [9, 8, 7, 6],
     }
-    found, _ = prepared(
+    stored, _ = prepared(
         tmp_path, "hf:some/one", path=repository(tmp_path / "repo", features, {"train": columns})
     )
-    assert [found[f"train/{n}"]["captions"] for n in range(4)] == [["a", "b"], ["c"], [], ["d"]]
-    assert found["train/1"]["attributes"] == '{"Smiling": true, "Wavy_Hair": false}'
+    assert [stored[f"train/{n}"]["captions"] for n in range(4)] == [["a", "b"], ["c"], [], ["d"]]
+    assert stored["train/1"]["attributes"] == '{"Smiling": true, "Wavy_Hair": false}'
     del features["captions"], columns["captions"]
     (tmp_path / "again").mkdir()
-    found, _ = prepared(
+    stored, _ = prepared(
         tmp_path / "again", "hf:some/one", path=repository(tmp_path / "other", features, {"train": columns})
     )
-    assert [found[f"train/{n}"]["captions"] for n in range(4)] == [
+    assert [stored[f"train/{n}"]["captions"] for n in range(4)] == [
         ["wavy hair, smiling"],
         ["smiling"],
         ["wavy hair"],
@@ -154,26 +153,26 @@ def test_a_folder_of_images_with_metadata(tmp_path):
         picture(n).save(tmp_path / "repo" / f"{n}.png")
     lines = [f'{{"file_name": "{n}.png", "text": "number {n}"}}\n' for n in range(6)]
     (tmp_path / "repo" / "metadata.jsonl").write_text("".join(lines))
-    found, _ = prepared(tmp_path, "hf:some/one", path=tmp_path / "repo")
-    assert {row["captions"][0]: row["pixels"] for row in found.values()} == {
+    stored, _ = prepared(tmp_path, "hf:some/one", path=tmp_path / "repo")
+    assert {row["captions"][0]: row["pixels"] for row in stored.values()} == {
         f"number {n}": np.asarray(picture(n)).tobytes() for n in range(6)
     }
 
 
 def test_bad_pictures_do_not_end_it(tmp_path):
     features = {"image": datasets.Image(), "text": datasets.Value("string")}
-    shown = [*map(picture, range(5)), {"bytes": b"no picture", "path": None}, None]
+    images = [*map(picture, range(5)), {"bytes": b"no picture", "path": None}, None]
     repo = repository(
-        tmp_path / "repo", features, {"train": {"image": shown, "text": [str(n) for n in range(7)]}}
+        tmp_path / "repo", features, {"train": {"image": images, "text": [str(n) for n in range(7)]}}
     )
-    card = made(tmp_path / "set", hub("hf:some/one", path=repo), max_bad=0.5, held_out=0.3)
+    card = prepare_source(tmp_path / "set", hub("hf:some/one", path=repo), max_bad=0.5, held_out=0.3)
     assert [entry["file"] for entry in card["skipped"]] == ["train/5", "train/6"]
     assert "its content is damaged or of another format" in card["skipped"][0]["reason"]
     assert card["skipped"][1]["reason"] == "it is empty (0 bytes)"
     assert card["count"]["train"] + card["count"]["held_out"] == 5
 
 
-def test_one_split_and_going_on_in_the_middle(tmp_path):
+def test_one_split_and_starting_in_the_middle(tmp_path):
     repo = captioned(tmp_path / "repo")
     assert {item.captions[0] for item in hub("celebahq", path=repo, split="validation").items(0)} == {
         f"number {n}" for n in range(12, 16)
@@ -181,14 +180,14 @@ def test_one_split_and_going_on_in_the_middle(tmp_path):
     with pytest.raises(ConfigError, match="has no split 'test'; it has train, validation"):
         hub("celebahq", path=repo, split="test")
     source = hub("celebahq", path=repo)
-    every = list(source.items(0))
-    assert len(every) == source.count == 16
+    items = list(source.items(0))
+    assert len(items) == source.count == 16
     for start in (1, 11, 12, 13, 16):
-        assert list(source.items(start)) == every[start:]
+        assert list(source.items(start)) == items[start:]
 
 
 @pytest.mark.parametrize(
-    "name, options, error, told",
+    "name, options, error, message",
     [
         ("hf:one", {}, ConfigError, "'hf:one' names no set; allowed: hf:OWNER/NAME"),
         ("hf:a/b/c", {}, ConfigError, "names no set"),
@@ -202,8 +201,8 @@ def test_one_split_and_going_on_in_the_middle(tmp_path):
         ),
     ],
 )
-def test_errors(name, options, error, told):
-    with pytest.raises(error, match=told):
+def test_errors(name, options, error, message):
+    with pytest.raises(error, match=message):
         hub(name, **options)
 
 
@@ -213,28 +212,29 @@ def test_every_known_set_has_terms_where_they_are_needed():
 
 
 def test_images_without_a_feature(tmp_path):
-    """Bytes and a path in a structure, as files have them that `datasets` did not write; a path alone is not
+    """Bytes and a path in a struct, as in files that `datasets` did not write; a path alone is not
     followed."""
     picture(9).save(tmp_path / "secret.png")
     features = {
         "image": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
         "text": datasets.Value("string"),
     }
-    held = [io.BytesIO() for _ in range(3)]
-    for n, file in enumerate(held):
+    files = [io.BytesIO() for _ in range(3)]
+    for n, file in enumerate(files):
         picture(n).save(file, "PNG")
-    shown = [
-        *({"bytes": file.getvalue(), "path": None} for file in held),
+    images = [
+        *({"bytes": file.getvalue(), "path": None} for file in files),
         {"bytes": None, "path": str(tmp_path / "secret.png")},
     ]
-    repo = repository(tmp_path / "repo", features, {"train": {"image": shown, "text": list("abcd")}})
-    card = made(tmp_path / "set", hub("hf:some/one", path=repo), max_bad=0.5, held_out=0.4)
+    repo = repository(tmp_path / "repo", features, {"train": {"image": images, "text": list("abcd")}})
+    card = prepare_source(tmp_path / "set", hub("hf:some/one", path=repo), max_bad=0.5, held_out=0.4)
     assert [entry["file"] for entry in card["skipped"]] == ["train/3"] and "which is not read" in card[
         "skipped"
     ][0]["reason"]
-    assert {
-        row["captions"][0]: row["pixels"] for found in rows(tmp_path / "set").values() for row in found
-    } == {"abc"[n]: np.asarray(picture(n)).tobytes() for n in range(3)}
+    stored = [row for split in rows(tmp_path / "set").values() for row in split]
+    assert {row["captions"][0]: row["pixels"] for row in stored} == {
+        "abc"[n]: np.asarray(picture(n)).tobytes() for n in range(3)
+    }
 
 
 def test_a_full_disk(tmp_path, monkeypatch):
@@ -249,28 +249,28 @@ def test_a_full_disk(tmp_path, monkeypatch):
 
 
 def offline(tmp_path: Path, *words: str, **environment: str | None) -> tuple[int, list[str]]:
-    """The command line without a network -> (exit code, lines of stderr). A variable that is None is not
+    """Run the command line without a network -> (exit code, lines of stderr). A variable that is None is not
     set."""
-    kept = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if name not in ("XDG_CACHE_HOME", "HF_DATASETS_CACHE")
     }
-    kept |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), **environment}
+    variables |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), **environment}
     done = subprocess.run(
         [sys.executable, "-m", "rawmm_cli", *words],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
-        env={name: value for name, value in kept.items() if value is not None},
+        env={name: value for name, value in variables.items() if value is not None},
     )
     return done.returncode, done.stderr.splitlines()
 
 
 @pytest.mark.process
 def test_no_network(tmp_path):
-    """Fault 29: terms first, then one line with the command that fetches it elsewhere and how to use the
+    """Fault 29: terms first, then one line with the command that fetches the set elsewhere and how to use the
     copy."""
     code, lines = offline(tmp_path, "prepare", "celebahq")
     assert code == 3 and "\n".join(lines[:-1]) == CELEBA
@@ -284,7 +284,7 @@ def test_no_network(tmp_path):
 
 @pytest.mark.process
 def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
-    """Fault 25: a local copy is prepared without a home; where the cache cannot be, one line says so."""
+    """Fault 25: a local copy is prepared without a home; where there can be no cache, one line says so."""
     captioned(tmp_path / "repo")
     code, lines = offline(
         tmp_path,
@@ -297,7 +297,7 @@ def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
         HOME=str(tmp_path / "repo" / "README.md"),
     )
     assert code == 0 and lines[-1].startswith("prepared data/celebahq: 12 training and 4 held-out pictures")
-    (tmp_path / "file").write_text("no folder")  # nobody can make a folder in it
+    (tmp_path / "file").write_text("no folder")  # no folder can be made in it
     for places in (
         {"HF_HOME": "/proc/none"},
         {"HF_HOME": None, "HOME": str(tmp_path / "file")},
@@ -312,15 +312,15 @@ def test_no_home_and_a_cache_that_cannot_be_written(tmp_path):
         assert "\n".join(lines[:-1]) == CELEBA
 
 
-def test_celebahq_fits_patch128_unless_told_otherwise(tmp_path, rawmm):
+def test_celebahq_fits_patch128_unless_a_size_is_given(tmp_path, rawmm):
     """Larger pictures get the size of the preset, smaller ones keep their own, and `--size 0` keeps all."""
     sides = [(160, 160), (200, 150), (128, 128), (40, 60)] * 5
-    dice = np.random.default_rng(0)
-    made = [Image.fromarray(dice.integers(0, 256, (*side, 3), dtype=np.uint8)) for side in sides]
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (*side, 3), dtype=np.uint8)) for side in sides]
     repo = repository(
         tmp_path / "repo",
         {"image": datasets.Image(), "text": datasets.Value("string")},
-        {"train": {"image": made, "text": [str(n) for n in range(20)]}},
+        {"train": {"image": images, "text": [str(n) for n in range(20)]}},
     )
     for name, words, expected in (
         ("celebahq", (), [(128, 128), (128, 128), (128, 128), (40, 40)]),
@@ -340,18 +340,18 @@ def test_celebahq_fits_patch128_unless_told_otherwise(tmp_path, rawmm):
             name,
             *words,
         )
-        found = [row for split in rows(tmp_path / name).values() for row in split]
+        stored = [row for split in rows(tmp_path / name).values() for row in split]
         assert code == 0 and ("larger pictures are made to fit 128 pixels" in err) == (not words)
-        assert {(row["height"], row["width"]) for row in found} == set(expected)
-        for row in found:
+        assert {(row["height"], row["width"]) for row in stored} == set(expected)
+        for row in stored:
             number = int(row["captions"][0])
             if expected[number % len(expected)] == sides[number]:
-                assert row["pixels"] == np.asarray(made[number]).tobytes()
+                assert row["pixels"] == np.asarray(images[number]).tobytes()
 
 
 def test_the_readme_s_first_lines(tmp_path, rawmm):
-    """`rawmm prepare celebahq`, `rawmm train --preset patch128 --gpus 8`: the preset takes what the first
-    command makes."""
+    """`rawmm prepare celebahq`, `rawmm train --preset patch128 --gpus 8`: the preset fits the set that the
+    first command prepares."""
     repo = repository(
         tmp_path / "repo",
         {"image": datasets.Image(), "text": datasets.Value("string")},

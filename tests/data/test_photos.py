@@ -1,9 +1,9 @@
-"""Crops of real photographs: held out is what no training crop has seen, everything is a function of the
-number."""
+"""Crops of real photographs: training and held-out crops share no pixel, a crop depends on its number
+alone."""
 
 import numpy as np
 import pytest
-from sources import made
+from sources import prepare_source
 
 from rawmm_cli.data import prepared
 from rawmm_cli.data.datasets import photos as module
@@ -14,7 +14,7 @@ pytest.importorskip("skimage")
 WHITE = (255, 255, 255)
 
 
-def test_no_training_crop_touches_what_is_held_out_and_no_held_out_crop_leaves_it():
+def test_training_crops_lie_outside_the_held_out_area_and_held_out_crops_inside():
     seen = {
         name: [np.zeros((height, width), bool) for _ in range(2)]
         for name, (_, _, height, width, _) in PHOTOS.items()
@@ -37,14 +37,14 @@ def test_no_training_crop_touches_what_is_held_out_and_no_held_out_crop_leaves_i
         assert held[top:bottom, left:right].mean() > 0.95 and train.mean() > 0.65, name
 
 
-def test_overlap_is_what_it_is_pixel_by_pixel():
-    dice = np.random.default_rng(0)
+def test_overlap_agrees_with_pixels():
+    rng = np.random.default_rng(0)
     for _ in range(200):
-        boxes = [(*low, *(low + dice.integers(1, 6, 2))) for low in dice.integers(0, 8, (2, 2))]
-        drawn = [np.zeros((16, 16), bool) for _ in boxes]
-        for (top, left, bottom, right), shown in zip(boxes, drawn):
-            shown[top:bottom, left:right] = True
-        assert overlap(*boxes) == (drawn[0] & drawn[1]).any()
+        boxes = [(*low, *(low + rng.integers(1, 6, 2))) for low in rng.integers(0, 8, (2, 2))]
+        masks = [np.zeros((16, 16), bool) for _ in boxes]
+        for (top, left, bottom, right), mask in zip(boxes, masks):
+            mask[top:bottom, left:right] = True
+        assert overlap(*boxes) == (masks[0] & masks[1]).any()
 
 
 def test_sizes_of_the_photographs_are_those_of_the_files():
@@ -55,12 +55,12 @@ def test_sizes_of_the_photographs_are_those_of_the_files():
 def test_a_crop_that_is_not_shrunk_is_the_photograph():
     n = next(n for n in range(100_000) if crop(n, 64)[-1] == 64)
     name, _, top, left, _ = crop(n, 64)
-    shown = photos(count=n + 1).open(n, WHITE)
-    assert np.array_equal(shown, module._photo(name)[top : top + 64, left : left + 64])
+    pixels = photos(count=n + 1).open(n, WHITE)
+    assert np.array_equal(pixels, module._photo(name)[top : top + 64, left : left + 64])
 
 
-def test_a_set_of_them(tmp_path):
-    card = made(tmp_path / "photos", photos(count=60, size=16))
+def test_prepared(tmp_path):
+    card = prepare_source(tmp_path / "photos", photos(count=60, size=16))
     train, held_out = (prepared.load(tmp_path / "photos", split) for split in prepared.SPLITS)
     assert (
         card["count"] == {"train": len(train), "held_out": len(held_out)} and len(train) + len(held_out) == 60
@@ -70,26 +70,26 @@ def test_a_set_of_them(tmp_path):
     assert len({train.image(n).numpy().tobytes() for n in range(len(train))}) == len(train)
 
 
-def test_more_of_them_begin_with_the_same():
+def test_a_larger_set_begins_with_the_smaller_one():
     few, many = (list(photos(count=count).items(0)) for count in (20, 40))
     assert few == many[:20] and list(photos(count=40).items(30)) == many[30:]
     assert photos(count=20).state != photos(count=40).state != photos(count=40, size=32).state
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
         ({"size": 7}, "the size of photos is 7; allowed: 8 to 135; choose another --size"),
         ({"size": 136}, "allowed: 8 to 135"),
         ({"count": 1}, "allowed: at least 2"),
     ],
 )
-def test_what_cannot_be_made_is_refused(options, told):
-    with pytest.raises(ConfigError, match=told):
+def test_options_out_of_range(options, message):
+    with pytest.raises(ConfigError, match=message):
         photos(**options)
 
 
-def test_without_scikit_image_it_is_said_what_to_install(monkeypatch):
+def test_without_scikit_image_the_error_says_what_to_install(monkeypatch):
     real = module.version
 
     def version(package):

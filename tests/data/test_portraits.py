@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from sources import card_of, made, rows
+from sources import card_of, prepare_source, rows
 
 from rawmm_cli.data.datasets.portraits import attributes
 from rawmm_cli.data.datasets.portraits.attributes import attributes_of
@@ -215,7 +215,7 @@ def test_every_value_is_stated_somewhere():
 
 
 def test_prepared(tmp_path):
-    card = made(tmp_path / "set", portraits(count=40, size=32), held_out=0.2)
+    card = prepare_source(tmp_path / "set", portraits(count=40, size=32), held_out=0.2)
     stored = [row for split in rows(tmp_path / "set").values() for row in split]
     assert card["licence"] == "MIT" and re.match(
         r"drawn by python-avatars \S+ and resvg-py \S+$", card["source"]

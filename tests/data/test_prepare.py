@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sources import card_of, listing, made, numbers, pixels_of, rows, stories
+from sources import card_of, interleaved, listing, numbers, pixels_of, prepare_source, rows
 
 from rawmm_cli.data import card, prepare, prepared
 from rawmm_cli.data.images import fit
@@ -36,7 +36,7 @@ def names(entries) -> list[str]:
 
 @pytest.mark.parametrize("count", [2, 15, 16, 17, 50])
 def test_every_item_is_there_once_in_order_with_its_exact_pixels(tmp_path, count):
-    made(tmp_path / "set", numbers(count), held_out=0.3)
+    prepare_source(tmp_path / "set", numbers(count), held_out=0.3)
     found = rows(tmp_path / "set")
     assert sorted(names(found["train"] + found["held_out"])) == sorted(f"{n}.png" for n in range(count))
     for entries in found.values():
@@ -50,7 +50,7 @@ def test_every_item_is_there_once_in_order_with_its_exact_pixels(tmp_path, count
 
 
 def test_what_is_read_back_is_what_was_written(tmp_path):
-    made(tmp_path / "set", numbers(40), held_out=0.3)
+    prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
     for split in prepared.SPLITS:
         found = prepared.load(tmp_path / "set", split)
         for index, row in enumerate(rows(tmp_path / "set")[split]):
@@ -63,14 +63,14 @@ def test_what_is_read_back_is_what_was_written(tmp_path):
 def test_datasets_can_read_it(tmp_path):
     import datasets
 
-    made(tmp_path / "set", numbers(40), held_out=0.3)
+    prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
     for split, entries in rows(tmp_path / "set").items():
         table = datasets.load_from_disk(str(tmp_path / "set" / split))
         assert table["source"] == names(entries) and table[0]["pixels"] == entries[0]["pixels"]
 
 
 def test_documents_keep_their_order_and_pictures(tmp_path):
-    made(tmp_path / "set", stories(20), held_out=0.3)
+    prepare_source(tmp_path / "set", interleaved(20), held_out=0.3)
     for split in prepared.SPLITS:
         found = prepared.load(tmp_path / "set", split)
         for index in range(len(found)):
@@ -82,7 +82,7 @@ def test_documents_keep_their_order_and_pictures(tmp_path):
 
 
 def test_size_crop_and_limit(tmp_path):
-    card = made(tmp_path / "set", numbers(40), size=4, limit=10, held_out=0.3)
+    card = prepare_source(tmp_path / "set", numbers(40), size=4, limit=10, held_out=0.3)
     found = rows(tmp_path / "set")
     assert sorted(names(found["train"] + found["held_out"])) == sorted(f"{n}.png" for n in range(10))
     assert found["train"][0]["pixels"] == fit(pixels_of(int(found["train"][0]["source"][:-4])), 4).tobytes()
@@ -93,7 +93,7 @@ def test_size_crop_and_limit(tmp_path):
 @pytest.mark.process
 def test_workers_change_nothing(tmp_path, workers):
     for count, folder in ((0, "alone"), (workers, "helped")):
-        made(tmp_path / folder / "set", numbers(60, bad={7, 8}), workers=count)
+        prepare_source(tmp_path / folder / "set", numbers(60, bad={7, 8}), workers=count)
     assert listing(tmp_path / "alone") == listing(tmp_path / "helped")
 
 
@@ -102,20 +102,20 @@ def test_workers_change_nothing(tmp_path, workers):
 
 def test_what_is_held_out_hangs_on_the_name_alone(tmp_path):
     for count in (40, 60):
-        made(tmp_path / str(count), numbers(count), held_out=0.2)
+        prepare_source(tmp_path / str(count), numbers(count), held_out=0.2)
     few, many = (set(names(rows(tmp_path / count)["held_out"])) for count in ("40", "60"))
     assert few == {name for name in many if int(name[:-4]) < 40}
     assert few == {f"{n}.png" for n in range(40) if prepared.hash_fraction(f"{n}.png") < 0.2}
 
 
 def test_splits_of_the_source_are_kept(tmp_path):
-    made(tmp_path / "set", numbers(30, splits=True), held_out=0.9)
+    prepare_source(tmp_path / "set", numbers(30, splits=True), held_out=0.9)
     assert names(rows(tmp_path / "set")["held_out"]) == [f"{n}.png" for n in range(0, 30, 5)]
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.9999])
 def test_a_small_set_has_both_splits(tmp_path, share):
-    made(tmp_path / "set", numbers(4), held_out=share)
+    prepare_source(tmp_path / "set", numbers(4), held_out=share)
     found = rows(tmp_path / "set")
     assert {len(entries) for entries in found.values()} == {1, 3}
     places = {name: prepared.hash_fraction(name) for entries in found.values() for name in names(entries)}
@@ -125,7 +125,7 @@ def test_a_small_set_has_both_splits(tmp_path, share):
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_than_two_are_refused(tmp_path, count):
     with pytest.raises(DataError, match="at least 2"):
-        made(tmp_path / "set", numbers(count))
+        prepare_source(tmp_path / "set", numbers(count))
     assert not (tmp_path / "set").exists()
 
 
@@ -133,7 +133,7 @@ def test_fewer_than_two_are_refused(tmp_path, count):
 
 
 def test_what_is_left_out_is_named(tmp_path):
-    found = made(tmp_path / "set", numbers(60, bad={3, 20, 59}), max_bad=0.05)
+    found = prepare_source(tmp_path / "set", numbers(60, bad={3, 20, 59}), max_bad=0.05)
     assert found["skipped"] == [{"file": f"{n}.png", "reason": f"it is bad {n}"} for n in (3, 20, 59)]
     assert found["skipped_count"] == 3 and sum(found["count"].values()) == 57
     lines = (tmp_path / "set" / "skipped.jsonl").read_text().splitlines()
@@ -145,10 +145,10 @@ def test_too_many_bad_ones_stop_it_and_a_larger_share_goes_on(tmp_path, monkeypa
     with pytest.raises(
         DataError, match=r"'3.png' \(and 3 more\) of 60 cannot be used: it is bad 3.*--max-bad-fraction"
     ):
-        made(tmp_path / "set", source, max_bad=0.05)
+        prepare_source(tmp_path / "set", source, max_bad=0.05)
     assert not (tmp_path / "set").exists()
     monkeypatch.setattr(prepare, "_results", None)  # everything is there already
-    assert sum(made(tmp_path / "set", source, max_bad=0.1)["count"].values()) == 56
+    assert sum(prepare_source(tmp_path / "set", source, max_bad=0.1)["count"].values()) == 56
 
 
 @pytest.mark.parametrize("first", [0, 7, 30])
@@ -162,19 +162,21 @@ def test_a_hundred_in_a_row_stop_it(tmp_path, first):
         card={},
     )
     with pytest.raises(DataError, match=f"100 items in a row cannot be used, the last '{first + 99}.png'"):
-        made(tmp_path / "set", counted, max_bad=1)
+        prepare_source(tmp_path / "set", counted, max_bad=1)
     assert len(seen) <= first + 104
     assert (
-        made(tmp_path / "other", numbers(200, bad=set(range(first, first + 99))), max_bad=1)["skipped_count"]
+        prepare_source(tmp_path / "other", numbers(200, bad=set(range(first, first + 99))), max_bad=1)[
+            "skipped_count"
+        ]
         == 99
     )
 
 
 def test_a_hundred_in_a_row_are_counted_across_an_interruption(tmp_path):
     with pytest.raises(DataError):
-        made(tmp_path / "set", numbers(200, bad=set(range(10, 110))), max_bad=1)
+        prepare_source(tmp_path / "set", numbers(200, bad=set(range(10, 110))), max_bad=1)
     with pytest.raises(DataError, match="the last '109.png'"):
-        made(tmp_path / "set", numbers(200, bad=set(range(10, 110))), max_bad=1)
+        prepare_source(tmp_path / "set", numbers(200, bad=set(range(10, 110))), max_bad=1)
 
 
 # ---------------------------------------------------------------------------------------------- interruptions
@@ -196,10 +198,10 @@ def broken_after(source: Source, count: int) -> Source:
 
 def test_an_interrupted_preparation_goes_on_and_ends_the_same(tmp_path):
     source = numbers(70, bad={5, 33})
-    made(tmp_path / "unbroken" / "set", source)
+    prepare_source(tmp_path / "unbroken" / "set", source)
     for count in (3, 20, 37, 69):
         with pytest.raises(Broken):
-            made(tmp_path / "broken" / "set", broken_after(source, count))
+            prepare_source(tmp_path / "broken" / "set", broken_after(source, count))
     asked, told = [], []
     last = Source(
         items=lambda start: asked.append(start) or source.items(start),
@@ -217,11 +219,11 @@ def test_an_interrupted_preparation_goes_on_and_ends_the_same(tmp_path):
 def test_what_was_begun_with_other_data_or_options_starts_anew(tmp_path, change):
     source = numbers(40)
     with pytest.raises(Broken):
-        made(tmp_path / "set", broken_after(source, 35))
+        prepare_source(tmp_path / "set", broken_after(source, 35))
     other = numbers(40, state=change["state"]) if "state" in change else source
     options = {key: value for key, value in change.items() if key != "state"}
-    made(tmp_path / "set", other, **options)
-    made(tmp_path / "fresh", other, **options)
+    prepare_source(tmp_path / "set", other, **options)
+    prepare_source(tmp_path / "fresh", other, **options)
     assert rows(tmp_path / "set") == rows(tmp_path / "fresh")
 
 
@@ -229,10 +231,10 @@ KILLED = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from sources import made, numbers
+from sources import numbers, prepare_source
 from rawmm_cli.data import prepare
 prepare.PART, prepare.CHUNK = 16, 4
-made(Path(sys.argv[1]), numbers(3000, bad={{9, 77}}), workers=int(sys.argv[2]))
+prepare_source(Path(sys.argv[1]), numbers(3000, bad={{9, 77}}), workers=int(sys.argv[2]))
 """
 
 
@@ -246,7 +248,7 @@ def test_kill_9_at_random_moments_and_the_same_bytes_in_the_end(tmp_path, worker
         else "if __name__ == '__main__':" + KILLED.format(tests=str(TESTS)).replace("\n", "\n    ")
     )
     words = [sys.executable, str(script), str(tmp_path / "broken" / "set"), str(workers)]
-    made(tmp_path / "unbroken" / "set", numbers(3000, bad={9, 77}))
+    prepare_source(tmp_path / "unbroken" / "set", numbers(3000, bad={9, 77}))
     dice, kills, partial = random.Random(0), 0, tmp_path / "broken" / ".set.partial"
     for _ in range(10):
         before = len(list(partial.glob("part-*")))
@@ -297,7 +299,7 @@ def dies(content, background):
 def test_a_worker_that_dies_is_told(tmp_path):
     source = numbers(20)
     with pytest.raises(RankError, match="a worker process died"):
-        made(tmp_path / "set", Source(items=source.items, open=dies, state="", card={}), workers=1)
+        prepare_source(tmp_path / "set", Source(items=source.items, open=dies, state="", card={}), workers=1)
 
 
 def test_two_at_a_time_are_refused(tmp_path):
@@ -305,17 +307,17 @@ def test_two_at_a_time_are_refused(tmp_path):
 
     def items(start):
         with pytest.raises(LockedError, match="another process prepares"):
-            made(tmp_path / "set", source)
+            prepare_source(tmp_path / "set", source)
         yield from source.items(start)
 
-    made(tmp_path / "set", Source(items=items, open=pixels_of, state="", card={}))
+    prepare_source(tmp_path / "set", Source(items=items, open=pixels_of, state="", card={}))
 
 
 # ------------------------------------------------------------------------------------------------------- card
 
 
 def test_the_card_counts(tmp_path):
-    found = made(tmp_path / "set", numbers(50, bad={4}), held_out=0.2)
+    found = prepare_source(tmp_path / "set", numbers(50, bad={4}), held_out=0.2)
     assert found == card_of(tmp_path / "set")
     assert sum(found["count"].values()) == found["pictures"] == 49 and found["size"] == [8, 8]
     assert found["captions"]["count"] == 49 and found["captions"]["vocabulary"] == 50
@@ -329,14 +331,14 @@ def test_the_card_counts(tmp_path):
 
 
 def test_verify_finds_nothing_in_a_sound_set(tmp_path):
-    made(tmp_path / "set", numbers(40, bad={4}), max_bad=0.1)
-    made(tmp_path / "stories", stories(20))
+    prepare_source(tmp_path / "set", numbers(40, bad={4}), max_bad=0.1)
+    prepare_source(tmp_path / "stories", interleaved(20))
     assert card.verify(tmp_path / "set") == [] == card.verify(tmp_path / "stories")
 
 
 @pytest.mark.parametrize("split", prepared.SPLITS)
 def test_verify_finds_a_changed_pixel_and_names_the_picture(tmp_path, split):
-    made(tmp_path / "set", numbers(40), held_out=0.3)
+    prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
     row = rows(tmp_path / "set")[split][5]
     changed = 0
     for file in sorted((tmp_path / "set" / split).glob("*.arrow")):
@@ -362,7 +364,7 @@ def test_verify_finds_a_changed_pixel_and_names_the_picture(tmp_path, split):
     ],
 )
 def test_verify_finds_a_changed_caption_or_card(tmp_path, change):
-    made(tmp_path / "set", numbers(40), held_out=0.3)
+    prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
     in_rows = change[0] == "number 1"
     file = min((tmp_path / "set/train").glob("*.arrow")) if in_rows else tmp_path / "set/card.json"
     text = file.read_bytes()

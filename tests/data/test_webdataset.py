@@ -1,4 +1,4 @@
-"""Archives of samples: what belongs together, which member is what, the exact pixels, and going on in the
+"""Archives of samples: which members form a sample, the role of each, exact pixels, starting in the
 middle."""
 
 import io
@@ -8,14 +8,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from sources import card_of, made, pixels, png, rows
+from sources import card_of, pixels, png, prepare_source, rows
 
 from rawmm_cli.data.datasets.webdataset import Fields, key_of, samples, webdataset
 from rawmm_cli.system.errors import ConfigError, DataError
 
 
 def write(path: Path, members: list[tuple[str, bytes]]) -> Path:
-    """An archive of the kind that its ending says."""
+    """Write an archive of the format that its ending names."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
@@ -41,8 +41,8 @@ def shard(path: Path, numbers) -> Path:
     )
 
 
-def item(found: dict[str, bytes], **options):
-    return Fields(**options).item("s", {ending: lambda data=data: data for ending, data in found.items()})
+def item(members: dict[str, bytes], **options):
+    return Fields(**options).item("s", {ending: lambda data=data: data for ending, data in members.items()})
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tgz", ".zip"])
@@ -50,23 +50,23 @@ def test_pixels_and_captions_are_exact(tmp_path, ending):
     shard(tmp_path / "in" / f"b{ending}", range(5, 9))
     shard(tmp_path / "in" / "deep" / f"a{ending}", range(5))
     (tmp_path / "in" / "notes.md").write_text("not an archive")
-    made(tmp_path / "set", webdataset(path=tmp_path / "in"), held_out=0.4)
-    found = {row["source"]: row for split in rows(tmp_path / "set").values() for row in split}
+    prepare_source(tmp_path / "set", webdataset(path=tmp_path / "in"), held_out=0.4)
+    stored = {row["source"]: row for split in rows(tmp_path / "set").values() for row in split}
     names = [f"b{ending}/{n:04d}" for n in range(5, 9)] + [f"deep/a{ending}/{n:04d}" for n in range(5)]
-    assert sorted(found) == sorted(names)
-    for name, row in found.items():
+    assert sorted(stored) == sorted(names)
+    for name, row in stored.items():
         number = int(name[-4:])
         assert row["pixels"] == pixels(number).tobytes() and row["captions"] == [f"number {number}"]
 
 
-def test_going_on_in_the_middle(tmp_path):
+def test_starting_in_the_middle(tmp_path):
     for name, numbers in (("a.tar", range(4)), ("b.tgz", range(4, 7)), ("c.zip", range(7, 12))):
         shard(tmp_path / name, numbers)
     source = webdataset(path=tmp_path)
-    every = list(source.items(0))
-    assert len(every) == 12 and [item.captions for item in every] == [(f"number {n}",) for n in range(12)]
+    items = list(source.items(0))
+    assert len(items) == 12 and [item.captions for item in items] == [(f"number {n}",) for n in range(12)]
     for start in (0, 1, 4, 5, 11, 12, 20):
-        assert list(source.items(start)) == every[start:]
+        assert list(source.items(start)) == items[start:]
 
 
 @pytest.mark.parametrize(
@@ -84,20 +84,20 @@ def test_the_name_of_a_sample(name, key):
     assert key_of(name) == key
 
 
-def test_members_of_a_sample_are_neighbours():
-    found = list(
+def test_members_of_a_sample_are_consecutive():
+    read = list(
         samples(
             (name, name.encode)
             for name in ["d/", "a.jpg", "a.seg.png", "a.TXT", "b.txt", "README", "a.json", "c/a.jpg"]
         )
     )
-    assert [(key, list(sample)) for key, sample in found] == [
+    assert [(key, list(sample)) for key, sample in read] == [
         ("a", ["jpg", "seg.png", "txt"]),
         ("b", ["txt"]),
         ("a", ["json"]),
         ("c/a", ["jpg"]),
     ]
-    assert found[0][1]["seg.png"]() == b"a.seg.png"
+    assert read[0][1]["seg.png"]() == b"a.seg.png"
 
 
 CASES = {
@@ -158,10 +158,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_which_member_is_what(case):
-    found, options, captions, label, content = CASES[case]
-    made = item(found, **options)
-    assert (made.captions, made.label, made.content) == (captions, label, content)
+def test_roles_of_the_members(case):
+    members, options, captions, label, content = CASES[case]
+    sample = item(members, **options)
+    assert (sample.captions, sample.label, sample.content) == (captions, label, content)
 
 
 WRONG = {
@@ -174,22 +174,22 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_bad_sample_is_left_out_and_told(case, tmp_path):
-    found, told = WRONG[case]
-    members = [(f"bad.{ending}", data) for ending, data in found.items()]
+def test_a_bad_sample_is_left_out_and_reported(case, tmp_path):
+    sample, reason = WRONG[case]
+    members = [(f"bad.{ending}", data) for ending, data in sample.items()]
     write(tmp_path / "in.tar", [(f"{n}.png", png(n)) for n in range(3)] + members)
-    card = made(tmp_path / "set", webdataset(path=tmp_path / "in.tar"), max_bad=0.5)
-    assert card["skipped"] == [{"file": "in.tar/bad", "reason": told}]
+    card = prepare_source(tmp_path / "set", webdataset(path=tmp_path / "in.tar"), max_bad=0.5)
+    assert card["skipped"] == [{"file": "in.tar/bad", "reason": reason}]
     assert card["count"]["train"] + card["count"]["held_out"] == 3
 
 
 @pytest.mark.process
 def test_worker_processes_make_the_same_set(tmp_path):
-    """What is wrong with a sample is sent to them too."""
+    """The reason for a bad sample reaches them too."""
     shard(tmp_path / "a.tar", range(40))
     write(tmp_path / "b.tar", [("bad.txt", b"t")])
     for workers in (0, 1):
-        made(tmp_path / f"set{workers}", webdataset(path=tmp_path), workers=workers)
+        prepare_source(tmp_path / f"set{workers}", webdataset(path=tmp_path), workers=workers)
     assert rows(tmp_path / "set0") == rows(tmp_path / "set1") and card_of(tmp_path / "set1")["skipped"] == [
         {"file": "b.tar/bad", "reason": "it has no picture; it has .txt"}
     ]
@@ -200,10 +200,10 @@ def test_a_torn_archive_stops_and_is_named(tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: 4 * 512 + 100])
     with pytest.raises(DataError, match="torn.tar cannot be read to its end"):
-        made(tmp_path / "set", webdataset(path=path))
+        prepare_source(tmp_path / "set", webdataset(path=path))
     path.write_bytes(data[: 4 * 512 * 2])  # cut exactly between two samples
     with pytest.raises(DataError, match="the mark at its end is missing"):
-        made(tmp_path / "set", webdataset(path=path))
+        prepare_source(tmp_path / "set", webdataset(path=path))
 
 
 def test_errors(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import as_loaded, tiny_model
-from sources import made
+from sources import prepare_source
 
 from rawmm_cli.config import presets
 from rawmm_cli.core import generate as generator
@@ -116,7 +116,7 @@ def test_what_the_grammar_does_not_write(caption):
 
 
 def test_unseen_portraits_have_combinations_of_their_own(tmp_path):
-    made(tmp_path / "few", drawing.portraits(count=60, size=SIZE))
+    prepare_source(tmp_path / "few", drawing.portraits(count=60, size=SIZE))
     train = prepared.load(tmp_path / "few", "train")
     known = [train.attributes(n) for n in range(len(train))]
     numbers = attributes.unseen(train, 300)
@@ -275,7 +275,7 @@ EMPTY = [Picture(torch.zeros(3, SIZE, SIZE, dtype=torch.uint8), False), END_IMAG
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
-    made(folder / "portraits", drawing.portraits(count=100, size=SIZE))
+    prepare_source(folder / "portraits", drawing.portraits(count=100, size=SIZE))
     return prepared.load(folder / "portraits", "train")
 
 

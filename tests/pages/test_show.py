@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from sources import made, numbers, pixels_of, rows, stories
+from sources import interleaved, numbers, pixels_of, prepare_source, rows
 
 from rawmm_cli.data.items import DocumentItem, Item, Piece, Source
 from rawmm_cli.data.prepared import evenly_spaced
@@ -20,8 +20,8 @@ HOSTILE = "\x1b[31mred\x07 \u202e [bold]x[/bold] :smile: {0}"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    made(folder / "numbers", numbers(50, splits=True))
-    made(folder / "stories", stories(20), held_out=0.2)
+    prepare_source(folder / "numbers", numbers(50, splits=True))
+    prepare_source(folder / "stories", interleaved(20), held_out=0.2)
     items = [Item(f"{HOSTILE}{n}", n, (HOSTILE, f"a\nb {n}"), 0, {"x": HOSTILE}) for n in range(9)]
     hostile = Source(
         items=lambda start: iter(items[start:]),
@@ -29,7 +29,7 @@ def data(tmp_path_factory):
         state="",
         card={"name": "hostile", "labels": [HOSTILE]},
     )
-    made(folder / "hostile", hostile, held_out=0.3)
+    prepare_source(folder / "hostile", hostile, held_out=0.3)
     words = Source(
         items=lambda start: (DocumentItem(f"{n}", (Piece(text=f"only text {n}"),)) for n in range(start, 9)),
         open=pixels_of,
@@ -37,7 +37,7 @@ def data(tmp_path_factory):
         card={"name": "words"},
         holds_documents=True,
     )
-    made(folder / "words", words, held_out=0.3)
+    prepare_source(folder / "words", words, held_out=0.3)
     return folder
 
 

@@ -1,8 +1,8 @@
 """Interleaved documents: JSON Lines, each line a list of {"text": ...} and {"image": path, "draw": true}, in
 reading order.
 
-Paths count from the folder of the file on, and stay inside of it. A picture is only read unless `draw` is
-true."""
+Paths are relative to the folder of the file and stay inside it. A picture is read, unless `draw` is true:
+then it is drawn."""
 
 import json
 import posixpath
@@ -14,32 +14,33 @@ from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
 
 EXAMPLE = '[{"text": "A cat:"}, {"image": "cat.png", "draw": true}, {"text": "It sleeps."}]'
-SHOWN = 200  # characters of a name, in a message
+NAME = 200  # characters of a file name in a message
 
 
 def documents(*, path: Path) -> Source:
-    """Every line of the file is one document. All lines are checked before any picture is decoded. Raises
-    DataError."""
+    """Source of the documents in a .jsonl file, one a line.
+
+    All lines are checked before any picture is decoded. Raises DataError where one of them is wrong."""
     path = Path(path)
     if not path.is_file():
         raise DataError(
             f"{printable(str(path))} is not a file; allowed with --path: a .jsonl file with a line like "
             f"{EXAMPLE}"
         )
-    used = {piece.content for story in _stories(path) for piece in story.pieces if piece.content is not None}
-    count = sum(1 for _ in _stories(path))
+    pictures = {piece.content for item in _items(path) for piece in item.pieces if piece.content is not None}
+    count = sum(1 for _ in _items(path))
     if not count:
         raise DataError(f"{printable(str(path))} has no documents; allowed: lines like {EXAMPLE}")
     return Source(
-        items=lambda start: islice(_stories(path), start, None),
+        items=lambda start: islice(_items(path), start, None),
         count=count,
         holds_documents=True,
-        state=state_of([path, *(Path(file) for file in sorted(used) if Path(file).exists())]),
+        state=state_of([path, *(Path(file) for file in sorted(pictures) if Path(file).exists())]),
         card={"source": "documents", "licence": "unknown (your own files)"},
     )
 
 
-def _stories(path: Path) -> Iterator[DocumentItem]:
+def _items(path: Path) -> Iterator[DocumentItem]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if number == 1:
@@ -49,6 +50,7 @@ def _stories(path: Path) -> Iterator[DocumentItem]:
 
 
 def _pieces(path: Path, number: int, line: bytes) -> Iterator[Piece]:
+    """Pieces of one line. Raises DataError, which names the line."""
     try:
         entries = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -75,25 +77,26 @@ def _pieces(path: Path, number: int, line: bytes) -> Iterator[Piece]:
 
 
 def _inside(path: Path, number: int, name: str) -> str:
-    plain, shown = posixpath.normpath(name), name if len(name) <= SHOWN else name[:SHOWN] + "..."
+    """Path of a picture that a line names. Raises DataError unless it is a file inside the folder."""
+    plain, short = posixpath.normpath(name), name if len(name) <= NAME else name[:NAME] + "..."
     if plain.startswith(("/", "../")) or plain in ("..", "."):
         raise _wrong(
             path,
             number,
-            f"names '{shown}', which leads out of the folder of the file; allowed: files inside of it",
+            f"names '{short}', which leads out of the folder of the file; allowed: files inside of it",
         )
-    found = path.parent / plain
+    file = path.parent / plain
     try:
-        inside, there = path.parent.resolve() in found.resolve().parents, found.is_file()
+        inside, exists = path.parent.resolve() in file.resolve().parents, file.is_file()
     except (OSError, ValueError, RuntimeError):  # too long, not a name at all, or links in a circle
-        raise _wrong(path, number, f"names '{shown}', which cannot be opened; mend the line") from None
+        raise _wrong(path, number, f"names '{short}', which cannot be opened; mend the line") from None
     if not inside:
         raise _wrong(
-            path, number, f"names '{shown}', a link that leads out of the folder; allowed: files inside of it"
+            path, number, f"names '{short}', a link that leads out of the folder; allowed: files inside of it"
         )
-    if not there:
-        raise _wrong(path, number, f"names '{shown}', which does not exist; add it or mend the line")
-    return str(found)
+    if not exists:
+        raise _wrong(path, number, f"names '{short}', which does not exist; add it or mend the line")
+    return str(file)
 
 
 def _wrong(path: Path, line: int, problem: str) -> DataError:

@@ -1,14 +1,13 @@
-"""A folder of image files, with or without captions, as a data set.
+"""A folder of image files, with or without captions.
 
-    NAME.png (jpg, ...)          an image, anywhere under the folder; hidden files and folders are ignored
-    NAME.txt beside it           its captions, one a line (README.txt, LICENSE.txt and the like on top are
-                                 none)
-    metadata.jsonl, metadata.csv in the folder itself, with `file_name` (from the folder on) and `text`: a
-    caption,
-                                 or in JSON a list of them
+    NAME.png (jpg, ...)           an image, at any depth; hidden files and folders are ignored
+    NAME.txt beside it            its captions, one a line
+    metadata.jsonl, metadata.csv  in the folder itself, with `file_name` (relative to the folder) and `text`:
+                                  a caption, or in JSON a list of captions
 
-All text is UTF-8. Whether an image is held out depends on nothing but its relative name, so that adding files
-never moves others."""
+README.txt, LICENSE.txt and the like in the folder itself are not captions. All text is UTF-8. Whether an
+image is held out depends on its relative name alone, so adding files never moves others between the
+splits."""
 
 import csv
 import json
@@ -21,35 +20,32 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import NoReturn
 
 from ...system.errors import DataError, printable
 from ..items import Item, Source, state_of
 
 EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 ALLOWED = " ".join(EXTENSIONS)
-ABOUT = (
-    "readme",
-    "license",
-    "licence",
-    "credits",
-    "attribution",
-)  # text files about the folder, not captions
+ABOUT = ("readme", "license", "licence", "credits", "attribution")  # text files about the folder
 
 
 def folder(path: Path) -> Source:
-    """Every image under the folder, sorted by name. Raises DataError, one line, on whatever is wrong with
-    names or captions: these are checked before any image is decoded."""
+    """Source of every image under the folder, sorted by name.
+
+    Names and captions are checked before any image is decoded. Raises DataError where one of them is
+    wrong."""
     path = Path(path)
     images, texts = _files(path)
     captions = _captions(path, images, texts)
     others = (file for file in (path / "metadata.jsonl", path / "metadata.csv") if file.exists())
     state = state_of(chain((path / file for file in chain(images.values(), texts.values())), others))
     names, files = _Packed(images.keys()), _Packed(images.values())
-    said = _Packed(json.dumps(captions.get(name, ())) for name in images)
+    packed_captions = _Packed(json.dumps(captions.get(name, ())) for name in images)
 
     def items(start: int) -> Iterator[Item]:
         for n in range(start, len(names)):
-            yield Item(names[n], str(path / files[n]), tuple(json.loads(said[n])))
+            yield Item(names[n], str(path / files[n]), tuple(json.loads(packed_captions[n])))
 
     return Source(
         items=items,
@@ -60,10 +56,10 @@ def folder(path: Path) -> Source:
 
 
 class _Packed:
-    """Strings in one piece of memory: a quarter of what Python's own take, for as long as items are asked
-    for."""
+    """Strings in one piece of memory: a quarter of what a list of them takes, for as long as the source
+    lives."""
 
-    def __init__(self, texts: Iterable[str]):
+    def __init__(self, texts: Iterable[str]) -> None:
         self.ends, self.data = array("q", [0]), bytearray()
         for text in texts:
             self.data += os.fsencode(text)
@@ -77,16 +73,16 @@ class _Packed:
 
 
 def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """-> images and text files under the folder, {composed name: name on disk}, both from the folder on;
+    """Images and text files under the folder, each {composed name: name on disk}, relative to the folder and
     sorted."""
-    shown = printable(str(path))
     if not os.path.isdir(path):
         problem = "is a file" if os.path.exists(path) else "does not exist"
         raise DataError(
-            f"{shown} {problem}; allowed: a folder with images ({ALLOWED}); give the path of the folder"
+            f"{printable(str(path))} {problem}; allowed: a folder with images ({ALLOWED}); "
+            "give the path of the folder"
         )
 
-    def unreadable(error: OSError):
+    def unreadable(error: OSError) -> NoReturn:
         raise DataError(
             f"folder {printable(str(error.filename))} cannot be read: {error.strerror}; "
             "allow reading it or move it away"
@@ -99,7 +95,7 @@ def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
         for name in files:
             file = name if inside == "." else os.path.join(inside, name)
             ending = posixpath.splitext(name)[1].lower()
-            if name.startswith(".") or ending != ".txt" and ending[1:] not in EXTENSIONS:
+            if name.startswith(".") or (ending != ".txt" and ending[1:] not in EXTENSIONS):
                 continue
             if ending != ".txt":
                 images[_normal(file)] = file
@@ -107,13 +103,14 @@ def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
                 texts[_normal(file)] = file
     if not images:
         raise DataError(
-            f"no images in {shown}; allowed: files ending in {ALLOWED}, subfolders included; add some"
+            f"no images in {printable(str(path))}; allowed: files ending in {ALLOWED}, subfolders included; "
+            "add some"
         )
-    return tuple({name: found[name] for name in sorted(found)} for found in (images, texts))
+    return {name: images[name] for name in sorted(images)}, {name: texts[name] for name in sorted(texts)}
 
 
 def _captions(path: Path, images: dict[str, str], texts: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    """{image: its captions} where it has some, those of the text file first, none twice."""
+    """{image: its captions} for images that have some: those of the text file first, without duplicates."""
     captions = defaultdict(list)
     stems = {posixpath.splitext(name)[0] for name in texts}
     beside = defaultdict(list)
@@ -133,18 +130,18 @@ def _captions(path: Path, images: dict[str, str], texts: dict[str, str]) -> dict
     for file, read in ((path / "metadata.jsonl", _json_rows), (path / "metadata.csv", _csv_rows)):
         if file.exists():
             for line, entry in read(file):
-                name, found = _entry(file, line, entry, images)
-                captions[name] += filter(None, found)
-    for name, found in captions.items():
-        captions[name] = tuple(dict.fromkeys(found))
+                name, lines = _entry(file, line, entry, images)
+                captions[name] += filter(None, lines)
+    for name, lines in captions.items():
+        captions[name] = tuple(dict.fromkeys(lines))
     return captions
 
 
 def _entry(file: Path, line: int, entry: dict, images: Container[str]) -> tuple[str, list[str]]:
-    """One row of metadata -> (image, captions)."""
+    """One row of metadata -> (image, captions). Raises DataError."""
     name, text = entry.get("file_name"), entry.get("text")
     if not name or not isinstance(name, str):
-        raise _wrong(file, line, "lacks `file_name`, the path of an image from the folder on; add it")
+        raise _wrong(file, line, "lacks `file_name`, the path of an image relative to the folder; add it")
     texts = text if isinstance(text, list) else [text]
     if not all(isinstance(text, str) for text in texts):
         raise _wrong(file, line, "lacks `text`, a string (in JSON also a list of strings); add it")
@@ -163,7 +160,7 @@ def _entry(file: Path, line: int, entry: dict, images: Container[str]) -> tuple[
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
-    """metadata.jsonl -> (line, row)."""
+    """Rows of metadata.jsonl as (line number, row). Raises DataError."""
     for number, line in enumerate(_lines(file), 1):
         if not line.strip():
             continue
@@ -179,7 +176,7 @@ def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, dict]]:
-    """metadata.csv -> (line, row)."""
+    """Rows of metadata.csv as (line number, row). Raises DataError."""
     reader = csv.DictReader(_lines(file), strict=True)
     try:
         for entry in reader:
@@ -191,10 +188,10 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends, without a byte order mark."""
+    """Lines of a UTF-8 file with their ends, without a byte order mark. Raises DataError."""
     try:
-        with open(file, "rb") as opened:
-            for number, line in enumerate(opened, 1):
+        with open(file, "rb") as binary:
+            for number, line in enumerate(binary, 1):
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
 """Sets of the Hugging Face hub, by name or by `hf:OWNER/NAME`, or a local copy of one, read through
 `datasets`.
 
-Nothing is decoded by `datasets`: its images stay bytes (one bad picture would end its loop), `rows.py`
-decodes them. What was downloaded stays in the cache of `datasets`; `HF_HOME` says where that is."""
+`datasets` decodes nothing here, since one bad picture would end its loop: images stay bytes until `rows.py`
+decodes them. Downloads stay in the cache of `datasets`, whose place `HF_HOME` sets."""
 
 import errno
 import sys
@@ -10,14 +10,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
 from ..items import Item, Source
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import datasets
 
 CELEBA = """CelebA and CelebA-HQ are for non-commercial research only. No portion of the pictures, nor data \
 derived from them, may
@@ -33,8 +33,11 @@ access of image-net.org."""
 
 @dataclass(frozen=True)
 class Known:
-    """A set that has a name of its own here. size: larger pictures become so small where nobody asked for a
-    size."""
+    """A set that has a name of its own in rawmm.
+
+    terms: shown before anything is fetched. template: makes captions of classes, where the set has no
+    captions. size: pictures with a longer shorter side are shrunk to it where no --size is given; None
+    keeps them."""
 
     repo: str
     licence: str
@@ -66,7 +69,7 @@ KNOWN = {
         "a photo of a {label}",
     ),
 }
-ROWS = 64  # that are fetched together
+ROWS = 64  # rows in memory at a time
 
 
 def hub(
@@ -77,31 +80,30 @@ def hub(
     columns: str | None = None,
     caption: str | None = None,
     variant: str | None = None,
-    told: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
-    """The set. Terms are told before anything is fetched. Raises DataError, with the command that fetches it
-    elsewhere, where the hub cannot be reached."""
+    """Source of a set of the hub, or of the local copy of it in `path`.
+
+    The terms of the set are shown before anything is fetched. Raises ConfigError where an option does not
+    fit, DataError where the set cannot be loaded: where the hub cannot be reached, the message has the
+    command that fetches the set on another machine."""
     known = _known(name, variant)
     if known.terms:
-        told(known.terms)
-    splits = _load(known.repo, path, name)
-    if split is not None:
-        if split not in splits:
-            raise ConfigError(f"{known.repo} has no split '{split}'; it has {', '.join(splits)}")
-        splits = {split: splits[split]}
+        notify(known.terms)
+    splits = _selected(_load(known.repo, path, name), split, known.repo)
     first = next(iter(splits.values()))
     where = str(path) if path else known.repo
     template = caption or _template(first, known, columns)
     chosen = choose(_kinds(first.features), columns, _names(first.features), template, where)
-    told("chosen: " + "; ".join(f"{what}: {value}" for what, value in chosen.chosen().items()))
-    splits = {key: _undecoded(data, chosen) for key, data in splits.items()}
+    notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
+    splits = {key: _without_decoding(data, chosen) for key, data in splits.items()}
     card = {
         "source": f"{where} (a copy of {known.repo})" if path else f"hf:{known.repo}",
         "licence": known.licence,
         "terms": known.terms,
         "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
         "labels": list(chosen.names),
-        "chosen": chosen.chosen(),
+        "chosen": chosen.describe(),
     }
     root = path or _cache()
     return Source(
@@ -115,6 +117,7 @@ def hub(
 
 
 def _known(name: str, variant: str | None) -> Known:
+    """The set of that name, or the repository that it names. Raises ConfigError."""
     if name.startswith("hf:"):
         repo = name.removeprefix("hf:")
         if variant is not None:
@@ -129,14 +132,17 @@ def _known(name: str, variant: str | None) -> Known:
 
 
 def _load(repo: str, path: Path | None, name: str) -> dict:
-    """{split: data}. `datasets` shows its own progress, on a terminal."""
+    """{split: data} of a repository, or of its copy in `path`; `datasets` shows its own progress on a
+    terminal.
+
+    Raises DataError, DiskFullError."""
     import datasets
     import huggingface_hub.utils
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
         huggingface_hub.utils.disable_progress_bars()
-    datasets.logging.set_verbosity_error()  # it tells of every attempt to reach the hub
+    datasets.logging.set_verbosity_error()  # it reports every attempt to reach the hub
     huggingface_hub.utils.logging.set_verbosity_error()
     if path is not None and not Path(path).exists():
         raise DataError(
@@ -154,27 +160,38 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
             ) from None
         if isinstance(error, PermissionError) and str(error.filename).startswith(_cache()):
             raise _no_cache(error) from None
-        what = printable((str(error).splitlines() or [type(error).__name__])[0])
+        problem = printable((str(error).splitlines() or [type(error).__name__])[0])
         if path is not None:
-            raise DataError(f"{printable(str(path))} cannot be loaded as a copy of {repo}: {what}") from None
+            raise DataError(
+                f"{printable(str(path))} cannot be loaded as a copy of {repo}: {problem}"
+            ) from None
         local = repo.rpartition("/")[2]
         raise DataError(
-            f"{repo} cannot be fetched ({what}); where there is a network run `hf download --repo-type "
-            f"dataset "
-            f"{repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
+            f"{repo} cannot be fetched ({problem}); where there is a network run `hf download --repo-type "
+            f"dataset {repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
             f"--path {local}`"
         ) from None
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
+def _selected(splits: dict, split: str | None, repo: str) -> dict:
+    """The requested split alone, or all of them. Raises ConfigError."""
+    if split is None:
+        return splits
+    if split not in splits:
+        raise ConfigError(f"{repo} has no split '{split}'; it has {', '.join(splits)}")
+    return {split: splits[split]}
+
+
 def _cache() -> str:
+    """Folder of the cache of `datasets`."""
     import datasets
 
     return str(datasets.config.HF_CACHE_HOME)
 
 
 def _check_cache(folder: Path) -> None:
-    """Raises DataError unless there can be files in it: `datasets` needs it even for a local copy."""
+    """Raise DataError unless files can be written there: `datasets` needs its cache even for a local copy."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -187,17 +204,16 @@ def _no_cache(error: OSError, folder: Path | None = None) -> DataError:
     where = printable(str(folder or error.filename))
     return DataError(
         f"the cache of `datasets` cannot be written ({error.strerror}: {where}); set HF_HOME to a folder "
-        f"that can "
-        "be"
+        "that can be written"
     )
 
 
-def _kinds(features: Mapping[str, Any]) -> dict[str, str]:
-    """Kinds of the columns of a `datasets.Features`, as `columns.choose` wants them."""
+def _kinds(features: "datasets.Features") -> dict[str, str]:
+    """{column: its kind}, with the kinds that `columns.choose` knows."""
     import datasets
 
-    def kind(feature: Any) -> str:
-        if isinstance(feature, datasets.Image) or isinstance(feature, Mapping) and "bytes" in feature:
+    def kind(feature: object) -> str:
+        if isinstance(feature, datasets.Image) or (isinstance(feature, Mapping) and "bytes" in feature):
             return "image"
         inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
         dtype = str(getattr(feature if inner is None else inner, "dtype", ""))
@@ -205,42 +221,45 @@ def _kinds(features: Mapping[str, Any]) -> dict[str, str]:
             return "texts" if "string" in dtype else "other"
         if "string" in dtype:
             return "text"
-        return {"bool": "truth", "binary": "image", "large_binary": "image"}.get(
-            dtype, "whole" if "int" in dtype else "other"
+        return {"bool": "boolean", "binary": "image", "large_binary": "image"}.get(
+            dtype, "integer" if "int" in dtype else "other"
         )
 
     return {column: kind(feature) for column, feature in features.items()}
 
 
-def _names(features: Mapping[str, Any]) -> dict[str, list[str]]:
+def _names(features: "datasets.Features") -> dict[str, list[str]]:
+    """{column: names of its classes}."""
     return {column: feature.names for column, feature in features.items() if hasattr(feature, "names")}
 
 
-def _template(data: "Dataset", known: Known, columns: str | None) -> str | None:
-    """The set's own template, where it has classes and no captions."""
+def _template(data: "datasets.Dataset", known: Known, columns: str | None) -> str | None:
+    """The template of a known set, where it has classes and no captions."""
     if known.template is None or columns:
         return None
     kinds = _kinds(data.features)
     return known.template if choose(kinds).text is None and choose(kinds).label is not None else None
 
 
-def _undecoded(data: "Dataset", chosen: Columns) -> "Dataset":
+def _without_decoding(data: "datasets.Dataset", chosen: Columns) -> "datasets.Dataset":
+    """The used columns of a split, with images as bytes or paths."""
     import datasets
 
     if isinstance(data.features[chosen.image], datasets.Image):
         data = data.cast_column(chosen.image, datasets.Image(decode=False))
-    return data.select_columns([c for c in (chosen.image, chosen.text, chosen.label, *chosen.truths) if c])
+    return data.select_columns(chosen.used)
 
 
 def _items(splits: dict, chosen: Columns, start: int, root: Path | str) -> Iterator[Item]:
-    """Rows of all splits one after the other. With one split the names decide what is held out, with several
-    the splits."""
+    """Items of all splits, one split after the other, from number `start` on.
+
+    With several splits, those named train... are trained on and the others held out; with a single one, the
+    names of the items decide."""
     for key, data in splits.items():
-        side = None if len(splits) == 1 else "train" if key.startswith("train") else "held_out"
+        split = None if len(splits) == 1 else "train" if key.startswith("train") else "held_out"
         for first in range(min(start, len(data)), len(data), ROWS):
             rows = data[first : first + ROWS]
             for n in range(len(rows[chosen.image])):
-                yield chosen.item(
-                    f"{key}/{first + n}", {column: values[n] for column, values in rows.items()}, side, root
-                )
+                row = {column: values[n] for column, values in rows.items()}
+                yield chosen.item(f"{key}/{first + n}", row, split, root)
         start = max(0, start - len(data))

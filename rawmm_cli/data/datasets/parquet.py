@@ -1,5 +1,6 @@
-"""Parquet files with a column of encoded images, as sets on the hub have them. Read row group by row group:
-any size."""
+"""Parquet files with a column of encoded images, as sets on the hub have them.
+
+They are read row group by row group, so they may have any size."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from ...system.errors import DataError, printable
 from ..columns import Columns, choose
 from ..items import Item, Source, state_of
 
-ROWS = 64  # that are decoded from the file together
+ROWS = 64  # rows in memory at a time
 
 
 def parquet(
@@ -20,34 +21,16 @@ def parquet(
     path: Path,
     columns: str | None = None,
     caption: str | None = None,
-    told: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
-    """A file, or every *.parquet under a folder, by name. Raises DataError on what is not parquet or differs
-    in its columns."""
+    """Source of the rows of one file, or of every *.parquet under a folder, sorted by name.
+
+    columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
+    on a file that is not parquet or has other columns."""
     files = parquet_files(Path(path))
-    counts, schema = [], None
-    for file in files:
-        try:
-            found = pq.ParquetFile(file)
-            counts.append(found.metadata.num_rows)
-            schema = schema or found.schema_arrow
-            missing = set(schema.names) - set(found.schema_arrow.names)
-            other = _other(schema, found.schema_arrow)
-            found.close()
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{printable(str(file))} is not a whole parquet file ({_what(error)})") from None
-        if missing:
-            raise DataError(
-                f"{printable(str(file))} lacks the columns {sorted(missing)} of {printable(files[0].name)}; "
-                "prepare them apart"
-            )
-        if other:
-            raise DataError(
-                f"{printable(str(file))} has another kind of column '{printable(other[0])}' than "
-                f"{printable(files[0].name)}; prepare them apart"
-            )
+    counts, schema = _counts_and_schema(files)
     chosen = choose(kinds(schema), columns, class_names(schema), caption, printable(str(path)))
-    told("chosen: " + "; ".join(f"{what}: {value}" for what, value in chosen.chosen().items()))
+    notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
     root = Path(path) if Path(path).is_dir() else Path(path).parent
 
     def items(start: int) -> Iterator[Item]:
@@ -64,13 +47,14 @@ def parquet(
             "source": f"parquet, {len(files):,} files",
             "licence": "unknown (your own files)",
             "labels": list(chosen.names),
-            "chosen": chosen.chosen(),
+            "chosen": chosen.describe(),
         },
     )
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """A file itself, or the *.parquet under a folder, sorted. Raises DataError where there is none."""
+    """The file itself, or the *.parquet files under a folder, sorted. Raises DataError where there is
+    none."""
     if not path.exists():
         raise DataError(
             f"{printable(str(path))} does not exist; allowed: a parquet file or a folder with some"
@@ -81,72 +65,100 @@ def parquet_files(path: Path) -> list[Path]:
     return files
 
 
+def _counts_and_schema(files: list[Path]) -> tuple[list[int], pa.Schema]:
+    """Rows of every file, and the schema of the first. Raises DataError where another one does not fit it."""
+    counts, schema = [], None
+    for file in files:
+        try:
+            with pq.ParquetFile(file) as parquet_file:
+                counts.append(parquet_file.metadata.num_rows)
+                columns = parquet_file.schema_arrow
+                schema = schema or columns
+                missing, other = set(schema.names) - set(columns.names), _of_other_kind(schema, columns)
+        except (pa.ArrowException, OSError) as error:
+            problem = _first_line(error)
+            raise DataError(f"{printable(str(file))} is not a whole parquet file ({problem})") from None
+        if missing:
+            raise DataError(
+                f"{printable(str(file))} lacks the columns {sorted(missing)} of {printable(files[0].name)}; "
+                "prepare the files separately"
+            )
+        if other:
+            raise DataError(
+                f"{printable(str(file))} has another kind of column '{printable(other[0])}' than "
+                f"{printable(files[0].name)}; prepare the files separately"
+            )
+    return counts, schema
+
+
 def rows(file: Path, name: str, chosen: Columns, start: int = 0) -> Iterator[Item]:
-    """Items of one file from row `start` on; row groups before it are not read. Raises DataError where it is
-    damaged."""
+    """Items of one file from row `start` on; earlier row groups are not read.
+
+    Raises DataError where the file is damaged."""
     try:
         yield from _rows(file, name, chosen, start)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{printable(str(file))} is damaged ({_what(error)}); fetch it again, or take it out"
+            f"{printable(str(file))} is damaged ({_first_line(error)}); fetch it again, or take it out"
         ) from None
 
 
 def _rows(file: Path, name: str, chosen: Columns, start: int) -> Iterator[Item]:
-    wanted = [c for c in (chosen.image, chosen.text, chosen.label, *chosen.truths) if c]
-    with pq.ParquetFile(file) as opened:
+    with pq.ParquetFile(file) as parquet_file:
         number = 0
-        for group in range(opened.num_row_groups):
-            size = opened.metadata.row_group(group).num_rows
+        for group in range(parquet_file.num_row_groups):
+            size = parquet_file.metadata.row_group(group).num_rows
             if number + size <= start:
                 number += size
                 continue
-            for batch in opened.iter_batches(ROWS, row_groups=[group], columns=wanted):
+            for batch in parquet_file.iter_batches(ROWS, row_groups=[group], columns=chosen.used):
                 for row in batch.to_pylist():
                     if number >= start:
                         yield chosen.item(f"{name}/{number}", row)
                     number += 1
 
 
-def _what(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return printable((str(error).splitlines() or [type(error).__name__])[0])
 
 
 def kinds(schema: pa.Schema) -> dict[str, str]:
-    """Kinds of columns, as `columns.choose` wants them."""
+    """{column: its kind}, with the kinds that `columns.choose` knows."""
     types = pa.types
 
-    def text(kind: pa.DataType) -> bool:
-        return types.is_string(kind) or types.is_large_string(kind)
+    def is_text(dtype: pa.DataType) -> bool:
+        return types.is_string(dtype) or types.is_large_string(dtype)
 
-    def one(kind: pa.DataType) -> str:
-        if types.is_dictionary(kind):
-            return one(kind.value_type)
-        if types.is_struct(kind):
-            return "image" if {field.name for field in kind} >= {"bytes"} else "other"
-        if types.is_binary(kind) or types.is_large_binary(kind):
+    def kind(dtype: pa.DataType) -> str:
+        if types.is_dictionary(dtype):
+            return kind(dtype.value_type)
+        if types.is_struct(dtype):
+            return "image" if {field.name for field in dtype} >= {"bytes"} else "other"
+        if types.is_binary(dtype) or types.is_large_binary(dtype):
             return "image"
-        if types.is_list(kind) or types.is_large_list(kind):
-            return "texts" if text(kind.value_type) else "other"
-        if text(kind):
+        if types.is_list(dtype) or types.is_large_list(dtype):
+            return "texts" if is_text(dtype.value_type) else "other"
+        if is_text(dtype):
             return "text"
-        return "truth" if types.is_boolean(kind) else "whole" if types.is_integer(kind) else "other"
+        return "boolean" if types.is_boolean(dtype) else "integer" if types.is_integer(dtype) else "other"
 
-    return {field.name: one(field.type) for field in schema}
+    return {field.name: kind(field.type) for field in schema}
 
 
-def _other(schema: pa.Schema, found: pa.Schema) -> list[str]:
-    """Columns of another kind than in the first file. One without any value has no kind."""
-    before, now = kinds(schema), kinds(found)
+def _of_other_kind(first: pa.Schema, schema: pa.Schema) -> list[str]:
+    """Columns of another kind than in the first file. A column without any value fits every kind."""
+    expected, actual = kinds(first), kinds(schema)
     return [
         column
-        for column in before
-        if column in now and now[column] != before[column] and not pa.types.is_null(found.field(column).type)
+        for column in expected
+        if column in actual
+        and actual[column] != expected[column]
+        and not pa.types.is_null(schema.field(column).type)
     ]
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:
-    """{column: names of its classes}, from what `datasets` writes beside the columns."""
+    """{column: names of its classes}, from the metadata that `datasets` writes into the schema."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {

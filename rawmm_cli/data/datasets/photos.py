@@ -1,9 +1,10 @@
 """Crops of the ten colour photographs inside scikit-image and scikit-learn: real pixels, without a download.
 
-Crop n (its photograph, corner and side) hangs on n alone. Sides are drawn log-evenly from the size wanted up
-to HELD_OUT of the photograph's shorter side, and shrunk by a Lanczos filter. Of every photograph a rectangle
-in one corner, HELD_OUT of each side, is held out: a held-out crop lies inside of it, a training crop nowhere
-in it, so they share no pixel."""
+Crop n (its photograph, corner and side) depends on n alone. Sides are log-uniform between the requested size
+and HELD_OUT of the photograph's shorter side; the crop is then shrunk by a Lanczos filter.
+
+One corner of every photograph, HELD_OUT of each side, is held out. A held-out crop lies inside it, a training
+crop entirely outside, so they share no pixel."""
 
 import math
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from ...system.seeds import uniforms
 from ..images import Colour, fit, read_image
 from ..items import Item, Source
 
-# name -> package, file, height, width, what may be done with it
+# name -> package, file, height, width, licence
 PHOTOS = {
     "astronaut": ("skimage", "data/astronaut.png", 512, 512, "NASA, public domain"),
     "cat": ("skimage", "data/chelsea.png", 300, 451, "Stefan van der Walt, CC0"),
@@ -46,8 +47,9 @@ SIZES = (8, int(HELD_OUT * min(min(height, width) for _, _, height, width, _ in 
 
 
 def photos(*, count: int = 20_000, size: int = 64) -> Source:
-    """`count` crops of size x size pixels. Raises ConfigError where something is out of range or not
-    installed."""
+    """Source of `count` crops of size x size pixels.
+
+    Raises ConfigError where a number is out of range or a package is not installed."""
     if not SIZES[0] <= size <= SIZES[1]:
         raise ConfigError(
             f"the size of photos is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size"
@@ -55,13 +57,13 @@ def photos(*, count: int = 20_000, size: int = 64) -> Source:
     if count < 2:
         raise ConfigError(f"the count of photos is {count}; allowed: at least 2; choose another --count")
     try:
-        found = {package: version(package) for package in ("scikit-image", "scikit-learn")}
+        versions = {package: version(package) for package in ("scikit-image", "scikit-learn")}
     except PackageNotFoundError as error:
         raise ConfigError(
             f"photos need '{error.name}', which is not installed; pip install 'rawmm[photos]'"
         ) from None
-    by = " and ".join(f"{package} {number}" for package, number in found.items())
-    licence = "; ".join(f"{name}: {told}" for name, (*_, told) in PHOTOS.items())
+    by = " and ".join(f"{package} {number}" for package, number in versions.items())
+    licence = "; ".join(f"{name}: {licence}" for name, (*_, licence) in PHOTOS.items())
     return Source(
         items=partial(_items, count, size),
         open=partial(_pixels, size=size),
@@ -79,7 +81,7 @@ def _items(count: int, size: int, start: int) -> Iterator[Item]:
 
 
 def crop(n: int, size: int) -> tuple[str, bool, int, int, int]:
-    """Crop n -> the photograph's name, whether it is held out, and the square: top, left, side."""
+    """Crop n -> the photograph's name, whether it is held out, and its square: top, left, side in pixels."""
     which, share, scale = uniforms("photos", n, count=3)
     name = NAMES[int(which * len(NAMES))]
     held_out = share < SHARE
@@ -99,11 +101,12 @@ def crop(n: int, size: int) -> tuple[str, bool, int, int, int]:
         row, column = int(down * (height - side + 1)), int(across * (width - side + 1))
         if not overlap((row, column, row + side, column + side), area):
             return name, False, row, column, side
-    raise AssertionError(f"no place for crop {n}")  # a square of this side fits beside the area: never
+    raise AssertionError(f"no place for crop {n}")  # never: a square of this side fits beside the area
 
 
 def held_out_area(name: str) -> tuple[int, int, int, int]:
-    """top, left, bottom, right of what is held out: another corner from photograph to photograph."""
+    """Rectangle (top, left, bottom, right) that is held out; the corner changes from photograph to
+    photograph."""
     _, _, height, width, _ = PHOTOS[name]
     tall, wide, corner = math.ceil(HELD_OUT * height), math.ceil(HELD_OUT * width), NAMES.index(name) % 4
     top, left = (height - tall if corner in (2, 3) else 0), (width - wide if corner in (1, 3) else 0)
@@ -116,12 +119,13 @@ def overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) ->
 
 
 def _pixels(n: int, background: Colour, size: int) -> np.ndarray:
+    """Crop n -> (size, size, 3) uint8."""
     name, _, top, left, side = crop(n, size)
     return fit(Image.fromarray(_photo(name)[top : top + side, left : left + side]), size)
 
 
 @lru_cache(maxsize=len(PHOTOS))
 def _photo(name: str) -> np.ndarray:
-    """The whole photograph, (H, W, 3) uint8. The packages are looked for and not imported."""
+    """The whole photograph, (H, W, 3) uint8. The packages are located but not imported."""
     package, file, *_ = PHOTOS[name]
     return read_image(Path(find_spec(package).origin).parent / file)

@@ -1,5 +1,7 @@
-"""Plain text files (UTF-8) as documents of text alone. A file of more than PIECE characters is cut at line
-ends into several; a piece of nothing but blanks is left out."""
+"""Plain text files (UTF-8) as documents of text alone.
+
+A file of more than PIECE characters is cut at line ends into several documents. Those of whitespace alone are
+left out."""
 
 import codecs
 from collections.abc import Iterator
@@ -10,12 +12,14 @@ from typing import TextIO
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
 
-PIECE = 1 << 16  # characters of a row; training takes a window of it
+PIECE = 1 << 16  # characters of a document; training takes a window of it
 ENDINGS = (".txt", ".md", ".text")
 
 
 def text(*, path: Path) -> Source:
-    """A file, or every .txt, .md and .text under a folder. Raises DataError on text that is not UTF-8."""
+    """Source of the text of one file, or of every .txt, .md and .text under a folder.
+
+    Raises DataError where there is no such file or the text is not UTF-8."""
     path = Path(path)
     if not path.exists():
         raise DataError(
@@ -38,13 +42,13 @@ def text(*, path: Path) -> Source:
         )
     root = path if path.is_dir() else path.parent
 
-    def stories() -> Iterator[DocumentItem]:
+    def items() -> Iterator[DocumentItem]:
         for file in files:
             for number, piece in enumerate(_pieces(file)):
                 yield DocumentItem(f"{file.relative_to(root).as_posix()}/{number}", (Piece(text=piece),))
 
     return Source(
-        items=lambda start: islice(stories(), start, None),
+        items=lambda start: islice(items(), start, None),
         state=state_of(files),
         holds_documents=True,
         card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"},
@@ -52,37 +56,39 @@ def text(*, path: Path) -> Source:
 
 
 def _pieces(file: Path) -> Iterator[str]:
-    """The text of a file in pieces of at most PIECE characters, each ending with a line (a line that is
-    longer is cut)."""
-    held, size = [], 0
-    with open(file, encoding="utf-8-sig", newline="") as opened:
-        for line in _lines(file, opened):
+    """Text of a file in pieces of at most PIECE characters, cut at line ends; a longer line is cut inside."""
+    lines, size = [], 0
+    with open(file, encoding="utf-8-sig", newline="") as stream:
+        for line in _lines(file, stream):
             if size + len(line) > PIECE:
-                if "".join(held).strip():
-                    yield "".join(held)
-                held, size = [], 0
-            held.append(line)
+                if "".join(lines).strip():
+                    yield "".join(lines)
+                lines, size = [], 0
+            lines.append(line)
             size += len(line)
-    if "".join(held).strip():
-        yield "".join(held)
+    if "".join(lines).strip():
+        yield "".join(lines)
 
 
-def _lines(file: Path, opened: TextIO) -> Iterator[str]:
-    """Lines, those of more than PIECE characters in parts."""
+def _lines(file: Path, stream: TextIO) -> Iterator[str]:
+    """Lines of an open file; those of more than PIECE characters in parts. Raises DataError."""
     try:
-        while line := opened.readline(PIECE):  # a part of a long line ends between two characters
+        while line := stream.readline(PIECE):  # a part of a long line ends between two characters
             yield line
     except UnicodeDecodeError:
-        raise DataError(f"{printable(str(file))} is not UTF-8 ({_where(file)}); save it as UTF-8") from None
+        raise DataError(
+            f"{printable(str(file))} is not UTF-8 ({_first_bad_byte(file)}); save it as UTF-8"
+        ) from None
 
 
-def _where(file: Path) -> str:
-    """The first byte that is not UTF-8, and its line. `readline` is up to a block ahead of what it has
-    given."""
+def _first_bad_byte(file: Path) -> str:
+    """The first byte that is not UTF-8, and its line, in words.
+
+    `readline` cannot tell: it decodes up to a block ahead of the lines that it returns."""
     decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
-    with open(file, "rb") as opened:
+    with open(file, "rb") as binary:
         while True:
-            block = opened.read(PIECE)
+            block = binary.read(PIECE)
             try:
                 decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:

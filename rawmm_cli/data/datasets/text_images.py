@@ -1,10 +1,12 @@
-"""Words and lines in the installed fonts, drawn in small letters on plain and photographic grounds: as many
-pictures as wanted.
+"""Words and lines in the installed fonts, drawn in small letters on plain or photographic backgrounds: any
+number of pictures.
 
-Text is what tokenizers lose first. The caption of a picture is what is written on it, line by line with
-blanks between. Everything about picture n hangs on n alone (and on which fonts there are: the card lists
-them); letters have any size from LEAST to MOST pixels an em, dark on light or light on dark, and always fit.
-Photographs are crops of the two inside scikit-learn, made paler or darker until letters stand out."""
+Text is what tokenizers lose first. The caption of a picture is the text on it, line by line, joined by
+spaces. Letters have any size from LEAST to MOST pixels an em, dark on light or light on dark, and always
+fit. Photographic backgrounds are crops of the two photographs inside scikit-learn, paler or darker so that
+letters stand out.
+
+Everything about picture n depends on n alone, and on the installed fonts, which the card lists."""
 
 import hashlib
 import os
@@ -20,9 +22,10 @@ from ...system.errors import ConfigError
 from ..images import Colour
 from ..items import Item, Source
 
+Option = TypeVar("Option")
 SIZES, GLYPHS = (32, 512), (6, 64)
-LEAST, MOST, LINES, MARGIN = 8, 32, 4, 3  # pixels of an em; lines at most; pixels that stay free at the edges
-T = TypeVar("T")
+LEAST, MOST = 8, 32  # pixels of an em
+LINES, MARGIN = 4, 3  # lines at most; pixels left free at the edges
 FOLDERS = (
     "/usr/share/fonts",
     "/usr/local/share/fonts",
@@ -36,7 +39,7 @@ FOLDERS = (
 BUNDLED = "Aileron"  # inside Pillow, where it has FreeType
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-SHADES = (0.35, 0.5)  # how much of a photograph is left
+SHADES = (0.35, 0.5)  # weight of the photograph against white or black
 WORDS = tuple(
     """
 a able about above across act add after again age ago air all alone along also always am among an and animal
@@ -86,8 +89,10 @@ year yellow yes yet you young your zebra zero zone
 def text_images(
     *, count: int = 10_000, size: int = 64, glyph: str = f"{LEAST}-{MOST}", font: Path | None = None
 ) -> Source:
-    """`count` pictures of size x size pixels with letters of `glyph` pixels ("10" or "8-32"). font: this one
-    alone. Raises ConfigError where something is out of range, or the font cannot be used."""
+    """Source of `count` pictures of size x size pixels with letters of `glyph` pixels an em ("10" or "8-32").
+
+    font: the only font to use, in place of all installed ones. Raises ConfigError where a number is out of
+    range or the font cannot be used."""
     if not SIZES[0] <= size <= SIZES[1]:
         raise ConfigError(
             f"the size of text-images is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size"
@@ -97,7 +102,8 @@ def text_images(
     least, most = _glyphs(glyph, size)
     if font is not None and not _usable(str(font)):
         raise ConfigError(
-            f"{font} is no font with Latin letters; allowed: a .ttf, .otf or .ttc file; choose another --font"
+            f"{font} is not a font with Latin letters; allowed: a .ttf, .otf or .ttc file; "
+            "choose another --font"
         )
     fonts = (str(font),) if font is not None else installed()
     names = sorted({ImageFont.truetype(path, 12).getname()[0] if path else BUNDLED for path in fonts})
@@ -123,7 +129,7 @@ def text_images(
 
 
 def _glyphs(text: str, size: int) -> tuple[int, int]:
-    """ "8-32" -> (8, 32)."""
+    """Parse "8-32" -> (8, 32), "10" -> (10, 10). Raises ConfigError."""
     parts = text.split("-")
     if (
         not 1 <= len(parts) <= 2
@@ -135,23 +141,25 @@ def _glyphs(text: str, size: int) -> tuple[int, int]:
         )
     if int(parts[0]) > (room := (size - 2 * MARGIN) // 2):
         raise ConfigError(
-            f"--glyph {text}: they do not fit into {size} pixels; allowed: from {room} down, or a larger "
-            f"--size"
+            f"--glyph {text}: such letters do not fit into {size} pixels; allowed: at most {room}, or a "
+            "larger --size"
         )
     return int(parts[0]), int(parts[-1])
 
 
 def _items(count: int, fonts: Sequence[str], least: int, most: int, size: int, start: int) -> Iterator[Item]:
     for n in range(start, count):
-        lines, known = written(n, fonts, least, most, size)
-        yield Item(f"text-images/{n}", n, (" ".join(lines),), attributes=known)
+        lines, attributes = written(n, fonts, least, most, size)
+        yield Item(f"text-images/{n}", n, (" ".join(lines),), attributes=attributes)
 
 
 def written(
     n: int, fonts: Sequence[str], least: int, most: int, size: int
 ) -> tuple[list[str], dict[str, str]]:
-    """What stands on picture n, line by line, and its attributes: font, glyph (pixels an em), ground (plain
-    or photograph). Letters are smaller than was drawn by lot where no word would fit."""
+    """Text on picture n, line by line, and its attributes: font, glyph (pixels an em), ground (plain or
+    photograph).
+
+    The size of letters is chosen by n, then reduced until a word fits."""
     path = _pick(n, "font", fonts)
     glyph = _pick(n, "glyph", range(least, most + 1))
     while not (first := _line(n, 0, path, glyph, size)) and glyph > least:
@@ -165,7 +173,7 @@ def written(
 
 
 def _line(n: int, row: int, path: str, glyph: int, size: int) -> str:
-    """Words side by side, as many as fit and at most three; "" where none does."""
+    """One to three words, as many as fit; "" where none does."""
     font, room, line = _font(path, glyph), size - 2 * MARGIN, ""
     for place in range(_pick(n, f"words of {row}", (1, 2, 3))):
         for attempt in range(12):
@@ -183,12 +191,13 @@ def _line(n: int, row: int, path: str, glyph: int, size: int) -> str:
 
 def draw(n: int, background: Colour, fonts: Sequence[str], least: int, most: int, size: int) -> np.ndarray:
     """Picture n -> (size, size, 3) uint8."""
-    lines, known = written(n, fonts, least, most, size)
-    font = _font(_pick(n, "font", fonts), int(known["glyph"]))
+    lines, attributes = written(n, fonts, least, most, size)
+    path, glyph = _pick(n, "font", fonts), int(attributes["glyph"])
+    font, height = _font(path, glyph), _height(path, glyph)
     dark = _pick(n, "dark letters", (True, False))
     picture = (
         _photograph(n, size, pale=dark)
-        if known["ground"] == "photograph"
+        if attributes["ground"] == "photograph"
         else Image.new(
             "RGB",
             (size, size),
@@ -196,20 +205,19 @@ def draw(n: int, background: Colour, fonts: Sequence[str], least: int, most: int
         )
     )
     ink = tuple(_pick(n, f"ink {c}", range(0, 50) if dark else range(206, 256)) for c in "rgb")
-    height = _height(_pick(n, "font", fonts), int(known["glyph"]))
-    wide = max(font.getlength(line) for line in lines)
+    width = max(font.getlength(line) for line in lines)
     left, top = (
-        MARGIN + _pick(n, what, range(max(1, int(size - 2 * MARGIN - taken) + 1)))
-        for what, taken in (("left", wide), ("top", height * len(lines)))
+        MARGIN + _pick(n, what, range(max(1, int(size - 2 * MARGIN - used) + 1)))
+        for what, used in (("left", width), ("top", height * len(lines)))
     )
-    brush = ImageDraw.Draw(picture)
+    canvas = ImageDraw.Draw(picture)
     for row, line in enumerate(lines):
-        brush.text((left, top + row * height + height // 2), line, fill=ink, font=font, anchor="lm")
+        canvas.text((left, top + row * height + height // 2), line, fill=ink, font=font, anchor="lm")
     return np.array(picture)
 
 
 def _photograph(n: int, size: int, pale: bool) -> Image.Image:
-    """A crop of a photograph, its contrast less, nearer to white or to black."""
+    """A crop of a photograph with less contrast, blended with white (`pale`) or black: size x size."""
     pixels = _photographs()[_pick(n, "photograph", range(len(PHOTOGRAPHS)))]
     side = _pick(n, "crop", range(min(size, 320), 401))
     top, left = (_pick(n, f"crop {axis}", range(pixels.shape[axis] - side + 1)) for axis in (0, 1))
@@ -233,27 +241,27 @@ def _photographs() -> list[np.ndarray]:
 
 @cache
 def installed() -> tuple[str, ...]:
-    """Paths of all installed fonts with Latin letters, sorted by name, and "" for the one inside Pillow,
-    where that can be drawn."""
-    found = {}
+    """Paths of all installed fonts with Latin letters, sorted by file name. "" stands for the font inside
+    Pillow and comes first, where Pillow has FreeType to draw it. Raises ConfigError where there is none."""
+    paths = {}
     for folder in FOLDERS:
-        for at, _, names in os.walk(os.path.expanduser(folder)):
-            found |= {
-                name: os.path.join(at, name) for name in names if name.lower().endswith((".ttf", ".otf"))
+        for parent, _, names in os.walk(os.path.expanduser(folder)):
+            paths |= {
+                name: os.path.join(parent, name) for name in names if name.lower().endswith((".ttf", ".otf"))
             }
-    usable = [found[name] for name in sorted(found) if _usable(found[name])]
+    usable = [paths[name] for name in sorted(paths) if _usable(paths[name])]
     bundled = [""] if features.check("freetype2") else []
     if not usable and not bundled:
         raise ConfigError(
-            "text-images need Pillow with FreeType, which is not in this one; pip install --force-reinstall "
+            "text-images need Pillow with FreeType, and this Pillow has none; pip install --force-reinstall "
             "pillow"
         )
     return (*bundled, *usable)
 
 
 def _usable(path: str) -> bool:
-    """Whether letters and digits are there, each different from the box for what is missing and nearly all
-    from each other."""
+    """Whether the font has letters and digits: none looks like the box for a missing character, and nearly
+    all look different from each other."""
     try:
         font = ImageFont.truetype(path, 24)
         masks = [bytes(font.getmask(letter)) for letter in LETTERS]
@@ -268,7 +276,8 @@ def _usable(path: str) -> bool:
 
 @cache
 def _font(path: str, glyph: int) -> ImageFont.FreeTypeFont:
-    """The font; drawn as Pillow alone does it, without what other libraries may add to spacing."""
+    """The font at `glyph` pixels an em, with the basic layout of Pillow: other libraries may change
+    spacing."""
     return (
         ImageFont.truetype(path, glyph, layout_engine=ImageFont.Layout.BASIC)
         if path
@@ -277,11 +286,11 @@ def _font(path: str, glyph: int) -> ImageFont.FreeTypeFont:
 
 
 def _height(path: str, glyph: int) -> int:
-    """Of a line, in pixels."""
+    """Height of a line in pixels."""
     return sum(_font(path, glyph).getmetrics())
 
 
-def _pick(n: int, what: str, options: Sequence[T]) -> T:
-    """One of the options, by n and what is chosen alone."""
+def _pick(n: int, what: str, options: Sequence[Option]) -> Option:
+    """One of the options, chosen by a hash of n and of `what` is chosen."""
     digest = hashlib.blake2b(f"text-images/{n}/{what}".encode(), digest_size=8).digest()
     return options[int.from_bytes(digest, "little") % len(options)]
