@@ -34,8 +34,7 @@ ROOMS = (
 PARTS = ("codecs", "core/heads", "core/backbones", "data/datasets")  # no file knows another, `base` aside
 FOLDERS = sorted(path.parent for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
 # Exceptions to the sizes, each with its reason.
-LONG_FILES: dict[str, str] = {
-}
+LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
     "data/sets:check": "to be split",
     "runs/model_card:text": "to be split",
