@@ -128,7 +128,7 @@ def _main() -> None:
 
 def _fail_system(error: OSError) -> None:
     """Leave because of what the system refused. Raises the error again where it names no file."""
-    if isinstance(error, BrokenPipeError) or error.errno == errno.EIO and not error.filename:
+    if isinstance(error, BrokenPipeError) or (error.errno == errno.EIO and not error.filename):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, or the terminal, is gone
         sys.exit(0)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

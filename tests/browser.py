@@ -105,8 +105,7 @@ def faults(found: dict, width: int = 1200) -> list[str]:
     if (
         found["after"] != found["before"]
         or not found["still"]
-        or found["lines"]
-        and found["hover"] == found["before"]
+        or (found["lines"] and found["hover"] == found["before"])
     ):
         wrong.append("the curves cannot be read off")
     return wrong if found["lines"] else [*wrong, "no curve"]
@@ -191,8 +190,7 @@ class Tab:
         if (
             method == "Runtime.exceptionThrown"
             or method == "Log.entryAdded"
-            or method == "Runtime.consoleAPICalled"
-            and given["type"] in ("error", "warning", "assert")
+            or (method == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"))
         ):
             self.console.append(json.dumps(given)[:400])
         if method == "Network.requestWillBeSent":

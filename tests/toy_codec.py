@@ -15,7 +15,8 @@ class Squares:
         self.side, self.vocabulary, self.only = side, levels, only
 
     def grid(self, height, width):
-        if height % self.side or width % self.side or self.only and (height, width) != (self.only, self.only):
+        wrong = self.only and (height, width) != (self.only, self.only)
+        if height % self.side or width % self.side or wrong:
             raise ValueError(f"{height}x{width} does not divide into squares of {self.side}")
         return height // self.side, width // self.side
 

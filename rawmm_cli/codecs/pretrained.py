@@ -235,7 +235,7 @@ def _transformers(folder: Path, kind: str, config: dict) -> nn.Module:
     model, values = getattr(transformers, kind)(settings), {}
     for file in sorted(folder.glob("*.safetensors")):
         for key, value in load_file(str(file)).items():
-            before, part, after = key.rpartition("vqmodel.")
+            _, part, after = key.rpartition("vqmodel.")
             if part or "vq_config" not in config:
                 values[after if part else key] = value
     model.load_state_dict(values)

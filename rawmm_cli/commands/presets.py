@@ -22,7 +22,7 @@ def presets(
         if json:
             return emit({"name": name, "config": resolved.model_dump(mode="json")})
         header = [line for line in presets.text(name).splitlines() if line.startswith("#")]
-        return typer.echo("\n".join(header + [presets.dump(resolved).rstrip()]))
+        return typer.echo("\n".join([*header, presets.dump(resolved).rstrip()]))
     about = {preset: presets.about(preset) for preset in presets.names()}
     if json:
         return emit({"presets": about})

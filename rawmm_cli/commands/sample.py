@@ -213,7 +213,7 @@ class Screen:
 
     def _picture(self, path: Path, single: bool) -> None:
         """In the terminal, where stdout is one."""
-        if self.preview == "none" or not single or self.preview == "auto" and not sys.stdout.isatty():
+        if self.preview == "none" or not single or (self.preview == "auto" and not sys.stdout.isatty()):
             return
         from ..data.images import read_image
         from ..pages.terminal import escapes, half_blocks, protocol

@@ -46,7 +46,7 @@ def tune_sampler(
     from ..system import machine
 
     exported = run and (
-        (Path(run) / models.FACTS).is_file() or run in models.shipped() and not (runs_dir / run).exists()
+        (Path(run) / models.FACTS).is_file() or (run in models.shipped() and not (runs_dir / run).exists())
     )
     folder = models.find(runs_dir, None, run) if exported else loading.find_run(runs_dir, run)
     writable_folder(folder, "folder of the model")

@@ -121,7 +121,7 @@ def _assign(settings: dict, key: str, value: Any) -> None:
         node[part] = dict(node[part]) if isinstance(node.get(part), dict) else {}
         node = node[part]
     if leaf == "kind" and node.get("kind") != value:
-        known = [name for root in (Config, CodecConfig) for name in fields(root, path + [f"kind={value}"])]
+        known = [name for root in (Config, CodecConfig) for name in fields(root, [*path, f"kind={value}"])]
         for name in [name for name in node if known and name not in known]:
             del node[name]
     node[leaf] = value

@@ -52,7 +52,7 @@ def parse_yaml(text: str, what: str) -> Any:
     if len(text) > 1_000_000:
         raise ConfigError(f"{what} has {len(text):,} characters; allowed: 1,000,000")
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, _Loader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         reason = getattr(error, "problem", None) or str(error) or type(error).__name__
         raise ConfigError(f"{what} is not valid YAML: {' '.join(str(reason).split())}") from None

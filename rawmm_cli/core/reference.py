@@ -62,7 +62,7 @@ def draw(
 def predictor(model: RawModel, documents: list[Document], sampling: Sampling) -> Predict:
     """As `generate.predictor`."""
     blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
-    seen = _outputs(model, _pack(model, [document + [blank] for document in documents]))
+    seen = _outputs(model, _pack(model, [[*document, blank] for document in documents]))
     unseen = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in documents]))
 
     whole = slice(0, len(model.blocks(*sampling.size).block))

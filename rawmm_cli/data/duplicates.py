@@ -7,6 +7,7 @@ are found by a join: looks that differ in at most NEAR bits agree in at least on
 sorted by a band and, within it, by brightness, and each is compared with those that follow closely."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def near(looks: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     edges = np.linspace(0, 64, NEAR + 2).astype(int)
     bands = [
         ((looks >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)).astype(np.int16)
-        for low, high in zip(edges, edges[1:])
+        for low, high in pairwise(edges)
     ]
     for number, band in enumerate(bands):
         for one, other in _neighbours(band, bright):

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, pairwise
 from typing import TypeVar
 
 import torch
@@ -105,7 +105,7 @@ class Steps(Dataset):
             ]
         order = random(self.config.train.seed, "rows", *path).permutation(len(rows))
         edges = [len(rows) * step // WINDOW for step in range(WINDOW + 1)]
-        return [[rows[index] for index in order[first:last]] for first, last in zip(edges, edges[1:])]
+        return [[rows[index] for index in order[first:last]] for first, last in pairwise(edges)]
 
     def numbers(self, seen: int) -> list[int]:
         """Numbers of the documents of this rank's part of the step."""

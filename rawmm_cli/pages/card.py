@@ -51,11 +51,8 @@ def render(folder: Path, card: dict) -> str:
 
 def _wide(card: dict) -> bool:
     """Whether pictures or captions need broad cells."""
-    return (
-        card["sizes"]["largest"] is not None
-        and max(card["sizes"]["largest"]) > 96
-        or card["captions"]["bytes"]["median"] > LONG_CAPTION
-    )
+    largest, caption = card["sizes"]["largest"], card["captions"]["bytes"]["median"]
+    return (largest is not None and max(largest) > 96) or caption > LONG_CAPTION
 
 
 def _summary(card: dict) -> list[tuple[str, str]]:

@@ -159,7 +159,7 @@ def _step_seconds(config: Config, device: torch.device, parameters: int, rows: f
     outputs, heads = _outputs(config)
     positions = rows * train.length
     linear, attention = _matmul_rates(config, device, precision)
-    weights, mixed = flops.layer(config)
+    _, mixed = flops.layer(config)
     scores = 3 * b.depth * 2 * positions * train.length * mixed
     again = 4 / 3 if train.recompute else 1.0
     elements = b.depth * positions * (outputs + 2 * b.width + heads * train.length)

@@ -72,7 +72,7 @@ def find(runs: Path, run: str | None, model: str | None) -> Path:
     model, or the newest run where the package has none. Raises CheckpointError."""
     if run is not None and model is not None:
         raise ConfigError("both --run and --model are given; allowed: one of them")
-    if run is not None or model is None and DEFAULT not in shipped():
+    if run is not None or (model is None and DEFAULT not in shipped()):
         return loading.find_run(runs, run)
     name = model or DEFAULT
     folder = FOLDER / name if name in shipped() else Path(name)

@@ -191,7 +191,7 @@ def _tuned(loaded: Loaded, values: dict[str, Any]) -> dict[str, Any]:
             f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler "
             f"{loaded.folder.name} --steps {steps}`, or choose {', '.join(GRIDS)}"
         )
-    if stored is None or not wanted and {"solver", "grid"} & set(values):
+    if stored is None or (not wanted and {"solver", "grid"} & set(values)):
         return {}
     return {
         name: tuple(value) if isinstance(value, list) else value

@@ -110,10 +110,8 @@ def is_rank_error(error: BaseException) -> bool:
         "Socket Timeout",
         "application error",
     )
-    return (
-        isinstance(error, dist.DistError)
-        or isinstance(error, RuntimeError)
-        and any(w in str(error) for w in words)
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(w in str(error) for w in words)
     )
 
 

@@ -63,7 +63,7 @@ def _start(run: Run, state: CodecState) -> None:
     """Compile, say what trains where."""
     settings, device = run.config.train, run.device
     gc.freeze()
-    compiled = settings.compile == "yes" or settings.compile == "auto" and device.type == "cuda"
+    compiled = settings.compile == "yes" or (settings.compile == "auto" and device.type == "cuda")
     if compiled:
         for part in (state.model.encoder, state.model.decoder):
             part.compile()

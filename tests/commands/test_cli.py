@@ -75,7 +75,7 @@ def test_presets_as_json(rawmm):
 
 
 def test_presets_as_yaml_is_a_preset(rawmm, tmp_path):
-    code, out, _ = rawmm("presets", "tiny", "train.learning_rate=1e-5")
+    _code, out, _ = rawmm("presets", "tiny", "train.learning_rate=1e-5")
     (tmp_path / "mine.yaml").write_text(out)
     assert presets.load(str(tmp_path / "mine.yaml")) == presets.load("tiny", ["train.learning_rate=1e-5"])
 
@@ -108,7 +108,7 @@ def test_prompts_that_look_odd_are_text(prompt, rawmm, tiny_run, tmp_path):
 def test_the_same_seed_gives_the_same_files(rawmm, tiny_run, tmp_path):
     content = {}
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        code, out, _ = rawmm(
+        _code, out, _ = rawmm(
             "sample", "two", "--run", tiny_run, "--out", tmp_path / name, "--seed", seed, "--json"
         )
         content[name] = [

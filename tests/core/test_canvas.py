@@ -1,6 +1,8 @@
 """Drawing on a picture that is there: only where a mask says, from a time on, in another size than was
 learned."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from drawing_models import SMALL, A, assert_same, talkative
@@ -83,11 +85,7 @@ def test_no_step_begins_where_nothing_was_learned(grid, steps, strength, larger)
     """But for the clamp the times are those of the grid, as many, and fall."""
     head = talkative().head
     times = step_times(Drawing(steps, grid=grid), head, strength, larger)
-    assert (
-        times[0] == pytest.approx(strength)
-        and times[-1] == 0
-        and all(a > b for a, b in zip(times, times[1:]))
-    )
+    assert times[0] == pytest.approx(strength) and times[-1] == 0 and all(a > b for a, b in pairwise(times))
     assert len(times) == (2 if strength == head.clamp else steps + 1)
     assert times[-2] >= head.clamp - 1e-9
     if (steps, strength, larger, grid) == (10, 1.0, 1.0, "uniform"):

@@ -189,7 +189,7 @@ def test_tokens_are_drawn_from_the_softmax(temperature):
 def estimate(model, document, key, z, t):
     """The clean patches that the model sees behind z at the end of one document, by one plain call."""
     blank = Picture(torch.zeros(3, *SMALL.size, dtype=torch.uint8), True, key)
-    batch = pack([document + [blank]], 64, blocks)
+    batch = pack([[*document, blank]], 64, blocks)
     inputs, time = model.encode(batch), batch.pictures.drawn * t
     drawn = batch.pictures.drawn[batch.pictures.picture_of]
     inputs[drawn] = z

@@ -2,6 +2,7 @@
 diffusers."""
 
 import math
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_ancestral_is_ddim_with_eta_one():
 
     times, clean = [0.9, 0.6, 0.2], torch.full_like(NOISE, 0.3)
     x = NOISE
-    for t, u in zip(times[:-1], times[1:]):
+    for t, u in pairwise(times):
         now, then = path(t)[0] ** 2, path(u)[0] ** 2
         new = math.sqrt((1 - then) / (1 - now)) * math.sqrt(1 - now / then)
         eps = (x - math.sqrt(now) * clean) / math.sqrt(1 - now)

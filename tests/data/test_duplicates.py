@@ -116,7 +116,7 @@ def test_a_hundred_thousand_in_seconds():
         dice.integers(0, 256, (100_000, 48), dtype=np.uint8),
     )
     assert len(found_pairs(looks, blocks)[0]) < 10
-    one, other, complete = near(looks[:8000] & np.uint64(0xFFF), blocks[:8000])
+    one, _other, complete = near(looks[:8000] & np.uint64(0xFFF), blocks[:8000])
     assert complete and len(one) < 10 and time.perf_counter() - started < 30
 
 

@@ -121,8 +121,8 @@ def test_every_source_can_be_followed():
     """A paper's number, a repository, a page or a package; no names of papers alone."""
     known = re.compile(r"arXiv \d{4}\.\d{5}|https://\S+|\b[\w-]+/[\w.-]+|on PyPI|transformers \d")
     for row in [*catalogue.rows("anchors"), *catalogue.rows("catalogue")]:
-        assert (
-            known.search(row["source"]) or row["source"] == "its model card" and "/" in row["checkpoint"]
+        assert known.search(row["source"]) or (
+            row["source"] == "its model card" and "/" in row["checkpoint"]
         ), row["name"]
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_labels_of_a_plot_do_not_cover_each_other():
     rows.append(row("raw", 98304.0, math.inf, 1, kind="raw"))
     plot = scatter(rows, "psnr", "PSNR", "dB", False)
     places = sorted((dot["label_y"], dot["name"]) for dot in plot["dots"] if dot["name"] != "raw")
-    assert all(b[0] - a[0] >= 14 for a, b in zip(places, places[1:])) and plot["exact"] == FRAME.top
+    assert all(b[0] - a[0] >= 14 for a, b in pairwise(places)) and plot["exact"] == FRAME.top
     assert scatter(rows[:1], "psnr", "PSNR", "dB", False) is None
     assert scatter(rows, "text_survival", "T", "", True) is None  # no text was read
 

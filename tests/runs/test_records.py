@@ -45,7 +45,7 @@ def test_a_run_goes_on_after_a_torn_line(path, rest):
     assert records.read(path) == LINES
     records.truncate(path, 80)
     records.append(path, {"documents": 96})
-    assert records.read(path) == LINES + [{"documents": 96}]
+    assert records.read(path) == [*LINES, {"documents": 96}]
 
 
 @pytest.mark.parametrize("documents, left", [(0, 0), (15, 0), (16, 1), (47, 2), (80, 5), (1000, 5)])

@@ -70,7 +70,7 @@ def test_it_draws_what_the_command_draws(served, rawmm, tiny_run, tmp_path):
     steps = [line for line in lines if "step" in line]
     assert [(line["step"], line["of"]) for line in steps] == [(n, 4) for n in (1, 2, 3, 4)]
     final = next(line for line in lines if "picture" in line and "step" not in line)
-    code, out, _ = rawmm(
+    _code, out, _ = rawmm(
         "sample",
         "seven",
         "--run",
@@ -95,7 +95,7 @@ def test_it_draws_what_the_command_draws(served, rawmm, tiny_run, tmp_path):
 def test_it_reads_what_the_command_reads(served, rawmm, tiny_run, tmp_path):
     (tmp_path / "a.png").write_bytes(png())
     lines = said(served, "/caption", png())
-    code, out, _ = rawmm(
+    _code, out, _ = rawmm(
         "sample", "--image", tmp_path / "a.png", "--task", "caption", "--run", tiny_run, "--json"
     )
     texts = [line["text"] for line in lines if "text" in line]
@@ -160,7 +160,7 @@ def test_there_is_nothing_else(served):
     connection.putheader("Content-Length", str(1 << 40))
     connection.endheaders()
     assert connection.getresponse().status == 413
-    status, headers, _ = ask(served, "GET", "/")
+    _status, headers, _ = ask(served, "GET", "/")
     assert (
         "default-src 'none'" in headers["Content-Security-Policy"]
         and headers["X-Content-Type-Options"] == "nosniff"
@@ -209,7 +209,7 @@ def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):
     connection.request("GET", "/model")
     assert json.loads(connection.getresponse().read())["size"] == [8, 8]
     process.send_signal(2)
-    out, err = process.communicate(timeout=30)
+    _out, err = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in err
 
 

@@ -2,7 +2,7 @@
 the same."""
 
 import json
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_the_cheapest_way_against_all_ways(steps):
     cost = np.random.default_rng(steps).random((9, 9))
     cost[np.tril_indices(9)] = np.inf
     ways = [(0, *inner, 8) for inner in combinations(range(1, 8), min(steps, 8) - 1)]
-    best = min(ways, key=lambda way: sum(cost[i, j] for i, j in zip(way, way[1:])))
+    best = min(ways, key=lambda way: sum(cost[i, j] for i, j in pairwise(way)))
     assert tune.cheapest_path(cost, steps) == list(best)
 
 
