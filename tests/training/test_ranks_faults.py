@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import time
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from rank_runs import EVERY, observed
 from training_runs import assert_same_bits, command, settings, step_of
 
 from rawmm_cli.runs import checkpoint, loading
+from rawmm_cli.training.signals import Signals
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 TWO = ("--gpus", "2")
@@ -134,6 +136,7 @@ while signal.getsignal(number) == before: time.sleep(0.01)
 """
 STOPS = {
     "SIGTERM": "os.kill(os.getppid(), number)",
+    "SIGHUP": "os.kill(os.getppid(), number)",
     "SIGINT": "os.killpg(os.getpgid(os.getppid()), number)",  # Ctrl-C reaches the whole group
 }
 
@@ -155,10 +158,11 @@ def test_a_signal_saves_the_same_step_of_both_ranks(name, whole_ranks, few_digit
 
 def test_a_second_signal_to_the_launcher_acts_at_once(whole_ranks, few_digits, tmp_path):
     """The first one is passed on and waited for; rank 0 stays in its step, and sends the second."""
-    run = tmp_path / "run"
-    fault = SEND.format(name="SIGHUP", how=STOPS["SIGTERM"])
-    fault += "\nos.kill(os.getppid(), 15)" + HANGS
+    run, here = tmp_path / "run", tmp_path / "here"
+    fault = SEND.format(name="SIGTERM", how=STOPS["SIGTERM"])
+    fault += f"time.sleep(0.5)\nopen({str(here)!r}, 'w').close()\n{STOPS['SIGTERM']}\ntime.sleep(600)"
     done = Launched(tmp_path, command(few_digits, run, *TWO), fault, 6, 0).end(60)
+    assert time.time() - here.stat().st_mtime < Signals.GRACE
     assert (done.code, done.left) == (143, [])
     saved(run, whole_ranks(2), 5)
 
