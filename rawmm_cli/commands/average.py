@@ -25,7 +25,7 @@ def average(
     ] = None,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Make a run that holds an average of another width, to sample from and to evaluate."""
     from ..runs import loading
 

@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ..system.threads import use_cpu
 from .screen import notify
+
+if TYPE_CHECKING:
+    from ..runs.models import Loaded
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="RAWMM_DATA", help="Folder of prepared data sets.")
@@ -27,7 +30,7 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 DATA, RUNS = Path("data"), Path("runs")
 
 
-def load_model(runs_dir: Path, run: str | None, model: str | None, device: str):
+def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) -> "Loaded":
     """The model that the options name, ready to sample; torch is imported here."""
     use_cpu()
     from ..runs import models

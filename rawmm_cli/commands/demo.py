@@ -3,12 +3,15 @@ portraits."""
 
 import time
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from .common import DATA, RUNS, DataDir, Json, RunsDir, load_model, run_name, writable_folder
 from .screen import emit, notify
+
+if TYPE_CHECKING:
+    from ..config.model import Config
 
 PROMPTS = 400  # captions that the portraits are drawn from, and pictures that are read
 
@@ -27,7 +30,7 @@ def demo(
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Prepare, train, draw, read, report: real digits in minutes, then portraits from captions."""
     from ..config import presets
     from ..system.errors import ConfigError
@@ -65,7 +68,7 @@ def demo(
     )
 
 
-def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
+def _digits(config: "Config", folder: Path, data_dir: Path, quiet: bool) -> dict:
     """The digits -> the results of `evaluate`, and where the pictures are."""
     from ..sampling.request import Request
     from . import evaluate, prepare, sample, train
@@ -85,7 +88,7 @@ def _digits(config, folder: Path, data_dir: Path, quiet: bool) -> dict:
     return result | {"sheet": str(folder / "samples" / "drawn.png"), "prompted": drawn["sheet"]}
 
 
-def _portraits(config, folder: Path, count: int, data_dir: Path, quiet: bool) -> dict:
+def _portraits(config: "Config", folder: Path, count: int, data_dir: Path, quiet: bool) -> dict:
     """The portraits -> the results of `evaluate`, on captions and portraits whose combination of attributes
     the model has never seen."""
     from ..sampling.request import Request

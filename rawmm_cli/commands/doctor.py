@@ -11,7 +11,7 @@ from .common import DATA, RUNS, DataDir, Json, RunsDir
 from .screen import emit
 
 
-def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False):
+def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False) -> None:
     """Show versions, devices, speeds, free disk, and for every feature whether it works or the command that
     adds it."""
     environment = tuple(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -10,6 +10,9 @@ from ..system.threads import use_cpu
 from . import tables
 from .common import DATA, RUNS, DataDir, Device, Json, RunsDir
 from .screen import emit, notify, printable
+
+if TYPE_CHECKING:
+    from ..sampling.request import Request
 
 
 def evaluate(
@@ -46,7 +49,7 @@ def evaluate(
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into
     it."""
     from ..sampling.request import Request, chosen
@@ -64,7 +67,12 @@ def evaluate(
 
 
 def execute(
-    folder: Path, request, data_dir: Path, device: str = "auto", per_label: int = 100, prompts: int = 1000
+    folder: Path,
+    request: "Request",
+    data_dir: Path,
+    device: str = "auto",
+    per_label: int = 100,
+    prompts: int = 1000,
 ) -> dict:
     """Evaluate the model in `folder` -> the object of `--json`. Figures of a run's own settings are stored in
     it, with its report; those of other settings are not."""

@@ -23,7 +23,7 @@ def export(
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Take the averaged weights of a run out into a folder: settings, tokenizer, tuned grids, evaluation, a
     model card, checksums.
 

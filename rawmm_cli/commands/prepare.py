@@ -96,7 +96,7 @@ def prepare(
     ] = False,
     data_dir: DataDir = DATA,
     json: Json = False,
-):
+) -> None:
     """Prepare a data set: exact pixels and captions, split into training and held-out pictures, with a card
     of what it holds.
 

@@ -13,7 +13,7 @@ def presets(
     name: Annotated[Optional[str], typer.Argument(help="Show this preset, resolved.")] = None,
     settings: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...")] = None,
     json: Json = False,
-):
+) -> None:
     """List the presets, or show one with every setting resolved."""
     from ..config import presets
 

@@ -18,7 +18,7 @@ def report(
     ] = None,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it
     trains."""
     from ..pages import report

@@ -2,14 +2,20 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ..config.choices import GRIDS, SOLVERS, TUNED
 from .common import RUNS, Device, Json, Model, Run, RunsDir, load_model, writable_folder
 from .screen import emit, notify, printable
+
+if TYPE_CHECKING:
+    from ..core.document import Picture
+    from ..runs.models import Loaded
+    from ..sampling.request import Request
 
 PREVIEWS = ("auto", "none", "blocks", "kitty", "iterm", "sixel")
 DRAW, WRITE, SHOW = "Drawing", "Writing", "Output"
@@ -116,7 +122,7 @@ def sample(
     device: Device = "auto",
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
     from ..sampling.request import Request, chosen
 
@@ -146,7 +152,9 @@ def sample(
     screen.rest(result)
 
 
-def execute(loaded, request, out: Path, gif: bool = False, say=None) -> dict:
+def execute(
+    loaded: "Loaded", request: "Request", out: Path, gif: bool = False, say: Callable | None = None
+) -> dict:
     """Draw and write what is asked for -> the object of `--json`, but for the seconds before it."""
     from ..sampling import session
     from ..system import machine
@@ -174,7 +182,7 @@ class Screen:
         self.preview, self.live, self.may_draw = preview, live, may_draw
         self.shown, self.column = "", 0
 
-    def say(self, number: int, item) -> None:
+    def say(self, number: int, item: "str | Picture") -> None:
         """Show the text of a sample as it is written. item: all text since the last picture, or a Picture."""
         if not self.live:
             return

@@ -5,13 +5,16 @@ import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 @lru_cache
-def console():
+def console() -> "Console":
     """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each
     other."""
     from rich.console import Console
@@ -91,7 +94,7 @@ class Bar:
         self.bar.start()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
     def __call__(self, done: int, skipped: int) -> None:

@@ -1,12 +1,15 @@
 """`rawmm show`: documents of a prepared set, in the terminal and as a contact sheet."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from .common import DATA, DataDir, Json
 from .screen import emit, printable
+
+if TYPE_CHECKING:
+    from ..data.entries import Entry
 
 SIDE, LARGE, GAP = 32, 72, 2  # characters: a picture among several, a single one, what is between
 
@@ -33,7 +36,7 @@ def show(
     ] = None,
     data_dir: DataDir = DATA,
     json: Json = False,
-):
+) -> None:
     """Show documents of a prepared set: pictures, captions, labels and where they came from.
 
     On a terminal the pictures are drawn with half blocks; --out writes them all on a contact sheet."""
@@ -95,7 +98,7 @@ def _write(shown: list, out: Path) -> None:
     save_png(pictures[0].pixels if len(pictures) == 1 else sheet(shown), out)
 
 
-def _described(entry) -> dict:
+def _described(entry: "Entry") -> dict:
     items = [
         {"text": item}
         if isinstance(item, str)
@@ -135,7 +138,7 @@ def _print(shown: list, card: dict, split: str) -> None:
     out.print(Columns(cells, width=wide, padding=(0, GAP), equal=True))
 
 
-def _cell(entry, side: int) -> list:
+def _cell(entry: "Entry", side: int) -> list:
     """A picture with its number and first caption."""
     from rich.text import Text
 
@@ -148,7 +151,7 @@ def _cell(entry, side: int) -> list:
     ]
 
 
-def _whole(entry, width: int) -> list:
+def _whole(entry: "Entry", width: int) -> list:
     """Everything about an entry, in reading order. width: of the terminal; 0 where pictures are only
     named."""
     from rich.padding import Padding

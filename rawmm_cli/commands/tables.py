@@ -1,7 +1,7 @@
 """Tables on the terminal: columns under bold heads, without lines."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Union
 
 from ..system.errors import printable
@@ -56,6 +56,6 @@ def text(content: str, style: str = "", keep: str = "") -> "Text":
     return Text(printable(content, keep=keep), style)
 
 
-def number(value, form) -> str:
+def number(value: float | None, form: Callable[[float], str]) -> str:
     """The number as `form` writes it, or a dash where there is none."""
     return MISSING if value is None else form(value)

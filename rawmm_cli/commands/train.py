@@ -5,15 +5,20 @@ import re
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ..system.threads import use_cpu
 from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, writable_folder
 from .screen import console, emit, notify
+
+if TYPE_CHECKING:
+    from ..config.codecs import CodecConfig
+    from ..config.model import Config, Train
 
 
 def train(
@@ -57,7 +62,7 @@ def train(
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Train a model. Run the same command again to resume."""
     from ..config import presets
     from ..config.codecs import CodecConfig
@@ -108,7 +113,7 @@ def _seconds(text: str) -> float:
     return total
 
 
-def _check_gpus(config, gpus: int, device: str) -> None:
+def _check_gpus(config: "Config", gpus: int, device: str) -> None:
     """Check that `gpus` ranks can be started. Raises ConfigError."""
     import torch
 
@@ -127,7 +132,9 @@ def _check_gpus(config, gpus: int, device: str) -> None:
     check_shares(config, Ranks(0, gpus))
 
 
-def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = False) -> dict:
+def execute(
+    config: "Config | CodecConfig", data_dir: Path, folder: Path, device: str, quiet: bool = False
+) -> dict:
     """Train with a live progress bar -> the last record. In a process that a launcher started: as one of the
     ranks."""
     from ..system.launch import joined
@@ -158,12 +165,12 @@ def execute(config, data_dir: Path, folder: Path, device: str, quiet: bool = Fal
     return {"run": folder.name, "folder": str(folder), "status": status, **record}
 
 
-def _drain(records) -> dict:
+def _drain(records: Iterator[dict]) -> dict:
     last = deque(records, maxlen=1)
     return last[0] if last else {}
 
 
-def _show_progress(records, settings) -> dict:
+def _show_progress(records: Iterator[dict], settings: "Train") -> dict:
     """A bar over a line of figures on a terminal; elsewhere a line every ten seconds."""
     from rich.console import Group
     from rich.live import Live
@@ -224,7 +231,7 @@ def _facts(record: dict) -> str:
     )
 
 
-def _show_codec_sizes(config, as_json: bool) -> None:
+def _show_codec_sizes(config: "CodecConfig", as_json: bool) -> None:
     """Print the settings of a codec and the sizes of its run; nothing is trained."""
     use_cpu(config.train.threads)
     from ..config import presets
@@ -252,7 +259,7 @@ def _show_codec_sizes(config, as_json: bool) -> None:
         typer.echo(f"# {name:<22} {value}")
 
 
-def _show_sizes(config, data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
+def _show_sizes(config: "Config", data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
     """Print the resolved settings and the sizes of the run; no model is allocated and nothing is trained."""
     use_cpu(config.train.threads, here=gpus)
     from ..config import presets

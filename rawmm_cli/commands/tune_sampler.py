@@ -32,7 +32,7 @@ def tune_sampler(
     device: Device = "auto",
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
+) -> None:
     """Search the times of so many steps, and when guidance acts, against the model's own result of 200 steps.
 
     The result is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that

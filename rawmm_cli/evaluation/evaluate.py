@@ -54,7 +54,7 @@ def evaluate(
     return {**results, "seconds": round(time.perf_counter() - started, 2)}
 
 
-def to_json(result) -> dict[str, Any]:
+def to_json(result: Any) -> dict[str, Any]:
     """The fields of a result, without those that are None by default."""
     values = {field.name: getattr(result, field.name) for field in fields(result)}
     optional = {field.name for field in fields(result) if field.default is None}

@@ -7,6 +7,7 @@ ones is part of every result: an attribute counts only where the judge itself is
 Its hidden layer also gives the features in which pictures are compared (`kid`)."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ class Judges(nn.Module):
         return [name for name, right in self.accuracy.items() if right >= RELIABLE]
 
 
-def pixels(data: Prepared, rows) -> Tensor:
+def pixels(data: Prepared, rows: Iterable[int]) -> Tensor:
     """Pictures of these rows of a set of one size -> (n, 3, H, W) uint8."""
     return torch.stack([data.image(n) for n in rows])
 

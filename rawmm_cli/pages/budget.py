@@ -13,6 +13,7 @@ from ..system.errors import ConfigError
 
 WIDTH, HEIGHT, SCALE = 1100, 720, 3
 LEFT, RIGHT, TOP, BOTTOM = 90, 30, 90, 70  # margins
+Tone = tuple[int, int, int]  # red, green, blue
 INK, FAINT = (30, 34, 42), (222, 225, 230)
 TONES = {64: (214, 73, 51), 128: (230, 150, 30), 256: (32, 98, 180), 384: (20, 140, 120), 512: (130, 70, 170)}
 OTHER = (120, 125, 135)
@@ -45,7 +46,7 @@ class Plot:
         return LEFT + part * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     def text(
-        self, at: tuple[float, float], words: str, size: int = 14, tone=INK, anchor: str = "la"
+        self, at: tuple[float, float], words: str, size: int = 14, tone: Tone = INK, anchor: str = "la"
     ) -> tuple:
         """Write words at these pixels -> the box that they fill."""
         font = ImageFont.load_default(size * SCALE)
@@ -53,19 +54,19 @@ class Plot:
         self.draw.text(place, words, tone, font, anchor)
         return tuple(side / SCALE for side in self.draw.textbbox(place, words, font, anchor))
 
-    def line(self, points: list[tuple[float, float]], tone, width: float = 2) -> None:
+    def line(self, points: list[tuple[float, float]], tone: Tone, width: float = 2) -> None:
         """Draw a line through points of the data."""
         places = [tuple(value * SCALE for value in self.at(*point)) for point in points]
         self.draw.line(places, tone, round(width * SCALE), "curve")
 
-    def point(self, x: float, y: float, tone, radius: float = 5, star: bool = False) -> None:
+    def point(self, x: float, y: float, tone: Tone, radius: float = 5, star: bool = False) -> None:
         """Draw a dot; where `star`, a square, for the point of the user."""
         across, down = (value * SCALE for value in self.at(x, y))
         box = [across - radius * SCALE, down - radius * SCALE, across + radius * SCALE, down + radius * SCALE]
         (self.draw.rectangle if star else self.draw.ellipse)(box, tone, "white", SCALE)
         self.taken.append(tuple(value / SCALE for value in box))
 
-    def label(self, x: float, y: float, words: str, tone) -> None:
+    def label(self, x: float, y: float, words: str, tone: Tone) -> None:
         """Write words beside a point; nothing where no place beside it is free."""
         font, (across, down) = ImageFont.load_default(12 * SCALE), self.at(x, y)
         for shift, anchor in (

@@ -80,7 +80,7 @@ def curves(rows: list[dict], evaluation: dict) -> list[dict]:
     return [one for one in drawn if one]
 
 
-def curve(rows: list[dict], scalar: Scalar, level=None) -> dict | None:
+def curve(rows: list[dict], scalar: Scalar, level: float | None = None) -> dict | None:
     """One number against documents as SVG points, ticks and labels; None where no record has it."""
     points, held_out = _points(rows, scalar.key, scalar), _points(rows, f"held_out_{scalar.key}", scalar)
     if not points:

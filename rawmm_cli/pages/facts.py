@@ -1,6 +1,7 @@
 """What a run trains, in a few words each: the head of the report."""
 
 from pathlib import Path
+from typing import Any
 
 from ..config import presets
 from ..config.codecs import CodecConfig
@@ -41,7 +42,7 @@ def facts_of(run: Path, settings: dict, saved: list[dict], machine: dict) -> dic
     return {key: value for key, value in facts.items() if value}
 
 
-def _codec(codec) -> str:
+def _codec(codec: Any) -> str:
     """'FSQ, levels 8 5 5 5, 8 px a position' of a codec that learns."""
     kind, inside = setting(codec, "kind"), setting(codec, "quantizer") or codec
     if kind in (None, "raw") or not isinstance(inside, dict):
@@ -68,7 +69,7 @@ def _codec(codec) -> str:
     return ", ".join(filter(None, [*names, *sizes, where]))
 
 
-def _words(form: str, *values, after: str = "") -> str:
+def _words(form: str, *values: Any, after: str = "") -> str:
     """The values in their places, or nothing where one is missing."""
     return "" if any(value in (None, "") for value in values) else form.format(*map(number, values)) + after
 

@@ -5,6 +5,7 @@ Every picture is decoded and encoded again, so that what stands in the page is a
 What is missing, torn or something else is left out. Captions are hostile: they stay text."""
 
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -89,7 +90,7 @@ def _right(item: dict) -> bool:
     return item["right"] if isinstance(item.get("right"), bool) else item.get("truth") == item.get("said")
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     return str(value).replace("\0", "").encode("utf-8", "replace").decode()
 
 
@@ -177,7 +178,7 @@ def _truth(item: dict) -> list[str]:
     return [_text(one) for one in truth] if isinstance(truth, list) else []
 
 
-def _caption(items: list[dict], index) -> dict:
+def _caption(items: list[dict], index: Any) -> dict:
     """The caption written for picture `index`, and whether it is one of its true ones."""
     item = next((item for item in items if item.get("picture") == index), None)
     text = _text(item.get("written", "")) if item else ""

@@ -12,6 +12,7 @@ import io
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from PIL import Image
@@ -23,7 +24,7 @@ from ..system.figures import duration, number, size
 HERE = Path(__file__).parent
 
 
-def render(page: str, **values) -> str:
+def render(page: str, **values: Any) -> str:
     """The page named `page` as text, without the lone surrogates that JSON may hold."""
     script = _script(page)
     text = (

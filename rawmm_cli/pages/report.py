@@ -6,6 +6,7 @@ without its script. `runs/folder.py` reads the folder, `facts.py`, `results.py`,
 make what is shown. Next: report.html, the template, and report.js."""
 
 from pathlib import Path
+from typing import Any
 
 from ..runs.folder import (
     checkpoints,
@@ -64,7 +65,7 @@ def _raw(path: Path) -> list[list[tuple[str, str, bool]]]:
     return [[("", line, False) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]]
 
 
-def _fact(value) -> str:
+def _fact(value: Any) -> str:
     return short(value) if finite(value) and abs(value) >= 1e6 else number(value)
 
 

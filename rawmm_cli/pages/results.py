@@ -1,6 +1,7 @@
 """The numbers of a run: headlines from records and evaluation, and the table of all that was evaluated."""
 
 import math
+from typing import Any
 
 from ..system.figures import duration, finite, number, short, size
 from .curves import LOSSES
@@ -152,7 +153,7 @@ def _flat(group: dict, before: str = "") -> list[tuple[str, object]]:
     return rows
 
 
-def _detail(name: str, value) -> str:
+def _detail(name: str, value: Any) -> str:
     """'steps 10', or the lowest of a mapping of shares."""
     if isinstance(value, dict) and value and all(finite(share) for share in value.values()):
         lowest = min(value, key=value.get)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -131,7 +132,7 @@ def _format(word: str) -> str | None:
     return name if name in controls.FORMATS else None
 
 
-def _of_codec(word: str, kind: str, codec, device: torch.device, vocabulary: int | None) -> Choice:
+def _of_codec(word: str, kind: str, codec: Any, device: torch.device, vocabulary: int | None) -> Choice:
     go, bits = partial(through, codec, device=device), partial(nominal_bits, codec)
     return Choice(word, kind, go, bits, vocabulary)
 

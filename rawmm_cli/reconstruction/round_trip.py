@@ -3,6 +3,7 @@ are too large."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -57,7 +58,7 @@ def layout(grid: Callable, height: int, width: int) -> tuple[Sides, Sides]:
 
 
 @torch.inference_mode()
-def through(codec, images: Tensor, device: torch.device) -> Trip:
+def through(codec: Any, images: Tensor, device: torch.device) -> Trip:
     """Encode and decode pictures (n, 3, H, W) uint8. Padding repeats their edges to the right and below, and
     is cropped off again; tiles go through on their own."""
     height, width = images.shape[2:]
@@ -82,7 +83,7 @@ def through(codec, images: Tensor, device: torch.device) -> Trip:
     )
 
 
-def nominal_bits(codec, height: int, width: int) -> float | None:
+def nominal_bits(codec: Any, height: int, width: int) -> float | None:
     """Bits of the tokens of a picture, padded and cut into tiles as it has to be; None of real numbers."""
     sides, tile = layout(codec.grid, height, width)
     bits = codec.bits(*tile)

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.document import Document
+from ..core.text_tokenizer import BytePairs, Bytes
 from ..data import images
 from ..system import disk
 from .prompt import passages
@@ -34,7 +35,7 @@ class Files:
 
 
 def write(
-    tokenizer,
+    tokenizer: Bytes | BytePairs,
     documents: list[Document],
     out: Path,
     stem: str,
@@ -64,7 +65,7 @@ def write(
 
 
 def _write_sample(
-    tokenizer, document: Document, stem: Path, text: dict[str, str], number: int
+    tokenizer: Bytes | BytePairs, document: Document, stem: Path, text: dict[str, str], number: int
 ) -> tuple[list[dict], list[Tensor]]:
     """Save the pictures of one document as `stem`.png, `stem`-1.png, ... -> its items, its pictures."""
     items, pictures = [], []

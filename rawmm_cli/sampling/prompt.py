@@ -9,7 +9,7 @@ from torch import Tensor
 from ..core.batch import size
 from ..core.document import Document, Picture
 from ..core.model import RawModel
-from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
+from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data.images import read_image
 from ..system.errors import ConfigError, DataError
 
@@ -53,7 +53,7 @@ def document(
     return items
 
 
-def passages(tokenizer, items: Document) -> list[str | Tensor]:
+def passages(tokenizer: Bytes | BytePairs, items: Document) -> list[str | Tensor]:
     """Text between pictures, and the pictures (3, H, W) uint8, in order; empty text is left out."""
     parts: list[str | Tensor] = []
     tokens: list[int] = []

@@ -23,7 +23,7 @@ from ..core import generate
 from ..core.document import Canvas, Document, Picture
 from ..core.generate import Sampling
 from ..core.model import RawModel
-from ..core.text_tokenizer import END_IMAGE, IMAGE
+from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
 from ..runs.models import Loaded
 from ..system.errors import ConfigError, DataError
@@ -245,7 +245,7 @@ def _positions(model: RawModel, settings: Sampling, what: str) -> int:
     return needed
 
 
-def _in_text(say: Say, tokenizer, first: int) -> Callable[[int, int | Picture], None]:
+def _in_text(say: Say, tokenizer: Bytes | BytePairs, first: int) -> Callable[[int, int | Picture], None]:
     """A listener to tokens and pictures that calls `say` with text, when its last character is whole."""
     written: dict[int, list[int]] = {}
 

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -100,7 +101,7 @@ class Studio:
         say({"seconds": round(time.perf_counter() - started, 2)})
 
 
-def _number(body: dict, name: str, limits: tuple, kind: type, usual):
+def _number(body: dict, name: str, limits: tuple, kind: type, usual: float) -> float:
     value = body.get(name, usual)
     if type(value) not in (int, kind) or not limits[0] <= value <= limits[1]:
         raise ConfigError(f"{name} = {value}; allowed: {limits[0]} to {limits[1]}")
@@ -131,7 +132,7 @@ def server(studio: Studio, page: str, port: int) -> ThreadingHTTPServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, request, client_address) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that was closed is no error; anything else is a bug, and is shown."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
@@ -215,5 +216,5 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             self.send_header(name, value)
 
-    def log_message(self, *words) -> None:
+    def log_message(self, *words: Any) -> None:
         """Requests are not logged."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.document import Document
-from ..core.generate import Sampling, draw, in_chunks
+from ..core.generate import Sampling, Watch, draw, in_chunks
 from ..core.model import RawModel
 from ..core.solvers import GRIDS, grid
 from ..core.text_tokenizer import BOS, IMAGE
@@ -86,7 +86,7 @@ def tune(
     return Tuned(settings, fresh.error(best), fresh.error(sampling))
 
 
-def _moved(trial: "Trial", best: Sampling, error: float, notify) -> Sampling:
+def _moved(trial: "Trial", best: Sampling, error: float, notify: Callable[[str], None]) -> Sampling:
     """Move each inner time a little earlier or later, as long as that helps."""
     for turn in range(4):
         before = error
@@ -119,7 +119,7 @@ class Trial:
 
         self.reference = self._draw(exact, keep)
 
-    def _draw(self, sampling: Sampling, keep=None) -> Tensor:
+    def _draw(self, sampling: Sampling, keep: Watch | None = None) -> Tensor:
         drawn = draw(self.model, self.documents, self.keys, sampling, keep)
         return torch.stack([picture.pixels for picture in drawn]).float()
 
