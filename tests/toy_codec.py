@@ -9,7 +9,7 @@ from einops import rearrange, repeat
 class Squares:
     """Squares of `side` pixels, each one code of `levels`. only: the one size that it takes."""
 
-    discrete = True
+    discrete, codes = True, 1
 
     def __init__(self, side=4, levels=16, only=None):
         self.side, self.vocabulary, self.only = side, levels, only
@@ -20,17 +20,19 @@ class Squares:
             raise ValueError(f"{height}x{width} does not divide into squares of {self.side}")
         return height // self.side, width // self.side
 
-    def length(self, height, width):
+    def tokens(self, height, width):
         rows, columns = self.grid(height, width)
         return rows * columns
+
+    length = tokens
 
     def bits(self, height, width):
         return self.length(height, width) * math.log2(self.vocabulary)
 
     def encode(self, images):
         means = torch.nn.functional.avg_pool2d(images.double().mean(1, keepdim=True), self.side)
-        return rearrange((means * self.vocabulary / 256).long(), "m 1 h w -> m (h w)")
+        return rearrange((means * self.vocabulary / 256).long(), "m 1 h w -> m (h w) 1")
 
     def decode(self, tokens, rows):
         grey = ((tokens + 0.5) * 256 / self.vocabulary).to(torch.uint8)
-        return repeat(grey, "m (h w) -> m 3 (h p) (w q)", h=rows, p=self.side, q=self.side).contiguous()
+        return repeat(grey, "m (h w) 1 -> m 3 (h p) (w q)", h=rows, p=self.side, q=self.side).contiguous()

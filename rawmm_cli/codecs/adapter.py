@@ -26,64 +26,69 @@ NEEDED = ("encode", "decode", "length", "vocabulary")
 
 
 class Adapted(nn.Module):
-    """The user's object behind our signature."""
+    """The user's object as a codec (`core/parts.py`)."""
 
     def __init__(self, inner, name: str = "of your own"):
         super().__init__()
         self.inner, self.name, self.vocabulary = inner, name, inner.vocabulary
         self.discrete = getattr(inner, "discrete", inner.vocabulary is not None)
+        self.codes, self.values = 1, getattr(inner, "values", None)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of an H x W picture. Raises ValueError where the user's does."""
         return (
-            tuple(self._ask("grid", height, width))
+            tuple(self._call("grid", height, width))
             if hasattr(self.inner, "grid")
             else (1, self.length(height, width))
         )
 
+    def tokens(self, height: int, width: int) -> int:
+        """Tokens of an H x W picture, each one integer or one vector, in the order of the user's `encode`."""
+        return int(self._call("length", height, width))
+
     def length(self, height: int, width: int) -> int:
-        """Tokens of an H x W picture."""
-        return int(self._ask("length", height, width))
+        """The same."""
+        return self.tokens(height, width)
 
     def bits(self, height: int, width: int) -> float | None:
         """Nominal bits of an H x W picture."""
         if hasattr(self.inner, "bits"):
-            return self._ask("bits", height, width)
+            return self._call("bits", height, width)
         return self.length(height, width) * log2(self.vocabulary) if self.vocabulary else None
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(M, 3, H, W) uint8 -> tokens."""
-        tokens = self._ask("encode", images)
+        """(M, 3, H, W) uint8 -> (M, N, 1) integers, or (M, N, P) numbers."""
+        tokens = self._call("encode", images)
         if self.discrete and tokens.is_floating_point():
             raise DataError(
                 f"codec {self.name} has a vocabulary, and its encode gave {tokens.dtype}; allowed: integers"
             )
-        return tokens
+        return tokens[..., None] if self.discrete else tokens
 
     @torch.no_grad()
     def decode(self, tokens: Tensor, rows: int) -> Tensor:
         """Tokens -> (M, 3, H, W) uint8."""
-        images = self._ask("decode", tokens, rows)
+        images = self._call("decode", tokens[..., 0] if self.discrete else tokens, rows)
         if images.ndim != 4:
             raise DataError(
                 f"codec {self.name}: its decode gave back {images.ndim} axes; allowed: (M, 3, H, W)"
             )
         return images
 
-    def _ask(self, what: str, *given):
-        """What the user's code says. Raises DataError in place of whatever it raises, but for ValueError (a
+    def _call(self, name: str, *arguments):
+        """Call the user's method. Raises DataError in place of whatever it raises, but for ValueError (a
         size that does not fit) and for a lack of memory."""
         try:
-            return getattr(self.inner, what)(*given)
+            return getattr(self.inner, name)(*arguments)
         except (ValueError, RawmmError):
             raise
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            told = printable((str(error).splitlines() or [""])[0])[:200]
+            reason = printable((str(error).splitlines() or [""])[0])[:200]
             raise DataError(
-                f"codec {self.name} failed in {what} ({type(error).__name__}: {told}); where a size does "
+                f"codec {self.name} failed in {name} ({type(error).__name__}: {reason}); where a size does "
                 f"not fit, "
                 "its grid should raise ValueError"
             ) from None
@@ -97,20 +102,20 @@ def load(name: str, device: torch.device) -> Adapted:
         raise ConfigError(f"codec python:{printable(name)} is not a name; allowed: python:MODULE:FACTORY")
     sys.path.insert(0, os.getcwd())
     try:
-        made = getattr(importlib.import_module(module), factory)()
+        codec = getattr(importlib.import_module(module), factory)()
     except Exception as error:  # whatever the user's code raises
-        told = printable((str(error).splitlines() or [""])[0])[:200]
+        reason = printable((str(error).splitlines() or [""])[0])[:200]
         raise ConfigError(
-            f"codec python:{printable(name)} cannot be made ({type(error).__name__}: {told}); see "
+            f"codec python:{printable(name)} cannot be made ({type(error).__name__}: {reason}); see "
             "docs/tokenizers.md"
         ) from None
     finally:
         sys.path.remove(os.getcwd())
-    if missing := [part for part in NEEDED if not hasattr(made, part)]:
+    if missing := [part for part in NEEDED if not hasattr(codec, part)]:
         raise ConfigError(
             f"codec python:{printable(name)} lacks {', '.join(missing)}; needed: {', '.join(NEEDED)}; see "
             "docs/tokenizers.md"
         )
-    if hasattr(made, "to"):
-        made.to(device)
-    return Adapted(made, f"python:{printable(name)}").eval()
+    if hasattr(codec, "to"):
+        codec.to(device)
+    return Adapted(codec, f"python:{printable(name)}").eval()

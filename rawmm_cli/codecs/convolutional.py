@@ -3,7 +3,7 @@
     encoder   squares of patch x patch pixels -> blocks, half the side, blocks, ... until a position stands
               for factor pixels
     decoder   the same backwards; each doubling of the side is a 1x1 convolution to four times the channels,
-              then laid out
+              then a pixel shuffle
     block     x + conv1x1(silu(norm(conv3x3(silu(norm(x)))))), the block of VQ-VAE (arXiv 1711.00937) with
               GroupNorm
 
@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         for number, channels in enumerate(widths):
             layers += [Block(channels) for _ in range(blocks)]
             if number + 1 < len(widths):
-                layers += [Convolution(channels, 4 * widths[number + 1], 1), LaidOut(2)]
+                layers += [Convolution(channels, 4 * widths[number + 1], 1), PixelShuffle(2)]
         self.layers = nn.Sequential(*layers, norm(widths[-1]), nn.SiLU())
         self.last = Convolution(widths[-1], 3 * patch**2, 3)
 
@@ -71,7 +71,7 @@ class Decoder(nn.Module):
 
     def forward(self, latents: Tensor, rows: int) -> Tensor:
         positions = rearrange(latents, "m (h w) d -> m d h w", h=rows)
-        return laid_out(
+        return pixel_shuffle(
             self.last(self.layers(positions.contiguous(memory_format=torch.channels_last))), self.patch
         )
 
@@ -108,18 +108,18 @@ class Convolution(nn.Module):
         return F.conv2d(x, kernels, self.bias, self.stride, self.side // 2 if self.stride == 1 else 0)
 
 
-class LaidOut(nn.Module):
-    """Channels become squares of side `side`: (M, D side^2, H, W) -> (M, D, H side, W side)."""
+class PixelShuffle(nn.Module):
+    """(M, D side^2, H, W) -> (M, D, H side, W side) (Shi et al. 2016, arXiv 1609.05158)."""
 
     def __init__(self, side: int):
         super().__init__()
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        return laid_out(x, self.side)
+        return pixel_shuffle(x, self.side)
 
 
-def laid_out(x: Tensor, side: int) -> Tensor:
+def pixel_shuffle(x: Tensor, side: int) -> Tensor:
     """(M, D side^2, H, W) -> (M, D, H side, W side)."""
     return rearrange(x, "m (d p q) h w -> m d (h p) (w q)", p=side, q=side)
 

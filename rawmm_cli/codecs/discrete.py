@@ -1,7 +1,6 @@
 """A codec whose tokens are integers: an encoder, a quantizer, a decoder, put together by `build.codec`.
 
-    pixels (M, 3, H, W) -> latents (M, N, D) -> codes (M, N, G) -> tokens (M, L), position by position, L = N
-    G tokens -> codes -> values (M, N, D) -> pixels
+    pixels (M, 3, H, W) -> latents (M, N, D) -> codes (M, N, G) -> values (M, N, D) -> pixels
 
 `encode` and `decode` are for use and take no gradients; `forward` is what `train_codec.py` learns by.
 """
@@ -9,7 +8,6 @@
 from math import log2
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from .base import Reconstruction, to_images, to_unit
@@ -23,17 +21,21 @@ class DiscreteCodec(nn.Module):
     def __init__(self, encoder: nn.Module, quantizer: nn.Module, decoder: nn.Module):
         super().__init__()
         self.encoder, self.quantizer, self.decoder = encoder, quantizer, decoder
-        self.vocabulary = quantizer.vocabulary
+        self.vocabulary, self.codes = quantizer.vocabulary, quantizer.tokens
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
         fit."""
         return self.encoder.grid(height, width)
 
-    def length(self, height: int, width: int) -> int:
-        """Tokens of an H x W picture."""
+    def tokens(self, height: int, width: int) -> int:
+        """Tokens of an H x W picture, N."""
         rows, columns = self.grid(height, width)
-        return rows * columns * self.quantizer.tokens
+        return rows * columns
+
+    def length(self, height: int, width: int) -> int:
+        """Integers of an H x W picture, L = N G."""
+        return self.tokens(height, width) * self.codes
 
     def bits(self, height: int, width: int) -> float:
         """Nominal bits of an H x W picture, L log2 V."""
@@ -46,12 +48,11 @@ class DiscreteCodec(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(M, 3, H, W) uint8 -> (M, L) long."""
+        """(M, 3, H, W) uint8 -> (M, N, G) int64."""
         self.grid(*images.shape[-2:])
-        return rearrange(self.quantizer(self.encoder(to_unit(images)))[1], "m n g -> m (n g)")
+        return self.quantizer(self.encoder(to_unit(images)))[1]
 
     @torch.no_grad()
     def decode(self, tokens: Tensor, rows: int) -> Tensor:
-        """(M, L) whose positions lie in `rows` rows -> (M, 3, H, W) uint8."""
-        values = self.quantizer.values(rearrange(tokens, "m (n g) -> m n g", g=self.quantizer.tokens))
-        return to_images(self.decoder(values, rows))
+        """(M, N, G) in `rows` rows -> (M, 3, H, W) uint8."""
+        return to_images(self.decoder(self.quantizer.values(tokens), rows))

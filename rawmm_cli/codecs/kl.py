@@ -30,10 +30,14 @@ class KLCodec(nn.Module):
         fit."""
         return self.encoder.grid(height, width)
 
-    def length(self, height: int, width: int) -> int:
-        """Positions of an H x W picture."""
+    def tokens(self, height: int, width: int) -> int:
+        """Tokens of an H x W picture, N."""
         rows, columns = self.grid(height, width)
         return rows * columns
+
+    def length(self, height: int, width: int) -> int:
+        """The same: no integers are counted."""
+        return self.tokens(height, width)
 
     def bits(self, height: int, width: int) -> None:
         """None: the vectors are continuous."""

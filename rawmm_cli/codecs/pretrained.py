@@ -7,7 +7,7 @@
                                                 else
 
 Only config.json, preprocessor_config.json and .safetensors files are fetched and read: no pickle, no code of
-others. Weights are fp32. A continuous codec gives its posterior's mean. AutoencoderTiny is told by its own
+others. Weights are fp32. A continuous codec gives its posterior's mean. AutoencoderTiny follows its own
 forward: each number of a latent in 8 bits, so its tokens are integers up to 255."""
 
 import json
@@ -110,7 +110,7 @@ MODELS = {"emu3_vqgan": "Emu3VQVAE", "emu3": "Emu3VQVAE", "janus_vqgan": "JanusV
 
 
 class Pretrained(nn.Module):
-    """A ready-made model behind our signature. mean, spread: of its pixels, in [0, 1]."""
+    """A ready-made model as a codec (`core/parts.py`). mean, spread: of its pixels, in [0, 1]."""
 
     def __init__(self, model: nn.Module, family: Family, mean: list[float], spread: list[float]):
         super().__init__()
@@ -119,9 +119,11 @@ class Pretrained(nn.Module):
         self.side = self.factor * model.config.num_patches if hasattr(model.config, "num_patches") else None
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("spread", torch.tensor(spread).view(-1, 1, 1), persistent=False)
-        self.channels = (
-            model.config.latent_channels if family.encode is _tiny_encode else 1
-        )  # tokens a position
+        latents = getattr(model.config, "latent_channels", 1)  # numbers a position
+        if self.discrete:
+            self.codes = latents if family.encode is _tiny_encode else 1
+        else:
+            self.values = latents
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
@@ -137,10 +139,14 @@ class Pretrained(nn.Module):
             )
         return height // self.factor, width // self.factor
 
-    def length(self, height: int, width: int) -> int:
-        """Tokens of an H x W picture."""
+    def tokens(self, height: int, width: int) -> int:
+        """Tokens of an H x W picture, N."""
         rows, columns = self.grid(height, width)
-        return rows * columns * self.channels
+        return rows * columns
+
+    def length(self, height: int, width: int) -> int:
+        """Integers of an H x W picture, L = N G; tokens where latents are continuous."""
+        return self.tokens(height, width) * (self.codes if self.discrete else 1)
 
     def bits(self, height: int, width: int) -> float | None:
         """Nominal bits of an H x W picture, L log2 V; None where latents are continuous."""
@@ -149,22 +155,20 @@ class Pretrained(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(M, 3, H, W) uint8 -> (M, L) long, or (M, N, P) fp32."""
+        """(M, 3, H, W) uint8 -> (M, N, G) int64, or (M, N, P) fp32."""
         self.grid(*images.shape[-2:])
-        found = self.family.encode(self.model, (images.float() / 255 - self.mean) / self.spread)
-        if found.ndim == 3:
-            return found.flatten(1).long()
-        found = rearrange(found, "m c h w -> m (h w) c")
-        return found.flatten(1) if self.discrete else found.float()
+        latents = self.family.encode(self.model, (images.float() / 255 - self.mean) / self.spread)
+        if latents.ndim == 3:
+            latents = latents[:, None]  # (M, 1, h, w)
+        tokens = rearrange(latents, "m c h w -> m (h w) c")
+        return tokens.long() if self.discrete else tokens.float()
 
     @torch.no_grad()
     def decode(self, tokens: Tensor, rows: int) -> Tensor:
-        """(M, L) or (M, N, P) in `rows` rows -> (M, 3, H, W) uint8."""
-        if self.channels > 1 or not self.discrete:
-            tokens = tokens.unflatten(1, (-1, self.channels)) if self.discrete else tokens
-            grid = rearrange(tokens, "m (h w) c -> m c h w", h=rows)
-        else:
-            grid = tokens.unflatten(1, (rows, -1))
+        """(M, N, G) or (M, N, P) in `rows` rows -> (M, 3, H, W) uint8."""
+        grid = rearrange(tokens, "m (h w) c -> m c h w", h=rows)
+        if self.discrete and self.family.encode is not _tiny_encode:
+            grid = grid[:, 0]
         pixels = self.family.decode(self.model, grid).float() * self.spread + self.mean
         return to_images(2 * pixels - 1)
 
@@ -205,8 +209,8 @@ def load(name: str, device: torch.device) -> Pretrained:
         AttributeError,
         SafetensorError,
     ) as error:
-        told = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
-        raise CheckpointError(f"hf:{printable(name)} cannot be loaded as {kind}: {told}") from None
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
+        raise CheckpointError(f"hf:{printable(name)} cannot be loaded as {kind}: {reason}") from None
     mean, spread = _pixels(folder)
     return Pretrained(model.float(), family, mean, spread).to(device).eval().requires_grad_(False)
 
@@ -214,7 +218,7 @@ def load(name: str, device: torch.device) -> Pretrained:
 def _diffusers(folder: Path, kind: str) -> nn.Module:
     import diffusers
 
-    diffusers.logging.set_verbosity_error()  # what is wrong is told once, by us
+    diffusers.logging.set_verbosity_error()  # errors are reported once, by us
     return getattr(diffusers, kind).from_pretrained(
         str(folder), use_safetensors=True, low_cpu_mem_usage=False
     )
@@ -243,10 +247,10 @@ def _transformers(folder: Path, kind: str, config: dict) -> nn.Module:
 
 
 def _pixels(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and spread that the model's pixels are normalised by; [-1, 1] where nothing is said."""
+    """Mean and standard deviation by which pixels are normalised; to [-1, 1] where the folder has none."""
     try:
-        told = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-        mean, spread = ([float(value) for value in told[key]] for key in ("image_mean", "image_std"))
+        settings = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        mean, spread = ([float(value) for value in settings[key]] for key in ("image_mean", "image_std"))
         if len(mean) == len(spread) == 3 and all(spread):
             return mean, spread
     except (OSError, ValueError, KeyError, TypeError):
@@ -274,16 +278,16 @@ def _folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
+        path = snapshot_download(
             f"{owner}/{repo}", allow_patterns=[f"{inside}/{file}" if inside else file for file in FILES]
         )
     except Exception as error:  # it raises almost any type
-        told = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
         raise CheckpointError(
-            f"hf:{printable(name)} cannot be fetched ({told}); check the name and the network, or give a "
+            f"hf:{printable(name)} cannot be fetched ({reason}); check the name and the network, or give a "
             "local copy: hf:./FOLDER"
         ) from None
-    return Path(found) / inside
+    return Path(path) / inside
 
 
 def _need(package: str) -> None:

@@ -6,7 +6,7 @@
 
 Values carry gradients back to the latents: straight through, or by a rotation. Losses are bare; `CodecLoss`
 weighs them. The library's own index layouts differ, and with several tokens some of its classes drop the last
-axis where there is one: that ends here. It is imported when a quantizer is made, and its log is silent."""
+axis where there is one: that ends here. It is imported when a quantizer is built, and its log is silent."""
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class Quantizer(nn.Module):
 class VectorQuantizer(Quantizer):
     """Codes of `dimension` numbers that follow the latents they stand for, by moving averages. mean: of a
     code's count in a batch; one that is used less than `restart` times that starts again from a latent of the
-    batch, with the mean count: so it has some time to find its place."""
+    batch, with the mean count: so it has time to find its place."""
 
     def __init__(self, width: int, codes: int, dimension: int, rotation: bool, mean: float = 1.0, **options):
         inner = _library().VectorQuantize(

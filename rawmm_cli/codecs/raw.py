@@ -27,10 +27,14 @@ class RawPatches(nn.Module):
             )
         return height // self.patch, width // self.patch
 
-    def length(self, height: int, width: int) -> int:
-        """Pixel values of an H x W picture."""
+    def tokens(self, height: int, width: int) -> int:
+        """Patches of an H x W picture."""
         rows, columns = self.grid(height, width)
-        return rows * columns * self.values
+        return rows * columns
+
+    def length(self, height: int, width: int) -> int:
+        """Pixel values of an H x W picture, each one of `vocabulary`."""
+        return self.tokens(height, width) * self.values
 
     def bits(self, height: int, width: int) -> float:
         """8 a pixel value: this codec is the identity."""

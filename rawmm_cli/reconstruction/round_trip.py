@@ -77,7 +77,7 @@ def through(codec: Any, images: Tensor, device: torch.device) -> Trip:
         back=back[:, :, :height, :width].cpu(),
         tokens=[tiles * codec.length(*tile)] * count,
         bits=[bits and tiles * bits] * count,
-        codes=rearrange(tokens, "(m t) l -> m (t l)", t=tiles).cpu() if codec.discrete else None,
+        codes=rearrange(tokens, "(m t) n g -> m (t n g)", t=tiles).cpu() if codec.discrete else None,
         padded=sides if sides != (height, width) else None,
         tiles=tiles,
     )

@@ -57,8 +57,7 @@ def measure(run: Run, state: CodecState) -> dict:
         used = Used(torch.zeros_like(state.used.now))
         for part in torch.tensor(prepared.evenly_spaced(len(data), WINDOW)).split(64):
             batch = torch.stack([data.image(row) for row in part.tolist()]).to(run.device)
-            tokens = codec.encode(batch)
-            used.add(tokens.view(len(batch), -1, codec.quantizer.tokens), WINDOW + 1)
+            used.add(codec.encode(batch), WINDOW + 1)
         result["codes"] = {
             "tokens": codec.length(size, size),
             "vocabulary": codec.vocabulary,

@@ -104,10 +104,12 @@ def test_tokens_are_integers_of_the_vocabulary_and_decode_to_pictures(name, code
     rows, columns = codec.grid(16, 16)
     length, vocabulary = LENGTHS.get(name, (4, 32))
     assert codec.discrete and codec.vocabulary == vocabulary
-    assert tokens.dtype == torch.long and tokens.shape == (4, length) and codec.length(16, 16) == length
     assert (
-        rows * columns * codec.quantizer.tokens == length and 0 <= tokens.min() and tokens.max() < vocabulary
+        tokens.dtype == torch.long
+        and tokens.shape == (4, rows * columns, codec.codes)
+        and codec.length(16, 16) == length
     )
+    assert codec.tokens(16, 16) * codec.codes == length and 0 <= tokens.min() and tokens.max() < vocabulary
     assert codec.bits(16, 16) == pytest.approx(length * math.log2(vocabulary))
     drawn = codec.decode(tokens, rows)
     assert drawn.dtype == torch.uint8 and drawn.shape == images.shape
@@ -136,9 +138,9 @@ def test_tokens_of_a_position_stand_together(codecs):
     """Residual VQ: position-major. Another first token of the second position changes its values alone."""
     codec = codecs["rvq"]
     tokens = codec.encode(pictures(1))
-    values = codec.quantizer.values(tokens.view(1, 4, 3))
-    tokens[0, 3] = (tokens[0, 3] + 1) % 16
-    changed = (codec.quantizer.values(tokens.view(1, 4, 3)) != values).any(-1)[0]
+    values = codec.quantizer.values(tokens)
+    tokens[0, 1, 0] = (tokens[0, 1, 0] + 1) % 16
+    changed = (codec.quantizer.values(tokens) != values).any(-1)[0]
     assert changed.tolist() == [False, True, False, False]
 
 
@@ -147,7 +149,7 @@ def test_the_kl_codec_gives_vectors():
     tokens = codec.encode(images)
     assert not codec.discrete and codec.vocabulary is None and codec.bits(16, 16) is None
     assert (
-        tokens.shape == (4, codec.length(16, 16), 3) and tokens.dtype == torch.float32 and codec.values == 3
+        tokens.shape == (4, codec.tokens(16, 16), 3) and tokens.dtype == torch.float32 and codec.values == 3
     )
     assert torch.equal(tokens, codec.encode(images))  # the mean, not a draw
     assert codec.decode(tokens, 2).shape == images.shape
@@ -236,7 +238,7 @@ def test_positions_are_in_reading_order():
 )
 def test_a_size_that_does_not_fit_is_refused(words, told):
     codec = build.codec(presets.resolve({}, ["codec.kind=fsq", *words]))
-    for ask in (codec.grid, codec.length, codec.bits):
+    for ask in (codec.grid, codec.tokens, codec.length, codec.bits):
         with pytest.raises(ValueError, match=told):
             ask(15, 16)
     with pytest.raises(ValueError, match=told):

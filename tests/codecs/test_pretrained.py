@@ -128,7 +128,11 @@ def test_through_tokens_and_back_is_the_models_own_forward(name, saved):
     tokens = codec.encode(images())
     assert (codec.length(16, 16), codec.vocabulary, codec.discrete) == (length, vocabulary, name != "kl")
     if codec.discrete:
-        assert tokens.shape == (2, length) and tokens.dtype == torch.long and len(tokens.unique()) > 1
+        assert (
+            tokens.shape == (2, codec.tokens(16, 16), codec.codes)
+            and tokens.dtype == torch.long
+            and len(tokens.unique()) > 1
+        )
         assert (
             0 <= tokens.min()
             and tokens.max() < vocabulary
