@@ -22,7 +22,7 @@ def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "
         codec = _codec(config)
         built = RawModel(
             codec,
-            _head(config, codec.values),
+            _head(config, codec),
             _backbone(config),
             {"dense": mask.dense, "flex": mask.flex}[mask_form],
             config.text_tokenizer.size,
@@ -37,75 +37,92 @@ def _codec(config: Config):
             from ..codecs.raw import RawPatches
 
             return RawPatches(config.codec.patch)
+        case kind:
+            raise _unknown("codec", kind)
 
 
 def codec(config: CodecConfig, device: str | torch.device = "cpu") -> torch.nn.Module:
     """Settings -> a codec that learns, with fresh weights, a function of train.seed alone."""
-    settings = config.codec
+    settings, size = config.codec, config.data.size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder, decoder = _coders(config)
-        if settings.kind == "kl":
-            from ..codecs.kl import KLCodec
+        match settings.kind:
+            case "kl":
+                from ..codecs.kl import KLCodec
 
-            return KLCodec(encoder, decoder, settings.channels).to(device)
+                return KLCodec(encoder, decoder, settings.channels).to(device)
+            case "query":
+                quantized = settings.quantizer
+            case _:
+                quantized = settings
         from ..codecs.discrete import DiscreteCodec
 
-        positions = (
-            settings.queries if settings.kind == "query" else (config.data.size // settings.factor) ** 2
-        )
-        quantizer = _quantizer(
-            settings.quantizer if settings.kind == "query" else settings,
-            settings.width,
-            config.train.batch * positions,
-        )
-        return DiscreteCodec(encoder, quantizer, decoder).to(device)
+        tokens = config.train.batch * settings.tokens(size, size)
+        return DiscreteCodec(encoder, _quantizer(quantized, settings.width, tokens), decoder).to(device)
 
 
 def _coders(config: CodecConfig):
     """The encoder and the decoder."""
     c = config.codec
-    if c.kind == "query":
-        from ..codecs.query import QueryDecoder, QueryEncoder
+    match c.kind:
+        case "query":
+            from ..codecs.query import QueryDecoder, QueryEncoder
 
-        return (
-            QueryEncoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.causal),
-            QueryDecoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads),
-        )
-    from ..codecs.convolutional import Decoder, Encoder
+            return (
+                QueryEncoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.causal),
+                QueryDecoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads),
+            )
+        case "vq" | "fsq" | "lfq" | "rvq" | "kl":
+            from ..codecs.convolutional import Decoder, Encoder
 
-    return Encoder(c.factor, c.patch, c.width, c.blocks), Decoder(c.factor, c.patch, c.width, c.blocks)
+            return (
+                Encoder(c.factor, c.patch, c.width, c.blocks),
+                Decoder(c.factor, c.patch, c.width, c.blocks),
+            )
+        case kind:
+            raise _unknown("codec", kind)
 
 
-def _quantizer(q, width: int, positions: int):
-    """positions: latents of a batch."""
+def _quantizer(q, width: int, tokens: int):
+    """tokens: those of a batch."""
     from ..codecs import quantizers
+
+    def codebook() -> dict:
+        return {
+            "cosine": q.cosine,
+            "from_data": q.from_data,
+            "decay": q.decay,
+            "restart": q.restart,
+            "mean": tokens / q.codes,
+        }
 
     match q.kind:
         case "fsq":
             return quantizers.FiniteScalarQuantizer(width, q.levels, q.groups, q.even)
         case "lfq":
             return quantizers.LookupFreeQuantizer(width, q.bits, q.groups, q.spherical)
-    options = {
-        "cosine": q.cosine,
-        "from_data": q.from_data,
-        "decay": q.decay,
-        "restart": q.restart,
-        "mean": positions / q.codes,
-    }
-    if q.kind == "vq":
-        return quantizers.VectorQuantizer(width, q.codes, q.dimension, rotation=q.rotation, **options)
-    return quantizers.ResidualQuantizer(width, q.codes, q.dimension, q.quantizers, **options)
+        case "vq":
+            return quantizers.VectorQuantizer(width, q.codes, q.dimension, q.rotation, **codebook())
+        case "rvq":
+            return quantizers.ResidualQuantizer(width, q.codes, q.dimension, q.quantizers, **codebook())
+        case kind:
+            raise _unknown("quantizer", kind)
 
 
-def _head(config: Config, values: int):
+def _head(config: Config, codec):
     head = config.head
     match head.kind:
         case "diffusion":
             from ..core.heads.diffusion import DiffusionHead
 
+            if codec.discrete:
+                raise ConfigError(
+                    f"head.kind = diffusion learns tokens that are vectors, and codec.kind = "
+                    f"{config.codec.kind} gives integers; allowed: codec.kind=raw"
+                )
             return DiffusionHead(
-                values,
+                codec.values,
                 config.backbone.width,
                 prediction=head.prediction,
                 space=head.loss,
@@ -115,6 +132,8 @@ def _head(config: Config, values: int):
                 clamp=head.clamp,
                 bottleneck=head.bottleneck,
             )
+        case kind:
+            raise _unknown("head", kind)
 
 
 def _backbone(config: Config):
@@ -128,6 +147,8 @@ def _backbone(config: Config):
             from ..core.backbones.transformer import Transformer
 
             return Transformer(b.width, b.depth, b.heads, b.hidden)
+        case kind:
+            raise _unknown("backbone", kind)
 
 
 def sampling(config: Config, **choices) -> Sampling:
@@ -163,4 +184,4 @@ def _drawing(config: Config):
 
 
 def _unknown(part: str, kind: str) -> ConfigError:
-    return ConfigError(f"unknown {part}.kind '{kind}'; `rawmm presets` shows what there is")
+    return ConfigError(f"{part}.kind = {kind} is known to the settings, but not to config/build.py")

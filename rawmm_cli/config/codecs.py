@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
-from .fields import BelowOne, Count, Positive, Settings, Share, Size, Trackers, Weight
+from .fields import BelowOne, CodecSettings, Count, Positive, Settings, Share, Size, Trackers, Weight
 
 Level = Annotated[int, Field(ge=2, le=256)]
 
@@ -90,9 +90,10 @@ class Residual(Codebook):
     quantizers: int = Field(4, ge=1, le=64, description="tokens a position")
 
 
-class Convolutional(Settings):
+class Convolutional(CodecSettings):
     """The encoder and the decoder that every kind but query shares."""
 
+    cell: ClassVar[str] = "factor"
     factor: Size = Field(8, description="side of the square of pixels that a position stands for")
     patch: Size = Field(
         4, description="side of the squares that the first convolution takes; factor / patch is a power of 2"
@@ -150,10 +151,11 @@ class KLCodec(Convolutional):
 Quantizer = Annotated[Union[FiniteScalar, VectorQuantized, LookupFree, Residual], Field(discriminator="kind")]
 
 
-class QueryCodec(Settings):
+class QueryCodec(CodecSettings):
     """A row of tokens, each of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550; SEED, arXiv
     2307.08041)."""
 
+    cell: ClassVar[str] = "patch"
     kind: Literal["query"] = "query"
     queries: Size = Field(64, description="learned vectors that read the picture, a position each")
     patch: Size = Field(8, description="side of a patch, in pixels")
@@ -162,6 +164,10 @@ class QueryCodec(Settings):
     heads: Size = 4
     causal: bool = Field(False, description="query i sees only those before it")
     quantizer: Quantizer = FiniteScalar()
+
+    def tokens(self, height, width):
+        """One a query, whatever the size."""
+        return self.queries
 
     @model_validator(mode="after")
     def _heads_divide(self):
@@ -282,8 +288,5 @@ class CodecConfig(Settings):
 
     @model_validator(mode="after")
     def _pictures_divide(self):
-        size, name = self.data.size, "patch" if self.codec.kind == "query" else "factor"
-        if size % (side := getattr(self.codec, name)):
-            divisors = ", ".join(str(d) for d in range(1, size + 1) if size % d == 0)
-            raise ValueError(f"codec.{name} = {side} does not divide data.size = {size}; allowed: {divisors}")
+        self.codec.check_divides(self.data.size)
         return self

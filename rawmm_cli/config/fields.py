@@ -1,6 +1,6 @@
 """What every group of settings is made of: the strict base class and the types of values. No torch here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -21,3 +21,26 @@ class Settings(BaseModel):
     """Frozen and strict: unknown keys, `true` for 1 and NaN are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CodecSettings(Settings):
+    """A codec before it is built: which pictures it takes, and how many tokens they become; without torch."""
+
+    cell: ClassVar[str]  # the setting of which the sides of pictures are multiples
+
+    @property
+    def stride(self) -> int:
+        """Sides of pictures are multiples of this."""
+        return getattr(self, self.cell)
+
+    def tokens(self, height, width):
+        """Tokens of pictures of H x W pixels, as `core.parts.Codec.tokens`; sides may be numpy arrays."""
+        return (height // self.stride) * (width // self.stride)
+
+    def check_divides(self, size: int) -> None:
+        """Raises ValueError where pictures of this side do not fit."""
+        if size % self.stride:
+            divisors = ", ".join(str(d) for d in range(1, size + 1) if size % d == 0)
+            raise ValueError(
+                f"codec.{self.cell} = {self.stride} does not divide data.size = {size}; allowed: {divisors}"
+            )

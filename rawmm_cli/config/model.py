@@ -4,13 +4,24 @@ no start-up time.
 Amounts of training are counted in documents, not in steps, so that they mean the same at any batch size."""
 
 import re
-from typing import Annotated, Literal, Union
+from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
 from ..core.text_tokenizer import VOCABULARY
 from .choices import Grid, Precision, Prediction, Solver
-from .fields import BelowOne, Count, Positive, Settings, Share, Size, Trackers, Weight, Width
+from .fields import (
+    BelowOne,
+    CodecSettings,
+    Count,
+    Positive,
+    Settings,
+    Share,
+    Size,
+    Trackers,
+    Weight,
+    Width,
+)
 
 
 class Streaming(Settings):
@@ -95,9 +106,10 @@ class TextTokenizer(Settings):
         return VOCABULARY if self.kind == "bytes" else self.vocabulary
 
 
-class RawCodec(Settings):
+class RawCodec(CodecSettings):
     """Raw patches."""
 
+    cell: ClassVar[str] = "patch"
     kind: Literal["raw"] = "raw"
     patch: Size = Field(2, description="side of a patch, in pixels")
 
@@ -258,18 +270,17 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _patch_divides(self):
-        size, patch = self.data.size, self.codec.patch
-        if size % patch:
-            divisors = ", ".join(str(d) for d in range(1, size + 1) if size % d == 0)
-            raise ValueError(f"codec.patch = {patch} does not divide data.size = {size}; allowed: {divisors}")
+        size = self.data.size
+        self.codec.check_divides(size)
         if self.sample.interval[0] > self.sample.interval[1]:
             raise ValueError(
                 f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high"
             )
-        patches = (size // patch) ** 2 + 4
-        if self.train.length < patches:
+        needed = self.codec.tokens(size, size) + 4  # <bos>, <image>, </image>, <eos>
+        if self.train.length < needed:
             raise ValueError(
                 f"train.length = {self.train.length} is too short for one picture of {size} px in patches "
-                f"of {patch}: it needs {patches} and the caption's bytes; set train.length={patches + 60}"
+                f"of {self.codec.stride}: it needs {needed} and the caption's bytes; set "
+                f"train.length={needed + 60}"
             )
         return self

@@ -3,57 +3,80 @@
 Counted are the matmuls (linear layers and the two products of attention, dense L x L as the dense mask
 computes them); what is elementwise is not, as is the custom (Chowdhery et al. 2022, arXiv 2204.02311,
 appendix B). A linear layer from a to b costs 2 a b a position; its backward pass costs twice as much, once
-for the input and once for the weight. `flop_counter` of torch counts the same (tested)."""
+for the input and once for the weight. Heads and backbones say what they multiply (`work`); torch's
+`flop_counter` counts the same (tested)."""
 
-from ..config.model import Config
+from typing import TYPE_CHECKING, NamedTuple
 
-TIME_FEATURES = 64  # of the diffusion head's clock
+from torch import nn
+
+if TYPE_CHECKING:  # heads and backbones import this file
+    from .document import Batch
+    from .model import RawModel
 
 
-def layer(config: Config) -> tuple[int, int]:
-    """(weights of the linear layers of one layer, width of its keys and values together over all heads)."""
-    b = config.backbone
-    if b.kind == "gau":
-        gated = b.expansion * b.width
-        return b.width * (2 * gated + b.key) + gated * b.width, b.key + gated
-    return b.width * 3 * b.width + b.width**2 + 3 * b.width * b.hidden, 2 * b.width
+class Work(NamedTuple):
+    """Multiplications of the matmuls of a part in one forward pass.
+
+    position: for each position (in a head: of a picture). picture: for each picture. pair: for each pair of
+    positions of a row. first_position, first_picture: those of them that multiply what needs no gradient, as
+    the pixels are."""
+
+    position: int = 0
+    picture: int = 0
+    pair: int = 0
+    first_position: int = 0
+    first_picture: int = 0
+
+
+class Footprint(NamedTuple):
+    """What a layer of a backbone occupies and moves, for estimates of memory and time.
+
+    outputs: numbers that its matmuls produce for a position. wide: outputs of its first linear layer. heads,
+    key: of attention. at_work: bytes for each of the outputs while the layer is computed. traffic: bytes that
+    elementwise work, forward and backward, moves for each of them where layers are compiled. The last two
+    were fitted to measurements on two cores (`rawmm bench train` shows estimate and measurement)."""
+
+    outputs: int
+    wide: int
+    heads: int
+    key: int
+    at_work: float
+    traffic: float
 
 
 def forward(
-    config: Config, rows: int, length: int, pictures: int, patches: int, predicted: int
+    model: "RawModel", rows: int, length: int, pictures: int, patches: int, predicted: int
 ) -> dict[str, int]:
-    """FLOPs of one pass over `rows` x `length` positions with so many pictures, patches and predicted tokens,
-    by part."""
-    width, values = config.backbone.width, 3 * config.codec.patch**2
-    weights, mixed = layer(config)
-    narrow = config.head.bottleneck
-    into = values * width if narrow is None else (values + width) * narrow
+    """FLOPs of one pass over `rows` x `length` positions, by part. patches: positions of pictures; predicted:
+    tokens."""
+    backbone, head, text = model.backbone.work(), model.head.work(), model.text_out
     return {
-        "backbone": config.backbone.depth * 2 * rows * length * weights,
-        "attention": config.backbone.depth * 2 * rows * length**2 * mixed,
-        "image": 2 * patches * (into + width * values) + 2 * pictures * (TIME_FEATURES * width + width**2),
-        "text": 2 * predicted * width * config.text_tokenizer.size,
+        "backbone": 2 * (rows * length * backbone.position + pictures * backbone.picture),
+        "attention": 2 * rows * length**2 * backbone.pair,
+        "image": 2 * (patches * head.position + pictures * head.picture),
+        "text": 2 * predicted * text.in_features * text.out_features,
     }
 
 
-def training(config: Config, batch) -> int:
-    """FLOPs of forward and backward of one batch: three times the forward pass, but for gradients that nobody
-    asks for (of the clean patches and of the times)."""
+def training(model: "RawModel", batch: "Batch") -> int:
+    """FLOPs of forward and backward of one batch: three times the forward pass, but for gradients that are
+    not needed."""
     rows, length = batch.tokens.shape
-    return step(config, rows, length, len(batch.pictures.drawn), len(batch.patch_at), len(batch.predict))
+    return step(model, rows, length, len(batch.pictures.drawn), len(batch.patch_at), len(batch.predict))
 
 
-def step(config: Config, rows: int, length: int, pictures: int, patches: int, predicted: int) -> int:
+def step(model: "RawModel", rows: int, length: int, pictures: int, patches: int, predicted: int) -> int:
     """The same from sizes."""
-    width, values, narrow = config.backbone.width, 3 * config.codec.patch**2, config.head.bottleneck
-    nobody_asks = patches * values * (width if narrow is None else narrow) + pictures * TIME_FEATURES * width
-    return 3 * sum(forward(config, rows, length, pictures, patches, predicted).values()) - 2 * nobody_asks
+    backbone, head = model.backbone.work(), model.head.work()
+    first = patches * head.first_position + pictures * (head.first_picture + backbone.first_picture)
+    return 3 * sum(forward(model, rows, length, pictures, patches, predicted).values()) - 2 * first
 
 
-def muon(config: Config) -> int:
+def muon(model: "RawModel") -> int:
     """FLOPs of one update by Muon: five Newton-Schulz iterations of every hidden matrix. Not part of the
     model's."""
-    return sum(newton_schulz(shape) for shape in matrices(config))
+    return sum(newton_schulz(shape) for shape in matrices(model))
 
 
 def newton_schulz(shape: tuple[int, int], steps: int = 5) -> int:
@@ -62,13 +85,16 @@ def newton_schulz(shape: tuple[int, int], steps: int = 5) -> int:
     return steps * (2 * 2 * small * small * large + 2 * small**3)
 
 
-def matrices(config: Config) -> list[tuple[int, int]]:
+def matrices(model: "RawModel") -> list[tuple[int, int]]:
     """Shapes of all hidden matrices."""
-    b = config.backbone
-    gated = getattr(b, "expansion", 0) * b.width
-    one = (
-        [(2 * gated + b.key, b.width), (b.width, gated)]
-        if b.kind == "gau"
-        else [(3 * b.width, b.width), (b.width, b.width), (2 * b.hidden, b.width), (b.width, b.hidden)]
+    return [tuple(m.weight.shape) for m in model.backbone.modules() if isinstance(m, nn.Linear)]
+
+
+def linear(*layers: nn.Module) -> int:
+    """Weights of all linear layers in these modules: what they multiply for one input."""
+    return sum(
+        m.in_features * m.out_features
+        for layer in layers
+        for m in layer.modules()
+        if isinstance(m, nn.Linear)
     )
-    return one * b.depth

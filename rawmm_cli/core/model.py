@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..system.errors import ConfigError
 from .blocks import Blocks
 from .document import Batch, Condition, Labels
 from .layers import RMSNorm
@@ -31,6 +32,11 @@ class RawModel(nn.Module):
         width: int,
     ):
         super().__init__()
+        if head.condition(torch.zeros(1)) is not None and not backbone.conditional:
+            raise ConfigError(
+                f"{type(head).__name__} modulates the backbone by the time, and the layers of "
+                f"{type(backbone).__name__} cannot be modulated"
+            )
         self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
         self.tokenizer = Bytes()  # or BytePairs, given by who loads or trains the model
         self.words = nn.Embedding(vocabulary, width)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .blocks import Blocks
 from .document import Condition, Corrupted, Known, Pictures
+from .flops import Footprint, Work
 
 
 class Codec(Protocol):
@@ -70,6 +71,9 @@ class Head(Protocol):
     def loss(self, prediction: Tensor, corrupted: Corrupted, pictures: Pictures) -> Tensor:
         """A mean over the positions of drawn pictures, fp32; 0 without any."""
 
+    def work(self) -> Work:
+        """Multiplications for a position of a picture, and for a picture."""
+
     def draw(
         self,
         predict: Any,
@@ -106,3 +110,9 @@ class Backbone(Protocol):
 
         condition: acts at positions of pictures alone, so that text does not depend on it. cache: one
         `cache.Kept` a layer, for documents that grow."""
+
+    def work(self) -> Work:
+        """Multiplications of all layers for a position, a picture, a pair of positions."""
+
+    def footprint(self) -> Footprint:
+        """What a layer occupies and moves."""

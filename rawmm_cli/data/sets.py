@@ -49,7 +49,7 @@ def tokenizer(config: Config, data: "Set | list[Set]") -> Bytes | BytePairs:
 def check(config: Config, data: Prepared | PreparedDocuments) -> None:
     """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is
     taken."""
-    patch, name = config.codec.patch, data.folder.name
+    codec, name = config.codec, data.folder.name
     if data.holds_documents:
         row_of = np.array([n for n, row in enumerate(data.heights) for _ in row], int)
         heights, widths = (
@@ -78,14 +78,13 @@ def check(config: Config, data: Prepared | PreparedDocuments) -> None:
                 f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
                 f"{config.data.size}"
             )
-    for index in np.flatnonzero((heights % patch != 0) | (widths % patch != 0))[:1]:
+    for index in np.flatnonzero((heights % codec.stride != 0) | (widths % codec.stride != 0))[:1]:
         raise DataError(
-            f"picture {data.source(row_of[index])} has {widths[index]}x{heights[index]} pixels; codec.patch "
-            f"= "
-            f"{patch} must divide both; prepare the set again with --size {config.data.size}, or set "
-            f"codec.patch"
+            f"picture {data.source(row_of[index])} has {widths[index]}x{heights[index]} pixels; "
+            f"codec.{codec.cell} = {codec.stride} must divide both; prepare the set again with --size "
+            f"{config.data.size}, or set codec.{codec.cell}"
         )
-    needed = (heights // patch) * (widths // patch) + texts + 4  # <bos>, <image>, </image>, <eos>
+    needed = codec.tokens(heights, widths) + texts + 4  # <bos>, <image>, </image>, <eos>
     for index in np.flatnonzero(needed > config.train.length)[:1]:
         raise DataError(
             f"picture {data.source(row_of[index])} and its caption of {texts[index]} bytes need "

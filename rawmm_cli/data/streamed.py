@@ -191,12 +191,10 @@ class Streamed:
         config, stream = self.config, self.config.data.stream
         longest = max((len(checked(text).encode()) for text in item.captions), default=0)
         found = fit(open_content(item.content, WHITE), config.data.size, stream.crop)
-        patch = config.codec.patch
-        if found.shape[0] % patch or found.shape[1] % patch:
-            raise ImageError(
-                f"{found.shape[1]} x {found.shape[0]} pixels cannot be cut into patches of {patch}"
-            )
-        needed = found.shape[0] * found.shape[1] // patch**2 + 4
+        (height, width), stride = found.shape[:2], config.codec.stride
+        if height % stride or width % stride:
+            raise ImageError(f"{width} x {height} pixels cannot be cut into patches of {stride}")
+        needed = config.codec.tokens(height, width) + 4  # <bos>, <image>, </image>, <eos>
         needed += longest if config.text_tokenizer.kind == "bytes" else min(longest, 1)
         if needed > config.train.length:
             raise ImageError(

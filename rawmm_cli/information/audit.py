@@ -96,7 +96,7 @@ def audit(loaded: Loaded, locations: list[Location]) -> Audit:
         file = printable(first.file)
         raise DataError(f"audit: no picture can enter the model as it is: {file}: {first.reason}")
     _compare(loaded, waiting)
-    tests = _test_pictures(loaded.model.codec.patch)
+    tests = _test_pictures(loaded.config.codec.stride)
     while group := list(islice(tests, TOGETHER)):
         _compare(loaded, group)
         result.tests += len(group)

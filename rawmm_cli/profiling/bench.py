@@ -133,10 +133,10 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
     alone, together = seconds(1), seconds(count)
     tokens_per_second = _writing(config, model, reading(blank, "")[:-1], count, device)
     rate = machine.matmul_rate(device, config.sample.precision)
-    rows, columns = model.codec.grid(*settings.size)
+    patches = len(model.blocks(*settings.size).block)
     passes = settings.drawing.steps * (2 if settings.guidance != 1 else 1)
-    length, patches = len(prompt) + rows * columns, rows * columns
-    work = passes * count * sum(flops.forward(config, 1, length, 1, patches, 0).values())
+    length = len(prompt) + patches
+    work = passes * count * sum(flops.forward(model, 1, length, 1, patches, 0).values())
     return {
         "kind": "sample",
         "precision": config.sample.precision,
@@ -216,7 +216,7 @@ def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepa
     if data is not None:
         return data, config.data.set
     size, generator = config.data.size, np.random.default_rng(0)
-    room = config.train.length - (size // config.codec.patch) ** 2 - 4
+    room = config.train.length - config.codec.tokens(size, size) - 4
     captions = [[CAPTION[: max(0, min(room, n % (len(CAPTION) + 1)))]] for n in range(count)]
     pixels = [generator.integers(0, 256, (size, size, 3), dtype=np.uint8).tobytes() for _ in range(count)]
     rows = [

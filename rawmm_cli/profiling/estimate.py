@@ -4,12 +4,14 @@ checkpoint.
 Nothing of the model is allocated. Counts come from the settings (and from the prepared set, where there is
 one), rates from short measurements on this machine: matmuls of the model's own shapes, memory bandwidth.
 
-    step = matmuls / their rate + TRAFFIC x elements / bandwidth + optimizer bytes / bandwidth + Muon + fixed
-    costs
+    step = matmuls / their rate + bytes of elementwise work / bandwidth + optimizer bytes / bandwidth
+           + Muon + fixed costs
 
-The constants below were fitted once, on two cores, to what `rawmm bench train` measures; it shows the
-estimate beside the measurement, so that anyone can see how good they are elsewhere."""
+The constants below, and those of `flops.Footprint`, were fitted once, on two cores, to what `rawmm bench
+train` measures; it shows the estimate beside the measurement, so that anyone can see how good they are
+elsewhere."""
 
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -26,15 +28,10 @@ from ..system import machine
 from ..system.errors import DataError
 from ..training import ema
 
-# Bytes that the elementwise work of a compiled layer, forward and backward, moves for every number its
-# matmuls produce.
-TRAFFIC = {"gau": 60.0, "transformer": 85.0}
-EAGER = 1.55  # times as many where layers are not compiled
-# Bytes kept for the backward pass: for every number of the residual stream, of the matmuls' outputs and of
-# the scores, in every
-# layer; and bytes for every number of the outputs while one layer is worked on.
+EAGER = 1.55  # times as much elementwise traffic (`flops.Footprint`) where layers are not compiled
+# Bytes kept for the backward pass in every layer: for every number of the residual stream, of the matmuls'
+# outputs and of the scores.
 RESIDUAL, OUTPUTS, SCORES = 8, {True: 2, False: 5}, {True: 2, False: 8}  # compiled bf16, other
-AT_WORK = {"gau": 40, "transformer": 10}
 FIXED = 0.004  # seconds a step outside of the layers, whatever its size
 COMPILER = 90 * 2**20  # bytes that torch.compile's machinery occupies, its cache warm
 LIBRARIES = 465 * 2**20  # bytes of a process with torch and the data library, before any model
@@ -51,14 +48,14 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
     micro = -(-rows // (ranks * config.train.accumulate))
     share = 1 / ranks if config.train.parallel == "fsdp" else 1.0
     memory = _memory(config, device, model, micro, patches / max(rows, 1) * micro, share)
-    work = flops.step(config, rows, config.train.length, pictures, patches, predicted)
-    step = _step_seconds(config, device, parameters["total"], rows / ranks, work / ranks)
+    work = flops.step(model, rows, config.train.length, pictures, patches, predicted)
+    step = _step_seconds(config, device, model, rows / ranks, work / ranks)
     steps = -(-config.train.documents // config.train.batch)
     run = config.train.time or steps * step
     averages = ema.count(config.train.ema)
     return {
         "parameters": parameters,
-        "patches_per_picture": (config.data.size // config.codec.patch) ** 2,
+        "patches_per_picture": model.codec.tokens(config.data.size, config.data.size),
         "values_per_patch": model.codec.values,
         "rows": rows,
         "positions_per_step": rows * config.train.length,
@@ -79,7 +76,7 @@ def _shape(config: Config, model: RawModel, data: Prepared | None) -> tuple[int,
     real stream, or a guess."""
     train = config.train
     if data is None:
-        patches = (config.data.size // config.codec.patch) ** 2
+        patches = len(model.blocks(config.data.size, config.data.size).block)
         a_row = max(1, train.length // (patches + 4))  # <bos>, <image>, </image>, <eos>; no caption
         rows = -(-train.batch // a_row)
         filled = (patches + 4) * train.batch / (rows * train.length)
@@ -108,15 +105,14 @@ def _memory(
     """Bytes of a rank that works on `rows` rows at a time and keeps `share` of weights, gradients, optimizer
     and average."""
     total = sum(p.numel() for p in model.parameters())
-    positions, width = rows * config.train.length, config.backbone.width
-    outputs, heads = _outputs(config)
-    depth, precision = config.backbone.depth, machine.precision(config.train.precision, device)
+    positions, width = rows * config.train.length, model.words.embedding_dim
+    layers, footprint = len(model.backbone.layers), model.backbone.footprint()
+    precision = machine.precision(config.train.precision, device)
     lean = precision == "bf16" and config.train.compile != "no"
-    layer = positions * (
-        RESIDUAL * width + OUTPUTS[lean] * outputs + SCORES[lean] * heads * config.train.length
-    )
-    activations = layer + depth * positions * 4 * width if config.train.recompute else depth * layer
-    activations += positions * AT_WORK[config.backbone.kind] * outputs
+    scores = footprint.heads * config.train.length
+    layer = positions * (RESIDUAL * width + OUTPUTS[lean] * footprint.outputs + SCORES[lean] * scores)
+    activations = layer + layers * positions * 4 * width if config.train.recompute else layers * layer
+    activations += positions * footprint.at_work * footprint.outputs
     mask = 4 * positions * config.train.length
     edges = positions * 24 * width + patches * 12 * (width + model.codec.values)
     parts = {
@@ -133,15 +129,6 @@ def _memory(
     return parts | {"total": sum(parts.values())}
 
 
-def _outputs(config: Config) -> tuple[int, int]:
-    """(numbers that the matmuls of one layer produce for a position, heads)."""
-    b = config.backbone
-    if b.kind == "gau":
-        gated = b.expansion * b.width
-        return 2 * gated + 3 * b.key + 2 * gated, 1
-    return 3 * b.width + b.width + 3 * b.hidden, b.heads
-
-
 def _optimizer_bytes(config: Config, model: RawModel) -> int:
     """AdamW keeps two fp32 numbers a parameter, Muon one."""
     total = sum(p.numel() for p in model.parameters())
@@ -152,77 +139,76 @@ def _optimizer_bytes(config: Config, model: RawModel) -> int:
 # ------------------------------------------------------------------------------------------------------- time
 
 
-def _step_seconds(config: Config, device: torch.device, parameters: int, rows: float, work: float) -> float:
+def _step_seconds(config: Config, device: torch.device, model: RawModel, rows: float, work: float) -> float:
     """Seconds of a step on one rank."""
-    train, b = config.train, config.backbone
+    train, footprint = config.train, model.backbone.footprint()
     precision = machine.precision(train.precision, device)
-    outputs, heads = _outputs(config)
-    positions = rows * train.length
-    linear, attention = _matmul_rates(config, device, precision)
-    _, mixed = flops.layer(config)
-    scores = 3 * b.depth * 2 * positions * train.length * mixed
+    positions, width = rows * train.length, model.words.embedding_dim
+    linear, attention = _matmul_rates(model, device, precision, train.length)
+    scores = 3 * 2 * positions * train.length * model.backbone.work().pair
     again = 4 / 3 if train.recompute else 1.0
-    elements = b.depth * positions * (outputs + 2 * b.width + heads * train.length)
-    traffic = elements * TRAFFIC[b.kind] * (EAGER if train.compile == "no" else 1.0)
+    numbers = footprint.outputs + 2 * width + footprint.heads * train.length
+    traffic = len(model.backbone.layers) * positions * numbers * footprint.traffic
+    traffic *= EAGER if train.compile == "no" else 1.0
     bandwidth = machine.bandwidth(device)
     seconds = again * ((work - scores) / linear + scores / attention + traffic / bandwidth)
-    seconds += parameters * 60 / bandwidth + FIXED * train.accumulate
+    seconds += sum(p.numel() for p in model.parameters()) * 60 / bandwidth + FIXED * train.accumulate
     seconds += DOCUMENT * train.batch if not train.workers else 0.0
-    return seconds + (flops.muon(config) / _muon_rate(config, device) if train.optimizer == "muon" else 0.0)
+    return seconds + (flops.muon(model) / _muon_rate(model, device) if train.optimizer == "muon" else 0.0)
 
 
 def _matmul_rates(
-    config: Config, device: torch.device, precision: str, most: int = 4096
+    model: RawModel, device: torch.device, precision: str, length: int, most: int = 4096
 ) -> tuple[float, float]:
     """FLOP/s of the first linear layer, and of attention's scores, at the model's own shapes (at most `most`
     positions)."""
-    b, length = config.backbone, config.train.length
-    wide = 2 * b.expansion * b.width + b.key if b.kind == "gau" else 3 * b.width
-    heads, narrow = (1, b.key) if b.kind == "gau" else (b.heads, b.width // b.heads)
-    rows = max(1, most // length)
+    footprint, rows = model.backbone.footprint(), max(1, most // length)
+    first = rows * length, model.words.embedding_dim, footprint.wide
+    scores = rows * footprint.heads, length, footprint.key, length
     return (
-        machine.matmul_rate(device, precision, (rows * length, b.width, wide)),
-        machine.batched_matmul_rate(device, precision, (rows * heads, length, narrow, length)),
+        machine.matmul_rate(device, precision, first),
+        machine.batched_matmul_rate(device, precision, scores),
     )
 
 
-def _muon_rate(config: Config, device: torch.device) -> float:
+def _muon_rate(model: RawModel, device: torch.device) -> float:
     """FLOP/s of the orthogonalisation of the matrices of one layer of each shape."""
     from ..training.optimizer import orthogonal
 
-    shapes = set(flops.matrices(config))
-    count = {shape: sum(1 for other in flops.matrices(config) if other == shape) for shape in shapes}
-    stacks = [torch.randn(min(count[shape], 8), *shape, device=device) for shape in shapes]
+    counts = Counter(flops.matrices(model))
+    stacks = [torch.randn(min(count, 8), *shape, device=device) for shape, count in counts.items()]
     spent = machine.best(
         lambda: [orthogonal(stack, (3.4445, -4.775, 2.0315), 5, 1e-7) for stack in stacks], device, 0.2
     )
-    done = sum(flops.newton_schulz(shape) * len(stack) for shape, stack in zip(shapes, stacks))
-    return done / spent
+    return sum(flops.newton_schulz(shape) * len(stack) for shape, stack in zip(counts, stacks)) / spent
 
 
-def show(found: dict, config: Config) -> list[tuple[str, str]]:
+def show(sizes: dict, config: Config) -> list[tuple[str, str]]:
     """The estimate as pairs of words for people."""
     from ..system.figures import duration, size
 
     memory = ", ".join(
-        f"{name} {size(value)}" for name, value in found["memory"].items() if name != "total" and value
+        f"{name} {size(value)}" for name, value in sizes["memory"].items() if name != "total" and value
     )
-    pairs = [(f"parameters, {name}", f"{count:,}") for name, count in found["parameters"].items()]
+    pairs = [(f"parameters, {name}", f"{count:,}") for name, count in sizes["parameters"].items()]
     pairs += [
-        ("patches a picture", f"{found['patches_per_picture']:,} of {found['values_per_patch']:,} values"),
+        (
+            "patches a picture",
+            f"{sizes['patches_per_picture']:,} of {sizes['values_per_patch']:,} values",
+        ),
         (
             "positions a step",
-            f"{found['positions_per_step']:,} in {found['rows']:,} rows, {found['fill']:.0%} with data "
-            f"(from {found['positions_from']})",
+            f"{sizes['positions_per_step']:,} in {sizes['rows']:,} rows, {sizes['fill']:.0%} with data "
+            f"(from {sizes['positions_from']})",
         ),
-        ("FLOPs a step", f"{found['flops_per_step'] / 1e9:,.1f} G"),
-        ("memory of a rank", f"{size(found['memory']['total'])}: {memory}"),
-        ("time of a step", duration(found["step_seconds"])),
+        ("FLOPs a step", f"{sizes['flops_per_step'] / 1e9:,.1f} G"),
+        ("memory of a rank", f"{size(sizes['memory']['total'])}: {memory}"),
+        ("time of a step", duration(sizes["step_seconds"])),
         (
             "the whole run",
-            f"{found['steps']:,} steps, {found['documents']:,} documents, {duration(found['run_seconds'])}",
+            f"{sizes['steps']:,} steps, {sizes['documents']:,} documents, {duration(sizes['run_seconds'])}",
         ),
-        ("a checkpoint", f"{size(found['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
+        ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
     ]
     return pairs
 
@@ -230,14 +216,14 @@ def show(found: dict, config: Config) -> list[tuple[str, str]]:
 def codec(config: CodecConfig) -> dict:
     """Sizes of a codec that would be trained: parameters, tokens, vocabulary, bits of a picture, steps, a
     checkpoint."""
-    made, train, side = build.codec(config), config.train, config.data.size
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in made.named_children()}
-    parameters, books = sum(parts.values()), sum(buffer.numel() for buffer in made.buffers())
-    bits = made.bits(side, side)
+    built, train, side = build.codec(config), config.train, config.data.size
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in built.named_children()}
+    parameters, books = sum(parts.values()), sum(buffer.numel() for buffer in built.buffers())
+    bits = built.bits(side, side)
     return {
         "parameters": {"total": parameters, **parts},
-        "tokens": made.length(side, side),
-        "vocabulary": made.vocabulary,
+        "tokens": built.length(side, side),
+        "vocabulary": built.vocabulary,
         "bits": bits,
         "bits_per_pixel": None if bits is None else bits / side**2,
         "steps": -(-train.documents // train.batch),

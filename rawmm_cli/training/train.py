@@ -180,7 +180,7 @@ def _accumulate(run: Run, state: State, micro: list[Batch]) -> tuple[Totals, Ten
     for one in state.optimizers:
         one.zero_grad()
     sizes = [
-        Totals(*batch.learned, batch.tokens.numel(), batch.filled, flops.training(run.config, batch))
+        Totals(*batch.learned, batch.tokens.numel(), batch.filled, flops.training(state.model, batch))
         for batch in micro
     ]
     mine = [sum(column) for column in zip(*sizes)]

@@ -165,6 +165,18 @@ def test_the_kl_of_a_posterior_is_torchs():
     )
 
 
+@pytest.mark.parametrize("words", [*CODECS.values(), KL], ids=[*CODECS, "kl"])
+def test_settings_and_codecs_count_the_same_tokens(words):
+    """Before a codec is built its settings say how many tokens a picture becomes, and which sides fit."""
+    settings = presets.resolve({}, words)
+    codec, size = build.codec(settings), settings.data.size
+    assert settings.codec.tokens(size, size) == codec.tokens(size, size)
+    if settings.codec.kind != "query":
+        assert settings.codec.tokens(size, 2 * size) == codec.tokens(size, 2 * size)
+        with pytest.raises(ValueError):
+            codec.grid(size, size + settings.codec.stride // 2)
+
+
 def test_raw_patches_count_what_they_are():
     codec = RawPatches(4)
     assert (codec.discrete, codec.vocabulary, codec.length(8, 12), codec.bits(8, 12)) == (

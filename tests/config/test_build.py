@@ -5,7 +5,9 @@ import torch
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.config.model import Config
+from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.model import count_parameters
+from rawmm_cli.system.errors import ConfigError
 
 CPU = torch.device("cpu")
 
@@ -93,3 +95,44 @@ def test_every_parameter_learns(kind, bottleneck):
     )
     joint_loss(model, pack(random_documents(8), 64, model.blocks)).total.backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+def unknown(part, at="kind"):
+    """Settings of preset tiny whose `part` is of a kind that no code knows, as if a `case` were forgotten."""
+    settings = tiny()
+    changed = getattr(settings, part).model_copy(update={at: "clay"})
+    return settings.model_copy(update={part: changed})
+
+
+@pytest.mark.parametrize("part", ["codec", "head", "backbone"])
+def test_a_part_of_an_unknown_kind_is_an_error_that_names_it(part):
+    with pytest.raises(ConfigError, match=rf"^{part}\.kind = clay is known"):
+        build.model(unknown(part))
+
+
+def test_an_unknown_kind_of_a_codec_that_learns_is_an_error_too():
+    settings = presets.resolve({}, ["codec.kind=query"])
+    clay = settings.codec.model_copy(update={"kind": "clay"})
+    with pytest.raises(ConfigError, match=r"^codec\.kind = clay"):
+        build.codec(settings.model_copy(update={"codec": clay}))
+    clay = settings.codec.model_copy(
+        update={"quantizer": settings.codec.quantizer.model_copy(update={"kind": "clay"})}
+    )
+    with pytest.raises(ConfigError, match=r"^quantizer\.kind = clay"):
+        build.codec(settings.model_copy(update={"codec": clay}))
+
+
+def test_how_to_draw_asks_the_head():
+    settings = tiny("sample.steps=4", "sample.solver=heun", "sample.interval=[0.1, 0.9]")
+    assert build.sampling(settings).drawing == Drawing(4, "heun", "uniform", (0.1, 0.9), 0.0)
+    with pytest.raises(ConfigError, match=r"^head\.kind = clay"):
+        build.sampling(unknown("head"))
+
+
+def test_the_same_settings_with_others_on_top():
+    usual = build.sampling(tiny())
+    changed = usual.changed(steps=7, guidance=3.0)
+    assert (changed.drawing.steps, changed.guidance, changed.max_text) == (7, 3.0, usual.max_text)
+    assert changed.flat() | {"steps": usual.drawing.steps, "guidance": usual.guidance} == usual.flat()
+    with pytest.raises(TypeError, match="strides"):
+        usual.changed(strides=3)

@@ -107,14 +107,14 @@ def test_every_part_of_a_forward_pass(name, bottleneck, written_out):
         return sum(sum(counter.flop_counts[f"RawModel.{module}"].values()) for module in modules)
 
     attention = counter.flop_counts["RawModel.backbone"][aten.bmm]
-    assert flops.forward(chosen, *sizes(batch)) == {
+    assert flops.forward(model, *sizes(batch)) == {
         "backbone": of("backbone") - attention,
         "attention": attention,
         "image": of("head.into", "head.clock", "head.out"),
         "text": of("text_out"),
     }
-    assert sum(flops.forward(chosen, *sizes(batch)).values()) == counter.get_total_flops()
-    assert min(flops.forward(chosen, *sizes(batch)).values()) > 0
+    assert sum(flops.forward(model, *sizes(batch)).values()) == counter.get_total_flops()
+    assert min(flops.forward(model, *sizes(batch)).values()) > 0
 
 
 @pytest.mark.parametrize("bottleneck", ["null", "5"])
@@ -125,7 +125,7 @@ def test_a_training_step(name, bottleneck, written_out):
     for count, seed in ((1, 1), (9, 2)):
         batch = batch_of(chosen, model, count, seed)
         counter = counted(lambda batch=batch: joint_loss(model, batch).total.backward())
-        assert flops.training(chosen, batch) == flops.step(chosen, *sizes(batch)) == counter.get_total_flops()
+        assert flops.training(model, batch) == flops.step(model, *sizes(batch)) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("documents", [[[1, 2, 3, 4], [5, 6]], [[1]]], ids=["text", "one token"])
@@ -133,9 +133,9 @@ def test_a_batch_without_pictures(documents):
     chosen = settings()
     model = build.model(chosen)
     batch = pack(documents, 8, model.blocks)
-    assert sizes(batch)[2] == sizes(batch)[3] == 0 and flops.forward(chosen, *sizes(batch))["image"] == 0
+    assert sizes(batch)[2] == sizes(batch)[3] == 0 and flops.forward(model, *sizes(batch))["image"] == 0
     assert (
-        flops.training(chosen, batch)
+        flops.training(model, batch)
         == counted(lambda: joint_loss(model, batch).total.backward()).get_total_flops()
     )
 
@@ -160,11 +160,11 @@ def test_the_fused_kernel(name, monkeypatch):
         aten._scaled_dot_product_flash_attention_for_cpu_backward: backward_count,
     }
     counter = counted(lambda: joint_loss(model, batch), custom_mapping=known)
-    forward = flops.forward(chosen, *sizes(batch))
+    forward = flops.forward(model, *sizes(batch))
     assert aten.bmm not in counter.flop_counts["RawModel.backbone"]
     assert sum(forward.values()) == counter.get_total_flops()
     counter = counted(lambda: joint_loss(model, batch).total.backward(), custom_mapping=known)
-    assert flops.training(chosen, batch) + forward["attention"] // 2 == counter.get_total_flops()
+    assert flops.training(model, batch) + forward["attention"] // 2 == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("preset", ["digits", "patch64", "patch128"])
@@ -183,7 +183,7 @@ def test_whole_presets_on_the_meta_device(preset, kind, written_out):
         hidden = model(batch, inputs, time)
         (model.text(hidden, batch.predict_at).sum() + model.predictions(hidden, batch).sum()).backward()
 
-    assert flops.training(chosen, batch) == counted(work).get_total_flops()
+    assert flops.training(model, batch) == counted(work).get_total_flops()
 
 
 # ------------------------------------------------------------------------------------------------------- Muon
@@ -195,10 +195,10 @@ def test_an_update_by_muon(name):
     model = build.model(chosen)
     adamw, muon = optimizer.optimizers(model, chosen.train)
     owned = [p for group in muon.param_groups for p in group["params"]]
-    assert sorted(flops.matrices(chosen)) == sorted(tuple(p.shape) for p in owned)
+    assert sorted(flops.matrices(model)) == sorted(tuple(p.shape) for p in owned)
     for p in model.parameters():
         p.grad = torch.randn_like(p)
-    assert counted(muon.step).get_total_flops() == flops.muon(chosen)
+    assert counted(muon.step).get_total_flops() == flops.muon(model)
     assert counted(adamw.step).get_total_flops() == 0
 
 
@@ -225,28 +225,27 @@ def test_newton_schulz_of_a_stack_and_of_plain_matmuls(shape, steps):
 def test_one_layer_by_hand():
     """Width 8, E = 8, K = 8, patches of one pixel (3 values), one row of 4 positions, 1 patch, 2 predicted
     tokens."""
-    chosen = settings(
-        "codec.patch=1", "backbone.width=8", "backbone.key=8", "backbone.expansion=1", "train.length=68"
-    )
-    assert flops.forward(chosen, 1, 4, 1, 1, 2) == {
+    words = "codec.patch=1", "backbone.width=8", "backbone.key=8", "backbone.expansion=1", "train.length=68"
+    model = build.model(settings(*words), "meta")
+    assert flops.forward(model, 1, 4, 1, 1, 2) == {
         "backbone": 2048,  # into 8 -> 24 and out 8 -> 8: 256 weights, 4 positions
         "attention": 512,  # 16 scores of 8 products, 16 weights for 8 values
         "image": 1248,  # 24 in, 64 x 8 and 8 x 8 of the clock, 24 out
         "text": 32 * VOCABULARY,
     }
     assert (
-        flops.step(chosen, 1, 4, 1, 1, 2) == 3 * (2048 + 512 + 1248 + 32 * VOCABULARY) - 1072
+        flops.step(model, 1, 4, 1, 1, 2) == 3 * (2048 + 512 + 1248 + 32 * VOCABULARY) - 1072
     )  # 2 (24 + 512)
-    assert flops.muon(chosen) == 5 * (2 * 2 * 64 * 24 + 2 * 512) + 5 * 3 * 2 * 512
+    assert flops.muon(model) == 5 * (2 * 2 * 64 * 24 + 2 * 512) + 5 * 3 * 2 * 512
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_linear_in_rows_and_quadratic_in_length(name):
-    chosen = settings(*SHAPES[name])
-    once, thrice = flops.forward(chosen, 2, 40, 3, 30, 20), flops.forward(chosen, 6, 40, 9, 90, 60)
+    model = build.model(settings(*SHAPES[name]), "meta")
+    once, thrice = flops.forward(model, 2, 40, 3, 30, 20), flops.forward(model, 6, 40, 9, 90, 60)
     assert thrice == {part: 3 * count for part, count in once.items()}
-    assert flops.step(chosen, 6, 40, 9, 90, 60) == 3 * flops.step(chosen, 2, 40, 3, 30, 20)
-    longer = flops.forward(chosen, 2, 80, 3, 30, 20)
+    assert flops.step(model, 6, 40, 9, 90, 60) == 3 * flops.step(model, 2, 40, 3, 30, 20)
+    longer = flops.forward(model, 2, 80, 3, 30, 20)
     assert longer == once | {"backbone": 2 * once["backbone"], "attention": 4 * once["attention"]}
 
 
@@ -257,8 +256,8 @@ def test_the_count_is_of_positions_whether_they_are_filled_or_not():
     emptier = replace(
         batch, labels=batch.labels._replace(document=torch.full_like(batch.labels.document, -1))
     )
-    assert flops.training(chosen, batch) == flops.training(chosen, emptier)
+    assert flops.training(model, batch) == flops.training(model, emptier)
     assert (
-        flops.forward(chosen, *sizes(batch))["backbone"]
-        == 40 * flops.forward(chosen, 1, 1, 0, 0, 0)["backbone"]
+        flops.forward(model, *sizes(batch))["backbone"]
+        == 40 * flops.forward(model, 1, 1, 0, 0, 0)["backbone"]
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..flops import Footprint, Work, linear
 from ..layers import RMSNorm, attention, rotate, rotation, unit_rms
 
 
@@ -50,7 +51,7 @@ class GAU(nn.Module):
 
     def __init__(self, width: int, depth: int, key: int, expansion: int):
         super().__init__()
-        self.key = key
+        self.key, self.gated = key, expansion * width
         self.layers = nn.ModuleList(GatedAttentionUnit(width, key, expansion) for _ in range(depth))
 
     def forward(self, x: Tensor, position: Tensor, mask, condition=None, cache=None) -> Tensor:
@@ -59,3 +60,12 @@ class GAU(nn.Module):
         for layer, own in zip(self.layers, cache or repeat(None)):
             x = layer(x, cos, sin, mask, own)
         return x
+
+    def work(self) -> Work:
+        """Linear layers, and the two products of attention: keys, and values as wide as the gates."""
+        return Work(position=linear(self.layers), pair=len(self.layers) * (self.key + self.gated))
+
+    def footprint(self) -> Footprint:
+        """u, v, z, q, k, the mixed values, and u times them."""
+        outputs = 4 * self.gated + 3 * self.key
+        return Footprint(outputs, 2 * self.gated + self.key, 1, self.key, at_work=40.0, traffic=60.0)

@@ -8,6 +8,7 @@ from itertools import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..flops import Footprint, Work, linear
 from ..layers import RMSNorm, attention, rotate, rotation
 
 
@@ -47,12 +48,21 @@ class Transformer(nn.Module):
 
     def __init__(self, width: int, depth: int, heads: int, hidden: int):
         super().__init__()
-        self.head_width = width // heads
+        self.width, self.heads, self.hidden = width, heads, hidden
         self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
     def forward(self, x: Tensor, position: Tensor, mask, condition=None, cache=None) -> Tensor:
         """x (B, L, D) at positions (B, L, 3); a condition has no effect."""
-        cos, sin = rotation(position, self.head_width)  # (B, L, K/2)
+        cos, sin = rotation(position, self.width // self.heads)  # (B, L, K/2)
         for layer, own in zip(self.layers, cache or repeat(None)):
             x = layer(x, cos, sin, mask, own)
         return x
+
+    def work(self) -> Work:
+        """Linear layers, and the two products of attention."""
+        return Work(position=linear(self.layers), pair=len(self.layers) * 2 * self.width)
+
+    def footprint(self) -> Footprint:
+        """q, k, v, the mixed values, gate, value and their product."""
+        outputs, key = 4 * self.width + 3 * self.hidden, self.width // self.heads
+        return Footprint(outputs, 3 * self.width, self.heads, key, at_work=10.0, traffic=85.0)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..blocks import Blocks, one_block
 from ..document import Corrupted, Known, Pictures
+from ..flops import Work, linear
 from ..noise import logit_normal, loss_factor, normal, rectified, target, to_clean
 from ..solvers import SOLVERS
 from ..solvers import grid as time_grid
@@ -124,6 +125,16 @@ class DiffusionHead(nn.Module):
     def clean(self, output: Tensor, z: Tensor, time: Tensor) -> Tensor:
         """Network output (T, P) -> clean estimate (T, P), fp32."""
         return to_clean(self.prediction, output.float(), z, time[:, None], self.noise_scale, self.clamp)
+
+    def work(self) -> Work:
+        """Patches in and out, and the clock; neither patches nor times need a gradient."""
+        first = self.into if isinstance(self.into, nn.Linear) else self.into[0]
+        return Work(
+            position=linear(self.into, self.out),
+            picture=linear(self.clock),
+            first_position=linear(first),
+            first_picture=linear(self.clock[0]),
+        )
 
     def draw(
         self,
