@@ -3,50 +3,17 @@
 Counted are the matmuls (linear layers and the two products of attention, dense L x L as the dense mask
 computes them); what is elementwise is not, as is the custom (Chowdhery et al. 2022, arXiv 2204.02311,
 appendix B). A linear layer from a to b costs 2 a b a position; its backward pass costs twice as much, once
-for the input and once for the weight. Heads and backbones say what they multiply (`work`); torch's
+for the input and once for the weight. Heads and backbones say what they multiply (`parts.Work`); torch's
 `flop_counter` counts the same (tested)."""
-
-from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-if TYPE_CHECKING:  # heads and backbones import this file
-    from .document import Batch
-    from .model import RawModel
-
-
-class Work(NamedTuple):
-    """Multiplications of the matmuls of a part in one forward pass.
-
-    position: for each position (in a head: of a picture). picture: for each picture. pair: for each pair of
-    positions of a row. first_position, first_picture: those of them that multiply what needs no gradient, as
-    the pixels are."""
-
-    position: int = 0
-    picture: int = 0
-    pair: int = 0
-    first_position: int = 0
-    first_picture: int = 0
-
-
-class Footprint(NamedTuple):
-    """What a layer of a backbone occupies and moves, for estimates of memory and time.
-
-    outputs: numbers that its matmuls produce for a position. wide: outputs of its first linear layer. heads,
-    key: of attention. at_work: bytes for each of the outputs while the layer is computed. traffic: bytes that
-    elementwise work, forward and backward, moves for each of them where layers are compiled. The last two
-    were fitted to measurements on two cores (`rawmm bench train` shows estimate and measurement)."""
-
-    outputs: int
-    wide: int
-    heads: int
-    key: int
-    at_work: float
-    traffic: float
+from .document import Batch
+from .model import RawModel
 
 
 def forward(
-    model: "RawModel", rows: int, length: int, pictures: int, patches: int, predicted: int
+    model: RawModel, rows: int, length: int, pictures: int, patches: int, predicted: int
 ) -> dict[str, int]:
     """FLOPs of one pass over `rows` x `length` positions, by part. patches: positions of pictures; predicted:
     tokens."""
@@ -59,21 +26,21 @@ def forward(
     }
 
 
-def training(model: "RawModel", batch: "Batch") -> int:
+def training(model: RawModel, batch: Batch) -> int:
     """FLOPs of forward and backward of one batch: three times the forward pass, but for gradients that are
     not needed."""
     rows, length = batch.tokens.shape
     return step(model, rows, length, len(batch.pictures.drawn), len(batch.patch_at), len(batch.predict))
 
 
-def step(model: "RawModel", rows: int, length: int, pictures: int, patches: int, predicted: int) -> int:
+def step(model: RawModel, rows: int, length: int, pictures: int, patches: int, predicted: int) -> int:
     """The same from sizes."""
     backbone, head = model.backbone.work(), model.head.work()
     first = patches * head.first_position + pictures * (head.first_picture + backbone.first_picture)
     return 3 * sum(forward(model, rows, length, pictures, patches, predicted).values()) - 2 * first
 
 
-def muon(model: "RawModel") -> int:
+def muon(model: RawModel) -> int:
     """FLOPs of one update by Muon: five Newton-Schulz iterations of every hidden matrix. Not part of the
     model's."""
     return sum(newton_schulz(shape) for shape in matrices(model))
@@ -85,16 +52,6 @@ def newton_schulz(shape: tuple[int, int], steps: int = 5) -> int:
     return steps * (2 * 2 * small * small * large + 2 * small**3)
 
 
-def matrices(model: "RawModel") -> list[tuple[int, int]]:
+def matrices(model: RawModel) -> list[tuple[int, int]]:
     """Shapes of all hidden matrices."""
     return [tuple(m.weight.shape) for m in model.backbone.modules() if isinstance(m, nn.Linear)]
-
-
-def linear(*layers: nn.Module) -> int:
-    """Weights of all linear layers in these modules: what they multiply for one input."""
-    return sum(
-        m.in_features * m.out_features
-        for layer in layers
-        for m in layer.modules()
-        if isinstance(m, nn.Linear)
-    )

@@ -122,3 +122,13 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:
         value = rearrange(value, "b h l (w v) -> b (h w) l v", w=wide)
     out = flex_attention(query, key, value, block_mask=mask)
     return rearrange(out, "b (h w) l v -> b h l (w v)", h=heads) if wide > 1 else out
+
+
+def multiplications(*layers: nn.Module) -> int:
+    """Weights of all linear layers in these modules: what they multiply for one input."""
+    return sum(
+        m.in_features * m.out_features
+        for layer in layers
+        for m in layer.modules()
+        if isinstance(m, nn.Linear)
+    )

@@ -6,13 +6,42 @@ none derives from another, and none knows another. `config/build.py` puts them t
 Letters: B rows, L positions in a row, D width; M pictures, N tokens of a picture, T positions of all pictures
 of a batch; P values of a continuous token, V codes, G codes of a discrete token."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from .blocks import Blocks
 from .document import Condition, Corrupted, Known, Pictures
-from .flops import Footprint, Work
+
+
+class Work(NamedTuple):
+    """Multiplications of the matmuls of a part in one forward pass.
+
+    position: for each position (in a head: of a picture). picture: for each picture. pair: for each pair of
+    positions of a row. first_position, first_picture: those of them that multiply what needs no gradient, as
+    the pixels are."""
+
+    position: int = 0
+    picture: int = 0
+    pair: int = 0
+    first_position: int = 0
+    first_picture: int = 0
+
+
+class Footprint(NamedTuple):
+    """What a layer of a backbone occupies and moves, for estimates of memory and time.
+
+    outputs: numbers that its matmuls produce for a position. wide: outputs of its first linear layer. heads,
+    key: of attention. at_work: bytes for each of the outputs while the layer is computed. traffic: bytes that
+    elementwise work, forward and backward, moves for each of them where layers are compiled. The last two
+    were fitted to measurements on two cores (`rawmm bench train` shows estimate and measurement)."""
+
+    outputs: int
+    wide: int
+    heads: int
+    key: int
+    at_work: float
+    traffic: float
 
 
 class Codec(Protocol):

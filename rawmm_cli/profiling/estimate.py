@@ -7,7 +7,7 @@ one), rates from short measurements on this machine: matmuls of the model's own 
     step = matmuls / their rate + bytes of elementwise work / bandwidth + optimizer bytes / bandwidth
            + Muon + fixed costs
 
-The constants below, and those of `flops.Footprint`, were fitted once, on two cores, to what `rawmm bench
+The constants below, and those of `parts.Footprint`, were fitted once, on two cores, to what `rawmm bench
 train` measures; it shows the estimate beside the measurement, so that anyone can see how good they are
 elsewhere."""
 
@@ -28,7 +28,7 @@ from ..system import machine
 from ..system.errors import DataError
 from ..training import ema
 
-EAGER = 1.55  # times as much elementwise traffic (`flops.Footprint`) where layers are not compiled
+EAGER = 1.55  # times as much elementwise traffic (`parts.Footprint`) where layers are not compiled
 # Bytes kept for the backward pass in every layer: for every number of the residual stream, of the matmuls'
 # outputs and of the scores.
 RESIDUAL, OUTPUTS, SCORES = 8, {True: 2, False: 5}, {True: 2, False: 8}  # compiled bf16, other

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..flops import Footprint, Work, linear
-from ..layers import RMSNorm, attention, rotate, rotation, unit_rms
+from ..layers import RMSNorm, attention, multiplications, rotate, rotation, unit_rms
+from ..parts import Footprint, Work
 
 
 class GatedAttentionUnit(nn.Module):
@@ -63,7 +63,7 @@ class GAU(nn.Module):
 
     def work(self) -> Work:
         """Linear layers, and the two products of attention: keys, and values as wide as the gates."""
-        return Work(position=linear(self.layers), pair=len(self.layers) * (self.key + self.gated))
+        return Work(position=multiplications(self.layers), pair=len(self.layers) * (self.key + self.gated))
 
     def footprint(self) -> Footprint:
         """u, v, z, q, k, the mixed values, and u times them."""

@@ -8,8 +8,8 @@ from itertools import repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..flops import Footprint, Work, linear
-from ..layers import RMSNorm, attention, rotate, rotation
+from ..layers import RMSNorm, attention, multiplications, rotate, rotation
+from ..parts import Footprint, Work
 
 
 class Layer(nn.Module):
@@ -60,7 +60,7 @@ class Transformer(nn.Module):
 
     def work(self) -> Work:
         """Linear layers, and the two products of attention."""
-        return Work(position=linear(self.layers), pair=len(self.layers) * 2 * self.width)
+        return Work(position=multiplications(self.layers), pair=len(self.layers) * 2 * self.width)
 
     def footprint(self) -> Footprint:
         """q, k, v, the mixed values, gate, value and their product."""

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ..blocks import Blocks, one_block
 from ..document import Corrupted, Known, Pictures
-from ..flops import Work, linear
+from ..layers import multiplications
 from ..noise import logit_normal, loss_factor, normal, rectified, target, to_clean
+from ..parts import Work
 from ..solvers import SOLVERS
 from ..solvers import grid as time_grid
 
@@ -130,10 +131,10 @@ class DiffusionHead(nn.Module):
         """Patches in and out, and the clock; neither patches nor times need a gradient."""
         first = self.into if isinstance(self.into, nn.Linear) else self.into[0]
         return Work(
-            position=linear(self.into, self.out),
-            picture=linear(self.clock),
-            first_position=linear(first),
-            first_picture=linear(self.clock[0]),
+            position=multiplications(self.into, self.out),
+            picture=multiplications(self.clock),
+            first_position=multiplications(first),
+            first_picture=multiplications(self.clock[0]),
         )
 
     def draw(
