@@ -97,7 +97,7 @@ def test_help_shows_the_sub_commands_first(rawmm):
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, message",
     [
         (["images"], "Missing argument 'PATH"),
         (["codec", "x"], "Missing argument 'PATH"),
@@ -108,6 +108,6 @@ def test_help_shows_the_sub_commands_first(rawmm):
         (["image", "in"], "No such command 'image'. Did you mean 'images'?"),
     ],
 )
-def test_wrong_words_are_one_line(words, told, rawmm, folder):
+def test_wrong_words_are_one_line(words, message, rawmm, folder):
     code, out, err = rawmm("entropy-budget", *words)
-    assert (code, out) == (2, "") and err.startswith("error: ") and told in err and err.count("\n") == 1
+    assert (code, out) == (2, "") and err.startswith("error: ") and message in err and err.count("\n") == 1

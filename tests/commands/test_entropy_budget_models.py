@@ -17,9 +17,11 @@ def test_both_modalities_in_one_table(rawmm, digits):
     words = ["entropy-budget", "--model", "tiny", "--images", "digits", "--steps", "4"]
     code, out, err = rawmm(*words, "--json")
     assert code == 0, err
-    found = json.loads(out)
-    image, text = found["image"], found["text"]
-    assert found["pictures"] == 7 and found["size"] == 8 and text["texts"] == 7 and text["bits_per_byte"] < 8
+    result = json.loads(out)
+    image, text = result["image"], result["text"]
+    assert (
+        result["pictures"] == 7 and result["size"] == 8 and text["texts"] == 7 and text["bits_per_byte"] < 8
+    )
     for way in ("bound", "uniform", "decoded"):
         assert (
             0 < image[way]["bits_per_byte"] < 30
@@ -28,8 +30,8 @@ def test_both_modalities_in_one_table(rawmm, digits):
         )
     apart = image["bound"]["bits_per_byte"] - image["decoded"]["bits_per_byte"]
     assert image["difference"]["bits_per_byte"] == pytest.approx(apart)
-    assert found["image_given_caption"]["bound"]["bits_per_byte"] > 0 and found["codecs"]["pictures"] == 7
-    assert found["text_given_image"]["bits_per_byte"] > 0 and image["solver_error"]["uniform"] >= 0
+    assert result["image_given_caption"]["bound"]["bits_per_byte"] > 0 and result["codecs"]["pictures"] == 7
+    assert result["text_given_image"]["bits_per_byte"] > 0 and image["solver_error"]["uniform"] >= 0
     code, out, _ = rawmm(*words)
     assert code == 0 and all(
         part in out for part in ("variational bound", "ODE, uniform noise", "PNG", "text: next token")
@@ -80,11 +82,11 @@ def test_a_tokenizer_by_a_factory(rawmm, tmp_path, monkeypatch):
     words = ["entropy-budget", "--codec", "python:toy_codec:Squares", "--images", "in"]
     code, out, err = rawmm(*words, "--json")
     assert code == 0, err
-    found = json.loads(out)
+    result = json.loads(out)
     assert (
-        found["pictures"] == 5
-        and found["rows"][0]["nominal_bits"] == 64
-        and found["rows"][0]["conditional_bits"] is None
+        result["pictures"] == 5
+        and result["rows"][0]["nominal_bits"] == 64
+        and result["rows"][0]["conditional_bits"] is None
     )
     code, out, _ = rawmm(*words, "--size", "8")
     assert (
@@ -149,12 +151,12 @@ def test_bad_input_is_one_line(name, rawmm, digits):
     Path("runs/codec").mkdir()
     Path("runs/codec/config.yaml").write_text(presets.dump(presets.load("fsq-f8", [])))
     Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save("odd.png")
-    words, expected, told = BAD[name]
+    words, expected, message = BAD[name]
     code, out, err = rawmm("entropy-budget", *words)
     lines = err.splitlines()
     assert (
         (code, out) == (expected, "")
         and lines[-1].startswith("error: ")
-        and told in lines[-1]
+        and message in lines[-1]
         and len(lines) == 1
     ), err

@@ -24,12 +24,12 @@ def portraits():
 @pytest.fixture
 def folder(tmp_path):
     """Every mode, sizes that the packaged model takes, one that it does not, and one file that is broken."""
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for n, mode in enumerate(("RGB", "L", "P", "1", "RGBA", "CMYK", "LA")):
-        values = dice.integers(0, 256, (8 + 8 * (n % 2), 16, 3), dtype=np.uint8)
+        values = generator.integers(0, 256, (8 + 8 * (n % 2), 16, 3), dtype=np.uint8)
         Image.fromarray(values).convert(mode).save(tmp_path / f"{n}.{'tif' if mode == 'CMYK' else 'png'}")
-    Image.fromarray(dice.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "7.png")
-    Image.fromarray(dice.integers(0, 256, (24, 8, 3), dtype=np.uint8)).save(
+    Image.fromarray(generator.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "7.png")
+    Image.fromarray(generator.integers(0, 256, (24, 8, 3), dtype=np.uint8)).save(
         tmp_path / "8.jpg", quality=90, exif=_turned()
     )
     Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(tmp_path / "odd.png")
@@ -63,9 +63,9 @@ def test_one_level_of_one_value_is_caught(portraits, folder, monkeypatch):
     monkeypatch.setattr(type(portraits.model.codec), "decode", wrong)
     with pytest.raises(
         RawmmError, match=r"1.png differs first at row 3, column 2, channel 1: \d+ in the picture"
-    ) as told:
+    ) as caught:
         audit.audit(portraits, pictures.find([folder], folder))
-    assert told.value.exit_code == 1
+    assert caught.value.exit_code == 1
 
 
 def test_patches_of_another_picture_are_caught(portraits, folder, monkeypatch):

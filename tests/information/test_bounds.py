@@ -35,10 +35,10 @@ def test_known_contents(slow):
     from scipy.stats import entropy
 
     pixels = noise(64, 48, 3)
-    found = lossless.lengths(pixels, slow)
-    assert set(found) == set(lossless.METHODS)
-    assert all(8 * pixels.size <= found[name] < 9.5 * pixels.size for name in lossless.BOUNDS)
-    assert found["order-0"] == pytest.approx(
+    result = lossless.lengths(pixels, slow)
+    assert set(result) == set(lossless.METHODS)
+    assert all(8 * pixels.size <= result[name] < 9.5 * pixels.size for name in lossless.BOUNDS)
+    assert result["order-0"] == pytest.approx(
         pixels.size * entropy(np.bincount(pixels.ravel(), minlength=256), base=2)
     )
     flat = lossless.lengths(np.full((64, 48, 3), 7, np.uint8), slow)
@@ -58,8 +58,8 @@ def test_every_codec_gives_every_shape_back(shape):
 def test_what_does_not_come_back_is_no_bound(monkeypatch):
     monkeypatch.setattr(lossless, "_png", lambda pixels: (b"x", pixels ^ 1))
     monkeypatch.setattr(lossless, "_jpegls", lambda pixels: (_ for _ in ()).throw(ImportError))
-    found = lossless.lengths(noise(8, 8, 3), False)
-    assert found["PNG"] is None and found["JPEG-LS"] is None and found["WebP"] > 0
+    result = lossless.lengths(noise(8, 8, 3), False)
+    assert result["PNG"] is None and result["JPEG-LS"] is None and result["WebP"] > 0
 
 
 def test_grey_pictures_are_one_channel(tmp_path):
@@ -67,12 +67,12 @@ def test_grey_pictures_are_one_channel(tmp_path):
     them."""
     grey = np.linspace(0, 255, 60 * 40).reshape(60, 40).astype(np.uint8)
     one, three = save(tmp_path / "1.png", grey), save(tmp_path / "3.png", np.stack([grey] * 3, -1))
-    found = [bounds.measure(path, None, (False, False)).own for path in (one, three)]
-    assert found[0].channels == found[1].channels == 1 and found[0].bits == found[1].bits
-    result = bounds.summed(found)
+    both = [bounds.measure(path, None, (False, False)).own for path in (one, three)]
+    assert both[0].channels == both[1].channels == 1 and both[0].bits == both[1].bits
+    result = bounds.summed(both)
     assert (
         result.grey == 2
-        and result.best.mean == min(found[0].bits[name] for name in lossless.BOUNDS) / grey.size
+        and result.best.mean == min(both[0].bits[name] for name in lossless.BOUNDS) / grey.size
     )
 
 
@@ -80,18 +80,18 @@ def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
     """JPEG XL would store the coefficients of the file in fewer bytes than the file has."""
     pixels = np.asarray(Image.fromarray(noise(16, 16, 3)).resize((128, 128), Image.Resampling.BICUBIC))
     path = save(tmp_path / "a.jpg", pixels, quality=75)
-    found = bounds.measure(path, None, (False, False)).own.bits
+    result = bounds.measure(path, None, (False, False)).own.bits
     assert (
-        found == lossless.lengths(np.asarray(Image.open(path)), False)
-        and found["JPEG XL"] > 8 * path.stat().st_size
+        result == lossless.lengths(np.asarray(Image.open(path)), False)
+        and result["JPEG XL"] > 8 * path.stat().st_size
     )
 
 
 def test_the_tokenizers_size(tmp_path):
     """Cropped and shrunk as `prepare` does; a smaller picture is left out there."""
     pixels = noise(50, 70, 3)
-    found = bounds.measure(save(tmp_path / "a.png", pixels), 32, (False, False))
-    assert found.sized.bits == lossless.lengths(fit(pixels, 32), False) and found.own.width == 70
+    result = bounds.measure(save(tmp_path / "a.png", pixels), 32, (False, False))
+    assert result.sized.bits == lossless.lengths(fit(pixels, 32), False) and result.own.width == 70
     assert bounds.measure(tmp_path / "a.png", 51, (False, False)).sized is None
 
 
@@ -133,19 +133,23 @@ def test_mosaics_reach_the_bound():
         noise(20, 20, 3),
     )
     entries = [bounds.code(one, False) for one in [tile] * 4 + [other] + [tile] * 4]
-    found, together = bounds.summed(entries), lossless.mosaic([tile] * 8)
+    result, together = bounds.summed(entries), lossless.mosaic([tile] * 8)
     least = min(bits for name, bits in together.items() if name in lossless.BOUNDS)
-    assert found.bound.bits == pytest.approx((least + 8 * other.size) / 9) and "share" in found.bound.by
-    assert found.bound.bits_per_byte == pytest.approx((least + 8 * other.size) / (8 * tile.size + other.size))
-    assert found.bound.bits < found.best_bits.mean
+    assert result.bound.bits == pytest.approx((least + 8 * other.size) / 9) and "share" in result.bound.by
+    assert result.bound.bits_per_byte == pytest.approx(
+        (least + 8 * other.size) / (8 * tile.size + other.size)
+    )
+    assert result.bound.bits < result.best_bits.mean
 
 
 def test_words_of_the_verdict():
     assert "1 of 1 picture fit" in bounds.verdict([1.0], 10)[0]
     assert "5 of 5 pictures" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
-    said = bounds.verdict([5.0, 20.0, 30.0], 10)
+    sentences = bounds.verdict([5.0, 20.0, 30.0], 10)
     assert (
-        "1 of 3" in said[0] and "For 2 no code so small was found" in said[1] and "does not prove" in said[1]
+        "1 of 3" in sentences[0]
+        and "For 2 no code so small was found" in sentences[1]
+        and "does not prove" in sentences[1]
     )
 
 
@@ -162,8 +166,8 @@ def folder(tmp_path):
 @pytest.mark.process
 def test_a_mixed_folder_by_two_processes(folder):
     """The same as one after the other, in order."""
-    found = pictures.find([folder], folder)
-    result = picture_bits.measure(found, 64)
+    locations = pictures.find([folder], folder)
+    result = picture_bits.measure(locations, 64)
     assert [one.name for one in result.each] == ["0", "1", "2", "3", "4", "5"]
     assert [one.file for one in result.skipped] == [str(folder / "bad.png")]
     assert result.own.pictures == 6 and result.sized.pictures == 2 and result.own.mosaic.pictures == 4
@@ -176,11 +180,11 @@ def test_a_mixed_folder_by_two_processes(folder):
 @pytest.mark.process
 def test_ctrl_c_waits_for_nobody(stop):
     """Two tasks of a minute are under way when the caller stops."""
-    found = bounds.over(time.sleep, [(0,), (60,), (60,), (60,), (60,)])
-    next(found)
+    results = bounds.over(time.sleep, [(0,), (60,), (60,), (60,), (60,)])
+    next(results)
     began, before = time.monotonic(), len(multiprocessing.active_children())
     with pytest.raises(stop):
-        found.throw(stop)
+        results.throw(stop)
     assert time.monotonic() - began < 20 and before == 2 and not multiprocessing.active_children()
 
 
@@ -196,15 +200,15 @@ def test_nothing_to_read(folder):
 def test_the_command(rawmm, folder):
     code, out, err = rawmm("entropy-budget", "--images", folder, "--L", "256", "--V", "16384", "--json")
     assert code == 0 and "left out" in err and "bad.png" in err
-    found = json.loads(out)
-    assert found["anchor"]["kind"] == "codec" and found["images"]["sized"]["pictures"] == 2
-    assert found["bits_needed"] == found["images"]["sized"]["bound"]["bits"]
+    result = json.loads(out)
+    assert result["anchor"]["kind"] == "codec" and result["images"]["sized"]["pictures"] == 2
+    assert result["bits_needed"] == result["images"]["sized"]["bound"]["bits"]
     assert (
-        found["capacity_bits"] == 3584
-        and found["lossless_possible"] is None
-        and "does not prove" in found["says"][-1]
+        result["capacity_bits"] == 3584
+        and result["lossless_possible"] is None
+        and "does not prove" in result["says"][-1]
     )
-    assert "of the bound" in found["says"][0] and "of H" not in found["says"][0]
+    assert "of the bound" in result["says"][0] and "of H" not in result["says"][0]
     code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
     assert code == 0 and "no picture is as large as 2000 x 2000" in out and ">=" not in out
     assert "is enough for the mean of these files; whether less would do is not known" in out
@@ -224,9 +228,9 @@ def test_possible_only_where_every_file_fits(rawmm, tmp_path):
         code, out, _ = rawmm(
             "entropy-budget", "--images", tmp_path / "in", "--size", 16, "--L", length, "--V", 2, "--json"
         )
-        found = json.loads(out)
-        verdicts.append(found["lossless_possible"])
-        assert code == 0 and found["images"]["sized"]["best_bits"]["mean"] < 3500
+        result = json.loads(out)
+        verdicts.append(result["lossless_possible"])
+        assert code == 0 and result["images"]["sized"]["best_bits"]["mean"] < 3500
     assert verdicts == [None, None, True]
 
 
@@ -240,12 +244,15 @@ def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
         budget_plot.Plot,
         "label",
-        lambda self, x, y, said, tone: (lines.update({said: x * y}), label(self, x, y, said, tone)),
+        lambda self, x, y, label_text, tone: (
+            lines.update({label_text: x * y}),
+            label(self, x, y, label_text, tone),
+        ),
     )
     monkeypatch.setattr(
         budget_plot.Plot,
         "text",
-        lambda self, at, said, *more: words.append(said) or text(self, at, said, *more),
+        lambda self, at, label_text, *more: words.append(label_text) or text(self, at, label_text, *more),
     )
     drawn = "entropy-budget", "--images", folder / "1.png", "--plot", tmp_path / "a.png", "--json"
     code, out, _ = rawmm(*drawn, "--L", 64, "--V", 16)
@@ -253,11 +260,11 @@ def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
     assert code == 0 and bits == 8 * 64 * 64
     for name, side in (("64 px (H)", 64), ("256 px", 256)):
         assert lines[name] == pytest.approx(1.05 * 1.1 * bits * (side / 64) ** 2)
-    assert "yours" in lines and any("is enough for an upper bound of H" in said for said in words)
+    assert "yours" in lines and any("is enough for an upper bound of H" in label_text for label_text in words)
     lines.clear()
-    found = json.loads(rawmm(*drawn, "--size", 1000, "--L", 1, "--V", "2^20")[1])
+    result = json.loads(rawmm(*drawn, "--size", 1000, "--L", 1, "--V", "2^20")[1])
     assert (
-        found["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
+        result["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
     )
     assert "yours lies outside: L = 1, log2 V = 20" in words
 
@@ -276,8 +283,8 @@ def test_without_the_extra(rawmm, folder, monkeypatch, error):
         and "pip install 'rawmm[codecs]'" in err
     )
     assert "WebP" in out and "JPEG" not in out
-    found = json.loads(rawmm("entropy-budget", "--images", folder / "0.png", "--json")[1])
-    assert found["images"]["missing"] == ["JPEG XL", "JPEG-LS"]
+    result = json.loads(rawmm("entropy-budget", "--images", folder / "0.png", "--json")[1])
+    assert result["images"]["missing"] == ["JPEG XL", "JPEG-LS"]
 
 
 BAD = {
@@ -298,11 +305,13 @@ BAD = {
 def test_bad_input_is_one_line(name, rawmm, folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     (folder.parent / "empty").mkdir()
-    words, expected, told = BAD[name]
+    words, expected, message = BAD[name]
     code, out, err = rawmm("entropy-budget", *words)
     lines = err.splitlines()
     assert (
-        (code, out, len(lines)) == (expected, "", 1) and lines[0].startswith("error: ") and told in lines[0]
+        (code, out, len(lines)) == (expected, "", 1)
+        and lines[0].startswith("error: ")
+        and message in lines[0]
     ), err
 
 
@@ -311,7 +320,7 @@ def test_the_astronaut(tmp_path):
     one gives 3.47."""
     data = pytest.importorskip("skimage.data")
     pixels = data.astronaut()
-    found = lossless.lengths(pixels, False)
-    assert math.isclose(found["order-0"] / pixels.size, 7.47, abs_tol=0.01)
+    result = lossless.lengths(pixels, False)
+    assert math.isclose(result["order-0"] / pixels.size, 7.47, abs_tol=0.01)
     for name, known in (("PNG", 4.30), ("WebP", 3.47), ("JPEG XL", 3.31), ("JPEG-LS", 3.82)):
-        assert abs(found[name] / pixels.size - known) < 0.05
+        assert abs(result[name] / pixels.size - known) < 0.05

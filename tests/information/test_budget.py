@@ -22,8 +22,8 @@ def solve(length, vocabulary, bits):
     return budget.solve(length, vocabulary, Need(bits))
 
 
-def object_of(said):
-    code, out, err = said
+def object_of(answer):
+    code, out, err = answer
     assert code == 0, err
     assert out.count("\n") == 1
     return json.loads(out)
@@ -162,7 +162,7 @@ def test_rank_correlation_against_scipy():
 
 
 def test_one_object(rawmm):
-    found = object_of(rawmm("entropy-budget", "--L", "256", "--V", "16384", "--json"))
+    result = object_of(rawmm("entropy-budget", "--L", "256", "--V", "16384", "--json"))
     assert {
         "length": 256,
         "vocabulary": 16384,
@@ -170,12 +170,12 @@ def test_one_object(rawmm):
         "bits_needed": 36864,
         "capacity_bits": 3584,
         "lossless_possible": False,
-    }.items() <= found.items()
-    assert found["share"] == pytest.approx(0.0972222) and found["anchor"]["name"] == "post"
-    found = object_of(
+    }.items() <= result.items()
+    assert result["share"] == pytest.approx(0.0972222) and result["anchor"]["name"] == "post"
+    result = object_of(
         rawmm("info-budget", "--V", "16384", "--anchor", "imagenet64-vdm", "--size", "256", "--json")
     )
-    assert found["length"] == math.ceil(256 * 256 * 3 * 3.4 / 14) and found["capacity_bits"] is None
+    assert result["length"] == math.ceil(256 * 256 * 3 * 3.4 / 14) and result["capacity_bits"] is None
     assert object_of(rawmm("entropy-budget", "--L", "10^30", "--json"))["vocabulary"] == 2
     assert object_of(rawmm("entropy-budget", "--H", "1e3", "--L", "10", "--json"))["log2_vocabulary"] == 100
     assert (
@@ -198,8 +198,8 @@ def test_a_bound_is_no_need(rawmm):
     """What a model or a codec measured is H at most: enough is known, and too little is not."""
     words = "entropy-budget", "--anchor", "imagenet64-vdm", "--V", "2"
     for length, possible in (("41780", True), ("41779", None)):  # 64 x 64 x 3 x 3.4 = 41,779.2
-        found = object_of(rawmm(*words, "--L", length, "--json"))
-        assert found["lossless_possible"] is possible and "of the bound" in found["says"][0]
+        result = object_of(rawmm(*words, "--L", length, "--json"))
+        assert result["lossless_possible"] is possible and "of the bound" in result["says"][0]
     for given in (["--L", "256"], ["--V", "1024"], []):
         out = rawmm("entropy-budget", "--anchor", "kodak-png", *given)[1]
         assert "enough for the mean of this anchor" in out and ">=" not in out and "H <= 64 x 64" in out
@@ -286,7 +286,9 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(name, rawmm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words, told = BAD[name]
+    words, message = BAD[name]
     code, out, err = rawmm("entropy-budget", *words)
-    assert (code, out) == (2, "") and err.startswith("error: ") and told in err and err.count("\n") == 1, err
+    assert (code, out) == (2, "") and err.startswith("error: ") and message in err and err.count("\n") == 1, (
+        err
+    )
     assert not list(tmp_path.iterdir())

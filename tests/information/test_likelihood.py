@@ -37,10 +37,10 @@ def posterior_mean(weights, means, spreads, scale=1.0):
 
 def drawn(weights, means, spreads):
     """Pictures of 8-bit values -> (clean patches, exact bits a value of each picture)."""
-    dice = np.random.default_rng(0)
-    which = dice.choice(len(weights), (COUNT, *SHAPE), p=weights)
+    generator = np.random.default_rng(0)
+    which = generator.choice(len(weights), (COUNT, *SHAPE), p=weights)
     x = (
-        np.rint((dice.normal(np.array(means)[which], np.array(spreads)[which]) + 1) * 127.5).clip(0, 255)
+        np.rint((generator.normal(np.array(means)[which], np.array(spreads)[which]) + 1) * 127.5).clip(0, 255)
         / 127.5
         - 1
     )
@@ -67,8 +67,8 @@ def test_within_a_hundredth_of_the_exact_likelihood(known, scale):
     bound = likelihood.bound_of(bounds, at, wide, dims)
     uniform = likelihood.uniform(denoise, clean, 0.004, KEYS, scale, steps=12)
     decoded = likelihood.decoded(denoise, clean, BEGINS[at], WIDTHS[wide], KEYS, scale, steps=12)
-    for found in (bound, uniform, decoded):
-        off = found - exact
+    for result in (bound, uniform, decoded):
+        off = result - exact
         assert abs(off.mean()) < 0.01 + 2 * off.std() / COUNT**0.5 and off.std() / COUNT**0.5 < 0.01
     assert abs((uniform - exact).mean()) < 0.01 and abs((decoded - exact).mean()) < 0.01
     apart = bound - decoded
@@ -77,11 +77,11 @@ def test_within_a_hundredth_of_the_exact_likelihood(known, scale):
 
 def test_probes_see_the_whole_matrix():
     """A Gaussian whose values hang together: clean = A z, and the trace is not that of a diagonal."""
-    dice, dims = np.random.default_rng(1), 12
-    basis, _ = np.linalg.qr(dice.normal(size=(dims, dims)))
+    generator, dims = np.random.default_rng(1), 12
+    basis, _ = np.linalg.qr(generator.normal(size=(dims, dims)))
     covariance = basis @ np.diag(np.linspace(0.05, 0.5, dims) ** 2) @ basis.T
     x = (
-        torch.from_numpy(dice.multivariate_normal(np.zeros(dims), covariance, 400))
+        torch.from_numpy(generator.multivariate_normal(np.zeros(dims), covariance, 400))
         .double()
         .reshape(400, 1, dims)
     )
@@ -92,14 +92,14 @@ def test_probes_see_the_whole_matrix():
         return z @ torch.linalg.solve((1 - t) ** 2 * sigma + t**2 * torch.eye(dims).double(), (1 - t) * sigma)
 
     begin = 0.002
-    probes = torch.from_numpy(2.0 * dice.integers(0, 2, x.shape) - 1)
-    found = likelihood.ode(denoise, (1 - begin) * x, begin, probes, steps=24)
+    probes = torch.from_numpy(2.0 * generator.integers(0, 2, x.shape) - 1)
+    result = likelihood.ode(denoise, (1 - begin) * x, begin, probes, steps=24)
     here = (1 - begin) ** 2 * sigma + begin**2 * torch.eye(dims).double()
     exact = torch.distributions.MultivariateNormal(torch.zeros(dims).double(), here).log_prob(
         (1 - begin) * x[:, 0]
     )
-    assert (found - exact).std() > 0.05  # probes are noisy, not wrong
-    assert abs((found - exact).mean()) < 4 * (found - exact).std() / 20
+    assert (result - exact).std() > 0.05  # probes are noisy, not wrong
+    assert abs((result - exact).mean()) < 4 * (result - exact).std() / 20
 
 
 def test_halving_the_steps_changes_little_more_than_fourth_order_says():
@@ -117,8 +117,8 @@ def test_the_discrete_decoder_is_a_distribution():
     middle."""
     levels = (torch.arange(256).double() / 127.5 - 1)[:, None]
     for mean, width in ((0.0, 0.01), (0.9, 0.5), (1.7, 0.2), (-1.0, 1e-3)):
-        found = likelihood.discrete(levels, torch.full_like(levels, mean), width)
-        assert float(found.exp().sum()) == pytest.approx(1) and torch.isfinite(found).all()
+        result = likelihood.discrete(levels, torch.full_like(levels, mean), width)
+        assert float(result.exp().sum()) == pytest.approx(1) and torch.isfinite(result).all()
     expected = norm.logcdf(0.2 + STEP / 2, 0.1, 0.3) + math.log(
         1 - math.exp(norm.logcdf(0.2 - STEP / 2, 0.1, 0.3) - norm.logcdf(0.2 + STEP / 2, 0.1, 0.3))
     )
@@ -136,12 +136,12 @@ def test_noise_costs_eight_bits_and_no_less():
         logs = -((z[..., None] - (1 - t) * levels) / t.clamp_min(1e-6)).square() / 2
         return (torch.softmax(logs, -1) * levels).sum(-1)
 
-    dice = np.random.default_rng(2)
-    clean = torch.from_numpy(dice.integers(0, 256, (8, 16, 12)) / 127.5 - 1).float()
+    generator = np.random.default_rng(2)
+    clean = torch.from_numpy(generator.integers(0, 256, (8, 16, 12)) / 127.5 - 1).float()
     bounds = likelihood.bound(knows_nothing, clean, KEYS[:8], strata=12)
     at, wide = likelihood.choose(bounds)
-    found = likelihood.bound_of(bounds, at, wide, clean[0].numel())
-    assert abs(found.mean() - 8) < 0.06
+    result = likelihood.bound_of(bounds, at, wide, clean[0].numel())
+    assert abs(result.mean() - 8) < 0.06
     ode = likelihood.uniform(knows_nothing, clean, 0.01, KEYS[:8], steps=16)
     assert abs(ode.mean() - 8) < 0.06
     blind = likelihood.bound(lambda z, t: torch.zeros_like(z), clean, KEYS[:8])
@@ -159,11 +159,11 @@ def test_from_times_to_the_integral():
     """The error of a network that is always wrong by one: the integral of (1 - t) / t^3 from b to 1, by
     hand."""
     clean = torch.zeros(400, 1, 1)
-    found = likelihood.bound(
+    result = likelihood.bound(
         lambda z, t: torch.ones_like(z), clean, list(range(400)), strata=8
     ).diffusion.mean(0)
     exact = torch.tensor([1 / (2 * b * b) - 1 / b + 0.5 for b in BEGINS]).double()
-    torch.testing.assert_close(found, exact, rtol=0.02, atol=0)
+    torch.testing.assert_close(result, exact, rtol=0.02, atol=0)
 
 
 # ------------------------------------------------------------------------------------------------ real models
@@ -178,8 +178,8 @@ def portraits():
 def faces():
     from rawmm_cli.data.datasets.portraits.drawing import draw
 
-    drawn_ = [draw(n, (255, 255, 255), 64).copy() for n in range(10**7, 10**7 + 2)]
-    return torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in drawn_])
+    drawings = [draw(n, (255, 255, 255), 64).copy() for n in range(10**7, 10**7 + 2)]
+    return torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in drawings])
 
 
 def test_order_is_worth_bits(portraits, faces):
@@ -206,12 +206,12 @@ def test_the_network_is_that_of_the_generator(portraits, faces):
 
     model, captions = portraits.model, ["a woman with red hair", ""]
     z = torch.randn(2, 64, 192, generator=torch.Generator().manual_seed(0))
-    documents = [[BOS, *model.tokenizer.encode(said), IMAGE] for said in captions]
+    documents = [[BOS, *model.tokenizer.encode(caption), IMAGE] for caption in captions]
     with torch.inference_mode():
         output, _ = reference.predictor(model, documents, Sampling(size=tuple(faces.shape[2:])))(z, 0.4)
         expected = model.head.clean(output, z, torch.tensor([0.4]))
-        found = model_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        result = model_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_text_against_a_chain_of_choices(portraits, faces):
@@ -226,8 +226,8 @@ def test_text_against_a_chain_of_choices(portraits, faces):
     images = [faces[0], faces[1], faces[1]]
 
     @torch.inference_mode()
-    def chain(prefix, said, end):
-        total, tokens = 0.0, model.tokenizer.encode(said)
+    def chain(prefix, caption, end):
+        total, tokens = 0.0, model.tokenizer.encode(caption)
         for n, token in enumerate([*tokens, end]):
             batch = pack([[*prefix, *tokens[:n]]], 200, model.blocks)
             logits = model.text(
@@ -239,17 +239,19 @@ def test_text_against_a_chain_of_choices(portraits, faces):
         return total
 
     for given in (None, images):
-        found = text_bits.of_texts(portraits, given, captions)
+        result = text_bits.of_texts(portraits, given, captions)
         exact = [
             chain(
                 [BOS] if given is None else [BOS, IMAGE, Picture(image, False), END_IMAGE],
-                said,
+                caption,
                 IMAGE if given is None else EOS,
             )
-            for image, said in zip(images, captions)
-            if said
+            for image, caption in zip(images, captions)
+            if caption
         ]
-        assert found.bits_per_byte * found.bytes == pytest.approx(sum(exact), rel=1e-4) and found.texts == 2
+        assert (
+            result.bits_per_byte * result.bytes == pytest.approx(sum(exact), rel=1e-4) and result.texts == 2
+        )
     assert text_bits.of_texts(portraits, None, ["", ""]) is None
 
 
@@ -274,19 +276,19 @@ def test_text_rows_count_the_same_things():
         6 * math.log2(VOCABULARY) + 2 * math.log2(VOCABULARY - 4)
     ) / 6  # 2 + 4 bytes and 2 ends, of which 2 are first
     for given in (None, images):
-        found = text_bits.of_texts(SimpleNamespace(model=model), given, ["ab", "abcd"])
-        assert found.bits_per_byte == pytest.approx(exact) and found.kind == "exact"
-        assert found.standard_error < 1
+        result = text_bits.of_texts(SimpleNamespace(model=model), given, ["ab", "abcd"])
+        assert result.bits_per_byte == pytest.approx(exact) and result.kind == "exact"
+        assert result.standard_error < 1
     model.tokenizer = train_pairs(["ab ab ab"], VOCABULARY)  # pieces, though none was merged
     assert text_bits.of_texts(SimpleNamespace(model=model), None, ["ab"]).kind == "upper bound"
 
 
 def test_gradients_pass_and_both_ways_agree_for_a_tiny_model():
     """A network with every kind of prediction: numbers are finite, the same again, and the same in parts."""
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for prediction in ("clean", "noise", "velocity"):
         model = tiny_model(prediction=prediction)
-        clean = model.codec.encode(torch.stack([picture(dice, size=(4, 4)).pixels for _ in range(3)]))
+        clean = model.codec.encode(torch.stack([picture(generator, size=(4, 4)).pixels for _ in range(3)]))
 
         def denoise(z, t, model=model):
             return model.head.clean(

@@ -15,16 +15,16 @@ from rawmm_cli.metrics import codes, features, mobilenet, pixels, text
 from rawmm_cli.system.errors import ConfigError
 
 
-def dice(seed=0):
+def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
 def pair(size=(40, 52), count=3, noise=20):
     """Smooth pictures, and the same with noise."""
     ramps = torch.linspace(0, 200, size[1]).expand(count, 3, *size) + 20 * torch.rand(
-        count, 3, 1, 1, generator=dice()
+        count, 3, 1, 1, generator=generator()
     )
-    other = ramps + noise * torch.randn(ramps.shape, generator=dice(1))
+    other = ramps + noise * torch.randn(ramps.shape, generator=generator(1))
     return [image.round().clamp(0, 255).to(torch.uint8) for image in (other, ramps)]
 
 
@@ -63,10 +63,12 @@ def test_ssim_is_that_of_torchmetrics_but_for_the_edges():
 def test_ssim_of_a_page_of_text(ground):
     """Large flat parts, where a variance is the small difference of large numbers."""
     before = torch.full((4, 3, 48, 64), ground, dtype=torch.uint8)
-    before[:, :, 20:30, 10:50] = torch.randint(0, 256, (4, 3, 10, 40), generator=dice()).to(torch.uint8)
+    before[:, :, 20:30, 10:50] = torch.randint(0, 256, (4, 3, 10, 40), generator=generator()).to(torch.uint8)
     before[2:, :, 36:] = 255 - ground
     back = (
-        (before.int() + torch.randint(-2, 3, before.shape, generator=dice(1))).clamp(0, 255).to(torch.uint8)
+        (before.int() + torch.randint(-2, 3, before.shape, generator=generator(1)))
+        .clamp(0, 255)
+        .to(torch.uint8)
     )
     back[:2] = before[:2]
     back[:2, :, 0, 0] = 77
@@ -106,7 +108,7 @@ def test_shares_that_are_exact():
 def test_sharpness_of_what_is_known():
     """Twice the contrast has four times the energy; a blurred picture less than one; a flat one has no edges
     to compare with."""
-    before = torch.randint(50, 150, (2, 3, 16, 16), generator=dice()).to(torch.uint8)
+    before = torch.randint(50, 150, (2, 3, 16, 16), generator=generator()).to(torch.uint8)
     assert pixels.sharpness(before, before).tolist() == [1, 1]
     assert pixels.sharpness((2 * before.int() - 50).to(torch.uint8), before).tolist() == pytest.approx([4, 4])
     blurred = torch.nn.functional.avg_pool2d(before.float(), 3, 1, 1).to(torch.uint8)
@@ -130,7 +132,7 @@ def test_entropy_of_known_codes():
 
 def test_miller_and_madow_mend_most_of_the_bias():
     """3 bits of evenly drawn codes, 40 at a time."""
-    drawn = torch.randint(0, 8, (400, 40), generator=dice())
+    drawn = torch.randint(0, 8, (400, 40), generator=generator())
     counts = [torch.bincount(row, minlength=8) for row in drawn]
     plain = np.mean([-sum(p * math.log2(p) for p in (row / 40).tolist() if p) for row in counts])
     assert abs(np.mean([codes.entropy(row) for row in counts]) - 3) < 0.4 * abs(plain - 3)
@@ -181,24 +183,27 @@ def test_rank_correlation_is_that_of_scipy():
 
 
 def test_kid_is_that_of_torchmetrics():
-    real, drawn = torch.randn(40, 24, generator=dice()), 0.3 + torch.randn(40, 24, generator=dice(1))
+    real, drawn = (
+        torch.randn(40, 24, generator=generator()),
+        0.3 + torch.randn(40, 24, generator=generator(1)),
+    )
     reference = poly_mmd(real.double(), drawn.double())  # degree 3, gamma 1 / d, coefficient 1
     assert features.kid(drawn, real) == pytest.approx(float(reference), abs=1e-9)
 
 
 def test_kid_of_pairs_is_0_where_nothing_changed_and_near_the_other_where_there_are_many():
-    real = torch.randn(30, 16, generator=dice())
+    real = torch.randn(30, 16, generator=generator())
     assert (
         features.kid(real, real, paired=True) == pytest.approx(0, abs=1e-9)
         and features.kid(real, real) < -0.05
     )
-    many = torch.randn(2000, 8, generator=dice())
+    many = torch.randn(2000, 8, generator=generator())
     moved = many + 0.5
     assert features.kid(moved, many, paired=True) == pytest.approx(features.kid(moved, many), rel=0.05)
 
 
 def test_the_judges_distance_does_not_know_the_scale_of_features():
-    real, drawn = torch.rand(50, 8, generator=dice()), torch.rand(40, 8, generator=dice(1)) + 0.2
+    real, drawn = torch.rand(50, 8, generator=generator()), torch.rand(40, 8, generator=generator(1)) + 0.2
     assert judges.kid(drawn, real) == pytest.approx(judges.kid(100 * drawn, 100 * real))
     scale = real.double().square().mean().sqrt()
     assert judges.kid(drawn, real) == features.kid(drawn.double() / scale, real.double() / scale)
@@ -206,7 +211,7 @@ def test_the_judges_distance_does_not_know_the_scale_of_features():
 
 def test_distance_of_layers():
     """Channels of length 1: the angle alone counts, and opposite ones are 4 apart."""
-    one = [torch.randn(2, 5, 4, 4, generator=dice()), torch.randn(2, 3, 2, 2, generator=dice(1))]
+    one = [torch.randn(2, 5, 4, 4, generator=generator()), torch.randn(2, 3, 2, 2, generator=generator(1))]
     assert features.layers(one, [3 * x for x in one]).tolist() == pytest.approx([0, 0], abs=1e-12)
     assert features.layers(one, [-x for x in one]).tolist() == pytest.approx([4, 4])
 
@@ -239,12 +244,12 @@ def test_weights_from_a_file(tmp_path):
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in read.state_dict().items())
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     (tmp_path / "x.pth").write_bytes(b"no weights")
-    for name, told in (
+    for name, message in (
         ("none.pth", "cannot be read"),
         ("other.safetensors", "holds no weights"),
         ("x.pth", "SHA-256 differs"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             mobilenet.load(tmp_path / name, 96)
 
 

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def flat_squares(folder, count, size=16):
     """Pictures that the toy tokenizer gives back exactly: grey squares of its own levels."""
-    dice = np.random.default_rng(3)
+    generator = np.random.default_rng(3)
     for n in range(count):
-        levels = (dice.integers(0, 16, (size // 4, size // 4)) * 16 + 8).astype(np.uint8)
+        levels = (generator.integers(0, 16, (size // 4, size // 4)) * 16 + 8).astype(np.uint8)
         Image.fromarray(levels.repeat(4, 0).repeat(4, 1)).convert("RGB").save(folder / f"{n:03d}.png")
 
 
@@ -41,15 +41,15 @@ def test_codes_that_are_known(tmp_path):
 def test_a_model_finds_what_hangs_together():
     """Chains in which a code is mostly the one before it and one more: entropy by hand, and the marginal
     knows nothing."""
-    dice = torch.Generator().manual_seed(0)
-    codes = torch.randint(0, 8, (120, 24), generator=dice)
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 8, (120, 24), generator=generator)
     for n in range(1, 24):
-        kept = torch.rand(120, generator=dice) < 0.9
+        kept = torch.rand(120, generator=generator) < 0.9
         codes[:, n] = torch.where(kept, (codes[:, n - 1] + 1) % 8, codes[:, n])
     same, other = 0.9 + 0.1 / 8, 0.1 / 8
     exact = (3 + 23 * -(same * math.log2(same) + 7 * other * math.log2(other))) / 24
-    found, reason = code_model.conditional_bits(codes, 8)
-    assert reason is None and exact - 0.1 < found < exact + 0.25
+    bits, reason = code_model.conditional_bits(codes, 8)
+    assert reason is None and exact - 0.1 < bits < exact + 0.25
     assert code_model.conditional_bits(codes[:10], 8) == (None, "fewer than 20 pictures of one size")
 
 
@@ -58,12 +58,12 @@ def test_codes_far_from_the_first_count_too(monkeypatch):
     for a moment."""
     monkeypatch.setattr(code_model, "STEPS", 50)
     monkeypatch.setattr(code_model, "ROWS", 4)
-    dice = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     codes = torch.cat(
-        [torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=dice)], 1
+        [torch.zeros(24, 512, dtype=torch.long), torch.randint(0, 256, (24, 512), generator=generator)], 1
     )
-    found, reason = code_model.conditional_bits(codes, 256)
-    assert reason is None and 4096 <= 1024 * found < 4800
+    bits, reason = code_model.conditional_bits(codes, 256)
+    assert reason is None and 4096 <= 1024 * bits < 4800
 
 
 @pytest.mark.process
@@ -82,8 +82,8 @@ def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
     alive, most, done, steps = set(), [], [], []
     read = code_bits.read
 
-    def watched(found, skipped):
-        for one in read(found, skipped):
+    def watched(locations, skipped):
+        for one in read(locations, skipped):
             memory = one.pixels.numpy().copy()
             alive.add(one.index)
             weakref.finalize(memory, alive.remove, one.index)

@@ -52,8 +52,8 @@ def test_small_pictures_are_enlarged():
 @pytest.mark.skipif(shutil.which("tesseract") is None, reason="tesseract is not installed")
 def test_tesseract_reads_small_words_in_worker_processes():
     with ocr.Reader("tesseract") as reader:
-        found = reader([written("stone"), written("river"), np.full((64, 64, 3), 255, np.uint8)])
-    assert found == ["stone", "river", ""]
+        result = reader([written("stone"), written("river"), np.full((64, 64, 3), 255, np.uint8)])
+    assert result == ["stone", "river", ""]
 
 
 def test_rapidocr_reads_small_words():

@@ -91,7 +91,7 @@ def test_quantiles_are_numbers_that_occurred():
 
 
 @pytest.mark.parametrize(
-    "trip, told",
+    "trip, message",
     [
         (
             lambda images: Trip(images[:, :, 1:], [1] * len(images), [1.0] * len(images)),
@@ -115,8 +115,8 @@ def test_quantiles_are_numbers_that_occurred():
         ),
     ],
 )
-def test_a_codec_that_does_not_keep_its_word(trip, told, folder):
-    with pytest.raises(DataError, match=told):
+def test_a_codec_that_does_not_keep_its_word(trip, message, folder):
+    with pytest.raises(DataError, match=message):
         run(folder, [Choice("wrong", "tokenizer", trip, vocabulary=4)])
 
 
@@ -131,19 +131,19 @@ def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
     assert all(len({picture.pixels.shape for picture in group}) == 1 for group in groups)
 
 
-def said(*rows, text=None, budgets=()):
+def findings(*rows, text=None, budgets=()):
     chosen = [Choice(one.codec, one.kind, None, budget=dict(budgets).get(one.codec)) for one in rows]
     return "\n".join(summary.findings(rows, chosen, text, summary.correlation(rows), 9))
 
 
 def test_a_gan_hides_no_loss():
-    found = said(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 22.5, 0.9))
+    sentences = findings(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 22.5, 0.9))
     assert (
         "gan looks sharper than vq (0.90 of the originals' edges against 0.50), whose PSNR is 1.5 dB higher"
-        in found
+        in sentences
     )
-    assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.9), row("fsq", 2560, 22.5, 0.5))
-    assert "looks sharper" not in said(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 24.5, 0.9))
+    assert "looks sharper" not in findings(row("vq", 2560, 24.0, 0.9), row("fsq", 2560, 22.5, 0.5))
+    assert "looks sharper" not in findings(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 24.5, 0.9))
 
 
 def test_runs_are_called_by_their_names():
@@ -167,13 +167,14 @@ def test_files_of_as_many_bits_and_rank_correlation():
         row("c", 1024, 21.0, 0.5, text=0.2),
         row("jpeg@c", 1000, 23.5, 0.5, kind="file", text=0.25),
     ]
-    found = said(*rows, budgets=[("jpeg@c", "c")])
+    sentences = findings(*rows, budgets=[("jpeg@c", "c")])
     assert (
-        "At no more bits than c, jpeg@c is 2.5 dB nearer, and 25% of its text survives against 20%." in found
+        "At no more bits than c, jpeg@c is 2.5 dB nearer, and 25% of its text survives against 20%."
+        in sentences
     )
-    assert "Over 3 tokenizers, bits and text survival have a rank correlation of 0.50" in found
-    assert "rank correlation" not in said(*rows[1:])  # an image file is no tokenizer
-    over = said(
+    assert "Over 3 tokenizers, bits and text survival have a rank correlation of 0.50" in sentences
+    assert "rank correlation" not in findings(*rows[1:])  # an image file is no tokenizer
+    over = findings(
         rows[2], row("jpeg@c", 2500, 23.5, 0.5, kind="file", over_budget=4), budgets=[("jpeg@c", "c")]
     )
     assert (
@@ -242,12 +243,12 @@ def test_names_that_clash_are_numbered(tmp_path):
 
 def test_a_target_that_cannot_be_written_is_told_before(tmp_path):
     (tmp_path / "file").write_text("")
-    for path, told in (
+    for path, message in (
         (tmp_path, "is a folder"),
         (tmp_path / "none" / "x.html", "no folder"),
         (tmp_path / "file" / "x.html", "no folder"),
         (tmp_path / "out", "no ending of a page"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             files.check_report(path)
     files.check_report(tmp_path / "new.html")

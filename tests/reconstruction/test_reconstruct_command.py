@@ -50,12 +50,12 @@ def test_the_command(rawmm, folder, runs):
         "--json",
     )
     assert code == 0, err
-    found, page = json.loads(out), (folder / "page.html").read_text()
-    assert found["pictures"] == 2 and [one["codec"] for one in found["rows"]] == ["raw", "toy", "jpeg@toy"]
-    assert found["rows"][0]["exact"] == 1 and found["rows"][2]["over_budget"] == 2
+    result, page = json.loads(out), (folder / "page.html").read_text()
+    assert result["pictures"] == 2 and [one["codec"] for one in result["rows"]] == ["raw", "toy", "jpeg@toy"]
+    assert result["rows"][0]["exact"] == 1 and result["rows"][2]["over_budget"] == 2
     saved = json.loads((folder / "page_files" / "results.json").read_text())
     assert (
-        saved["rows"] == found["rows"]
+        saved["rows"] == result["rows"]
         and len(saved["each"]) == 2
         and f"left out {folder / 'broken.png'}: " in err
     )
@@ -146,14 +146,14 @@ def test_a_codec_of_your_own_that_fails_is_named(folder):
         def decode(self, tokens, rows):
             return tokens
 
-    for name, told in (
+    for name, message in (
         ("0", "codec python:a:B failed in encode (AttributeError: "),
         ("6", "its encode gave torch.float32; allowed: integers"),
         ("2", "its decode gave back 2 axes"),
     ):
         with pytest.raises(DataError) as caught:
             run(folder / f"{name}.png", [toy("python:a:B", Adapted(Broken(), "python:a:B"))])
-        assert told in str(caught.value)
+        assert message in str(caught.value)
 
 
 def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
@@ -169,10 +169,10 @@ def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
     )
     code, out, err = rawmm(*words, "--steps", "20", "--steps", "5", "--json", "--out", folder / "o")
     assert code == 0, err
-    found = json.loads(out)["rows"]
-    assert [(one["codec"], one["steps"]) for one in found] == [("ode@5", 5), ("ode@20", 20)]
-    assert found[0]["psnr"] < found[1]["psnr"]
-    assert found[0]["bits"] is None
+    result = json.loads(out)["rows"]
+    assert [(one["codec"], one["steps"]) for one in result] == [("ode@5", 5), ("ode@20", 20)]
+    assert result[0]["psnr"] < result[1]["psnr"]
+    assert result[0]["bits"] is None
     assert (folder / "o" / "ode-20" / "2.png").is_file()
     code, out, err = rawmm(*words, "--codec", "raw", "--json")
     assert json.loads(out)["rows"][0]["lossless"] == 1
@@ -185,7 +185,7 @@ def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
 
 
 @pytest.mark.parametrize(
-    "words, code, told",
+    "words, code, message",
     [
         (("none.png",), 3, "image none.png cannot be read"),
         (("empty",), 3, "empty holds no pictures"),
@@ -201,12 +201,12 @@ def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
         (("odd.png", "--codec", "raw", "--features", "none.pth"), 2, "none.pth cannot be read"),
     ],
 )
-def test_bad_input_is_one_line(words, code, told, rawmm, tiny_run, tmp_path, monkeypatch):
+def test_bad_input_is_one_line(words, code, message, rawmm, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     Image.new("RGB", (9, 8)).save("odd.png")
     features = () if "--features" in words else ("--features", "none")
-    found, out, err = rawmm(
+    exit_code, out, err = rawmm(
         "reconstruct", *words, "--run", tiny_run, *features, *(() if "--ocr" in words else ("--ocr", "none"))
     )
-    assert (found, out) == (code, "") and told in err and err.count("\n") == 1
+    assert (exit_code, out) == (code, "") and message in err and err.count("\n") == 1

@@ -44,7 +44,7 @@ def chosen(words, runs):
 
 
 @pytest.mark.parametrize(
-    "word, told",
+    "word, message",
     [
         ("rwa", "unknown codec 'rwa' (did you mean raw?)"),
         ("tou", "unknown codec 'tou' (did you mean toy?)"),
@@ -60,10 +60,10 @@ def chosen(words, runs):
         ("jpeg@webp@400", "neither a number of bits"),
     ],
 )
-def test_a_wrong_word_is_one_line(word, told, runs):
+def test_a_wrong_word_is_one_line(word, message, runs):
     with pytest.raises(ConfigError) as error:
         chosen(["toy", word], runs)
-    assert told in str(error.value) and "allowed: " in str(error.value) and "\n" not in str(error.value)
+    assert message in str(error.value) and "allowed: " in str(error.value) and "\n" not in str(error.value)
 
 
 def test_twice_and_no_bits(runs, monkeypatch):
