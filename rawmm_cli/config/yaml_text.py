@@ -12,12 +12,12 @@ from ..system.errors import ConfigError
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which 1e-4 is a number, and duplicate keys and aliases are errors."""
 
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         if repeated := {str(key) for key in keys if keys.count(key) > 1}:
             raise yaml.YAMLError(f"key given twice: {', '.join(sorted(repeated))}")

@@ -1,15 +1,17 @@
 """How numbers are written for people: 12.8k, 0.2982, 4 min 12 s, 1.21 GiB."""
 
+from typing import Any
+
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
-def finite(value) -> bool:
+def finite(value: Any) -> bool:
     """Whether it is a number that can be drawn; true and false are none, and what only a long integer can
     hold is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e300
 
 
-def number(value) -> str:
+def number(value: Any) -> str:
     """Whole numbers with commas, others with four digits, anything else as it is."""
     if not finite(value):
         return str(value)
