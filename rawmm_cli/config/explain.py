@@ -81,12 +81,12 @@ def _kinds_at(root: type[BaseModel], path: list[str]) -> list[str]:
 def _tagged(root: type[BaseModel], path: list[str]) -> list[str]:
     """pydantic's path, in which the kind of a tagged union is a part of its own -> the same with `kind=x`
     there."""
-    found: list[str] = []
+    tagged: list[str] = []
     for part in path:
-        inside = _at(root, found)
-        tag = found and len(inside) > 1 and "=" not in found[-1] and part in _kinds_at(root, found)
-        found.append(f"kind={part}" if tag else part)
-    return found
+        inside = _at(root, tagged)
+        tag = tagged and len(inside) > 1 and "=" not in tagged[-1] and part in _kinds_at(root, tagged)
+        tagged.append(f"kind={part}" if tag else part)
+    return tagged
 
 
 def fields(root: type[BaseModel], path: list[str]) -> list[str]:
@@ -118,8 +118,8 @@ def every_key(root: type[BaseModel]) -> list[str]:
 
 
 def _leaves(model: type[BaseModel], prefix: str) -> list[str]:
-    found = []
+    keys = []
     for name, field in model.model_fields.items():
         inner = _models(field.annotation)
-        found += [leaf for part in inner for leaf in _leaves(part, f"{prefix}{name}.")] or [prefix + name]
-    return list(dict.fromkeys(found))
+        keys += [leaf for part in inner for leaf in _leaves(part, f"{prefix}{name}.")] or [prefix + name]
+    return list(dict.fromkeys(keys))

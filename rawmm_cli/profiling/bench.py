@@ -51,7 +51,7 @@ class Steps:
     records: list[dict] = field(default_factory=list)
 
     def mean(self, name: str) -> float:
-        """Of a figure of the records."""
+        """Mean over the steps of a figure of their records."""
         return statistics.mean(record[name] for record in self.records)
 
 
@@ -126,9 +126,9 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
     prompt = drawing(CAPTION, blank, 0)
     prompt = prompt[: prompt.index(IMAGE) + 1]
 
-    def seconds(many: int) -> float:
-        keys = [key(0, "bench", n) for n in range(many)]
-        return _seconds(lambda: draw(model, [prompt] * many, keys, settings), device)
+    def seconds(pictures: int) -> float:
+        keys = [key(0, "bench", n) for n in range(pictures)]
+        return _seconds(lambda: draw(model, [prompt] * pictures, keys, settings), device)
 
     alone, together = seconds(1), seconds(count)
     tokens_per_second = _writing(config, model, reading(blank, "")[:-1], count, device)
@@ -177,7 +177,7 @@ def _writing(config: Config, model: RawModel, prompt: Document, count: int, devi
 
 
 def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
-    """Making batches and nothing else."""
+    """Time the making of batches and nothing else."""
     config = _long_enough(config, 1 + steps)
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")

@@ -141,12 +141,12 @@ def shm() -> dict[str, int] | None:
 
 def devices() -> list[dict]:
     """The CPU and every CUDA GPU: {device, dtypes {precision: {works, flops_per_second, error}}, ...}."""
-    found: list[dict] = [
+    known: list[dict] = [
         {"device": "cpu", "name": "CPU", "bf16": machine.precision("auto", torch.device("cpu")) == "bf16"}
     ]
     for index in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(index)
-        found.append(
+        known.append(
             {
                 "device": f"cuda:{index}",
                 "name": about.name,
@@ -162,7 +162,7 @@ def devices() -> list[dict]:
                 precision: matmul(torch.device(one["device"]), precision) for precision in machine.DTYPES
             }
         }
-        for one in found
+        for one in known
     ]
 
 
@@ -172,8 +172,8 @@ def matmul(device: torch.device, precision: str, seconds: float = 0.1) -> dict:
     try:
         a, b = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         kind = machine.DTYPES[precision]
-        found = (a.to(device, kind) @ b.to(device, kind)).cpu().double()
-        error = ((found - a @ b).norm() / (a @ b).norm()).item()
+        product = (a.to(device, kind) @ b.to(device, kind)).cpu().double()
+        error = ((product - a @ b).norm() / (a @ b).norm()).item()
         if not error < TOLERANCE[precision]:
             return {"works": False, "flops_per_second": None, "error": f"wrong by {error:.2g} of its size"}
         small, large = 256, SIZES[device.type]
@@ -205,7 +205,7 @@ def trains(device: torch.device) -> str | None:
 
 
 def backends() -> list[str]:
-    """Of torch.distributed."""
+    """Communication backends of torch.distributed that this build has."""
     if not dist.is_available():
         return []
     return [name for name in ("gloo", "nccl") if getattr(dist, f"is_{name}_available")()]

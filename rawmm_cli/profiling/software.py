@@ -48,7 +48,7 @@ OPTIONAL = (
 
 
 def versions() -> dict[str, str | None]:
-    """Of rawmm, Python and every library that is needed or can be used; None where it is not installed."""
+    """Versions of rawmm, Python and every library that is needed or can be used; None where not installed."""
     known: dict[str, str | None] = {"rawmm": __version__, "python": platform.python_version()}
     for name in NEEDED + OPTIONAL:
         try:

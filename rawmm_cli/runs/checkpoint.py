@@ -184,7 +184,7 @@ def latest(run: Path, warn=_silent) -> Path | None:
 
     Raises CheckpointError where checkpoints exist and every one is damaged, or where the newest is of another
     version."""
-    heard = []
+    damage = []
     for folder in reversed(_steps(run)):
         problem = verify(folder)
         if not folder.exists():  # the process that trains has just deleted it: look again
@@ -192,11 +192,11 @@ def latest(run: Path, warn=_silent) -> Path | None:
         if problem is None:
             state(folder)  # of a version that can be read
             return folder
-        heard.append(problem)
+        damage.append(problem)
         warn(f"checkpoint {folder.name} is damaged ({problem}); trying the one before it")
-    if heard:
+    if damage:
         raise CheckpointError(
-            f"every checkpoint of {run} is damaged; newest: {heard[0]}; delete {run} and train again"
+            f"every checkpoint of {run} is damaged; newest: {damage[0]}; delete {run} and train again"
         )
     return None
 
@@ -210,8 +210,8 @@ def verify(folder: Path, fresh: bool = False) -> str | None:
 def problems(folder: Path, fresh: bool = False) -> dict[str, str]:
     """File -> what is wrong with it; empty where the checkpoint is sound. Raises CheckpointError where
     reading is denied."""
-    if found := disk.problems(folder, (STATE, CONFIG), fresh):
-        return found
+    if damaged := disk.problems(folder, (STATE, CONFIG), fresh):
+        return damaged
     saved, number = _state(folder), int(re.search(r"step_(\d+)", folder.name)[1])
     if type(saved.get("format")) is not int:
         return {STATE: "is not the state of a checkpoint"}
@@ -230,7 +230,7 @@ def survey(run: Path, step: int | None = None) -> list[dict]:
         raise CheckpointError(
             f"{run} has no checkpoint of step {step}; there are: {', '.join(map(str, steps))}"
         )
-    found = [
+    entries = [
         {
             "step": number,
             "folder": str(folder),
@@ -241,7 +241,7 @@ def survey(run: Path, step: int | None = None) -> list[dict]:
         for number, folder in steps.items()
         if step in (None, number)
     ]
-    return [item for item in found if Path(item["folder"]).exists()]  # training may have deleted it meanwhile
+    return [entry for entry in entries if Path(entry["folder"]).exists()]  # training deletes old ones
 
 
 def state(folder: Path) -> dict:
@@ -276,12 +276,12 @@ def state(folder: Path) -> dict:
 def _steps(run: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
     folder = run / "checkpoints"
-    found = (
+    folders = (
         [path for path in folder.iterdir() if re.fullmatch(r"step_\d{8,}", path.name)]
         if folder.is_dir()
         else []
     )
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    return sorted(folders, key=lambda path: int(path.name[5:]))
 
 
 def _state(folder: Path) -> dict:

@@ -31,9 +31,9 @@ def read_json(path: Path, kind: type):
 
 def ordered_records(run: Path) -> list[dict]:
     """The records in order of documents; of two for the same documents the later written one."""
-    found = records.read(run / "records.jsonl")
+    lines = records.read(run / "records.jsonl")
     by_documents = {
-        row["documents"]: row for row in found if finite(row["documents"]) and row["documents"] >= 0
+        row["documents"]: row for row in lines if finite(row["documents"]) and row["documents"] >= 0
     }
     return [by_documents[documents] for documents in sorted(by_documents)]
 
@@ -91,21 +91,21 @@ def _defaults(name: str, section, codec) -> dict:
 
 
 def _lines(values: dict, defaults, indent: str) -> list[tuple[str, str, bool]]:
-    found = []
+    lines = []
     for name, value in values.items():
         known = isinstance(defaults, dict) and name in defaults
         default = defaults[name] if known else None
         if isinstance(value, dict) and value:
             inner = _lines(value, default, indent + "  ")
-            found += [(f"{indent}{name}:", "", not known and not inner), *inner]
+            lines += [(f"{indent}{name}:", "", not known and not inner), *inner]
         else:
             text = (
                 dump_yaml({"": value}).partition(":")[2].strip()
                 if not isinstance(value, list)
                 else f"[{', '.join(dump_yaml({'': item}).partition(':')[2].strip() for item in value)}]"
             )
-            found.append((f"{indent}{name}:", text, not known or value != default))
-    return found
+            lines.append((f"{indent}{name}:", text, not known or value != default))
+    return lines
 
 
 # ------------------------------------------------------------------------------------------------ checkpoints

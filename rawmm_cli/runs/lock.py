@@ -1,4 +1,4 @@
-"""Who trains in a run folder: the lock, and the look at it."""
+"""The lock of a run folder: taken by the process that trains, and read by others."""
 
 import os
 import socket

@@ -186,9 +186,9 @@ def export(
     return facts
 
 
-def store_tuned(folder: Path, found: dict) -> None:
-    """Keep what `rawmm tune-sampler` found beside the model; a manifest is written anew."""
-    disk.write_json(folder / SAMPLER, found)
+def store_tuned(folder: Path, grids: dict) -> None:
+    """Keep the grids of `rawmm tune-sampler` beside the model; a manifest is written anew."""
+    disk.write_json(folder / SAMPLER, grids)
     if (folder / FACTS).exists():
         (folder / CARD).unlink(missing_ok=True)  # not sealed: it may be edited
         disk.seal(folder)

@@ -1,4 +1,4 @@
-"""What it takes for files to be on the disk, whole, and to stay so.
+"""Durable files: written whole, synced, and checked by a manifest of SHA-256 sums.
 
 Every format that carries numbers loads a flipped bit without a word, safetensors too. So a folder that must
 be trusted has a MANIFEST.json, {path below the folder: {size, sha256}} of all its other files. It is written
@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the share of it th
 
 @contextmanager
 def room_for(what: str):
-    """Whatever inside finds the disk full raises DiskFullError: `what` does not fit."""
+    """Raise DiskFullError, which says that `what` does not fit, where the block finds the disk full."""
     try:
         yield
     except OSError as error:
@@ -55,7 +55,7 @@ def write_json(path: Path, value) -> None:
 
 @contextmanager
 def alone_in(folder: Path):
-    """One process at a time, where the system can lock a folder; nothing is written for it."""
+    """Let one process at a time into the block, where the system can lock a folder. Writes nothing."""
     try:
         import fcntl
 
@@ -109,7 +109,7 @@ def problems(folder: Path, required: tuple[str, ...] = (), fresh: bool = False) 
     told so. Raises CheckpointError where a file may not be read."""
     try:
         entries = _entries((folder / MANIFEST).read_text(encoding="utf-8"))
-        found = {name: _wrong(folder / name, *entry, fresh) for name, entry in entries.items()}
+        states = {name: _wrong(folder / name, *entry, fresh) for name, entry in entries.items()}
     except FileNotFoundError:
         return {MANIFEST: "is missing"}
     except PermissionError as error:
@@ -122,7 +122,7 @@ def problems(folder: Path, required: tuple[str, ...] = (), fresh: bool = False) 
         path.relative_to(folder).as_posix() for path in _files(folder) if path.suffix == ".safetensors"
     ]
     unlisted = {name: f"is not listed in {MANIFEST}" for name in [*required, *tensors] if name not in entries}
-    return {name: what for name, what in found.items() if what} | unlisted
+    return {name: what for name, what in states.items() if what} | unlisted
 
 
 def _entries(text: str) -> dict[str, tuple[int, str]]:

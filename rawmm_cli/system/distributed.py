@@ -1,5 +1,4 @@
-"""Several processes (ranks) that train one model together: who am I, how the model is shared out, what all
-agree on.
+"""Ranks, the processes that train one model together: their numbers, how the model is sharded, collectives.
 
     none   one process
     ddp    every rank holds the whole model; gradients are averaged (Li et al. 2020, arXiv 2006.15704)
@@ -84,7 +83,7 @@ def started(ranks: Ranks, device: torch.device, timeout: float):
 
 @contextmanager
 def _translated():
-    """What torch raises when another rank is gone, as a RankError."""
+    """Raise RankError in place of what torch raises when another rank is gone."""
     try:
         yield
     except RuntimeError as error:
@@ -120,9 +119,9 @@ def all_gather(ranks: Ranks, values: list[float]) -> list[list[float]]:
     everywhere."""
     if ranks.size == 1:
         return [values]
-    mine = torch.tensor(values, dtype=torch.float64)
-    gathered = [torch.empty_like(mine) for _ in range(ranks.size)]
-    dist.all_gather(gathered, mine)
+    own = torch.tensor(values, dtype=torch.float64)
+    gathered = [torch.empty_like(own) for _ in range(ranks.size)]
+    dist.all_gather(gathered, own)
     return [item.tolist() for item in gathered]
 
 
@@ -145,7 +144,8 @@ def barrier(ranks: Ranks) -> None:
 
 
 def shard(model: nn.Module, parallel: str, ranks: Ranks, device: torch.device) -> nn.Module:
-    """fsdp: every layer of the backbone and then the rest, in place. Before optimizers are made."""
+    """Shard every layer of the backbone and then the rest, in place, where `parallel` is fsdp. Call it before
+    optimizers are made."""
     if parallel == "fsdp" and ranks.size > 1:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code that says so.
+"""Errors, and the exit code of each.
 
 Every error that a person can cause or mend is a `RawmmError`: one line that names what was given, what is
 allowed and what to do. The command line prints that line and exits with `exit_code`; anything else is a bug

@@ -68,12 +68,12 @@ def _first(failed) -> RawmmError:
         failed.failures.items(), key=lambda item: (item[1].exitcode in (7, *STOPPED, -15), item[1].timestamp)
     )
     code = failure.exitcode
-    told = _read(failure.error_file)
-    if told and told["code"] != 1:
-        return LaunchedError(told["message"], told["code"])
-    if told:
-        print(told["traceback"].rstrip(), file=sys.stderr)
-        return RankError(f"rank {rank} failed: {told['message']}; the last checkpoint is intact")
+    report = _read(failure.error_file)
+    if report and report["code"] != 1:
+        return LaunchedError(report["message"], report["code"])
+    if report:
+        print(report["traceback"].rstrip(), file=sys.stderr)
+        return RankError(f"rank {rank} failed: {report['message']}; the last checkpoint is intact")
     if code in STOPPED:
         return LaunchedError("", code)
     how = f"was killed by signal {-code}" if code < 0 else f"left with exit code {code}"

@@ -30,15 +30,15 @@ class PatchDiscriminator(nn.Module):
         return self.layers(pixels.contiguous(memory_format=torch.channels_last))
 
 
-def hinge(real: Tensor, made: Tensor) -> Tensor:
-    """What the discriminator learns by: real scores above 1, made ones below -1 (Lim and Ye 2017, arXiv
+def hinge(real: Tensor, reconstructed: Tensor) -> Tensor:
+    """The discriminator's loss: scores of real pictures above 1, others below -1 (Lim and Ye 2017, arXiv
     1705.02894)."""
-    return (F.relu(1 - real).mean() + F.relu(1 + made).mean()) / 2
+    return (F.relu(1 - real).mean() + F.relu(1 + reconstructed).mean()) / 2
 
 
-def fooled(made: Tensor) -> Tensor:
+def fooled(reconstructed: Tensor) -> Tensor:
     """What the codec learns by: its pictures' mean score, the other way round."""
-    return -made.mean()
+    return -reconstructed.mean()
 
 
 def balance(reconstruction: Tensor, adversary: Tensor, last: Tensor) -> Tensor:

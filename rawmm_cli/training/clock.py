@@ -16,7 +16,7 @@ class Clock:
         self.earlier, self.began = earlier, time.perf_counter()
 
     def seconds(self) -> float:
-        """Now."""
+        """Seconds of training until now."""
         return self.earlier + time.perf_counter() - self.began
 
 

@@ -28,9 +28,9 @@ WINDOW = 4096  # pictures over which codes are counted; a smaller set: all of it
 def pictures(config: CodecConfig, folder: Path) -> tuple[prepared.Prepared, prepared.Prepared]:
     """-> (training pictures, held-out ones) of the set that the settings name. Raises DataError where they do
     not fit."""
-    found = [prepared.load(folder / config.data.set, split) for split in prepared.SPLITS]
+    splits = [prepared.load(folder / config.data.set, split) for split in prepared.SPLITS]
     size = config.data.size
-    for data in found:
+    for data in splits:
         if data.holds_documents:
             raise DataError(
                 f"set '{config.data.set}' holds documents; a codec learns from a set of pictures: set "
@@ -43,7 +43,7 @@ def pictures(config: CodecConfig, folder: Path) -> tuple[prepared.Prepared, prep
                 f"again with "
                 f"--size {size}"
             )
-    return found[0], found[1]
+    return splits[0], splits[1]
 
 
 # ------------------------------------------------------------------------------------------------------ state
@@ -105,27 +105,27 @@ def restore(run: Run) -> CodecState:
     changed."""
     config, folder = run.config, run.folder
     checkpoint.sweep(folder)
-    found = checkpoint.latest(folder, run.notify)
-    if found is not None:
-        compare(read_config(found), config, folder)
+    newest = checkpoint.latest(folder, run.notify)
+    if newest is not None:
+        compare(read_config(newest), config, folder)
     state = fresh(config, run.device)
-    if found is not None:
-        saved = checkpoint.state(found)
+    if newest is not None:
+        saved = checkpoint.state(newest)
         if saved["data"] != run.data[0].card["fingerprint"]:
             raise CheckpointError(
                 f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
                 "prepare the old data again, or train under another --run name"
             )
-        loading.load_weights(state.model, loading.tensors(found, "model"), found)
-        loading.load_weights(state.averages[0], loading.tensors(found, "ema"), found)
-        optimizer.load_state(state.optimizers, state.model, loading.tensors(found, "optimizer"))
+        loading.load_weights(state.model, loading.tensors(newest, "model"), newest)
+        loading.load_weights(state.averages[0], loading.tensors(newest, "ema"), newest)
+        optimizer.load_state(state.optimizers, state.model, loading.tensors(newest, "optimizer"))
         if state.adversary:
-            loading.load_weights(state.adversary, loading.tensors(found, "adversary"), found)
+            loading.load_weights(state.adversary, loading.tensors(newest, "adversary"), newest)
             optimizer.load_state(
-                [state.judging], state.adversary, loading.tensors(found, "adversary_optimizer")
+                [state.judging], state.adversary, loading.tensors(newest, "adversary_optimizer")
             )
         if state.used:
-            state.used = Used(**loading.tensors(found, "codes"), pictures=saved["window"])
+            state.used = Used(**loading.tensors(newest, "codes"), pictures=saved["window"])
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")

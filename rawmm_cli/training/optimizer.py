@@ -71,21 +71,21 @@ def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimiz
 
 
 def owned(model: torch.nn.Module, matrices: list[torch.nn.Parameter], train) -> list[torch.optim.Optimizer]:
-    """The same, told which matrices are hidden. Groups carry their full rate as `base`."""
+    """Optimizers of a model whose hidden matrices are `matrices`. Groups carry their full rate as `base`."""
     hidden = {id(p) for p in matrices}
     rest = [{"params": [p for p in model.parameters() if id(p) not in hidden], "weight_decay": 0.0}]
     decay, adam = train.weight_decay, {"lr": train.learning_rate, "betas": train.betas, "fused": True}
     if train.optimizer == "muon":
-        made = [
+        optimizers = [
             torch.optim.AdamW(rest, **adam),
             Muon(matrices, lr=train.muon_learning_rate, weight_decay=decay, momentum=0.95),
         ]
     else:
-        made = [torch.optim.AdamW([*rest, {"params": matrices, "weight_decay": decay}], **adam)]
-    for optimizer in made:
+        optimizers = [torch.optim.AdamW([*rest, {"params": matrices, "weight_decay": decay}], **adam)]
+    for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["base"] = group["lr"]
-    return made
+    return optimizers
 
 
 def rate(train: Train, documents: int, left: float) -> float:
@@ -96,30 +96,33 @@ def rate(train: Train, documents: int, left: float) -> float:
     return warm * (min(1.0, max(0.0, left) / train.decay) if train.decay else 1.0)
 
 
-def set_rate(made: list[torch.optim.Optimizer], share: float) -> None:
+def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:
     """Every group learns at `share` of its base rate."""
-    for optimizer in made:
+    for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * share
 
 
-def state(made: list[torch.optim.Optimizer], model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def state(optimizers: list[torch.optim.Optimizer], model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All optimizer state as flat tensors, `PARAMETER/KEY`."""
     names = {id(p): name for name, p in model.named_parameters()}
     return {
         f"{names[id(p)]}/{key}": value
-        for optimizer in made
+        for optimizer in optimizers
         for p, values in optimizer.state.items()
         for key, value in values.items()
     }
 
 
 def load_state(
-    made: list[torch.optim.Optimizer], model: torch.nn.Module, tensors: dict[str, torch.Tensor]
+    optimizers: list[torch.optim.Optimizer], model: torch.nn.Module, tensors: dict[str, torch.Tensor]
 ) -> None:
     """The inverse of `state`."""
     owner = {
-        id(p): optimizer for optimizer in made for group in optimizer.param_groups for p in group["params"]
+        id(p): optimizer
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
     }
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():

@@ -106,15 +106,15 @@ def restore(run: Run) -> State:
     config, folder, ranks = run.config, run.folder, run.ranks
     if ranks.first:
         checkpoint.sweep(folder)
-    found = broadcast(ranks, checkpoint.latest(folder, run.notify) if ranks.first else None)
-    if found is not None:
-        compare(loading.run_config(found), config, folder)
+    newest = broadcast(ranks, checkpoint.latest(folder, run.notify) if ranks.first else None)
+    if newest is not None:
+        compare(loading.run_config(newest), config, folder)
     state = fresh(config, run.device, ranks)
-    state.model.tokenizer = _tokenizer(run, found)
+    state.model.tokenizer = _tokenizer(run, newest)
     for average in state.averages:
         average.tokenizer = state.model.tokenizer
-    if found is not None:
-        saved = checkpoint.state(found)
+    if newest is not None:
+        saved = checkpoint.state(newest)
         if saved["format"] < 3:  # its fingerprint of the data cannot be compared
             run.notify(
                 f"{folder.name} was begun by an earlier rawmm: it goes on with the same settings, with "
@@ -127,11 +127,11 @@ def restore(run: Run) -> State:
             )
         for name, module in _modules(state).items():
             own = module.state_dict()
-            values = loading.tensors(found, name)
+            values = loading.tensors(newest, name)
             loading.load_weights(
-                module, {key: like(value, own.get(key, value)) for key, value in values.items()}, found
+                module, {key: like(value, own.get(key, value)) for key, value in values.items()}, newest
             )
-        optimizer.load_state(state.optimizers, state.model, loading.tensors(found, "optimizer"))
+        optimizer.load_state(state.optimizers, state.model, loading.tensors(newest, "optimizer"))
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")
@@ -144,17 +144,17 @@ def restore(run: Run) -> State:
     return state
 
 
-def _tokenizer(run: Run, found: Path | None) -> Bytes | BytePairs:
+def _tokenizer(run: Run, checkpointed: Path | None) -> Bytes | BytePairs:
     """The tokenizer of the run's texts; a new run of learned pieces learns them, on the first rank, and keeps
     them."""
     path, settings = run.folder / checkpoint.TOKENIZER, run.config.text_tokenizer
-    if settings.kind == "bpe" and found is None and run.ranks.first:
+    if settings.kind == "bpe" and checkpointed is None and run.ranks.first:
         texts = (text for data in run.data for text in data.all_texts())
         run.folder.mkdir(parents=True, exist_ok=True)
         disk.write(path, train_pairs(texts, settings.vocabulary).stored)
     barrier(run.ranks)
     return loading.text_tokenizer(
-        run.folder, run.config, checkpoint.state(found).get("tokenizer") if found else None
+        run.folder, run.config, checkpoint.state(checkpointed).get("tokenizer") if checkpointed else None
     )
 
 
@@ -254,7 +254,7 @@ def describe(run: Run, facts: dict) -> None:
 
 
 def left_out(run: Run) -> None:
-    """Say how many pictures of a streamed set could not be used, where there are any."""
+    """Report how many pictures of a streamed set could not be used, where there are any."""
     report = run.data[0].report if run.config.data.stream else None
     if run.ranks.first and report is not None and report.is_file():
         with open(report, encoding="utf-8") as lines:
@@ -262,7 +262,7 @@ def left_out(run: Run) -> None:
         run.notify(f"{len(names):,} pictures left out so far, others stood in for them: {report}")
 
 
-def bad_batch(run: Run, state: State, told: str) -> None:
+def bad_batch(run: Run, state: State, problem: str) -> None:
     """bad_batch.json: the documents of a step whose loss or gradient is not finite."""
     if run.ranks.first:
         steps = steps_of(run.config, run.data, state.model)
@@ -271,7 +271,7 @@ def bad_batch(run: Run, state: State, told: str) -> None:
         places = [steps.stream.place(number) for number in numbers]
         entry = {
             "step": state.step,
-            "problem": told,
+            "problem": problem,
             "documents": numbers,
             "sets": [which for which, _ in places],
             "pictures": [row for _, row in places],

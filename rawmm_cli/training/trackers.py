@@ -42,7 +42,7 @@ def trackers(names: tuple[str, ...], run: Path, config: dict, resumed_at: int, n
 
     "auto" is TensorBoard where it is installed. Raises ConfigError where a named one is not installed."""
     wanted = list(dict.fromkeys("tensorboard" if name == "auto" else name for name in names))
-    made = []
+    ready = []
     for name in wanted:
         try:
             module = importlib.import_module("torch.utils.tensorboard" if name == "tensorboard" else name)
@@ -54,10 +54,10 @@ def trackers(names: tuple[str, ...], run: Path, config: dict, resumed_at: int, n
                 f"install it: pip install 'rawmm[{name}]'"
             ) from None
         begin = {"tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}[name]
-        made += _guarded(
+        ready += _guarded(
             name, lambda begin=begin, module=module: begin(module, run, config, resumed_at), notify
         )
-    return made
+    return ready
 
 
 def _guarded(name: str, begin: Callable[[], Tracker], notify) -> list[Tracker]:
@@ -167,8 +167,8 @@ def _trackio(module, run: Path, config: dict, resumed_at: int) -> Tracker:
 
 def _all_known(run: Path) -> dict:
     try:
-        found = json.loads((run / "trackers.json").read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        known = json.loads((run / "trackers.json").read_text(encoding="utf-8"))
+        return known if isinstance(known, dict) else {}
     except (OSError, ValueError):
         return {}
 
@@ -176,10 +176,10 @@ def _all_known(run: Path) -> dict:
 def _known(run: Path, name: str, resumed_at: int) -> dict:
     """What trackers.json says: the tracker's id of the run, documents of the last record and picture it got.
     A run that begins anew, even in the same folder, is a new one."""
-    found = _all_known(run).get(name)
-    kinds = {key: type(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    known = _all_known(run).get(name)
+    kinds = {key: type(value) for key, value in known.items()} if isinstance(known, dict) else {}
     if resumed_at > 0 and kinds == {"id": str, "record": int, "picture": int}:
-        return found
+        return known
     return {"id": uuid.uuid4().hex[:8], "record": 0, "picture": 0}
 
 

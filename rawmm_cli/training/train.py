@@ -77,7 +77,7 @@ def train(
 
 
 def _start(run: Run, state: State) -> Speed:
-    """Compile, measure the machine, say what it is."""
+    """Compile, measure the matmul rate, and report both."""
     settings, device = run.config.train, run.device
     gc.freeze()  # what is there now stays; looking at it again takes 0.1 s each time
     compiled = compile_layers(state.model, settings.compile, device, run.notify)
@@ -183,8 +183,8 @@ def _accumulate(run: Run, state: State, micro: list[Batch]) -> tuple[Totals, Ten
         Totals(*batch.learned, batch.tokens.numel(), batch.filled, flops.training(state.model, batch))
         for batch in micro
     ]
-    mine = [sum(column) for column in zip(*sizes)]
-    totals = Totals(*(sum(column) for column in zip(*distributed.all_gather(run.ranks, mine))))
+    own = [sum(column) for column in zip(*sizes)]
+    totals = Totals(*(sum(column) for column in zip(*distributed.all_gather(run.ranks, own))))
     text = image = 0.0
     for number, (batch, size) in enumerate(zip(micro, sizes), 1):
         shares = Shares(size.tokens / max(totals.tokens, 1), size.patches / max(totals.patches, 1))

@@ -60,7 +60,7 @@ def train_codec(
 
 
 def _start(run: Run, state: CodecState) -> None:
-    """Compile, say what trains where."""
+    """Compile, and report the device and the precision."""
     settings, device = run.config.train, run.device
     gc.freeze()
     compiled = settings.compile == "yes" or (settings.compile == "auto" and device.type == "cuda")
@@ -143,10 +143,10 @@ def take_step(run: Run, state: CodecState, network=None) -> dict:
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _memory(settings.batch):
         torch.manual_seed(key(settings.seed, "codec", state.documents))
-        parts, made, codes = _gradients(run, state, real, network)
+        parts, reconstructed, codes = _gradients(run, state, real, network)
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
         if state.adversary:
-            parts["discriminator"] = _discriminate(run, state, real, made)
+            parts["discriminator"] = _discriminate(run, state, real, reconstructed)
     values = {name: float(value) for name, value in parts.items()} | {"gradient_norm": norm.item()}
     _check(run, state, values, rows)
     for one in [*state.optimizers, *([state.judging] if state.judging else [])]:
@@ -173,17 +173,17 @@ def _gradients(
     for one in state.optimizers:
         one.zero_grad()
     with _autocast(run):
-        made = state.model(real)
-    error = made.pixels - real
-    parts = {"l1": error.abs().mean(), "l2": error.square().mean(), **made.losses}
+        output = state.model(real)
+    error = output.pixels - real
+    parts = {"l1": error.abs().mean(), "l2": error.square().mean(), **output.losses}
     if network is not None:
-        shown = [network.see((pixels + 1) / 2)[1] for pixels in (made.pixels, real)]
-        parts["perceptual"] = features.layers(*shown).mean()
+        seen = [network.see((pixels + 1) / 2)[1] for pixels in (output.pixels, real)]
+        parts["perceptual"] = features.layers(*seen).mean()
     loss = sum(getattr(weights, name) * value for name, value in parts.items())
     if state.adversary and state.documents >= weights.adversary_start:
         state.adversary.requires_grad_(False)
         with _autocast(run):
-            parts["adversary"] = adversary.fooled(state.adversary(made.pixels).float())
+            parts["adversary"] = adversary.fooled(state.adversary(output.pixels).float())
         scale = (
             adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight)
             if weights.adaptive
@@ -194,16 +194,16 @@ def _gradients(
     loss.backward()
     return (
         {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}},
-        made.pixels.detach(),
-        made.codes,
+        output.pixels.detach(),
+        output.codes,
     )
 
 
-def _discriminate(run: Run, state: CodecState, real: Tensor, made: Tensor) -> Tensor:
+def _discriminate(run: Run, state: CodecState, real: Tensor, reconstructed: Tensor) -> Tensor:
     """The discriminator's loss, from the first step on; its gradients are filled in."""
     state.judging.zero_grad()
     with _autocast(run):
-        scores = state.adversary(torch.cat([real, made])).float()
+        scores = state.adversary(torch.cat([real, reconstructed])).float()
     loss = adversary.hinge(*scores.chunk(2))
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.adversary.parameters(), run.config.train.clip)
@@ -217,7 +217,7 @@ def _autocast(run: Run):
 
 @contextmanager
 def _memory(batch: int):
-    """Where a step does not fit, say what to do."""
+    """Raise OutOfMemoryError, with a remedy, where a step of `batch` pictures does not fit."""
     try:
         yield
     except RuntimeError as error:
@@ -251,8 +251,8 @@ def _check(run: Run, state: CodecState, values: dict[str, float], rows: list[int
 
 @torch.no_grad()
 def _average(state: CodecState, settings) -> None:
-    """Weights are averaged; codebooks are averages already and are copied."""
+    """Average the weights; copy codebooks, which are averages already."""
     (old_weight,) = ema.decays(settings.ema, state.documents, settings.batch)
     ema.update(state.averages[0], state.model, old_weight)
-    for mine, theirs in zip(state.averages[0].buffers(), state.model.buffers()):
-        mine.copy_(theirs)
+    for own, trained in zip(state.averages[0].buffers(), state.model.buffers()):
+        own.copy_(trained)
