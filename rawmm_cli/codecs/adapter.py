@@ -16,6 +16,7 @@ import importlib
 import os
 import sys
 from math import log2
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ NEEDED = ("encode", "decode", "length", "vocabulary")
 class Adapted(nn.Module):
     """The user's object as a codec (`core/parts.py`)."""
 
-    def __init__(self, inner, name: str = "of your own"):
+    def __init__(self, inner: Any, name: str = "of your own"):
         super().__init__()
         self.inner, self.name, self.vocabulary = inner, name, inner.vocabulary
         self.discrete = getattr(inner, "discrete", inner.vocabulary is not None)
@@ -76,7 +77,7 @@ class Adapted(nn.Module):
             )
         return images
 
-    def _call(self, name: str, *arguments):
+    def _call(self, name: str, *arguments: Any) -> Any:
         """Call the user's method. Raises DataError in place of whatever it raises, but for ValueError (a
         size that does not fit) and for a lack of memory."""
         try:

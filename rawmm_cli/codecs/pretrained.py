@@ -15,7 +15,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from math import log2
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
@@ -41,12 +41,12 @@ class Family(NamedTuple):
     discrete: bool = True
 
 
-def _vq_encode(model, pixels: Tensor) -> Tensor:
+def _vq_encode(model: Any, pixels: Tensor) -> Tensor:
     latents = model.encode(pixels).latents
     return model.quantize(latents)[2][2].view(len(pixels), *latents.shape[-2:])
 
 
-def _vq_decode(model, tokens: Tensor) -> Tensor:
+def _vq_decode(model: Any, tokens: Tensor) -> Tensor:
     shape = (*tokens.shape, model.quantize.vq_embed_dim)
     if model.config.lookup_from_codebook:
         return model.decode(tokens.flatten(), force_not_quantize=True, shape=shape).sample
@@ -55,16 +55,16 @@ def _vq_decode(model, tokens: Tensor) -> Tensor:
     ).sample
 
 
-def _emu3_encode(model, pixels: Tensor) -> Tensor:
+def _emu3_encode(model: Any, pixels: Tensor) -> Tensor:
     sizes = torch.tensor(pixels.shape[-2:]).expand(len(pixels), 2)
     return torch.stack(model.encode(pixels, sizes).image_tokens)
 
 
-def _janus_encode(model, pixels: Tensor) -> Tensor:
+def _janus_encode(model: Any, pixels: Tensor) -> Tensor:
     return model.encode(pixels).image_tokens.view(len(pixels), *model.quantize.quant_state_dims)
 
 
-def _tiny_encode(model, pixels: Tensor) -> Tensor:
+def _tiny_encode(model: Any, pixels: Tensor) -> Tensor:
     return (model.scale_latents(model.encode(pixels).latents) * 255).round().long()
 
 

@@ -8,8 +8,13 @@ Values carry gradients back to the latents: straight through, or by a rotation. 
 weighs them. The library's own index layouts differ, and with several tokens some of its classes drop the last
 axis where there is one: that ends here. It is imported when a quantizer is built, and its log is silent."""
 
+from types import ModuleType
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+Quantized = tuple[Tensor, Tensor, dict[str, Tensor]]  # values, codes, losses
 
 
 class Quantizer(nn.Module):
@@ -20,7 +25,7 @@ class Quantizer(nn.Module):
         super().__init__()
         self.inner, self.vocabulary, self.tokens = inner, vocabulary, tokens
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def forward(self, latents: Tensor) -> Quantized:
         with torch.autocast(latents.device.type, enabled=False):
             values, codes, losses = self.quantize(latents.float())
         return values, codes.reshape(*latents.shape[:2], self.tokens).long(), losses
@@ -36,7 +41,9 @@ class VectorQuantizer(Quantizer):
     code's count in a batch; one that is used less than `restart` times that starts again from a latent of the
     batch, with the mean count: so it has time to find its place."""
 
-    def __init__(self, width: int, codes: int, dimension: int, rotation: bool, mean: float = 1.0, **options):
+    def __init__(
+        self, width: int, codes: int, dimension: int, rotation: bool, mean: float = 1.0, **options: Any
+    ):
         inner = _library().VectorQuantize(
             dim=width,
             codebook_size=codes,
@@ -50,7 +57,7 @@ class VectorQuantizer(Quantizer):
         )
         super().__init__(inner, codes, 1)
 
-    def quantize(self, latents: Tensor):
+    def quantize(self, latents: Tensor) -> Quantized:
         values, codes, commitment = self.inner(latents)
         return values, codes, {"commitment": commitment}
 
@@ -77,7 +84,7 @@ class FiniteScalarQuantizer(Quantizer):
         stretch = torch.tensor([level / (level - 1) for level in levels]).repeat(groups)
         self.register_buffer("stretch", stretch, persistent=False)
 
-    def quantize(self, latents: Tensor):
+    def quantize(self, latents: Tensor) -> Quantized:
         z = self.into(latents)
         if self.spread is None:
             values, codes = self.inner(z)
@@ -109,7 +116,7 @@ class LookupFreeQuantizer(Quantizer):
         self.into, self.out = nn.Linear(width, bits * groups), nn.Linear(bits * groups, width)
         self.spread = spread(bits * groups)
 
-    def quantize(self, latents: Tensor):
+    def quantize(self, latents: Tensor) -> Quantized:
         (values, codes, _), parts = self.inner(
             normalised(self.spread, self.into(latents)), return_loss_breakdown=True
         )
@@ -125,7 +132,9 @@ class ResidualQuantizer(Quantizer):
     through the sum: the library's own passes once through every codebook, so it is as many times too
     large."""
 
-    def __init__(self, width: int, codes: int, dimension: int, quantizers: int, mean: float = 1.0, **options):
+    def __init__(
+        self, width: int, codes: int, dimension: int, quantizers: int, mean: float = 1.0, **options: Any
+    ):
         inner = _library().ResidualVQ(
             dim=dimension,
             codebook_size=codes,
@@ -139,7 +148,7 @@ class ResidualQuantizer(Quantizer):
         super().__init__(inner, codes, quantizers)
         self.into, self.out = nn.Linear(width, dimension), nn.Linear(dimension, width)
 
-    def quantize(self, latents: Tensor):
+    def quantize(self, latents: Tensor) -> Quantized:
         latents = self.into(latents)
         values, codes, commitment = self.inner(latents)
         return self.out(latents + (values - latents).detach()), codes, {"commitment": commitment.mean()}
@@ -168,7 +177,7 @@ def _codebook(cosine: bool, from_data: bool, decay: float, restart: float, mean:
     }
 
 
-def _library():
+def _library() -> ModuleType:
     """Imported here: it takes a second, and raw patches do not need it."""
     import vector_quantize_pytorch
     from loguru import logger

@@ -1,6 +1,9 @@
 """From settings to objects, by `match`. The only file that knows all parts."""
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from ..core import mask
 from ..core.generate import Sampling
@@ -31,7 +34,7 @@ def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "
     return built if device.type == "meta" else built.to(device)
 
 
-def _codec(config: Config):
+def _codec(config: Config) -> nn.Module:
     match config.codec.kind:
         case "raw":
             from ..codecs.raw import RawPatches
@@ -62,7 +65,7 @@ def codec(config: CodecConfig, device: str | torch.device = "cpu") -> torch.nn.M
         return DiscreteCodec(encoder, _quantizer(quantized, settings.width, tokens), decoder).to(device)
 
 
-def _coders(config: CodecConfig):
+def _coders(config: CodecConfig) -> tuple[nn.Module, nn.Module]:
     """The encoder and the decoder."""
     c = config.codec
     match c.kind:
@@ -84,7 +87,7 @@ def _coders(config: CodecConfig):
             raise _unknown("codec", kind)
 
 
-def _quantizer(q, width: int, tokens: int):
+def _quantizer(q: Any, width: int, tokens: int) -> nn.Module:
     """tokens: those of a batch."""
     from ..codecs import quantizers
 
@@ -110,7 +113,7 @@ def _quantizer(q, width: int, tokens: int):
             raise _unknown("quantizer", kind)
 
 
-def _head(config: Config, codec):
+def _head(config: Config, codec: Any) -> nn.Module:
     head = config.head
     match head.kind:
         case "diffusion":
@@ -136,7 +139,7 @@ def _head(config: Config, codec):
             raise _unknown("head", kind)
 
 
-def _backbone(config: Config):
+def _backbone(config: Config) -> nn.Module:
     b = config.backbone
     match b.kind:
         case "gau":
@@ -151,7 +154,7 @@ def _backbone(config: Config):
             raise _unknown("backbone", kind)
 
 
-def sampling(config: Config, **choices) -> Sampling:
+def sampling(config: Config, **choices: Any) -> Sampling:
     """Settings -> how to draw and write, the one place where they meet.
 
     choices: settings of `Sampling`, or of the head's drawing, that win over `config.sample`, as in steps=4.
@@ -171,7 +174,7 @@ def sampling(config: Config, **choices) -> Sampling:
     return chosen.changed(learned=None if chosen.size == trained else trained)
 
 
-def _drawing(config: Config):
+def _drawing(config: Config) -> Any:
     """The head's own settings of drawing."""
     s = config.sample
     match config.head.kind:

@@ -5,7 +5,7 @@ Convolutional kinds have width 128 where a position stands for `factor` pixels, 
 finer scale."""
 
 from math import prod
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
@@ -60,7 +60,7 @@ class FiniteScalar(Settings):
     )
 
     @model_validator(mode="after")
-    def _tokens_fit(self):
+    def _tokens_fit(self) -> "FiniteScalar":
         if prod(self.levels) > 2**24:
             raise ValueError(
                 f"codec.levels = {list(self.levels)} make {prod(self.levels):,} codes; allowed: up to "
@@ -108,7 +108,7 @@ class Convolutional(CodecSettings):
     blocks: Count = Field(2, description="residual blocks a scale, in the encoder and in the decoder")
 
     @model_validator(mode="after")
-    def _scales_fit(self):
+    def _scales_fit(self) -> "Convolutional":
         halvings = self.factor // self.patch
         if self.factor % self.patch or halvings & (halvings - 1):
             raise ValueError(
@@ -165,12 +165,12 @@ class QueryCodec(CodecSettings):
     causal: bool = Field(False, description="query i sees only those before it")
     quantizer: Quantizer = FiniteScalar()
 
-    def tokens(self, height, width):
+    def tokens(self, height: Any, width: Any) -> Any:
         """One a query, whatever the size."""
         return self.queries
 
     @model_validator(mode="after")
-    def _heads_divide(self):
+    def _heads_divide(self) -> "QueryCodec":
         if self.width % self.heads or (self.width // self.heads) % 8:
             raise ValueError(f"width {self.width} / heads {self.heads} must be a multiple of 8")
         return self
@@ -212,7 +212,7 @@ class CodecLoss(Settings):
     )
 
     @model_validator(mode="after")
-    def _something_to_learn(self):
+    def _something_to_learn(self) -> "CodecLoss":
         if not self.l1 and not self.l2:
             raise ValueError("loss.l1 and loss.l2 are both 0; allowed: one of them above 0")
         if self.perceptual and not self.features:
@@ -287,6 +287,6 @@ class CodecConfig(Settings):
     train: CodecTrain = CodecTrain()
 
     @model_validator(mode="after")
-    def _pictures_divide(self):
+    def _pictures_divide(self) -> "CodecConfig":
         self.codec.check_divides(self.data.size)
         return self

@@ -1,6 +1,6 @@
 """What every group of settings is made of: the strict base class and the types of values. No torch here."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -33,7 +33,7 @@ class CodecSettings(Settings):
         """Sides of pictures are multiples of this."""
         return getattr(self, self.cell)
 
-    def tokens(self, height, width):
+    def tokens(self, height: Any, width: Any) -> Any:
         """Tokens of pictures of H x W pixels, as `core.parts.Codec.tokens`; sides may be numpy arrays."""
         return (height // self.stride) * (width // self.stride)
 

@@ -73,7 +73,7 @@ class Data(Settings):
     )
 
     @model_validator(mode="after")
-    def _mix_fits(self):
+    def _mix_fits(self) -> "Data":
         if self.mix and self.stream:
             raise ValueError("data.mix cannot be combined with data.stream; allowed: one of them")
         for name in self.mix:
@@ -147,7 +147,7 @@ class Transformer(Settings):
     hidden: Size = Field(344, description="width of the SwiGLU layer")
 
     @model_validator(mode="after")
-    def _heads_divide(self):
+    def _heads_divide(self) -> "Transformer":
         if self.width % self.heads or (self.width // self.heads) % 8:
             raise ValueError(f"width {self.width} / heads {self.heads} must be a multiple of 8")
         return self
@@ -174,7 +174,7 @@ class EMA(Settings):
     snapshots: Count = Field(32, description="power: so often in a run both averages are kept on disk")
 
     @model_validator(mode="after")
-    def _widths_differ(self):
+    def _widths_differ(self) -> "EMA":
         if self.widths[0] == self.widths[1]:
             raise ValueError(
                 f"train.ema.widths = {list(self.widths)} are the same; give two different ones, as in "
@@ -269,7 +269,7 @@ class Config(Settings):
     sample: Sample = Sample()
 
     @model_validator(mode="after")
-    def _patch_divides(self):
+    def _patch_divides(self) -> "Config":
         size = self.data.size
         self.codec.check_divides(size)
         if self.sample.interval[0] > self.sample.interval[1]:

@@ -6,10 +6,13 @@ appendix B). A linear layer from a to b costs 2 a b a position; its backward pas
 for the input and once for the weight. Heads and backbones say what they multiply (`parts.Work`); torch's
 `flop_counter` counts the same (tested)."""
 
+from typing import cast
+
 from torch import nn
 
 from .document import Batch
 from .model import RawModel
+from .parts import Backbone
 
 
 def forward(
@@ -17,7 +20,7 @@ def forward(
 ) -> dict[str, int]:
     """FLOPs of one pass over `rows` x `length` positions, by part. patches: positions of pictures; predicted:
     tokens."""
-    backbone, head, text = model.backbone.work(), model.head.work(), model.text_out
+    backbone, head, text = cast(Backbone, model.backbone).work(), model.head.work(), model.text_out
     return {
         "backbone": 2 * (rows * length * backbone.position + pictures * backbone.picture),
         "attention": 2 * rows * length**2 * backbone.pair,
@@ -35,7 +38,7 @@ def training(model: RawModel, batch: Batch) -> int:
 
 def step(model: RawModel, rows: int, length: int, pictures: int, patches: int, predicted: int) -> int:
     """The same from sizes."""
-    backbone, head = model.backbone.work(), model.head.work()
+    backbone, head = cast(Backbone, model.backbone).work(), model.head.work()
     first = patches * head.first_position + pictures * (head.first_picture + backbone.first_picture)
     return 3 * sum(forward(model, rows, length, pictures, patches, predicted).values()) - 2 * first
 
@@ -54,4 +57,4 @@ def newton_schulz(shape: tuple[int, int], steps: int = 5) -> int:
 
 def matrices(model: RawModel) -> list[tuple[int, int]]:
     """Shapes of all hidden matrices."""
-    return [tuple(m.weight.shape) for m in model.backbone.modules() if isinstance(m, nn.Linear)]
+    return [(m.out_features, m.in_features) for m in model.backbone.modules() if isinstance(m, nn.Linear)]

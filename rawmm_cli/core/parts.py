@@ -51,15 +51,19 @@ class Codec(Protocol):
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of an H x W picture. Raises ValueError for a size that does not fit."""
+        ...
 
     def tokens(self, height: int, width: int) -> int:
         """Tokens of an H x W picture, N: one a place of the grid, or more (a codec of several scales)."""
+        ...
 
     def encode(self, images: Tensor) -> Tensor:
         """(M, 3, H, W) uint8 -> (M, N, P) fp32, or (M, N, G) int64."""
+        ...
 
     def decode(self, tokens: Tensor, rows: int) -> Tensor:
         """(M, N, P) or (M, N, G), in `rows` rows of the grid -> (M, 3, H, W) uint8."""
+        ...
 
 
 class ContinuousCodec(Codec, Protocol):
@@ -82,26 +86,33 @@ class Head(Protocol):
 
     def blocks(self, rows: int, columns: int) -> Blocks:
         """How a picture of so many rows and columns stands in the sequence."""
+        ...
 
     def corrupt(self, tokens: Tensor, pictures: Pictures) -> Corrupted:
         """Tokens of all pictures, (M N, P) or (M N, G) -> what the network sees and what it shall say.
 
         Pictures that are read stay clean, at time 0, without loss; all that is random follows from keys."""
+        ...
 
     def embed(self, inputs: Tensor, time: Tensor, pictures: Pictures) -> Tensor:
         """Inputs (T, ...) of pictures at times (M,), or (1,) for all -> (T, D)."""
+        ...
 
     def condition(self, time: Tensor) -> Tensor | None:
         """Times (M,) or (1,) -> what the backbone is modulated by, (M, D) or (1, D); None: by nothing."""
+        ...
 
     def output(self, hidden: Tensor, pictures: Pictures) -> Tensor:
         """Hidden vectors (T, D) where the predictions of `pictures` stand -> predictions (T, ...)."""
+        ...
 
     def loss(self, prediction: Tensor, corrupted: Corrupted, pictures: Pictures) -> Tensor:
         """A mean over the positions of drawn pictures, fp32; 0 without any."""
+        ...
 
     def work(self) -> Work:
         """Multiplications for a position of a picture, and for a picture."""
+        ...
 
     def draw(
         self,
@@ -124,6 +135,7 @@ class Head(Protocol):
         drawing: the head's own settings, a frozen dataclass; None: its defaults. learned: rows and columns of
         the pictures that were learned, where they are others. known: what is drawn on; raises ConfigError in
         a head that cannot. watch(step, state, estimate), tokens both, is called as the drawing goes on."""
+        ...
 
 
 class Backbone(Protocol):
@@ -139,9 +151,12 @@ class Backbone(Protocol):
 
         condition: acts at positions of pictures alone, so that text does not depend on it. cache: one
         `cache.Kept` a layer, for documents that grow."""
+        ...
 
     def work(self) -> Work:
         """Multiplications of all layers for a position, a picture, a pair of positions."""
+        ...
 
     def footprint(self) -> Footprint:
         """What a layer occupies and moves."""
+        ...

@@ -12,11 +12,13 @@ q and k are the same vector under two learned scales. Were both scales 1, a posi
 and every layer would start out looking at itself; drawn from N(0, 1) they start out independent."""
 
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..document import Condition
 from ..layers import RMSNorm, attention, multiplications, rotate, rotation, unit_rms
 from ..parts import Footprint, Work
 
@@ -34,7 +36,7 @@ class GatedAttentionUnit(nn.Module):
         self.out = nn.Linear(expansion * width, width, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask, kept=None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, kept: Any = None) -> Tensor:
         u, v, z = map(
             F.silu, self.into(self.norm(x)).split(self.sizes, -1)
         )  # (B, L, E), (B, L, E), (B, L, K)
@@ -54,7 +56,9 @@ class GAU(nn.Module):
         self.key, self.gated = key, expansion * width
         self.layers = nn.ModuleList(GatedAttentionUnit(width, key, expansion) for _ in range(depth))
 
-    def forward(self, x: Tensor, position: Tensor, mask, condition=None, cache=None) -> Tensor:
+    def forward(
+        self, x: Tensor, position: Tensor, mask: Any, condition: Condition | None = None, cache: Any = None
+    ) -> Tensor:
         """x (B, L, D) at positions (B, L, 3); a condition has no effect."""
         cos, sin = rotation(position, self.key)  # (B, L, K/2)
         for layer, own in zip(self.layers, cache or repeat(None)):

@@ -4,10 +4,12 @@ RMSNorm, normalised queries and keys, no biases, zero-initialised outputs (the s
 2511.13720, measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202."""
 
 from itertools import repeat
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..document import Condition
 from ..layers import RMSNorm, attention, multiplications, rotate, rotation
 from ..parts import Footprint, Work
 
@@ -27,7 +29,7 @@ class Layer(nn.Module):
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask, kept=None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, kept: Any = None) -> Tensor:
         q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = (
             rotate(norm(y.float()), cos[:, None], sin[:, None]).to(v.dtype)
@@ -51,7 +53,9 @@ class Transformer(nn.Module):
         self.width, self.heads, self.hidden = width, heads, hidden
         self.layers = nn.ModuleList(Layer(width, heads, hidden) for _ in range(depth))
 
-    def forward(self, x: Tensor, position: Tensor, mask, condition=None, cache=None) -> Tensor:
+    def forward(
+        self, x: Tensor, position: Tensor, mask: Any, condition: Condition | None = None, cache: Any = None
+    ) -> Tensor:
         """x (B, L, D) at positions (B, L, 3); a condition has no effect."""
         cos, sin = rotation(position, self.width // self.heads)  # (B, L, K/2)
         for layer, own in zip(self.layers, cache or repeat(None)):

@@ -174,13 +174,15 @@ class DiffusionHead(nn.Module):
             return clean
 
         z = noise("noise")
-        if strength < 1:
+        if known is not None and strength < 1:
             z = self.noised(known.tokens, z, torch.tensor(times[:1], device=device))
         else:
             z = self.noise_scale * z
         return SOLVERS[drawing.solver](denoise, rectified, z, times, fresh)
 
-    def _estimate(self, predict, z: Tensor, t: float, drawing: Drawing) -> Tensor:
+    def _estimate(
+        self, predict: Callable[..., tuple[Tensor, Tensor]], z: Tensor, t: float, drawing: Drawing
+    ) -> Tensor:
         """Clean patches (M, N, P) behind z at time t, guided where t lies in the interval.
 
         rescale: pictures get back this share of the contrast that they had unguided (Lin et al. 2023, arXiv
