@@ -155,7 +155,7 @@ def sample(
 def execute(
     loaded: "Loaded", request: "Request", out: Path, gif: bool = False, say: Callable | None = None
 ) -> dict:
-    """Draw and write what is asked for -> the object of `--json`, but for the seconds before it."""
+    """Draw and write -> the object of `--json`, but for the seconds before it."""
     from ..sampling import session
     from ..system import machine
 
@@ -168,7 +168,7 @@ def execute(
 
 
 class Screen:
-    """What a person sees: text as it is written, pictures where the terminal can show them, then the names of
+    """Output for people: text as it is written, pictures where the terminal can show them, then the names of
     the files."""
 
     def __init__(self, preview: str, live: bool, may_draw: bool = True):
@@ -199,7 +199,7 @@ class Screen:
             self.column = 0 if text.endswith("\n") else self.column + len(text)
 
     def rest(self, result: dict) -> None:
-        """All that was not said yet."""
+        """Print what was not shown while it was drawn."""
         if self.column:
             typer.echo()
         for entry in result["samples"]:
@@ -220,7 +220,7 @@ class Screen:
             notify("the model wrote no <image> after this prompt; try a caption like those it was trained on")
 
     def _picture(self, path: Path, single: bool) -> None:
-        """In the terminal, where stdout is one."""
+        """Show a picture in the terminal, where stdout is one."""
         if self.preview == "none" or not single or (self.preview == "auto" and not sys.stdout.isatty()):
             return
         from ..data.images import read_image

@@ -121,13 +121,14 @@ def run(
 ) -> list[Document]:
     """What the model adds to each prompt, `request.count` samples of the first, then of the next.
 
-    Tokens and pictures can be told apart with `prompt.passages`. say, watch: as in `Session.run`. Raises
+    `prompt.passages` makes text and pictures of it. say, watch: as in `Session.run`. Raises
     ConfigError where the request does not fit this model, DataError where a picture cannot be read."""
     return prepare(loaded, request).run(say, watch)
 
 
 def prepare(loaded: Loaded, request: Request) -> Session:
-    """All that can be wrong with a request is found here: nothing has been drawn or written yet."""
+    """A request in the terms of this model. All that can be wrong with it is an error here, before anything
+    is drawn or written."""
     model, trained = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
     if request.paints:
         canvas, pictures, end = _canvas(request, model), (), [IMAGE]
@@ -272,5 +273,5 @@ def _every_setting(session: Session) -> str:
         "strength": request.strength,
         "task": request.task,
     }
-    given = {name: value for name, value in inputs.items() if value}
-    return json.dumps(session.settings.flat() | given, sort_keys=True)
+    used = {name: value for name, value in inputs.items() if value}
+    return json.dumps(session.settings.flat() | used, sort_keys=True)

@@ -1,6 +1,6 @@
 """`rawmm studio`: a local page on which a model draws and reads, over Python's own web server.
 
-    GET  /          the page, which is handed in: no other file is asked for
+    GET  /          the page, which is handed in and loads no other file
     GET  /model     what the model is, and its usual settings
     POST /draw      {"prompt", "steps", "guidance", "seed"} -> lines of JSON as it goes: {"text"}, {"step",
                     "of", "picture"}, {"picture", "seconds"}; {"error"} where something is wrong
@@ -133,7 +133,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A page that was closed is no error; anything else is a bug, and is shown."""
+        """Ignore pages that were closed; anything else is a bug, and is printed."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 

@@ -30,23 +30,23 @@ SIZE = 32
 
 
 def test_every_caption_is_understood_and_true():
-    said = {n: set() for n in range(4)}
+    named = {n: set() for n in range(4)}
     for n in range(3000):
         known = attributes_of(n)
         for form, caption in enumerate(captions_of(n, known)):
-            found = parse(caption)
-            assert found is not None and all(known[name] == value for name, value in found.items()), caption
-            said[form] |= found.keys()
-    assert said[0] == attributes_of(0).keys()
+            parsed = parse(caption)
+            assert parsed is not None and all(known[name] == value for name, value in parsed.items()), caption
+            named[form] |= parsed.keys()
+    assert named[0] == attributes_of(0).keys()
     assert (
-        said[1] >= {"clothes", "eyewear", "hair"}
-        and said[2] >= {"expression", "clothes"}
-        and said[3] >= {"hair", "skin"}
+        named[1] >= {"clothes", "eyewear", "hair"}
+        and named[2] >= {"expression", "clothes"}
+        and named[3] >= {"hair", "skin"}
     )
 
 
 @pytest.mark.parametrize(
-    "caption, said",
+    "caption, attributes_named",
     [
         (
             "a portrait of an angry woman with long black hair, brown skin and a red t-shirt",
@@ -82,8 +82,8 @@ def test_every_caption_is_understood_and_true():
         ),
     ],
 )
-def test_what_a_caption_says(caption, said):
-    assert parse(caption) == said
+def test_what_a_caption_says(caption, attributes_named):
+    assert parse(caption) == attributes_named
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_unseen_portraits_have_combinations_of_their_own(tmp_path):
 
 
 def test_numbers_go_on_from_the_first_one():
-    some = list(drawing.portraits(count=3, size=SIZE, first=10).items(1))
-    assert [item.content for item in some] == [11, 12] and some[0].attributes == attributes_of(11)
+    items = list(drawing.portraits(count=3, size=SIZE, first=10).items(1))
+    assert [item.content for item in items] == [11, 12] and items[0].attributes == attributes_of(11)
 
 
 # ----------------------------------------------------------------------------------------------------- judges
@@ -137,18 +137,18 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 230)}
 
 def toys(folder, count):
     """Pictures of 16 px: the colour of the ground, where a bar stands, and a mark too faint to be seen."""
-    dice, rows = np.random.default_rng(0), {"train": [], "held_out": []}
+    rng, rows = np.random.default_rng(0), {"train": [], "held_out": []}
     for n in range(count):
-        told = {
-            "ground": str(dice.choice(list(COLOURS))),
-            "bar": str(dice.choice(["left", "right"])),
-            "hidden": str(dice.choice(["yes", "no"])),
+        values = {
+            "ground": str(rng.choice(list(COLOURS))),
+            "bar": str(rng.choice(["left", "right"])),
+            "hidden": str(rng.choice(["yes", "no"])),
         }
         pixels = np.clip(
-            np.array(COLOURS[told["ground"]]) + dice.integers(-20, 20, (16, 16, 3)), 0, 255
+            np.array(COLOURS[values["ground"]]) + rng.integers(-20, 20, (16, 16, 3)), 0, 255
         ).astype(np.uint8)
-        pixels[2:14, 3 if told["bar"] == "left" else 11] = 255
-        rows["held_out" if n % 4 == 0 else "train"].append(picture_row(pixels, ["x"], -1, told, str(n)))
+        pixels[2:14, 3 if values["bar"] == "left" else 11] = 255
+        rows["held_out" if n % 4 == 0 else "train"].append(picture_row(pixels, ["x"], -1, values, str(n)))
     prepared.write(folder, rows, {"labels": []})
     return prepared.load(folder, "train"), prepared.load(folder, "held_out")
 
@@ -157,9 +157,9 @@ def test_judges_are_right_about_pictures_that_they_have_not_seen(tmp_path, one_t
     """And say of themselves where they are not: an attribute that cannot be seen does not count."""
     train, real = toys(tmp_path / "toys", 1200)
     judge = judges.learn(train, real)
-    said, features = judge(judges.pixels(real, range(len(real))))
+    answers, features = judge(judges.pixels(real, range(len(real))))
     for name, right in judge.accuracy.items():
-        assert right == np.mean([real.attributes(n)[name] == said[name][n] for n in range(len(real))])
+        assert right == np.mean([real.attributes(n)[name] == answers[name][n] for n in range(len(real))])
     assert set(judge.reliable) == {"ground", "bar"} and 0.35 < judge.accuracy["hidden"] < 0.65
     assert features.shape == (len(real), judges.FEATURES)
     judges.save(judge, tmp_path / "judges")
@@ -171,7 +171,7 @@ def test_judges_are_right_about_pictures_that_they_have_not_seen(tmp_path, one_t
 
 
 def test_judges_are_made_once(tmp_path, monkeypatch):
-    said, learned = [], []
+    notes, learned = [], []
     monkeypatch.setattr(attributes, "FRESH", 30)
     monkeypatch.setattr(
         judges, "learn", lambda train, held_out: learned.append(len(train) + len(held_out)) or Known({}, {})
@@ -181,9 +181,9 @@ def test_judges_are_made_once(tmp_path, monkeypatch):
         judges, "load", lambda path: Known({}, {}) if path.with_suffix(".json").exists() else None
     )
     for _ in range(2):
-        _, real = attributes.judged(tmp_path, SIZE, workers=0, notify=said.append)
+        _, real = attributes.judged(tmp_path, SIZE, workers=0, notify=notes.append)
         assert all(int(real.source(n).split("/")[1]) >= attributes.FIRST for n in range(len(real)))
-    assert learned == [30] and len(said) == 2
+    assert learned == [30] and len(notes) == 2
 
 
 class Known:
@@ -207,8 +207,8 @@ class Known:
 
 
 def test_kid_by_its_definition():
-    dice = torch.Generator().manual_seed(0)
-    one, other = torch.randn(7, 5, generator=dice), torch.randn(9, 5, generator=dice) + 0.5
+    rng = torch.Generator().manual_seed(0)
+    one, other = torch.randn(7, 5, generator=rng), torch.randn(9, 5, generator=rng) + 0.5
     scale = other.square().mean().sqrt()
 
     def kernel(x, y):
@@ -220,7 +220,7 @@ def test_kid_by_its_definition():
         - 2 * np.mean([kernel(x, y) for x in one for y in other])
     )
     assert judges.kid(one, other) == pytest.approx(expected, rel=1e-4)
-    same = torch.randn(4000, 5, generator=dice)
+    same = torch.randn(4000, 5, generator=rng)
     assert abs(judges.kid(same[:2000], same[2000:])) < 0.05 < judges.kid(same[:2000] + 1, same[2000:])
 
 
@@ -230,9 +230,9 @@ def test_corners_and_distances():
     pictures[1, :, 8, 8] = 0  # not in a corner
     assert attributes.corners(pictures) == pytest.approx(8 / 16)
     known = torch.stack([pictures[1], 255 - pictures[0]])
-    found = attributes.nearest(pictures, known)
+    distances = attributes.nearest(pictures, known)
     apart = [(3 * 8**2 + 3 * 255**2) / 768, 0]
-    assert found["min"] == 0 and found["median"] == pytest.approx(np.sqrt(apart[0]) / 2, abs=1e-3)
+    assert distances["min"] == 0 and distances["median"] == pytest.approx(np.sqrt(apart[0]) / 2, abs=1e-3)
 
 
 # --------------------------------------------------------------------------------- models that know, or don't
@@ -241,7 +241,7 @@ def test_corners_and_distances():
 def oracle(wrong=()):
     """-> a `generate` that draws what a caption says and names what it sees, but for the attributes in
     `wrong`; and what is to be seen on every picture."""
-    by_caption, said, seen = {}, {}, {}
+    by_caption, captions, seen = {}, {}, {}
     for n in attributes.unseen(None, 60):
         known = attributes_of(n)
         changed = known | {
@@ -252,14 +252,14 @@ def oracle(wrong=()):
             for one in (changed, known)
         )
         by_caption[captions_of(n, known)[n % 4]] = drawn
-        said[real.numpy().tobytes()] = captions_of(n, changed)[0]
+        captions[real.numpy().tobytes()] = captions_of(n, changed)[0]
         seen |= {real.numpy().tobytes(): known, drawn.numpy().tobytes(): changed}
 
     def generate(model, prompts, keys, settings, *_):
         done = []
         for prompt in prompts:
             if prompt[1:2] == [IMAGE]:
-                done.append([*prompt, *encode(said[prompt[2].pixels.numpy().tobytes()]), EOS])
+                done.append([*prompt, *encode(captions[prompt[2].pixels.numpy().tobytes()]), EOS])
             elif (text := decode(prompt[1:])) == "a portrait of":
                 done.append([*prompt, *encode(" a smiling man in a hoodie"), IMAGE, *EMPTY, EOS])
             else:
@@ -280,8 +280,8 @@ def train(tmp_path_factory):
 
 
 @pytest.fixture
-def asked(train, monkeypatch):
-    """asked(wrong, unreliable, count) -> what `evaluate` says of the oracle."""
+def measured(train, monkeypatch):
+    """measured(wrong, unreliable, count) -> the results of the oracle as JSON."""
 
     def call(wrong=(), unreliable=(), count=60, keep=None, train=train, generate=None):
         answers, seen = oracle(wrong)
@@ -299,13 +299,16 @@ def asked(train, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [(), ("skin",)])
-def test_who_knows_all_is_right_and_who_errs_is_wrong(wrong, asked, tmp_path):
-    result = asked(wrong, keep=tmp_path)
+def test_who_knows_all_is_right_and_who_errs_is_wrong(wrong, measured, tmp_path):
+    result = measured(wrong, keep=tmp_path)
     drawn, read = result["text_to_image"], result["image_to_text"]
     assert (drawn["count"], drawn["without_picture"], read["count"], read["parsed"]) == (60, 0, 60, 1.0)
+    assert list(result) == ["text_to_image", "looks", "image_to_text", "image_to_text_sampled", "written"]
+    assert list(read) == ["accuracy", "by_attribute", "not_counted", "count", "parsed", "exact"]
+    assert {"size", "steps", "solver", "guidance", "judges", "not_counted"} <= drawn.keys()
     share = 0.0 if wrong else 1.0
     assert drawn["by_attribute"]["skin"] == read["by_attribute"]["skin"] == read["exact"] == share
-    assert {found for name, found in drawn["by_attribute"].items() if name != "skin"} == {1.0}
+    assert {share for name, share in drawn["by_attribute"].items() if name != "skin"} == {1.0}
     assert drawn["accuracy"] == pytest.approx(np.mean(list(drawn["by_attribute"].values())))
     assert result["written"] == {"prompt": "a portrait of", "parsed": 1.0, "different": 1}
     assert result["looks"]["corners"]["drawn"] < 2 and result["looks"]["nearest"]["drawn"]["min"] > 0
@@ -318,8 +321,8 @@ def test_who_knows_all_is_right_and_who_errs_is_wrong(wrong, asked, tmp_path):
     assert all(entry["right"] == (not wrong) for entry in json.loads((tmp_path / "read.json").read_text()))
 
 
-def test_attributes_that_the_judge_does_not_know_do_not_count(asked):
-    drawn = asked(("skin",), unreliable=("skin", "hair"))["text_to_image"]
+def test_attributes_that_the_judge_does_not_know_do_not_count(measured):
+    drawn = measured(("skin",), unreliable=("skin", "hair"))["text_to_image"]
     assert (
         drawn["accuracy"] == 1.0
         and set(drawn["not_counted"]) == {"skin", "hair"}
@@ -327,12 +330,12 @@ def test_attributes_that_the_judge_does_not_know_do_not_count(asked):
     )
 
 
-def test_who_draws_nothing_and_writes_nonsense_is_wrong(asked, monkeypatch):
+def test_who_draws_nothing_and_writes_nonsense_is_wrong(measured, monkeypatch):
     def generate(model, prompts, keys, settings, *_):
         return [[*prompt, *encode(" x"), EOS] for prompt in prompts]
 
     monkeypatch.setattr(attributes, "compare_looks", lambda *_: None)
-    result = asked(generate=generate, count=20)
+    result = measured(generate=generate, count=20)
     assert result["text_to_image"]["accuracy"] == 0 and result["text_to_image"]["without_picture"] == 20
     assert (
         result["image_to_text"]["accuracy"]
@@ -342,11 +345,11 @@ def test_who_draws_nothing_and_writes_nonsense_is_wrong(asked, monkeypatch):
     )
 
 
-def test_another_size_is_drawn_only(asked, train):
-    """Captions are asked of pictures of the size that was learned."""
+def test_another_size_is_drawn_only(measured, train):
+    """Only pictures of the trained size are read."""
     larger = prepared.Prepared(train.folder, train.split, train.table, train.card)
     larger.heights = train.heights * 2
-    result = asked(train=larger, count=20)
+    result = measured(train=larger, count=20)
     assert (
         "image_to_text" not in result
         and "nearest" not in result["looks"]

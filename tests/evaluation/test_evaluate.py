@@ -137,7 +137,7 @@ def test_who_knows_all_is_right_and_who_errs_is_wrong(
 
 
 def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch):
-    """Even digits right, odd ones wrong: accuracies are shares of what was asked, by class too."""
+    """Even digits right, odd ones wrong: accuracies are shares of all prompts, by class too."""
     right, wrong = oracle(splits, judge, 0), oracle(splits, judge, 1)
 
     def generate(model, prompts, keys, settings, *_):
@@ -169,8 +169,8 @@ def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, m
             for i in range(len(data))
         ]
     prepared.write(tmp_path / "digits", rows, {})
-    said = [*encode(" the 1 "), EOS]
-    monkeypatch.setattr(generator, "generate", lambda model, prompts, *_: [[*p, *said] for p in prompts])
+    text = [*encode(" the 1 "), EOS]
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, *_: [[*p, *text] for p in prompts])
     result = evaluate.evaluate(as_loaded(model, TINY), Request(), tmp_path)
     assert result["image_to_text"] == {
         "accuracy": 3 / 5,
@@ -191,13 +191,13 @@ def test_held_out_losses_by_hand(model, few_digits):
     nats, tokens, size, images = 0.0, 0, 0, []
     for i in range(len(data)):
         caption = data.captions[i][0]
-        told = [*encode(caption), EOS]
+        predicted = [*encode(caption), EOS]
         read = pack([reading(data.image(i), caption)], 40, model.blocks)
         hidden = model(read, model.codec.encode(data.image(i)[None])[0], torch.zeros(4))
         chances = model.text_out(hidden).log_softmax(-1)  # (40, V)
         first = 1 + 1 + 4 + 1  # <bos> <image> four patches </image>, then the caption
-        nats -= sum(chances[first - 1 + n, token].item() for n, token in enumerate(told))
-        tokens, size = tokens + len(told), size + len(caption)
+        nats -= sum(chances[first - 1 + n, token].item() for n, token in enumerate(predicted))
+        tokens, size = tokens + len(predicted), size + len(caption)
         drawn = pack([drawing(caption, data.image(i), key(5, "held out", i))], 40, model.blocks)
         images.append(joint_loss(model, drawn).image.item())
     measured = losses.picture_losses(model, TINY, data, seed=5)
@@ -228,8 +228,19 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
     trained = models.load(tiny_run, torch.device("cpu"))
     result = evaluate.evaluate(trained, Request(), prepared_digits, per_label=2)
     assert {"text_to_image", "image_to_text", "judge", "held_out", "seconds", "data"} == result.keys()
-    assert {"accuracy", "steps", "count"} <= result["text_to_image"].keys()
-    assert {"accuracy", "count"} <= result["image_to_text"].keys()
+    assert list(result["text_to_image"]) == [
+        "accuracy",
+        "steps",
+        "count",
+        "solver",
+        "guidance",
+        "without_picture",
+        "ended_after_picture",
+        "by_label",
+    ]
+    assert list(result["image_to_text"]) == ["accuracy", "count", "right_means"]
+    assert list(result["judge"]) == ["held_out_accuracy", "kind"]
+    assert list(result["held_out"]) == ["image", "count", "caption", "bits_per_byte"]
     assert result["text_to_image"]["steps"] == 10 and result["text_to_image"]["without_picture"] == 0
     assert (
         result["image_to_text"]["accuracy"] > 0.3 and result["held_out"]["caption"] < 1

@@ -9,9 +9,9 @@ from PIL import Image
 def place(tmp_path, monkeypatch):
     """A folder to stand in, with pictures: noise of 8 x 8, noise of 12 x 8, masks of 8 x 8."""
     monkeypatch.chdir(tmp_path)
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name, shape in (("a.png", (8, 8, 3)), ("b.png", (8, 12, 3)), ("with space.png", (8, 8, 3))):
-        Image.fromarray(dice.integers(0, 256, shape, dtype=np.uint8)).save(name)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(name)
     mask = np.zeros((8, 8), np.uint8)
     mask[:, 4:] = 255
     Image.fromarray(mask).save("mask.png")

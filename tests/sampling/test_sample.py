@@ -40,7 +40,7 @@ def pictures(result) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "text, found",
+    "text, parts",
     [
         ("", []),
         ("a portrait", ["a portrait"]),
@@ -53,8 +53,8 @@ def pictures(result) -> list[str]:
         ("}{", ["}{"]),
     ],
 )
-def test_pictures_stand_anywhere_in_a_prompt(text, found):
-    assert request.pieces(text) == found
+def test_pictures_stand_anywhere_in_a_prompt(text, parts):
+    assert request.pieces(text) == parts
 
 
 @pytest.mark.parametrize("text", ["{image:}", "see {image:  } here"])
@@ -64,7 +64,7 @@ def test_a_picture_without_a_name(text):
 
 
 def test_the_same_pictures_by_option_and_in_the_prompt(draw):
-    """Two pictures of different sizes, in the order given."""
+    """Two pictures of different sizes, in the order in which they are named."""
     one = draw("seven", "--image", "a.png", "--image", "b.png", "--temperature", "1")
     two = draw("{image:a.png}{image:b.png}seven", "--temperature", "1", "--out", "other")
     assert [item.get("text") for item in one["items"]] == [item.get("text") for item in two["items"]]
@@ -107,20 +107,20 @@ def test_painting_in_keeps_what_is_outside(draw):
 def test_a_variation_is_nearer_the_weaker_it_is(draw):
     before, far = pixels("a.png").astype(int), []
     for strength in ("0.05", "1"):
-        found = pixels(
+        varied = pixels(
             pictures(draw("seven", "--image", "a.png", "--strength", strength, "--out", strength))[0]
         )
-        far.append(np.abs(found - before).mean())
+        far.append(np.abs(varied - before).mean())
     assert far[0] < far[1]
 
 
 def test_another_size(draw):
     for side in (4, 8, 12, 24):
         result = draw("seven", "--size", side, "--out", str(side))
-        told = {"size": side, "height": side, "width": side}
+        sides = {"size": side, "height": side, "width": side}
         assert (
             pixels(pictures(result)[0]).shape == (side, side, 3)
-            and told.items() <= result["items"][0].items()
+            and sides.items() <= result["items"][0].items()
         )
 
 
@@ -192,13 +192,13 @@ def test_several_who_draw_into_one_folder(tmp_path):
     from rawmm_cli.core.document import Picture
     from rawmm_cli.core.text_tokenizer import Bytes
 
-    made = [torch.full((3, 8, 8), n, dtype=torch.uint8) for n in range(8)]
+    tensors = [torch.full((3, 8, 8), n, dtype=torch.uint8) for n in range(8)]
     with ThreadPoolExecutor(8) as pool:
         files = list(
             pool.map(
                 lambda n: drawn.write(
                     Bytes(),
-                    [[Picture(made[n], False)]],
+                    [[Picture(tensors[n], False)]],
                     tmp_path,
                     "s",
                     {"seed": n},
@@ -207,9 +207,9 @@ def test_several_who_draw_into_one_folder(tmp_path):
                 range(8),
             )
         )
-    names = [found.samples[0]["items"][0]["image"] for found in files]
+    names = [saved.samples[0]["items"][0]["image"] for saved in files]
     assert len(set(names)) == 8 and [int(pixels(name).max()) for name in names] == list(range(8))
-    assert len({found.gif for found in files}) == 8 and not list(tmp_path.glob(".*"))
+    assert len({saved.gif for saved in files}) == 8 and not list(tmp_path.glob(".*"))
 
 
 # -------------------------------------------------------------------------------------------------- bad input
@@ -288,10 +288,12 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(name, rawmm, place, tiny_run):
-    words, code, told = BAD[name]
+    words, code, message = BAD[name]
     before = sorted(Path().iterdir())
-    found, out, err = rawmm("sample", *words, "--run", tiny_run)
-    assert (found, out) == (code, "") and told in err and err.startswith("error: ") and err.count("\n") == 1
+    status, out, err = rawmm("sample", *words, "--run", tiny_run)
+    assert (
+        (status, out) == (code, "") and message in err and err.startswith("error: ") and err.count("\n") == 1
+    )
     assert sorted(Path().iterdir()) == before
 
 

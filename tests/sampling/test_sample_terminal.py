@@ -16,8 +16,7 @@ from rawmm_cli.pages import terminal
 
 
 def listening(tmp_path, leave, ignore_hangup):
-    """`sample` in a process whose terminal is closed after `leave` characters -> (how it ended, what it said
-    on stderr)."""
+    """`sample` in a process whose terminal is closed after `leave` characters -> (exit code, stderr)."""
     import pty
     import signal
 
@@ -132,7 +131,7 @@ def test_kitty_and_iterm_send_the_picture_as_png():
 
 
 def unsixel(text):
-    """A picture out of sixel letters, (H, W, 3) in percent: DEC STD 070, told again."""
+    """A picture out of sixel letters, (H, W, 3) in percent: DEC STD 070, decoded by hand."""
     width, height = map(int, re.match('\x1bPq"1;1;([0-9]+);([0-9]+)', text).groups())
     body = text[text.index('"') : -2]
     palette, canvas = {}, np.full((height + 5, width, 3), -1)
@@ -161,9 +160,9 @@ def unsixel(text):
 def test_sixels_show_the_picture(height, width):
     picture = noise(height, width, 200)
     picture[:, width // 2 :] = (255, 0, 128)  # runs of a colour
-    found = unsixel(terminal.escapes(picture, "sixel"))
-    assert (found >= 0).all(), "no pixel is left out"
-    assert np.abs(found - picture / 2.55).max() <= 1 + 8 * (
+    decoded = unsixel(terminal.escapes(picture, "sixel"))
+    assert (decoded >= 0).all(), "no pixel is left out"
+    assert np.abs(decoded - picture / 2.55).max() <= 1 + 8 * (
         len(np.unique(picture.reshape(-1, 3), axis=0)) > 256
     )
 

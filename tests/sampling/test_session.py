@@ -90,11 +90,11 @@ def test_listeners_hear_all_text_since_the_last_picture(loaded, monkeypatch):
     picture = Picture(noise(), False)
     tokens = [*encode("aé"), IMAGE, picture, END_IMAGE, *encode("b")]
 
-    def generate(model, prompts, keys, settings, told, watch):
+    def generate(model, prompts, keys, settings, listen, watch):
         for item in tokens:
             if item != END_IMAGE:
                 for number in range(len(prompts)):
-                    told(number, item)
+                    listen(number, item)
         return [[*prompt, *tokens] for prompt in prompts]
 
     monkeypatch.setattr(generator, "generate", generate)

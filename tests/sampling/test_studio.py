@@ -45,7 +45,7 @@ def ask(server, method, path, body=None, **headers):
     return answer.status, answer.headers, answer.read()
 
 
-def said(server, path, body):
+def answers(server, path, body):
     status, _, content = ask(server, "POST", path, body)
     assert status == 200
     return [json.loads(line) for line in content.decode().splitlines()]
@@ -66,7 +66,7 @@ def png(shape=(8, 8, 3)) -> bytes:
 
 
 def test_it_draws_what_the_command_draws(served, rawmm, tiny_run, tmp_path):
-    lines = said(served, "/draw", json.dumps({"prompt": "seven", "steps": 4, "guidance": 3, "seed": 11}))
+    lines = answers(served, "/draw", json.dumps({"prompt": "seven", "steps": 4, "guidance": 3, "seed": 11}))
     steps = [line for line in lines if "step" in line]
     assert [(line["step"], line["of"]) for line in steps] == [(n, 4) for n in (1, 2, 3, 4)]
     final = next(line for line in lines if "picture" in line and "step" not in line)
@@ -94,7 +94,7 @@ def test_it_draws_what_the_command_draws(served, rawmm, tiny_run, tmp_path):
 
 def test_it_reads_what_the_command_reads(served, rawmm, tiny_run, tmp_path):
     (tmp_path / "a.png").write_bytes(png())
-    lines = said(served, "/caption", png())
+    lines = answers(served, "/caption", png())
     _code, out, _ = rawmm(
         "sample", "--image", tmp_path / "a.png", "--task", "caption", "--run", tiny_run, "--json"
     )
@@ -105,11 +105,11 @@ def test_it_reads_what_the_command_reads(served, rawmm, tiny_run, tmp_path):
 
 def test_pictures_of_any_size_are_made_to_fit(served):
     for shape in ((3, 3, 3), (20, 31), (64, 9, 4)):
-        assert picture(said(served, "/caption", png(shape))[0]["picture"]).shape == (8, 8, 3)
+        assert picture(answers(served, "/caption", png(shape))[0]["picture"]).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize(
-    "body, told",
+    "body, message",
     [
         (b"{", "not a JSON object"),
         (b"[1]", "not a JSON object"),
@@ -125,14 +125,14 @@ def test_pictures_of_any_size_are_made_to_fit(served):
         (b"\xff\xfe", "not a JSON object"),
     ],
 )
-def test_bad_requests_get_one_line(served, body, told):
-    lines = said(served, "/draw", body)
-    assert len(lines) == 1 and told in lines[0]["error"]
+def test_bad_requests_get_one_line(served, body, message):
+    lines = answers(served, "/draw", body)
+    assert len(lines) == 1 and message in lines[0]["error"]
 
 
 def test_what_is_no_picture(served):
     for body in (b"", b"no picture", png()[:50]):
-        lines = said(served, "/caption", body)
+        lines = answers(served, "/caption", body)
         assert len(lines) == 1 and "error" in lines[0]
 
 
@@ -179,13 +179,13 @@ def test_a_page_that_is_closed_ends_its_drawing(served, monkeypatch):
         line.recv(1000)
     monkeypatch.setattr(studio, "_png", slow)
     started = time.monotonic()
-    assert said(served, "/draw", b'{"prompt": "two", "steps": 1}')[-1].keys() == {"seconds"}
+    assert answers(served, "/draw", b'{"prompt": "two", "steps": 1}')[-1].keys() == {"seconds"}
     assert time.monotonic() - started < 5
 
 
 def test_a_bug_is_told_and_shown(served, monkeypatch, capfd):
-    monkeypatch.setattr(generate, "generate", lambda *given: 1 / 0)
-    assert "ZeroDivisionError" in said(served, "/draw", b'{"prompt": "two"}')[-1]["error"]
+    monkeypatch.setattr(generate, "generate", lambda *_: 1 / 0)
+    assert "ZeroDivisionError" in answers(served, "/draw", b'{"prompt": "two"}')[-1]["error"]
     assert "Traceback" in capfd.readouterr().err
 
 

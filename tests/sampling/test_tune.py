@@ -28,15 +28,15 @@ def test_the_cheapest_way_against_all_ways(steps):
 def test_what_is_found_is_nearer_to_many_steps():
     """On noise of its own, and on noise that the search has not seen."""
     torch.manual_seed(0)
-    model, said = talkative(), []
+    model, notes = talkative(), []
     documents = [[BOS, *[A] * n, IMAGE] for n in range(1, 13)]
-    found = tune.tune(model, DRAWING, documents, notify=said.append)
-    times = found.settings["grid"]
+    tuned = tune.tune(model, DRAWING, documents, notify=notes.append)
+    times = tuned.settings["grid"]
     assert (times[0], times[-1]) == (1.0, 0.0) and times == sorted(times, reverse=True) and len(times) == 4
-    assert found.settings["solver"] in tune.SOLVERS and found.error < found.before
-    assert len(said) >= 3
+    assert tuned.settings["solver"] in tune.SOLVERS and tuned.error < tuned.before
+    assert len(notes) >= 3
     again = tune.tune(model, DRAWING, documents)
-    assert again == found, "nothing is left to chance"
+    assert again == tuned, "nothing is left to chance"
 
 
 def test_the_reference_is_a_walk_of_many_steps():
@@ -83,8 +83,8 @@ def test_found_times_are_used_where_the_steps_are_the_same(rawmm, tiny_run, tmp_
         assert code == 0, err
         return json.loads(out)
 
-    found = drawn("--steps", "2")
-    assert (found["grid"], found["solver"]) == ("tuned", stored["2"]["settings"]["solver"])
+    result = drawn("--steps", "2")
+    assert (result["grid"], result["solver"]) == ("tuned", stored["2"]["settings"]["solver"])
     assert (
         drawn("--steps", "4")["grid"] == "uniform"
         and drawn("--steps", "2", "--grid", "uniform")["grid"] == "uniform"

@@ -96,7 +96,9 @@ def test_ranks_that_do_not_write_do_the_same_work(model, splits, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     seen, forward = [], type(model).forward
     monkeypatch.setattr(
-        type(model), "forward", lambda *given: seen.append(given[1].tokens.shape) or forward(*given)
+        type(model),
+        "forward",
+        lambda *arguments: seen.append(arguments[1].tokens.shape) or forward(*arguments),
     )
     look(model, splits, tmp_path / "samples")
     wrote, seen[:] = list(seen), []
@@ -123,10 +125,10 @@ def test_every_file_appears_by_a_rename(model, splits, tmp_path, monkeypatch):
 
 def test_a_young_model_does_not_write_for_ever(splits, tmp_path, monkeypatch):
     """At most twice as much as the longest caption and a little, however long it may write."""
-    asked = []
+    used = []
 
     def write(model, prompts, keys, settings):
-        asked.append(settings)
+        used.append(settings)
         return [[*prompt, *encode("x" * settings.max_text)] for prompt in prompts]
 
     monkeypatch.setattr(generator, "generate", write)
@@ -134,7 +136,7 @@ def test_a_young_model_does_not_write_for_ever(splits, tmp_path, monkeypatch):
     note = json.loads(look(build.model(chosen), splits, tmp_path, chosen).with_suffix(".json").read_text())
     longest = max(len(captions[0]) for captions in splits[1].captions)
     assert {item["written"] for item in note["read"]} == {"x" * (2 * longest + 8)}
-    assert (asked[0].max_pictures, asked[0].temperature) == (0, 0.0)
+    assert (used[0].max_pictures, used[0].temperature) == (0, 0.0)
 
 
 def test_captions_are_what_stands_after_the_picture(model, monkeypatch):
