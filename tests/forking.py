@@ -100,6 +100,50 @@ def _command(folder, words, fault, step, environment, names=("out", "err")):
     main()
 
 
+def die_before_change(folder, number, note, group=False):
+    """kill -9 this process, or its group, in front of the `number`-th change of what lies in `folder`: a file
+    is opened for writing, renamed or deleted, a folder is made or deleted. The file `note` gets the change
+    and the processes that this one has started."""
+    left = [number]
+
+    def hook(event, values):
+        if event == "open":
+            path, mode, flags = values
+            changes = set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR)
+        else:
+            path, changes = next(iter(values), ""), event in CHANGES
+        if changes and str(path).startswith(str(folder)):
+            left[0] -= 1
+            if left[0] == 0:
+                change = f"{event} {str(path)[len(str(folder)) :]}"
+                note.write_text("\n".join([change, *map(str, children(os.getpid()))]))
+                os.killpg(0, signal.SIGKILL) if group else os.kill(os.getpid(), signal.SIGKILL)
+
+    if group:
+        os.setpgrp()
+    sys.addaudithook(hook)
+
+
+def dying(run, number, note) -> str:
+    """`die_before_change` as a fault of `forked`."""
+    return (
+        f"from pathlib import Path\nfrom forking import die_before_change\n"
+        f"die_before_change({str(run)!r}, {number}, Path({str(note)!r}))"
+    )
+
+
+CHANGES = {
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.truncate",
+    "os.link",
+    "os.symlink",
+    "shutil.rmtree",
+}
+
+
 def children(pid) -> set[int]:
     """Processes that `pid` has started."""
     found = set()

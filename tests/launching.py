@@ -39,7 +39,7 @@ class Launched:
     """`python -m rawmm_cli WORDS` in a session of its own, so that a signal to its group does not reach the
     tests."""
 
-    def __init__(self, folder: Path, words, fault="", step=-1, rank=None, module="rawmm_cli", **environment):
+    def __init__(self, folder: Path, words, fault="", step=-1, rank=None, module="rawmm_cli", cwd=None):
         hook = folder / "hook"
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(HOOK)
@@ -51,10 +51,10 @@ class Launched:
             "FAULT_STEP": str(step),
             "FAULT_RANK": str(rank),
             "RAWMM_TEST_MARK": self.mark,
-            **environment,
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", *module.split(), *map(str, words)],
+            cwd=cwd,
             env={**os.environ, **given},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

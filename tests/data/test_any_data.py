@@ -3,15 +3,13 @@ estimated, sampled."""
 
 import json
 import math
-import random
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
 import torch
-from forking import forked, until
+from forking import dying, forked
 from helpers import randomised
 from shard_files import parquet, tars
 from sources import interleaved, numbers, prepare_source
@@ -30,7 +28,6 @@ from rawmm_cli.system import machine
 from rawmm_cli.system.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick")
-SLOW = "step = train.take_step\ntrain.take_step = lambda *given: (time.sleep(0.1), step(*given))[1]"
 CPU = torch.device("cpu")
 
 
@@ -86,35 +83,24 @@ def kinds(data):
 
 @pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
 @pytest.mark.process
-def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path):
-    """kill -9 twice at random moments after some progress; then the run ends as one that nothing stopped, and
-    is evaluated."""
-    run, dice = tmp_path / "run", random.Random(kind)
+def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path, rawmm):
+    """kill -9 where the disk changes, twice; the run ends as one that nothing stopped, and is evaluated."""
+    run, note = tmp_path / "run", tmp_path / "note"
     given = (*kinds[kind], "train.save_every=16", "train.log_every=16", "train.sample_every=80")
     words = command(data, run, *given)
-    for _ in range(2):
-        before, process = step_of(run), forked(tmp_path, words, SLOW)
-        until(lambda b=before, p=process: step_of(run) > b or not p.is_alive())
-        time.sleep(dice.uniform(0, 0.2))
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL and step_of(run) < 10
-    assert step_of(run) > 0
-    process = forked(tmp_path, words)
-    process.join(60)
-    assert process.exitcode == 0, (tmp_path / "err").read_text()
+    for number in (30, 34):
+        process = forked(tmp_path, words, dying(run, number, note))
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL and 0 < step_of(run) < 5
+    assert rawmm(*words)[0] == 0
     go(settings(*given), data, tmp_path / "whole")
     assert [record["step"] for record in records.read(run / "records.jsonl")] == list(range(1, 11))
     assert_same_bits(run, tmp_path / "whole")
-    process = forked(
-        tmp_path, ["evaluate", "run", "--runs-dir", tmp_path, "--data-dir", data, "--device", "cpu", "--json"]
-    )
-    process.join(60)
-    assert process.exitcode == 0, (tmp_path / "err").read_text()
-    found = json.loads((tmp_path / "out").read_text())
-    assert (
-        all(math.isfinite(value) for value in found["held_out"].values()) and found["held_out"]["count"] > 0
-    )
+    place = ("--runs-dir", tmp_path, "--data-dir", data, "--device", "cpu", "--json")
+    code, out, err = rawmm("evaluate", "run", *place)
+    assert code == 0, err
+    losses = json.loads(out)["held_out"]
+    assert all(math.isfinite(value) for value in losses.values()) and losses["count"] > 0
     assert (run / "samples" / "step_00000010.png").is_file()
 
 

@@ -1,15 +1,12 @@
 """Preparing: nothing lost, nothing half done, the same bytes whatever happened on the way."""
 
+import multiprocessing
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from forking import alive, die_before_change, fork, until
 from sources import card_of, interleaved, listing, numbers, pixels_of, prepare_source, rows
 
 from rawmm_cli.data import card, prepare, prepared
@@ -17,8 +14,6 @@ from rawmm_cli.data.images import fit
 from rawmm_cli.data.items import Source
 from rawmm_cli.pages import card as card_page
 from rawmm_cli.system.errors import DataError, LockedError, RankError
-
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -227,68 +222,34 @@ def test_what_was_begun_with_other_data_or_options_starts_anew(tmp_path, change)
     assert rows(tmp_path / "set") == rows(tmp_path / "fresh")
 
 
-KILLED = """
-import sys
-sys.path.insert(0, {tests!r})
-from pathlib import Path
-from sources import numbers, prepare_source
-from rawmm_cli.data import prepare
-prepare.PART, prepare.CHUNK = 16, 4
-prepare_source(Path(sys.argv[1]), numbers(3000, bad={{9, 77}}), workers=int(sys.argv[2]))
-"""
+def prepare_until_change(folder, count, workers, number, note, group):
+    """In a process of its own: prepare, and die on the way."""
+    multiprocessing.set_start_method("spawn", force=True)
+    prepare.PART, prepare.CHUNK = 16, 4
+    die_before_change(folder.parent, number, note, group)
+    prepare_source(folder, numbers(count, bad={9, 77}), workers=workers)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.process
-def test_kill_9_at_random_moments_and_the_same_bytes_in_the_end(tmp_path, workers):
-    script = tmp_path / "killed.py"
-    script.write_text(
-        KILLED.format(tests=str(TESTS))
-        if not workers
-        else "if __name__ == '__main__':" + KILLED.format(tests=str(TESTS)).replace("\n", "\n    ")
-    )
-    words = [sys.executable, str(script), str(tmp_path / "broken" / "set"), str(workers)]
-    prepare_source(tmp_path / "unbroken" / "set", numbers(3000, bad={9, 77}))
-    dice, kills, partial = random.Random(0), 0, tmp_path / "broken" / ".set.partial"
-    for _ in range(10):
-        before = len(list(partial.glob("part-*")))
-        process = subprocess.Popen(words, start_new_session=True)
-        while process.poll() is None and len(list(partial.glob("part-*"))) < before + 3:
-            time.sleep(0.002)
-        time.sleep(dice.random() * 0.1)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL) if dice.random() < 0.5 else process.kill()
-            kills += 1
-        process.wait()
-    assert kills >= 5
-    assert subprocess.run(words).returncode == 0
+def test_kill_9_in_front_of_a_change_of_the_disk_and_the_same_bytes_in_the_end(tmp_path, workers):
+    """Killed again and again, each time later than before: in the parts, and in what is made of them. Workers
+    end with it, whether they are killed too or not."""
+    prepare_source(tmp_path / "unbroken" / "set", numbers(100, bad={9, 77}))
+    folder, note, changes, helpers = tmp_path / "broken" / "set", tmp_path / "note", [], set()
+    for number in range(3, 60, 9 if workers else 2):
+        process = fork(prepare_until_change, folder, 100, workers, number, note, len(changes) % 2 == 1)
+        process.join(60)
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        change, *started = note.read_text().splitlines()
+        changes.append(change.split("/")[-1])
+        helpers |= set(map(int, started))
+    assert len(changes) >= (3 if workers else 8) and len(helpers) >= 2 * workers
+    until(lambda: not alive(helpers))
+    prepare_source(folder, numbers(100, bad={9, 77}))
     assert listing(tmp_path / "broken") == listing(tmp_path / "unbroken")
-
-
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
-@pytest.mark.process
-def test_workers_end_with_the_process_that_started_them(tmp_path):
-    script = tmp_path / "killed.py"
-    script.write_text(
-        "if __name__ == '__main__':"
-        + KILLED.format(tests=str(TESTS)).replace("3000", "10**7").replace("\n", "\n    ")
-    )
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "set"), "2"])
-    while not list((tmp_path / ".set.partial").glob("part-*")):
-        time.sleep(0.05)
-        assert process.poll() is None
-    children = [
-        int(pid)
-        for task in Path(f"/proc/{process.pid}/task").glob("*/children")
-        for pid in task.read_text().split()
-    ]
-    process.kill()
-    process.wait()
-    assert len(children) >= 2
-    end = time.monotonic() + 10
-    while alive := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < end, alive
-        time.sleep(0.05)
 
 
 def dies(content, background):

@@ -5,18 +5,18 @@ Where a run was broken, its end is compared with that of a run that nothing brok
 that die are forked from a server that has imported everything, so each costs a second and not five."""
 
 import errno
+import itertools
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from broken_runs import (
-    NAMES,
     assert_same_end,
     back_at,
     command,
@@ -28,7 +28,7 @@ from broken_runs import (
     steps,
     values,
 )
-from forking import fork, forked
+from forking import die_before_change, fork, forked
 
 from rawmm_cli.runs import checkpoint
 from rawmm_cli.system import disk
@@ -89,36 +89,38 @@ def save_and_die(run, step, point):
     save(run, step)
 
 
-def save_for_ever(run, said, count):
-    """Checkpoint after checkpoint, each noted after it was saved, as a run that goes on does."""
+def save_until_change(run, step, number, note):
+    """One more checkpoint, as a run that goes on saves it; killed on the way."""
+    die_before_change(run, number, note)
     checkpoint.sweep(run)
-    found = checkpoint.latest(run)
-    step = checkpoint.state(found)["step"] if found else 0
-    while True:
-        step += 1
-        save(run, step, count=count)
-        said.write_text(f"{step} saved")
+    save(run, step, keep=1)
 
 
-def test_kill_9_at_any_moment_of_saving(tmp_path):
-    """20 kills after random times; states of 50 MB, so that nearly every kill falls into a save."""
-    run, said, dice, saved, fell_into = small_run(tmp_path), tmp_path / "said", random.Random(0), 0, set()
-    for _ in range(20):
-        process = fork(save_for_ever, run, said, 50_000_000 // 4 // len(NAMES))
-        time.sleep(dice.uniform(0.1, 0.9))
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        before, saved = saved, int((said.read_text() if said.exists() else "").partition(" ")[0] or saved)
-        fell_into |= {name.split(".")[-1] for name in hidden(run)}
+def test_kill_9_in_front_of_every_change_of_the_disk(tmp_path):
+    """From the first file to the last deletion of a save; keep=1 deletes the only other checkpoint."""
+    run, note, changes = small_run(tmp_path), tmp_path / "note", []
+    save(run, 1, keep=1)
+    step = 1
+    for number in itertools.count(1):
+        process = fork(save_until_change, run, step + 1, number, note)
+        process.join(60)
         heard = []
         newest = checkpoint.latest(run, heard.append)
-        assert heard == [] and (newest is not None or saved == 0)
-        if newest is not None:
-            step = checkpoint.state(newest)["step"]
-            assert step >= saved >= before and holds(newest, step)
-    assert saved >= 10 and "partial" in fell_into
-    checkpoint.sweep(run)
-    save(run, saved + 10)
+        saved = checkpoint.state(newest)["step"]
+        assert heard == [] and saved in (step, step + 1) and holds(newest, saved)
+        step = saved
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -signal.SIGKILL
+        changes.append(re.sub(r"step_\d+", "step", note.read_text()))
+    for change in (
+        "open {}.step.partial/state.json",
+        "rename {}.step.partial",
+        "rename {}step",
+        "rmtree {}.step.deleted",
+    ):
+        assert any(change.format("/checkpoints/") in one for one in changes), changes
+    save(run, step + 1)
     assert len(steps(run)) == 2 and hidden(run) == []  # however many were left over, the next save tidies up
 
 

@@ -4,14 +4,13 @@ bit."""
 import itertools
 import json
 import math
-import random
+import re
 import shutil
 import signal
-import time
 
 import pytest
 import torch
-from forking import alive, children, forked, until
+from forking import alive, dying, forked, until
 from training_runs import assert_equal_runs, assert_same_bits, command, go, settings, spoiled, step_of
 
 from rawmm_cli.runs import checkpoint, loading, records
@@ -23,32 +22,33 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quick")
 
 # ------------------------------------------------------------------------------------------------- 1: kill -9
 
-SLOW = "step = train.take_step\ntrain.take_step = lambda *given: (time.sleep(0.1), step(*given))[1]"
+# {workers: the changes of the disk since its start in front of which one process after the other is killed}
+KILLS = {0: (7, 18, 24, 28, 32), 2: (21, 30)}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", KILLS)
 @pytest.mark.process
-def test_kill_9_at_any_moment(workers, whole, few_digits, tmp_path):
-    """Each time a random moment after some progress; then the run ends, as if nothing had been. No worker
+def test_kill_9_in_front_of_a_change_of_the_disk(workers, whole, few_digits, tmp_path):
+    """Killed again and again where the disk changes; then the run ends, as if nothing had been. No worker
     stays."""
-    run, dice, ended, helpers = tmp_path / "run", random.Random(workers), [], set()
-    words = command(few_digits, run, "train.save_every=16", "train.log_every=16", f"train.workers={workers}")
-    for _ in range(4):
-        before, process = step_of(run), forked(tmp_path, words, SLOW)
-        until(lambda b=before, p=process: step_of(run) > b or not p.is_alive())
-        time.sleep(dice.uniform(0, 0.2))  # in the next step, its record or its checkpoint
-        helpers |= children(process.pid)
-        process.kill()
-        process.join()
-        ended.append((process.exitcode, step_of(run)))
-    assert ended[:3] == [(-signal.SIGKILL, step) for _, step in ended[:3]] and 0 < ended[0][1] < ended[2][1]
-    assert len(helpers) >= workers
+    run, note, changes, helpers = tmp_path / "run", tmp_path / "note", [], set()
+    every = ("train.save_every=16", "train.log_every=16")
+    words = command(few_digits, run, *every, f"train.workers={workers}")
+    for number in KILLS[workers]:
+        process = forked(tmp_path, words, dying(run, number, note))
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        change, *started = note.read_text().splitlines()
+        changes.append(re.sub(r"\d{8}", "N", change))
+        helpers |= set(map(int, started))
+    assert len(set(changes)) > len(changes) / 2, changes
+    assert 0 < step_of(run) < 10 and len(helpers) == workers * len(KILLS[workers])
     until(lambda: not alive(helpers))
     process = forked(tmp_path, words)
     process.join(60)
     assert process.exitcode == 0 and ": saving to" not in (tmp_path / "out").read_text()
     assert [record["step"] for record in records.read(run / "records.jsonl")] == list(range(1, 11))
-    assert_same_bits(run, whole("train.save_every=16", "train.log_every=16"))
+    assert_same_bits(run, whole(*every))
 
 
 # --------------------------------------------------------------------------------------------- 11: not finite

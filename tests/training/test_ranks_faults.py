@@ -40,10 +40,10 @@ def test_two_ranks_in_a_folder_of_any_name(whole_ranks, few_digits, tmp_path):
     """Spaces, quotes, letters of other alphabets and what a shell would take for its own; one JSON object;
     nothing stays. Threads of gloo that want the interpreter while it is taken down would abort a rank: it
     must leave without that."""
-    folder = tmp_path / "ü '\" $x; *"
+    folder = tmp_path / "ü '\" $x;\n* \U0001f642"
     data = shutil.copytree(few_digits, folder / "data")
     abort = "import atexit\natexit.register(os.abort)"
-    done = Launched(tmp_path, command(data, folder / "run", *TWO), abort, 7, 1).end()
+    done = Launched(tmp_path, command(data, folder / "run", *TWO), abort, 7, 1, cwd=folder).end()
     assert (done.code, done.left) == (0, []) and done.errors == []
     assert json.loads(done.out)["documents"] == 160 and done.out.count("\n") == 1
     assert_same_bits(folder / "run", whole_ranks(2))
