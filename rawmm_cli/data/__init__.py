@@ -1,21 +1,22 @@
 """Sources -> prepared sets -> documents.
 
 images.py      image files in and out
-items.py       what a source gives: items, nothing decoded yet
-sources.py     name of a source -> what datasets/ has for it
-columns.py     which column of a table is what
+items.py       what a source yields: items, not decoded
+sources.py     name and options of a source -> the source in datasets/
+columns.py     roles of the columns of a table
 archives.py    members of tar and zip files, read safely
-rows.py        an item -> a row of exact pixels, or why not
+rows.py        an item -> a row of exact pixels, or the reason why there is none
 tables.py      Arrow files, memory-mapped
-prepare.py     items -> rows by worker processes, part by part
+parts.py       rows on disk, in parts that appear whole or not at all
+prepare.py     items -> rows by worker processes -> a prepared set
 prepared.py    a prepared set on disk
-card.py        what is in a prepared set; verify
-duplicates.py  which pictures are the same, or nearly
+card.py        the card of a prepared set; verify
+duplicates.py  pictures with identical pixels, or nearly so
 entries.py     single documents of a prepared set, and contact sheets
-pictures.py    pictures that a person names: files, folders, prepared sets
+pictures.py    pictures that are named on the command line: files, folders, prepared sets
 shards.py      blocks of Parquet and tar files, on disk or elsewhere
 streamed.py    sets that are read while training
-sets.py        the sets that the settings name, checked
+sets.py        the sets that the settings name, checked against the settings
 stream.py      a prepared set -> documents in both directions
-loader.py      which documents make up a step
+loader.py      the documents of a step, packed into batches
 """

@@ -1,8 +1,8 @@
 """Members of .tar, .tar.gz and .zip files, read into memory one by one. Nothing is ever extracted to disk.
 
-An archive with a member that would leave its folder, is no plain file, or is far larger than it looks is
-refused as a whole, so that nobody goes on to unpack it by other means. Archives inside of archives are
-members like any other."""
+An archive is refused as a whole where one member would leave its folder, is not a plain file, or is far
+larger than it looks: nothing of a suspicious archive is used. Archives inside archives are ordinary
+members."""
 
 import gzip
 import os
@@ -17,10 +17,10 @@ from typing import BinaryIO
 from ..system.errors import DataError, RawmmError, printable
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
-MEMBERS = 10_000_000  # an archive with more is refused; so is a member with more of these:
-NAME, MEGABYTES = 1_000, 256  # characters of its name, and megabytes
-RATIO, SMALL = 200, 10 * 10**6  # what has more bytes than SMALL may have grown by so much
-HEADER = 1 << 20  # bytes of a long name or of other facts in front of a member
+MEMBERS = 10_000_000  # most members of an archive
+NAME, MEGABYTES = 1_000, 256  # most characters of a member's name, most megabytes of a member
+RATIO, SMALL = 200, 10 * 10**6  # largest compression ratio, checked from SMALL bytes on
+HEADER = 1 << 20  # most bytes of an extended header, which holds a long name for example
 HEADERS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -28,38 +28,40 @@ HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-Member = tuple[str, Callable[[], bytes]]  # its name, and what reads it
+Member = tuple[str, Callable[[], bytes]]  # name and reader
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Plain files of an archive in their order. Raises DataError, naming archive and member, on one that is
-    not safe, and where the archive is torn or encrypted."""
+    """Plain files of an archive, in order.
 
-    def told(read: Callable[[], bytes]) -> bytes:
-        with _whole(path):
+    Raises DataError, which names the archive and the member, where a member is not safe, or the archive is
+    damaged or encrypted. Readers of members raise it too."""
+
+    def read_safely(read: Callable[[], bytes]) -> bytes:
+        with _data_errors(path):
             return read()
 
-    with _whole(path):
+    with _data_errors(path):
         for name, read in (_zip if path.name.lower().endswith(".zip") else _tar)(path):
-            yield name, partial(told, read)
+            yield name, partial(read_safely, read)
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[None]:
+def _data_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except RawmmError:
         raise
     except Exception as error:  # damage raises almost any type
-        what = printable(str(error) or type(error).__name__)
+        problem = printable(str(error) or type(error).__name__)
         raise DataError(
-            f"archive {printable(str(path))} cannot be read to its end ({what[:200]}); fetch it again, "
+            f"archive {printable(str(path))} cannot be read to its end ({problem[:200]}); fetch it again, "
             "or take it out"
         ) from None
 
 
 class Info(tarfile.TarInfo):
-    """A header of a tar file. One that says it is huge is refused before there is memory asked for."""
+    """Header of a tar file that refuses huge extended headers before memory is allocated for them."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
@@ -70,7 +72,7 @@ class Info(tarfile.TarInfo):
 
 
 def check(info: tarfile.TarInfo, path: Path | str) -> None:
-    """Raises DataError where a member of a tar file is not safe. Folders and plain files are."""
+    """Raise DataError where a member of a tar file is not safe. Folders and plain files are."""
     _check_name(info.name, path)
     if not (info.isreg() or info.isdir()):
         kind = "link" if info.issym() or info.islnk() else "device or pipe"
@@ -84,34 +86,34 @@ def _tar(path: Path) -> Iterator[Member]:
     packed = path.name.lower().endswith("gz")
     open_, mode = (gzip.open, "r|") if packed else (open, "r:")
     with open_(path, "rb") as file, tarfile.open(fileobj=file, mode=mode, tarinfo=Info) as archive:
-        size, grown = os.path.getsize(path), 0
+        size, unpacked = os.path.getsize(path), 0
         for number, info in enumerate(archive, 1):
             _check_count(number, path)
             check(info, path)
-            grown += info.size
+            unpacked += info.size
             if packed:
-                _check_growth(grown, size, path, info.name)
-            archive.members = []  # it would keep every one
+                _check_ratio(unpacked, size, path, info.name)
+            archive.members = []  # tarfile would keep all of them
             if info.isreg():
                 data = archive.extractfile(info).read() if packed else None
-                yield info.name, (lambda data=data: data) if packed else partial(_part, path, info)
+                yield info.name, (lambda data=data: data) if packed else partial(_read_member, path, info)
         if packed:
-            while file.read(1 << 20):  # the checksum stands at the end
+            while file.read(1 << 20):  # the checksum is at the end
                 pass
         else:
             check_end(file, archive.offset)
 
 
 def check_end(file: BinaryIO, offset: int) -> None:
-    """Raises EOFError where the zeros that end a tar file are not there: it may have been cut between two
+    """Raise EOFError where the zeros that end a tar file are missing: it may have been cut between
     members."""
     file.seek(offset)
     if len(rest := file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE or any(rest):
         raise EOFError("the mark at its end is missing")
 
 
-def _part(path: Path, info: tarfile.TarInfo) -> bytes:
-    """A member of a tar file that is not packed, read when it is wanted."""
+def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
+    """Bytes of a member of an uncompressed tar file."""
     with open(path, "rb") as file:
         file.seek(info.offset_data)
         data = file.read(info.size)
@@ -122,9 +124,9 @@ def _part(path: Path, info: tarfile.TarInfo) -> bytes:
 
 def _zip(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
-        found, size, grown = archive.infolist(), os.path.getsize(path), 0
-        _check_count(len(found), path)
-        for info in found:
+        infos, size, unpacked = archive.infolist(), os.path.getsize(path), 0
+        _check_count(len(infos), path)
+        for info in infos:
             _check_name(info.filename, path)
             kind = info.external_attr >> 28  # the upper bits of a Unix mode
             if kind not in (0, 4, 8):
@@ -137,11 +139,11 @@ def _zip(path: Path) -> Iterator[Member]:
                     path,
                     info.filename,
                     f"is more than {RATIO} times as large as in the archive; unpack it yourself "
-                    "where you trust it",
+                    "if you trust it",
                 )
-            grown += info.file_size
-            _check_growth(grown, size, path, info.filename)
-        for info in found:
+            unpacked += info.file_size
+            _check_ratio(unpacked, size, path, info.filename)
+        for info in infos:
             if not info.is_dir():
                 data = archive.read(info)
                 yield info.filename, lambda data=data: data
@@ -159,7 +161,7 @@ def _check_name(name: str, path: Path | str) -> None:
             path, name[:40] + "...", f"has a name of {len(name):,} characters; allowed: up to {NAME:,}"
         )
     if plain.startswith("/") or ".." in plain.split("/") or plain[1:2] == ":" or "\0" in name:
-        raise _wrong(path, name, "leads out of the archive's folder; allowed: names inside of it")
+        raise _wrong(path, name, "leads out of the archive's folder; allowed: names inside it")
 
 
 def _check_size(size: int, path: Path | str, name: str) -> None:
@@ -167,14 +169,13 @@ def _check_size(size: int, path: Path | str, name: str) -> None:
         raise _wrong(path, name, f"has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
 
 
-def _check_growth(grown: int, size: int, path: Path, name: str) -> None:
-    """All members so far, against the archive."""
-    if grown > SMALL and grown > RATIO * size:
+def _check_ratio(unpacked: int, size: int, path: Path, name: str) -> None:
+    """Raise DataError where all members so far are too large for an archive of `size` bytes."""
+    if unpacked > SMALL and unpacked > RATIO * size:
         raise _wrong(
             path,
             name,
-            f"makes it more than {RATIO} times as large as the archive; unpack it yourself where "
-            "you trust it",
+            f"makes it more than {RATIO} times as large as the archive; unpack it yourself if you trust it",
         )
 
 

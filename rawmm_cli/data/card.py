@@ -1,9 +1,8 @@
-"""What is in a prepared set: counts, sizes, captions, duplicates, what was left out, and a fingerprint of all
-of it.
+"""The card of a prepared set: counts, sizes, captions, duplicates, skipped items, and a fingerprint of it
+all.
 
-`describe` reads the columns but not the pixels (these only where two pictures look alike), so it takes
-seconds for hundreds of thousands of pictures. `verify` reads everything and says what does not fit.
-`pages/card.py` draws the page."""
+`describe` reads all columns but the pixels, so it takes seconds for hundreds of thousands of pictures.
+`verify` reads everything and reports what does not match. `pages/card.py` draws the page."""
 
 import hashlib
 import json
@@ -12,48 +11,44 @@ from array import array
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..system import disk
 from ..system.errors import DataError
-from .duplicates import alike, same
+from .duplicates import exact_duplicates, near_duplicates
 from .prepared import SPLITS, fingerprint, read_card
 from .rows import digest
 from .tables import Rows
 
-SHOWN = 1000  # of what was skipped, in the card; all of it is in skipped.jsonl
-EXAMPLES, TOP = 20, 60
+SKIPPED = 1000  # skipped items in the card; all of them are in skipped.jsonl
+EXAMPLES, TOP = 20, 60  # groups of duplicates; frequent words, and values of an attribute
 
 
-def describe(folder: Path, about: dict, skipped: list[dict], options: Any) -> dict:
-    """The card of the splits in `folder`. about: what the source says of itself."""
+def describe(folder: Path, about: dict, skipped: list[dict], options: dict) -> dict:
+    """Card of the splits in `folder`; where items were skipped, skipped.jsonl is written there.
+
+    about: the card of the source. skipped: {file, reason} of every skipped item. options: how the set was
+    prepared."""
     splits = {split: Rows.of(folder, split) for split in SPLITS}
-    stories = "order" in next(iter(splits["train"].tables())).column_names
-    chosen = {
-        "size": options.fitting.size,
-        "crop": options.fitting.crop,
-        "background": list(options.fitting.background),
-        "limit": options.limit,
-    }
+    documents = "order" in next(iter(splits["train"].tables())).column_names
     card = {
         **about,
-        "kind": "documents" if stories else "pictures",
-        "options": chosen,
+        "kind": "documents" if documents else "pictures",
+        "options": options,
         "count": {split: len(rows) for split, rows in splits.items()},
         "labels": about.get("labels", []),
     }
-    card |= _sizes(splits, stories) | _texts(splits, stories)
-    if not stories:
+    card |= _sizes(splits, documents) | _texts(splits, documents)
+    if not documents:
         card |= _labels(splits, card["labels"])
     digests = np.concatenate([rows.digests() for rows in splits.values()])
-    near, complete = ([], True) if stories else alike(splits, digests)
+    near, complete = ([], True) if documents else near_duplicates(splits, digests)
     card["duplicates"] = {
-        "exact": _groups(splits, same(digests)),
+        "exact": _groups(splits, exact_duplicates(digests)),
         "near": _groups(splits, near) | {"complete": complete},
     }
-    card |= {"skipped_count": len(skipped), "skipped": skipped[:SHOWN]}
+    card |= {"skipped_count": len(skipped), "skipped": skipped[:SKIPPED]}
     if skipped:
         disk.write(folder / "skipped.jsonl", "".join(json.dumps(entry) + "\n" for entry in skipped))
     return card | {"fingerprint": fingerprint(splits)}
@@ -65,33 +60,35 @@ def write(folder: Path, card: dict) -> None:
 
 
 def verify(folder: Path) -> list[str]:
-    """Everything about a prepared set that does not fit, one line each; [] where all is as it was
-    prepared."""
-    card, wrong = read_card(folder), []
+    """Problems of a prepared set, one line each; [] where everything is as it was prepared.
+
+    Raises DataError where the set cannot be read at all."""
+    card, problems = read_card(folder), []
     splits = {split: Rows.of(folder, split) for split in SPLITS}
     for split, rows in splits.items():
         if len(rows) != card["count"][split]:
-            wrong.append(f"{split} has {len(rows):,} rows; the card says {card['count'][split]:,}")
-        wrong += [
+            problems.append(f"{split} has {len(rows):,} rows; the card says {card['count'][split]:,}")
+        problems += [
             f"{split} row {number:,} ({row['source']}): its pixels do not match their checksum"
             for number, row in enumerate(rows.dicts())
-            if not _sound(row)
+            if not _matches_checksum(row)
         ]
-    if not wrong and fingerprint(splits) != card["fingerprint"]:
-        wrong.append(
+    if not problems and fingerprint(splits) != card["fingerprint"]:
+        problems.append(
             "captions, labels, attributes or the order of rows do not match the fingerprint in card.json"
         )
-    if not wrong:
-        again = _sizes(splits, card["kind"] == "documents") | _texts(splits, card["kind"] == "documents")
-        wrong += [
+    if not problems:
+        documents = card["kind"] == "documents"
+        problems += [
             f"card.json says {name} = {card.get(name)}; the rows say {value}"
-            for name, value in again.items()
+            for name, value in (_sizes(splits, documents) | _texts(splits, documents)).items()
             if json.loads(json.dumps(value)) != card.get(name)
         ]
-    return wrong
+    return problems
 
 
-def _sound(row: dict) -> bool:
+def _matches_checksum(row: dict) -> bool:
+    """Whether the pixels of a row (and the texts of a document) have its sizes and its SHA-256."""
     pixels, heights, widths = row["pixels"], row.get("heights"), row.get("widths")
     if heights is None:
         pixels, heights, widths = [pixels], [row["height"]], [row["width"]]
@@ -102,51 +99,50 @@ def _sound(row: dict) -> bool:
 # ------------------------------------------------------------------------------------------------- statistics
 
 
-def _sizes(splits: dict[str, Rows], stories: bool) -> dict:
-    """Heights and widths of all pictures."""
-    names = ("heights", "widths") if stories else ("height", "width")
+def _sizes(splits: dict[str, Rows], documents: bool) -> dict:
+    """Statistics of the heights and widths of all pictures."""
+    names = ("heights", "widths") if documents else ("height", "width")
     heights, widths = (np.concatenate([rows.numbers(name) for rows in splits.values()]) for name in names)
     both, counts = np.unique(heights.astype(np.int64) << 32 | widths, return_counts=True)
-    found = Counter(
+    sizes = Counter(
         {(size >> 32, size & 0xFFFFFFFF): count for size, count in zip(both.tolist(), counts.tolist())}
     )
-    size = list(next(iter(found))) if len(found) == 1 else None
-    area = [height * width for height, width in found]
+    areas = {size: size[0] * size[1] for size in sizes}
     return {
-        "size": size,
-        "pictures": int(found.total()),
+        "size": list(next(iter(sizes))) if len(sizes) == 1 else None,
+        "pictures": int(sizes.total()),
         "sizes": {
-            "different": len(found),
+            "different": len(sizes),
             "frequent": [
                 [*pair, count]
-                for pair, count in sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))[:10]
+                for pair, count in sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))[:10]
             ],
-            "smallest": list(list(found)[int(np.argmin(area))]) if area else None,
-            "largest": list(list(found)[int(np.argmax(area))]) if area else None,
+            "smallest": list(min(areas, key=areas.get)) if areas else None,
+            "largest": list(max(areas, key=areas.get)) if areas else None,
         },
     }
 
 
-def _texts(splits: dict[str, Rows], stories: bool) -> dict:
-    """Captions (or the texts of documents): how many, how long, which words."""
-    words, lengths, captionless, different = Counter(), array("q"), 0, array("Q")
+def _texts(splits: dict[str, Rows], documents: bool) -> dict:
+    """Statistics of captions, or of the texts of documents: number, length, words."""
+    words, lengths, without, hashes = Counter(), array("q"), 0, array("Q")
     for rows in splits.values():
-        for row in rows.dicts(("texts" if stories else "captions",)):
+        for row in rows.dicts(("texts" if documents else "captions",)):
             texts = [text for text in next(iter(row.values())) if text]
-            captionless += not texts
+            without += not texts
             for text in texts:
                 lengths.append(len(text.encode()))
                 words.update(re.findall(r"\w+", text.lower()))
-                different.append(
+                hashes.append(
                     int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
                 )
-    lengths, different = np.array(lengths or [0]), np.unique(np.array(different))
+    lengths = np.array(lengths or [0])
     frequent = sorted(words.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP]
     return {
-        "without_caption": captionless,
+        "without_caption": without,
         "captions": {
             "count": int((lengths > 0).sum()),
-            "different": len(different),
+            "different": len(np.unique(np.array(hashes))),
             "vocabulary": len(words),
             "words": words.total(),
             "frequent": [list(entry) for entry in frequent],
@@ -159,18 +155,18 @@ def _texts(splits: dict[str, Rows], stories: bool) -> dict:
 
 
 def _labels(splits: dict[str, Rows], names: list[str]) -> dict:
-    """Pictures of each class, and of each value of each attribute."""
+    """Number of pictures of every class, and of every value of every attribute."""
     labels = Counter(
         label for rows in splits.values() for label in rows.numbers("label").tolist() if label >= 0
     )
-    counted: dict[str, Counter] = {}
+    counts: dict[str, Counter] = {}
     for rows in splits.values():
         for row in rows.dicts(("attributes",)):
             for name, value in json.loads(row["attributes"] or "{}").items():
-                counted.setdefault(name, Counter())[str(value)] += 1
+                counts.setdefault(name, Counter())[str(value)] += 1
     attributes = {
         name: dict(sorted(values.items(), key=lambda entry: (-entry[1], entry[0]))[:TOP])
-        for name, values in sorted(counted.items())
+        for name, values in sorted(counts.items())
     }
     named = {
         names[label] if label < len(names) else str(label): count for label, count in sorted(labels.items())
@@ -179,28 +175,29 @@ def _labels(splits: dict[str, Rows], names: list[str]) -> dict:
 
 
 def _groups(splits: dict[str, Rows], groups: list[list[int]]) -> dict:
-    """Groups of equal rows, by their number in both splits together -> what the card says."""
+    """Statistics of groups of duplicates, given as row numbers in both splits together."""
     first_held_out = len(splits["train"]) if groups else 0
     across = [group for group in groups if min(group) < first_held_out <= max(group)]
-    shown = [group[:6] for group in [*across, *(group for group in groups if group not in across)][:EXAMPLES]]
-    names, wanted = {}, {index for group in shown for index in group}
-    for index, row in (
-        enumerate(chain(*(rows.dicts(("source",)) for rows in splits.values()))) if wanted else ()
-    ):
-        if index in wanted:
-            names[index] = row["source"]
+    examples = [*across, *(group for group in groups if group not in across)][:EXAMPLES]
+    examples = [group[:6] for group in examples]
+    names, indices = {}, {index for group in examples for index in group}
+    if indices:
+        for index, row in enumerate(chain(*(rows.dicts(("source",)) for rows in splits.values()))):
+            if index in indices:
+                names[index] = row["source"]
     return {
         "groups": len(groups),
         "pictures": sum(map(len, groups)),
         "across_splits": len(across),
-        "examples": [[names[index] for index in group] for group in shown],
+        "examples": [[names[index] for index in group] for group in examples],
     }
 
 
-def checked(folder: Path) -> None:
-    """Raises DataError with the first thing that is wrong."""
-    if wrong := verify(folder):
-        more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+def check(folder: Path) -> None:
+    """Raise DataError with the first problem of a prepared set."""
+    if problems := verify(folder):
+        more = f" (and {len(problems) - 1:,} more)" if len(problems) > 1 else ""
         raise DataError(
-            f"data set {folder} is not as it was prepared: {wrong[0]}{more}; delete it and prepare it again"
+            f"data set {folder} is not as it was prepared: {problems[0]}{more}; "
+            "delete it and prepare it again"
         )

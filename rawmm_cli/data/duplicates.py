@@ -1,10 +1,13 @@
-"""Pictures that stand in a set more than once: the same to the bit, or nearly so.
+"""Duplicate pictures of a set: with identical pixels, or nearly so.
 
-Near ones have almost the same `look`, 64 bits of a difference hash, and almost the same `means`, an 8 x 8
-grid of colours (both of `rows.py`; drawn pictures often share all bits and differ in colour). Pairs of them
-are found by a join: looks that differ in at most NEAR bits agree in at least one of NEAR + 1 bands
-(multi-index hashing, Norouzi et al. 2012), and means that are close have a close mean of all. So the rows are
-sorted by a band and, within it, by brightness, and each is compared with those that follow closely."""
+Near duplicates have almost the same perceptual hash (column `look`, 64 bits) and almost the same mean
+colours (column `means`, an 8 x 8 grid). Both are needed: drawn pictures often share the whole hash and
+differ in colour.
+
+A join finds the pairs. Hashes that differ in at most NEAR bits agree in at least one of NEAR + 1 bands
+(multi-index hashing, Norouzi et al. 2012), and pictures with close mean colours have a close brightness. So
+rows are sorted by a band and, within it, by brightness, and each row is compared with the few that
+follow."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,31 +16,30 @@ import numpy as np
 
 from .tables import Rows
 
-NEAR = 6  # bits of 64 that may differ
-DISTANCE = 6.0  # levels of 255 that the means may differ, root mean square
-COMPARED, FOUND = 400_000_000, 500_000  # pairs that are compared, and kept, at most
+NEAR = 6  # most differing bits of the 64
+DISTANCE = 6.0  # largest root mean square difference of the mean colours, in levels of 255
+COMPARED, KEPT = 400_000_000, 500_000  # most pairs that are compared, and kept
 CHUNK = 1 << 13  # pairs at a time
 
 
-def same(digests: np.ndarray) -> list[list[int]]:
-    """(n, 2) digests of all rows -> groups of numbers of rows whose pixels are the same to the bit, in
-    order."""
+def exact_duplicates(digests: np.ndarray) -> list[list[int]]:
+    """Groups of rows with identical pixels, as sorted lists of row numbers. digests: (n, 2) uint64."""
     order = np.lexsort((digests[:, 1], digests[:, 0]))
-    again = (digests[order][1:] == digests[order][:-1]).all(1)
-    edges = np.flatnonzero(
-        np.diff(np.concatenate([[False], again, [False]]).astype(np.int8))
-    )  # where runs begin and end
+    repeats = (digests[order][1:] == digests[order][:-1]).all(1)
+    runs = np.concatenate([[False], repeats, [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(runs))  # begin and end of every run
     return sorted(sorted(order[begin : end + 1].tolist()) for begin, end in edges.reshape(-1, 2))
 
 
-def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]], bool]:
-    """Groups of rows of a set of pictures that look nearly the same but are not all the same to the bit, and
-    whether all pairs that may be alike were compared."""
-    _, first, which = np.unique(
-        digests[:, 0], return_index=True, return_inverse=True
-    )  # 64 bits are enough here
-    looks = np.concatenate([rows.numbers("look") for rows in splits.values()])[first]
-    one, other, complete = near(looks, _blocks(splits, len(digests))[first])
+def near_duplicates(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]], bool]:
+    """Groups of rows that look nearly the same, without groups of identical pixels alone.
+
+    digests: (n, 2) uint64 of the rows of all splits. Returns sorted lists of row numbers, and whether all
+    candidate pairs were compared."""
+    # The first 64 bits of a digest suffice here.
+    _, first, which = np.unique(digests[:, 0], return_index=True, return_inverse=True)
+    hashes = np.concatenate([rows.numbers("look") for rows in splits.values()])[first]
+    one, other, complete = candidate_pairs(hashes, _coarse_means(splits, len(digests))[first])
     close = _close(splits, first[one], first[other])
     parent: dict[int, int] = {}
 
@@ -51,47 +53,47 @@ def alike(splits: dict[str, Rows], digests: np.ndarray) -> tuple[list[list[int]]
         parent[b] = a
     groups: dict[int, list[int]] = {}
     grouped = np.isin(which, np.fromiter(parent, np.int64, len(parent)))
-    for index in np.flatnonzero(grouped).tolist():  # copies to the bit belong to the group of the first
+    for index in np.flatnonzero(grouped).tolist():  # identical copies join the group of the first
         groups.setdefault(root(int(which[index])), []).append(index)
     return sorted(groups.values()), complete
 
 
-def near(looks: np.ndarray, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """looks (n,) uint64, blocks (n, 48) uint8 mean colours of a 4 x 4 grid -> pairs (one, other) that may be
-    alike: looks differ in at most NEAR bits, blocks by at most DISTANCE; and whether these are all of
-    them."""
-    bright = blocks.mean(1, dtype=np.float32)
-    found, compared, kept = [(np.zeros(0, np.int32),) * 2], 0, 0
+def candidate_pairs(hashes: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Pairs of rows that may be near duplicates: at most NEAR bits and DISTANCE levels apart.
+
+    hashes: (n,) uint64 perceptual hashes. means: (n, 48) uint8 mean colours of a 4 x 4 grid. Returns both
+    rows of every pair, and whether these are all pairs (see COMPARED and KEPT)."""
+    brightness = means.mean(1, dtype=np.float32)
+    pairs, compared, kept = [(np.zeros(0, np.int32),) * 2], 0, 0
     edges = np.linspace(0, 64, NEAR + 2).astype(int)
     bands = [
-        ((looks >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)).astype(np.int16)
+        ((hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)).astype(np.int16)
         for low, high in pairwise(edges)
     ]
     for number, band in enumerate(bands):
-        for one, other in _neighbours(band, bright):
+        for one, other in _neighbours(band, brightness):
             compared += len(one)
-            fits = np.bitwise_count(looks[one] ^ looks[other]) <= NEAR
+            fits = np.bitwise_count(hashes[one] ^ hashes[other]) <= NEAR
             for earlier in bands[:number]:  # each pair once: in the first band in which it agrees
                 fits &= earlier[one] != earlier[other]
             one, other = one[fits], other[fits]
-            fits = _distance(blocks[one], blocks[other]) <= DISTANCE + 1  # the blocks are rounded
-            found.append((one[fits].astype(np.int32), other[fits].astype(np.int32)))
+            fits = _distance(means[one], means[other]) <= DISTANCE + 1  # the means are rounded
+            pairs.append((one[fits].astype(np.int32), other[fits].astype(np.int32)))
             kept += int(fits.sum())
-            if compared > COMPARED or kept > FOUND:
+            if compared > COMPARED or kept > KEPT:
                 break
-        if compared > COMPARED or kept > FOUND:
+        if compared > COMPARED or kept > KEPT:
             break
-    one, other = (np.concatenate(side)[:FOUND] for side in zip(*found))
-    return one, other, compared <= COMPARED and kept <= FOUND
+    one, other = (np.concatenate(side)[:KEPT] for side in zip(*pairs))
+    return one, other, compared <= COMPARED and kept <= KEPT
 
 
-def _neighbours(band: np.ndarray, bright: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of rows with the same value of the band whose brightness differs by at most DISTANCE, CHUNK or so
-    at a time."""
-    order = np.lexsort((bright, band))
-    place = (
-        band[order].astype(np.float64) * 1024 + bright[order]
-    )  # 1024: more than any two brightnesses differ
+def _neighbours(band: np.ndarray, brightness: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows that have the same value of the band and whose brightness differs by at most DISTANCE,
+    about CHUNK pairs at a time."""
+    order = np.lexsort((brightness, band))
+    # One number for both: 1024 is more than any two brightnesses differ.
+    place = band[order].astype(np.float64) * 1024 + brightness[order]
     after = np.searchsorted(place, place + DISTANCE + 1, "right") - np.arange(len(place)) - 1
     total = np.concatenate([[0], np.cumsum(after)])
     low = 0
@@ -104,46 +106,44 @@ def _neighbours(band: np.ndarray, bright: np.ndarray) -> Iterator[tuple[np.ndarr
 
 
 def _close(splits: dict[str, Rows], one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Of every pair of rows: are their means close?"""
+    """Whether the mean colours of every pair of rows are at most DISTANCE apart: (n,) bool."""
     close = np.zeros(len(one), bool)
     for low in range(0, len(one), CHUNK):
         pairs = one[low : low + CHUNK], other[low : low + CHUNK]
-        wanted, first = np.unique(np.concatenate(pairs)), 0
-        means = np.empty((len(wanted), 192), np.uint8)
+        rows, first = np.unique(np.concatenate(pairs)), 0
+        means = np.empty((len(rows), 192), np.uint8)
         for part in _means(splits):
-            begin, end = np.searchsorted(wanted, (first, first + len(part)))
-            means[begin:end] = part[wanted[begin:end] - first]
+            begin, end = np.searchsorted(rows, (first, first + len(part)))
+            means[begin:end] = part[rows[begin:end] - first]
             first += len(part)
-        close[low : low + CHUNK] = (
-            _distance(*(means[np.searchsorted(wanted, side)] for side in pairs)) <= DISTANCE
-        )
+        distance = _distance(*(means[np.searchsorted(rows, side)] for side in pairs))
+        close[low : low + CHUNK] = distance <= DISTANCE
     return close
 
 
 def _means(splits: dict[str, Rows]) -> Iterator[np.ndarray]:
-    """The means of all rows, (n, 192) uint8, a table after the other."""
+    """Mean colours of all rows, (n, 192) uint8, chunk by chunk."""
     for rows in splits.values():
         for table in rows.tables():
             for chunk in table["means"].chunks:
-                yield np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, 192)[
-                    chunk.offset : chunk.offset + len(chunk)
-                ]
+                means = np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, 192)
+                yield means[chunk.offset : chunk.offset + len(chunk)]
 
 
-def _blocks(splits: dict[str, Rows], count: int) -> np.ndarray:
-    """The means of `count` rows as a 4 x 4 grid in place of 8 x 8, (n, 48) uint8."""
-    blocks, first = np.empty((count, 48), np.uint8), 0
+def _coarse_means(splits: dict[str, Rows], count: int) -> np.ndarray:
+    """Mean colours of `count` rows on a 4 x 4 grid in place of 8 x 8: (count, 48) uint8."""
+    means, first = np.empty((count, 48), np.uint8), 0
     for part in _means(splits):
         grid = part.reshape(-1, 4, 2, 4, 2, 3).mean((2, 4), dtype=np.float32)
-        blocks[first : first + len(part)] = np.rint(grid).astype(np.uint8).reshape(-1, 48)
+        means[first : first + len(part)] = np.rint(grid).astype(np.uint8).reshape(-1, 48)
         first += len(part)
-    return blocks
+    return means
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(n, d) uint8 both -> (n,) root mean squares of what they differ by."""
+    """Root mean square difference of rows of (n, d) uint8: (n,) float32."""
     squares = np.empty(len(one), np.float32)
     for low in range(0, len(one), CHUNK // 8):
-        differs = one[low : low + CHUNK // 8].astype(np.float32) - other[low : low + CHUNK // 8]
-        squares[low : low + CHUNK // 8] = np.einsum("nd,nd->n", differs, differs)
+        difference = one[low : low + CHUNK // 8].astype(np.float32) - other[low : low + CHUNK // 8]
+        squares[low : low + CHUNK // 8] = np.einsum("nd,nd->n", difference, difference)
     return np.sqrt(squares / one.shape[1])

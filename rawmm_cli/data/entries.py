@@ -1,4 +1,4 @@
-"""Documents of a prepared set, to be looked at: chosen, in reading order, and as a contact sheet."""
+"""Documents of a prepared set for people to look at: in reading order, and as a contact sheet."""
 
 import json
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ ZOOMED = 128  # pictures smaller than this are enlarged by a whole number
 
 @dataclass(frozen=True)
 class EntryPicture:
-    """A picture: (H, W, 3) uint8, exact. draw: whether it is to be drawn (else read); None where both
-    happen."""
+    """A picture of an entry. pixels: (H, W, 3) uint8, exact. draw: True where it is drawn, False where it is
+    read, None where it may be either."""
 
     pixels: np.ndarray
     draw: bool | None = None
@@ -24,7 +24,7 @@ class EntryPicture:
 
 @dataclass(frozen=True)
 class Entry:
-    """A document, or a picture with what is said of it. items: texts and pictures in reading order."""
+    """A document, or a picture with its captions. items: texts and pictures in reading order."""
 
     index: int
     source: str
@@ -42,16 +42,18 @@ class Entry:
 
 
 def entries(folder: Path, split: str, indices: Iterable[int], labels: list[str]) -> list[Entry]:
-    """Rows of a prepared set, whose numbers rise. labels: names of the classes. Raises DataError where it is
-    damaged."""
+    """Entries for rows of a prepared set, at indices in increasing order.
+
+    labels: names of the classes. Raises DataError where the set is damaged."""
     indices = list(indices)
     return [_entry(index, row, labels) for index, row in zip(indices, Rows.of(folder, split).at(indices))]
 
 
-def sheet(shown: list[Entry], columns: int | None = None) -> np.ndarray:
-    """All pictures of the entries, in order -> (H, W, 3) contact sheet; small ones enlarged by a whole
-    number."""
-    pictures = [picture.pixels for entry in shown for picture in entry.pictures]
+def sheet(chosen: list[Entry], columns: int | None = None) -> np.ndarray:
+    """Contact sheet of all pictures of the entries, in order: (H, W, 3) uint8.
+
+    Small pictures are enlarged by a whole number."""
+    pictures = [picture.pixels for entry in chosen for picture in entry.pictures]
     largest = max(max(pixels.shape[:2]) for pixels in pictures)
     return contact_sheet(
         pictures, columns or max(1, round(len(pictures) ** 0.5)), zoom=max(1, ZOOMED // largest)
@@ -62,12 +64,11 @@ def _entry(index: int, row: dict, labels: list[str]) -> Entry:
     if "order" in row:
         texts = iter(row["texts"])
         pictures = (
-            EntryPicture(_pixels(*found), draw)
-            for *found, draw in zip(row["pixels"], row["heights"], row["widths"], row["draw"])
+            EntryPicture(_pixels(*picture), draw)
+            for *picture, draw in zip(row["pixels"], row["heights"], row["widths"], row["draw"])
         )
-        return Entry(
-            index, row["source"], [next(pictures) if shown else next(texts) for shown in row["order"]]
-        )
+        items = [next(pictures) if is_picture else next(texts) for is_picture in row["order"]]
+        return Entry(index, row["source"], items)
     label = row["label"]
     return Entry(
         index,

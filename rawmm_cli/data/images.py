@@ -3,12 +3,12 @@
 Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored, nothing is dithered:
 
     8-bit grey, palette, RGB, YCbCr    as Pillow converts them; black and white become 0 and 255
-    16-bit grey (I;16*, I)             the upper byte: 65,536 levels become 256 (others are clipped to 16
-                                       bits first); Pillow itself would clip to 255 and leave 2. 16-bit
-                                       colour: the upper byte too
+    16-bit grey (I;16*, I)             the upper byte, so 65,536 levels become 256; values outside 16 bits are
+                                       clipped first. Pillow itself would clip to 255 and leave 2 levels.
+                                       16-bit colour: the upper byte too
     float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
     CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise
-    alpha, or one transparent colour   composited on the background (white unless told otherwise) and rounded
+    alpha, or one transparent colour   composited on the background (white by default) and rounded
     EXIF orientation                   applied
     animation, several pages           the first frame
 """
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MEGAPIXELS, MEGABYTES = 64, 256  # a file with more is refused
+MEGAPIXELS, MEGABYTES = 64, 256  # larger files are refused
 WHITE = (255, 255, 255)
 CROPS = ("center", "none")
 MULTIPLE = 16
 Colour = tuple[int, int, int]
 BACKGROUND = 238
-TURNS = {
+ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -47,26 +47,27 @@ TURNS = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # EXIF tag 0x0112 -> what undoes it
+}  # EXIF tag 0x0112 -> the transposition that undoes it
 
 
 class ImageError(DataError):
-    """An image that cannot be used. `reason` is the message without the path."""
+    """Error for an image that cannot be used. `reason` is the message without the path."""
 
-    def __init__(self, reason: str, path: Path | str | None = None):
+    def __init__(self, reason: str, path: Path | str | None = None) -> None:
         self.reason = printable(reason)
         where = "" if path is None else f"image {printable(str(path))} cannot be read: "
         super().__init__(where + self.reason)
 
 
 def read_image(source: Path | str | bytes, background: Colour = WHITE) -> np.ndarray:
-    """A file, or what is in one -> (H, W, 3) uint8, fully decoded. Raises ImageError on anything else than a
-    whole image of FORMATS."""
+    """Decode an image file, or the bytes of one, to (H, W, 3) uint8.
+
+    Raises ImageError on anything but a complete image of FORMATS."""
     return np.array(open_image(source, background))
 
 
 def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.Image:
-    """The same as an image of Pillow, in RGB: `fit` is faster on it."""
+    """Decode as `read_image` does, to an RGB image of Pillow: `fit` is faster on it. Raises ImageError."""
     path = None if isinstance(source, bytes) else source
     try:
         if path is not None and not Path(path).is_file():  # a named pipe would block for ever
@@ -79,7 +80,7 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
         if size > MEGABYTES * 10**6:
             raise ValueError(f"it has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
         with io.BytesIO(source) if path is None else open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what they say is checked below or harmless
+            warnings.simplefilter("ignore")  # checked below or harmless
             return _decode(file, background)
     except Exception as error:  # Pillow raises almost any type
         raise ImageError(_reason(error), path) from None
@@ -92,13 +93,13 @@ def fit(
     enlarge: bool = False,
     multiple: int = MULTIPLE,
 ) -> np.ndarray:
-    """(H, W, 3), or an image in RGB -> smaller by a Lanczos filter (with antialiasing), until the shorter
-    side is `size`.
+    """Resize by a Lanczos filter (with antialiasing) until the shorter side is `size` pixels: (H, W, 3)
+    uint8.
 
-    crop "center": the largest square in the centre -> (size, size, 3). crop "none": the whole picture; its
-    longer side becomes the nearest multiple of `multiple`, so that patches fit. Unless `enlarge`, raises
-    ImageError where a side is shorter than `size`. Where the shorter side is `size` already the pixels stay
-    bit for bit."""
+    picture: (H, W, 3) uint8, or an RGB image of Pillow. crop "center": the largest square in the centre, so
+    the result is (size, size, 3). crop "none": the whole picture; its longer side becomes the nearest
+    multiple of `multiple`, so that patches fit. Where the shorter side is `size` already, pixels are copied
+    exactly. Raises ImageError where a side is shorter than `size`, unless `enlarge`."""
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
@@ -122,15 +123,16 @@ def fit(
 
 
 def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> None:
-    """Write a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array, with `text` as iTXt metadata.
+    """Write a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array as a PNG, with `text` as iTXt metadata.
 
-    The file appears whole, by a rename, or not at all. Raises DiskFullError, or DataError where it cannot."""
-    path, notes = Path(path), PngImagePlugin.PngInfo()
+    The file appears whole, by a rename, or not at all. Raises DiskFullError, or DataError where the folder
+    cannot be written."""
+    path, metadata = Path(path), PngImagePlugin.PngInfo()
     for name, value in text.items():
-        notes.add_itxt(name, str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8"))
+        metadata.add_itxt(name, str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8"))
     partial = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
-        Image.fromarray(_array(image)).save(partial, "PNG", pnginfo=notes)
+        Image.fromarray(_array(image)).save(partial, "PNG", pnginfo=metadata)
         os.replace(partial, path)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -139,15 +141,15 @@ def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> 
             + ("free some space" if full else "choose a folder that exists and can be written to")
         ) from None
     finally:
-        with suppress(OSError):  # it is gone already where all went well
+        with suppress(OSError):  # already renamed where all went well
             partial.unlink()
 
 
 def contact_sheet(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:
-    """(3, H, W) uint8 tensors, sizes may differ -> one (H, W, 3) contact sheet, row by row, on light grey.
+    """Contact sheet of pictures, row by row on light grey: (H, W, 3) uint8.
 
-    Every pixel becomes zoom x zoom; each picture is in the centre of its cell, `gap` pixels between and
-    around."""
+    images: (3, H, W) uint8 tensors or (H, W, 3) uint8 arrays, of any sizes. Every pixel becomes zoom x
+    zoom. Each picture is in the centre of its cell, with `gap` pixels between and around the cells."""
     tiles = [_array(image).repeat(zoom, 0).repeat(zoom, 1) for image in images]
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -162,24 +164,25 @@ def contact_sheet(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np
 
 
 def slug(text: str, limit: int = 40) -> str:
-    """Any text -> a part of a file name: a-z, 0-9 and single hyphens, at most `limit`; "untitled" if none is
-    left."""
+    """Part of a file name for any text: at most `limit` characters of a-z, 0-9 and single hyphens.
+
+    "untitled" where nothing is left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "untitled"
 
 
 def _decode(file: IO[bytes], background: Colour) -> Image.Image:
-    """An open file -> RGB."""
+    """Decode an open file to RGB."""
     with Image.open(file, formats=FORMATS) as picture:
         if picture.width * picture.height > MEGAPIXELS * 10**6:
             raise Image.DecompressionBombError
         picture.load()
-        turn = TURNS.get(picture.getexif().get(0x0112))
-        return _rgb(picture if turn is None else picture.transpose(turn), background)
+        upright = ORIENTATIONS.get(picture.getexif().get(0x0112))
+        return _rgb(picture if upright is None else picture.transpose(upright), background)
 
 
 def _rgb(picture: Image.Image, background: Colour) -> Image.Image:
-    """A decoded picture of any mode -> RGB, by the table at the top."""
+    """Convert a decoded picture of any mode to RGB, by the table at the top."""
     if picture.mode == "F" or picture.mode.startswith("I"):
         values = np.asarray(picture)
         grey = _float_levels(values) if picture.mode == "F" else (values.clip(0, 65535) >> 8).astype(np.uint8)
@@ -189,14 +192,14 @@ def _rgb(picture: Image.Image, background: Colour) -> Image.Image:
         return Image.fromarray(pixels)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        ground = Image.new("RGB", picture.size, background)
-        ground.paste(picture, mask=picture.getchannel("A"))
-        return ground
+        canvas = Image.new("RGB", picture.size, background)
+        canvas.paste(picture, mask=picture.getchannel("A"))
+        return canvas
     return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _float_levels(values: np.ndarray) -> np.ndarray:
-    """Float grey -> uint8."""
+    """Float grey as uint8. Raises ValueError on values that are not finite."""
     if not np.isfinite(values).all():
         raise ValueError("it has values that are not finite")
     scale = 255 if values.min() >= 0 and values.max() <= 1 else 1
@@ -204,12 +207,12 @@ def _float_levels(values: np.ndarray) -> np.ndarray:
 
 
 def _array(image: "np.ndarray | Tensor") -> np.ndarray:
-    """(3, H, W) tensor or (H, W, 3) array -> (H, W, 3) array."""
+    """A (3, H, W) tensor or (H, W, 3) array as an (H, W, 3) array."""
     return image if isinstance(image, np.ndarray) else image.cpu().numpy().transpose(1, 2, 0)
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the path."""
+    """Message for an error of decoding, without the path."""
     if isinstance(error, UnidentifiedImageError):
         return f"its content is damaged or of another format; allowed: {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):

@@ -73,7 +73,7 @@ class Steps(Dataset):
 
     ahead = 1  # steps that a worker makes at a time
 
-    def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE):
+    def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> None:
         self.config, self.blocks, self.ranks = config, model.blocks, ranks
         self.stream = stream_of(config, data, model.tokenizer.encode)
         self.window, self.planned, self.sketches = -1, [], {}
@@ -147,7 +147,7 @@ class StreamedSteps(Steps):
 
     ahead = WINDOW
 
-    def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE):
+    def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, model, ranks)
         self.streamed = self.stream.sets[0]
         self.stream.place = lambda number: (0, number)  # a document's number is its place in the window
@@ -229,7 +229,7 @@ class _Starts:
     """Documents seen before each step, from `seen` to the end of the run (no end where the time decides), in
     groups of the `ahead` steps that are made together."""
 
-    def __init__(self, config: Config, seen: int, ahead: int):
+    def __init__(self, config: Config, seen: int, ahead: int) -> None:
         self.config, self.seen, self.ahead = config, seen, ahead
 
     def __iter__(self) -> Iterator[list[int]]:

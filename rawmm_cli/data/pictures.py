@@ -1,8 +1,8 @@
 """Pictures that are named on the command line: files, folders of files, prepared sets. They are read one
-after the other, as exact RGB; a file that cannot be read is skipped and named.
+after the other, as exact RGB; a file that cannot be read is skipped and reported.
 
-Text that is known to be written on a picture comes along: from a prepared set whose card says that its
-captions are what is written (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, as in
+The text on a picture comes along where it is known: from a prepared set whose card says that its captions
+are the text on the pictures (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, as in
 training sets for OCR."""
 
 import os
@@ -21,15 +21,16 @@ from . import prepared
 from .datasets.folder import EXTENSIONS
 from .images import ImageError, read_image, slug
 
-RESULTS = "results.json"  # `reconstruct` writes it: a folder with it was written by us
-BATCH = 1 << 18  # pixels that go through a codec together
-HELD = 1 << 25  # pixels that may wait for others of their size
+RESULTS = "results.json"  # a folder with this file was written by `rawmm reconstruct`
+BATCH = 1 << 18  # pixels of a group of pictures
+WAITING = 1 << 25  # most pixels that wait for others of their size
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where a picture is: a file, or row `row` of a split of a prepared set. name: unique, can be a file
-    name."""
+    """Place of a picture: a file, or row `row` of a split of a prepared set.
+
+    name: unique, and fit for a file name."""
 
     name: str
     store: Path | prepared.Prepared
@@ -37,19 +38,21 @@ class Location:
 
     @property
     def file(self) -> str:
-        """The path; of a prepared set what its card calls the picture's source."""
+        """Path of the file; in a prepared set the source of the picture."""
         return str(self.store) if self.row is None else self.store.source(self.row)
 
     @property
     def captions(self) -> list[str]:
-        """Captions in a prepared set; none of a file."""
+        """Captions in a prepared set; [] for a file."""
         return [] if self.row is None else self.store.captions[self.row]
 
 
 @dataclass(frozen=True)
 class NamedPicture:
-    """A picture that was read. index: place in the list of locations. text: what is written on it, where that
-    is known."""
+    """A picture that was read.
+
+    index: its place in the list of locations. pixels: (3, H, W) uint8. text: the text on it, where that is
+    known."""
 
     index: int
     name: str
@@ -60,15 +63,17 @@ class NamedPicture:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that could not be used, and the reason."""
+    """A file that cannot be used, and the reason."""
 
     file: str
     reason: str
 
 
 def find(paths: list[Path], data: Path) -> list[Location]:
-    """Locations of all pictures below the paths; a plain name may be a set in the folder `data`. Raises
-    DataError where a path holds none."""
+    """Locations of all pictures below the paths. A plain name may also be a prepared set in the folder
+    `data`.
+
+    Raises DataError where a path holds no pictures."""
     locations: list[Location] = []
     for path in paths:
         known = (path / "card.json").is_file() or path.exists() or len(path.parts) > 1
@@ -97,30 +102,33 @@ def _of_files(path: Path) -> list[Location]:
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    """Image files at any depth, without those that `reconstruct` wrote; then folders that cannot be read, so
-    that reading them reports why."""
-    unread: list[Path] = []
-    for here, folders, files in os.walk(folder, onerror=lambda error: unread.append(Path(error.filename))):
+    """Image files at any depth, without those that `rawmm reconstruct` wrote.
+
+    Folders that cannot be read come last, so that reading them reports why."""
+    unreadable: list[Path] = []
+    for parent, folders, files in os.walk(
+        folder, onerror=lambda error: unreadable.append(Path(error.filename))
+    ):
         if RESULTS in files and "original" in folders:
             folders.clear()
         else:
-            yield from (Path(here) / file for file in files if Path(file).suffix[1:].lower() in EXTENSIONS)
-    yield from unread
+            yield from (Path(parent) / file for file in files if Path(file).suffix[1:].lower() in EXTENSIONS)
+    yield from unreadable
 
 
 def area(locations: list[Location]) -> int:
-    """Pixels of all pictures together."""
+    """Total number of pixels of all pictures."""
     return sum(height * width for height, width in _sides(locations))
 
 
 def typical_side(locations: list[Location]) -> int:
-    """Median of the longer sides; 0 where none can be read."""
+    """Median of the longer sides in pixels; 0 where no picture can be read."""
     longer = [max(sides) for sides in _sides(locations)]
     return median_low(longer) if longer else 0
 
 
 def _sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
-    """(height, width) of those that can be read; of files by their headers alone."""
+    """(height, width) of the pictures that can be read; files by their headers alone."""
     for location in locations:
         if location.row is not None:
             yield int(location.store.heights[location.row]), int(location.store.widths[location.row])
@@ -130,7 +138,7 @@ def _sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
 
 
 def read(locations: list[Location], skipped: list[Skipped]) -> Iterator[NamedPicture]:
-    """The pictures that can be read; the others go into `skipped`."""
+    """Read the pictures, in order; those that cannot be read are appended to `skipped`."""
     for index, location in enumerate(locations):
         if location.row is not None:
             text = location.store.card.get("captions_are_written") and location.captions
@@ -146,13 +154,13 @@ def read(locations: list[Location], skipped: list[Skipped]) -> Iterator[NamedPic
 
 
 def none_left(skipped: list[Skipped], what: str = "read") -> DataError:
-    """The error where every picture was skipped: it names the first."""
+    """Error for the case that every picture was skipped: it names the first."""
     file, reason = printable(skipped[0].file), skipped[0].reason
     return DataError(f"no picture is left: image {file} cannot be {what}: {reason}")
 
 
 def batches(pictures: Iterator[NamedPicture]) -> Iterator[list[NamedPicture]]:
-    """Groups of pictures of one size, each as soon as it is large enough."""
+    """Groups of pictures of one size, each as soon as it has BATCH pixels or 64 pictures."""
     waiting: dict[tuple, list[NamedPicture]] = {}
 
     def total(group: list[NamedPicture]) -> int:
@@ -164,13 +172,13 @@ def batches(pictures: Iterator[NamedPicture]) -> Iterator[list[NamedPicture]]:
         group.append(picture)
         if total(group) >= BATCH or len(group) >= 64:
             yield waiting.pop(size)
-        elif sum(map(total, waiting.values())) > HELD:
+        elif sum(map(total, waiting.values())) > WAITING:
             yield waiting.pop(max(waiting, key=lambda size: total(waiting[size])))
     yield from waiting.values()
 
 
 def _beside(file: Path) -> str | None:
-    """The contents of NAME.gt.txt."""
+    """Content of NAME.gt.txt, None where there is none or it is blank."""
     try:
         return file.with_suffix(".gt.txt").read_text(encoding="utf-8-sig").strip() or None
     except (OSError, ValueError):

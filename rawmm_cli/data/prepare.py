@@ -1,17 +1,17 @@
-"""Source -> prepared set: rows made by worker processes, written in parts, put together at the end.
+"""Source -> prepared set: rows from worker processes are written in parts, and the parts become the set.
 
-    data/.NAME.partial/plan.json           what is being prepared
-    data/.NAME.partial/part-00000/         rows of the first PART items, and notes.json: what was skipped
+    data/.NAME.partial/plan.json           source and options
+    data/.NAME.partial/part-00000/         rows of the first PART items (`parts.py`)
     data/NAME/                             appears whole, by a rename
 
-A part appears by a rename too. So whatever stops the work, the same command goes on behind the last whole
-part and ends with the same bytes. Only one part and a few chunks of rows are ever in memory. Next: `card.py`
-says what is in the set."""
+A part appears by a rename too. So whatever stops the work, the same command continues after the last
+complete part and ends with the same bytes. Only one record batch and a few chunks of rows are in memory at
+a time. Next: `card.py` describes the set."""
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -23,21 +23,24 @@ from ..system.errors import DataError, LockedError
 from ..system.workers import Workers
 from . import card, prepared, tables
 from .items import Source
-from .rows import DOCUMENTS, PICTURES, Fitting, Skipped, maker
+from .parts import Part, read_notes
+from .rows import DOCUMENTS, PICTURES, Fitting, Result, Skipped, row_maker
 
-PART = 2048  # items
+PART = 2048  # items of a part
 CHUNK = 16  # items that a worker gets at a time
-BATCH_BYTES = 8 << 20  # of rows that are written together
-BAD_IN_A_ROW = 100
+BAD_IN_A_ROW = 100  # consecutive bad items that end the preparation
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Options:
-    """held_out: share of the items, by their names, where the source has no splits of its own. max_bad: share
-    of items that may be left out. workers 0: everything in this process."""
+    """How a source is prepared.
 
-    fitting: Fitting = Fitting()
+    held_out: share of held-out items, chosen by their names, where the source has no splits. limit: number of
+    items, None for all. max_bad: largest share of items that may be skipped. workers: worker processes, 0 for
+    none."""
+
+    fitting: Fitting = field(default_factory=Fitting)
     held_out: float = 0.1
     limit: int | None = None
     max_bad: float = 0.05
@@ -48,15 +51,16 @@ def prepare(
     source: Source,
     folder: Path,
     options: Options,
-    told: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] = lambda done, skipped: None,
     write_page: Callable[[Path, dict], None] = lambda folder, card: None,
 ) -> dict:
-    """Prepare `source` in `folder`, or go on where that was interrupted -> the card.
+    """Prepare `source` in `folder`, or continue an interrupted preparation -> the card.
 
-    `progress(items, skipped)` is called as it goes, and `write_page(folder, card)` before the set gets its
-    name: a set appears with its page or not at all. Raises DataError where too many items are bad or too few
-    are left, and LockedError where another process prepares the same set."""
+    notify(line): receives lines for the user. progress(items, skipped): called after every item.
+    write_page(folder, card): called before the set gets its name, so a set appears with its page or not at
+    all. Raises DataError where too many items are bad or too few are left, LockedError where another
+    process prepares the same set."""
     prepared.check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial, lock = _beside(folder, "partial"), FileLock(_beside(folder, "lock"))
@@ -66,10 +70,10 @@ def prepare(
         raise LockedError(f"another process prepares {folder}; wait for it, or give another --name") from None
     try:
         with disk.room_for(f"the prepared set {folder}"):
-            parts = _begin(partial, folder, source, options, told)
+            parts = _begin(partial, folder, source, options, notify)
             _write_parts(partial, source, options, parts, progress)
-            pa.default_memory_pool().release_unused()  # it would keep what the rows needed
-            return _put_together(partial, folder, source, options, write_page)
+            pa.default_memory_pool().release_unused()  # or it keeps the memory of the rows
+            return _assemble(partial, folder, source, options, write_page)
     finally:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
@@ -83,9 +87,10 @@ def _beside(folder: Path, what: str) -> Path:
 
 
 def _begin(
-    partial: Path, folder: Path, source: Source, options: Options, told: Callable[[str], None]
+    partial: Path, folder: Path, source: Source, options: Options, notify: Callable[[str], None]
 ) -> list[dict]:
-    """-> notes of the parts that an interrupted run of the same work has left; anything else is removed."""
+    """Notes of the parts that an interrupted preparation of the same source has left; everything else in the
+    folder `partial` is removed."""
     plan = {
         "format": FORMAT,
         "part": PART,
@@ -103,116 +108,54 @@ def _begin(
         except (OSError, ValueError):
             same = False
         if not same:
-            told("an interrupted preparation is there, of other data or with other options; starting anew")
+            notify("the interrupted preparation is of other data or options; starting from the beginning")
             shutil.rmtree(partial)
     partial.mkdir(exist_ok=True)
     disk.write(partial / "plan.json", json.dumps(plan))
     notes = []
-    while (made := partial / f"part-{len(notes):05d}").is_dir():
-        notes.append(json.loads((made / "notes.json").read_text(encoding="utf-8")))
-    for left in [*partial.glob(".part-*"), *partial.glob("new"), *partial.glob("old")]:
-        shutil.rmtree(left)
+    while (part := partial / f"part-{len(notes):05d}").is_dir():
+        notes.append(read_notes(part))
+    for leftover in [*partial.glob(".part-*"), *partial.glob("new"), *partial.glob("old")]:
+        shutil.rmtree(leftover)
     if notes:
-        told(f"going on behind the {sum(note['items'] for note in notes):,} items that are done")
+        notify(f"continuing after the {sum(note['items'] for note in notes):,} items that are done")
     return notes
 
 
 def _write_parts(
     partial: Path, source: Source, options: Options, parts: list[dict], progress: Callable[[int, int], None]
 ) -> None:
-    """Rows of the items that are not done yet."""
+    """Write the rows of all items that are not in `parts` (their notes) yet. Raises DataError."""
     if parts and parts[-1]["last"]:
         return
     done = sum(note["items"] for note in parts)
     skipped = sum(len(note["skipped"]) for note in parts)
-    in_a_row = parts[-1]["in_a_row"] if parts else 0
+    bad_in_a_row = parts[-1]["in_a_row"] if parts else 0
     results = _results(source, done, options)
+    schema = DOCUMENTS if source.holds_documents else PICTURES
     number, ended = len(parts), False
     while not ended:
-        with _Part(
-            partial, number, DOCUMENTS if source.holds_documents else PICTURES, options.held_out
-        ) as part:
+        with Part(partial, number, schema, options.held_out) as part:
             for result, split in islice(results, PART):
                 bad = isinstance(result, Skipped)
-                in_a_row = in_a_row + 1 if bad else 0
-                if in_a_row >= BAD_IN_A_ROW:
+                bad_in_a_row = bad_in_a_row + 1 if bad else 0
+                if bad_in_a_row >= BAD_IN_A_ROW:
                     raise DataError(
                         f"{BAD_IN_A_ROW} items in a row cannot be used, the last '{result.name}': "
-                        f"{result.reason}; "
-                        "mend the source"
+                        f"{result.reason}; mend the source"
                     )
                 part.skip(result) if bad else part.add(result, split)
                 skipped += bad
                 done += 1
                 progress(done, skipped)
             ended = part.items < PART
-            part.close(last=ended, in_a_row=in_a_row)
+            part.close(ended, bad_in_a_row)
         number += 1
 
 
-class _Part:
-    """Rows of up to PART items, written batch by batch; the folder gets its name when it is whole."""
-
-    def __init__(self, partial: Path, number: int, schema: pa.Schema, held_out: float):
-        self.final, self.folder = partial / f"part-{number:05d}", partial / f".part-{number:05d}"
-        self.folder.mkdir()
-        self.schema, self.share = schema, held_out
-        self.writers = {
-            split: pa.ipc.new_stream(str(self.folder / f"{split}.arrow"), schema) for split in prepared.SPLITS
-        }
-        self.rows, self.bytes = {split: [] for split in prepared.SPLITS}, dict.fromkeys(prepared.SPLITS, 0)
-        self.items, self.skipped, self.counts = 0, [], dict.fromkeys(prepared.SPLITS, 0)
-
-    def add(self, row: dict, split: str | None) -> None:
-        split = split or ("held_out" if prepared.hash_fraction(row["source"]) < self.share else "train")
-        self.rows[split].append(row)
-        self.bytes[split] += (
-            sum(map(len, row["pixels"])) if isinstance(row["pixels"], list) else len(row["pixels"])
-        )
-        self.items, self.counts[split] = self.items + 1, self.counts[split] + 1
-        if self.bytes[split] >= BATCH_BYTES or len(self.rows[split]) >= 512:
-            self._flush(split)
-
-    def skip(self, skipped: Skipped) -> None:
-        self.items += 1
-        self.skipped.append({"file": skipped.name, "reason": skipped.reason})
-
-    def _flush(self, split: str) -> None:
-        if self.rows[split]:
-            self.writers[split].write_batch(pa.RecordBatch.from_pylist(self.rows[split], self.schema))
-            self.rows[split], self.bytes[split] = [], 0
-
-    def close(self, last: bool, in_a_row: int) -> None:
-        for split, writer in self.writers.items():
-            self._flush(split)
-            writer.close()
-        notes = {
-            "items": self.items,
-            "last": last,
-            "in_a_row": in_a_row,
-            "count": self.counts,
-            "skipped": self.skipped,
-        }
-        disk.write(self.folder / "notes.json", json.dumps(notes))
-        for file in self.folder.iterdir():
-            disk.sync(file)
-        self.folder.rename(self.final)
-        disk.sync(self.final.parent)
-
-    def __enter__(self) -> "_Part":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)  # there is nothing left of it where all went well
-
-
-# ---------------------------------------------------------------------------------------------------- workers
-
-
-def _results(source: Source, start: int, options: Options) -> Iterator[tuple]:
-    """(row or Skipped, split) of every item from `start` on, in order. Only a few chunks are on their way at
-    a time."""
-    make = maker(source, options.fitting)
+def _results(source: Source, start: int, options: Options) -> Iterator[Result]:
+    """Results of all items from `start` on, in order; only a few chunks are in memory at a time."""
+    make = row_maker(source, options.fitting)
     items = source.items(start)
     if options.limit is not None:
         items = islice(items, max(0, options.limit - start))
@@ -227,15 +170,15 @@ def _results(source: Source, start: int, options: Options) -> Iterator[tuple]:
             yield from results
 
 
-# ------------------------------------------------------------------------------------------------------ whole
+# ---------------------------------------------------------------------------------------------- the whole set
 
 
-def _put_together(
+def _assemble(
     partial: Path, folder: Path, source: Source, options: Options, write_page: Callable[[Path, dict], None]
 ) -> dict:
-    """Parts -> the set, with its card."""
+    """Turn the parts into the prepared set -> its card. Raises DataError."""
     parts = sorted(partial.glob("part-*"))
-    notes = [json.loads((part / "notes.json").read_text(encoding="utf-8")) for part in parts]
+    notes = [read_notes(part) for part in parts]
     skipped = [entry for note in notes for entry in note["skipped"]]
     _check_bad(skipped, sum(note["items"] for note in notes), options.max_bad)
     new = partial / "new"
@@ -245,10 +188,16 @@ def _put_together(
         for split in prepared.SPLITS
     }
     if not all(files.values()):
-        files = _share_out(new, files)
-    for split, made in files.items():
-        prepared.write_split(new / split, made)
-    full = card.describe(new, {"name": folder.name, **source.card}, skipped, options)
+        files = _fill_empty_split(new, files)
+    for split, split_files in files.items():
+        prepared.write_split(new / split, split_files)
+    settings = {
+        "size": options.fitting.size,
+        "crop": options.fitting.crop,
+        "background": list(options.fitting.background),
+        "limit": options.limit,
+    }
+    full = card.describe(new, {"name": folder.name, **source.card}, skipped, settings)
     write_page(new, full)
     card.write(new, full)
     prepared.swap(new, folder)
@@ -256,36 +205,35 @@ def _put_together(
     return full
 
 
-def _check_bad(skipped: list[dict], items: int, most: float) -> None:
-    if len(skipped) > most * items:
+def _check_bad(skipped: list[dict], items: int, max_bad: float) -> None:
+    """Raise DataError where more than the share `max_bad` of the items was skipped."""
+    if len(skipped) > max_bad * items:
         first = skipped[0]
         more = f" (and {len(skipped) - 1:,} more)" if len(skipped) > 1 else ""
         raise DataError(
             f"'{first['file']}'{more} of {items:,} cannot be used: {first['reason']}; mend them, or allow "
-            f"to leave "
-            f"out a larger share with --max-bad-fraction (now {most:g}); what is done is kept for the same "
-            f"command"
+            f"to leave out a larger share with --max-bad-fraction (now {max_bad:g}); what is done is kept "
+            "for the same command"
         )
 
 
-def _share_out(new: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
-    """A set so small that one split is empty: the item whose name comes first (or last) by its hash changes
-    sides."""
-    have = next(split for split in prepared.SPLITS if files[split]) if any(files.values()) else None
-    table = pa.concat_tables([tables.table(file) for file in files[have]]) if have else None
+def _fill_empty_split(new: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Files of both splits where one of them is empty: one item moves there, the first or last by the hash of
+    its name. Raises DataError where there are not two items."""
+    full = next((split for split in prepared.SPLITS if files[split]), None)
+    table = pa.concat_tables([tables.table(file) for file in files[full]]) if full else None
     if table is None or len(table) < 2:
         raise DataError(
             f"only {0 if table is None else 1} usable item; allowed: at least 2, one to train and one held "
-            f"out; "
-            "add some"
+            "out; add some"
         )
-    places = [prepared.hash_fraction(name) for name in table["source"].to_pylist()]
-    moving = places.index(min(places)) if have == "train" else places.index(max(places))
+    fractions = [prepared.hash_fraction(name) for name in table["source"].to_pylist()]
+    moving = fractions.index(min(fractions) if full == "train" else max(fractions))
     kept = [n for n in range(len(table)) if n != moving]
-    empty = next(split for split in prepared.SPLITS if split != have)
-    made = {}
-    for split, rows in ((have, kept), (empty, [moving])):
-        made[split] = [new.parent / f".{split}.arrow"]
-        with pa.ipc.new_stream(str(made[split][0]), table.schema) as writer:
+    empty = next(split for split in prepared.SPLITS if split != full)
+    both = {}
+    for split, rows in ((full, kept), (empty, [moving])):
+        both[split] = [new.parent / f".{split}.arrow"]
+        with pa.ipc.new_stream(str(both[split][0]), table.schema) as writer:
             writer.write_table(table.take(rows).combine_chunks())
-    return made
+    return both

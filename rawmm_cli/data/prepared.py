@@ -1,7 +1,7 @@
 """Prepared data sets: exact pixels and captions on disk, memory-mapped.
 
-`data/NAME/` holds the splits `train` and `held_out`, each in the layout of the `datasets` library (readable
-by its `load_from_disk`), plus `card.json` and `card.html`. `rows.py` describes the columns; `prepare.py`
+`data/NAME/` holds the splits `train` and `held_out`, each in the layout that `load_from_disk` of the
+`datasets` library reads, and `card.json` and `card.html`. `rows.py` describes the columns; `prepare.py`
 writes them."""
 
 import hashlib
@@ -22,7 +22,7 @@ from ..config import presets
 from ..config.explain import nearest
 from ..system.errors import DataError
 from .rows import DOCUMENTS, PICTURES
-from .tables import Pixels, Rows, Texts, files, readable, table
+from .tables import Pixels, Rows, Texts, data_errors, files, table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +32,10 @@ SPLITS = ("train", "held_out")
 
 @dataclass
 class Prepared:
-    """One split of a set of pictures. `image(i)` gives pixels, `captions[i]` the texts that describe them,
-    `labels[i]` a class or -1."""
+    """One split of a set of pictures.
+
+    `image(i)`: pixels of picture i. `captions[i]`: list of str. `labels[i]`: number of its class, or -1.
+    `heights[i]`, `widths[i]`: its size in pixels."""
 
     holds_documents = False
 
@@ -42,7 +44,7 @@ class Prepared:
     table: pa.Table
     card: dict
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.pixels, self.captions = Pixels(self.table["pixels"]), Texts(self.table["captions"])
         self.labels, self.heights, self.widths = (
             self.table[name].to_numpy() for name in ("label", "height", "width")
@@ -52,11 +54,11 @@ class Prepared:
         return len(self.labels)
 
     def __reduce__(self) -> tuple:
-        """A worker process maps the files itself."""
+        """Pickle the place of the set alone: a worker process maps the files itself."""
         return load, (self.folder, self.split)
 
     def image(self, index: int) -> "Tensor":
-        """-> (3, H, W) uint8 tensor, the exact pixels."""
+        """Exact pixels of a picture: (3, H, W) uint8."""
         import torch
 
         pixels = self.pixels[index].reshape(self.heights[index], self.widths[index], 3)
@@ -71,14 +73,15 @@ class Prepared:
         return self.table["source"][index].as_py()
 
     def attributes(self, index: int) -> dict:
-        """What the source knows about the picture."""
+        """Attributes that the source gave to the picture, {name: value}."""
         return json.loads(self.table["attributes"][index].as_py() or "{}")
 
 
 @dataclass
 class PreparedDocuments:
-    """One split of a set of documents. `pieces(i)` tells text and pictures in order, `image(i, n)` gives a
-    picture's pixels."""
+    """One split of a set of documents.
+
+    `pieces(i)`: text and pictures of document i in reading order. `image(i, n)`: pixels of its picture n."""
 
     holds_documents = True
     folder: Path
@@ -86,7 +89,7 @@ class PreparedDocuments:
     table: pa.Table
     card: dict
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.texts = Texts(self.table["texts"])
         self.order, self.draw, self.heights, self.widths = (
             self.table[name].to_pylist() for name in ("order", "draw", "heights", "widths")
@@ -99,15 +102,15 @@ class PreparedDocuments:
         return load, (self.folder, self.split)
 
     def pieces(self, index: int) -> list[str | tuple[int, int, bool]]:
-        """Text, or (height, width, whether it is to be drawn) of a picture, in reading order."""
+        """Pieces of a document in reading order: str for a text, (height, width, draw) for a picture."""
         texts, pictures = (
             iter(self.texts[index]),
             zip(self.heights[index], self.widths[index], self.draw[index]),
         )
-        return [next(pictures) if shown else next(texts) for shown in self.order[index]]
+        return [next(pictures) if is_picture else next(texts) for is_picture in self.order[index]]
 
     def image(self, index: int, number: int) -> "Tensor":
-        """-> (3, H, W) uint8 tensor: picture `number` of a document."""
+        """Exact pixels of picture `number` of a document: (3, H, W) uint8."""
         import torch
 
         data = np.frombuffer(self.table["pixels"][index][number].as_buffer(), np.uint8)
@@ -124,39 +127,40 @@ class PreparedDocuments:
 
 
 def load(folder: Path, split: str) -> Prepared | PreparedDocuments:
-    """One split of a prepared set. Raises DataError where it is missing or not one of ours."""
-    card, found = read_card(folder), read_split(folder, split)
-    kind, schema = (PreparedDocuments, DOCUMENTS) if "order" in found.column_names else (Prepared, PICTURES)
-    if missing := set(schema.names) - set(found.column_names):
+    """Open one split of a prepared set. Raises DataError where it is missing, damaged or not a prepared
+    set."""
+    card, rows = read_card(folder), read_split(folder, split)
+    kind, schema = (PreparedDocuments, DOCUMENTS) if "order" in rows.column_names else (Prepared, PICTURES)
+    if missing := set(schema.names) - set(rows.column_names):
         raise DataError(
             f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again"
         )
-    return kind(folder, split, found, card)
+    return kind(folder, split, rows, card)
 
 
 def read_card(folder: Path) -> dict:
-    """card.json of a prepared set. Raises DataError."""
+    """Content of card.json of a prepared set. Raises DataError where it is missing or damaged."""
     path = folder / "card.json"
     if not path.is_file():
         raise DataError(
             f"data set '{folder.name}' is not prepared in {folder.parent}{_near(folder)}; run `rawmm prepare "
-            f"{_remedy(folder.name)}`, or give the folder it lies in with --data-dir"
+            f"{_remedy(folder.name)}`, or give the folder that holds it with --data-dir"
         )
-    with readable(folder):
+    with data_errors(folder):
         card = json.loads(path.read_text(encoding="utf-8"))
         card["count"], card["fingerprint"]
         return card
 
 
 def read_split(folder: Path, split: str) -> pa.Table:
-    """The memory-mapped table of one split. Raises DataError."""
-    with readable(folder):
+    """Memory-mapped table of one split. Raises DataError where it is damaged."""
+    with data_errors(folder):
         return pa.concat_tables([table(file) for file in files(folder, split)])
 
 
 def check_target(folder: Path, source: Path | None = None) -> None:
-    """Raises DataError where writing to `folder` would replace something that is not a prepared set, or its
-    own source."""
+    """Raise DataError where writing to `folder` would replace something that is not a prepared set, or the
+    source itself."""
     if folder.exists() and not (folder / "card.json").is_file():
         raise DataError(
             f"{folder} exists and is not a prepared set; nothing was touched; "
@@ -172,8 +176,8 @@ def check_target(folder: Path, source: Path | None = None) -> None:
 
 
 def write_split(folder: Path, files: list[Path]) -> None:
-    """Files of record batches -> the layout that `datasets.load_from_disk` reads. The files are linked, not
-    copied."""
+    """Write a split in the layout that `datasets.load_from_disk` reads; files of record batches are linked,
+    not copied."""
     folder.mkdir()
     names = [f"data-{n:05d}-of-{len(files):05d}.arrow" for n in range(len(files))]
     for name, file in zip(names, files):
@@ -181,9 +185,8 @@ def write_split(folder: Path, files: list[Path]) -> None:
             os.link(file, folder / name)
         except OSError:  # a file system without links
             shutil.copyfile(file, folder / name)
-    (folder / "dataset_info.json").write_text(
-        "{}\n", encoding="utf-8"
-    )  # the library reads the columns off the files
+    # The library reads the columns from the files themselves.
+    (folder / "dataset_info.json").write_text("{}\n", encoding="utf-8")
     state = {
         "_data_files": [{"filename": name} for name in names],
         "_fingerprint": "0" * 16,
@@ -197,25 +200,27 @@ def write_split(folder: Path, files: list[Path]) -> None:
 
 
 def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
-    """Write rows that are in memory (`rows.picture_row`), by split -> the card, with counts and fingerprint.
+    """Write rows in memory (`rows.picture_row`) as a prepared set -> the card, with counts and fingerprint.
 
-    For small sets; `prepare.py` writes large ones. An older set of that name is replaced, anything else
-    refused (DataError)."""
+    rows: {split: rows}. For small sets; `prepare.py` writes large ones. An older set of that name is
+    replaced; raises DataError where the folder holds anything else."""
     check_target(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent) as made:
-        new = Path(made) / "new"
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent
+    ) as temporary:
+        new = Path(temporary) / "new"
         new.mkdir()
         tables = {split: pa.Table.from_pylist(rows[split], PICTURES) for split in SPLITS}
-        for split, found in tables.items():
-            with pa.ipc.new_stream(str(Path(made) / split), PICTURES) as writer:
-                writer.write_table(found)
-            write_split(new / split, [Path(made) / split])
-        held = {split: Rows(lambda found=found: [found]) for split, found in tables.items()}
+        for split, split_table in tables.items():
+            with pa.ipc.new_stream(str(Path(temporary) / split), PICTURES) as writer:
+                writer.write_table(split_table)
+            write_split(new / split, [Path(temporary) / split])
+        splits = {split: Rows(lambda split=split: [tables[split]]) for split in SPLITS}
         full = {
             **card,
-            "count": {split: len(found) for split, found in tables.items()},
-            "fingerprint": fingerprint(held),
+            "count": {split: len(tables[split]) for split in SPLITS},
+            "fingerprint": fingerprint(splits),
         }
         (new / "card.json").write_text(json.dumps(full, indent=1) + "\n", encoding="utf-8")
         swap(new, folder)
@@ -223,8 +228,10 @@ def write(folder: Path, rows: dict[str, list[dict]], card: dict) -> dict:
 
 
 def fingerprint(splits: dict[str, Rows]) -> str:
-    """SHA-256 over the digest of every row's pixels and texts, its captions, label and attributes, split by
-    split: sets with the same one are the same."""
+    """SHA-256 of all rows, split by split: of the digests of pixels and texts, captions, labels and
+    attributes.
+
+    Sets with the same fingerprint are the same."""
     total = hashlib.sha256()
     for split in SPLITS:
         total.update(split.encode())
@@ -235,13 +242,14 @@ def fingerprint(splits: dict[str, Rows]) -> str:
 
 
 def joint_fingerprint(sets: list) -> str:
-    """The fingerprint of one set, or of several as one."""
-    found = [data.card["fingerprint"] for data in sets]
-    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+    """Fingerprint of one set, or of several sets together."""
+    prints = [data.card["fingerprint"] for data in sets]
+    return prints[0] if len(prints) == 1 else hashlib.sha256("\n".join(prints).encode()).hexdigest()
 
 
 def swap(new: Path, folder: Path) -> None:
-    """`new` takes the name `folder`; what was there moves aside, beside `new`, and goes last."""
+    """Rename `new` to `folder`. A folder that is there already moves beside `new` first, and is deleted
+    last."""
     old = new.with_name("old")
     if folder.exists():
         folder.rename(old)
@@ -255,28 +263,28 @@ def swap(new: Path, folder: Path) -> None:
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
-    """At most `count` of 0..total-1 at equal distances, from the first to the last."""
+    """At most `count` of the numbers 0..total-1 at equal distances, the first and the last included."""
     return np.unique(np.linspace(0, total - 1, min(count, total)).astype(int)).tolist()
 
 
 def hash_fraction(name: str) -> float:
-    """A name -> a number in 0..1 by its hash: below the share that is held out, it is held out."""
+    """Hash of a name as a number in 0..1; items below the share of held-out items are held out."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8], "big") / 2**64
 
 
 def _near(folder: Path) -> str:
-    """' (did you mean x?)', where a prepared set of such a name is there."""
-    return nearest(folder.name, [found.parent.name for found in sorted(folder.parent.glob("*/card.json"))])
+    """' (did you mean x?)' where a prepared set has a similar name, else ''."""
+    return nearest(folder.name, [card.parent.name for card in sorted(folder.parent.glob("*/card.json"))])
 
 
 def _remedy(name: str) -> str:
-    """What prepares it: as the header of a preset says, or a source of that name, or else from a folder."""
+    """Arguments of `rawmm prepare` for a set of that name: from the header of a preset, or a source of that
+    name, or else a folder."""
     from .items import NAMES
 
-    told = (
+    headers = (
         re.search(rf"rawmm prepare (\S[^&\n]* --name {re.escape(name)})(?= |$)", presets.text(preset), re.M)
         for preset in presets.names()
     )
-    return next(
-        (found[1] for found in told if found), name if name in NAMES else f"folder --path DIR --name {name}"
-    )
+    otherwise = name if name in NAMES else f"folder --path DIR --name {name}"
+    return next((match[1] for match in headers if match), otherwise)

@@ -1,11 +1,10 @@
-"""An item of a source -> a row of the prepared table, or the reason why there is none. Runs in worker
-processes; no torch.
+"""Rows of a prepared table, made of the items of a source. Runs in worker processes; no torch.
 
-Pictures:    pixels (height * width * 3 bytes, RGB), height, width, captions, label (-1: none), attributes
-             (JSON), source; look and means, which similar pictures nearly share
-Documents:   texts, and pictures in the same order: pixels, heights, widths, draw; `order` tells which piece
-             comes next
-Both:        sha256, of pixels and sizes
+pictures     pixels (height x width x 3 bytes, RGB), height, width, captions, label (-1: none), attributes
+             (JSON), source; look (a perceptual hash) and means (colours), nearly equal for similar pictures
+documents    texts; pixels, heights, widths and draw of its pictures; order: True where a picture comes next,
+             False for a text; source
+both         sha256 of sizes and pixels, in documents of texts too
 """
 
 import hashlib
@@ -54,8 +53,10 @@ DOCUMENTS = pa.schema(
 
 @dataclass(frozen=True)
 class Fitting:
-    """How pictures are made to fit. size None: every picture keeps its own. at_most: so does one that is
-    smaller."""
+    """How pictures are resized (`images.fit`).
+
+    size: shorter side in pixels, None keeps the size of every picture. at_most: smaller pictures keep theirs.
+    background: colour behind transparent pixels."""
 
     size: int | None = None
     crop: str = "center"
@@ -66,27 +67,29 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An item that could not be used, and why."""
+    """An item that cannot be used, and the reason."""
 
     name: str
     reason: str
 
 
-def maker(source: Source, fitting: Fitting) -> Callable[[list], list[tuple[dict | Skipped, str | None]]]:
-    """-> a function that makes rows of lists of this source's items; it can be sent to another process."""
-    return partial(_made, open_=source.open, resizes=source.resizes, fitting=fitting)
+Result = tuple[dict | Skipped, str | None]  # a row and the split that its source gives, or a skipped item
 
 
-def _made(
-    items: list, open_: Opener, resizes: bool, fitting: Fitting
-) -> list[tuple[dict | Skipped, str | None]]:
-    """Items -> (row, split that the source gave) or (what was skipped, None)."""
-    return [_row(item, open_, resizes, fitting) for item in items]
+def row_maker(source: Source, fitting: Fitting) -> Callable[[list[Item | DocumentItem]], list[Result]]:
+    """A function from lists of items of the source to their rows; it can be pickled."""
+    return partial(_make_rows, open_=source.open, resizes=source.resizes, fitting=fitting)
 
 
-def _row(
-    item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: Fitting
-) -> tuple[dict | Skipped, str | None]:
+def _make_rows(
+    items: list[Item | DocumentItem], open_: Opener, resizes: bool, fitting: Fitting
+) -> list[Result]:
+    return [_make_row(item, open_, resizes, fitting) for item in items]
+
+
+def _make_row(item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: Fitting) -> Result:
+    """Row of one item, or why there is none."""
+
     def pixels(content: Any) -> np.ndarray:
         picture = open_(content, fitting.background)
         if not (resizes and fitting.size):
@@ -95,18 +98,14 @@ def _row(
         return fit(picture, size, fitting.crop, fitting.enlarge)
 
     try:
-        texts = [
-            checked(text)
-            for text in (item.captions if isinstance(item, Item) else [p.text for p in item.pieces])
-        ]
         if isinstance(item, Item):
-            return picture_row(
-                pixels(item.content), texts, item.label, item.attributes, item.name
-            ), item.split
-        shown = [pixels(piece.content) if piece.content is not None else None for piece in item.pieces]
-        return document_row(
-            list(zip(texts, shown, [piece.draw for piece in item.pieces])), item.name
-        ), item.split
+            captions = [check_unicode(caption) for caption in item.captions]
+            row = picture_row(pixels(item.content), captions, item.label, item.attributes, item.name)
+            return row, item.split
+        texts = [check_unicode(piece.text) for piece in item.pieces]
+        pictures = [None if piece.content is None else pixels(piece.content) for piece in item.pieces]
+        draw = [piece.draw for piece in item.pieces]
+        return document_row(list(zip(texts, pictures, draw)), item.name), item.split
     except ImageError as error:
         return Skipped(printable(item.name), error.reason), None
 
@@ -115,8 +114,8 @@ def _sides(picture: np.ndarray | Image.Image) -> tuple[int, ...]:
     return picture.size if isinstance(picture, Image.Image) else picture.shape[:2]
 
 
-def checked(text: str) -> str:
-    """The text, or ImageError where it is not Unicode (a lone surrogate)."""
+def check_unicode(text: str) -> str:
+    """Return the text; raise ImageError where it is not Unicode (a lone surrogate)."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -127,7 +126,7 @@ def checked(text: str) -> str:
 def picture_row(
     pixels: np.ndarray, captions: list[str], label: int = -1, attributes: dict | None = None, source: str = ""
 ) -> dict:
-    """pixels (H, W, 3) uint8 and what is known of them -> one row."""
+    """Row of one picture. pixels: (H, W, 3) uint8. label: -1 for none."""
     height, width = pixels.shape[:2]
     data = np.ascontiguousarray(pixels).tobytes()
     return {
@@ -139,16 +138,16 @@ def picture_row(
         "attributes": json.dumps(attributes, sort_keys=True) if attributes else "",
         "source": printable(source),
         "sha256": digest([(height, width, data)]),
-        "look": look(pixels),
-        "means": means(pixels),
+        "look": perceptual_hash(pixels),
+        "means": mean_colours(pixels),
     }
 
 
 def document_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str = "") -> dict:
-    """(text, pixels or None, draw) in reading order -> one row."""
-    shown = [(pixels, draw) for _, pixels, draw in pieces if pixels is not None]
-    data = [np.ascontiguousarray(pixels).tobytes() for pixels, _ in shown]
-    heights, widths = ([pixels.shape[axis] for pixels, _ in shown] for axis in (0, 1))
+    """Row of one document. pieces: (text, pixels (H, W, 3) uint8 or None, draw) in reading order."""
+    pictures = [(pixels, draw) for _, pixels, draw in pieces if pixels is not None]
+    data = [np.ascontiguousarray(pixels).tobytes() for pixels, _ in pictures]
+    heights, widths = ([pixels.shape[axis] for pixels, _ in pictures] for axis in (0, 1))
     texts = [text for text, pixels, _ in pieces if pixels is None]
     return {
         "order": [pixels is not None for _, pixels, _ in pieces],
@@ -156,14 +155,16 @@ def document_row(pieces: list[tuple[str, np.ndarray | None, bool]], source: str 
         "pixels": data,
         "heights": heights,
         "widths": widths,
-        "draw": [draw for _, draw in shown],
+        "draw": [draw for _, draw in pictures],
         "source": printable(source),
         "sha256": digest(list(zip(heights, widths, data)), texts),
     }
 
 
 def digest(pictures: list[tuple[int, int, bytes]], texts: list[str] = ()) -> bytes:
-    """SHA-256 over sizes and pixels (and the texts of a document): equal ones are the same to the bit."""
+    """SHA-256 of sizes and pixels of pictures, and of the texts of a document.
+
+    pictures: (height, width, bytes) each."""
     total = hashlib.sha256()
     for height, width, data in pictures:
         total.update(b"%d x %d\n" % (height, width))
@@ -173,16 +174,17 @@ def digest(pictures: list[tuple[int, int, bytes]], texts: list[str] = ()) -> byt
     return total.digest()
 
 
-def look(pixels: np.ndarray) -> int:
-    """64 bits: is a cell of an 8 x 9 grid brighter than the one to its left (Krawetz's difference hash, on
-    means of cells).
+def perceptual_hash(pixels: np.ndarray) -> int:
+    """64 bits: whether a cell of an 8 x 9 grid is brighter than its left neighbour, by the means of the
+    cells.
 
-    Scaling and mild compression hardly change it, another picture changes about half of the bits."""
+    This is Krawetz's difference hash. Scaling and mild compression hardly change it; between two different
+    pictures about half of the bits differ."""
     cells = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX))  # (8, 9)
     bits = cells[:, 1:] > cells[:, :-1]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def means(pixels: np.ndarray) -> bytes:
-    """Mean colours of an 8 x 8 grid: 192 bytes."""
+def mean_colours(pixels: np.ndarray) -> bytes:
+    """Mean colours of an 8 x 8 grid, row by row, RGB: 192 bytes."""
     return Image.fromarray(pixels).resize((8, 8), Image.Resampling.BOX).tobytes()

@@ -27,7 +27,7 @@ from ..system.seeds import random
 from .images import WHITE, ImageError, fit
 from .items import Item, open_content
 from .prepared import Prepared, PreparedDocuments, hash_fraction
-from .rows import PICTURES, checked, picture_row
+from .rows import PICTURES, check_unicode, picture_row
 from .shards import Block, Parquet, Tar, find
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ class Streamed:
     holds_documents = False
     split = "train"
 
-    def __init__(self, config: Config, data_folder: Path, told: Callable[[str], None] = lambda line: None):
+    def __init__(
+        self, config: Config, data_folder: Path, told: Callable[[str], None] = lambda line: None
+    ) -> None:
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
         files, ending = find(where)
@@ -189,7 +191,7 @@ class Streamed:
     def pixels(self, item: Item) -> np.ndarray:
         """-> (H, W, 3) uint8, as `rawmm prepare` would have it. Raises ImageError."""
         config, stream = self.config, self.config.data.stream
-        longest = max((len(checked(text).encode()) for text in item.captions), default=0)
+        longest = max((len(check_unicode(text).encode()) for text in item.captions), default=0)
         found = fit(open_content(item.content, WHITE), config.data.size, stream.crop)
         (height, width), stride = found.shape[:2], config.codec.stride
         if height % stride or width % stride:
@@ -256,7 +258,7 @@ class Window:
 
     holds_documents = False
 
-    def __init__(self, streamed: Streamed):
+    def __init__(self, streamed: Streamed) -> None:
         self.folder, self.items, self.shown = streamed.folder, {}, {}
         self.captions, self.heights, self.widths = {}, {}, {}
 

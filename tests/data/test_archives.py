@@ -1,4 +1,4 @@
-"""Archives: every dangerous one is refused by the name of its member, and nothing is ever written."""
+"""Archives: every dangerous one is refused with the name of its member, and nothing is ever written."""
 
 import io
 import random
@@ -35,7 +35,8 @@ def zipped(path: Path, *infos, data: bytes = b"x", compression=zipfile.ZIP_DEFLA
     return path
 
 
-def everything(folder: Path) -> dict:
+def tree(folder: Path) -> dict:
+    """Everything below a folder, {path: content, None for a folder}."""
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
@@ -52,11 +53,13 @@ def test_members_are_what_was_written(tmp_path, ending):
             archive.addfile(member("deep", kind=tarfile.DIRTYPE))
             for name, data in FILES:
                 archive.addfile(member(name, len(data)), io.BytesIO(data))
-    before = everything(tmp_path)
+    before = tree(tmp_path)
     assert [(name, read()) for name, read in archives.members(path)] == FILES
-    later = list(archives.members(path)) if ending == ".tar.gz" else []  # what was read ahead stays readable
+    later = (
+        list(archives.members(path)) if ending == ".tar.gz" else []
+    )  # data that was read ahead stays readable
     assert [read() for _, read in later] == [data for _, data in FILES][: len(later)]
-    assert everything(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 NAMES = {
@@ -80,16 +83,16 @@ def test_names_that_lead_out(tmp_path, name, ending):
         zipped(path, info)
     else:
         tar(path, member("safe"), member(name, 1), mode="w:gz" if ending == ".tgz" else "w")
-    before = everything(tmp_path)
+    before = tree(tmp_path)
     with pytest.raises(
         DataError, match=re.escape(f"archive {path} is refused: its member '{name[:40]}") + ".*" + NAMES[name]
     ):
         list(archives.members(path))
-    assert everything(tmp_path) == before
+    assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize(
-    "kind, told",
+    "kind, name",
     [
         (tarfile.SYMTYPE, "link"),
         (tarfile.LNKTYPE, "link"),
@@ -98,9 +101,9 @@ def test_names_that_lead_out(tmp_path, name, ending):
         (tarfile.FIFOTYPE, "device or pipe"),
     ],
 )
-def test_members_that_are_no_files(tmp_path, kind, told):
+def test_members_that_are_not_files(tmp_path, kind, name):
     path = tar(tmp_path / "a.tar", member("door", kind=kind, link="/etc/passwd"))
-    with pytest.raises(DataError, match=f"its member 'door' is a {told}; allowed: plain files"):
+    with pytest.raises(DataError, match=f"its member 'door' is a {name}; allowed: plain files"):
         list(archives.members(path))
 
 
@@ -112,7 +115,7 @@ def test_a_link_in_a_zip(tmp_path):
 
 
 def test_bombs(tmp_path):
-    """50 MB of zeros in 50 kB; a member that says it has a terabyte."""
+    """50 MB of zeros in 50 kB; a member that claims a terabyte."""
     zeros = bytes(50 << 20)
     with pytest.raises(
         DataError, match="its member 'zeros' is more than 200 times as large as in the archive"
@@ -129,7 +132,7 @@ def test_bombs(tmp_path):
 
 
 def test_bombs_of_many_members(tmp_path):
-    """Each of them is too small to be one."""
+    """Each member alone is too small to be one."""
     names = [f"n{n}" for n in range(4)]
     path = zipped(tmp_path / "a.zip", *map(zipfile.ZipInfo, names), data=bytes(9 * 10**6))
     with pytest.raises(
@@ -139,8 +142,8 @@ def test_bombs_of_many_members(tmp_path):
 
 
 @pytest.mark.parametrize("kind", archives.HEADERS)
-def test_headers_that_say_they_are_huge(tmp_path, kind):
-    """`tarfile` would ask for the memory first."""
+def test_headers_that_claim_to_be_huge(tmp_path, kind):
+    """`tarfile` would allocate the memory first."""
     path = tmp_path / "a.tar"
     path.write_bytes(member("x", 10**12, kind).tobuf(tarfile.GNU_FORMAT) + bytes(2048))
     with pytest.raises(DataError, match="a header of 1,000,000,000,000 bytes"):
@@ -156,7 +159,7 @@ def test_a_chain_of_headers(tmp_path):
 
 
 def test_a_sparse_file(tmp_path):
-    """2 kB that say they are 200 MB."""
+    """2 kB that claim to be 200 MB."""
     info = member("holes", 200 * 10**6)
     info.pax_headers = {
         "GNU.sparse.major": "0",
@@ -173,27 +176,27 @@ def test_a_sparse_file(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".tar", ".tgz", ".zip"])
-def test_any_damage_is_told_in_one_line(tmp_path, ending):
+def test_any_damage_is_an_error_of_one_line(tmp_path, ending):
     """Bytes changed at random: the members, or a DataError."""
-    path, dice = tmp_path / f"a{ending}", random.Random(0)
+    path, rng = tmp_path / f"a{ending}", random.Random(0)
     zipped(
         path, zipfile.ZipInfo("é.txt"), zipfile.ZipInfo("b"), data=b"abc" * 50
     ) if ending == ".zip" else tar(
         path, member("é.txt", 150), member("d" * 200, 9), mode="w:gz" if ending == ".tgz" else "w"
     )
-    whole, told = path.read_bytes(), 0
+    whole, errors = path.read_bytes(), 0
     for _ in range(400):
         data = bytearray(whole)
         for _ in range(3):
-            data[dice.randrange(min(len(data), 4096))] = dice.randrange(256)
+            data[rng.randrange(min(len(data), 4096))] = rng.randrange(256)
         path.write_bytes(data)
         try:
             for _, read in archives.members(path):
                 read()
         except DataError as error:
-            told += 1
+            errors += 1
             assert str(path) in str(error) and "\n" not in str(error)
-    assert told > 100
+    assert errors > 100
 
 
 def test_the_command_line(tmp_path, rawmm, monkeypatch):
@@ -210,7 +213,7 @@ def test_the_command_line(tmp_path, rawmm, monkeypatch):
         and "evil.tar is refused: its member '../../out.png'" in last
     )
     assert (
-        not [path for path in everything(tmp_path) if "out" in path.name]
+        not [path for path in tree(tmp_path) if "out" in path.name]
         and not (tmp_path.parent / "out.png").exists()
     )
 
@@ -234,8 +237,8 @@ def test_too_many_members(tmp_path, monkeypatch):
 def test_an_encrypted_zip(tmp_path):
     path = zipped(tmp_path / "a.zip", zipfile.ZipInfo("secret"))
     data = bytearray(path.read_bytes())
-    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags in both headers
-        data[data.index(signature) + at] |= 1
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags in both headers
+        data[data.index(signature) + offset] |= 1
     path.write_bytes(data)
     with pytest.raises(DataError, match="its member 'secret' is encrypted"):
         list(archives.members(path))
@@ -256,7 +259,7 @@ def test_torn_archives(tmp_path, ending, keep):
             read()
 
 
-def test_an_archive_inside_is_a_member_like_any_other(tmp_path):
+def test_an_archive_inside_is_an_ordinary_member(tmp_path):
     inner = tar(tmp_path / "inner.tar", member("../../out", 1))
     with tarfile.open(tmp_path / "outer.tar", "w") as archive:
         archive.add(inner, "inner.tar")

@@ -1,5 +1,4 @@
-"""Fitting, writing and laying out images, against known values; `test_read_image.py` is about reading
-them."""
+"""Fitting and writing images and contact sheets, against known values; `test_read_image.py` tests reading."""
 
 import errno
 import os
@@ -41,7 +40,7 @@ def test_fit_is_centre_crop_and_lanczos(shape, size):
     assert np.abs(fitted - lanczos(pixels[top : top + side, left : left + side], size)).max() < 1
 
 
-def test_fit_leaves_pixels_alone_where_it_can():
+def test_fit_copies_pixels_where_it_can():
     pixels = RANDOM.integers(0, 256, (9, 5, 3), dtype=np.uint8)
     assert (fit(pixels, 5) == pixels[2:7]).all() and (fit(pixels[:5], 5) == pixels[:5]).all()
     assert (fit(np.full((31, 40, 3), 77, np.uint8), 8) == 77).all()
@@ -93,7 +92,7 @@ def test_save_png_writes_all_or_nothing(tmp_path, monkeypatch):
     assert (tmp_path / "x.png").read_bytes() == before and os.listdir(tmp_path) == ["x.png"]
 
 
-def test_save_png_where_it_cannot(tmp_path):
+def test_save_png_where_the_folder_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "none" / "x.png", tmp_path / "file" / "x.png"):
         with pytest.raises(DataError, match=f"cannot write {path}: .*; choose a folder that exists"):
@@ -109,7 +108,7 @@ def test_save_png_honours_the_umask(tmp_path):
     assert (tmp_path / "x.png").stat().st_mode & 0o777 == 0o644
 
 
-def test_grid_places_every_pixel():
+def test_contact_sheet_places_every_pixel():
     first = torch.full((3, 2, 2), 10, dtype=torch.uint8)
     second, third = torch.full((3, 1, 2), 20, dtype=torch.uint8), torch.full((3, 2, 1), 30, dtype=torch.uint8)
     back = images.BACKGROUND
@@ -126,7 +125,7 @@ def test_grid_places_every_pixel():
     ]
 
 
-def test_grid_zooms_without_blending():
+def test_contact_sheet_zooms_without_blending():
     tensor = torch.from_numpy(COLOUR.transpose(2, 0, 1).copy())
     assert (contact_sheet([tensor], columns=8, zoom=3, gap=0)[1::3, 1::3] == COLOUR).all()
     assert contact_sheet([tensor] * 5, columns=2, zoom=3).shape == (2 + 3 * (15 + 2), 2 + 2 * (21 + 2), 3)

@@ -206,7 +206,7 @@ def test_an_interrupted_preparation_goes_on_and_ends_the_same(tmp_path):
     )
     target, options = tmp_path / "broken" / "set", prepare.Options(workers=0)
     prepare.prepare(last, target, options, told.append, write_page=card_page.write)
-    assert asked == [64] and told == ["going on behind the 64 items that are done"]
+    assert asked == [64] and told == ["continuing after the 64 items that are done"]
     assert listing(tmp_path / "broken") == listing(tmp_path / "unbroken")
 
 

@@ -1,4 +1,4 @@
-"""Reading image files, against known values: every mode, every orientation, everything that must be
+"""Reading image files, against known values: every mode, every orientation, every file that must be
 refused."""
 
 import os
@@ -20,7 +20,7 @@ RAMP = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path):
-    """Whatever is read, no file stays open and no warning leaks."""
+    """Check that no file stays open and no warning leaks, whatever is read."""
     before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -34,7 +34,7 @@ def grey(values) -> np.ndarray:
 
 
 def png(width: int, height: int, depth: int, colour: int, data: bytes, *extra: tuple[bytes, bytes]) -> bytes:
-    """A PNG by hand. colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA."""
+    """Bytes of a PNG, built by hand. colour: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = [(b"IHDR", header), *extra, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -44,12 +44,12 @@ def png(width: int, height: int, depth: int, colour: int, data: bytes, *extra: t
 
 
 def rows(array: np.ndarray) -> bytes:
-    """Samples -> the compressed body of a PNG without filters."""
+    """Compressed body of a PNG without filters, of samples (H, W, ...)."""
     return zlib.compress(b"".join(b"\0" + np.ascontiguousarray(line).tobytes() for line in array))
 
 
 def refused(path, reason: str) -> str:
-    """The message, after checking that it is one line, names the file and gives the reason."""
+    """Check that reading raises one line that names the file and gives the reason; return it."""
     with pytest.raises(ImageError, match=reason) as caught:
         read_image(path)
     message = str(caught.value)
@@ -169,7 +169,7 @@ def test_ycbcr_and_colour_profile(tmp_path):
 
 # Orientation, animations, JPEG
 
-TURNED = {
+UPRIGHT = {
     1: lambda x: x,
     2: np.fliplr,
     3: lambda x: np.rot90(x, 2),
@@ -183,7 +183,7 @@ TURNED = {
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif", "x.webp", "grey.png"])
-@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("orientation", UPRIGHT)
 def test_exif_orientation(tmp_path, name, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -193,7 +193,7 @@ def test_exif_orientation(tmp_path, name, orientation):
     Image.fromarray(stored).save(
         tmp_path / name, exif=exif, **({"lossless": True} if name == "x.webp" else {})
     )
-    assert (read_image(tmp_path / name) == TURNED[orientation](expected)).all()
+    assert (read_image(tmp_path / name) == UPRIGHT[orientation](expected)).all()
 
 
 def test_exif_orientation_of_a_jpeg(tmp_path):
@@ -234,7 +234,7 @@ def test_odd_shapes(tmp_path, shape):
     assert read_image(tmp_path / "x.png").shape == (*shape, 3)
 
 
-# What is refused
+# Files that are refused
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.gif", "x.tif", "x.bmp", "x.ppm"])

@@ -122,7 +122,7 @@ def test_a_codec_that_does_not_keep_its_word(trip, message, folder):
 
 def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
     monkeypatch.setattr(pictures, "BATCH", 100)
-    monkeypatch.setattr(pictures, "HELD", 150)
+    monkeypatch.setattr(pictures, "WAITING", 150)
     skipped = []
     groups = list(pictures.batches(pictures.read(pictures.find([folder], folder), skipped)))
     assert (

@@ -1,4 +1,4 @@
-"""One source a file; none knows another.
+"""One source a file; none imports another.
 
 digits.py       the digits inside scikit-learn
 portraits/      drawn portraits with exact attributes: any number
