@@ -3,7 +3,7 @@ torch here."""
 
 import difflib
 import re
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,7 +50,7 @@ def nearest(word: str, choices: list[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _models(annotation) -> list[type[BaseModel]]:
+def _models(annotation: Any) -> list[type[BaseModel]]:
     """The settings classes inside an annotation: one, or the members of a tagged union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]

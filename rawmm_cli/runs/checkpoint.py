@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from ..system.errors import CheckpointError, DiskFullError
 
 FORMAT = 3  # 1: no sub-folders; 2: another fingerprint of the data
 STATE, CONFIG, TOKENIZER = "state.json", "config.yaml", "tokenizer.json"
+Say = Callable[[str], None]
 
 
 def _silent(message: str) -> None:
@@ -40,7 +42,12 @@ def _silent(message: str) -> None:
 
 
 def save(
-    run: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict, keep: int, warn=_silent
+    run: Path,
+    step: int,
+    tensors: dict[str, dict[str, torch.Tensor]],
+    state: dict,
+    keep: int,
+    warn: Say = _silent,
 ) -> Path:
     """Write checkpoint `step` with one safetensors file per entry of `tensors`, then drop all but the newest
     `keep`.
@@ -101,7 +108,7 @@ def write_tensors(partial: Path, name: str, tensors: dict[str, torch.Tensor]) ->
         raise
 
 
-def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn=_silent) -> Path:
+def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn: Say = _silent) -> Path:
     """Make the files in `partial` checkpoint `step`, drop old ones -> its folder. `warn` hears what did it no
     harm."""
     _crash_here("after_tensors")
@@ -123,7 +130,7 @@ def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn=_si
     return final
 
 
-def _prune(run: Path, final: Path, keep: int, warn) -> None:
+def _prune(run: Path, final: Path, keep: int, warn: Say) -> None:
     """Delete all but the newest `keep` up to `final`, if `final` can be read back from the disk as it was
     written."""
     steps = _steps(run)
@@ -179,7 +186,7 @@ def _crash_here(point: str) -> None:
 # -------------------------------------------------------------------------------------------------- verifying
 
 
-def latest(run: Path, warn=_silent) -> Path | None:
+def latest(run: Path, warn: Say = _silent) -> Path | None:
     """The newest checkpoint that verifies, or None where there is none at all. `warn` hears of damaged ones.
 
     Raises CheckpointError where checkpoints exist and every one is damaged, or where the newest is of another

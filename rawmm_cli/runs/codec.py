@@ -1,5 +1,6 @@
 """A codec, ready to use: of a run that trained it, of a published model, or of a Python module."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,7 +12,9 @@ from . import checkpoint, loading
 from .folder import read_config
 
 
-def load_codec(folder: Path, device: torch.device, warn=lambda line: None) -> torch.nn.Module:
+def load_codec(
+    folder: Path, device: torch.device, warn: Callable[[str], None] = lambda line: None
+) -> torch.nn.Module:
     """The codec of a run in eval mode: the averaged weights of its newest sound checkpoint. Raises
     CheckpointError where it is no run of a codec, or has no checkpoint yet."""
     config = codec_settings(folder)
@@ -23,7 +26,9 @@ def load_codec(folder: Path, device: torch.device, warn=lambda line: None) -> to
     return codec.to(device).eval().requires_grad_(False)
 
 
-def open_codec(name: str, device: torch.device, warn=lambda line: None) -> torch.nn.Module:
+def open_codec(
+    name: str, device: torch.device, warn: Callable[[str], None] = lambda line: None
+) -> torch.nn.Module:
     """`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`, `python:MODULE:FACTORY`, or the folder of a run -> a codec,
     ready to use."""
     kind, colon, rest = name.partition(":")

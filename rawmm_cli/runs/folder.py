@@ -10,6 +10,7 @@ import json
 import math
 import struct
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..config import presets
 from ..config.codecs import CodecConfig
@@ -19,8 +20,10 @@ from ..system.errors import CheckpointError, ConfigError
 from ..system.figures import finite
 from . import records
 
+T = TypeVar("T", dict, list)
 
-def read_json(path: Path, kind: type):
+
+def read_json(path: Path, kind: type[T]) -> T:
     """What a JSON file holds, or an empty `kind` where it is missing, torn or something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -60,7 +63,7 @@ def read_config(run: Path) -> Config | CodecConfig:
         raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
 
 
-def setting(values: dict, *path: str):
+def setting(values: dict, *path: str) -> Any:
     """values[a][b]..., or None where there is no such thing."""
     for name in path:
         values = values.get(name) if isinstance(values, dict) else None
@@ -79,7 +82,7 @@ def settings_lines(values: dict) -> list[list[tuple[str, str, bool]]]:
     ]
 
 
-def _defaults(name: str, section, codec) -> dict:
+def _defaults(name: str, section: Any, codec: Any) -> dict:
     """The defaults of a section, of the same kind, beside such a codec."""
     kind = setting(section, "kind") if isinstance(section, dict) else None
     wanted = {"codec": {"kind": codec}} if isinstance(codec, str) else {}
@@ -90,7 +93,7 @@ def _defaults(name: str, section, codec) -> dict:
     return chosen.model_dump(mode="json").get(name, {})
 
 
-def _lines(values: dict, defaults, indent: str) -> list[tuple[str, str, bool]]:
+def _lines(values: dict, defaults: Any, indent: str) -> list[tuple[str, str, bool]]:
     lines = []
     for name, value in values.items():
         known = isinstance(defaults, dict) and name in defaults

@@ -1,6 +1,7 @@
 """From a run on disk to a model: its settings, its weights, its tokenizer."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -52,7 +53,9 @@ def run_config(run: Path) -> Config:
     return config
 
 
-def load_model(run: Path, device: torch.device, warn=lambda line: None) -> tuple[RawModel, Config, dict]:
+def load_model(
+    run: Path, device: torch.device, warn: Callable[[str], None] = lambda line: None
+) -> tuple[RawModel, Config, dict]:
     """A run's averaged weights, ready to sample -> (model in eval mode, its settings, state of the
     checkpoint)."""
     config = run_config(run)

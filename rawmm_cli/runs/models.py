@@ -13,6 +13,7 @@ else is named."""
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def find(runs: Path, run: str | None, model: str | None) -> Path:
     return folder
 
 
-def load(folder: Path, device: torch.device, warn=lambda line: None) -> Loaded:
+def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambda line: None) -> Loaded:
     """A run or an exported model. Raises CheckpointError where it is damaged."""
     if not (folder / FACTS).is_file():
         model, config, state = loading.load_model(folder, device, warn)
@@ -142,7 +143,11 @@ def read_facts(folder: Path) -> dict:
 
 
 def export(
-    run: Path, folder: Path, name: str, data_folder: Path | None = None, warn=lambda line: None
+    run: Path,
+    folder: Path,
+    name: str,
+    data_folder: Path | None = None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Take the averaged weights of a run out into a folder of their own, which must not exist -> its facts.
 
@@ -151,10 +156,8 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists; allowed: a new folder; remove it, or give another")
     model, config, state = loading.load_model(run, torch.device("cpu"), warn)
-    partial, machine = (
-        folder.with_name(f".{folder.name}.partial"),
-        read_json(run / "environment.json", dict),
-    )
+    partial = folder.with_name(f".{folder.name}.partial")
+    machine = read_json(run / "environment.json", dict)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with disk.room_for(f"the model {folder}"):

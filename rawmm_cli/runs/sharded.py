@@ -8,7 +8,9 @@ Its pickled `.metadata` is not written."""
 
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ def write_sharded(folder: Path, tensors: dict[str, Tensor]) -> None:
     import torch.distributed.checkpoint as dcp
 
     class Writer(dcp.HuggingFaceStorageWriter):
-        def finish(self, metadata, results):  # on the first rank, when every rank has written
+        def finish(self, metadata: Any, results: list):  # on the first rank, when every rank has written
             _wait_for(folder, {result.storage_data.relative_path for rank in results for result in rank})
 
     values = {name: value.detach().contiguous() for name, value in tensors.items()}
@@ -100,7 +102,7 @@ def _load(folder: Path, values: dict[str, Tensor], alone: bool) -> None:
         _together(dcp.load, values, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=alone)
 
 
-def _together(act, values: dict[str, Tensor], **given) -> None:
+def _together(act: Callable, values: dict[str, Tensor], **given: Any) -> None:
     """dcp.save or dcp.load, without its note that one process is alone, and with what failed on the first
     rank as the error."""
     from torch.distributed.checkpoint.api import CheckpointException

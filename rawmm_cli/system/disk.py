@@ -12,6 +12,7 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from .errors import CheckpointError, DiskFullError
 
@@ -48,7 +49,7 @@ def write(path: Path, content: str | bytes) -> None:
             raise
 
 
-def write_json(path: Path, value) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a whole JSON file, as `write` does."""
     write(path, json.dumps(value, indent=1) + "\n")
 

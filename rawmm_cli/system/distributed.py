@@ -9,9 +9,10 @@ Ranks are told who they are by the environment (RANK, WORLD_SIZE, LOCAL_RANK), a
 it."""
 
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -125,7 +126,7 @@ def all_gather(ranks: Ranks, values: list[float]) -> list[list[float]]:
     return [item.tolist() for item in gathered]
 
 
-def broadcast(ranks: Ranks, value):
+def broadcast(ranks: Ranks, value: Any) -> Any:
     """The value that the first rank has (text, numbers, lists), on every rank."""
     if ranks.size == 1:
         return value
@@ -164,7 +165,7 @@ def wrap(model: nn.Module, parallel: str, ranks: Ranks) -> nn.Module:
     return model
 
 
-def synchronised(wrapped: nn.Module, on: bool):
+def synchronised(wrapped: nn.Module, on: bool) -> AbstractContextManager:
     """A context in which gradients are averaged (the last micro-batch of a step) or only summed up (the
     others)."""
     if isinstance(wrapped, nn.parallel.DistributedDataParallel):

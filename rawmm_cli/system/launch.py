@@ -11,8 +11,12 @@ import os
 import sys
 import time
 import uuid
+from typing import TYPE_CHECKING
 
 from .errors import RankError, RawmmError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 OURS = "RAWMM_LAUNCHED"  # set in ranks that this module has started
 STOPPED = (129, 130, 143)  # exit codes of a rank that was told to stop and has saved
@@ -61,7 +65,7 @@ def launch(words: list[str], processes: int) -> None:
         raise _first(failed) from None
 
 
-def _first(failed) -> RawmmError:
+def _first(failed: "ChildFailedError") -> RawmmError:
     """The failure behind the others, as one error: a rank that lost its neighbour, or was told to stop, is
     not it."""
     rank, failure = min(

@@ -4,6 +4,7 @@ in use."""
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -90,7 +91,7 @@ def bandwidth(device: torch.device, megabytes: int = 128, seconds: float = 0.3) 
     return 12 * count / best(lambda: torch.add(a, b, out=out), device, seconds)
 
 
-def best(work, device: torch.device, seconds: float) -> float:
+def best(work: Callable[[], object], device: torch.device, seconds: float) -> float:
     """The shortest time of `work` among as many as fit into `seconds`; a first one is left out."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     work()

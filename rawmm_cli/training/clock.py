@@ -3,6 +3,8 @@
 import time
 from collections import deque
 
+from ..config.model import Train
+
 
 def crossed(documents: int, before: int, every: int) -> bool:
     """Whether a multiple of `every` lies after `before` and not after `documents`."""
@@ -46,7 +48,7 @@ class Speed:
         }
 
 
-def remaining(train, documents: int, seconds: float, documents_per_second: float) -> float:
+def remaining(train: Train, documents: int, seconds: float, documents_per_second: float) -> float:
     """Seconds until a run of settings `train` is done, after `documents` and `seconds`, at this speed; never
     negative."""
     left = train.time - seconds if train.time else (train.documents - documents) / documents_per_second

@@ -2,7 +2,7 @@
 end."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import images, prepared
 from ..system import disk
@@ -69,12 +69,12 @@ def measure(run: Run, state: CodecState) -> dict:
     return result
 
 
-def through(codec, pixels: Tensor) -> Tensor:
+def through(codec: nn.Module, pixels: Tensor) -> Tensor:
     """(M, 3, H, W) uint8 -> the same through tokens and back."""
     return codec.decode(codec.encode(pixels), codec.grid(*pixels.shape[-2:])[0])
 
 
-def psnrs(codec, data: prepared.Prepared, rows: list[int], device: torch.device) -> Tensor:
+def psnrs(codec: nn.Module, data: prepared.Prepared, rows: list[int], device: torch.device) -> Tensor:
     """PSNR in dB of every picture, 10 log10(255^2 / mean squared error); 100 where it is exact."""
     values = []
     for part in torch.tensor(rows).split(64):

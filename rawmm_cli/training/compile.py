@@ -2,15 +2,18 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..core.model import RawModel
 
 
-def compile_layers(model: RawModel, setting: str, on: torch.device, notify) -> bool:
+def compile_layers(model: RawModel, setting: str, on: torch.device, notify: Callable[[str], None]) -> bool:
     """torch.compile each layer of the backbone: all layers share one compiled graph, so it takes seconds, not
     minutes.
 
@@ -29,7 +32,9 @@ def compile_layers(model: RawModel, setting: str, on: torch.device, notify) -> b
     return True  # stay outside of the graph
 
 
-def _either(plain, compiled, x, cos, sin, mask, kept=None):
+def _either(
+    plain: Callable, compiled: Callable, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, kept: Any = None
+) -> Tensor:
     """Compiled, but for documents that grow: each new length would be compiled again."""
     return compiled(x, cos, sin, mask) if kept is None else plain(x, cos, sin, mask, kept)
 

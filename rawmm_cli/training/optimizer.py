@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..config.codecs import CodecTrain
 from ..config.model import Train
 from ..system.distributed import like
 from ..system.machine import has_bf16
@@ -70,7 +71,9 @@ def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimiz
     )
 
 
-def owned(model: torch.nn.Module, matrices: list[torch.nn.Parameter], train) -> list[torch.optim.Optimizer]:
+def owned(
+    model: torch.nn.Module, matrices: list[torch.nn.Parameter], train: Train | CodecTrain
+) -> list[torch.optim.Optimizer]:
     """Optimizers of a model whose hidden matrices are `matrices`. Groups carry their full rate as `base`."""
     hidden = {id(p) for p in matrices}
     rest = [{"params": [p for p in model.parameters() if id(p) not in hidden], "weight_decay": 0.0}]

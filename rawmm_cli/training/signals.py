@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from contextlib import contextmanager
+from types import FrameType
 
 from ..system.distributed import Ranks
 from ..system.errors import RankError, Stopped
@@ -22,7 +23,7 @@ class Signals:
     def __init__(self, ranks: Ranks):  # under nohup SIGHUP is ignored, and stays so
         self.arrived, self.agreed, self.ranks, self.previous = 0, 0, ranks, {}
 
-    def note(self, number, frame):
+    def note(self, number: int, frame: FrameType | None):
         """The handler. One rank that hangs must not keep the others' launcher waiting: it leaves by
         itself."""
         self.arrived = number

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from ..config import build, presets
+from ..config.codecs import CodecConfig
 from ..config.model import Config
 from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
@@ -164,10 +165,10 @@ def _modules(state: State) -> dict[str, torch.nn.Module]:
     return {"model": state.model, **dict(zip(names, state.averages))}
 
 
-def compare(old, new, run: Path) -> None:
+def compare(old: Config | CodecConfig, new: Config | CodecConfig, run: Path) -> None:
     """Raises CheckpointError where settings that shape a run have changed."""
 
-    def flat(config: Config) -> dict:
+    def flat(config: Config | CodecConfig) -> dict:
         parts = config.model_dump().items()
         return {f"{part}.{key}": value for part, values in parts for key, value in values.items()}
 

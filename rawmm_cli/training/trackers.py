@@ -15,7 +15,8 @@ import uuid
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from ..config.yaml_text import dump_yaml
 from ..runs import records
@@ -37,7 +38,9 @@ def _say(message: str) -> None:
     print(message, file=sys.stderr)
 
 
-def trackers(names: tuple[str, ...], run: Path, config: dict, resumed_at: int, notify=_say) -> list[Tracker]:
+def trackers(
+    names: tuple[str, ...], run: Path, config: dict, resumed_at: int, notify: Callable[[str], None] = _say
+) -> list[Tracker]:
     """The named trackers, ready for a run that begins (resumed_at 0) or goes on after so many documents.
 
     "auto" is TensorBoard where it is installed. Raises ConfigError where a named one is not installed."""
@@ -60,13 +63,13 @@ def trackers(names: tuple[str, ...], run: Path, config: dict, resumed_at: int, n
     return ready
 
 
-def _guarded(name: str, begin: Callable[[], Tracker], notify) -> list[Tracker]:
+def _guarded(name: str, begin: Callable[[], Tracker], notify: Callable[[str], None]) -> list[Tracker]:
     """[the tracker] whose functions never raise and print nothing on stdout, or [] where it cannot even
     begin."""
     working = [True]
 
     def guarded(act: Callable) -> Callable:
-        def call(*given):
+        def call(*given: Any) -> Any:
             try:
                 with redirect_stdout(sys.stderr):
                     return act(*given) if working[0] else None
@@ -96,7 +99,7 @@ def _scalars(record: dict) -> dict[str, float]:
 # ------------------------------------------------------------------------------------------------ TensorBoard
 
 
-def _tensorboard(module, run: Path, config: dict, resumed_at: int) -> Tracker:
+def _tensorboard(module: ModuleType, run: Path, config: dict, resumed_at: int) -> Tracker:
     folder = run / "tensorboard"
     joins = not _older(folder)
     writer = module.SummaryWriter(
@@ -143,7 +146,7 @@ def _older(folder: Path) -> int:
 # ---------------------------------------------------------------------------------- Weights & Biases, trackio
 
 
-def _wandb(module, run: Path, config: dict, resumed_at: int) -> Tracker:
+def _wandb(module: ModuleType, run: Path, config: dict, resumed_at: int) -> Tracker:
     known = _known(run, "wandb", resumed_at)
     live = module.init(
         project=PROJECT,
@@ -157,7 +160,7 @@ def _wandb(module, run: Path, config: dict, resumed_at: int) -> Tracker:
     return _once("wandb", module, live, run, known, resumed_at)
 
 
-def _trackio(module, run: Path, config: dict, resumed_at: int) -> Tracker:
+def _trackio(module: ModuleType, run: Path, config: dict, resumed_at: int) -> Tracker:
     known = _known(run, "trackio", resumed_at)  # trackio knows a run by its name alone
     live = module.init(
         project=PROJECT, name=f"{run.name}-{known['id']}", config=config, resume="allow", embed=False
@@ -183,7 +186,7 @@ def _known(run: Path, name: str, resumed_at: int) -> dict:
     return {"id": uuid.uuid4().hex[:8], "record": 0, "picture": 0}
 
 
-def _once(name: str, module, live, run: Path, known: dict, resumed_at: int) -> Tracker:
+def _once(name: str, module: ModuleType, live: Any, run: Path, known: dict, resumed_at: int) -> Tracker:
     """A tracker that sends each record and each picture once, however often the run is resumed, and begins
     with the records that it has missed."""
 

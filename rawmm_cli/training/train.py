@@ -9,7 +9,7 @@ the run folder."""
 import gc
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..config.model import Config
 from ..core import flops
 from ..core.document import Batch
-from ..core.loss import Shares, joint_loss
+from ..core.loss import Losses, Shares, joint_loss
 from ..data import sets
 from ..data.loader import batches, check_shares, shared_memory_warning, steps_of, watched
 from ..runs import records
@@ -38,7 +38,12 @@ from .trackers import trackers
 
 
 def train(
-    config: Config, data_folder: Path, folder: Path, device: torch.device, notify=print, ranks: Ranks = ALONE
+    config: Config,
+    data_folder: Path,
+    folder: Path,
+    device: torch.device,
+    notify: Callable[[str], None] = print,
+    ranks: Ranks = ALONE,
 ) -> Iterator[dict]:
     """Train the run `folder` to its end, yielding one record a step. `notify` hears what a person should
     know.
@@ -193,7 +198,7 @@ def _accumulate(run: Run, state: State, micro: list[Batch]) -> tuple[Totals, Ten
     return totals, text, image
 
 
-def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool):
+def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool) -> Losses:
     """Losses of one micro-batch, whose gradients are added up; after the last they are averaged over the
     ranks."""
     config, device, size = run.config, run.device, run.ranks.size

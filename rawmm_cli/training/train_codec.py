@@ -13,7 +13,7 @@ import gc
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..codecs.base import to_unit
-from ..config.codecs import CodecConfig
+from ..config.codecs import CodecConfig, CodecLoss, CodecTrain
 from ..data.stream import picture_of
 from ..metrics import features, mobilenet
 from ..runs import records
@@ -40,7 +40,11 @@ from .trackers import trackers
 
 
 def train_codec(
-    config: CodecConfig, data_folder: Path, folder: Path, device: torch.device, notify=print
+    config: CodecConfig,
+    data_folder: Path,
+    folder: Path,
+    device: torch.device,
+    notify: Callable[[str], None] = print,
 ) -> Iterator[dict]:
     """Train the run `folder` to its end, yielding one record a step. Raises as `train.train` does."""
     network = _network(config.loss, device)
@@ -78,7 +82,9 @@ def _start(run: Run, state: CodecState) -> None:
         run.notify(warning)
 
 
-def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> Iterator[dict]:
+def _steps(
+    run: Run, state: CodecState, caught: Signals, log: list, network: mobilenet.MobileNetV2 | None
+) -> Iterator[dict]:
     """One step after the other, and what happens after every so many documents."""
     config, settings = run.config, run.config.train
     clock, recent = Clock(state.seconds), deque(maxlen=50)
@@ -111,7 +117,7 @@ def _steps(run: Run, state: CodecState, caught: Signals, log: list, network) -> 
             raise stopped(stop, state.documents)
 
 
-def _network(loss, device: torch.device) -> mobilenet.MobileNetV2 | None:
+def _network(loss: CodecLoss, device: torch.device) -> mobilenet.MobileNetV2 | None:
     """The network of loss.features, frozen, where loss.perceptual asks for it. Raises ConfigError where the
     file is none."""
     if not loss.perceptual:
@@ -131,7 +137,7 @@ def _log(run: Run, state: CodecState, record: dict, log: list) -> None:
 # ----------------------------------------------------------------------------------------------------- a step
 
 
-def take_step(run: Run, state: CodecState, network=None) -> dict:
+def take_step(run: Run, state: CodecState, network: mobilenet.MobileNetV2 | None = None) -> dict:
     """One update of the weights and of their average -> its record. Raises DivergedError before a step that
     is not finite."""
     settings, data = run.config.train, run.data[0]
@@ -166,7 +172,7 @@ def take_step(run: Run, state: CodecState, network=None) -> dict:
 
 
 def _gradients(
-    run: Run, state: CodecState, real: Tensor, network
+    run: Run, state: CodecState, real: Tensor, network: mobilenet.MobileNetV2 | None
 ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
     """-> parts of the loss, the reconstruction and its codes; the codec's gradients are filled in."""
     weights = run.config.loss
@@ -210,7 +216,7 @@ def _discriminate(run: Run, state: CodecState, real: Tensor, reconstructed: Tens
     return loss.detach()
 
 
-def _autocast(run: Run):
+def _autocast(run: Run) -> torch.autocast:
     precision = machine.precision(run.config.train.precision, run.device)
     return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
 
@@ -250,7 +256,7 @@ def _check(run: Run, state: CodecState, values: dict[str, float], rows: list[int
 
 
 @torch.no_grad()
-def _average(state: CodecState, settings) -> None:
+def _average(state: CodecState, settings: CodecTrain) -> None:
     """Average the weights; copy codebooks, which are averages already."""
     (old_weight,) = ema.decays(settings.ema, state.documents, settings.batch)
     ema.update(state.averages[0], state.model, old_weight)
