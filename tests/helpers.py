@@ -3,11 +3,16 @@
 A fresh model ends in zeros, so nothing can leak through it and nothing can differ: `tiny_model` therefore
 adds noise to every parameter unless told otherwise."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
+from rawmm_cli.codecs.convolutional import Decoder, Encoder
+from rawmm_cli.codecs.kl import KLCodec
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.backbones.gau import GAU
 from rawmm_cli.core.backbones.transformer import Transformer
@@ -19,9 +24,36 @@ from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
 from rawmm_cli.runs.models import Loaded
 
-BACKBONES = ("gau", "transformer")
-HEADS = ("clean", "noise", "velocity")  # the diffusion head by what it predicts
 PATCH = 2
+
+
+class Kind(NamedTuple):
+    """A head: how it is made for a codec and a width, and the names of codecs that it goes with.
+
+    modulates: it needs a backbone whose layers can be modulated. ordered: the prediction of a token depends
+    on none that stands in its own block or later."""
+
+    make: Callable[[nn.Module, int], nn.Module]
+    codecs: tuple[str, ...]
+    modulates: bool = False
+    ordered: bool = False
+
+
+# Every part of the package, small: core/test_parts.py asks all that go together the same questions. A new
+# part is one line here.
+CODECS = {
+    "raw": lambda: RawPatches(PATCH),
+    "kl": lambda: KLCodec(Encoder(PATCH, PATCH, 16, 1), Decoder(PATCH, PATCH, 16, 1), 3),
+}
+HEADS = {
+    "clean": Kind(lambda codec, width: tiny_head("clean", width=width, values=codec.values), ("raw", "kl")),
+    "noise": Kind(lambda codec, width: tiny_head("noise", width=width), ("raw",)),
+    "velocity": Kind(lambda codec, width: tiny_head("velocity", width=width), ("raw",)),
+}
+BACKBONES = {
+    "gau": lambda width, depth: GAU(width, depth, key=16, expansion=2),
+    "transformer": lambda width, depth: Transformer(width, depth, 2, 2 * width),
+}
 
 
 def blocks(height, width):
@@ -34,9 +66,9 @@ def blocks_in_order(height, width):
     return block_a_token(*RawPatches(PATCH).grid(height, width))
 
 
-def tiny_head(prediction="clean", space="velocity", width=32, patch=PATCH, clamp=0.05, noise_scale=1.0):
+def tiny_head(prediction="clean", space="velocity", width=32, values=12, clamp=0.05, noise_scale=1.0):
     return DiffusionHead(
-        3 * patch**2,
+        values,
         width,
         prediction=prediction,
         space=space,
@@ -49,9 +81,7 @@ def tiny_head(prediction="clean", space="velocity", width=32, patch=PATCH, clamp
 
 
 def tiny_backbone(kind="gau", width=32, depth=2):
-    return (
-        GAU(width, depth, key=16, expansion=2) if kind == "gau" else Transformer(width, depth, 2, 2 * width)
-    )
+    return BACKBONES[kind](width, depth)
 
 
 def tiny_model(backbone="gau", width=32, depth=2, *, seed=0, std=0.2, make_mask=dense, **head) -> RawModel:

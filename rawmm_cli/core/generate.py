@@ -235,11 +235,13 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling) ->
     def predict(
         inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole
     ) -> tuple[Tensor, Tensor]:
-        if not guided or share == 0:
+        if not guided or (share == 0 and at == whole):
             plain = output(count, inputs, time, at)
             return plain, plain
         twice = inputs.repeat(2, *[1] * (inputs.ndim - 1))
         plain, other = output(2 * count, twice, time, at).chunk(2)
+        if share == 0:  # what later parts of the picture see must be computed behind no prompt, too
+            return plain, plain
         return guide(plain, other, sampling.guidance, share), plain
 
     return predict

@@ -107,7 +107,7 @@ class Head(Protocol):
         ...
 
     def loss(self, prediction: Tensor, corrupted: Corrupted, pictures: Pictures) -> Tensor:
-        """A mean over the positions of drawn pictures, fp32; 0 without any."""
+        """A mean over all positions of drawn pictures, fp32, so that micro-batches add up; 0 without any."""
         ...
 
     def work(self) -> Work:

@@ -70,10 +70,10 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling) ->
     def predict(
         inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole
     ) -> tuple[Tensor, Tensor]:
-        plain = seen(inputs, time, at)
+        plain, other = seen(inputs, time, at), unseen(inputs, time, at)
         if sampling.guidance == 1 or share == 0:
             return plain, plain
-        return guide(plain, unseen(inputs, time, at), sampling.guidance, share), plain
+        return guide(plain, other, sampling.guidance, share), plain
 
     return predict
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawing_models import SMALL, A, B, assert_same, chain, prompts, shape, talkative
-from helpers import BACKBONES, HEADS, PATCH, blocks, picture, tiny_head
+from helpers import BACKBONES, PATCH, blocks, picture, tiny_head
 from scipy import stats
 
 from rawmm_cli.core import generate as cached
@@ -16,7 +16,7 @@ from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.generate import choose, draw, generate
 from rawmm_cli.core.heads.diffusion import Drawing
-from rawmm_cli.core.noise import normal
+from rawmm_cli.core.noise import PREDICTIONS, normal
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
 
 
@@ -216,7 +216,7 @@ def drawn_by_hand(model, document, key, guidance=1.0, interval=(0.0, 1.0), steps
     "guidance,interval",
     [(1.0, (0.0, 1.0)), (2.5, (0.0, 1.0)), (0.3, (0.0, 1.0)), (2.5, (0.3, 0.8)), (2.5, (0.5, 0.5))],
 )
-@pytest.mark.parametrize("prediction", HEADS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_draw_against_steps_by_hand(prediction, guidance, interval):
     model, sampling = talkative("gau", prediction), SMALL.changed(guidance=guidance, interval=interval)
     documents = [prompt for prompt in prompts() if prompt[-1] == IMAGE]

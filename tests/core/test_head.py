@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from helpers import HEADS, PATCH, blocks, picture, random_documents, randomised, tiny_head
+from helpers import PATCH, blocks, picture, random_documents, randomised, tiny_head
 
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import pack
@@ -39,7 +39,7 @@ def mixed_batch(seed=0):
     return batch, clean_of(batch), drawn
 
 
-@pytest.mark.parametrize("prediction", HEADS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_read_pictures_stay_bit_for_bit_with_time_and_weight_zero(prediction):
     batch, clean, drawn = mixed_batch()
     corrupted = tiny_head(prediction).corrupt(clean, batch.pictures)
@@ -51,7 +51,7 @@ def test_read_pictures_stay_bit_for_bit_with_time_and_weight_zero(prediction):
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
-@pytest.mark.parametrize("prediction", HEADS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_drawn_pictures_are_noised_by_the_formula_from_their_own_key(prediction, scale):
     batch, clean, _ = mixed_batch(1)
     corrupted = tiny_head(prediction, noise_scale=scale).corrupt(clean, batch.pictures)
@@ -191,7 +191,7 @@ def test_a_bottleneck_is_two_linear_maps():
     assert product_of_maps.shape == wide.into.weight.shape and torch.linalg.matrix_rank(product_of_maps) == 4
 
 
-@pytest.mark.parametrize("prediction", HEADS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_draw_finds_the_picture_a_perfect_network_knows(solver, prediction):
     """A network that outputs what is right for certain clean patches: the drawing ends in them."""

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from helpers import BACKBONES, HEADS, blocks, picture, random_documents, tiny_model
+from helpers import BACKBONES, blocks, picture, random_documents, tiny_model
 
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.loss import Shares, joint_loss
-from rawmm_cli.core.noise import loss_factor
+from rawmm_cli.core.loss import joint_loss
+from rawmm_cli.core.noise import PREDICTIONS, loss_factor
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 
 
@@ -32,7 +32,7 @@ def sums_of_one(model, document):
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("prediction", HEADS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 @torch.no_grad()
 def test_against_documents_one_by_one(backbone, prediction, seed):
@@ -87,27 +87,6 @@ def test_what_a_batch_lacks_is_a_finite_zero(backbone, name):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-@pytest.mark.parametrize("parts", [2, 5])
-def test_shares_add_up_to_one_large_batch(parts):
-    """Losses and gradients of several micro-batches with their shares are those of all documents together."""
-    documents, model, other = random_documents(12, seed=3), tiny_model(), tiny_model()
-    other.load_state_dict(model.state_dict())
-    whole = joint_loss(model, pack(documents, 64, blocks), 0.5, 2.0)
-    whole.total.backward()
-    batches = [pack(documents[n::parts], 64, blocks) for n in range(parts)]
-    tokens, patches = (sum(column) for column in zip(*(batch.learned for batch in batches)))
-    found = []
-    for batch in batches:
-        losses = joint_loss(
-            other, batch, 0.5, 2.0, Shares(batch.learned[0] / tokens, batch.learned[1] / patches)
-        )
-        losses.total.backward()
-        found.append([x.item() for x in losses])
-    np.testing.assert_allclose(np.sum(found, 0), [x.item() for x in whole], rtol=1e-5)
-    for (name, p), q in zip(model.named_parameters(), other.parameters()):
-        torch.testing.assert_close(q.grad, p.grad, rtol=1e-4, atol=1e-6, msg=name)
-
-
 def test_every_parameter_takes_part_even_without_pictures():
     """Several processes wait for each other's gradients: one that saw no picture must still have all of
     them."""
@@ -127,7 +106,7 @@ def four_documents():
     ]
 
 
-@pytest.mark.parametrize("prediction", HEADS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_four_documents_are_learned_by_heart(backbone, prediction):
     """Four first letters are a matter of chance, so the text keeps a floor: see below."""
