@@ -154,7 +154,7 @@ def many(repeats: int) -> str:
 
 def share(repeats: int) -> str:
     """By the time that each operation itself takes."""
-    from rawmm_cli.core.generate import draw
+    from rawmm_cli.core.drawing import draw
 
     model, settings = loaded()
     from torch.profiler import ProfilerActivity, profile

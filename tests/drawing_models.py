@@ -6,7 +6,7 @@ import torch
 from helpers import picture, tiny_model
 
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.generate import Sampling
+from rawmm_cli.core.drawing import Sampling
 from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, VOCABULARY, encode
 

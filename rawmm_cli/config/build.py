@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..core import mask
-from ..core.generate import Sampling
+from ..core.drawing import Sampling
 from ..core.model import RawModel
 from ..system.errors import ConfigError
 from .codecs import CodecConfig

@@ -14,6 +14,7 @@ backbones/         (B, L, D) -> (B, L, D)
 text_tokenizer.py  bytes, or learned pieces, and four special tokens
 solvers.py         Euler, Heun, DPM-Solver++(2M)
 cache.py           every position of a document computed once
+drawing.py         one picture at the end of each document
 generate.py        prompt -> text until <image>, a picture, on
 reference.py       the same generator without the cache
 inversion.py       to noise by the model's ODE, and back

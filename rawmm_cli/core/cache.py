@@ -8,7 +8,7 @@ too who sees what. Columns:
     1 .. drawn      a picture that is being drawn, position by position; steps may write over each other
     then            the document, in its order
 
-Next: `generate.py` writes and draws with it.
+Next: `drawing.py` and `generate.py` work with it.
 """
 
 from typing import cast

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from .generate import Sampling, predictor
+from .drawing import Sampling, predictor
 from .heads.diffusion import DiffusionHead
 from .model import RawModel
 from .noise import rectified

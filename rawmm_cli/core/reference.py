@@ -12,7 +12,8 @@ from torch import Tensor
 from ..system.seeds import key
 from .batch import pack, size
 from .document import Batch, Canvas, Document, Picture
-from .generate import Predict, Sampling, Work, choose, guide, pictures, pictures_of, stretched
+from .drawing import Predict, Sampling, guide, pictures_of, stretched
+from .generate import Work, choose, pictures
 from .model import RawModel
 from .text_tokenizer import BOS, END_IMAGE, IMAGE
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..core.batch import size
 from ..core.document import Document, Picture
-from ..core.generate import Sampling
+from ..core.drawing import Sampling
 from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
 from ..runs.models import Loaded

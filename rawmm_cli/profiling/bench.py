@@ -20,7 +20,8 @@ from ..config import build
 from ..config.model import Config
 from ..core import flops
 from ..core.document import Document
-from ..core.generate import Sampling, draw, generate
+from ..core.drawing import Sampling, draw
+from ..core.generate import generate
 from ..core.model import RawModel
 from ..core.text_tokenizer import IMAGE
 from ..data import prepared, sets

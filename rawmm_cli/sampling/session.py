@@ -21,7 +21,7 @@ from ..config import build
 from ..config.choices import GRIDS, TUNED
 from ..core import generate
 from ..core.document import Canvas, Document, Picture
-from ..core.generate import Sampling
+from ..core.drawing import Sampling
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..core.document import Document
-from ..core.generate import Sampling, Watch, draw, in_chunks
+from ..core.drawing import Sampling, Watch, draw
+from ..core.generate import in_chunks
 from ..core.model import RawModel
 from ..core.solvers import GRIDS, grid
 from ..core.text_tokenizer import BOS, IMAGE

@@ -18,7 +18,8 @@ from torch import Tensor
 from ..config import build
 from ..config.model import Config
 from ..core.document import Document, Picture
-from ..core.generate import Sampling, draw, in_chunks
+from ..core.drawing import Sampling, draw
+from ..core.generate import in_chunks
 from ..core.model import RawModel
 from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data import images

@@ -11,7 +11,8 @@ from helpers import BACKBONES
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import layout
 from rawmm_cli.core.document import Canvas, Picture
-from rawmm_cli.core.generate import draw, generate, stretched
+from rawmm_cli.core.drawing import draw, stretched
+from rawmm_cli.core.generate import generate
 from rawmm_cli.core.heads.diffusion import Drawing, step_times
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.solvers import SOLVERS

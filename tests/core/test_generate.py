@@ -11,10 +11,10 @@ from drawing_models import SMALL, A, B, assert_same, chain, prompts, shape, talk
 from helpers import BACKBONES, PATCH, blocks, picture, tiny_head
 from scipy import stats
 
-from rawmm_cli.core import generate as cached
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.generate import choose, draw, generate
+from rawmm_cli.core.drawing import draw, guide
+from rawmm_cli.core.generate import choose, generate
 from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.noise import PREDICTIONS, normal
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
@@ -306,7 +306,7 @@ def test_rescaled_guidance_keeps_the_contrast():
 
     def predict(z, t, share):
         plain = torch.tensor(clean)
-        return cached.guide(plain, torch.tensor(other), 4.0, share), plain
+        return guide(plain, torch.tensor(other), 4.0, share), plain
 
     drawn = head.draw(predict, [1, 2], (1, 3), drawing).numpy()
     for n in range(2):
@@ -320,4 +320,4 @@ def test_a_share_of_guidance(share):
     """From none (1) to all of it, in proportion: VAR's ramp, and the interval of a diffusion head."""
     output, other = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
     expected = output + share * 1.5 * (output - other)
-    torch.testing.assert_close(cached.guide(output, other, 2.5, share), expected)
+    torch.testing.assert_close(guide(output, other, 2.5, share), expected)

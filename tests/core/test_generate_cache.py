@@ -10,7 +10,8 @@ from rawmm_cli.core import generate as cached
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
-from rawmm_cli.core.generate import draw, generate
+from rawmm_cli.core.drawing import draw
+from rawmm_cli.core.generate import generate
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from rawmm_cli.runs.loading import for_sampling
 

@@ -30,7 +30,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from rawmm_cli.core import flops, layers, parts, reference
 from rawmm_cli.core.batch import layout, pack, size
 from rawmm_cli.core.document import Canvas, Picture
-from rawmm_cli.core.generate import Sampling, draw, generate
+from rawmm_cli.core.drawing import Sampling, draw
+from rawmm_cli.core.generate import generate
 from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.mask import dense

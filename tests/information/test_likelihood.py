@@ -200,7 +200,7 @@ def test_order_is_worth_bits(portraits, faces):
 def test_the_network_is_that_of_the_generator(portraits, faces):
     """Against the reference without a cache, behind a caption and without one; all at one time."""
     from rawmm_cli.core import reference
-    from rawmm_cli.core.generate import Sampling
+    from rawmm_cli.core.drawing import Sampling
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
     from rawmm_cli.information import model_bits
 

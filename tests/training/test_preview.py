@@ -11,7 +11,7 @@ from PIL import Image
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.core import generate as generator
-from rawmm_cli.core.generate import draw
+from rawmm_cli.core.drawing import draw
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from rawmm_cli.data import prepared
 from rawmm_cli.data.images import contact_sheet
