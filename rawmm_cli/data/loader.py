@@ -1,8 +1,8 @@
-"""Which documents make up a step, and who makes them into batches.
+"""The documents of every step, packed into batches by this process or by worker processes.
 
-A step is about `train.batch` documents of the stream, the same ones at any number of ranks. Its rows are
-dealt out in turn to the ranks and their micro-batches (`train.accumulate`), and made ahead of time by worker
-processes where `train.workers` says so."""
+A step is about `train.batch` documents of the stream, the same ones for any number of ranks. Its rows are
+dealt out in turn to the ranks and their micro-batches (`train.accumulate`). With `train.workers`, worker
+processes make the batches ahead of time."""
 
 import os
 import shutil
@@ -29,13 +29,12 @@ WINDOW = 8  # steps whose documents are packed together
 
 
 def check_shares(config: Config, ranks: Ranks) -> None:
-    """Raises ConfigError where a step cannot be dealt out evenly."""
+    """Raise ConfigError where the steps cannot be dealt out evenly to ranks and micro-batches."""
     settings, parts = config.train, ranks.size * config.train.accumulate
     if settings.batch % parts:
         raise ConfigError(
             f"train.batch = {settings.batch} cannot be dealt out to {ranks.size} ranks x "
-            f"{settings.accumulate} "
-            f"micro-batches; set train.batch to a multiple of {parts}"
+            f"{settings.accumulate} micro-batches; set train.batch to a multiple of {parts}"
         )
     if config.data.stream:
         lanes = config.data.stream.lanes
@@ -51,7 +50,7 @@ def check_shares(config: Config, ranks: Ranks) -> None:
 
 
 def stream_of(config: Config, data: Set | list[Set], encode: Callable[[str], list[int]]) -> Stream:
-    """The documents of a run. data: one set, or a list of them in the order of data.set and data.mix."""
+    """Documents of a run. data: one set, or a list of sets in the order of data.set and data.mix."""
     sets, others = (data if isinstance(data, list) else [data]), list(config.data.mix.values())
     return Stream(
         sets,
@@ -64,11 +63,11 @@ def stream_of(config: Config, data: Set | list[Set], encode: Callable[[str], lis
 
 
 class Steps(Dataset):
-    """Steps by the number of documents seen before them -> this rank's micro-batches.
+    """Micro-batches of this rank for every step, by the number of documents seen before the step.
 
-    The documents of WINDOW steps are packed together, so that hardly any position is padding, and the rows
-    are shuffled and dealt out to the steps: a step takes the positions of about `train.batch` documents, a
-    window exactly WINDOW times so many. Shape and order are a function of the settings, the seed and the data
+    The documents of WINDOW steps are packed together, so that hardly any position is padding. The rows are
+    shuffled and dealt out to the steps: a step takes the positions of about `train.batch` documents, a window
+    exactly WINDOW x `train.batch` documents. Shape and order depend on the settings, the seed and the data
     alone."""
 
     ahead = 1  # steps that a worker makes at a time
@@ -76,42 +75,46 @@ class Steps(Dataset):
     def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> None:
         self.config, self.blocks, self.ranks = config, model.blocks, ranks
         self.stream = stream_of(config, data, model.tokenizer.encode)
-        self.window, self.planned, self.sketches = -1, [], {}
+        self.window, self.steps, self.plans = -1, [], {}
 
     def rows(self, seen: int) -> list[list[int]]:
-        """Numbers of the documents in each row of the step."""
-        window, rest = divmod(seen, WINDOW * self.config.train.batch)
+        """Rows of a step of all ranks, each a list of the numbers of its documents."""
+        window, offset = divmod(seen, WINDOW * self.config.train.batch)
         if window != self.window:
-            self.window, self.planned = window, self._plan(window)
-        return self.planned[rest // self.config.train.batch]
+            self.window, self.steps = window, self._plan(window)
+        return self.steps[offset // self.config.train.batch]
 
     def _plan(self, window: int) -> list[list[list[int]]]:
-        """Steps of rows of numbers, of all ranks together."""
-        many = WINDOW * self.config.train.batch
-        self.sketches = {}
-        return self._dealt(range(window * many, (window + 1) * many), window)
+        """Rows of all steps of a window, of all ranks together."""
+        count = WINDOW * self.config.train.batch
+        self.plans = {}
+        return self._pack(range(window * count, (window + 1) * count), window)
 
-    def _dealt(self, numbers: range, *path: str | int) -> list[list[list[int]]]:
-        """Documents of a window, packed -> WINDOW steps of rows of their numbers, in an order that is
-        `path`'s own."""
-        length, a_step = self.config.train.length, len(numbers) // WINDOW
-        self.sketches |= {number: self.stream.sketch(number) for number in numbers}
-        sizes = [self.stream.size(self.sketches[number], self.blocks) for number in numbers]
+    def _pack(self, numbers: range, *path: str | int) -> list[list[list[int]]]:
+        """Pack the documents of a window and deal the rows out to its WINDOW steps, in an order that
+        depends on the seed and `path`."""
+        length, per_step = self.config.train.length, len(numbers) // WINDOW
+        self.plans |= {number: self.stream.plan(number) for number in numbers}
+        sizes = [self.stream.size(self.plans[number], self.blocks) for number in numbers]
         rows = [[numbers[index] for index in row] for row in fit(sizes, length)]
-        if len(rows) < WINDOW:  # fewer rows than steps: every step by itself
+        if len(rows) < WINDOW:  # fewer rows than steps: every step is packed by itself
             return [
-                [[numbers[at + index] for index in row] for row in fit(sizes[at : at + a_step], length)]
-                for at in range(0, len(numbers), a_step)
+                [
+                    [numbers[first + index] for index in row]
+                    for row in fit(sizes[first : first + per_step], length)
+                ]
+                for first in range(0, len(numbers), per_step)
             ]
         order = random(self.config.train.seed, "rows", *path).permutation(len(rows))
         edges = [len(rows) * step // WINDOW for step in range(WINDOW + 1)]
         return [[rows[index] for index in order[first:last]] for first, last in pairwise(edges)]
 
     def numbers(self, seen: int) -> list[int]:
-        """Numbers of the documents of this rank's part of the step."""
+        """Numbers of the documents in this rank's rows of a step."""
         return [number for row in self._own(seen) for number in row]
 
     def _own(self, seen: int) -> list[list[int]]:
+        """This rank's rows of a step."""
         return self.rows(seen)[self.ranks.rank :: self.ranks.size]
 
     def __getitem__(self, seen: int) -> list[Batch]:
@@ -130,9 +133,9 @@ class Steps(Dataset):
 
     def _document(self, number: int) -> Document:
         try:
-            return self.stream.finish(self.sketches[number])
+            return self.stream.finish(self.plans[number])
         except Exception as error:
-            plan = self.sketches[number]
+            plan = self.plans[number]
             data = self.stream.sets[plan.set]
             raise DataError(
                 f"document {number:,}, {data.source(plan.row)} of set '{data.folder.name}', cannot be made "
@@ -141,29 +144,28 @@ class Steps(Dataset):
 
 
 class StreamedSteps(Steps):
-    """The same for a set that is read while training: every lane's part of a window is packed by itself, and
-    a rank reads, packs and trains on its own lanes alone. A worker makes whole windows, so that it decodes
-    only what it makes."""
+    """Steps of a set that is read while training.
+
+    Every lane's part of a window is packed by itself, and a rank reads, packs and trains on its own lanes
+    alone. A worker makes whole windows, so that it decodes only the pictures that it packs."""
 
     ahead = WINDOW
 
     def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, model, ranks)
         self.streamed = self.stream.sets[0]
-        self.stream.place = lambda number: (0, number)  # a document's number is its place in the window
+        self.stream.place = lambda number: (0, number)  # `Window` takes the numbers of documents as rows
 
     def _plan(self, window: int) -> list[list[list[int]]]:
-        """Steps of rows of numbers, of this rank alone."""
+        """Rows of all steps of a window, of this rank alone."""
         lanes, batch = self.config.data.stream.lanes, self.config.train.batch
-        many, turn, self.sketches = WINDOW * batch // lanes, divmod(window, TURNS), {}
+        count, (lap, turn), self.plans = WINDOW * batch // lanes, divmod(window, TURNS), {}
         self.stream.sets, steps = [pictures := Window(self.streamed)], [[] for _ in range(WINDOW)]
         for share in range(self.ranks.rank, lanes, self.ranks.size):
-            first = (window * lanes + share) * many
-            for place in range(many):
-                pictures.add(
-                    first + place, *self.streamed.picture(turn[1] * lanes + share, turn[0] * many + place)
-                )
-            for step, rows in zip(steps, self._dealt(range(first, first + many), window, share)):
+            first = (window * lanes + share) * count
+            for n in range(count):
+                pictures.add(first + n, *self.streamed.picture(turn * lanes + share, lap * count + n))
+            for step, rows in zip(steps, self._pack(range(first, first + count), window, share)):
                 step += rows
         return steps
 
@@ -172,12 +174,14 @@ class StreamedSteps(Steps):
 
 
 def steps_of(config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> Steps:
-    """The steps of a run on prepared sets, or on one that is streamed."""
+    """Steps of a run on prepared sets, or on a set that is streamed."""
     return (StreamedSteps if config.data.stream else Steps)(config, data, model, ranks)
 
 
 def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
-    """The steps after `seen` documents in order, made by `train.workers` processes ahead of time, or here."""
+    """Micro-batches of every step after `seen` documents, in order.
+
+    Made ahead of time by `train.workers` processes, or by this one where there are none. Raises DataError."""
     settings = config.train
     starts = _Starts(config, seen, steps.ahead)
     if not settings.workers:
@@ -190,44 +194,45 @@ def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
             steps,
             batch_sampler=starts,
             num_workers=settings.workers,
-            collate_fn=_same,
+            collate_fn=_identity,
             timeout=settings.timeout,
             prefetch_factor=4 if steps.ahead == 1 else 2,
-            worker_init_fn=_begin,
+            worker_init_fn=_begin_worker,
             pin_memory=torch.cuda.is_available(),
         )
     )
     while True:
         try:
-            made = next(loader)
+            group = next(loader)
         except StopIteration:
             return
-        except DataError as error:  # torch puts the worker's traceback before its text
+        except DataError as error:  # torch puts the traceback of the worker before the message
             raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
-        yield from made
+        yield from group
 
 
 @contextmanager
 def watched(seen: Callable[[], int]) -> Iterator[None]:
-    """Raises RankError where a data worker dies or takes longer than train.timeout while the block runs.
-    torch says so from a signal handler, in the middle of whatever is being done. `seen`: documents before
-    this step."""
+    """Raise RankError where a data worker dies or takes longer than train.timeout while the block runs.
+
+    torch reports it from a signal handler, so in the middle of anything. seen(): documents before this
+    step."""
     try:
         yield
     except RuntimeError as error:
         if "DataLoader" not in str(error):
             raise
-        what = "took longer than train.timeout" if "timed out" in str(error) else "died"
+        failure = "took longer than train.timeout" if "timed out" in str(error) else "died"
         raise RankError(
-            f"a data worker {what} while making the documents after {seen():,} "
-            f"({str(error).splitlines()[0]}); "
-            "the last checkpoint is intact; run the same command again, or set train.workers=0"
+            f"a data worker {failure} while making the documents after {seen():,} "
+            f"({str(error).splitlines()[0]}); the last checkpoint is intact; run the same command again, or "
+            "set train.workers=0"
         ) from None
 
 
 class _Starts:
-    """Documents seen before each step, from `seen` to the end of the run (no end where the time decides), in
-    groups of the `ahead` steps that are made together."""
+    """Documents seen before every step, from `seen` to the end of the run, in groups of the `ahead` steps
+    that are made together. There is no end where `train.time` ends the run."""
 
     def __init__(self, config: Config, seen: int, ahead: int) -> None:
         self.config, self.seen, self.ahead = config, seen, ahead
@@ -248,18 +253,19 @@ class _Starts:
             yield group
 
 
-def _same(batch: T) -> T:
+def _identity(batch: T) -> T:
     return batch
 
 
-def _begin(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
-    os.setpgrp()  # what stops the run's group (a launcher) must not stop its workers:
-    # the run saves first, and they end with it
+    # Signals to the process group of the run (from a launcher) must not stop its workers: the run saves
+    # first, and they end with it.
+    os.setpgrp()
 
 
 def shared_memory_warning(config: Config) -> str | None:
-    """What to say where worker processes are asked for and /dev/shm, through which they hand over batches, is
+    """Warning where there are worker processes and /dev/shm, through which they hand over batches, is
     small."""
     if not config.train.workers or not os.path.isdir("/dev/shm"):
         return None
@@ -268,6 +274,5 @@ def shared_memory_warning(config: Config) -> str | None:
         return None
     return (
         f"/dev/shm has {free / 2**20:.0f} MiB free and data workers hand batches over through it; give it 1 "
-        f"GiB "
-        "(docker run --shm-size=1g) or set train.workers=0"
+        "GiB (docker run --shm-size=1g) or set train.workers=0"
     )

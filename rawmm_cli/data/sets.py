@@ -1,9 +1,9 @@
-"""What the settings name -> the sets themselves, checked against the settings before any step is taken."""
+"""The sets that the settings name, checked against the settings before any step is taken."""
 
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,90 +16,116 @@ from .prepared import Prepared, PreparedDocuments
 if TYPE_CHECKING:
     from .streamed import Set
 
-TEXTS = 20_000  # of which a tokenizer is learned where nothing is trained
-HELD_OUT = 64  # pictures of a streamed set that are kept in memory to look at
+TEXTS = 20_000  # texts that a tokenizer is learned from, where nothing is trained
+HELD_OUT = 64  # held-out pictures of a streamed set in memory
 
 
 def load(
-    config: Config, folder: Path, told: Callable[[str], None] = lambda line: None
+    config: Config, folder: Path, notify: Callable[[str], None] = lambda line: None
 ) -> tuple[list, Prepared | PreparedDocuments]:
-    """-> (sets to train on, in the order of data.set and data.mix; held-out documents of data.set). Raises
-    DataError."""
+    """Open the sets of a run -> (sets to train on, in the order of data.set and data.mix; held-out split of
+    data.set).
+
+    folder: holds the prepared sets. notify: receives lines for the user. Raises DataError where a set is
+    missing or does not fit the settings."""
     if config.data.stream:
         from .streamed import Streamed
 
-        streamed = Streamed(config, folder, told)
+        streamed = Streamed(config, folder, notify)
         return [streamed], streamed.first_pictures("held_out", HELD_OUT)
-    data = [prepared.load(folder / name, "train") for name in (config.data.set, *config.data.mix)]
+    sets = [prepared.load(folder / name, "train") for name in (config.data.set, *config.data.mix)]
     held_out = prepared.load(folder / config.data.set, "held_out")
-    for one in (*data, held_out):  # held out too, so that what is trained can be evaluated
-        check(config, one)
-    return data, held_out
+    for data in (*sets, held_out):  # the held-out split too, so that the run can be evaluated
+        check(config, data)
+    return sets, held_out
 
 
 def tokenizer(config: Config, data: "Set | list[Set]") -> Bytes | BytePairs:
-    """The tokenizer that a new run on these sets (or this one) would learn, of the first texts: for what only
-    measures."""
+    """The tokenizer that a new run on these sets (or this set) would learn, from the first TEXTS texts.
+
+    For commands that measure and do not train."""
     if config.text_tokenizer.kind == "bytes":
         return Bytes()
-    texts = (text for one in (data if isinstance(data, list) else [data]) for text in one.all_texts())
+    sets = data if isinstance(data, list) else [data]
+    texts = (text for each in sets for text in each.all_texts())
     return train_pairs(islice(texts, TEXTS), config.text_tokenizer.vocabulary)
 
 
 def check(config: Config, data: Prepared | PreparedDocuments) -> None:
-    """Raises DataError where the pictures or captions of a set do not fit the settings, before any step is
-    taken."""
-    codec, name = config.codec, data.folder.name
+    """Raise DataError where the pictures or captions of a set do not fit the settings."""
+    pictures = _pictures(config, data)
+    if not data.holds_documents:
+        _check_size(config, data, pictures)
+    _check_patches(config, data, pictures)
+    _check_length(config, data, pictures)
+    if config.data.read == 1 and not data.holds_documents and not pictures.texts.any():
+        raise DataError(
+            f"no picture of '{data.folder.name}' has a caption and data.read = 1: nothing can be read; set "
+            "data.read=0"
+        )
+
+
+class Pictures(NamedTuple):
+    """All pictures of a set, as arrays (n,)."""
+
+    heights: np.ndarray  # pixels
+    widths: np.ndarray
+    rows: np.ndarray  # row of the set that each picture belongs to
+    texts: np.ndarray  # least number of tokens of its longest caption; 0 in a set of documents
+
+
+def _pictures(config: Config, data: Prepared | PreparedDocuments) -> Pictures:
     if data.holds_documents:
-        row_of = np.array([n for n, row in enumerate(data.heights) for _ in row], int)
+        rows = np.array([n for n, row in enumerate(data.heights) for _ in row], int)
         heights, widths = (
             np.array([side for row in sides for side in row], int) for sides in (data.heights, data.widths)
         )
-        texts = np.zeros(len(heights), int)  # their length is checked where they are packed
-    else:
-        heights, widths, row_of, texts = (
-            data.heights,
-            data.widths,
-            np.arange(len(data)),
-            data.captions.longest(),
+        # The length of their texts is checked where documents are packed.
+        return Pictures(heights, widths, rows, np.zeros(len(heights), int))
+    texts = data.captions.longest()
+    if config.text_tokenizer.kind != "bytes":  # one token may stand for many bytes
+        texts = np.minimum(texts, 1)
+    return Pictures(data.heights, data.widths, np.arange(len(data)), texts)
+
+
+def _check_size(config: Config, data: Prepared, pictures: Pictures) -> None:
+    """Squares of one size in data.set must have data.size; sets of data.mix may have another size."""
+    heights, widths, name = pictures.heights, pictures.widths, data.folder.name
+    if name != config.data.set or not len(data):
+        return
+    if (heights == heights[0]).all() and (widths == heights[0]).all() and heights[0] != config.data.size:
+        raise DataError(
+            f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
+            f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
+            f"{config.data.size}"
         )
-        texts = (
-            texts if config.text_tokenizer.kind == "bytes" else np.minimum(texts, 1)
-        )  # learned pieces are fewer
-        square = (
-            name == config.data.set
-            and len(data)
-            and (heights == heights[0]).all()
-            and (widths == heights[0]).all()
-        )
-        if square and heights[0] != config.data.size:  # sets of data.mix may have another size
-            raise DataError(
-                f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
-                f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
-                f"{config.data.size}"
-            )
+
+
+def _check_patches(config: Config, data: Prepared | PreparedDocuments, pictures: Pictures) -> None:
+    """Every side must be a multiple of the codec's stride."""
+    codec, heights, widths = config.codec, pictures.heights, pictures.widths
     for index in np.flatnonzero((heights % codec.stride != 0) | (widths % codec.stride != 0))[:1]:
         raise DataError(
-            f"picture {data.source(row_of[index])} has {widths[index]}x{heights[index]} pixels; "
+            f"picture {data.source(pictures.rows[index])} has {widths[index]}x{heights[index]} pixels; "
             f"codec.{codec.cell} = {codec.stride} must divide both; prepare the set again with --size "
             f"{config.data.size}, or set codec.{codec.cell}"
         )
-    needed = codec.tokens(heights, widths) + texts + 4  # <bos>, <image>, </image>, <eos>
+
+
+def _check_length(config: Config, data: Prepared | PreparedDocuments, pictures: Pictures) -> None:
+    """Every picture and its longest caption must fit into train.length positions."""
+    # Four special tokens: <bos>, <image>, </image>, <eos>.
+    needed = config.codec.tokens(pictures.heights, pictures.widths) + pictures.texts + 4
     for index in np.flatnonzero(needed > config.train.length)[:1]:
         raise DataError(
-            f"picture {data.source(row_of[index])} and its caption of {texts[index]} bytes need "
-            f"{needed[index]} "
-            f"positions; train.length is {config.train.length}; set train.length={needed[index]} or more, or "
-            "shorten the caption"
-        )
-    if config.data.read == 1 and not data.holds_documents and not texts.any():
-        raise DataError(
-            f"no picture of '{name}' has a caption and data.read = 1: nothing can be read; set data.read=0"
+            f"picture {data.source(pictures.rows[index])} and its caption of {pictures.texts[index]} bytes "
+            f"need {needed[index]} positions; train.length is {config.train.length}; set "
+            f"train.length={needed[index]} or more, or shorten the caption"
         )
 
 
 def class_captions(train: Prepared, labels: list[str]) -> list[str]:
-    """A caption of every class: the first one of its first picture, or its name where that has none."""
+    """A caption for every class: the first caption of its first picture, or its name where that has none."""
     first = {int(label): row for row, label in reversed(list(enumerate(train.labels)))}
     captions = [train.captions[first[n]] if n in first else [] for n in range(len(labels))]
-    return [next(filter(None, those), label) for those, label in zip(captions, labels)]
+    return [next(filter(None, texts), label) for texts, label in zip(captions, labels)]

@@ -1,13 +1,12 @@
-"""A set that is never written to disk: pictures are read from shards and decoded while a model trains on
-them.
+"""A set that is never written to disk: its pictures are read from shards and decoded while a model trains.
 
 The blocks of all files are dealt out once to `lanes x TURNS` lanes. Every window of documents
 (`loader.WINDOW` steps) takes an equal part from `lanes` of them, one turn after the other. In a lane every
-epoch is a permutation of its own: of the blocks, and of the pictures in every POOL of them. So document n is
-a function of (seed, n) alone, like that of a prepared set: any rank or worker reads only the lanes that its
-windows need, and going on at any document needs no state.
+epoch is a permutation of its own: of the blocks, and of the pictures in every pool of blocks. So document n
+is a function of (seed, n) alone, as in a prepared set: a rank or worker reads only the lanes that its
+windows need, and a run can continue at any document without state.
 
-A picture that cannot be used is left out, named in `report`, and the next of its lane stands in.
+A picture that cannot be used is skipped and reported, and the next one of its lane takes its place.
 """
 
 import hashlib
@@ -34,31 +33,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T")
-TURNS = 4  # so that up to so many workers never read the same block
-POOL = 256  # pictures among which the order is mixed, at least
-BAD_IN_A_ROW = 100
+TURNS = 4  # this many workers never read the same block
+POOL = 256  # pictures that are shuffled together, at least
+BAD_IN_A_ROW = 100  # consecutive bad pictures that end the run
 
 
 class Streamed:
-    """The pictures behind `data.stream`. folder: its name, for messages. report: a file for what was left
-    out."""
+    """The pictures of `data.stream`.
+
+    folder: name of the set, for messages. report: file that skipped pictures are appended to, None for none.
+    skipped: {name: reason}. card: as the card of a prepared set. Raises DataError where the files cannot be
+    read."""
 
     holds_documents = False
     split = "train"
 
     def __init__(
-        self, config: Config, data_folder: Path, told: Callable[[str], None] = lambda line: None
+        self, config: Config, data_folder: Path, notify: Callable[[str], None] = lambda line: None
     ) -> None:
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
         files, ending = find(where)
         self.shards = (Parquet if ending == ".parquet" else Tar)(
-            files, stream.columns, stream.caption, told, where
+            files, stream.columns, stream.caption, notify, where
         )
         self.config, self.folder, self.report = config, Path(config.data.set), None
-        self.left_out, self.pools = {}, OrderedDict()  # name -> reason
-        self.here = {}  # lane -> (position of its first picture, pool) that was asked for last
-        self.lanes = _dealt(self._trained(), stream.lanes * TURNS, where)
+        self.skipped, self.cache = {}, OrderedDict()
+        self.current = {}  # lane -> (position of its first picture, items) of the pool that was used last
+        self.lanes = _deal(self._trained(), stream.lanes * TURNS, where)
         self.sizes = [sum(count for _, count in lane) for lane in self.lanes]
         self.card = {
             "name": config.data.set,
@@ -73,7 +75,8 @@ class Streamed:
         return sum(self.sizes)
 
     def _trained(self) -> list[tuple[Block, int]]:
-        """Blocks, cut small where they are few, and how many of their pictures are trained on."""
+        """Blocks with the number of their pictures that are trained on; few blocks are cut into smaller
+        ones."""
         blocks, lanes = self.shards.blocks, self.config.data.stream.lanes * TURNS
         parts = -(-2 * lanes // max(1, len(blocks))) if len(blocks) < lanes else 1
         cut = [
@@ -85,7 +88,7 @@ class Streamed:
         return [(block, sum(self._trains(block))) for block in cut]
 
     def _trains(self, block: Block) -> list[bool]:
-        """Of every picture of a block: is it trained on?"""
+        """Whether every picture of a block is trained on, or else held out."""
         name, share = Path(self.shards.files[block.file]).name, self.config.data.stream.held_out
         return [
             hash_fraction(f"{name}/{number}") >= share
@@ -93,57 +96,55 @@ class Streamed:
         ]
 
     def _fingerprint(self) -> str:
-        """SHA-256 of what decides which pictures come: names, sizes and counts of the files, and the
-        settings. Not of pixels."""
+        """SHA-256 of everything that decides which pictures come: names, sizes and counts of the files, and
+        the settings. Pixels are not read."""
         files = [
             (Path(file).name, os.path.getsize(file) if "://" not in file else -1)
             for file in self.shards.files
         ]
         data = self.config.data
-        told = [
+        facts = [
             files,
             self.shards.sizes,
             self.shards.about,
             data.size,
             data.stream.model_dump(exclude={"path"}),
         ]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     # -------------------------------------------------------------------------------------------------- order
 
     def picture(self, lane: int, position: int) -> tuple[Item, np.ndarray]:
-        """What lane `lane` has at `position` of its endless sequence, decoded; where that is bad, the next
-        that is not.
+        """Picture at `position` of the endless sequence of a lane, decoded: its item, and (H, W, 3) uint8.
 
-        Raises DataError after BAD_IN_A_ROW bad ones."""
-        for further in range(BAD_IN_A_ROW):
-            item = self.item(lane, position + further)
-            if item.name not in self.left_out:
+        Where it is bad, the next good one. Raises DataError after BAD_IN_A_ROW bad ones."""
+        for offset in range(BAD_IN_A_ROW):
+            item = self.item(lane, position + offset)
+            if item.name not in self.skipped:
                 try:
                     return item, self.pixels(item)
                 except ImageError as error:
-                    self._leave_out(item, error.reason)
+                    self._skip(item, error.reason)
         raise DataError(
             f"{BAD_IN_A_ROW} pictures in a row of {self.folder} cannot be used, the last "
-            f"'{printable(item.name)}': "
-            f"{self.left_out[item.name]}; mend the source"
+            f"'{printable(item.name)}': {self.skipped[item.name]}; mend the source"
         )
 
     def item(self, lane: int, position: int) -> Item:
-        """The same, not decoded."""
-        first, items = self.here.get(lane, (0, ()))
+        """Item at `position` of the endless sequence of a lane, not decoded."""
+        first, items = self.current.get(lane, (0, ()))
         if not 0 <= position - first < len(items):
             epoch, rest = divmod(position, self.sizes[lane])
             order, ends = self._epoch(lane, epoch)
             number = int(np.searchsorted(ends, rest, "right"))
             items = self._pool(lane, epoch, number, order[number])
             first = position - rest + (int(ends[number - 1]) if number else 0)
-            self.here[lane] = first, items
+            self.current[lane] = first, items
         return items[position - first]
 
     def _epoch(self, lane: int, epoch: int) -> tuple[list[list[Block]], np.ndarray]:
-        """-> (blocks of every pool, where every pool ends) of one epoch of a lane."""
-        return self._kept(("epoch", lane, epoch), lambda: self._pools_of(lane, epoch))
+        """One epoch of a lane: the blocks of every pool, and the position where every pool ends."""
+        return self._cached(("epoch", lane, epoch), lambda: self._pools_of(lane, epoch))
 
     def _pools_of(self, lane: int, epoch: int) -> tuple[list[list[Block]], np.ndarray]:
         pools, sizes = [], []
@@ -157,6 +158,8 @@ class Streamed:
         return pools, np.cumsum(sizes)
 
     def _pool(self, lane: int, epoch: int, number: int, blocks: list[Block]) -> list[Item]:
+        """Items of one pool, shuffled."""
+
         def read() -> list[Item]:
             items = [
                 item
@@ -167,19 +170,20 @@ class Streamed:
             order = random(self.config.train.seed, "pool", lane, epoch, number).permutation(len(items))
             return [items[index] for index in order]
 
-        return self._kept((lane, epoch, number), read)
+        return self._cached((lane, epoch, number), read)
 
-    def _kept(self, key: tuple, make: Callable[[], T]) -> T:
-        """One of the last results of `make`: two pools and two orders a lane."""
-        if key not in self.pools:
-            while len(self.pools) >= 4 * len(self.lanes):
-                self.pools.popitem(last=False)
-            self.pools[key] = make()
-        self.pools.move_to_end(key)
-        return self.pools[key]
+    def _cached(self, key: tuple, make: Callable[[], T]) -> T:
+        """Result of `make`, or the cached one for the key; the cache has room for two pools and orders a
+        lane."""
+        if key not in self.cache:
+            while len(self.cache) >= 4 * len(self.lanes):
+                self.cache.popitem(last=False)
+            self.cache[key] = make()
+        self.cache.move_to_end(key)
+        return self.cache[key]
 
     def _read(self, block: Block) -> list[Item]:
-        """The pictures of a block; of one that cannot be read, bad pictures."""
+        """Items of a block; where it cannot be read, items whose content is the error."""
         try:
             return self.shards.read(block)
         except DataError as error:
@@ -189,11 +193,13 @@ class Streamed:
     # ------------------------------------------------------------------------------------------------- pixels
 
     def pixels(self, item: Item) -> np.ndarray:
-        """-> (H, W, 3) uint8, as `rawmm prepare` would have it. Raises ImageError."""
+        """Pixels of an item as `rawmm prepare` would have them: (H, W, 3) uint8.
+
+        Raises ImageError where it cannot be decoded, cut into patches or fit into train.length."""
         config, stream = self.config, self.config.data.stream
         longest = max((len(check_unicode(text).encode()) for text in item.captions), default=0)
-        found = fit(open_content(item.content, WHITE), config.data.size, stream.crop)
-        (height, width), stride = found.shape[:2], config.codec.stride
+        pixels = fit(open_content(item.content, WHITE), config.data.size, stream.crop)
+        (height, width), stride = pixels.shape[:2], config.codec.stride
         if height % stride or width % stride:
             raise ImageError(f"{width} x {height} pixels cannot be cut into patches of {stride}")
         needed = config.codec.tokens(height, width) + 4  # <bos>, <image>, </image>, <eos>
@@ -202,45 +208,40 @@ class Streamed:
             raise ImageError(
                 f"it and its caption need {needed} positions; train.length is {config.train.length}"
             )
-        return found
+        return pixels
 
-    def _leave_out(self, item: Item, reason: str) -> None:
-        self.left_out[item.name] = reason
+    def _skip(self, item: Item, reason: str) -> None:
+        self.skipped[item.name] = reason
         if self.report is not None:
             line = json.dumps({"file": printable(item.name), "reason": reason}) + "\n"
-            with open(
-                self.report, "a", encoding="utf-8"
-            ) as file:  # one write: lines of ranks and workers stay whole
-                file.write(line)
+            with open(self.report, "a", encoding="utf-8") as file:
+                file.write(line)  # in one call, so that lines of ranks and workers do not mix
 
     # ----------------------------------------------------------------------------------------------- a sample
 
     def first_pictures(self, split: str, most: int) -> Prepared:
-        """The first pictures of a split, at most so many, in memory like a prepared set."""
+        """The first `most` pictures of a split as a prepared set in memory. Raises DataError where there are
+        none."""
         rows, blocks = [], self.shards.blocks
         for block in blocks:
             for item, trains in zip(self._read(block), self._trains(block)):
                 if trains == (split == "train") and len(rows) < most:
                     try:
-                        rows.append(
-                            picture_row(
-                                self.pixels(item), list(item.captions), item.label, item.attributes, item.name
-                            )
-                        )
+                        pixels, captions = self.pixels(item), list(item.captions)
+                        rows.append(picture_row(pixels, captions, item.label, item.attributes, item.name))
                     except ImageError as error:
-                        self._leave_out(item, error.reason)
+                        self._skip(item, error.reason)
             if len(rows) >= most:
                 break
         if not rows:
             raise DataError(
                 f"no usable picture of {self.card['source']} is for {split}; allowed: more pictures, or "
-                f"another "
-                "data.stream.held_out"
+                "another data.stream.held_out"
             )
         return Prepared(self.folder, split, pa.Table.from_pylist(rows, PICTURES), self.card)
 
     def all_texts(self, most: int = 20_000) -> Iterator[str]:
-        """Captions of the first pictures, at least so many where there are."""
+        """Captions of the first pictures: of at least `most` pictures, where there are so many."""
         for block in self.shards.blocks:
             for item in self._read(block):
                 yield from item.captions
@@ -249,38 +250,39 @@ class Streamed:
                 return
 
 
-Set = Prepared | PreparedDocuments | Streamed  # what documents are made of
+Set = Prepared | PreparedDocuments | Streamed  # what `stream.Stream` makes documents of
 
 
 class Window:
-    """Pictures of one window of documents, by the documents' numbers; for `stream.Stream` a set like any
-    other."""
+    """Pictures of one window of documents, by the numbers of the documents; `stream.Stream` takes it as a
+    set."""
 
     holds_documents = False
 
     def __init__(self, streamed: Streamed) -> None:
-        self.folder, self.items, self.shown = streamed.folder, {}, {}
+        self.folder, self.items, self.pixels = streamed.folder, {}, {}
         self.captions, self.heights, self.widths = {}, {}, {}
 
     def add(self, number: int, item: Item, pixels: np.ndarray) -> None:
-        """A picture of document `number`."""
-        self.items[number], self.shown[number], self.captions[number] = item, pixels, list(item.captions)
+        """Add the picture of document `number`. pixels: (H, W, 3) uint8."""
+        self.items[number], self.pixels[number], self.captions[number] = item, pixels, list(item.captions)
         self.heights[number], self.widths[number] = pixels.shape[:2]
 
     def image(self, number: int) -> "Tensor":
-        """-> (3, H, W) uint8 tensor."""
+        """Pixels of the picture of document `number`: (3, H, W) uint8."""
         import torch
 
-        return torch.from_numpy(self.shown[number]).permute(2, 0, 1)
+        return torch.from_numpy(self.pixels[number]).permute(2, 0, 1)
 
     def source(self, number: int) -> str:
         """Where the picture came from."""
         return printable(self.items[number].name)
 
 
-def _dealt(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list[tuple[Block, int]]]:
-    """Blocks -> lanes with about as many pictures each: the largest block goes to the lane with the
-    fewest."""
+def _deal(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list[tuple[Block, int]]]:
+    """Deal blocks out to lanes with about as many pictures each: the largest block goes to the emptiest lane.
+
+    Raises DataError where a lane stays empty."""
     dealt, filled = [[] for _ in range(lanes)], [0] * lanes
     order = sorted(range(len(blocks)), key=lambda n: -blocks[n][1])
     for index in order:
@@ -290,7 +292,7 @@ def _dealt(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list
     if not all(filled):
         raise DataError(
             f"{printable(where)} has {sum(filled)} pictures to train on; data.stream.lanes = "
-            f"{lanes // TURNS} needs "
-            f"at least {lanes}; set fewer lanes, or prepare the set with `rawmm prepare`"
+            f"{lanes // TURNS} needs at least {lanes}; set fewer lanes, or prepare the set with "
+            "`rawmm prepare`"
         )
     return dealt

@@ -81,7 +81,7 @@ def document_losses(
     stream = Stream([held_out], seed, config.data, length=config.train.length, encode=model.tokenizer.encode)
     rows, sums, counts = evenly(range(len(held_out)), HELD_OUT), [0.0, 0.0], [0, 0]
     for start in range(0, len(rows), CHUNK):
-        documents = [stream.finish(stream.sketch_of(0, row, row)) for row in rows[start : start + CHUNK]]
+        documents = [stream.finish(stream.plan_of(0, row, row)) for row in rows[start : start + CHUNK]]
         batch = _packed(model, config, documents)
         losses = joint_loss(model, batch)
         for n, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):

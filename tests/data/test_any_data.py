@@ -1,4 +1,4 @@
-"""Training on documents, mixtures and streams as on any set: killed and gone on bit for bit, evaluated,
+"""Training on documents, mixtures and streams as on any set: killed and resumed bit for bit, evaluated,
 estimated, sampled."""
 
 import json
@@ -34,16 +34,16 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def quick(monkeypatch):
     """The matmul rate is not measured: it would take longer than the run."""
-    monkeypatch.setattr(machine, "matmul_rate", lambda *given: 1e11)
+    monkeypatch.setattr(machine, "matmul_rate", lambda *arguments: 1e11)
 
 
 @pytest.fixture(scope="module")
 def data(few_digits, tmp_path_factory):
-    """A data folder: digits, documents with several pictures, text alone, pictures with attributes; shards to
-    stream."""
+    """A data folder: digits, documents with several pictures, text alone, pictures with attributes, and
+    shards to stream."""
     folder = tmp_path_factory.mktemp("all")
     shutil.copytree(few_digits / "digits", folder / "digits")
-    prepare_source(folder / "stories", interleaved(60), held_out=0.2)
+    prepare_source(folder / "interleaved", interleaved(60), held_out=0.2)
     prepare_source(folder / "numbers", numbers(60), held_out=0.2)
     (folder / "text").mkdir()
     for n in range(30):
@@ -57,10 +57,10 @@ def data(few_digits, tmp_path_factory):
 @pytest.fixture(scope="module")
 def kinds(data):
     return {
-        "documents": ("data.set=stories",),
+        "documents": ("data.set=interleaved",),
         "mixture": (
             "data.set=digits",
-            "data.mix={stories: 0.3, words: 0.3, numbers: 0.2}",
+            "data.mix={interleaved: 0.3, words: 0.3, numbers: 0.2}",
             "text_tokenizer=bpe",
             "text_tokenizer.vocabulary=300",
             "train.workers=2",
@@ -83,17 +83,17 @@ def kinds(data):
 
 @pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
 @pytest.mark.process
-def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path, rawmm):
-    """kill -9 where the disk changes, twice; the run ends as one that nothing stopped, and is evaluated."""
+def test_killed_and_resumed_bit_for_bit(kind, kinds, data, tmp_path, rawmm):
+    """kill -9 where the disk changes, twice; the run ends as one that was never stopped, and is evaluated."""
     run, note = tmp_path / "run", tmp_path / "note"
-    given = (*kinds[kind], "train.save_every=16", "train.log_every=16", "train.sample_every=80")
-    words = command(data, run, *given)
+    overrides = (*kinds[kind], "train.save_every=16", "train.log_every=16", "train.sample_every=80")
+    words = command(data, run, *overrides)
     for number in (30, 34):
         process = forked(tmp_path, words, dying(run, number, note))
         process.join(60)
         assert process.exitcode == -signal.SIGKILL and 0 < step_of(run) < 5
     assert rawmm(*words)[0] == 0
-    go(settings(*given), data, tmp_path / "whole")
+    go(settings(*overrides), data, tmp_path / "whole")
     assert [record["step"] for record in records.read(run / "records.jsonl")] == list(range(1, 11))
     assert_same_bits(run, tmp_path / "whole")
     place = ("--runs-dir", tmp_path, "--data-dir", data, "--device", "cpu", "--json")
@@ -105,9 +105,9 @@ def test_killed_and_gone_on_bit_for_bit(kind, kinds, data, tmp_path, rawmm):
 
 
 def test_every_set_of_a_mixture_is_seen_by_its_share(data, kinds):
-    """Documents of each set, of 4,000: data.mix gives the shares of the others, data.set has the rest."""
+    """Of 4,000 documents: data.mix gives the shares of the other sets, data.set has the rest."""
     chosen = settings(*kinds["mixture"])
-    sets = [prepared.load(data / name, "train") for name in ("digits", "stories", "words", "numbers")]
+    sets = [prepared.load(data / name, "train") for name in ("digits", "interleaved", "words", "numbers")]
     stream = Stream(sets, 0, chosen.data, shares=(0.2, *chosen.data.mix.values()), length=40)
     counts = [0] * 4
     for number in range(4000):
@@ -115,15 +115,15 @@ def test_every_set_of_a_mixture_is_seen_by_its_share(data, kinds):
     assert all(abs(count - 4000 * share) <= 4 for count, share in zip(counts, (0.2, 0.3, 0.3, 0.2)))
 
 
-def test_story_losses_by_hand(data):
-    """Every held-out document alone, weighted by what is learned of it."""
-    chosen = settings("data.set=stories")
+def test_losses_of_documents_by_hand(data):
+    """Every held-out document by itself, weighted by the number of its learned positions."""
+    chosen = settings("data.set=interleaved")
     model = randomised(build.model(chosen), std=0.1).eval()
-    held_out = prepared.load(data / "stories", "held_out")
+    held_out = prepared.load(data / "interleaved", "held_out")
     stream = Stream([held_out], 3, chosen.data, length=40)
     sums, counts = [0.0, 0.0], [0, 0]
     for n in range(len(held_out)):
-        batch = pack([stream.finish(stream.sketch_of(0, n, n))], 40, model.blocks)
+        batch = pack([stream.finish(stream.plan_of(0, n, n))], 40, model.blocks)
         with torch.no_grad():
             losses = joint_loss(model, batch)
         for part, (loss, learned) in enumerate(zip((losses.text, losses.image), batch.learned)):
@@ -151,33 +151,33 @@ def test_a_dry_run_counts_the_real_documents(kind, kinds, data, tmp_path, rawmm)
         tmp_path,
         *kinds[kind],
     )
-    found = json.loads(out)
+    estimate = json.loads(out)
     assert code == 0, err
-    assert found["positions_from"] == "data" and 0.3 < found["fill"] <= 1
+    assert estimate["positions_from"] == "data" and 0.3 < estimate["fill"] <= 1
 
 
 def test_text_alone_can_be_trained(data, tmp_path):
-    """No picture anywhere: the loss is that of the text."""
-    found = go(settings("data.set=words", "train.documents=32"), data, tmp_path / "run")
-    assert math.isfinite(found[-1]["loss"]) and found[-1]["image"] == 0.0
-    assert found[-1]["loss"] == pytest.approx(found[-1]["text"] * presets.load("tiny").loss.text, rel=1e-4)
+    """Without any picture, the loss is that of the text."""
+    last = go(settings("data.set=words", "train.documents=32"), data, tmp_path / "run")[-1]
+    assert math.isfinite(last["loss"]) and last["image"] == 0.0
+    assert last["loss"] == pytest.approx(last["text"] * presets.load("tiny").loss.text, rel=1e-4)
 
 
 def test_other_sets_may_have_other_sizes(data, tmp_path, few_digits):
     """data.size is that of data.set, which is drawn while training."""
     prepare_source(data / "large", numbers_of(16), held_out=0.2)
-    found = go(
+    steps = go(
         settings("data.set=digits", "data.mix={large: 0.5}", "train.documents=32", "train.length=64"),
         data,
         tmp_path / "run",
     )
-    assert math.isfinite(found[-1]["loss"])
+    assert math.isfinite(steps[-1]["loss"])
     with pytest.raises(DataError, match="'large' holds pictures of 16x16 pixels and data.size is 8"):
         go(settings("data.set=large", "train.length=64"), data, tmp_path / "other")
 
 
 def numbers_of(side: int) -> Source:
-    """Pictures of another size."""
+    """Source of pictures of another size."""
     pixels = np.zeros((side, side, 3), np.uint8)
     return Source(
         items=lambda start: (Item(f"{n}.png", n, (f"number {n}",)) for n in range(start, 30)),

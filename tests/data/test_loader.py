@@ -1,4 +1,4 @@
-"""Who trains on which documents: every one once, in full rows, at any number of ranks, with or without
+"""The documents of every step: each exactly once, in full rows, for any number of ranks, with and without
 workers."""
 
 import itertools
@@ -32,12 +32,12 @@ def digits(few_digits):
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     """300 pictures of 4 to 14 patches a side, with captions of 0 to 120 bytes."""
-    dice, folder = np.random.default_rng(0), tmp_path_factory.mktemp("mixed") / "mixed"
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("mixed") / "mixed"
     rows = [
         picture_row(
-            dice.integers(0, 256, (4 * h, 4 * w, 3), dtype=np.uint8), ["x" * int(dice.integers(0, 121))]
+            rng.integers(0, 256, (4 * h, 4 * w, 3), dtype=np.uint8), ["x" * int(rng.integers(0, 121))]
         )
-        for h, w in dice.integers(4, 15, (300, 2))
+        for h, w in rng.integers(4, 15, (300, 2))
     ]
     prepared.write(folder, {"train": rows, "held_out": rows[:1]}, {"labels": []})
     return prepared.load(folder, "train")
@@ -47,13 +47,14 @@ MIXED = ("data.set=mixed", "data.size=16", "train.length=512", "train.batch=32")
 
 
 def test_rows_are_full_on_documents_of_mixed_length(mixed):
-    """At least 95 % of positions carry data, in every step of three windows, and hardly two shapes occur."""
+    """At least 95 % of the positions of three windows carry data, and the steps have nearly the same
+    shape."""
     for length in (400, 512, 640, 1024):
         steps = steps_of(settings(*MIXED, f"train.length={length}"), mixed)
-        made = [steps[first][0] for first in range(0, 3 * WINDOW * 32, 32)]
-        filled, positions = sum(b.filled for b in made), sum(b.tokens.numel() for b in made)
+        packed = [steps[first][0] for first in range(0, 3 * WINDOW * 32, 32)]
+        filled, positions = sum(b.filled for b in packed), sum(b.tokens.numel() for b in packed)
         assert filled / positions >= 0.95, length
-        assert max(len(b.tokens) for b in made) - min(len(b.tokens) for b in made) <= 2
+        assert max(len(b.tokens) for b in packed) - min(len(b.tokens) for b in packed) <= 2
 
 
 @pytest.mark.parametrize(
@@ -64,32 +65,32 @@ def test_a_window_holds_its_documents_once(words, digits):
     steps, batch = steps_of(chosen, digits), chosen.train.batch
     for window in range(3):
         first = window * WINDOW * batch
-        found = [
+        documents = [
             number
             for seen in range(first, first + WINDOW * batch, batch)
             for row in steps.rows(seen)
             for number in row
         ]
-        assert sorted(found) == list(range(first, first + WINDOW * batch))
+        assert sorted(documents) == list(range(first, first + WINDOW * batch))
     sizes = [sum(map(len, steps.rows(seen))) for seen in range(0, 3 * WINDOW * batch, batch)]
     assert min(sizes) > 0 and np.mean(sizes) == batch
 
 
 @pytest.mark.parametrize("size, parts", [(2, 1), (3, 1), (2, 2), (4, 2), (1, 4)])
 def test_ranks_and_micro_batches_share_a_step(size, parts, digits):
-    """The same documents whoever makes them; no rank has much more than another."""
+    """The same documents for any number of ranks; no rank has much more than another."""
     alone = steps_of(settings("train.batch=48"), digits)
     chosen = settings("train.batch=48", f"train.accumulate={parts}")
     for seen in (0, 48, 480):
-        wanted = sorted(number for row in alone.rows(seen) for number in row)
+        expected = sorted(number for row in alone.rows(seen) for number in row)
         shared = [steps_of(chosen, digits, Ranks(rank, size)) for rank in range(size)]
         numbers = [one.numbers(seen) for one in shared]
-        assert sorted(itertools.chain(*numbers)) == wanted
-        made = [one[seen] for one in shared]
-        assert all(len(micro) == parts for micro in made)
-        rows = [len(batch.tokens) for micro in made for batch in micro]
+        assert sorted(itertools.chain(*numbers)) == expected
+        micro_batches = [one[seen] for one in shared]
+        assert all(len(own) == parts for own in micro_batches)
+        rows = [len(batch.tokens) for own in micro_batches for batch in own]
         assert max(rows) - min(rows) <= 1
-        assert sum(len(batch.last) for micro in made for batch in micro) == len(wanted)
+        assert sum(len(batch.last) for own in micro_batches for batch in own) == len(expected)
 
 
 def test_long_documents_are_spread_over_the_steps(mixed):
@@ -152,7 +153,7 @@ def test_a_step_that_cannot_be_dealt_out_evenly_is_refused():
     check_shares(settings("train.accumulate=4"), Ranks(0, 2))
 
 
-def test_small_shared_memory_is_said(monkeypatch):
+def test_small_shared_memory_is_a_warning(monkeypatch):
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 64 * 2**20}))
     monkeypatch.setattr(loader.os.path, "isdir", lambda path: True)
     assert "/dev/shm has 64 MiB free" in loader.shared_memory_warning(settings("train.workers=1"))

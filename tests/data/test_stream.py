@@ -1,3 +1,5 @@
+"""Documents of a set: functions of seed and number alone, with the shares of the settings."""
+
 from collections import Counter
 
 import numpy as np
@@ -15,14 +17,14 @@ PLAIN = {"read": 0.5, "drop": 0.1, "shift": 0}
 
 
 class Rows:
-    """Stands for a prepared set: picture i is 5 x 7 pixels; the first pixel tells i."""
+    """Stand-in for a prepared set: picture i has 5 x 7 pixels, and its first pixel is i."""
 
     holds_documents = False
 
     def __init__(self, count=23, captions=("a {}", "one {}", "{}")):
         self.captions = [[text.format(i) for text in captions] for i in range(count)]
-        dice = np.random.default_rng(0)
-        self.pixels = torch.from_numpy(dice.integers(0, 256, (count, 3, 5, 7), dtype=np.uint8))
+        rng = np.random.default_rng(0)
+        self.pixels = torch.from_numpy(rng.integers(0, 256, (count, 3, 5, 7), dtype=np.uint8))
         self.pixels[:, 0, 0, 0] = torch.arange(count)
 
     def __len__(self):
@@ -33,7 +35,7 @@ class Rows:
 
 
 def flat(one):
-    """A document in a form that compares."""
+    """A document in a form that can be compared."""
     return [
         (item.pixels.numpy().tobytes(), item.draw, item.key) if isinstance(item, Picture) else item
         for item in one
@@ -66,7 +68,7 @@ def test_the_two_directions():
 
 
 def test_a_document_is_a_function_of_seed_and_number_alone():
-    """Not of what was asked before, nor of how often, nor of a cache: so a run can resume anywhere."""
+    """Independent of earlier documents, of other streams and of caches, so that a run can resume anywhere."""
     data, settings = Rows(), {"read": 0.5, "drop": 0.3, "shift": 2}
     forwards = [flat(document(data, n, 7, **settings)) for n in range(100)]
     _order.cache_clear()
@@ -81,32 +83,32 @@ def test_a_document_is_a_function_of_seed_and_number_alone():
     assert sum(a == flat(document(data, n, 8, **settings)) for n, a in enumerate(forwards)) < 20
 
 
-def test_what_a_document_is_does_not_hang_on_the_other_settings():
-    """Direction and row stay when drop or shift change: experiments compare like with like."""
+def test_direction_and_row_do_not_depend_on_other_settings():
+    """They stay when drop or shift change: experiments compare like with like."""
     data = Rows()
     plain = [document(data, n, 0, **PLAIN) for n in range(200)]
     other = [document(data, n, 0, read=0.5, drop=0.9, shift=0) for n in range(200)]
-    moved = [document(data, n, 0, read=0.5, drop=0.1, shift=3) for n in range(200)]
-    assert list(map(reads, plain)) == list(map(reads, other)) == list(map(reads, moved))
+    shifting = [document(data, n, 0, read=0.5, drop=0.1, shift=3) for n in range(200)]
+    assert list(map(reads, plain)) == list(map(reads, other)) == list(map(reads, shifting))
     assert list(map(row_of, plain)) == list(map(row_of, other))
-    assert [caption_in(one) for one in plain] == [caption_in(one) for one in moved]
+    assert [caption_in(one) for one in plain] == [caption_in(one) for one in shifting]
 
 
 @pytest.mark.parametrize("read,drop", [(0.5, 0.1), (0.2, 0.4), (0.0, 0.0), (1.0, 0.5), (0.0, 1.0)])
 def test_shares_are_those_of_the_settings(read, drop):
     count = 4000
-    found = [document(Rows(), n, 3, read=read, drop=drop, shift=0) for n in range(count)]
-    to_draw = [one for one in found if not reads(one)]
+    documents = [document(Rows(), n, 3, read=read, drop=drop, shift=0) for n in range(count)]
+    to_draw = [one for one in documents if not reads(one)]
     assert abs(1 - len(to_draw) / count - read) <= 4 * (read * (1 - read) / count) ** 0.5
     if to_draw:
         dropped = sum(caption_in(one) == "" for one in to_draw) / len(to_draw)
         assert abs(dropped - drop) <= 4 * (drop * (1 - drop) / len(to_draw)) ** 0.5
-    assert all(caption_in(one) for one in found if reads(one)), (
+    assert all(caption_in(one) for one in documents if reads(one)), (
         "a caption is never dropped where it is to be written"
     )
 
 
-def test_every_caption_has_its_turn():
+def test_every_caption_is_used_equally_often():
     data = Rows(count=1)
     counts = Counter(caption_in(document(data, n, 0, read=0.5, drop=0.0, shift=0)) for n in range(3000))
     assert set(counts) == set(data.captions[0])
@@ -141,7 +143,7 @@ def test_every_drawn_picture_has_its_own_noise():
     assert len(set(keys)) == 1000
 
 
-def test_without_captions_a_picture_is_drawn_from_nothing():
+def test_without_captions_a_picture_is_drawn_unconditionally():
     data = Rows(4, captions=("", ""))
     assert all(
         flat(one)[:2] == [BOS, IMAGE] and picture_in(one).draw
@@ -177,27 +179,27 @@ def test_read_pictures_move_by_every_step_and_drawn_ones_never():
     assert set(seen) == set(steps.values()) and min(seen.values()) > 60
 
 
-def test_a_share_of_the_pictures_read_moves_and_no_picture_drawn():
+def test_a_share_of_read_pictures_moves_and_no_drawn_one():
     data, count, share = Rows(), 3000, 0.3
-    found = [
+    pairs = [
         (
             document(data, n, 0, read=0.5, drop=0.0),
             document(data, n, 0, read=0.5, drop=0.0, shift=1, shift_share=share),
         )
         for n in range(count)
     ]
-    assert all(flat(still) == flat(other) for still, other in found if not reads(still))
-    moved = np.mean([flat(still) != flat(other) for still, other in found if reads(still)])
+    assert all(flat(still) == flat(other) for still, other in pairs if not reads(still))
+    moved = np.mean([flat(still) != flat(other) for still, other in pairs if reads(still)])
     assert abs(moved - share * 8 / 9) < 4 * (0.25 * 2 / count) ** 0.5  # one move in nine is by (0, 0)
 
 
 def test_a_share_of_captioned_drawings_is_finished():
     data, count, share = Rows(), 3000, 0.2
     plain = [document(data, n, 0, read=0.5, drop=0.3) for n in range(count)]
-    found = [document(data, n, 0, read=0.5, drop=0.3, finished=share) for n in range(count)]
-    captioned = [(one, other) for one, other in zip(plain, found) if not reads(one) and caption_in(one)]
+    finished = [document(data, n, 0, read=0.5, drop=0.3, finished=share) for n in range(count)]
+    captioned = [(one, other) for one, other in zip(plain, finished) if not reads(one) and caption_in(one)]
     assert all(
-        flat(one) == flat(other) for one, other in zip(plain, found) if reads(one) or not caption_in(one)
+        flat(one) == flat(other) for one, other in zip(plain, finished) if reads(one) or not caption_in(one)
     )
     done = [other for one, other in captioned if not picture_in(other).draw]
     assert abs(len(done) / len(captioned) - share) < 4 * (share * (1 - share) / len(captioned)) ** 0.5
@@ -213,16 +215,15 @@ def test_pictures_of_other_sizes_take_the_place_of_the_one_that_is_drawn(tmp_pat
     rows = [picture_row(np.zeros((*size, 3), np.uint8), ["a"], -1) for size in ((8, 8), (16, 16), (4, 12))]
     prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": []})
     data = prepared.load(tmp_path / "mixed", "train")
-    found = {}
+    seen = {}
     for settings in (Data(set="mixed", stretch=True), Data(set="mixed")):
         stream = Stream([data], 0, settings)
         for n in range(40):
             for item in stream.document(n):
                 if isinstance(item, Picture):
-                    found.setdefault((settings.stretch, tuple(item.pixels.shape[1:])), set()).add(
-                        (item.draw, item.stretch)
-                    )
-    stretches = {key: {stretch for _, stretch in seen} for key, seen in found.items()}
+                    key = settings.stretch, tuple(item.pixels.shape[1:])
+                    seen.setdefault(key, set()).add((item.draw, item.stretch))
+    stretches = {key: {stretch for _, stretch in pairs} for key, pairs in seen.items()}
     assert stretches == {
         (True, (8, 8)): {(1.0, 1.0)},
         (True, (16, 16)): {(0.5, 0.5)},
@@ -231,4 +232,4 @@ def test_pictures_of_other_sizes_take_the_place_of_the_one_that_is_drawn(tmp_pat
         (False, (16, 16)): {(1.0, 1.0)},
         (False, (4, 12)): {(1.0, 1.0)},
     }
-    assert all({draw for draw, _ in seen} == {True, False} for seen in found.values())
+    assert all({draw for draw, _ in pairs} == {True, False} for pairs in seen.values())

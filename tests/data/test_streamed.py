@@ -1,5 +1,5 @@
-"""Sets that stream: the same documents with any ranks and workers and after any restart, every picture once
-an epoch, and bad pictures that end nothing."""
+"""Streamed sets: the same documents for any ranks and workers and after any restart, every picture once an
+epoch, and bad pictures that do not end a run."""
 
 import io
 import json
@@ -38,20 +38,20 @@ def settings(path: Path, *words: str) -> Config:
     return presets.load("tiny", [*SETTINGS, f"data.stream.path={path}", *words])
 
 
-def opened(chosen: Config, ranks: Ranks = Ranks()) -> StreamedSteps:
+def open_steps(chosen: Config, ranks: Ranks = Ranks()) -> StreamedSteps:
     data, _ = sets.load(chosen, Path("nowhere"))
     return steps_of(chosen, data, build.model(chosen, "meta"), ranks)
 
 
-def drawn(steps: StreamedSteps, seen: int) -> list[tuple[int, str]]:
-    """(number of the picture, number of the document) in a step, and that pixels and caption belong
-    together."""
-    found = []
+def documents_of(steps: StreamedSteps, seen: int) -> list[tuple[int, str]]:
+    """(number of the picture, number of the document) of a step, after checking that pixels and caption
+    match."""
+    documents = []
     for number in steps.numbers(seen):
         item = steps.stream.sets[0].items[number]
-        assert (steps.stream.sets[0].shown[number] == pixels(int(item.captions[0]))).all()
-        found.append((int(item.captions[0]), number))
-    return found
+        assert (steps.stream.sets[0].pixels[number] == pixels(int(item.captions[0]))).all()
+        documents.append((int(item.captions[0]), number))
+    return documents
 
 
 def same(one, other) -> bool:
@@ -66,8 +66,8 @@ def same(one, other) -> bool:
 
 @pytest.mark.parametrize("make", [parquet, tars])
 def test_every_picture_once_an_epoch(make, tmp_path):
-    """Of every lane: all of its pictures before any comes again, in another order; held-out ones never."""
-    steps = opened(settings(make(tmp_path / "in", range(300))))
+    """A lane repeats a picture only after all others, in another order; held-out pictures never appear."""
+    steps = open_steps(settings(make(tmp_path / "in", range(300))))
     data = steps.streamed
     seen = Counter()
     for lane, size in enumerate(data.sizes):
@@ -88,22 +88,22 @@ def test_every_picture_once_an_epoch(make, tmp_path):
 def test_ranks_share_the_same_documents(make, size, tmp_path):
     """Step by step all ranks together have exactly the documents of one process, none twice."""
     chosen = settings(make(tmp_path / "in", range(300)), "train.parallel=ddp")
-    alone, parts = opened(chosen), [opened(chosen, Ranks(rank, size, rank)) for rank in range(size)]
+    alone, parts = open_steps(chosen), [open_steps(chosen, Ranks(rank, size, rank)) for rank in range(size)]
     for step in range(2 * WINDOW + 1):
-        whole = drawn(alone, 16 * step)
-        shared = [document for part in parts for document in drawn(part, 16 * step)]
+        whole = documents_of(alone, 16 * step)
+        shared = [document for part in parts for document in documents_of(part, 16 * step)]
         assert sorted(whole) == sorted(shared) and len({number for _, number in whole}) == len(whole)
     for rank, part in enumerate(parts):
-        read = {key[0] for key in part.streamed.pools if isinstance(key[0], int)}
-        assert read and {lane % 4 % size for lane in read} == {rank}  # nobody reads the lanes of another
+        read = {key[0] for key in part.streamed.cache if isinstance(key[0], int)}
+        assert read and {lane % 4 % size for lane in read} == {rank}  # no rank reads the lanes of another
 
 
 def test_any_restart_gives_the_same_batches(tmp_path):
     chosen = settings(parquet(tmp_path / "in", range(300)), "train.documents=640")
-    whole = [batch for (batch,) in batches(chosen, opened(chosen), 0)]
+    whole = [batch for (batch,) in batches(chosen, open_steps(chosen), 0)]
     assert len(whole) == 40
     for seen in (16, 112, 128, 304, 624):
-        rest = [batch for (batch,) in batches(chosen, opened(chosen), seen)]
+        rest = [batch for (batch,) in batches(chosen, open_steps(chosen), seen)]
         assert len(rest) == 40 - seen // 16 and all(map(same, rest, whole[seen // 16 :]))
 
 
@@ -113,8 +113,8 @@ def test_workers_change_nothing(workers, tmp_path):
     chosen = settings(tars(tmp_path / "in", range(300)), "train.documents=400")
     with_workers = settings(tmp_path / "in", "train.documents=400", f"train.workers={workers}")
     for seen in (0, 48):
-        one = [batch for (batch,) in batches(chosen, opened(chosen), seen)]
-        other = [batch for (batch,) in batches(with_workers, opened(with_workers), seen)]
+        one = [batch for (batch,) in batches(chosen, open_steps(chosen), seen)]
+        other = [batch for (batch,) in batches(with_workers, open_steps(with_workers), seen)]
         assert len(one) == len(other) == 25 - seen // 16 and all(map(same, one, other))
 
 
@@ -122,21 +122,22 @@ def test_workers_read_different_lanes(tmp_path):
     """A worker of two makes every other window, and so only every other turn's lanes."""
     chosen = settings(parquet(tmp_path / "in", range(300)))
     for worker in range(2):
-        steps = opened(chosen)
+        steps = open_steps(chosen)
         for window in range(worker, 8, 2):
             steps.rows(window * WINDOW * 16)
-        assert {key[0] // 4 % 2 for key in steps.streamed.pools if isinstance(key[0], int)} == {worker}
+        assert {key[0] // 4 % 2 for key in steps.streamed.cache if isinstance(key[0], int)} == {worker}
 
 
 @pytest.mark.parametrize("make", [parquet, tars])
-def test_bad_pictures_are_left_out_and_told(make, tmp_path):
-    """Each is named once, the next one of its lane stands in, and the same happens after a restart."""
+def test_bad_pictures_are_skipped_and_reported(make, tmp_path):
+    """Each is reported once, the next one of its lane takes its place, and the same happens after a
+    restart."""
     bad = set(range(5, 300, 9))
     chosen = settings(make(tmp_path / "in", range(300), bad=bad), "train.documents=640")
-    steps = opened(chosen)
+    steps = open_steps(chosen)
     steps.streamed.report = tmp_path / "skipped.jsonl"
-    shown = [number for seen in range(0, 640, 16) for number, _ in drawn(steps, seen)]
-    assert len(shown) == 640 and not bad & set(shown)
+    used = [number for seen in range(0, 640, 16) for number, _ in documents_of(steps, seen)]
+    assert len(used) == 640 and not bad & set(used)
     lines = [json.loads(line) for line in steps.streamed.report.read_text().splitlines()]
     trained = 300 - steps.streamed.card["count"]["held_out"]
     assert (
@@ -144,14 +145,14 @@ def test_bad_pictures_are_left_out_and_told(make, tmp_path):
         and abs(len(lines) - len(bad) * trained / 300) < 12
     )
     assert all("its content is damaged or of another format" in line["reason"] for line in lines)
-    again = opened(chosen)
-    assert [drawn(again, seen) for seen in (0, 160, 320)] == [
-        drawn(opened(chosen), seen) for seen in (0, 160, 320)
+    again = open_steps(chosen)
+    assert [documents_of(again, seen) for seen in (0, 160, 320)] == [
+        documents_of(open_steps(chosen), seen) for seen in (0, 160, 320)
     ]
 
 
-def test_nothing_but_bad_pictures_stops(tmp_path):
-    steps = opened(settings(parquet(tmp_path / "in", range(400), bad=set(range(100, 400)))))
+def test_bad_pictures_alone_are_an_error(tmp_path):
+    steps = open_steps(settings(parquet(tmp_path / "in", range(400), bad=set(range(100, 400)))))
     with pytest.raises(
         DataError, match="100 pictures in a row of pictures cannot be used, the last '.*parquet/.*': its"
     ):
@@ -159,14 +160,14 @@ def test_nothing_but_bad_pictures_stops(tmp_path):
             steps.numbers(seen)
 
 
-def test_a_shard_that_breaks_later_ends_nothing(tmp_path):
-    """Its pictures are bad ones; those of the others stand in."""
+def test_a_shard_that_breaks_later_does_not_end_the_run(tmp_path):
+    """Its pictures count as bad; others take their place."""
     chosen = settings(tars(tmp_path / "in", range(300), files=12))
-    steps = opened(chosen)
+    steps = open_steps(chosen)
     steps.streamed.report = tmp_path / "skipped.jsonl"
     (tmp_path / "in" / "4.tar").unlink()
-    shown = {number for seen in range(0, 960, 16) for number, _ in drawn(steps, seen)}
-    assert len(shown) > 200 and not shown & set(range(100, 125))
+    used = {number for seen in range(0, 960, 16) for number, _ in documents_of(steps, seen)}
+    assert len(used) > 200 and not used & set(range(100, 125))
     assert all(
         "4.tar cannot be read (" in json.loads(line)["reason"]
         for line in steps.streamed.report.read_text().splitlines()
@@ -174,7 +175,7 @@ def test_a_shard_that_breaks_later_ends_nothing(tmp_path):
 
 
 def test_pictures_and_captions_that_do_not_fit(tmp_path):
-    """Too small, or a caption that is too long: told like a bad picture."""
+    """A picture that is too small and a caption that is too long are reported like bad pictures."""
     small = io.BytesIO()
     Image.fromarray(pixels(0)[:4]).save(small, "PNG")
     (tmp_path / "in").mkdir()
@@ -182,10 +183,10 @@ def test_pictures_and_captions_that_do_not_fit(tmp_path):
     texts = [str(n) for n in range(60)]
     data[7], texts[9] = small.getvalue(), "x" * 100
     pq.write_table(pa.table({"image": data, "text": texts}), tmp_path / "in" / "a.parquet", row_group_size=4)
-    steps = opened(settings(tmp_path / "in"))
+    steps = open_steps(settings(tmp_path / "in"))
     for seen in range(0, 160, 16):
         steps.numbers(seen)
-    assert steps.streamed.left_out == {
+    assert steps.streamed.skipped == {
         "a.parquet/7": "it is 8 x 4 pixels; allowed: at least 8 x 8; choose a smaller size",
         "a.parquet/9": "it and its caption need 108 positions; train.length is 64",
     }
@@ -196,13 +197,13 @@ def test_sizes_with_no_crop(tmp_path):
     (tmp_path / "in").mkdir()
     data = []
     for n in range(60):
-        held = io.BytesIO()
-        Image.fromarray(np.full((32, 16 + 16 * (n % 3), 3), n, np.uint8)).save(held, "PNG")
-        data.append(held.getvalue())
+        file = io.BytesIO()
+        Image.fromarray(np.full((32, 16 + 16 * (n % 3), 3), n, np.uint8)).save(file, "PNG")
+        data.append(file.getvalue())
     pq.write_table(
         pa.table({"image": data, "text": ["t"] * 60}), tmp_path / "in" / "a.parquet", row_group_size=4
     )
-    steps = opened(
+    steps = open_steps(
         settings(
             tmp_path / "in", "data.stream.crop=none", "data.size=16", "train.length=400", "codec.patch=4"
         )
@@ -216,24 +217,21 @@ def test_sizes_with_no_crop(tmp_path):
     assert shapes == {(3, 32, 16), (3, 16, 16), (3, 16, 32)}
 
 
-def test_the_order_is_mixed(tmp_path):
-    """Neighbours of the source are no neighbours in training."""
-    data = opened(settings(tars(tmp_path / "in", range(600), files=2))).streamed
-    shown = [int(data.item(0, position).captions[0]) for position in range(data.sizes[0])]
-    steps = np.abs(np.diff(shown))
-    assert (steps == 1).mean() < 0.2
+def test_the_order_is_shuffled(tmp_path):
+    """Neighbours in the source are hardly ever neighbours in training."""
+    data = open_steps(settings(tars(tmp_path / "in", range(600), files=2))).streamed
+    order = [int(data.item(0, position).captions[0]) for position in range(data.sizes[0])]
+    assert (np.abs(np.diff(order)) == 1).mean() < 0.2
 
 
-def test_a_document_is_made_as_from_a_prepared_set(tmp_path):
-    """Directions, dropped captions and noise keys: the dice of document n."""
-    steps = opened(settings(parquet(tmp_path / "in", range(300)), "data.read=0.5", "data.drop=0.3"))
+def test_a_document_is_the_same_as_from_a_prepared_set(tmp_path):
+    """Direction, dropped caption and noise key follow from the number of the document."""
+    steps = open_steps(settings(parquet(tmp_path / "in", range(300)), "data.read=0.5", "data.drop=0.3"))
     steps.numbers(0)
     window = steps.stream.sets[0]
     for number in sorted(window.items):
-        plan = steps.sketches[number]
-        known = Stream([window], 0, steps.config.data).sketch_of(0, number, number)
-        assert plan == known
-    plans = list(steps.sketches.values())
+        assert steps.plans[number] == Stream([window], 0, steps.config.data).plan_of(0, number, number)
+    plans = list(steps.plans.values())
     assert (
         0.3 < sum(plan.reads for plan in plans) / len(plans) < 0.7
         and len({plan.key for plan in plans if plan.key}) > 40
@@ -245,16 +243,16 @@ def test_resizing_is_that_of_prepare(tmp_path):
 
     (tmp_path / "in").mkdir()
     whole = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    held = io.BytesIO()
-    Image.fromarray(whole).save(held, "PNG")
-    pq.write_table(pa.table({"image": [held.getvalue()] * 60}), tmp_path / "in" / "a.parquet")
-    data = opened(settings(tmp_path / "in")).streamed
-    _, shown = data.picture(0, 0)
-    assert (shown == fit(whole, 8)).all()
+    file = io.BytesIO()
+    Image.fromarray(whole).save(file, "PNG")
+    pq.write_table(pa.table({"image": [file.getvalue()] * 60}), tmp_path / "in" / "a.parquet")
+    data = open_steps(settings(tmp_path / "in")).streamed
+    _, resized = data.picture(0, 0)
+    assert (resized == fit(whole, 8)).all()
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, message",
     [
         (
             ["data.stream.lanes=3"],
@@ -266,10 +264,10 @@ def test_resizing_is_that_of_prepare(tmp_path):
         (["data.stream.lane=3"], "unknown key 'data.stream.lane' (did you mean data.stream.lanes?)"),
     ],
 )
-def test_settings_that_are_wrong(words, told, tmp_path):
+def test_settings_that_are_wrong(words, message, tmp_path):
     with pytest.raises(ConfigError) as caught:
         check_shares(settings(tmp_path, *words), Ranks())
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_short_forms():
@@ -281,9 +279,9 @@ def test_short_forms():
 
 
 def test_sources_that_cannot_stream(tmp_path, monkeypatch):
-    def refused(told):
-        with pytest.raises(DataError, match=told) as caught:
-            opened(settings(tmp_path / "in"))
+    def refused(message):
+        with pytest.raises(DataError, match=message) as caught:
+            open_steps(settings(tmp_path / "in"))
         assert "\n" not in str(caught.value)
 
     refused("in does not exist; data.stream.path allows: a folder of .parquet or .tar files")
@@ -308,15 +306,15 @@ def test_sources_that_cannot_stream(tmp_path, monkeypatch):
 
 
 def test_another_source_is_another_fingerprint(tmp_path):
-    one = opened(settings(parquet(tmp_path / "in", range(100)))).streamed.card["fingerprint"]
-    assert opened(settings(tmp_path / "in")).streamed.card["fingerprint"] == one
-    assert opened(settings(tmp_path / "in", "data.stream.lanes=2")).streamed.card["fingerprint"] != one
+    one = open_steps(settings(parquet(tmp_path / "in", range(100)))).streamed.card["fingerprint"]
+    assert open_steps(settings(tmp_path / "in")).streamed.card["fingerprint"] == one
+    assert open_steps(settings(tmp_path / "in", "data.stream.lanes=2")).streamed.card["fingerprint"] != one
     parquet(tmp_path / "in", range(101))
-    assert opened(settings(tmp_path / "in")).streamed.card["fingerprint"] != one
+    assert open_steps(settings(tmp_path / "in")).streamed.card["fingerprint"] != one
 
 
-def test_the_hub_is_asked_through_datasets(tmp_path, monkeypatch):
-    """Its data files are what is read; without a network one line tells how to fetch it."""
+def test_files_of_the_hub_are_listed_by_datasets(tmp_path, monkeypatch):
+    """They are read; without a network one line says how to fetch the set."""
     import datasets
 
     parquet(tmp_path / "repo" / "data", range(100), files=1)
@@ -328,8 +326,8 @@ def test_the_hub_is_asked_through_datasets(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda repo: real(str(tmp_path / "repo")))
     files, ending = shards.find("hf:some/one")
     assert ending == ".parquet" and [Path(file).name for file in files] == ["train-00000-of-00001.parquet"]
-    steps = opened(settings("hf:some/one"))
-    assert len(drawn(steps, 0)) == 16
+    steps = open_steps(settings("hf:some/one"))
+    assert len(documents_of(steps, 0)) == 16
 
     def unreachable(repo):
         raise ConnectionError("no network")
@@ -342,7 +340,7 @@ def test_the_hub_is_asked_through_datasets(tmp_path, monkeypatch):
 
 
 def test_files_elsewhere_are_opened_by_fsspec(tmp_path):
-    """As on the hub: the same pictures through a file system that is not the disk."""
+    """As on the hub: the same pictures through a file system other than the disk."""
     import fsspec
 
     parquet(tmp_path / "in", range(60), files=1)
