@@ -21,7 +21,7 @@ from ..config import build
 from ..config.choices import GRIDS, TUNED
 from ..core import generate
 from ..core.document import Canvas, Document, Picture
-from ..core.drawing import Sampling
+from ..core.drawing import Sampling, draw
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
@@ -60,7 +60,7 @@ class Session:
             part = slice(first, first + generate.CHUNK)
             prompts, keys = self.prompts[part], self.keys[part]
             if self.canvas is not None:
-                drawn = generate.draw(self.loaded.model, prompts, keys, self.settings, watch, self.canvas)
+                drawn = draw(self.loaded.model, prompts, keys, self.settings, watch, self.canvas)
                 added += [[picture, END_IMAGE] for picture in drawn]
                 continue
             listen = say and _in_text(say, self.loaded.model.tokenizer, first)
