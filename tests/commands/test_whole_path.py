@@ -1,4 +1,5 @@
-"""From nothing to drawn files in processes of its own, in a folder with an awkward name."""
+"""From nothing to drawn files in a folder with an awkward name: prepared, trained and drawn in processes of
+their own, the rest in this one."""
 
 import importlib.util
 import json
@@ -12,9 +13,6 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 
 
 TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
-
-
-# --------------------------------------------------------------------------------------------- the whole path
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +47,22 @@ def test_prepare_and_train_say_what_to_do_next(home):
     ]
 
 
-def test_train_again_has_nothing_to_do(home):
-    done = process("train", "--preset", "tiny", *TRAINED, "--json", cwd=home, module=True)
-    assert done.returncode == 0 and "nothing to do" in done.stderr
-    again = one_object(done.stdout)
+@pytest.fixture
+def at_home(home, monkeypatch):
+    monkeypatch.chdir(home)
+
+
+def test_train_again_has_nothing_to_do(at_home, rawmm):
+    code, out, err = rawmm("train", "--preset", "tiny", *TRAINED, "--json")
+    assert code == 0 and "nothing to do" in err
+    again = one_object(out)
     assert again["status"] == "was trained already" and again["run"] == "tiny" and again["loss"] > 0
 
 
-def test_evaluate_prints_one_object(home):
-    done = process("evaluate", "--json", "--per-label", "2", cwd=home)
-    assert done.returncode == 0, done.stderr
-    result = one_object(done.stdout)
+def test_evaluate_prints_one_object(at_home, home, rawmm):
+    code, out, err = rawmm("evaluate", "--json", "--per-label", "2")
+    assert code == 0, err
+    result = one_object(out)
     assert 0 <= result["text_to_image"]["accuracy"] <= 1 and result["text_to_image"]["count"] == 20
     assert result["text_to_image"]["steps"] == 10 and result["text_to_image"]["without_picture"] == 0
     assert 0.2 < result["image_to_text"]["accuracy"] <= 1 and result["image_to_text"]["count"] == 360
@@ -97,28 +100,18 @@ def test_sample_draws(home):
     ]
 
 
-def test_sample_reads(home):
+def test_sample_reads(at_home, home, rawmm):
     Image.new("RGB", (12, 8), "grey").save(home / "to read.png")  # a size it never saw, but patches divide it
-    done = process(
-        "sample",
-        "--run",
-        "tiny",
-        "--image",
-        "to read.png",
-        "--task",
-        "caption",
-        "--json",
-        "--out",
-        "read",
-        cwd=home,
+    code, out, err = rawmm(
+        "sample", "--run", "tiny", "--image", "to read.png", "--task", "caption", "--json", "--out", "read"
     )
-    assert done.returncode == 0, done.stderr
-    result = one_object(done.stdout)
+    assert code == 0, err
+    result = one_object(out)
     assert result["temperature"] == 0 and len(result["samples"]) == 1
     assert all("image" not in item for item in result["items"]) and list((home / "read").iterdir()) == []
 
 
-def test_the_demo_from_nothing(tmp_path):
+def test_the_demo_from_nothing(tmp_path, rawmm, monkeypatch):
     """The main job with a model too small to be good: prepare, train, draw, read, report."""
     small = (
         "train.documents=256",
@@ -127,9 +120,10 @@ def test_the_demo_from_nothing(tmp_path):
         "train.compile=no",
         "sample.steps=2",
     )
-    done = process("demo", *small, "--portraits", "0", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    result = one_object(done.stdout)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = rawmm("demo", *small, "--portraits", "0", "--json")
+    assert code == 0, err
+    result = one_object(out)
     assert (
         result["documents"] == 256
         and result["text_to_image"]["count"] == 1000
