@@ -31,17 +31,14 @@ ROLES = {"image": ("image",), "text": ("text", "texts"), "label": ("integer", "t
 
 @dataclass(frozen=True)
 class Columns:
-    """The column of every role.
-
-    image, text, label: names of columns, None where there is none. names: of the classes. flags: boolean
-    columns. template: makes a caption of a class."""
+    """The column of every role, None where there is none."""
 
     image: str
-    text: str | None = None
-    label: str | None = None
-    names: tuple[str, ...] = ()
-    flags: tuple[str, ...] = ()
-    template: str = TEMPLATE
+    text: str | None = None  # captions
+    label: str | None = None  # classes
+    names: tuple[str, ...] = ()  # of the classes
+    flags: tuple[str, ...] = ()  # boolean columns
+    template: str = TEMPLATE  # makes a caption of a class
 
     @property
     def used(self) -> list[str]:

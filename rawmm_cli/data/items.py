@@ -21,17 +21,14 @@ from .images import Colour, ImageError, open_image
 
 @dataclass(frozen=True)
 class Item:
-    """One picture and what is known about it.
+    """One picture and what is known about it."""
 
-    name: unique in the source. label: number of its class, -1 for none. split: `train` or `held_out` where
-    the source decides, None where the name does."""
-
-    name: str
-    content: Any
+    name: str  # unique in the source
+    content: Any  # what `Source.open` decodes
     captions: tuple[str, ...] = ()
-    label: int = -1
+    label: int = -1  # number of its class, -1 for none
     attributes: dict = field(default_factory=dict)
-    split: str | None = None
+    split: str | None = None  # `train` or `held_out`; None where the name decides
 
 
 @dataclass(frozen=True)
@@ -63,23 +60,17 @@ def open_content(content: str | bytes | DataError, background: Colour) -> np.nda
 
 @dataclass(frozen=True)
 class Source:
-    """A named collection of items, not decoded.
+    """A collection of items, not decoded."""
 
-    items(start): the items from number `start` on, in order. state: a string that changes whenever the
-    items may have changed. card: name, source, licence and whatever else the data card shows. open(content,
-    background): decodes the content of an item. count: number of items, None where it is not known
-    beforehand. resizes: whether `--size` shrinks pictures; where False, they are made in the right size.
-    size: pictures with a longer shorter side are shrunk to it where no --size is given; None keeps them.
-    holds_documents: items are DocumentItem."""
-
-    items: Callable[[int], Iterator[Item | DocumentItem]]
-    state: str
-    card: dict
-    open: Callable[[Any, Colour], np.ndarray | Image.Image] = open_content
-    count: int | None = None
-    resizes: bool = True
+    items: Callable[[int], Iterator[Item | DocumentItem]]  # items(start): from number `start` on, in order
+    state: str  # changes whenever the items may have changed
+    card: dict  # name, source, licence and whatever else the data card shows
+    open: Callable[[Any, Colour], np.ndarray | Image.Image] = open_content  # open(content, background)
+    count: int | None = None  # number of items, None where it is not known beforehand
+    resizes: bool = True  # whether `--size` shrinks pictures; where not, they are made in the right size
+    # Where no --size is given, larger pictures are shrunk until their shorter side is `size`; None keeps them.
     size: int | None = None
-    holds_documents: bool = False
+    holds_documents: bool = False  # whether items are DocumentItem
 
 
 def state_of(files: Iterable[Path]) -> str:

@@ -34,17 +34,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Options:
-    """How a source is prepared.
-
-    held_out: share of held-out items, chosen by their names, where the source has no splits. limit: number of
-    items, None for all. max_bad: largest share of items that may be skipped. workers: worker processes, 0 for
-    none."""
+    """How a source is prepared."""
 
     fitting: Fitting = field(default_factory=Fitting)
-    held_out: float = 0.1
-    limit: int | None = None
-    max_bad: float = 0.05
-    workers: int = 2
+    held_out: float = 0.1  # share of held-out items, chosen by their names, where the source has no splits
+    limit: int | None = None  # number of items; None for all
+    max_bad: float = 0.05  # largest share of items that may be skipped
+    workers: int = 2  # worker processes; 0 prepares in this process
 
 
 def prepare(

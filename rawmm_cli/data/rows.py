@@ -53,16 +53,13 @@ DOCUMENTS = pa.schema(
 
 @dataclass(frozen=True)
 class Fitting:
-    """How pictures are resized (`images.fit`).
+    """How pictures are resized (`images.fit`)."""
 
-    size: shorter side in pixels, None keeps the size of every picture. at_most: smaller pictures keep theirs.
-    background: colour behind transparent pixels."""
-
-    size: int | None = None
+    size: int | None = None  # shorter side in pixels; None keeps the size of every picture
     crop: str = "center"
     enlarge: bool = False
-    background: Colour = WHITE
-    at_most: bool = False
+    background: Colour = WHITE  # behind transparent pixels
+    at_most: bool = False  # smaller pictures keep their size
 
 
 @dataclass(frozen=True)

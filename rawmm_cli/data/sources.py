@@ -19,7 +19,7 @@ OPTIONS = {
     "webdataset": ("path", "size", "columns", "caption"),
 }
 HUB = ("path", "size", "columns", "caption", "split", "variant")  # options of sets of the hub
-SIZE = 64  # pixels of made pictures, unless --size says otherwise
+SIZE = 64  # side of generated pictures in pixels, where no --size is given
 
 
 def source(name: str, options: dict[str, Any], notify: Callable[[str], None] = lambda line: None) -> Source:
@@ -31,13 +31,13 @@ def source(name: str, options: dict[str, Any], notify: Callable[[str], None] = l
     if name in GENERAL:
         return _from_files(name, options, notify)
     if name in OPTIONS:
-        return _made(name, options)
+        return _generated(name, options)
     from .datasets.hub import hub
 
     return hub(name, notify=notify, **_without_size(options))
 
 
-def _made(name: str, options: dict[str, Any]) -> Source:
+def _generated(name: str, options: dict[str, Any]) -> Source:
     """A source that needs no files of the user's and no download."""
     size = options.get("size", SIZE)
     options = _without_size(options)

@@ -51,7 +51,7 @@ def files(folder: Path, split: str) -> list[Path]:
 class Rows:
     """Rows of a split, one table after the other, so that a single table is mapped at a time.
 
-    tables: opens the tables anew for every pass."""
+    tables: opens the tables, once for every pass."""
 
     def __init__(self, tables: Callable[[], Iterable[pa.Table]]) -> None:
         self.tables = tables

@@ -1,4 +1,4 @@
-"""The card: every number counted again another way, and the page as a browser sees it."""
+"""The card: every number counted in a second way, and the page as a browser sees it."""
 
 import json
 import re
@@ -34,7 +34,7 @@ HOSTILE = [
 
 
 def grain(content, background=None) -> np.ndarray:
-    """(number, height, width) -> smooth noise of that size; a string -> an ImageError."""
+    """Open an item: noise of a (number, height, width); for a string an ImageError."""
     if isinstance(content, str):
         raise ImageError(content)
     number, height, width = content
@@ -42,8 +42,8 @@ def grain(content, background=None) -> np.ndarray:
 
 
 def mixed(count: int = 120) -> Source:
-    """Pictures of three sizes with hostile captions, two classes, two attributes, copies and a few bad
-    ones."""
+    """Pictures of three sizes with hostile captions, two classes, two attributes, copies, and a few bad
+    pictures."""
 
     def items(start):
         for n in range(start, count):
@@ -82,9 +82,9 @@ def tales(count: int = 30) -> Source:
 
     def items(start):
         for n in range(start, count):
-            shown = [Piece(content=(100 * n + m, 16, 16 + 8 * m), draw=bool(m % 2)) for m in range(n % 15)]
+            pictures = [Piece(content=(100 * n + m, 16, 16 + 8 * m), draw=bool(m % 2)) for m in range(n % 15)]
             yield DocumentItem(
-                f"tale {n}", (Piece(text=HOSTILE[n % len(HOSTILE)]), *shown, Piece(text="the <end>"))
+                f"tale {n}", (Piece(text=HOSTILE[n % len(HOSTILE)]), *pictures, Piece(text="the <end>"))
             )
 
     return Source(items=items, open=grain, state="tales", card={"name": "tales"}, holds_documents=True)
@@ -100,7 +100,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def stored(folder: Path) -> list[dict]:
-    """All rows, as the `datasets` library reads them, training first."""
+    """All rows, as the `datasets` library reads them, those for training first."""
     import datasets
 
     return [
@@ -111,73 +111,76 @@ def stored(folder: Path) -> list[dict]:
 
 
 def test_every_number_of_pictures(folder):
-    found, rows = card_of(folder / "mixed"), stored(folder / "mixed")
+    numbers, rows = card_of(folder / "mixed"), stored(folder / "mixed")
     assert (
-        found["count"] == dict(Counter(row["split"] for row in rows))
-        and found["pictures"] == len(rows) == 117
+        numbers["count"] == dict(Counter(row["split"] for row in rows))
+        and numbers["pictures"] == len(rows) == 117
     )
-    assert found["skipped_count"] == 3 and [entry["reason"] for entry in found["skipped"]] == [
+    assert numbers["skipped_count"] == 3 and [entry["reason"] for entry in numbers["skipped"]] == [
         f"it is <b>bad</b> {n}" for n in (7, 47, 87)
     ]
     sizes = Counter((row["height"], row["width"]) for row in rows)
-    assert {(h, w): count for h, w, count in found["sizes"]["frequent"]} == dict(sizes) and found[
+    assert {(h, w): count for h, w, count in numbers["sizes"]["frequent"]} == dict(sizes) and numbers[
         "size"
     ] is None
-    assert (found["sizes"]["smallest"], found["sizes"]["largest"]) == ([16, 16], [200, 120])
+    assert (numbers["sizes"]["smallest"], numbers["sizes"]["largest"]) == ([16, 16], [200, 120])
     texts = [text for row in rows for text in row["captions"]]
     words = Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))
-    said = found["captions"]
-    assert (said["count"], said["different"], said["vocabulary"], said["words"]) == (
+    captions = numbers["captions"]
+    assert (captions["count"], captions["different"], captions["vocabulary"], captions["words"]) == (
         len(texts),
         len(set(texts)),
         len(words),
         words.total(),
     )
-    assert all(words[word] == count for word, count in said["frequent"]) and len(said["frequent"]) == card.TOP
-    assert sorted(count for _, count in said["frequent"]) == sorted(words.values())[-card.TOP :]
+    assert (
+        all(words[word] == count for word, count in captions["frequent"])
+        and len(captions["frequent"]) == card.TOP
+    )
+    assert sorted(count for _, count in captions["frequent"]) == sorted(words.values())[-card.TOP :]
     lengths = np.array([len(text.encode()) for text in texts])
-    assert said["bytes"] == {
+    assert captions["bytes"] == {
         "min": lengths.min(),
         "median": int(np.median(lengths)),
         "p95": int(np.quantile(lengths, 0.95)),
         "max": lengths.max(),
     }
-    assert found["without_caption"] == sum(not row["captions"] for row in rows) > 0
+    assert numbers["without_caption"] == sum(not row["captions"] for row in rows) > 0
     names = {0: "zero", 1: "<one>"}
-    assert found["label_counts"] == dict(Counter(names[row["label"]] for row in rows if row["label"] >= 0))
+    assert numbers["label_counts"] == dict(Counter(names[row["label"]] for row in rows if row["label"] >= 0))
     attributes = [json.loads(row["attributes"]) for row in rows]
-    assert found["attributes"] == {
+    assert numbers["attributes"] == {
         name: dict(Counter(str(row[name]) for row in attributes)) for name in ("half", "one")
     }
 
 
-def test_exact_duplicates_counted_again(folder):
-    found, rows = card_of(folder / "mixed")["duplicates"]["exact"], stored(folder / "mixed")
+def test_exact_duplicates_counted_by_their_pixels(folder):
+    duplicates, rows = card_of(folder / "mixed")["duplicates"]["exact"], stored(folder / "mixed")
     groups: dict[tuple, list] = {}
     for row in rows:
         groups.setdefault((row["height"], row["width"], row["pixels"]), []).append(row)
     same = [group for group in groups.values() if len(group) > 1]
     across = sum(len({row["split"] for row in group}) > 1 for group in same)
-    assert (found["groups"], found["pictures"], found["across_splits"]) == (
+    assert (duplicates["groups"], duplicates["pictures"], duplicates["across_splits"]) == (
         len(same),
         sum(map(len, same)),
         across,
     )
-    assert {tuple(sorted(group)) for group in found["examples"]} == {
+    assert {tuple(sorted(group)) for group in duplicates["examples"]} == {
         tuple(sorted(row["source"] for row in group)) for group in same
     }
 
 
 def test_every_number_of_documents(folder):
-    found, rows = card_of(folder / "tales"), stored(folder / "tales")
+    numbers, rows = card_of(folder / "tales"), stored(folder / "tales")
     pictures = [size for row in rows for size in zip(row["heights"], row["widths"])]
     texts = [text for row in rows for text in row["texts"]]
-    assert sum(found["count"].values()) == len(rows) == 30 and found["pictures"] == len(pictures)
-    assert {(h, w): count for h, w, count in found["sizes"]["frequent"]} == dict(
+    assert sum(numbers["count"].values()) == len(rows) == 30 and numbers["pictures"] == len(pictures)
+    assert {(h, w): count for h, w, count in numbers["sizes"]["frequent"]} == dict(
         Counter(pictures).most_common(10)
-    ) or found["sizes"]["different"] > 10
-    assert found["sizes"]["different"] == len(set(pictures))
-    assert found["captions"]["count"] == len(texts) and found["captions"]["different"] == len(set(texts))
+    ) or numbers["sizes"]["different"] > 10
+    assert numbers["sizes"]["different"] == len(set(pictures))
+    assert numbers["captions"]["count"] == len(texts) and numbers["captions"]["different"] == len(set(texts))
 
 
 # --------------------------------------------------------------------------------------------------- the page
@@ -200,8 +203,8 @@ class Outline(HTMLParser):
 
 
 @pytest.mark.parametrize("name", ["mixed", "tales", "words"])
-def test_what_users_wrote_stays_text(folder, name):
-    """No tag, no attribute and no address comes of it; every character of it can be shown."""
+def test_text_of_users_stays_text(folder, name):
+    """It makes no tag, no attribute and no address, and has no control characters."""
     page = (folder / name / "card.html").read_text(encoding="utf-8")
     seen = Outline(page)
     assert not {"script", "u", "em", "base", "form", "iframe", "object", "link"} & set(seen.tags)
@@ -226,7 +229,7 @@ def test_what_users_wrote_stays_text(folder, name):
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", page) and len(page) < 3e6
     if name == "mixed":
         text = "".join(seen.text)
-        for said in (
+        for part in (
             "<script>alert(1)</script>",
             "{{ 7 * 7 }}{% raw %}",
             "<u>made</u>",
@@ -235,7 +238,7 @@ def test_what_users_wrote_stays_text(folder, name):
             "it is <b>bad</b> 47",
             "a \ufffd turned",
         ):
-            assert said in text
+            assert part in text
 
 
 @pytest.mark.process
@@ -245,19 +248,18 @@ def test_the_same_set_gives_the_same_page(folder, tmp_path):
 
 
 def test_the_numbers_of_the_page_are_those_of_the_card(folder):
-    found, text = (
-        card_of(folder / "mixed"),
-        " ".join("".join(Outline((folder / "mixed" / "card.html").read_text(encoding="utf-8")).text).split()),
-    )
+    numbers = card_of(folder / "mixed")
+    page = Outline((folder / "mixed" / "card.html").read_text(encoding="utf-8"))
+    text = " ".join("".join(page.text).split())
     for part in (
-        f"{found['count']['train']} training pictures",
-        f"{found['count']['held_out']} held out",
-        f"Training {min(found['count']['train'], card_page.WIDE[0])} of {found['count']['train']}",
-        f"{found['captions']['count']} texts, {found['captions']['different']} different",
+        f"{numbers['count']['train']} training pictures",
+        f"{numbers['count']['held_out']} held out",
+        f"Training {min(numbers['count']['train'], card_page.WIDE[0])} of {numbers['count']['train']}",
+        f"{numbers['captions']['count']} texts, {numbers['captions']['different']} different",
         "3 different, from 16 × 16 to 200 × 120",
-        found["fingerprint"],
+        numbers["fingerprint"],
         "3 items",
-        f"{found['without_caption']} pictures without a caption",
+        f"{numbers['without_caption']} pictures without a caption",
     ):
         assert part in text, part
 
@@ -274,7 +276,7 @@ def test_a_page_that_is_missing_is_written_again(folder):
     path.write_bytes(before)
 
 
-def test_one_is_not_many():
+def test_singular_and_plural():
     assert (
         card_page.counted(1, "picture") == "1 picture"
         and card_page.counted(2000, "picture") == "2,000 pictures"
@@ -297,17 +299,18 @@ def test_large_pictures_keep_the_page_small(tmp_path):
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on PATH")
 @pytest.mark.parametrize("width", [1200, 400])
 def test_in_a_browser(folder, width):
-    """All pictures shown, nothing wider than the window, nothing asked of the network, nothing on the
-    console."""
+    """All pictures are shown, nothing is wider than the window or loaded from the network, and the console
+    is empty."""
     names = ("mixed", "tales", "words")
-    for name, found in zip(names, browser.measured([folder / name / "card.html" for name in names], width)):
-        assert browser.page_faults(found, width) == [], name
-        assert len(found["pictures"]) >= 8
+    pages = browser.measured([folder / name / "card.html" for name in names], width)
+    for name, page in zip(names, pages):
+        assert browser.page_faults(page, width) == [], name
+        assert len(page["pictures"]) >= 8
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on PATH")
-def test_the_browser_finds_what_is_broken(folder, tmp_path):
+def test_the_browser_detects_broken_pages(folder, tmp_path):
     whole = (folder / "mixed" / "card.html").read_text(encoding="utf-8")
     broken = [
         whole.replace("</main>", end)
@@ -320,5 +323,5 @@ def test_the_browser_finds_what_is_broken(folder, tmp_path):
     ]
     for number, page in enumerate(broken):
         (tmp_path / f"{number}.html").write_text(page, encoding="utf-8")
-    for found in browser.measured([tmp_path / f"{number}.html" for number in range(len(broken))]):
-        assert browser.page_faults(found) != []
+    for page in browser.measured([tmp_path / f"{number}.html" for number in range(len(broken))]):
+        assert browser.page_faults(page) != []

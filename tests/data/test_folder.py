@@ -169,12 +169,12 @@ def test_split_is_a_function_of_the_name_alone(tmp_path):
     fill(tmp_path / "first", *names[::2], height=2, width=2)
     fill(tmp_path / "second", *reversed(names), height=3, width=3)
 
-    def held(path, share):
+    def held_out(path, share):
         return {row["source"] for row in prepared(path, held_out=share)[0]["held_out"]}
 
-    few, many = held(tmp_path / "first", 0.3), held(tmp_path / "second", 0.3)
+    few, many = held_out(tmp_path / "first", 0.3), held_out(tmp_path / "second", 0.3)
     assert few == many & set(names[::2]) and 10 <= len(many) <= 26
-    assert held(tmp_path / "second", 0.1) < many
+    assert held_out(tmp_path / "second", 0.1) < many
 
 
 def test_both_splits_have_an_image(tmp_path):

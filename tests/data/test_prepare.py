@@ -1,4 +1,4 @@
-"""Preparing: nothing lost, nothing half done, the same bytes whatever happened on the way."""
+"""Preparing: nothing lost, nothing half done, and the same bytes after any interruption."""
 
 import multiprocessing
 import os
@@ -26,15 +26,15 @@ def names(entries) -> list[str]:
     return [row["source"] for row in entries]
 
 
-# -------------------------------------------------------------------------------------------- what is written
+# ------------------------------------------------------------------------------------------------------- rows
 
 
 @pytest.mark.parametrize("count", [2, 15, 16, 17, 50])
 def test_every_item_is_there_once_in_order_with_its_exact_pixels(tmp_path, count):
     prepare_source(tmp_path / "set", numbers(count), held_out=0.3)
-    found = rows(tmp_path / "set")
-    assert sorted(names(found["train"] + found["held_out"])) == sorted(f"{n}.png" for n in range(count))
-    for entries in found.values():
+    stored = rows(tmp_path / "set")
+    assert sorted(names(stored["train"] + stored["held_out"])) == sorted(f"{n}.png" for n in range(count))
+    for entries in stored.values():
         assert names(entries) == sorted(names(entries), key=lambda name: int(name[:-4])) and entries
         for row in entries:
             n = int(row["source"][:-4])
@@ -44,15 +44,15 @@ def test_every_item_is_there_once_in_order_with_its_exact_pixels(tmp_path, count
     assert [path.name for path in tmp_path.iterdir()] == ["set"], "nothing else is left"
 
 
-def test_what_is_read_back_is_what_was_written(tmp_path):
+def test_loading_gives_what_was_written(tmp_path):
     prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
     for split in prepared.SPLITS:
-        found = prepared.load(tmp_path / "set", split)
+        data = prepared.load(tmp_path / "set", split)
         for index, row in enumerate(rows(tmp_path / "set")[split]):
             n = int(row["source"][:-4])
-            assert np.array_equal(found.image(index).permute(1, 2, 0).numpy(), pixels_of(n))
-            assert found.captions[index] == [f"number {n}"] and found.labels[index] == n % 3
-            assert found.source(index) == f"{n}.png" and found.attributes(index) == {"even": n % 2 == 0}
+            assert np.array_equal(data.image(index).permute(1, 2, 0).numpy(), pixels_of(n))
+            assert data.captions[index] == [f"number {n}"] and data.labels[index] == n % 3
+            assert data.source(index) == f"{n}.png" and data.attributes(index) == {"even": n % 2 == 0}
 
 
 def test_datasets_can_read_it(tmp_path):
@@ -67,20 +67,21 @@ def test_datasets_can_read_it(tmp_path):
 def test_documents_keep_their_order_and_pictures(tmp_path):
     prepare_source(tmp_path / "set", interleaved(20), held_out=0.3)
     for split in prepared.SPLITS:
-        found = prepared.load(tmp_path / "set", split)
-        for index in range(len(found)):
-            n = int(found.source(index).split()[1])
+        data = prepared.load(tmp_path / "set", split)
+        for index in range(len(data)):
+            n = int(data.source(index).split()[1])
             pictures = [(8, 8, bool((n + m) % 2)) for m in range(n % 3)]
-            assert found.pieces(index) == [f"it was {n}", *pictures, "the end"]
+            assert data.pieces(index) == [f"it was {n}", *pictures, "the end"]
             for m in range(n % 3):
-                assert np.array_equal(found.image(index, m).permute(1, 2, 0).numpy(), pixels_of(10 * n + m))
+                assert np.array_equal(data.image(index, m).permute(1, 2, 0).numpy(), pixels_of(10 * n + m))
 
 
 def test_size_crop_and_limit(tmp_path):
     card = prepare_source(tmp_path / "set", numbers(40), size=4, limit=10, held_out=0.3)
-    found = rows(tmp_path / "set")
-    assert sorted(names(found["train"] + found["held_out"])) == sorted(f"{n}.png" for n in range(10))
-    assert found["train"][0]["pixels"] == fit(pixels_of(int(found["train"][0]["source"][:-4])), 4).tobytes()
+    stored = rows(tmp_path / "set")
+    assert sorted(names(stored["train"] + stored["held_out"])) == sorted(f"{n}.png" for n in range(10))
+    first = stored["train"][0]
+    assert first["pixels"] == fit(pixels_of(int(first["source"][:-4])), 4).tobytes()
     assert card["size"] == [4, 4] and card["options"]["limit"] == 10
 
 
@@ -92,10 +93,10 @@ def test_workers_change_nothing(tmp_path, workers):
     assert listing(tmp_path / "alone") == listing(tmp_path / "helped")
 
 
-# ------------------------------------------------------------------------------------------- what is held out
+# ----------------------------------------------------------------------------------------------------- splits
 
 
-def test_what_is_held_out_hangs_on_the_name_alone(tmp_path):
+def test_the_split_depends_on_the_name_alone(tmp_path):
     for count in (40, 60):
         prepare_source(tmp_path / str(count), numbers(count), held_out=0.2)
     few, many = (set(names(rows(tmp_path / count)["held_out"])) for count in ("40", "60"))
@@ -111,10 +112,10 @@ def test_splits_of_the_source_are_kept(tmp_path):
 @pytest.mark.parametrize("share", [0.0001, 0.9999])
 def test_a_small_set_has_both_splits(tmp_path, share):
     prepare_source(tmp_path / "set", numbers(4), held_out=share)
-    found = rows(tmp_path / "set")
-    assert {len(entries) for entries in found.values()} == {1, 3}
-    places = {name: prepared.hash_fraction(name) for entries in found.values() for name in names(entries)}
-    assert max(places[n] for n in names(found["held_out"])) < min(places[n] for n in names(found["train"]))
+    stored = rows(tmp_path / "set")
+    assert {len(entries) for entries in stored.values()} == {1, 3}
+    fractions = {split: [prepared.hash_fraction(name) for name in names(stored[split])] for split in stored}
+    assert max(fractions["held_out"]) < min(fractions["train"])
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -124,47 +125,43 @@ def test_fewer_than_two_are_refused(tmp_path, count):
     assert not (tmp_path / "set").exists()
 
 
-# ---------------------------------------------------------------------------------------- what cannot be used
+# -------------------------------------------------------------------------------------------------- bad items
 
 
-def test_what_is_left_out_is_named(tmp_path):
-    found = prepare_source(tmp_path / "set", numbers(60, bad={3, 20, 59}), max_bad=0.05)
-    assert found["skipped"] == [{"file": f"{n}.png", "reason": f"it is bad {n}"} for n in (3, 20, 59)]
-    assert found["skipped_count"] == 3 and sum(found["count"].values()) == 57
+def test_skipped_items_are_listed(tmp_path):
+    card = prepare_source(tmp_path / "set", numbers(60, bad={3, 20, 59}), max_bad=0.05)
+    assert card["skipped"] == [{"file": f"{n}.png", "reason": f"it is bad {n}"} for n in (3, 20, 59)]
+    assert card["skipped_count"] == 3 and sum(card["count"].values()) == 57
     lines = (tmp_path / "set" / "skipped.jsonl").read_text().splitlines()
     assert [prepared.json.loads(line)["file"] for line in lines] == ["3.png", "20.png", "59.png"]
 
 
-def test_too_many_bad_ones_stop_it_and_a_larger_share_goes_on(tmp_path, monkeypatch):
+def test_too_many_bad_items_stop_it_and_a_larger_share_continues(tmp_path, monkeypatch):
     source = numbers(60, bad={3, 20, 59, 40})
     with pytest.raises(
         DataError, match=r"'3.png' \(and 3 more\) of 60 cannot be used: it is bad 3.*--max-bad-fraction"
     ):
         prepare_source(tmp_path / "set", source, max_bad=0.05)
     assert not (tmp_path / "set").exists()
-    monkeypatch.setattr(prepare, "_results", None)  # everything is there already
+    monkeypatch.setattr(prepare, "_results", None)  # all parts are there already
     assert sum(prepare_source(tmp_path / "set", source, max_bad=0.1)["count"].values()) == 56
 
 
 @pytest.mark.parametrize("first", [0, 7, 30])
-def test_a_hundred_in_a_row_stop_it(tmp_path, first):
-    seen = []
+def test_a_hundred_bad_items_in_a_row_stop_it(tmp_path, first):
+    opened = []
     source = numbers(200, bad=set(range(first, first + 100)))
     counted = Source(
-        items=lambda start: (seen.append(item) or item for item in source.items(start)),
+        items=lambda start: (opened.append(item) or item for item in source.items(start)),
         open=pixels_of,
         state="",
         card={},
     )
     with pytest.raises(DataError, match=f"100 items in a row cannot be used, the last '{first + 99}.png'"):
         prepare_source(tmp_path / "set", counted, max_bad=1)
-    assert len(seen) <= first + 104
-    assert (
-        prepare_source(tmp_path / "other", numbers(200, bad=set(range(first, first + 99))), max_bad=1)[
-            "skipped_count"
-        ]
-        == 99
-    )
+    assert len(opened) <= first + 104
+    fewer = numbers(200, bad=set(range(first, first + 99)))
+    assert prepare_source(tmp_path / "other", fewer, max_bad=1)["skipped_count"] == 99
 
 
 def test_a_hundred_in_a_row_are_counted_across_an_interruption(tmp_path):
@@ -191,27 +188,27 @@ def broken_after(source: Source, count: int) -> Source:
     return Source(items=items, open=source.open, state=source.state, card=source.card)
 
 
-def test_an_interrupted_preparation_goes_on_and_ends_the_same(tmp_path):
+def test_an_interrupted_preparation_continues_and_ends_the_same(tmp_path):
     source = numbers(70, bad={5, 33})
     prepare_source(tmp_path / "unbroken" / "set", source)
     for count in (3, 20, 37, 69):
         with pytest.raises(Broken):
             prepare_source(tmp_path / "broken" / "set", broken_after(source, count))
-    asked, told = [], []
+    starts, messages = [], []
     last = Source(
-        items=lambda start: asked.append(start) or source.items(start),
+        items=lambda start: starts.append(start) or source.items(start),
         open=source.open,
         state=source.state,
         card=source.card,
     )
     target, options = tmp_path / "broken" / "set", prepare.Options(workers=0)
-    prepare.prepare(last, target, options, told.append, write_page=card_page.write)
-    assert asked == [64] and told == ["continuing after the 64 items that are done"]
+    prepare.prepare(last, target, options, messages.append, write_page=card_page.write)
+    assert starts == [64] and messages == ["continuing after the 64 items that are done"]
     assert listing(tmp_path / "broken") == listing(tmp_path / "unbroken")
 
 
 @pytest.mark.parametrize("change", [{"state": "other"}, {"held_out": 0.5}, {"size": 4}, {"limit": 30}])
-def test_what_was_begun_with_other_data_or_options_starts_anew(tmp_path, change):
+def test_other_data_or_options_start_from_the_beginning(tmp_path, change):
     source = numbers(40)
     with pytest.raises(Broken):
         prepare_source(tmp_path / "set", broken_after(source, 35))
@@ -223,7 +220,7 @@ def test_what_was_begun_with_other_data_or_options_starts_anew(tmp_path, change)
 
 
 def prepare_until_change(folder, count, workers, number, note, group):
-    """In a process of its own: prepare, and die on the way."""
+    """In a process of its own: prepare, and die before a change of the disk."""
     multiprocessing.set_start_method("spawn", force=True)
     prepare.PART, prepare.CHUNK = 16, 4
     die_before_change(folder.parent, number, note, group)
@@ -232,9 +229,9 @@ def prepare_until_change(folder, count, workers, number, note, group):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.process
-def test_kill_9_in_front_of_a_change_of_the_disk_and_the_same_bytes_in_the_end(tmp_path, workers):
-    """Killed again and again, each time later than before: in the parts, and in what is made of them. Workers
-    end with it, whether they are killed too or not."""
+def test_kill_9_before_a_change_of_the_disk_and_the_same_bytes_in_the_end(tmp_path, workers):
+    """Killed again and again, each time later: in the parts, and while they become the set. Workers end
+    with the process, whether they are killed too or not."""
     prepare_source(tmp_path / "unbroken" / "set", numbers(100, bad={9, 77}))
     folder, note, changes, helpers = tmp_path / "broken" / "set", tmp_path / "note", [], set()
     for number in range(3, 60, 9 if workers else 2):
@@ -257,13 +254,13 @@ def dies(content, background):
 
 
 @pytest.mark.process
-def test_a_worker_that_dies_is_told(tmp_path):
+def test_a_worker_that_dies_is_an_error(tmp_path):
     source = numbers(20)
     with pytest.raises(RankError, match="a worker process died"):
         prepare_source(tmp_path / "set", Source(items=source.items, open=dies, state="", card={}), workers=1)
 
 
-def test_two_at_a_time_are_refused(tmp_path):
+def test_two_preparations_at_a_time_are_refused(tmp_path):
     source = numbers(20)
 
     def items(start):
@@ -278,23 +275,22 @@ def test_two_at_a_time_are_refused(tmp_path):
 
 
 def test_the_card_counts(tmp_path):
-    found = prepare_source(tmp_path / "set", numbers(50, bad={4}), held_out=0.2)
-    assert found == card_of(tmp_path / "set")
-    assert sum(found["count"].values()) == found["pictures"] == 49 and found["size"] == [8, 8]
-    assert found["captions"]["count"] == 49 and found["captions"]["vocabulary"] == 50
-    assert dict(found["captions"]["frequent"])["number"] == 49 and found["captions"]["bytes"]["max"] == len(
-        "number 49"
-    )
-    assert sum(found["label_counts"].values()) == 49
-    assert found["attributes"]["even"] == {"False": 25, "True": 24}
-    assert found["duplicates"]["exact"]["groups"] == 0 == found["without_caption"]
+    counts = prepare_source(tmp_path / "set", numbers(50, bad={4}), held_out=0.2)
+    assert counts == card_of(tmp_path / "set")
+    assert sum(counts["count"].values()) == counts["pictures"] == 49 and counts["size"] == [8, 8]
+    captions = counts["captions"]
+    assert captions["count"] == 49 and captions["vocabulary"] == 50
+    assert dict(captions["frequent"])["number"] == 49 and captions["bytes"]["max"] == len("number 49")
+    assert sum(counts["label_counts"].values()) == 49
+    assert counts["attributes"]["even"] == {"False": 25, "True": 24}
+    assert counts["duplicates"]["exact"]["groups"] == 0 == counts["without_caption"]
     assert "number 1" in (tmp_path / "set" / "card.html").read_text()
 
 
-def test_verify_finds_nothing_in_a_sound_set(tmp_path):
+def test_verify_reports_nothing_for_an_intact_set(tmp_path):
     prepare_source(tmp_path / "set", numbers(40, bad={4}), max_bad=0.1)
-    prepare_source(tmp_path / "stories", interleaved(20))
-    assert card.verify(tmp_path / "set") == [] == card.verify(tmp_path / "stories")
+    prepare_source(tmp_path / "interleaved", interleaved(20))
+    assert card.verify(tmp_path / "set") == [] == card.verify(tmp_path / "interleaved")
 
 
 @pytest.mark.parametrize("split", prepared.SPLITS)
@@ -304,8 +300,8 @@ def test_verify_finds_a_changed_pixel_and_names_the_picture(tmp_path, split):
     changed = 0
     for file in sorted((tmp_path / "set" / split).glob("*.arrow")):
         data = bytearray(file.read_bytes())
-        if (at := data.find(row["pixels"])) >= 0:
-            data[at + 100] ^= 1
+        if (offset := data.find(row["pixels"])) >= 0:
+            data[offset + 100] ^= 1
             os.unlink(file)
             file.write_bytes(data)
             changed += 1

@@ -1,7 +1,6 @@
-"""What data really is like, through the command line: odd captions, hostile names, bombs, strange paths,
-read-only places."""
+"""Real data, through the command line: odd captions, hostile names, bombs, strange paths, read-only
+folders."""
 
-import io
 import json
 import os
 import re
@@ -38,13 +37,13 @@ def captioned(folder: Path, captions: list[str]) -> Path:
     return folder
 
 
-def everything(folder: Path) -> dict[str, list[str]]:
+def all_captions(folder: Path) -> dict[str, list[str]]:
     """{source: captions} of both splits."""
-    found = {}
+    captions = {}
     for split in prepared.SPLITS:
         data = prepared.load(folder, split)
-        found |= {data.source(row): data.captions[row] for row in range(len(data))}
-    return found
+        captions |= {data.source(row): data.captions[row] for row in range(len(data))}
+    return captions
 
 
 ODD = [
@@ -65,8 +64,8 @@ ODD = [
 ]
 
 
-def test_odd_captions_come_back_or_are_told(rawmm, tmp_path, monkeypatch):
-    """Fault 18. A caption a line; spaces around it are not part of it."""
+def test_odd_captions_come_back_or_are_reported(rawmm, tmp_path, monkeypatch):
+    """Fault 18. Every line is a caption, without the spaces around it."""
     monkeypatch.chdir(tmp_path)
     code, _, err = rawmm(
         "prepare",
@@ -81,16 +80,16 @@ def test_odd_captions_come_back_or_are_told(rawmm, tmp_path, monkeypatch):
         0.3,
     )
     assert code == 0 and "pictures without a caption: 2; they are drawn, not read" in err
-    found = everything(tmp_path / "data" / "odd")
+    stored = all_captions(tmp_path / "data" / "odd")
     for number, caption in enumerate(ODD):
-        said = found[f"{number:03d}.png"]
-        assert said == [line.strip() for line in caption.removeprefix("\ufeff").split("\r\n") if line.strip()]
+        lines = [line.strip() for line in caption.removeprefix("\ufeff").split("\r\n")]
+        assert stored[f"{number:03d}.png"] == [line for line in lines if line]
     page = (tmp_path / "data" / "odd" / "card.html").read_text()
     assert "<script>alert(1)" not in page and "&lt;script&gt;" in page and not (tmp_path / "marker").exists()
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", err)
 
 
-def test_captions_that_are_not_unicode_are_left_out_and_named(rawmm, tmp_path):
+def test_captions_that_are_not_unicode_are_reported(rawmm, tmp_path):
     folder = captioned(tmp_path / "in", ["fine"] * 30)
     (folder / "003.txt").write_bytes(b"caf\xe9")
     code, _, err = rawmm(
@@ -101,7 +100,8 @@ def test_captions_that_are_not_unicode_are_left_out_and_named(rawmm, tmp_path):
 
 @pytest.mark.parametrize("kind", ["bytes", "bpe"])
 def test_no_caption_becomes_a_special_token(kind, tmp_path, rawmm):
-    """Fault 18: written as text, the names of special tokens are text; whatever is encoded comes back."""
+    """Fault 18: the names of special tokens are plain text in a caption, and every text comes back from its
+    tokens."""
     texts = [text for text in ODD if text.strip()]
     tokenizer = (
         Bytes()
@@ -150,9 +150,9 @@ def bomb(path: Path, side: int = 20_000) -> Path:
 
 
 @pytest.mark.process
-def test_bombs_are_left_out_at_once(rawmm, tmp_path):
-    """Fault 7: refused by their header, without memory for their pixels; 144 megapixels too. One frame of
-    many is read."""
+def test_bombs_are_skipped_at_once(rawmm, tmp_path):
+    """Fault 7: refused by their header, without memory for their pixels; 144 megapixels too. Of an
+    animation only one frame is read."""
     folder = captioned(tmp_path / "in", ["fine"] * 60)
     bomb(folder / "bomb.png")
     bomb(folder / "large.png", 12_000)
@@ -180,7 +180,7 @@ def test_bombs_are_left_out_at_once(rawmm, tmp_path):
 
 
 def test_a_png_with_many_text_chunks(tmp_path):
-    """A hundred packed texts of a megabyte each are not unpacked for nothing."""
+    """A hundred compressed texts of a megabyte each are not decompressed in vain."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -225,7 +225,7 @@ def test_hostile_names_are_shown_safely(rawmm, tmp_path, monkeypatch):
     page = (tmp_path / "data" / "in" / "card.html").read_text()
     for text in (out, err, card, page, *json.loads(card)["skipped"][0].values()):
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
-    assert len(everything(tmp_path / "data" / "in")) == len(NAMES) and "<script>." not in page
+    assert len(all_captions(tmp_path / "data" / "in")) == len(NAMES) and "<script>." not in page
     assert not (tmp_path / "marker").exists()
 
 
@@ -237,8 +237,8 @@ def test_hostile_options(rawmm, tmp_path):
 
 
 def test_strange_paths(tmp_path, rawmm, monkeypatch):
-    """Fault 24: the whole way in a folder of spaces, quotes, a newline and a dollar sign. Real processes and
-    ranks: test_whole_path, test_ranks_faults."""
+    """Fault 24: all commands in a folder whose name has spaces, quotes, a newline and a dollar sign. Real
+    processes and ranks: test_whole_path, test_ranks_faults."""
     folder = tmp_path / "ü '\" $x;\n* \U0001f642"
     captioned(folder / "my pictures", [f"number {n % 3}" for n in range(40)])
     (folder / "link").symlink_to(folder / "my pictures")
@@ -259,7 +259,7 @@ def test_strange_paths(tmp_path, rawmm, monkeypatch):
 
 @pytest.fixture
 def read_only(tmp_path):
-    """A folder with a prepared set and a run, mounted so that nobody can write there."""
+    """A folder, and a function that mounts it read-only."""
     folder = tmp_path / "fixed"
     folder.mkdir()
     mounted = []
@@ -278,8 +278,7 @@ def read_only(tmp_path):
 
 
 def test_read_only_places(rawmm, read_only, tmp_path):
-    """Fault 25: what must be written there is refused before any work; what is there can be read and trained
-    on."""
+    """Fault 25: writing there is refused before any work; a set there can be read and trained on."""
     folder, fix = read_only
     captioned(tmp_path / "in", ["a"] * 20)
     assert (
@@ -323,8 +322,6 @@ def test_read_only_places(rawmm, read_only, tmp_path):
     assert code == 0, err
 
 
-def test_a_source_in_memory_is_the_same_as_on_disk(tmp_path):
-    """The two ways into `open_image`."""
+def test_bytes_and_files_decode_alike(tmp_path):
     path = picture(tmp_path / "a.png", 3)
-    held = io.BytesIO(path.read_bytes())
-    assert (np.asarray(open_image(path)) == np.asarray(open_image(held.getvalue()))).all()
+    assert (np.asarray(open_image(path)) == np.asarray(open_image(path.read_bytes()))).all()

@@ -1,5 +1,5 @@
-"""Prepared sets: what is written comes back, nothing else is ever replaced, and the built-in split never
-moves."""
+"""Prepared sets: rows come back exactly, nothing else is ever replaced, and the built-in split never
+changes."""
 
 import hashlib
 import json
@@ -24,9 +24,9 @@ CARD = {"name": "x", "labels": []}
 
 
 def rows(count, size=8, caption="one", first=0):
-    dice = np.random.default_rng(first)
+    rng = np.random.default_rng(first)
     return [
-        picture_row(dice.integers(0, 256, (size, size, 3), dtype=np.uint8), [caption], source=str(n))
+        picture_row(rng.integers(0, 256, (size, size, 3), dtype=np.uint8), [caption], source=str(n))
         for n in range(count)
     ]
 
@@ -47,15 +47,14 @@ def listing(folder):
     }
 
 
-def test_what_is_written_comes_back(tmp_path):
+def test_rows_come_back_exactly(tmp_path):
     train_rows, held_out = rows(5), rows(2, size=16, first=1)
     card = prepared.write(tmp_path / "set", {"train": train_rows, "held_out": held_out}, CARD)
-    found = prepared.load(tmp_path / "set", "held_out")
-    assert len(found) == 2 and found.card == card and card["count"] == {"train": 5, "held_out": 2}
+    loaded = prepared.load(tmp_path / "set", "held_out")
+    assert len(loaded) == 2 and loaded.card == card and card["count"] == {"train": 5, "held_out": 2}
     for n, row in enumerate(held_out):
-        assert found.image(n).permute(1, 2, 0).numpy().tobytes() == row["pixels"] and found.captions[n] == [
-            "one"
-        ]
+        assert loaded.image(n).permute(1, 2, 0).numpy().tobytes() == row["pixels"]
+        assert loaded.captions[n] == ["one"]
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
@@ -95,13 +94,13 @@ def test_the_name_of_the_built_in_set_is_taken(tmp_path):
         )
 
 
-def test_several_at_once_leave_one_whole_set(tmp_path):
+def test_concurrent_writers_leave_one_whole_set(tmp_path):
     problems = []
 
     def work():
         try:
             prepared.write(tmp_path / "set", {"train": rows(4), "held_out": rows(2)}, CARD)
-        except OSError as error:  # two renames at the same moment: one may lose, none may spoil
+        except OSError as error:  # two renames at the same moment: one may fail, none may do damage
             problems.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -112,7 +111,7 @@ def test_several_at_once_leave_one_whole_set(tmp_path):
     assert len(problems) < 3 and len(prepared.load(tmp_path / "set", "train")) == 4
 
 
-def test_the_split_of_the_digits_never_moves(prepared_digits):
+def test_the_split_of_the_digits_never_changes(prepared_digits):
     """Any change of scikit-learn's data or shuffling would make held-out figures incomparable."""
     split = {
         part: prepared.read_split(prepared_digits / "digits", part).to_pylist() for part in prepared.SPLITS

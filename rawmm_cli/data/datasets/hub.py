@@ -33,17 +33,13 @@ access of image-net.org."""
 
 @dataclass(frozen=True)
 class Known:
-    """A set that has a name of its own in rawmm.
-
-    terms: shown before anything is fetched. template: makes captions of classes, where the set has no
-    captions. size: pictures with a longer shorter side are shrunk to it where no --size is given; None
-    keeps them."""
+    """A set that has a name of its own in rawmm."""
 
     repo: str
     licence: str
-    terms: str = ""
-    template: str | None = None
-    size: int | None = None
+    terms: str = ""  # shown before anything is fetched
+    template: str | None = None  # makes captions of classes, where the set has no captions
+    size: int | None = None  # as in `items.Source`
 
 
 KNOWN = {
