@@ -68,7 +68,7 @@ class Source:
     open: Callable[[Any, Colour], np.ndarray | Image.Image] = open_content  # open(content, background)
     count: int | None = None  # number of items, None where it is not known beforehand
     resizes: bool = True  # whether `--size` shrinks pictures; where not, they are made in the right size
-    # Where no --size is given, larger pictures are shrunk until their shorter side is `size`; None keeps them.
+    # Where no --size is given, larger pictures are shrunk to this shorter side; None keeps their size.
     size: int | None = None
     holds_documents: bool = False  # whether items are DocumentItem
 

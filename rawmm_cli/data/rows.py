@@ -87,7 +87,7 @@ def _make_rows(
 def _make_row(item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: Fitting) -> Result:
     """Row of one item, or why there is none."""
 
-    def pixels(content: Any) -> np.ndarray:
+    def pixels(content: object) -> np.ndarray:
         picture = open_(content, fitting.background)
         if not (resizes and fitting.size):
             return np.asarray(picture)
