@@ -1,9 +1,11 @@
-"""The command line: one line per command. No torch here; each command imports what it needs when it runs."""
+"""The command line: one line a command. Nothing here imports torch; a command imports what it needs when it
+runs."""
 
 import errno
 import os
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
 import typer
 
@@ -57,8 +59,8 @@ app.command(rich_help_panel=LOOK)(bench)
 app.command(rich_help_panel=LOOK)(doctor)
 
 
-def _version(value: bool):
-    if value:
+def _version(wanted: bool) -> None:
+    if wanted:
         from . import __version__
 
         typer.echo(f"rawmm {__version__}")
@@ -70,7 +72,7 @@ def _root(
     version: bool = typer.Option(
         False, "--version", "-V", callback=_version, is_eager=True, help="Show the version."
     ),
-):
+) -> None:
     pass
 
 
@@ -81,13 +83,13 @@ UsageError = typer.BadParameter.__bases__[0]  # typer carries click inside and d
 
 
 def main() -> None:
-    """Run the command line; every error that a person can mend becomes one line and an exit code."""
+    """Run the command line. An error that the user can fix becomes one line and an exit code."""
     from .system.launch import joined
 
-    for name in ("stdout", "stderr"):  # closed before we began: as with >&-
+    for name in ("stdout", "stderr"):  # None where the shell closed it, as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
-        with suppress(AttributeError, OSError):  # what a terminal's encoding lacks becomes a question mark
+        with suppress(AttributeError, OSError):  # characters outside the terminal's encoding become "?"
             getattr(sys, name).reconfigure(errors="replace")
     try:
         _main()
@@ -107,8 +109,8 @@ def _main() -> None:
         if code == 130:
             _fail("stopped", 130)
         _leave(code if isinstance(code, int) else 0)
-    except SystemExit as left:  # typer leaves with 1 where the reader of stdout has left
-        sys.exit(0 if left.code == 1 else left.code)
+    except SystemExit as leaving:  # typer exits with 1 on a broken pipe
+        sys.exit(0 if leaving.code == 1 else leaving.code)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -116,7 +118,7 @@ def _main() -> None:
     except RawmmError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help was printed
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is already printed
             sys.exit(error.exit_code)
         command = error.ctx.command_path if error.ctx else "rawmm"
         _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
@@ -127,20 +129,20 @@ def _main() -> None:
 
 
 def _fail_system(error: OSError) -> None:
-    """Leave because of what the system refused. Raises the error again where it names no file."""
+    """Exit with a line about an error of the operating system. Raises it again where it names no file."""
     if isinstance(error, BrokenPipeError) or (error.errno == errno.EIO and not error.filename):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, or the terminal, is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader or the terminal is gone
         sys.exit(0)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = error.filename or "while writing"
         _fail(f"no room on the disk ({place}); make room and run the same command again", 28)
     if not error.filename or not error.strerror:
         raise error
-    _fail(f"{error.filename}: {error.strerror}; allow it, or choose another place with an option", 2)
+    _fail(f"{error.filename}: {error.strerror}; change its permissions, or give another path", 2)
 
 
-def _fail(message: str, code: int, traceback: str = ""):
-    """One line on stderr, or, where this process is a rank, for the one that started it. Leaves with
+def _fail(message: str, code: int, traceback: str = "") -> NoReturn:
+    """Print one line on stderr, or send it to the launcher where this process is a rank, and exit with
     `code`."""
     from .commands.screen import printable
     from .system.launch import tell
@@ -151,9 +153,9 @@ def _fail(message: str, code: int, traceback: str = ""):
     _leave(code)
 
 
-def _leave(code: int):
-    """A rank leaves at once: torch could hold a failed one back, and threads of gloo may end in an abort
-    beside an interpreter that is being taken down."""
+def _leave(code: int) -> NoReturn:
+    """Exit. A rank skips the interpreter's shutdown: torch may block a failed rank there, and threads of gloo
+    may abort."""
     from .system.launch import joined
 
     if joined():

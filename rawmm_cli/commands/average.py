@@ -17,7 +17,7 @@ def average(
     width: Annotated[
         float,
         typer.Option(
-            "--width", help="Standard deviation of the average's profile, as a share of the run; up to 0.25."
+            "--width", help="Standard deviation of the average's profile as a share of the run, up to 0.25."
         ),
     ],
     name: Annotated[
@@ -26,7 +26,7 @@ def average(
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Make a run that holds an average of another width, to sample from and to evaluate."""
+    """Average the weights of a run at another width, into a new run to sample from and to evaluate."""
     from ..runs import loading
 
     use_cpu()
@@ -38,7 +38,6 @@ def average(
     if json:
         return emit(result)
     notify(
-        f"{result['folder']}: the average of width {width:g}, from {result['snapshots']} snapshots; look at "
-        f"it with "
-        f"`rawmm evaluate {Path(result['folder']).name}`"
+        f"{result['folder']}: the average of width {width:g}, from {result['snapshots']} snapshots; "
+        f"next: `rawmm evaluate {Path(result['folder']).name}`"
     )

@@ -1,4 +1,4 @@
-"""`rawmm bench`: how fast this machine trains, draws, or makes batches with given settings."""
+"""`rawmm bench`: how fast this machine trains, draws or makes batches with these settings."""
 
 from enum import Enum
 from typing import Annotated, Optional
@@ -21,7 +21,7 @@ class What(str, Enum):
 
 def bench(
     what: Annotated[
-        What, typer.Argument(help="train: real steps; sample: drawing and writing; data: making batches.")
+        What, typer.Argument(help="train: training steps; sample: drawing and writing; data: batches.")
     ],
     settings: Annotated[
         Optional[list[str]],
@@ -33,13 +33,13 @@ def bench(
     preset: Annotated[
         str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")
     ] = "digits",
-    steps: Annotated[int, typer.Option("--steps", min=3, help="Steps that are measured (train, data).")] = 20,
-    count: Annotated[int, typer.Option("--count", min=1, help="Pictures drawn together (sample).")] = 16,
+    steps: Annotated[int, typer.Option("--steps", min=3, help="Steps to measure (train, data).")] = 20,
+    count: Annotated[int, typer.Option("--count", min=1, help="Pictures in one batch (sample).")] = 16,
     device: Device = "auto",
     data_dir: DataDir = DATA,
     json: Json = False,
-):
-    """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time waited for
+) -> None:
+    """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time spent waiting for
     data."""
     from ..config import presets
     from ..config.model import Config
@@ -48,9 +48,8 @@ def bench(
     config = presets.load(preset, settings or [])
     if not isinstance(config, Config):
         raise ConfigError(
-            f"preset {preset} trains a codec, and bench measures models that draw and read; `rawmm train "
-            f"--preset "
-            f"{preset} --time 30s` tells pictures a second"
+            f"preset {preset} trains a codec; allowed: presets of models that draw and read; "
+            f"`rawmm train --preset {preset} --time 30s` prints the pictures/s of a codec"
         )
     use_cpu(config.train.threads)
     from ..profiling import bench
@@ -89,6 +88,6 @@ def _show(result: dict) -> None:
         text = forms.get(name, number)(value) if isinstance(value, (int, float)) else str(value)
         if estimate := result.get("estimate", {}).get(name):
             ratio = result["estimate_over_measured"][name]
-            text += f"  (estimate: {forms[name](estimate)}, {ratio:.2f} of it)"
+            text += f"  (estimated: {forms[name](estimate)}, {ratio:.2f} times as much)"
         rows.append((tables.text(name.replace("_", " "), "bold"), text))
     tables.write(("", ""), rows)

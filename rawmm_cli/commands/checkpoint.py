@@ -8,21 +8,20 @@ from . import tables
 from .common import RUNS, Json, RunsDir
 from .screen import emit, notify
 
-group = typer.Typer(no_args_is_help=True, help="Look after the checkpoints of a run.")
+group = typer.Typer(no_args_is_help=True, help="Check the checkpoints of a run.")
 
 
 @group.command()
 def verify(
     run: Annotated[
         Optional[str],
-        typer.Argument(help="Name under the runs folder, or a path; without it the newest run."),
+        typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]"),
     ] = None,
     step: Annotated[Optional[int], typer.Argument(min=0, help="Only the checkpoint of this step.")] = None,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
-    """Read every file of every checkpoint and compare it with its checksum. Exit code 4 where one is
-    damaged."""
+) -> None:
+    """Compare every file of every checkpoint with its checksum. Exit code 4 if one is damaged."""
     from ..runs import checkpoint, loading
 
     folder = loading.find_run(runs_dir, run)
@@ -42,8 +41,8 @@ def verify(
         _show(surveyed)
         if damaged and surveyed[-1] in damaged and len(damaged) < len(surveyed):
             notify(
-                "rawmm uses the newest sound one; `rawmm train` goes on from it and then deletes those "
-                "after it"
+                "rawmm uses the newest sound one; `rawmm train` resumes from it and then deletes the "
+                "damaged ones after it"
             )
     raise typer.Exit(4 if damaged else 0)
 

@@ -1,4 +1,4 @@
-"""What the commands share: options, names and folders. No torch here."""
+"""Options, names and folders that commands share. Nothing here imports torch."""
 
 import os
 from pathlib import Path
@@ -31,7 +31,7 @@ DATA, RUNS = Path("data"), Path("runs")
 
 
 def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) -> "Loaded":
-    """The model that the options name, ready to sample; torch is imported here."""
+    """The model that --run or --model names. Raises ConfigError, CheckpointError."""
     use_cpu()
     from ..runs import models
     from ..system import machine
@@ -40,14 +40,14 @@ def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) 
 
 
 def writable_folder(path: Path, what: str) -> Path:
-    """Make a folder. Raises ConfigError where it cannot be made or written."""
+    """Create a folder where it does not exist. Raises ConfigError where that fails or it is read-only."""
     from ..system.errors import ConfigError
 
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"{what} {path} cannot be made ({error.strerror}); give a folder that can be written"
+            f"{what} {path} cannot be created ({error.strerror}); give a folder that can be written"
         ) from None
     if not os.access(path, os.W_OK):
         raise ConfigError(f"{what} {path} cannot be written; give another folder")
@@ -55,7 +55,7 @@ def writable_folder(path: Path, what: str) -> Path:
 
 
 def run_name(name: str) -> str:
-    """The name of a run, a plain folder name. Raises ConfigError."""
+    """The name, unchanged. Raises ConfigError where it cannot be the name of a folder."""
     import re
 
     from ..system.errors import ConfigError

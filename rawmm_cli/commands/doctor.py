@@ -1,5 +1,4 @@
-"""`rawmm doctor`: what this machine and this installation can do, and the command that adds what is
-missing."""
+"""`rawmm doctor`: what works on this machine and in this installation, and how to add the rest."""
 
 import os
 
@@ -12,8 +11,8 @@ from .screen import emit
 
 
 def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False) -> None:
-    """Show versions, devices, speeds, free disk, and for every feature whether it works or the command that
-    adds it."""
+    """Show versions, devices, speeds, free disk, and of every feature whether it works or which command adds
+    it."""
     environment = tuple(
         name for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ
     )
@@ -27,7 +26,7 @@ def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = Fals
 
 
 def _show(facts: dict) -> None:
-    """Print three tables: the facts, the devices, the features."""
+    """Print three tables: machine, devices, features."""
     tables.write(("", ""), _facts(facts).items(), title="machine")
     typer.echo()
     kinds = list(facts["devices"][0]["dtypes"])
@@ -65,14 +64,12 @@ def _folder(facts: dict) -> str:
     from ..system.figures import size
 
     free = "unknown" if facts["free"] is None else size(facts["free"])
-    state = (
-        ", cannot be written" if not facts["writable"] else "" if facts["exists"] else ", made when needed"
-    )
+    state = ", read-only" if not facts["writable"] else "" if facts["exists"] else ", created when needed"
     return f"{facts['folder']}: {free} free{state}"
 
 
 def _device(facts: dict) -> list[str]:
-    """Name, what it is, and the rate of a matmul in each precision."""
+    """A row: name, description, rate of a matmul in each precision."""
     from ..system.figures import short, size
 
     about = facts["name"]
@@ -86,7 +83,7 @@ def _device(facts: dict) -> list[str]:
 
 
 def _feature(facts: dict) -> list:
-    """Name, whether it works, and, where it does not, the command that adds it."""
+    """A row: name, whether it works, details; where it does not work, the command that adds it."""
     detail = tables.text(facts["detail"])
     if facts["add"]:
         detail.append("\nadd it: ", "dim").append(tables.text(facts["add"]))

@@ -1,4 +1,4 @@
-"""`rawmm evaluate`: how well a run draws and reads, judged on held-out real data."""
+"""`rawmm evaluate`: how well a run draws and reads, measured on held-out real data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +23,17 @@ def evaluate(
         Optional[str],
         typer.Option(
             "--model",
-            help="Instead of a run: a model inside the package, or the folder of "
-            "one that `rawmm export` wrote.",
+            help="Instead of a run: a model inside the package, or the folder of one that "
+            "`rawmm export` wrote.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the drawings.")] = 0,
     per_label: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures drawn for each class.")] = 100,
     prompts: Annotated[
         int,
-        typer.Option(min=4, max=100_000, help="Pictures drawn from captions, where a grammar wrote them."),
+        typer.Option(
+            min=4, max=100_000, help="Pictures drawn from captions (sets whose captions a grammar wrote)."
+        ),
     ] = 1000,
     steps: Annotated[
         Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the preset's]")
@@ -43,15 +45,16 @@ def evaluate(
         Optional[str], typer.Option(help="As in `rawmm sample`. [default: the preset's]")
     ] = None,
     size: Annotated[
-        Optional[int], typer.Option(min=1, max=4096, help="Side of what is drawn. [default: as learned]")
+        Optional[int],
+        typer.Option(min=1, max=4096, help="Side of drawn pictures, in pixels. [default: as in training]"),
     ] = None,
     device: Device = "auto",
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Judge a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html into
-    it."""
+    """Evaluate a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html
+    into it."""
     from ..sampling.request import Request, chosen
 
     settings = chosen(steps=steps, guidance=guidance, solver=solver, size=size)
@@ -74,8 +77,10 @@ def execute(
     per_label: int = 100,
     prompts: int = 1000,
 ) -> dict:
-    """Evaluate the model in `folder` -> the object of `--json`. Figures of a run's own settings are stored in
-    it, with its report; those of other settings are not."""
+    """Evaluate the model in `folder` -> the object of `--json`.
+
+    Figures measured with a run's own settings are stored in it, with its report; those of other settings are
+    not."""
     use_cpu()
     from ..evaluation.attributes import JUDGES
     from ..evaluation.evaluate import evaluate as measure
@@ -116,7 +121,7 @@ def show(result: dict) -> None:
 
 
 def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
-    """What was measured, the share that is right, of how many, and how."""
+    """Rows: what was measured, the share that is right, of how many, and how."""
     if drawn := result.get("text_to_image"):
         right = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
         yield "text -> image", right, f"{drawn['count']:,}", f"{drawn['steps']} steps, judged"
@@ -128,12 +133,12 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
             "held-out real pictures, greedy",
         )
     if judge := result.get("judge"):
-        yield "the judge itself", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures"
+        yield "the judge", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures"
     if read := result.get("image_to_text_sampled"):
         yield "image -> text, sampled", f"{read['accuracy']:.1%}", f"{read['count']:,}", "at temperature 1"
     if written := result.get("written"):
-        yield "captions made up", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"'
+        yield "written captions", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"'
     if looks := result.get("looks"):
         drawn, real = looks["corners"]["drawn"], looks["corners"]["real"]
-        yield "white ground", f"{drawn:.2f}", "", f"levels off; real {real:.2f}"
-        yield "KID", f"{looks['kid']:.4f}", "", "on the judges' features"
+        yield "white background", f"{drawn:.2f}", "", f"levels off white; of real pictures {real:.2f}"
+        yield "KID", f"{looks['kid']:.4f}", "", "on features of the judges"

@@ -1,4 +1,4 @@
-"""`rawmm export`: take the model out of a run, to keep it or to pass it on."""
+"""`rawmm export`: write the model of a run into a folder of its own, to keep or to publish."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -17,15 +17,13 @@ def export(
     out: Annotated[
         Optional[Path], typer.Option("--out", help="A new folder for the model. [default: models/RUN]")
     ] = None,
-    name: Annotated[
-        Optional[str], typer.Option(help="What the model is called. [default: the folder's name]")
-    ] = None,
+    name: Annotated[Optional[str], typer.Option(help="Name of the model. [default: the folder's]")] = None,
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Take the averaged weights of a run out into a folder: settings, tokenizer, tuned grids, evaluation, a
-    model card, checksums.
+    """Write the averaged weights of a run into a folder, with settings, tokenizer, tuned grids, evaluation,
+    model card and checksums.
 
     `rawmm sample --model FOLDER` draws with it."""
     use_cpu()
@@ -34,8 +32,7 @@ def export(
 
     folder = loading.find_run(runs_dir, run)
     target = out or Path("models") / folder.name
-    called = run_name(name or target.name)
-    facts = models.export(folder, target, called, data_dir, notify)
+    facts = models.export(folder, target, run_name(name or target.name), data_dir, notify)
     size = sum(path.stat().st_size for path in target.iterdir())
     if json:
         return emit({**facts, "folder": str(target), "bytes": size})

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from ..data.items import Source
 
 HELP = (
-    "portraits, digits, emoji, photos, text-images (nothing is downloaded); celebahq, ffhq, mnist, cifar10, "
-    "imagenet64; "
-    "folder, parquet, webdataset, documents, text (your own, with --path); hf:OWNER/NAME. With --verify: a "
-    "prepared set."
+    "portraits, digits, emoji, photos, text-images (no download); celebahq, ffhq, mnist, cifar10, "
+    "imagenet64; folder, parquet, webdataset, documents, text (your own, with --path); hf:OWNER/NAME. "
+    "With --verify: a prepared set."
 )
 
 
@@ -27,8 +26,7 @@ def prepare(
     path: Annotated[
         Optional[Path],
         typer.Option(
-            help="Where your own data is: a folder or a file; also a local copy of a set "
-            "that would be downloaded."
+            help="Folder or file of your own data; or a local copy of a set that would be downloaded."
         ),
     ] = None,
     name: Annotated[
@@ -38,19 +36,18 @@ def prepare(
         Optional[int],
         typer.Option(
             min=0,
-            help="Shrink until the shorter side has so many pixels; 0: every "
-            "picture keeps its own size. [default: 0; celebahq at most 128; "
-            "portraits, emoji, photos, text-images 64]",
+            help="Shrink pictures until the shorter side has this many pixels; 0: keep every picture's own "
+            "size. [default: 0; celebahq at most 128; portraits, emoji, photos, text-images 64]",
         ),
     ] = None,
     crop: Annotated[
         str, typer.Option(help="With --size: center (the largest square) or none (the whole picture).")
     ] = "center",
     enlarge: Annotated[
-        bool, typer.Option("--enlarge", help="With --size: also make smaller pictures larger.")
+        bool, typer.Option("--enlarge", help="With --size: also enlarge smaller pictures.")
     ] = False,
     background: Annotated[
-        str, typer.Option(help="What is behind transparent pixels: white, black, grey or #rrggbb.")
+        str, typer.Option(help="Colour behind transparent pixels: white, black, grey or #rrggbb.")
     ] = "white",
     split: Annotated[
         Optional[str], typer.Option(help="Only this split of a source that has several.")
@@ -59,37 +56,37 @@ def prepare(
         Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...")
     ] = None,
     caption: Annotated[
-        Optional[str], typer.Option(help="Caption made of a class, for example 'a photo of a {label}'.")
+        Optional[str], typer.Option(help="Caption of a class, for example 'a photo of a {label}'.")
     ] = None,
     variant: Annotated[Optional[str], typer.Option(help="celebahq: plain (without captions).")] = None,
     count: Annotated[
         Optional[int],
         typer.Option(
             min=2,
-            help="portraits, photos, text-images: how many to make. [default: 20,000; text-images 10,000]",
+            help="portraits, photos, text-images: how many pictures. [default: 20,000; text-images 10,000]",
         ),
     ] = None,
     font: Annotated[
         Optional[Path],
         typer.Option(
-            help="emoji, text-images: the font. [default: the installed colour emoji font; "
-            "all installed ones]"
+            help="emoji, text-images: font file. [default: the installed colour emoji font; all installed "
+            "fonts]"
         ),
     ] = None,
     glyph: Annotated[
         Optional[str],
         typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. [default: 8-32]"),
     ] = None,
-    limit: Annotated[Optional[int], typer.Option(min=2, help="Only the first so many items.")] = None,
+    limit: Annotated[Optional[int], typer.Option(min=2, help="Only the first LIMIT items.")] = None,
     held_out: Annotated[
-        float, typer.Option(min=0.0001, max=0.9, help="Share held out, where the source has no splits.")
+        float, typer.Option(min=0.0001, max=0.9, help="Share to hold out where the source has no splits.")
     ] = 0.1,
     max_bad_fraction: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out bad pictures, up to this share.")
+        float, typer.Option(min=0, max=1, help="Leave out unreadable pictures, up to this share.")
     ] = 0.05,
     workers: Annotated[
         Optional[int],
-        typer.Option(min=0, help="Processes that decode; 0: none but this one. [default: one a core]"),
+        typer.Option(min=0, help="Worker processes that decode; 0: this process. [default: one a core]"),
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check a prepared set: every pixel, count and the card.")
@@ -97,13 +94,13 @@ def prepare(
     data_dir: DataDir = DATA,
     json: Json = False,
 ) -> None:
-    """Prepare a data set: exact pixels and captions, split into training and held-out pictures, with a card
-    of what it holds.
+    """Prepare a data set: exact pixels and captions, split into training and held-out pictures, with a data
+    card.
 
-    The same command again goes on where an interrupted one stopped."""
+    The same command again resumes an interrupted one."""
     if verify:
         return _verify(data_dir / source, json)
-    wanted = {
+    source_options = {
         "path": path,
         "size": size,
         "split": split,
@@ -116,7 +113,7 @@ def prepare(
     }
     result = run(
         source,
-        wanted,
+        source_options,
         name=name,
         crop=crop,
         enlarge=enlarge,
@@ -132,7 +129,7 @@ def prepare(
 
 def run(
     source: str,
-    wanted: dict | None = None,
+    source_options: dict | None = None,
     *,
     name: str | None = None,
     crop: str = "center",
@@ -144,8 +141,7 @@ def run(
     workers: int = 0,
     data_dir: Path = DATA,
 ) -> dict:
-    """The work of `prepare` -> the data card, with the folder it was written to. wanted: options of the
-    source."""
+    """Prepare a set -> its data card and its folder. source_options: by name; None stands for the default."""
     from ..data import prepared, sources
     from ..data.images import CROPS
     from ..data.prepare import Options, prepare
@@ -155,21 +151,21 @@ def run(
 
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
-    wanted = {key: value for key, value in (wanted or {}).items() if value is not None}
-    if own_size := wanted.get("size") == 0:
-        del wanted["size"]
-    fitting = Fitting(wanted.get("size"), crop, enlarge, _colour(background))
-    name = _name(source, name, wanted.get("path"))
-    sources.check(source, wanted)
+    source_options = {key: value for key, value in (source_options or {}).items() if value is not None}
+    if own_size := source_options.get("size") == 0:
+        del source_options["size"]
+    fitting = Fitting(source_options.get("size"), crop, enlarge, _colour(background))
+    name = _name(source, name, source_options.get("path"))
+    sources.check(source, source_options)
     folder = data_dir / name
-    prepared.check_target(folder, wanted.get("path"))
-    items = _open(source, wanted, data_dir)
+    prepared.check_target(folder, source_options.get("path"))
+    items = _open(source, source_options, data_dir)
     items.card["name"] = name
     if items.size and not own_size and fitting.size is None:
         fitting = replace(fitting, size=items.size, at_most=True)
         notify(
-            f"larger pictures are made to fit {items.size} pixels; another size with --size, their own with "
-            f"--size 0"
+            f"larger pictures are shrunk to {items.size} pixels; --size gives another size, --size 0 keeps "
+            f"their own"
         )
     options = Options(fitting, held_out, limit, max_bad, workers)
     with Bar("preparing", min(filter(None, (items.count, limit)), default=None)) as progress:
@@ -177,14 +173,14 @@ def run(
     return {"folder": str(folder), **card}
 
 
-def _open(source: str, wanted: dict, data_dir: Path) -> "Source":
-    """The source; where it cannot be opened, no new data folder stays behind."""
+def _open(source: str, source_options: dict, data_dir: Path) -> "Source":
+    """Open the source. Where that fails, a data folder created for it is removed again."""
     from ..data import sources
 
     existed = data_dir.exists()
     writable_folder(data_dir, "data folder")
     try:
-        return sources.source(source, wanted, notify)
+        return sources.source(source, source_options, notify)
     except Exception:
         if not existed:
             with suppress(OSError):
@@ -193,7 +189,7 @@ def _open(source: str, wanted: dict, data_dir: Path) -> "Source":
 
 
 def _name(source: str, name: str | None, path: Path | None) -> str:
-    """The name of the prepared set: the one given, or that of the source."""
+    """Name of the prepared set: `name`, or that of the source. Raises ConfigError."""
     import re
 
     from ..data.items import GENERAL, NAMES
@@ -204,7 +200,8 @@ def _name(source: str, name: str | None, path: Path | None) -> str:
     name = source.removeprefix("hf:").rpartition("/")[2] if name is None else name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(
-            f"'{name}' cannot name a set; allowed: letters, digits, '.', '_' and '-'; give one with --name"
+            f"'{name}' cannot be the name of a set; allowed: letters, digits, '.', '_' and '-', up to 100; "
+            f"give one with --name"
         )
     if name in NAMES and name != source:
         raise ConfigError(f"'{name}' is the name of a built-in set; give another with --name")
@@ -225,7 +222,7 @@ def _colour(text: str) -> tuple[int, int, int]:
 
 
 def _verify(folder: Path, json: bool) -> None:
-    """Check every row of a prepared set against its card. Raises DataError where something does not fit."""
+    """Compare every row of a prepared set with its card. Raises DataError where they differ."""
     from ..data import card
     from ..system.errors import DataError
 
@@ -247,7 +244,7 @@ def _show(card: dict) -> None:
     count, folder, kind = card["count"], card["folder"], card["kind"]
     notify(
         f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {kind}; "
-        f"all about it: {folder}/card.html"
+        f"data card: {folder}/card.html"
     )
     for skipped in card["skipped"][:5]:
         notify(f"left out {skipped['file']}: {skipped['reason']}")
@@ -256,4 +253,4 @@ def _show(card: dict) -> None:
     if card.get("without_caption") and kind == "pictures":
         notify(f"pictures without a caption: {card['without_caption']:,}; they are drawn, not read")
     if across := card["duplicates"]["exact"]["across_splits"]:
-        notify(f"{across:,} pictures of the training set stand among the held-out ones too")
+        notify(f"{across:,} training pictures are among the held-out ones too")

@@ -1,4 +1,4 @@
-"""`rawmm reconstruct`: pictures through codecs and back, side by side, and what was lost."""
+"""`rawmm reconstruct`: pictures through codecs and back, side by side, and what codecs lose."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -31,11 +31,10 @@ def reconstruct(
         typer.Option(
             "--codec",
             help=(
-                "May repeat. raw: patches of pixels. ode: the noise that is drawn as this picture. A run "
-                "that trained a tokenizer, "
-                "hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, "
-                "where BITS may be the word "
-                "of another --codec. [default: ode]"
+                "May repeat. raw: patches of pixels. ode: the noise from which a model draws the picture. A "
+                "run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, "
+                "jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word of another --codec. "
+                "[default: ode]"
             ),
         ),
     ] = None,
@@ -43,29 +42,29 @@ def reconstruct(
         Optional[Path],
         typer.Option(
             "--report",
-            help="An HTML page of all of it, one file; the pictures go into "
-            "NAME_files beside it, or into --out.",
+            help="Write an HTML page, one file; the pictures go into NAME_files beside it, or into --out.",
         ),
     ] = None,
     out: Annotated[
-        Optional[Path], typer.Option("--out", help="Folder for what came back, error maps and results.json.")
+        Optional[Path],
+        typer.Option("--out", help="Folder for reconstructed pictures, error maps and results.json."),
     ] = None,
     ocr: Annotated[
         str,
-        typer.Option("--ocr", help="Who reads text: auto (what is installed), tesseract, rapidocr, none."),
+        typer.Option("--ocr", help="OCR engine: auto (what is installed), tesseract, rapidocr, none."),
     ] = "auto",
     features: Annotated[
         str,
         typer.Option(
             "--features",
-            help="Weights of MobileNetV2 for KID and feature distance: a file, auto "
-            "(where its package is installed), none.",
+            help="Weights of MobileNetV2 for KID and feature distance: a file, auto (of its package, where "
+            "it is installed), none.",
         ),
     ] = "auto",
     steps: Annotated[
         Optional[list[int]],
         typer.Option(
-            "--steps", min=1, max=1000, help="ode: steps, each way; may repeat. [default: 10, 30, 100]"
+            "--steps", min=1, max=1000, help="ode: steps each way; may repeat. [default: 10, 30, 100]"
         ),
     ] = None,
     run: Run = None,
@@ -80,10 +79,10 @@ def reconstruct(
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Send pictures through codecs and back, and show what each threw away: bits, PSNR, SSIM, exact pixels,
-    text.
+    """Encode and decode pictures with codecs, and show what each of them loses: bits, PSNR, SSIM, exact
+    pixels, text.
 
-    Where sides do not fit a codec, pictures are padded and what comes back is cropped."""
+    Where sides do not fit a codec, pictures are padded before and cropped after."""
     words = codec or ["ode"]
     use_cpu()
     from dataclasses import replace
@@ -99,7 +98,7 @@ def reconstruct(
         choices.check(word, words)
     engine, on = choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
-        notify(f"no engine that reads text: text survival is left out; {', or '.join(INSTALL.values())}")
+        notify(f"no OCR engine is installed: text survival is left out; {', or '.join(INSTALL.values())}")
     locations = pictures.find(paths, data_dir)
     most = limit or (64 if "ode" in words else 1000)
     if len(locations) > most:
@@ -124,7 +123,7 @@ def reconstruct(
 
 
 def _network(word: str, locations: "list[Location]") -> "MobileNetV2 | None":
-    """MobileNetV2 for pictures of this size, or None."""
+    """MobileNetV2 for pictures of this size, or None where there are no weights. word: of --features."""
     from ..data import pictures
     from ..metrics import mobilenet
 
@@ -145,13 +144,14 @@ def _run(
     engine: str | None,
     network: "MobileNetV2 | None",
 ) -> "Comparison":
-    """Reconstruct, with a line now and then of how far the work is."""
+    """Reconstruct, with a line of progress every 15 seconds."""
     from contextlib import nullcontext
 
     from ..reconstruction import ocr, reconstruct
 
     if engine:
-        notify(f"text is read by {engine}, {(len(chosen) + 1) * len(locations):,} times; without: --ocr none")
+        times = (len(chosen) + 1) * len(locations)
+        notify(f"{engine} reads text {times:,} times; --ocr none is faster")
     with ocr.Reader(engine) if engine else nullcontext() as reader:
         return reconstruct.run(locations, chosen, out, reader, network, progress(len(locations), every=15))
 
@@ -172,7 +172,7 @@ def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> N
 
 
 def _note_skipped(skipped: "list[Skipped]", out: Path | None) -> None:
-    """Name the first files that were left out."""
+    """Name the first skipped files."""
     for one in skipped[:5]:
         notify(f"left out {one.file}: {one.reason}")
     if len(skipped) > 5:
@@ -195,24 +195,24 @@ COLUMNS = {
     "feature_distance": ("feature", "{:.4f}".format),
     "kid_paired": ("KID, pairs apart", "{:.4f}".format),
     "milliseconds": ("ms", "{:.3g}".format),
-}  # fields of a row: their heads, and how they are written
+}  # fields of a row, with their headings and number formats
 
 
 def _show(result: "Comparison") -> None:
-    """Print a table of the columns that some codec fills, and the findings."""
+    """Print a table of the columns that have a number, and the findings."""
     names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
     heads = ["codec", *(COLUMNS[name][0] for name in names)]
     rows = [[row.name, *(_cell(row, name) for name in names)] for row in result.rows]
     tables.write(heads, rows, numbers=range(1, len(heads)))
     for line in result.findings:
         typer.echo(printable(line))
-    for name, path in (("the page", result.report), ("files", result.out)):
+    for name, path in (("report", result.report), ("files", result.out)):
         if path:
             notify(f"{name}: {path}")
 
 
 def _filled(row: "Row", name: str) -> bool:
-    """Whether a cell has a number; of PSNR only finite ones make a column."""
+    """Whether a cell makes its column worth showing: it has a finite number."""
     value = getattr(row, name)
     return value is not None and value != float("inf")
 

@@ -1,4 +1,4 @@
-"""`rawmm report`: everything about a run on one HTML page, also while it trains."""
+"""`rawmm report`: a run on one HTML page, also while it trains."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -11,16 +11,17 @@ from .screen import emit, printable
 
 def report(
     run: Annotated[
-        Optional[str], typer.Argument(help="Name under the runs folder, or a path; else the newest run.")
+        Optional[str], typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]")
     ] = None,
     out: Annotated[
-        Optional[Path], typer.Option("--out", dir_okay=False, help="Write this file instead of the run's.")
+        Optional[Path], typer.Option("--out", dir_okay=False, help="HTML file. [default: RUN/report.html]")
     ] = None,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Write a run on one HTML page that needs no network: curves, samples, captions, settings. Also while it
-    trains."""
+    """Write one HTML page about a run: curves, samples, captions, settings. It needs no network.
+
+    A run that still trains is shown as far as it has come."""
     from ..pages import report
     from ..runs.loading import find_run
 

@@ -31,10 +31,10 @@ def sample(
         Optional[list[Path]], typer.Option("--image", help="Picture to read before the prompt; may repeat.")
     ] = None,
     task: Annotated[
-        str, typer.Option(help="continue, or caption: read the pictures and write, greedily.")
+        str, typer.Option(help="continue; or caption: read the pictures and write greedily.")
     ] = "continue",
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Samples, each with a seed of its own.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same samples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
     steps: Annotated[
         Optional[int],
         typer.Option(
@@ -44,13 +44,13 @@ def sample(
     guidance: Annotated[
         Optional[float],
         typer.Option(
-            min=0, help="Classifier-free guidance, 1 is none. [default: the model's]", rich_help_panel=DRAW
+            min=0, help="Classifier-free guidance; 1: none. [default: the model's]", rich_help_panel=DRAW
         ),
     ] = None,
     rescale: Annotated[
         Optional[float],
         typer.Option(
-            min=0, max=1, help="Share by which guided pictures get back their contrast.", rich_help_panel=DRAW
+            min=0, max=1, help="Guidance rescale: 0 none, 1 restores the contrast.", rich_help_panel=DRAW
         ),
     ] = None,
     solver: Annotated[
@@ -60,18 +60,21 @@ def sample(
     grid: Annotated[
         Optional[str],
         typer.Option(
-            help=f"Times of the steps: {', '.join((*GRIDS, TUNED))} (by `rawmm tune-sampler`).",
+            help=f"Time grid: {', '.join((*GRIDS, TUNED))} (by `rawmm tune-sampler`).",
             rich_help_panel=DRAW,
         ),
     ] = None,
     precision: Annotated[
         Optional[str],
-        typer.Option(help="Of the network while it draws: fp32, or bf16, faster.", rich_help_panel=DRAW),
+        typer.Option(help="Precision while drawing: fp32, or bf16, which is faster.", rich_help_panel=DRAW),
     ] = None,
     size: Annotated[
         Optional[int],
         typer.Option(
-            min=1, max=4096, help="Side of what is drawn. [default: as learned]", rich_help_panel=DRAW
+            min=1,
+            max=4096,
+            help="Side of drawn pictures, in pixels. [default: as in training]",
+            rich_help_panel=DRAW,
         ),
     ] = None,
     inpaint: Annotated[
@@ -79,45 +82,53 @@ def sample(
         typer.Option(
             "--inpaint",
             metavar="MASK",
-            help="Draw anew where this picture is white; --image is the picture that is painted in.",
+            help="Redraw --image where this mask is white.",
             rich_help_panel=DRAW,
         ),
     ] = None,
     strength: Annotated[
         Optional[float],
-        typer.Option(help="Vary --image: from 0, as it is, to 1, all anew.", rich_help_panel=DRAW),
+        typer.Option(help="Vary --image: from 0, unchanged, to 1, drawn from noise.", rich_help_panel=DRAW),
     ] = None,
     max_pictures: Annotated[
         Optional[int],
-        typer.Option(min=0, max=100, help="Pictures drawn at most. [default: 1]", rich_help_panel=DRAW),
+        typer.Option(min=0, max=100, help="Pictures to draw, at most. [default: 1]", rich_help_panel=DRAW),
     ] = None,
     max_text: Annotated[
         Optional[int],
         typer.Option(
-            min=1, max=100_000, help="Tokens written at most. [default: the model's]", rich_help_panel=WRITE
+            min=1,
+            max=100_000,
+            help="Tokens to write, at most. [default: the model's]",
+            rich_help_panel=WRITE,
         ),
     ] = None,
     temperature: Annotated[
         Optional[float],
         typer.Option(
-            min=0, help="Of written text. [default: 1; where pictures are read, 0]", rich_help_panel=WRITE
+            min=0,
+            help="Temperature of text; 0: greedy. [default: 1; where pictures are read, 0]",
+            rich_help_panel=WRITE,
         ),
     ] = None,
     top_p: Annotated[
         Optional[float],
-        typer.Option(help="Write only the likeliest tokens, of this chance together.", rich_help_panel=WRITE),
+        typer.Option(
+            help="Nucleus sampling: only the likeliest tokens whose probabilities sum to this.",
+            rich_help_panel=WRITE,
+        ),
     ] = None,
     greedy: Annotated[
-        bool, typer.Option("--greedy", help="Write the likeliest: temperature 0.", rich_help_panel=WRITE)
+        bool, typer.Option("--greedy", help="The same as --temperature 0.", rich_help_panel=WRITE)
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.", rich_help_panel=SHOW)] = Path(
         "samples"
     ),
     gif: Annotated[
-        bool, typer.Option("--gif", help="Also a GIF of the denoising.", rich_help_panel=SHOW)
+        bool, typer.Option("--gif", help="Also write a GIF of the denoising.", rich_help_panel=SHOW)
     ] = False,
     preview: Annotated[
-        str, typer.Option(help=f"In the terminal: {', '.join(PREVIEWS)}.", rich_help_panel=SHOW)
+        str, typer.Option(help=f"Pictures in the terminal: {', '.join(PREVIEWS)}.", rich_help_panel=SHOW)
     ] = "auto",
     device: Device = "auto",
     runs_dir: RunsDir = RUNS,
@@ -155,7 +166,7 @@ def sample(
 def execute(
     loaded: "Loaded", request: "Request", out: Path, gif: bool = False, say: Callable | None = None
 ) -> dict:
-    """Draw and write -> the object of `--json`, but for the seconds before it."""
+    """Draw and write what the request says -> the object of `--json`; its seconds begin here."""
     from ..sampling import session
     from ..system import machine
 
@@ -168,10 +179,11 @@ def execute(
 
 
 class Screen:
-    """Output for people: text as it is written, pictures where the terminal can show them, then the names of
-    the files."""
+    """What the user sees: text as it is written, pictures where the terminal can show them, names of files.
 
-    def __init__(self, preview: str, live: bool, may_draw: bool = True):
+    preview: one of PREVIEWS. live: print text while it is written (one sample)."""
+
+    def __init__(self, preview: str, live: bool, may_draw: bool = True) -> None:
         from ..config.explain import nearest
         from ..system.errors import ConfigError
 
@@ -183,7 +195,7 @@ class Screen:
         self.shown, self.column = "", 0
 
     def say(self, number: int, item: "str | Picture") -> None:
-        """Show the text of a sample as it is written. item: all text since the last picture, or a Picture."""
+        """Print text of a sample as it is written. item: all text since the last picture, or a Picture."""
         if not self.live:
             return
         if not isinstance(item, str):
@@ -199,7 +211,7 @@ class Screen:
             self.column = 0 if text.endswith("\n") else self.column + len(text)
 
     def rest(self, result: dict) -> None:
-        """Print what was not shown while it was drawn."""
+        """Print what is not on the screen yet."""
         if self.column:
             typer.echo()
         for entry in result["samples"]:
@@ -211,16 +223,18 @@ class Screen:
                     typer.echo(printable(item["text"]))
         if result["sheet"]:
             self._picture(Path(result["sheet"]), single=True)
-            notify(f"all together: {result['sheet']}")
+            notify(f"contact sheet: {result['sheet']}")
         if result["gif"]:
-            notify(f"how they came about: {result['gif']}")
+            notify(f"GIF of the denoising: {result['gif']}")
         if not result["items"]:
             notify("the model wrote nothing")
         elif self.may_draw and result["temperature"] and not any("image" in item for item in result["items"]):
-            notify("the model wrote no <image> after this prompt; try a caption like those it was trained on")
+            notify(
+                "the model wrote no <image> after this prompt; try a caption like those of its training set"
+            )
 
     def _picture(self, path: Path, single: bool) -> None:
-        """Show a picture in the terminal, where stdout is one."""
+        """Show a picture, where stdout is a terminal."""
         if self.preview == "none" or not single or (self.preview == "auto" and not sys.stdout.isatty()):
             return
         from ..data.images import read_image
@@ -231,10 +245,8 @@ class Screen:
             from rich.console import Console
 
             screen = Console(highlight=False, force_terminal=True)
-            if (
-                screen.color_system is None or screen.no_color
-            ):  # TERM=dumb, NO_COLOR: blocks of one colour show nothing
-                return None
-            return screen.print(half_blocks(pixels, min(64, screen.width)))
+            if screen.color_system is not None and not screen.no_color:  # else all blocks have one colour
+                screen.print(half_blocks(pixels, min(64, screen.width)))
+            return
         zoom = max(1, 256 // max(pixels.shape[:2]))
         typer.echo(escapes(pixels.repeat(zoom, 0).repeat(zoom, 1), kind))

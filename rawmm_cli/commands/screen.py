@@ -1,4 +1,4 @@
-"""What a person sees beside tables: notes, progress, and the one JSON object of `--json`. No torch here."""
+"""Notes, progress and the JSON object of `--json`. Nothing here imports torch."""
 
 import json
 import os
@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 @lru_cache
 def console() -> "Console":
-    """The one rich console on stderr: progress and notes never mix with data on stdout, nor with each
-    other."""
+    """The rich console on stderr, one for all: notes and progress bars do not overwrite each other."""
     from rich.console import Console
 
     class Screen(Console):
-        """A console whose reader may leave: then it falls silent and the work goes on (rich would exit with
-        1)."""
+        """A console that falls silent on a broken pipe, while the work goes on (rich would exit with 1)."""
 
         def on_broken_pipe(self) -> None:
             self.quiet = True
@@ -31,24 +29,24 @@ def console() -> "Console":
 
 
 def notify(message: str) -> None:
-    """Print one line for the person at the terminal, on stderr."""
+    """Print a note on stderr."""
     console().print(printable(message), style="dim", markup=False)
 
 
 def emit(result: dict[str, Any]) -> None:
-    """Print the one JSON object of `--json`, on stdout."""
+    """Print the JSON object of `--json` on stdout."""
     typer.echo(json.dumps(result, ensure_ascii=True, default=str))
 
 
 def printable(text: str) -> str:
-    """Text that is safe for any terminal, line ends and tabs kept."""
+    """Text without control characters but line ends and tabs."""
     from ..system.errors import printable
 
     return printable(text, keep="\n\t")
 
 
 def progress(total: int, what: str = "pictures", every: float = 10.0) -> Callable[[int], None]:
-    """A function of the number done, which prints a line every `every` seconds."""
+    """A function of the number done that prints a line at most every `every` seconds."""
     last = time.monotonic()
 
     def report(done: int) -> None:
@@ -61,9 +59,9 @@ def progress(total: int, what: str = "pictures", every: float = 10.0) -> Callabl
 
 
 class Bar:
-    """A bar on a terminal, a line every 15 seconds elsewhere. total: None where nobody knows it."""
+    """A bar on a terminal, a line every 15 seconds elsewhere. total: None where it is unknown."""
 
-    def __init__(self, title: str, total: int | None):
+    def __init__(self, title: str, total: int | None) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -86,7 +84,7 @@ class Bar:
             disable=not self.live,
         )
         self.task = self.bar.add_task("", total=total, rate="")
-        self.first: int | None = None  # items that were done before this run
+        self.first: int | None = None  # items that an earlier, interrupted command prepared
         self.last = time.monotonic()
 
     def __enter__(self) -> "Bar":

@@ -11,19 +11,18 @@ from .screen import emit, printable
 if TYPE_CHECKING:
     from ..data.entries import Entry
 
-SIDE, LARGE, GAP = 32, 72, 2  # characters: a picture among several, a single one, what is between
+SIDE, LARGE, GAP = 32, 72, 2  # characters: side of one of several pictures, of a single one, space between
 
 
 def show(
     name: Annotated[str, typer.Argument(help="A prepared set: its name, or its folder.")],
     index: Annotated[
         Optional[int],
-        typer.Option(
-            min=0, help="Begin with this document. [default: all over the split, at equal distances]"
-        ),
+        typer.Option(min=0, help="First document. [default: documents spread evenly over the split]"),
     ] = None,
     count: Annotated[
-        Optional[int], typer.Option(min=1, max=1000, help="How many. [default: 16; with --index 1]")
+        Optional[int],
+        typer.Option(min=1, max=1000, help="Number of documents. [default: 16; with --index 1]"),
     ] = None,
     split: Annotated[str, typer.Option(help="train or held_out.")] = "train",
     out: Annotated[
@@ -31,15 +30,15 @@ def show(
         typer.Option(
             "--out",
             dir_okay=False,
-            help="Write the pictures to this PNG file: a contact sheet; of one picture its exact pixels.",
+            help="PNG file for a contact sheet, or for the exact pixels of a single picture.",
         ),
     ] = None,
     data_dir: DataDir = DATA,
     json: Json = False,
 ) -> None:
-    """Show documents of a prepared set: pictures, captions, labels and where they came from.
+    """Show documents of a prepared set: pictures, captions, labels and sources.
 
-    On a terminal the pictures are drawn with half blocks; --out writes them all on a contact sheet."""
+    A terminal shows the pictures as half blocks; --out writes them on a contact sheet."""
     from ..data.entries import entries
     from ..data.prepared import read_card
     from ..system.errors import ConfigError
@@ -49,7 +48,7 @@ def show(
     shown = entries(data_dir / name, split, chosen, card.get("labels", []))
     if out and not any(entry.pictures for entry in shown):
         raise ConfigError(
-            "none of these documents has a picture; nothing was written; choose others, or leave out --out"
+            "these documents have no picture, and --out writes pictures; choose others, or leave out --out"
         )
     if out:
         _write(shown, out)
@@ -71,7 +70,7 @@ def show(
 
 
 def _chosen(card: dict, split: str, index: int | None, count: int | None) -> list[int]:
-    """Indices of the documents that are shown."""
+    """Indices of the documents to show. Raises ConfigError."""
     from ..config.explain import nearest
     from ..data.prepared import SPLITS, evenly_spaced
     from ..system.errors import ConfigError
@@ -83,7 +82,7 @@ def _chosen(card: dict, split: str, index: int | None, count: int | None) -> lis
         return evenly_spaced(total, count or 16)
     if index >= total:
         raise ConfigError(
-            f"--index is {index:,}; the split {split} has {total:,} documents: 0 to {total - 1:,}"
+            f"--index is {index:,}; allowed: 0 to {total - 1:,}, as the split {split} has {total:,} documents"
         )
     return list(range(index, min(total, index + (count or 1))))
 
@@ -115,7 +114,7 @@ def _described(entry: "Entry") -> dict:
 
 
 def _print(shown: list, card: dict, split: str) -> None:
-    """Print one document below the other where they are long or there is one, else pictures side by side."""
+    """Print pictures side by side on a terminal; long documents, or a single one, one below the other."""
     from rich.columns import Columns
     from rich.console import Console, Group
     from rich.padding import Padding
@@ -139,7 +138,7 @@ def _print(shown: list, card: dict, split: str) -> None:
 
 
 def _cell(entry: "Entry", side: int) -> list:
-    """A picture with its number and first caption."""
+    """A picture, its number and its first caption."""
     from rich.text import Text
 
     from ..pages.terminal import half_blocks
@@ -152,8 +151,8 @@ def _cell(entry: "Entry", side: int) -> list:
 
 
 def _whole(entry: "Entry", width: int) -> list:
-    """Everything about an entry, in reading order. width: of the terminal; 0 where pictures are only
-    named."""
+    """An entry in full, in reading order. width: of the terminal; 0: name pictures instead of showing
+    them."""
     from rich.padding import Padding
 
     from ..pages.terminal import half_blocks

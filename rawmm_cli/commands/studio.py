@@ -12,15 +12,17 @@ from .screen import emit, notify
 def studio(
     run: Run = None,
     model: Model = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0 is any free one.")] = 8765,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = 8765,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True,
     device: Device = "auto",
     runs_dir: RunsDir = RUNS,
     json: Json = False,
-):
-    """Open a local page: type a prompt and watch the picture appear, drop a picture to have it described.
+) -> None:
+    """Open a local page: type a prompt and watch the picture appear, or drop a picture to get a caption.
 
-    Only this machine can reach it, and nothing is loaded from anywhere else. Ctrl-C ends it."""
+    Only this machine can reach the page, and the page loads nothing from elsewhere. Ctrl-C ends it."""
     loaded = load_model(runs_dir, run, model, device)
     from ..pages import page
     from ..sampling.studio import Studio
@@ -31,10 +33,10 @@ def studio(
         if json:
             emit({"model": loaded.name, "model_hash": loaded.hash, "url": address})
         else:
-            typer.echo(f"{loaded.name} is at {address} (Ctrl-C ends it)")
+            typer.echo(f"{loaded.name}: {address} (Ctrl-C ends it)")
         if browser:
             webbrowser.open(address)
         try:
             server.serve_forever()
-        except KeyboardInterrupt:  # the way it is meant to end
+        except KeyboardInterrupt:  # the usual end
             notify("ended")

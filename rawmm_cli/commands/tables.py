@@ -1,4 +1,4 @@
-"""Tables on the terminal: columns under bold heads, without lines."""
+"""Tables on the terminal: columns under bold headings, without rules."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     Cell = Union[str, Text]
 
 MISSING = "–"
-WIDE = 1000  # characters of a line in a file or a pipe
+WIDE = 1000  # width of a line in a file or a pipe, in characters
 
 
 def write(
     heads: Sequence[str], rows: Iterable[Sequence["Cell"]], numbers: Collection[int] = (), title: str = ""
 ) -> None:
-    """Print rows on stdout. numbers: places of the columns that are aligned to the right. These and the first
-    column are never broken; other cells are folded where a terminal is too narrow. Strings are shown as they
-    are, without control characters."""
+    """Print rows on stdout. numbers: indices of the columns that are right-aligned.
+
+    These and the first column are never wrapped; other cells are, where the terminal is too narrow. Strings
+    are no markup, and lose their control characters."""
     from rich.console import Console
     from rich.table import Table
 
@@ -50,12 +51,12 @@ def write(
 
 
 def text(content: str, style: str = "", keep: str = "") -> "Text":
-    """A cell that is shown as it is: no markup, and no control characters but those in `keep`."""
+    """A cell whose content is no markup and has no control characters but those in `keep`."""
     from rich.text import Text
 
     return Text(printable(content, keep=keep), style)
 
 
 def number(value: float | None, form: Callable[[float], str]) -> str:
-    """The number as `form` writes it, or a dash where there is none."""
+    """The number as `form` writes it, or a dash for None."""
     return MISSING if value is None else form(value)

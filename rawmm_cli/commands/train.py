@@ -1,4 +1,4 @@
-"""`rawmm train`: train a preset into a run folder; the same command again goes on where it stopped."""
+"""`rawmm train`: train a preset into a run folder; the same command again resumes it."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def train(
         Optional[list[str]],
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="Settings over the preset's, as in train.batch=64; `rawmm presets NAME` shows them all.",
+            help="Settings over the preset's, as in train.batch=64; `rawmm presets NAME` shows all of them.",
         ),
     ] = None,
     preset: Annotated[
@@ -40,22 +40,21 @@ def train(
         typer.Option(
             "--gpus",
             min=1,
-            help="Train on so many GPUs of this machine, a process each "
-            "(with --device cpu: so many processes).",
+            help="Number of GPUs of this machine, with a process each (with --device cpu: of processes).",
         ),
     ] = None,
     time_limit: Annotated[
         Optional[str],
         typer.Option(
             "--time",
-            help="Train so long instead of a number of documents, as in "
-            "90s, 10m, 2h30m or 1d; the learning rate ends with it.",
+            help="Train for a time instead of a number of documents, as in 90s, 10m, 2h30m or 1d; the "
+            "learning rate schedule ends with it.",
         ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", "-n", help="Show the resolved settings and sizes; allocate and train nothing."
+            "--dry-run", "-n", help="Print the resolved settings and sizes; allocate and train nothing."
         ),
     ] = False,
     device: Device = "auto",
@@ -96,11 +95,11 @@ def train(
             if codec
             else f'`rawmm evaluate {folder.name}` or `rawmm sample "..." --run {folder.name}`'
         )
-        notify(f"{folder} {result['status']}; look at it with {then}")
+        notify(f"{folder} {result['status']}; next: {then}")
 
 
 def _seconds(text: str) -> float:
-    """'90s', '10m', '2h30m', '1d' or plain seconds -> seconds."""
+    """'90s', '10m', '2h30m', '1d' or a number of seconds -> seconds. Raises ConfigError."""
     from ..system.errors import ConfigError
 
     unit = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -109,12 +108,12 @@ def _seconds(text: str) -> float:
         parts = [(text, "s")]
     total = sum(float(number) * unit[name] for number, name in parts)
     if not total or "".join(map("".join, parts)) not in (text, text + "s"):
-        raise ConfigError(f"--time '{text}' is not a length of time; allowed: as in 90s, 10m, 2h30m or 1d")
+        raise ConfigError(f"--time '{text}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d")
     return total
 
 
 def _check_gpus(config: "Config", gpus: int, device: str) -> None:
-    """Check that `gpus` ranks can be started. Raises ConfigError."""
+    """Raise ConfigError where `gpus` ranks cannot be started."""
     import torch
 
     from ..data.loader import check_shares
@@ -135,8 +134,9 @@ def _check_gpus(config: "Config", gpus: int, device: str) -> None:
 def execute(
     config: "Config | CodecConfig", data_dir: Path, folder: Path, device: str, quiet: bool = False
 ) -> dict:
-    """Train with a live progress bar -> the last record. In a process that a launcher started: as one of the
-    ranks."""
+    """Train, with a progress bar unless `quiet` -> the last record and the run's status.
+
+    In a process that a launcher started, train as one of its ranks."""
     from ..system.launch import joined
 
     use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
@@ -171,7 +171,8 @@ def _drain(records: Iterator[dict]) -> dict:
 
 
 def _show_progress(records: Iterator[dict], settings: "Train") -> dict:
-    """A bar over a line of figures on a terminal; elsewhere a line every ten seconds."""
+    """Show a bar and a line of figures on a terminal, a line every ten seconds elsewhere -> the last
+    record."""
     from rich.console import Group
     from rich.live import Live
     from rich.progress import (
@@ -232,7 +233,7 @@ def _facts(record: dict) -> str:
 
 
 def _show_codec_sizes(config: "CodecConfig", as_json: bool) -> None:
-    """Print the settings of a codec and the sizes of its run; nothing is trained."""
+    """Print the settings of a codec and the sizes of its run."""
     use_cpu(config.train.threads)
     from ..config import presets
     from ..profiling import estimate
@@ -260,7 +261,7 @@ def _show_codec_sizes(config: "CodecConfig", as_json: bool) -> None:
 
 
 def _show_sizes(config: "Config", data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
-    """Print the resolved settings and the sizes of the run; no model is allocated and nothing is trained."""
+    """Print the resolved settings and the sizes of the run, without allocating a model."""
     use_cpu(config.train.threads, here=gpus)
     from ..config import presets
     from ..profiling import estimate

@@ -1,4 +1,4 @@
-"""`rawmm tune-sampler`: the best times of few denoising steps for one model."""
+"""`rawmm tune-sampler`: the best time grid of few denoising steps for one model."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -14,18 +14,18 @@ def tune_sampler(
     run: Annotated[
         Optional[str],
         typer.Argument(
-            help="A run, by its name or path; a model inside the package; or the folder of "
-            "one that was exported. [default: the newest run]"
+            help="A run, by its name or path; a model inside the package; or the folder of an exported "
+            "model. [default: the newest run]"
         ),
     ] = None,
     steps: Annotated[
         Optional[list[int]],
-        typer.Option("--steps", min=1, max=50, help="Numbers of steps to tune; may repeat. [default: 10]"),
+        typer.Option("--steps", min=1, max=50, help="Number of steps to tune for; may repeat. [default: 10]"),
     ] = None,
     pictures: Annotated[
         int,
         typer.Option(
-            min=2, max=1000, help="Pictures that are drawn again and again; half of them only measure."
+            min=2, max=1000, help="Pictures to draw in each trial: half to tune on, half to measure on."
         ),
     ] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Seed of prompts and noise.")] = 0,
@@ -33,10 +33,10 @@ def tune_sampler(
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Search the times of so many steps, and when guidance acts, against the model's own result of 200 steps.
+    """Search for times of few denoising steps, and for when guidance acts, that come closest to what the
+    model draws in 200 steps.
 
-    The result is stored beside the model (sampler.json); `rawmm sample` uses it wherever it takes that
-    number of steps."""
+    The result is stored beside the model (sampler.json); `rawmm sample` uses it for that number of steps."""
     use_cpu()
     from dataclasses import asdict
 

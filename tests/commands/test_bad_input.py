@@ -109,12 +109,12 @@ BAD = {
     "out": (
         ["sample", "two", "--run", "tiny", "--out", "file"],
         2,
-        "output folder file cannot be made (File exists)",
+        "output folder file cannot be created (File exists)",
     ),
     "out below": (
         ["sample", "two", "--run", "tiny", "--out", "file/x"],
         2,
-        "output folder file/x cannot be made",
+        "output folder file/x cannot be created",
     ),
     "device": (
         ["sample", "a", "--run", "tiny", "--device", "gpu"],
@@ -150,7 +150,7 @@ BAD = {
     "runs is file": (
         ["train", "--preset", "tiny", "--runs-dir", "file"],
         2,
-        "runs folder file cannot be made (File exists)",
+        "runs folder file cannot be created (File exists)",
     ),
     "changed": (
         ["train", "--preset", "tiny", "train.batch=3", "--data-dir", "DATA"],
@@ -179,7 +179,7 @@ BAD = {
         2,
         "train.mask = flex cannot train on the CPU",
     ),
-    "demo of others": (["demo", "data.set=mine"], 2, "the demo is about digits and portraits"),
+    "demo of others": (["demo", "data.set=mine"], 2, "the demo trains on digits and portraits only"),
     "no path": (["prepare", "folder"], 2, "folder needs --path, where your data is"),
     "no folder": (["prepare", "folder", "--path", "none"], 3, "none does not exist"),
     "path": (
@@ -187,12 +187,12 @@ BAD = {
         2,
         "digits takes no --path; of the options for a source it takes: none",
     ),
-    "set name": (["prepare", "digits", "--name", "../x"], 2, "'../x' cannot name a set"),
-    "set name long": (["prepare", "digits", "--name", "x" * 300], 2, "cannot name a set"),
+    "set name": (["prepare", "digits", "--name", "../x"], 2, "'../x' cannot be the name of a set"),
+    "set name long": (["prepare", "digits", "--name", "x" * 300], 2, "cannot be the name of a set"),
     "data is file": (
         ["prepare", "digits", "--data-dir", "file"],
         2,
-        "data folder file cannot be made (File exists)",
+        "data folder file cannot be created (File exists)",
     ),
     # the rest
     "presets": (["presets", "tinny"], 2, "unknown preset 'tinny' (did you mean tiny?)"),

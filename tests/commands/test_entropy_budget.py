@@ -104,7 +104,7 @@ def test_help_shows_the_sub_commands_first(rawmm):
         (["images", "in", "--H", "5"], "No such option: --H"),
         (["audit", "tiny", "in", "--steps", "3"], "No such option: --steps"),
         (["model", "tiny", "in", "--steps", "1"], "Invalid value for '--steps'"),
-        (["--L", "5", "images", "in"], "entropy-budget images takes its options behind its name"),
+        (["--L", "5", "images", "in"], "entropy-budget images takes its options after its name"),
         (["image", "in"], "No such command 'image'. Did you mean 'images'?"),
     ],
 )

@@ -106,7 +106,7 @@ BAD = {
     "no square": (
         ["--codec", "runs/codec", "--size", "64x32", "--images", "digits"],
         2,
-        "--size is 64x32; of",
+        "--size is 64x32; allowed: one number",
     ),
     "steps of images": (["--images", "digits", "--steps", "4"], 2, "--images takes no --steps"),
     "device of images": (["--images", "digits", "--device", "cpu"], 2, "--images takes no --device"),

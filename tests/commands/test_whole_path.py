@@ -30,7 +30,7 @@ def home(tmp_path_factory):
 def test_prepare_and_train_say_what_to_do_next(home):
     assert (
         (home / "prepare.stderr").read_text()
-        == "prepared data/digits: 1,437 training and 360 held-out pictures; all about it: "
+        == "prepared data/digits: 1,437 training and 360 held-out pictures; data card: "
         "data/digits/card.html\n"
     )
     said = (home / "train.stderr").read_text()

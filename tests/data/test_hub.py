@@ -341,7 +341,7 @@ def test_celebahq_fits_patch128_unless_a_size_is_given(tmp_path, rawmm):
             *words,
         )
         stored = [row for split in rows(tmp_path / name).values() for row in split]
-        assert code == 0 and ("larger pictures are made to fit 128 pixels" in err) == (not words)
+        assert code == 0 and ("larger pictures are shrunk to 128 pixels" in err) == (not words)
         assert {(row["height"], row["width"]) for row in stored} == set(expected)
         for row in stored:
             number = int(row["captions"][0])

@@ -232,7 +232,9 @@ def test_hostile_names_are_shown_safely(rawmm, tmp_path, monkeypatch):
 def test_hostile_options(rawmm, tmp_path):
     for name in ("../out", "a/b", "-x", "", "a\nb", "\x1b[31m", "x" * 101, ".hidden"):
         code, _, err = rawmm("prepare", "digits", "--data-dir", tmp_path, f"--name={name}")
-        assert code == 2 and err.count("\n") == 1 and "cannot name a set" in err and "\x1b" not in err
+        assert (
+            code == 2 and err.count("\n") == 1 and "cannot be the name of a set" in err and "\x1b" not in err
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -302,7 +304,7 @@ def test_read_only_places(rawmm, read_only, tmp_path):
     )
     assert code in (2, 3) and err.count("\n") == 1 and "annot be written" in err
     code, _, err = rawmm("prepare", "portraits", "--data-dir", folder / "deeper")
-    assert code == 2 and "cannot be made" in err and err.count("\n") == 1
+    assert code == 2 and "cannot be created" in err and err.count("\n") == 1
     assert rawmm("prepare", "x", "--verify", "--data-dir", folder)[0] == 0
     code, _, err = rawmm(
         "train",

@@ -210,7 +210,7 @@ def test_the_command(rawmm, folder):
     )
     assert "of the bound" in result["says"][0] and "of H" not in result["says"][0]
     code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
-    assert code == 0 and "no picture is as large as 2000 x 2000" in out and ">=" not in out
+    assert code == 0 and "no picture is at least 2000 x 2000" in out and ">=" not in out
     assert "is enough for the mean of these files; whether less would do is not known" in out
     assert "as mosaics, 4 small pictures" in out
 
@@ -288,11 +288,11 @@ def test_without_the_extra(rawmm, folder, monkeypatch, error):
 
 
 BAD = {
-    "twice": (["--images", "in", "--anchor", "post"], 2, "--images and --anchor both say what H is"),
+    "twice": (["--images", "in", "--anchor", "post"], 2, "--images and --anchor both determine H"),
     "square": (
         ["--images", "in", "--size", "64x32"],
         2,
-        "--size is 64x32; of pictures allowed: one number",
+        "--size is 64x32; allowed: one number",
     ),
     "none": (["--images", "none"], 3, "image none cannot be read: there is no such file"),
     "empty": (["--images", "empty"], 3, "empty holds no pictures"),

@@ -257,17 +257,17 @@ BAD = {
     "digits": (["--V", "9" * 3000], "--V is '999"),
     "power": (["--V", "2^99999"], "--V is '2^99999'; allowed: a whole number from 2 to 2^4096"),
     "rate nan": (["--bits-per-byte", "nan"], "--bits-per-byte is 'nan'"),
-    "rate": (["--bits-per-byte", "8.01"], "up to 8: more a byte cannot hold"),
+    "rate": (["--bits-per-byte", "8.01"], "up to 8, the bits of a byte"),
     "exponent": (["--bits-per-byte", "1e-99999999"], "--bits-per-byte is '1e-99999999'"),
     "division": (["--H", "1/0"], "--H is '1/0'"),
-    "twice": (["--H", "5", "--size", "64"], "--H and --size both say what H is"),
+    "twice": (["--H", "5", "--size", "64"], "--H and --size both determine H"),
     "twice again": (
         ["--bits-per-byte", "3", "--anchor", "post"],
-        "--bits-per-byte and --anchor both say what H is",
+        "--bits-per-byte and --anchor both determine H",
     ),
     "empty anchor": (["--anchor", ""], "--anchor is empty"),
-    "steps": (["--L", "256", "--steps", "4"], "--steps does nothing without --images PATH"),
-    "limit": (["--L", "5", "--limit", "3"], "--limit does nothing without --images PATH"),
+    "steps": (["--L", "256", "--steps", "4"], "--steps has no effect without --images PATH"),
+    "limit": (["--L", "5", "--limit", "3"], "--limit has no effect without --images PATH"),
     "comma": (["--H", "36864,5"], "--H is '36864,5'"),
     "commas": (["--H", "3,6,8"], "--H is '3,6,8'"),
     "comma of L": (["--L", "16,38"], "--L is '16,38'"),
@@ -279,7 +279,7 @@ BAD = {
     "plot folder": (["--plot", "none/x.png"], "in a folder that exists"),
     "word": (["anchors", "nothing-like-it"], "no row has 'nothing-like-it'"),
     "command": (["anchor"], "No such command 'anchor'"),
-    "options": (["--L", "5", "anchors"], "takes its options behind its name"),
+    "options": (["--L", "5", "anchors"], "takes its options after its name"),
 }
 
 

@@ -177,7 +177,11 @@ def test_half_blocks(height, width, columns, size):
 @pytest.mark.parametrize(
     "words, code, told",
     [
-        (("numbers", "--index", 40), 2, "--index is 40; the split train has 40 documents: 0 to 39"),
+        (
+            ("numbers", "--index", 40),
+            2,
+            "--index is 40; allowed: 0 to 39, as the split train has 40 documents",
+        ),
         (
             ("numbers", "--split", "training"),
             2,
@@ -187,7 +191,7 @@ def test_half_blocks(height, width, columns, size):
         (("numbers", "--index", -1), 2, "--index"),
         (("number",), 3, "is not prepared in {data} (did you mean numbers?)"),
         (("../etc",), 3, "is not prepared"),
-        (("words", "--out", "{data}/a.png"), 2, "none of these documents has a picture; nothing was written"),
+        (("words", "--out", "{data}/a.png"), 2, "these documents have no picture, and --out writes pictures"),
         (("numbers", "--out", "/dev/null/a.png"), 2, "/dev/null"),
     ],
 )

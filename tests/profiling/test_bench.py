@@ -65,7 +65,7 @@ def test_batches(rawmm, prepared_digits):
 
 def test_people_get_a_table(rawmm, prepared_digits):
     code, out, _ = rawmm("bench", "train", "--preset", "tiny", "--steps", 3, "--data-dir", prepared_digits)
-    assert code == 0 and "positions per second" in out and "(estimate:" in out
+    assert code == 0 and "positions per second" in out and "(estimated:" in out
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ def test_no_engine_is_told(rawmm, folder, monkeypatch):
 
     monkeypatch.setattr(ocr, "choose", lambda word: None)
     words = ("reconstruct", folder / "0.png", "--codec", "raw")
-    assert "no engine that reads text: text survival is left out; Debian: apt install" in rawmm(*words)[2]
-    assert "no engine" not in rawmm(*words, "--ocr", "none")[2]
+    assert "no OCR engine is installed: text survival is left out; Debian: apt install" in rawmm(*words)[2]
+    assert "no OCR engine" not in rawmm(*words, "--ocr", "none")[2]
 
 
 def test_used_bits_and_time_of_every_picture(folder):
@@ -192,7 +192,7 @@ def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
         (("odd.png", "--codec", "rwa"), 2, "unknown codec 'rwa' (did you mean raw?)"),
         (("odd.png", "--steps", "0"), 2, "Invalid value for '--steps'"),
         (("odd.png", "--codec", "raw", "--report", "none/x.html"), 2, "report none/x.html cannot be made"),
-        (("odd.png", "--codec", "raw", "--out", "odd.png"), 2, "output folder odd.png cannot be made"),
+        (("odd.png", "--codec", "raw", "--out", "odd.png"), 2, "output folder odd.png cannot be created"),
         (
             ("odd.png", "--codec", "raw", "--ocr", "tesserakt"),
             2,

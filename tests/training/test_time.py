@@ -92,6 +92,6 @@ def test_lengths_of_time():
 def test_what_is_no_length_of_time(given, tmp_path, rawmm):
     code, out, err = rawmm("train", "--preset", "tiny", "--runs-dir", tmp_path / "runs", "--time", given)
     assert (code, out) == (2, "") and err == (
-        f"error: --time '{given}' is not a length of time; allowed: as in 90s, 10m, 2h30m or 1d\n"
+        f"error: --time '{given}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d\n"
     )
     assert not (tmp_path / "runs").exists()

@@ -234,6 +234,6 @@ def test_the_command_trains_resumes_reports_and_shows(few_pictures, tmp_path, ra
         assert shown in page
     assert rawmm(*words, "--gpus", "2")[0] == 2
     code, _, err = rawmm("bench", "train", "--preset", preset)
-    assert code == 2 and "trains a codec, and bench measures models that draw and read" in err
+    assert code == 2 and "trains a codec; allowed: presets of models that draw and read" in err
     code, _, err = rawmm("sample", "x", "--run", "mine", "--runs-dir", tmp_path / "runs")
     assert code == 4 and "is a run of a codec" in err

@@ -22,7 +22,7 @@ def audit(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Send pictures through a model's input and back, bit for bit; exit code 1 names the first difference."""
+    """Check that a model's input gives pictures back bit for bit. Exit code 1 names the first difference."""
     locations = find(paths, data_dir, limit)
     use_cpu()
     from ...information import audit as auditing
@@ -33,7 +33,7 @@ def audit(
 
 
 def show(result: "Audit") -> None:
-    """What was compared, and how."""
+    """Print what was compared, and how."""
     from ...system.figures import counted
 
     pictures, sizes = counted(result.pictures, "picture"), counted(len(result.sizes), "size")
@@ -43,10 +43,10 @@ def show(result: "Audit") -> None:
     )
     if converted := result.converted:
         typer.echo(
-            f"{len(converted):,} hold more than 8-bit RGB (16 bits, alpha, CMYK), were converted to it when "
-            f"read, and are exact from there on"
+            f"{len(converted):,} hold more than 8-bit RGB (16 bits, alpha, CMYK): they were converted when "
+            f"read, and are exact from then on"
         )
     if refused := result.not_admitted:
-        typer.echo(f"{len(refused):,} cannot enter as they are (--json names them)")
+        typer.echo(f"{len(refused):,} do not fit the model's input (--json names them)")
     layer = result.first_layer
-    typer.echo(f"the first layer keeps {layer.rank:,} of the {layer.values:,} values of a patch apart (rank)")
+    typer.echo(f"the first layer has rank {layer.rank:,} for the {layer.values:,} values of a patch")

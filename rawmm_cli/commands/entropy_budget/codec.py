@@ -25,7 +25,7 @@ def codec(
     size: Annotated[
         Optional[str],
         typer.Option(
-            "--size", help="Side to which pictures are cropped and shrunk. [default: their own sizes]"
+            "--size", help="Crop pictures to squares and shrink them to this side. [default: own sizes]"
         ),
     ] = None,
     limit: Limit = IMAGES,
@@ -34,7 +34,7 @@ def codec(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Bits of a tokenizer's codes, nominal, used and conditional, and how exactly pictures come back."""
+    """Bits of a tokenizer's codes (nominal, used, conditional) and how exactly it reconstructs pictures."""
     side = None if size is None else square(size)
     locations = find(paths, data_dir, limit)
     use_cpu()
@@ -52,7 +52,7 @@ def codec(
 
 
 def _check(word: str, runs_dir: Path) -> None:
-    """Raises ConfigError where a word names no tokenizer."""
+    """Raise ConfigError where a word names no tokenizer."""
     from ...reconstruction.choices import run_of
     from ...runs import models
     from ...system.errors import ConfigError
@@ -69,7 +69,7 @@ def _check(word: str, runs_dir: Path) -> None:
 
 
 def show(result: "CodecBits") -> None:
-    """A table, and what the numbers are worth."""
+    """Print a table, and how far its numbers can be trusted."""
     from ...system.figures import counted
 
     heads = [
@@ -90,13 +90,12 @@ def show(result: "CodecBits") -> None:
     bound, codes = result.bounds.bound, result.codec.codes
     typer.echo(
         f"raw: used is order-0 entropy, conditional an upper bound of H ({bound.bits:,.0f} bits on average, "
-        f"by {bound.by}). Bits of codes are not bits of pixels: a code says at most so many bits of its "
-        f"picture."
+        f"by {bound.by}). Bits of codes are not bits of pixels: they bound what codes can say of a picture."
     )
     if codes.conditional_missing:
         typer.echo(f"conditional bits are left out: {codes.conditional_missing}")
     if not codes.enough_codes:
-        typer.echo("used bits are a guess: fewer than 10 codes for each entry of the vocabulary")
+        typer.echo("used bits are a rough estimate: fewer than 10 codes for each entry of the vocabulary")
 
 
 def _cells(row: "Row") -> list[str]:

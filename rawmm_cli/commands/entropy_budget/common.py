@@ -1,4 +1,4 @@
-"""What the files of `rawmm entropy-budget` share: options and notes. No torch here."""
+"""Options and notes that the files of `rawmm entropy-budget` share. Nothing here imports torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Length = Annotated[Optional[str], typer.Option("--L", help="Tokens of a picture, as 256 or 16x16.")]
 Vocabulary = Annotated[Optional[str], typer.Option("--V", help="Codes of a token, as 16384 or 2^14.")]
-Plot = Annotated[Optional[Path], typer.Option("--plot", metavar="OUT.png", help="Draw it into this file.")]
+Plot = Annotated[Optional[Path], typer.Option("--plot", metavar="OUT.png", help="Write a plot.")]
 Paths = Annotated[
     list[Path],
     typer.Argument(
@@ -28,11 +28,11 @@ RunOrModel = Annotated[
     ),
 ]
 Limit = Annotated[Optional[int], typer.Option(min=1, max=1_000_000, help="Pictures at most.")]
-IMAGES, MODEL, STEPS = 1000, 32, 16  # defaults: pictures at most, of a model, and steps of its ODE
+IMAGES, MODEL, STEPS = 1000, 32, 16  # defaults: pictures at most, the same for a model, steps of its ODE
 
 
 def find(paths: list[Path], data_dir: Path, limit: int | None) -> "list[Location]":
-    """Locations of the pictures below the paths, at most `limit` of them, if there is a limit."""
+    """Locations of the pictures below the paths, at most `limit`. Raises DataError."""
     from ...data import pictures
 
     locations = pictures.find(paths, data_dir)
@@ -42,14 +42,14 @@ def find(paths: list[Path], data_dir: Path, limit: int | None) -> "list[Location
 
 
 def square(size: str) -> int:
-    """The side of a --size for pictures. Raises ConfigError where there are two."""
+    """The side that a --size gives. Raises ConfigError where it gives two different ones."""
     from ...information import numerals
     from ...system.errors import ConfigError
 
     height, width = numerals.sides(size)
     if height != width:
         raise ConfigError(
-            f"--size is {width}x{height}; of pictures allowed: one number, as they are cropped to a square"
+            f"--size is {width}x{height}; allowed: one number, because pictures are cropped to a square"
         )
     return height
 
@@ -78,6 +78,6 @@ def note_missing(rows: "list[Method]") -> None:
 
     if names := bounds.missing(rows):
         notify(
-            f"{' and '.join(names)} left out: imagecodecs is not there, is broken, or gave no picture back; "
-            f"{lossless.INSTALL}"
+            f"{' and '.join(names)} left out: imagecodecs is missing, is broken, or did not decode its own "
+            f"file; {lossless.INSTALL}"
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """Options that say what H is, as they were typed."""
+    """Options that determine H, as they were typed."""
 
     bits: str | None = None
     size: str | None = None
@@ -38,14 +38,14 @@ def run(length: str | None, vocabulary: str | None, origin: Origin, plot: Path |
 
 
 def check_plot(plot: Path) -> None:
-    """Raises ConfigError where a plot could not be written."""
+    """Raise ConfigError where a plot could not be written."""
     from ...pages import budget as page
 
     page.check(plot)
 
 
 def numbers(length: str | None, vocabulary: str | None) -> tuple[int | None, int | None]:
-    """L and V. Raises ConfigError where they are no numbers."""
+    """L and V as integers. Raises ConfigError where they are not."""
     from ...information import budget
     from ...information.numerals import whole
 
@@ -56,7 +56,7 @@ def numbers(length: str | None, vocabulary: str | None) -> tuple[int | None, int
 
 
 def needed(origin: Origin) -> "Need":
-    """H, and where it comes from. Raises ConfigError where it is given twice or is no number."""
+    """H and its origin. Raises ConfigError where H is given twice or is not a number."""
     from ...information import budget, catalogue
     from ...information.numerals import fraction, sides
     from ...system.errors import ConfigError
@@ -66,14 +66,13 @@ def needed(origin: Origin) -> "Need":
     if len(named) > 1 or (origin.bits is not None and origin.size is not None):
         both = " and ".join([*named, "--size"][:2])
         raise ConfigError(
-            f"{both} both say what H is; allowed: --H alone, or --size with one of --bits-per-byte and "
-            f"--anchor"
+            f"{both} both determine H; allowed: --H alone, or --size with one of --bits-per-byte and --anchor"
         )
     if origin.bits is not None:
         return budget.Need(fraction(origin.bits, "--H", budget.MOST_BITS, "up to 10^100"))
     pixels = sides(origin.size) if origin.size is not None else (budget.SIDE, budget.SIDE)
     if origin.rate is not None:
-        rate = fraction(origin.rate, "--bits-per-byte", 8, "up to 8: more a byte cannot hold")
+        rate = fraction(origin.rate, "--bits-per-byte", 8, "up to 8, the bits of a byte")
         row = {"name": "given", "bits_per_byte": budget.number(rate), "kind": "assumed"}
     else:
         row = catalogue.anchor("post" if origin.anchor is None else origin.anchor)
@@ -84,7 +83,7 @@ def needed(origin: Origin) -> "Need":
 def draw(
     plot: Path, result: "Budget", known: tuple[int | None, int | None], measured: "Pictures | None" = None
 ) -> None:
-    """The plot of log2 V against L. known: L and V as they were given; both make a point."""
+    """Plot log2 V against L. known: L and V as the user gave them; with both, their point is marked."""
     from ...information import budget, catalogue
     from ...pages import budget as page
 
@@ -103,7 +102,7 @@ def draw(
 
 
 def show(result: "Budget", plot: Path | None) -> None:
-    """Plain lines: a table would load what makes this slow."""
+    """Print plain lines: importing rich for a table would be slow."""
     from ...information import catalogue
     from ...information.numerals import amount
 

@@ -1,4 +1,4 @@
-"""`rawmm entropy-budget`: the formula, its sub-commands, and these as options, which only forward."""
+"""`rawmm entropy-budget`: the formula; options that stand for its sub-commands are forwarded to them."""
 
 from pathlib import Path
 from typing import Annotated, Optional
@@ -20,7 +20,7 @@ for command in (images, codec, model, audit, catalogue, anchors):
 
 PANEL = "Sub-commands as options"
 FORMULA = ("length", "vocabulary", "bits", "rate", "anchor", "plot")
-# Options that do nothing beside the option that chooses a sub-command; None: beside none of these.
+# Options without effect, by the option that stands for a sub-command; None: without any of these.
 USELESS = {
     "--codec": (*FORMULA, "steps"),
     "--audit": (*FORMULA, "size", "steps"),
@@ -37,7 +37,7 @@ def entropy_budget(
     vocabulary: Vocabulary = None,
     bits: Annotated[
         Optional[str],
-        typer.Option("--H", help="Bits that a picture holds. [default: from the size, at 3 bits a byte]"),
+        typer.Option("--H", help="Bits of a picture. [default: from the size, at 3 bits a byte]"),
     ] = None,
     size: Annotated[
         Optional[str],
@@ -47,11 +47,13 @@ def entropy_budget(
     ] = None,
     rate: Annotated[
         Optional[str],
-        typer.Option("--bits-per-byte", help="Bits that a byte of a picture holds. [default: 3]"),
+        typer.Option("--bits-per-byte", help="Bits of a byte of a picture. [default: 3]"),
     ] = None,
     anchor: Annotated[
         Optional[str],
-        typer.Option("--anchor", help="The same by name: `rawmm entropy-budget anchors` lists them."),
+        typer.Option(
+            "--anchor", help="A published figure for it: `rawmm entropy-budget anchors` lists them."
+        ),
     ] = None,
     plot: Plot = None,
     json: Json = False,
@@ -103,15 +105,15 @@ def entropy_budget(
     runs_dir: RunsDir = RUNS,
     device: Device = "auto",
 ) -> None:
-    """Count the bits: a tokenizer of L tokens over V codes can be lossless only if L log2 V >= H.
+    """Count bits: a tokenizer of L tokens over V codes can be lossless only if L log2 V >= H.
 
-    - images PATH...: what your own pictures hold at most
+    - images PATH...: upper bounds of H for your own pictures
     - codec WORD PATH...: bits of a tokenizer's codes
     - model RUN PATH...: bits a byte under a model
     - audit RUN PATH...: whether a model's input is lossless
     - catalogue, anchors: published tokenizers and entropies
 
-    Without a sub-command, any two of --L, --V, --H give the third. Without --H it is that of a picture
+    Without a sub-command, any two of --L, --V, --H give the third. The default of H is that of a picture
     of 64 x 64 x 3 bytes at 3 bits a byte."""
     if context.invoked_subcommand:
         _check_alone(context)
@@ -132,23 +134,23 @@ def entropy_budget(
 
 
 def _passed(context: typer.Context) -> dict[str, str]:
-    """Parameters that were passed on the command line, with the names of their options."""
+    """Parameters that are given on the command line, with the names of their options."""
     options = {one.name: one.opts[0] for one in context.command.params}
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return {name: options[name] for name, source in sources.items() if source.name == "COMMANDLINE"}
 
 
 def _check_alone(context: typer.Context) -> None:
-    """Raises ConfigError where options of the group stand before a sub-command."""
+    """Raise ConfigError where options of the group stand before a sub-command."""
     from ...system.errors import ConfigError
 
     if _passed(context):
         command = f"entropy-budget {context.invoked_subcommand}"
-        raise ConfigError(f"{command} takes its options behind its name; see `rawmm {command} --help`")
+        raise ConfigError(f"{command} takes its options after its name; see `rawmm {command} --help`")
 
 
 def _check_together(context: typer.Context) -> None:
-    """Raises ConfigError where an option is empty, does nothing beside the others, or needs another one."""
+    """Raise ConfigError where an option is empty, has no effect with the others, or needs another one."""
     from ...system.errors import ConfigError
 
     passed, value = _passed(context), context.params
@@ -169,7 +171,9 @@ def _check_together(context: typer.Context) -> None:
         if name in passed and chosen:
             raise ConfigError(f"{chosen} takes no {passed[name]}; see `rawmm entropy-budget --help`")
         if name in passed:
-            raise ConfigError(f"{passed[name]} does nothing without --images PATH; leave it out, or add them")
+            raise ConfigError(
+                f"{passed[name]} has no effect without --images PATH; leave it out, or add them"
+            )
     for name in ("bits", "rate", "anchor"):
         if chosen == "--images" and name in passed:
-            raise ConfigError(f"--images and {passed[name]} both say what H is; allowed: one of them")
+            raise ConfigError(f"--images and {passed[name]} both determine H; allowed: one of them")

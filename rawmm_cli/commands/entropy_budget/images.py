@@ -1,4 +1,4 @@
-"""`rawmm entropy-budget images`: what the user's pictures hold at most."""
+"""`rawmm entropy-budget images`: upper bounds of the bits that the user's pictures hold."""
 
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -23,7 +23,7 @@ def images(
         Optional[str],
         typer.Option(
             "--size",
-            help="Side of the tokenizer's pictures: they are cropped and shrunk to it. [default: 64]",
+            help="Side of the tokenizer's pictures: crop to squares, shrink to this side. [default: 64]",
         ),
     ] = None,
     limit: Limit = IMAGES,
@@ -31,10 +31,10 @@ def images(
     data_dir: DataDir = DATA,
     json: Json = False,
 ) -> None:
-    """What your own pictures hold at most: lossless codecs give an upper bound of H.
+    """Upper bounds of H for your own pictures, by lossless codecs.
 
-    With --L or --V the other follows; with both, the capacity is compared with every picture's smallest
-    file."""
+    With --L or --V the other follows; with both, the capacity is compared with the smallest file of every
+    picture."""
     from ...information import budget, picture_bits
 
     if plot:
@@ -56,12 +56,12 @@ def images(
 
 
 def show(measured: "Pictures") -> None:
-    """A table for each size."""
+    """Print a table for the pictures' own sizes and one for the tokenizer's size."""
     own = "at its own size" if measured.own.pictures == 1 else "at their own sizes"
     sized = f"at {measured.size} x {measured.size} px"
     if not measured.sized:
         _show_size(measured.own, own)
-        typer.echo(f"no picture is as large as {measured.size} x {measured.size} px")
+        typer.echo(f"no picture is at least {measured.size} x {measured.size} px")
         return
     if measured.own.rows != measured.sized.rows:  # else all pictures are of that size
         _show_size(measured.own, own)

@@ -26,7 +26,7 @@ def model(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Bits a byte that a model needs for pictures, and for their captions, beside lossless codecs."""
+    """Bits a byte of pictures and of their captions under a model, beside lossless codecs."""
     locations = find(paths, data_dir, limit)
     use_cpu()
     from ...information import model_bits
@@ -41,7 +41,7 @@ def model(
 
 
 def show(result: "ModelBits") -> None:
-    """One table of both modalities, and what the numbers are worth."""
+    """Print one table for pictures and text, and how far its numbers can be trusted."""
     from ...system.figures import counted
 
     image, codecs = result.image, result.codecs
@@ -84,7 +84,7 @@ def _rows(result: "ModelBits") -> list[list[str]]:
 
 
 def _cells(figures: list[tuple]) -> list[list[str]]:
-    """Rows of the figures that there are: name, mean, standard error, kind."""
+    """Rows of the figures that are not None: name, mean, standard error, kind."""
     return [
         [
             name,

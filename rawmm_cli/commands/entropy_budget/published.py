@@ -15,8 +15,8 @@ Word = Annotated[Optional[str], typer.Argument(metavar="WORD", help="Only rows t
 
 
 def catalogue(word: Word = None, plot: Plot = None, json: Json = False) -> None:
-    """Published tokenizers with L, V, bits and what they reported, and their bits against the words that
-    TokBench still reads."""
+    """Published tokenizers with L, V, bits and reported quality; their bits against the words that TokBench
+    still reads after them."""
     from ...information import catalogue as published
 
     if plot:
@@ -59,8 +59,8 @@ def catalogue(word: Word = None, plot: Plot = None, json: Json = False) -> None:
 
 
 def anchors(word: Word = None, json: Json = False) -> None:
-    """Bits a byte of pictures, as models and codecs measured it, with sources. All but assumptions are upper
-    bounds of H."""
+    """Bits a byte of pictures, as published for models and codecs, with sources. All but the assumptions are
+    upper bounds of H."""
     from ...information import catalogue as published
 
     rows = published.matching(published.rows("anchors"), word)
@@ -92,7 +92,7 @@ WORDS = {"name", "data", "release", "method", "kind", "read", "source", "note", 
 
 
 def _table(rows: list[dict], columns: dict[str, str]) -> None:
-    """Rows on stdout. columns: keys of a row, with their heads."""
+    """Print rows. columns: keys of a row, with their headings."""
     cells = [[tables.number(row.get(key), partial(_cell, key)) for key in columns] for row in rows]
     numbers = [place for place, key in enumerate(columns) if key not in WORDS]
     tables.write(list(columns.values()), cells, numbers)
