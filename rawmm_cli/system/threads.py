@@ -1,6 +1,5 @@
 """Threads and memory of this process, chosen before torch starts. torch is imported inside the functions."""
 
-import ctypes
 import os
 import time
 from collections.abc import Iterator
@@ -61,6 +60,8 @@ def _keep_memory() -> None:
 
     Else large tensors are fresh pages every time, which the kernel must clear first (figures in
     `docs/log.md`)."""
+    import ctypes  # here: `--help` has no use for it
+
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
