@@ -6,8 +6,15 @@ import pytest
 
 from rawmm_cli.config import presets
 from rawmm_cli.profiling import bench
+from rawmm_cli.system import machine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The matmul rate is not measured."""
+    monkeypatch.setattr(machine, "matmul_rate", lambda *given: 1e11)
 
 
 def command(rawmm, *words):
@@ -43,13 +50,13 @@ def test_training(rawmm, prepared_digits):
         assert found["estimate_over_measured"][name] == pytest.approx(ratio)
 
 
-def test_any_preset_without_its_data(rawmm, tmp_path):
+def test_any_preset_without_its_data(rawmm, tmp_path, quick):
     words = ["data.set=nowhere", "data.size=16", "train.batch=4", "train.length=40"]
     found = command(rawmm, "train", *words, "--preset", "tiny", "--steps", 3, "--data-dir", tmp_path)
     assert found["data"] == "random pictures"
 
 
-def test_drawing_and_writing(rawmm):
+def test_drawing_and_writing(rawmm, quick):
     found = command(rawmm, "sample", "--preset", "tiny", "--count", 4)
     assert found["seconds_per_step"] == pytest.approx(4 / found["pictures_per_second"] / found["steps"])
     assert found["tokens_per_second"] > 0 and 0 < found["mfu"] < 1
@@ -63,7 +70,7 @@ def test_batches(rawmm, prepared_digits):
     )
 
 
-def test_people_get_a_table(rawmm, prepared_digits):
+def test_people_get_a_table(rawmm, prepared_digits, quick):
     code, out, _ = rawmm("bench", "train", "--preset", "tiny", "--steps", 3, "--data-dir", prepared_digits)
     assert code == 0 and "positions per second" in out and "(estimated:" in out
 

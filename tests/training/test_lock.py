@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -77,10 +75,10 @@ def test_a_second_process_is_told_at_once(few_digits, tmp_path):
     run = tmp_path / "run"
     loop = train(settings(), few_digits, run, CPU, lambda message: None)
     next(loop)
-    words = [sys.executable, "-m", "rawmm_cli", *map(str, command(few_digits, run))]
-    second = subprocess.run(words, capture_output=True, text=True, timeout=60)
-    assert second.returncode == 8 and second.stdout == ""
-    assert second.stderr == (
+    second = forked(tmp_path, command(few_digits, run))
+    second.join(60)
+    assert second.exitcode == 8 and (tmp_path / "out").read_text() == ""
+    assert (tmp_path / "err").read_text() == (
         f"error: process {os.getpid()} on {socket.gethostname()} is training in {run}; wait for it, "
         "or use another --run name\n"
     )

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 )
 def test_two_ranks_resume_bit_for_bit(words, whole_ranks, few_digits, tmp_path):
     unbroken = whole_ranks(2, *EVERY, *words)
-    for step in (3, 8):
+    for step in (6,) if words else (3, 8):
         run = shutil.copytree(unbroken, tmp_path / str(step))
         for later in range(step + 1, 11):
             shutil.rmtree(run / "checkpoints" / f"step_{later:08d}")

@@ -2,11 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
-from forking import forked, pause, until
+from forking import DIE, forked, pause, until
 from training_runs import CPU, assert_equal_runs, command, finished, go, settings, step_of
 
 from rawmm_cli.runs import checkpoint, records
@@ -128,32 +126,14 @@ def test_the_group_of_a_run_with_workers_is_stopped(whole, few_digits, tmp_path)
 
 # ---------------------------------------------------------------------------------------------------- signals
 
-HIT = """
-import os, sys
-from rawmm_cli.training import train
-step, number, at = train.take_step, int(sys.argv.pop(1)), int(sys.argv.pop(1))
-def hit(run, state, *rest):
-    if state.step == at:
-        os.kill(os.getpid(), number)
-    return step(run, state, *rest)
-train.take_step = hit
-from rawmm_cli.cli import main
-main()
-"""
-
-
-def hit(number, at, data, run):
-    """`rawmm train` in a process of its own, to which signal `number` comes at the start of step `at`."""
-    words = [sys.executable, "-c", HIT, str(int(number)), str(at), *map(str, command(data, run))]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120)
-
 
 @pytest.mark.process
 def test_sigterm_saves_and_exits_143(whole, few_digits, tmp_path, rawmm):
     run = tmp_path / "run"
-    done = hit(signal.SIGTERM, 6, few_digits, run)
-    assert done.returncode == 143 and done.stdout == ""
-    assert done.stderr.splitlines()[-1] == (
+    process = forked(tmp_path, command(few_digits, run), "os.kill(os.getpid(), 15)", 6)
+    process.join(60)
+    assert process.exitcode == 143 and (tmp_path / "out").read_text() == ""
+    assert (tmp_path / "err").read_text().splitlines()[-1] == (
         "error: stopped by SIGTERM and saved at 112 documents; run the same command again to go on"
     )
     assert checkpoint.state(checkpoint.latest(run))["documents"] == 112
@@ -165,7 +145,9 @@ def test_sigterm_saves_and_exits_143(whole, few_digits, tmp_path, rawmm):
 @pytest.mark.process
 def test_kill_9_loses_nothing_but_time(whole, few_digits, tmp_path, rawmm):
     run = tmp_path / "run"
-    assert hit(signal.SIGKILL, 8, few_digits, run).returncode == -signal.SIGKILL
+    process = forked(tmp_path, command(few_digits, run), DIE, 8)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     assert checkpoint.state(checkpoint.latest(run))["documents"] == 80
     assert records.read(run / "records.jsonl")[-1]["documents"] == 96  # it came further than it had saved
     assert rawmm(*command(few_digits, run))[0] == 0
