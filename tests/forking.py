@@ -48,7 +48,7 @@ def fork(function, *given):
 
 def put(fault, step=-1):
     """Make `fault` happen in this process: once, at the start of step `step`, or now."""
-    names = {"train": module, "loader": loader, "spoilt": spoilt, "os": os, "time": time}
+    names = {"train": module, "loader": loader, "spoilt": spoilt, "os": os, "time": time, "until": until}
     if step < 0:
         return exec(fault, names)
     take_step, left = module.take_step, [fault]

@@ -159,11 +159,11 @@ def test_bombs_are_skipped_at_once(rawmm, tmp_path):
     frames = [Image.fromarray(np.full((8, 8), n % 256, np.uint8)) for n in range(3000)]
     frames[0].save(folder / "long.gif", save_all=True, append_images=frames[1:])
     assert (folder / "bomb.png").stat().st_size < 100_000
-    started = time.perf_counter()
+    started = time.process_time()
     code, out, _ = rawmm(
         "prepare", "folder", "--path", folder, "--data-dir", tmp_path, "--name", "x", "--workers", 0, "--json"
     )
-    assert code == 0 and time.perf_counter() - started < 5
+    assert code == 0 and time.process_time() - started < 5
     assert json.loads(out)["skipped"] == [
         {"file": name, "reason": "it has more than 64 megapixels; make it smaller"}
         for name in ("bomb.png", "large.png")
@@ -188,12 +188,12 @@ def test_a_png_with_many_text_chunks(tmp_path):
     whole = picture(tmp_path / "a.png").read_bytes()
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 20)))
     (tmp_path / "b.png").write_bytes(whole[:33] + text * 100 + whole[33:])
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         assert open_image(tmp_path / "b.png").size == (8, 8)
     except Exception as error:
         assert "Decompressed data too large" in str(error) or "memory" in str(error)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 NAMES = [

@@ -280,7 +280,7 @@ def test_bombs(tmp_path):
     bomb = png(side, side, 1, 0, data)
     assert len(bomb) < 60_000
     (tmp_path / "x.png").write_bytes(bomb)
-    start = time.perf_counter()
+    start = time.process_time()
     refused(tmp_path / "x.png", "more than 64 megapixels; make it smaller$")
     for width in (8001, 12_000):  # Pillow says nothing; Pillow only warns
         (tmp_path / "x.png").write_bytes(png(width, 8000, 1, 0, b""))
@@ -290,7 +290,7 @@ def test_bombs(tmp_path):
     text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7)))
     (tmp_path / "x.png").write_bytes(png(1, 1, 8, 0, rows(np.zeros((1, 1), np.uint8)), text))
     refused(tmp_path / "x.png", "[Dd]ecompress")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_unprintable_names_make_one_printable_line(tmp_path):

@@ -5,6 +5,8 @@ import json
 import math
 import signal
 import time
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from training_runs import CPU, command, go, settings
@@ -47,7 +49,15 @@ def test_what_remains_is_never_negative():
 # ----------------------------------------------------------------------------------- a run of so many seconds
 
 
-def test_a_run_by_time(few_digits, tmp_path):
+@pytest.fixture
+def ticking(monkeypatch):
+    """The clock of training goes on by an eighth of a second each time that it is looked at: once a step."""
+    now = iter(count(0, 0.125))
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    return now
+
+
+def test_a_run_by_time(ticking, few_digits, tmp_path):
     """It ends on time, the learning rate with it; stopped and resumed, its clock goes on."""
     run = tmp_path / "run"
     chosen = settings(
@@ -57,15 +67,16 @@ def test_a_run_by_time(few_digits, tmp_path):
     with pytest.raises(Stopped):
         for record in loop:
             first.append(record)
-            if record["seconds"] > 0.7:
+            if record["seconds"] > 0.65:
                 signal.raise_signal(signal.SIGTERM)
                 first += list(loop)
     saved = checkpoint.state(checkpoint.latest(run))
-    assert 0.7 < saved["seconds"] < 1.5 and saved["documents"] == first[-1]["documents"] + 16
-    time.sleep(0.5)  # is not training
+    assert saved["seconds"] == 0.875 and saved["documents"] == first[-1]["documents"] + 16
+    for _ in range(80):  # ten seconds that are not training
+        next(ticking)
     second = go(chosen, few_digits, run)
-    assert second[0]["documents"] == saved["documents"] + 16 and saved["seconds"] < second[0]["seconds"]
-    assert 1.5 <= second[-1]["seconds"] < 2.5 and second[-1]["documents"] > 160
+    assert second[0]["documents"] == saved["documents"] + 16
+    assert second[0]["seconds"] == 1 and second[-1]["seconds"] == 1.5 and second[-1]["documents"] == 12 * 16
     for earlier, later in itertools.chain(itertools.pairwise(first), itertools.pairwise(second)):
         share = optimizer.rate(chosen.train, earlier["documents"], 1 - earlier["seconds"] / 1.5)
         assert later["learning_rate"] == pytest.approx(2e-3 * share, rel=1e-12)
@@ -74,11 +85,10 @@ def test_a_run_by_time(few_digits, tmp_path):
     assert go(chosen, few_digits, run) == []
 
 
-def test_the_option_of_time(few_digits, tmp_path, rawmm):
-    code, out, _ = rawmm(*command(few_digits, tmp_path / "run", "--time", "0.6s"))
-    found = json.loads(out)
-    assert code == 0 and 0.6 <= found["seconds"] < 1.6
-    assert loading.run_config(tmp_path / "run").train.time == 0.6
+def test_the_option_of_time(ticking, few_digits, tmp_path, rawmm):
+    code, out, _ = rawmm(*command(few_digits, tmp_path / "run", "--time", "0.5s"))
+    assert code == 0 and json.loads(out)["seconds"] == 0.5
+    assert loading.run_config(tmp_path / "run").train.time == 0.5
 
 
 def test_lengths_of_time():

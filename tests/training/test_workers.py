@@ -57,7 +57,10 @@ def worker_that(what, seventh, folder, data, run, *words, where=IN_WORKER):
 
 
 def test_a_worker_that_is_killed(seventh, whole, few_digits, tmp_path):
-    what = "time.sleep(2); os.kill(os.getpid(), 9)"  # the run waits for the step by then
+    file = str(tmp_path / "run" / "records.jsonl")
+    sixth = f"os.path.exists({file!r}) and '\"documents\": 96' in open({file!r}).read()"
+    what = f"until(lambda: {sixth}); time.sleep(0.2)"  # the run waits for the seventh step by then
+    what += "; os.kill(os.getpid(), 9)"
     code, err = worker_that(what, seventh, tmp_path, few_digits, tmp_path / "run")
     assert code == 7
     assert err.splitlines()[-1].startswith("error: a data worker died while making the documents after 96 (")
