@@ -1,16 +1,21 @@
-"""Any other codec, by a few lines of the user's own: `python:MODULE:FACTORY`.
+"""Any other codec, by an object of the user's own: `python:MODULE:FACTORY`.
 
-FACTORY() gives an object with
+FACTORY() returns an object with
 
     encode(images (M, 3, H, W) uint8)  -> tokens (M, L) integers, or (M, N, P) numbers
     decode(tokens, rows)               -> images (M, 3, H, W) uint8
     length(height, width)              -> L, tokens of a picture
     vocabulary                         V of a token, or None where tokens are numbers
 
-and, where the defaults do not do, `grid(height, width) -> (rows, columns)` (default: one row of `length`;
-ValueError where a size does not fit), `bits(height, width)` (default: L log2 V, None without a vocabulary),
-`discrete` (whether there is a vocabulary) and `to(device)`. MODULE is looked for in the working folder first.
-docs/tokenizers.md has an example."""
+and, optionally,
+
+    grid(height, width)                -> (rows, columns); default: one row of `length` tokens. Raises
+                                       ValueError where a size does not fit
+    bits(height, width)                -> nominal bits; default: L log2 V, None without a vocabulary
+    discrete                           default: whether there is a vocabulary
+    to(device)
+
+MODULE is looked up in the working folder first. docs/tokenizers.md has an example."""
 
 import importlib
 import os
@@ -36,7 +41,7 @@ class Adapted(nn.Module):
         self.codes, self.values = 1, getattr(inner, "values", None)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of an H x W picture. Raises ValueError where the user's does."""
+        """Rows and columns of an H x W picture. Raises ValueError where the user's `grid` does."""
         return (
             tuple(self._call("grid", height, width))
             if hasattr(self.inner, "grid")
@@ -44,15 +49,15 @@ class Adapted(nn.Module):
         )
 
     def tokens(self, height: int, width: int) -> int:
-        """Tokens of an H x W picture, each one integer or one vector, in the order of the user's `encode`."""
+        """Tokens of an H x W picture: integers or vectors, in the order of the user's `encode`."""
         return int(self._call("length", height, width))
 
     def length(self, height: int, width: int) -> int:
-        """The same."""
+        """Integers of an H x W picture: its tokens, as each is one integer."""
         return self.tokens(height, width)
 
     def bits(self, height: int, width: int) -> float | None:
-        """Nominal bits of an H x W picture."""
+        """Nominal bits of an H x W picture, or None."""
         if hasattr(self.inner, "bits"):
             return self._call("bits", height, width)
         return self.length(height, width) * log2(self.vocabulary) if self.vocabulary else None
@@ -63,7 +68,8 @@ class Adapted(nn.Module):
         tokens = self._call("encode", images)
         if self.discrete and tokens.is_floating_point():
             raise DataError(
-                f"codec {self.name} has a vocabulary, and its encode gave {tokens.dtype}; allowed: integers"
+                f"codec {self.name} has a vocabulary, and its encode returned {tokens.dtype}; allowed: "
+                f"integers"
             )
         return tokens[..., None] if self.discrete else tokens
 
@@ -73,13 +79,13 @@ class Adapted(nn.Module):
         images = self._call("decode", tokens[..., 0] if self.discrete else tokens, rows)
         if images.ndim != 4:
             raise DataError(
-                f"codec {self.name}: its decode gave back {images.ndim} axes; allowed: (M, 3, H, W)"
+                f"codec {self.name}: its decode returned {images.ndim} axes; allowed: (M, 3, H, W)"
             )
         return images
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Call the user's method. Raises DataError in place of whatever it raises, but for ValueError (a
-        size that does not fit) and for a lack of memory."""
+        """Call the user's method. Raises DataError for any error but ValueError (a size that does not fit)
+        and errors for lack of memory."""
         try:
             return getattr(self.inner, name)(*arguments)
         except (ValueError, RawmmError):
@@ -90,24 +96,23 @@ class Adapted(nn.Module):
             reason = printable((str(error).splitlines() or [""])[0])[:200]
             raise DataError(
                 f"codec {self.name} failed in {name} ({type(error).__name__}: {reason}); where a size does "
-                f"not fit, "
-                "its grid should raise ValueError"
+                f"not fit, its grid should raise ValueError"
             ) from None
 
 
 def load(name: str, device: torch.device) -> Adapted:
-    """`MODULE:FACTORY` -> the codec. Raises ConfigError where there is no such thing, or it lacks
-    something."""
+    """Codec of `MODULE:FACTORY`, in eval mode. Raises ConfigError where there is none, or it lacks a
+    method."""
     module, _, factory = name.partition(":")
     if not module or not factory:
         raise ConfigError(f"codec python:{printable(name)} is not a name; allowed: python:MODULE:FACTORY")
     sys.path.insert(0, os.getcwd())
     try:
         codec = getattr(importlib.import_module(module), factory)()
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # the user's code may raise anything
         reason = printable((str(error).splitlines() or [""])[0])[:200]
         raise ConfigError(
-            f"codec python:{printable(name)} cannot be made ({type(error).__name__}: {reason}); see "
+            f"codec python:{printable(name)} cannot be built ({type(error).__name__}: {reason}); see "
             "docs/tokenizers.md"
         ) from None
     finally:

@@ -1,5 +1,4 @@
-"""What learned codecs share: pixels on their way in and out, what training needs, and how codes are
-counted."""
+"""What learned codecs share: ranges of pixels, what a training step gets, counts of codes."""
 
 from math import log
 from typing import NamedTuple
@@ -10,8 +9,9 @@ from torch import Tensor
 
 
 class Reconstruction(NamedTuple):
-    """What training needs. pixels (M, 3, H, W) fp32, about in [-1, 1]; losses {name: scalar}; codes (M, N, G)
-    long, or None."""
+    """What `forward` of a learned codec returns, for training.
+
+    pixels: (M, 3, H, W) fp32, about in [-1, 1]. losses: {name: scalar}. codes: (M, N, G) long, or None."""
 
     pixels: Tensor
     losses: dict[str, Tensor]
@@ -29,15 +29,16 @@ def to_images(pixels: Tensor) -> Tensor:
 
 
 def counts(codes: Tensor, vocabulary: int) -> Tensor:
-    """How often each code was used: (M, N, G) -> (G, V) long, a row for each token of a position."""
+    """Counts of each code: (M, N, G) -> (G, V) long, a row for each code of a position."""
     return torch.stack(
         [torch.bincount(row, minlength=vocabulary) for row in rearrange(codes, "m n g -> g (m n)")]
     )
 
 
 def usage(counted: Tensor) -> dict[str, float]:
-    """(G, V) counts -> usage, the share of codes that were used at all; perplexity, exp of their entropy;
-    used_bits, that entropy in bits. Means over the G tokens of a position."""
+    """Statistics of counts (G, V), as means over the G codes of a position.
+
+    usage: share of codes that occur. perplexity: exp of their entropy. used_bits: that entropy in bits."""
     share = counted.double() / counted.sum(-1, keepdim=True).clamp_min(1)
     entropy = torch.special.entr(share).sum(-1)
     return {

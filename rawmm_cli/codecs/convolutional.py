@@ -1,15 +1,15 @@
-"""The convolutional encoder and decoder that all codecs but the query codec share.
+"""The convolutional encoder and decoder of all learned codecs but the query codec.
 
-    encoder   squares of patch x patch pixels -> blocks, half the side, blocks, ... until a position stands
-              for factor pixels
-    decoder   the same backwards; each doubling of the side is a 1x1 convolution to four times the channels,
-              then a pixel shuffle
+    encoder   squares of patch x patch pixels -> blocks, half the side, blocks, ... until a position covers
+              factor x factor pixels
+    decoder   the reverse; each doubling of the side is a 1x1 convolution to four times the channels, then a
+              pixel shuffle
     block     x + conv1x1(silu(norm(conv3x3(silu(norm(x)))))), the block of VQ-VAE (arXiv 1711.00937) with
               GroupNorm
 
-The first convolution takes whole squares, so nothing is ever computed at the resolution of the pixels: on a
-CPU that is most of the speed. The last convolution of a block starts at 0, so a fresh network is a linear
-one. Next: `discrete.py`."""
+The first convolution takes whole squares, so nothing is computed at the resolution of pixels, which makes it
+fast on a CPU. The last convolution of a block starts at 0, so a fresh network is linear. Next:
+`discrete.py`."""
 
 import torch
 import torch.nn.functional as F
@@ -32,12 +32,11 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers, norm(width))
 
     def hidden(self) -> list[nn.Parameter]:
-        """The matrices between the first convolution and the latents."""
+        """Matrices between the first convolution and the latents (for Muon)."""
         return [module.weight for module in self.layers[1:].modules() if isinstance(module, Convolution)]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where a side is no multiple of
-        `factor`."""
+        """Rows and columns of an H x W picture. Raises ValueError where a side is no multiple of `factor`."""
         if height % self.factor or width % self.factor or not height or not width:
             raise ValueError(
                 f"a picture of {height}x{width} pixels does not divide into positions of {self.factor}"
@@ -66,7 +65,7 @@ class Decoder(nn.Module):
         self.last = Convolution(widths[-1], 3 * patch**2, 3)
 
     def hidden(self) -> list[nn.Parameter]:
-        """The matrices between the latents and the last convolution."""
+        """Matrices between the latents and the last convolution (for Muon)."""
         return [module.weight for module in self.layers.modules() if isinstance(module, Convolution)]
 
     def forward(self, latents: Tensor, rows: int) -> Tensor:
@@ -77,7 +76,7 @@ class Decoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions beside the identity."""
+    """Residual block of two convolutions."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -91,8 +90,9 @@ class Block(nn.Module):
 
 
 class Convolution(nn.Module):
-    """nn.Conv2d with its weights as a matrix (out, channels side^2), so that Muon can learn them. stride 1:
-    the side stays."""
+    """nn.Conv2d whose weights are a matrix (out, channels side^2), so that Muon can update them.
+
+    With stride 1 it pads, so that H and W stay; otherwise not."""
 
     def __init__(self, channels: int, out: int, side: int, stride: int = 1):
         super().__init__()
@@ -130,6 +130,6 @@ def norm(width: int) -> nn.GroupNorm:
 
 
 def scales(factor: int, patch: int, width: int) -> list[int]:
-    """Channels at every scale, from the finest to the coarsest, which has `width`."""
+    """Channels at every scale, from the finest to the coarsest, which has `width`: they double each time."""
     halvings = (factor // patch).bit_length() - 1
     return [width >> halvings - n for n in range(halvings + 1)]

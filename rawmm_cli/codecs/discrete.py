@@ -1,9 +1,8 @@
-"""A codec whose tokens are integers: an encoder, a quantizer, a decoder, put together by `build.codec`.
+"""A codec whose tokens are integers: an encoder, a quantizer and a decoder. `build.codec` builds it.
 
     pixels (M, 3, H, W) -> latents (M, N, D) -> codes (M, N, G) -> values (M, N, D) -> pixels
 
-`encode` and `decode` are for use and take no gradients; `forward` is what `train_codec.py` learns by.
-"""
+`encode` and `decode` compute no gradients; `train_codec.py` trains by `forward`."""
 
 from math import log2
 
@@ -14,7 +13,7 @@ from .base import Reconstruction, to_images, to_unit
 
 
 class DiscreteCodec(nn.Module):
-    """VQ, FSQ, LFQ, residual VQ, on a grid or in a row."""
+    """VQ, FSQ, LFQ or residual VQ, on a grid or by queries."""
 
     discrete = True
 
@@ -24,21 +23,20 @@ class DiscreteCodec(nn.Module):
         self.vocabulary, self.codes = quantizer.vocabulary, quantizer.tokens
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
-        fit."""
+        """Rows and columns of an H x W picture. Raises ValueError where the size does not fit."""
         return self.encoder.grid(height, width)
 
     def tokens(self, height: int, width: int) -> int:
-        """Tokens of an H x W picture, N."""
+        """N of an H x W picture."""
         rows, columns = self.grid(height, width)
         return rows * columns
 
     def length(self, height: int, width: int) -> int:
-        """Integers of an H x W picture, L = N G."""
+        """L = N G, the integers of an H x W picture."""
         return self.tokens(height, width) * self.codes
 
     def bits(self, height: int, width: int) -> float:
-        """Nominal bits of an H x W picture, L log2 V."""
+        """L log2 V, the nominal bits of an H x W picture."""
         return self.length(height, width) * log2(self.vocabulary)
 
     def forward(self, pixels: Tensor) -> Reconstruction:

@@ -1,10 +1,10 @@
-"""The KL autoencoder: tokens are vectors of a few numbers, drawn from a Gaussian posterior near N(0, 1) while
-training.
+"""The KL autoencoder: tokens are vectors of a few numbers, in training sampled from a Gaussian posterior
+that is kept near N(0, 1).
 
     KL(N(mean, variance) || N(0, 1)) = (mean^2 + variance - 1 - log variance) / 2, in nats a number
 
-(Kingma and Welling 2013, arXiv 1312.6114; as a tokenizer Rombach et al. 2022, arXiv 2112.10752). For use, the
-mean is taken. How many bits such a vector holds no formula tells: `bits` is None."""
+(Kingma and Welling 2013, arXiv 1312.6114; as a tokenizer Rombach et al. 2022, arXiv 2112.10752). `encode`
+gives the mean. No formula says how many bits such a vector holds, so `bits` is None."""
 
 import torch
 from torch import Tensor, nn
@@ -26,17 +26,16 @@ class KLCodec(nn.Module):
         )
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
-        fit."""
+        """Rows and columns of an H x W picture. Raises ValueError where the size does not fit."""
         return self.encoder.grid(height, width)
 
     def tokens(self, height: int, width: int) -> int:
-        """Tokens of an H x W picture, N."""
+        """N of an H x W picture."""
         rows, columns = self.grid(height, width)
         return rows * columns
 
     def length(self, height: int, width: int) -> int:
-        """The same: no integers are counted."""
+        """N: a vector counts as one."""
         return self.tokens(height, width)
 
     def bits(self, height: int, width: int) -> None:
@@ -44,7 +43,7 @@ class KLCodec(nn.Module):
         self.grid(height, width)
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """-> mean and log variance (M, N, channels), fp32."""
+        """Mean and log variance (M, N, channels), fp32, of pixels (M, 3, H, W) in [-1, 1]."""
         mean, log_variance = self.to_posterior(self.encoder(pixels)).float().chunk(2, -1)
         return mean, log_variance.clamp(-30, 20)
 
@@ -57,7 +56,7 @@ class KLCodec(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """(M, 3, H, W) uint8 -> (M, N, channels) fp32, the means."""
+        """(M, 3, H, W) uint8 -> (M, N, channels) fp32, the means of the posteriors."""
         self.grid(*images.shape[-2:])
         return self.posterior(to_unit(images))[0]
 

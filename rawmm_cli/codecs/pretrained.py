@@ -3,12 +3,11 @@
 
     VQModel, AutoencoderKL, AutoencoderTiny     diffusers, by `_class_name` in config.json
     Emu3VQVAE, JanusVQVAE                       transformers, by `model_type`: emu3_vqgan, janus_vqgan; or
-                                                emu3, janus, of which the part `vqmodel` is read and nothing
-                                                else
+                                                emu3, janus, of which only the part `vqmodel` is read
 
-Only config.json, preprocessor_config.json and .safetensors files are fetched and read: no pickle, no code of
-others. Weights are fp32. A continuous codec gives its posterior's mean. AutoencoderTiny follows its own
-forward: each number of a latent in 8 bits, so its tokens are integers up to 255."""
+Only config.json, preprocessor_config.json and .safetensors files are fetched and read: no pickle and no code.
+Weights are fp32. A continuous codec encodes to the mean of its posterior. AutoencoderTiny is used as in its
+own `forward`, which stores each number of a latent in 8 bits: its tokens are integers up to 255."""
 
 import json
 from collections.abc import Callable
@@ -30,13 +29,13 @@ FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetens
 
 
 class Family(NamedTuple):
-    """How one class is used. encode(model, pixels) -> tokens (M, h, w) long, or numbers (M, C, h, w); decode,
-    the way back."""
+    """Interface of one class. encode(model, pixels) -> tokens (M, h, w) long, or numbers (M, C, h, w);
+    decode(model, tokens) -> pixels. vocabulary, halvings: functions of its config."""
 
     package: str
     encode: Callable[[nn.Module, Tensor], Tensor]
     decode: Callable[[nn.Module, Tensor], Tensor]
-    vocabulary: Callable[[object], int | None]  # of its config
+    vocabulary: Callable[[object], int | None]
     halvings: Callable[[object], int]
     discrete: bool = True
 
@@ -110,7 +109,8 @@ MODELS = {"emu3_vqgan": "Emu3VQVAE", "emu3": "Emu3VQVAE", "janus_vqgan": "JanusV
 
 
 class Pretrained(nn.Module):
-    """A ready-made model as a codec (`core/parts.py`). mean, spread: of its pixels, in [0, 1]."""
+    """A ready-made model as a codec (`core/parts.py`). mean, spread: by which it normalises pixels in [0,
+    1]."""
 
     def __init__(self, model: nn.Module, family: Family, mean: list[float], spread: list[float]):
         super().__init__()
@@ -126,12 +126,11 @@ class Pretrained(nn.Module):
             self.values = latents
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of positions of an H x W picture. Raises ValueError where the size does not
-        fit."""
+        """Rows and columns of an H x W picture. Raises ValueError where the size does not fit."""
         if self.side and (height, width) != (self.side, self.side):
             raise ValueError(
-                f"a picture of {height}x{width} pixels does not fit: this codec reads "
-                f"{self.side}x{self.side} alone"
+                f"a picture of {height}x{width} pixels does not fit: this codec takes "
+                f"{self.side}x{self.side} only"
             )
         if height % self.factor or width % self.factor or not height or not width:
             raise ValueError(
@@ -140,16 +139,16 @@ class Pretrained(nn.Module):
         return height // self.factor, width // self.factor
 
     def tokens(self, height: int, width: int) -> int:
-        """Tokens of an H x W picture, N."""
+        """N of an H x W picture."""
         rows, columns = self.grid(height, width)
         return rows * columns
 
     def length(self, height: int, width: int) -> int:
-        """Integers of an H x W picture, L = N G; tokens where latents are continuous."""
+        """L = N G, the integers of an H x W picture; N where latents are continuous."""
         return self.tokens(height, width) * (self.codes if self.discrete else 1)
 
     def bits(self, height: int, width: int) -> float | None:
-        """Nominal bits of an H x W picture, L log2 V; None where latents are continuous."""
+        """L log2 V, the nominal bits of an H x W picture; None where latents are continuous."""
         length = self.length(height, width)
         return length * log2(self.vocabulary) if self.discrete else None
 
@@ -174,24 +173,23 @@ class Pretrained(nn.Module):
 
 
 def load(name: str, device: torch.device) -> Pretrained:
-    """`OWNER/NAME[/SUBFOLDER]` of the hub, or a folder (./FOLDER, /FOLDER) -> the codec in eval mode.
+    """Codec of `OWNER/NAME[/SUBFOLDER]` of the hub, or of a folder (./FOLDER, /FOLDER), in eval mode.
 
     Raises ConfigError where a package is missing, CheckpointError where there is no such model or it is of
-    another kind."""
+    another class."""
     folder = _folder(name)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kind = config.get("_class_name") or MODELS.get(config.get("model_type"), config.get("model_type"))
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"hf:{printable(name)} cannot be used: its config.json is missing or no settings "
+            f"hf:{printable(name)} cannot be used: its config.json is missing or not readable "
             f"({type(error).__name__}); name the subfolder of the codec, as in hf:OWNER/NAME/vae"
         ) from None
     if kind not in FAMILIES:
         raise CheckpointError(
-            f"hf:{printable(name)} is of class {printable(str(kind))}; allowed: {', '.join(FAMILIES)}; for "
-            f"any "
-            "other write an adapter: docs/tokenizers.md"
+            f"hf:{printable(name)} is of class {printable(str(kind))}; allowed: {', '.join(FAMILIES)}; write "
+            f"an adapter for any other: docs/tokenizers.md"
         )
     family = FAMILIES[kind]
     _need(family.package)
@@ -218,15 +216,14 @@ def load(name: str, device: torch.device) -> Pretrained:
 def _diffusers(folder: Path, kind: str) -> nn.Module:
     import diffusers
 
-    diffusers.logging.set_verbosity_error()  # errors are reported once, by us
+    diffusers.logging.set_verbosity_error()  # `load` reports errors
     return getattr(diffusers, kind).from_pretrained(
         str(folder), use_safetensors=True, low_cpu_mem_usage=False
     )
 
 
 def _transformers(folder: Path, kind: str, config: dict) -> nn.Module:
-    """The model itself, or the part `vqmodel` of one that writes and draws. Strict: a weight that is missing
-    is an error."""
+    """The model, or the part `vqmodel` of one that writes and draws. A missing weight is an error."""
     import transformers
 
     settings = getattr(transformers, f"{kind}Config")(
@@ -247,7 +244,7 @@ def _transformers(folder: Path, kind: str, config: dict) -> nn.Module:
 
 
 def _pixels(folder: Path) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation by which pixels are normalised; to [-1, 1] where the folder has none."""
+    """Mean and standard deviation by which pixels are normalised; 0.5 each where the folder has none."""
     try:
         settings = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         mean, spread = ([float(value) for value in settings[key]] for key in ("image_mean", "image_std"))
@@ -259,12 +256,13 @@ def _pixels(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def _folder(name: str) -> Path:
-    """Where its files lie; from the hub they are fetched first."""
+    """Folder of the files, which are fetched first where the hub has them."""
     if name.startswith((".", "/", "~")):
         folder = Path(name).expanduser()
         if not folder.is_dir():
             raise CheckpointError(
-                f"hf:{printable(name)} is no folder; give one with a config.json, or hf:OWNER/NAME of the hub"
+                f"hf:{printable(name)} is not a folder; give one with a config.json, or hf:OWNER/NAME of the "
+                f"hub"
             )
         return folder
     owner, _, rest = name.partition("/")
@@ -281,7 +279,7 @@ def _folder(name: str) -> Path:
         path = snapshot_download(
             f"{owner}/{repo}", allow_patterns=[f"{inside}/{file}" if inside else file for file in FILES]
         )
-    except Exception as error:  # it raises almost any type
+    except Exception as error:  # of almost any type
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
         raise CheckpointError(
             f"hf:{printable(name)} cannot be fetched ({reason}); check the name and the network, or give a "

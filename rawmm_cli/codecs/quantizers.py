@@ -1,12 +1,12 @@
 """Latents <-> integers: four quantizers of `vector-quantize-pytorch` behind one signature.
 
     quantizer(latents (M, N, D) fp32)   -> values (M, N, D), codes (M, N, G) long, losses {name: scalar}
-    quantizer.values(codes (M, N, G))   -> values (M, N, D), the same ones
-    vocabulary, tokens                  V of a token, G tokens a position
+    quantizer.values(codes (M, N, G))   -> the same values (M, N, D)
+    vocabulary, tokens                  V of a code, G codes a position
 
-Values carry gradients back to the latents: straight through, or by a rotation. Losses are bare; `CodecLoss`
-weighs them. The library's own index layouts differ, and with several tokens some of its classes drop the last
-axis where there is one: that ends here. It is imported when a quantizer is built, and its log is silent."""
+Gradients pass from values to latents: straight through, or by a rotation. Losses are not weighted here;
+`CodecLoss` weights them. The library's classes differ in the layout of indices, and some drop the last axis
+where G is 1; here all have (M, N, G). The library is imported when a quantizer is built, without its log."""
 
 from types import ModuleType
 from typing import Any
@@ -18,8 +18,7 @@ Quantized = tuple[Tensor, Tensor, dict[str, Tensor]]  # values, codes, losses
 
 
 class Quantizer(nn.Module):
-    """What the four share: codes always have their axis of tokens, and the arithmetic is fp32 under
-    autocast."""
+    """What the four share: codes always have the axis G, and the arithmetic is fp32 also under autocast."""
 
     def __init__(self, inner: nn.Module, vocabulary: int, tokens: int):
         super().__init__()
@@ -37,9 +36,10 @@ class Quantizer(nn.Module):
 
 
 class VectorQuantizer(Quantizer):
-    """Codes of `dimension` numbers that follow the latents they stand for, by moving averages. mean: of a
-    code's count in a batch; one that is used less than `restart` times that starts again from a latent of the
-    batch, with the mean count: so it has time to find its place."""
+    """Codes of `dimension` numbers that follow the latents they stand for, by moving averages.
+
+    mean: the mean count of a code in a batch. A code whose count falls below `restart` times that is replaced
+    by a latent of the batch, with the mean count, so that it is not replaced again at once."""
 
     def __init__(
         self, width: int, codes: int, dimension: int, rotation: bool, mean: float = 1.0, **options: Any
@@ -52,9 +52,7 @@ class VectorQuantizer(Quantizer):
             rotation_trick=rotation,
             **_codebook(mean=mean, **options),
         )
-        inner._codebook.reset_cluster_size = (
-            mean  # the library's own begins at the threshold and is gone in a step
-        )
+        inner._codebook.reset_cluster_size = mean  # the library's default is the threshold: replaced again
         super().__init__(inner, codes, 1)
 
     def quantize(self, latents: Tensor) -> Quantized:
@@ -68,13 +66,13 @@ class VectorQuantizer(Quantizer):
 class FiniteScalarQuantizer(Quantizer):
     """len(levels) numbers a token, each rounded to its number of levels.
 
-    even: a number z is normalised over the batch, and u = 2 Phi(z) - 1 is cut into L equal parts, so that a
-    normal z takes every level as often as any other (the idea of iFSQ, arXiv 2601.17124). Else tanh bounds
-    it, as in the paper of FSQ, and the middle levels are taken most."""
+    even: a number z is normalised over the batch, and u = 2 Phi(z) - 1 is cut into equal parts, one a level,
+    so that a normal z takes all levels equally often (the idea of iFSQ, arXiv 2601.17124). Otherwise tanh
+    bounds z, as in the paper (arXiv 2309.15505), and the middle levels are the most frequent."""
 
     def __init__(self, width: int, levels: tuple[int, ...], groups: int, even: bool):
         numbers = len(levels) * groups
-        symmetric = even or 2 in levels  # the library's other form has no place for two levels
+        symmetric = even or 2 in levels  # the library's other form does not allow two levels
         inner = _library().FSQ(
             levels=list(levels), num_codebooks=groups, preserve_symmetry=symmetric, bound_hard_clamp=even
         )
@@ -89,9 +87,8 @@ class FiniteScalarQuantizer(Quantizer):
         if self.spread is None:
             values, codes = self.inner(z)
             return self.out(values), codes, {}
-        z = (
-            torch.erf(normalised(self.spread, z) / 2**0.5) * self.stretch
-        )  # the outermost codes are at -1 and 1
+        z = torch.erf(normalised(self.spread, z) / 2**0.5)
+        z = z * self.stretch  # the outermost codes are at -1 and 1
         with torch.no_grad():
             values, codes = self.inner(z)
         return self.out(z + (values - z).detach()), codes, {}
@@ -101,8 +98,10 @@ class FiniteScalarQuantizer(Quantizer):
 
 
 class LookupFreeQuantizer(Quantizer):
-    """The signs of `bits` numbers a token, normalised over the batch. Losses: commitment, and entropy, the
-    mean entropy of a latent's code minus that of the mean over all latents (nats)."""
+    """The signs of `bits` numbers a token, normalised over the batch (arXiv 2310.05737).
+
+    Losses: commitment; entropy, the mean entropy of a latent's code minus that of the mean distribution over
+    all latents, in nats. spherical: binary spherical quantization (arXiv 2406.07548)."""
 
     def __init__(self, width: int, bits: int, groups: int, spherical: bool):
         inner = _library().LFQ(
@@ -128,9 +127,10 @@ class LookupFreeQuantizer(Quantizer):
 
 
 class ResidualQuantizer(Quantizer):
-    """`quantizers` codebooks, each for what the sum of those before it leaves. The gradient passes straight
-    through the sum: the library's own passes once through every codebook, so it is as many times too
-    large."""
+    """`quantizers` codebooks, each for the residual that those before it leave.
+
+    The gradient passes straight through the sum once. The library passes it through every codebook, which
+    makes it as many times too large."""
 
     def __init__(
         self, width: int, codes: int, dimension: int, quantizers: int, mean: float = 1.0, **options: Any
@@ -158,17 +158,17 @@ class ResidualQuantizer(Quantizer):
 
 
 def spread(numbers: int) -> nn.BatchNorm1d:
-    """Normalises each number over all positions of a batch; for use, by the means of the last batches."""
+    """Normalisation of each number over all positions of a batch; in eval mode by moving averages."""
     return nn.BatchNorm1d(numbers, affine=False, momentum=0.05)
 
 
 def normalised(by: nn.BatchNorm1d, z: Tensor) -> Tensor:
-    """(M, N, D) -> the same, each of the D numbers with mean 0 and variance 1."""
+    """(M, N, D) -> (M, N, D), each of the D numbers with mean 0 and variance 1."""
     return by(z.flatten(0, 1)).view_as(z)
 
 
 def _codebook(cosine: bool, from_data: bool, decay: float, restart: float, mean: float) -> dict:
-    """Our names of the options of a codebook -> the library's."""
+    """Options of a codebook, by the names that the library has for them."""
     return {
         "use_cosine_sim": cosine,
         "kmeans_init": from_data,
@@ -178,7 +178,7 @@ def _codebook(cosine: bool, from_data: bool, decay: float, restart: float, mean:
 
 
 def _library() -> ModuleType:
-    """Imported here: it takes a second, and raw patches do not need it."""
+    """vector_quantize_pytorch, imported when needed: it takes a second."""
     import vector_quantize_pytorch
     from loguru import logger
 

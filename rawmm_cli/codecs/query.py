@@ -1,13 +1,14 @@
-"""A row of tokens in place of a grid: learned queries read the picture, and any quantizer makes integers of
-what they read.
+"""A row of tokens in place of a grid: learned queries attend to the picture; their outputs are quantized by
+any quantizer.
 
-    encoder   patches see each other; then queries see each other (causal: those before them alone) and all
-              patches
-    decoder   a learned vector for every patch; they see each other and all tokens, and become pixels
+    encoder   patches attend to each other; then queries attend to each other (causal: only to earlier
+              ones) and to all patches
+    decoder   learned vectors, one a patch, attend to each other and to all tokens, and become pixels
 
-Each token may tell of the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550); causal tokens suit a model
-that writes them one by one (SEED, Ge et al. 2023, arXiv 2307.08041). The picture has the size it was trained
-on: places are learned."""
+Each token may describe the whole picture (TiTok, Yu et al. 2024, arXiv 2406.07550); causal tokens suit a
+model that predicts them one by one (SEED, Ge et al. 2023, arXiv 2307.08041). Positions are learned, so
+pictures have the size of training. Names of modules are those of saved codecs: `asked` holds the queries,
+`ask` and `read` project to queries and to keys and values, `told` is the output projection."""
 
 import torch
 from einops import rearrange, repeat
@@ -31,15 +32,15 @@ class QueryEncoder(nn.Module):
         self.norm = RMSNorm(width)
 
     def hidden(self) -> list[nn.Parameter]:
-        """The matrices of its layers."""
+        """Matrices of the layers (for Muon)."""
         return matrices(self.over_patches, self.over_queries)
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """(1, L). Raises ValueError where the picture has another size than this codec was trained on."""
+        """(1, L). Raises ValueError where the picture has another size than those of training."""
         if (height, width) != (self.size, self.size):
             raise ValueError(
-                f"a picture of {height}x{width} pixels does not fit: this codec reads "
-                f"{self.size}x{self.size} alone"
+                f"a picture of {height}x{width} pixels does not fit: this codec takes "
+                f"{self.size}x{self.size} only"
             )
         return 1, self.queries
 
@@ -66,7 +67,7 @@ class QueryDecoder(nn.Module):
         self.norm, self.out = RMSNorm(width), nn.Linear(width, 3 * patch**2)
 
     def hidden(self) -> list[nn.Parameter]:
-        """The matrices of its layers."""
+        """Matrices of the layers (for Muon)."""
         return matrices(self.layers)
 
     def forward(self, latents: Tensor, rows: int) -> Tensor:
@@ -84,13 +85,13 @@ class QueryDecoder(nn.Module):
 
 
 def matrices(*parts: nn.Module) -> list[nn.Parameter]:
-    """The weights of all linear layers in `parts`."""
+    """Weights of all linear layers in `parts`."""
     return [module.weight for part in parts for module in part.modules() if isinstance(module, nn.Linear)]
 
 
 class Layer(nn.Module):
-    """Attention among x, attention from x to what it reads, and a SwiGLU (arXiv 2002.05202), each beside the
-    identity."""
+    """Self-attention, cross-attention where `crossed`, and a SwiGLU (arXiv 2002.05202), each with a residual
+    connection."""
 
     def __init__(self, width: int, heads: int, crossed: bool = False):
         super().__init__()
@@ -111,7 +112,7 @@ class Layer(nn.Module):
         )
 
     def forward(self, x: Tensor, other: Tensor | None = None, causal: bool = False) -> Tensor:
-        """x (M, L, D); other (M, N, D), what is read, where the layer is crossed."""
+        """x (M, L, D) -> (M, L, D). other: (M, N, D), what x attends to where the layer is crossed."""
         x = x + self.mixed(self._attend(*self.mix(self.norm(x)).chunk(3, -1), causal))
         if self.crossed:
             key, value = self.read(self.read_norm(other)).chunk(2, -1)

@@ -1,3 +1,5 @@
+"""Raw patches: bit-exact round trips, the order of pixels, rounding, and sizes that are refused."""
+
 import numpy as np
 import pytest
 import torch
@@ -47,8 +49,8 @@ def test_decode_rounds_to_the_nearest_level_and_clips():
     codec = RawPatches(1)
     patches = torch.tensor([[[-7.0, 7.0, 0.6 / 127.5 - 1]]])
     assert codec.decode(patches, 1).flatten().tolist() == [0, 255, 1]
-    wobble = pictures(3, 4, 4)
-    assert torch.equal(codec.decode(codec.encode(wobble) + 0.49 / 127.5, 4), wobble)
+    images = pictures(3, 4, 4)
+    assert torch.equal(codec.decode(codec.encode(images) + 0.49 / 127.5, 4), images)
 
 
 @pytest.mark.parametrize("height,width", [(7, 8), (8, 7), (3, 3)])

@@ -1,4 +1,4 @@
-"""Learned codecs: tokens and shapes, networks and sizes, settings, and what is refused."""
+"""Learned codecs: tokens and shapes, networks and sizes, settings, and errors."""
 
 import math
 
@@ -77,9 +77,9 @@ def pictures(count=4, size=16, seed=0):
     )
 
 
-def made(words, seed=0):
-    """A codec that has seen one batch (codebooks start from data) and whose weights are not those of a fresh
-    one."""
+def randomised(words, seed=0):
+    """A codec with noise on its weights that has seen one batch in training mode, as codebooks start from
+    data."""
     codec = build.codec(presets.resolve({}, words))
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
@@ -91,7 +91,7 @@ def made(words, seed=0):
 
 @pytest.fixture(scope="module")
 def codecs():
-    return {name: made(words) for name, words in CODECS.items()}
+    return {name: randomised(words) for name, words in CODECS.items()}
 
 
 # --------------------------------------------------------------------------------------------- tokens, shapes
@@ -111,31 +111,30 @@ def test_tokens_are_integers_of_the_vocabulary_and_decode_to_pictures(name, code
     )
     assert codec.tokens(16, 16) * codec.codes == length and 0 <= tokens.min() and tokens.max() < vocabulary
     assert codec.bits(16, 16) == pytest.approx(length * math.log2(vocabulary))
-    drawn = codec.decode(tokens, rows)
-    assert drawn.dtype == torch.uint8 and drawn.shape == images.shape
+    decoded = codec.decode(tokens, rows)
+    assert decoded.dtype == torch.uint8 and decoded.shape == images.shape
     assert not tokens.requires_grad
 
 
 @pytest.mark.parametrize("name", CODECS)
 def test_encode_and_decode_are_the_network_that_was_trained(name, codecs):
-    """Through tokens and back is what `forward` gives, so nothing is lost or mixed up between codes and
-    tokens."""
+    """A round trip through tokens equals `forward`, which does not pass through integers."""
     codec, images = codecs[name], pictures()
     with torch.no_grad():
-        whole = to_images(codec(to_unit(images)).pixels)
-    again = codec.decode(codec.encode(images), codec.grid(16, 16)[0])
-    assert (whole.int() - again.int()).abs().max() <= 1  # fp32 of two ways
-    assert not torch.equal(again[0], again[1])  # and pictures differ, so this says something
+        expected = to_images(codec(to_unit(images)).pixels)
+    decoded = codec.decode(codec.encode(images), codec.grid(16, 16)[0])
+    assert (expected.int() - decoded.int()).abs().max() <= 1  # rounding of two paths in fp32
+    assert not torch.equal(decoded[0], decoded[1])  # the codec does not ignore its input
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_one_picture_alone_gives_the_tokens_that_it_has_among_others(name, codecs):
-    together = codecs[name].encode(pictures())
-    assert torch.equal(codecs[name].encode(pictures()[2:3])[0], together[2])
+def test_tokens_of_a_picture_do_not_depend_on_its_batch(name, codecs):
+    batch = codecs[name].encode(pictures())
+    assert torch.equal(codecs[name].encode(pictures()[2:3])[0], batch[2])
 
 
-def test_tokens_of_a_position_stand_together(codecs):
-    """Residual VQ: position-major. Another first token of the second position changes its values alone."""
+def test_tokens_are_position_major(codecs):
+    """Residual VQ: another first code of the second position changes the values of that position only."""
     codec = codecs["rvq"]
     tokens = codec.encode(pictures(1))
     values = codec.quantizer.values(tokens)
@@ -145,18 +144,18 @@ def test_tokens_of_a_position_stand_together(codecs):
 
 
 def test_the_kl_codec_gives_vectors():
-    codec, images = made(KL), pictures()
+    codec, images = randomised(KL), pictures()
     tokens = codec.encode(images)
     assert not codec.discrete and codec.vocabulary is None and codec.bits(16, 16) is None
     assert (
         tokens.shape == (4, codec.tokens(16, 16), 3) and tokens.dtype == torch.float32 and codec.values == 3
     )
-    assert torch.equal(tokens, codec.encode(images))  # the mean, not a draw
+    assert torch.equal(tokens, codec.encode(images))  # the mean, not a sample
     assert codec.decode(tokens, 2).shape == images.shape
 
 
 def test_the_kl_of_a_posterior_is_torchs():
-    codec = made(KL)
+    codec = randomised(KL)
     mean, log_variance = codec.posterior(to_unit(pictures()))
     ours = codec(to_unit(pictures())).losses["kl"]
     normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
@@ -167,7 +166,7 @@ def test_the_kl_of_a_posterior_is_torchs():
 
 @pytest.mark.parametrize("words", [*CODECS.values(), KL], ids=[*CODECS, "kl"])
 def test_settings_and_codecs_count_the_same_tokens(words):
-    """Before a codec is built its settings say how many tokens a picture becomes, and which sides fit."""
+    """Settings know the number of tokens of a picture before a codec is built."""
     settings = presets.resolve({}, words)
     codec, size = build.codec(settings), settings.data.size
     assert settings.codec.tokens(size, size) == codec.tokens(size, size)
@@ -177,7 +176,7 @@ def test_settings_and_codecs_count_the_same_tokens(words):
             codec.grid(size, size + settings.codec.stride // 2)
 
 
-def test_raw_patches_count_what_they_are():
+def test_length_and_bits_of_raw_patches():
     codec = RawPatches(4)
     assert (codec.discrete, codec.vocabulary, codec.length(8, 12), codec.bits(8, 12)) == (
         False,
@@ -191,7 +190,7 @@ def test_raw_patches_count_what_they_are():
 
 
 @pytest.mark.parametrize("factor, patch", [(8, 4), (8, 8), (8, 2), (4, 1), (16, 4)])
-def test_a_position_stands_for_factor_pixels(factor, patch):
+def test_a_position_covers_factor_pixels(factor, patch):
     encoder, decoder = (
         convolutional.Encoder(factor, patch, 64, 1),
         convolutional.Decoder(factor, patch, 64, 1),
@@ -212,11 +211,11 @@ def test_a_convolution_is_torchs(side, stride):
 
 
 @pytest.mark.parametrize("name", ["fsq", "query, fsq"])
-def test_hidden_matrices_are_neither_the_first_nor_the_last_nor_the_quantizers(name, codecs):
+def test_hidden_matrices_are_all_but_the_first_the_last_and_the_quantizers(name, codecs):
     codec = codecs[name]
-    hidden = {id(p) for p in [*codec.encoder.hidden(), *codec.decoder.hidden()]}
-    told = {name for name, p in codec.named_parameters() if id(p) in hidden}
-    assert all(p.ndim == 2 for p in codec.parameters() if id(p) in hidden)
+    ids = {id(p) for p in [*codec.encoder.hidden(), *codec.decoder.hidden()]}
+    hidden = {name for name, p in codec.named_parameters() if id(p) in ids}
+    assert all(p.ndim == 2 for p in codec.parameters() if id(p) in ids)
     edges = (
         {"encoder.layers.0.weight", "decoder.last.weight"}
         if name == "fsq"
@@ -229,38 +228,40 @@ def test_hidden_matrices_are_neither_the_first_nor_the_last_nor_the_quantizers(n
             "decoder.order",
         }
     )
-    every = {name for name, p in codec.named_parameters() if p.ndim == 2 and not name.startswith("quantizer")}
-    assert told == every - edges and edges < every
+    matrices = {
+        name for name, p in codec.named_parameters() if p.ndim == 2 and not name.startswith("quantizer")
+    }
+    assert hidden == matrices - edges and edges < matrices
 
 
 def test_positions_are_in_reading_order():
-    encoder = convolutional.Encoder(4, 4, 8, 1)  # fresh: its blocks are the identity, so it is local
+    encoder = convolutional.Encoder(4, 4, 8, 1)  # fresh: its blocks are the identity
     pixels = torch.zeros(1, 3, 8, 12)
     pixels[:, :, 4:8, 8:12] = 1
-    moved = (encoder.layers[0](pixels) != encoder.layers[0](torch.zeros_like(pixels))).any(1).flatten()
-    assert moved.tolist() == [False] * 5 + [True]
+    changed = (encoder.layers[0](pixels) != encoder.layers[0](torch.zeros_like(pixels))).any(1).flatten()
+    assert changed.tolist() == [False] * 5 + [True]
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, message",
     [
         (GRID, "15x16 pixels does not divide into positions of 8"),
-        (CODECS["query, fsq"], "15x16 pixels does not fit: this codec reads 16x16 alone"),
+        (CODECS["query, fsq"], "15x16 pixels does not fit: this codec takes 16x16 only"),
     ],
 )
-def test_a_size_that_does_not_fit_is_refused(words, told):
+def test_a_size_that_does_not_fit_is_refused(words, message):
     codec = build.codec(presets.resolve({}, ["codec.kind=fsq", *words]))
-    for ask in (codec.grid, codec.tokens, codec.length, codec.bits):
-        with pytest.raises(ValueError, match=told):
-            ask(15, 16)
-    with pytest.raises(ValueError, match=told):
+    for method in (codec.grid, codec.tokens, codec.length, codec.bits):
+        with pytest.raises(ValueError, match=message):
+            method(15, 16)
+    with pytest.raises(ValueError, match=message):
         codec.encode(torch.zeros(1, 3, 15, 16, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_a_causal_query_does_not_know_what_comes_after(causal):
+def test_a_causal_query_does_not_depend_on_later_ones(causal):
     words = [word for word in CODECS["query, causal, rvq"] if "causal" not in word]
-    encoder = made([*words, f"codec.causal={str(causal).lower()}"]).encoder
+    encoder = randomised([*words, f"codec.causal={str(causal).lower()}"]).encoder
     pixels = to_unit(pictures())
     with torch.no_grad():
         before = encoder(pixels)
@@ -271,7 +272,7 @@ def test_a_causal_query_does_not_know_what_comes_after(causal):
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_weights_saved_are_the_codec(name, codecs):
+def test_a_state_dict_restores_the_codec(name, codecs):
     other = build.codec(presets.resolve({}, CODECS[name]))
     other.load_state_dict(codecs[name].state_dict())
     assert torch.equal(other.eval().encode(pictures()), codecs[name].encode(pictures()))
@@ -296,8 +297,8 @@ def test_the_kind_of_codec_decides_what_is_trained():
         == "Config"
     )
     assert type(presets.resolve({"codec": {"kind": "vq"}})).__name__ == "CodecConfig"
-    found = presets.resolve({"codec": {"kind": "vq", "codes": 7}}, ["codec.kind=fsq", "codec.width=64"])
-    assert found.codec.kind == "fsq" and found.codec.width == 64
+    settings = presets.resolve({"codec": {"kind": "vq", "codes": 7}}, ["codec.kind=fsq", "codec.width=64"])
+    assert settings.codec.kind == "fsq" and settings.codec.width == 64
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""Ready-made codecs, saved in the hub's layout with random weights: through our tokens and back is their own
-forward."""
+"""Ready-made codecs, saved in the hub's layout with random weights: a round trip through our tokens equals
+their own `forward`."""
 
 import json
 import math
@@ -54,7 +54,7 @@ def images(count=2, height=16, width=16):
 
 
 def spread_codes(book):
-    """Random codebooks of a fresh model lie at one place: spread them, so that several codes are used."""
+    """Spread the codes of a fresh model, which all but coincide, so that several of them are used."""
     torch.nn.init.normal_(book.weight)
 
 
@@ -77,7 +77,7 @@ def emu3_forward(model, pixels):
     return model.decode(torch.stack(tokens))
 
 
-# name -> (model, its own way through, length and vocabulary of 16 x 16 pixels)
+# name -> (model, its own round trip, length and vocabulary of 16 x 16 pixels)
 MODELS = {
     "vq": (vq, lambda model, x: model(x).sample, 16, 20),
     "vq, looked up": (lambda: vq(lookup_from_codebook=True), lambda model, x: model(x).sample, 16, 20),
@@ -106,22 +106,22 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """name -> (folder, model)."""
-    made = {}
+    """A function of a name -> (folder, model)."""
+    models = {}
 
     def get(name):
-        if name not in made:
+        if name not in models:
             torch.manual_seed(0)
             folder, model = tmp_path_factory.mktemp("hub") / "vae", MODELS[name][0]().eval()
             model.save_pretrained(folder, safe_serialization=True)
-            made[name] = folder, model
-        return made[name]
+            models[name] = folder, model
+        return models[name]
 
     return get
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_through_tokens_and_back_is_the_models_own_forward(name, saved):
+def test_a_round_trip_through_tokens_is_the_models_own_forward(name, saved):
     _, forward, length, vocabulary = MODELS[name]
     folder, model = saved(name)
     codec = open_codec(f"hf:{folder}", CPU)
@@ -143,29 +143,29 @@ def test_through_tokens_and_back_is_the_models_own_forward(name, saved):
     with torch.no_grad():
         own = forward(model, images().float() / 127.5 - 1)
     expected = ((own.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    drawn = codec.decode(tokens, codec.grid(16, 16)[0])
-    assert drawn.dtype == torch.uint8 and (drawn.int() - expected.int()).abs().max() <= 1
-    assert not torch.equal(drawn[0], drawn[1])
+    decoded = codec.decode(tokens, codec.grid(16, 16)[0])
+    assert decoded.dtype == torch.uint8 and (decoded.int() - expected.int()).abs().max() <= 1
+    assert not torch.equal(decoded[0], decoded[1])
     assert not codec.training and not any(p.requires_grad for p in codec.parameters())
 
 
 @pytest.mark.parametrize("name", ["vq", "kl", "tiny", "emu3"])
 def test_pictures_that_are_not_square(name, saved):
     codec = open_codec(f"hf:{saved(name)[0]}", CPU)
-    shown = images(1, 16, 32)
+    wide = images(1, 16, 32)
     rows, columns = codec.grid(16, 32)
-    assert columns == 2 * rows and codec.decode(codec.encode(shown), rows).shape == shown.shape
+    assert columns == 2 * rows and codec.decode(codec.encode(wide), rows).shape == wide.shape
 
 
 @pytest.mark.parametrize(
-    "name, told",
+    "name, message",
     [
         ("vq", "15x16 pixels does not divide into positions of 4"),
-        ("janus", "15x16 pixels does not fit: this codec reads 16x16 alone"),
+        ("janus", "15x16 pixels does not fit: this codec takes 16x16 only"),
     ],
 )
-def test_a_size_that_does_not_fit_is_refused(name, told, saved):
-    with pytest.raises(ValueError, match=told):
+def test_a_size_that_does_not_fit_is_error_of(name, message, saved):
+    with pytest.raises(ValueError, match=message):
         open_codec(f"hf:{saved(name)[0]}", CPU).encode(images(1, 15, 16))
 
 
@@ -183,82 +183,81 @@ def test_pixels_are_normalised_as_the_model_says(saved, tmp_path):
 
 
 @pytest.mark.parametrize("name, kind", [("janus", "janus"), ("emu3", "emu3")])
-def test_the_part_of_a_model_that_also_writes(name, kind, saved, tmp_path):
-    """A whole model in the hub's layout: several files, the codec's weights under model.vqmodel."""
+def test_the_codec_inside_a_language_model(name, kind, saved, tmp_path):
+    """A language model in the hub's layout: several files, the codec's weights under model.vqmodel."""
     from safetensors.torch import load_file, save_file
 
     folder, weights = saved(name)[0], {}
     for key, value in load_file(folder / "model.safetensors").items():
         weights[f"model.vqmodel.{key}"] = value
     keys = sorted(weights)
-    (tmp_path / "whole").mkdir()
+    (tmp_path / "language").mkdir()
     save_file(
-        {key: weights[key] for key in keys[::2]}, tmp_path / "whole" / "model-00001-of-00002.safetensors"
+        {key: weights[key] for key in keys[::2]}, tmp_path / "language" / "model-00001-of-00002.safetensors"
     )
     save_file(
         {key: weights[key] for key in keys[1::2]} | {"model.text_model.x": torch.zeros(3)},
-        tmp_path / "whole" / "model-00002-of-00002.safetensors",
+        tmp_path / "language" / "model-00002-of-00002.safetensors",
     )
     config = {"model_type": kind, "vq_config": json.loads((folder / "config.json").read_text())}
-    (tmp_path / "whole" / "config.json").write_text(json.dumps(config))
-    one, other = (pretrained.load(str(path), CPU) for path in (folder, tmp_path / "whole"))
+    (tmp_path / "language" / "config.json").write_text(json.dumps(config))
+    one, other = (pretrained.load(str(path), CPU) for path in (folder, tmp_path / "language"))
     assert torch.equal(one.encode(images()), other.encode(images()))
 
 
 # ----------------------------------------------------------------------------------------------------- errors
 
 
-def refused(name):
+def error_of(name):
     with pytest.raises((CheckpointError, ConfigError)) as caught:
         pretrained.load(str(name), CPU)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_what_cannot_be_used_is_said_in_one_line(saved, tmp_path):
-    assert "is no folder; give one with a config.json" in refused(tmp_path / "none")
+def test_an_unusable_model_is_an_error_of_one_line(saved, tmp_path):
+    assert "is not a folder; give one with a config.json" in error_of(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    assert "its config.json is missing or no settings" in refused(tmp_path / "empty")
+    assert "its config.json is missing or not readable" in error_of(tmp_path / "empty")
     (tmp_path / "empty" / "config.json").write_text('{"_class_name": "AutoencoderDC"}')
     assert (
         "is of class AutoencoderDC; allowed: VQModel, AutoencoderKL, AutoencoderTiny, Emu3VQVAE, "
-        "JanusVQVAE; for any" in refused(tmp_path / "empty")
+        "JanusVQVAE; write an adapter" in error_of(tmp_path / "empty")
     )
-    assert "is not a name; allowed: hf:OWNER/NAME" in refused("taming")
+    assert "is not a name; allowed: hf:OWNER/NAME" in error_of("taming")
     for name in ("vq", "janus"):
         folder = shutil.copytree(saved(name)[0], tmp_path / name)
         (file,) = folder.glob("*.safetensors")
         file.write_bytes(file.read_bytes()[:-40])
-        assert f"cannot be loaded as {'VQModel' if name == 'vq' else 'JanusVQVAE'}: " in refused(folder)
+        assert f"cannot be loaded as {'VQModel' if name == 'vq' else 'JanusVQVAE'}: " in error_of(folder)
         file.unlink()
-        assert "cannot be loaded as" in refused(folder)
+        assert "cannot be loaded as" in error_of(folder)
 
 
-def test_what_is_not_installed_is_named(saved, monkeypatch):
+def test_a_missing_package_is_named(saved, monkeypatch):
     monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
-    assert refused(saved("vq")[0]) == (
+    assert error_of(saved("vq")[0]) == (
         "ready-made codecs need 'diffusers', which is not installed; pip install 'rawmm[pretrained]'"
     )
 
 
 def test_a_repository_is_fetched_without_pickles(saved, monkeypatch):
-    asked = {}
+    requests = {}
 
     def snapshot_download(repo, allow_patterns):
-        asked[repo] = allow_patterns
+        requests[repo] = allow_patterns
         return str(saved("vq")[0].parent)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     assert pretrained.load("amused/amused-256/vae", CPU).vocabulary == 20
-    patterns = asked["amused/amused-256"]
-    assert patterns == [
+    assert requests["amused/amused-256"] == [
         "vae/config.json",
         "vae/preprocessor_config.json",
         "vae/*.safetensors",
         "vae/*.safetensors.index.json",
     ]
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *rest, **more: 1 / 0)
-    assert "cannot be fetched (division by zero); check the name and the network" in refused("a/b")
+    assert "cannot be fetched (division by zero); check the name and the network" in error_of("a/b")
 
 
 # --------------------------------------------------------------------------------------------------- adapters
@@ -285,28 +284,28 @@ def broken():
 """
 
 
-def test_an_adapter_of_ones_own(tmp_path, monkeypatch):
+def test_a_users_adapter(tmp_path, monkeypatch):
     (tmp_path / "my_codecs.py").write_text(ADAPTER)
     monkeypatch.chdir(tmp_path)
     codec = open_codec("python:my_codecs:Halves", CPU)
-    shown = images()
+    pictures = images()
     assert codec.discrete and codec.bits(16, 16) == 8 * 192 and codec.grid(16, 16) == (8, 8)
-    halved = shown[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.equal(codec.decode(codec.encode(shown), 8), halved)
-    for name, told in (
+    halved = pictures[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.equal(codec.decode(codec.encode(pictures), 8), halved)
+    for name, message in (
         ("my_codecs:Short", "lacks encode, decode; needed: encode, decode, length, vocabulary"),
-        ("my_codecs:broken", "cannot be made \\(KeyError: 'no weights'\\)"),
+        ("my_codecs:broken", "cannot be built \\(KeyError: 'no weights'\\)"),
         ("my_codecs", "is not a name"),
-        ("nowhere_at_all:x", "cannot be made \\(ModuleNotFoundError"),
+        ("nowhere_at_all:x", "cannot be built \\(ModuleNotFoundError"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             adapter.load(name, CPU)
 
 
 def test_defaults_of_an_adapter():
     class Numbers:
         vocabulary = None
-        encode = decode = staticmethod(lambda *given: None)
+        encode = decode = staticmethod(lambda *arguments: None)
 
         def length(self, height, width):
             return height * width

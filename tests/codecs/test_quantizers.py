@@ -19,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # --------------------------------------------------------------------------------------------- code <-> index
 
 
-def identical(quantizer):
-    """The same with projections that do nothing."""
+def without_projections(quantizer):
+    """The quantizer with projections that are the identity."""
     for linear in (quantizer.into, quantizer.out):
         torch.nn.init.eye_(linear.weight)
         torch.nn.init.zeros_(linear.bias)
@@ -38,66 +38,63 @@ QUANTIZERS |= {"lfq": (LookupFreeQuantizer, (5, 5, 1, False)), "bsq": (LookupFre
 
 
 @pytest.mark.parametrize("name", QUANTIZERS)
-def test_every_index_has_its_own_code_and_every_code_its_index(name):
-    kind, given = QUANTIZERS[name]
-    quantizer = identical(kind(*given)).eval()
-    every = torch.arange(quantizer.vocabulary).view(1, -1, 1)
-    values = quantizer.values(every)
+def test_indices_and_codes_are_one_to_one(name):
+    kind, options = QUANTIZERS[name]
+    quantizer = without_projections(kind(*options)).eval()
+    indices = torch.arange(quantizer.vocabulary).view(1, -1, 1)
+    values = quantizer.values(indices)
     assert len(torch.unique(values[0].round(decimals=4), dim=0)) == quantizer.vocabulary
-    again, found, _ = quantizer(near(quantizer, values))
-    assert torch.equal(found, every)
-    torch.testing.assert_close(again, values)
+    quantized, codes, _ = quantizer(latents_of(quantizer, values))
+    assert torch.equal(codes, indices)
+    torch.testing.assert_close(quantized, values)
 
 
-def near(quantizer, values):
-    """Latents that fall on these values: FSQ squashes what it is given, so the way back is found by
-    search."""
+def latents_of(quantizer, values):
+    """Latents that are quantized to these values; FSQ bounds its input, so its inverse is a search."""
     if not isinstance(quantizer, FiniteScalarQuantizer):
         return values
     steps = torch.linspace(-4, 4, 1601)
-    found = torch.empty_like(values)
+    latents = torch.empty_like(values)
     for axis in range(values.shape[-1]):
         probe = torch.zeros(1, len(steps), values.shape[-1])
         probe[0, :, axis] = steps
         reached = quantizer(probe)[0][0, :, axis]
         for n, value in enumerate(values[0, :, axis]):
             matching = steps[(reached - value).abs() < 1e-5]
-            found[0, n, axis] = matching[len(matching) // 2]
-    return found
+            latents[0, n, axis] = matching[len(matching) // 2]
+    return latents
 
 
 @pytest.mark.parametrize("levels", [(4, 4), (5, 3), (2, 8)])
-def test_even_levels_are_taken_equally_often_by_a_normal_number(levels):
-    quantizer = identical(FiniteScalarQuantizer(2, levels, 1, True)).eval()
+def test_a_normal_number_takes_even_levels_equally_often(levels):
+    quantizer = without_projections(FiniteScalarQuantizer(2, levels, 1, True)).eval()
     normal = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(4800) + 0.5) / 4800)
     latents = torch.stack([normal, torch.zeros_like(normal)], -1)[None]
-    _, found, _ = quantizer(latents)
-    counted = torch.bincount(quantizer.inner.indices_to_level_indices(found[0, :, 0])[:, 0])
+    values, codes, _ = quantizer(latents)
+    counted = torch.bincount(quantizer.inner.indices_to_level_indices(codes[0, :, 0])[:, 0])
     assert len(counted) == levels[0] and (counted - 4800 / levels[0]).abs().max() <= 2
-    values, _, _ = quantizer(latents)
     torch.testing.assert_close(values[0, :, 0].unique(), torch.linspace(-1, 1, levels[0]))
 
 
 @pytest.mark.parametrize(
-    "kind, given", [(FiniteScalarQuantizer, ((4, 4), 1, True)), (LookupFreeQuantizer, (2, 1, False))]
+    "kind, options", [(FiniteScalarQuantizer, ((4, 4), 1, True)), (LookupFreeQuantizer, (2, 1, False))]
 )
-def test_numbers_are_normalised_over_the_batch_and_for_use_by_its_means(kind, given):
-    """However far off and narrow the latents are, training spreads them over the codes; so does use,
-    later."""
+def test_numbers_are_normalised_by_the_batch_and_in_eval_mode_by_moving_averages(kind, options):
+    """Latents far from 0 and close together spread over all codes, in training and after it."""
     torch.manual_seed(0)
-    quantizer = identical(kind(2, *given)).train()
+    quantizer = without_projections(kind(2, *options)).train()
     for _ in range(200):
-        _, found, _ = quantizer(3 + 0.1 * torch.randn(8, 64, 2))
-    assert usage(counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
-    _, found, _ = quantizer.eval()(3 + 0.1 * torch.randn(8, 64, 2))
-    assert usage(counts(found, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
+        _, codes, _ = quantizer(3 + 0.1 * torch.randn(8, 64, 2))
+    assert usage(counts(codes, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
+    _, codes, _ = quantizer.eval()(3 + 0.1 * torch.randn(8, 64, 2))
+    assert usage(counts(codes, quantizer.vocabulary))["perplexity"] > 0.97 * quantizer.vocabulary
 
 
 def test_fsq_rounds_to_the_levels_of_its_paper():
     """round(tanh(z + shift) half_l - offset) with half_l = (L - 1)(1 + eps) / 2, written out for L = 5 and
     4."""
     quantizer, latents = (
-        identical(FiniteScalarQuantizer(2, (5, 4), 1, False)).eval(),
+        without_projections(FiniteScalarQuantizer(2, (5, 4), 1, False)).eval(),
         2 * torch.randn(1, 50, 2),
     )
     five = torch.round(torch.tanh(latents[..., 0]) * 2 * 1.001) / 2
@@ -116,29 +113,29 @@ def test_vq_takes_the_nearest_code(cosine):
     book = torch.nn.functional.normalize(book, dim=-1) if cosine else book
     quantizer.inner.codebook = book
     latents = torch.randn(3, 7, 6)
-    asked = torch.nn.functional.normalize(latents, dim=-1) if cosine else latents
-    nearest = torch.cdist(asked, book[None]).argmin(-1)
-    values, found, _ = quantizer(latents)
-    assert torch.equal(found[..., 0], nearest)
+    keys = torch.nn.functional.normalize(latents, dim=-1) if cosine else latents
+    nearest = torch.cdist(keys, book[None]).argmin(-1)
+    values, codes, _ = quantizer(latents)
+    assert torch.equal(codes[..., 0], nearest)
     torch.testing.assert_close(values, book[nearest])
 
 
-def test_residual_vq_takes_the_nearest_code_of_what_is_left():
+def test_residual_vq_takes_the_nearest_code_of_the_residual():
     torch.manual_seed(0)
-    quantizer = identical(
+    quantizer = without_projections(
         ResidualQuantizer(6, 20, 6, 3, cosine=False, from_data=False, decay=0.99, restart=0.0)
     ).eval()
     books = torch.randn(3, 20, 6) * torch.tensor([1, 0.5, 0.25]).view(3, 1, 1)
     for layer, book in zip(quantizer.inner.layers, books):
         layer.codebook = book
-    left = latents = torch.randn(2, 5, 6)
+    residual = latents = torch.randn(2, 5, 6)
     expected = []
     for book in books:
-        expected.append(torch.cdist(left, book[None]).argmin(-1))
-        left = left - book[expected[-1]]
-    values, found, _ = quantizer(latents)
-    assert torch.equal(found, torch.stack(expected, -1))
-    torch.testing.assert_close(values, latents - left)
+        expected.append(torch.cdist(residual, book[None]).argmin(-1))
+        residual = residual - book[expected[-1]]
+    values, codes, _ = quantizer(latents)
+    assert torch.equal(codes, torch.stack(expected, -1))
+    torch.testing.assert_close(values, latents - residual)
 
 
 @pytest.mark.parametrize("name", ["vq", "fsq", "fsq, even", "lfq", "rvq"])
@@ -147,10 +144,10 @@ def test_the_gradient_passes_straight_through(name):
     options = {"cosine": False, "from_data": False, "decay": 0.99, "restart": 0.0}
     quantizer = {
         "vq": lambda: VectorQuantizer(4, 9, 4, rotation=False, **options),
-        "fsq": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, False)),
-        "fsq, even": lambda: identical(FiniteScalarQuantizer(4, (5,) * 4, 1, True)),
-        "lfq": lambda: identical(LookupFreeQuantizer(4, 4, 1, False)),
-        "rvq": lambda: identical(ResidualQuantizer(4, 9, 4, 2, **options)),
+        "fsq": lambda: without_projections(FiniteScalarQuantizer(4, (5,) * 4, 1, False)),
+        "fsq, even": lambda: without_projections(FiniteScalarQuantizer(4, (5,) * 4, 1, True)),
+        "lfq": lambda: without_projections(LookupFreeQuantizer(4, 4, 1, False)),
+        "rvq": lambda: without_projections(ResidualQuantizer(4, 9, 4, 2, **options)),
     }[name]().train()
     if hasattr(quantizer, "spread") and quantizer.spread:
         quantizer.spread.eval()  # fresh: mean 0 and variance 1 (and 1e-5)
@@ -159,32 +156,28 @@ def test_the_gradient_passes_straight_through(name):
     (values * weights).sum().backward()
     z = latents.detach()
     slope = {
-        "fsq": (1 - torch.tanh(z) ** 2)
-        * 2
-        * 1.001
-        / 2,  # of the squashing alone: the rounding counts as the identity
+        "fsq": (1 - torch.tanh(z) ** 2) * 2 * 1.001 / 2,  # of the bound; rounding counts as the identity
         "fsq, even": torch.exp(-(z**2) / 2) * (2 / math.pi) ** 0.5 * 5 / 4,
     }.get(name, 1.0)
     torch.testing.assert_close(latents.grad, weights * slope, rtol=1e-4, atol=1e-5)
     assert not torch.equal(values, latents)
 
 
-def test_a_dead_code_starts_again_from_the_data():
+def test_a_dead_code_is_replaced_by_a_latent():
     torch.manual_seed(0)
     options = {"cosine": False, "from_data": False, "decay": 0.5, "rotation": False}
     for restart, expected in ((0.0, False), (1.0, True)):
         quantizer = VectorQuantizer(4, 16, 4, restart=restart, mean=2.0, **options).train()
-        book = torch.cat([torch.zeros(1, 4), torch.full((15, 4), 1e3)])  # one code serves all
+        book = torch.cat([torch.zeros(1, 4), torch.full((15, 4), 1e3)])  # the first code is always nearest
         quantizer.inner.codebook = book
         quantizer.inner._codebook.embed_avg.copy_(book)
         for _ in range(12):
-            _, found, _ = quantizer(torch.randn(4, 8, 4))
-        assert (len(found.unique()) > 4) is expected
+            _, codes, _ = quantizer(torch.randn(4, 8, 4))
+        assert (len(codes.unique()) > 4) is expected
 
 
-def test_a_code_that_starts_again_has_time_to_be_used():
-    """Its count begins at the mean and halves every step: two steps without use, and then it is placed
-    anew."""
+def test_a_replaced_code_is_not_replaced_at_once():
+    """Its count begins at the mean and halves every step: without use it is replaced after two steps."""
     torch.manual_seed(0)
     quantizer = VectorQuantizer(
         2, 2, 2, cosine=False, from_data=False, decay=0.5, rotation=False, restart=0.4, mean=2.0
@@ -194,25 +187,25 @@ def test_a_code_that_starts_again_has_time_to_be_used():
     quantizer.inner._codebook.embed_avg.copy_(book)
     quantizer.inner._codebook.cluster_size.fill_(0.9)
     count = lambda: quantizer.inner._codebook.cluster_size[0, 1].item()  # noqa: E731
-    first = torch.zeros(1, 4, 2)
-    quantizer(first)
-    assert count() == 2.0  # 0.45 is below 0.8: placed at 0, as the other code is
-    seen = []
+    latents = torch.zeros(1, 4, 2)
+    quantizer(latents)
+    assert count() == 2.0  # 0.45 is below 0.8: replaced by a latent, 0
+    observed = []
     for _ in range(4):
-        quantizer.inner._codebook.embed[0, 1] = 1e3  # and far away again
-        quantizer(first)
-        seen.append(count())
-    assert seen == [1.0, 2.0, 1.0, 2.0]
+        quantizer.inner._codebook.embed[0, 1] = 1e3  # far away again
+        quantizer(latents)
+        observed.append(count())
+    assert observed == [1.0, 2.0, 1.0, 2.0]
 
 
 # ------------------------------------------------------------------------------------------------------ usage
 
 
 def test_usage_and_perplexity_are_those_of_the_counts():
-    one = torch.tensor([[[0, 3], [1, 3]], [[1, 3], [0, 3]]])  # first token: 0 and 1 evenly; second: always 3
-    counted = counts(one, 4)
+    codes = torch.tensor([[[0, 3], [1, 3]], [[1, 3], [0, 3]]])  # first: 0 and 1 evenly; second: always 3
+    counted = counts(codes, 4)
     assert counted.tolist() == [[2, 2, 0, 0], [0, 0, 0, 4]]
-    found = usage(counted)
-    assert found == pytest.approx({"usage": (2 / 4 + 1 / 4) / 2, "perplexity": (2 + 1) / 2, "used_bits": 0.5})
+    expected = {"usage": (2 / 4 + 1 / 4) / 2, "perplexity": (2 + 1) / 2, "used_bits": 0.5}
+    assert usage(counted) == pytest.approx(expected)
     even = usage(torch.ones(1, 1024, dtype=torch.long))
     assert even == pytest.approx({"usage": 1, "perplexity": 1024, "used_bits": 10})
