@@ -1,13 +1,11 @@
-"""Is the input of a model lossless? Pictures become patches in a batch and pictures again, and are compared
-bit for bit with the contents of the files.
+"""Audit of a model's input: pictures become patches in a batch and pictures again, and are compared bit for
+bit with the contents of the files.
 
-    file -> images.read_image -> Picture -> batch.pack -> codec.encode (the patches that the network is given)
-    -> codec.decode
+    file -> images.read_image -> Picture -> batch.pack -> codec.encode (the network's input) -> codec.decode
 
-Files of 8-bit grey, palette and RGB must come back as Pillow alone reads them, which is another way than
-ours. Files with more than 8-bit RGB (16 bits, alpha, CMYK) become 8-bit RGB when they are read, by the table
-in `images.py`; they are reported, and exact from there on. Test pictures of every mode and of several sizes
-are sent the same way."""
+Files of 8-bit grey, palette and RGB must equal what Pillow alone reads, a second path. Files with more than
+8-bit RGB (16 bits, alpha, CMYK) become 8-bit RGB when they are read, by the table in `images.py`; they are
+reported, and exact from then on. Test pictures of every mode and of several sizes take the same path."""
 
 import io
 from collections.abc import Iterator
@@ -28,8 +26,8 @@ from ..data.pictures import Location, Skipped, read
 from ..runs.models import Loaded
 from ..system.errors import DataError, RawmmError, printable
 
-TOGETHER = 8  # pictures of different sizes in one batch
-PLAIN = ("1", "L", "P", "RGB")  # modes whose files hold nothing but 8-bit RGB
+TOGETHER = 8  # pictures in a batch, of any sizes
+PLAIN = ("1", "L", "P", "RGB")  # modes that 8-bit RGB holds exactly
 TESTS = (
     ("PNG", "RGB"),
     ("PNG", "L"),
@@ -45,8 +43,8 @@ SIDES = ((1, 1), (1, 3), (2, 1), (3, 4))  # of the test pictures, in patches
 
 @dataclass(frozen=True)
 class FirstLayer:
-    """The map from a patch of `values` numbers to the network's width; it keeps all values apart where its
-    rank is as large."""
+    """The linear map from a patch of `values` numbers to the network's width. It is injective where its
+    rank is `values`."""
 
     values: int
     rank: int
@@ -54,9 +52,11 @@ class FirstLayer:
 
 @dataclass
 class Audit:
-    """What was compared without a difference. pictures, values, sizes: of the files that entered. converted:
-    files of more than 8-bit RGB. not_admitted: files whose sides the model does not take, with the reasons.
-    tests: test pictures."""
+    """What was compared without a difference.
+
+    pictures, values, sizes: of the files that were encoded. converted: files of more than 8-bit RGB.
+    not_admitted: files whose sides the model does not take, with the reasons. tests: number of test
+    pictures."""
 
     pictures: int = 0
     values: int = 0
@@ -74,8 +74,9 @@ def as_json(audit: Audit) -> dict:
 
 
 def audit(loaded: Loaded, locations: list[Location]) -> Audit:
-    """Send pictures through the input of a model. Raises RawmmError (exit code 1) with the first difference,
-    DataError where no picture has sides that the model admits."""
+    """Encode and decode pictures as the input of a model, and compare.
+
+    Raises RawmmError (exit code 1) at the first difference, DataError where the model takes no picture."""
     result, waiting = Audit(), []
     for picture in read(locations, result.skipped):
         location = locations[picture.index]
@@ -94,7 +95,7 @@ def audit(loaded: Loaded, locations: list[Location]) -> Audit:
     if not result.pictures:
         first = (result.not_admitted or result.skipped)[0]
         file = printable(first.file)
-        raise DataError(f"audit: no picture can enter the model as it is: {file}: {first.reason}")
+        raise DataError(f"audit: no picture fits the model's input: {file}: {first.reason}")
     _compare(loaded, waiting)
     tests = _test_pictures(loaded.config.codec.stride)
     while group := list(islice(tests, TOGETHER)):
@@ -106,7 +107,7 @@ def audit(loaded: Loaded, locations: list[Location]) -> Audit:
 
 
 def first_layer(into: nn.Module) -> FirstLayer:
-    """Rank of one linear layer, or of the product of several."""
+    """Rank of a linear layer, or of the product of several."""
     layers = [into] if isinstance(into, nn.Linear) else list(into)
     weight = layers[0].weight.detach().double()
     for layer in layers[1:]:
@@ -115,18 +116,18 @@ def first_layer(into: nn.Module) -> FirstLayer:
 
 
 def _refused(loaded: Loaded, pixels: Tensor) -> str | None:
-    """The reason why a picture cannot enter; None where it can."""
+    """Reason why a picture does not fit the model's input, or None."""
     try:
         rows, columns = loaded.model.codec.grid(*pixels.shape[1:])
     except ValueError as error:
-        return f"{error}; `rawmm prepare folder --crop none` makes sides fit"
+        return f"{error}; `rawmm prepare folder --crop none` crops sides to multiples"
     context = loaded.config.sample.context
     positions = rows * columns + 2  # <bos>, <image>
     return f"it needs {positions:,} positions; the context is {context:,}" if positions > context else None
 
 
 def _as_pillow_reads(path: Path, pixels: Tensor) -> bool:
-    """Whether pixels are what Pillow alone reads; False where the file holds more than 8-bit RGB. Raises
+    """Whether Pillow alone reads the same pixels; False where the file holds more than 8-bit RGB. Raises
     RawmmError where they differ."""
     with Image.open(path) as picture:
         if picture.mode not in PLAIN or picture.has_transparency_data:
@@ -139,7 +140,7 @@ def _as_pillow_reads(path: Path, pixels: Tensor) -> bool:
 
 @torch.inference_mode()
 def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
-    """Send pictures through one batch, as the model is given it."""
+    """Encode and decode pictures in one batch, and compare them."""
     if not pictures:
         return
     model = loaded.model
@@ -159,7 +160,7 @@ def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
 
 
 def _same(name: str, one: Tensor, other: Tensor, first: str, second: str) -> None:
-    """Raises RawmmError with the first place at which two pictures differ. first, second: what they are."""
+    """Raise RawmmError at the first difference of two pictures. first, second: what they are."""
     picture = f"audit: picture {printable(name)}"
     if one.shape != other.shape:
         raise RawmmError(f"{picture} is {tuple(one.shape)} {first} and {tuple(other.shape)} {second}")
@@ -172,8 +173,8 @@ def _same(name: str, one: Tensor, other: Tensor, first: str, second: str) -> Non
 
 
 def _test_pictures(patch: int) -> Iterator[tuple[str, Tensor]]:
-    """(name, pixels) of files of every mode and format, in several sizes, with all 256 levels in them; each
-    is written, read and compared."""
+    """(name, pixels) of files of every mode and format, in several sizes, with all 256 levels. Each is
+    written, read and compared."""
     generator = np.random.default_rng(0)
     for kind, mode in TESTS:
         for rows, columns in SIDES:

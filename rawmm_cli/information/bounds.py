@@ -1,9 +1,8 @@
-"""Upper bounds of the bits of pictures: the lengths of files that lossless codecs make of them
-(`lossless.py`).
+"""Upper bounds of the bits of pictures: lengths of their files by lossless codecs (`lossless.py`).
 
-A length bounds H from above and never from below: that a smaller budget is impossible cannot be shown this
-way. Files of small pictures are mostly header, so these are also coded as mosaics, many pictures in one file.
-No torch here, so that worker processes start fast."""
+A length bounds H from above, never from below: it cannot show that a smaller budget is impossible. Files of
+small pictures are mostly header, so these are also coded as mosaics, many pictures in one file. No torch
+here, so that worker processes start fast."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from ..system.figures import counted
 from ..system.workers import Workers
 from .lossless import BOUNDS, METHODS, channels, lengths, mosaic
 
-SLOW = 1 << 20  # pixels in all, up to which WebP searches as long as it can
-SMALL, TILES = 128, 256  # px: pictures that also go into mosaics; of how many each
+SLOW = 1 << 20  # total pixels up to which WebP uses its slowest search
+SMALL, TILES = 128, 256  # largest side of pictures that mosaics take, in px; pictures in a mosaic
 QUANTILES = (5, 50, 95)
 WORKERS = 2
 
@@ -26,7 +25,7 @@ WORKERS = 2
 @dataclass(frozen=True)
 class Coded:
     """One picture at one size. channels: 1 where it is grey, else 3. bits: by method; None where the codec is
-    missing, refuses the picture, or did not give it back exactly. tile: the pixels of a small picture."""
+    missing, refuses the picture, or does not decode it exactly. tile: the pixels of a small picture."""
 
     height: int
     width: int
@@ -41,14 +40,14 @@ class Coded:
 
     @property
     def least(self) -> float:
-        """Bits of the smallest file, or of the bytes as they are where all files are larger."""
+        """Bits of the smallest file, or of the raw bytes where all files are larger."""
         return min([8.0 * self.bytes, *(self.bits[name] for name in BOUNDS if self.bits[name] is not None)])
 
 
 @dataclass(frozen=True)
 class Measured:
     """One picture at its own size and at the tokenizer's (None where it is smaller), or the reason why it
-    could not be read."""
+    cannot be read."""
 
     own: Coded | None = None
     sized: Coded | None = None
@@ -66,14 +65,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> "Spread":
-        """Mean and quantiles of some numbers."""
+        """Mean and quantiles of the values."""
         return cls(float(np.mean(values)), *(float(np.percentile(values, share)) for share in QUANTILES))
 
 
 @dataclass(frozen=True)
 class Method:
-    """Bits a byte by one method, over the pictures for which it gave a figure. kind: estimate or upper
-    bound."""
+    """Bits a byte by one method, over the pictures that it could code. kind: estimate or upper bound."""
 
     method: str
     kind: str
@@ -96,8 +94,7 @@ class Mosaics:
 
 @dataclass(frozen=True)
 class Bound:
-    """The least known upper bound of the mean over pictures. bits: a picture. by: what it is the length
-    of."""
+    """The lowest upper bound of the mean over pictures. bits: of a picture. by: what it is the length of."""
 
     bits: float
     by: str
@@ -107,8 +104,8 @@ class Bound:
 
 @dataclass(frozen=True)
 class Summary:
-    """Bounds over pictures. best: bits a byte of each picture's smallest file; best_bits, each_best_bits:
-    bits of it. `dataclasses.asdict` of it is its JSON."""
+    """Bounds over pictures. best: bits a byte of the smallest file of each picture; best_bits,
+    each_best_bits: bits of it. `dataclasses.asdict` gives its JSON."""
 
     pictures: int
     grey: int
@@ -124,8 +121,8 @@ class Summary:
 
 
 def measure(source: Path | np.ndarray, size: int | None, slow: tuple[bool, bool]) -> Measured:
-    """Lengths of a file's picture, or of (H, W, 3) pixels, as they are and cropped and shrunk to `size`.
-    slow: whether WebP searches as long as it can, at either size."""
+    """Lengths of a picture, as it is, and cropped and shrunk to `size`. source: a file, or (H, W, 3) uint8.
+    slow: whether WebP uses its slowest search, at its own size and at `size`."""
     try:
         pixels = read_image(source) if isinstance(source, Path) else source
     except ImageError as error:
@@ -145,8 +142,8 @@ def code(pixels: np.ndarray, slow: bool) -> Coded:
 
 
 def over(function: Callable, tasks: Iterable[tuple], workers: int = WORKERS) -> Iterator:
-    """function(*task) of all tasks, in their order, by processes; but one alone is done here. Where the
-    caller stops (Ctrl-C, an error), what they do is not waited for. Raises RankError where one dies."""
+    """Results of function(*task) in the order of tasks, by worker processes; a single task runs in this
+    process. The workers are not waited for where the caller stops early. Raises RankError where one dies."""
     tasks = iter(tasks)
     first = list(islice(tasks, 2))
     if len(first) < 2:
@@ -160,21 +157,21 @@ def over(function: Callable, tasks: Iterable[tuple], workers: int = WORKERS) -> 
 
 
 def missing(rows: list[Method]) -> list[str]:
-    """Methods that gave no exact file of any picture: the codec is not installed or is broken."""
+    """Methods that coded no picture exactly: the codec is not installed or is broken."""
     return [name for name in BOUNDS if name not in {row.method for row in rows}]
 
 
 def summed(coded: list[Coded]) -> Summary:
-    """Pictures at one size, summarised."""
+    """Summary of pictures at one size."""
     sizes, best = [one.bytes for one in coded], [one.least for one in coded]
     rows = [row for name in METHODS if (row := _method(name, coded))]
     mosaics, members = _mosaics(coded)
     bits, by = sum(best) / len(best), "the best file of each picture, or its bytes as they are"
     if mosaics:  # pictures in no mosaic keep their own files
         own = sum(bits for n, bits in enumerate(best) if n not in members)
-        together = (own + mosaics.best * sum(sizes[n] for n in members)) / len(best)
-        if together < bits:
-            bits, by = together, "files that small pictures share"
+        shared = (own + mosaics.best * sum(sizes[n] for n in members)) / len(best)
+        if shared < bits:
+            bits, by = shared, "files that small pictures share"
     area = sum(one.height * one.width for one in coded)
     return Summary(
         pictures=len(coded),
@@ -189,7 +186,7 @@ def summed(coded: list[Coded]) -> Summary:
 
 
 def _method(name: str, coded: list[Coded]) -> Method | None:
-    """A row of the summary; None where the method gave nothing."""
+    """A row of the summary; None where the method coded no picture."""
     rates = [bits / one.bytes for one in coded if (bits := one.bits[name]) is not None]
     if not rates:
         return None
@@ -198,8 +195,8 @@ def _method(name: str, coded: list[Coded]) -> Method | None:
 
 
 def _mosaics(coded: list[Coded]) -> tuple[Mosaics | None, set[int]]:
-    """Small pictures of one shape in common files, and their places in the list; None where fewer than 4
-    pictures share any shape."""
+    """Mosaics of small pictures of the same shape, and the indices of these pictures; None where fewer than 4
+    share any shape."""
     shapes: dict[tuple, list[int]] = {}
     for n, one in enumerate(coded):
         if one.tile is not None:
@@ -224,7 +221,8 @@ def _mosaics(coded: list[Coded]) -> tuple[Mosaics | None, set[int]]:
 
 
 def verdict(best: list[float], capacity: float) -> list[str]:
-    """What a budget of `capacity` bits a picture means for pictures whose smallest files have `best` bits."""
+    """Sentences on a budget of `capacity` bits a picture, for pictures whose smallest files have `best`
+    bits."""
     fits = sum(bits <= capacity for bits in best)
     sentences = []
     if fits:

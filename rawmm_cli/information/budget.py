@@ -1,10 +1,10 @@
-"""The entropy budget of a tokenizer: L tokens of a vocabulary of V can only be lossless if
+"""The entropy budget of a tokenizer: L tokens of a vocabulary of V codes can be lossless only if
 
     L log2 V >= H                                       (Su Jianlin, https://www.kexue.fm/archives/9984)
 
-with H the bits that a picture holds. V^L different outputs distinguish at most V^L pictures, and pictures of
-H bits are 2^H. Any two of the three give the third. Integers are exact and fractions stay fractions;
-irrational logarithms are computed to as many digits as the answer needs. No torch and no numpy here. Next:
+with H the bits of a picture: V^L outputs distinguish at most V^L pictures, and there are 2^H pictures of H
+bits. Any two of the three give the third. Integers are exact and fractions stay fractions; irrational
+logarithms are computed to as many digits as the answer needs. No torch and no numpy here. Next:
 `catalogue.py`, published figures."""
 
 import math
@@ -15,15 +15,15 @@ from fractions import Fraction
 
 from .numerals import amount, power
 
-SIDE, RATE = 64, Fraction(3)  # of the post
+SIDE, RATE = 64, Fraction(3)  # px and bits a byte, as in the post
 MOST_LENGTH, MOST_VOCABULARY, MOST_BITS = 10**100, 2**4096, 10**100
-EXACT = 4096  # bits, up to which a vocabulary is given as an integer
+EXACT = 4096  # bits up to which a vocabulary is given as an integer
 
 
 @dataclass(frozen=True)
 class Need:
-    """H, and where it comes from. bits: H, exactly. anchor: a row of the catalogue, or `name` and `kind` of
-    another origin. rate: bits a byte, where H is a rate times a size. sides: (height, width) of that size."""
+    """H and its origin. bits: H, exact. anchor: a row of the catalogue, or `name` and `kind` of another
+    origin. rate: bits a byte, where H is a rate times a size. sides: (height, width) of that size."""
 
     bits: Fraction
     anchor: dict = field(default_factory=lambda: {"name": "given", "bits_per_byte": None, "kind": "assumed"})
@@ -32,16 +32,16 @@ class Need:
 
     @property
     def bounded(self) -> bool:
-        """Whether H is an upper bound that was measured, and no assumption: a capacity above it is enough,
-        but whether a smaller one would do is not known."""
+        """Whether H is a measured upper bound and no assumption: a capacity above it is enough; whether a
+        smaller one is enough is not known."""
         return self.anchor["kind"] != "assumed"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """L, V and H, where at least one was given. capacity_bits: L log2 V. share: capacity by H.
-    lossless_possible: None where it is not known. solved: what followed from the others, "length" or
-    "vocabulary", or "verdict" where all three were given. says: all of it in sentences."""
+    """L, V and H. capacity_bits: L log2 V. share: capacity over H. lossless_possible: None where it is not
+    known. solved: what was computed, "length", "vocabulary", or "verdict" where all three were known. says:
+    all of it in sentences."""
 
     need: Need
     length: int | None
@@ -60,7 +60,7 @@ class Budget:
 
 
 def solve(length: int | None, vocabulary: int | None, need: Need) -> Budget:
-    """The budget of L tokens and V codes, where H is given: both give a verdict, one gives the other."""
+    """Budget of L tokens and V codes for H: of L and V, one gives the other and both give a verdict."""
     budget = Budget(need, length, vocabulary)
     if vocabulary is not None:
         budget = replace(budget, log2_vocabulary=number(log2(vocabulary)))
@@ -112,7 +112,7 @@ def as_json(budget: Budget) -> dict:
 
 
 def number(value: Fraction) -> int | float:
-    """The same number, as an integer where it is one."""
+    """The value as an integer where it is one, else as a float."""
     return value.numerator if value.denominator == 1 else float(value)
 
 
@@ -153,8 +153,8 @@ def _to(digits: int, value: Callable[[], Decimal]) -> Decimal:
 
 
 def _ceiling(value: Callable[[], Decimal]) -> int:
-    """Ceiling of a number that is known to be no integer (an irrational power of 2 or ratio of logarithms).
-    It is computed to more and more digits until both ends of its interval have the same ceiling."""
+    """Ceiling of a number that is known not to be an integer (an irrational power of 2, or ratio of
+    logarithms). The number of digits is doubled until both ends of its interval have the same ceiling."""
     digits = 60
     while True:
         estimate, slack = Fraction(_to(digits, value)), Fraction(1, 10 ** (digits - 8))
@@ -168,7 +168,7 @@ def _ceiling(value: Callable[[], Decimal]) -> int:
 
 
 def share(budget: Budget, of: str) -> str:
-    """A capacity beside H: 'L log2 V = 256 x 14 = 3,584 bits, 9.722% of H', or '32 times H'."""
+    """The capacity compared with H: 'L log2 V = 256 x 14 = 3,584 bits, 9.722% of H', or '32 times H'."""
     capacity = (
         f"{amount(budget.length)} x {amount(budget.log2_vocabulary)} = {amount(budget.capacity_bits)} bits"
     )
@@ -179,7 +179,7 @@ def share(budget: Budget, of: str) -> str:
 
 
 def sentences(budget: Budget) -> list[str]:
-    """What the numbers say, and how sure it is."""
+    """What the numbers mean, and how certain it is, in sentences."""
     if budget.need.bounded:
         return _of_a_bound(budget)
     needed, each = amount(budget.bits_needed), budget.log2_vocabulary
@@ -209,7 +209,7 @@ def sentences(budget: Budget) -> list[str]:
 
 
 def _of_a_bound(budget: Budget) -> list[str]:
-    """The same where H is an upper bound: enough is known, too little is not."""
+    """The same where H is an upper bound: it can show that a capacity is enough, not that it is too small."""
     files = budget.need.anchor["name"] == "images"
     mean = "the mean of these files" if files else "the mean of this anchor"
     unknown = "whether less would do is not known (an upper bound of H)"

@@ -1,7 +1,7 @@
 """Published figures: bits a byte of pictures (anchors), tokenizers, and the share of text that survives them.
 
-Read from the YAML files in `rawmm_cli/facts/`, every row with its source. Plots of them:
-`pages/budget.py`."""
+They stand in the YAML files of `rawmm_cli/facts/`, every row with its source. `pages/budget.py` plots
+them."""
 
 import re
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Correlation:
-    """Rank correlation of bits and text survival over some tokenizers."""
+    """Rank correlation of bits and text survival over tokenizers."""
 
     tokenizers: int
     spearman: float
@@ -31,8 +31,8 @@ class Correlation:
 @dataclass(frozen=True)
 class TextSurvival:
     """Tokenizers of TokBench with their bits and the percentage of words that can still be read. all: over
-    all of them. certain: over those whose variant the leaderboard names. resize: words in pictures that were
-    only made smaller. `dataclasses.asdict` of it is its JSON."""
+    all of them. certain: over those whose variant the leaderboard names. resize: percentage for pictures that
+    were only shrunk. `dataclasses.asdict` gives its JSON."""
 
     rows: list[dict]
     all: Correlation
@@ -46,13 +46,13 @@ def rows(name: str) -> list[dict]:
 
 
 def anchor(name: str) -> dict:
-    """The anchor of that name. Raises ConfigError where there is none."""
+    """The anchor with that name. Raises ConfigError where there is none."""
     text = (FOLDER / "anchors.yaml").read_text(encoding="utf-8")
     blocks = {
         block.partition(",")[0].removeprefix("- {name: "): block for block in re.split(r"\n(?=- )", text)
     }
     known = [row for row in blocks if not row.startswith("#")]
-    if name not in known:  # a single row is parsed: the whole file takes longer than the answer
+    if name not in known:
         import difflib
 
         near = difflib.get_close_matches(name, known, 1)
@@ -60,7 +60,7 @@ def anchor(name: str) -> dict:
             f"unknown anchor '{name[:60]}'{f' (did you mean {near[0]}?)' if near else ''}; `rawmm "
             "entropy-budget anchors` lists them"
         )
-    return parse_yaml(blocks[name], "anchors.yaml")[0]
+    return parse_yaml(blocks[name], "anchors.yaml")[0]  # one row only: parsing the whole file is slow
 
 
 def tokenizers() -> list[dict]:
@@ -69,27 +69,27 @@ def tokenizers() -> list[dict]:
 
 
 def with_bits(row: dict) -> dict:
-    """A row that has `length` and `vocabulary`, with the bits that follow from them."""
+    """A row with the bits that follow from its `length` and `vocabulary`."""
     bits = budget.number(row["length"] * budget.log2(row["vocabulary"]))
     side = row.get("side")
     return {**row, "bits": bits, "bits_per_pixel": bits / side**2 if side else None}
 
 
 def matching(rows: list[dict], word: str | None) -> list[dict]:
-    """Rows that contain a word in any of their values; all rows for None. Raises ConfigError where none
-    does."""
+    """Rows with the word in any of their values; all rows for None. Raises ConfigError where there is
+    none."""
     kept = [
         row for row in rows if word is None or word.casefold() in " ".join(map(str, row.values())).casefold()
     ]
     if not kept:
         raise ConfigError(
-            f"no row has '{word[:60]}' in it; allowed: any word of a name, a data set, a method or a source"
+            f"no row contains '{word[:60]}'; allowed: any word of a name, a data set, a method or a source"
         )
     return kept
 
 
 def text_survival() -> TextSurvival:
-    """TokBench's rows whose bits are known, and how bits and surviving words go together."""
+    """TokBench's rows whose bits are known, and the correlation of bits and surviving words."""
     table = rows("tokbench")
     known = [
         {**row, "bits": budget.number(row["length"] * budget.log2(row["vocabulary"]))}

@@ -11,10 +11,10 @@ s^2)):
     -log p(x) <= integral from b to 1 of (1 - t) / (t^3 s^2) E |x - clean(z, t)|^2 dt  +  E -log p(x | z_b)
 
 There is no prior term: at t = 1 nothing is left of x, and z is N(0, s^2) exactly. p(x | z_b) is a Gaussian
-around clean(z_b, b), made discrete: its mass between neighbouring levels, where the outermost levels take the
-tails. The integral is taken over log t, where the integrand is nearly flat, at one place drawn in each of
-equal strata. Where to begin (b) and the width of the Gaussian are chosen from a grid of CHOICES for all
-pictures together, and the choice is paid for: log2(CHOICES) bits, once.
+around clean(z_b, b), discretised: its mass around each level, with the tails for the outermost levels. The
+integral is taken over log t, where the integrand is nearly flat, by stratified sampling with one time in
+each stratum. The start b and the width of the Gaussian are chosen from a grid of CHOICES for all pictures
+together; the choice costs log2(CHOICES) bits once, which are counted.
 
 ODE (Song et al. 2021, arXiv 2011.13456, section 4.3): dz / dlog t = z - clean(z, t), so with the trace by
 Rademacher probes e
@@ -23,9 +23,9 @@ Rademacher probes e
 
 by the fourth-order Runge-Kutta method in equal steps of log t. There are two ways from x to z_b. Uniform
 noise, z = (1 - b)(x + STEP (u - 1/2)): -log p(x) <= E -log p_b(z) - D log((1 - b) STEP) (Theis et al. 2016,
-arXiv 1511.01844). Or the path's own noise and the decoder: -log p(x) <= E [log q(z_b | x) - log p_b(z_b) -
-log p(x | z_b)], which begins as the bound does and is what it is compared with. Errors of solver and probes
-are of either sign; they are reported."""
+arXiv 1511.01844). Or the noise of the path and the decoder: -log p(x) <= E [log q(z_b | x) - log p_b(z_b) -
+log p(x | z_b)], which starts as the bound does, so that the two can be compared. Errors of solver and probes
+have either sign; they are reported."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -39,7 +39,7 @@ from torch import Tensor
 from ..system.seeds import random
 
 STEP = 1 / 127.5
-BEGINS = (0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3)  # of the path: where a bound may begin
+BEGINS = (0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3)  # times at which a bound may start
 WIDTHS = tuple(2.0 ** (n / 2) for n in range(-6, 9))  # of the decoder, in units of the noise b s / (1 - b)
 CHOICES = len(BEGINS) * len(WIDTHS)
 Denoise = Callable[[Tensor, Tensor], Tensor]  # z (M, N, P), times (M,) -> clean (M, N, P)
@@ -47,16 +47,18 @@ Denoise = Callable[[Tensor, Tensor], Tensor]  # z (M, N, P), times (M,) -> clean
 
 @dataclass(frozen=True)
 class Bound:
-    """Terms of the bound of M pictures, in nats a picture. diffusion: the integral from each of BEGINS to 1,
-    (M, begins). decoder: (M, begins, widths)."""
+    """Terms of the bound of M pictures, in nats a picture. diffusion: (M, begins), the integral from each of
+    BEGINS to 1. decoder: (M, begins, widths)."""
 
     diffusion: Tensor
     decoder: Tensor
 
 
 def bound(denoise: Denoise, clean: Tensor, keys: list[int], scale: float = 1.0, strata: int = 4) -> Bound:
-    """Terms of pictures (M, N, P) in [-1, 1]. strata: times drawn for a picture in each interval between two
-    of BEGINS, and three times as many from the last of them to 1. Noise depends on the keys alone."""
+    """Terms of the bound of pictures (M, N, P) in [-1, 1].
+
+    strata: number of times sampled in each interval between two of BEGINS, and three times as many from the
+    last of them to 1. Noise depends on the keys alone."""
     edges, terms, decoders = [*BEGINS, 1.0], [], []
     generators = [random(key, "bound") for key in keys]
     for low, high in pairwise(edges):
@@ -83,36 +85,36 @@ def bound(denoise: Denoise, clean: Tensor, keys: list[int], scale: float = 1.0, 
 
 
 def _noised(clean: Tensor, t: Tensor, scale: float, generators: list) -> Tensor:
-    """Pictures (M, N, P) at times t (M,) of their paths."""
+    """Pictures (M, N, P), noised to times t (M,)."""
     eps = _stacked(one.standard_normal(clean.shape[1:], "float32") for one in generators).to(clean.device)
     t = t.to(clean.device)[:, None, None]
     return (1 - t) * clean + t * scale * eps
 
 
 def discrete(clean: Tensor, mean: Tensor, width: float) -> Tensor:
-    """Log probability (M,), fp64, of 8-bit values (M, ...) under N(mean, width^2) made discrete.
+    """Log probability (M,), fp64, of 8-bit values (M, ...) under the discretised N(mean, width^2).
 
-    The mass of [x - STEP / 2, x + STEP / 2]; of the outermost values that of everything beyond."""
+    The mass of [x - STEP / 2, x + STEP / 2]; for the outermost values with everything beyond."""
     clean, mean = clean.double(), mean.double()
     above, below = (clean + STEP / 2 - mean) / width, (clean - STEP / 2 - mean) / width
     above, below = (
         above.masked_fill(clean > 1 - STEP / 2, math.inf),
         below.masked_fill(clean < STEP / 2 - 1, -math.inf),
     )
-    right = above + below > 0  # both tails alike
+    right = above + below > 0  # mirrored, so that both tails are computed with the same precision
     high, low = torch.where(right, -below, above), torch.where(right, -above, below)
     top, under = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
     return (top + torch.log1p(-torch.exp((under - top).clamp(max=-1e-12)))).flatten(1).sum(1).cpu()
 
 
 def choose(bounds: Bound) -> tuple[int, int]:
-    """Places in BEGINS and WIDTHS of the pair that costs all pictures together the fewest bits."""
+    """Indices into BEGINS and WIDTHS of the pair with the fewest bits over all pictures."""
     cost = (bounds.diffusion[:, :, None] + bounds.decoder).mean(0)
     return divmod(int(cost.argmin()), len(WIDTHS))
 
 
 def bound_of(bounds: Bound, begin: int, width: int, dims: int) -> Tensor:
-    """Bits a value of each picture (M,), the cost of the choice included."""
+    """Bits a value of each picture, (M,), with the cost of the choice."""
     nats = bounds.diffusion[:, begin] + bounds.decoder[:, begin, width]
     return nats / math.log(2) / dims + math.log2(CHOICES) / dims / len(nats)
 
@@ -123,7 +125,7 @@ def bound_of(bounds: Bound, begin: int, width: int, dims: int) -> Tensor:
 def ode(
     denoise: Denoise, z: Tensor, begin: float, probes: Tensor, scale: float = 1.0, steps: int = 32
 ) -> Tensor:
-    """log p_b(z) in nats (M,), fp64, of z (M, N, P) at time `begin`, along the ODE to t = 1. probes: (M, N,
+    """log p_b(z) in nats, (M,) fp64, of z (M, N, P) at time `begin`, along the ODE to t = 1. probes: (M, N,
     P) of +1 and -1."""
     change, width = torch.zeros(len(z), dtype=torch.float64), -math.log(begin) / steps
     for n in range(steps):
@@ -142,7 +144,7 @@ def ode(
 
 @torch.inference_mode(False)
 def _slope(denoise: Denoise, z: Tensor, t: float, probes: Tensor) -> tuple[Tensor, Tensor]:
-    """dz / dlog t, and the trace of its derivative by z as the probes see it."""
+    """dz / dlog t, and an estimate of the trace of its Jacobian by the probes."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         clean = denoise(z, torch.full((len(z),), t))
@@ -154,8 +156,8 @@ def _slope(denoise: Denoise, z: Tensor, t: float, probes: Tensor) -> tuple[Tenso
 def uniform(
     denoise: Denoise, clean: Tensor, begin: float, keys: list[int], scale: float = 1.0, steps: int = 32
 ) -> Tensor:
-    """Bits a value (M,) by the ODE, where uniform noise makes the values continuous: an upper bound, but for
-    the errors of solver and probes."""
+    """Bits a value, (M,), by the ODE from values with uniform noise: an upper bound up to errors of solver
+    and probes."""
     generators = [random(key, "uniform") for key in keys]
     spread = _stacked(one.random(clean.shape[1:], dtype="float32") for one in generators).to(clean.device)
     z = (1 - begin) * (clean + STEP * (spread - 0.5))
@@ -172,7 +174,7 @@ def decoded(
     scale: float = 1.0,
     steps: int = 32,
 ) -> Tensor:
-    """Bits a value (M,) by the ODE from the path's own noise, through the decoder: to be compared with the
+    """Bits a value, (M,), by the ODE from the noise of the path and the decoder, to be compared with the
     bound."""
     generators = [random(key, "decoded") for key in keys]
     t = torch.full((len(clean),), begin)

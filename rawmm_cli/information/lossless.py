@@ -1,12 +1,12 @@
-"""Lossless codecs of single images: bits that each needs for the pixels of a picture.
+"""Lossless codecs of single images: bits of a picture's pixels by each.
 
     order-0    entropy of the picture's own 256 levels, all channels together: an estimate and no bound, since
                the table of levels is not counted
     PNG, WebP  Pillow's encoders                            upper bounds: each file is decoded and compared
     JPEG XL, JPEG-LS  imagecodecs' (the extra `codecs`)     upper bounds, likewise
 
-Codecs are given decoded pixels, never a file: JPEG XL would store a JPEG's own coefficients in fewer bits.
-Grey pictures have one channel. No torch here, so that worker processes start fast."""
+Codecs get decoded pixels, never a file: JPEG XL would store the coefficients of a JPEG in fewer bits. Grey
+pictures have one channel. No torch here, so that worker processes start fast."""
 
 import io
 import math
@@ -22,18 +22,19 @@ INSTALL = "pip install 'rawmm[codecs]'"
 
 
 def channels(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> the same, or (H, W) where the picture is grey: all three channels are equal everywhere."""
+    """(H, W, 3) -> (H, W) where the picture is grey, i.e. its channels are equal everywhere; else
+    unchanged."""
     return pixels[..., 0] if (pixels[..., :1] == pixels[..., 1:]).all() else pixels
 
 
 def lengths(pixels: np.ndarray, slow: bool) -> dict[str, float | None]:
-    """Bits by method of (H, W) or (H, W, 3) uint8; None where a codec is missing, refuses the picture, or did
-    not give it back exactly."""
+    """Bits by method of (H, W) or (H, W, 3) uint8; None where a codec is missing, refuses the picture, or
+    does not decode it exactly."""
     coders = {"PNG": _png, "WebP": _webp_slow if slow else _webp, "JPEG XL": _jpegxl, "JPEG-LS": _jpegls}
     bits: dict[str, float | None] = {"order-0": entropy(pixels) * pixels.size}
     for name, coder in coders.items():
         bits[name] = None
-        with suppress(Exception):  # no codec, a broken one, or a side that it refuses
+        with suppress(Exception):  # the codec is missing or broken, or refuses a size
             data, back = coder(pixels)
             bits[name] = 8.0 * len(data) if np.array_equal(back, pixels) else None
     return bits
@@ -59,7 +60,7 @@ def _webp_slow(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
 
 
 def _pillow(pixels: np.ndarray, kind: str, **settings: Any) -> tuple[bytes, np.ndarray]:
-    """An image file, and its pixels when decoded."""
+    """An image file, and the pixels decoded from it."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **settings)
     with Image.open(io.BytesIO(file.getvalue())) as picture:
@@ -77,12 +78,12 @@ def _jpegxl(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
 def _jpegls(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
     from imagecodecs import jpegls_decode, jpegls_encode
 
-    data = bytes(jpegls_encode(pixels, out=2 * pixels.nbytes + 4096))  # room for noise, which grows
+    data = bytes(jpegls_encode(pixels, out=2 * pixels.nbytes + 4096))  # noise gets larger than its pixels
     return data, jpegls_decode(data).reshape(pixels.shape)
 
 
 def mosaic(tiles: list[np.ndarray]) -> dict[str, float | None]:
-    """Bits by method of pictures of one shape in one file: a near-square sheet, filled up with black."""
+    """Bits by method of pictures of one shape in one file: a near-square sheet, padded with black."""
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = -(-len(tiles) // columns)
     blank = [np.zeros_like(tiles[0])] * (rows * columns - len(tiles))

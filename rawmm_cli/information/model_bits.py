@@ -1,10 +1,9 @@
-"""One model, both modalities in one table: bits a byte of pictures (`likelihood.py`) and of text
-(`text_bits.py`), beside the lossless codecs on the same pictures (`bounds.py`).
+"""Bits a byte of pictures (`likelihood.py`) and of text (`text_bits.py`) under one model, in one table with
+lossless codecs on the same pictures (`bounds.py`).
 
-Pictures are brought to the side that the model learned, as `prepare` does. Captions come from prepared sets;
-the pictures are then also measured given their captions, and captions alone and given their pictures. A grey
-picture has one byte a pixel, as in `bounds.py`: what the model needs for its three channels is divided by H
-W."""
+Pictures are cropped and shrunk to the size of training, as `prepare` does. Captions come from prepared sets:
+pictures are measured alone and given their captions, captions alone and given their pictures. A grey picture
+has one byte a pixel, as in `bounds.py`: the bits of its three channels are divided by H W."""
 
 import math
 import time
@@ -26,14 +25,14 @@ from . import bounds, likelihood, lossless
 from .likelihood import BEGINS, WIDTHS, Bound, Denoise
 from .text_bits import TextBits, of_texts
 
-BATCH = 16  # pictures that go through the network together
-UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1, 0.2, 0.3)  # where an ODE from uniform noise may begin
+BATCH = 16  # pictures in a batch
+UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1, 0.2, 0.3)  # times at which an ODE from uniform noise may start
 
 
 @dataclass(frozen=True)
 class Mean:
-    """Bits a byte over pictures. standard_error: None of a single picture; it holds what pictures differ by,
-    and noise, times and probes."""
+    """Bits a byte over pictures. standard_error: over pictures, noise, times and probes; None of a single
+    picture."""
 
     bits_per_byte: float
     standard_error: float | None
@@ -42,10 +41,11 @@ class Mean:
 
 @dataclass(frozen=True)
 class ImageBits:
-    """Bits a byte of pictures under a model. begin, width: of the bound (`likelihood.py`). steps: of an ODE.
-    solver_error: change of an ODE's figure where its steps are halved. uniform, decoded: by the ODE from
-    uniform noise, and from the bound's noise; difference: the bound minus the latter; None where they were
-    not computed."""
+    """Bits a byte of pictures under a model.
+
+    begin, width: of the bound (`likelihood.py`). steps: of an ODE. solver_error: change of an ODE's result
+    with half the steps. uniform, decoded: by the ODE from uniform noise, and from the bound's noise.
+    difference: the bound minus `decoded`. None where the ODE was not computed."""
 
     begin: float
     width: float
@@ -60,8 +60,8 @@ class ImageBits:
 
 @dataclass(frozen=True)
 class ModelBits:
-    """Bits of pictures and captions under a model. image_given_caption, text, text_given_image: None where
-    there are no captions (the first: where any picture has none)."""
+    """Bits of pictures and captions under a model. text, text_given_image: None where there are no captions.
+    image_given_caption: None where any picture has none."""
 
     model: str
     model_hash: str
@@ -85,7 +85,7 @@ def measure(
     progress: Callable[[int], None] = lambda done: None,
 ) -> ModelBits:
     """All figures of the table, for pictures of `pictures_for`. progress: called with the number of pictures
-    done, of each pass again."""
+    done, in each pass."""
     began, pixels = time.perf_counter(), [picture.pixels for picture in pictures]
     images = torch.stack(pixels)
     image = of_pictures(loaded, images, [""] * len(images), steps, progress=progress)
@@ -119,7 +119,7 @@ def as_json(result: ModelBits) -> dict:
     ways = ("bound", "uniform", "decoded", "difference")
 
     def image(bits: dict | None) -> dict | None:
-        """The figures follow the settings; those that were not computed are left out."""
+        """Settings, then the figures that were computed."""
         if bits is None:
             return None
         settings = {name: bits[name] for name in ("begin", "width", "steps", "uniform_begin", "solver_error")}
@@ -132,8 +132,9 @@ def as_json(result: ModelBits) -> dict:
 def pictures_for(
     loaded: Loaded, locations: list[Location], skipped: list[Skipped]
 ) -> tuple[list[NamedPicture], list[str]]:
-    """Pictures as the model learned them, (3, S, S) uint8, and their captions, "" where there are none. What
-    cannot be read, or is smaller, goes into `skipped`. Raises DataError where none is left."""
+    """Pictures of the model's size, (3, S, S) uint8, and their captions, "" where there is none.
+
+    Pictures that cannot be read or are smaller go into `skipped`. Raises DataError where none is left."""
     side, pictures, captions = loaded.config.data.size, [], []
     for picture in read(locations, skipped):
         pixels = picture.pixels
@@ -151,8 +152,8 @@ def pictures_for(
 
 
 def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
-    """z (M, N, P), times (M,) -> clean (M, N, P), of pictures (M, 3, H, W) behind their captions. Gradients
-    flow."""
+    """A function of z (M, N, P) and times (M,) -> clean (M, N, P), for pictures (M, 3, H, W) after their
+    captions. It is differentiable; the model's parameters are frozen."""
     model, stretch = loaded.model.requires_grad_(False), (1.0, 1.0)
     documents = [
         [BOS, *(model.tokenizer.encode(text) if text else []), IMAGE, Picture(image, True, 0, stretch)]
@@ -171,7 +172,7 @@ def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
 
 @dataclass(frozen=True)
 class _Group:
-    """Pictures that go through the network together: patches (M, N, P) and keys of their noise."""
+    """A batch of pictures: patches (M, N, P) and keys of their noise."""
 
     clean: Tensor
     keys: list[int]
@@ -187,7 +188,7 @@ def of_pictures(
     progress: Callable[[int], None] = lambda done: None,
     ode: bool = True,
 ) -> ImageBits:
-    """Bits a byte of pictures (M, 3, S, S) uint8 behind their captions; without `ode` by the bound alone."""
+    """Bits a byte of pictures (M, 3, S, S) uint8 after their captions; without `ode` by the bound only."""
     groups, scale = _groups(loaded, images, captions, seed), loaded.model.head.noise_scale
     channels = torch.tensor([3.0 if grey(image) else 1.0 for image in images], dtype=torch.float64)
     terms = _bound(groups, scale, progress)
@@ -229,7 +230,7 @@ def _groups(loaded: Loaded, images: Tensor, captions: list[str], seed: int) -> l
 
 
 def _bound(groups: list[_Group], scale: float, progress: Callable[[int], None]) -> Bound:
-    """Terms of the variational bound, of all pictures."""
+    """Terms of the variational bound for all pictures."""
     terms, done = [], 0
     with torch.no_grad():
         for group in groups:
@@ -242,7 +243,8 @@ def _bound(groups: list[_Group], scale: float, progress: Callable[[int], None]) 
 def _along(
     ode: Callable[[_Group, int], Tensor], groups: list[_Group], steps: int, progress: Callable[[int], None]
 ) -> tuple[Tensor, Tensor]:
-    """Bits a value of every picture (M,) by an ODE, and how much half the steps change the first group's."""
+    """Bits a value of every picture, (M,), by an ODE, and the change of the first group's with half the
+    steps."""
     values: list[Tensor] = []
     for group in groups:
         values.append(ode(group, steps))

@@ -1,5 +1,4 @@
-"""Numbers of any size as text: read from what people type, and written for them. No torch and no numpy
-here."""
+"""Numbers of any size, parsed from what users type and printed for them. No torch and no numpy here."""
 
 import re
 from decimal import Decimal, localcontext
@@ -7,13 +6,15 @@ from fractions import Fraction
 
 from ..system.errors import ConfigError
 
-COMMAS = re.compile(r"\d{1,3}(,\d{3})+")  # between thousands only: 36864,5 is no number of bits
+COMMAS = re.compile(r"\d{1,3}(,\d{3})+")  # between thousands only: 36864,5 is refused
 WHOLE = re.compile(r"(\d+)|(\d+)(?:\^|\*\*)(\d+)|(\d+(?:\.\d+)?)e\+?(\d+)")
 
 
 def whole(text: str, name: str, least: int, most: int, allowed: str) -> int:
-    """'16384', '2^14', '16,384', '1e30' or '32x32' as an integer. Raises ConfigError with what is
-    `allowed`."""
+    """'16384', '2^14', '16,384', '1e30' or '32x32' as an integer. Raises ConfigError outside of [least,
+    most].
+
+    name: of the option. allowed: `most` in words."""
     value = 1
     for part in text.strip().replace("_", "").split("x"):
         value *= _whole(part) or 0
@@ -26,7 +27,7 @@ def whole(text: str, name: str, least: int, most: int, allowed: str) -> int:
 
 
 def _whole(text: str) -> int | None:
-    """An integer; None where the text is none, or one of more than 5,000 digits."""
+    """The text as an integer; None where it is not one, or has too many digits."""
     text = _without_commas(text)
     match = WHOLE.fullmatch(text.lower())
     if not match or len(text) > 2000:
@@ -45,7 +46,7 @@ def _without_commas(text: str) -> str:
 
 
 def fraction(text: str, name: str, most: int, allowed: str) -> Fraction:
-    """'3.44', '36864', '10/3' or '1e30' as an exact number above 0. Raises ConfigError."""
+    """'3.44', '36864', '10/3' or '1e30' as an exact number above 0 and up to `most`. Raises ConfigError."""
     try:
         digits = _without_commas(text.strip())
         if len(digits) > 400 or re.search(r"e[+-]?\d{5}", digits.lower()):
@@ -68,7 +69,7 @@ def sides(text: str) -> tuple[int, int]:
 
 
 def power(value: int | None, bits: float) -> str:
-    """A vocabulary for people: 16,384, 6.87e10, 2^36864."""
+    """A vocabulary as text: 16,384, 6.87e10, 2^36864."""
     if value is not None and value < 10**9:
         return f"{value:,}"
     if bits > 1000:
@@ -82,7 +83,7 @@ def power(value: int | None, bits: float) -> str:
 
 
 def amount(value: int | float) -> str:
-    """Bits or tokens for people: 36,864, 49,571.8, 3.69e30."""
+    """Bits or tokens as text: 36,864, 49,571.8, 3.69e30."""
     if abs(value) >= 10**15:
         mantissa, exponent = f"{Decimal(value):.2e}".split("e")
         return f"{mantissa}e{int(exponent)}"

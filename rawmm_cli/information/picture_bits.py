@@ -1,6 +1,6 @@
-"""The budget on pictures of the user: what they hold at most, at their own sizes and at the tokenizer's.
+"""The budget for the user's pictures: upper bounds of their bits, at their own sizes and at the tokenizer's.
 
-Next: `bounds.py`, the codecs that say so; `likelihood.py`, bits under a model; `code_bits.py`, bits of a
+Next: `bounds.py`, how they are measured; `likelihood.py`, bits under a model; `code_bits.py`, bits of a
 tokenizer's codes."""
 
 from collections.abc import Callable, Iterator
@@ -26,8 +26,8 @@ class PictureBits:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Upper bounds of the bits of some pictures. sized: None where no picture is as large as `size`.
-    slow_webp: whether WebP searched as long as it can. missing: methods that gave no figure."""
+    """Upper bounds of the bits of pictures. sized: None where all pictures are smaller than `size`.
+    slow_webp: whether WebP used its slowest search. missing: methods that coded no picture."""
 
     own: Summary
     sized: Summary | None
@@ -39,14 +39,14 @@ class Pictures:
 
     @property
     def summary(self) -> Summary:
-        """The summary from which H is taken: at the tokenizer's size, where any picture is as large."""
+        """Summary from which H is taken: at the tokenizer's size, unless all pictures are smaller."""
         return self.sized or self.own
 
 
 def measure(
     locations: list[Location], size: int | None, progress: Callable[[int], None] = lambda done: None
 ) -> Pictures:
-    """Bounds of pictures, as they are and cropped and shrunk to `size`. progress: called with the number of
+    """Bounds of pictures, as they are, and cropped and shrunk to `size`. progress: called with the number of
     pictures done. Raises DataError where none can be read."""
     slow = pictures.area(locations) <= bounds.SLOW, bool(size) and len(locations) * size * size <= bounds.SLOW
     skipped, own, sized, each = [], [], [], []
@@ -76,7 +76,7 @@ def _tasks(locations: list[Location], size: int | None, slow: tuple[bool, bool])
 
 
 def need(measured: Pictures) -> Need:
-    """H of these pictures: the least bound of their mean."""
+    """H of the pictures: the lowest bound of their mean."""
     bound, sized = measured.summary.bound, measured.sized is not None
     anchor = {
         "name": "images",
@@ -90,7 +90,7 @@ def need(measured: Pictures) -> Need:
 
 
 def judge(budget: Budget, measured: Pictures) -> Budget:
-    """The same budget with a verdict about these very pictures: how many of them it would carry."""
+    """The budget with a verdict on the pictures themselves: how many of them it is enough for."""
     if budget.capacity_bits is None:
         return budget
     best = measured.summary.each_best_bits

@@ -1,7 +1,7 @@
-"""Bits of text under one model, by its next-token loss: captions alone, or given their pictures.
+"""Bits of text under a model, by its next-token loss: captions alone, or given their pictures.
 
-Both count the same: the text and its end (`<image>` or `<eos>`), given that there is one. The first token is
-chosen among text alone: whether a text or something else begins is another question."""
+Both count the text and its end (`<image>` or `<eos>`), given that there is a text: the probability of the
+first token is renormalised over text tokens."""
 
 import math
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
 from ..data.stream import reading
 from ..runs.models import Loaded
 
-BATCH = 16  # documents that go through the network together
+BATCH = 16  # documents in a batch
 
 
 @dataclass(frozen=True)
 class TextBits:
     """Bits a byte of UTF-8 text. standard_error: of a ratio of sums over texts; None of a single text. kind:
-    exact for a model of bytes; of learned pieces one spelling of several is counted, an upper bound."""
+    exact for a model of bytes; an upper bound for learned pieces, as only one of several spellings counts."""
 
     bits_per_byte: float
     standard_error: float | None
@@ -60,7 +60,7 @@ def of_texts(loaded: Loaded, images: list[Tensor] | None, captions: list[str]) -
 
 
 def _nats(model: RawModel, documents: list[Document]) -> Tensor:
-    """Nats of the text of each document (n,) and of its end, fp64."""
+    """Nats of the text of each document and of its end, (n,) fp64."""
     length = max(size(document, model.blocks) for document in documents)
     batch = pack(documents, length, model.blocks).to(model.words.weight.device)
     logits = model.text(model.read(batch), batch.predict_at)

@@ -1,13 +1,13 @@
-"""What codecs throw away, on pictures of the user.
+"""What codecs lose, on the user's pictures.
 
 choices.py      words after --codec, and their round trips
-round_trip.py   pictures of any sides through a codec and back
-controls.py     fewer pixels, and image files of as many bits
+round_trip.py   pictures of any size through a codec and back
+controls.py     controls: fewer pixels, and image files of as many bits
 ocr.py          text on pictures, by engines that work offline
-reconstruct.py  pictures through codecs and back, measured
-results.py      what was measured, as dataclasses, and its JSON
-summary.py      codecs over all pictures, and in sentences
-files.py        originals, what came back, and error maps, as files
-code_bits.py    bits that a tokenizer has, uses, and is left with
+reconstruct.py  round trips of pictures through codecs, measured
+results.py      results as dataclasses, and their JSON
+summary.py      results over all pictures, as rows and sentences
+files.py        originals, reconstructions and error maps, as files
+code_bits.py    nominal, used and conditional bits of a tokenizer's codes
 code_model.py   a Transformer over codes: their conditional bits
 """

@@ -1,12 +1,12 @@
-"""Words after --codec, and the round trips that they stand for. The one place that knows all of them.
+"""Words after --codec, and the round trips that they stand for. The only file that knows all of them.
 
-raw                     patches of pixels, of the model that is named, else of one pixel: exact
-ode                     the noise that a model draws as this picture; one for each number of steps
+raw                     patches of pixels, those of --run or --model, else of one pixel: exact
+ode                     the noise from which a model draws the picture; one for each number of steps
 NAME, runs/NAME         a run that trained a tokenizer
 hf:OWNER/NAME[/FOLDER]  a tokenizer of diffusers or transformers
-python:MODULE:FACTORY   one of your own
+python:MODULE:FACTORY   a codec of the user's own
 resize@N                down to N x N pixels and up again
-jpeg@BITS webp@ avif@   a file of at most so many bits a picture, or of as many as another --codec has:
+jpeg@BITS webp@ avif@   a file of at most BITS bits a picture, or as many as another --codec has:
                         jpeg@NAME
 """
 
@@ -39,9 +39,11 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class Choice:
-    """One --codec. kind: raw, ode, tokenizer, resize or file. go: sends pictures (n, 3, H, W) uint8 through.
-    bits: nominal bits of a picture of some height and width. budget: of a file, what says how many bits it
-    may have, a number or a word. name: what is printed in place of the word; a run by its folder's name."""
+    """One --codec.
+
+    kind: raw, ode, tokenizer, resize or file. go: the round trip of pictures (n, 3, H, W) uint8. bits:
+    nominal bits of a picture, by height and width. budget: of a file, what limits its bits, a number or the
+    word of another --codec. name: what is printed for the word; of a run the name of its folder."""
 
     word: str
     kind: str
@@ -62,15 +64,17 @@ def choices(
     named: bool = False,
     warn: Callable[[str], None] = lambda line: None,
 ) -> list[Choice]:
-    """Choices of all words, in their order; `ode` is one for each of `steps`. loaded: loads the model of
-    `ode` (and of `raw`, where one was `named`); called at most once. Raises ConfigError, CheckpointError."""
+    """Choices of all words, in order; `ode` gives one for each of `steps`.
+
+    loaded: loads the model of `ode`, and that of `raw` where the user `named` one. Raises ConfigError,
+    CheckpointError."""
     if twice := next((word for word in words if words.count(word) > 1), None):
-        raise ConfigError(f"--codec {twice} is given twice; allowed: every codec once")
+        raise ConfigError(f"--codec {twice} is given twice; allowed: each codec once")
     for word in words:
         check(word, words)
     opened: dict[str, list[Choice]] = {}
-    others_first = sorted(words, key=lambda word: _format(word) is not None)  # files may need their bits
-    for word in others_first:
+    files_last = sorted(words, key=lambda word: _format(word) is not None)  # they may need bits of the others
+    for word in files_last:
         if word == "ode":
             opened[word] = [_ode(loaded(), number) for number in steps]
         elif word == "raw":
@@ -90,8 +94,8 @@ def choices(
 
 
 def names(words: list[str]) -> list[str]:
-    """Short names of --codec words: runs/fsq-f8 is fsq-f8, jpeg@runs/fsq-f8 is jpeg@fsq-f8; a word stays as
-    it is where two names would be the same."""
+    """Short names of --codec words: fsq-f8 for runs/fsq-f8, jpeg@fsq-f8 for jpeg@runs/fsq-f8. Words whose
+    short names would be the same stay as they are."""
 
     def short(word: str) -> str:
         kind = _format(word)
@@ -103,7 +107,7 @@ def names(words: list[str]) -> list[str]:
 
 
 def check(word: str, words: list[str]) -> None:
-    """Raises ConfigError where a word cannot stand for a codec, before anything is loaded."""
+    """Raise ConfigError where a word cannot be a codec, before anything is loaded. words: all words."""
     name, at, amount = word.partition("@")
     path = word.startswith(("hf:", "python:")) or Path(word).exists()
     if name not in ("resize", *controls.FORMATS):
@@ -115,19 +119,19 @@ def check(word: str, words: list[str]) -> None:
         return
     if name == "resize":
         raise ConfigError(
-            f"--codec {word}: '{amount}' is no number of pixels; allowed: resize@N with N from 1, as "
+            f"--codec {word}: '{amount}' is not a number of pixels; allowed: resize@N with N from 1, as "
             f"resize@32"
         )
     if amount not in words or _format(amount) or amount == "ode":
         others = [one for one in words if not _format(one) and one not in ("ode", amount)]
         raise ConfigError(
             f"--codec {word}: '{amount}' is neither a number of bits nor another --codec that has bits"
-            f"{nearest(amount, others)}; allowed: {name}@4096, or {name}@WORD beside --codec WORD"
+            f"{nearest(amount, others)}; allowed: {name}@4096, or {name}@WORD together with --codec WORD"
         )
 
 
 def _format(word: str) -> str | None:
-    """The format of jpeg@...; None of other words."""
+    """Format of an image file: jpeg for jpeg@...; None for other words."""
     name = word.partition("@")[0]
     return name if name in controls.FORMATS else None
 
@@ -143,8 +147,8 @@ def _ode(loaded: Loaded, steps: int) -> Choice:
 
 
 def run_of(word: str, runs: Path, allowed: str = ALLOWED, words: tuple[str, ...] = WORDS[:2]) -> Path:
-    """The folder of a run, by its path or its name. Raises ConfigError where there is none. allowed, words:
-    what the message suggests besides runs."""
+    """Folder of a run, by its path or its name. Raises ConfigError where there is none. allowed, words: what
+    the message suggests besides runs."""
     named, folder = Path(word), runs / word
     run = named if "/" in word or (named / "config.yaml").is_file() else folder
     if not (run / "config.yaml").is_file():
@@ -168,7 +172,7 @@ def _resize(word: str) -> Choice:
 
 
 def _file(word: str, opened: dict[str, list[Choice]]) -> Choice:
-    """An image file of at most as many bits as a number says, or as another codec has."""
+    """An image file of at most as many bits as `word` says, or as another codec has."""
     kind, _, amount = word.partition("@")
 
     def budget(height: int, width: int) -> float:

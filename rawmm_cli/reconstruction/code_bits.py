@@ -1,13 +1,13 @@
-"""What a tokenizer's codes hold, in bits, beside what the pictures hold.
+"""Bits of a tokenizer's codes, compared with the bits of the pictures.
 
     nominal       L log2 V
-    used          L times the entropy of the codes over these pictures, pooled over places, with Miller and
-                  Madow's correction
-    conditional   what a small autoregressive Transformer needs for codes of pictures that it was not trained
-                  on (`code_model.py`): an upper bound of their entropy
+    used          L times the entropy of the codes over these pictures, pooled over positions, with the
+                  correction of Miller and Madow
+    conditional   bits under a small autoregressive Transformer, for pictures that it was not trained on
+                  (`code_model.py`): an upper bound of the entropy of the codes
 
-Bits of codes are not bits of pixels: a code of n bits says at most n bits of its picture, and which of them,
-no bit count tells. The test of losslessness is the share of pictures that come back to the bit."""
+Bits of codes are not bits of pixels: n bits of codes determine at most n bits of a picture, and do not say
+which. The test of losslessness is the share of pictures that are reconstructed bit for bit."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -28,9 +28,9 @@ from .code_model import conditional_bits
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes that occurred over some pictures. entropy: bits a code. dead_codes: entries of the vocabulary
-    that never occurred. enough_codes: whether the entropy is known well. conditional_missing: the reason why
-    there are no conditional bits."""
+    """Statistics of codes. entropy: bits a code. dead_codes: entries of the vocabulary that do not occur.
+    enough_codes: whether there are enough codes to estimate the entropy. conditional_missing: why there are
+    no conditional bits."""
 
     entropy: float
     dead_codes: int
@@ -40,8 +40,8 @@ class Codes:
 
 @dataclass(frozen=True)
 class Row:
-    """A tokenizer, or raw pixels (codes: None). Bits are of a picture, on average. share, used_share: nominal
-    and used bits by the least bound of H. psnr: dB over all pixel values; infinite where all are exact."""
+    """A tokenizer, or raw pixels (codes: None). Bits are means over pictures. share, used_share: nominal and
+    used bits over the lowest bound of H. psnr: dB over all pixel values; infinite where all are exact."""
 
     codec: str
     tokens: float
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class CodecBits:
-    """A tokenizer beside raw pixels. bounds: of the pictures by lossless codecs."""
+    """A tokenizer and raw pixels. bounds: upper bounds of the bits of the pictures by lossless codecs."""
 
     codec: Row
     raw: Row
@@ -111,10 +111,11 @@ def measure(
     progress: Callable[[int], None] = lambda done: None,
     learning: Callable[[int], None] = lambda step: None,
 ) -> CodecBits:
-    """Pictures, cropped and shrunk to `size` where it is given, through a tokenizer. Of a picture that was
-    measured its codes are kept and its pixels are not. progress: called with the number of pictures done;
-    learning: with the steps of the model over codes. Raises ConfigError where the codec has no codes,
-    DataError where no picture is left."""
+    """Measure a tokenizer on pictures, which are cropped and shrunk to `size` unless that is None.
+
+    Codes are kept in memory, pixels are not. progress: called with the number of pictures done; learning:
+    with the step of the model over codes. Raises ConfigError where the codec has no codes, DataError where
+    no picture is left."""
     trips, coded, skipped = _Trips(), [], []
     tasks = _through(choice, _sized(locations, size, skipped), _slow(locations, size), trips)
     for measured in bounds.over(bounds.measure, tasks):
@@ -129,8 +130,8 @@ def measure(
 
 @dataclass
 class _Trips:
-    """What is kept of pictures that went through. codes: (n, L) each, by L. tokens, bits: of each picture.
-    squares: squared errors, summed over `values` values."""
+    """Sums over the round trips of all pictures. codes: (n, L) each, by L. tokens, bits: of each picture.
+    squares: sum of squared errors over `values` values. exact: number of exact pictures."""
 
     codes: dict[int, list[Tensor]] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
@@ -140,9 +141,9 @@ class _Trips:
     exact: int = 0
 
 
-def _through(choice: Choice, shown: Iterator[NamedPicture], slow: bool, trips: _Trips) -> Iterator[tuple]:
-    """Pictures through the codec, as tasks of `bounds.measure`."""
-    for group in batches(shown):
+def _through(choice: Choice, pictures: Iterator[NamedPicture], slow: bool, trips: _Trips) -> Iterator[tuple]:
+    """Send pictures through the codec -> tasks of `bounds.measure`."""
+    for group in batches(pictures):
         images = torch.stack([picture.pixels for picture in group])
         trip = choice.go(images)
         if trip.codes is None:
@@ -181,7 +182,7 @@ def _fitted(picture: NamedPicture, size: int) -> NamedPicture:
 
 
 def _codec_row(choice: Choice, trips: _Trips, bound: float, learning: Callable[[int], None]) -> Row:
-    """The tokenizer. bound: the least bound of H."""
+    """Row of the tokenizer. bound: the lowest bound of H."""
     codes = {length: torch.cat(groups) for length, groups in trips.codes.items()}
     counts = sum(torch.bincount(group.flatten(), minlength=choice.vocabulary) for group in codes.values())
     bits, reason = None, f"pictures have {len(codes):,} different numbers of tokens"
@@ -205,7 +206,7 @@ def _codec_row(choice: Choice, trips: _Trips, bound: float, learning: Callable[[
 
 
 def _raw_row(coded: list[bounds.Coded], bound: float) -> Row:
-    """Raw pixels: order-0 entropy as used bits, the least bound of H as conditional ones."""
+    """Row of raw pixels: order-0 entropy as used bits, the lowest bound of H as conditional bits."""
     raw, order0 = _mean([8.0 * one.bytes for one in coded]), _mean([one.bits["order-0"] for one in coded])
     return Row("raw", raw / 8, 256, raw, order0, bound, raw / bound, order0 / bound, 1.0, math.inf)
 

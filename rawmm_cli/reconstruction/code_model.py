@@ -1,9 +1,8 @@
-"""A small autoregressive Transformer over the codes of pictures: what they are left with, given the codes
-before.
+"""A small autoregressive Transformer over the codes of pictures: bits of a code, given the codes before it.
 
-It is trained here on three fifths of the pictures, stopped by a fifth, and measured on the last: an upper
-bound of the entropy of the codes. Every code counts; of more than WINDOW, each window of so many is coded on
-its own."""
+It is trained on three fifths of the pictures, with early stopping on a fifth, and measured on the last: an
+upper bound of the entropy of the codes. Where there are more than WINDOW codes, each window is coded on its
+own."""
 
 import math
 from collections.abc import Callable
@@ -13,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LEAST, MOST = 20, 1 << 14  # pictures that are needed; entries of a vocabulary that are allowed
-STEPS, EVERY, PATIENCE = 400, 25, 4  # of training; between measurements; of these without a gain
-ROWS, WINDOW = 16, 512  # pictures in a step; codes that the model sees together
+LEAST, MOST = 20, 1 << 14  # fewest pictures; largest vocabulary
+STEPS, EVERY, PATIENCE = 400, 25, 4  # training steps; steps between measurements; measurements without a gain
+ROWS, WINDOW = 16, 512  # pictures in a step; codes in the context
 WIDTH, DEPTH = 64, 2
 
 
 class CodeModel(nn.Module):
-    """Predicts each code from those before it. Logits are the log frequencies of the codes plus the network's
-    output, which begins at 0."""
+    """Predicts each code from those before it. Logits are the log frequencies of the codes plus the output of
+    the network, which is 0 at first."""
 
     def __init__(self, vocabulary: int, length: int, frequency: Tensor) -> None:
         super().__init__()
@@ -35,7 +34,7 @@ class CodeModel(nn.Module):
         self.register_buffer("frequency", frequency.log())
 
     def forward(self, codes: Tensor, at: int = 0) -> Tensor:
-        """Nats of each code (M, n), given those before it; the codes (M, n) begin at place `at`."""
+        """Nats of each code (M, n), given those before it. codes: (M, n). at: position of the first."""
         start = torch.full_like(codes[:, :1], self.words.num_embeddings - 1)
         x = self.words(torch.cat([start, codes[:, :-1]], 1)) + self.places.weight[at : at + codes.shape[1]]
         mask = nn.Transformer.generate_square_subsequent_mask(codes.shape[1], device=codes.device)
@@ -48,7 +47,7 @@ class CodeModel(nn.Module):
 def conditional_bits(
     codes: Tensor, vocabulary: int, seed: int = 0, progress: Callable[[int], None] = lambda step: None
 ) -> tuple[float | None, str | None]:
-    """Bits a code of (n, L) codes of pictures, over those that the model was not trained on; or None, and the
+    """Bits a code of codes (n, L), over pictures that the model was not trained on, and None; or None and the
     reason. progress: called with each step."""
     if len(codes) < LEAST:
         return None, f"fewer than {LEAST} pictures of one size"
@@ -64,17 +63,17 @@ def conditional_bits(
 
 
 def _trained(train: Tensor, held_out: Tensor, vocabulary: int, progress: Callable[[int], None]) -> CodeModel:
-    """A model of codes (n, L), stopped where its bits on held-out codes no longer fall."""
+    """Model of codes (n, L), with the weights whose bits on held-out codes are the lowest."""
     counts = torch.bincount(train.flatten(), minlength=vocabulary).float() + 0.5
     model = CodeModel(vocabulary, train.shape[1], counts / counts.sum())
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
-    best, kept, waited = math.inf, {}, 0
+    best, weights, waited = math.inf, {}, 0
     for step in range(STEPS + 1):
         progress(step)
         if step % EVERY == 0:
             bits = _bits(model, held_out)
             if bits < best:
-                best, kept, waited = bits, deepcopy(model.state_dict()), 0
+                best, weights, waited = bits, deepcopy(model.state_dict()), 0
             else:
                 waited += 1
             if waited == PATIENCE:
@@ -84,13 +83,13 @@ def _trained(train: Tensor, held_out: Tensor, vocabulary: int, progress: Callabl
         rows = torch.randint(len(train), (min(ROWS, len(train)),))
         model(train[rows, at : at + WINDOW], at).mean().backward()
         optimizer.step()
-    model.load_state_dict(kept)
+    model.load_state_dict(weights)
     return model
 
 
 @torch.no_grad()
 def _bits(model: CodeModel, codes: Tensor) -> float:
-    """Bits a code of (n, L) codes, window by window."""
+    """Bits a code of codes (n, L), window by window."""
     nats = sum(
         float(model(window, n * WINDOW).sum())
         for group in codes.split(ROWS)

@@ -1,9 +1,8 @@
-"""What a tokenizer is compared with: fewer pixels, and image files of as many bits. Without these a figure of
-a tokenizer says little.
+"""Controls that tokenizers are compared with: fewer pixels, and image files of as many bits.
 
-    resized       down to at most N x N pixels and up again: N N 3 values of 8 bits
-    file          JPEG, WebP or AVIF by Pillow, at the quality whose file is nearest to a budget of bits from
-                  below. Headers count: of a small picture they are the larger part, and a decoder needs them
+resized       down to at most N x N pixels and up again: N N 3 values of 8 bits
+file          JPEG, WebP or AVIF by Pillow, at the highest quality whose file fits into a budget of bits.
+              Headers count, as a decoder needs them; for a small picture they are the larger part
 """
 
 import io
@@ -19,12 +18,13 @@ QUALITIES = range(1, 101)
 
 
 def sides(size: int, height: int, width: int) -> tuple[int, int]:
-    """Sides of a picture that was made to fit `size`: neither grows."""
+    """Sides (height, width) of a picture shrunk to `size`; neither grows."""
     return min(size, height), min(size, width)
 
 
 def resized(images: Tensor, size: int) -> Tensor:
-    """Pictures (n, 3, H, W) uint8, down (bicubic, antialiased) to 8-bit values and up again (bicubic)."""
+    """Shrink pictures (n, 3, H, W) uint8 (bicubic, antialiased) to 8-bit values, and enlarge them again
+    (bicubic)."""
     shape, small = images.shape[2:], sides(size, *images.shape[2:])
     if tuple(shape) == small:
         return images
@@ -42,11 +42,11 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 
 def file(image: Tensor, kind: str, budget: float) -> tuple[Tensor, int]:
-    """A picture (3, H, W) uint8 as a file of at most `budget` bits shows it, and the bits of that file. Where
-    even the lowest quality has more bits, its file."""
+    """Decode a picture (3, H, W) uint8 from a file of at most `budget` bits -> the picture, and the bits of
+    the file. The file of the lowest quality is taken where even that has more bits."""
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     low, high, best = QUALITIES[0], QUALITIES[-1], written(picture, kind, QUALITIES[0])
-    while low <= high and 8 * len(best) < budget:  # files grow with quality, up to a few bytes
+    while low <= high and 8 * len(best) < budget:  # sizes grow with quality, but for a few bytes
         middle = (low + high) // 2
         data = written(picture, kind, middle)
         if 8 * len(data) <= budget:
@@ -58,7 +58,7 @@ def file(image: Tensor, kind: str, budget: float) -> tuple[Tensor, int]:
 
 
 def written(picture: Image.Image, kind: str, quality: int) -> bytes:
-    """An image file, as Pillow's encoder writes it."""
+    """Image file by Pillow's encoder."""
     data = io.BytesIO()
     picture.save(data, kind.upper(), quality=quality, **FORMATS[kind])
     return data.getvalue()

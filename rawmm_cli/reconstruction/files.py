@@ -1,4 +1,4 @@
-"""Files of `rawmm reconstruct --out`: originals, what came back, and error maps.
+"""Files of `rawmm reconstruct --out`: originals, reconstructions and error maps.
 
 original/NAME.png, CODEC/NAME.png, CODEC/errors/NAME.png, results.json"""
 
@@ -15,7 +15,7 @@ from ..data.pictures import RESULTS, Location, NamedPicture
 from ..system import disk
 from ..system.errors import ConfigError
 
-FULL = 64  # levels of 255 that have the last colour of an error map; 0 has the first
+FULL = 64  # difference, in levels of 255, that has the last colour of an error map; 0 has the first
 COLOURS = (
     (0, 0, 4),
     (40, 11, 84),
@@ -29,19 +29,19 @@ COLOURS = (
 
 
 class Files:
-    """A folder of files; PNGs with little compression, which are written fast."""
+    """Folder of the files. PNGs have little compression, so that they are written fast."""
 
     def __init__(self, folder: Path, words: list[str]) -> None:
         self.folder, self.places = folder, places(words)
         with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            disk.write(folder / RESULTS, '{"unfinished": true}\n')  # from here on the folder is ours
+            disk.write(folder / RESULTS, '{"unfinished": true}\n')  # marks the folder for `check_out`
             (folder / "original").mkdir(exist_ok=True)
             for place in self.places.values():
                 (folder / place / "errors").mkdir(parents=True, exist_ok=True)
 
     def write(self, group: list[NamedPicture], backs: dict[str, Tensor]) -> None:
-        """Originals, what came back (n, 3, H, W) by codec, and error maps of a batch."""
+        """Write originals, reconstructions (n, 3, H, W) by codec, and error maps of a batch."""
         with _writing(self.folder):
             for n, picture in enumerate(group):
                 self._save(Image.fromarray(array(picture.pixels)), f"original/{picture.name}.png")
@@ -55,7 +55,7 @@ class Files:
 
 
 def places(words: list[str]) -> dict[str, str]:
-    """Names of folders, all different, by --codec word."""
+    """Distinct names of folders, by --codec word."""
     folders: dict[str, str] = {}
     for word in words:
         name = slug(word, 60) if slug(word) != "original" else "codec-original"
@@ -64,9 +64,9 @@ def places(words: list[str]) -> dict[str, str]:
 
 
 def error_map(one: Tensor, other: Tensor) -> Image.Image:
-    """Largest difference of a pixel's three values, in colours: black for none, light yellow for FULL levels
-    or more. It goes by the root, so that small differences are seen; the scale is the same for all pictures
-    and codecs."""
+    """Largest difference of a pixel's three values, as a colour: black for 0, light yellow for FULL levels
+    or more. Colours follow the square root, which shows small differences; the scale is the same for all
+    pictures and codecs."""
     differs = (one.short() - other.short()).abs().amax(0).clamp(max=FULL).numpy()
     picture = Image.fromarray(np.rint(255 * np.sqrt(differs / FULL)).astype(np.uint8), "L").convert("P")
     at, known = np.linspace(0, len(COLOURS) - 1, 256), range(len(COLOURS))
@@ -76,7 +76,7 @@ def error_map(one: Tensor, other: Tensor) -> Image.Image:
 
 
 def array(picture: Tensor) -> np.ndarray:
-    """(3, H, W) as a contiguous (H, W, 3) array."""
+    """(3, H, W) -> contiguous array (H, W, 3)."""
     return picture.permute(1, 2, 0).contiguous().numpy()
 
 
@@ -85,16 +85,16 @@ def _writing(folder: Path) -> AbstractContextManager[None]:
 
 
 def check_report(path: Path) -> None:
-    """Raises ConfigError where a report could not be written; before the work, which may be long."""
+    """Raise ConfigError where a report could not be written, before the work begins."""
     parent = path.parent
     problem = (
         "is a folder"
         if path.is_dir()
-        else f"cannot be made: {parent} is no folder"
+        else f"cannot be created: {parent} is not a folder"
         if not parent.is_dir()
         else "cannot be written"
         if not os.access(path if path.exists() else parent, os.W_OK)
-        else "has no ending of a page"
+        else "does not end in .html"
         if path.suffix.lower() not in (".html", ".htm")
         else None
     )
@@ -105,14 +105,14 @@ def check_report(path: Path) -> None:
 
 
 def check_out(folder: Path, locations: list[Location]) -> None:
-    """Raises ConfigError where other files would be overwritten: the folder has some, or pictures that are to
-    be read."""
+    """Raise ConfigError where other files would be overwritten: the folder has some, or holds pictures to
+    read."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     inside = folder.resolve()
     if any(one.row is None and inside in one.store.resolve().parents for one in locations):
         raise ConfigError(
-            f"output folder {folder} holds pictures that are to be read; give another folder with --out"
+            f"output folder {folder} holds pictures to reconstruct; give another folder with --out"
         )
     if not (folder / RESULTS).is_file():
         raise ConfigError(f"output folder {folder} holds other files; give a new one with --out")

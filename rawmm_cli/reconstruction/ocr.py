@@ -1,9 +1,9 @@
-"""OCR by engines that work offline. `reconstruct` compares what is read before and after a codec.
+"""OCR by engines that work offline. `reconstruct` compares what they read before and after a codec.
 
     tesseract    the program of that name (Debian: apt install tesseract-ocr), one block of text (--psm 6)
-    rapidocr     the package rapidocr-onnxruntime, its models inside (pip install 'rawmm[ocr]')
+    rapidocr     the package rapidocr-onnxruntime, which contains its models (pip install 'rawmm[ocr]')
 
-Pictures with a side below 128 px are first enlarged four times: without that, neither engine reads letters of
+Pictures with a side below 128 px are first enlarged four times: otherwise neither engine reads letters of
 8 px."""
 
 import importlib.util
@@ -21,7 +21,7 @@ from ..config.explain import nearest
 from ..system.errors import ConfigError, DataError, printable
 from ..system.workers import Workers
 
-ENGINES = ("tesseract", "rapidocr")  # where both are installed the first: it reads small letters better
+ENGINES = ("tesseract", "rapidocr")  # by preference: tesseract reads small letters better
 INSTALL = {
     "tesseract": "Debian: apt install tesseract-ocr",
     "rapidocr": "pip install 'rawmm[ocr]' (Python below 3.13)",
@@ -32,22 +32,21 @@ WORKERS = 2
 
 
 def choose(word: str) -> str | None:
-    """The engine that a word (auto, none or an engine) stands for, or None. Raises ConfigError where it is
-    not installed."""
+    """Engine for a word (auto, none or an engine), or None. Raises ConfigError where it is not installed."""
     allowed = ("auto", *ENGINES, "none")
     if word not in allowed:
         raise ConfigError(f"unknown engine '{word}'{nearest(word, allowed)}; allowed: {', '.join(allowed)}")
-    there = {
+    available = {
         "tesseract": shutil.which("tesseract"),
         "rapidocr": importlib.util.find_spec("rapidocr_onnxruntime"),
     }
-    if word in ENGINES and not there[word]:
+    if word in ENGINES and not available[word]:
         raise ConfigError(f"--ocr {word} is not installed; {INSTALL[word]}")
-    return word if word in ENGINES else next(filter(there.get, ENGINES), None) if word == "auto" else None
+    return word if word in ENGINES else next(filter(available.get, ENGINES), None) if word == "auto" else None
 
 
 def enlarged(pixels: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8, four times as large (bicubic) where a side is below SMALL; no side above
+    """Picture (H, W, 3) uint8, four times as large (bicubic) where a side is below SMALL, with no side above
     LARGEST."""
     height, width = pixels.shape[:2]
     times = min(TIMES if min(height, width) < SMALL else 1, LARGEST / max(height, width))
@@ -75,7 +74,7 @@ def _tesseract(pixels: np.ndarray) -> str:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         lines = lines or [f"exit code {done.returncode}"]
         language = any("language" in line for line in lines)
-        remedy = "install tesseract-ocr-eng" if language else "leave that picture out"
+        remedy = "install tesseract-ocr-eng" if language else "leave out that picture"
         raise DataError(
             f"tesseract failed on a picture of {width}x{height} pixels: {printable(lines[0])}; {remedy}, or "
             f"use --ocr none"
@@ -85,9 +84,7 @@ def _tesseract(pixels: np.ndarray) -> str:
 
 def _rapidocr(pixels: np.ndarray) -> str:
     boxes, _ = _rapid()(pixels[:, :, ::-1])
-    return "\n".join(
-        text for _, text, confidence in boxes or () if float(confidence) >= CONFIDENCE
-    )  # line by line
+    return "\n".join(text for _, text, confidence in boxes or () if float(confidence) >= CONFIDENCE)
 
 
 @cache
@@ -101,8 +98,8 @@ ReadText = Callable[[str, np.ndarray], str]  # engine, (H, W, 3) uint8 -> the te
 
 
 class Reader:
-    """Worker processes that read: `with Reader(engine) as reader: texts = reader(pictures)`. read_:
-    what each of them calls."""
+    """Worker processes that read text: `with Reader(engine) as reader: texts = reader(pictures)`. read_: the
+    function that they call."""
 
     def __init__(self, engine: str, workers: int = WORKERS, read_: ReadText = read) -> None:
         self.engine, self.read = engine, read_
@@ -119,7 +116,7 @@ class Reader:
             ) from None
         except subprocess.TimeoutExpired:
             raise DataError(
-                f"{self.engine} read one picture for more than {SECONDS} s; use --ocr none"
+                f"{self.engine} took more than {SECONDS} s for one picture; use --ocr none"
             ) from None
 
     def __enter__(self) -> "Reader":

@@ -1,14 +1,14 @@
-"""Pictures through one codec after another and back, and what was lost on the way.
+"""Round trips of pictures through codecs, and what each codec loses.
 
     pictures.find -> Location                           pictures on the command line
-    pictures.read, batches -> (n, 3, H, W) uint8        of one size
+    pictures.read, batches -> (n, 3, H, W) uint8        batches of pictures of one size
     choices.Choice.go -> Trip                           encoded and decoded, with bits and codes
     metrics -> Measures of each picture                 pixels, edges, features
     ocr.Reader -> text before and after                 what can still be read
     summary.rows, summary.findings                      over all pictures, and in sentences
 
-Every picture goes through every codec while it is in memory: numbers are kept, and files where they are
-wanted. Next: `summary.py`, and `pages/reconstruct.py`, which shows the files side by side."""
+While a picture is in memory it goes through every codec; measures are kept, and files with --out. Next:
+`summary.py`, and `pages/reconstruct.py`, which shows the files side by side."""
 
 import time
 from collections.abc import Callable
@@ -32,13 +32,13 @@ from .results import Clean, Comparison, Measures, PictureResult, number
 from .round_trip import Trip
 from .summary import Tally
 
-AGAIN = 16  # pictures that are read twice, to see whether the engine gives the same text
+AGAIN = 16  # pictures that are read twice, to measure how often the engine gives the same text
 ReadTexts = Callable[[list[np.ndarray]], list[str]]  # (H, W, 3) uint8 each -> texts
 
 
 @dataclass(frozen=True)
 class Originals:
-    """What is known of the originals (n, 3, H, W) of a batch. features, layers: of the feature network."""
+    """Original pictures (n, 3, H, W) of a batch. features, layers: outputs of the feature network."""
 
     images: Tensor
     edges: Tensor
@@ -54,9 +54,9 @@ def run(
     network: MobileNetV2 | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Comparison:
-    """Send pictures through all codecs. out: a folder for files. network: gives
-    features. progress: called with the number of pictures done. Raises DataError where no
-    picture can be read, or a codec does not take one."""
+    """Send pictures through all codecs, and measure. out: folder for files. reader: reads text. network:
+    gives features. progress: called with the number of pictures done. Raises DataError where no picture can
+    be read, or a codec does not take one."""
     skipped: list[Skipped] = []
     each: list[PictureResult] = []
     tallies = {choice.word: Tally() for choice in choices}
@@ -66,7 +66,7 @@ def run(
     for group in batches(read(locations, skipped)):
         originals = _originals(torch.stack([picture.pixels for picture in group]), network)
         before += [originals.features] if network else []
-        results, backs = [_begun(picture) for picture in group], {}
+        results, backs = [_result(picture) for picture in group], {}
         for choice in choices:
             tally = tallies[choice.word]
             trip = _trip(choice, originals.images, tally)
@@ -80,7 +80,7 @@ def run(
         raise none_left(skipped)
     each.sort(key=lambda result: result.number)
     for choice in choices:
-        _spend(choice.word, tallies[choice.word])
+        _add_used_bits(choice.word, tallies[choice.word])
     rows = summary.rows(each, choices, tallies, torch.cat(before) if network else None)
     text = summary.baseline(each, texts.read_twice, texts.same_twice) if texts else None
     correlation = summary.correlation(rows)
@@ -92,14 +92,14 @@ def _originals(images: Tensor, network: MobileNetV2 | None) -> Originals:
     return Originals(images, pixels.edges(images), *(network(images) if network else (None, None)))
 
 
-def _begun(picture: NamedPicture) -> PictureResult:
+def _result(picture: NamedPicture) -> PictureResult:
     height, width = picture.pixels.shape[1:]
     return PictureResult(picture.index, picture.name, picture.file, height, width, picture.text)
 
 
 def _trip(choice: Choice, images: Tensor, tally: Tally) -> Trip:
-    """Encode and decode, timed, and count codes. Raises DataError where a codec does not keep its
-    promises."""
+    """Encode and decode, with the time, and count codes. Raises DataError where the results of the codec have
+    the wrong shape, type or values."""
     began = time.perf_counter()
     height, width = images.shape[2:]
     try:
@@ -112,7 +112,7 @@ def _trip(choice: Choice, images: Tensor, tally: Tally) -> Trip:
     tally.seconds += trip.seconds
     if trip.back.shape != images.shape or trip.back.dtype != torch.uint8:
         raise DataError(
-            f"--codec {choice.word} gave back {trip.back.dtype} of shape {tuple(trip.back.shape)}; allowed: "
+            f"--codec {choice.word} returned {trip.back.dtype} of shape {tuple(trip.back.shape)}; allowed: "
             f"torch.uint8 of shape {tuple(images.shape)}"
         )
     if trip.codes is not None:
@@ -122,12 +122,12 @@ def _trip(choice: Choice, images: Tensor, tally: Tally) -> Trip:
 
 
 def _checked(choice: Choice, trip: Trip) -> Tensor:
-    """The codes. Raises DataError where they are not as many, or not of the vocabulary, as the codec says."""
+    """Codes of a trip. Raises DataError where their number or range is not what the codec declares."""
     low, high, count = int(trip.codes.min()), int(trip.codes.max()), trip.codes[0].numel()
     if low < 0 or high >= choice.vocabulary or count != trip.tokens[0]:
         raise DataError(
-            f"--codec {choice.word} gave {count:,} codes of {low} to {high}; allowed by its own length and "
-            f"vocabulary: {trip.tokens[0]:,} of 0 to {choice.vocabulary - 1}"
+            f"--codec {choice.word} returned {count:,} codes from {low} to {high}; allowed by its own length "
+            f"and vocabulary: {trip.tokens[0]:,} from 0 to {choice.vocabulary - 1}"
         )
     return trip.codes
 
@@ -140,7 +140,7 @@ def _measure(
     tally: Tally,
     network: MobileNetV2 | None,
 ) -> None:
-    """Add the measures of a batch to the results of its pictures, and to what the codec adds up to."""
+    """Add the measures of a batch to the results of its pictures and to the codec's tally."""
     images, after = originals.images, pixels.edges(trip.back)
     error, area = pixels.mse(trip.back, images), images[0, 0].numel()
     distance = torch.full_like(error, torch.nan)
@@ -168,7 +168,7 @@ def _measure(
 
 
 def _measures(trip: Trip, n: int, area: int, values: tuple[float, ...]) -> Measures:
-    """Picture `n` of a trip, of `area` pixels. values: the columns of `_measure`."""
+    """Measures of picture `n` of a trip, of `area` pixels. values: in the order of `_measure`'s columns."""
     mse, psnr, ssim, exact_values, exact_pixels, sharpness, distance = values
     bits = trip.bits[n]
     return Measures(
@@ -190,8 +190,8 @@ def _measures(trip: Trip, n: int, area: int, values: tuple[float, ...]) -> Measu
     )
 
 
-def _spend(word: str, tally: Tally) -> None:
-    """Add used bits to every picture: -log2 of the shares that its codes have among all codes."""
+def _add_used_bits(word: str, tally: Tally) -> None:
+    """Add used bits to every picture: the sum of -log2 of the frequencies of its codes."""
     if tally.counts is not None:
         cost = -(tally.counts.double() / tally.counts.sum()).log2()
         for codecs, codes in tally.codes:
@@ -199,8 +199,8 @@ def _spend(word: str, tally: Tally) -> None:
 
 
 class Texts:
-    """Reads text before and after codecs. The first AGAIN originals are read twice, to see how reliable the
-    engine is."""
+    """Reads text before and after codecs. The first AGAIN originals are read twice, to measure how reliable
+    the engine is."""
 
     def __init__(self, reader: ReadTexts) -> None:
         self.reader, self.read_twice, self.same_twice = reader, 0, 0
@@ -208,10 +208,10 @@ class Texts:
     def read(
         self, results: list[PictureResult], images: Tensor, backs: dict[str, Tensor]
     ) -> list[PictureResult]:
-        """The results of a batch, with texts."""
+        """Read the originals and the reconstructions of a batch -> its results, with texts."""
         count, twice = len(images), max(0, min(len(images), AGAIN - self.read_twice))
-        shown = [array(picture) for picture in chain(images, images[:twice], *backs.values())]
-        texts = [plain(text) for text in self.reader(shown)]
+        pictures = [array(picture) for picture in chain(images, images[:twice], *backs.values())]
+        texts = [plain(text) for text in self.reader(pictures)]
         first, second, after = texts[:count], texts[count : count + twice], texts[count + twice :]
         self.read_twice += twice
         self.same_twice += sum(one == other for one, other in zip(first, second))
@@ -227,13 +227,13 @@ class Texts:
 
 def _survival(text: str, original: str, written: str | None) -> dict:
     """Fields of `Measures` for the text after a codec. original: the text before it."""
-    known = {"text": text}
+    fields = {"text": text}
     if readable(original):
-        known |= {"text_survival": survival(text, original), "word_survival": words(text, original)}
+        fields |= {"text_survival": survival(text, original), "word_survival": words(text, original)}
     if written is not None:
         clean = _clean(text, written)
-        known |= {"right_letters": clean.survival, "right_words": clean.words}
-    return known
+        fields |= {"right_letters": clean.survival, "right_words": clean.words}
+    return fields
 
 
 def _clean(text: str, written: str) -> Clean:

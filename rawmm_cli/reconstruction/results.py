@@ -1,6 +1,6 @@
-"""What `rawmm reconstruct` measured, and its JSON.
+"""Results of `rawmm reconstruct`, and their JSON.
 
-PSNR is infinite where nothing differs, which JSON cannot say: it is null there, and `exact` tells why."""
+PSNR is infinite where nothing differs. JSON has no infinity: there it is null, and `exact` is true."""
 
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -10,12 +10,14 @@ from ..data.pictures import Skipped
 
 @dataclass(frozen=True)
 class Measures:
-    """One picture after one codec. milliseconds: encoding and decoding. bits, bits_per_pixel: nominal, None
-    of real numbers. mse: levels of 255, squared. psnr: dB. ssim, sharpness: None where they are not defined.
-    exact_values, exact_pixels: shares that are the same to the bit; exact: all are. padded: the sides to
-    which the picture had to be padded. tiles: how many pieces it was cut into. text_survival, word_survival:
-    None where the original has no text that can be read. right_letters, right_words: against what is written
-    there, where that is known. used_bits: of its codes, by their frequencies over all pictures."""
+    """One picture after one codec.
+
+    milliseconds: of encoding and decoding. bits, bits_per_pixel: nominal; None where tokens are real
+    numbers. mse: in squared levels of 255. psnr: in dB. ssim, sharpness: None where they are not defined.
+    exact_values, exact_pixels: shares that are equal bit for bit; exact: whether all are. padded: sides
+    that the picture was padded to. tiles: number of tiles it was cut into. text_survival, word_survival:
+    None where no text can be read on the original. right_letters, right_words: against the text that is
+    known to be written there. used_bits: of its codes, by their frequencies over all pictures."""
 
     tokens: int
     bits: float | None
@@ -42,7 +44,8 @@ class Measures:
 
 @dataclass(frozen=True)
 class Clean:
-    """Text that was read on an original against what is written there. words: None where that has none."""
+    """Agreement of the text read on an original with what is written there. words: None where that has
+    none."""
 
     survival: float
     words: float | None
@@ -51,7 +54,7 @@ class Clean:
 @dataclass(frozen=True)
 class PictureResult:
     """One picture after all codecs, by their words. number: its place on the command line. written: the text
-    that is known to be on it. text: what was read on it. clean: how these two agree."""
+    that is known to be on it. text: the text read on it. clean: the agreement of the two."""
 
     number: int
     name: str
@@ -66,7 +69,7 @@ class PictureResult:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """The nearest values that occurred: between a number and infinity there is nothing to interpolate."""
+    """Quantiles without interpolation, which is not defined between a number and infinity."""
 
     p05: float
     median: float
@@ -75,10 +78,10 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class Row:
-    """One codec over all pictures: means, but for mse and psnr (over all pixel values) and sharpness (energy
-    of all edges). lossless: share of pictures that are exact. entropy: bits a code. codes_seen: different
-    codes. enough_codes: whether the entropy is known well. kid, kid_paired: None of fewer than 16 pictures.
-    padded, tiled, over_budget: pictures."""
+    """One codec over all pictures: means, except for mse and psnr (over all pixel values) and sharpness
+    (energy of all edges). lossless: share of pictures that are exact. entropy: bits a code. codes_seen:
+    number of distinct codes. enough_codes: whether there are enough codes to estimate the entropy. kid,
+    kid_paired: None for fewer than 16 pictures. padded, tiled, over_budget: numbers of pictures."""
 
     codec: str
     name: str
@@ -116,8 +119,9 @@ class Row:
 
 @dataclass(frozen=True)
 class TextBaseline:
-    """How well text was read before any codec. readable: originals with text. read_twice, same_twice:
-    pictures that were read twice, and those that gave the same text. known: pictures whose text is known."""
+    """How well text is read before any codec. readable: originals on which text is read. read_twice,
+    same_twice: pictures read twice, and those of them that gave the same text. known: pictures whose text is
+    known."""
 
     readable: int
     read_twice: int
@@ -137,8 +141,8 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison of codecs. features: name of the feature network. engine: what read text. out, report:
-    where files and page are."""
+    """A comparison of codecs. features: name of the feature network. engine: that of OCR. out, report:
+    paths of files and page."""
 
     skipped: list[Skipped]
     rows: list[Row]
@@ -153,12 +157,12 @@ class Comparison:
 
 
 def number(value: float) -> float | None:
-    """A value that JSON can hold: None for infinity and for what is not defined."""
+    """The value, or None where it is not finite, as JSON requires."""
     return value if math.isfinite(value) else None
 
 
 def as_json(result: Comparison, each: bool = True) -> dict:
-    """The contents of results.json; without `each`, which has every picture, the object of `--json`."""
+    """Contents of results.json, with `each` picture; or, without, the object of `--json`."""
     features = result.features is not None
     pictures = [_picture(one, features) for one in result.each] if each else []
     return {
@@ -177,13 +181,13 @@ def as_json(result: Comparison, each: bool = True) -> dict:
 
 
 def _values(one: Measures | Row) -> dict:
-    """Fields of a dataclass, with numbers that JSON can hold."""
+    """Fields of a dataclass, with finite numbers or None."""
     values = {each.name: getattr(one, each.name) for each in fields(one)}
     return {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _row(row: Row, features: bool) -> dict:
-    """A row, without keys for codes where a codec has none, nor for features where none were computed."""
+    """A row without the keys of codes where a codec has none, and of features where none were computed."""
     absent = {"entropy", "codes_seen", "enough_codes"} if row.entropy is None else set()
     absent |= set() if features else {"kid", "kid_paired"}
     values = {name: value for name, value in _values(row).items() if name not in absent}
@@ -204,7 +208,7 @@ def _picture(result: PictureResult, features: bool) -> dict:
 
 
 def _measures(one: Measures, features: bool) -> dict:
-    """Numbers of a picture, without keys for what does not apply to it."""
+    """Measures of a picture, without the keys that do not apply to it."""
     absent = {
         "feature_distance": not features,
         "padded": one.padded is None,

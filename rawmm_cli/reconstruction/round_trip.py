@@ -1,5 +1,5 @@
-"""Pictures through a codec and back, whatever their sides: padded where they do not fit, in tiles where they
-are too large."""
+"""Pictures of any size through a codec and back: padded where sides do not fit, in tiles where they are too
+large."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +13,17 @@ from torch.nn import functional as F
 from ..runs.models import Loaded
 from ..system.errors import DataError
 
-STRIDES = range(1, 1025)  # of which the sides may have to be multiples
+STRIDES = range(1, 1025)  # numbers whose multiples are tried as sides
 Sides = tuple[int, int]  # (height, width)
 
 
 @dataclass(frozen=True)
 class Trip:
-    """Pictures of one size that went through a codec. back: (n, 3, H, W) uint8. tokens, bits: of each
-    picture. codes: (n, L), of a discrete codec. padded: the sides to which pictures had to be padded. tiles:
-    pieces that each was cut into. over: which files are larger than they may be. seconds: of all pictures."""
+    """Round trip of pictures of one size.
+
+    back: the reconstructions, (n, 3, H, W) uint8. tokens, bits: of each picture. codes: (n, L), of a discrete
+    codec. padded: sides that pictures were padded to. tiles: number of tiles that each was cut into. over:
+    which files exceed their budget. seconds: for all pictures."""
 
     back: Tensor
     tokens: list[int]
@@ -34,8 +36,8 @@ class Trip:
 
 
 def fitted(grid: Callable, height: int, width: int) -> Sides:
-    """The least sides that a codec takes, at or above these, that are multiples of one number. Raises
-    ValueError where it takes none."""
+    """Smallest sides from these on that a codec takes and that are multiples of one number. Raises ValueError
+    where it takes none."""
     for stride in STRIDES:
         sides = -(-height // stride) * stride, -(-width // stride) * stride
         try:
@@ -47,8 +49,8 @@ def fitted(grid: Callable, height: int, width: int) -> Sides:
 
 
 def layout(grid: Callable, height: int, width: int) -> tuple[Sides, Sides]:
-    """Sides to which a picture is padded, and sides of the tiles into which it is then cut: one tile, unless
-    a codec takes smaller pictures only."""
+    """Sides that a picture is padded to, and sides of the tiles that it is then cut into: one tile, unless
+    the codec takes only smaller pictures."""
     try:
         sides = fitted(grid, height, width)
         return sides, sides
@@ -59,8 +61,8 @@ def layout(grid: Callable, height: int, width: int) -> tuple[Sides, Sides]:
 
 @torch.inference_mode()
 def through(codec: Any, images: Tensor, device: torch.device) -> Trip:
-    """Encode and decode pictures (n, 3, H, W) uint8. Padding repeats their edges to the right and below, and
-    is cropped off again; tiles go through on their own."""
+    """Encode and decode pictures (n, 3, H, W) uint8. Padding repeats the right and lower edges and is cropped
+    off again; tiles are coded on their own."""
     height, width = images.shape[2:]
     sides, tile = layout(codec.grid, height, width)
     padded = images
@@ -84,14 +86,15 @@ def through(codec: Any, images: Tensor, device: torch.device) -> Trip:
 
 
 def nominal_bits(codec: Any, height: int, width: int) -> float | None:
-    """Bits of the tokens of a picture, padded and cut into tiles as it has to be; None of real numbers."""
+    """Nominal bits of a picture with its padding and tiles; None where tokens are real numbers."""
     sides, tile = layout(codec.grid, height, width)
     bits = codec.bits(*tile)
     return bits and bits * (sides[0] // tile[0]) * (sides[1] // tile[1])
 
 
 class Inverted:
-    """A model's ODE in the shape of a codec: its tokens are the noise that the model draws as a picture."""
+    """A model's ODE with the interface of a codec: tokens are the noise from which the model draws a
+    picture."""
 
     discrete, vocabulary = False, None
 
@@ -100,11 +103,11 @@ class Inverted:
         self.grid, self.length = loaded.model.codec.grid, loaded.model.codec.length
 
     def bits(self, height: int, width: int) -> None:
-        """None: noise is real numbers."""
+        """None, as noise consists of real numbers."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """What comes back from the noise: both ways at once, so that the prompt is read only once. Raises
-        DataError where a picture does not fit into the context."""
+        """Pictures drawn from the noise that pictures were inverted to: both directions at once, so that the
+        prompt is prefilled only once. Raises DataError where a picture does not fit into the context."""
         from ..core.inversion import ode
 
         (height, width), data, context = images.shape[2:], self.config.data, self.config.sample.context
@@ -117,5 +120,5 @@ class Inverted:
         return ode(self.model, images, self.steps, learned=data.size if data.stretch else None)[0]
 
     def decode(self, back: Tensor, rows: int) -> Tensor:
-        """The pictures that `encode` gave."""
+        """The pictures, unchanged: `encode` has drawn them."""
         return back

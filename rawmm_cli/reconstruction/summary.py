@@ -1,6 +1,6 @@
-"""Measures of every picture -> codecs over all pictures, with quantiles, and what they say in sentences.
+"""Measures of every picture -> a row for each codec, with quantiles, and findings in sentences.
 
-Averages are over pictures, but for PSNR (over all pixel values of all pictures) and sharpness (energy of all
+Means are over pictures, except for PSNR (over all pixel values of all pictures) and sharpness (energy of all
 edges). PSNR is infinite where nothing differs."""
 
 import math
@@ -32,7 +32,7 @@ SPREAD = (
     "text_survival",
     "word_survival",
     "milliseconds",
-)  # measures of which quantiles are kept
+)  # measures with quantiles
 MEANS = (
     "tokens",
     "bits",
@@ -44,16 +44,16 @@ MEANS = (
     "word_survival",
     "right_letters",
     "right_words",
-)  # measures of which the mean over pictures is kept
-FEW = 16  # pictures, below which KID is noise
-SHARPER, FARTHER = 1.05, 0.25  # times the sharpness, dB of PSNR: differences that are reported
+)  # measures with a mean over pictures
+FEW = 16  # pictures below which KID is noise
+SHARPER, FARTHER = 1.05, 0.25  # factor of sharpness, dB of PSNR: smallest differences that are reported
 
 
 @dataclass
 class Tally:
-    """What one codec adds up to. counts: of each code, (V,). squares: squared errors over `values` values.
-    codes: measures of each picture by codec, and its codes (L,). edges: energy of all edges after and before.
-    features: pooled, (n, d) each."""
+    """Sums of one codec over all pictures. counts: of each code, (V,). squares: sum of squared errors over
+    `values` values. codes: measures of each picture by codec, and its codes (L,). edges: energy of all edges,
+    after and before. features: pooled, (n, d) each."""
 
     counts: Tensor | None = None
     seconds: float = 0.0
@@ -99,13 +99,13 @@ def _row(each: list[PictureResult], choice: Choice, tally: Tally, before: Tensor
 
 
 def _column(measures: list[Measures], name: str) -> list[float]:
-    """The values of one measure that there are."""
+    """Values of one measure, without None."""
     return [value for one in measures if (value := getattr(one, name)) is not None]
 
 
 def _used(choice: Choice, tally: Tally, means: dict) -> dict:
-    """Fields of a row for bits that were used: of a file all that it has; of tokens their entropy over these
-    pictures times L."""
+    """Fields of a row for used bits: all bits of a file; of tokens L times their entropy over these
+    pictures."""
     if tally.counts is None:
         used = means["bits"] if choice.kind == "file" else None
         return {"used_bits": used, "entropy": None, "codes_seen": None, "enough_codes": None}
@@ -131,7 +131,7 @@ def _quantiles(values: list[float]) -> Quantiles:
 
 
 def baseline(each: list[PictureResult], read_twice: int, same_twice: int) -> TextBaseline:
-    """How well text was read before any codec."""
+    """How well text is read before any codec."""
     known = [result.clean for result in each if result.clean]
     right = [clean.words for clean in known if clean.words is not None]
     return TextBaseline(
@@ -145,7 +145,7 @@ def baseline(each: list[PictureResult], read_twice: int, same_twice: int) -> Tex
 
 
 def correlation(rows: list[Row]) -> Correlation | None:
-    """Rank correlation of nominal bits and text survival, where there are three tokenizers or more."""
+    """Rank correlation of nominal bits and text survival; None for fewer than three tokenizers."""
     pairs = [
         (row.bits, row.text_survival)
         for row in rows
@@ -165,7 +165,7 @@ def findings(
     bits_and_text: Correlation | None,
     pictures: int,
 ) -> list[str]:
-    """What the numbers say: what survived, then what looks better than it is, then what to know of them."""
+    """Findings in sentences: what survived, then what looks better than it is, then caveats."""
     by_word = {row.codec: row for row in rows}
     lossless = [row.name for row in rows if row.lossless == 1]
     sentences = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
@@ -188,8 +188,8 @@ def findings(
 
 
 def _invented(row: Row, rows: list[Row]) -> str | None:
-    """Where a codec looks sharper than another and is farther from the pictures: a GAN must not hide a
-    loss."""
+    """A sentence where a codec looks sharper than another but is farther from the originals, as a GAN may
+    be."""
 
     def nearer(other: Row) -> bool:
         sharper = (row.sharpness or 0) > SHARPER * (other.sharpness or math.inf)
@@ -209,7 +209,7 @@ def _invented(row: Row, rows: list[Row]) -> str | None:
 
 
 def _unfitting(rows: list[Row]) -> list[str]:
-    """Which codecs could not take pictures as they are."""
+    """Sentences on codecs that cannot take pictures as they are."""
     padded = [f"{row.name} ({row.padded:,})" for row in rows if row.padded]
     tiled = [f"{row.name} ({row.tiled:,})" for row in rows if row.tiled]
     ways = (("padded and cropped back", padded), ("cut into tiles", tiled))
@@ -236,7 +236,7 @@ def _few_codes(rows: list[Row]) -> list[str]:
 
 
 def _beside(file: Row, other: Row) -> str:
-    """An image file beside a codec, at no more bits."""
+    """A sentence that compares an image file with a codec of at least as many bits."""
     if math.isinf(file.psnr) or math.isinf(other.psnr):
         gap = "as near" if file.psnr == other.psnr else "exact" if math.isinf(file.psnr) else "not exact"
     else:

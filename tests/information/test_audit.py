@@ -1,4 +1,4 @@
-"""The audit of a model's input, and what it must catch."""
+"""The audit of a model's input, and the faults that it must catch."""
 
 from pathlib import Path
 
@@ -23,27 +23,28 @@ def portraits():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Every mode, sizes that the packaged model takes, one that it does not, and one file that is broken."""
+    """Pictures of every mode, in sizes that the packaged model takes and in one that it does not, and a
+    broken file."""
     generator = np.random.default_rng(0)
     for n, mode in enumerate(("RGB", "L", "P", "1", "RGBA", "CMYK", "LA")):
         values = generator.integers(0, 256, (8 + 8 * (n % 2), 16, 3), dtype=np.uint8)
         Image.fromarray(values).convert(mode).save(tmp_path / f"{n}.{'tif' if mode == 'CMYK' else 'png'}")
     Image.fromarray(generator.integers(0, 65536, (8, 8), dtype=np.uint16)).save(tmp_path / "7.png")
     Image.fromarray(generator.integers(0, 256, (24, 8, 3), dtype=np.uint8)).save(
-        tmp_path / "8.jpg", quality=90, exif=_turned()
+        tmp_path / "8.jpg", quality=90, exif=_rotated()
     )
     Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(tmp_path / "odd.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
     return tmp_path
 
 
-def _turned():
+def _rotated():
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
 
 
-def test_every_mode_and_size_comes_back(portraits, folder):
+def test_every_mode_and_size_is_exact(portraits, folder):
     result = audit.audit(portraits, pictures.find([folder], folder))
     assert result.pictures == 9 and result.tests == len(audit.TESTS) * len(audit.SIDES)
     assert sorted(Path(file).name for file in result.converted) == ["4.png", "5.tif", "6.png", "7.png"]
@@ -69,7 +70,7 @@ def test_one_level_of_one_value_is_caught(portraits, folder, monkeypatch):
 
 
 def test_patches_of_another_picture_are_caught(portraits, folder, monkeypatch):
-    """All values are there, but two pictures of one size change places."""
+    """All values are present, but two pictures of one size are swapped."""
     encode = type(portraits.model).encode
     monkeypatch.setattr(type(portraits.model), "encode", lambda self, batch: encode(self, batch).flip(0))
     with pytest.raises(RawmmError, match="differs first at"):

@@ -1,5 +1,5 @@
-"""What pictures hold at most: codecs against what they must give, grey pictures, mosaics, mixed folders, a
-missing extra."""
+"""Upper bounds of the bits of pictures: known contents, grey pictures, mosaics, mixed folders, a missing
+extra."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def save(path, pixels, **more):
 
 @pytest.mark.parametrize("slow", [False, True])
 def test_known_contents(slow):
-    """Noise cannot be made smaller; one colour is almost nothing; entropy of the levels against scipy's."""
+    """Noise is incompressible; one colour takes almost nothing; entropy of the levels is scipy's."""
     from scipy.stats import entropy
 
     pixels = noise(64, 48, 3)
@@ -46,8 +46,8 @@ def test_known_contents(slow):
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3), (1, 1), (1, 40, 3), (33, 2)])
-def test_every_codec_gives_every_shape_back(shape):
-    """`lengths` says None of what did not come back."""
+def test_every_codec_decodes_every_shape(shape):
+    """`lengths` gives None where the decoded picture differs."""
     assert all(
         bits is not None and bits > 0
         for name, bits in lossless.lengths(noise(*shape), False).items()
@@ -55,7 +55,7 @@ def test_every_codec_gives_every_shape_back(shape):
     )
 
 
-def test_what_does_not_come_back_is_no_bound(monkeypatch):
+def test_a_file_that_decodes_to_something_else_is_no_bound(monkeypatch):
     monkeypatch.setattr(lossless, "_png", lambda pixels: (b"x", pixels ^ 1))
     monkeypatch.setattr(lossless, "_jpegls", lambda pixels: (_ for _ in ()).throw(ImportError))
     result = lossless.lengths(noise(8, 8, 3), False)
@@ -63,8 +63,7 @@ def test_what_does_not_come_back_is_no_bound(monkeypatch):
 
 
 def test_grey_pictures_are_one_channel(tmp_path):
-    """A file of one channel, and a colour file whose channels agree, cost the same; so does a byte of
-    them."""
+    """A grey file and a colour file with equal channels have as many bits, in all and a byte."""
     grey = np.linspace(0, 255, 60 * 40).reshape(60, 40).astype(np.uint8)
     one, three = save(tmp_path / "1.png", grey), save(tmp_path / "3.png", np.stack([grey] * 3, -1))
     both = [bounds.measure(path, None, (False, False)).own for path in (one, three)]
@@ -77,7 +76,7 @@ def test_grey_pictures_are_one_channel(tmp_path):
 
 
 def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
-    """JPEG XL would store the coefficients of the file in fewer bytes than the file has."""
+    """JPEG XL could store the coefficients of the file in fewer bytes than the file has."""
     pixels = np.asarray(Image.fromarray(noise(16, 16, 3)).resize((128, 128), Image.Resampling.BICUBIC))
     path = save(tmp_path / "a.jpg", pixels, quality=75)
     result = bounds.measure(path, None, (False, False)).own.bits
@@ -88,7 +87,7 @@ def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
 
 
 def test_the_tokenizers_size(tmp_path):
-    """Cropped and shrunk as `prepare` does; a smaller picture is left out there."""
+    """Pictures are cropped and shrunk as `prepare` does; smaller ones are left out."""
     pixels = noise(50, 70, 3)
     result = bounds.measure(save(tmp_path / "a.png", pixels), 32, (False, False))
     assert result.sized.bits == lossless.lengths(fit(pixels, 32), False) and result.own.width == 70
@@ -96,7 +95,7 @@ def test_the_tokenizers_size(tmp_path):
 
 
 def test_mosaics_share_one_header():
-    """Sixteen times the same small picture costs little more than once; their order and shape stay."""
+    """Sixteen copies of a small picture take little more than one."""
     tile = noise(16, 16, 3)
     alone, together = lossless.lengths(tile, False), lossless.mosaic([tile] * 16)
     assert together["WebP"] < 3 * alone["WebP"]
@@ -116,8 +115,8 @@ def test_sums_against_numpy():
     assert summary.each_best_bits == [60, 120, 180, 240, 300]
 
 
-def test_bytes_as_they_are_are_a_bound():
-    """Of noise, and of one pixel, every file is larger."""
+def test_raw_bytes_are_a_bound():
+    """Every file is larger for noise and for one pixel."""
     for shape in ((1, 1), (40, 50), (8, 8, 3)):
         values = noise(*shape)
         channels = 3 if len(shape) == 3 else 1
@@ -127,7 +126,7 @@ def test_bytes_as_they_are_are_a_bound():
 
 
 def test_mosaics_reach_the_bound():
-    """Eight times the same picture share a file, one of another shape keeps its own."""
+    """Eight copies of a picture share a file; one of another shape has its own."""
     tile, other = (
         np.asarray(Image.fromarray(noise(4, 4, 3)).resize((16, 16), Image.Resampling.BICUBIC)),
         noise(20, 20, 3),
@@ -142,7 +141,7 @@ def test_mosaics_reach_the_bound():
     assert result.bound.bits < result.best_bits.mean
 
 
-def test_words_of_the_verdict():
+def test_sentences_of_the_verdict():
     assert "1 of 1 picture fit" in bounds.verdict([1.0], 10)[0]
     assert "5 of 5 pictures" in bounds.verdict([1.0] * 5, 10)[0] and len(bounds.verdict([1.0] * 5, 10)) == 1
     sentences = bounds.verdict([5.0, 20.0, 30.0], 10)
@@ -155,17 +154,17 @@ def test_words_of_the_verdict():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Sizes and modes, and two files that are no pictures."""
+    """Pictures of several sizes and modes, and two files that are not pictures."""
     for n, shape in enumerate([(70, 64, 3), (64, 64), (20, 20, 3), (20, 20, 3), (20, 20, 3), (20, 20, 3)]):
         save(tmp_path / "in" / f"{n}.png", noise(*shape, seed=n))
     (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
-    (tmp_path / "in" / "notes.txt").write_text("not looked at")
+    (tmp_path / "in" / "notes.txt").write_text("not read")
     return tmp_path / "in"
 
 
 @pytest.mark.process
 def test_a_mixed_folder_by_two_processes(folder):
-    """The same as one after the other, in order."""
+    """The results equal those of this process, in order."""
     locations = pictures.find([folder], folder)
     result = picture_bits.measure(locations, 64)
     assert [one.name for one in result.each] == ["0", "1", "2", "3", "4", "5"]
@@ -178,8 +177,8 @@ def test_a_mixed_folder_by_two_processes(folder):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, GeneratorExit])
 @pytest.mark.process
-def test_ctrl_c_waits_for_nobody(stop):
-    """Two tasks of a minute are under way when the caller stops."""
+def test_ctrl_c_does_not_wait_for_workers(stop):
+    """Two tasks of a minute are running when the caller stops."""
     results = bounds.over(time.sleep, [(0,), (60,), (60,), (60,), (60,)])
     next(results)
     began, before = time.monotonic(), len(multiprocessing.active_children())
@@ -217,7 +216,7 @@ def test_the_command(rawmm, folder):
 
 @pytest.mark.process
 def test_possible_only_where_every_file_fits(rawmm, tmp_path):
-    """Two pictures of noise and two of one colour: codes enough for the mean are not enough for the noise."""
+    """Two pictures of noise and two of one colour: enough codes for the mean are not enough for the noise."""
     for n in range(4):
         save(
             tmp_path / "in" / f"{n}.png",
@@ -235,8 +234,8 @@ def test_possible_only_where_every_file_fits(rawmm, tmp_path):
 
 
 def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
-    """Grey pictures: the lines of other sizes are H by area. Pictures smaller than --size: no size is told,
-    the line is yours."""
+    """For grey pictures the lines of other sizes scale H by area. Where pictures are smaller than --size, the
+    only line is theirs."""
     from rawmm_cli.pages import budget as budget_plot
 
     lines, words = {}, []
@@ -254,15 +253,15 @@ def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
         "text",
         lambda self, at, label_text, *more: words.append(label_text) or text(self, at, label_text, *more),
     )
-    drawn = "entropy-budget", "--images", folder / "1.png", "--plot", tmp_path / "a.png", "--json"
-    code, out, _ = rawmm(*drawn, "--L", 64, "--V", 16)
+    command = "entropy-budget", "--images", folder / "1.png", "--plot", tmp_path / "a.png", "--json"
+    code, out, _ = rawmm(*command, "--L", 64, "--V", 16)
     bits = json.loads(out)["bits_needed"]
     assert code == 0 and bits == 8 * 64 * 64
     for name, side in (("64 px (H)", 64), ("256 px", 256)):
         assert lines[name] == pytest.approx(1.05 * 1.1 * bits * (side / 64) ** 2)
     assert "yours" in lines and any("is enough for an upper bound of H" in label_text for label_text in words)
     lines.clear()
-    result = json.loads(rawmm(*drawn, "--size", 1000, "--L", 1, "--V", "2^20")[1])
+    result = json.loads(rawmm(*command, "--size", 1000, "--L", 1, "--V", "2^20")[1])
     assert (
         result["size"] is None and "H, yours" in lines and "1000 px (H)" not in lines and "yours" not in lines
     )
@@ -271,8 +270,7 @@ def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [ImportError, AttributeError])
 def test_without_the_extra(rawmm, folder, monkeypatch, error):
-    """imagecodecs is not there, or its import fails: PNG and WebP remain, and one line says what adds the
-    rest."""
+    """Where imagecodecs is missing or broken, PNG and WebP remain, and one line says how to add the rest."""
     for name in ("_jpegxl", "_jpegls"):
         monkeypatch.setattr(lossless, name, lambda pixels: (_ for _ in ()).throw(error))
     code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
@@ -316,8 +314,8 @@ def test_bad_input_is_one_line(name, rawmm, folder, monkeypatch):
 
 
 def test_the_astronaut(tmp_path):
-    """Figures that were measured elsewhere at 512 px, bits a byte. WebP's 3.32 takes it seconds; the faster
-    one gives 3.47."""
+    """Published figures at 512 px, in bits a byte. WebP reaches 3.32 in seconds; the faster setting gives
+    3.47."""
     data = pytest.importorskip("skimage.data")
     pixels = data.astronaut()
     result = lossless.lengths(pixels, False)

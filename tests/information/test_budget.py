@@ -1,5 +1,5 @@
-"""The entropy budget: the post's figures, exact integers against Python's own, big numbers, the catalogue,
-every bad input."""
+"""The entropy budget: the post's figures, exact integers against Python's own, large numbers, the
+catalogue, bad input."""
 
 import json
 import math
@@ -22,8 +22,8 @@ def solve(length, vocabulary, bits):
     return budget.solve(length, vocabulary, Need(bits))
 
 
-def object_of(answer):
-    code, out, err = answer
+def object_of(result):
+    code, out, err = result
     assert code == 0, err
     assert out.count("\n") == 1
     return json.loads(out)
@@ -59,8 +59,8 @@ def test_any_two_give_the_third_without_rounding(bits, number):
         assert enough(vocabulary, length) and not enough(vocabulary - 1, length)
 
 
-def test_at_the_edge():
-    """Equality is enough, one token less is not; nor is a power of ten a hair below."""
+def test_at_equality():
+    """Equality is enough; one token less is not, nor one code less."""
     assert solve(1024, 2**36, H).lossless_possible is True
     assert solve(1023, 2**36, H).lossless_possible is False
     assert solve(1, 2**4000 - 1, Fraction(4000)).lossless_possible is False
@@ -69,10 +69,10 @@ def test_at_the_edge():
     assert (verdict.capacity_bits, verdict.share) == (3584, 3584 / 36864)
 
 
-def test_big_numbers_are_never_infinite():
-    for given in ((10**100, None), (None, 2**4096), (10**100, 2**4096), (1, None), (None, 2)):
+def test_large_numbers_are_never_infinite():
+    for known in ((10**100, None), (None, 2**4096), (10**100, 2**4096), (1, None), (None, 2)):
         for bits in (Fraction(1, 10**9), H, Fraction(10**100)):
-            result = solve(*given, bits)
+            result = solve(*known, bits)
             text = json.dumps(budget.as_json(result))
             assert "Infinity" not in text and "NaN" not in text and result.says
     assert solve(10**30, None, H).vocabulary == 2 and solve(1, None, H).vocabulary is None
@@ -92,14 +92,14 @@ def test_big_numbers_are_never_infinite():
         ("1,234,567", 1234567),
     ],
 )
-def test_numbers_as_people_write_them(text, value):
+def test_numbers_as_users_write_them(text, value):
     assert numerals.whole(text, "--L", 1, 10**100, "10^100") == value
 
 
 # -------------------------------------------------------------------------------------------------- catalogue
 
 
-def test_rows_are_whole_and_sourced():
+def test_rows_are_complete_and_sourced():
     for row in catalogue.rows("anchors"):
         assert (
             0 < row["bits_per_byte"] <= 8
@@ -118,7 +118,8 @@ def test_rows_are_whole_and_sourced():
 
 
 def test_every_source_can_be_followed():
-    """A paper's number, a repository, a page or a package; no names of papers alone."""
+    """A source is the number of a paper, a repository, a page or a package; the name of a paper is not
+    enough."""
     known = re.compile(r"arXiv \d{4}\.\d{5}|https://\S+|\b[\w-]+/[\w.-]+|on PyPI|transformers \d")
     for row in [*catalogue.rows("anchors"), *catalogue.rows("catalogue")]:
         assert known.search(row["source"]) or (
@@ -126,17 +127,17 @@ def test_every_source_can_be_followed():
         ), row["name"]
 
 
-def test_copies_are_no_sources():
-    """What was read in a copy of a paper's tables is S."""
+def test_figures_from_copies_are_marked():
+    """Figures read in a copy of a paper's tables have S."""
     assert {row["read"] for row in catalogue.rows("catalogue") if row["name"].startswith("GSQ-GAN")} == {"S"}
 
 
-def test_one_row_is_that_of_the_file():
+def test_a_single_row_equals_that_of_the_file():
     assert all(catalogue.anchor(row["name"]) == row for row in catalogue.rows("anchors"))
 
 
-def test_figures_that_others_print():
-    """Bits as their own papers give them."""
+def test_published_bits():
+    """Bits equal those in the tokenizers' own papers."""
     known = {row["name"]: row for row in catalogue.tokenizers()}
     assert (
         known["TiTok L-32"]["bits"] == 384
@@ -186,7 +187,7 @@ def test_one_object(rawmm):
     )
 
 
-def test_words_at_the_edge(rawmm):
+def test_rounding_of_shares_at_equality(rawmm):
     assert "just under 100% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6.000000001")[1]
     assert "100.000% of H" in rawmm("entropy-budget", "--L", "3", "--V", "4", "--H", "6")[1]
     assert (
@@ -194,19 +195,19 @@ def test_words_at_the_edge(rawmm):
     )
 
 
-def test_a_bound_is_no_need(rawmm):
-    """What a model or a codec measured is H at most: enough is known, and too little is not."""
+def test_a_bound_does_not_prove_too_little(rawmm):
+    """A model or a codec gives an upper bound of H: a capacity above it is enough, one below is undecided."""
     words = "entropy-budget", "--anchor", "imagenet64-vdm", "--V", "2"
     for length, possible in (("41780", True), ("41779", None)):  # 64 x 64 x 3 x 3.4 = 41,779.2
         result = object_of(rawmm(*words, "--L", length, "--json"))
         assert result["lossless_possible"] is possible and "of the bound" in result["says"][0]
-    for given in (["--L", "256"], ["--V", "1024"], []):
-        out = rawmm("entropy-budget", "--anchor", "kodak-png", *given)[1]
+    for options in (["--L", "256"], ["--V", "1024"], []):
+        out = rawmm("entropy-budget", "--anchor", "kodak-png", *options)[1]
         assert "enough for the mean of this anchor" in out and ">=" not in out and "H <= 64 x 64" in out
     assert "V >= 2.23e43" in rawmm("entropy-budget", "--L", "256", "--anchor", "post")[1]
 
 
-def test_for_people(rawmm):
+def test_printed_lines_and_tables(rawmm):
     assert "V >= 2.23e43" in rawmm("entropy-budget", "--L", "256")[1]
     code, out, _ = rawmm("entropy-budget", "anchors", "imagenet64")
     assert code == 0 and "3.44" in out and "CIFAR" not in out
@@ -217,7 +218,7 @@ def test_for_people(rawmm):
 
 
 def test_plots(rawmm, tmp_path):
-    """Lines, points and words: of more than one colour, and other ones for other numbers."""
+    """Plots have many colours, and differ for other numbers."""
     files = [tmp_path / f"{n}.png" for n in range(3)]
     for file, words in zip(
         files, (["--L", "256"], ["--L", "1", "--V", "2^100", "--size", "100"], ["catalogue"])
@@ -229,8 +230,8 @@ def test_plots(rawmm, tmp_path):
 
 
 @pytest.mark.process
-def test_cold_and_light():
-    """In a process of its own, without torch or numpy."""
+def test_the_formula_imports_nothing_slow():
+    """Neither torch, numpy, Pillow nor rich's tables."""
     code = (
         "import sys; sys.argv = ['rawmm', 'entropy-budget', '--L', '256']\nfrom rawmm_cli.cli import "
         "main\ntry: main()\n"
@@ -277,7 +278,7 @@ BAD = {
     "no size": (["--size", "0"], "--size is '0'"),
     "plot": (["--plot", "x.jpg"], "--plot is 'x.jpg'; allowed: a file ending in .png"),
     "plot folder": (["--plot", "none/x.png"], "in a folder that exists"),
-    "word": (["anchors", "nothing-like-it"], "no row has 'nothing-like-it'"),
+    "word": (["anchors", "nothing-like-it"], "no row contains 'nothing-like-it'"),
     "command": (["anchor"], "No such command 'anchor'"),
     "options": (["--L", "5", "anchors"], "takes its options after its name"),
 }

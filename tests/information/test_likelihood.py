@@ -1,5 +1,5 @@
-"""Bits a byte where they are known: a Gaussian, a correlated one, a mixture of two, noise, and a model that
-has learned."""
+"""Bits a byte against known values: a Gaussian, a correlated one, a mixture of two, noise, and a trained
+model."""
 
 import math
 
@@ -35,15 +35,12 @@ def posterior_mean(weights, means, spreads, scale=1.0):
     return denoise
 
 
-def drawn(weights, means, spreads):
-    """Pictures of 8-bit values -> (clean patches, exact bits a value of each picture)."""
+def samples(weights, means, spreads):
+    """Pictures of 8-bit values of a mixture: (clean patches, exact bits a value of each picture)."""
     generator = np.random.default_rng(0)
-    which = generator.choice(len(weights), (COUNT, *SHAPE), p=weights)
-    x = (
-        np.rint((generator.normal(np.array(means)[which], np.array(spreads)[which]) + 1) * 127.5).clip(0, 255)
-        / 127.5
-        - 1
-    )
+    component = generator.choice(len(weights), (COUNT, *SHAPE), p=weights)
+    values = generator.normal(np.array(means)[component], np.array(spreads)[component])
+    x = np.rint((values + 1) * 127.5).clip(0, 255) / 127.5 - 1
     above, below = (
         np.where(x > 1 - STEP / 2, np.inf, x + STEP / 2),
         np.where(x < STEP / 2 - 1, -np.inf, x - STEP / 2),
@@ -58,9 +55,9 @@ def drawn(weights, means, spreads):
 @pytest.mark.parametrize("scale", [1.0, 0.7])
 @pytest.mark.parametrize("known", [GAUSSIAN, MIXTURE], ids=["gaussian", "mixture"])
 def test_within_a_hundredth_of_the_exact_likelihood(known, scale):
-    """The bound, the ODE from uniform noise, and the ODE from the bound's noise, which lies not above the
+    """The bound, the ODE from uniform noise, and the ODE from the bound's noise, which is not above the
     bound."""
-    clean, exact = drawn(*known)
+    clean, exact = samples(*known)
     denoise, dims = posterior_mean(*known, scale), clean[0].numel()
     bounds = likelihood.bound(denoise, clean, KEYS, scale, strata=16)
     at, wide = likelihood.choose(bounds)
@@ -68,15 +65,15 @@ def test_within_a_hundredth_of_the_exact_likelihood(known, scale):
     uniform = likelihood.uniform(denoise, clean, 0.004, KEYS, scale, steps=12)
     decoded = likelihood.decoded(denoise, clean, BEGINS[at], WIDTHS[wide], KEYS, scale, steps=12)
     for result in (bound, uniform, decoded):
-        off = result - exact
-        assert abs(off.mean()) < 0.01 + 2 * off.std() / COUNT**0.5 and off.std() / COUNT**0.5 < 0.01
+        error = result - exact
+        assert abs(error.mean()) < 0.01 + 2 * error.std() / COUNT**0.5 and error.std() / COUNT**0.5 < 0.01
     assert abs((uniform - exact).mean()) < 0.01 and abs((decoded - exact).mean()) < 0.01
-    apart = bound - decoded
-    assert apart.mean() > -3 * apart.std() / COUNT**0.5
+    gap = bound - decoded
+    assert gap.mean() > -3 * gap.std() / COUNT**0.5
 
 
-def test_probes_see_the_whole_matrix():
-    """A Gaussian whose values hang together: clean = A z, and the trace is not that of a diagonal."""
+def test_the_trace_of_a_matrix_that_is_not_diagonal():
+    """A Gaussian with correlated values: clean = A z with a full matrix A."""
     generator, dims = np.random.default_rng(1), 12
     basis, _ = np.linalg.qr(generator.normal(size=(dims, dims)))
     covariance = basis @ np.diag(np.linspace(0.05, 0.5, dims) ** 2) @ basis.T
@@ -102,19 +99,19 @@ def test_probes_see_the_whole_matrix():
     assert abs((result - exact).mean()) < 4 * (result - exact).std() / 20
 
 
-def test_halving_the_steps_changes_little_more_than_fourth_order_says():
-    clean, _ = drawn(*MIXTURE)
-    few = [
+def test_the_solver_is_of_a_high_order():
+    clean, _ = samples(*MIXTURE)
+    bits = [
         likelihood.uniform(posterior_mean(*MIXTURE), clean[:4], 0.01, KEYS[:4], steps=n).mean()
         for n in (6, 12, 24, 96)
     ]
-    errors = [abs(float(one - few[-1])) for one in few[:3]]
+    errors = [abs(float(one - bits[-1])) for one in bits[:3]]
     assert errors[0] > 6 * errors[1] > 36 * errors[2]
 
 
 def test_the_discrete_decoder_is_a_distribution():
-    """Its 256 probabilities sum to one, for any mean and width; far out it is finite; against scipy in the
-    middle."""
+    """Its 256 probabilities sum to one for any mean and width, and are finite in the tails; in the middle
+    they equal scipy's."""
     levels = (torch.arange(256).double() / 127.5 - 1)[:, None]
     for mean, width in ((0.0, 0.01), (0.9, 0.5), (1.7, 0.2), (-1.0, 1e-3)):
         result = likelihood.discrete(levels, torch.full_like(levels, mean), width)
@@ -127,37 +124,36 @@ def test_the_discrete_decoder_is_a_distribution():
 
 
 def test_noise_costs_eight_bits_and_no_less():
-    """Pictures of uniform noise, for a model that knows that values are uniform and no more; and never less
-    for any model."""
+    """Uniform noise takes 8 bits a value under the exact denoiser of uniform values, and more under a worse
+    one."""
     levels = torch.arange(256.0) / 127.5 - 1
 
-    def knows_nothing(z, t):
+    def uniform_denoiser(z, t):
         t = t.reshape(-1, 1, 1, 1).to(z)
         logs = -((z[..., None] - (1 - t) * levels) / t.clamp_min(1e-6)).square() / 2
         return (torch.softmax(logs, -1) * levels).sum(-1)
 
     generator = np.random.default_rng(2)
     clean = torch.from_numpy(generator.integers(0, 256, (8, 16, 12)) / 127.5 - 1).float()
-    bounds = likelihood.bound(knows_nothing, clean, KEYS[:8], strata=12)
+    bounds = likelihood.bound(uniform_denoiser, clean, KEYS[:8], strata=12)
     at, wide = likelihood.choose(bounds)
     result = likelihood.bound_of(bounds, at, wide, clean[0].numel())
     assert abs(result.mean() - 8) < 0.06
-    ode = likelihood.uniform(knows_nothing, clean, 0.01, KEYS[:8], steps=16)
+    ode = likelihood.uniform(uniform_denoiser, clean, 0.01, KEYS[:8], steps=16)
     assert abs(ode.mean() - 8) < 0.06
     blind = likelihood.bound(lambda z, t: torch.zeros_like(z), clean, KEYS[:8])
     assert likelihood.bound_of(blind, *likelihood.choose(blind), clean[0].numel()).mean() > 8
 
 
-def test_the_choice_is_paid_for():
+def test_the_cost_of_the_choice_is_counted():
     one = likelihood.Bound(torch.zeros(4, len(BEGINS)), torch.full((4, len(BEGINS), len(WIDTHS)), 100 * LN2))
     assert float(likelihood.bound_of(one, 0, 0, 100).mean()) == pytest.approx(
         1 + math.log2(len(BEGINS) * len(WIDTHS)) / 400
     )
 
 
-def test_from_times_to_the_integral():
-    """The error of a network that is always wrong by one: the integral of (1 - t) / t^3 from b to 1, by
-    hand."""
+def test_the_integral_over_time():
+    """For a network that is always wrong by one it is that of (1 - t) / t^3 from b to 1, in closed form."""
     clean = torch.zeros(400, 1, 1)
     result = likelihood.bound(
         lambda z, t: torch.ones_like(z), clean, list(range(400)), strata=8
@@ -182,23 +178,22 @@ def faces():
     return torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in drawings])
 
 
-def test_order_is_worth_bits(portraits, faces):
-    """The packaged model: portraits cost less than their own pixels in another order, and those less than
-    noise."""
+def test_portraits_take_fewer_bits_than_shuffled_ones_and_noise(portraits, faces):
+    """Under the packaged model."""
     from rawmm_cli.information import model_bits
 
     order = torch.randperm(64 * 64, generator=torch.Generator().manual_seed(0))
     scrambled = faces.flatten(2)[:, :, order].view_as(faces)
     noise = torch.randint(0, 256, faces.shape, generator=torch.Generator().manual_seed(1)).to(torch.uint8)
-    costs = [
+    bits = [
         model_bits.of_pictures(portraits, images, [""] * 2, 2, ode=False).bound.bits_per_byte
         for images in (faces, scrambled, noise)
     ]
-    assert costs[0] + 2 < costs[1] and costs[0] < 4 and costs[1] > 6 and costs[2] >= 8
+    assert bits[0] + 2 < bits[1] and bits[0] < 4 and bits[1] > 6 and bits[2] >= 8
 
 
-def test_the_network_is_that_of_the_generator(portraits, faces):
-    """Against the reference without a cache, behind a caption and without one; all at one time."""
+def test_the_denoiser_equals_that_of_the_generator(portraits, faces):
+    """The generator without a cache, after a caption and without one."""
     from rawmm_cli.core import reference
     from rawmm_cli.core.drawing import Sampling
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
@@ -214,9 +209,8 @@ def test_the_network_is_that_of_the_generator(portraits, faces):
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_text_against_a_chain_of_choices(portraits, faces):
-    """Bits of captions against the same token by token, each prefix alone; the first one of text alone, the
-    end counted."""
+def test_bits_of_captions_equal_those_token_by_token(portraits, faces):
+    """With one forward pass a prefix; the first token is among text tokens only, and the end is counted."""
     from rawmm_cli.core.batch import pack
     from rawmm_cli.core.document import Picture
     from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
@@ -238,13 +232,13 @@ def test_text_against_a_chain_of_choices(portraits, faces):
             total -= float(logits.log_softmax(-1)[token]) / LN2
         return total
 
-    for given in (None, images):
-        result = text_bits.of_texts(portraits, given, captions)
+    for conditions in (None, images):
+        result = text_bits.of_texts(portraits, conditions, captions)
         exact = [
             chain(
-                [BOS] if given is None else [BOS, IMAGE, Picture(image, False), END_IMAGE],
+                [BOS] if conditions is None else [BOS, IMAGE, Picture(image, False), END_IMAGE],
                 caption,
-                IMAGE if given is None else EOS,
+                IMAGE if conditions is None else EOS,
             )
             for image, caption in zip(images, captions)
             if caption
@@ -256,15 +250,15 @@ def test_text_against_a_chain_of_choices(portraits, faces):
 
 
 def test_the_ode_may_begin_where_the_bound_may():
-    """A model of grey digits was best at 0.1, the last that there was."""
+    """The largest start of an ODE is that of the bound; a model of grey digits needed more than 0.1."""
     from rawmm_cli.information.model_bits import UNIFORMS
 
     assert UNIFORMS[-1] == BEGINS[-1] and list(UNIFORMS) == sorted(UNIFORMS)
 
 
-def test_text_rows_count_the_same_things():
-    """A fresh model, for which all tokens are alike: a text costs the same alone and behind a picture, known
-    in closed form."""
+def test_both_rows_of_text_count_the_same_tokens():
+    """Under a fresh model all tokens are equally likely: a text has the same bits alone and after a
+    picture, in closed form."""
     from types import SimpleNamespace
 
     from rawmm_cli.core.text_tokenizer import VOCABULARY, train_pairs
@@ -272,19 +266,18 @@ def test_text_rows_count_the_same_things():
 
     model = tiny_model(std=0)
     images = [picture(np.random.default_rng(0)).pixels] * 2
-    exact = (
-        6 * math.log2(VOCABULARY) + 2 * math.log2(VOCABULARY - 4)
-    ) / 6  # 2 + 4 bytes and 2 ends, of which 2 are first
-    for given in (None, images):
-        result = text_bits.of_texts(SimpleNamespace(model=model), given, ["ab", "abcd"])
+    first, others = 2 * math.log2(VOCABULARY - 4), 6 * math.log2(VOCABULARY)
+    exact = (first + others) / 6  # 6 bytes and 2 ends; 2 of these 8 tokens are first
+    for conditions in (None, images):
+        result = text_bits.of_texts(SimpleNamespace(model=model), conditions, ["ab", "abcd"])
         assert result.bits_per_byte == pytest.approx(exact) and result.kind == "exact"
         assert result.standard_error < 1
-    model.tokenizer = train_pairs(["ab ab ab"], VOCABULARY)  # pieces, though none was merged
+    model.tokenizer = train_pairs(["ab ab ab"], VOCABULARY)  # a learned tokenizer without a merged pair
     assert text_bits.of_texts(SimpleNamespace(model=model), None, ["ab"]).kind == "upper bound"
 
 
-def test_gradients_pass_and_both_ways_agree_for_a_tiny_model():
-    """A network with every kind of prediction: numbers are finite, the same again, and the same in parts."""
+def test_likelihood_of_every_kind_of_prediction():
+    """Results are finite, and do not depend on the batch."""
     generator = np.random.default_rng(0)
     for prediction in ("clean", "noise", "velocity"):
         model = tiny_model(prediction=prediction)
@@ -295,9 +288,9 @@ def test_gradients_pass_and_both_ways_agree_for_a_tiny_model():
                 0.1 * z.flatten(0, 1), z.flatten(0, 1), t.repeat_interleave(z.shape[1])
             ).view_as(z)
 
-        whole = likelihood.uniform(denoise, clean, 0.1, [1, 2, 3], steps=4)
-        parts = torch.cat(
+        batch = likelihood.uniform(denoise, clean, 0.1, [1, 2, 3], steps=4)
+        alone = torch.cat(
             [likelihood.uniform(denoise, clean[n : n + 1], 0.1, [n + 1], steps=4) for n in range(3)]
         )
-        assert torch.isfinite(whole).all()
-        torch.testing.assert_close(whole, parts)
+        assert torch.isfinite(batch).all()
+        torch.testing.assert_close(batch, alone)

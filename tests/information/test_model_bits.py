@@ -1,4 +1,4 @@
-"""Bits a byte of pictures under a model, where they can be compared."""
+"""Bits a byte of pictures under a model: grey against colour, with and without the ODE."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_grey_pictures_cost_one_byte_a_pixel(tiny_run, few_digits):
-    """A grey picture and the same with one level of one channel changed: as many bits, a third of the
-    bytes."""
+    """A grey picture, and the same with one level of one channel changed, have about as many bits; the grey
+    one has a third of the bytes."""
     loaded = models.load(tiny_run, torch.device("cpu"))
     grey = torch.stack([prepared.load(few_digits / "digits", "held_out").image(n) for n in range(3)])
     colour = grey.clone()
@@ -27,9 +27,9 @@ def test_grey_pictures_cost_one_byte_a_pixel(tiny_run, few_digits):
 
 
 def test_the_bound_alone_is_the_same_bound(tiny_run, few_digits):
-    """Without the ODE its figures are left out of the JSON, and the bound does not change."""
+    """Without the ODE its figures are None, and the bound does not change."""
     loaded = models.load(tiny_run, torch.device("cpu"))
     images = torch.stack([prepared.load(few_digits / "digits", "held_out").image(n) for n in range(2)])
-    alone, whole = (model_bits.of_pictures(loaded, images, [""] * 2, 2, ode=ode) for ode in (False, True))
-    assert alone.bound == whole.bound and (alone.begin, alone.width) == (whole.begin, whole.width)
+    alone, full = (model_bits.of_pictures(loaded, images, [""] * 2, 2, ode=ode) for ode in (False, True))
+    assert alone.bound == full.bound and (alone.begin, alone.width) == (full.begin, full.width)
     assert alone.uniform is alone.decoded is alone.difference is alone.uniform_begin is None

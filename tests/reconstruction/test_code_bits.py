@@ -1,4 +1,4 @@
-"""Bits of a tokenizer's codes, where they are known."""
+"""Bits of a tokenizer's codes against known values."""
 
 import math
 import weakref
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def flat_squares(folder, count, size=16):
-    """Pictures that the toy tokenizer gives back exactly: grey squares of its own levels."""
+    """Write pictures that the toy tokenizer reconstructs exactly: grey squares of its own levels."""
     generator = np.random.default_rng(3)
     for n in range(count):
         levels = (generator.integers(0, 16, (size // 4, size // 4)) * 16 + 8).astype(np.uint8)
@@ -26,9 +26,8 @@ def flat_squares(folder, count, size=16):
 
 
 @pytest.mark.process
-def test_codes_that_are_known(tmp_path):
-    """Sixteen levels, drawn evenly and apart: four bits a code, whatever one counts; and every picture comes
-    back."""
+def test_independent_uniform_codes(tmp_path):
+    """Sixteen levels, uniform and independent: four bits a code by every count, and exact reconstructions."""
     flat_squares(tmp_path, 60)
     result = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None)
     row, raw = result.codec, result.raw
@@ -38,9 +37,9 @@ def test_codes_that_are_known(tmp_path):
     assert raw.nominal_bits == 8 * 16 * 16 and row.share == pytest.approx(64 / result.bounds.bound.bits)
 
 
-def test_a_model_finds_what_hangs_together():
-    """Chains in which a code is mostly the one before it and one more: entropy by hand, and the marginal
-    knows nothing."""
+def test_the_model_learns_a_markov_chain():
+    """A code is mostly the one before it plus one: the entropy is known in closed form, the marginals are
+    uniform."""
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(0, 8, (120, 24), generator=generator)
     for n in range(1, 24):
@@ -53,9 +52,9 @@ def test_a_model_finds_what_hangs_together():
     assert code_model.conditional_bits(codes[:10], 8) == (None, "fewer than 20 pictures of one size")
 
 
-def test_codes_far_from_the_first_count_too(monkeypatch):
-    """1,024 codes of which the second half are dice of 256 sides: 4,096 bits a picture, and no fewer. Learned
-    for a moment."""
+def test_codes_beyond_the_first_window_count(monkeypatch):
+    """1,024 codes whose second half is uniform over 256: at least 4,096 bits a picture, after a short
+    training."""
     monkeypatch.setattr(code_model, "STEPS", 50)
     monkeypatch.setattr(code_model, "ROWS", 4)
     generator = torch.Generator().manual_seed(0)
@@ -67,7 +66,7 @@ def test_codes_far_from_the_first_count_too(monkeypatch):
 
 
 @pytest.mark.process
-def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
+def test_pictures_of_several_lengths_have_no_conditional_bits(tmp_path):
     flat_squares(tmp_path, 20)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "small.png")
     row = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None).codec
@@ -77,7 +76,7 @@ def test_pictures_of_several_lengths_have_no_one_rate(tmp_path):
 
 @pytest.mark.process
 def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
-    """Pictures wait for a process that measures them, few at a time; every picture and every step is told."""
+    """Few pictures are in memory at a time; progress reports every picture and every step."""
     flat_squares(tmp_path, 150)
     alive, most, done, steps = set(), [], [], []
     read = code_bits.read
@@ -95,7 +94,7 @@ def test_codes_are_kept_and_pixels_are_not(tmp_path, monkeypatch):
     monkeypatch.setattr(code_model, "STEPS", 3)
     result = code_bits.measure(toy(), pictures.find([tmp_path], tmp_path), None, done.append, steps.append)
     assert result.bounds.pictures == 150 and done == list(range(1, 151)) and steps == [0, 1, 2, 3]
-    assert max(most) <= 2 * 64 + 1  # a group of 64, and the one before it
+    assert max(most) <= 2 * 64 + 1  # a batch of 64, and the one before it
 
 
 def test_continuous_tokens_have_no_codes(folder):

@@ -1,4 +1,4 @@
-"""Engines that read text: which one, how pictures are made ready, and what is read where one is installed."""
+"""OCR engines: which is chosen, how pictures are enlarged, and what is read where one is installed."""
 
 import shutil
 
@@ -17,15 +17,15 @@ def written(text, size=64, glyph=14):
 
 
 def test_which_engine(monkeypatch):
-    there = {"tesseract": "/bin/tesseract", "rapidocr_onnxruntime": None}
-    monkeypatch.setattr(ocr.shutil, "which", there.get)
-    monkeypatch.setattr(ocr.importlib.util, "find_spec", there.get)
+    installed = {"tesseract": "/bin/tesseract", "rapidocr_onnxruntime": None}
+    monkeypatch.setattr(ocr.shutil, "which", installed.get)
+    monkeypatch.setattr(ocr.importlib.util, "find_spec", installed.get)
     assert ocr.choose("auto") == "tesseract" == ocr.choose("tesseract") and ocr.choose("none") is None
     with pytest.raises(ConfigError, match=r"--ocr rapidocr is not installed; pip install 'rawmm\[ocr\]'"):
         ocr.choose("rapidocr")
-    there |= {"tesseract": None, "rapidocr_onnxruntime": "spec"}
+    installed |= {"tesseract": None, "rapidocr_onnxruntime": "spec"}
     assert ocr.choose("auto") == "rapidocr"
-    there["rapidocr_onnxruntime"] = None
+    installed["rapidocr_onnxruntime"] = None
     assert ocr.choose("auto") is None
     with pytest.raises(
         ConfigError, match=r"unknown engine 'tess' .*allowed: auto, tesseract, rapidocr, none"
@@ -34,18 +34,12 @@ def test_which_engine(monkeypatch):
 
 
 def test_small_pictures_are_enlarged():
-    assert ocr.enlarged(written("a")).shape == (256, 256, 3) and ocr.enlarged(written("a", 128)).shape == (
-        128,
-        128,
-        3,
-    )
+    assert ocr.enlarged(written("a")).shape == (256, 256, 3)
+    assert ocr.enlarged(written("a", 128)).shape == (128, 128, 3)
     flat = np.full((20, 300, 3), 9, np.uint8)
     assert np.array_equal(ocr.enlarged(flat), np.full((80, 1200, 3), 9, np.uint8))
-    assert ocr.enlarged(np.zeros((9_000, 100, 3), np.uint8)).shape == (
-        32_000,
-        355,
-        3,
-    )  # tesseract's own limit is 32,767
+    tall = ocr.enlarged(np.zeros((9_000, 100, 3), np.uint8))
+    assert tall.shape == (32_000, 355, 3)  # tesseract's own limit is 32,767
     assert ocr.enlarged(np.zeros((40_000, 200, 3), np.uint8)).shape == (32_000, 160, 3)
 
 

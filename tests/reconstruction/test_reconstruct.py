@@ -1,5 +1,4 @@
-"""Pictures through codecs and back: numbers against other ways to them, files, text, and all that is wrong
-with pictures."""
+"""Round trips of pictures through codecs: measures against second computations, text, files, errors."""
 
 import math
 
@@ -33,8 +32,7 @@ def test_raw_is_exact_whatever_the_picture(folder):
 
 
 def test_distances_of_features(tmp_path):
-    """KID in the result is the reference's, of features of all pictures; where nothing changed, pairs apart
-    give 0."""
+    """KID equals torchmetrics' over the features of all pictures; `kid_paired` of unchanged pictures is 0."""
     from torchmetrics.image.kid import poly_mmd
 
     from rawmm_cli.metrics.mobilenet import MobileNetV2
@@ -61,11 +59,13 @@ def test_distances_of_features(tmp_path):
     (tmp_path / "out" / "original" / "00.png").unlink()
     few = run(tmp_path / "out" / "original", [raw()], network=network)
     assert few.rows[0].kid is None and few.rows[0].kid_paired is None
-    assert "kid" in results.as_json(few)["rows"][0]  # not enough pictures; without a network it is not there
+    assert (
+        "kid" in results.as_json(few)["rows"][0]
+    )  # None, as there are few pictures; no key without a network
 
 
-def test_sums_are_those_of_all_pictures_together(folder):
-    """Against the same numbers counted picture by picture, and codes counted at once."""
+def test_sums_over_all_pictures(folder):
+    """They equal sums computed picture by picture."""
     result, codec = run(folder, [toy()]), Squares()
     row, squares, values, counts = result.rows[0], 0, 0, torch.zeros(16, dtype=torch.long)
     for one in result.each:
@@ -74,18 +74,18 @@ def test_sums_are_those_of_all_pictures_together(folder):
         squares += float((trip.back.double() - before.double()).square().sum())
         values += before.numel()
         counts += torch.bincount(trip.codes.flatten(), minlength=16)
-        known = one.codecs["toy"]
-        assert known.mse == pytest.approx(float(pixels.mse(trip.back, before)))
-        assert known.bits == 4 * known.tokens
-        assert known.bits_per_pixel == pytest.approx(known.bits / one.height / one.width)
-        assert known.padded == {"3": (12, 16), "4": (12, 16), "6": (8, 4)}.get(one.name)
+        measures = one.codecs["toy"]
+        assert measures.mse == pytest.approx(float(pixels.mse(trip.back, before)))
+        assert measures.bits == 4 * measures.tokens
+        assert measures.bits_per_pixel == pytest.approx(measures.bits / one.height / one.width)
+        assert measures.padded == {"3": (12, 16), "4": (12, 16), "6": (8, 4)}.get(one.name)
     assert row.psnr == pytest.approx(10 * math.log10(255**2 * values / squares), abs=1e-4)
     assert row.used_bits == pytest.approx(codes.entropy(counts) * row.tokens)
     assert row.padded == 3 and row.enough_codes is False
     assert "Pictures that do not fit were padded and cropped back by toy (3)." in result.findings
 
 
-def test_quantiles_are_numbers_that_occurred():
+def test_quantiles_are_values_of_pictures():
     assert summary._quantiles([1.0, 2.0, 3.0, math.inf, math.inf]) == Quantiles(1.0, 3.0, math.inf)
     assert summary._quantiles([float(n) for n in range(101)]) == Quantiles(5, 50, 95)
 
@@ -95,27 +95,27 @@ def test_quantiles_are_numbers_that_occurred():
     [
         (
             lambda images: Trip(images[:, :, 1:], [1] * len(images), [1.0] * len(images)),
-            "gave back torch.uint8 of shape",
+            "returned torch.uint8 of shape",
         ),
         (
             lambda images: Trip(images.float(), [1] * len(images), [1.0] * len(images)),
-            "gave back torch.float32",
+            "returned torch.float32",
         ),
         (
             lambda images: Trip(
                 images, [2] * len(images), [1.0] * len(images), torch.full((len(images), 2), 9)
             ),
-            "codes of 9 to 9",
+            "codes from 9 to 9",
         ),
         (
             lambda images: Trip(
                 images, [3] * len(images), [1.0] * len(images), torch.zeros(len(images), 2).long()
             ),
-            "gave 2 codes",
+            "returned 2 codes",
         ),
     ],
 )
-def test_a_codec_that_does_not_keep_its_word(trip, message, folder):
+def test_a_codec_with_wrong_shapes_types_or_codes_is_refused(trip, message, folder):
     with pytest.raises(DataError, match=message):
         run(folder, [Choice("wrong", "tokenizer", trip, vocabulary=4)])
 
@@ -136,7 +136,7 @@ def findings(*rows, text=None, budgets=()):
     return "\n".join(summary.findings(rows, chosen, text, summary.correlation(rows), 9))
 
 
-def test_a_gan_hides_no_loss():
+def test_a_sharper_but_worse_codec_is_reported():
     sentences = findings(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 22.5, 0.9))
     assert (
         "gan looks sharper than vq (0.90 of the originals' edges against 0.50), whose PSNR is 1.5 dB higher"
@@ -146,7 +146,7 @@ def test_a_gan_hides_no_loss():
     assert "looks sharper" not in findings(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 24.5, 0.9))
 
 
-def test_runs_are_called_by_their_names():
+def test_runs_have_their_folders_names():
     words = ["raw", "runs/a", "/x/b/", "jpeg@runs/a", "webp@2048", "hf:me/vq/sub", "python:my.thing:Make"]
     assert choices.names(words) == [
         "raw",
@@ -210,8 +210,8 @@ def test_text_before_and_after(greys):
     assert known["120"]["codecs"]["toy"]["right_words"] == 0.5
 
 
-def test_no_text_anywhere_is_said(greys):
-    result = run(greys, [raw()], reader=lambda shown: ["|"] * len(shown))
+def test_originals_without_text_are_reported(greys):
+    result = run(greys, [raw()], reader=lambda pictures: ["|"] * len(pictures))
     assert result.rows[0].text_survival is None and result.text.readable == 0
     assert "No text could be read on any original, so there is none that could survive." in result.findings
 
@@ -219,7 +219,7 @@ def test_no_text_anywhere_is_said(greys):
 # ------------------------------------------------------------------------------------------------------ files
 
 
-def test_files_are_what_came_back(folder, tmp_path):
+def test_files_are_the_reconstructions(folder, tmp_path):
     result = run(folder, [raw(), toy("a b"), toy("a-b")], out=tmp_path / "out")
     places = files.places(["raw", "a b", "a-b"])
     assert len(set(places.values())) == 3
@@ -241,13 +241,13 @@ def test_names_that_clash_are_numbered(tmp_path):
     assert [one.name for one in pictures.find([tmp_path], tmp_path)] == ["00000-x", "00001-X", "00002-x"]
 
 
-def test_a_target_that_cannot_be_written_is_told_before(tmp_path):
+def test_a_report_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for path, message in (
         (tmp_path, "is a folder"),
-        (tmp_path / "none" / "x.html", "no folder"),
-        (tmp_path / "file" / "x.html", "no folder"),
-        (tmp_path / "out", "no ending of a page"),
+        (tmp_path / "none" / "x.html", "not a folder"),
+        (tmp_path / "file" / "x.html", "not a folder"),
+        (tmp_path / "out", "does not end in .html"),
     ):
         with pytest.raises(ConfigError, match=message):
             files.check_report(path)

@@ -1,4 +1,4 @@
-"""`rawmm reconstruct`: files, pages, codecs of one's own, bad input."""
+"""`rawmm reconstruct`: files, pages, adapters, bad input."""
 
 import json
 
@@ -68,12 +68,12 @@ def test_the_command(rawmm, folder, runs):
     assert code == 0 and out.split()[0] == "codec" and "toy" in out and "padded" in out
 
 
-def test_files_of_others_are_not_written_over_nor_ours_read(rawmm, folder, runs):
-    """A folder `original` of the user's beside a page of that name; the second time the output of the first
-    is not read."""
+def test_the_users_files_are_not_overwritten_and_outputs_not_read(rawmm, folder, runs):
+    """The user has a folder `original` beside the page; a second run does not read the output of the
+    first."""
     (folder / "original").mkdir()
     Image.fromarray(np.full((5, 5), 40_000, np.uint16)).save(folder / "original" / "0.png")
-    kept = (folder / "original" / "0.png").read_bytes()
+    before = (folder / "original" / "0.png").read_bytes()
     words = (
         "reconstruct",
         folder,
@@ -90,16 +90,16 @@ def test_files_of_others_are_not_written_over_nor_ours_read(rawmm, folder, runs)
         code, out, err = rawmm(*words, folder / "page.html")
         assert code == 0 and json.loads(out)["pictures"] == 9, err
     code, out, err = rawmm(*words, folder / "page.html", "--out", folder)
-    assert code == 2 and "holds pictures that are to be read; give another folder with --out" in err
+    assert code == 2 and "holds pictures to reconstruct; give another folder with --out" in err
     code, out, err = rawmm("reconstruct", folder / "0.png", "--codec", "raw", "--ocr", "none", "--out", runs)
     assert code == 2 and "holds other files; give a new one with --out" in err
-    assert (folder / "original" / "0.png").read_bytes() == kept
+    assert (folder / "original" / "0.png").read_bytes() == before
     (folder / "page_files" / "results.json").unlink()
     code, out, err = rawmm(*words, folder / "page.html")
-    assert code == 2 and "holds pictures that are to be read" in err
+    assert code == 2 and "holds pictures to reconstruct" in err
 
 
-def test_no_engine_is_told(rawmm, folder, monkeypatch):
+def test_a_missing_engine_is_noted(rawmm, folder, monkeypatch):
     from rawmm_cli.reconstruction import ocr
 
     monkeypatch.setattr(ocr, "choose", lambda word: None)
@@ -125,7 +125,7 @@ def test_used_bits_and_time_of_every_picture(folder):
     assert "used_bits" not in results.as_json(result)["each"][0]["codecs"]["raw"]
 
 
-def test_a_codec_of_your_own_that_fails_is_named(folder):
+def test_a_failing_adapter_is_named(folder):
     from rawmm_cli.codecs.adapter import Adapted
 
     class Broken:
@@ -148,15 +148,15 @@ def test_a_codec_of_your_own_that_fails_is_named(folder):
 
     for name, message in (
         ("0", "codec python:a:B failed in encode (AttributeError: "),
-        ("6", "its encode gave torch.float32; allowed: integers"),
-        ("2", "its decode gave back 2 axes"),
+        ("6", "its encode returned torch.float32; allowed: integers"),
+        ("2", "its decode returned 2 axes"),
     ):
         with pytest.raises(DataError) as caught:
             run(folder / f"{name}.png", [toy("python:a:B", Adapted(Broken(), "python:a:B"))])
         assert message in str(caught.value)
 
 
-def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
+def test_inversion_by_the_ode(rawmm, folder, tiny_run):
     words = (
         "reconstruct",
         folder / "0.png",
@@ -179,9 +179,7 @@ def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
     code, out, err = rawmm(
         "reconstruct", folder / "3.png", "--run", tiny_run, "--steps", "5", "--ocr", "none", "--json"
     )
-    assert (
-        code == 0 and json.loads(out)["rows"][0]["padded"] == 1
-    )  # 9 x 13 pixels are no multiples of patches
+    assert code == 0 and json.loads(out)["rows"][0]["padded"] == 1  # 9 x 13 are no multiples of the patch
 
 
 @pytest.mark.parametrize(
@@ -191,7 +189,7 @@ def test_to_noise_and_back_as_ever(rawmm, folder, tiny_run):
         (("empty",), 3, "empty holds no pictures"),
         (("odd.png", "--codec", "rwa"), 2, "unknown codec 'rwa' (did you mean raw?)"),
         (("odd.png", "--steps", "0"), 2, "Invalid value for '--steps'"),
-        (("odd.png", "--codec", "raw", "--report", "none/x.html"), 2, "report none/x.html cannot be made"),
+        (("odd.png", "--codec", "raw", "--report", "none/x.html"), 2, "report none/x.html cannot be created"),
         (("odd.png", "--codec", "raw", "--out", "odd.png"), 2, "output folder odd.png cannot be created"),
         (
             ("odd.png", "--codec", "raw", "--ocr", "tesserakt"),

@@ -49,9 +49,9 @@ def chosen(words, runs):
         ("rwa", "unknown codec 'rwa' (did you mean raw?)"),
         ("tou", "unknown codec 'tou' (did you mean toy?)"),
         ("jpg@400", "unknown codec 'jpg@400' (did you mean jpeg?)"),
-        ("resize@x", "'x' is no number of pixels"),
-        ("resize@0", "'0' is no number of pixels"),
-        ("resize", "'' is no number of pixels"),
+        ("resize@x", "'x' is not a number of pixels"),
+        ("resize@0", "'0' is not a number of pixels"),
+        ("resize", "'' is not a number of pixels"),
         ("jpeg@-4", "'-4' is neither a number of bits"),
         (
             "jpeg@toi",
@@ -79,28 +79,28 @@ def test_a_run_of_a_model_is_no_codec(tiny_run):
         chosen([str(tiny_run)], tiny_run.parent)
 
 
-def test_every_word_in_its_order(runs):
-    made = chosen(["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"], runs)
-    assert [choice.word for choice in made] == ["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"]
-    assert [choice.kind for choice in made] == ["file", "raw", "tokenizer", "resize", "file"]
-    assert [choice.bits(24, 24) for choice in made] == [144, 13824, 144, 1536, 20000]
-    for choice in made:
+def test_choices_are_in_the_order_of_words(runs):
+    codecs = chosen(["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"], runs)
+    assert [choice.word for choice in codecs] == ["jpeg@toy", "raw", "toy", "resize@8", "webp@20000"]
+    assert [choice.kind for choice in codecs] == ["file", "raw", "tokenizer", "resize", "file"]
+    assert [choice.bits(24, 24) for choice in codecs] == [144, 13824, 144, 1536, 20000]
+    for choice in codecs:
         trip = choice.go(noise())
         assert trip.back.shape == (2, 3, 24, 24) and trip.back.dtype == torch.uint8
-    assert torch.equal(made[1].go(noise()).back, noise())
+    assert torch.equal(codecs[1].go(noise()).back, noise())
 
 
 # ---------------------------------------------------------------------------------------------------- fitting
 
 
-def test_the_least_sides_that_fit():
+def test_the_smallest_sides_that_fit():
     assert fitted(Squares(4).grid, 24, 24) == (24, 24) and fitted(Squares(4).grid, 25, 31) == (28, 32)
     assert layout(Squares(8, only=16).grid, 10, 16) == ((16, 16), (16, 16))
     assert layout(Squares(8, only=16).grid, 40, 16) == ((48, 16), (16, 16))
 
 
-def test_padding_repeats_edges_and_is_cut_off_again():
-    """The same as a picture that was padded by hand."""
+def test_padding_repeats_edges_and_is_cropped_off():
+    """The result equals that of a picture padded by numpy."""
     images = noise((10, 13))
     trip = through(Squares(4), images, CPU)
     padded = torch.from_numpy(np.pad(images.numpy(), ((0, 0), (0, 0), (0, 2), (0, 3)), mode="edge"))
@@ -110,19 +110,19 @@ def test_padding_repeats_edges_and_is_cut_off_again():
 
 
 def test_a_codec_of_one_size_takes_larger_pictures_in_tiles():
-    """Squares know nothing of each other, so tiles change nothing."""
+    """Squares are independent, so tiles do not change the result."""
     images = noise((40, 16))
-    one, whole = through(Squares(4, only=16), images, CPU), through(Squares(4), images, CPU)
-    assert torch.equal(one.back, whole.back) and one.tiles == 3 and one.padded == (48, 16)
-    assert one.bits == [4 * 48, 4 * 48] and one.codes.shape == (2, 48)
-    assert one.codes[:, :32].tolist() == whole.codes[:, :32].tolist()
+    tiled, whole = through(Squares(4, only=16), images, CPU), through(Squares(4), images, CPU)
+    assert torch.equal(tiled.back, whole.back) and tiled.tiles == 3 and tiled.padded == (48, 16)
+    assert tiled.bits == [4 * 48, 4 * 48] and tiled.codes.shape == (2, 48)
+    assert tiled.codes[:, :32].tolist() == whole.codes[:, :32].tolist()
 
 
 # --------------------------------------------------------------------------------------------------- controls
 
 
 @pytest.mark.parametrize("kind", controls.FORMATS)
-def test_a_file_is_the_largest_that_the_budget_holds(kind):
+def test_a_file_is_the_largest_within_the_budget(kind):
     picture = Image.fromarray(smooth().permute(1, 2, 0).numpy())
     sizes = [8 * len(controls.written(picture, kind, quality)) for quality in (20, 60)]
     for budget in (sizes[0], sizes[1], (sizes[0] + sizes[1]) // 2):
@@ -130,11 +130,11 @@ def test_a_file_is_the_largest_that_the_budget_holds(kind):
         assert bits <= budget and back.shape == (3, 64, 64)
         assert bits >= sizes[0] and (budget < sizes[1] or bits >= sizes[1])
     files = [controls.written(picture, kind, quality) for quality in controls.QUALITIES]
-    shown = [np.array(Image.open(io.BytesIO(data)).convert("RGB")) for data in files if 8 * len(data) == bits]
-    assert any(np.array_equal(back.permute(1, 2, 0).numpy(), one) for one in shown)
+    decoded = [np.array(Image.open(io.BytesIO(one)).convert("RGB")) for one in files if 8 * len(one) == bits]
+    assert any(np.array_equal(back.permute(1, 2, 0).numpy(), one) for one in decoded)
 
 
-def test_where_no_file_is_so_small_the_smallest_stands_in(runs):
+def test_the_smallest_file_where_none_is_within_the_budget(runs):
     trip = chosen(["jpeg@toy", "toy"], runs)[0].go(torch.stack([smooth()]))
     smallest = 8 * len(controls.written(Image.fromarray(smooth().permute(1, 2, 0).numpy()), "jpeg", 1))
     assert (
