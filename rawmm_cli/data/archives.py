@@ -48,6 +48,7 @@ def members(path: Path) -> Iterator[Member]:
 
 @contextmanager
 def _data_errors(path: Path) -> Iterator[None]:
+    """Turn errors while an archive is read into a DataError that names the archive."""
     try:
         yield
     except RawmmError:
@@ -83,6 +84,7 @@ def check(info: tarfile.TarInfo, path: Path | str) -> None:
 
 
 def _tar(path: Path) -> Iterator[Member]:
+    """Plain files of a tar file, compressed or not."""
     packed = path.name.lower().endswith("gz")
     open_, mode = (gzip.open, "r|") if packed else (open, "r:")
     with open_(path, "rb") as file, tarfile.open(fileobj=file, mode=mode, tarinfo=Info) as archive:
@@ -123,6 +125,7 @@ def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
 
 
 def _zip(path: Path) -> Iterator[Member]:
+    """Plain files of a zip file; all headers are checked before any member is read."""
     with zipfile.ZipFile(path) as archive:
         infos, size, unpacked = archive.infolist(), os.path.getsize(path), 0
         _check_count(len(infos), path)

@@ -291,6 +291,6 @@ def _height(path: str, glyph: int) -> int:
 
 
 def _pick(n: int, what: str, options: Sequence[Option]) -> Option:
-    """One of the options, chosen by a hash of n and of `what` is chosen."""
+    """One of the options, by a hash of n and of `what`, the name of the choice."""
     digest = hashlib.blake2b(f"text-images/{n}/{what}".encode(), digest_size=8).digest()
     return options[int.from_bytes(digest, "little") % len(options)]

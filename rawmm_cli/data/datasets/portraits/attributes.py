@@ -118,7 +118,7 @@ def attributes_of(n: int) -> dict[str, str]:
 
 
 def pick(n: int, what: str, options: Sequence[Option]) -> Option:
-    """One of the options, chosen by a hash of n and of `what` is chosen."""
+    """One of the options, by a hash of n and of `what`, the name of the choice."""
     digest = hashlib.blake2b(f"portraits/{n}/{what}".encode(), digest_size=8).digest()
     return options[int.from_bytes(digest, "little") % len(options)]
 
