@@ -29,7 +29,7 @@ class _Frame(NamedTuple):
     private: np.ndarray  # (n,)
     position: np.ndarray  # (n, 3)
     runs: list[tuple[int, int, int]]  # of text: (first position, first item, end)
-    places: list[tuple[int, Blocks, int, bool]]  # (first position, blocks, item, is it a copy)
+    places: list[tuple[int, Blocks, int, bool]]  # (first position, blocks, number of picture, is it a copy)
 
 
 @dataclass
@@ -65,10 +65,9 @@ def layout(document: Document, blocks: BlocksOf) -> _Layout:
     tokens = np.zeros(len(frame.block), np.int64)
     for at, order, stop in frame.runs:
         tokens[at : at + stop - order] = cast(list[int], document[order:stop])
-    shown = {index: picture for index, picture, _ in pictures}
     placed = [
-        (first, cut, _finished(shown[index]) if copy else shown[index])
-        for first, cut, index, copy in frame.places
+        (first, cut, _finished(pictures[number][1]) if copy else pictures[number][1])
+        for first, cut, number, copy in frame.places
     ]
     return _Layout(tokens, frame.block, frame.private, frame.position, placed)
 
@@ -94,7 +93,7 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, flo
         _, cut, copied, stretch = pictures[number]
         for copy in range(1 + copied):
             end = at + len(cut.block)
-            places.append((at, cut, stop, bool(copy)))
+            places.append((at, cut, number, bool(copy)))
             block[at:end] = next_block + cut.block
             private[at:end] = copied and not copy
             position[at:end, 0] = stop
@@ -160,14 +159,17 @@ def fit(sizes: list[int], length: int) -> list[list[int]]:
 def pack(documents: list[Document], length: int, blocks: BlocksOf) -> Batch:
     """Documents -> Batch with as few rows of `length` positions as `fit` finds. Raises DataError where one is
     longer."""
-    rows = fit([size(document, blocks) for document in documents], length)
-    return assemble(documents, rows, length, blocks)
+    layouts = [layout(document, blocks) for document in documents]
+    return _in_rows(layouts, fit([len(item.tokens) for item in layouts], length), length)
 
 
 def assemble(documents: list[Document], rows: list[list[int]], length: int, blocks: BlocksOf) -> Batch:
     """Documents and which of them stand in which row -> Batch. Without any row it is one row of padding."""
-    layouts = [layout(document, blocks) for document in documents]
-    starts = [0] * len(documents)  # flat first position of each document
+    return _in_rows([layout(document, blocks) for document in documents], rows, length)
+
+
+def _in_rows(layouts: list[_Layout], rows: list[list[int]], length: int) -> Batch:
+    starts = [0] * len(layouts)  # flat first position of each document
     for number, row in enumerate(rows):
         at = number * length
         for index in row:

@@ -38,6 +38,7 @@ class RawModel(nn.Module):
                 f"{type(backbone).__name__} cannot be modulated"
             )
         self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
+        self.blocks_of: dict[tuple[int, int], Blocks] = {}  # for every document that is packed
         self.tokenizer = Bytes()  # or BytePairs, given by who loads or trains the model
         self.words = nn.Embedding(vocabulary, width)
         self.norm = RMSNorm(width)
@@ -48,7 +49,10 @@ class RawModel(nn.Module):
     def blocks(self, height: int, width: int) -> Blocks:
         """How a picture of H x W pixels stands in the sequence. Raises ValueError for a size that does not
         fit."""
-        return self.head.blocks(*self.codec.grid(height, width))
+        sides = height, width
+        if sides not in self.blocks_of:
+            self.blocks_of[sides] = self.head.blocks(*self.codec.grid(height, width))
+        return self.blocks_of[sides]
 
     def encode(self, batch: Batch) -> Tensor:
         """The batch's pictures as image tokens (M N, P) or (M N, G), in flat order."""
