@@ -1,6 +1,7 @@
 """Parts of kinds that the package does not have, as small as can be: a codec of several integers a token and
-one of two scales; heads that write code after code, unmask codes, go from scale to scale, put the time into a
-position of its own, or modulate the layers by it; a backbone whose layers can be modulated.
+one of two scales; heads that write code after code, unmask codes, go from scale to scale, draw patch by
+patch, put the time into a position of its own, or modulate the layers by it; a backbone whose layers can be
+modulated.
 
 They go through the questions of `core/test_parts.py`: nothing in the package was made for them. A toy goes
 when the package has a part of its kind."""
@@ -20,7 +21,8 @@ from rawmm_cli.core.blocks import Blocks, block_a_token, one_block, places
 from rawmm_cli.core.document import Corrupted
 from rawmm_cli.core.heads.diffusion import DiffusionHead, time_features
 from rawmm_cli.core.layers import multiplications, rotation
-from rawmm_cli.core.parts import Footprint, Work
+from rawmm_cli.core.noise import normal
+from rawmm_cli.core.parts import Footprint, Prediction, Work
 from rawmm_cli.system.errors import ConfigError
 from rawmm_cli.system.seeds import random
 
@@ -141,7 +143,7 @@ class NextCode(CodeHead):
             raise ConfigError("this head writes from the first code on and cannot draw on a picture")
         codes = torch.zeros(len(keys), 0, dtype=torch.long)
         for at in range(grid[0] * grid[1] * self.codes):
-            logits, _ = predict(codes[:, max(0, at - 1) :], at=slice(at, at + 1))
+            logits = predict(codes[:, max(0, at - 1) :], at=slice(at, at + 1)).guided
             code = pick(logits, keys, (drawing or Writing()).temperature, "code", at)
             codes = torch.cat([codes, code], 1)
         return codes.unflatten(1, (-1, self.codes))
@@ -185,7 +187,7 @@ class MaskedCodes(CodeHead):
             keep = known.keep.expand_as(keep)
             state = torch.where(keep, known.tokens, state)
         for step in range(1, drawing.steps + 1):
-            codes = pick(predict(state)[0], keys, drawing.temperature, "codes", step)
+            codes = pick(predict(state).guided, keys, drawing.temperature, "codes", step)
             open_ones = (order < tokens * step / drawing.steps)[..., None] & (state == self.vocabulary)
             state = torch.where(open_ones & ~keep, codes, state)
         return state
@@ -222,11 +224,11 @@ class Scales(CodeHead):
 
     def draw(self, predict, keys, grid, drawing=None, learned=None, known=None, watch=None):
         count, squares = len(keys), grid[0] * grid[1]
-        logits, _ = predict(torch.zeros(count, 1, 2), share=0.0, at=slice(0, 1))  # never guided
+        logits = predict(torch.zeros(count, 1, 2), share=0.0, at=slice(0, 1)).guided  # never guided
         whole = pick(logits, keys, 1.0, "whole")
         before = self.codec[0].values(whole).expand(-1, squares)
         inputs = torch.stack([before, torch.zeros_like(before)], -1)
-        logits, _ = predict(inputs, share=0.5, at=slice(1, 1 + squares))
+        logits = predict(inputs, share=0.5, at=slice(1, 1 + squares)).guided
         return torch.cat([whole, pick(logits, keys, 1.0, "squares")], 1)[..., None]
 
 
@@ -262,8 +264,8 @@ class TimeToken(DiffusionHead):
 
     def draw(self, predict, keys, grid, drawing=None, learned=None, known=None, watch=None):
         def longer(z, t, share=1.0):
-            guided, plain = predict(torch.cat([torch.zeros_like(z[:, :1]), z], 1), t, share)
-            return (guided[:, 1:], plain[:, 1:]) if guided is not plain else (guided[:, 1:],) * 2
+            *outputs, scale = predict(torch.cat([torch.zeros_like(z[:, :1]), z], 1), t, share)
+            return Prediction(*(output[:, 1:] for output in outputs), scale)
 
         return super().draw(longer, keys, grid, drawing, learned, known, watch)
 
@@ -289,6 +291,57 @@ class Modulating(DiffusionHead):
 
     def condition(self, time):
         return self.clock(time_features(time))
+
+
+class PatchByPatch(CodeHead):
+    """Patches in order, each drawn by a small network that denoises it behind one hidden vector (MAR)."""
+
+    reads_ahead = True
+
+    def __init__(self, codec, width):
+        super().__init__()
+        self.values = codec.values
+        self.into, self.out = nn.Linear(codec.values, width), nn.Linear(width, width)
+        into, out = nn.Linear(width + codec.values + 1, 16), nn.Linear(16, codec.values)
+        self.small = nn.Sequential(into, nn.SiLU(), out)
+
+    def blocks(self, rows, columns):
+        return block_a_token(rows, columns)
+
+    def corrupt(self, tokens, pictures):
+        return Corrupted(tokens, self.still(pictures), tokens, self.drawn(pictures))
+
+    def embed(self, inputs, time, pictures):
+        return self.into(inputs)
+
+    def output(self, hidden, pictures):
+        return self.out(hidden)
+
+    def clean(self, behind, z, t):
+        return torch.tanh(self.small(torch.cat([behind, z, torch.full_like(z[..., :1], t)], -1)))
+
+    def loss(self, prediction, corrupted, pictures):
+        counts = torch.bincount(pictures.picture_of, minlength=len(pictures.drawn)).tolist()
+        z = (corrupted.target + normal(pictures.keys, counts, self.values)) / 2  # at time 1 / 2
+        error = (self.clean(prediction.float(), z, 0.5) - corrupted.target).square().mean(-1)
+        return (error * corrupted.weight).sum() / self.drawn(pictures).sum().clamp_min(1)
+
+    def work(self):  # the small network runs in the loss
+        return Work(multiplications(self.into, self.out), first_position=multiplications(self.into))
+
+    def draw(self, predict, keys, grid, drawing=None, learned=None, known=None, watch=None):
+        if known is not None:
+            raise ConfigError("this head draws from the first patch on and cannot draw on a picture")
+        patches, steps = torch.zeros(len(keys), 0, self.values), (drawing or Writing()).steps
+        for at in range(grid[0] * grid[1]):
+            behind = predict(patches[:, max(0, at - 1) :], at=slice(at, at + 1))
+            z = normal(keys, [1] * len(keys), self.values, f"patch {at}")[:, None]
+            for step in range(steps):  # guided where the small network speaks
+                t = 1 - step / steps
+                one, other = (self.clean(h, z, t) for h in (behind.conditional, behind.unconditional))
+                z = z - (z - (other + behind.scale * (one - other))) / t / steps
+            patches = torch.cat([patches, z.clamp(-1, 1)], 1)
+        return patches
 
 
 # ------------------------------------------------------------------------------------------------- backbone
@@ -340,6 +393,7 @@ HEADS = {
     "next code": Kind(NextCode, ("levels",), ordered=True),
     "masked codes": Kind(MaskedCodes, ("levels",)),
     "scales": Kind(Scales, ("pyramid",), ordered=True),
+    "patch by patch": Kind(PatchByPatch, ("raw",), ordered=True),
     "time token": Kind(lambda codec, width: diffusion(TimeToken, codec, width), ("raw",)),
     "modulating": Kind(lambda codec, width: diffusion(Modulating, codec, width), ("raw",), modulates=True),
 }

@@ -18,10 +18,11 @@ from .batch import size as positions
 from .cache import Cache
 from .document import Canvas, Document, Known, Picture
 from .model import RawModel
+from .parts import Prediction
 from .text_tokenizer import BOS, IMAGE
 
 Watch = Callable[[int, Tensor, Tensor], None]  # (step, noised, clean), both (n, 3, H, W) uint8
-Predict = Callable[..., tuple[Tensor, Tensor]]  # `Head.draw`
+Predict = Callable[..., Prediction]  # `Head.draw`
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,7 @@ def draw(
 def predictor(model: RawModel, documents: list[Document], sampling: Sampling) -> Predict:
     """What the head draws with at the end of each document: the network, and guidance (`Head.draw`).
 
-    -> predict(inputs (M, n, ...), time, share, at) -> (guided, unguided), each (M, n, ...) fp32.
-    Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): the prediction behind no prompt, and
-    from there `guidance` times the way to that behind the prompt."""
+    -> predict(inputs (M, n, ...), time, share, at) -> Prediction, guided by `sampling.guidance`."""
     count, guided = len(documents), sampling.guidance != 1
     blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
     prompts = [*documents, *([[BOS, IMAGE]] * count if guided else [])]
@@ -99,24 +98,22 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling) ->
             out = model.head.output(hidden.view(-1, before.shape[1]), part(batch, rows, at).pictures).float()
         return out.unflatten(0, (rows, -1))
 
-    def predict(
-        inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole
-    ) -> tuple[Tensor, Tensor]:
+    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole) -> Prediction:
         if not guided or (share == 0 and at == whole):
-            plain = output(count, inputs, time, at)
-            return plain, plain
+            alone = output(count, inputs, time, at)
+            return Prediction(alone, alone, alone, 1.0)
+        # where nothing is guided yet, what later parts of the picture see is computed all the same
         twice = inputs.repeat(2, *[1] * (inputs.ndim - 1))
-        plain, other = output(2 * count, twice, time, at).chunk(2)
-        if share == 0:  # what later parts of the picture see must be computed behind no prompt, too
-            return plain, plain
-        return guide(plain, other, sampling.guidance, share), plain
+        return guide(*output(2 * count, twice, time, at).chunk(2), sampling.guidance, share)
 
     return predict
 
 
-def guide(output: Tensor, other: Tensor, guidance: float, share: float) -> Tensor:
-    """Outputs behind the prompt and behind none -> the guided one. share: how far guidance acts."""
-    return other + (guidance if share == 1 else 1 + share * (guidance - 1)) * (output - other)
+def guide(conditional: Tensor, unconditional: Tensor, guidance: float, share: float) -> Prediction:
+    """Outputs behind the prompt and behind none -> the guided one. share: how far guidance acts, 1 is all."""
+    scale = guidance if share == 1 else 1 + share * (guidance - 1)
+    guided = conditional if scale == 1 else unconditional + scale * (conditional - unconditional)
+    return Prediction(guided, conditional, unconditional, scale)
 
 
 def pictures_of(

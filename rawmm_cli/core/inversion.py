@@ -35,7 +35,7 @@ def ode(
     predict = predictor(model, [[BOS, IMAGE]] * len(pictures), settings)
 
     def denoise(z: Tensor, t: float) -> Tensor:
-        output, _ = predict(z, t)
+        output = predict(z, t).guided
         return head.clean(output, z, torch.full((1,), float(t), device=z.device))
 
     up = [BEGIN ** (1 - step / steps) for step in range(steps + 1)]

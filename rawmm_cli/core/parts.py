@@ -44,6 +44,20 @@ class Footprint(NamedTuple):
     traffic: float
 
 
+class Prediction(NamedTuple):
+    """What the network says while pictures are drawn, (M, n, ...) fp32, by classifier-free guidance (Ho and
+    Salimans 2022, arXiv 2207.12598):
+
+        guided = unconditional + scale (conditional - unconditional)
+
+    conditional: behind the prompt. unconditional: behind none; the same tensor where nothing is guided."""
+
+    guided: Tensor
+    conditional: Tensor
+    unconditional: Tensor
+    scale: float
+
+
 class Codec(Protocol):
     """Pixels <-> image tokens. Nobody else computes a size of one from a size of the other."""
 
@@ -126,11 +140,11 @@ class Head(Protocol):
     ) -> Tensor:
         """Draw a picture for each of M keys -> tokens (M, N, P) or (M, N, G).
 
-        predict(inputs, time, share, at) -> (guided, unguided) predictions (M, n, ...) of the positions `at`,
-        a slice of the picture (default: all of it). inputs: (M, n, ...) of the positions at which the
-        predictions stand: the same ones or, where the head reads ahead, one earlier each; the one before the
-        first is `<image>`, which has no input. share: how far guidance acts, from 0 to 1. What was computed
-        before of the picture stays visible.
+        predict(inputs, time, share, at) -> the Prediction of the positions `at`, a slice of the picture
+        (default: all of it). inputs: (M, n, ...) of the positions at which the predictions stand: the same
+        ones or, where the head reads ahead, one earlier each; the one before the first is `<image>`, which
+        has no input. share: how far guidance acts, from 0 to 1. What was computed of the picture by earlier
+        calls stays visible.
 
         drawing: the head's own settings, a frozen dataclass; None: its defaults. learned: rows and columns of
         the pictures that were learned, where they are others. known: what is drawn on; raises ConfigError in

@@ -15,6 +15,7 @@ from .document import Batch, Canvas, Document, Picture
 from .drawing import Predict, Sampling, guide, pictures_of, stretched
 from .generate import Work, choose, pictures
 from .model import RawModel
+from .parts import Prediction
 from .text_tokenizer import BOS, END_IMAGE, IMAGE
 
 
@@ -54,27 +55,24 @@ def draw(
     sampling: Sampling,
     canvas: Canvas | None = None,
 ) -> list[Picture]:
-    """As `generate.draw`."""
+    """As `drawing.draw`."""
     predict = predictor(model, documents, sampling)
     images = pictures_of(model, predict, keys, sampling, None, canvas)
     return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
 
 
 def predictor(model: RawModel, documents: list[Document], sampling: Sampling) -> Predict:
-    """As `generate.predictor`."""
+    """As `drawing.predictor`."""
     blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
-    seen = _outputs(model, _pack(model, [[*document, blank] for document in documents]))
-    unseen = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in documents]))
-
+    behind = _outputs(model, _pack(model, [[*document, blank] for document in documents]))
+    without = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in documents]))
     whole = slice(0, len(model.blocks(*sampling.size).block))
 
-    def predict(
-        inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole
-    ) -> tuple[Tensor, Tensor]:
-        plain, other = seen(inputs, time, at), unseen(inputs, time, at)
-        if sampling.guidance == 1 or share == 0:
-            return plain, plain
-        return guide(plain, other, sampling.guidance, share), plain
+    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole) -> Prediction:
+        conditional = behind(inputs, time, at)
+        if sampling.guidance == 1:
+            return Prediction(conditional, conditional, conditional, 1.0)
+        return guide(conditional, without(inputs, time, at), sampling.guidance, share)
 
     return predict
 

@@ -305,8 +305,7 @@ def test_rescaled_guidance_keeps_the_contrast():
     head, drawing = tiny_head(), Drawing(steps=1, rescale=0.6)
 
     def predict(z, t, share):
-        plain = torch.tensor(clean)
-        return guide(plain, torch.tensor(other), 4.0, share), plain
+        return guide(torch.tensor(clean), torch.tensor(other), 4.0, share)
 
     drawn = head.draw(predict, [1, 2], (1, 3), drawing).numpy()
     for n in range(2):
@@ -320,4 +319,6 @@ def test_a_share_of_guidance(share):
     """From none (1) to all of it, in proportion: VAR's ramp, and the interval of a diffusion head."""
     output, other = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
     expected = output + share * 1.5 * (output - other)
-    torch.testing.assert_close(guide(output, other, 2.5, share), expected)
+    prediction = guide(output, other, 2.5, share)
+    torch.testing.assert_close(prediction.guided, expected)
+    torch.testing.assert_close(other + prediction.scale * (output - other), expected)

@@ -10,6 +10,7 @@ from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Pictures
 from rawmm_cli.core.heads.diffusion import TIME_FEATURES, Drawing, time_features
 from rawmm_cli.core.noise import PREDICTIONS, logit_normal, normal, target, to_clean
+from rawmm_cli.core.parts import Prediction
 from rawmm_cli.core.solvers import SOLVERS
 
 CODEC = RawPatches(PATCH)
@@ -204,7 +205,7 @@ def test_draw_finds_the_picture_a_perfect_network_knows(solver, prediction):
             assert torch.equal(z, start)
         eps = (z - (1 - t) * known) / (2.0 * t)
         output = target(prediction, known, eps, 2.0)
-        return output, output
+        return Prediction(output, output, output, 1.0)
 
     drawn = head.draw(predict, (3, 4), (1, 3), Drawing(grid=(0.9, 0.6, 0.3, 0.0), solver=solver))
     exact = prediction == "clean" and solver != "ab2"  # ab2 adds up slopes
@@ -216,7 +217,7 @@ def test_an_interval_is_where_guidance_acts():
 
     def predict(z, t, share):
         shares[t] = share
-        return z, z
+        return Prediction(z, z, z, 1.0)
 
     tiny_head().draw(predict, (1,), (2, 2), Drawing(steps=4, interval=(0.3, 0.75)))
     assert shares == {1.0: 0.0, 0.75: 1.0, 0.5: 1.0, 0.25: 0.0}

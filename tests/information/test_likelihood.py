@@ -203,8 +203,8 @@ def test_the_denoiser_equals_that_of_the_generator(portraits, faces):
     z = torch.randn(2, 64, 192, generator=torch.Generator().manual_seed(0))
     documents = [[BOS, *model.tokenizer.encode(caption), IMAGE] for caption in captions]
     with torch.inference_mode():
-        output, _ = reference.predictor(model, documents, Sampling(size=tuple(faces.shape[2:])))(z, 0.4)
-        expected = model.head.clean(output, z, torch.tensor([0.4]))
+        predict = reference.predictor(model, documents, Sampling(size=tuple(faces.shape[2:])))
+        expected = model.head.clean(predict(z, 0.4).guided, z, torch.tensor([0.4]))
         result = model_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 

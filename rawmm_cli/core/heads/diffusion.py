@@ -149,7 +149,7 @@ class DiffusionHead(nn.Module):
     ) -> Tensor:
         """Draw M pictures of `grid` rows and columns from the noise of their keys -> clean patches (M, N, P).
 
-        predict(z (M, N, P), t, share) -> the network's output, guided as far as `share`, and unguided.
+        predict(z (M, N, P), t, share) -> the network's output, guided as far as `share`.
         learned: rows and columns of the pictures that were learned, where they are others.
         known: what is drawn on. watch(step, z, clean) is called for every estimate."""
         drawing, count, patches = drawing or Drawing(), len(keys), grid[0] * grid[1]
@@ -189,10 +189,11 @@ class DiffusionHead(nn.Module):
         2305.08891)."""
         inside = drawing.interval[0] <= t <= drawing.interval[1]
         time = torch.full((1,), float(t), device=z.device)
-        guided, plain = predict(z, t, float(inside))
-        clean = self.clean(guided, z, time)
-        if drawing.rescale and guided is not plain:
-            contrast, wanted = (x.std((1, 2), keepdim=True) for x in (clean, self.clean(plain, z, time)))
+        prediction = predict(z, t, float(inside))
+        clean = self.clean(prediction.guided, z, time)
+        if drawing.rescale and prediction.scale != 1:
+            unguided = self.clean(prediction.conditional, z, time)
+            contrast, wanted = (x.std((1, 2), keepdim=True) for x in (clean, unguided))
             clean = clean * (1 + drawing.rescale * (wanted / contrast.clamp_min(1e-6) - 1))
         return clean
 
