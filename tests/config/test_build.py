@@ -1,4 +1,4 @@
-"""From settings to objects: sizes of the presets, weights as a function of the seed."""
+"""Settings -> objects: sizes of the presets, weights as a function of the seed, unknown kinds."""
 
 import pytest
 import torch
@@ -20,8 +20,8 @@ def weights(*words):
     return build.model(tiny(*words)).state_dict()
 
 
-def same(some, other):
-    return some.keys() == other.keys() and all(torch.equal(some[name], other[name]) for name in some)
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 MODELS = [name for name in presets.names() if isinstance(presets.load(name), Config)]
@@ -39,7 +39,7 @@ def test_a_preset_of_a_codec_is_built(name):
 def test_a_preset_is_built_without_memory_and_its_parts_sum_up(name):
     model = build.model(presets.load(name), "meta")
     assert {p.device.type for p in model.parameters()} == {"meta"}
-    assert not list(model.buffers())  # ema, checkpoints and compilation rely on parameters alone
+    assert not list(model.buffers())  # averages, checkpoints and compilation handle parameters only
     count = count_parameters(model)
     assert count["total"] == sum(p.numel() for p in model.parameters())
     assert count["total"] == count["text"] + count["image"] + count["backbone"] + count["codec"]
@@ -56,9 +56,9 @@ def test_the_presets_of_the_post_have_its_sizes(name, values):
     assert settings.backbone.kind == "gau" and settings.backbone.depth == 24
 
 
-def test_parameters_by_hand():
-    """Preset tiny: width 32, two layers, keys of 16, values and gate of 64, patches of 48 values, 260
-    words."""
+def test_counts_of_parameters_by_hand():
+    """Preset tiny: width 32, two layers, keys of 16, values and gate of 64, patches of 48 values, a
+    vocabulary of 260."""
     count = count_parameters(build.model(tiny(), "meta"))
     assert count["text"] == 2 * 260 * 32
     assert count["image"] == (48 * 32 + 32) + (64 * 32 + 32) + (32 * 32 + 32) + (32 * 48 + 48)
@@ -72,19 +72,19 @@ def test_weights_are_a_function_of_the_seed(kind):
     assert not same(weights(kind), weights(kind, "train.seed=1"))
 
 
-def test_the_global_generator_of_torch_is_left_alone():
+def test_the_global_generator_of_torch_is_neither_used_nor_changed():
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
     first = weights()
     assert torch.equal(torch.rand(3), expected)
-    assert same(first, weights())  # nor does its state matter
+    assert same(first, weights())
 
 
 @pytest.mark.parametrize("kind", ["gau", "transformer"])
 @pytest.mark.parametrize("bottleneck", ["null", "8"])
-def test_every_parameter_learns(kind, bottleneck):
-    """After one step nothing is left without a gradient: no part is built and then forgotten."""
+def test_every_parameter_has_a_gradient(kind, bottleneck):
+    """No part is built and then not used."""
     from helpers import random_documents, randomised
 
     from rawmm_cli.core.batch import pack
@@ -98,7 +98,7 @@ def test_every_parameter_learns(kind, bottleneck):
 
 
 def unknown(part, at="kind"):
-    """Settings of preset tiny whose `part` is of a kind that no code knows, as if a `case` were forgotten."""
+    """Settings of preset tiny whose `part` is of a kind without a `case`."""
     settings = tiny()
     changed = getattr(settings, part).model_copy(update={at: "clay"})
     return settings.model_copy(update={part: changed})
@@ -122,17 +122,17 @@ def test_an_unknown_kind_of_a_codec_that_learns_is_an_error_too():
         build.codec(settings.model_copy(update={"codec": clay}))
 
 
-def test_how_to_draw_asks_the_head():
+def test_settings_of_drawing_depend_on_the_head():
     settings = tiny("sample.steps=4", "sample.solver=heun", "sample.interval=[0.1, 0.9]")
     assert build.sampling(settings).drawing == Drawing(4, "heun", "uniform", (0.1, 0.9), 0.0)
     with pytest.raises(ConfigError, match=r"^head\.kind = clay"):
         build.sampling(unknown("head"))
 
 
-def test_the_same_settings_with_others_on_top():
-    usual = build.sampling(tiny())
-    changed = usual.changed(steps=7, guidance=3.0)
-    assert (changed.drawing.steps, changed.guidance, changed.max_text) == (7, 3.0, usual.max_text)
-    assert changed.flat() | {"steps": usual.drawing.steps, "guidance": usual.guidance} == usual.flat()
+def test_changed_settings_of_sampling():
+    default = build.sampling(tiny())
+    changed = default.changed(steps=7, guidance=3.0)
+    assert (changed.drawing.steps, changed.guidance, changed.max_text) == (7, 3.0, default.max_text)
+    assert changed.flat() | {"steps": default.drawing.steps, "guidance": default.guidance} == default.flat()
     with pytest.raises(TypeError, match="strides"):
-        usual.changed(strides=3)
+        default.changed(strides=3)

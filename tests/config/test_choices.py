@@ -1,4 +1,4 @@
-"""The words of the settings are those that the code knows, and the command line offers the same."""
+"""Choices in settings and on the command line are those that the code implements."""
 
 from typing import get_args
 
@@ -29,5 +29,5 @@ def test_predictions_are_those_of_the_core():
         (DiffusionHead, "loss", noise.PREDICTIONS),
     ],
 )
-def test_settings_allow_these_words_and_no_others(settings, name, allowed):
+def test_settings_allow_exactly_these_choices(settings, name, allowed):
     assert get_args(settings.model_fields[name].annotation) == allowed

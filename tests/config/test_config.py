@@ -1,4 +1,4 @@
-"""Settings: presets, the order of defaults, preset and key=value, and every error word for word."""
+"""Settings: presets, the precedence of defaults, preset and key=value, and every error word for word."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def test_a_preset_loads_and_its_dump_is_the_same_settings(name):
     assert reloaded(settings) == settings
 
 
-def test_the_presets_are_there_and_say_what_they_show():
+def test_presets_begin_with_a_description():
     assert {"digits", "patch64", "patch128", "tiny"} <= set(presets.names())
     for name in presets.names():
         assert len(presets.about(name)) > 20 and presets.text(name).startswith("# ")
@@ -64,7 +64,7 @@ def test_a_dump_loads_back_whatever_is_set(word):
     assert reloaded(settings) == settings
 
 
-def test_defaults_then_preset_then_words():
+def test_key_value_overrides_preset_overrides_defaults():
     assert presets.resolve({}).train.learning_rate == 2e-3
     assert presets.load("patch64").train.learning_rate == 2e-4
     assert presets.load("patch64", ["train.learning_rate=3e-4"]).train.learning_rate == 3e-4
@@ -72,7 +72,7 @@ def test_defaults_then_preset_then_words():
     assert presets.load("patch64").train.betas == presets.resolve({}).train.betas
 
 
-def test_a_preset_file_of_ones_own(tmp_path):
+def test_a_preset_file_of_the_users_own(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("# Mine.\ntrain: {batch: 3, learning_rate: 1e-4}\n")
     assert presets.load(str(path)) == presets.resolve({}, ["train.batch=3", "train.learning_rate=1e-4"])
@@ -123,19 +123,19 @@ def test_unknown_preset():
         ("sample.solver=heun", "heun"),
     ],
 )
-def test_values_are_what_they_look_like(word, value):
-    found = presets.resolve({}, [word])
+def test_values_have_the_type_that_they_look_like(word, value):
+    actual = presets.resolve({}, [word])
     for part in word.partition("=")[0].split("."):
-        found = getattr(found, part)
-    assert found == value and type(found) is type(value)
+        actual = getattr(actual, part)
+    assert actual == value and type(actual) is type(value)
 
 
 @pytest.mark.parametrize("value", ["auto", "yes", "no"])
-def test_yes_and_no_are_words_where_words_are_allowed(value):
+def test_yes_and_no_are_strings_where_strings_are_allowed(value):
     assert presets.resolve({}, [f"train.compile={value}"]).train.compile == value
 
 
-def test_another_kind_drops_the_keys_it_does_not_know():
+def test_another_kind_drops_keys_that_it_does_not_have():
     gau = presets.load("tiny", ["backbone.key=24"])
     transformer = presets.load("tiny", ["backbone.kind=transformer"])
     assert gau.backbone.key == 24
@@ -144,7 +144,7 @@ def test_another_kind_drops_the_keys_it_does_not_know():
     assert again.backbone == GAU(width=32, depth=2)
 
 
-def test_settings_do_not_change():
+def test_settings_are_frozen():
     with pytest.raises(Exception, match="frozen"):
         presets.resolve({}).train.batch = 3
 
@@ -193,7 +193,7 @@ ERRORS = {
     "backbone.key=12": "backbone.key = 12 is not allowed: input should be a multiple of 8",
     "data.set=../x": "data.set = '../x' is not allowed: string should match pattern "
     "'^[A-Za-z0-9][A-Za-z0-9._-]*$'",
-    # what does not fit together
+    # values that do not fit each other
     "codec.patch=3": "codec.patch = 3 does not divide data.size = 8; allowed: 1, 2, 4, 8",
     "sample.interval=[1, 0]": "sample.interval = [1.0, 0.0] runs backwards; allowed: low <= high",
     "train.length=3": "train.length = 3 is too short for one picture of 8 px in patches of 4: it needs 8 "
@@ -263,12 +263,12 @@ def test_no_code_runs_from_a_preset(tmp_path):
         "{[1]: 2}",
     ],
 )
-def test_what_yaml_cannot_construct_is_an_error_of_the_settings(value):
-    """PyYAML raises IndexError, AttributeError, KeyError, ... of its own."""
+def test_errors_of_pyyaml_are_errors_of_the_settings(value):
+    """PyYAML raises IndexError, AttributeError, KeyError and others."""
     assert error(f"train.batch={value}").startswith("the value of train.batch is not valid YAML: ")
 
 
-def test_a_megabyte_is_enough():
+def test_a_value_has_at_most_a_megabyte():
     assert (
         error("data.set=" + "x" * 1_000_001)
         == "the value of data.set has 1,000,001 characters; allowed: 1,000,000"
@@ -284,8 +284,8 @@ def test_a_megabyte_is_enough():
         "train.betas=[1, 0.9]",
     ],
 )
-def test_what_torch_cannot_take_is_out_of_range(word):
-    """torch: seeds have 64 bits, so many threads are a segmentation fault, betas are below 1."""
+def test_values_that_torch_refuses_are_out_of_range(word):
+    """In torch seeds have 64 bits, a million threads are a segmentation fault, and betas are below 1."""
     assert " is not allowed: input should be less than " in error(word)
 
 
@@ -301,15 +301,13 @@ def leaves(tree, path=""):
 
 
 def test_all_keys_are_the_keys_of_a_dump():
-    given = ("backbone.kind=gau", "backbone.kind=transformer", "data.stream.path=shards")
-    dumped = {key for one in given for key in leaves(presets.resolve({}, [one]).model_dump())} - {
-        "data.stream"
-    }
-    assert sorted(set(every_key(Config))) == sorted(dumped)
+    words = ("backbone.kind=gau", "backbone.kind=transformer", "data.stream.path=shards")
+    dumped = {key for word in words for key in leaves(presets.resolve({}, [word]).model_dump())}
+    assert sorted(set(every_key(Config))) == sorted(dumped - {"data.stream"})
 
 
 @pytest.mark.process
-def test_settings_leave_torch_alone():
+def test_settings_do_not_import_torch():
     code = (
         "import sys; from rawmm_cli.config import presets; presets.load('tiny'); "
         "assert 'torch' not in sys.modules"

@@ -1,4 +1,4 @@
-"""Metrics against other implementations, closed forms and cases whose answer is plain."""
+"""Metrics against other implementations, closed forms and cases with obvious results."""
 
 import math
 
@@ -20,7 +20,7 @@ def generator(seed=0):
 
 
 def pair(size=(40, 52), count=3, noise=20):
-    """Smooth pictures, and the same with noise."""
+    """Smooth pictures with noise, and without."""
     ramps = torch.linspace(0, 200, size[1]).expand(count, 3, *size) + 20 * torch.rand(
         count, 3, 1, 1, generator=generator()
     )
@@ -31,7 +31,7 @@ def pair(size=(40, 52), count=3, noise=20):
 # ----------------------------------------------------------------------------------------------------- pixels
 
 
-def test_psnr_and_ssim_are_those_of_scikit_image():
+def test_psnr_and_ssim_equal_scikit_images():
     back, before = pair()
     one, other = (images.permute(0, 2, 3, 1).numpy() for images in (back, before))
     for n in range(len(one)):
@@ -49,7 +49,7 @@ def test_psnr_and_ssim_are_those_of_scikit_image():
         assert float(pixels.ssim(back, before)[n]) == pytest.approx(reference, abs=1e-4)
 
 
-def test_ssim_is_that_of_torchmetrics_but_for_the_edges():
+def test_ssim_equals_torchmetrics_except_at_the_edges():
     back, before = pair()
     _, full = structural_similarity_index_measure(
         back.double(), before.double(), data_range=255.0, return_full_image=True
@@ -61,7 +61,7 @@ def test_ssim_is_that_of_torchmetrics_but_for_the_edges():
 
 @pytest.mark.parametrize("ground", [255, 128, 0])
 def test_ssim_of_a_page_of_text(ground):
-    """Large flat parts, where a variance is the small difference of large numbers."""
+    """In large flat regions a variance is the small difference of large numbers."""
     before = torch.full((4, 3, 48, 64), ground, dtype=torch.uint8)
     before[:, :, 20:30, 10:50] = torch.randint(0, 256, (4, 3, 10, 40), generator=generator()).to(torch.uint8)
     before[2:, :, 36:] = 255 - ground
@@ -87,7 +87,7 @@ def test_ssim_in_strips(monkeypatch):
     assert pixels.ssim(back, before).tolist() == pytest.approx(whole, abs=1e-6)
 
 
-def test_one_picture_and_a_small_one():
+def test_single_and_very_small_pictures():
     back, before = pair(count=1)
     assert pixels.ssim(back, before).shape == (1,)
     assert pixels.ssim(before, before).tolist() == [1]
@@ -95,7 +95,7 @@ def test_one_picture_and_a_small_one():
     assert pixels.sharpness(back[:, :, :1, :1], before[:, :, :1, :1]).isnan().all()
 
 
-def test_shares_that_are_exact():
+def test_shares_of_exact_values_and_pixels():
     before = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     back = before.clone()
     back[0, 0, 0, 0], back[0, 1, 0, 0] = 12, 12
@@ -105,9 +105,9 @@ def test_shares_that_are_exact():
     assert pixels.mse(back, before).tolist() == [24, 0] and pixels.psnr(back, before)[1] == math.inf
 
 
-def test_sharpness_of_what_is_known():
-    """Twice the contrast has four times the energy; a blurred picture less than one; a flat one has no edges
-    to compare with."""
+def test_known_sharpness():
+    """Twice the contrast has four times the energy; a blurred picture has less than before; a flat one has no
+    edges, so its sharpness is undefined."""
     before = torch.randint(50, 150, (2, 3, 16, 16), generator=generator()).to(torch.uint8)
     assert pixels.sharpness(before, before).tolist() == [1, 1]
     assert pixels.sharpness((2 * before.int() - 50).to(torch.uint8), before).tolist() == pytest.approx([4, 4])
@@ -130,10 +130,10 @@ def test_entropy_of_known_codes():
     assert codes.enough(torch.tensor([10] * 8)) and not codes.enough(torch.tensor([9] * 8))
 
 
-def test_miller_and_madow_mend_most_of_the_bias():
-    """3 bits of evenly drawn codes, 40 at a time."""
-    drawn = torch.randint(0, 8, (400, 40), generator=generator())
-    counts = [torch.bincount(row, minlength=8) for row in drawn]
+def test_miller_and_madow_correct_most_of_the_bias():
+    """Uniform codes of 3 bits, in samples of 40."""
+    samples = torch.randint(0, 8, (400, 40), generator=generator())
+    counts = [torch.bincount(row, minlength=8) for row in samples]
     plain = np.mean([-sum(p * math.log2(p) for p in (row / 40).tolist() if p) for row in counts])
     assert abs(np.mean([codes.entropy(row) for row in counts]) - 3) < 0.4 * abs(plain - 3)
 
@@ -142,7 +142,7 @@ def test_miller_and_madow_mend_most_of_the_bias():
 
 
 @pytest.mark.parametrize(
-    "one, other, apart",
+    "one, other, distance",
     [
         ("", "", 0),
         ("abc", "", 3),
@@ -152,11 +152,11 @@ def test_miller_and_madow_mend_most_of_the_bias():
         ("same", "same", 0),
     ],
 )
-def test_known_edit_distances(one, other, apart):
-    assert text.edit_distance(one, other) == text.edit_distance(other, one) == apart
+def test_known_edit_distances(one, other, distance):
+    assert text.edit_distance(one, other) == text.edit_distance(other, one) == distance
 
 
-def test_what_survives():
+def test_survival_of_text_and_words():
     assert text.survival("hello  wor1d\n", "hello world") == pytest.approx(10 / 11)
     assert (
         text.survival("", "") == 1 and text.survival("", "abc") == 0 and text.survival("x" * 99, "abc") == 0
@@ -170,7 +170,7 @@ def test_what_survives():
     )
 
 
-def test_rank_correlation_is_that_of_scipy():
+def test_rank_correlation_equals_scipys():
     rows = np.random.default_rng(0).integers(0, 5, (20, 2, 7)).tolist()
     for one, other in rows:
         assert text.spearman(one, other) == pytest.approx(spearmanr(one, other).statistic, nan_ok=True)
@@ -182,7 +182,7 @@ def test_rank_correlation_is_that_of_scipy():
 # --------------------------------------------------------------------------------------------------- features
 
 
-def test_kid_is_that_of_torchmetrics():
+def test_kid_equals_torchmetrics():
     real, drawn = (
         torch.randn(40, 24, generator=generator()),
         0.3 + torch.randn(40, 24, generator=generator(1)),
@@ -191,18 +191,18 @@ def test_kid_is_that_of_torchmetrics():
     assert features.kid(drawn, real) == pytest.approx(float(reference), abs=1e-9)
 
 
-def test_kid_of_pairs_is_0_where_nothing_changed_and_near_the_other_where_there_are_many():
+def test_paired_kid_of_equal_sets_is_0_and_of_large_sets_near_kid():
     real = torch.randn(30, 16, generator=generator())
     assert (
         features.kid(real, real, paired=True) == pytest.approx(0, abs=1e-9)
         and features.kid(real, real) < -0.05
     )
     many = torch.randn(2000, 8, generator=generator())
-    moved = many + 0.5
-    assert features.kid(moved, many, paired=True) == pytest.approx(features.kid(moved, many), rel=0.05)
+    shifted = many + 0.5
+    assert features.kid(shifted, many, paired=True) == pytest.approx(features.kid(shifted, many), rel=0.05)
 
 
-def test_the_judges_distance_does_not_know_the_scale_of_features():
+def test_kid_of_judges_does_not_depend_on_the_scale_of_features():
     real, drawn = torch.rand(50, 8, generator=generator()), torch.rand(40, 8, generator=generator(1)) + 0.2
     assert judges.kid(drawn, real) == pytest.approx(judges.kid(100 * drawn, 100 * real))
     scale = real.double().square().mean().sqrt()
@@ -210,7 +210,7 @@ def test_the_judges_distance_does_not_know_the_scale_of_features():
 
 
 def test_distance_of_layers():
-    """Channels of length 1: the angle alone counts, and opposite ones are 4 apart."""
+    """Channels are normalised: only the angle counts, and opposite ones have distance 4."""
     one = [torch.randn(2, 5, 4, 4, generator=generator()), torch.randn(2, 3, 2, 2, generator=generator(1))]
     assert features.layers(one, [3 * x for x in one]).tolist() == pytest.approx([0, 0], abs=1e-12)
     assert features.layers(one, [-x for x in one]).tolist() == pytest.approx([4, 4])
@@ -219,8 +219,8 @@ def test_distance_of_layers():
 # -------------------------------------------------------------------------------------------------- MobileNet
 
 
-def test_the_network_is_torchvisions():
-    """3,504,872 parameters, and names by which torchvision saves them."""
+def test_mobilenet_has_the_parameters_of_torchvisions():
+    """3,504,872 of them, with the names of torchvision's state dict."""
     network = mobilenet.MobileNetV2()
     assert sum(p.numel() for p in network.parameters()) == 3_504_872
     assert {
@@ -231,8 +231,8 @@ def test_the_network_is_torchvisions():
         "features.18.1.bias",
         "classifier.1.weight",
     } <= set(network.state_dict())
-    pooled, shown = network.eval()(torch.zeros(2, 3, 20, 30, dtype=torch.uint8))
-    assert pooled.shape == (2, 1280) and [x.shape[1] for x in shown] == [16, 24, 32, 96, 320]
+    pooled, layers = network.eval()(torch.zeros(2, 3, 20, 30, dtype=torch.uint8))
+    assert pooled.shape == (2, 1280) and [x.shape[1] for x in layers] == [16, 24, 32, 96, 320]
 
 
 def test_weights_from_a_file(tmp_path):
@@ -254,7 +254,7 @@ def test_weights_from_a_file(tmp_path):
 
 
 @pytest.mark.skipif(mobilenet.weights() is None, reason=f"{mobilenet.PACKAGE} is not installed")
-def test_the_real_weights_know_a_palace():
+def test_the_real_weights_recognise_a_palace():
     from sklearn.datasets import load_sample_image
 
     network = mobilenet.load(mobilenet.weights(), 224)

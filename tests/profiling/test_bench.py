@@ -1,4 +1,4 @@
-"""The benchmark runs the real steps and its figures fit each other."""
+"""`rawmm bench` runs real steps, and its figures are consistent."""
 
 import json
 
@@ -13,8 +13,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The matmul rate is not measured."""
-    monkeypatch.setattr(machine, "matmul_rate", lambda *given: 1e11)
+    """Replace the measured matmul rate."""
+    monkeypatch.setattr(machine, "matmul_rate", lambda *arguments: 1e11)
 
 
 def command(rawmm, *words):
@@ -24,7 +24,7 @@ def command(rawmm, *words):
 
 
 def test_training(rawmm, prepared_digits):
-    found = command(
+    figures = command(
         rawmm,
         "train",
         "train.optimizer=muon",
@@ -36,41 +36,41 @@ def test_training(rawmm, prepared_digits):
         prepared_digits,
     )
     assert (
-        found["data"] == "digits"
-        and found["kind"] == "train"
-        and found["compiled"] is False
-        and found["steps"] == 5
+        figures["data"] == "digits"
+        and figures["kind"] == "train"
+        and figures["compiled"] is False
+        and figures["steps"] == 5
     )
-    assert found["documents_per_second"] == pytest.approx(16 / found["step_seconds"])
-    assert found["mfu"] == pytest.approx(found["flops_per_second"] / found["matmul_flops_per_second"])
-    assert 0 < found["mfu"] < 1 and 0 < found["data_wait"] < 1 and 0.8 < found["fill"] <= 1
-    assert found["peak_memory"] > 50e6
+    assert figures["documents_per_second"] == pytest.approx(16 / figures["step_seconds"])
+    assert figures["mfu"] == pytest.approx(figures["flops_per_second"] / figures["matmul_flops_per_second"])
+    assert 0 < figures["mfu"] < 1 and 0 < figures["data_wait"] < 1 and 0.8 < figures["fill"] <= 1
+    assert figures["peak_memory"] > 50e6
     for name in ("step_seconds", "peak_memory"):
-        ratio = found["estimate"][name] / found[name]
-        assert found["estimate_over_measured"][name] == pytest.approx(ratio)
+        ratio = figures["estimate"][name] / figures[name]
+        assert figures["estimate_over_measured"][name] == pytest.approx(ratio)
 
 
 def test_any_preset_without_its_data(rawmm, tmp_path, quick):
     words = ["data.set=nowhere", "data.size=16", "train.batch=4", "train.length=40"]
-    found = command(rawmm, "train", *words, "--preset", "tiny", "--steps", 3, "--data-dir", tmp_path)
-    assert found["data"] == "random pictures"
+    figures = command(rawmm, "train", *words, "--preset", "tiny", "--steps", 3, "--data-dir", tmp_path)
+    assert figures["data"] == "random pictures"
 
 
 def test_drawing_and_writing(rawmm, quick):
-    found = command(rawmm, "sample", "--preset", "tiny", "--count", 4)
-    assert found["seconds_per_step"] == pytest.approx(4 / found["pictures_per_second"] / found["steps"])
-    assert found["tokens_per_second"] > 0 and 0 < found["mfu"] < 1
+    figures = command(rawmm, "sample", "--preset", "tiny", "--count", 4)
+    assert figures["seconds_per_step"] == pytest.approx(4 / figures["pictures_per_second"] / figures["steps"])
+    assert figures["tokens_per_second"] > 0 and 0 < figures["mfu"] < 1
 
 
 def test_batches(rawmm, prepared_digits):
-    found = command(rawmm, "data", "--preset", "tiny", "--steps", 16, "--data-dir", prepared_digits)
-    assert found["documents_per_second"] == pytest.approx(16 / found["seconds_per_step"])
-    assert found["positions_per_second"] * found["seconds_per_step"] == pytest.approx(
-        found["rows"] * 40 * found["fill"]
+    figures = command(rawmm, "data", "--preset", "tiny", "--steps", 16, "--data-dir", prepared_digits)
+    assert figures["documents_per_second"] == pytest.approx(16 / figures["seconds_per_step"])
+    assert figures["positions_per_second"] * figures["seconds_per_step"] == pytest.approx(
+        figures["rows"] * 40 * figures["fill"]
     )
 
 
-def test_people_get_a_table(rawmm, prepared_digits, quick):
+def test_figures_are_a_table(rawmm, prepared_digits, quick):
     code, out, _ = rawmm("bench", "train", "--preset", "tiny", "--steps", 3, "--data-dir", prepared_digits)
     assert code == 0 and "positions per second" in out and "(estimated:" in out
 
@@ -79,7 +79,7 @@ def test_people_get_a_table(rawmm, prepared_digits, quick):
     "words", [(), ("data.size=16", "train.length=20"), ("data.size=16", "train.length=200")]
 )
 def test_random_pictures_fit_their_rows(words, tmp_path):
-    chosen = presets.load("tiny", ["data.set=nowhere", *words])
-    data, source = bench.data_for(chosen, tmp_path)
-    assert source == "random pictures" and data.image(3).shape == (3, chosen.data.size, chosen.data.size)
-    assert bench.batches_alone(chosen, tmp_path, 3)["fill"] > 0.7
+    config = presets.load("tiny", ["data.set=nowhere", *words])
+    data, source = bench.data_for(config, tmp_path)
+    assert source == "random pictures" and data.image(3).shape == (3, config.data.size, config.data.size)
+    assert bench.batches_alone(config, tmp_path, 3)["fill"] > 0.7

@@ -1,4 +1,4 @@
-"""What `rawmm doctor` says against the system's own answers, torch's own search, and machines that lack
+"""`rawmm doctor` against the system's own figures, torch's own search for compilers, and machines that lack
 something."""
 
 import copy
@@ -37,51 +37,51 @@ FEATURES = [
 @pytest.fixture
 def quick(monkeypatch):
     """Rates are not measured."""
-    monkeypatch.setattr(doctor.machine, "matmul_rate", lambda *given: 1.5e12)
+    monkeypatch.setattr(doctor.machine, "matmul_rate", lambda *arguments: 1.5e12)
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    """All facts of this machine, with what a test may not depend on set to the good case."""
+    """All facts of this machine; those that vary between machines are replaced by the best case."""
     folder = tmp_path_factory.mktemp("here")
-    found = doctor.examine(folder / "data", folder / "runs")
-    found["compiler"] = {"command": "g++", "version": "g++ 12", "error": None}
-    found |= {"browser": "/usr/bin/chromium", "distributed": ["gloo"]}
-    found["devices"] = [cpu for cpu in found["devices"] if cpu["device"] == "cpu"]
-    found["devices"][0]["bf16"] = True
-    return found
+    facts = doctor.examine(folder / "data", folder / "runs")
+    facts["compiler"] = {"command": "g++", "version": "g++ 12", "error": None}
+    facts |= {"browser": "/usr/bin/chromium", "distributed": ["gloo"]}
+    facts["devices"] = [cpu for cpu in facts["devices"] if cpu["device"] == "cpu"]
+    facts["devices"][0]["bf16"] = True
+    return facts
 
 
-def on_gpu(found, capability=(9, 0), triton="3.5"):
-    found["devices"].append(found["devices"][0] | {"device": "cuda:0", "capability": list(capability)})
-    found["versions"]["triton"] = triton
-    found["distributed"].append("nccl")
+def on_gpu(facts, capability=(9, 0), triton="3.5"):
+    facts["devices"].append(facts["devices"][0] | {"device": "cuda:0", "capability": list(capability)})
+    facts["versions"]["triton"] = triton
+    facts["distributed"].append("nccl")
 
 
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def test_one_object_that_the_system_confirms(rawmm, tmp_path, monkeypatch):
+def test_facts_agree_with_the_system(rawmm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)  # as another test may have left it
     code, out, err = rawmm("doctor", "--json", "--runs-dir", "some/runs")
     assert (code, err) == (0, "") and out.count("\n") == 1
-    found = json.loads(out)
-    versions = found["versions"]
+    facts = json.loads(out)
+    versions = facts["versions"]
     assert versions["rawmm"] == __version__ and versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert versions["torch"] == importlib.metadata.version("torch") == torch.__version__
-    assert found["threads"] == {
+    assert facts["threads"] == {
         "count": 1,
         "wait": {"OMP_WAIT_POLICY": "PASSIVE"},
         "from_environment": ["OMP_NUM_THREADS", "OMP_WAIT_POLICY"],
     }
-    assert found["disk"]["data"].items() >= {"folder": "data", "exists": False, "writable": True}.items()
-    assert found["disk"]["runs"]["free"] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
-    assert [one["feature"] for one in found["features"]] == FEATURES
-    assert found["features"] == features.features(found)  # they follow from the facts that were told
-    for kind in found["devices"][0]["dtypes"].values():
+    assert facts["disk"]["data"].items() >= {"folder": "data", "exists": False, "writable": True}.items()
+    assert facts["disk"]["runs"]["free"] == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    assert [one["feature"] for one in facts["features"]] == FEATURES
+    assert facts["features"] == features.features(facts)  # they follow from the facts in the JSON
+    for kind in facts["devices"][0]["dtypes"].values():
         assert kind["works"] and 1e8 < kind["flops_per_second"] < 1e14 and kind["error"] is None
-    assert list(tmp_path.iterdir()) == []  # it looks and leaves nothing
+    assert list(tmp_path.iterdir()) == []  # no file is left behind
 
 
 @linux
@@ -90,16 +90,15 @@ def test_cores_memory_and_shared_memory(here):
     assert here["memory"]["total"] == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert here["memory"]["total"] / 1000 < here["memory"]["available"] < here["memory"]["total"]
     assert here["disk"]["shm"]["total"] == os.statvfs("/dev/shm").f_blocks * os.statvfs("/dev/shm").f_frsize
-    listed = set(
-        re.search(r"^(?:flags|Features)\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[1].split()
-    )
+    line = re.search(r"^(?:flags|Features)\s*:(.*)", Path("/proc/cpuinfo").read_text(), re.M)[1]
+    listed = set(line.split())
     assert set(here["cpu"]["features"]) == listed & set(doctor.FLAGS)
     if here["cpu"]["torch"]["avx512"] is not None:
         assert here["cpu"]["torch"]["avx512"] == (listed >= {"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_people_get_tables_that_fit(columns, rawmm, monkeypatch, quick, tmp_path):
+def test_tables_fit_the_terminal(columns, rawmm, monkeypatch, quick, tmp_path):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("CXX", "\x1b[31m[red]c++\n" + "x" * 200 + "\udc80")
@@ -129,19 +128,16 @@ def test_a_compiler_is_found_where_torch_finds_one(name, monkeypatch):
     except (InvalidCxxCompiler, OSError):
         theirs = None
     monkeypatch.setenv("CXX", name)
-    found = software.compiler()
-    assert found["command"] == name and (found["version"] is not None) == (theirs is not None)
+    facts = software.compiler()
+    assert facts["command"] == name and (facts["version"] is not None) == (theirs is not None)
     if theirs:
-        assert found["error"] is None or found["error"] == "lacks Python.h"
+        assert facts["error"] is None or facts["error"] == "lacks Python.h"
 
 
 @pytest.mark.parametrize(
-    "script, told",
+    "script, error",
     [
-        (
-            "echo 'c++ 1'; exit 0",
-            "cannot compile (no reason given)",
-        ),  # says that all is well and writes nothing
+        ("echo 'c++ 1'; exit 0", "cannot compile (no reason given)"),  # reports success and writes nothing
         (
             "echo 'c++ 1'; case $1 in --version) exit 0;; esac; echo 'x: fatal error: Python.h: No such "
             "file' >&2; exit 1",
@@ -156,13 +152,13 @@ def test_a_compiler_is_found_where_torch_finds_one(name, monkeypatch):
         ("exec sleep 60", "does not answer"),
     ],
 )
-def test_a_compiler_is_tried(script, told, tmp_path, monkeypatch):
+def test_a_compiler_has_to_compile(script, error, tmp_path, monkeypatch):
     path = tmp_path / "c++"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setenv("CXX", str(path))
-    found = software.compiler()
-    assert found["error"].startswith(told) and found["version"] == ("c++ 1" if "echo" in script else None)
+    facts = software.compiler()
+    assert facts["error"].startswith(error) and facts["version"] == ("c++ 1" if "echo" in script else None)
 
 
 def test_no_compiler_at_all(monkeypatch, tmp_path):
@@ -174,19 +170,19 @@ def test_no_compiler_at_all(monkeypatch, tmp_path):
 # --------------------------------------------------------------------------------------- matmuls and training
 
 
-def test_a_matmul_that_is_wrong_is_found(monkeypatch, quick):
+def test_a_wrong_matmul_is_detected(monkeypatch, quick):
     assert doctor.matmul(CPU, "fp32") == {"works": True, "flops_per_second": 1.5e12, "error": None}
-    monkeypatch.setitem(doctor.machine.DTYPES, "fp32", torch.bfloat16)  # eight bits where 24 are promised
-    found = doctor.matmul(CPU, "fp32")
-    assert not found["works"] and re.fullmatch(r"wrong by 0\.00\d+ of its size", found["error"])
+    monkeypatch.setitem(doctor.machine.DTYPES, "fp32", torch.bfloat16)  # 8 bits of precision instead of 24
+    facts = doctor.matmul(CPU, "fp32")
+    assert not facts["works"] and re.fullmatch(r"wrong by 0\.00\d+ of its size", facts["error"])
     monkeypatch.setitem(doctor.machine.DTYPES, "bf16", torch.bool)  # no kernel
-    found = doctor.matmul(CPU, "bf16")
-    assert not found["works"] and found["flops_per_second"] is None and "Error: " in found["error"]
+    facts = doctor.matmul(CPU, "bf16")
+    assert not facts["works"] and facts["flops_per_second"] is None and "Error: " in facts["error"]
 
 
 @pytest.mark.parametrize("rate, sizes", [(1e9, [256]), (1e12, [256, 1024])])
-def test_a_slow_matmul_is_not_waited_for(rate, sizes, monkeypatch):
-    """At 1 GFLOP/s one of 1024 takes two seconds."""
+def test_a_large_matmul_is_skipped_where_it_would_be_slow(rate, sizes, monkeypatch):
+    """At 1 GFLOP/s one of side 1024 takes two seconds."""
     shapes = []
     monkeypatch.setattr(
         doctor.machine, "matmul_rate", lambda device, precision, shape, *rest: shapes.append(shape) or rate
@@ -195,12 +191,12 @@ def test_a_slow_matmul_is_not_waited_for(rate, sizes, monkeypatch):
     assert shapes == [(size,) * 3 for size in sizes]
 
 
-def test_training_is_tried(monkeypatch):
+def test_a_training_step_has_to_work(monkeypatch):
     assert doctor.trains(CPU) is None
     nan = torch.tensor(float("nan"), requires_grad=True)
-    monkeypatch.setattr(doctor, "joint_loss", lambda *given: Losses(nan, nan, nan))
+    monkeypatch.setattr(doctor, "joint_loss", lambda *arguments: Losses(nan, nan, nan))
     assert "not finite" in doctor.trains(CPU)
-    monkeypatch.setattr(doctor, "joint_loss", lambda *given: 1 / 0)
+    monkeypatch.setattr(doctor, "joint_loss", lambda *arguments: 1 / 0)
     assert doctor.trains(CPU) == "ZeroDivisionError: division by zero"
 
 
@@ -211,15 +207,15 @@ def test_gpus_are_listed(monkeypatch, quick):
     }
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", about.get)
-    asked = []
+    calls = []
     monkeypatch.setattr(
-        doctor, "matmul", lambda device, precision: asked.append((str(device), precision)) or {"works": True}
+        doctor, "matmul", lambda device, precision: calls.append((str(device), precision)) or {"works": True}
     )
     cpu, *gpus = doctor.devices()
     assert cpu["device"] == "cpu" and [
         (g["device"], g["name"], g["memory"], g["capability"], g["bf16"]) for g in gpus
     ] == [("cuda:0", "Card A", 80 << 30, [9, 0], True), ("cuda:1", "Card B", 16 << 30, [7, 5], False)]
-    assert asked == [
+    assert calls == [
         (device, precision)
         for device in ("cpu", "cuda:0", "cuda:1")
         for precision in ("fp32", "bf16", "fp16")
@@ -238,7 +234,7 @@ def test_every_dependency_is_named():
     assert set(features.TRACKERS.values()) <= set(re.findall(r"^(\w+) =", extras, re.M))
 
 
-def test_the_folder_that_a_tracker_writes_is_no_package(tmp_path, monkeypatch):
+def test_the_output_folder_of_a_tracker_is_no_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "some_tracker" / "run-1").mkdir(parents=True)
     assert not software.installed("some_tracker")
@@ -255,31 +251,31 @@ def test_the_folder_that_a_tracker_writes_is_no_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "below, exists, writable", [("", True, True), ("a/b", False, True), ("file/a", False, False)]
 )
-def test_room_of_the_nearest_folder(below, exists, writable, tmp_path):
+def test_free_space_of_the_nearest_folder(below, exists, writable, tmp_path):
     (tmp_path / "file").write_text("")
-    found = doctor.room(tmp_path / below)
+    facts = doctor.room(tmp_path / below)
     usage = os.statvfs(tmp_path)
-    assert (found["exists"], found["writable"]) == (exists, writable)
-    assert found["free"] == pytest.approx(usage.f_bavail * usage.f_frsize, rel=0.05)
+    assert (facts["exists"], facts["writable"]) == (exists, writable)
+    assert facts["free"] == pytest.approx(usage.f_bavail * usage.f_frsize, rel=0.05)
 
 
 # --------------------------------------------------------------------------------------------------- features
 
 
-def test_a_machine_that_lacks_nothing_but_a_gpu(here, monkeypatch):
+def test_a_complete_machine_without_a_gpu(here, monkeypatch):
     monkeypatch.setattr(features, "installed", lambda module: True)
-    found = copy.deepcopy(here)
-    assert [one["feature"] for one in features.features(found) if not one["works"]] == [
+    facts = copy.deepcopy(here)
+    assert [one["feature"] for one in features.features(facts) if not one["works"]] == [
         "FlexAttention training"
     ]
-    on_gpu(found)
-    assert all(one["works"] and one["add"] is None and one["detail"] for one in features.features(found))
+    on_gpu(facts)
+    assert all(one["works"] and one["add"] is None and one["detail"] for one in features.features(facts))
 
 
-def lacks(found, key, value, *inside):
+def lacks(facts, key, value, *inside):
     for name in inside:
-        found = found[name]
-    found[key] = value
+        facts = facts[name]
+    facts[key] = value
 
 
 CASES = {
@@ -333,16 +329,16 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_missing_and_what_adds_it(case, here, monkeypatch):
-    harm, feature, detail, add = CASES[case]
+def test_a_missing_part_and_how_to_add_it(case, here, monkeypatch):
+    remove, feature, detail, add = CASES[case]
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(features.shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
-    before, found = copy.deepcopy(here), copy.deepcopy(here)
+    before, facts = copy.deepcopy(here), copy.deepcopy(here)
     if detail != "needs triton" and "capability" not in detail:
         assert next(one for one in features.features(before) if one["feature"] == feature)["works"]
-    harm(found)
-    one = next(one for one in features.features(found) if one["feature"] == feature)
+    remove(facts)
+    one = next(one for one in features.features(facts) if one["feature"] == feature)
     assert not one["works"] and detail in one["detail"] and one["add"] == add
 
 

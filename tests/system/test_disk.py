@@ -1,3 +1,5 @@
+"""Durable writes: contents, and a failure at each step."""
+
 import errno
 import json
 import os
@@ -8,7 +10,7 @@ from rawmm_cli.system import disk
 from rawmm_cli.system.errors import DiskFullError
 
 
-def test_a_file_is_whole_and_alone(tmp_path):
+def test_contents_and_no_other_file(tmp_path):
     disk.write(tmp_path / "a.txt", "ä\n")
     disk.write(tmp_path / "b.bin", b"\x00\xff")
     disk.write_json(tmp_path / "c.json", {"n": 1})
@@ -19,7 +21,7 @@ def test_a_file_is_whole_and_alone(tmp_path):
 
 
 @pytest.mark.parametrize("call", ["write_bytes", "fsync", "replace"])
-def test_where_writing_fails_the_old_file_stays(tmp_path, monkeypatch, call):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, call):
     path = tmp_path / "a.txt"
     disk.write(path, "old")
 

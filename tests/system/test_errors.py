@@ -1,3 +1,5 @@
+"""Which errors are a lack of memory."""
+
 import pytest
 import torch
 
@@ -19,11 +21,11 @@ from rawmm_cli.system.errors import is_out_of_memory
         (ValueError(), False),
     ],
 )
-def test_what_counts_as_a_lack_of_memory(error, expected):
+def test_errors_for_lack_of_memory(error, expected):
     assert is_out_of_memory(error) == expected
 
 
-def test_the_allocator_of_torch_is_understood():
+def test_the_error_of_torchs_allocator():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**55)
     assert is_out_of_memory(caught.value)

@@ -1,4 +1,4 @@
-"""Rates against loops timed here and against closed forms, memory against an array of known size."""
+"""Rates against loops timed by the test and against closed forms, memory against an array of known size."""
 
 import json
 import subprocess
@@ -17,12 +17,12 @@ CPU = torch.device("cpu")
 
 
 def shortest(work) -> float:
-    """Seconds of the fastest of some runs."""
+    """Seconds of the fastest of 12 runs."""
     return min(timeit.repeat(work, number=1, repeat=12))
 
 
-def within(factor, found, expected):
-    assert expected / factor < found < expected * factor, (found, expected)
+def within(factor, actual, expected):
+    assert expected / factor < actual < expected * factor, (actual, expected)
 
 
 # ---------------------------------------------------------------------------------- against a loop of our own
@@ -53,13 +53,13 @@ def test_bandwidth():
 
 @pytest.fixture
 def work(monkeypatch):
-    """Every work takes half a second; -> a list of what was timed."""
+    """Pretend that everything takes half a second -> list of the results of what was timed."""
     timed = []
     monkeypatch.setattr(machine, "best", lambda work, device, seconds: timed.append(work()) or 0.5)
     return timed
 
 
-def test_what_is_counted(work):
+def test_operations_and_bytes_are_counted(work):
     assert machine.matmul_rate(CPU, "bf16", (2, 3, 5)) == 2 * 2 * 3 * 5 / 0.5
     assert machine.batched_matmul_rate(CPU, "fp16", (7, 2, 3, 5)) == 7 * 2 * 2 * 3 * 5 / 0.5
     assert machine.bandwidth(CPU, 1) == 3 * 2**20 / 0.5
@@ -72,7 +72,7 @@ def test_what_is_counted(work):
 
 
 class Clock:
-    """Time passes while `work` works, and not else: the n-th call takes durations[n]."""
+    """A clock that advances only in `work`: the n-th call takes durations[n]."""
 
     def __init__(self, *durations):
         self.now, self.durations, self.calls = 100.0, durations, 0
@@ -85,12 +85,12 @@ class Clock:
 @pytest.mark.parametrize(
     "durations, seconds, expected, calls",
     [
-        ((0.25, 1.0, 0.5, 2.0), 3.0, 0.5, 4),  # the first one, though it is the shortest, is left out
-        ((8.0, 4.0), 0.0, 4.0, 2),  # one is timed, however little time there is
+        ((0.25, 1.0, 0.5, 2.0), 3.0, 0.5, 4),  # the first call is not counted, though it is the shortest
+        ((8.0, 4.0), 0.0, 4.0, 2),  # one call is timed even without time
         ((0.25, 1.0), 1.0, 1.0, 2),
     ],
 )
-def test_the_best_of_as_many_as_fit(durations, seconds, expected, calls, monkeypatch):
+def test_the_best_of_the_calls_that_fit_into_a_time(durations, seconds, expected, calls, monkeypatch):
     clock = Clock(*durations)
     monkeypatch.setattr(machine.time, "perf_counter", lambda: clock.now)
     assert machine.best(clock.work, CPU, seconds) == expected and clock.calls == calls
@@ -117,16 +117,14 @@ print(json.dumps([before, during, peak_memory(cpu), high()]))
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_peak_memory_of_an_array_of_200_megabytes():
-    """Through a shell, because a process begins with the peak of the one that started it."""
+    """Through a shell, because a process inherits the peak of its parent."""
     words = ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, GROW]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     before, during, after, system = json.loads(done.stdout)
     assert 50e6 < before < 2e9  # a process with torch: bytes, not KiB
     assert 180e6 < during - before < 220e6
-    assert (
-        during - 4e6 <= after <= during + 20e6
-    )  # what was held, though it is given back (the kernel counts in batches)
+    assert during - 4e6 <= after <= during + 20e6  # the peak stays; the kernel counts in batches
     assert after == pytest.approx(system, rel=0.02)
 
 
@@ -139,18 +137,18 @@ def test_peak_memory_of_an_array_of_200_megabytes():
         ("cuda:2", "device 'cuda:2' is not there; this machine has: cpu, cuda:0, cuda:1"),
     ],
 )
-def test_devices_that_are_not_there(name, message, monkeypatch):
+def test_missing_devices(name, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError) as caught:
         machine.device(name)
     assert str(caught.value) == message
 
 
-def test_devices_that_are_there(monkeypatch):
+def test_available_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    for there in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert machine.device("auto") == torch.device("cuda" if there else "cpu")
+    for available in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert machine.device("auto") == torch.device("cuda" if available else "cpu")
     assert machine.device("cpu") == CPU
     assert machine.device("cuda:1") == torch.device("cuda", 1)
 

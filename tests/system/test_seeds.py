@@ -1,3 +1,5 @@
+"""Keys and random numbers as functions of a path."""
+
 import hashlib
 
 import numpy as np
@@ -5,8 +7,8 @@ import numpy as np
 from rawmm_cli.system.seeds import key, random, uniforms
 
 
-def test_a_key_is_63_bits_of_blake2b_and_stays_so_for_ever():
-    """A run resumes with the same noise only as long as these numbers never change."""
+def test_a_key_is_63_bits_of_blake2b():
+    """A run resumes with the same noise only if these numbers never change."""
     digest = hashlib.blake2b(b"0/noise/7", digest_size=8).digest()
     assert key(0, "noise", 7) == int.from_bytes(digest, "little") >> 1 < 2**63
     assert key("a", 1) == int.from_bytes(hashlib.blake2b(b"a/1", digest_size=8).digest(), "little") >> 1

@@ -1,3 +1,5 @@
+"""Threads of a process: few rows, GPUs, busy cores, the environment."""
+
 import io
 import os
 import subprocess
@@ -23,7 +25,7 @@ def test_few_rows_are_computed_by_one_thread(rows, expected):
         torch.set_num_threads(before)
 
 
-def test_a_gpu_leaves_the_threads_alone():
+def test_threads_do_not_change_for_a_gpu():
     before = torch.get_num_threads()
     with threads.threads_for(1, torch.device("cuda")):
         assert torch.get_num_threads() == before
@@ -31,12 +33,12 @@ def test_a_gpu_leaves_the_threads_alone():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/stat")
 def test_busy_cores_are_counted(monkeypatch):
-    """One core that computes for the whole time, and one that idles but for a tenth of it."""
-    looks = iter((((100, 900), (100, 900)), ((200, 900), (110, 990))))
+    """One core is always busy, the other a tenth of the time."""
+    readings = iter((((100, 900), (100, 900)), ((200, 900), (110, 990))))
 
     def stat(path, encoding):
         assert path == "/proc/stat"
-        rows = [f"cpu{n} {user} 0 0 {idle} 0 0 0 0 0 0\n" for n, (user, idle) in enumerate(next(looks))]
+        rows = [f"cpu{n} {user} 0 0 {idle} 0 0 0 0 0 0\n" for n, (user, idle) in enumerate(next(readings))]
         return io.StringIO("cpu 1 2 3\n" + "".join(rows))
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
@@ -46,7 +48,7 @@ def test_busy_cores_are_counted(monkeypatch):
 
 @pytest.mark.process
 @pytest.mark.parametrize("word, expected", [("0", "1"), ("2", "2")])
-def test_what_is_set_in_the_environment_wins(word, expected):
+def test_the_environment_takes_precedence(word, expected):
     code = (
         f"from rawmm_cli.system.threads import use_cpu; use_cpu({word}); import os, torch; "
         "print(torch.get_num_threads(), os.environ['OMP_WAIT_POLICY'], 'GOMP_SPINCOUNT' in os.environ)"

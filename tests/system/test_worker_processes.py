@@ -1,4 +1,4 @@
-"""Order, look-ahead, errors, deaths and interruptions of worker processes, with tasks of known results."""
+"""Worker processes: order, look-ahead, errors, deaths and interruptions, with tasks of known results."""
 
 import os
 import time
@@ -35,7 +35,7 @@ def workers(count=2):
     return Workers(count, "process that counts", "count less")
 
 
-def test_results_come_in_the_order_of_tasks_and_few_are_taken_ahead():
+def test_results_are_in_the_order_of_tasks_with_little_look_ahead():
     taken = []
 
     def tasks():
@@ -50,7 +50,7 @@ def test_results_come_in_the_order_of_tasks_and_few_are_taken_ahead():
     assert len(taken) == 20 and not active_children()
 
 
-def test_an_error_of_a_task_is_raised_in_its_turn():
+def test_an_error_of_a_task_is_raised_in_order():
     with workers() as pool:
         results = pool.map(fails, ((number,) for number in range(9)))
         assert [next(results) for _ in range(3)] == [0, 1, 2]
@@ -64,8 +64,8 @@ def test_a_death_is_one_line():
     assert str(caught.value) == "a process that counts died, perhaps for lack of memory; count less"
 
 
-@pytest.mark.parametrize("task", [(later, (600, 0)), (large, (0,))], ids=["under way", "handing over"])
-def test_leaving_by_an_error_waits_for_nothing(task):
+@pytest.mark.parametrize("task", [(later, (600, 0)), (large, (0,))], ids=["running", "returning"])
+def test_leaving_by_an_error_does_not_wait(task):
     function, words = task
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt), workers() as pool:
