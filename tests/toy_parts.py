@@ -352,13 +352,13 @@ class ModulatedLayer(Layer):
         super().__init__(width, heads, hidden)
         self.modulation = nn.Linear(width, 2 * width)
 
-    def forward(self, x, cos, sin, mask, condition=None, kept=None):
+    def forward(self, x, cos, sin, mask, condition=None, cache=None):
         if condition is not None:
             rows = self.modulation(F.silu(condition.vectors))
             rows = torch.cat([torch.zeros_like(self.modulation.bias)[None], rows])  # text stays as it is
             scale, shift = rows[condition.of].chunk(2, -1)
             x = x * (1 + scale) + shift
-        return super().forward(x, cos, sin, mask, kept)
+        return super().forward(x, cos, sin, mask, cache)
 
 
 class ModulatedTransformer(nn.Module):
@@ -372,7 +372,7 @@ class ModulatedTransformer(nn.Module):
     def forward(self, x, position, mask, condition=None, cache=None):
         cos, sin = rotation(position, self.width // self.heads)
         for layer, own in zip(self.layers, cache or repeat(None)):
-            x = layer(x, cos, sin, mask, condition, kept=own)
+            x = layer(x, cos, sin, mask, condition, cache=own)
         return x
 
     def work(self):

@@ -1,4 +1,4 @@
-"""What is already computed of documents that grow: every position once.
+"""The key/value cache: every position of a document that grows is computed once.
 
 A row of the cache is a document. Its columns hold the keys and values that each layer made of its positions,
 and labels that say which document and block a column belongs to, so that the rule of `mask.py` decides here
@@ -22,18 +22,20 @@ from .mask import dense
 from .model import RawModel
 from .parts import Backbone
 
-STEP = 64  # keys that are looked at: a multiple, so that sums over them do not hang on the longest document
+STEP = (
+    64  # the number of keys is a multiple of it, so that sums over them do not depend on the longest document
+)
 ALONE = 32  # positions of a first reading, at least: smaller products are computed in another order
 
 
-class Kept:
+class LayerCache:
     """Keys and values of one layer: (rows, H, columns, K) and (rows, H, columns, V)."""
 
     def __init__(self, cache: "Cache"):
         self.cache, self.keys, self.values = cache, torch.empty(0), torch.empty(0)
 
     def __call__(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep those of the new positions (R, H, Q, ...) -> all that they may look at (R, H, C, ...)."""
+        """Store keys and values of new positions (R, H, Q, ...) -> all that they may see (R, H, C, ...)."""
         cache = self.cache
         if not len(self.keys):
             self.keys, self.values = (
@@ -41,17 +43,18 @@ class Kept:
             )
         rows = slice(cache.row, cache.row + len(key))
         keys, values = self.keys[rows], self.values[rows]
-        for kept, new in ((keys, key), (values, value)):
+        for stored, new in ((keys, key), (values, value)):
             if isinstance(cache.at, slice):
-                kept[:, :, cache.at] = new
+                stored[:, :, cache.at] = new
             else:
-                kept[cache.at[0], :, cache.at[1]] = new.transpose(1, 2)
+                stored[cache.at[0], :, cache.at[1]] = new.transpose(1, 2)
         return keys[:, :, : cache.used], values[:, :, : cache.used]
 
 
 class Cache:
-    """Documents as far as `model` has read them. room: positions that a document may come to have. drawn:
-    positions of a picture that is drawn at their end."""
+    """The keys and values of documents as far as `model` has read them.
+
+    room: the most positions of a document. drawn: positions of a picture that is drawn at its end."""
 
     def __init__(self, model: RawModel, documents: int, room: int, drawn: int = 0):
         self.model, self.rows, self.drawn = model, documents, drawn
@@ -62,17 +65,17 @@ class Cache:
             torch.full((documents, self.columns), -1, device=self.device),
             *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(2)),
         )
-        self.layers = [Kept(self) for _ in cast(Backbone, model.backbone).layers]
+        self.layers = [LayerCache(self) for _ in cast(Backbone, model.backbone).layers]
         self.row, self.used, self.words = 0, STEP, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
         self.mask = self.drawing = torch.empty(0)
 
     @torch.inference_mode()
     def read(self, documents: list[Document], row: int = 0) -> Tensor:
-        """Compute what is not known yet of each document, in the rows from `row` on -> hidden vectors of
-        their last positions (documents, D).
+        """Compute the new positions of each document, in the rows from `row` on -> hidden vectors of their
+        last positions (documents, D).
 
-        A document of which nothing is new waits for the others: what stands in its row then is of no use."""
+        What is returned for a document of which nothing is new has no meaning."""
         known = self.known[row : row + len(documents)]
         new = self._new(documents, known)
         counts = [len(one.tokens) for one in new]
@@ -124,15 +127,15 @@ class Cache:
     def _enter(
         self, labels: Labels, row: int, at: slice | tuple[Tensor, Tensor], words: bool = False
     ) -> None:
-        """New positions, of the rows from `row` on, come to the columns `at`. words: a token of text in
-        each."""
+        """Enter new positions of the rows from `row` on in the columns `at`. words: each is a token of
+        text."""
         rows = slice(row, row + len(labels.document))
         labels = labels._replace(document=torch.where(labels.document < 0, -1, labels.document + row))
-        for kept, new in zip(self.labels, labels):
+        for stored, new in zip(self.labels, labels):
             if isinstance(at, slice):
-                kept[rows, at] = new
+                stored[rows, at] = new
             else:
-                kept[rows][at] = new
+                stored[rows][at] = new
         self.labels.document[:, 0] = -1  # padding was written there
         self.row, self.at, self.used = row, at, -(-(1 + self.drawn + max(self.known)) // STEP) * STEP
         before, self.words = self.words, (rows, self.used) if words else None

@@ -76,7 +76,7 @@ class Corrupted(NamedTuple):
     """Image tokens as a head shows them to the network, a row a position.
 
     inputs: (T, ...) what it sees. time: (M,) of each picture, 0 for one that is read. target: (T, ...) what
-    it shall say. weight: (T,) 0 where there is nothing to learn."""
+    it should say. weight: (T,) 0 where there is nothing to learn."""
 
     inputs: Tensor
     time: Tensor

@@ -104,7 +104,8 @@ def predictor(model: RawModel, documents: list[Document], sampling: Sampling) ->
             return Prediction(alone, alone, alone, 1.0)
         # where nothing is guided yet, what later parts of the picture see is computed all the same
         twice = inputs.repeat(2, *[1] * (inputs.ndim - 1))
-        return guide(*output(2 * count, twice, time, at).chunk(2), sampling.guidance, share)
+        conditional, unconditional = output(2 * count, twice, time, at).chunk(2)
+        return guide(conditional, unconditional, sampling.guidance, share)
 
     return predict
 

@@ -32,18 +32,18 @@ def generate(
     prompts: list[Document],
     keys: list[int],
     sampling: Sampling,
-    told: Listen | None = None,
+    listen: Listen | None = None,
     watch: Watch | None = None,
 ) -> list[Document]:
     """Continue each prompt until `<eos>`, `max_text` written tokens or the end of the context -> the whole
     documents.
 
     keys: one seed a prompt. What a prompt becomes depends on its own key, never on the others in the batch.
-    told(number of the prompt, token or Picture) is called for everything that is added; watch: as in
+    listen(number of the prompt, token or Picture) is called for everything that is added; watch: as in
     `draw`."""
     work = Work(model, prompts, sampling)
     while True:
-        _write(model, work, keys, told)
+        _write(model, work, keys, listen)
         drawing = [i for i, document in enumerate(work.documents) if document[-1] == IMAGE]
         if not drawing:
             return work.documents
@@ -51,8 +51,8 @@ def generate(
         drawn = draw(model, [work.documents[i] for i in drawing], seeds, sampling, watch)
         for i, picture in zip(drawing, drawn):
             work.documents[i] += [picture, END_IMAGE]
-            if told:
-                told(i, picture)
+            if listen:
+                listen(i, picture)
 
 
 def in_chunks(
@@ -64,14 +64,14 @@ def in_chunks(
 
 
 class Work:
-    """Documents as they grow, and what may still come to each."""
+    """Documents while they are continued, and what may still be added to each."""
 
     def __init__(self, model: RawModel, prompts: list[Document], sampling: Sampling):
         if not all(prompts):
             raise ConfigError("an empty prompt document; allowed: at least <bos>")
         self.model, self.sampling = model, sampling
         self.documents = [[_read(item) for item in prompt] for prompt in prompts]
-        self.given, self.written = [pictures(prompt) for prompt in prompts], [0] * len(prompts)
+        self.before, self.written = [pictures(prompt) for prompt in prompts], [0] * len(prompts)
         self.room = len(model.blocks(*sampling.size).block) + 2  # <image>, the picture, </image>
 
     def size(self, i: int) -> int:
@@ -79,7 +79,7 @@ class Work:
         return positions(self.documents[i], self.model.blocks)
 
     def writes(self, i: int) -> bool:
-        """Whether text comes next."""
+        """Whether the model goes on writing text here."""
         document = self.documents[i]
         return (
             document[-1] not in (IMAGE, EOS)
@@ -88,20 +88,20 @@ class Work:
         )
 
     def full(self, i: int) -> bool:
-        """Whether no picture may be opened any more."""
+        """Whether no further picture may be opened."""
         return (
-            pictures(self.documents[i]) - self.given[i] >= self.sampling.max_pictures
+            pictures(self.documents[i]) - self.before[i] >= self.sampling.max_pictures
             or self.size(i) + self.room > self.sampling.context
         )
 
     def add(self, i: int, token: int) -> None:
-        """A token that was written."""
+        """Append a token that was written."""
         self.documents[i].append(token)
         self.written[i] += 1
 
 
-def _write(model: RawModel, work: Work, keys: list[int], told: Listen | None) -> None:
-    """Let every document have its text, as far as the next `<image>`."""
+def _write(model: RawModel, work: Work, keys: list[int], listen: Listen | None) -> None:
+    """Write the text of every document up to its next `<image>`."""
     rows = [i for i in range(len(work.documents)) if work.writes(i)]
     if not rows:
         return
@@ -110,25 +110,25 @@ def _write(model: RawModel, work: Work, keys: list[int], told: Listen | None) ->
     )
     cache = Cache(model, len(rows), max(work.size(i) for i in rows) + left)
     with threads_for(len(rows), cache.device):
-        _write_with(cache, model, work, rows, keys, told)
+        _write_with(cache, model, work, rows, keys, listen)
 
 
 def _write_with(
-    cache: Cache, model: RawModel, work: Work, rows: list[int], keys: list[int], told: Listen | None
+    cache: Cache, model: RawModel, work: Work, rows: list[int], keys: list[int], listen: Listen | None
 ) -> None:
-    while open_ones := [i for i in rows if work.writes(i)]:
-        if 2 * len(open_ones) <= len(rows):  # the others have their picture to wait for, or are done
-            cache.keep([rows.index(i) for i in open_ones])
-            rows = open_ones
+    while unfinished := [i for i in rows if work.writes(i)]:
+        if 2 * len(unfinished) <= len(rows):  # the others wait for a picture, or have ended
+            cache.keep([rows.index(i) for i in unfinished])
+            rows = unfinished
         hidden = cache.read([work.documents[i] for i in rows])
         logits = model.text_out(hidden).float().cpu()
-        places = [n for n, i in enumerate(rows) if i in set(open_ones)]
-        seeds = [key(keys[i], "text", work.written[i]) for i in open_ones]
-        tokens = choose(logits[places], [work.full(i) for i in open_ones], seeds, work.sampling)
-        for i, token in zip(open_ones, tokens):
+        places = [n for n, i in enumerate(rows) if i in set(unfinished)]
+        seeds = [key(keys[i], "text", work.written[i]) for i in unfinished]
+        tokens = choose(logits[places], [work.full(i) for i in unfinished], seeds, work.sampling)
+        for i, token in zip(unfinished, tokens):
             work.add(i, token)
-            if told:
-                told(i, token)
+            if listen:
+                listen(i, token)
 
 
 def choose(logits: Tensor, no_picture: list[bool], keys: list[int], sampling: Sampling) -> list[int]:
@@ -141,20 +141,20 @@ def choose(logits: Tensor, no_picture: list[bool], keys: list[int], sampling: Sa
     if sampling.temperature == 0:
         return scores.argmax(-1).tolist()
     with np.errstate(under="ignore"):
-        chances = np.exp((scores - scores.max(-1, keepdims=True)) / sampling.temperature)
-    chances /= chances.sum(-1, keepdims=True)
-    found = []
-    for row, k in zip(chances, keys):
+        probabilities = np.exp((scores - scores.max(-1, keepdims=True)) / sampling.temperature)
+    probabilities /= probabilities.sum(-1, keepdims=True)
+    tokens = []
+    for row, k in zip(probabilities, keys):
         if sampling.top_p < 1:
             order = np.argsort(-row, kind="stable")
             row[order[np.cumsum(row[order]) - row[order] >= sampling.top_p]] = 0  # the likeliest always stays
         total = row.cumsum()
-        found.append(int(np.searchsorted(total, random(k).random() * total[-1], side="right")))
-    return found
+        tokens.append(int(np.searchsorted(total, random(k).random() * total[-1], side="right")))
+    return tokens
 
 
 def _read(item: int | Picture) -> int | Picture:
-    """Pictures of a prompt are there to be read."""
+    """A prompt's picture as one that is read."""
     return replace(item, draw=False) if isinstance(item, Picture) and item.draw else item
 
 

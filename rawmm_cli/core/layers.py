@@ -1,4 +1,4 @@
-"""Layers that every backbone shares: rotary positions on three axes, and attention under either form of the
+"""What backbones share: rotary positions on three axes, normalisation, and attention under either form of the
 mask."""
 
 from functools import lru_cache
@@ -31,7 +31,7 @@ def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=16)
 def _frequencies(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of each pair the axis whose position turns it, and how fast: (K/2,) and (K/2,)."""
+    """The axis whose position turns each pair, and how fast it turns: (K/2,) and (K/2,)."""
     counts = [int(width // 2 * share) for share, _ in AXES]
     with torch.inference_mode(False):
         axis = torch.repeat_interleave(torch.arange(len(AXES)), torch.tensor(counts))
@@ -53,7 +53,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def trained() -> bool:
-    """Whether gradients may be asked for, or this is being compiled; else it is sampling."""
+    """Whether gradients may be needed, or the code is being compiled; otherwise it is sampling."""
     return torch.is_grad_enabled() or torch.compiler.is_compiling()
 
 
@@ -84,8 +84,8 @@ def unit_rms(x: Tensor) -> Tensor:
 
 
 class MaskedSoftmax(torch.autograd.Function):
-    """softmax(scores + mask) over the keys, in fp32, given and kept for the backward pass in the dtype of the
-    scores.
+    """softmax(scores + mask) over the keys, in fp32, returned and saved for the backward pass in the dtype of
+    the scores.
 
     Left to itself, the compiler keeps the scores and takes their exponentials again (`docs/log.md`)."""
 
@@ -97,10 +97,10 @@ class MaskedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (kept,) = ctx.saved_tensors  # to be asked for once only: recomputed layers hang on it
-        weights = kept.float()
+        (saved,) = ctx.saved_tensors  # unpacked once only, or recomputed layers fail
+        weights = saved.float()
         change = weights * gradient.float()
-        return (change - weights * change.sum(-1, keepdim=True)).to(kept.dtype), None
+        return (change - weights * change.sum(-1, keepdim=True)).to(saved.dtype), None
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Who may look at whom: one rule, two forms.
+"""The attention mask, who may see whom: one rule, two forms.
 
 Every position carries three integers: `document`, `block` and `private`. A query sees a key of the same
 document whose block is not later, unless the key's block is private and not the query's own:

@@ -9,7 +9,7 @@ their 1 - t is our t). On the rectified path (Liu et al. 2022, arXiv 2209.03003;
 
 with eps ~ N(0, 1) and s the noise scale. Given z and t, each of clean, eps and velocity determines the
 others, and errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t e_velocity (JiT, arXiv
-2511.13720, table 1). Next: `heads/diffusion.py` learns on this path, `solvers.py` walks it backwards."""
+2511.13720, table 1). Next: `heads/diffusion.py` learns on this path, `solvers.py` follows it backwards."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -75,8 +75,8 @@ def normal(
 ) -> Tensor:
     """One block of N(0, 1) per key: keys (M), counts (M) -> (sum of counts, width) fp32 on the device.
 
-    A GPU draws its own numbers from the keys, other ones than the CPU does: the way of so much noise through
-    the CPU would cost more than the step."""
+    A GPU makes its own numbers from the keys, not those of a CPU: copying that much noise to it would cost
+    more than the step."""
     if torch.device(device).type == "cuda":
         return _drawn_on(torch.device(device), keys, counts, width)
     blocks = [random(k, word).standard_normal((n, width), dtype=np.float32) for k, n in zip(keys, counts)]

@@ -99,11 +99,11 @@ class Head(Protocol):
     reads_ahead: bool  # the prediction of a token stands one position before it, the first at `<image>`
 
     def blocks(self, rows: int, columns: int) -> Blocks:
-        """How a picture of so many rows and columns stands in the sequence."""
+        """How a picture of these rows and columns stands in the sequence."""
         ...
 
     def corrupt(self, tokens: Tensor, pictures: Pictures) -> Corrupted:
-        """Tokens of all pictures, (M N, P) or (M N, G) -> what the network sees and what it shall say.
+        """Tokens of all pictures, (M N, P) or (M N, G) -> what the network sees and what it should say.
 
         Pictures that are read stay clean, at time 0, without loss; all that is random follows from keys."""
         ...
@@ -155,7 +155,9 @@ class Head(Protocol):
 class Backbone(Protocol):
     """The network over the whole sequence."""
 
-    layers: Any  # ModuleList: what is compiled, recomputed and sharded one by one; each keeps keys and values
+    layers: (
+        Any  # ModuleList: compiled, recomputed and sharded one by one; each stores keys and values in a cache
+    )
     conditional: bool  # whether it uses a condition; a head that gives one needs such a backbone
 
     def forward(
@@ -164,7 +166,7 @@ class Backbone(Protocol):
         """x (B, L, D) at positions (B, L, 3) = order, row, column, under a mask -> (B, L, D).
 
         condition: acts at positions of pictures alone, so that text does not depend on it. cache: one
-        `cache.Kept` a layer, for documents that grow."""
+        `cache.LayerCache` a layer, for documents that grow."""
         ...
 
     def work(self) -> Work:

@@ -1,5 +1,5 @@
-"""Solvers: functions that walk from noise (t = 1) to a clean picture (t = 0), and the grids of times at which
-they stop.
+"""Solvers: functions that integrate from noise (t = 1) to a clean picture (t = 0), and the grids of times at
+which they evaluate the network.
 
 All have one signature, `solver(denoise, schedule, x, times, fresh) -> x`: `denoise(x, t)` returns the clean
 estimate, `schedule(t)` the factors (signal, noise), `times` falls from 1 to 0, `fresh(step)` is new noise
@@ -135,8 +135,7 @@ GRIDS = ("uniform", "shifted", "quantiles")
 
 
 def grid(name: str | tuple[float, ...], steps: int, head: Any) -> list[float]:
-    """Times from 1 to 0, steps + 1 of them: a grid by name, or times that were found for this number of
-    steps.
+    """Times from 1 to 0, steps + 1 of them: a grid by name, or the times themselves.
 
     uniform: equal steps. shifted: t -> s t / (1 + (s - 1) t) with the odds s of the training times' median,
     so that half of the steps lie where half of the training did (Esser et al. 2024, arXiv 2403.03206,

@@ -101,9 +101,10 @@ def train_pairs(texts: Iterable[str], vocabulary: int) -> BytePairs:
     fewer, where the texts have no more)."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    made.train_from_iterator(
+    pairs = Tokenizer(models.BPE())
+    pairs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    pairs.decoder = decoders.ByteLevel()
+    pairs.train_from_iterator(
         texts,
         trainers.BpeTrainer(
             vocab_size=vocabulary - VOCABULARY + 256,
@@ -111,7 +112,7 @@ def train_pairs(texts: Iterable[str], vocabulary: int) -> BytePairs:
             initial_alphabet=list(_letters().values()),
         ),
     )
-    return BytePairs(made.to_str())
+    return BytePairs(pairs.to_str())
 
 
 def _letters() -> dict[int, str]:

@@ -32,11 +32,9 @@ def compile_layers(model: RawModel, setting: str, on: torch.device, notify: Call
     return True  # stay outside of the graph
 
 
-def _either(
-    plain: Callable, compiled: Callable, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, kept: Any = None
-) -> Tensor:
+def _either(plain: Callable, compiled: Callable, *inputs: Any, cache: Any = None) -> Tensor:
     """Compiled, but for documents that grow: each new length would be compiled again."""
-    return compiled(x, cos, sin, mask) if kept is None else plain(x, cos, sin, mask, kept)
+    return compiled(*inputs) if cache is None else plain(*inputs, cache=cache)
 
 
 def recompute_layers(model: RawModel, on: bool) -> None:

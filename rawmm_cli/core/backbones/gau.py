@@ -24,7 +24,7 @@ from ..parts import Footprint, Work
 
 
 class GatedAttentionUnit(nn.Module):
-    """(B, L, D) -> (B, L, D), residual included. kept: keys and values of earlier positions (`cache.py`)."""
+    """(B, L, D) -> (B, L, D), residual included. cache: keys and values of earlier positions."""
 
     def __init__(self, width: int, key: int, expansion: int):
         super().__init__()
@@ -36,12 +36,12 @@ class GatedAttentionUnit(nn.Module):
         self.out = nn.Linear(expansion * width, width, bias=False)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, kept: Any = None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, cache: Any = None) -> Tensor:
         u, v, z = map(
             F.silu, self.into(self.norm(x)).split(self.sizes, -1)
         )  # (B, L, E), (B, L, E), (B, L, K)
         q, k = (rotate(unit_rms(z * self.scale[i] + self.offset[i]), cos, sin).to(v.dtype) for i in range(2))
-        k, v = (k[:, None], v[:, None]) if kept is None else kept(k[:, None], v[:, None])
+        k, v = (k[:, None], v[:, None]) if cache is None else cache(k[:, None], v[:, None])
         mixed = attention(q[:, None], k, v, mask)[:, 0]  # (B, L, E)
         return x + self.out(u * mixed)
 
@@ -62,7 +62,7 @@ class GAU(nn.Module):
         """x (B, L, D) at positions (B, L, 3); a condition has no effect."""
         cos, sin = rotation(position, self.key)  # (B, L, K/2)
         for layer, own in zip(self.layers, cache or repeat(None)):
-            x = layer(x, cos, sin, mask, own)
+            x = layer(x, cos, sin, mask, cache=own)
         return x
 
     def work(self) -> Work:

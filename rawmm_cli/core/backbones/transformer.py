@@ -15,7 +15,7 @@ from ..parts import Footprint, Work
 
 
 class Layer(nn.Module):
-    """(B, L, D) -> (B, L, D), residuals included. kept: keys and values of earlier positions (`cache.py`)."""
+    """(B, L, D) -> (B, L, D), residuals included. cache: keys and values of earlier positions."""
 
     def __init__(self, width: int, heads: int, hidden: int):
         super().__init__()
@@ -29,14 +29,14 @@ class Layer(nn.Module):
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, kept: Any = None) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, cache: Any = None) -> Tensor:
         q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = (
             rotate(norm(y.float()), cos[:, None], sin[:, None]).to(v.dtype)
             for norm, y in ((self.query_norm, q), (self.key_norm, k))
         )  # (B, H, L, K)
-        if kept is not None:
-            k, v = kept(k, v)
+        if cache is not None:
+            k, v = cache(k, v)
         mixed = attention(q, k, v, mask).transpose(1, 2).flatten(2)  # (B, L, D)
         x = x + self.mix(mixed)
         gate, value = self.into(self.mlp_norm(x)).chunk(2, -1)  # (B, L, hidden)
@@ -59,7 +59,7 @@ class Transformer(nn.Module):
         """x (B, L, D) at positions (B, L, 3); a condition has no effect."""
         cos, sin = rotation(position, self.width // self.heads)  # (B, L, K/2)
         for layer, own in zip(self.layers, cache or repeat(None)):
-            x = layer(x, cos, sin, mask, own)
+            x = layer(x, cos, sin, mask, cache=own)
         return x
 
     def work(self) -> Work:

@@ -1,12 +1,18 @@
-"""The diffusion head: pictures to be drawn are noised, and the network learns to see the clean patches
-through it.
+"""The diffusion head: pictures to be drawn are noised, and the network learns to see the clean patches behind
+the noise.
 
     z = (1 - t) clean + t s eps,   t = sigmoid(N(mean, spread^2))
     loss = |error|^2 in clean, noise or velocity space
 
 A picture that is only read keeps t = 0 and has no loss. By default the network outputs the clean patches and
 the loss is measured in velocity space (JiT, arXiv 2511.13720). Time enters by addition at the patch input, as
-in the post."""
+in the post.
+
+    here                      JiT, Tuna-2, flow matching    EDM (arXiv 2206.00364)
+    t                         1 - t                         sigma = t s / (1 - t)
+    clean                     x, x_1                        y
+    z                         z, x_t                        (1 - t) x
+    velocity, s eps - clean   -v                            s dx/dsigma - y"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +25,7 @@ from ..blocks import Blocks, one_block
 from ..document import Corrupted, Known, Pictures
 from ..layers import multiplications
 from ..noise import logit_normal, loss_factor, normal, rectified, target, to_clean
-from ..parts import Work
+from ..parts import Prediction, Work
 from ..solvers import SOLVERS
 from ..solvers import grid as time_grid
 
@@ -78,8 +84,8 @@ class DiffusionHead(nn.Module):
         return one_block(rows, columns)
 
     def corrupt(self, clean: Tensor, pictures: Pictures) -> Corrupted:
-        """Clean patches (T, P) -> noised where the picture is drawn. Noise and time come from the pictures'
-        keys."""
+        """Clean patches (T, P) -> noised where the picture is drawn, noise and times by the keys of the
+        pictures."""
         of, drawn = pictures.picture_of, pictures.drawn
         counts = torch.bincount(of, minlength=len(drawn)).tolist()
         keys, counts = (
@@ -139,7 +145,7 @@ class DiffusionHead(nn.Module):
 
     def draw(
         self,
-        predict: Callable[..., tuple[Tensor, Tensor]],
+        predict: Callable[..., Prediction],
         keys: Sequence[int],
         grid: tuple[int, int],
         drawing: Drawing | None = None,
@@ -180,9 +186,7 @@ class DiffusionHead(nn.Module):
             z = self.noise_scale * z
         return SOLVERS[drawing.solver](denoise, rectified, z, times, fresh)
 
-    def _estimate(
-        self, predict: Callable[..., tuple[Tensor, Tensor]], z: Tensor, t: float, drawing: Drawing
-    ) -> Tensor:
+    def _estimate(self, predict: Callable[..., Prediction], z: Tensor, t: float, drawing: Drawing) -> Tensor:
         """Clean patches (M, N, P) behind z at time t, guided where t lies in the interval.
 
         rescale: pictures get back this share of the contrast that they had unguided (Lin et al. 2023, arXiv
@@ -207,7 +211,7 @@ def step_times(
     noise: times are shifted by that ratio (Hoogeboom et al. 2023, arXiv 2301.11093).
 
     No step begins below the head's `clamp`, where it has hardly learned and its estimate is worse than its
-    input: times that would are drawn towards noise, all alike, and the last step goes from there to 0."""
+    input: the times are then shrunk towards the first one, and the last step goes from `clamp` to 0."""
     times = time_grid(drawing.grid, drawing.steps, head)
     if larger != 1:
         times = [larger * t / (1 + (larger - 1) * t) for t in times]
