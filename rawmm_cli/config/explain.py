@@ -14,7 +14,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     `root`: the class of all settings."""
     problem = error.errors()[0]
     path = _tagged(root, [str(part) for part in problem["loc"]])
-    key, given = ".".join(part for part in path if "=" not in part), problem.get("input")
+    key, value = ".".join(part for part in path if "=" not in part), problem.get("input")
     if problem["type"] == "extra_forbidden":
         allowed = fields(root, path[:-1])
         if key in every_key(root):
@@ -29,19 +29,19 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
             if near
             else next((k for k in every_key(root) if elsewhere and k.endswith("." + elsewhere[0])), None)
         )
-        meant = f" (did you mean {hint}?)" if hint else ""
-        return f"unknown key '{key}'{meant}; allowed here: {', '.join(allowed)}"
+        suggestion = f" (did you mean {hint}?)" if hint else ""
+        return f"unknown key '{key}'{suggestion}; allowed here: {', '.join(allowed)}"
     if problem["type"] in ("union_tag_invalid", "union_tag_not_found", "literal_error"):
         if problem["type"] != "literal_error":
-            key, given = f"{key}.kind", given.get("kind") if isinstance(given, dict) else given
+            key, value = f"{key}.kind", value.get("kind") if isinstance(value, dict) else value
         choices = re.findall(r"'([^']*)'", problem["msg"])
         if key.endswith(".kind"):
             choices = _kinds_at(root, path[:-1] if path[-1] == "kind" else path)
-        return f"{key} = {given}{nearest(str(given), choices)}; allowed: {', '.join(choices)}"
+        return f"{key} = {value}{nearest(str(value), choices)}; allowed: {', '.join(choices)}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{key} = {given!r} is not allowed: {message}"
+    return f"{key} = {value!r} is not allowed: {message}"
 
 
 def nearest(word: str, choices: list[str]) -> str:

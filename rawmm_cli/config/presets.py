@@ -44,7 +44,7 @@ def text(name: str) -> str:
 
 
 def about(name: str) -> str:
-    """What a preset shows: the first line of its header."""
+    """Summary of a preset: the first line of its header."""
     return text(name).partition("\n")[0].lstrip("# ")
 
 
@@ -60,8 +60,8 @@ def resolve(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Conf
         raise ConfigError("settings must be a mapping of keys, as in `rawmm presets digits`")
     settings = dict(settings)
     _spell_out(settings)
-    for word in overrides:
-        key, value = _split(word)
+    for assignment in overrides:
+        key, value = _split(assignment)
         _assign(settings, key, value)
         _spell_out(settings)
     root = _root(settings)
@@ -106,10 +106,12 @@ def dump(config: Config | CodecConfig) -> str:
 # -------------------------------------------------------------------------------------------------- key=value
 
 
-def _split(word: str) -> tuple[str, Any]:
-    key, equals, value = word.partition("=")
+def _split(assignment: str) -> tuple[str, Any]:
+    key, equals, value = assignment.partition("=")
     if not equals or not key:
-        raise ConfigError(f"'{word}' is not a setting; allowed: key=value, as in train.learning_rate=1e-3")
+        raise ConfigError(
+            f"'{assignment}' is not a setting; allowed: key=value, as in train.learning_rate=1e-3"
+        )
     return key, parse_yaml(value, f"the value of {key}")
 
 

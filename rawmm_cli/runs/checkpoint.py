@@ -226,7 +226,7 @@ def problems(folder: Path, fresh: bool = False) -> dict[str, str]:
 
 
 def survey(run: Path, step: int | None = None) -> list[dict]:
-    """What a person should know of each checkpoint, oldest first: step, documents, bytes, problems (see
+    """Facts of each checkpoint, oldest first: step, documents, bytes, problems (see
     `problems`).
 
     Raises CheckpointError where there is none, or not the one asked for."""
@@ -292,7 +292,7 @@ def _steps(run: Path) -> list[Path]:
 
 
 def _state(folder: Path) -> dict:
-    """What state.json says, nothing where it cannot be read."""
+    """Contents of state.json, {} where it cannot be read."""
     try:
         saved = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

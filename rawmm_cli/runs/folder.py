@@ -24,7 +24,7 @@ T = TypeVar("T", dict, list)
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """What a JSON file holds, or an empty `kind` where it is missing, torn or something else."""
+    """Contents of a JSON file, or an empty `kind` where it is missing, torn or something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -85,9 +85,9 @@ def settings_lines(values: dict) -> list[list[tuple[str, str, bool]]]:
 def _defaults(name: str, section: Any, codec: Any) -> dict:
     """The defaults of a section, of the same kind, beside such a codec."""
     kind = setting(section, "kind") if isinstance(section, dict) else None
-    wanted = {"codec": {"kind": codec}} if isinstance(codec, str) else {}
+    codec_settings = {"codec": {"kind": codec}} if isinstance(codec, str) else {}
     try:
-        chosen = presets.resolve(wanted | ({name: {"kind": kind}} if isinstance(kind, str) else {}))
+        chosen = presets.resolve(codec_settings | ({name: {"kind": kind}} if isinstance(kind, str) else {}))
     except ConfigError:
         return {}
     return chosen.model_dump(mode="json").get(name, {})
@@ -155,7 +155,7 @@ def _modified(path: Path) -> float | None:
 
 
 def stored_parameters(checkpoint: Path) -> int | None:
-    """How many numbers the weights hold, from the headers of model.safetensors or of the shards in model/.
+    """Number of parameters of the weights, from the headers of model.safetensors or of the shards in model/.
 
     A header is its length in 8 bytes and then JSON with the shape of each tensor
     (huggingface.co/docs/safetensors)."""

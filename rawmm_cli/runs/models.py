@@ -205,7 +205,7 @@ def _write_card(folder: Path, facts: dict, config: Config) -> None:
 
 
 def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | None:
-    """What the cards of the sets say that it was trained on, or None where they are not at hand, or are
+    """Facts of the sets that it was trained on, from their cards; None where they are not at hand, or are
     others by now."""
     try:
         cards = [prepared.read_card(folder / name) for name in (config.data.set, *config.data.mix)]
@@ -221,7 +221,7 @@ def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | 
 
 
 def _tuned(folder: Path) -> dict:
-    """What `rawmm tune-sampler` found, {} where it was not run."""
+    """Settings found by `rawmm tune-sampler`, {} where it was not run."""
     try:
         return json.loads((folder / SAMPLER).read_text(encoding="utf-8"))
     except FileNotFoundError:

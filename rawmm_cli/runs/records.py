@@ -39,6 +39,6 @@ def read(path: Path) -> list[dict]:
 
 def truncate(path: Path, documents: int) -> None:
     """Drop what was recorded after `documents`: a resumed run writes it again."""
-    kept = [record for record in read(path) if record["documents"] <= documents]
+    remaining = [record for record in read(path) if record["documents"] <= documents]
     if path.is_file():
-        disk.write(path, "".join(json.dumps(record) + "\n" for record in kept))
+        disk.write(path, "".join(json.dumps(record) + "\n" for record in remaining))

@@ -35,13 +35,13 @@ def write_sharded(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _wait_for(folder: Path, names: set[str], seconds: int = 60) -> None:
-    """A network file system may show late what another machine has written; a folder that is not shared never
-    does."""
-    for left in range(seconds, -1, -1):
+    """Wait until the files `names` are there: a network file system may show late what another machine has
+    written. Raises CheckpointError where they do not come: the folder is not shared."""
+    for remaining in range(seconds, -1, -1):
         missing = sorted(name for name in names if not (folder / name).is_file())
         if not missing:
             return
-        if left:
+        if remaining:
             time.sleep(1)
     raise CheckpointError(
         f"the first rank does not see {folder / missing[0]}, which another rank has written; the runs "
@@ -52,8 +52,8 @@ def _wait_for(folder: Path, names: set[str], seconds: int = 60) -> None:
 def read_sharded(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, whole, on the CPU. One process is enough; others take no notice."""
     values = {
-        name: torch.empty(found.size, dtype=found.properties.dtype)
-        for name, found in _contents(folder).items()
+        name: torch.empty(stored.size, dtype=stored.properties.dtype)
+        for name, stored in _contents(folder).items()
     }
     _load(folder, values, alone=True)
     return values
@@ -64,16 +64,16 @@ def read_into(folder: Path, tensors: dict[str, Tensor]) -> None:
     them. Every rank of the process group, where there is one, must call it.
 
     Raises CheckpointError where names or shapes differ; then nothing was filled."""
-    found = _contents(folder)
-    for name in sorted(found.keys() ^ tensors.keys()):
+    stored = _contents(folder)
+    for name in sorted(stored.keys() ^ tensors.keys()):
         raise CheckpointError(
             f"{folder} {'lacks' if name in tensors else 'holds an unknown'} tensor '{name}'; "
             "it belongs to other settings"
         )
     for name, value in tensors.items():
-        if found[name].size != value.shape:
+        if stored[name].size != value.shape:
             raise CheckpointError(
-                f"tensor '{name}' in {folder} is {tuple(found[name].size)}, the settings want "
+                f"tensor '{name}' in {folder} is {tuple(stored[name].size)}, the settings want "
                 f"{tuple(value.shape)}"
             )
     _load(folder, {name: value.detach() for name, value in tensors.items()}, alone=False)
@@ -86,13 +86,13 @@ def _contents(folder: Path) -> dict:
     from torch.distributed.checkpoint import HuggingFaceStorageReader
 
     try:
-        found = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+        stored = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"the shards in {folder} cannot be read: {error}") from None
-    for name, tensor in found.items():
+    for name, tensor in stored.items():
         if sum(part.sizes.numel() for part in tensor.chunks) != tensor.size.numel():
             raise CheckpointError(f"a part of tensor '{name}' is missing in {folder}")
-    return found
+    return stored
 
 
 def _load(folder: Path, values: dict[str, Tensor], alone: bool) -> None:
@@ -102,7 +102,7 @@ def _load(folder: Path, values: dict[str, Tensor], alone: bool) -> None:
         _together(dcp.load, values, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=alone)
 
 
-def _together(act: Callable, values: dict[str, Tensor], **given: Any) -> None:
+def _together(act: Callable, values: dict[str, Tensor], **options: Any) -> None:
     """dcp.save or dcp.load, without its note that one process is alone, and with what failed on the first
     rank as the error."""
     from torch.distributed.checkpoint.api import CheckpointException
@@ -110,6 +110,6 @@ def _together(act: Callable, values: dict[str, Tensor], **given: Any) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            act(values, **given)
+            act(values, **options)
     except CheckpointException as error:
         raise error.failures[min(error.failures)][0] from None

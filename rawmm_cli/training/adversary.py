@@ -37,14 +37,14 @@ def hinge(real: Tensor, reconstructed: Tensor) -> Tensor:
 
 
 def fooled(reconstructed: Tensor) -> Tensor:
-    """What the codec learns by: its pictures' mean score, the other way round."""
+    """The codec's loss: minus the mean score of its pictures."""
     return -reconstructed.mean()
 
 
 def balance(reconstruction: Tensor, adversary: Tensor, last: Tensor) -> Tensor:
     """Norm of the gradient of the one loss over that of the other, at the decoder's last weights, at most
     10,000 (VQ-GAN's equation 7)."""
-    ours, theirs = (
+    reconstruction_norm, adversary_norm = (
         torch.autograd.grad(loss, last, retain_graph=True)[0].norm() for loss in (reconstruction, adversary)
     )
-    return (ours / (theirs + 1e-4)).clamp(0, 1e4).detach()
+    return (reconstruction_norm / (adversary_norm + 1e-4)).clamp(0, 1e4).detach()

@@ -23,7 +23,7 @@ class Clock:
 
 
 class Speed:
-    """What the last steps did a second; the first step, which compiles, is left out. Positions are those with
+    """Throughput of the last steps; the first step, which compiles, is left out. Positions are those with
     data.
 
     `rate`: FLOP/s that a plain matmul reaches on all ranks together; the share that the model's own FLOPs
@@ -51,5 +51,7 @@ class Speed:
 def remaining(train: Train, documents: int, seconds: float, documents_per_second: float) -> float:
     """Seconds until a run of settings `train` is done, after `documents` and `seconds`, at this speed; never
     negative."""
-    left = train.time - seconds if train.time else (train.documents - documents) / documents_per_second
-    return max(0.0, left)
+    seconds_left = (
+        train.time - seconds if train.time else (train.documents - documents) / documents_per_second
+    )
+    return max(0.0, seconds_left)

@@ -14,20 +14,22 @@ LOOKED_AT, MEASURED, SHOWN, COLUMNS = 256, 2048, 16, 8
 
 
 def look(run: Run, state: CodecState, log: list = ()) -> float:
-    """Mean PSNR of some held-out pictures with the averaged weights, and a sheet: each picture above its
-    reconstruction."""
+    """Mean PSNR of evenly spaced held-out pictures with the averaged weights. Writes a sheet: each picture
+    above its reconstruction."""
     rows = prepared.evenly_spaced(len(run.held_out), LOOKED_AT)
     psnr = psnrs(state.averages[0], run.held_out, rows, run.device).mean().item()
-    shown = torch.stack([run.held_out.image(row) for row in prepared.evenly_spaced(len(run.held_out), SHOWN)])
-    again = through(state.averages[0], shown.to(run.device)).cpu()
-    lines = [line for pair in zip(shown.split(COLUMNS), again.split(COLUMNS)) for line in pair]
+    originals = torch.stack(
+        [run.held_out.image(row) for row in prepared.evenly_spaced(len(run.held_out), SHOWN)]
+    )
+    reconstructions = through(state.averages[0], originals.to(run.device)).cpu()
+    lines = [line for pair in zip(originals.split(COLUMNS), reconstructions.split(COLUMNS)) for line in pair]
     folder = run.folder / "samples"
     folder.mkdir(exist_ok=True)
     path = folder / f"step_{state.step:08d}.png"
     zoom = max(1, 96 // run.config.data.size)
     images.save_png(
         images.contact_sheet(
-            [picture for line in lines for picture in line], min(COLUMNS, len(shown)), zoom=zoom
+            [picture for line in lines for picture in line], min(COLUMNS, len(originals)), zoom=zoom
         ),
         path,
     )

@@ -18,7 +18,7 @@ from ..config.model import EMA
 
 
 def count(settings: EMA) -> int:
-    """How many averages are kept."""
+    """Number of averages that are kept."""
     return len(settings.widths) if settings.kind == "power" else 1
 
 

@@ -91,16 +91,16 @@ def owned(
     return optimizers
 
 
-def rate(train: Train, documents: int, left: float) -> float:
+def rate(train: Train, documents: int, remaining: float) -> float:
     """Share of the full learning rate: linear warm-up over documents, constant, and over the last `decay` of
-    the run a linear fall to zero (warm-up-stable-decay, Hu et al. 2024, arXiv 2404.06395). `left`: share of
-    the run to come."""
+    the run a linear fall to zero (warm-up-stable-decay, Hu et al. 2024, arXiv 2404.06395). `remaining`:
+    share of the run to come."""
     warm = min(1.0, (documents + train.batch) / train.warmup) if train.warmup else 1.0
-    return warm * (min(1.0, max(0.0, left) / train.decay) if train.decay else 1.0)
+    return warm * (min(1.0, max(0.0, remaining) / train.decay) if train.decay else 1.0)
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:
-    """Every group learns at `share` of its base rate."""
+    """Set the learning rate of every group to `share` of its base rate."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * share

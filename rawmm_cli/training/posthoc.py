@@ -22,7 +22,7 @@ from .ema import exponent
 
 
 def keep(run: Path, documents: int, averages: list[dict[str, torch.Tensor]]) -> None:
-    """Write the averages after so many documents; the folder appears whole, by a rename."""
+    """Write the averages after `documents` documents; the folder appears whole, by a rename."""
     final = run / "averages" / f"documents_{documents:010d}"
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -48,18 +48,18 @@ def inner(time: float, gamma: float, other_time: float, other_gamma: float) -> f
 
 
 def weights(times: list[float], gammas: list[float], time: float, gamma: float) -> np.ndarray:
-    """How much of each snapshot makes the profile (time, gamma) -> (snapshots,), fp64, summing up to 1."""
+    """Share of each snapshot in the profile (time, gamma) -> (snapshots,), fp64, summing up to 1."""
     pairs = list(zip(times, gammas))
     matrix = np.array([[inner(*one, *other) for other in pairs] for one in pairs])
-    found = np.linalg.lstsq(matrix, np.array([inner(*one, time, gamma) for one in pairs]), rcond=1e-12)[0]
-    return found / found.sum()
+    solution = np.linalg.lstsq(matrix, np.array([inner(*one, time, gamma) for one in pairs]), rcond=1e-12)[0]
+    return solution / solution.sum()
 
 
 def average(run: Path, width: float) -> tuple[dict[str, torch.Tensor], int]:
     """The average of relative width `width` over the whole run -> (tensors, documents). Raises
     CheckpointError."""
-    config, kept = loading.run_config(run), snapshots(run)
-    if config.train.ema.kind != "power" or not kept:
+    config, stored = loading.run_config(run), snapshots(run)
+    if config.train.ema.kind != "power" or not stored:
         raise CheckpointError(
             f"{run} holds no snapshots of averages; train with train.ema.kind=power to choose the width "
             "afterwards"
@@ -71,10 +71,10 @@ def average(run: Path, width: float) -> tuple[dict[str, torch.Tensor], int]:
     gammas = [exponent(w) for w in config.train.ema.widths]
     files = [
         (documents, gamma, folder / f"{number}.safetensors")
-        for documents, folder in kept
+        for documents, folder in stored
         for number, gamma in enumerate(gammas, 1)
     ]
-    end = kept[-1][0]
+    end = stored[-1][0]
     shares = weights([f[0] / end for f in files], [f[1] for f in files], 1.0, exponent(width))
     total: dict[str, torch.Tensor] = {}
     for share, (_, _, path) in zip(shares, files):
@@ -111,7 +111,7 @@ def write(run: Path, width: float, target: Path) -> dict:
 
 
 def drop_after(run: Path, documents: int) -> None:
-    """A resumed run makes what came after its checkpoint again."""
+    """Delete the snapshots after `documents`: a resumed run makes them again."""
     for at, folder in snapshots(run):
         if at > documents:
             shutil.rmtree(folder, ignore_errors=True)

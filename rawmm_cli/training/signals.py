@@ -53,7 +53,7 @@ def signals(ranks: Ranks):
 
 
 def stopped(number: int, documents: int) -> Stopped:
-    """What to raise once the state is saved."""
+    """The exception to raise once the state is saved."""
     return Stopped(
         f"stopped by {signal.Signals(number).name} and saved at {documents:,} documents; "
         "run the same command again to go on",

@@ -76,7 +76,7 @@ class State:
     seconds: float = 0.0
     skipped: int = 0  # steps in a row whose loss was not finite
 
-    def left(self, config: Config) -> float:
+    def remaining(self, config: Config) -> float:
         """Share of the run that is still to come: of its documents or, where train.time is set, of its
         time."""
         train = config.train
@@ -215,8 +215,8 @@ def save(run: Run, state: State) -> None:
 
 
 def snapshot(run: Run, state: State, before: int) -> None:
-    """Of averages whose width is chosen after training: keep them as they are now, `snapshots` times a
-    run."""
+    """Keep the averages as they are now, `snapshots` times a run, where their width is chosen after
+    training."""
     settings = run.config.train
     if settings.ema.kind == "power" and crossed(
         state.documents, before, -(-settings.documents // settings.ema.snapshots)

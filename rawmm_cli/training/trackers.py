@@ -44,9 +44,9 @@ def trackers(
     """The named trackers, ready for a run that begins (resumed_at 0) or goes on after so many documents.
 
     "auto" is TensorBoard where it is installed. Raises ConfigError where a named one is not installed."""
-    wanted = list(dict.fromkeys("tensorboard" if name == "auto" else name for name in names))
+    requested = list(dict.fromkeys("tensorboard" if name == "auto" else name for name in names))
     ready = []
-    for name in wanted:
+    for name in requested:
         try:
             module = importlib.import_module("torch.utils.tensorboard" if name == "tensorboard" else name)
         except Exception as error:  # not installed, or at odds with another package
@@ -69,15 +69,15 @@ def _guarded(name: str, begin: Callable[[], Tracker], notify: Callable[[str], No
     working = [True]
 
     def guarded(act: Callable) -> Callable:
-        def call(*given: Any) -> Any:
+        def call(*arguments: Any) -> Any:
             try:
                 with redirect_stdout(sys.stderr):
-                    return act(*given) if working[0] else None
+                    return act(*arguments) if working[0] else None
             except Exception as error:
                 working[0] = False
-                told = " ".join(f"{type(error).__name__}: {error}".split())
+                message = " ".join(f"{type(error).__name__}: {error}".split())
                 notify(
-                    f"{name} failed ({told[:200]}); the run goes on without it, and records.jsonl has "
+                    f"{name} failed ({message[:200]}); the run goes on without it, and records.jsonl has "
                     f"everything"
                 )
 
@@ -88,7 +88,7 @@ def _guarded(name: str, begin: Callable[[], Tracker], notify: Callable[[str], No
 
 
 def _scalars(record: dict) -> dict[str, float]:
-    """What of a record is a curve; `documents` is the axis."""
+    """The values of a record that are curves; `documents` is the axis."""
     return {
         key: value
         for key, value in record.items()
@@ -177,8 +177,8 @@ def _all_known(run: Path) -> dict:
 
 
 def _known(run: Path, name: str, resumed_at: int) -> dict:
-    """What trackers.json says: the tracker's id of the run, documents of the last record and picture it got.
-    A run that begins anew, even in the same folder, is a new one."""
+    """Contents of trackers.json: the tracker's id of the run, documents of the last record and picture it
+    got. A run that begins anew, even in the same folder, is a new one."""
     known = _all_known(run).get(name)
     kinds = {key: type(value) for key, value in known.items()} if isinstance(known, dict) else {}
     if resumed_at > 0 and kinds == {"id": str, "record": int, "picture": int}:

@@ -45,8 +45,8 @@ def train(
     notify: Callable[[str], None] = print,
     ranks: Ranks = ALONE,
 ) -> Iterator[dict]:
-    """Train the run `folder` to its end, yielding one record a step. `notify` hears what a person should
-    know.
+    """Train the run `folder` to its end, yielding one record a step. `notify` is called with messages
+    for people.
 
     Every rank runs this and the first one writes. Raises ConfigError, LockedError, CheckpointError,
     DataError, RankError, DivergedError (before the bad step is taken) and, after saving, Stopped when SIGINT,
@@ -68,7 +68,7 @@ def train(
         signals(ranks) as caught,
     ):
         state = restore(run)
-        if state.left(config) <= 0:
+        if state.remaining(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
         speed = _start(run, state)
         names = settings.trackers if ranks.first else ()
@@ -100,16 +100,16 @@ def _start(run: Run, state: State) -> Speed:
 
 
 def _steps(run: Run, state: State, caught: Signals, speed: Speed, log: list) -> Iterator[dict]:
-    """One step after the other, and what happens after every so many documents."""
+    """Take one step after the other, and log, draw and save when documents say so."""
     config, settings, first = run.config, run.config.train, run.ranks.first
     steps = steps_of(config, run.data, state.model, run.ranks)
     source, clock = batches(config, steps, state.documents), Clock(state.seconds)
-    while state.left(config) > 0:
+    while state.remaining(config) > 0:
         started, before = time.perf_counter(), state.documents
         micro = next(source)
         waited = time.perf_counter() - started
         record = take_step(run, state, micro, caught, clock)
-        done = state.left(config) <= 0
+        done = state.remaining(config) <= 0
         if record:
             record |= speed(time.perf_counter() - started, waited, record) | {
                 "memory": machine.peak_memory(run.device)
@@ -148,7 +148,7 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
     """One update of the weights and of their averages -> its record, or None where it was skipped as not
     finite."""
     settings, count = run.config.train, run.config.train.batch
-    share = optimizer.rate(settings, state.documents, state.left(run.config))
+    share = optimizer.rate(settings, state.documents, state.remaining(run.config))
     optimizer.set_rate(state.optimizers, share)
     totals, text, image = _accumulate(run, state, micro)
     norm = distributed.whole(torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)).item()

@@ -52,7 +52,7 @@ def train_codec(
     run = Run(config, folder, device, ALONE, [data], held_out, notify)
     with locked(folder), signals(ALONE) as caught:
         state = restore(run)
-        if state.left(config) <= 0:
+        if state.remaining(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
         _start(run, state)
         log = trackers(config.train.trackers, folder, config.model_dump(mode="json"), state.documents, notify)
@@ -85,16 +85,16 @@ def _start(run: Run, state: CodecState) -> None:
 def _steps(
     run: Run, state: CodecState, caught: Signals, log: list, network: mobilenet.MobileNetV2 | None
 ) -> Iterator[dict]:
-    """One step after the other, and what happens after every so many documents."""
+    """Take one step after the other, and log, draw and save when documents say so."""
     config, settings = run.config, run.config.train
     clock, recent = Clock(state.seconds), deque(maxlen=50)
     state.model.train()
-    while state.left(config) > 0:
+    while state.remaining(config) > 0:
         started, before = time.perf_counter(), state.documents
         record = take_step(run, state, network)
         state.seconds, caught.agreed = clock.seconds(), caught.arrived
         recent.append(time.perf_counter() - started)
-        done, stop = state.left(config) <= 0, caught.agreed
+        done, stop = state.remaining(config) <= 0, caught.agreed
         speed = settings.batch * len(recent) / sum(recent)
         record |= {
             "seconds": state.seconds,
@@ -141,7 +141,7 @@ def take_step(run: Run, state: CodecState, network: mobilenet.MobileNetV2 | None
     """One update of the weights and of their average -> its record. Raises DivergedError before a step that
     is not finite."""
     settings, data = run.config.train, run.data[0]
-    share = optimizer.rate(settings, state.documents, state.left(run.config))
+    share = optimizer.rate(settings, state.documents, state.remaining(run.config))
     optimizer.set_rate(state.optimizers, share)
     numbers = range(state.documents, state.documents + settings.batch)
     rows = [picture_of(number, len(data), settings.seed) for number in numbers]
@@ -183,8 +183,8 @@ def _gradients(
     error = output.pixels - real
     parts = {"l1": error.abs().mean(), "l2": error.square().mean(), **output.losses}
     if network is not None:
-        seen = [network.see((pixels + 1) / 2)[1] for pixels in (output.pixels, real)]
-        parts["perceptual"] = features.layers(*seen).mean()
+        features_of = [network.see((pixels + 1) / 2)[1] for pixels in (output.pixels, real)]
+        parts["perceptual"] = features.layers(*features_of).mean()
     loss = sum(getattr(weights, name) * value for name, value in parts.items())
     if state.adversary and state.documents >= weights.adversary_start:
         state.adversary.requires_grad_(False)
