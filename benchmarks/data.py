@@ -1,11 +1,10 @@
-"""How fast `rawmm prepare` and streaming are beside bare loops of Pillow, and how much memory preparing
-takes.
+"""Speed of `rawmm prepare` and of streaming, compared with bare loops of Pillow; memory of `rawmm prepare`.
 
     make bench-data
     python -m benchmarks.data [prepare stream memory portraits] [--rounds N] [--json FILE]
 
 Pictures are crops of scikit-learn's two photographs as JPEGs. What is compared takes turns (a round is one of
-each), every ratio is taken inside one round, and medians of the rounds are given."""
+each), ratios are taken inside a round, and medians of the rounds are printed."""
 
 import argparse
 import gc
@@ -40,7 +39,7 @@ if __name__ == "__main__":
         print(sum(len(data) for data in pool.imap(one, paths, chunksize=16)))
 """
 
-# A process starts with the peak of the one that started it, so a small one stands between.
+# A process inherits the peak memory of its parent, so a small process starts the command.
 MEASURE = """
 import json, resource, subprocess, sys, time
 started = time.perf_counter()
@@ -50,35 +49,35 @@ print(json.dumps([time.perf_counter() - started, resource.getrusage(resource.RUS
 
 
 def main() -> None:
-    """Options -> a line for each figure on stdout, JSON where wanted."""
+    """Print a line for each figure; with --json, write all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "what", nargs="*", default=[], help="prepare, stream, memory, portraits; all where none is named"
+        "what", nargs="*", default=[], help="prepare, stream, memory, portraits [default: all]"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pictures", type=int, default=4000, help="512-px JPEGs of `prepare`")
     parser.add_argument("--json", type=Path)
-    given, parts = (
+    options, parts = (
         parser.parse_args(),
         {"prepare": prepare, "stream": stream, "memory": memory, "portraits": portraits},
     )
-    if unknown := set(given.what) - set(parts):
+    if unknown := set(options.what) - set(parts):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(parts)}")
     os.environ["OMP_NUM_THREADS"] = "1"
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
-        for name in given.what or parts:
-            found[name] = parts[name](Path(folder), given)
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        for name in options.what or parts:
+            results[name] = parts[name](Path(folder), options)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------------------- pictures
 
 
 def jpegs(count: int, side: int) -> list[bytes]:
-    """`count` different crops of photographs, each with a tint of its own, side x side, quality 90."""
+    """`count` distinct crops of photographs, side x side, each with its own tint, as JPEGs of quality 90."""
     from sklearn.datasets import load_sample_images
 
     scale = max(1.0, 1.3 * side / 427)
@@ -86,18 +85,18 @@ def jpegs(count: int, side: int) -> list[bytes]:
     photos = [
         photo.resize((round(640 * scale), round(427 * scale)), Image.Resampling.LANCZOS) for photo in photos
     ]
-    dice, made = np.random.default_rng(0), []
+    rng, files = np.random.default_rng(0), []
     for n in range(count):
         photo, buffer = photos[n % 2], io.BytesIO()
-        left, top = (int(dice.integers(0, edge - side)) for edge in photo.size)
-        crop = np.asarray(photo.crop((left, top, left + side, top + side))) * dice.uniform(0.4, 1, 3)
+        left, top = (int(rng.integers(0, edge - side)) for edge in photo.size)
+        crop = np.asarray(photo.crop((left, top, left + side, top + side))) * rng.uniform(0.4, 1, 3)
         Image.fromarray(crop.astype(np.uint8)).save(buffer, "JPEG", quality=90)
-        made.append(buffer.getvalue())
-    return made
+        files.append(buffer.getvalue())
+    return files
 
 
 def _folder(folder: Path, count: int, side: int, different: int = 1000) -> Path:
-    """A folder of `count` JPEGs; beyond `different` they are links to the same ones."""
+    """Write a folder of `count` JPEGs; beyond `different` they are links to these."""
     folder.mkdir()
     for n, data in enumerate(jpegs(min(count, different), side)):
         (folder / f"{n:06d}.jpg").write_bytes(data)
@@ -107,7 +106,7 @@ def _folder(folder: Path, count: int, side: int, different: int = 1000) -> Path:
 
 
 def _prepare(*words) -> tuple[float, int]:
-    """`rawmm prepare WORDS` -> (seconds, peak resident bytes of its largest process)."""
+    """Run `rawmm prepare WORDS` -> (seconds, peak resident bytes of its largest process)."""
     command = [sys.executable, "-m", "rawmm_cli", "prepare", *map(str, words)]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True
@@ -116,15 +115,15 @@ def _prepare(*words) -> tuple[float, int]:
     return seconds, kilobytes * 1024
 
 
-# ------------------------------------------------------------------------------------------- what is measured
+# --------------------------------------------------------------------------------------------- measurements
 
 
-def prepare(folder: Path, given) -> dict:
-    """512-px JPEGs to 64 px with two workers, the whole command, beside two processes that decode and resize
-    and write nothing."""
-    source, spent = _folder(folder / "in", given.pictures, 512), []
+def prepare(folder: Path, options) -> dict:
+    """Prepare 512-px JPEGs at 64 px with two workers, compared with two processes that only decode and
+    resize."""
+    source, spent = _folder(folder / "in", options.pictures, 512), []
     (folder / "bare.py").write_text(BARE, encoding="utf-8")
-    for _ in range(given.rounds):
+    for _ in range(options.rounds):
         ours, _ = _prepare(
             "folder",
             "--path",
@@ -143,23 +142,22 @@ def prepare(folder: Path, given) -> dict:
         subprocess.run([sys.executable, folder / "bare.py", source], check=True, stdout=subprocess.DEVNULL)
         spent.append((ours, time.perf_counter() - started))
     ratios = [bare / ours for ours, bare in spent]
-    ours, bare = (given.pictures / statistics.median(column) for column in zip(*spent))
+    ours, bare = (options.pictures / statistics.median(column) for column in zip(*spent))
     print(
-        f"prepare: {given.pictures:,} JPEGs of 512 px to 64 px, 2 workers: {ours:,.0f}/s; bare loop in 2 "
-        f"processes "
-        f"{bare:,.0f}/s; ours / bare {_told(ratios)}",
+        f"prepare: {options.pictures:,} JPEGs of 512 px to 64 px, 2 workers: {ours:,.0f}/s; bare loop in 2 "
+        f"processes {bare:,.0f}/s; rawmm / bare {_spread(ratios)}",
         flush=True,
     )
     return {"ours": ours, "bare": bare, "ratios": ratios}
 
 
-def stream(folder: Path, given) -> dict:
-    """Pictures a second out of shards in one process: read only, decoded by a bare loop, streamed, and made
-    into batches."""
+def stream(folder: Path, options) -> dict:
+    """Pictures a second from shards in one process: only read, decoded by a bare loop, streamed, in
+    batches."""
     import torch
 
     torch.set_num_threads(1)
-    found = {}
+    results = {}
     for side, count in ((512, 1500), (64, 12_000)):
         data = jpegs(count, side)
         for kind, write in (("tar", _tar), ("parquet", _parquet)):
@@ -168,54 +166,54 @@ def stream(folder: Path, given) -> dict:
             write(where, data)
             rounds = [
                 (_bare(where, False), _bare(where, True), _streamed(where, count), _batches(where, count))
-                for _ in range(given.rounds)
+                for _ in range(options.rounds)
             ]
             read, bare, pictures, batches = map(statistics.median, zip(*rounds))
-            ratios, made = ([one[n] / one[1] for one in rounds] for n in (2, 3))
+            streamed, packed = ([one[n] / one[1] for one in rounds] for n in (2, 3))
             print(
                 f"stream: {side}-px JPEGs in {kind}: read {read:,.0f}/s, bare decode loop {bare:,.0f}/s, "
-                f"streamed "
-                f"{pictures:,.0f}/s ({_told(ratios)} of bare), in batches {batches:,.0f}/s ({_told(made)})",
+                f"streamed {pictures:,.0f}/s ({_spread(streamed)} of bare), "
+                f"in batches {batches:,.0f}/s ({_spread(packed)})",
                 flush=True,
             )
-            found[f"{kind} {side}"] = {
+            results[f"{kind} {side}"] = {
                 "read": read,
                 "bare": bare,
                 "streamed": pictures,
                 "batches": batches,
-                "streamed_over_bare": ratios,
-                "batches_over_bare": made,
+                "streamed_over_bare": streamed,
+                "batches_over_bare": packed,
             }
-    return found
+    return results
 
 
-def memory(folder: Path, given) -> dict:
+def memory(folder: Path, options) -> dict:
     """Peak memory of the largest process while 1,000, 10,000 and 100,000 small pictures are prepared."""
-    found = {}
+    results = {}
     for count in (1000, 10_000, 100_000):
         source = _folder(folder / f"memory-{count}", count, 64, count)
-        _, found[count] = _prepare(
+        _, results[count] = _prepare(
             "folder", "--path", source, "--name", "out", "--workers", 2, "--data-dir", folder / "data"
         )
         shutil.rmtree(folder / "data")
         shutil.rmtree(source)
         print(
-            f"memory: {count:,} pictures: {found[count] / 2**20:,.0f} MiB "
-            f"({found[count] / found[1000] - 1:+.0%})",
+            f"memory: {count:,} pictures: {results[count] / 2**20:,.0f} MiB "
+            f"({results[count] / results[1000] - 1:+.0%})",
             flush=True,
         )
-    return found
+    return results
 
 
-def portraits(folder: Path, given) -> dict:
-    """The whole command for 20,000 portraits at 32 px."""
+def portraits(folder: Path, options) -> dict:
+    """Time of `rawmm prepare portraits` for 20,000 at 32 px."""
     seconds, _ = _prepare("portraits", "--count", 20_000, "--size", 32, "--data-dir", folder / "data")
     shutil.rmtree(folder / "data")
     print(f"portraits: 20,000 at 32 px in {seconds:.0f} s", flush=True)
     return {"seconds": seconds}
 
 
-def _told(ratios: list[float]) -> str:
+def _spread(ratios: list[float]) -> str:
     return f"{statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}"
 
 
@@ -247,7 +245,7 @@ def _parquet(folder: Path, data: list[bytes]) -> None:
 
 
 def _contents(folder: Path):
-    """The bytes of every picture, as a plain loop would read them."""
+    """The bytes of every picture, by a plain loop."""
     import pyarrow.parquet as pq
 
     for file in sorted(folder.iterdir()):
@@ -274,40 +272,40 @@ def _opened(folder: Path):
     from rawmm_cli.config import presets
     from rawmm_cli.data import sets
 
-    chosen = presets.load("patch64", ["data.set=shards", "data.stream=true", f"data.stream.path={folder}"])
-    data, _ = sets.load(chosen, folder)
+    config = presets.load("patch64", ["data.set=shards", "data.stream=true", f"data.stream.path={folder}"])
+    data, _ = sets.load(config, folder)
     gc.freeze()  # as training does
-    return chosen, data
+    return config, data
 
 
 def _streamed(folder: Path, count: int) -> float:
-    """Decoded pictures, in the order in which training asks for them."""
+    """Decode pictures in the order of training -> pictures a second."""
     from rawmm_cli.data.streamed import TURNS
 
-    chosen, (data,) = _opened(folder)
-    lanes, window, made = chosen.data.stream.lanes, 0, 0
+    config, (data,) = _opened(folder)
+    lanes, window, decoded = config.data.stream.lanes, 0, 0
     started = time.perf_counter()
-    while made < count:
+    while decoded < count:
         for share in range(lanes):
             for place in range(STEP // lanes):
                 data.picture(window % TURNS * lanes + share, window // TURNS * (STEP // lanes) + place)
-                made += 1
+                decoded += 1
         window += 1
-    return made / (time.perf_counter() - started)
+    return decoded / (time.perf_counter() - started)
 
 
 def _batches(folder: Path, count: int) -> float:
-    """The same, packed into the batches of preset patch64."""
+    """Make the batches of preset patch64 -> pictures a second."""
     from rawmm_cli.config import build
     from rawmm_cli.data.loader import steps_of
 
-    chosen, data = _opened(folder)
-    steps, seen, made = steps_of(chosen, data, build.model(chosen, "meta")), 0, 0
+    config, data = _opened(folder)
+    steps, seen, documents = steps_of(config, data, build.model(config, "meta")), 0, 0
     started = time.perf_counter()
-    while made < count:
-        made += sum(len(batch.last) for batch in steps[seen])
-        seen += chosen.train.batch
-    return made / (time.perf_counter() - started)
+    while documents < count:
+        documents += sum(len(batch.last) for batch in steps[seen])
+        seen += config.train.batch
+    return documents / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Does the command line still do what it did? Recorded before a change, compared after it.
+"""Results of the command line, recorded before a change and compared after it.
 
     python -m benchmarks.same record BEFORE.json                  # every command below, in a temporary folder
-    python -m benchmarks.same compare BEFORE.json                 # once more now; exit code 1 if it differs
+    python -m benchmarks.same compare BEFORE.json                 # recorded again; exit code 1 if it differs
     python -m benchmarks.same compare BEFORE.json AFTER.json      # two recordings
     python -m benchmarks.same compare BEFORE.json --expected '*/psnr' --expected 'help/rawmm show/*'
 
 Compared: exit codes, JSON, files (pixels, weights, settings) and names of options. Not compared: prose,
-styling, times, speeds, memory and versions. `rawmm` is called by its command line alone: modules may move.
+styling, times, speeds, memory and versions. Only the command line is called, so modules may move.
 """
 
 import argparse
@@ -37,8 +37,8 @@ SMALL = "data.set=portraits data.size=32 codec.width=32 codec.blocks=1 train.bat
 FOLDER = "prepare folder --path drawn --max-bad-fraction 0.5"
 FEW = "--features none --ocr none --limit 4"
 
-# In this order: later ones use what earlier ones wrote. Where --json stands values are compared, elsewhere
-# (words for people) only whether there are any.
+# In this order, as commands use what earlier ones wrote. With --json, values are compared; without, only
+# whether anything is printed.
 COMMANDS = {
     "prepare digits": "prepare digits --json",
     "prepare portraits": "prepare portraits --count 40 --size 32 --json",
@@ -106,13 +106,7 @@ COMMANDS = {
     "doctor": "doctor --json",
     "version": "--version",
 }
-KEYS_ALONE = (
-    "presets",
-    "bench train",
-    "bench sample",
-    "bench data",
-    "doctor",
-)  # their values are of the machine
+KEYS_ALONE = ("presets", "bench train", "bench sample", "bench data", "doctor")  # values differ by machine
 
 # Wrong calls: the exit code, a last line that begins with `error:`, and nothing left behind.
 WRONG = {
@@ -167,11 +161,11 @@ WRONG = {
     "tuned nothing": "tune-sampler nothing",
     "demo of others": "demo data.set=mine",
 }
-IGNORED = ("*.lock", "*.owner", "*events.out.*")  # files that are not looked at
+IGNORED = ("*.lock", "*.owner", "*events.out.*")  # files that are not compared
 
 
 def main() -> None:
-    """Record, or compare; exit code 1 where something differs that was not expected to."""
+    """Record, or compare. Exit code 1 at an unexpected difference."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.same",
         description=__doc__,
@@ -183,39 +177,39 @@ def main() -> None:
     comparing.add_argument("before", type=Path)
     comparing.add_argument("after", type=Path, nargs="?", help="recorded now where it is left out")
     comparing.add_argument("--expected", action="append", default=[], metavar="PATTERN", help="may differ")
-    given = parser.parse_args()
-    if given.part == "record":
-        given.out.write_text(json.dumps(record(), indent=1) + "\n", encoding="utf-8")
+    options = parser.parse_args()
+    if options.part == "record":
+        options.out.write_text(json.dumps(record(), indent=1) + "\n", encoding="utf-8")
         return
-    before = json.loads(given.before.read_text(encoding="utf-8"))
-    after = json.loads(given.after.read_text(encoding="utf-8")) if given.after else record()
-    sys.exit(1 if difference(before, after, given.expected) else 0)
+    before = json.loads(options.before.read_text(encoding="utf-8"))
+    after = json.loads(options.after.read_text(encoding="utf-8")) if options.after else record()
+    sys.exit(1 if difference(before, after, options.expected) else 0)
 
 
 def record() -> dict:
-    """Every command in a folder of its own -> what was seen."""
+    """Run all commands in a temporary folder -> their results."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw(folder)
-        seen = {"made with": made_with(), "help": helps(folder)}
-        seen["commands"] = {name: watch(folder, name, words) for name, words in COMMANDS.items()}
+        results = {"made with": versions(), "help": helps(folder)}
+        results["commands"] = {name: watch(folder, name, words) for name, words in COMMANDS.items()}
         spoil(folder)
         with FileLock(folder / "runs/locked/.lock"):
-            seen["wrong"] = {name: watch(folder, name, words) for name, words in WRONG.items()}
-    return seen
+            results["wrong"] = {name: watch(folder, name, words) for name, words in WRONG.items()}
+    return results
 
 
-def made_with() -> dict[str, str]:
-    """What can change numbers though nothing here has changed."""
-    found = {name: version(name) for name in ("torch", "numpy", "pillow", "imagecodecs", "scikit-learn")}
+def versions() -> dict[str, str]:
+    """Versions of Python and libraries, and the CPU: what may change results without a change of rawmm."""
+    libraries = {name: version(name) for name in ("torch", "numpy", "pillow", "imagecodecs", "scikit-learn")}
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"python": platform.python_version(), "cpu": (names or [platform.machine()])[0], **found}
+    return {"python": platform.python_version(), "cpu": (names or [platform.machine()])[0], **libraries}
 
 
 def call(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    """`rawmm` as a person has it, on one thread, without colours, and far from any network."""
+    """Run `rawmm` on one thread, without colours and without a network."""
     own = {key: text for key, text in os.environ.items() if not key.startswith(("RAWMM_", "OMP_", "GOMP_"))}
     own |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
     own |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -233,7 +227,7 @@ def call(folder: Path, *words: str) -> subprocess.CompletedProcess:
 
 
 def watch(folder: Path, name: str, words: str) -> dict:
-    """One command -> its exit code, what it printed and the files it wrote."""
+    """Run a command -> exit code, output, and files written and deleted."""
     before, began = stamps(folder), time.perf_counter()
     done = call(folder, *shlex.split(words))
     last = (done.stderr.splitlines() or [""])[-1]
@@ -252,7 +246,7 @@ def watch(folder: Path, name: str, words: str) -> dict:
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file below a folder, by its path -> when it was written, and its length."""
+    """Modification time and length of every file below a folder, by path."""
     files = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*") if path.is_file()}
     return {
         path: (about.st_mtime_ns, about.st_size)
@@ -262,7 +256,7 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def printed(text: str, name: str, words: str):
-    """Stdout, as far as it is compared."""
+    """The part of stdout that is compared."""
     if not text.strip():
         return "nothing"
     if "--json" not in words:
@@ -274,16 +268,17 @@ def printed(text: str, name: str, words: str):
 
 
 def helps(folder: Path) -> dict[str, dict[str, bool]]:
-    """Every command, found from the help of the ones above it -> {each name of its options: True}."""
-    found, todo = {}, [()]
+    """Names of the options of every command, {command: {name: True}}; sub-commands are taken from the
+    help."""
+    options, todo = {}, [()]
     while todo:
         words = todo.pop()
         printed = call(folder, *words, "--help").stdout
         lines = [line[2:] for line in printed.splitlines() if line.startswith("│ ")]
         names = [re.match(r"[* ]*((?:--?[A-Za-z][\w-]*\s+)*)", line)[1].split() for line in lines]
-        found[" ".join(["rawmm", *words])] = {name: True for some in names for name in sorted(some)}
+        options[" ".join(["rawmm", *words])] = {name: True for line in names for name in sorted(line)}
         todo += [(*words, line.split()[0]) for line in lines if re.match(r"[a-z]", line)]
-    return dict(sorted(found.items()))
+    return dict(sorted(options.items()))
 
 
 if __name__ == "__main__":

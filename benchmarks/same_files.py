@@ -1,4 +1,5 @@
-"""What `benchmarks.same` draws, what it sees of JSON and files, and how it tells two recordings apart."""
+"""Inputs of `benchmarks.same`, the parts of JSON and files that it compares, and differences of
+recordings."""
 
 import hashlib
 import json
@@ -13,16 +14,16 @@ from pathlib import Path
 import yaml
 from PIL import Image, ImageDraw
 
-# What two runs of the same code do not have in common, by key or by a path of keys: times, speeds, memory,
-# versions, lengths and checksums of files that hold a time.
+# Keys, or paths of keys, whose values vary between runs of the same code: times, speeds, memory, versions,
+# lengths and checksums of files that contain a time.
 VARYING = ("*seconds*", "*per_second", "*mfu", "data_wait", "eta", "last_record", "rawmm")
 VARYING += ("memory", "memory/total", "memory/process", "environment.json/*", "*machine/*")
 VARYING += ("bytes", "checkpoints/*/bytes", "MANIFEST.json/state.json/*", "MANIFEST.json/model.json/*")
-PROSE = ("says", "findings", "reason")  # keys of words for people
+PROSE = ("says", "findings", "reason")  # keys of sentences
 
 
 def digest(path: Path):
-    """A file, as far as it is compared: JSON and YAML by value, pages by their parts, all else by SHA-256."""
+    """The part of a file that is compared: values of JSON and YAML, parts of pages, else SHA-256."""
     if path.suffix == ".md":
         return "(words)"
     if path.suffix not in (".json", ".yaml", ".jsonl", ".html"):
@@ -36,7 +37,7 @@ def digest(path: Path):
 
 
 def steady(value, at: str = ""):
-    """JSON without what differs from run to run, and without prose. at: the keys above it, joined by "/"."""
+    """JSON without values that vary between runs, and without prose. at: the keys above it, joined by "/"."""
     key = at.rpartition("/")[2]
     if key in PROSE:
         return "(words)"
@@ -48,14 +49,14 @@ def steady(value, at: str = ""):
 
 
 def shape(value):
-    """The keys alone; of a list those of its first entry."""
+    """Keys without values; of a list those of its first entry."""
     if isinstance(value, dict):
         return {key: shape(inner) for key, inner in value.items()}
     return [shape(inner) for inner in value[:1]] if isinstance(value, list) else "(a value)"
 
 
 class Page(HTMLParser):
-    """What an HTML page is made of: ids, headings, and how many pictures, charts and tables."""
+    """Parts of an HTML page: ids, headings, numbers of pictures, charts and tables."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -64,7 +65,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        """One more of it; a heading begins."""
+        """Count an element; a heading begins."""
         self.parts["ids"] += [value for name, value in attrs if name == "id"]
         if tag in self.parts["counts"]:
             self.parts["counts"][tag] += 1
@@ -73,25 +74,25 @@ class Page(HTMLParser):
             self.parts["headings"].append("")
 
     def handle_endtag(self, tag):
-        """A heading ends."""
+        """End a heading."""
         self.inside = self.inside and tag not in ("h1", "h2", "h3")
 
     def handle_data(self, data):
-        """Words of a heading."""
+        """Add text to a heading."""
         if self.inside:
             self.parts["headings"][-1] += data
 
 
 def draw(folder: Path) -> None:
-    """Everything that the commands read: pictures with captions, documents, text, and an archive."""
+    """Write what the commands read: pictures with captions, documents, text and an archive."""
     drawn = folder / "drawn"
     for path in (drawn, folder / "letters", folder / "shards"):
         path.mkdir()
     pictures(drawn)
     lines = []
     for n in (0, 1, 6, 7, 8):
-        story = [{"text": f"Look, {n}:"}, {"image": f"circle-{n}.png", "draw": n > 6}, {"text": "a circle."}]
-        lines.append(json.dumps(story) + "\n")
+        image = {"image": f"circle-{n}.png", "draw": n > 6}
+        lines.append(json.dumps([{"text": f"Look, {n}:"}, image, {"text": "a circle."}]) + "\n")
     (drawn / "stories.jsonl").write_text("".join(lines))
     for n in range(6):
         (folder / f"letters/{n}.txt").write_text(f"Letter {n}.\nNothing new, Grüße.\n" * 3, encoding="utf-8")
@@ -101,12 +102,13 @@ def draw(folder: Path) -> None:
             entry.size = path.stat().st_size
             with path.open("rb") as file:
                 archive.addfile(entry, file)
-    for path in folder.rglob("*.*"):  # times of files are part of what an interrupted `prepare` remembers
+    for path in folder.rglob("*.*"):  # `prepare` stores modification times, to resume
         os.utime(path, (10**9, 10**9))
 
 
 def pictures(drawn: Path) -> None:
-    """Circles of several sizes and modes with captions, a face and its mask, and what is no picture."""
+    """Write circles of several sizes and modes with captions, a face and its mask, and a file that is no
+    picture."""
     for n, mode in enumerate(("RGB", "L", "RGBA", "P", "CMYK", "I;16", "RGB", "RGB", "RGB")):
         size = (24 + n, 40 - 2 * n)
         picture = Image.new("RGB", size, (20 * n, 250 - 20 * n, 90))
@@ -126,7 +128,7 @@ def pictures(drawn: Path) -> None:
 
 
 def spoil(folder: Path) -> None:
-    """Runs that are broken in one way each."""
+    """Write runs that are broken in one way each."""
     runs = folder / "runs"
     for name in ("torn", "hollow", "bare", "locked"):
         shutil.copytree(runs / "tiny", runs / name)
@@ -137,7 +139,7 @@ def spoil(folder: Path) -> None:
 
 
 def difference(before: dict, after: dict, expected: list[str]) -> int:
-    """Prints every difference, place by place -> how many were not expected."""
+    """Print all differences -> number of those that match no pattern in `expected`."""
     old, new = flat(before), flat(after)
     places = [place for place in {**old, **new} if old.get(place) != new.get(place)]
     surprises = [place for place in places if not any(fnmatch(place, pattern) for pattern in expected)]
@@ -152,18 +154,18 @@ def difference(before: dict, after: dict, expected: list[str]) -> int:
 
 
 def flat(value, at: str = "") -> dict[str, str]:
-    """Nested values -> {keys from the top, joined by "/": its JSON}. What is empty is a value too."""
+    """Nested values -> {keys from the top, joined by "/": JSON}. Empty lists and objects are values too."""
     if not isinstance(value, (dict, list)) or not value:
         return {at: json.dumps(value, ensure_ascii=False)}
     inside = value.items() if isinstance(value, dict) else enumerate(value)
-    found = {}
+    values = {}
     for key, inner in inside:
-        found |= flat(inner, f"{at}/{key}".lstrip("/"))
-    return found
+        values |= flat(inner, f"{at}/{key}".lstrip("/"))
+    return values
 
 
 def short(text: str, start: int, most: int = 100) -> str:
-    """A long text from `start` on: shortly before it differs from another."""
+    """At most `most` characters of a text, from `start` on."""
     if len(text) <= most:
         return text
     return ("…" if start else "") + text[start : start + most] + ("…" if len(text) > start + most else "")

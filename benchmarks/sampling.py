@@ -1,13 +1,12 @@
 """How fast the model inside the package draws and writes on this machine.
 
-    python -m benchmarks.sampling            # all parts; or some of: cold text cached many share
+    python -m benchmarks.sampling            # all parts, or: cold text cached many share
 
-cold    the command `rawmm sample "a portrait of" --steps 10` until it has ended, against `python -c "import
-        torch"`
+cold    the command `rawmm sample "a portrait of" --steps 10`, against `python -c "import torch"`
 text    tokens a second, one text at a time
 cached  a picture with guidance after a prefix of 100 tokens: the cached generator against the uncached one
-many    64 prompts in one command against 64 commands; and inside one process
-share   time of a denoising step that is spent outside matrix products and attention (torch's profiler)
+many    64 prompts in one command against 64 commands; and the same inside one process
+share   share of a denoising step spent outside matrix products and attention (torch's profiler)
 """
 
 import argparse
@@ -23,7 +22,7 @@ from .peers.clocks import middle
 
 PROMPT = "a portrait of a smiling woman with long red hair, round glasses and a green hoodie"
 PREFIX, MANY = 100, 64
-# what the two matrix products and the softmax of attention, and the layers' products, are called in a profile
+# operations of a profile that are matrix products or parts of attention
 PRODUCTS = (
     "aten::mm",
     "aten::addmm",
@@ -36,21 +35,21 @@ PRODUCTS = (
 
 
 def main() -> None:
-    """Options -> a line for each part."""
+    """Print a line for each part."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sampling",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts; all without")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="[default: all]")
     parser.add_argument("--repeats", type=int, default=5)
-    given = parser.parse_args()
-    for part in given.parts or PARTS:
-        print(f"{part:<8}{PARTS[part](given.repeats)}", flush=True)
+    options = parser.parse_args()
+    for part in options.parts or PARTS:
+        print(f"{part:<8}{PARTS[part](options.repeats)}", flush=True)
 
 
 def loaded():
-    """-> model and its sampling settings, with threads as every command chooses them."""
+    """The model and its sampling settings, with the threads that every command chooses."""
     from rawmm_cli.system.threads import use_cpu
 
     use_cpu()
@@ -59,8 +58,8 @@ def loaded():
     from rawmm_cli.config import build
     from rawmm_cli.runs import models
 
-    found = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))
-    return found.model, build.sampling(found.config)
+    loaded = models.load(models.find(Path("runs"), None, models.DEFAULT), torch.device("cpu"))
+    return loaded.model, build.sampling(loaded.config)
 
 
 def document(model, text: str) -> list:
@@ -71,14 +70,14 @@ def document(model, text: str) -> list:
 
 
 def command(*words: str) -> float:
-    """Seconds of a process of its own."""
+    """Run Python in a process -> seconds."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *words], check=True, capture_output=True)
     return time.perf_counter() - started
 
 
 def cold(repeats: int) -> str:
-    """In turn, so that a slow minute slows both."""
+    """Seconds of `rawmm sample` and of importing torch, in turn."""
     with tempfile.TemporaryDirectory() as folder:
         words = ("-m", "rawmm_cli", "sample", "a portrait of", "--steps", "10", "--out", folder)
         turns = [(command("-c", "import torch"), command(*words)) for _ in range(repeats + 1)][1:]
@@ -89,24 +88,24 @@ def cold(repeats: int) -> str:
 
 
 def text(repeats: int) -> str:
-    """Captions as the model writes them after "a portrait of"."""
+    """Tokens a second of captions after "a portrait of"."""
     from rawmm_cli.core.generate import generate
 
     model, settings = loaded()
     prompt, written = document(model, "a portrait of")[:-1], []
 
     def write() -> None:
-        made = [
+        captions = [
             generate(model, [prompt], [n], replace(settings, temperature=1.0, max_pictures=0))[0]
             for n in range(8)
         ]
-        written.append(sum(len(one) - len(prompt) for one in made))
+        written.append(sum(len(caption) - len(prompt) for caption in captions))
 
     return f"{written[-1] / seconds:,.0f} tokens/s" if (seconds := middle(write, repeats)) else ""
 
 
 def cached(repeats: int) -> str:
-    """The same picture by both generators."""
+    """Speed of the cached generator relative to the uncached one, for the same picture."""
     from rawmm_cli.core import generate, reference
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
 
@@ -118,13 +117,12 @@ def cached(repeats: int) -> str:
     ]
     return (
         f"{median(b / a for a, b in turns):.2f} x ({median(a for a, _ in turns):.3f} s, {PREFIX} tokens "
-        f"before the picture, "
-        f"{settings.drawing.steps} steps, guidance {settings.guidance:g})"
+        f"before the picture, {settings.drawing.steps} steps, guidance {settings.guidance:g})"
     )
 
 
 def many(repeats: int) -> str:
-    """Commands, then calls inside one process."""
+    """Speed of 64 prompts at once: in one command against 64, and in one batch against 64 calls."""
     from rawmm_cli.core.generate import generate
 
     with tempfile.TemporaryDirectory() as folder:
@@ -147,19 +145,18 @@ def many(repeats: int) -> str:
     inside = ", ".join(f"in {p} {taken:.2f} s: {MANY * one / taken:.2f} x" for p, taken in batch.items())
     return (
         f"{MANY} commands {MANY * alone:.0f} s, one command {together:.1f} s: {MANY * alone / together:.1f} "
-        f"x; in one "
-        f"process {MANY} x {one:.3f} s against one batch {inside}"
+        f"x; in one process {MANY} x {one:.3f} s against one batch {inside}"
     )
 
 
 def share(repeats: int) -> str:
-    """By the time that each operation itself takes."""
+    """Share of the time outside PRODUCTS, by the self time of operations."""
     from rawmm_cli.core.drawing import draw
 
     model, settings = loaded()
     from torch.profiler import ProfilerActivity, profile
 
-    prompt, found = document(model, PROMPT), []
+    prompt, shares = document(model, PROMPT), []
     for count in (1, 16):
         draw(model, [prompt] * count, list(range(count)), settings)
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
@@ -167,10 +164,9 @@ def share(repeats: int) -> str:
                 draw(model, [prompt] * count, list(range(count)), settings)
         events = profiled.key_averages()
         inside = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
-        found.append(
-            f"{1 - inside / sum(event.self_cpu_time_total for event in events):.0%} ({count} at a time)"
-        )
-    return ", ".join(found)
+        total = sum(event.self_cpu_time_total for event in events)
+        shares.append(f"{1 - inside / total:.0%} ({count} at a time)")
+    return ", ".join(shares)
 
 
 PARTS = {"cold": cold, "text": text, "cached": cached, "many": many, "share": share}

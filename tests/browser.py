@@ -1,7 +1,7 @@
-"""Open pages in headless Chromium, in frames of a chosen width, and measure what was drawn.
+"""Pages in headless Chromium: measured in frames of a chosen width, or driven as a tab.
 
-The frames' parent is a page of ours with a small script, which writes what it has measured into its own text;
-Chromium prints that (--dump-dom), and what any script or policy complained about (--enable-logging)."""
+The parent of the frames is a page with a script that writes its measurements into its own text. Chromium
+prints that (--dump-dom), and the complaints of scripts and policies (--enable-logging)."""
 
 import base64
 import fcntl
@@ -55,8 +55,8 @@ function measure(frame) {
 
 
 def measured(pages: list[Path], width: int = 1200) -> list[dict]:
-    """What was drawn on each page: lines (boxes and lengths of all curves), pictures, texts before, while and
-    after a curve is pointed at, the width of the page, and console: all that the browser complained about."""
+    """Measurements of each page: lines (boxes and lengths of all curves), pictures, texts before, while and
+    after the pointer is on a curve, the width of the page, and console: the browser's complaints."""
     addresses = [page.resolve().as_uri() for page in pages]
     with tempfile.TemporaryDirectory() as folder:
         outer = Path(folder, "outer.html")
@@ -71,9 +71,9 @@ def measured(pages: list[Path], width: int = 1200) -> list[dict]:
             outer.as_uri(),
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=90)
-    found = re.search(r"<body[^>]*>(\[.*\])</body>", done.stdout, re.DOTALL)
-    assert found, f"Chromium measured nothing: {done.stdout[-500:]} {done.stderr[-2000:]}"
-    results = {result["address"]: result for result in json.loads(html.unescape(found[1]))}
+    body = re.search(r"<body[^>]*>(\[.*\])</body>", done.stdout, re.DOTALL)
+    assert body, f"Chromium measured nothing: {done.stdout[-500:]} {done.stderr[-2000:]}"
+    results = {result["address"]: result for result in json.loads(html.unescape(body[1]))}
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert all(any(address in line for address in addresses) for line in console), console
     return [
@@ -81,44 +81,37 @@ def measured(pages: list[Path], width: int = 1200) -> list[dict]:
     ]
 
 
-def page_faults(found: dict, width: int = 1200) -> list[str]:
-    """What is wrong with any page as it was drawn: [] where the browser is content and everything fits."""
-    wrong = list(found["console"]) + [
-        f"picture {n} is not shown" for n, area in enumerate(found["pictures"]) if not area
-    ]
-    return wrong + (
-        [f"the page is {found['width']} pixels wide, its window {width}"] if found["width"] > width else []
-    )
+def page_faults(page: dict, width: int = 1200) -> list[str]:
+    """Faults of a measured page: complaints of the browser, missing pictures, too wide."""
+    messages = list(page["console"])
+    messages += [f"picture {n} is not shown" for n, area in enumerate(page["pictures"]) if not area]
+    if page["width"] > width:
+        messages.append(f"the page is {page['width']} pixels wide, its window {width}")
+    return messages
 
 
-def faults(found: dict, width: int = 1200) -> list[str]:
-    """What is wrong with a report: the same, and every curve can be seen and read off."""
-    wrong = page_faults(found, width)
-    for n, line in enumerate(found["lines"]):
-        if not (
-            line["width"] > 50
-            and line["length"] > 50
-            and line["inside"]
-            and line["stroke"] not in ("none", "")
-        ):
-            wrong.append(f"curve {n} cannot be seen: {line}")
-    if (
-        found["after"] != found["before"]
-        or not found["still"]
-        or (found["lines"] and found["hover"] == found["before"])
-    ):
-        wrong.append("the curves cannot be read off")
-    return wrong if found["lines"] else [*wrong, "no curve"]
+def faults(page: dict, width: int = 1200) -> list[str]:
+    """Faults of a measured report: those of any page, and curves that cannot be seen or do not follow the
+    pointer."""
+    messages = page_faults(page, width)
+    for n, line in enumerate(page["lines"]):
+        large, coloured = line["width"] > 50 and line["length"] > 50, line["stroke"] not in ("none", "")
+        if not (large and line["inside"] and coloured):
+            messages.append(f"curve {n} cannot be seen: {line}")
+    follows = page["hover"] != page["before"] or not page["lines"]
+    if page["after"] != page["before"] or not page["still"] or not follows:
+        messages.append("the curves do not show values under the pointer")
+    return messages if page["lines"] else [*messages, "no curve"]
 
 
 class Tab:
-    """One page in headless Chromium, driven through its debugging pipe (the DevTools protocol, without a
-    further library)."""
+    """A page in headless Chromium, driven through its debugging pipe by the DevTools protocol.
+
+    console: complaints of the browser. requests: addresses that the page requested."""
 
     def __init__(self, address: str, width: int = 1100, height: int = 1000, dark: bool = False):
-        self.folder = tempfile.TemporaryDirectory(
-            ignore_cleanup_errors=True
-        )  # its processes end a moment later
+        # Chromium's processes may still write when the folder is removed
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         ours, theirs = os.pipe(), os.pipe()  # the browser reads commands from 3 and writes answers to 4
         flags = [flag for flag in FLAGS if flag not in ("--dump-dom", "--enable-logging=stderr")]
 
@@ -145,7 +138,7 @@ class Tab:
         os.close(ours[0])
         os.close(theirs[1])
         self.commands, self.answers = os.fdopen(ours[1], "wb", 0), os.fdopen(theirs[0], "rb")
-        self.number, self.session, self.console, self.asked = 0, None, [], []
+        self.number, self.session, self.console, self.requests = 0, None, [], []
         target = next(t for t in self._do("Target.getTargets")["targetInfos"] if t["type"] == "page")
         self.session = self._do("Target.attachToTarget", targetId=target["targetId"], flatten=True)[
             "sessionId"
@@ -165,18 +158,17 @@ class Tab:
         )
         self._do("Page.navigate", url=address)
 
-    def _do(self, method: str, **given) -> dict:
+    def _do(self, method: str, **parameters) -> dict:
         self.number += 1
-        message = {"id": self.number, "method": method, "params": given} | (
-            {"sessionId": self.session} if self.session else {}
-        )
+        message = {"id": self.number, "method": method, "params": parameters}
+        message |= {"sessionId": self.session} if self.session else {}
         self.commands.write(json.dumps(message).encode() + b"\0")
         while True:
-            said = json.loads(self._line())
-            if said.get("id") == self.number:
-                assert "error" not in said, said
-                return said["result"]
-            self._event(said)
+            answer = json.loads(self._line())
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self._event(answer)
 
     def _line(self) -> bytes:
         line = bytearray()
@@ -185,38 +177,38 @@ class Tab:
         assert line, "Chromium has gone"
         return bytes(line)
 
-    def _event(self, said: dict) -> None:
-        method, given = said.get("method"), said.get("params", {})
+    def _event(self, event: dict) -> None:
+        method, parameters = event.get("method"), event.get("params", {})
         if (
             method == "Runtime.exceptionThrown"
             or method == "Log.entryAdded"
-            or (method == "Runtime.consoleAPICalled" and given["type"] in ("error", "warning", "assert"))
+            or (method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"))
         ):
-            self.console.append(json.dumps(given)[:400])
+            self.console.append(json.dumps(parameters)[:400])
         if method == "Network.requestWillBeSent":
-            self.asked.append(given["request"]["url"])
+            self.requests.append(parameters["request"]["url"])
 
     def run(self, script: str):
-        """The value of an expression on the page; promises are waited for."""
-        found = self._do("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
+        """Value of an expression on the page; promises are awaited."""
+        result = self._do("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
 
     def until(self, script: str, seconds: float = 60):
-        """Wait until the expression is true on the page; its value."""
+        """Wait until the expression is true on the page -> its value."""
         end = time.monotonic() + seconds
-        while not (found := self.run(f"(() => {{ try {{ return {script} }} catch {{ return false }} }})()")):
+        while not (value := self.run(f"(() => {{ try {{ return {script} }} catch {{ return false }} }})()")):
             assert time.monotonic() < end, f"waited in vain for {script}; the page complains: {self.console}"
             time.sleep(0.05)
-        return found
+        return value
 
     def type(self, selector: str, text: str) -> None:
-        """Text into a field that is first emptied, as from a keyboard."""
+        """Replace the text of a field, as by a keyboard."""
         self.run(f"document.querySelector({json.dumps(selector)}).select()")
         self._do("Input.insertText", text=text)
 
     def click(self, selector: str) -> None:
-        """The left button of a mouse, in the middle of an element."""
+        """Click the middle of an element with the left mouse button."""
         box = self.run(
             f"(() => {{ const one = document.querySelector({json.dumps(selector)}); one.scrollIntoView();"
             " const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / "
@@ -226,22 +218,22 @@ class Tab:
             self._do("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
     def drop(self, selector: str, path: Path) -> None:
-        """A file let go over an element."""
+        """Drop a file on an element."""
         self.run(f"""(() => {{
-          const carried = new DataTransfer(), bytes = new Uint8Array({list(path.read_bytes())});
-          carried.items.add(new File([bytes], "a.png"));
-          const event = new DragEvent("drop", {{ dataTransfer: carried, bubbles: true, cancelable: true }});
+          const dataTransfer = new DataTransfer(), bytes = new Uint8Array({list(path.read_bytes())});
+          dataTransfer.items.add(new File([bytes], "a.png"));
+          const event = new DragEvent("drop", {{ dataTransfer, bubbles: true, cancelable: true }});
           document.querySelector({json.dumps(selector)}).dispatchEvent(event);
         }})()""")
 
     def choose(self, selector: str, path: Path) -> None:
-        """Give a file to an <input type=file>, as a person does who chooses one."""
+        """Choose a file in an <input type=file>."""
         root = self._do("DOM.getDocument")["root"]["nodeId"]
         node = self._do("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self._do("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
     def photograph(self, path: Path) -> None:
-        """A PNG of the window."""
+        """Write a PNG of the window."""
         path.write_bytes(base64.b64decode(self._do("Page.captureScreenshot")["data"]))
 
     def __enter__(self) -> "Tab":

@@ -1,5 +1,4 @@
-"""CPU time: that of one process, and that of the whole machine, so that a timing tells how much others
-disturbed it."""
+"""CPU time of a process and of the whole machine, which show how much other processes disturb a timing."""
 
 import os
 import statistics
@@ -7,8 +6,8 @@ import time
 
 
 def busy() -> float | None:
-    """CPU seconds that the cores of this process have worked since start-up, for anybody; None where nobody
-    tells."""
+    """CPU seconds that the cores of this process have worked since start-up, for all processes; None where
+    the system has no /proc/stat."""
     try:
         with open("/proc/stat", encoding="ascii") as file:
             rows = {
@@ -19,11 +18,11 @@ def busy() -> float | None:
         )
     except (OSError, AttributeError, KeyError, IndexError, ValueError):
         return None
-    return ticks / os.sysconf("SC_CLK_TCK")  # all but idle and waiting for disk
+    return ticks / os.sysconf("SC_CLK_TCK")  # without idle and iowait
 
 
 def own(process: int | str = "self") -> float:
-    """CPU seconds of a process, its threads included; 0 where the system does not tell."""
+    """CPU seconds of a process and its threads; 0 where the system has no /proc."""
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:
             fields = file.read().rpartition(")")[2].split()
@@ -33,14 +32,13 @@ def own(process: int | str = "self") -> float:
 
 
 class Window:
-    """Watches a stretch of time: `others()` is the share of this machine's cores that other processes took in
-    it."""
+    """A span of time: `others()` is the share of this process's cores that other processes took in it."""
 
     def __init__(self, process: int | str = "self"):
         self.process, self.busy, self.own = process, busy(), own(process)
 
     def others(self, seconds: float) -> float | None:
-        """0 (undisturbed) to 1, over the `seconds` since this window was opened; None where unknown."""
+        """0 (undisturbed) to 1, over the `seconds` since the window was opened; None where unknown."""
         if self.busy is None:
             return None
         used = busy() - self.busy - (own(self.process) - self.own)
@@ -48,11 +46,11 @@ class Window:
 
 
 def middle(work, repeats: int) -> float:
-    """Seconds of one call: the median of so many, after one that is not timed."""
+    """Median seconds of `repeats` calls, after one that is not timed."""
     work()
-    taken = []
+    seconds = []
     for _ in range(repeats):
         started = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)

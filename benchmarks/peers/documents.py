@@ -2,8 +2,8 @@
 equal channels.
 
 Real digits (scikit-learn's 1,797 of 8 x 8), every pixel three times as large, in a black frame of two pixels.
-One file carries them: the peer's process reads it, ours gets the same rows as a prepared set. `fingerprint`
-proves it."""
+The peer's process reads them from a file, rawmm from a prepared set. `fingerprint` checks that they are
+equal."""
 
 import hashlib
 from pathlib import Path
@@ -21,7 +21,7 @@ def enlarge(digits: np.ndarray) -> np.ndarray:
 
 
 def make() -> tuple[np.ndarray, np.ndarray]:
-    """-> pictures (1797, 28, 28, 3) uint8 and labels (1797,) from 0 to 9."""
+    """Pictures (1797, 28, 28, 3) uint8, and labels (1797,) from 0 to 9."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -29,12 +29,12 @@ def make() -> tuple[np.ndarray, np.ndarray]:
 
 
 def save(path: Path, pictures: np.ndarray, labels: np.ndarray) -> None:
-    """One .npz file for the peer's process."""
+    """Write an .npz file for the peer's process."""
     np.savez(path, pictures=pictures, labels=labels)
 
 
 def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `save`."""
+    """Read the file of `save` -> pictures, labels."""
     with np.load(path, allow_pickle=False) as file:
         return file["pictures"], file["labels"]
 

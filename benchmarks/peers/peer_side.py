@@ -1,9 +1,8 @@
-"""The peer's side, one process: train transfusion-pytorch as its MNIST example does, and print what was
-measured as JSON.
+"""The peer's side, one process: train transfusion-pytorch as its MNIST example does, and print the
+measurements as JSON.
 
-Run by the driver, with the Python of the peer's own virtual environment. A step is what its example does in
-one: a batch from a shuffling DataLoader, loss, backward, clipping at 0.5, Adam, its moving average, and
-reading the loss."""
+The driver runs it with the Python of the peer's virtual environment. A step is that of the example: a batch
+from a shuffling DataLoader, loss, backward, clipping at 0.5, Adam, moving average, and reading the loss."""
 
 import argparse
 import json
@@ -16,8 +15,8 @@ from .settings import BATCH, CHANNELS, CLASSES, HEAD_WIDTH, HEADS, MODES, PATCH,
 
 
 def build(width: int, depth: int):
-    """The model of its MNIST example. Two differences: three channels, and no label is dropped for guidance
-    (rawmm's preset here drops none either)."""
+    """The model of its MNIST example, with two differences: three channels, and no label is dropped for
+    guidance (nor by rawmm's preset)."""
     from einops.layers.torch import Rearrange
     from torch import nn
     from transfusion_pytorch import Transfusion
@@ -44,7 +43,7 @@ def build(width: int, depth: int):
 
 
 def tensors(pictures, labels) -> list[tuple]:
-    """What its example's data set yields: (label (1,) long, picture (3, 28, 28) float in [0, 1])."""
+    """Documents as in the example's data set: (label (1,) long, picture (3, 28, 28) float in [0, 1])."""
     import torch
 
     return [
@@ -54,21 +53,21 @@ def tensors(pictures, labels) -> list[tuple]:
 
 
 def fingerprint(data: list[tuple]) -> str:
-    """Of what the model is fed, turned back into bytes."""
+    """Fingerprint of the documents as the model gets them, converted back to bytes."""
     return documents.fingerprint(
         (picture.permute(1, 2, 0).mul(255).round().byte().numpy(), label.item()) for label, picture in data
     )
 
 
 def endless(data: list[tuple], model):
-    """Shuffled batches for ever."""
+    """Shuffled batches without end."""
     loader = model.create_dataloader(data, batch_size=BATCH, shuffle=True, drop_last=True)
     while True:
         yield from loader
 
 
 def stepper(model, batches, mode: str):
-    """-> a function that takes one training step and returns the loss."""
+    """A function that takes one training step and returns the loss."""
     import torch
 
     average, adam = model.create_ema(), torch.optim.Adam(model.parameters(), lr=3e-4)
@@ -90,17 +89,16 @@ def stepper(model, batches, mode: str):
 
 
 def measure(step, seconds: float) -> dict:
-    """Steps for so many seconds after the first WARM ones -> documents, seconds and what tells whether to
-    trust them."""
+    """Take WARM steps, then steps for `seconds` -> documents, seconds, disturbance and losses."""
     began = time.perf_counter()
     first = [step() for _ in range(WARM)][-1]
     count, window, started = 0, Window(), time.perf_counter()
-    while (passed := time.perf_counter() - started) < seconds:
+    while (elapsed := time.perf_counter() - started) < seconds:
         last, count = step(), count + 1
     return {
         "documents": count * BATCH,
-        "seconds": passed,
-        "others": window.others(passed),
+        "seconds": elapsed,
+        "others": window.others(elapsed),
         "warm_up_seconds": started - began,
         "first_loss": first,
         "last_loss": last,
@@ -108,28 +106,28 @@ def measure(step, seconds: float) -> dict:
 
 
 def main() -> None:
-    """Arguments -> one JSON object on stdout."""
+    """Print one JSON object."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--documents", type=Path, required=True)
     parser.add_argument("--mode", choices=MODES, required=True)
     for name, kind in (("width", int), ("depth", int), ("threads", int), ("seconds", float)):
         parser.add_argument(f"--{name}", type=kind, required=True)
-    given = parser.parse_args()
+    options = parser.parse_args()
     import torch
 
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    model = build(given.width, given.depth)
+    model = build(options.width, options.depth)
     lengths = set()
     watch = model.transformer.register_forward_pre_hook(
         lambda module, inputs: lengths.add(inputs[0].shape[1])
     )
-    data = tensors(*documents.load(given.documents))
+    data = tensors(*documents.load(options.documents))
     batches = endless(data, model)
     with torch.no_grad():
-        model(next(batches))  # counts positions, before anything is compiled
+        model(next(batches))  # counts positions, before the model is compiled
     watch.remove()
-    measured = measure(stepper(model, batches, given.mode), given.seconds)
+    measured = measure(stepper(model, batches, options.mode), options.seconds)
     print(
         json.dumps(
             {

@@ -1,4 +1,4 @@
-"""Our side: the command `rawmm train`, timed from outside by what it writes into records.jsonl."""
+"""rawmm's side: the command `rawmm train`, timed from outside by the growth of its records.jsonl."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ POLL = 0.02
 
 
 def write_set(folder: Path, pictures: np.ndarray, labels: np.ndarray) -> str:
-    """Prepare the set `peers` -> the fingerprint of what `rawmm train` will read back."""
+    """Prepare the set `peers` -> fingerprint of the documents that `rawmm train` reads."""
     from rawmm_cli.data import prepared
     from rawmm_cli.data.rows import picture_row
 
@@ -40,13 +40,13 @@ def prepare(setting: str, backbone: str, work: Path, threads: int) -> int:
     from rawmm_cli.config import build, presets
     from rawmm_cli.core.model import count_parameters
 
-    wanted = preset(setting, backbone, PATCHES + OTHERS, threads)
-    (work / f"{setting}-{backbone}.yaml").write_text(json.dumps(wanted), encoding="utf-8")  # JSON is YAML
-    return count_parameters(build.model(presets.resolve(wanted), "meta"))["backbone"]
+    settings = preset(setting, backbone, PATCHES + OTHERS, threads)
+    (work / f"{setting}-{backbone}.yaml").write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    return count_parameters(build.model(presets.resolve(settings), "meta"))["backbone"]
 
 
 def timed(setting: str, backbone: str, work: Path, seconds: float) -> dict:
-    """Train in a process of its own for so many seconds after the first WARM steps -> what was measured."""
+    """Train in a process for WARM steps, then for `seconds` -> documents, seconds, disturbance and losses."""
     runs = tempfile.mkdtemp(prefix=f"{setting}-{backbone}-", dir=work)
     began, log = time.perf_counter(), Path(runs) / "stderr"
     with log.open("wb") as errors:
@@ -59,7 +59,7 @@ def timed(setting: str, backbone: str, work: Path, seconds: float) -> dict:
         try:
             measured = _watch(process, Path(runs) / "timed" / "records.jsonl", seconds, log)
         finally:
-            process.send_signal(signal.SIGTERM)  # it saves its state and leaves
+            process.send_signal(signal.SIGTERM)  # it saves a checkpoint and exits
             try:
                 process.wait(60)
             except subprocess.TimeoutExpired:
@@ -84,7 +84,7 @@ def _command(file: Path, work: Path) -> list[str]:
 
 
 def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> dict:
-    """Time the growth of records.jsonl by our own clock. Raises RuntimeError where the run ends."""
+    """Time the growth of records.jsonl. Raises RuntimeError where the run ends."""
     first, size = None, 0
     while True:
         time.sleep(POLL)
@@ -100,11 +100,11 @@ def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> 
             if record["step"] >= WARM:
                 first, started, window = record, now, Window(process.pid)
         elif now - started >= seconds:
-            passed = now - started
+            elapsed = now - started
             return {
                 "documents": record["documents"] - first["documents"],
-                "seconds": passed,
-                "others": window.others(passed),
+                "seconds": elapsed,
+                "others": window.others(elapsed),
                 "positions": _positions(record),
                 "first_loss": first["loss"],
                 "last_loss": record["loss"],
@@ -112,5 +112,5 @@ def _watch(process: subprocess.Popen, path: Path, seconds: float, log: Path) -> 
 
 
 def _positions(record: dict) -> float:
-    """Positions of a document that carry data, padding left out, as the run itself counts them."""
+    """Positions of a document, without padding, as the run counts them."""
     return record["fill"] * record["positions_per_second"] / record["documents_per_second"]

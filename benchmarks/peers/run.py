@@ -1,10 +1,9 @@
-"""The driver: train rawmm and transfusion-pytorch in turn on the same documents, and compare what they did a
-second.
+"""The driver: train rawmm and transfusion-pytorch in turn on the same documents, and compare their speeds.
 
     make bench-peers        or        python -m benchmarks.peers.run --peer-python PATH [--json FILE]
 
-Every timing is a process of its own, and sides take turns: a round is ours, theirs, ours, theirs. A ratio is
-taken inside one round, so that a machine that slows down for a minute slows down both."""
+Every timing is a process of its own, and sides take turns: a round is rawmm, peer, rawmm, peer. Ratios are
+taken inside a round, so that a slow minute of the machine slows both."""
 
 import argparse
 import json
@@ -26,26 +25,26 @@ WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 def main() -> None:
-    """Options -> a table on stdout, notes on stderr, JSON where wanted."""
-    given = _options()
+    """Print a table; with --json, write all measurements."""
+    options = _options()
     started = time.monotonic()
-    os.environ["OMP_NUM_THREADS"] = str(given.threads)
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
     if not set(WAITING) & set(os.environ):
-        os.environ["GOMP_SPINCOUNT"] = "10000"  # what rawmm chooses on idle cores; the same for both sides
+        os.environ["GOMP_SPINCOUNT"] = "10000"  # rawmm's choice on idle cores, for both sides
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as folder:
         work = Path(folder)
         prints = write_documents(work)
-        results = {name: compare(name, given, work, prints) for name in given.settings}
+        results = {name: compare(name, options, work, prints) for name in options.settings}
     result = {
-        "machine": machine(given.threads),
-        "method": {"rounds": given.rounds, "seconds": given.seconds},
+        "machine": machine(options.threads),
+        "method": {"rounds": options.rounds, "seconds": options.seconds},
         "settings": results,
         "minutes": round((time.monotonic() - started) / 60, 1),
     }
     print(table(result))
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
@@ -71,65 +70,63 @@ def _options() -> argparse.Namespace:
         "--again",
         type=int,
         default=1,
-        help=f"times that a timing is repeated in which others took more than "
-        f"{QUIET:.0%} of the cores; the least disturbed counts",
+        help=f"repetitions of a timing during which other processes took more than {QUIET:.0%} of the "
+        f"cores; the least disturbed one counts",
     )
-    parser.add_argument("--json", type=Path, help="write everything that was measured there")
+    parser.add_argument("--json", type=Path, help="file for all measurements")
     return parser.parse_args()
 
 
 def write_documents(work: Path) -> str:
-    """The documents for both sides -> their fingerprint. Raises ValueError where what rawmm reads back
-    differs."""
+    """Write the documents for both sides -> their fingerprint. Raises ValueError where rawmm reads others."""
     pictures, labels = documents.make()
     documents.save(work / "documents.npz", pictures, labels)
-    made, ours = (
-        documents.fingerprint(zip(pictures, labels)),
-        rawmm_side.write_set(work / "data", pictures, labels),
-    )
-    if ours != made:
-        raise ValueError(f"rawmm reads other documents ({ours}) than were made ({made})")
-    return made
+    expected = documents.fingerprint(zip(pictures, labels))
+    actual = rawmm_side.write_set(work / "data", pictures, labels)
+    if actual != expected:
+        raise ValueError(f"rawmm reads other documents ({actual}) than those of the benchmark ({expected})")
+    return expected
 
 
-def compare(setting: str, given: argparse.Namespace, work: Path, fingerprint: str) -> dict:
-    """One setting: sizes checked, every way to train the peer tried, then the rounds."""
-    parameters = {f"rawmm {name}": rawmm_side.prepare(setting, name, work, given.threads) for name in OURS}
+def compare(setting: str, options: argparse.Namespace, work: Path, fingerprint: str) -> dict:
+    """Compare in one setting: check sizes, try all modes of the peer, then time the rounds."""
+    parameters = {f"rawmm {name}": rawmm_side.prepare(setting, name, work, options.threads) for name in OURS}
     tries = {
         mode: undisturbed(
-            lambda mode=mode: peer(setting, mode, given, work, given.try_seconds),
-            given.again,
+            lambda mode=mode: peer(setting, mode, options, work, options.try_seconds),
+            options.again,
             f"{setting}, trial: {PEER} {mode}",
         )
-        for mode in given.modes
+        for mode in options.modes
     }
-    worked = {mode: found for mode, found in tries.items() if "failed" not in found}
-    if given.modes[0] not in worked:
-        raise RuntimeError(f"{PEER} does not train: {tries[given.modes[0]]['failed']}")
+    worked = {mode: measured for mode, measured in tries.items() if "failed" not in measured}
+    if options.modes[0] not in worked:
+        raise RuntimeError(f"{PEER} does not train: {tries[options.modes[0]]['failed']}")
     fastest = max(worked, key=lambda mode: speed(worked[mode]))
-    for mode, found in worked.items():
-        parameters[f"{PEER} {mode}"] = found["parameters"]
-        check_same(fingerprint, found)
+    for mode, measured in worked.items():
+        parameters[f"{PEER} {mode}"] = measured["parameters"]
+        check_same(fingerprint, measured)
     for name in OURS:
-        check_parameters(parameters[f"rawmm {name}"], worked[given.modes[0]]["parameters"])
-    modes = list(dict.fromkeys((given.modes[0], fastest)))
-    rounds = [play(setting, modes, given, work, number) for number in range(1, given.rounds + 1)]
+        check_parameters(parameters[f"rawmm {name}"], worked[options.modes[0]]["parameters"])
+    modes = list(dict.fromkeys((options.modes[0], fastest)))
+    rounds = [play(setting, modes, options, work, number) for number in range(1, options.rounds + 1)]
     return {"parameters": parameters, "tries": tries, "rounds": rounds, **summary(rounds, modes)}
 
 
-def play(setting: str, modes: list[str], given: argparse.Namespace, work: Path, number: int) -> dict:
-    """One round: ours and theirs in turn -> measurements by side. Raises RuntimeError where one fails."""
+def play(setting: str, modes: list[str], options: argparse.Namespace, work: Path, number: int) -> dict:
+    """Time one round, rawmm and the peer in turn -> measurements by side. Raises RuntimeError where one
+    fails."""
     ours = [
-        (f"rawmm {name}", lambda name=name: rawmm_side.timed(setting, name, work, given.seconds))
+        (f"rawmm {name}", lambda name=name: rawmm_side.timed(setting, name, work, options.seconds))
         for name in OURS
     ]
     theirs = [
-        (f"{PEER} {mode}", lambda mode=mode: peer(setting, mode, given, work, given.seconds))
+        (f"{PEER} {mode}", lambda mode=mode: peer(setting, mode, options, work, options.seconds))
         for mode in modes
     ]
     turns = [side for pair in zip(ours, theirs * 2) for side in pair][: len(ours) + len(theirs)]
     done = {
-        name: undisturbed(measure, given.again, f"{setting}, round {number}: {name}")
+        name: undisturbed(measure, options.again, f"{setting}, round {number}: {name}")
         for name, measure in turns
     }
     for name, measured in done.items():
@@ -139,28 +136,28 @@ def play(setting: str, modes: list[str], given: argparse.Namespace, work: Path, 
 
 
 def undisturbed(measure, again: int, name: str) -> dict:
-    """A measurement; where others disturbed it, repeated up to `again` times -> the least disturbed one."""
-    taken = []
+    """Measure, and repeat up to `again` times while other processes disturb -> the least disturbed result."""
+    timings = []
     for _ in range(1 + again):
-        taken.append(measure())
-        if "failed" in taken[-1]:
-            note(f"{name} failed: {taken[-1]['failed']}")
+        timings.append(measure())
+        if "failed" in timings[-1]:
+            note(f"{name} failed: {timings[-1]['failed']}")
             break
-        others = taken[-1]["others"] or 0
+        others = timings[-1]["others"] or 0
         note(
-            f"{name} {speed(taken[-1]):.1f} documents/s"
-            + (f" (others took {others:.0%} of the cores)" if others else "")
+            f"{name} {speed(timings[-1]):.1f} documents/s"
+            + (f" (other processes took {others:.0%} of the cores)" if others else "")
         )
         if others <= QUIET:
             break
-    return min(taken, key=lambda one: one.get("others") or 0)
+    return min(timings, key=lambda one: one.get("others") or 0)
 
 
-def peer(setting: str, mode: str, given: argparse.Namespace, work: Path, seconds: float) -> dict:
-    """Train the peer in a process of its own -> what it measured, or {"failed": why}."""
+def peer(setting: str, mode: str, options: argparse.Namespace, work: Path, seconds: float) -> dict:
+    """Train the peer in a process of its own -> its measurements, or {"failed": reason}."""
     size = SETTINGS[setting]["peer"]
     words = [
-        str(given.peer_python.absolute()),
+        str(options.peer_python.absolute()),
         "-m",
         "benchmarks.peers.peer_side",
         "--documents",
@@ -172,7 +169,7 @@ def peer(setting: str, mode: str, given: argparse.Namespace, work: Path, seconds
         "--depth",
         str(size["depth"]),
         "--threads",
-        str(given.threads),
+        str(options.threads),
         "--seconds",
         str(seconds),
     ]
@@ -190,16 +187,16 @@ def speed(measured: dict) -> float:
     return measured["documents"] / measured["seconds"]
 
 
-def check_same(fingerprint: str, found: dict) -> None:
-    """Raises ValueError where the peer was fed other documents, or other patches."""
-    if found["fingerprint"] != fingerprint or found["patches"] != PATCHES:
+def check_same(fingerprint: str, measured: dict) -> None:
+    """Raise ValueError where the peer trained on other documents or other patches."""
+    if measured["fingerprint"] != fingerprint or measured["patches"] != PATCHES:
         raise ValueError(
-            f"the peer trains on other documents ({found['fingerprint']}) than ours ({fingerprint})"
+            f"the peer trains on other documents ({measured['fingerprint']}) than rawmm ({fingerprint})"
         )
 
 
 def machine(threads: int) -> dict:
-    """What the figures were measured on."""
+    """The machine and the versions that were measured."""
     try:
         model = next(
             line.partition(":")[2].strip()
@@ -221,7 +218,7 @@ def machine(threads: int) -> dict:
 
 
 def note(message: str) -> None:
-    """Progress, on stderr."""
+    """Print progress on stderr."""
     print(message, file=sys.stderr, flush=True)
 
 

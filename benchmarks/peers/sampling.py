@@ -1,11 +1,11 @@
-"""Sampling beside transfusion-pytorch: text, and pictures at the same number of evaluations, each side in a
-process of its own.
+"""Sampling compared with transfusion-pytorch: text, and pictures at the same number of evaluations, each
+side in a process of its own.
 
     make bench-peers        or        python -m benchmarks.peers.sampling --peer-python PATH [--json FILE]
 
-`package` is the model inside the package, `example` the size of the peer's own MNIST example; on each the
-peer has the same number of parameters in its Transformer and as many patches. Sides take turns, and ratios
-are taken inside one round."""
+`package` is the model inside the package, `example` the size of the peer's own MNIST example. In both the
+peer has as many parameters in its Transformer and as many patches. Sides take turns, and ratios are taken
+inside a round."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ AGAINST = (
 
 
 def main() -> None:
-    """Options -> a table on stdout, JSON where wanted."""
+    """Print a table; with --json, write all measurements."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers.sampling", description=__doc__.partition("\n")[0]
     )
@@ -40,36 +40,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--repeats", type=int, default=3, help="of each thing in a round; their median counts"
+        "--repeats", type=int, default=3, help="calls of each kind in a round; their median counts"
     )
-    parser.add_argument("--json", type=Path, help="write everything that was measured there")
-    given = parser.parse_args()
+    parser.add_argument("--json", type=Path, help="file for all measurements")
+    options = parser.parse_args()
     results = {}
-    for setting in given.settings:
+    for setting in options.settings:
         rounds = [
             {
-                name: side(python, module, setting, given)
+                name: side(python, module, setting, options)
                 for name, python, module in (
                     ("rawmm", Path(sys.executable), "benchmarks.peers.sampling_ours"),
-                    (PEER, given.peer_python.absolute(), "benchmarks.peers.sampling_peer"),
+                    (PEER, options.peer_python.absolute(), "benchmarks.peers.sampling_peer"),
                 )
             }
-            for _ in range(given.rounds)
+            for _ in range(options.rounds)
         ]
         check_same(rounds[0])
         results[setting] = {"rounds": rounds, "ratios": ratios(rounds)}
-    result = {"threads": given.threads, "text": TEXT, "evaluations": EVALUATIONS, "settings": results}
+    result = {"threads": options.threads, "text": TEXT, "evaluations": EVALUATIONS, "settings": results}
     print(table(result))
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def side(python: Path, module: str, setting: str, given: argparse.Namespace) -> dict:
-    """One side once, in a process of its own -> {"parameters", "patches", "seconds": {what: seconds}}."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(given.threads), "TQDM_DISABLE": "1"}
+def side(python: Path, module: str, setting: str, options: argparse.Namespace) -> dict:
+    """Run one side in a process of its own -> {"parameters", "patches", "seconds": {what: seconds}}."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "TQDM_DISABLE": "1"}
     done = subprocess.run(
-        [str(python), "-m", module, setting, str(given.repeats)],
+        [str(python), "-m", module, setting, str(options.repeats)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -80,27 +80,28 @@ def side(python: Path, module: str, setting: str, given: argparse.Namespace) -> 
         raise RuntimeError(
             f"{module} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1][:300]}"
         )
-    found = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads(done.stdout.splitlines()[-1])
     print(
         f"{setting}, {module.rpartition('.')[2]}: "
-        + ", ".join(f"{what} {taken:.3f} s" for what, taken in found["seconds"].items()),
+        + ", ".join(f"{what} {seconds:.3f} s" for what, seconds in result["seconds"].items()),
         file=sys.stderr,
         flush=True,
     )
-    return found
+    return result
 
 
 def check_same(turn: dict) -> None:
-    """Raises ValueError where the two sides are not of one size."""
+    """Raise ValueError where the two sides differ in size."""
     check_parameters(turn["rawmm"]["parameters"], turn[PEER]["parameters"])
     if turn["rawmm"]["patches"] != turn[PEER]["patches"]:
         raise ValueError(
-            f"a picture is {turn['rawmm']['patches']} patches here and {turn[PEER]['patches']} there"
+            f"a picture has {turn['rawmm']['patches']} patches for rawmm and {turn[PEER]['patches']} for "
+            f"the peer"
         )
 
 
 def ratios(rounds: list[dict]) -> dict:
-    """How many times our time the peer takes: median, lowest and highest of the rounds."""
+    """Time of the peer over that of rawmm: median, lowest and highest of the rounds."""
     return {
         f"{ours} / {theirs}": spread(
             [turn[PEER]["seconds"][theirs] / turn["rawmm"]["seconds"][ours] for turn in rounds]
@@ -111,25 +112,24 @@ def ratios(rounds: list[dict]) -> dict:
 
 
 def table(result: dict) -> str:
-    """The result as text for a person."""
+    """The result as text."""
     lines = [
         f"{result['threads']} threads; {result['text']} tokens of text; {result['evaluations']} evaluations "
         f"a picture"
     ]
-    for setting, found in result["settings"].items():
-        first = found["rounds"][0]
+    for setting, measured in result["settings"].items():
+        first = measured["rounds"][0]
         lines += [
             "",
             f"{setting}: {first['rawmm']['parameters']:,} and {first[PEER]['parameters']:,} parameters in "
-            f"the "
-            f"Transformers, {first[PEER]['patches']} patches a picture",
+            f"the Transformers, {first[PEER]['patches']} patches a picture",
         ]
         for name in ("rawmm", PEER):
             for what in first[name]["seconds"]:
-                seconds = spread([turn[name]["seconds"][what] for turn in found["rounds"]])["median"]
+                seconds = spread([turn[name]["seconds"][what] for turn in measured["rounds"]])["median"]
                 rate = "" if what.startswith("pictures") else f"{result['text'] / seconds:>8,.0f} tokens/s"
                 lines.append(f"  {name:<20} {what:<40}{seconds:>8.3f} s{rate}")
-        for what, ratio in found["ratios"].items():
+        for what, ratio in measured["ratios"].items():
             ours, theirs = what.split(" / ")
             lines.append(
                 f"  {ours + ', against ' + theirs:<61}{ratio['median']:>7.2f} x ({ratio['lowest']:.2f} to "

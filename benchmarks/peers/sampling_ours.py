@@ -1,4 +1,4 @@
-"""Our side of `sampling.py`: through the same calls as `rawmm sample`."""
+"""rawmm's side of `sampling.py`: by the same calls as `rawmm sample`."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from .settings import EVALUATIONS, GIVEN, PATCHES, PICTURES, SAMPLED, TEXT, pres
 
 
 def main(setting: str, repeats: int) -> None:
-    """Times -> one JSON object on stdout."""
+    """Print one JSON object of times."""
     from rawmm_cli.system.threads import use_cpu
 
     use_cpu()  # as every command does
@@ -68,7 +68,7 @@ def main(setting: str, repeats: int) -> None:
 
 
 def network(setting: str):
-    """-> the model inside the package, or one of the size of the peer's example, untrained; and its
+    """The model inside the package, or an untrained one of the size of the peer's example; and its
     settings."""
     import torch
 
@@ -80,7 +80,7 @@ def network(setting: str):
         return loaded.model, loaded.config
     settings = presets.resolve(preset(SAMPLED[setting]["ours"], "transformer", PATCHES + GIVEN, 0))
     model = build.model(settings, torch.device("cpu")).eval()
-    for weights in model.parameters():  # no output is zero, as in a new model
+    for weights in model.parameters():  # so that outputs are not 0, as in a fresh model
         if weights.ndim > 1:
             torch.nn.init.normal_(weights, std=0.05)
     return model, settings

@@ -1,5 +1,5 @@
-"""The peer's side of `sampling.py`, with the Python of its own virtual environment: its ways to sample,
-untrained."""
+"""The peer's side of `sampling.py`, run by the Python of its virtual environment: an untrained model,
+sampled by each of its functions."""
 
 import json
 import sys
@@ -7,11 +7,11 @@ import sys
 from .clocks import middle
 from .settings import EVALUATIONS, HEAD_WIDTH, HEADS, PICTURES, SAMPLED, TEXT
 
-WORD = 7  # the token that is written, whatever was chosen
+WORD = 7  # the token that is written in place of the sampled one
 
 
 def main(setting: str, repeats: int) -> None:
-    """Times -> one JSON object on stdout."""
+    """Print one JSON object of times."""
     import torch
     from transfusion_pytorch import Transfusion, transfusion
 

@@ -1,17 +1,17 @@
-"""What is compared: two settings, each with the peer's Transformer and our two backbones of the same size.
+"""Two settings, each with the peer's Transformer and rawmm's two backbones of the same size.
 
-`small` is the peer's own MNIST example: width 64, depth 4, 8 heads of 32, 14 x 14 patches, batch 16. `large`
-has ten times the parameters. A gated attention unit is half of one of its layers (attention and MLP), so
-there are twice as many. Our heads are as wide as is usual (64 and 96); how many there are does not change the
-number of parameters, but the time."""
+`small` is the peer's own MNIST example: width 64, depth 4, 8 heads of 32, 14 x 14 patches, batch 16.
+`large` has ten times the parameters. A gated attention unit has half the parameters of one of the peer's
+layers (attention and MLP), so there are twice as many. rawmm's heads have usual widths (64 and 96); the
+number of heads changes the time, not the number of parameters."""
 
 PEER = "transfusion-pytorch"
 SIZE, PATCH, CHANNELS, BATCH, CLASSES = 28, 2, 3, 16, 10
 PATCHES = (SIZE // PATCH) ** 2
 HEADS, HEAD_WIDTH = 8, 32
-WARM = 5  # first steps, not timed: the first one compiles
-QUIET = 0.05  # of the cores: what others may take without disturbing a timing
-TOLERANCE = 0.02  # of the number of parameters in the Transformer
+WARM = 5  # first steps, which are not timed, as they compile
+QUIET = 0.05  # share of the cores that other processes may take without disturbing a timing
+TOLERANCE = 0.02  # relative difference of the numbers of parameters in the Transformers
 
 SETTINGS = {
     "small": {
@@ -28,9 +28,8 @@ SETTINGS = {
 OURS = ("gau", "transformer")
 MODES = ("fp32", "bf16", "fp32 compiled", "bf16 compiled")  # the first is how the peer's example trains
 
-# Sampling. `package`: the model of preset portraits, inside the package. `example`: the setting `small`. The
-# peer's width is the
-# one at which its Transformer has as many parameters.
+# Sampling. `package`: the model inside the package (preset portraits). `example`: the setting `small`. At the
+# peer's width its Transformer has as many parameters.
 SAMPLED = {
     "package": {"peer": {"width": 138, "depth": 4, "vocabulary": 512, "patches": 64, "values": 192}},
     "example": {
@@ -44,19 +43,13 @@ SAMPLED = {
         },
     },
 }
-TEXT, EVALUATIONS, PICTURES = (
-    64,
-    30,
-    (1, 16),
-)  # tokens that are written; of a picture; pictures drawn together
-GIVEN = 80  # positions of a text, prompt included, at most
+TEXT, EVALUATIONS, PICTURES = 64, 30, (1, 16)  # tokens of a text; evaluations of a picture; batch sizes
+GIVEN = 80  # most positions of a text, with its prompt
 
 
 def preset(setting: str, backbone: str, length: int, threads: int) -> dict:
-    """The preset that `rawmm train` gets: its defaults, but for the size of things and what would interrupt a
-    timing.
-
-    `length`: positions of a document, so that a row holds exactly one and nothing is padded."""
+    """Preset for `rawmm train`: defaults, except for sizes and for samples and checkpoints, which would
+    disturb a timing. length: positions of a document, so that a row holds one and has no padding."""
     never = 1_000_000_000
     return {
         "data": {"set": "peers", "size": SIZE, "read": 0.0, "drop": 0.0},
@@ -76,7 +69,7 @@ def preset(setting: str, backbone: str, length: int, threads: int) -> dict:
 
 
 def check_parameters(ours: int, theirs: int) -> float:
-    """Ours / theirs. Raises ValueError where they differ by more than TOLERANCE."""
+    """The ratio ours / theirs. Raises ValueError where they differ by more than TOLERANCE."""
     share = ours / theirs
     if abs(share - 1) > TOLERANCE:
         raise ValueError(

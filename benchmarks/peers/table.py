@@ -1,4 +1,4 @@
-"""From rounds to figures: medians, ratios with their range, and the table."""
+"""Rounds -> medians, ratios with their ranges, and a table."""
 
 from statistics import median
 
@@ -12,15 +12,14 @@ def rates(measured: dict) -> dict[str, float]:
 
 
 def summary(rounds: list[dict], modes: list[str]) -> dict:
-    """-> medians by side, and for each of ours against each of theirs the ratio of each round: median,
-    lowest, highest.
+    """Medians by side, and ratios of each of rawmm's sides to each of the peer's: median, lowest and
+    highest of the rounds.
 
-    What others disturbed counts only where there is nothing better: `undisturbed` says how many rounds were
-    not."""
+    Disturbed rounds count only where all are disturbed; `undisturbed` is the number of the others."""
     medians = {}
     for side in rounds[0]:
-        found = [rates(turn[side]) for turn in best(rounds, side)]
-        medians[side] = {key: median(one[key] for one in found) for key in found[0]}
+        speeds = [rates(turn[side]) for turn in best(rounds, side)]
+        medians[side] = {key: median(one[key] for one in speeds) for key in speeds[0]}
     ratios = {}
     for ours in (f"rawmm {name}" for name in OURS):
         for theirs in (f"{PEER} {mode}" for mode in modes):
@@ -34,13 +33,12 @@ def summary(rounds: list[dict], modes: list[str]) -> dict:
 
 
 def quiet(rounds: list[dict], *sides: str) -> list[dict]:
-    """The rounds in which other processes took no more than QUIET of the cores while these sides were
-    timed."""
+    """Rounds in which other processes took at most QUIET of the cores while these sides were timed."""
     return [turn for turn in rounds if all((turn[side]["others"] or 0) <= QUIET for side in sides)]
 
 
 def best(rounds: list[dict], *sides: str) -> list[dict]:
-    """The quiet rounds; all where there is none."""
+    """The quiet rounds, or all where there is none."""
     return quiet(rounds, *sides) or rounds
 
 
@@ -50,13 +48,12 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def table(result: dict) -> str:
-    """The result as text for a person."""
+    """The result as text."""
     machine = result["machine"]
     lines = [
         f"{machine['processor']}, {machine['threads']} threads of {machine['cores']} cores, torch "
-        f"{machine['torch']}; "
-        f"{result['method']['rounds']} rounds of {result['method']['seconds']:g} s in turn; {PATCHES} "
-        f"patches a picture"
+        f"{machine['torch']}; {result['method']['rounds']} rounds of {result['method']['seconds']:g} s in "
+        f"turn; {PATCHES} patches a picture"
     ]
     for name, setting in result["settings"].items():
         lines += [
@@ -75,8 +72,8 @@ def table(result: dict) -> str:
                 f"images/s {_range(ratio['images_per_second'])}{_warning(ratio)}"
             )
         for mode, tried in setting["tries"].items():
-            told = tried.get("failed") or f"{tried['documents'] / tried['seconds']:.1f} images/s"
-            lines.append(f"  tried: {PEER} {mode}: {told}")
+            speed = tried.get("failed") or f"{tried['documents'] / tried['seconds']:.1f} images/s"
+            lines.append(f"  tried: {PEER} {mode}: {speed}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The driver of `make bench-peers`, without the peer: same documents, same size."""
+"""The driver of `make bench-peers`, without the peer: equal documents, equal sizes."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from benchmarks.peers import documents, peer_side, rawmm_side, run, settings
 
 @pytest.fixture(scope="module")
 def few():
-    dice = np.random.default_rng(0)
-    return documents.enlarge(dice.integers(0, 256, (40, 8, 8), dtype=np.uint8)), dice.integers(0, 10, 40)
+    rng = np.random.default_rng(0)
+    return documents.enlarge(rng.integers(0, 256, (40, 8, 8), dtype=np.uint8)), rng.integers(0, 10, 40)
 
 
 def test_a_pixel_becomes_a_block_of_nine_in_a_black_frame():
@@ -25,7 +25,7 @@ def test_a_pixel_becomes_a_block_of_nine_in_a_black_frame():
             assert (picture[row, column] == expected).all()
 
 
-def test_the_documents_are_the_digits_of_scikit_learn():
+def test_the_pictures_are_the_digits_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     pictures, labels = documents.make()
@@ -35,37 +35,42 @@ def test_the_documents_are_the_digits_of_scikit_learn():
 
 
 def test_both_sides_feed_the_same_documents(few, tmp_path):
-    """What rawmm reads back from its set, and what the peer's DataLoader yields, have the fingerprint of what
-    was made."""
+    """The documents, those that rawmm reads from its set, and those of the peer's DataLoader have one
+    fingerprint."""
     pictures, labels = few
     documents.save(tmp_path / "documents.npz", pictures, labels)
-    made = documents.fingerprint(zip(pictures, labels))
+    expected = documents.fingerprint(zip(pictures, labels))
     theirs = peer_side.tensors(*documents.load(tmp_path / "documents.npz"))
-    assert peer_side.fingerprint(theirs) == made == rawmm_side.write_set(tmp_path / "data", pictures, labels)
+    assert peer_side.fingerprint(theirs) == expected
+    assert rawmm_side.write_set(tmp_path / "data", pictures, labels) == expected
     assert all(
         label.shape == (1,) and picture.shape == (3, 28, 28) and 0 <= picture.min() and picture.max() <= 1
         for label, picture in theirs
     )
 
 
-def test_the_fingerprint_sees_one_pixel_one_label_and_the_order(few):
+def test_the_fingerprint_depends_on_every_pixel_every_label_and_the_order(few):
     pictures, labels = few
-    made = documents.fingerprint(zip(pictures, labels))
-    other, moved = pictures.copy(), labels.copy()
-    other[7, 5, 5, 1] ^= 1
-    moved[3] = (moved[3] + 1) % 10
+    original = documents.fingerprint(zip(pictures, labels))
+    other_pictures, other_labels = pictures.copy(), labels.copy()
+    other_pictures[7, 5, 5, 1] ^= 1
+    other_labels[3] = (other_labels[3] + 1) % 10
     changed = {
-        documents.fingerprint(pairs)
-        for pairs in (zip(other, labels), zip(pictures, moved), zip(pictures[::-1], labels[::-1]))
+        documents.fingerprint(zip(*pair))
+        for pair in (
+            (other_pictures, labels),
+            (pictures, other_labels),
+            (pictures[::-1], labels[::-1]),
+        )
     }
-    assert len(changed) == 3 and made not in changed
+    assert len(changed) == 3 and original not in changed
 
 
 def test_other_documents_at_the_peer_are_an_error():
     run.check_same("abc", {"fingerprint": "abc", "patches": 196})
-    for found in ({"fingerprint": "abd", "patches": 196}, {"fingerprint": "abc", "patches": 49}):
+    for measured in ({"fingerprint": "abd", "patches": 196}, {"fingerprint": "abc", "patches": 49}):
         with pytest.raises(ValueError, match="other documents"):
-            run.check_same("abc", found)
+            run.check_same("abc", measured)
 
 
 # -------------------------------------------------------------------------------------------------- same size
@@ -83,8 +88,8 @@ def peer_parameters(width, depth):
     return (width + 1) * time + time + depth * (attention + mlp + 2 * adaptive + 2 * width) + skips + width
 
 
-def test_the_count_by_hand_is_what_was_counted_once():
-    """826k is the figure of its MNIST example; both were counted with transfusion-pytorch 0.20.0."""
+def test_the_count_by_hand_is_that_of_transfusion_pytorch():
+    """826k is the figure of its MNIST example; both were counted with version 0.20.0."""
     assert peer_parameters(**settings.SETTINGS["small"]["peer"]) == 826_256
     assert peer_parameters(**settings.SETTINGS["large"]["peer"]) == 8_204_608
 
@@ -111,7 +116,7 @@ def test_two_per_cent_are_allowed(ours, fits):
             settings.check_parameters(ours, 1000)
 
 
-def test_the_written_preset_is_one_that_rawmm_reads(tmp_path):
+def test_rawmm_reads_the_written_preset(tmp_path):
     from rawmm_cli.config import presets
 
     parameters = rawmm_side.prepare("small", "gau", tmp_path, 1)
@@ -123,15 +128,14 @@ def test_the_written_preset_is_one_that_rawmm_reads(tmp_path):
 
 @pytest.mark.process
 def test_the_command_is_timed_and_counts_its_positions(few, tmp_path, one_thread, monkeypatch):
-    """`rawmm train` itself, on a model of 2 narrow layers: one document a row, no padding, 196 patches and 5
-    tokens."""
+    """`rawmm train` on a narrow model: one document a row, no padding, 196 patches and 5 tokens."""
     real = rawmm_side.preset
 
     def narrow(*sizes):
-        wanted = real(*sizes)
-        return wanted | {
+        preset = real(*sizes)
+        return preset | {
             "backbone": {"kind": "gau", "width": 8, "depth": 1, "key": 8},
-            "train": wanted["train"] | {"compile": "no", "precision": "fp32"},
+            "train": preset["train"] | {"compile": "no", "precision": "fp32"},
         }
 
     monkeypatch.setattr(rawmm_side, "preset", narrow)

@@ -1,4 +1,4 @@
-"""The driver of `make bench-peers`: honest clocks, right ratios."""
+"""The driver of `make bench-peers`: clocks, disturbed timings, ratios."""
 
 import json
 import subprocess
@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 PEER = settings.PEER
 
 
-# ---------------------------------------------------------------------------------------------- honest clocks
+# ----------------------------------------------------------------------------------------------------- clocks
 
 
 class FakeTime:
-    """A clock that only `sleep` moves."""
+    """A clock that only `sleep` advances."""
 
     def __init__(self):
         self.now = 0.0
@@ -74,11 +74,11 @@ def timed_stand_in(monkeypatch, tmp_path, last):
 
 
 @pytest.mark.process
-def test_our_side_is_timed_by_the_growth_of_its_records(monkeypatch, tmp_path):
+def test_rawmms_side_is_timed_by_the_growth_of_its_records(monkeypatch, tmp_path):
     measured = timed_stand_in(monkeypatch, tmp_path, 1000)
     steps = measured["documents"] / settings.BATCH
     assert steps == int(steps) and 0.6 <= measured["seconds"] < 5
-    assert measured["seconds"] / steps >= 0.0195  # no faster than the stand-in, whose first step is left out
+    assert measured["seconds"] / steps >= 0.0195  # as slow as the stand-in after its first step
     assert measured["positions"] == pytest.approx(8)  # 10 a document, of which a fifth is padding
     assert measured["first_loss"] <= 1 / settings.WARM and measured["last_loss"] < measured["first_loss"]
 
@@ -89,16 +89,16 @@ def test_a_run_that_ends_is_an_error(monkeypatch, tmp_path):
         timed_stand_in(monkeypatch, tmp_path, 9)
 
 
-def test_own_work_is_not_that_of_others():
+def test_own_work_does_not_count_as_that_of_others():
     if clocks.busy() is None:
-        pytest.skip("this system does not tell")
+        pytest.skip("this system has no /proc/stat")
     before, busy, until = clocks.own(), clocks.busy(), time.process_time() + 0.3
     while time.process_time() < until:
         pass
     worked = clocks.own() - before
     assert worked == pytest.approx(0.3, abs=0.05) and clocks.busy() - busy >= worked - 0.05
     window = clocks.Window()
-    window.busy -= 0.5  # as if others had worked for half a second since
+    window.busy -= 0.5  # as if other processes had worked for half a second
     assert 0 <= clocks.Window().others(1.0) <= window.others(1.0) <= 1
 
 
@@ -113,16 +113,16 @@ def test_own_work_is_not_that_of_others():
     ],
 )
 def test_a_disturbed_timing_is_repeated_and_the_least_disturbed_counts(others, again, calls, kept):
-    made = []
+    timings = []
 
     def measure():
-        made.append({"documents": 16, "seconds": 1.0, "others": others[len(made)]})
-        return made[-1]
+        timings.append({"documents": 16, "seconds": 1.0, "others": others[len(timings)]})
+        return timings[-1]
 
-    assert run.undisturbed(measure, again, "x") is made[kept] and len(made) == calls
+    assert run.undisturbed(measure, again, "x") is timings[kept] and len(timings) == calls
 
 
-# ----------------------------------------------------------------------------------------------- right ratios
+# ----------------------------------------------------------------------------------------------------- ratios
 
 
 def timing(documents_per_second, positions=206):
@@ -138,8 +138,8 @@ def timing(documents_per_second, positions=206):
 
 
 def test_ratios_are_taken_inside_a_round():
-    """Everything is half as fast in the second round: the ratio is not moved by that, medians alone would
-    be."""
+    """Everything is half as fast in the second round. That does not change the ratio; it would change a ratio
+    of medians."""
     speeds = [(600, 100), (300, 50), (500, 125)]
     rounds = [
         {
@@ -149,42 +149,42 @@ def test_ratios_are_taken_inside_a_round():
         }
         for ours, theirs in speeds
     ]
-    found = table.summary(rounds, ["fp32"])
-    assert found["medians"]["rawmm gau"] == {"images_per_second": 500, "positions_per_second": 100_000}
-    ratio = found["ratios"][f"rawmm gau / {PEER} fp32"]
+    summary = table.summary(rounds, ["fp32"])
+    assert summary["medians"]["rawmm gau"] == {"images_per_second": 500, "positions_per_second": 100_000}
+    ratio = summary["ratios"][f"rawmm gau / {PEER} fp32"]
     assert ratio["images_per_second"] == {"median": 6.0, "lowest": 4.0, "highest": 6.0}
     assert ratio["positions_per_second"] == pytest.approx({"median": 4.8, "lowest": 3.2, "highest": 4.8})
-    assert found["ratios"][f"rawmm transformer / {PEER} fp32"]["images_per_second"]["median"] == 12.0
+    assert summary["ratios"][f"rawmm transformer / {PEER} fp32"]["images_per_second"]["median"] == 12.0
 
 
-def test_a_disturbed_round_counts_only_where_there_is_no_better():
-    """Somebody else worked while ours was timed in the first round and theirs in the third."""
+def test_a_disturbed_round_counts_only_where_all_are_disturbed():
+    """Other processes work while rawmm is timed in the first round, and the peer in the third."""
     rounds = [
         {f"rawmm {name}": timing(ours) | {"others": a} for name in settings.OURS}
         | {f"{PEER} fp32": timing(theirs) | {"others": b}}
         for ours, a, theirs, b in ((100, 0.5, 100, 0.0), (600, 0.05, 100, 0.02), (500, 0.0, 20, 0.6))
     ]
-    found = table.summary(rounds, ["fp32"])
+    summary = table.summary(rounds, ["fp32"])
     pair = f"rawmm gau / {PEER} fp32"
-    assert found["ratios"][pair]["images_per_second"] == {"median": 6.0, "lowest": 6.0, "highest": 6.0}
-    assert (found["ratios"][pair]["undisturbed"], found["ratios"][pair]["rounds"]) == (1, 3)
-    assert found["medians"]["rawmm gau"]["images_per_second"] == 550
+    assert summary["ratios"][pair]["images_per_second"] == {"median": 6.0, "lowest": 6.0, "highest": 6.0}
+    assert (summary["ratios"][pair]["undisturbed"], summary["ratios"][pair]["rounds"]) == (1, 3)
+    assert summary["medians"]["rawmm gau"]["images_per_second"] == 550
     worse = table.summary([rounds[0], rounds[2]], ["fp32"])["ratios"][pair]
     assert worse["undisturbed"] == 0 and worse["images_per_second"]["median"] == (1 + 25) / 2
 
 
 def measured_by(monkeypatch, tmp_path, speeds, words=()):
-    """The whole driver with timings in place of training -> (order of turns, stdout's table, JSON)."""
+    """Run the driver with given speeds in place of training -> (order of turns, JSON)."""
     turns = []
 
     def ours(setting, backbone, work, seconds):
         turns.append(backbone)
         return timing(speeds[backbone], 201)
 
-    def theirs(setting, mode, given, work, seconds):
+    def theirs(setting, mode, options, work, seconds):
         turns.append(mode)
-        found = speeds[mode]
-        return timing(found) if isinstance(found, int) else {"failed": found}
+        speed = speeds[mode]
+        return timing(speed) if isinstance(speed, int) else {"failed": speed}
 
     for module, name, stand_in in (
         (rawmm_side, "timed", ours),
@@ -194,14 +194,14 @@ def measured_by(monkeypatch, tmp_path, speeds, words=()):
     ):
         monkeypatch.setattr(module, name, stand_in)
     for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT"):
-        monkeypatch.setenv(name, "1")  # the driver sets them: put back afterwards
+        monkeypatch.setenv(name, "1")  # so that they are restored: the driver sets them
     file = tmp_path / "runs" / "bench.json"
     monkeypatch.setattr(sys, "argv", ["run", "--peer-python", "python", "--json", str(file), *words])
     run.main()
     return turns, json.loads(file.read_text())
 
 
-def test_sides_take_turns_and_everything_is_told(monkeypatch, tmp_path, capsys):
+def test_sides_take_turns_and_all_results_are_written(monkeypatch, tmp_path, capsys):
     speeds = {
         "gau": 600,
         "transformer": 400,
@@ -218,12 +218,12 @@ def test_sides_take_turns_and_everything_is_told(monkeypatch, tmp_path, capsys):
         "failed": "no compiler"
     }
     assert result["machine"]["threads"] == 2 and len(small["rounds"]) == 2
-    shown = capsys.readouterr().out
-    assert f"rawmm gau / {PEER} fp32" in shown and "5.85 x (5.85 to 5.85), images/s 6.00 x" in shown
-    assert "fp32 compiled: no compiler" in shown and all(len(line) <= 130 for line in shown.splitlines())
+    out = capsys.readouterr().out
+    assert f"rawmm gau / {PEER} fp32" in out and "5.85 x (5.85 to 5.85), images/s 6.00 x" in out
+    assert "fp32 compiled: no compiler" in out and all(len(line) <= 130 for line in out.splitlines())
 
 
-def test_where_the_example_is_the_fastest_it_is_timed_once_a_round(monkeypatch, tmp_path):
+def test_an_example_that_is_the_fastest_is_timed_once_a_round(monkeypatch, tmp_path):
     speeds = {"gau": 600, "transformer": 400, "fp32": 100, "bf16": 50}
     words = ["--settings", "large", "--rounds", "1", "--modes", "fp32", "bf16"]
     turns, result = measured_by(monkeypatch, tmp_path, speeds, words)
@@ -239,21 +239,21 @@ def test_a_peer_that_does_not_train_is_an_error(monkeypatch, tmp_path):
 
 
 def test_the_peer_is_started_as_described(monkeypatch, tmp_path, capsys):
-    """The driver's words are what `peer_side` parses, and its last line of output is what is read back."""
-    given = type("Given", (), {"peer_python": Path(sys.executable), "threads": 1})
+    """The driver passes the options of `peer_side`, and reads the last line of its output."""
+    options = type("Options", (), {"peer_python": Path(sys.executable), "threads": 1})
 
-    def answer(words, **how):
+    def process(words, **how):
         assert words[1:3] == ["-m", "benchmarks.peers.peer_side"] and how["cwd"] == ROOT
         assert (
             words[words.index("--width") + 1] == "160" and words[words.index("--mode") + 1] == "bf16 compiled"
         )
         return subprocess.CompletedProcess(words, 0, 'a note\n{"documents": 16}\n', "")
 
-    monkeypatch.setattr(run.subprocess, "run", answer)
-    assert run.peer("large", "bf16 compiled", given, tmp_path, 5.0) == {"documents": 16}
+    monkeypatch.setattr(run.subprocess, "run", process)
+    assert run.peer("large", "bf16 compiled", options, tmp_path, 5.0) == {"documents": 16}
     monkeypatch.setattr(
         run.subprocess,
         "run",
         lambda words, **how: subprocess.CompletedProcess(words, 1, "", "x\nNo module\n"),
     )
-    assert run.peer("large", "fp32", given, tmp_path, 5.0) == {"failed": "No module"}
+    assert run.peer("large", "fp32", options, tmp_path, 5.0) == {"failed": "No module"}

@@ -10,7 +10,7 @@ from report_runs import HOSTILE, RECORDS, new_run, picture, record, while_traini
 
 @pytest.fixture
 def run(tmp_path):
-    """A run folder that has everything, with hostile names wherever a name can be."""
+    """A run folder with every kind of file, and with hostile strings wherever a string can be."""
     run, samples = new_run(tmp_path), tmp_path / "demo" / "samples"
     lines = [json.dumps(record(n)) for n in range(1, RECORDS + 1)]
     (run / "records.jsonl").write_text("\n".join(lines) + '\n{"step": 99, "docu')

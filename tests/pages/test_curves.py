@@ -1,5 +1,5 @@
-"""Curves: every record is a point, none outside of its frame, peaks survive thinning, and values can be read
-back."""
+"""Curves: every record is a point inside the frame, thinning keeps peaks, and values can be recovered from
+points."""
 
 import random
 
@@ -27,25 +27,25 @@ def points(text: str) -> list[tuple[float, float]]:
     return [tuple(map(float, pair.split(","))) for pair in text.split()]
 
 
-def values(made: dict, text: str) -> list[float]:
-    """Points of the SVG -> numbers, by the axis that the page shows."""
-    frame, low, high = made["frame"], made["low"], made["high"]
+def values(chart: dict, text: str) -> list[float]:
+    """Values of points of the SVG, by the axis of the chart."""
+    frame, low, high = chart["frame"], chart["low"], chart["high"]
     shares = [(frame.bottom - y) / (frame.bottom - frame.top) for _, y in points(text)]
-    return [low * (high / low) ** share if made["log"] else low + share * (high - low) for share in shares]
+    return [low * (high / low) ** share if chart["log"] else low + share * (high - low) for share in shares]
 
 
 def test_every_record_is_a_point_inside_its_frame():
     rows = [record(n) for n in range(1, 76)]
-    made = curves(rows, {"held_out": {"image": 1.03}})
-    assert [one["title"] for one in made] == [
+    charts = curves(rows, {"held_out": {"image": 1.03}})
+    assert [one["title"] for one in charts] == [
         "Text loss",
         "Image loss",
         "Gradient norm",
         "Learning rate",
         "Speed",
     ]
-    assert [bool(one["mean"]) for one in made] == [True, True, True, False, True]
-    for one in made:
+    assert [bool(one["mean"]) for one in charts] == [True, True, True, False, True]
+    for one in charts:
         frame = one["frame"]
         assert frame == (LARGE if one["large"] else SMALL)
         for line in filter(None, (one["raw"], one["mean"])):
@@ -55,26 +55,26 @@ def test_every_record_is_a_point_inside_its_frame():
 
 
 @pytest.mark.parametrize("factor", [2.0, 20.0])
-def test_values_can_be_read_back(factor):
-    """Linear where the loss spans little, logarithmic where it spans much."""
-    told = [factor, factor**0.5, 1.0]
-    made = curve([record(n, text=value) for n, value in enumerate(told, 1)], TEXT)
-    assert made["log"] is (factor > 5) and values(made, made["raw"]) == pytest.approx(told, rel=2e-3)
+def test_values_can_be_recovered(factor):
+    """The axis is linear where the loss spans a small range, and logarithmic where it spans a large one."""
+    losses = [factor, factor**0.5, 1.0]
+    chart = curve([record(n, text=value) for n, value in enumerate(losses, 1)], TEXT)
+    assert chart["log"] is (factor > 5) and values(chart, chart["raw"]) == pytest.approx(losses, rel=2e-3)
 
 
-def test_units_are_those_that_are_shown():
+def test_values_are_in_the_units_of_the_titles():
     rows = [record(n, mfu=0.412, memory=3 * 2**29, fill=1.0) for n in (1, 2)]
-    made = {one["title"]: one for one in curves(rows, {})}
+    charts = {one["title"]: one for one in curves(rows, {})}
     for title, expected in (("MFU", 41.2), ("Memory, peak", 1.5), ("Filled positions", 100)):
-        assert values(made[title], made[title]["raw"]) == pytest.approx([expected] * 2, rel=1e-3)
-        assert made[title]["low"] == 0 and float(made[title]["last"]) == pytest.approx(expected)
+        assert values(charts[title], charts[title]["raw"]) == pytest.approx([expected] * 2, rel=1e-3)
+        assert charts[title]["low"] == 0 and float(charts[title]["last"]) == pytest.approx(expected)
 
 
-def test_what_other_versions_record_is_shown_too():
+def test_records_of_other_versions_are_shown_too():
     rows = [record(1, surprise=5, held_out_text=2.5, name="x", flag=True), record(2, held_out_text=2.4)]
-    made = {one["title"]: one for one in curves(rows, {})}
-    assert "Surprise" in made and not {"Name", "Flag", "Held out text", "Step"} & set(made)
-    text = made["Text loss"]
+    charts = {one["title"]: one for one in curves(rows, {})}
+    assert "Surprise" in charts and not {"Name", "Flag", "Held out text", "Step"} & set(charts)
+    text = charts["Text loss"]
     assert (
         values(text, text["held_out"]) == pytest.approx([2.5, 2.4], rel=1e-2)
         and text["held_out_last"] == "2.4"
@@ -88,13 +88,13 @@ def test_a_run_without_parts_shows_its_loss():
     assert curves([], {}) == [] and curves([{"documents": 5}], {}) == []
 
 
-def test_the_level_of_the_evaluation_is_inside():
+def test_the_level_of_the_evaluation_is_inside_the_frame():
     for level in (0.001, 1.5, 40.0, None, "nonsense", float("nan")):
-        made = curves([record(n) for n in (1, 2, 3)], {"held_out": {"image": level}})[1]
+        chart = curves([record(n) for n in (1, 2, 3)], {"held_out": {"image": level}})[1]
         if isinstance(level, float) and level == level:
-            assert made["frame"].top <= made["level"][0] <= made["frame"].bottom
+            assert chart["frame"].top <= chart["level"][0] <= chart["frame"].bottom
         else:
-            assert made["level"] is None
+            assert chart["level"] is None
     assert curves([record(1)], {"held_out": "nonsense"})[1]["level"] is None
 
 
@@ -104,12 +104,14 @@ def test_values_that_are_not_finite_leave_gaps():
 
 
 @pytest.mark.parametrize("scalar", [*LOSSES, *OTHERS])
-@pytest.mark.parametrize("told", [[0.0, 0.0], [-3.0, 5.0], [1e-30, 1e30], [7.0], [0.0, 1e300], [5e-324, 1.0]])
-def test_any_numbers_can_be_drawn(scalar, told):
-    made = curve([{"documents": n, scalar.key: value} for n, value in enumerate(told)], scalar)
-    frame = made["frame"]
+@pytest.mark.parametrize(
+    "numbers", [[0.0, 0.0], [-3.0, 5.0], [1e-30, 1e30], [7.0], [0.0, 1e300], [5e-324, 1.0]]
+)
+def test_any_finite_numbers_can_be_drawn(scalar, numbers):
+    chart = curve([{"documents": n, scalar.key: value} for n, value in enumerate(numbers)], scalar)
+    frame = chart["frame"]
     assert all(
-        frame.left <= x <= frame.right and frame.top <= y <= frame.bottom for x, y in points(made["raw"])
+        frame.left <= x <= frame.right and frame.top <= y <= frame.bottom for x, y in points(chart["raw"])
     )
 
 
@@ -129,7 +131,7 @@ def test_any_numbers_can_be_drawn(scalar, told):
         (0, 1e12),
     ],
 )
-def test_axis_holds_what_it_shows(low, high, log):
+def test_an_axis_covers_its_values(low, high, log):
     if log and not 0 < 5 * low < high:
         return
     first, last, ticks = axis(low, high, 6, log)
@@ -137,37 +139,34 @@ def test_axis_holds_what_it_shows(low, high, log):
     assert ticks == sorted(ticks) and first <= ticks[0] and ticks[-1] <= last
 
 
-def test_no_peak_is_lost_when_points_are_thinned():
-    dice = random.Random(0)
-    many = [(n, dice.random()) for n in range(50_001)]
+def test_thinning_keeps_peaks():
+    rng = random.Random(0)
+    many = [(n, rng.random()) for n in range(50_001)]
     many[777], many[40_000] = (777, 9.0), (40_000, -9.0)
     few = thinned(many, 1000)
     kept = set(few)
     assert 500 < len(few) <= 1000 and {many[0], many[777], many[40_000], many[-1]} <= kept
-    assert few == [point for point in many if point in kept]  # in order, and none invented
+    assert few == [point for point in many if point in kept]  # a subsequence
     assert thinned(many[:1000], 1000) == many[:1000]
 
 
 def test_the_running_mean_is_taken_before_thinning():
     """A loss that jumps from 0 to 1 at every record has mean 1/2, whichever records are shown."""
     rows = [{"documents": n, "text": float(n % 2)} for n in range(1, 20_001)]
-    made = curve(rows, TEXT)
-    assert len(points(made["mean"])) <= LARGE.points
-    assert values(made, made["mean"])[5:-5] == pytest.approx(
-        [0.5] * (len(points(made["mean"])) - 10), abs=0.01
-    )
+    chart = curve(rows, TEXT)
+    means = values(chart, chart["mean"])
+    assert len(means) <= LARGE.points and means[5:-5] == pytest.approx([0.5] * (len(means) - 10), abs=0.01)
 
 
 def test_running_mean_by_hand():
-    """A box over 3 to either side, twice: a triangle. Less at the ends."""
-    told = [float(n * n % 17) for n in range(240)]
+    """A box filter over 3 records on either side, twice, which gives a triangle; narrower at the ends."""
+    mean = [float(n * n % 17) for n in range(240)]
     for _ in range(2):
         mean = [
-            sum(told[n - span : n + span + 1]) / (2 * span + 1)
+            sum(mean[n - span : n + span + 1]) / (2 * span + 1)
             for n in range(240)
             for span in [min(3, n, 239 - n)]
         ]
-        told = mean
     assert running_mean([float(n * n % 17) for n in range(240)]) == pytest.approx(mean)
     peak = running_mean([0.0] * 120 + [49.0] + [0.0] * 119)
     assert peak[113:128] == pytest.approx([0, 1, 2, 3, 4, 5, 6, 7, 6, 5, 4, 3, 2, 1, 0])

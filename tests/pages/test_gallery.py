@@ -1,4 +1,4 @@
-"""Pictures of the report: cut out exactly, in order, and only those of the run."""
+"""Pictures of the report: exact, in order, and only those of the run."""
 
 import io
 import json
@@ -19,20 +19,20 @@ def samples(tmp_path):
     return folder
 
 
-def pixels(shown: dict) -> np.ndarray:
-    with Image.open(io.BytesIO(b64decode(shown["uri"].partition(",")[2]))) as image:
-        assert (image.width, image.height) == (shown["width"], shown["height"])
+def pixels(picture: dict) -> np.ndarray:
+    with Image.open(io.BytesIO(b64decode(picture["uri"].partition(",")[2]))) as image:
+        assert (image.width, image.height) == (picture["width"], picture["height"])
         return np.array(image.convert("RGB"))
 
 
-def some(count: int, size=(8, 8)) -> list[np.ndarray]:
-    dice = np.random.default_rng(0)
-    return [dice.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
+def random_pictures(count: int, size=(8, 8)) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(count)]
 
 
 @pytest.mark.parametrize("count, columns", [(5, 3), (6, 3), (1, 1), (4, 10), (11, 10)])
-def test_cells_are_cut_out_of_a_sheet_exactly(samples, count, columns):
-    pictures = some(count)
+def test_cells_of_a_sheet_are_exact(samples, count, columns):
+    pictures = random_pictures(count)
     Image.fromarray(contact_sheet(pictures, columns)).save(samples / "drawn.png")
     (samples / "drawn.json").write_text(
         json.dumps({"columns": columns, "captions": [str(n) for n in range(count)]})
@@ -44,12 +44,12 @@ def test_cells_are_cut_out_of_a_sheet_exactly(samples, count, columns):
 
 
 def test_a_sheet_without_captions_is_shown_whole(samples):
-    Image.fromarray(contact_sheet(some(6), 3)).save(samples / "drawn.png")
+    Image.fromarray(contact_sheet(random_pictures(6), 3)).save(samples / "drawn.png")
     (cell,) = gallery.drawn(samples)["cells"]
     assert (cell["width"] + 2 * gallery.GAP, cell["height"] + 2 * gallery.GAP) == (32, 22)
 
 
-def test_mistakes_come_first_and_only_files_of_the_run_are_shown(samples):
+def test_mistakes_are_first_and_only_files_of_the_run_are_shown(samples):
     (samples / "read").mkdir()
     for path in (samples / "read" / "0.png", samples / "read" / "1.png", samples.parent / "secret.png"):
         Image.new("RGB", (8, 8)).save(path)
@@ -70,19 +70,19 @@ def test_mistakes_come_first_and_only_files_of_the_run_are_shown(samples):
     assert (read["right"], read["count"]) == (4, 5)
 
 
-def test_many_sheets_are_shown_in_part_and_in_order(samples):
+def test_of_many_sheets_a_part_is_shown_in_order(samples):
     for step in range(1, 101):
         Image.new("RGB", (2, 2), (step, 0, 0)).save(samples / f"step_{step:08d}.png")
     (samples / "step_x.png").write_bytes(b"")
-    shown = gallery.timeline(samples, [{"step": 100, "documents": 12_700}])
-    steps = [sheet["step"] for sheet in shown["sheets"]]
-    assert shown["count"] == 101 and len(steps) == gallery.MOST_SHEETS
+    timeline = gallery.timeline(samples, [{"step": 100, "documents": 12_700}])
+    steps = [sheet["step"] for sheet in timeline["sheets"]]
+    assert timeline["count"] == 101 and len(steps) == gallery.MOST_SHEETS
     assert steps[:3] == [1, 2, 4] and steps[-1] == 100 and steps == sorted(set(steps))
-    assert [pixels(sheet)[0, 0, 0] for sheet in shown["sheets"]] == steps
-    assert shown["sheets"][0]["documents"] == 127
+    assert [pixels(sheet)[0, 0, 0] for sheet in timeline["sheets"]] == steps
+    assert timeline["sheets"][0]["documents"] == 127
 
 
-def test_documents_of_a_sheet_come_from_its_json_or_from_the_records(samples):
+def test_documents_of_a_sheet_are_from_its_json_or_the_records(samples):
     for step in (10, 20, 25, 40):
         Image.new("RGB", (2, 2)).save(samples / f"step_{step:08d}.png")
     (samples / "step_00000010.json").write_text('{"documents": 1281, "prompts": ["a", "b"]}')
@@ -93,7 +93,7 @@ def test_documents_of_a_sheet_come_from_its_json_or_from_the_records(samples):
 
 
 def test_captions_over_time(samples):
-    pictures = some(2)
+    pictures = random_pictures(2)
     Image.fromarray(contact_sheet(pictures, 2)).save(samples / "held_out.png")
     for step, first in ((1, "nine"), (2, " one"), (3, None)):
         read = [
@@ -114,11 +114,13 @@ def test_captions_over_time(samples):
             }
         )
     )
-    shown = gallery.written(samples)
-    assert [head["truth"] for head in shown["heads"]] == [["one", "1"], []]
-    assert all(np.array_equal(pixels(head), expected) for head, expected in zip(shown["heads"], pictures))
-    assert [line["documents"] for line in shown["lines"]] == [100, 200, None]
-    assert [[(c["text"], c["right"], c["missing"]) for c in line["captions"]] for line in shown["lines"]] == [
+    captions = gallery.written(samples)
+    assert [head["truth"] for head in captions["heads"]] == [["one", "1"], []]
+    assert all(np.array_equal(pixels(head), expected) for head, expected in zip(captions["heads"], pictures))
+    assert [line["documents"] for line in captions["lines"]] == [100, 200, None]
+    assert [
+        [(c["text"], c["right"], c["missing"]) for c in line["captions"]] for line in captions["lines"]
+    ] == [
         [("nine", False, False), ("", False, True)],
         [(" one", True, False), ("", False, True)],
         [("1", True, False), ("", False, False)],
@@ -138,15 +140,15 @@ def test_captions_over_time(samples):
         '{"read": [{"picture": [1], "written": {}}], "documents": "x", "prompts": 4}',
     ],
 )
-def test_notes_of_any_kind(samples, text):
+def test_any_json_beside_a_sheet(samples, text):
     Image.new("RGB", (2, 2)).save(samples / "step_00000001.png")
     (samples / "step_00000001.json").write_text(text)
-    shown = gallery.written(samples)
+    captions = gallery.written(samples)
     assert gallery.timeline(samples, [])["sheets"][0]["prompts"] == []
-    assert shown is None or len(shown["lines"]) == 1
+    assert captions is None or len(captions["lines"]) == 1
 
 
-def test_very_wide_sheets_become_smaller(samples):
+def test_very_wide_sheets_are_shrunk(samples):
     Image.new("RGB", (4000, 1000)).save(samples / "step_00000001.png")
     (sheet,) = gallery.timeline(samples, [])["sheets"]
     assert pixels(sheet).shape == (320, gallery.MOST_WIDE, 3)

@@ -1,5 +1,5 @@
-"""The shell of all pages: what is inside one is allowed by its policy, what users wrote stays text, and a
-write is whole or nothing."""
+"""The shell of all pages: its policy allows what it contains, users' text is escaped, and writes are
+atomic."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ from rawmm_cli.system.errors import DiskFullError
 NAMES = sorted(path.stem for path in page.HERE.glob("*.html") if path.stem not in ("page", "parts"))
 
 
-def test_every_page_is_wrapped_in_the_shell():
+def test_every_page_extends_the_shell():
     assert NAMES == ["card", "reconstruct", "report", "studio"]
     for name in NAMES:
         text = (page.HERE / f"{name}.html").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def template(monkeypatch):
     monkeypatch.setattr(page.environment(), "loader", loader)
 
 
-def test_what_users_wrote_stays_text(template):
+def test_text_of_users_is_escaped(template):
     text = page.render("mine", word="\"><script>alert('1')</script>\ud800")
     assert "<script" not in text and "script-src" not in text and "&lt;script&gt;" in text
     assert text.encode() and "&lt;/script&gt;?" in text  # a lone surrogate cannot be written
@@ -57,17 +57,17 @@ def test_a_missing_variable_is_an_error(template):
         page.render("mine")
 
 
-def test_pictures_are_inside():
+def test_pictures_are_embedded():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    shown = page.picture(Image.fromarray(pixels))
-    head, data = shown["uri"].split(",")
-    path = io.BytesIO(base64.b64decode(data))
-    assert (shown["width"], shown["height"], head) == (7, 5, "data:image/png;base64")
-    assert np.array_equal(np.asarray(Image.open(path)), pixels)
+    picture = page.picture(Image.fromarray(pixels))
+    head, data = picture["uri"].split(",")
+    file = io.BytesIO(base64.b64decode(data))
+    assert (picture["width"], picture["height"], head) == (7, 5, "data:image/png;base64")
+    assert np.array_equal(np.asarray(Image.open(file)), pixels)
     assert page.picture(Image.fromarray(pixels), "JPEG")["uri"].startswith("data:image/jpeg;base64,/9j/")
 
 
-def test_a_full_disk_leaves_the_old_page(tmp_path, monkeypatch):
+def test_on_a_full_disk_the_old_page_is_kept(tmp_path, monkeypatch):
     page.write(tmp_path / "a.html", "old")
 
     def full(*_):

@@ -1,4 +1,4 @@
-"""The page: what is chosen for it, what it does in a browser, and that nothing hostile gets through."""
+"""The page of `rawmm reconstruct`: which pictures it shows, how it behaves in a browser, hostile names."""
 
 import json
 import math
@@ -19,13 +19,13 @@ from rawmm_cli.reconstruction.results import Measures, PictureResult
 
 
 def picture(psnr):
-    """A picture after one codec, of which only that is known."""
+    """A picture after one codec; all measures but PSNR are None."""
     unknown = dict.fromkeys(field.name for field in fields(Measures))
     measures = Measures(**unknown | {"exact": psnr == math.inf, "psnr": psnr})
     return PictureResult(0, "a", "a.png", 8, 8, codecs={"a": measures})
 
 
-def test_of_many_pictures_some_are_chosen():
+def test_the_worst_median_and_best_of_many_pictures_are_chosen():
     each = [picture(float((37 * n) % 1000)) for n in range(1000)]
     chosen = selection(each, 24)
     values = [each[n].codecs["a"].psnr for n, _ in chosen]
@@ -39,7 +39,7 @@ def test_of_many_pictures_some_are_chosen():
     assert selection(each[:5], 24) == [(n, "") for n in range(5)]
 
 
-def test_the_part_of_a_large_picture_that_lost_most(tmp_path):
+def test_the_part_of_a_large_picture_with_the_largest_errors(tmp_path):
     errors = np.zeros((600, 700), np.uint8)
     errors[450:500, 500:560] = 200
     Image.fromarray(errors).save(tmp_path / "e.png")
@@ -68,14 +68,14 @@ def test_labels_of_a_plot_do_not_cover_each_other():
 def page(tmp_path_factory):
     """A page of three codecs and four pictures, one of them with a hostile name and large."""
     folder = tmp_path_factory.mktemp("page")
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for name, size in (
         ("a", (16, 16)),
         ("b", (16, 24)),
         ("c", (300, 310)),
         ("<script>alert(1)<script>", (18, 16)),
     ):
-        Image.fromarray(dice.integers(90, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+        Image.fromarray(rng.integers(90, 256, (*size, 3), dtype=np.uint8)).save(folder / f"{name}.png")
     (folder / "bad.png").write_bytes(b"x")
     result = run(
         folder, [raw(), toy("toy@<b>"), toy("coarse", Squares(8, 4))], out=folder / "out", reader=reading
@@ -84,7 +84,7 @@ def page(tmp_path_factory):
     return folder / "page.html"
 
 
-def test_nothing_hostile_gets_through(page):
+def test_hostile_names_are_escaped(page):
     text = page.read_text()
     assert "<script>alert" not in text and "toy@<b>" not in text and "text read by <i>" not in text
     assert "toy@&lt;b&gt;" in text and text.count("<script>") == 1 and "://" not in text
@@ -122,11 +122,11 @@ def test_in_a_browser(page, width, dark):
             "frame.dispatchEvent(new PointerEvent('pointermove', { clientX: box.left + box.width / 4, "
             "clientY: box.top + box.height / 2 })) })()"
         )
-        assert tab.run(scale % 0) == tab.run(scale % 4) == 4  # the same place in all of the row
+        assert tab.run(scale % 0) == tab.run(scale % 4) == 4  # all pictures of the row are zoomed
         assert tab.run(f"{row}.style.getPropertyValue('--x')") == "25.0%"
         tab.run(f"{row}.querySelector('.frame').dispatchEvent(new PointerEvent('pointerleave'))")
         assert tab.run(scale % 0) == 1
-        assert tab.console == [] and all(one.startswith(("file:", "data:")) for one in tab.asked)
+        assert tab.console == [] and all(one.startswith(("file:", "data:")) for one in tab.requests)
 
 
 def test_a_page_without_text_or_bits(tmp_path):

@@ -1,5 +1,5 @@
-"""The report: everything is in it, nothing hostile gets out of its quotes, nothing missing stops it, a
-browser draws it."""
+"""The report of a run: complete, with hostile strings escaped, and written also where files are missing or
+torn."""
 
 import base64
 import hashlib
@@ -18,11 +18,11 @@ from rawmm_cli.pages.results import wilson
 from rawmm_cli.system.errors import CheckpointError
 
 
-def test_everything_is_there(run):
+def test_a_complete_report(run):
     path = report.write(run)
     assert path == run / "report.html"
     page = Balanced(path.read_text(encoding="utf-8"))
-    said = " ".join(" ".join(page.words).split())
+    text = " ".join(" ".join(page.words).split())
     for expected in (
         "99.8%",
         "of 500 drawings recognised",
@@ -43,8 +43,8 @@ def test_everything_is_there(run):
         "8,960",
         "one",
     ):
-        assert expected in said, expected
-    assert "nothing_set" not in said
+        assert expected in text, expected
+    assert "nothing_set" not in text
     assert [attributes["id"] for attributes in page.all("section")] == [
         "curves",
         "results",
@@ -58,7 +58,7 @@ def test_everything_is_there(run):
     ]
 
 
-def test_captions_and_names_stay_text(run, tmp_path):
+def test_captions_and_names_are_escaped(run, tmp_path):
     named = run.rename(tmp_path / "<script>alert(1)<")
     page = report.write(named).read_text(encoding="utf-8")
     parsed = Balanced(page)
@@ -70,7 +70,7 @@ def test_captions_and_names_stay_text(run, tmp_path):
     assert {attributes["src"][:22] for attributes in parsed.all("img")} == {"data:image/png;base64,"}
 
 
-def test_it_loads_nothing(run):
+def test_the_page_loads_nothing(run):
     page = report.render(run)
     assert "http://" not in page and "https://" not in page and "url(" not in page and "@import" not in page
     assert not {"link", "iframe", "object", "base"} & {name for name, _ in Balanced(page).tags}
@@ -104,12 +104,12 @@ def test_it_loads_nothing(run):
         "checkpoints/step_00000070/state.json",
     ],
 )
-@pytest.mark.parametrize("how", ["gone", "torn"])
-def test_what_is_missing_or_torn_is_left_out(run, missing, how):
+@pytest.mark.parametrize("how", ["deleted", "torn"])
+def test_missing_and_torn_files_are_left_out(run, missing, how):
     path = run / missing
     if path.is_dir():
         shutil.rmtree(path)
-    elif how == "gone":
+    elif how == "deleted":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:40])
@@ -143,13 +143,13 @@ def test_settings_of_any_kind(tmp_path, text):
     Balanced(report.render(run))
 
 
-def test_a_folder_that_is_no_run(tmp_path):
+def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(CheckpointError, match="is not a run: it has no config.yaml"):
         report.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_write_leaves_the_old_page(run, monkeypatch):
+def test_a_failed_write_keeps_the_old_page(run, monkeypatch):
     old, before = report.write(run).read_bytes(), sorted(path.name for path in run.iterdir())
     (run / "evaluation.json").unlink()
 

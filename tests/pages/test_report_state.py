@@ -1,4 +1,4 @@
-"""The report: where a run stands, the command, and what a browser sees."""
+"""The report of a run: the state of the run, the command, and the page in a browser."""
 
 import base64
 import fcntl
@@ -16,7 +16,7 @@ from rawmm_cli.pages import report
 # ------------------------------------------------------------------------------------------------------ state
 
 
-def test_where_a_run_stands(tmp_path):
+def test_states_of_a_run(tmp_path):
     run = new_run(tmp_path)
     assert report.state(run) | {"last_record": 0} == {
         "status": "stopped",
@@ -30,8 +30,8 @@ def test_where_a_run_stands(tmp_path):
     (run / "records.jsonl").write_text(json.dumps(record(30) | {"eta": 8.5}) + "\n")
     (run / ".lock").touch()
     assert report.state(run)["status"] == "stopped"
-    with open(run / ".lock") as held:  # as `rawmm train` does through filelock
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with open(run / ".lock") as lock:  # as `rawmm train` does through filelock
+        fcntl.flock(lock, fcntl.LOCK_EX)
         state = report.state(run)
         assert (state["status"], state["eta"], state["share"]) == ("running", 8.5, 0.4)
         assert "8.5 s to go" in words(run) and "running" in words(run)
@@ -39,7 +39,7 @@ def test_where_a_run_stands(tmp_path):
     assert (report.state(run)["status"], report.state(run)["eta"]) == ("done", None)
 
 
-def test_a_run_that_is_asked_for_minutes_is_done_when_they_are_over(tmp_path):
+def test_a_run_with_a_time_limit_is_done_when_it_is_over(tmp_path):
     run = new_run(tmp_path)
     (run / "config.yaml").write_text("train: {documents: 9600, time: 20.0}")
     for n, status in ((50, "stopped"), (100, "done")):
@@ -48,8 +48,8 @@ def test_a_run_that_is_asked_for_minutes_is_done_when_they_are_over(tmp_path):
         assert (state["status"], state["share"], state["of"]) == (status, n / 100, None)
 
 
-def test_asking_for_the_state_does_not_touch_the_lock(tmp_path):
-    """Who trains must get the lock at any time, and a folder that may only be read has a report."""
+def test_reading_the_state_does_not_take_the_lock(tmp_path):
+    """`rawmm train` must be able to take the lock at any time, and a read-only folder has a report."""
     from filelock import FileLock
 
     run = new_run(tmp_path)
@@ -65,7 +65,7 @@ def test_asking_for_the_state_does_not_touch_the_lock(tmp_path):
 
 
 def test_parameters_are_those_of_the_model(tiny_run, tmp_path):
-    """Once from the checkpoint's headers, once from the settings alone."""
+    """By the headers of the checkpoint, and by the settings where there is none."""
     from rawmm_cli.config import build
     from rawmm_cli.runs import loading
 
@@ -90,22 +90,23 @@ def test_the_command(run, rawmm):
 def test_the_command_as_json_into_another_file(run, rawmm, tmp_path):
     out = tmp_path / "page.html"
     code, printed, _ = rawmm("report", "demo", "--runs-dir", tmp_path, "--out", out, "--json")
-    told = json.loads(printed)
-    assert code == 0 and told["report"] == str(out) and told["status"] == "done" and told["documents"] == 9600
+    state = json.loads(printed)
+    assert code == 0 and state["report"] == str(out)
+    assert state["status"] == "done" and state["documents"] == 9600
     assert out.read_text(encoding="utf-8") == report.render(run) and not (run / "report.html").exists()
 
 
 @pytest.mark.parametrize(
-    "words, code, told",
+    "words, code, message",
     [
         (("nothing",), 4, "no run 'nothing'"),
         (("demo", "--out", "/nowhere/at/all.html"), 2, "/nowhere/at"),
         (("demo", "--out", "."), 2, "is a directory"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(run, rawmm, tmp_path, words, code, told):
-    left, out, err = rawmm("report", *words, "--runs-dir", tmp_path)
-    assert (left, out) == (code, "") and told in err and len(err.strip().splitlines()) == 1
+def test_bad_input_is_one_line(run, rawmm, tmp_path, words, code, message):
+    exit_code, out, err = rawmm("report", *words, "--runs-dir", tmp_path)
+    assert (exit_code, out) == (code, "") and message in err and len(err.strip().splitlines()) == 1
 
 
 # ---------------------------------------------------------------------------------------------------- browser
@@ -117,16 +118,14 @@ no_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium o
 @no_chromium
 @pytest.mark.parametrize("width", [1200, 400])
 def test_in_a_browser(run, width):
-    """Every curve is drawn inside its frame, every picture shown, nothing is wider than the window, the
-    page's own policy lets its own script run, and the script reads the curves off."""
-    (found,) = browser.measured([report.write(run)], width)
-    assert browser.faults(found, width) == []
-    assert (
-        len(found["lines"]) == 9 and len(found["before"]) == 5
-    )  # all but the learning rate have a running mean
-    assert found["before"] == ["0.06667", "1.013", "0.5", "0.002", "640"]
+    """Curves are inside their frames, all pictures are shown, nothing is wider than the window, the page's
+    policy allows its script, and the script shows values under the pointer."""
+    (measured,) = browser.measured([report.write(run)], width)
+    assert browser.faults(measured, width) == []
+    assert len(measured["lines"]) == 9  # five curves, and running means of all but the learning rate
+    assert measured["before"] == ["0.06667", "1.013", "0.5", "0.002", "640"]
     # the middle of the picture is (280 - 44) / (546 - 44) of the axis: record 35
-    assert found["hover"] == [f"at 4,480  {value}" for value in ("0.143", "1.03", "0.5", "0.002", "640")]
+    assert measured["hover"] == [f"at 4,480  {value}" for value in ("0.143", "1.03", "0.5", "0.002", "640")]
 
 
 BREAK = {
@@ -144,7 +143,7 @@ BREAK = {
         "</style>", "polyline { stroke: none !important }</style>"
     ),
     "hidden curves": lambda page: page.replace("</style>", ".curves { display: none !important }</style>"),
-    "a curve beside its frame": lambda page: page.replace(
+    "a curve outside its frame": lambda page: page.replace(
         "<polyline ", '<polyline transform="translate(300)" '
     ),
     "something too wide": lambda page: page.replace("<main>", '<main><div style="width: 3000px">x</div>'),
@@ -163,14 +162,14 @@ def rescripted(page: str, more: str) -> str:
 
 @pytest.mark.browser
 @no_chromium
-def test_the_browser_finds_what_is_broken(run, tmp_path):
-    whole, pages = report.write(run).read_text(encoding="utf-8"), []
+def test_broken_pages_are_detected(run, tmp_path):
+    page, paths = report.write(run).read_text(encoding="utf-8"), []
     for number, change in enumerate(BREAK.values()):
-        pages.append(tmp_path / f"{number}.html")
-        pages[-1].write_text(change(whole), encoding="utf-8")
-    found = dict(zip(BREAK, map(browser.faults, browser.measured(pages))))
-    assert [how for how, wrong in found.items() if not wrong] == []
-    for how, told in (
+        paths.append(tmp_path / f"{number}.html")
+        paths[-1].write_text(change(page), encoding="utf-8")
+    faults = dict(zip(BREAK, map(browser.faults, browser.measured(paths))))
+    assert [how for how, messages in faults.items() if not messages] == []
+    for how, message in (
         ("an error in the script", "Uncaught Error: broken"),
         ("something too wide", "3"),
         ("a script that the policy does not know", "Content Security Policy"),
@@ -178,4 +177,4 @@ def test_the_browser_finds_what_is_broken(run, tmp_path):
         ("a picture from elsewhere", "Content Security Policy"),
         ("hidden curves", "cannot be seen"),
     ):
-        assert any(told in line for line in found[how]), (how, found[how])
+        assert any(message in line for line in faults[how]), (how, faults[how])

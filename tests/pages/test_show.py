@@ -1,5 +1,4 @@
-"""`rawmm show`: the right documents, in reading order, drawn as they are; nothing of theirs reaches the
-terminal raw."""
+"""`rawmm show`: the right documents, in reading order, with exact pixels and without control characters."""
 
 import json
 import re
@@ -21,7 +20,7 @@ HOSTILE = "\x1b[31mred\x07 \u202e [bold]x[/bold] :smile: {0}"
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     prepare_source(folder / "numbers", numbers(50, splits=True))
-    prepare_source(folder / "stories", interleaved(20), held_out=0.2)
+    prepare_source(folder / "interleaved", interleaved(20), held_out=0.2)
     items = [Item(f"{HOSTILE}{n}", n, (HOSTILE, f"a\nb {n}"), 0, {"x": HOSTILE}) for n in range(9)]
     hostile = Source(
         items=lambda start: iter(items[start:]),
@@ -49,10 +48,10 @@ def show(rawmm, data):
 def test_documents_are_those_of_the_table(show, data):
     stored = rows(data / "numbers")["train"]
     code, out, _ = show("numbers", "--json", "--count", 5)
-    found = json.loads(out)
-    assert code == 0 and found["count"]["train"] == len(stored) and found["set"] == "numbers"
-    assert [entry["index"] for entry in found["documents"]] == evenly_spaced(len(stored), 5)
-    for entry in found["documents"]:
+    result = json.loads(out)
+    assert code == 0 and result["count"]["train"] == len(stored) and result["set"] == "numbers"
+    assert [entry["index"] for entry in result["documents"]] == evenly_spaced(len(stored), 5)
+    for entry in result["documents"]:
         row = stored[entry["index"]]
         assert entry["source"] == row["source"] and entry["attributes"] == json.loads(row["attributes"])
         assert entry["items"] == [{"image": [8, 8]}, {"text": row["captions"][0]}] and entry["label"] == str(
@@ -60,18 +59,18 @@ def test_documents_are_those_of_the_table(show, data):
         )
 
 
-def test_documents_stand_in_reading_order(show, data):
+def test_items_are_in_reading_order(show, data):
     at, row = next(
-        (n, row) for n, row in enumerate(rows(data / "stories")["train"]) if len(row["pixels"]) == 2
+        (n, row) for n, row in enumerate(rows(data / "interleaved")["train"]) if len(row["pixels"]) == 2
     )
-    code, out, _ = show("stories", "--index", at, "--json")
+    code, out, _ = show("interleaved", "--index", at, "--json")
     (entry,) = json.loads(out)["documents"]
     texts, draws = iter(row["texts"]), iter(row["draw"])
     expected = [
         {"image": [8, 8], "draw": next(draws)} if shown else {"text": next(texts)} for shown in row["order"]
     ]
     assert code == 0 and entry["items"] == expected
-    _, out, _ = show("stories", "--index", at)
+    _, out, _ = show("interleaved", "--index", at)
     uses = {True: "  [8 x 8 pixels, to be drawn]", False: "  [8 x 8 pixels, to be read]"}
     assert out.splitlines()[2:] == [
         uses[item["draw"]] if "image" in item else "  " + item["text"] for item in expected
@@ -89,14 +88,14 @@ def test_documents_stand_in_reading_order(show, data):
         ((), list(range(10))),
     ],
 )
-def test_which_ones(show, data, words, indices):
+def test_index_and_count_choose_documents(show, data, words, indices):
     total = len(rows(data / "numbers")["held_out"])
     code, out, _ = show("numbers", "--split", "held_out", "--json", *words)
     assert total == 10 and code == 0
     assert [entry["index"] for entry in json.loads(out)["documents"]] == indices
 
 
-def test_one_picture_is_written_exactly(show, data, tmp_path):
+def test_a_single_picture_is_written_exactly(show, data, tmp_path):
     row = rows(data / "numbers")["train"][7]
     code, out, _ = show("numbers", "--index", 7, "--out", tmp_path / "new" / "a.png")
     assert code == 0 and out.endswith(f"written: {tmp_path}/new/a.png\n")
@@ -104,7 +103,7 @@ def test_one_picture_is_written_exactly(show, data, tmp_path):
         assert image.mode == "RGB" and image.tobytes() == row["pixels"]
 
 
-def test_the_contact_sheet_holds_them_all_in_order(show, data, tmp_path):
+def test_the_contact_sheet_has_all_pictures_in_order(show, data, tmp_path):
     stored = rows(data / "numbers")["train"]
     assert show("numbers", "--index", 0, "--count", 6, "--out", tmp_path / "a.png")[0] == 0
     sheet = np.array(Image.open(tmp_path / "a.png"))
@@ -115,7 +114,7 @@ def test_the_contact_sheet_holds_them_all_in_order(show, data, tmp_path):
         assert np.array_equal(sheet[top : top + side : 16, left : left + side : 16], expected)
 
 
-def test_nothing_of_users_reaches_the_terminal_raw(show):
+def test_control_characters_do_not_reach_the_terminal(show):
     for words in ((), ("--index", 2), ("--json",)):
         code, out, err = show("hostile", *words)
         assert code == 0 and not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", out + err)
@@ -123,12 +122,12 @@ def test_nothing_of_users_reaches_the_terminal_raw(show):
 
 
 def test_on_a_terminal(show, monkeypatch):
-    """Pictures are drawn, several beside each other, no line wider than the window."""
+    """Pictures are drawn side by side, and no line is wider than the window."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
-    for words in (("numbers",), ("numbers", "--index", 3), ("stories", "--count", 9), ("hostile",)):
+    for words in (("numbers",), ("numbers", "--index", 3), ("interleaved", "--count", 9), ("hostile",)):
         code, out, _ = show(*words)
         plain = re.sub("\x1b\\[[0-9;]*m", "", out)
         assert code == 0 and HALF * 16 in plain and "\x1b[" in out
@@ -155,27 +154,27 @@ def test_on_a_terminal(show, monkeypatch):
     ],
 )
 def test_half_blocks(height, width, columns, size):
-    """Every character carries its two pixels, the upper as its colour, the lower as its ground."""
+    """Every character shows two pixels, the upper as its colour, the lower as its background."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     lines = half_blocks(pixels, columns).split("\n")
     assert (len(lines), {len(line) for line in lines}) == (-(-size[0] // 2), {size[1]})
     if size[1] >= width:
         zoom = size[1] // width
-        big = pixels.repeat(zoom, 0).repeat(zoom, 1)
+        enlarged = pixels.repeat(zoom, 0).repeat(zoom, 1)
         console = Console(force_terminal=True, color_system="truecolor", width=80)
         for n, line in enumerate(lines):
             styles = [segment.style for segment in line.render(console) for _ in segment.text.strip("\n")]
             for column, style in enumerate(styles):
-                assert tuple(style.color.triplet) == tuple(big[2 * n, column])
+                assert tuple(style.color.triplet) == tuple(enlarged[2 * n, column])
                 assert (
                     style.bgcolor is None
-                    if 2 * n + 1 == len(big)
-                    else tuple(style.bgcolor.triplet) == tuple(big[2 * n + 1, column])
+                    if 2 * n + 1 == len(enlarged)
+                    else tuple(style.bgcolor.triplet) == tuple(enlarged[2 * n + 1, column])
                 )
 
 
 @pytest.mark.parametrize(
-    "words, code, told",
+    "words, code, message",
     [
         (
             ("numbers", "--index", 40),
@@ -195,13 +194,17 @@ def test_half_blocks(height, width, columns, size):
         (("numbers", "--out", "/dev/null/a.png"), 2, "/dev/null"),
     ],
 )
-def test_what_cannot_be_shown_is_one_line(show, data, words, code, told):
-    left, out, err = show(*[str(word).format(data=data) for word in words])
-    assert (left, out) == (code, "") and told.format(data=data) in err and len(err.strip().splitlines()) == 1
+def test_bad_input_is_one_line(show, data, words, code, message):
+    exit_code, out, err = show(*[str(word).format(data=data) for word in words])
+    assert (
+        (exit_code, out) == (code, "")
+        and message.format(data=data) in err
+        and len(err.strip().splitlines()) == 1
+    )
     assert not list(data.glob("*.png"))
 
 
-def test_damage_is_one_line(show, data, tmp_path, rawmm):
+def test_a_damaged_set_is_one_line(show, data, tmp_path, rawmm):
     import shutil
 
     shutil.copytree(data / "numbers", tmp_path / "numbers")

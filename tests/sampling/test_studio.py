@@ -256,5 +256,7 @@ def test_in_a_real_browser(served, tmp_path, width, dark):
         assert tab.run('document.getElementById("spent").textContent') == ""
         assert tab.run("document.documentElement.scrollWidth") <= width
         assert tab.console == []
-        assert all(url.startswith((f"http://127.0.0.1:{served.server_port}/", "data:")) for url in tab.asked)
+        assert all(
+            url.startswith((f"http://127.0.0.1:{served.server_port}/", "data:")) for url in tab.requests
+        )
         tab.photograph(tmp_path / "page.png")
