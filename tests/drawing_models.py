@@ -51,12 +51,12 @@ def assert_same(found, expected, levels=0):
 
 
 def prompts():
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     return [
         [BOS, *encode("bird"), IMAGE],
         [BOS],
-        [BOS, IMAGE, picture(dice, False, (2, 6)), END_IMAGE],
-        [BOS, *encode("a long story"), IMAGE, picture(dice, False, (4, 4)), END_IMAGE, *encode("so"), IMAGE],
+        [BOS, IMAGE, picture(rng, False, (2, 6)), END_IMAGE],
+        [BOS, *encode("a long story"), IMAGE, picture(rng, False, (4, 4)), END_IMAGE, *encode("so"), IMAGE],
         [BOS, IMAGE],
-        [BOS, *encode("bird"), IMAGE, picture(dice, False, (8, 2)), END_IMAGE, A, IMAGE],
+        [BOS, *encode("bird"), IMAGE, picture(rng, False, (8, 2)), END_IMAGE, A, IMAGE],
     ]

@@ -112,25 +112,25 @@ def randomised(module, std=0.2):
     return module
 
 
-def picture(dice, draw=True, size=(4, 4), key=None) -> Picture:
-    pixels = torch.from_numpy(dice.integers(0, 256, (3, *size), dtype=np.uint8))
-    return Picture(pixels, draw, int(dice.integers(1 << 40)) if key is None else key)
+def picture(rng, draw=True, size=(4, 4), key=None) -> Picture:
+    pixels = torch.from_numpy(rng.integers(0, 256, (3, *size), dtype=np.uint8))
+    return Picture(pixels, draw, int(rng.integers(1 << 40)) if key is None else key)
 
 
-def random_document(dice) -> list:
+def random_document(rng) -> list:
     """Text alone, drawing, reading, drawing and then text, or two pictures; texts and sizes vary."""
 
     def words():
-        return encode("".join(map(chr, dice.integers(97, 123, dice.integers(0, 5)))))
+        return encode("".join(map(chr, rng.integers(97, 123, rng.integers(0, 5)))))
 
     def shown(draw):
         return [
             IMAGE,
-            picture(dice, draw, tuple(int(side) for side in PATCH * dice.integers(1, 4, 2))),
+            picture(rng, draw, tuple(int(side) for side in PATCH * rng.integers(1, 4, 2))),
             END_IMAGE,
         ]
 
-    kind = dice.integers(5)
+    kind = rng.integers(5)
     if kind == 0:
         return [BOS, *words(), EOS]
     if kind == 1:
@@ -139,12 +139,12 @@ def random_document(dice) -> list:
         return [BOS, *shown(False), *words(), EOS]
     if kind == 3:
         return [BOS, *words(), *shown(True), *encode("x"), *words(), EOS]
-    return [BOS, *shown(bool(dice.integers(2))), *words(), *shown(bool(dice.integers(2))), *words()]
+    return [BOS, *shown(bool(rng.integers(2))), *words(), *shown(bool(rng.integers(2))), *words()]
 
 
 def random_documents(count, seed=0) -> list[list]:
-    dice = np.random.default_rng(seed)
-    return [random_document(dice) for _ in range(count)]
+    rng = np.random.default_rng(seed)
+    return [random_document(rng) for _ in range(count)]
 
 
 def noised_inputs(model, batch):

@@ -108,9 +108,9 @@ def test_size_is_the_length_of_the_layout():
 
 
 def test_fit_leaves_nothing_out_and_no_row_too_full():
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(20):
-        sizes = dice.integers(1, 50, 60).tolist()
+        sizes = rng.integers(1, 50, 60).tolist()
         rows = fit(sizes, 64)
         assert sorted(index for row in rows for index in row) == list(range(60))
         assert all(sum(sizes[index] for index in row) <= 64 for row in rows)
@@ -216,7 +216,7 @@ def test_to_moves_every_tensor_and_keeps_the_rest():
 
 
 def expected_sequence(document):
-    """The items of a document as they should stand in a row, told without `layout`: tokens and the patches'
+    """The items of a document as they should stand in a row, without `layout`: tokens and the patches'
     bytes."""
     out = []
     for place, item in enumerate(document):

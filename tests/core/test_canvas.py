@@ -63,10 +63,10 @@ def test_what_is_drawn_knows_what_stands_beside_it(prediction):
 @pytest.mark.parametrize("solver", ["euler", "heun", "ancestral"])
 def test_on_a_canvas_the_cached_generator_is_the_uncached_one(solver, canvas):
     model, sampling = talkative(), DRAWING.changed(solver=solver)
-    found, expected = (
+    result, expected = (
         one(model, PROMPTS, [1, 2, 3], sampling, canvas=canvas) for one in (draw, reference.draw)
     )
-    assert_same([found], [expected], levels=1)
+    assert_same([result], [expected], levels=1)
 
 
 @pytest.mark.parametrize("grid", ["uniform", "shifted", "quantiles"])
@@ -151,10 +151,10 @@ def test_times_of_a_larger_picture_are_noisier():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_another_size_with_and_without_a_cache(backbone):
     model, sampling = talkative(backbone), DRAWING.changed(size=(12, 12), learned=(8, 8))
-    found, expected = (one(model, PROMPTS, [1, 2, 3], sampling) for one in (draw, reference.draw))
-    assert_same([found], [expected], levels=1)
-    assert found[0].pixels.shape == (3, 12, 12) and found[0].stretch == pytest.approx((2 / 3, 2 / 3))
+    result, expected = (one(model, PROMPTS, [1, 2, 3], sampling) for one in (draw, reference.draw))
+    assert_same([result], [expected], levels=1)
+    assert result[0].pixels.shape == (3, 12, 12) and result[0].stretch == pytest.approx((2 / 3, 2 / 3))
     plain = draw(model, PROMPTS, [1, 2, 3], sampling.changed(learned=None))
-    assert any(not torch.equal(a.pixels, b.pixels) for a, b in zip(found, plain))
+    assert any(not torch.equal(a.pixels, b.pixels) for a, b in zip(result, plain))
     document = generate(model, [PROMPTS[0]], [1], sampling)[0]
-    assert document[4] == END_IMAGE and document[3].stretch == found[0].stretch
+    assert document[4] == END_IMAGE and document[3].stretch == result[0].stretch

@@ -89,10 +89,10 @@ def case(width, seed=0):
 def compare(module, reference, key, width):
     x, position, mask = case(width)
     with torch.no_grad():
-        found = module(x, *rotation(position, key), mask)
+        result = module(x, *rotation(position, key), mask)
     for row in range(len(x)):
         expected = reference(module, x[row].double(), position[row], (mask[row, 0] == 0).tolist())
-        torch.testing.assert_close(found[row].double(), expected, **TOLERANCE)
+        torch.testing.assert_close(result[row].double(), expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("width,key,expansion", [(16, 8, 2), (12, 16, 1), (16, 8, 3)])
@@ -116,11 +116,11 @@ def test_a_backbone_is_its_layers_one_after_another(make, sizes, reference):
     backbone = make(*sizes)
     x, position, mask = case(16, seed=3)
     with torch.no_grad():
-        found = randomised(backbone, 0.1)(x, position, mask)[0].double()
+        result = randomised(backbone, 0.1)(x, position, mask)[0].double()
     expected = x[0].double()
     for layer in backbone.layers:
         expected = reference(layer, expected, position[0], (mask[0, 0] == 0).tolist())
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)

@@ -1,7 +1,7 @@
 """Two kinds of model: random weights, where everything depends on everything, and a chain, whose next token
-is told.
+is fixed.
 
-Both generators do all of this, and the same: `generate` computes every position once, `uncached` all of them
+Both generators do all of this, and the same: `generate` computes every position once, `reference` all of them
 every time."""
 
 import numpy as np
@@ -65,8 +65,8 @@ def test_pictures_of_one_document_have_noise_of_their_own():
 def test_prompts_are_kept_and_not_written_on():
     given = prompts()
     before = [list(prompt) for prompt in given]
-    found = generate(talkative(), given, list(range(6)), SMALL)
-    for prompt, copy, document in zip(given, before, found):
+    result = generate(talkative(), given, list(range(6)), SMALL)
+    for prompt, copy, document in zip(given, before, result):
         assert len(prompt) == len(copy) and all(a is b for a, b in zip(prompt, copy))
         assert all(a is b for a, b in zip(prompt, document)) and len(document) > len(prompt)
 
@@ -74,8 +74,8 @@ def test_prompts_are_kept_and_not_written_on():
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_pictures_in_a_prompt_are_read_whatever_their_draw_flag(backbone):
     """A document of the training set is a prompt like any other."""
-    dice = np.random.default_rng(1)
-    shown = picture(dice, False, (2, 6))
+    rng = np.random.default_rng(1)
+    shown = picture(rng, False, (2, 6))
     one, other = ([BOS, IMAGE, Picture(shown.pixels, flag, 9), END_IMAGE, A, IMAGE] for flag in (False, True))
     model = talkative(backbone)
     assert_same(*([generate(model, [prompt], [0], SMALL)[0][len(prompt) :]] for prompt in (other, one)))
@@ -100,11 +100,11 @@ def test_max_pictures(allowed):
     """Pictures of the prompt do not count."""
     model = chain({BOS: (IMAGE, EOS), END_IMAGE: (IMAGE, EOS)})
     read = picture(np.random.default_rng(0), False)
-    found = generate(
+    result = generate(
         model, [[BOS], [BOS, IMAGE, read, END_IMAGE]], [0, 1], SMALL.changed(max_pictures=allowed)
     )
-    assert [shape(document).count("P") for document in found] == [allowed, allowed + 1]
-    assert all(document[-1] == EOS for document in found)
+    assert [shape(document).count("P") for document in result] == [allowed, allowed + 1]
+    assert all(document[-1] == EOS for document in result)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 6, 9])
@@ -139,8 +139,8 @@ def test_a_prompt_that_has_ended_is_left_alone():
 
 def test_documents_end_at_their_own_time():
     model = chain({A: B, B: EOS, BOS: (IMAGE, EOS), END_IMAGE: A})
-    found = generate(model, [[BOS, A], [BOS], [BOS, B]], [0, 1, 2], SMALL.changed(max_pictures=1))
-    assert [shape(document) for document in found] == [
+    result = generate(model, [[BOS, A], [BOS], [BOS, B]], [0, 1, 2], SMALL.changed(max_pictures=1))
+    assert [shape(document) for document in result] == [
         [BOS, A, B, EOS],
         [BOS, IMAGE, "P", END_IMAGE, A, B, EOS],
         [BOS, B, EOS],
@@ -161,10 +161,10 @@ def next_tokens(model, documents, no_picture, keys, temperature, top_p=1.0):
 def test_bos_and_end_image_are_never_written_and_image_only_where_allowed():
     model = chain({A: (BOS, END_IMAGE), B: (IMAGE, EOS)})
     for temperature in (0.0, 1.0, 5.0):
-        found = next_tokens(
+        result = next_tokens(
             model, [[A]] * 200 + [[B]] * 200, [False] * 200 + [True] * 200, range(400), temperature
         )
-        assert not {BOS, END_IMAGE} & set(found) and IMAGE not in found[200:]
+        assert not {BOS, END_IMAGE} & set(result) and IMAGE not in result[200:]
     assert next_tokens(model, [[B], [B]], [False, True], [0, 0], 0.0) == [IMAGE, EOS]
 
 
@@ -176,9 +176,9 @@ def test_tokens_are_drawn_from_the_softmax(temperature):
     model.text_out.weight[:, A] = -100.0
     model.text_out.weight[[A, B, EOS, IMAGE], A] = weights
     scale = 264**0.5 * weights  # the final norm makes the one-hot so long
-    found = np.array(next_tokens(model, [[A]] * count, [False] * count, range(count), temperature))
+    result = np.array(next_tokens(model, [[A]] * count, [False] * count, range(count), temperature))
     expected = count * (scale / temperature).softmax(0).double().numpy()
-    counts = [(found == token).sum() for token in (A, B, EOS, IMAGE)]
+    counts = [(result == token).sum() for token in (A, B, EOS, IMAGE)]
     assert sum(counts) == count
     assert stats.chisquare(counts, expected * (count / expected.sum())).pvalue > 0.01
 
@@ -201,7 +201,7 @@ def estimate(model, document, key, z, t):
 
 @torch.no_grad()
 def drawn_by_hand(model, document, key, guidance=1.0, interval=(0.0, 1.0), steps=4):
-    """Euler's steps along dz/dt = (z - clean) / t, guided: the same as `draw`, told in another way."""
+    """Euler's steps along dz/dt = (z - clean) / t, guided: the same as `draw`, written in another way."""
     z = normal([key], [4], model.codec.values)
     for n in range(steps):
         t, clean = 1 - n / steps, estimate(model, document, key, z, 1 - n / steps)
@@ -255,10 +255,10 @@ def test_guidance_zero_forgets_the_condition():
 def test_pictures_come_back_in_the_order_asked():
     """Also where the prompts hold read pictures of the same and of other sizes."""
     model, documents = talkative(), [prompt for prompt in prompts() if prompt[-1] == IMAGE]
-    found = draw(model, documents, [4, 3, 2, 1], SMALL)
-    assert [one.key for one in found] == [4, 3, 2, 1]
+    result = draw(model, documents, [4, 3, 2, 1], SMALL)
+    assert [one.key for one in result] == [4, 3, 2, 1]
     assert_same(
-        [found], [[draw(model, [one], [k], SMALL)[0] for one, k in zip(documents, (4, 3, 2, 1))]], levels=1
+        [result], [[draw(model, [one], [k], SMALL)[0] for one, k in zip(documents, (4, 3, 2, 1))]], levels=1
     )
 
 
@@ -292,16 +292,16 @@ def test_top_p_keeps_the_likeliest():
         (0.96, {A, B, 5, 6}),
         (1.0, {A, B, 5, 6}),
     ):
-        found = choose(logits.clone(), [True] * 4000, range(4000), SMALL.changed(temperature=1.0, top_p=p))
-        assert set(found) == stay
+        result = choose(logits.clone(), [True] * 4000, range(4000), SMALL.changed(temperature=1.0, top_p=p))
+        assert set(result) == stay
         if p == 0.79:
-            assert abs(found.count(A) / 4000 - 0.5 / 0.8) < 0.04
+            assert abs(result.count(A) / 4000 - 0.5 / 0.8) < 0.04
 
 
 def test_rescaled_guidance_keeps_the_contrast():
     """arXiv 2305.08891, equation 15 and 16, in numpy, on the clean estimates of one step."""
-    dice = np.random.default_rng(0)
-    clean, other = (dice.standard_normal((2, 3, 12)).astype(np.float32) for _ in range(2))
+    rng = np.random.default_rng(0)
+    clean, other = (rng.standard_normal((2, 3, 12)).astype(np.float32) for _ in range(2))
     head, drawing = tiny_head(), Drawing(steps=1, rescale=0.6)
 
     def predict(z, t, share):

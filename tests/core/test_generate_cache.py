@@ -46,29 +46,29 @@ def test_the_cached_generator_is_the_uncached_one(backbone, solver, guidance, in
             top_p=0.9,
         ),
     )
-    found = generate(model, prompts(), list(range(6)), sampling)
-    assert_same(found, reference.generate(model, prompts(), list(range(6)), sampling), levels=1)
-    assert max(shape(document).count("P") for document in found) >= 2
+    result = generate(model, prompts(), list(range(6)), sampling)
+    assert_same(result, reference.generate(model, prompts(), list(range(6)), sampling), levels=1)
+    assert max(shape(document).count("P") for document in result) >= 2
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_hidden_vectors_with_and_without_a_cache(backbone):
     """However a document is cut into what is read at once, its last position says the same, to 1e-5."""
-    dice, model = np.random.default_rng(3), tiny_model(backbone)
+    rng, model = np.random.default_rng(3), tiny_model(backbone)
     whole = [
         [
             BOS,
             *encode("one two"),
             IMAGE,
-            picture(dice, False, (4, 6)),
+            picture(rng, False, (4, 6)),
             END_IMAGE,
             *encode("three"),
             IMAGE,
-            picture(dice, False, (2, 2)),
+            picture(rng, False, (2, 2)),
             END_IMAGE,
             A,
         ],
-        [BOS, A, IMAGE, picture(dice, False, (4, 4)), END_IMAGE, B, B],
+        [BOS, A, IMAGE, picture(rng, False, (4, 4)), END_IMAGE, B, B],
     ]
     for cuts in ([1, 2, 3, 20], [4, 9, 10, 20], [20], list(range(1, 20))):
         memory = cached.Cache(model, 2, 60)
@@ -86,10 +86,10 @@ def test_hidden_vectors_with_and_without_a_cache(backbone):
 
 
 def test_rows_that_leave_the_cache_do_not_move_the_others():
-    dice, model = np.random.default_rng(4), tiny_model()
+    rng, model = np.random.default_rng(4), tiny_model()
     some = [
         [BOS, A],
-        [BOS, B, IMAGE, picture(dice, False, (4, 4)), END_IMAGE],
+        [BOS, B, IMAGE, picture(rng, False, (4, 4)), END_IMAGE],
         [BOS, *encode("longer")],
         [BOS, B],
     ]
@@ -127,9 +127,9 @@ def test_pictures_drawn_in_bf16_are_nearly_the_same(backbone, guidance):
     """Only the network is in bf16: the noise, the state and what is watched stay fp32, and text is written as
     before."""
     model, settings = talkative(backbone), SMALL.changed(guidance=guidance, max_text=20)
-    found = generate(model, prompts(), list(range(6)), settings.changed(precision="bf16"))
+    result = generate(model, prompts(), list(range(6)), settings.changed(precision="bf16"))
     expected, differences = generate(model, prompts(), list(range(6)), settings), []
-    for one, other in zip(found, expected):
+    for one, other in zip(result, expected):
         first = next(
             n for n, item in enumerate(other) if isinstance(item, Picture) and item.key
         )  # text after it may differ
@@ -140,7 +140,13 @@ def test_pictures_drawn_in_bf16_are_nearly_the_same(backbone, guidance):
 
 
 def test_what_is_added_is_told():
-    model, found = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: EOS}), []
-    document = generate(model, [[BOS]], [0], SMALL, lambda i, item: found.append((i, item)))[0]
-    assert [i for i, _ in found] == [0] * 5 and shape([item for _, item in found]) == [A, IMAGE, "P", B, EOS]
-    assert found[2][1] is document[3]
+    model, result = chain({BOS: A, A: IMAGE, END_IMAGE: B, B: EOS}), []
+    document = generate(model, [[BOS]], [0], SMALL, lambda i, item: result.append((i, item)))[0]
+    assert [i for i, _ in result] == [0] * 5 and shape([item for _, item in result]) == [
+        A,
+        IMAGE,
+        "P",
+        B,
+        EOS,
+    ]
+    assert result[2][1] is document[3]

@@ -121,8 +121,8 @@ def test_loss_is_the_squared_error_in_the_chosen_space(prediction, space, scale)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_same_key_gives_the_same_noise_whatever_the_batch(seed):
-    dice = np.random.default_rng(seed)
-    marked = picture(dice, True, (4, 6), key=77)
+    rng = np.random.default_rng(seed)
+    marked = picture(rng, True, (4, 6), key=77)
     alone = pack([[1, marked]], 8, blocks)
     among = pack([*random_documents(5, seed), [1, 2, marked], *random_documents(5, seed + 9)], 60, blocks)
     head = tiny_head()

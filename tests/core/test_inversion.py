@@ -25,8 +25,8 @@ def psnr(back):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_more_steps_lose_less_until_nothing_is_lost(backbone):
     """Heun's error falls with the square of the step: 12 dB each time that the steps are doubled."""
-    found = [psnr(inversion.ode(talkative(backbone), pictures(), steps)[0]) for steps in (40, 80, 160)]
-    assert found[0] < found[1] < found[2]
+    result = [psnr(inversion.ode(talkative(backbone), pictures(), steps)[0]) for steps in (40, 80, 160)]
+    assert result[0] < result[1] < result[2]
     fine = inversion.ode(talkative(backbone), pictures(), 600)[0]
     assert psnr(fine) > 45 and pixels.exact_values(fine, pictures()).mean() > 0.5
 

@@ -113,10 +113,10 @@ def gradients(out, *inputs):
 @pytest.mark.parametrize("dtype,tolerance", [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
 def test_masked_softmax_and_its_gradient(dtype, tolerance):
     scores, mask = (3 * vectors(2, 3, 9, 9)).to(dtype).requires_grad_(), random_mask(2, 9)
-    found, expected = MaskedSoftmax.apply(scores, mask), (scores.double() + mask).softmax(-1)
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=tolerance)
-    (one,), (other,) = gradients(found, scores), gradients(expected, scores)
+    result, expected = MaskedSoftmax.apply(scores, mask), (scores.double() + mask).softmax(-1)
+    assert result.dtype == dtype
+    torch.testing.assert_close(result.double(), expected, atol=tolerance, rtol=tolerance)
+    (one,), (other,) = gradients(result, scores), gradients(expected, scores)
     assert one.dtype == dtype and (one[mask.expand_as(one) == NOT] == 0).all()
     torch.testing.assert_close(one, other, atol=3 * tolerance, rtol=3 * tolerance)
 
@@ -129,13 +129,13 @@ def test_written_out_equals_the_kernel_of_torch(compiled, monkeypatch):
 
         monkeypatch.setattr(config, "compile_threads", 1)  # no pool of processes for one kernel
     inputs = [vectors(2, 3, 40, 16).requires_grad_() for _ in range(3)]
-    found = []
+    result = []
     for short in (0, 40):
         monkeypatch.setattr(layers, "SHORT", short)
         form = torch.compile(attention, fullgraph=True) if compiled and short else attention
         out = form(*inputs, random_mask(2, 40))
-        found.append([out, *gradients(out, *inputs)])
-    for one, other in zip(*found):
+        result.append([out, *gradients(out, *inputs)])
+    for one, other in zip(*result):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
@@ -149,9 +149,9 @@ def test_rms_norm_while_sampling_is_that_of_training(shape, size):
     for one in (x, x.bfloat16(), 0 * x):
         expected = norm(one.float()).detach()
         with torch.inference_mode():
-            found = norm(one)
+            result = norm(one)
         torch.testing.assert_close(
-            found, expected, rtol=1e-4 if one.dtype == torch.float32 else 1e-2, atol=1e-4
+            result, expected, rtol=1e-4 if one.dtype == torch.float32 else 1e-2, atol=1e-4
         )
     with torch.inference_mode():
         torch.testing.assert_close(

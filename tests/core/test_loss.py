@@ -38,11 +38,11 @@ def sums_of_one(model, document):
 def test_against_documents_one_by_one(backbone, prediction, seed):
     model, documents = tiny_model(backbone, prediction=prediction), random_documents(12, seed)
     text, tokens, image, drawn = map(sum, zip(*(sums_of_one(model, document) for document in documents)))
-    found = joint_loss(model, pack(documents, 64, blocks), 0.3, 2.0)
+    result = joint_loss(model, pack(documents, 64, blocks), 0.3, 2.0)
     np.testing.assert_allclose(
-        [found.text.item(), found.image.item()], [text / tokens, image / drawn], rtol=1e-5
+        [result.text.item(), result.image.item()], [text / tokens, image / drawn], rtol=1e-5
     )
-    np.testing.assert_allclose(found.total.item(), 0.3 * text / tokens + 2.0 * image / drawn, rtol=1e-5)
+    np.testing.assert_allclose(result.total.item(), 0.3 * text / tokens + 2.0 * image / drawn, rtol=1e-5)
 
 
 @pytest.mark.parametrize("text_weight,image_weight", [(1, 1), (0, 1), (1, 0), (0.25, 4), (0, 0)])
@@ -57,19 +57,19 @@ def test_a_fresh_model_knows_nothing():
     """Zero logits: log 260 nats a token. A zero prediction: the mean square of the pixels over max(t,
     0.05)^2."""
     model, batch = tiny_model(std=0), pack(random_documents(12), 64, blocks)
-    found = joint_loss(model, batch)
+    result = joint_loss(model, batch)
     corrupted = model.head.corrupt(model.encode(batch), batch.pictures)
     time = corrupted.time[batch.pictures.picture_of].clamp_min(0.05)
     square = (model.encode(batch).square().mean(-1) / time**2)[corrupted.weight > 0].mean()
-    torch.testing.assert_close(found.text, torch.tensor(260.0).log())
-    torch.testing.assert_close(found.image, square)
+    torch.testing.assert_close(result.text, torch.tensor(260.0).log())
+    torch.testing.assert_close(result.image, square)
 
 
-DICE = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 LACKING = {
     "no picture": ([[BOS, *encode("abc"), EOS]], ("image",)),
-    "read pictures only": ([[BOS, IMAGE, picture(DICE, False), END_IMAGE, EOS]], ("image",)),
-    "no text to predict": ([[picture(DICE, True)], [BOS, picture(DICE, True), END_IMAGE]], ("text",)),
+    "read pictures only": ([[BOS, IMAGE, picture(RNG, False), END_IMAGE, EOS]], ("image",)),
+    "no text to predict": ([[picture(RNG, True)], [BOS, picture(RNG, True), END_IMAGE]], ("text",)),
     "one token": ([[BOS]], ("text", "image")),
     "padding alone": ([], ("text", "image")),
 }
@@ -96,8 +96,8 @@ def test_every_parameter_takes_part_even_without_pictures():
 
 
 def four_documents():
-    dice = np.random.default_rng(0)
-    one, two, three, four = (picture(dice, True, (4, 4)).pixels for _ in range(4))
+    rng = np.random.default_rng(0)
+    one, two, three, four = (picture(rng, True, (4, 4)).pixels for _ in range(4))
     return [
         [BOS, *encode("red"), IMAGE, Picture(one, True, 1), END_IMAGE, EOS],
         [BOS, *encode("sea"), IMAGE, Picture(two, True, 2), END_IMAGE, *encode("!"), EOS],

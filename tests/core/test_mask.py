@@ -49,9 +49,9 @@ def packed_labels(seed, length=40, count=20, cut=blocks) -> Labels:
 
 def random_labels(seed, length, rows=2) -> Labels:
     """Labels without any order or sense: the rule must hold for them all the same."""
-    dice = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     ranges = ((-1, 3), (0, 6), (0, 2))
-    return Labels(*(torch.randint(low, high, (rows, length), generator=dice) for low, high in ranges))
+    return Labels(*(torch.randint(low, high, (rows, length), generator=rng) for low, high in ranges))
 
 
 def seen(query, key=None):
@@ -123,9 +123,9 @@ def test_queries_may_be_a_part_of_the_keys(make):
 def test_attention_is_the_same_under_both_forms(heads, wide):
     given = packed_labels(6, 30, 8)
     rows, length = given.document.shape
-    dice = torch.Generator().manual_seed(0)
-    q, k = (torch.randn(rows, heads, length, 16, generator=dice) for _ in range(2))
-    v = torch.randn(rows, heads, length, 16 * wide, generator=dice)
+    rng = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(rows, heads, length, 16, generator=rng) for _ in range(2))
+    v = torch.randn(rows, heads, length, 16 * wide, generator=rng)
     by_dense, by_flex = attention(q, k, v, dense(given)), attention(q, k, v, flex(given))
     assert by_dense.shape == by_flex.shape == v.shape
     torch.testing.assert_close(by_flex, by_dense, atol=1e-5, rtol=1e-5)

@@ -25,20 +25,20 @@ every_backbone = pytest.mark.parametrize("backbone", BACKBONES)
 
 def story(seed=0):
     """Text, a picture read, text, a picture drawn, text, a last picture drawn."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     return [
         BOS,
         *encode("ab"),
         IMAGE,
-        picture(dice, False, (4, 4)),
+        picture(rng, False, (4, 4)),
         END_IMAGE,
         *encode("cd"),
         IMAGE,
-        picture(dice, True, (2, 6)),
+        picture(rng, True, (2, 6)),
         END_IMAGE,
         *encode("ef"),
         IMAGE,
-        picture(dice, True, (4, 4)),
+        picture(rng, True, (4, 4)),
         END_IMAGE,
         EOS,
     ]
@@ -73,9 +73,9 @@ def test_flex_gives_what_dense_gives(backbone):
 def test_gradient_is_the_slope_of_the_loss(backbone):
     model, batch = tiny_model(backbone), pack(random_documents(6, seed=7), 64, blocks)
     joint_loss(model, batch).total.backward()
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     directions = [
-        torch.randn(p.shape, generator=dice) * p.grad.abs().mean() + p.grad for p in model.parameters()
+        torch.randn(p.shape, generator=rng) * p.grad.abs().mean() + p.grad for p in model.parameters()
     ]
     slope = sum((p.grad * d).sum() for p, d in zip(model.parameters(), directions)).item()
     step, ends = 1e-3 / sum(d.square().sum() for d in directions).sqrt().item(), []

@@ -76,8 +76,8 @@ def errors(prediction, scale, output_error):
 def test_loss_factor_is_the_ratio_of_errors(prediction, space, scale):
     disturbance = 1e-3 * torch.randn(9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     factor = loss_factor(prediction, space, TIMES, scale, 0.05)
-    found = errors(prediction, scale, disturbance)[space]
-    torch.testing.assert_close(factor * disturbance.abs(), found.abs(), atol=1e-12, rtol=1e-8)
+    result = errors(prediction, scale, disturbance)[space]
+    torch.testing.assert_close(factor * disturbance.abs(), result.abs(), atol=1e-12, rtol=1e-8)
 
 
 @pytest.mark.parametrize("prediction,space", PAIRS)

@@ -389,8 +389,8 @@ def sampling(model, **settings):
 
 
 def prompts():
-    dice = np.random.default_rng(0)
-    shown = Picture(torch.from_numpy(dice.integers(0, 256, (3, 2, 4), dtype=np.uint8)), False)
+    rng = np.random.default_rng(0)
+    shown = Picture(torch.from_numpy(rng.integers(0, 256, (3, 2, 4), dtype=np.uint8)), False)
     return [
         [BOS, *encode("a bird"), IMAGE],
         [BOS, IMAGE],
@@ -399,9 +399,9 @@ def prompts():
     ]
 
 
-def assert_same(found, expected):
+def assert_same(result, expected):
     """Tokens equal; pixels within a level of 255: fp32, sums in another order."""
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(result, expected, strict=True):
         assert [type(item) for item in one] == [type(item) for item in other]
         for a, b in zip(one, other):
             if isinstance(a, Picture):
@@ -417,9 +417,9 @@ def test_the_cached_generator_is_the_uncached_one(combination, guidance):
     with torch.no_grad():
         model.text_out.weight[IMAGE] *= 3  # pictures are opened often
     settings, keys = sampling(model, guidance=guidance), [5, 6, 7, 8]
-    found = generate(model, prompts(), keys, settings)
-    assert_same(found, reference.generate(model, prompts(), keys, settings))
-    assert sum(isinstance(item, Picture) for document in found for item in document) >= 4
+    result = generate(model, prompts(), keys, settings)
+    assert_same(result, reference.generate(model, prompts(), keys, settings))
+    assert sum(isinstance(item, Picture) for document in result for item in document) >= 4
 
 
 @every_combination

@@ -134,7 +134,7 @@ def test_number_of_evaluations(name, count, steps):
 
     SOLVERS[name](denoise, rectified, NOISE, [1 - n / steps for n in range(steps + 1)], lambda step: NOISE)
     assert len(seen) == count(steps) and seen[0] == 1 and min(seen) > 0, (
-        "the estimate is never asked for at t = 0"
+        "the estimate is never steps for at t = 0"
     )
 
 
@@ -152,10 +152,10 @@ def test_the_noise_given_is_not_written_on(name):
 def test_a_stochastic_solver_keeps_the_spread(name):
     """Pictures ~ N(MEAN, SPREAD^2): at any time x ~ N((1 - t) MEAN, (1 - t)^2 SPREAD^2 + t^2), whatever was
     drawn before."""
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
 
     def fresh(step):
-        return torch.randn(200_000, dtype=torch.float64, generator=dice)
+        return torch.randn(200_000, dtype=torch.float64, generator=rng)
 
     for end in (0.4, 0.0):
         times = [1 + (end - 1) * n / 200 for n in range(201)]
@@ -166,11 +166,11 @@ def test_a_stochastic_solver_keeps_the_spread(name):
 
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_new_noise_is_asked_for_once_a_step_but_the_last(name):
-    asked = []
+    steps = []
     SOLVERS[name](
-        posterior_mean, rectified, NOISE, [1.0, 0.7, 0.3, 0.0], lambda step: asked.append(step) or NOISE
+        posterior_mean, rectified, NOISE, [1.0, 0.7, 0.3, 0.0], lambda step: steps.append(step) or NOISE
     )
-    assert asked == [0, 1]
+    assert steps == [0, 1]
 
 
 def test_ancestral_is_ddim_with_eta_one():
@@ -187,8 +187,8 @@ def test_ancestral_is_ddim_with_eta_one():
         new = math.sqrt((1 - then) / (1 - now)) * math.sqrt(1 - now / then)
         eps = (x - math.sqrt(now) * clean) / math.sqrt(1 - now)
         x = math.sqrt(then) * clean + math.sqrt(1 - then - new**2) * eps + new * NOISE**2
-    found = SOLVERS["ancestral"](lambda x, t: clean, path, NOISE, times, lambda step: NOISE**2)
-    torch.testing.assert_close(found, x)
+    result = SOLVERS["ancestral"](lambda x, t: clean, path, NOISE, times, lambda step: NOISE**2)
+    torch.testing.assert_close(result, x)
 
 
 # -------------------------------------------------------------------------------------------------- diffusers
@@ -228,8 +228,8 @@ def test_heun_is_that_of_diffusers(steps):
     scheduler = FlowMatchHeunDiscreteScheduler()
     scheduler.set_timesteps(steps)
     sigmas = scheduler.sigmas.double().tolist()  # the inner ones twice: each is visited twice
-    found = SOLVERS["heun"](bent, rectified, NOISE, [*sigmas[0:1], *sigmas[1:-1:2], 0.0])
-    torch.testing.assert_close(theirs(scheduler, sigmas), found, rtol=1e-5, atol=1e-5)
+    result = SOLVERS["heun"](bent, rectified, NOISE, [*sigmas[0:1], *sigmas[1:-1:2], 0.0])
+    torch.testing.assert_close(theirs(scheduler, sigmas), result, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("steps", [2, 5, 10, 25])
@@ -247,9 +247,9 @@ def test_dpm_solver_is_that_of_diffusers(ours, kind, steps):
     scheduler.set_timesteps(steps)
     sigmas = scheduler.sigmas.double().tolist()
     noise = [torch.randn(9, generator=torch.Generator().manual_seed(n)) for n in range(steps)]
-    found = SOLVERS[ours](bent, rectified, NOISE, sigmas, noise.__getitem__)
+    result = SOLVERS[ours](bent, rectified, NOISE, sigmas, noise.__getitem__)
     expected = theirs(scheduler, sigmas, noise.__getitem__ if ours == "sde_dpm2m" else None)
-    torch.testing.assert_close(expected.double(), found, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(expected.double(), result, rtol=1e-4, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------ grids
