@@ -216,6 +216,7 @@ def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):
 # ------------------------------------------------------------------------------------------------ the browser
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("width, dark", [(1100, False), (390, True)])
 def test_in_a_real_browser(served, tmp_path, width, dark):

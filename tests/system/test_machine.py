@@ -21,8 +21,12 @@ def shortest(work) -> float:
     return min(timeit.repeat(work, number=1, repeat=12))
 
 
-def within(factor, actual, expected):
-    assert expected / factor < actual < expected * factor, (actual, expected)
+def agree(measured, expected):
+    """Both rates lie within a factor of 3 in one of five tries: others may need the cores meanwhile."""
+    tries = []
+    while len(tries) < 5 and not any(1 / 3 < ratio < 3 for ratio in tries):
+        tries.append(measured() / expected())
+    assert 1 / 3 < tries[-1] < 3, tries
 
 
 # ---------------------------------------------------------------------------------- against a loop of our own
@@ -32,20 +36,26 @@ def within(factor, actual, expected):
 def test_matmul_rate(precision):
     shape = m, k, n = (384, 512, 256)
     a, b = (torch.randn(size).to(machine.DTYPES[precision]) for size in ((m, k), (k, n)))
-    within(
-        3, machine.matmul_rate(CPU, precision, shape, 0.2), 2 * m * k * n / shortest(lambda: torch.mm(a, b))
+    agree(
+        lambda: machine.matmul_rate(CPU, precision, shape, 0.2),
+        lambda: 2 * m * k * n / shortest(lambda: torch.mm(a, b)),
     )
 
 
 def test_batched_matmul_rate():
     a, b = torch.randn(6, 128, 64), torch.randn(6, 64, 256)
-    rate = machine.batched_matmul_rate(CPU, "fp32", (6, 128, 64, 256), 0.2)
-    within(3, rate, 2 * 6 * 128 * 64 * 256 / shortest(lambda: torch.bmm(a, b)))
+    agree(
+        lambda: machine.batched_matmul_rate(CPU, "fp32", (6, 128, 64, 256), 0.2),
+        lambda: 2 * 6 * 128 * 64 * 256 / shortest(lambda: torch.bmm(a, b)),
+    )
 
 
 def test_bandwidth():
     a, b = torch.ones(2**24), torch.ones(2**24)  # 64 MiB each
-    within(3, machine.bandwidth(CPU, 64), 3 * a.nbytes / shortest(lambda: a.add_(b)))  # reads two, writes one
+    agree(
+        lambda: machine.bandwidth(CPU, 64),
+        lambda: 3 * a.nbytes / shortest(lambda: a.add_(b)),  # reads two, writes one
+    )
 
 
 # ----------------------------------------------------------------------------------------------- closed forms
