@@ -1,8 +1,8 @@
 """rawmm as a Python library: `import rawmm` (docs/library.md).
 
-Each function calls the room that does the work. Nothing is loaded before it is used: `import rawmm` loads no
-torch. Images are uint8 tensors (3, H, W) of RGB values. Every error that a caller can mend is a `RawmmError`
-whose message is one line."""
+Each function calls the room that does the work. Modules are imported when they are used: `import rawmm` does
+not import torch. Images are uint8 tensors (3, H, W) of RGB values. Errors that a caller can fix are
+`RawmmError`s, whose message is one line."""
 
 from __future__ import annotations
 
@@ -22,31 +22,32 @@ if TYPE_CHECKING:
 
     Images = Union[Tensor, str, Path, Sequence[Union[Tensor, str, Path]]]
 
-TOGETHER = 64  # images that go through a codec together
+TOGETHER = 64  # images that a codec takes at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What a model added to a prompt. parts: text and images (3, H, W) uint8, in order."""
+    """What a model appended to a prompt. parts: strings and images (3, H, W) uint8, in order."""
 
     parts: list[str | Tensor]
 
     @property
     def text(self) -> str:
-        """All text that was written."""
+        """The text, without images."""
         return "".join(part for part in self.parts if isinstance(part, str))
 
     @property
     def images(self) -> list[Tensor]:
-        """The images that were drawn, each (3, H, W) uint8."""
+        """The drawn images, each (3, H, W) uint8."""
         return [part for part in self.parts if not isinstance(part, str)]
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """Images that went through a codec and back. images: (M, 3, H, W) uint8. psnr: dB of each, infinite where
-    it is exact. bits: nominal bits of each, None where tokens are real numbers. codes: (M, L) integers of a
-    discrete codec, else None."""
+    """Images after a round trip through a codec.
+
+    images: (M, 3, H, W) uint8. psnr: dB of each, infinite where it is exact. bits: nominal bits of each, None
+    where tokens are real numbers. codes: (M, L) integers of a discrete codec, else None."""
 
     images: Tensor
     psnr: list[float]
@@ -55,11 +56,11 @@ class Reconstruction:
 
 
 def load(name: str | Path = "portraits", device: str = "auto") -> Loaded:
-    """A model that draws and reads: one inside the package by its name, or the folder of a run or of an
+    """Load a model that draws and reads: one inside the package by its name, or the folder of a run or of an
     exported model.
 
-    device: auto, cpu, cuda or cuda:N. `.model` is the torch module, `.config` its settings. Raises
-    CheckpointError where there is no such model or it is damaged, ConfigError where there is no such
+    device: auto, cpu, cuda or cuda:N. Of the result, `.model` is the torch module and `.config` its settings.
+    Raises CheckpointError where there is no such model or it is damaged, ConfigError where there is no such
     device."""
     from .runs import models
     from .system import machine
@@ -80,10 +81,11 @@ def sample(
 ) -> list[Sample]:
     """Continue a prompt `count` times: the model writes text, draws the images that it opens, and writes on.
 
-    prompt: text; `{image:FILE}` in it is an image to read. images: read before the prompt; or, with a mask (a
-    file, white where to draw) or a strength from 0 to 1, drawn on. The same seed gives the same samples as
-    `rawmm sample`, alone and among others. settings: steps, solver, grid, guidance, rescale, size, precision,
-    temperature, top_p, max_text, max_pictures; default: the model's. Raises ConfigError, DataError."""
+    prompt: text; `{image:FILE}` in it is an image to read. images: read before the prompt; with a mask (a
+    file, white where to redraw) or a strength (0 to 1), the image to inpaint or to vary. seed: the same one
+    gives the same samples as `rawmm sample`, for any count. settings: steps, solver, grid, guidance,
+    rescale, size, precision, temperature, top_p, max_text, max_pictures; default: the model's. Raises
+    ConfigError, DataError."""
     from .sampling import session
     from .sampling.prompt import passages
     from .sampling.request import Request
@@ -101,10 +103,10 @@ def sample(
 
 
 def caption(model: Loaded, images: Images, *, prompt: str = "", seed: int = 0, **settings: Any) -> list[str]:
-    """What the model writes after each image, greedily unless `temperature` is given.
+    """Captions of images, written greedily unless `temperature` is given.
 
-    prompt: how each caption begins, and not part of what is returned. settings: temperature, top_p, max_text.
-    Raises ConfigError, DataError."""
+    prompt: beginning of each caption, not part of the result. settings: temperature, top_p, max_text. Raises
+    ConfigError, DataError."""
     from .sampling import session
     from .sampling.prompt import passages
     from .sampling.request import Request
@@ -132,11 +134,11 @@ def reading(model: Loaded, image: Tensor | str | Path, text: str) -> Document:
 
 
 def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Losses:
-    """The joint loss of a batch of documents, with gradients -> (total, text, image), fp32 scalars.
+    """Joint loss of a batch of documents -> (total, text, image), fp32 scalars with gradients.
 
-    total: what a training step descends, the sum by the weights of the model's settings; text: nats a
-    predicted token; image: the head's. seed: of noise and times; give every step another. Raises DataError
-    where an image does not divide into patches."""
+    total: the weighted sum that training minimises, with the weights of the model's settings. text: nats a
+    predicted token. image: the loss of the head. seed: of noise and times; give every step another one.
+    Raises DataError where an image does not divide into patches."""
     from dataclasses import replace
 
     from .core.batch import pack, size
@@ -158,7 +160,7 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
     except ValueError as error:
         raise DataError(f"{error}; crop or resize it") from None
     if not length:
-        raise DataError("no document is given; allowed: at least one")
+        raise DataError("0 documents are given; allowed: at least one")
     batch = pack(keyed, length, network.blocks).to(network.words.weight.device)
     return joint_loss(network, batch, weights.text, weights.image)
 
@@ -166,12 +168,12 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
 def reconstruct(
     images: Images, codec: str = "raw", *, model: Loaded | None = None, steps: int = 100, device: str = "auto"
 ) -> Reconstruction:
-    """Images (M, 3, H, W), all of one size, through a codec and back.
+    """Encode and decode images (M, 3, H, W), all of one size, with a codec.
 
     codec: as after `rawmm reconstruct --codec`: raw, a run that trained a tokenizer, hf:OWNER/NAME,
-    python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, avif@BITS, or ode, to noise by the ODE of `model`
-    in so many `steps`, and back. Sides that the codec does not take are padded and cropped. Raises
-    ConfigError, CheckpointError, DataError."""
+    python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, avif@BITS; or ode, to noise by the ODE of `model`
+    in `steps` steps, and back. Sides that the codec does not take are padded before and cropped after.
+    Raises ConfigError, CheckpointError, DataError."""
     import torch
 
     from .metrics import pixels
@@ -202,8 +204,8 @@ def bits(model: Loaded, images: Images, captions: Sequence[str] | None = None, *
     """Bits a byte of images (M, 3, H, W) under the model: the variational bound, an upper bound of -log2
     likelihood.
 
-    captions: of each image, which then stand before it. -> `bits_per_byte` (mean), `standard_error` over
-    images (None of one), `pictures`. Raises DataError."""
+    captions: one an image, placed before it. Of the result, `bits_per_byte` is the mean, `standard_error`
+    that over images (None of one), `pictures` their number. Raises DataError."""
     from .information import model_bits
     from .system.errors import DataError
 
@@ -211,12 +213,12 @@ def bits(model: Loaded, images: Images, captions: Sequence[str] | None = None, *
     texts = list(captions) if captions is not None else [""] * len(originals)
     if len(texts) != len(originals):
         raise DataError(
-            f"{len(originals)} images and {len(texts)} captions are given; allowed: as many of both"
+            f"{len(originals)} images and {len(texts)} captions are given; allowed: one caption an image"
         )
     trained = [parameter.requires_grad for parameter in model.model.parameters()]
     try:
         return model_bits.of_pictures(model, originals, texts, 1, seed, ode=False).bound
-    finally:  # the parameters were frozen, so that gradients of the images alone are computed
+    finally:  # `model_bits` froze the parameters
         for parameter, grad in zip(model.model.parameters(), trained):
             parameter.requires_grad_(grad)
 
@@ -229,10 +231,12 @@ def budget(
     size: int = 64,
     bits_per_byte: float = 3,
 ) -> Budget:
-    """L log2 V >= H: what a tokenizer of `length` tokens and `vocabulary` codes needs to be lossless.
+    """Entropy budget L log2 V >= H of a lossless tokenizer with L = `length` tokens and V = `vocabulary`
+    codes.
 
-    H is `bits`, or that of an RGB image of `size` pixels a side at `bits_per_byte`; exact. Of L and V
-    one may be left out and follows. Raises ConfigError where a number is out of range."""
+    H is `bits`, or that of an RGB image with `size` pixels a side at `bits_per_byte`; computed exactly.
+    Where L or V is left out, it follows from the others. Raises ConfigError where a number is out of
+    range."""
     from fractions import Fraction
 
     from .information.budget import Need, solve
@@ -246,7 +250,7 @@ def budget(
 
 
 def read_image(path: str | Path) -> Tensor:
-    """An image file as (3, H, W) uint8, exactly as `rawmm prepare` reads it. Raises DataError."""
+    """Read an image file as (3, H, W) uint8, as `rawmm prepare` does. Raises DataError."""
     import torch
 
     from .data import images
@@ -255,7 +259,7 @@ def read_image(path: str | Path) -> Tensor:
 
 
 def save_image(image: Tensor, path: str | Path) -> None:
-    """Write (3, H, W) uint8 as a PNG, exactly. Raises DataError, ConfigError."""
+    """Write an image (3, H, W) uint8 as a PNG. Raises DataError, ConfigError."""
     from .data import images
 
     (one,) = _images(image)
@@ -263,7 +267,8 @@ def save_image(image: Tensor, path: str | Path) -> None:
 
 
 def _images(images: Images) -> list[Tensor]:
-    """One image, several, or files -> [(3, H, W) uint8]. Raises DataError."""
+    """Images of a tensor, of files, or of a sequence of both, as a list of (3, H, W) uint8. Raises
+    DataError."""
     import torch
 
     from .system.errors import DataError
@@ -281,7 +286,7 @@ def _images(images: Images) -> list[Tensor]:
 
 
 def _stacked(images: Images) -> Tensor:
-    """(M, 3, H, W) uint8. Raises DataError where there is none, or sizes differ."""
+    """Images as one tensor (M, 3, H, W) uint8. Raises DataError where there is none, or sizes differ."""
     import torch
 
     from .system.errors import DataError

@@ -198,7 +198,7 @@ def test_budgets_are_exact():
         (lambda m, i: rawmm.caption(m, i[0].float()), rawmm.DataError, "images are torch.float32"),
         (lambda m, i: rawmm.caption(m, i[0][:1]), rawmm.DataError, "of shape (1, 64, 64)"),
         (lambda m, i: rawmm.caption(m, i[0][:, :63]), rawmm.DataError, "63"),
-        (lambda m, i: rawmm.loss(m, []), rawmm.DataError, "no document"),
+        (lambda m, i: rawmm.loss(m, []), rawmm.DataError, "0 documents are given"),
         (lambda m, i: rawmm.loss(m, [rawmm.drawing(m, "a", i[0][:, :63])]), rawmm.DataError, "63"),
         (lambda m, i: rawmm.reconstruct([], "raw"), rawmm.DataError, "images of none"),
         (lambda m, i: rawmm.reconstruct([i[0], i[0][:, :32]]), rawmm.DataError, "64x32 and 64x64"),

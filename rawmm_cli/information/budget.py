@@ -192,15 +192,16 @@ def sentences(budget: Budget) -> list[str]:
             return [f"V = {codes} ({amount(each)} bits): L >= {amount(budget.length)} tokens"]
         case "verdict" if budget.lossless_possible:
             verdict = (
-                f"lossless is possible in principle: there are codes enough for {needed} bits. Whether a "
-                f"tokenizer gets there, only its bit-exact reconstructions show (`rawmm entropy-budget "
+                f"lossless is possible in principle: there are enough codes for {needed} bits. Only "
+                f"bit-exact reconstructions show whether a tokenizer achieves it (`rawmm entropy-budget "
                 f"codec`)"
             )
             return [share(budget, "H"), verdict]
         case "verdict":
             verdict = (
-                f"not lossless, if pictures hold {needed} bits: so few codes cannot distinguish so many "
-                f"pictures (counting; proven). That they hold so much is not proven: see the anchor"
+                f"not lossless if pictures hold {needed} bits: there are fewer sequences of codes than "
+                f"pictures (proven by counting). That pictures hold {needed} bits is not proven: see the "
+                f"anchor"
             )
             return [share(budget, "H"), verdict]
         case _:
@@ -212,7 +213,7 @@ def _of_a_bound(budget: Budget) -> list[str]:
     """The same where H is an upper bound: it can show that a capacity is enough, not that it is too small."""
     files = budget.need.anchor["name"] == "images"
     mean = "the mean of these files" if files else "the mean of this anchor"
-    unknown = "whether less would do is not known (an upper bound of H)"
+    unknown = "whether less is enough is not known (an upper bound of H)"
     each = budget.log2_vocabulary
     match budget.solved:
         case "vocabulary":
@@ -223,12 +224,12 @@ def _of_a_bound(budget: Budget) -> list[str]:
             return [f"{codes}: L = {amount(budget.length)} tokens are enough for {mean}; {unknown}"]
         case "verdict" if budget.lossless_possible:
             verdict = (
-                f"codes enough for {mean}. Whether a tokenizer gets there, only its bit-exact "
-                f"reconstructions show (`rawmm entropy-budget codec`)"
+                f"enough codes for {mean}. Only bit-exact reconstructions show whether a tokenizer achieves "
+                f"it (`rawmm entropy-budget codec`)"
             )
             return [share(budget, "the bound"), verdict]
         case "verdict":
-            verdict = f"fewer bits than {mean}; whether they would do is not known (an upper bound of H)"
+            verdict = f"fewer bits than {mean}; whether they are enough is not known (an upper bound of H)"
             return [share(budget, "the bound"), verdict]
         case _:
             each = amount(budget.bits_needed / 256)

@@ -1,8 +1,8 @@
-"""What is known before a run is started.
+"""Estimates and measurements before a run.
 
 estimate.py  parameters, FLOPs, memory and time of a run
 bench.py     measured rates: training, sampling, data
-doctor.py    what this machine can do, tried
+doctor.py    what this machine can do, by trial
 software.py  what is installed: libraries, a C++ compiler
-features.py  what follows: what works, and what adds the rest
+features.py  which features work, and how to add the others
 """

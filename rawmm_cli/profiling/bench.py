@@ -1,8 +1,7 @@
-"""How fast this machine trains, draws and makes batches with given settings, measured with the real
-functions.
+"""Speed of training, drawing and making batches on this machine, measured with the real functions.
 
-Where the set of the settings is not prepared, random pictures of `data.size` with captions stand in for it:
-speed does not depend on what they show. MFU is the model's FLOPs (`flops.py`) over those of a plain matmul of
+Where the data set of the settings is not prepared, random pictures of `data.size` with captions replace it,
+as speed does not depend on contents. MFU is the model's FLOPs (`flops.py`) over those of a plain matmul of
 the same dtype, timed before and after on the same machine."""
 
 import gc
@@ -39,29 +38,28 @@ from ..training.state import Run, State, fresh
 from ..training.train import take_step
 from . import estimate
 
-WARM_UP = 4  # steps that compile, and meet a second shape of rows where there is one
+WARM_UP = 4  # steps that compile, for a second shape of rows too where there is one
 CAPTION = "a picture of nothing in particular"
 
 
 @dataclass
 class Steps:
-    """Steps that were timed: seconds each took, seconds each waited for its batch, and their records."""
+    """Timed steps: seconds of each, seconds that each waited for its batch, and their records."""
 
     seconds: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     records: list[dict] = field(default_factory=list)
 
     def mean(self, name: str) -> float:
-        """Mean over the steps of a figure of their records."""
+        """Mean of a value of the records."""
         return statistics.mean(record[name] for record in self.records)
 
 
 def train(
     config: Config, data_folder: Path, device: torch.device, steps: int, notify: Callable[[str], None]
 ) -> dict:
-    """Time real steps: batch making, forward, backward, clipping, optimizer, average. The first ones, which
-    compile, are left out. -> figures as medians over `steps` steps, and the estimate of `rawmm train
-    --dry-run` beside them."""
+    """Time real steps: batch making, forward, backward, clipping, optimizer, average; the first ones, which
+    compile, do not count -> figures over `steps` steps, and the estimates of `rawmm train --dry-run`."""
     if config.train.mask == "flex" and device.type == "cpu":
         raise ConfigError("train.mask = flex cannot train on the CPU; set train.mask=dense")
     precision = machine.precision(config.train.precision, device)
@@ -103,7 +101,7 @@ def train(
 
 
 def _timed_steps(run: Run, state: State, steps: int) -> Steps:
-    """`steps` steps of training after WARM_UP others."""
+    """Take WARM_UP steps, then time `steps` steps."""
     source, timed = batches(run.config, steps_of(run.config, run.data, state.model), 0), Steps()
     for number in range(WARM_UP + steps):
         started = time.perf_counter()
@@ -120,7 +118,7 @@ def _timed_steps(run: Run, state: State, steps: int) -> Steps:
 
 
 def sample(config: Config, device: torch.device, count: int) -> dict:
-    """Draw `count` pictures together and one alone, and write captions, with fresh weights."""
+    """Time drawing `count` pictures at once and a single one, and writing captions, with fresh weights."""
     model = build.model(config, device).eval()
     settings = build.sampling(config)
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
@@ -158,7 +156,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
 
 
 def _writing(config: Config, model: RawModel, prompt: Document, count: int, device: torch.device) -> float:
-    """Tokens a second of `count` captions written together. prompt: <bos> <image> picture </image>."""
+    """Tokens a second of `count` captions in one batch. prompt: <bos> <image> picture </image>."""
     sampling = Sampling(
         max_text=config.sample.max_text,
         max_pictures=0,
@@ -178,7 +176,7 @@ def _writing(config: Config, model: RawModel, prompt: Document, count: int, devi
 
 
 def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
-    """Time the making of batches and nothing else."""
+    """Time making batches, without training."""
     config = _long_enough(config, 1 + steps)
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")
@@ -205,13 +203,13 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
 
 
 def _long_enough(config: Config, steps: int) -> Config:
-    """The same settings for a run of at least so many steps."""
+    """The settings, with documents for at least `steps` steps."""
     documents = max(config.train.documents, steps * config.train.batch)
     return config.model_copy(update={"train": config.train.model_copy(update={"documents": documents})})
 
 
 def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepared.Prepared, str]:
-    """The prepared set and its name or, where it is missing or does not fit, random pictures and 'random
+    """The prepared set and its name; or, where it is missing or does not fit, random pictures and 'random
     pictures'."""
     data = estimate.load_data(config, data_folder)
     if data is not None:
@@ -231,7 +229,8 @@ def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepa
 
 
 def _seconds(work: Callable[[], object], device: torch.device, least: float = 1.0) -> float:
-    """Median seconds of `work`, repeated for at least `least` seconds and three times, after one try."""
+    """Median seconds of `work`, repeated three times or more, for at least `least` seconds, after one call
+    that does not count."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     work()
     spent = []

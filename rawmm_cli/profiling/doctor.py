@@ -1,8 +1,6 @@
-"""What this machine and this installation can do: every fact is looked up or tried here and now, nothing is
-assumed.
+"""What works on this machine and in this installation, looked up or tried, never assumed.
 
-`examine` gathers the facts, with `software.py`, which knows what is installed. `features.py` draws the
-conclusions."""
+`examine` gathers the facts, with `software.py` for what is installed; `features.py` draws conclusions."""
 
 import os
 import platform
@@ -45,10 +43,9 @@ SIZES = {"cpu": 1024, "cuda": 4096}  # of the matmuls that are timed
 
 
 def examine(data_dir: Path, runs_dir: Path, environment: tuple[str, ...] = ()) -> dict:
-    """All facts as JSON can hold them. Sizes in bytes, rates in FLOP/s; None where the system does not tell.
+    """All facts, as JSON values. Sizes are in bytes, rates in FLOP/s; None where the system does not say.
 
-    environment: which of the variables that steer threads the person has set; the others were rawmm's
-    choice."""
+    environment: variables for threads that the user has set; rawmm chose the others."""
     facts = {
         "versions": versions(),
         "system": {"os": platform.platform(), "machine": platform.machine(), "python": sys.executable},
@@ -73,8 +70,8 @@ def examine(data_dir: Path, runs_dir: Path, environment: tuple[str, ...] = ()) -
 
 
 def cpu() -> dict:
-    """Name, cores for this process, the instruction sets for matmuls that the system lists, and what torch
-    says of them."""
+    """Name, cores of this process, instruction sets for matmuls that the system lists, and which of them
+    torch supports."""
     fields: dict[str, str] = {}
     for line in _lines("/proc/cpuinfo"):
         name, _, value = line.partition(":")
@@ -112,7 +109,7 @@ def _lines(path: str) -> list[str]:
 
 
 def room(folder: Path) -> dict:
-    """{folder, exists, writable, free bytes} of a folder, or of the nearest one above it that is there."""
+    """{folder, exists, writable, free bytes} of a folder, or of its nearest existing parent."""
     here = Path(os.path.abspath(folder))
     nearest = next(path for path in (here, *here.parents) if os.path.lexists(path))
     try:
@@ -128,7 +125,7 @@ def room(folder: Path) -> dict:
 
 
 def shm() -> dict[str, int] | None:
-    """{total, free} bytes of /dev/shm, through which data workers hand over batches."""
+    """{total, free} bytes of /dev/shm, through which data workers pass batches."""
     try:
         usage = shutil.disk_usage("/dev/shm")
     except OSError:
@@ -167,8 +164,8 @@ def devices() -> list[dict]:
 
 
 def matmul(device: torch.device, precision: str, seconds: float = 0.1) -> dict:
-    """A small matmul against fp64, then the rate of a large one, or of the small one where the large one
-    would take long."""
+    """Compare a small matmul with fp64, and measure the rate of a large one, or of a small one where the
+    large one would be slow."""
     try:
         a, b = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         kind = machine.DTYPES[precision]
@@ -181,12 +178,12 @@ def matmul(device: torch.device, precision: str, seconds: float = 0.1) -> dict:
         if 2 * large**3 / rate < 0.5:
             rate = machine.matmul_rate(device, precision, (large,) * 3, seconds)
         return {"works": True, "flops_per_second": rate, "error": None}
-    except Exception as error:  # no kernel, no memory, a device at odds with its driver
+    except Exception as error:  # no kernel, no memory, a device that does not match its driver
         return {"works": False, "flops_per_second": None, "error": first_line(error)}
 
 
 def trains(device: torch.device) -> str | None:
-    """Forward and backward of a tiny model over one drawing document -> None, or what went wrong."""
+    """Run a tiny model forward and backward on one document -> None, or the error."""
     try:
         config = Config(backbone=GAU(width=32, depth=1, key=16))
         model = build.model(config, device)

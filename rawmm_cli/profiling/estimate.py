@@ -1,15 +1,14 @@
-"""What a run will need, before it is started: memory by part, time of a step and of the run, size of a
-checkpoint.
+"""Estimates of a run before it starts: memory by part, time of a step and of the run, size of a checkpoint.
 
-Nothing of the model is allocated. Counts come from the settings (and from the prepared set, where there is
-one), rates from short measurements on this machine: matmuls of the model's own shapes, memory bandwidth.
+The model is not allocated. Counts follow from the settings (and the prepared set, where there is one),
+rates from short measurements on this machine: matmuls of the model's shapes, memory bandwidth.
 
     step = matmuls / their rate + bytes of elementwise work / bandwidth + optimizer bytes / bandwidth
            + Muon + fixed costs
 
-The constants below, and those of `parts.Footprint`, were fitted once, on two cores, to what `rawmm bench
-train` measures; it shows the estimate beside the measurement, so that anyone can see how good they are
-elsewhere."""
+The constants below, and those of `parts.Footprint`, were fitted once, on two cores, to measurements of
+`rawmm bench train`, which prints estimates beside measurements, so that their error on other machines can
+be seen."""
 
 from collections import Counter
 from pathlib import Path
@@ -28,20 +27,20 @@ from ..system import machine
 from ..system.errors import DataError
 from ..training import ema
 
-EAGER = 1.55  # times as much elementwise traffic (`parts.Footprint`) where layers are not compiled
-# Bytes kept for the backward pass in every layer: for every number of the residual stream, of the matmuls'
-# outputs and of the scores.
+EAGER = 1.55  # factor of elementwise traffic (`parts.Footprint`) where layers are not compiled
+# Bytes kept for the backward pass in every layer, for each number of the residual stream, of outputs of
+# matmuls and of scores.
 RESIDUAL, OUTPUTS, SCORES = 8, {True: 2, False: 5}, {True: 2, False: 8}  # compiled bf16, other
-FIXED = 0.004  # seconds a step outside of the layers, whatever its size
-COMPILER = 90 * 2**20  # bytes that torch.compile's machinery occupies, its cache warm
-LIBRARIES = 465 * 2**20  # bytes of a process with torch and the data library, before any model
+FIXED = 0.004  # seconds of a step outside of the layers, independent of its size
+COMPILER = 90 * 2**20  # bytes of torch.compile itself, with a warm cache
+LIBRARIES = 465 * 2**20  # bytes of a process with torch and the data library, without a model
 DOCUMENT = 60e-6  # seconds to make a document, on one core
 
 
 def estimate(config: Config, device: torch.device, data: Prepared | None, ranks: int = 1) -> dict:
-    """-> {parameters, rows, positions_per_step, flops_per_step, memory {part: bytes, total} of a rank,
-    step_seconds, run_seconds, checkpoint_bytes, ...}. Without data the rows are those that pictures without
-    captions would fill."""
+    """Sizes and times of a run: {parameters, rows, positions_per_step, flops_per_step, memory {part: bytes,
+    total} of a rank, step_seconds, run_seconds, checkpoint_bytes, ...}. Without data, rows are estimated for
+    pictures without captions."""
     model = build.model(config, "meta")
     parameters = count_parameters(model)
     rows, pictures, patches, predicted, filled, source = _shape(config, model, data)
@@ -72,8 +71,8 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
 
 
 def _shape(config: Config, model: RawModel, data: Prepared | None) -> tuple[int, int, int, int, float, str]:
-    """(rows, pictures, patches, predicted tokens, fill, where from) of a step: the mean of a window of the
-    real stream, or a guess."""
+    """(rows, pictures, patches, predicted tokens, fill, 'data' or 'estimate') of a step: means over a
+    window of the data, or an estimate."""
     train = config.train
     if data is None:
         patches = len(model.blocks(config.data.size, config.data.size).block)
@@ -184,7 +183,7 @@ def _muon_rate(model: RawModel, device: torch.device) -> float:
 
 
 def show(sizes: dict, config: Config) -> list[tuple[str, str]]:
-    """The estimate as pairs of words for people."""
+    """The estimate as pairs of a name and a formatted value."""
     from ..system.figures import duration, size
 
     memory = ", ".join(
@@ -214,7 +213,7 @@ def show(sizes: dict, config: Config) -> list[tuple[str, str]]:
 
 
 def codec(config: CodecConfig) -> dict:
-    """Sizes of a codec that would be trained: parameters, tokens, vocabulary, bits of a picture, steps, a
+    """Sizes of a run that trains a codec: parameters, tokens, vocabulary, bits of a picture, steps,
     checkpoint."""
     built, train, side = build.codec(config), config.train, config.data.size
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in built.named_children()}
@@ -233,7 +232,7 @@ def codec(config: CodecConfig) -> dict:
 
 
 def load_data(config: Config, folder: Path) -> list | None:
-    """The sets to train on where they are there and fit, else None."""
+    """The data sets of the settings, or None where they are missing or do not fit."""
     try:
         return sets.load(config, folder)[0]
     except DataError:

@@ -1,4 +1,5 @@
-"""Facts of `doctor.examine` -> what works on this machine, and the one command that adds what does not."""
+"""Facts of `doctor.examine` -> which features work on this machine, and the command that adds each other
+one."""
 
 import os
 import shutil
@@ -10,11 +11,11 @@ import torch
 from .software import NEEDED, installed
 
 TRACKERS = {"TensorBoard": "tensorboard", "Weights & Biases": "wandb", "trackio": "trackio"}
-TRITON = (7, 0)  # the oldest compute capability that its compiler knows
+TRITON = (7, 0)  # lowest compute capability that triton supports
 
 
 def features(facts: dict) -> list[dict]:
-    """Facts -> [{feature, works, detail, add: the one command that adds it, or None}]."""
+    """Features as [{feature, works, detail, add: the command that adds it, or None}]."""
     return [
         {"feature": feature, "works": not lack, "detail": lack or detail, "add": add if lack else None}
         for feature, lack, detail, add in _conclusions(facts)
@@ -22,7 +23,7 @@ def features(facts: dict) -> list[dict]:
 
 
 def _conclusions(facts: dict) -> Iterator[tuple[str, str | None, str, str | None]]:
-    """(feature, what is missing or None, what there is, what adds it)."""
+    """(feature, what is missing or None, what there is, command that adds it)."""
     gpus = [one for one in facts["devices"] if one["device"] != "cpu"]
     missing = [name for name in NEEDED if not facts["versions"][name]]
     failed = [f"{device}: {error}" for device, error in facts["training"].items() if error]
@@ -66,12 +67,12 @@ def _conclusions(facts: dict) -> Iterator[tuple[str, str | None, str, str | None
 def _compile(facts: dict, gpus: list[dict]) -> tuple[str | None, str, str | None]:
     cxx = facts["compiler"]
     if cxx["error"]:
-        given = " (from CXX)" if "CXX" in os.environ else ""
-        add = "unset CXX" if given else _system("g++", "gcc-c++", "xcode-select --install")
+        origin = " (from CXX)" if "CXX" in os.environ else ""
+        add = "unset CXX" if origin else _system("g++", "gcc-c++", "xcode-select --install")
         if cxx["error"] == "lacks Python.h":
             number = f"{sys.version_info.major}.{sys.version_info.minor}"
             add = _system(f"python{number}-dev", f"python{number}-devel", f"brew install python@{number}")
-        return f"C++ compiler '{cxx['command']}'{given} {cxx['error']}; training runs uncompiled", "", add
+        return f"C++ compiler '{cxx['command']}'{origin} {cxx['error']}; training runs uncompiled", "", add
     if gpus and not facts["versions"]["triton"]:
         return "compiling for GPUs needs triton", "", "pip install triton"
     return None, cxx["version"] or cxx["command"], None
@@ -96,7 +97,7 @@ def _flex(facts: dict, gpus: list[dict]) -> tuple[str | None, str, str | None]:
 
 
 def _system(apt: str, dnf: str, mac: str) -> str:
-    """The command of this system's package manager."""
+    """Command of this system's package manager."""
     if sys.platform == "darwin":
         return mac
     return f"dnf install {dnf}" if shutil.which("dnf") and not shutil.which("apt") else f"apt install {apt}"

@@ -1,4 +1,4 @@
-"""What is installed: libraries with their versions, and a C++ compiler, tried."""
+"""What is installed: libraries with their versions, and a C++ compiler that is tried."""
 
 import importlib.metadata
 import importlib.util
@@ -48,7 +48,7 @@ OPTIONAL = (
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of rawmm, Python and every library that is needed or can be used; None where not installed."""
+    """Versions of rawmm, Python and all required and optional libraries; None where one is not installed."""
     known: dict[str, str | None] = {"rawmm": __version__, "python": platform.python_version()}
     for name in NEEDED + OPTIONAL:
         try:
@@ -59,8 +59,8 @@ def versions() -> dict[str, str | None]:
 
 
 def installed(module: str) -> bool:
-    """Whether it could be imported. A mere folder of that name, such as the `wandb` that its runs write, does
-    not count."""
+    """Whether a module can be imported. A folder without a package, such as the `wandb` that its runs write,
+    does not count."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -69,8 +69,8 @@ def installed(module: str) -> bool:
 
 
 def compiler() -> dict:
-    """The C++ compiler of torch.compile, tried: {command, version, error}. As for torch, CXX is the name of
-    one program."""
+    """Try the C++ compiler of torch.compile -> {command, version, error}. As for torch, CXX is the name of a
+    program, without options."""
     command = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     facts = {"command": command, "version": None, "error": "is not there"}
     if not (path := shutil.which(command)):
@@ -88,7 +88,8 @@ def compiler() -> dict:
 
 
 def _compiles(path: str) -> str | None:
-    """A shared library with what torch's kernels include: Python's headers and, on Linux, OpenMP."""
+    """Compile a shared library with what torch's kernels include, Python's headers and, on Linux, OpenMP ->
+    None, or the error."""
     parallel = ["-fopenmp"] if sys.platform == "linux" else []
     code = (
         "#include <vector>\n#include <Python.h>\n"

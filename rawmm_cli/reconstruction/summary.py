@@ -168,7 +168,7 @@ def findings(
     """Findings in sentences: what survived, then what looks better than it is, then caveats."""
     by_word = {row.codec: row for row in rows}
     lossless = [row.name for row in rows if row.lossless == 1]
-    sentences = [f"{_listed(lossless)} gave back every picture to the bit."] if lossless else []
+    sentences = [f"{_listed(lossless)} reconstructed every picture bit for bit."] if lossless else []
     sentences += [
         _beside(by_word[choice.word], by_word[choice.budget])
         for choice in choices
@@ -201,7 +201,7 @@ def _invented(row: Row, rows: list[Row]) -> str | None:
     other = others[0]
     gap = f"whose PSNR is {other.psnr - row.psnr:.1f} dB higher"
     if math.isinf(other.psnr):
-        gap = "that gave back everything"
+        gap = "which is exact"
     return (
         f"{row.name} looks sharper than {other.name} ({row.sharpness:.2f} of the originals' edges against "
         f"{other.sharpness:.2f}), {gap}: part of what looks like detail is not the picture's."
@@ -222,7 +222,7 @@ def _over_budget(rows: list[Row]) -> list[str]:
         for row in rows
         if row.over_budget
     ]
-    return [f"Where no file is so small the smallest stands in: {_listed(names)}."] if names else []
+    return [f"Where no file fits the budget, the smallest is used: {_listed(names)}."] if names else []
 
 
 def _few_codes(rows: list[Row]) -> list[str]:
@@ -230,8 +230,8 @@ def _few_codes(rows: list[Row]) -> list[str]:
     if not names:
         return []
     return [
-        f"Fewer than {codes.ENOUGH} codes were seen for each of the vocabulary of {_listed(names)}: used "
-        f"bits are a guess there."
+        f"There are fewer than {codes.ENOUGH} codes for each entry of the vocabulary of {_listed(names)}: "
+        f"used bits are a rough estimate there."
     ]
 
 
@@ -255,12 +255,12 @@ def _text(text: TextBaseline, pictures: int) -> list[str]:
     if text.known:
         words = "" if text.right_words is None else f", {text.right_words:.1%} of words"
         clean = (
-            f"; of the text known to be written on {text.known:,}, {text.right_letters:.1%} of letters are "
-            f"read right{words}"
+            f"; of the text known to be written on {text.known:,} of them, {text.right_letters:.1%} of "
+            f"letters are read correctly{words}"
         )
     return [
-        f"Clean baseline: on {text.readable:,} of {pictures:,} originals text is read; read twice, "
-        f"{text.same_twice} of {text.read_twice} say the same{clean}."
+        f"Clean baseline: text is read on {text.readable:,} of {pictures:,} originals; of {text.read_twice} "
+        f"that were read twice, {text.same_twice} gave the same text{clean}."
     ]
 
 

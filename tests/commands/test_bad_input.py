@@ -1,4 +1,4 @@
-"""Every bad input: one line, its exit code, and nothing left."""
+"""Bad input of every command: one line, its exit code, and no file left behind."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, tiny_run):
-    """A folder to stand in, with a run `tiny`, broken runs and broken pictures."""
+    """A working folder with a run `tiny`, broken runs and broken pictures."""
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     for name in ("tiny", "torn", "hollow", "bare"):
@@ -203,17 +203,17 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line_and_leaves_nothing(name, place, rawmm, prepared_digits):
-    words, expected, told = BAD[name]
+    words, expected, message = BAD[name]
     before = files(place)
     code, out, err = rawmm(*[str(prepared_digits) if word == "DATA" else word for word in words])
     lines = err.splitlines()
     assert (code, out) == (expected, ""), err[-500:]
-    assert lines[-1].startswith("error: ") and told in lines[-1]
+    assert lines[-1].startswith("error: ") and message in lines[-1]
     assert "Traceback" not in err and len(lines) == 1 + sum("is damaged" in line for line in lines[:-1])
-    new = files(place)
+    after = files(place)
     for path in ("runs/hollow/.lock", "runs/tiny/.lock", "runs/torn/.lock"):
-        before.pop(Path(path), None), new.pop(Path(path), None)
-    assert new == before
+        before.pop(Path(path), None), after.pop(Path(path), None)
+    assert after == before
 
 
 def test_a_model_that_does_not_fit_in_memory(place, rawmm, prepared_digits):
@@ -246,7 +246,7 @@ def test_a_step_that_does_not_fit_in_memory(place, rawmm, prepared_digits):
 
 
 def test_control_c_is_130_and_one_line(rawmm, monkeypatch):
-    def interrupted(*given):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(presets, "load", interrupted)

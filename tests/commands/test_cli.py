@@ -1,4 +1,4 @@
-"""The command line: help, presets, dry runs, prompts, readers that leave."""
+"""The command line: help, presets, dry runs, prompts, broken pipes."""
 
 import os
 import subprocess
@@ -16,8 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.process
-def test_what_needs_no_torch_does_not_import_it():
-    """Help, lists and errors of settings come at once."""
+def test_help_lists_and_errors_of_settings_do_not_import_torch():
     code = """
 import sys
 from rawmm_cli.cli import main
@@ -44,8 +43,8 @@ def test_module_and_version():
 
 @pytest.mark.parametrize("words", [("presets", "--json"), ("presets", "tiny"), ("--help",)], ids=" ".join)
 @pytest.mark.process
-def test_a_reader_that_leaves_is_no_error(words):
-    """As in `rawmm presets | head -1`: no traceback, and not the exit code of a bug."""
+def test_a_broken_pipe_is_no_error(words):
+    """As in `rawmm presets | head -1`: no traceback, and exit code 0."""
     reader, writer = os.pipe()
     os.close(reader)
     done = process(*words, stdout=writer)
@@ -55,7 +54,7 @@ def test_a_reader_that_leaves_is_no_error(words):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
 @pytest.mark.process
-def test_a_full_disk_behind_stdout():
+def test_stdout_on_a_full_disk():
     with open("/dev/full", "w") as full:
         done = process("presets", "--json", stdout=full)
     assert done.returncode == 28 and done.stderr.startswith("error: no room on the disk")
@@ -98,7 +97,7 @@ def test_dry_run(name, rawmm, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("prompt", ["[/x]", "[bold]seven", "", "<image>", "\t\n", "\u4e03", "-"])
-def test_prompts_that_look_odd_are_text(prompt, rawmm, tiny_run, tmp_path):
+def test_prompts_with_markup_and_special_characters_are_text(prompt, rawmm, tiny_run, tmp_path):
     code, out, err = rawmm("sample", "--run", tiny_run, "--out", tmp_path / "out", "--", prompt)
     assert code == 0 and "Traceback" not in err
     code, out, _ = rawmm("sample", "--run", tiny_run, "--out", tmp_path / "out", "--json", "--", prompt)
@@ -137,6 +136,6 @@ def test_every_solver_draws(rawmm, tiny_run, tmp_path):
         assert (code, one_object(out)["solver"], one_object(out)["steps"]) == (0, solver, 4)
 
 
-def test_without_words_help_is_shown(rawmm):
+def test_without_arguments_the_help_is_printed(rawmm):
     code, out, err = rawmm()
     assert code == 2 and "Usage: rawmm" in out + err and "error:" not in err

@@ -38,7 +38,7 @@ SPAWNING = ("images", "images, two paths", "codec", "model")  # they start worke
 
 @pytest.fixture
 def folder(digits):
-    """Pictures of two sizes, and a file that is none, beside a set and a run."""
+    """A folder `in` with pictures of two sizes and a broken file, beside a set and a run."""
     (digits / "in").mkdir()
     generator = np.random.default_rng(0)
     for n, side in enumerate((7, 8, 8, 8, 8)):
@@ -52,21 +52,21 @@ def without_times(text):
 
 
 def both(name, rawmm, *more):
-    """What the sub-command and the options give: exit code, stdout and stderr without times, and the plot."""
-    answers = []
+    """Results of the sub-command and of the options: exit code, stdout and stderr without times, the plot."""
+    results = []
     for form, plot in zip(FORMS[name], (Path("one.png"), Path("other.png"))):
         words = form.replace("PLOT", plot.name).split()
         code, *printed = rawmm("entropy-budget", *words, *more)
         printed = [without_times(text).replace(plot.name, "PLOT") for text in printed]
-        answers.append((code, *printed, plot.read_bytes() if plot.exists() else b""))
-    return answers
+        results.append((code, *printed, plot.read_bytes() if plot.exists() else b""))
+    return results
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.process) if name in SPAWNING else name for name in FORMS]
 )
-def test_a_sub_command_is_its_options(name, rawmm, folder):
-    """Byte for byte in JSON."""
+def test_a_sub_command_equals_its_options(name, rawmm, folder):
+    """The JSON is the same byte for byte."""
     one, other = both(name, rawmm, "--json")
     assert one == other
     code, out, _, plot = one
@@ -75,7 +75,7 @@ def test_a_sub_command_is_its_options(name, rawmm, folder):
 
 @pytest.mark.process
 @pytest.mark.parametrize("name", ["images", "codec", "audit"])
-def test_and_in_words(name, rawmm, folder):
+def test_printed_lines_of_a_sub_command_equal_those_of_its_options(name, rawmm, folder):
     one, other = both(name, rawmm)
     assert one == other and one[0] == 0 and one[1]
 
@@ -108,6 +108,6 @@ def test_help_shows_the_sub_commands_first(rawmm):
         (["image", "in"], "No such command 'image'. Did you mean 'images'?"),
     ],
 )
-def test_wrong_words_are_one_line(words, message, rawmm, folder):
+def test_wrong_arguments_are_one_line(words, message, rawmm, folder):
     code, out, err = rawmm("entropy-budget", *words)
     assert (code, out) == (2, "") and err.startswith("error: ") and message in err and err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`rawmm entropy-budget` on models and tokenizers: one table, the audit, bad input."""
+"""`rawmm entropy-budget` for models and tokenizers: tables, the audit, bad input."""
 
 import json
 from pathlib import Path
@@ -28,15 +28,15 @@ def test_both_modalities_in_one_table(rawmm, digits):
             and image[way]["standard_error"] > 0
             and image[way]["pictures"] == 7
         )
-    apart = image["bound"]["bits_per_byte"] - image["decoded"]["bits_per_byte"]
-    assert image["difference"]["bits_per_byte"] == pytest.approx(apart)
+    difference = image["bound"]["bits_per_byte"] - image["decoded"]["bits_per_byte"]
+    assert image["difference"]["bits_per_byte"] == pytest.approx(difference)
     assert result["image_given_caption"]["bound"]["bits_per_byte"] > 0 and result["codecs"]["pictures"] == 7
     assert result["text_given_image"]["bits_per_byte"] > 0 and image["solver_error"]["uniform"] >= 0
     code, out, _ = rawmm(*words)
     assert code == 0 and all(
         part in out for part in ("variational bound", "ODE, uniform noise", "PNG", "text: next token")
     )
-    assert out.count(f"{image['bound']['bits_per_byte']:.4f}") == 1  # the same again
+    assert out.count(f"{image['bound']['bits_per_byte']:.4f}") == 1  # the same figure in the table
 
 
 @pytest.mark.process
@@ -50,9 +50,9 @@ def test_audit_of_a_run(rawmm, digits):
     assert code == 0 and "7 pictures of 1 size," in out and "bit for bit" in out
 
 
-def test_audit_looks_at_all(rawmm, digits, monkeypatch):
+def test_the_audit_has_no_default_limit(rawmm, digits, monkeypatch):
     find = pictures.find
-    monkeypatch.setattr(pictures, "find", lambda *given: find(*given)[:1] * 1001)
+    monkeypatch.setattr(pictures, "find", lambda *arguments: find(*arguments)[:1] * 1001)
     words = "entropy-budget", "--model", "tiny", "--audit", "--images", "digits"
     assert (
         "lossless: 1,001 pictures" in rawmm(*words)[1]

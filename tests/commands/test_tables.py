@@ -1,4 +1,4 @@
-"""Tables and progress: every character of a cell is shown, whatever it is; a row of a file is one line."""
+"""Tables and progress: cells are shown in full and without markup; in a file a row is one line."""
 
 import pytest
 
@@ -15,13 +15,13 @@ def lines(capsys) -> list[str]:
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_numbers_stand_right_and_words_left(capsys):
+def test_numbers_are_right_aligned_and_words_left_aligned(capsys):
     rows = [["a", "1", "x"], ["long name", "1,000", "y"]]
     tables.write(["codec", "bits", "kind"], rows, numbers=[1])
     assert lines(capsys) == ["codec       bits  kind", "a              1  x", "long name  1,000  y"]
 
 
-def test_without_heads_there_is_no_line_for_them(capsys):
+def test_without_headings_there_is_no_line_for_them(capsys):
     tables.write(["", ""], [["a", "b"]], title="facts")
     assert lines(capsys) == ["facts", "a  b"]
 
@@ -36,19 +36,19 @@ def test_in_a_file_a_row_is_a_line(capsys):
     assert lines(capsys)[1] == "x" * 300 + "  " + ("y " * 150).strip()
 
 
-def test_where_it_is_narrow_long_words_are_folded_whole(capsys, monkeypatch):
+def test_on_a_narrow_terminal_long_cells_are_folded(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "24")
     tables.write(["name", "path"], [["a", "/" + "0123456789" * 4]])
-    shown = lines(capsys)
-    assert max(map(len, shown)) <= 24
-    assert "".join(line[6:] for line in shown[1:]) == "/" + "0123456789" * 4
+    printed = lines(capsys)
+    assert max(map(len, printed)) <= 24
+    assert "".join(line[6:] for line in printed[1:]) == "/" + "0123456789" * 4
 
 
-def test_a_number_that_is_missing():
+def test_a_missing_number_is_a_dash():
     assert tables.number(None, "{:.2f}".format) == "–" and tables.number(0.5, "{:.2f}".format) == "0.50"
 
 
-def test_progress_is_a_line_now_and_then(capsys):
+def test_progress_is_printed_at_intervals(capsys):
     report = screen.progress(3, "codes", every=0)
     for done in range(4):
         report(done)
@@ -58,7 +58,7 @@ def test_progress_is_a_line_now_and_then(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_bar_is_lines_where_there_is_no_terminal(capsys, monkeypatch):
+def test_without_a_terminal_the_bar_prints_lines(capsys, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
     with screen.Bar("preparing", 100) as bar:

@@ -1,5 +1,5 @@
-"""From nothing to drawn files in a folder with an awkward name: prepared, trained and drawn in processes of
-their own, the rest in this one."""
+"""Prepare, train, evaluate, sample and the demo, in a folder with an awkward name; prepare, train and one
+sample in processes of their own."""
 
 import importlib.util
 import json
@@ -27,14 +27,14 @@ def home(tmp_path_factory):
     return folder
 
 
-def test_prepare_and_train_say_what_to_do_next(home):
+def test_prepare_and_train_print_the_next_commands(home):
     assert (
         (home / "prepare.stderr").read_text()
         == "prepared data/digits: 1,437 training and 360 held-out pictures; data card: "
         "data/digits/card.html\n"
     )
-    said = (home / "train.stderr").read_text()
-    assert "runs/tiny trained" in said and "rawmm evaluate tiny" in said
+    notes = (home / "train.stderr").read_text()
+    assert "runs/tiny trained" in notes and "rawmm evaluate tiny" in notes
     assert sorted(
         path.name for path in (home / "runs" / "tiny").iterdir() if not path.name.startswith(".")
     ) == [
@@ -55,8 +55,8 @@ def at_home(home, monkeypatch):
 def test_train_again_has_nothing_to_do(at_home, rawmm):
     code, out, err = rawmm("train", "--preset", "tiny", *TRAINED, "--json")
     assert code == 0 and "nothing to do" in err
-    again = one_object(out)
-    assert again["status"] == "was trained already" and again["run"] == "tiny" and again["loss"] > 0
+    result = one_object(out)
+    assert result["status"] == "was trained already" and result["run"] == "tiny" and result["loss"] > 0
 
 
 def test_evaluate_prints_one_object(at_home, home, rawmm):
@@ -101,7 +101,9 @@ def test_sample_draws(home):
 
 
 def test_sample_reads(at_home, home, rawmm):
-    Image.new("RGB", (12, 8), "grey").save(home / "to read.png")  # a size it never saw, but patches divide it
+    Image.new("RGB", (12, 8), "grey").save(
+        home / "to read.png"
+    )  # not a size of training, but a multiple of the patch
     code, out, err = rawmm(
         "sample", "--run", "tiny", "--image", "to read.png", "--task", "caption", "--json", "--out", "read"
     )
@@ -112,7 +114,7 @@ def test_sample_reads(at_home, home, rawmm):
 
 
 def test_the_demo_from_nothing(tmp_path, rawmm, monkeypatch):
-    """The main job with a model too small to be good: prepare, train, draw, read, report."""
+    """Prepare, train, draw, read and report, with a model too small to be good."""
     small = (
         "train.documents=256",
         "backbone.width=32",
@@ -137,7 +139,7 @@ def test_the_demo_from_nothing(tmp_path, rawmm, monkeypatch):
 
 
 def test_the_demo_of_portraits(rawmm, tmp_path, prepared_digits, monkeypatch):
-    """The second half with few portraits and judges that learn little."""
+    """The second half of the demo, with few portraits and briefly trained judges."""
     from rawmm_cli.commands import demo
     from rawmm_cli.evaluation import attributes, judges
 

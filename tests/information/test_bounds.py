@@ -210,7 +210,7 @@ def test_the_command(rawmm, folder):
     assert "of the bound" in result["says"][0] and "of H" not in result["says"][0]
     code, out, _ = rawmm("entropy-budget", "--images", folder, "--size", "2000", "--L", "16")
     assert code == 0 and "no picture is at least 2000 x 2000" in out and ">=" not in out
-    assert "is enough for the mean of these files; whether less would do is not known" in out
+    assert "is enough for the mean of these files; whether less is enough is not known" in out
     assert "as mosaics, 4 small pictures" in out
 
 

@@ -178,7 +178,7 @@ def test_files_of_as_many_bits_and_rank_correlation():
         rows[2], row("jpeg@c", 2500, 23.5, 0.5, kind="file", over_budget=4), budgets=[("jpeg@c", "c")]
     )
     assert (
-        "the smallest stands in: jpeg@c (4, 2,500 bits a picture on average)" in over
+        "the smallest is used: jpeg@c (4, 2,500 bits a picture on average)" in over
         and "At no more bits" not in over
     )
 
@@ -203,7 +203,7 @@ def test_text_before_and_after(greys):
     assert each["7"].text == "." and each["7"].codecs["toy"].text_survival is None
     assert result.text == TextBaseline(2, 3, 3, 1, pytest.approx(1 - 3 / 11), 0.5)
     assert first.right_words == 0.5
-    assert "Clean baseline: on 2 of 3 originals" in "\n".join(result.findings)
+    assert "Clean baseline: text is read on 2 of 3 originals" in "\n".join(result.findings)
     known = {one["name"]: one for one in results.as_json(result)["each"]}
     assert "text_survival" not in known["7"]["codecs"]["toy"] and "written" not in known["7"]
     assert known["120"]["clean"] == {"survival": pytest.approx(1 - 3 / 11), "words": 0.5}
