@@ -118,11 +118,10 @@ def first_layer(into: nn.Module) -> FirstLayer:
 def _refused(loaded: Loaded, pixels: Tensor) -> str | None:
     """Reason why a picture does not fit the model's input, or None."""
     try:
-        rows, columns = loaded.model.codec.grid(*pixels.shape[1:])
+        positions = len(loaded.model.blocks(*pixels.shape[1:]).block) + 2  # <bos>, <image>
     except ValueError as error:
         return f"{error}; `rawmm prepare folder --crop none` crops sides to multiples"
     context = loaded.config.sample.context
-    positions = rows * columns + 2  # <bos>, <image>
     return f"it needs {positions:,} positions; the context is {context:,}" if positions > context else None
 
 
@@ -149,13 +148,12 @@ def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
     batch = pack(documents, length, model.blocks).to(model.words.weight.device)
     patches, of = model.encode(batch), batch.labels.document.flatten()[batch.patch_at]
     for n, (name, pixels) in enumerate(pictures):
-        rows, columns = model.codec.grid(*pixels.shape[1:])
-        own = patches[of == n]
-        if len(own) != rows * columns:
+        (height, width), own = pixels.shape[1:], patches[of == n]
+        if len(own) != (count := model.codec.tokens(height, width)):
             raise RawmmError(
-                f"audit: picture {printable(name)} has {rows * columns} patches; {len(own)} reached the model"
+                f"audit: picture {printable(name)} has {count} patches; {len(own)} reached the model"
             )
-        back = model.codec.decode(own[None], rows)[0].cpu()
+        back = model.codec.decode(own[None], model.codec.grid(height, width)[0])[0].cpu()
         _same(name, pixels, back, "in the picture", "after its patches")
 
 

@@ -111,10 +111,10 @@ class Inverted:
         from ..core.inversion import ode
 
         (height, width), data, context = images.shape[2:], self.config.data, self.config.sample.context
-        rows, columns = self.grid(height, width)
-        if rows * columns + 2 > context:  # <bos>, <image>
+        positions = len(self.model.blocks(height, width).block) + 2  # <bos>, <image>
+        if positions > context:
             raise DataError(
-                f"--codec ode: a picture of {width}x{height} pixels needs {rows * columns + 2:,} positions, "
+                f"--codec ode: a picture of {width}x{height} pixels needs {positions:,} positions, "
                 f"and the context of this model is {context:,} (sample.context); make it smaller"
             )
         return ode(self.model, images, self.steps, learned=data.size if data.stretch else None)[0]

@@ -220,10 +220,10 @@ def _canvas(request: Request, model: RawModel) -> Canvas:
                 "be drawn"
             )
     strength = 1.0 if request.strength is None else request.strength
-    if strength < model.head.clamp:
+    if strength < (least := getattr(model.head, "clamp", 0.0)):  # of a diffusion head
         raise ConfigError(
-            f"--strength = {strength:g}; allowed: {model.head.clamp:g} to 1; so little noise was hardly "
-            "trained on (head.clamp)"
+            f"--strength = {strength:g}; allowed: {least:g} to 1; so little noise was hardly trained on "
+            "(head.clamp)"
         )
     return Canvas(values, mask, strength)
 
@@ -236,9 +236,10 @@ def _positions(model: RawModel, settings: Sampling, what: str) -> int:
     """Positions of <bos>, <image>, a picture of `settings.size` and </image>. Raises ConfigError where the
     context has not so many."""
     (height, width), context = settings.size, settings.context
-    rows, columns = model.codec.grid(height, width)
-    if (needed := rows * columns + 3) > context:
-        most = math.isqrt(context - 3) * (height // rows)
+    picture = model.blocks(height, width)
+    if (needed := len(picture.block) + 3) > context:
+        most = math.isqrt((context - 3) * picture.grid[0] * picture.grid[1] // len(picture.block))
+        most *= height // picture.grid[0]
         raise ConfigError(
             f"{what}: a picture of {width}x{height} pixels needs {needed:,} positions, and the context of "
             f"this model is {context:,} (sample.context); allowed: as much as {most}x{most}"
