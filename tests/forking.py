@@ -33,15 +33,15 @@ PRELOAD = [
     "forking",
     "rank_runs",
 ]
-NAN = "real = train.joint_loss; train.joint_loss = lambda *given: spoilt(real(*given))"
+NAN = "real = train.joint_loss; train.joint_loss = lambda *arguments: spoilt(real(*arguments))"
 DIE = "os.kill(os.getpid(), 9)"
 
 
-def fork(function, *given):
-    """-> a started process."""
+def fork(function, *arguments):
+    """Start a process that calls `function` -> the process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    process = context.Process(target=function, args=given)
+    process = context.Process(target=function, args=arguments)
     process.start()
     return process
 
@@ -51,28 +51,28 @@ def put(fault, step=-1):
     names = {"train": module, "loader": loader, "spoilt": spoilt, "os": os, "time": time, "until": until}
     if step < 0:
         return exec(fault, names)
-    take_step, left = module.take_step, [fault]
+    take_step, pending = module.take_step, [fault]
 
     def at(run, state, *rest):
-        if state.step == step and left:
-            exec(left.pop(), names)
+        if state.step == step and pending:
+            exec(pending.pop(), names)
         return take_step(run, state, *rest)
 
     module.take_step = at
 
 
 def spoilt(losses):
-    """Losses of which the text's is not a number, nor is the gradient."""
+    """Losses whose text loss is not a number, nor is the gradient."""
     return losses._replace(text=losses.text * math.nan, total=losses.total * math.nan)
 
 
 def until(holds, seconds=60):
-    """Wait until `holds()` is true; its value."""
+    """Wait until `holds()` is true -> its value."""
     end = time.monotonic() + seconds
-    while not (found := holds()):
+    while not (value := holds()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
-    return found
+    return value
 
 
 def pause(folder):
@@ -82,7 +82,7 @@ def pause(folder):
 
 
 def forked(folder, words, fault="", step=-1, **environment):
-    """`rawmm WORDS` with a fault, started; what it prints goes into the files `out` and `err` of `folder`."""
+    """Start `rawmm WORDS` with a fault; its output goes into the files `out` and `err` of `folder`."""
     return fork(_command, folder, [*map(str, words)], fault, step, environment)
 
 
@@ -92,7 +92,7 @@ def _command(folder, words, fault, step, environment, names=("out", "err")):
     os.environ |= environment
     for number, name in enumerate(names, 1):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
-    module.machine.matmul_rate = lambda *given: 1e11  # it would take longer than the run
+    module.machine.matmul_rate = lambda *arguments: 1e11  # it would take longer than the run
     put(fault, step)
     sys.argv = ["rawmm", *words]
     from rawmm_cli.cli import main
@@ -101,10 +101,10 @@ def _command(folder, words, fault, step, environment, names=("out", "err")):
 
 
 def die_before_change(folder, number, note, group=False):
-    """kill -9 this process, or its group, in front of the `number`-th change of what lies in `folder`: a file
+    """Kill -9 this process, or its group, in front of the `number`-th change of what lies in `folder`: a file
     is opened for writing, renamed or deleted, a folder is made or deleted. The file `note` gets the change
     and the processes that this one has started."""
-    left = [number]
+    changes_left = [number]
 
     def hook(event, values):
         if event == "open":
@@ -113,8 +113,8 @@ def die_before_change(folder, number, note, group=False):
         else:
             path, changes = next(iter(values), ""), event in CHANGES
         if changes and str(path).startswith(str(folder)):
-            left[0] -= 1
-            if left[0] == 0:
+            changes_left[0] -= 1
+            if changes_left[0] == 0:
                 change = f"{event} {str(path)[len(str(folder)) :]}"
                 note.write_text("\n".join([change, *map(str, children(os.getpid()))]))
                 os.killpg(0, signal.SIGKILL) if group else os.kill(os.getpid(), signal.SIGKILL)
@@ -146,19 +146,19 @@ CHANGES = {
 
 def children(pid) -> set[int]:
     """Processes that `pid` has started."""
-    found = set()
+    numbers = set()
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             state, parent = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[:2]
         except OSError:
             continue
         if int(parent) == pid and state != "Z":
-            found.add(int(entry))
-    return found
+            numbers.add(int(entry))
+    return numbers
 
 
 def alive(pids) -> list[int]:
-    """Those that still run."""
+    """The processes that still run."""
     return [
         pid
         for pid in pids
@@ -184,19 +184,21 @@ def group(size) -> tuple[TCPStore, list[dict]]:
     return store, [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
 
 
-def together(size, function, *given, seconds=100) -> list:
-    """What `function(ranks, *given)` returns in each of `size` ranks, or the error that it raised."""
+def together(size, function, *arguments, seconds=100) -> list:
+    """Results of `function(ranks, *arguments)` in each of `size` ranks, or the error that it raised."""
     _store, environments = group(size)
     pipes = [multiprocessing.Pipe(False) for _ in range(size)]
     processes = [
-        fork(_rank, size, environment, theirs, function, *given)
-        for environment, (_, theirs) in zip(environments, pipes)
+        fork(_rank, size, environment, sending, function, *arguments)
+        for environment, (_, sending) in zip(environments, pipes)
     ]
     end, results = time.monotonic() + seconds, []
-    for ours, theirs in pipes:
-        theirs.close()
+    for receiving, sending in pipes:
+        sending.close()
         try:
-            results.append(ours.recv() if ours.poll(max(0, end - time.monotonic())) else TimeoutError())
+            results.append(
+                receiving.recv() if receiving.poll(max(0, end - time.monotonic())) else TimeoutError()
+            )
         except EOFError:
             results.append(None)  # it died without a word
     for process in processes:
@@ -205,22 +207,22 @@ def together(size, function, *given, seconds=100) -> list:
     return results
 
 
-def _rank(size, environment, pipe, function, *given):
+def _rank(size, environment, pipe, function, *arguments):
     multiprocessing.set_start_method("fork", force=True)
     torch.set_num_threads(1)
     os.environ |= environment
-    module.machine.matmul_rate = lambda *given: 1e11
+    module.machine.matmul_rate = lambda *arguments: 1e11
     try:
         ranks = distributed.from_environment() if size > 1 else distributed.ALONE
-        pipe.send(function(ranks, *given))
+        pipe.send(function(ranks, *arguments))
     except RawmmError as error:
         pipe.send((*error.args, error.exit_code))
     os._exit(0)  # as the command line does
 
 
 class ForkedLauncher:
-    """In place of torch's: it forks the ranks, stops the others where one fails, raises what torch raises.
-    What rank n says lies in the files `out.n` and `err.n` of the folder."""
+    """A launcher in place of torch's: forks the ranks, stops the others where one fails, raises what torch
+    raises. The output of rank n lies in the files `out.n` and `err.n` of the folder."""
 
     def __init__(self, folder, rank, fault, step):
         self.folder, self.rank, self.fault, self.step = folder, rank, fault, step

@@ -14,7 +14,7 @@ HOOK = """
 import os, sys
 if "RANK" in os.environ:
     from rawmm_cli.system import machine
-    machine.matmul_rate = lambda *given: 1e11
+    machine.matmul_rate = lambda *arguments: 1e11
 if os.environ["FAULT"] and str(os.environ.get("RANK")) == os.environ["FAULT_RANK"]:
     sys.path.insert(0, os.environ["FAULT_FOLDER"])
     from forking import put
@@ -23,12 +23,12 @@ if os.environ["FAULT"] and str(os.environ.get("RANK")) == os.environ["FAULT_RANK
 
 
 class Done(NamedTuple):
-    """How a command ended. `left`: its processes that were still there two seconds later."""
+    """The end of a command. `remaining`: its processes that were still there two seconds later."""
 
     code: int
     out: str
     err: str
-    left: list[int]
+    remaining: list[int]
 
     @property
     def errors(self) -> list[str]:
@@ -44,7 +44,7 @@ class Launched:
         hook.mkdir(exist_ok=True)
         (hook / "sitecustomize.py").write_text(HOOK)
         self.mark = uuid.uuid4().hex
-        given = {
+        variables = {
             "PYTHONPATH": str(hook),
             "FAULT_FOLDER": str(Path(__file__).parent),
             "FAULT": fault,
@@ -55,7 +55,7 @@ class Launched:
         self.process = subprocess.Popen(
             [sys.executable, "-m", *module.split(), *map(str, words)],
             cwd=cwd,
-            env={**os.environ, **given},
+            env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -64,15 +64,15 @@ class Launched:
 
     def ranks(self) -> dict[int, str | None]:
         """{process: its RANK} of all processes that run now."""
-        found = {}
+        ranks = {}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 values = Path("/proc", pid, "environ").read_bytes().decode(errors="replace").split("\0")
             except OSError:
                 continue
             if f"RAWMM_TEST_MARK={self.mark}" in values:
-                found[int(pid)] = next((value[5:] for value in values if value.startswith("RANK=")), None)
-        return found
+                ranks[int(pid)] = next((value[5:] for value in values if value.startswith("RANK=")), None)
+        return ranks
 
     def signal(self, number, rank=None):
         """Send a signal to the process that was started, or to one rank."""
@@ -84,13 +84,13 @@ class Launched:
         os.kill(pid, number)
 
     def end(self, seconds=120) -> Done:
-        """Wait for its end and for that of all its processes; those that stay are noted, and ended."""
+        """Wait for the end of the command and of all its processes; those that stay are noted, and killed."""
         try:
             out, err = self.process.communicate(timeout=seconds)
         finally:
             end = time.monotonic() + 2
-            while (left := list(self.ranks())) and time.monotonic() < end:
+            while (remaining := list(self.ranks())) and time.monotonic() < end:
                 time.sleep(0.05)
-            for pid in left:
+            for pid in remaining:
                 os.kill(pid, signal.SIGKILL)
-        return Done(self.process.returncode, out, err, left)
+        return Done(self.process.returncode, out, err, remaining)

@@ -21,10 +21,10 @@ EVERY = ("train.save_every=16", "train.log_every=16", "train.keep=99")
 SHARED = ("train.batch=12", "train.documents=120", "train.save_every=60", "train.log_every=12")
 
 
-def same_losses(found, wanted, rel=1e-5):
-    """Losses, norms and rates to `rel`; steps and documents exactly."""
-    assert len(found) == len(wanted)
-    for one, other in zip(found, wanted):
+def same_losses(actual, expected, rel=1e-5):
+    """Check losses, norms and rates to `rel`; steps and documents exactly."""
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected):
         for name in ("loss", "text", "image", "gradient_norm", "learning_rate"):
             assert one[name] == pytest.approx(other[name], rel=rel), (name, one["step"])
         for name in ("step", "documents"):
@@ -33,24 +33,24 @@ def same_losses(found, wanted, rel=1e-5):
 
 def observed(ranks, chosen, data, run, until=math.inf, fault=(None, -1, "")) -> dict:
     """Train as one rank, and leave as if killed after the step that reaches `until` documents -> its
-    `records`, the documents `made` {seen before: numbers}, and how the weights with which it began differ
-    from the checkpoint's (`differ`)."""
-    made, restore, item, document = {}, module.restore, loader.Steps.__getitem__, loader.Steps._document
-    now, found = [], {"records": [], "made": made, "differ": [], "said": []}
+    `records`, the `documents` that it made {documents seen before: numbers}, and the names of the weights
+    that differ from the checkpoint's at its beginning (`differ`)."""
+    documents, restore, item, document = {}, module.restore, loader.Steps.__getitem__, loader.Steps._document
+    numbers, result = [], {"records": [], "documents": documents, "differ": [], "messages": []}
 
     def noting_item(steps, seen):
-        now.clear()
+        numbers.clear()
         batch = item(steps, seen)
-        made[seen] = list(now)
+        documents[seen] = list(numbers)
         return batch
 
     def noting_document(steps, number):
-        now.append(number)
+        numbers.append(number)
         return document(steps, number)
 
     def noting_restore(place):
         newest, state = checkpoint.latest(run), restore(place)
-        found["differ"] = differ(newest, state) if newest else ["no checkpoint"]
+        result["differ"] = differ(newest, state) if newest else ["no checkpoint"]
         return state
 
     module.restore, loader.Steps.__getitem__, loader.Steps._document = (
@@ -60,12 +60,12 @@ def observed(ranks, chosen, data, run, until=math.inf, fault=(None, -1, "")) -> 
     )
     if fault[0] == ranks.rank:
         put(fault[2], fault[1])
-    loop = module.train(chosen, data, run, torch.device("cpu"), found["said"].append, ranks)
+    loop = module.train(chosen, data, run, torch.device("cpu"), result["messages"].append, ranks)
     for record in loop:
-        found["records"].append(record)
+        result["records"].append(record)
         if record["documents"] >= until:
-            return found
-    return found
+            return result
+    return result
 
 
 def differ(folder, state) -> list[str]:
@@ -73,10 +73,10 @@ def differ(folder, state) -> list[str]:
     from rawmm_cli.training import optimizer
     from rawmm_cli.training.state import _modules
 
-    here = {name: part.state_dict() for name, part in _modules(state).items()}
-    here["optimizer"] = optimizer.state(state.optimizers, state.model)
+    current = {name: part.state_dict() for name, part in _modules(state).items()}
+    current["optimizer"] = optimizer.state(state.optimizers, state.model)
     wrong = []
-    for part, values in here.items():
+    for part, values in current.items():
         saved = loading.tensors(folder, part)
         wrong += [f"{part}/{name}" for name in saved.keys() ^ values.keys()]
         wrong += [

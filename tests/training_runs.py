@@ -36,7 +36,7 @@ TIMES = {"seconds", "documents_per_second", "positions_per_second", "mfu", "data
 
 @contextmanager
 def single_thread():
-    """Bit for bit needs one fixed number of threads."""
+    """Compute with one thread: equal bits need a fixed number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -46,7 +46,7 @@ def single_thread():
 
 
 def command(data, run, *words, short=SHORT):
-    """`rawmm train` of preset tiny on the CPU, as words."""
+    """Arguments of `rawmm train` of preset tiny on the CPU."""
     place = ("--run", run.name, "--runs-dir", run.parent, "--data-dir", data)
     return [*map(str, ("train", "--preset", "tiny", *place, "--device", "cpu", "--json", *short, *words))]
 
@@ -57,13 +57,13 @@ def settings(*words):
 
 def go(chosen, data, run, until=math.inf, notify=lambda message: None):
     """Train, and leave as if killed after the step that reaches `until` documents -> all records."""
-    loop, found = train(chosen, data, run, CPU, notify), []
+    loop, lines = train(chosen, data, run, CPU, notify), []
     with single_thread():
         for record in loop:
-            found.append(record)
+            lines.append(record)
             if record["documents"] >= until:
                 loop.close()
-    return found
+    return lines
 
 
 def step_of(run):
@@ -73,7 +73,7 @@ def step_of(run):
 
 
 def everything(run):
-    """All that a run left, but for times: tensors, state, records, the last sheet."""
+    """Everything that a run left, but for times: tensors, state, records, sheets."""
     newest = checkpoint.latest(run)
     values = {
         f"{name}/{key}": value
@@ -103,11 +103,11 @@ def assert_equal_runs(one, other):
 
 
 def spoiled(monkeypatch, how, at):
-    """joint_loss gives a loss or a gradient that is not finite, the `at`-th time."""
+    """Make joint_loss give a loss or a gradient that is not finite, the `at`-th time."""
     real, calls = module.joint_loss, itertools.count()
 
-    def joint_loss(*given):
-        losses = real(*given)
+    def joint_loss(*arguments):
+        losses = real(*arguments)
         if next(calls) != at:
             return losses
         if how == "gradient":  # sqrt(0): the loss is finite, its slope is not
@@ -118,7 +118,7 @@ def spoiled(monkeypatch, how, at):
 
 
 def assert_same_bits(one, other):
-    """The same tensors, records and sheets, bit for bit; settings that may change may differ."""
+    """Check for equal tensors, records and sheets, bit for bit; settings that may change may differ."""
     (values, rest), (others, other_rest) = everything(one), everything(other)
     assert rest["records"] == other_rest["records"]
     assert values.keys() == others.keys()
@@ -127,6 +127,6 @@ def assert_same_bits(one, other):
 
 
 def finished(data, run, whole):
-    """The same command again, without the fault, ends as if nothing had been."""
+    """Run the same command again, without the fault: it ends as if nothing had happened."""
     go(settings("train.workers=2"), data, run)
     assert_same_bits(run, whole())

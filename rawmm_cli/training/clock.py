@@ -30,11 +30,11 @@ class Speed:
     make is the MFU (model FLOPs utilisation, Chowdhery et al. 2022, arXiv 2204.02311)."""
 
     def __init__(self, rate: float, steps: int = 50):
-        self.steps, self.seen, self.rate = deque(maxlen=steps), 0, rate
+        self.steps, self.steps_seen, self.rate = deque(maxlen=steps), 0, rate
 
     def __call__(self, seconds: float, waited: float, record: dict) -> dict[str, float]:
-        self.seen += 1
-        if self.seen == 2:
+        self.steps_seen += 1
+        if self.steps_seen == 2:
             self.steps.clear()
         self.steps.append(
             (seconds, waited, *(record.pop(name) for name in ("step_documents", "positions", "flops")))

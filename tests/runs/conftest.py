@@ -17,7 +17,7 @@ def run(tmp_path):
 
 @pytest.fixture(scope="session")
 def whole(few_digits, once):
-    """A run on a few digits that nothing broke, with all its checkpoints. Read only."""
+    """A finished run on a few digits with all its checkpoints. Read only."""
 
     def make(folder):
         go(presets.load("tiny", [*SHORT, "train.keep=99"]), few_digits, folder / "run")

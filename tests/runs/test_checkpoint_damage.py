@@ -39,10 +39,12 @@ def damage(path, how):
 def test_damage_is_noticed_and_the_one_before_is_taken(run, name, how):
     before, newest = save(run, 1), save(run, 2)
     damage(newest / name, how)
-    heard = []
-    assert checkpoint.latest(run, heard.append) == before
-    assert len(heard) == 1 and "step_00000002 is damaged" in heard[0]
-    assert name in heard[0] or name == "MANIFEST.json"  # which may name any file, whose sum it no longer has
+    warnings = []
+    assert checkpoint.latest(run, warnings.append) == before
+    assert len(warnings) == 1 and "step_00000002 is damaged" in warnings[0]
+    assert (
+        name in warnings[0] or name == "MANIFEST.json"
+    )  # which may name any file, whose sum it no longer has
 
 
 def test_any_flipped_bit_of_the_manifest_is_noticed(run):
@@ -57,10 +59,10 @@ def test_any_flipped_bit_of_the_manifest_is_noticed(run):
 def test_where_all_are_damaged_nothing_is_loaded(run):
     for step in (1, 2):
         damage(save(run, step) / "model.safetensors", "one bit")
-    heard = []
+    warnings = []
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.latest(run, heard.append)
-    assert caught.value.exit_code == 4 and len(heard) == 2
+        checkpoint.latest(run, warnings.append)
+    assert caught.value.exit_code == 4 and len(warnings) == 2
     assert str(caught.value) == (
         f"every checkpoint of {run} is damaged; newest: model.safetensors does not match its "
         f"checksum; delete {run} and train again"

@@ -90,24 +90,24 @@ def save_and_die(run, step, point):
 
 
 def save_until_change(run, step, number, note):
-    """One more checkpoint, as a run that goes on saves it; killed on the way."""
+    """Save one more checkpoint, as a run that goes on does; killed on the way."""
     die_before_change(run, number, note)
     checkpoint.sweep(run)
     save(run, step, keep=1)
 
 
 def test_kill_9_in_front_of_every_change_of_the_disk(tmp_path):
-    """From the first file to the last deletion of a save; keep=1 deletes the only other checkpoint."""
+    """Every change of a save, from the first file to the last deletion; keep=1 deletes the only other one."""
     run, note, changes = small_run(tmp_path), tmp_path / "note", []
     save(run, 1, keep=1)
     step = 1
     for number in itertools.count(1):
         process = fork(save_until_change, run, step + 1, number, note)
         process.join(60)
-        heard = []
-        newest = checkpoint.latest(run, heard.append)
+        warnings = []
+        newest = checkpoint.latest(run, warnings.append)
         saved = checkpoint.state(newest)["step"]
-        assert heard == [] and saved in (step, step + 1) and holds(newest, saved)
+        assert warnings == [] and saved in (step, step + 1) and holds(newest, saved)
         step = saved
         if process.exitcode == 0:
             break
@@ -128,9 +128,9 @@ def test_kill_9_in_front_of_every_change_of_the_disk(tmp_path):
 
 
 def test_nothing_is_deleted_before_the_new_one_was_read_back(tmp_path, monkeypatch):
-    """A disk that says yes and keeps something else: the earlier checkpoints stay until one is proven
+    """A disk that reports success and stores something else: the earlier checkpoints stay until one is proven
     again."""
-    run, heard = small_run(tmp_path), []
+    run, warnings = small_run(tmp_path), []
     before = save(run, 1, keep=1)
 
     def lying(point):
@@ -139,19 +139,19 @@ def test_nothing_is_deleted_before_the_new_one_was_read_back(tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_crash_here", lying)
-        save(run, 2, keep=1, warn=heard.append)
-    assert heard == [
+        save(run, 2, keep=1, warn=warnings.append)
+    assert warnings == [
         "checkpoint step_00000002 cannot be read back (model.safetensors does not match its checksum); no "
         "earlier one is deleted; check the disk"
     ]
     assert steps(run) == [1, 2] and checkpoint.latest(run) == before and holds(before, 1)
-    save(run, 3, keep=1, warn=heard.append)
-    assert steps(run) == [3] and len(heard) == 1 and holds(checkpoint.latest(run), 3)
+    save(run, 3, keep=1, warn=warnings.append)
+    assert steps(run) == [3] and len(warnings) == 1 and holds(checkpoint.latest(run), 3)
 
 
 def test_a_reader_beside_a_run_that_trains_looks_again(tmp_path, monkeypatch):
-    """What `rawmm sample` was about to check is deleted under its hands: not damaged, just old."""
-    run, real, heard = small_run(tmp_path), disk.problems, []
+    """A checkpoint deleted while `rawmm sample` checks it is not damaged, only old."""
+    run, real, warnings = small_run(tmp_path), disk.problems, []
     save(run, 1, keep=1)
 
     def meanwhile(folder, *rest):
@@ -162,16 +162,16 @@ def test_a_reader_beside_a_run_that_trains_looks_again(tmp_path, monkeypatch):
         return real(folder, *rest)
 
     monkeypatch.setattr(disk, "problems", meanwhile)
-    assert checkpoint.latest(run, heard.append).name == "step_00000002" and heard == []
+    assert checkpoint.latest(run, warnings.append).name == "step_00000002" and warnings == []
 
 
-def refuse(*given, **named):
+def refuse(*arguments, **named):
     raise OSError(errno.EBUSY, "Device or resource busy")
 
 
 @pytest.mark.parametrize("what", ["rmtree", "rename"])
 def test_a_deletion_that_fails_does_not_stop_training(what, tmp_path, monkeypatch):
-    run, heard = small_run(tmp_path), []
+    run, warnings = small_run(tmp_path), []
     save(run, 1, keep=1)
     with monkeypatch.context() as patch:
         if what == "rmtree":
@@ -185,8 +185,8 @@ def test_a_deletion_that_fails_does_not_stop_training(what, tmp_path, monkeypatc
             patch.setattr(
                 Path, "rename", lambda path, to: refuse() if "deleted" in str(to) else real(path, to)
             )
-        newest = save(run, 2, keep=1, warn=heard.append)
-    assert len(heard) == 1 and heard[0].startswith(
+        newest = save(run, 2, keep=1, warn=warnings.append)
+    assert len(warnings) == 1 and warnings[0].startswith(
         "an old checkpoint cannot be deleted and still takes room: [Errno 16]"
     )
     assert checkpoint.latest(run) == newest and holds(newest, 2)
@@ -196,14 +196,14 @@ def test_a_deletion_that_fails_does_not_stop_training(what, tmp_path, monkeypatc
 
 
 def test_a_damaged_step_is_replaced_even_where_nothing_can_be_deleted(tmp_path, monkeypatch):
-    run, heard = small_run(tmp_path), []
+    run, warnings = small_run(tmp_path), []
     save(run, 1)
     spoil(save(run, 2) / "model.safetensors")
     monkeypatch.setattr(
         shutil, "rmtree", lambda path, ignore_errors=False: None if ignore_errors else half_deleted(path)
     )
-    assert holds(save(run, 2, warn=heard.append), 2) and steps(run) == [1, 2] and len(heard) == 1
-    assert checkpoint.latest(run, heard.append).name == "step_00000002" and len(heard) == 1
+    assert holds(save(run, 2, warn=warnings.append), 2) and steps(run) == [1, 2] and len(warnings) == 1
+    assert checkpoint.latest(run, warnings.append).name == "step_00000002" and len(warnings) == 1
 
 
 def half_deleted(path):
@@ -213,12 +213,12 @@ def half_deleted(path):
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_old_ones_go_only_while_a_sound_one_stays(keep, tmp_path):
-    """Random damage, as from a bad disk, between saves: what is newest and was sound is always there."""
-    run, dice = small_run(tmp_path), random.Random(keep)
+    """Random damage between saves, as from a bad disk: the newest sound checkpoint is always there."""
+    run, rng = small_run(tmp_path), random.Random(keep)
     for step in range(1, 30):
         save(run, step, keep=keep)
         assert holds(checkpoint.latest(run), step) and len(steps(run)) <= keep
-        for victim in dice.sample(steps(run)[:-1], dice.randrange(len(steps(run)))):
+        for victim in rng.sample(steps(run)[:-1], rng.randrange(len(steps(run)))):
             spoil(run / "checkpoints" / f"step_{victim:08d}" / "ema.safetensors")
         assert checkpoint.latest(run).name == f"step_{step:08d}"
 
@@ -232,7 +232,7 @@ def test_old_ones_go_only_while_a_sound_one_stays(keep, tmp_path):
     ids=" ".join,
 )
 def test_a_reader_that_leaves_after_a_line(words, whole, tmp_path):
-    """As `rawmm ... | head -1`: no traceback and no error."""
+    """A pipe as in `rawmm ... | head -1`: no traceback and no error."""
     words = [str(whole) if word == "RUN" else word for word in words]
     with open(tmp_path / "stderr", "w+") as stderr:
         process = subprocess.Popen(

@@ -27,21 +27,21 @@ def as_format(folder, form):
 
 
 @pytest.mark.parametrize(
-    "form, told",
+    "form, message",
     [
         (4, "by a newer rawmm (format 4, this one reads 1 to 3); update rawmm"),
         (0, "by an older rawmm (format 0, this one reads 1 to 3); go on with the version"),
     ],
 )
-def test_another_version_is_not_called_damaged(run, form, told):
-    """Nor is it passed over: the run would go on from an older one and delete it."""
+def test_another_version_is_not_called_damaged(run, form, message):
+    """No other version is skipped either: the run would go on from an older checkpoint and delete it."""
     save(run, 1)
     newest = save(run, 2)
     as_format(newest, form)
-    heard = []
+    warnings = []
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.latest(run, heard.append)
-    assert told in str(caught.value) and str(newest) in str(caught.value) and heard == []
+        checkpoint.latest(run, warnings.append)
+    assert message in str(caught.value) and str(newest) in str(caught.value) and warnings == []
     assert checkpoint.verify(newest) is None
 
 
@@ -68,7 +68,7 @@ def test_a_flipped_format_is_damage_and_no_other_version(run):
 
 
 def test_a_checkpoint_of_format_1_that_rawmm_0_1_0_wrote(few_digits, tmp_path, rawmm):
-    """tests/data/format1 was written by the first release: it is read, sampled from and trained on."""
+    """A checkpoint of the first release (tests/data/format1) is read, sampled from and trained on."""
     shutil.copytree(Path(__file__).parents[1] / "data" / "format1", tmp_path / "format1")
     folder = tmp_path / "format1" / "checkpoints" / "step_00000010"
     assert checkpoint.problems(folder) == {} and checkpoint.state(folder) == {

@@ -53,11 +53,11 @@ def test_a_newer_checkpoint_stops_training_and_is_kept(whole, few_digits, tmp_pa
 
 def test_verify_says_that_all_is_sound(whole, rawmm):
     code, out, _ = rawmm("checkpoint", "verify", "run", "--runs-dir", whole.parent, "--json")
-    found = json.loads(out)
-    assert (code, found["sound"], found["damaged"], out.count("\n")) == (0, 4, 0, 1)
-    assert [item["step"] for item in found["checkpoints"]] == [3, 6, 9, 10]
-    assert [item["documents"] for item in found["checkpoints"]] == [48, 96, 144, 160]
-    for item in found["checkpoints"]:
+    result = json.loads(out)
+    assert (code, result["sound"], result["damaged"], out.count("\n")) == (0, 4, 0, 1)
+    assert [item["step"] for item in result["checkpoints"]] == [3, 6, 9, 10]
+    assert [item["documents"] for item in result["checkpoints"]] == [48, 96, 144, 160]
+    for item in result["checkpoints"]:
         folder = Path(item["folder"])
         assert item["problems"] == {} and item["bytes"] == sum(
             path.stat().st_size for path in folder.iterdir()

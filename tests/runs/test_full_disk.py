@@ -45,15 +45,15 @@ class SmallDisk:
 
 @pytest.fixture
 def small_disk():
-    """small_disk(folder, kilobytes) -> SmallDisk, gone after the test."""
-    made = []
+    """Function (folder, kilobytes) -> SmallDisk, removed after the test."""
+    disks = []
 
     def make(folder, kilobytes):
-        made.append(SmallDisk(folder, kilobytes))
-        return made[-1]
+        disks.append(SmallDisk(folder, kilobytes))
+        return disks[-1]
 
     yield make
-    for one in made:
+    for one in disks:
         one.unmount()
 
 
@@ -82,20 +82,20 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(tmp_path, small_disk
     run = small_run(tmp_path)
     room, usage, refused, step = small_disk(run / "checkpoints", 2000), shutil.disk_usage, [], 1
     before = save(run, step, count=50_000)
-    size, heard = disk.used(before), []
+    size, warnings = disk.used(before), []
     for leave in [0, 4096, 8192, *range(size // 10, size + size // 4, size // 10), size - 4096]:
         room.fill(leave)
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=10**9))
             try:
-                before, step = save(run, step + 1, keep=1, count=50_000, warn=heard.append), step + 1
+                before, step = save(run, step + 1, keep=1, count=50_000, warn=warnings.append), step + 1
             except DiskFullError as error:
                 assert (
                     f"no room to save checkpoint step_{step + 1:08d}" in str(error) and error.exit_code == 28
                 )
                 refused.append(leave)
         (room.folder / "ballast").unlink()
-        assert hidden(run) == [] and heard == []
+        assert hidden(run) == [] and warnings == []
         assert checkpoint.latest(run) == before and holds(before, step)
     assert len(refused) >= 10 and step >= 3, (refused, step)
 
@@ -185,7 +185,7 @@ def test_no_room_for_a_picture(whole, few_digits, tmp_path, rawmm, small_disk):
 
 
 def test_no_room_for_what_is_drawn(tmp_path, rawmm, small_disk):
-    """One line, and nothing half written; with room the same command draws."""
+    """A full disk gives one line and nothing half written; with room the same command draws."""
     room = small_disk(tmp_path / "out", 64)
     room.fill()
     words = ("sample", "a portrait of", "--json", "--gif", "--out", room.folder)

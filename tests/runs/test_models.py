@@ -18,23 +18,23 @@ def exported(rawmm, tiny_run, tmp_path):
 
 
 def drawn(rawmm, out, *words):
-    code, said, err = rawmm("sample", "seven", "--json", "--count", "2", "--out", out, *words)
+    code, result, err = rawmm("sample", "seven", "--json", "--count", "2", "--out", out, *words)
     assert code == 0, err
     return [
-        Path(item["image"]).read_bytes()[-4000:] for item in json.loads(said)["items"] if "image" in item
-    ], json.loads(said)
+        Path(item["image"]).read_bytes()[-4000:] for item in json.loads(result)["items"] if "image" in item
+    ], json.loads(result)
 
 
 def test_an_exported_model_draws_as_its_run(rawmm, exported, tiny_run, tmp_path):
     from PIL import Image
 
-    found, said = drawn(rawmm, tmp_path / "a", "--model", exported)
+    pictures, result = drawn(rawmm, tmp_path / "a", "--model", exported)
     _, other = drawn(rawmm, tmp_path / "b", "--run", tiny_run)
-    for one, two in zip(said["items"], other["items"]):
+    for one, two in zip(result["items"], other["items"]):
         assert one.get("text") == two.get("text")
         if "image" in one:
             assert Image.open(one["image"]).tobytes() == Image.open(two["image"]).tobytes()
-    assert len(found) == 2 and said["model"] == "kept" and said["documents"] == other["documents"]
+    assert len(pictures) == 2 and result["model"] == "kept" and result["documents"] == other["documents"]
     assert {path.name for path in exported.iterdir()} == {
         "config.yaml",
         "weights.safetensors",
@@ -87,14 +87,14 @@ def test_what_is_there_is_not_written_over(rawmm, exported, tiny_run, tmp_path):
 
 
 def test_the_package_lists_its_models():
-    """Every one of them is whole."""
+    """All models of the package, each of them whole."""
     for name in models.shipped():
         loaded = models.load(models.find(Path("none"), None, name), "cpu")
         assert loaded.name == name and loaded.hash and loaded.documents
 
 
 def test_without_a_name_the_model_in_the_package_draws(rawmm, tiny_run, tmp_path):
-    """Whatever runs there are; and what it writes is a caption of a portrait."""
+    """The default model whatever runs there are; it writes captions of portraits."""
     from PIL import Image
 
     from rawmm_cli.data.datasets.portraits.captions import parse
@@ -103,14 +103,14 @@ def test_without_a_name_the_model_in_the_package_draws(rawmm, tiny_run, tmp_path
         "sample", "a portrait of", "--json", "--out", tmp_path, "--runs-dir", tiny_run.parent
     )
     assert code == 0, err
-    said = json.loads(out)
-    text, picture = said["items"][:2]
-    assert said["model"] == models.DEFAULT and parse("a portrait of" + text["text"]) is not None
+    result = json.loads(out)
+    text, picture = result["items"][:2]
+    assert result["model"] == models.DEFAULT and parse("a portrait of" + text["text"]) is not None
     with Image.open(picture["image"]) as drawn:
         assert (
             drawn.size == (64, 64)
             and drawn.text["model"] == "portraits"
-            and drawn.text["model_hash"] == said["model_hash"]
+            and drawn.text["model_hash"] == result["model_hash"]
         )
 
 
@@ -149,16 +149,16 @@ def test_the_model_in_the_package_is_small_and_has_its_card():
 
 
 def test_evaluate_a_model_out_of_its_run(rawmm, exported, tiny_run, prepared_digits):
-    """The same figures as its run has, and nothing is written into the model."""
+    """Figures of the model are those of its run, and nothing is written into the model."""
     before = sorted(path.name for path in exported.iterdir())
-    found = []
+    results = []
     for words in (("--model", exported), (tiny_run, "--steps", "10")):
         code, out, err = rawmm(
             "evaluate", *words, "--json", "--per-label", "2", "--data-dir", prepared_digits
         )
         assert code == 0, err
-        found.append({key: json.loads(out)[key] for key in ("text_to_image", "image_to_text", "documents")})
-    assert found[0] == found[1] and sorted(path.name for path in exported.iterdir()) == before
+        results.append({key: json.loads(out)[key] for key in ("text_to_image", "image_to_text", "documents")})
+    assert results[0] == results[1] and sorted(path.name for path in exported.iterdir()) == before
 
 
 def test_the_card_knows_the_data(rawmm, tiny_run, prepared_digits, tmp_path):

@@ -48,10 +48,10 @@ def test_a_run_goes_on_after_a_torn_line(path, rest):
     assert records.read(path) == [*LINES, {"documents": 96}]
 
 
-@pytest.mark.parametrize("documents, left", [(0, 0), (15, 0), (16, 1), (47, 2), (80, 5), (1000, 5)])
-def test_truncate(path, documents, left):
+@pytest.mark.parametrize("documents, count", [(0, 0), (15, 0), (16, 1), (47, 2), (80, 5), (1000, 5)])
+def test_truncate(path, documents, count):
     records.truncate(path, documents)
-    assert records.read(path) == LINES[:left]
+    assert records.read(path) == LINES[:count]
     assert [file.name for file in path.parent.iterdir()] == ["records.jsonl"]
 
 

@@ -94,8 +94,8 @@ def test_checkpoints_and_what_is_wrong_with_them(tmp_path):
     (checkpoint(tmp_path, 10_000_000_000, a=b"1") / "MANIFEST.json").write_text("{")
     (tmp_path / "checkpoints" / ".step_00000006.partial").mkdir()
     (tmp_path / "checkpoints" / "step_00000007").touch()
-    found = checkpoints(tmp_path)
-    assert [(one["step"], one["documents"], one["bytes"], one["problem"]) for one in found] == [
+    listed = checkpoints(tmp_path)
+    assert [(one["step"], one["documents"], one["bytes"], one["problem"]) for one in listed] == [
         (5, 640, 23, None),
         (30, None, 5, "a is missing or has another size"),
         (400, None, 1, "a is missing or has another size"),
@@ -113,7 +113,7 @@ def test_a_manifest_of_any_kind(tmp_path, manifest):
 
 
 def test_parameters_of_one_file_and_of_shards(tmp_path):
-    """The average has as many again, and is not counted."""
+    """Parameters of the model alone: the average has as many again and is not counted."""
     (tmp_path / "one").mkdir()
     save_file(
         {"a": torch.zeros(3, 5), "b": torch.zeros(())},

@@ -34,7 +34,7 @@ def equal(one, other):
 
 
 def shard(path, parts):
-    """A file as one rank of several writes it: {name: (its part, where that begins)}."""
+    """Write a file as one rank of several does: {name: (its part, where that begins)}."""
     where = json.dumps({name: {"saved_offsets": list(offset)} for name, (_, offset) in parts.items()})
     path.parent.mkdir(exist_ok=True)
     save_file(
@@ -80,7 +80,7 @@ def test_parts_become_whole(two_shards):
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_missing_shard_is_noticed(two_shards, number):
-    """The manifest notices it first; a shard that begins elsewhere would leave zeros in the middle of a
+    """The manifest fails first; a shard that begins elsewhere would leave zeros in the middle of a
     tensor."""
     (two_shards / f"shard-0000{number}.safetensors").unlink()
     if number == 1:
@@ -95,12 +95,12 @@ def test_a_missing_shard_is_noticed(two_shards, number):
 
 def test_what_does_not_fit_is_named_and_nothing_is_filled(two_shards):
     fitting = {"matrix": torch.zeros(5, 3), "step": torch.zeros(()), "thin": torch.zeros(1)}
-    for wrong, told in (
+    for wrong, message in (
         ({**fitting, "more": torch.zeros(1)}, "lacks tensor 'more'"),
         ({"matrix": fitting["matrix"], "thin": fitting["thin"]}, "holds an unknown tensor 'step'"),
         ({**fitting, "matrix": torch.zeros(3, 5)}, r"'matrix' in .* is \(5, 3\), the settings want \(3, 5\)"),
     ):
-        with pytest.raises(CheckpointError, match=told):
+        with pytest.raises(CheckpointError, match=message):
             read_into(two_shards, wrong)
         assert all(bool((value == 0).all()) for value in wrong.values())
 
@@ -116,7 +116,7 @@ def test_what_is_no_shard_is_named(two_shards, content):
 
 
 def test_a_checkpoint_of_folders(tmp_path):
-    """begin, write, commit: as the first of several ranks does it. Every shard is in the manifest by its
+    """Begin, write and commit as the first of several ranks does. Every shard is in the manifest by its
     path."""
     (tmp_path / "config.yaml").write_text("data: {}\n")
     facts = {"documents": 1, "seconds": 0.0, "data": ""}
@@ -168,7 +168,7 @@ def test_tensors_that_are_not_there(tmp_path):
 
 
 def rank(function, number, ranks, folder):
-    """`function` as rank `number` of `ranks` processes that talk through gloo."""
+    """Call `function` as rank `number` of `ranks` processes that communicate through gloo."""
     import torch.distributed as dist
 
     torch.set_num_threads(1)
@@ -213,7 +213,7 @@ def writes(number, ranks, folder):
 
 
 def reads(number, ranks, folder):
-    """Into a model of other weights, and optimizer state of other numbers."""
+    """Read into a model of other weights, and optimizer state of other numbers."""
     for name, tensors in zip(("model", "optimizer"), trained(ranks, 1)):
         before = gathered({key: value.clone() for key, value in tensors.items()})
         read_into(folder / name, tensors)
@@ -251,7 +251,7 @@ def test_two_ranks_write_and_one_or_three_read(tmp_path):
 
 
 def one_has_no_room(number, ranks, folder):
-    """Rank 1 may write no file larger than 4 kB. All ranks hear of it, as of a full disk."""
+    """Rank 1 may write no file larger than 4 kB: all ranks raise DiskFullError."""
     if number == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     with pytest.raises(DiskFullError, match=r"no room to save checkpoint step_00000002 .*\(File too large\)"):
@@ -270,7 +270,7 @@ def test_a_full_disk_of_one_rank_is_told_to_all(tmp_path):
 
 
 def writes_apart(number, ranks, folder):
-    """Each rank has a disk of its own, as where a cluster's nodes share no folder."""
+    """Write with a disk of its own for each rank, as where a cluster's nodes share no folder."""
     sharded._wait_for.__defaults__ = (0,)
     with pytest.raises(
         CheckpointError, match=r"does not see .*/0/shard-00002.*; the runs folder must be one that all"
@@ -280,7 +280,7 @@ def writes_apart(number, ranks, folder):
 
 @pytest.mark.process
 def test_ranks_that_share_no_folder_are_told(tmp_path):
-    """Else the first would seal a checkpoint that lacks the parts of the others."""
+    """Without an error the first rank would commit a checkpoint that lacks the parts of the others."""
     together(writes_apart, 2, tmp_path)
 
 

@@ -15,13 +15,13 @@ from rawmm_cli.training import train as module
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The matmul rate is not measured: it would take longer than the run."""
-    monkeypatch.setattr(module.machine, "matmul_rate", lambda *given: 1e11)
+    """Skip measuring the matmul rate: it would take longer than the run."""
+    monkeypatch.setattr(module.machine, "matmul_rate", lambda *arguments: 1e11)
 
 
 @pytest.fixture(scope="session")
 def whole(few_digits, once):
-    """words -> the folder of a run that nothing stopped."""
+    """Function: settings -> the folder of a run that nothing stopped."""
 
     def run(*words):
         chosen = training_runs.settings(*words)
@@ -33,14 +33,14 @@ def whole(few_digits, once):
 
 @pytest.fixture(scope="session")
 def whole_ranks(few_digits, once):
-    """(number of ranks, words) -> the folder of a run that nothing stopped."""
+    """Function: (number of ranks, settings) -> the folder of a run that nothing stopped."""
 
     def run(size, *words):
         chosen = training_runs.settings(*words)
 
         def make(folder):
-            found = together(size, observed, chosen, few_digits, folder / "run")
-            assert all(len(one["records"]) == 10 for one in found)
+            results = together(size, observed, chosen, few_digits, folder / "run")
+            assert all(len(one["records"]) == 10 for one in results)
 
         return once(f"whole of {size} {presets.dump(chosen)}", make) / "run"
 
@@ -70,7 +70,7 @@ def few_pictures(once):
 
 @pytest.fixture(scope="session")
 def whole_codec(few_pictures, once):
-    """kind -> the folder of a run of a codec that nothing stopped."""
+    """Function: kind -> the folder of a run of a codec that nothing stopped."""
 
     def run(kind):
         chosen = codec_runs.settings(*codec_runs.KINDS[kind])

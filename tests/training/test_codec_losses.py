@@ -35,8 +35,8 @@ def test_it_learns(kind, few_pictures, tmp_path):
         "train.decay=0.5",
         "loss.entropy=0.002",
     ]
-    found = go(settings(*KINDS[kind], *words), few_pictures, tmp_path / "run")
-    assert found[0]["l2"] > 0.3 and found[-1]["l2"] < 0.6 * found[0]["l2"]
+    lines = go(settings(*KINDS[kind], *words), few_pictures, tmp_path / "run")
+    assert lines[0]["l2"] > 0.3 and lines[-1]["l2"] < 0.6 * lines[0]["l2"]
 
 
 def test_parts_of_the_loss_add_up(whole_codec):
@@ -68,23 +68,26 @@ def test_records_and_rates(whole_codec):
 
 def test_what_is_measured_is_what_the_loaded_codec_does(whole_codec, few_pictures):
     """PSNR, usage and entropy of evaluation.json again, from the run folder by another path."""
-    codec, told = (
+    codec, evaluation = (
         load_codec(whole_codec("fsq"), CPU),
         json.loads((whole_codec("fsq") / "evaluation.json").read_text()),
     )
     held_out, train = (prepared.load(few_pictures / "few", split) for split in ("held_out", "train"))
-    found = []
+    psnrs = []
     for n in range(len(held_out)):
         real = held_out.image(n)
-        made = codec.decode(codec.encode(real[None]), 2)[0]
-        found.append(
-            10 * math.log10(255**2 / np.mean((real.numpy().astype(float) - made.numpy().astype(float)) ** 2))
+        reconstruction = codec.decode(codec.encode(real[None]), 2)[0]
+        psnrs.append(
+            10
+            * math.log10(
+                255**2 / np.mean((real.numpy().astype(float) - reconstruction.numpy().astype(float)) ** 2)
+            )
         )
-    assert told["held_out"]["psnr"] == pytest.approx(np.mean(found))
+    assert evaluation["held_out"]["psnr"] == pytest.approx(np.mean(psnrs))
     used = np.concatenate([codec.encode(train.image(n)[None]).flatten().numpy() for n in range(len(train))])
     share = np.bincount(used, minlength=20) / len(used)
     entropy = -sum(p * math.log2(p) for p in share if p)
-    assert told["codes"] == pytest.approx(
+    assert evaluation["codes"] == pytest.approx(
         {
             "tokens": 4,
             "vocabulary": 20,
@@ -123,26 +126,26 @@ def test_the_averages_follow_and_codebooks_are_copied(whole_codec):
 
 
 def test_the_codec_does_not_hear_the_adversary_before_its_start_but_it_learns(few_pictures, tmp_path):
-    plain, silent, heard = (tmp_path / name for name in ("plain", "silent", "heard"))
+    plain, silent, adversarial = (tmp_path / name for name in ("plain", "silent", "adversarial"))
     go(settings(*KINDS["fsq"]), few_pictures, plain)
     go(settings(*KINDS["fsq"], "loss.adversary=0.1", "loss.adversary_start=40"), few_pictures, silent)
-    go(settings(*KINDS["fsq"], "loss.adversary=0.1", "loss.adversary_start=36"), few_pictures, heard)
-    (one, _), (two, _), (three, _) = map(everything, (plain, silent, heard))
+    go(settings(*KINDS["fsq"], "loss.adversary=0.1", "loss.adversary_start=36"), few_pictures, adversarial)
+    (one, _), (two, _), (three, _) = map(everything, (plain, silent, adversarial))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], three[name]) for name in one if name.startswith("model/"))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         first = PatchDiscriminator().state_dict()
     assert not torch.equal(two["adversary/layers.0.weight"], first["layers.0.weight"])
-    lines = ordered_records(heard)
+    lines = ordered_records(adversarial)
     assert ["adversary" in line for line in lines] == [False] * 4 + [True]
     assert all("discriminator" in line for line in lines)
 
 
 def test_the_losses_of_the_adversary():
-    real, made = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
-    assert hinge(real, made).item() == pytest.approx(((0 + 0.5) / 2 + (0 + 1.5) / 2) / 2)
-    assert fooled(made).item() == pytest.approx(1.25)
+    real, reconstruction = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
+    assert hinge(real, reconstruction).item() == pytest.approx(((0 + 0.5) / 2 + (0 + 1.5) / 2) / 2)
+    assert fooled(reconstruction).item() == pytest.approx(1.25)
     weight = torch.tensor([3.0, 4.0], requires_grad=True)
     assert balance((weight**2).sum(), 5 * weight.sum(), weight).item() == pytest.approx(
         10 / (5 * 2**0.5 + 1e-4)
@@ -155,10 +158,10 @@ def test_a_discriminator_scores_squares():
 
 
 def test_an_adaptive_adversary_trains(few_pictures, tmp_path):
-    found = go(
+    lines = go(
         settings(*KINDS["gan"], "loss.adaptive=true", "train.documents=24"), few_pictures, tmp_path / "run"
     )
-    assert ["adversary" in record for record in found] == [False] * 4 + [True] * 2
+    assert ["adversary" in record for record in lines] == [False] * 4 + [True] * 2
 
 
 # ------------------------------------------------------------------------------------------------- perceptual
@@ -203,7 +206,7 @@ def test_a_perceptual_loss_pulls_at_the_codec_alone(few_pictures, tmp_path):
 
 def test_weights_that_are_none_are_refused(few_pictures, tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"no")
-    for name, told in (("x.safetensors", "holds no weights"), ("none.safetensors", "cannot be read")):
+    for name, message in (("x.safetensors", "holds no weights"), ("none.safetensors", "cannot be read")):
         words = [f"loss.features={tmp_path / name}", "loss.perceptual=0.5"]
-        with pytest.raises(ConfigError, match=f"loss.features: .* {told} .*set loss.perceptual=0"):
+        with pytest.raises(ConfigError, match=f"loss.features: .* {message} .*set loss.perceptual=0"):
             go(settings(*KINDS["fsq"], *words), few_pictures, tmp_path / "run")

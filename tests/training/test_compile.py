@@ -9,7 +9,7 @@ from rawmm_cli.training.compile import compile_layers
 def test_without_a_compiler_training_stays_eager(monkeypatch):
     model = build.model(presets.load("tiny"), "meta")
     monkeypatch.setitem(os.environ, "CXX", "no-such-compiler")
-    heard = []
-    assert not compile_layers(model, "auto", torch.device("cpu"), heard.append)
-    assert heard == ["no C++ compiler (g++) found: training runs uncompiled, about half as fast"]
-    assert not compile_layers(model, "no", torch.device("cpu"), heard.append) and len(heard) == 1
+    messages = []
+    assert not compile_layers(model, "auto", torch.device("cpu"), messages.append)
+    assert messages == ["no C++ compiler (g++) found: training runs uncompiled, about half as fast"]
+    assert not compile_layers(model, "no", torch.device("cpu"), messages.append) and len(messages) == 1

@@ -29,7 +29,7 @@ KILLS = {0: (7, 18, 24, 28, 32), 2: (21, 30)}
 @pytest.mark.parametrize("workers", KILLS)
 @pytest.mark.process
 def test_kill_9_in_front_of_a_change_of_the_disk(workers, whole, few_digits, tmp_path):
-    """Killed again and again where the disk changes; then the run ends, as if nothing had been. No worker
+    """Killed again and again where the disk changes, the run ends as if nothing had happened. No worker
     stays."""
     run, note, changes, helpers = tmp_path / "run", tmp_path / "note", [], set()
     every = ("train.save_every=16", "train.log_every=16")
@@ -55,36 +55,38 @@ def test_kill_9_in_front_of_a_change_of_the_disk(workers, whole, few_digits, tmp
 
 
 @pytest.mark.parametrize(
-    "how, told",
+    "how, message",
     [
         ("text", "loss, text, gradient_norm"),
         ("image", "loss, image, gradient_norm"),
         ("gradient", "gradient_norm"),
     ],
 )
-def test_a_poisoned_state_is_never_saved(how, told, whole, few_digits, tmp_path, monkeypatch):
-    """At step 7 every step is saved and none is logged; what is left is the state after step 6."""
+def test_a_poisoned_state_is_never_saved(how, message, whole, few_digits, tmp_path, monkeypatch):
+    """A fault at step 7, where each step is saved and none logged: what is left is the state after step 6."""
     run, words = tmp_path / "run", ("train.save_every=16", "train.log_every=1000")
     with monkeypatch.context() as patch:
         spoiled(patch, how, 6)
-        with pytest.raises(DivergedError, match=f"^{told} not finite at document 96; the step was not taken"):
+        with pytest.raises(
+            DivergedError, match=f"^{message} not finite at document 96; the step was not taken"
+        ):
             go(settings(*words), few_digits, run)
     assert step_of(run) == 6
     go(settings("train.documents=96", *words), few_digits, tmp_path / "six")
-    wanted = loading.tensors(checkpoint.latest(tmp_path / "six"), "model")
-    found = loading.tensors(checkpoint.latest(run), "model")
+    expected = loading.tensors(checkpoint.latest(tmp_path / "six"), "model")
+    actual = loading.tensors(checkpoint.latest(run), "model")
     assert go(settings(*words), few_digits, run)[0]["step"] == 7
     assert_same_bits(run, whole(*words))
-    assert wanted.keys() == found.keys()
+    assert expected.keys() == actual.keys()
 
 
 def test_steps_that_are_skipped(few_digits, tmp_path, monkeypatch):
-    """Two in a row are allowed, then a good one, then two again: it goes on. The third in a row ends it."""
+    """Two bad steps in a row are allowed, then a good one, then two again. The third ends the run."""
     real, calls = module.joint_loss, itertools.count()
-    bad, heard = {2, 3, 5, 6}, []
+    bad, messages = {2, 3, 5, 6}, []
 
-    def joint_loss(*given):
-        losses = real(*given)
+    def joint_loss(*arguments):
+        losses = real(*arguments)
         return (
             losses._replace(total=losses.total * math.nan, text=losses.text * math.nan)
             if next(calls) in bad
@@ -93,8 +95,8 @@ def test_steps_that_are_skipped(few_digits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "joint_loss", joint_loss)
     run = tmp_path / "run"
-    found = go(settings("train.skip_nonfinite=2"), few_digits, run, notify=heard.append)
-    assert [(record["step"], record["documents"]) for record in found] == [
+    lines = go(settings("train.skip_nonfinite=2"), few_digits, run, notify=messages.append)
+    assert [(record["step"], record["documents"]) for record in lines] == [
         (1, 16),
         (2, 32),
         (3, 80),
@@ -102,8 +104,8 @@ def test_steps_that_are_skipped(few_digits, tmp_path, monkeypatch):
         (5, 144),
         (6, 160),
     ]
-    assert all(math.isfinite(value) for record in found for value in record.values())
-    assert [line.partition(":")[2] for line in heard if "step skipped" in line] == [
+    assert all(math.isfinite(value) for record in lines for value in record.values())
+    assert [line.partition(":")[2] for line in messages if "step skipped" in line] == [
         f" step skipped, {n} in a row; its documents are in bad_batch.json" for n in (1, 2, 1, 2)
     ]
     assert json.loads((run / "bad_batch.json").read_text())["documents"]
@@ -128,10 +130,10 @@ FULL = {
 def test_out_of_memory_names_the_remedies(name, whole, few_digits, tmp_path, monkeypatch, rawmm):
     run, real, calls = tmp_path / "run", module.joint_loss, itertools.count()
 
-    def joint_loss(*given):
+    def joint_loss(*arguments):
         if next(calls) == 7:
             raise FULL[name]
-        return real(*given)
+        return real(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "joint_loss", joint_loss)
@@ -156,7 +158,7 @@ def test_out_of_memory_names_the_remedies(name, whole, few_digits, tmp_path, mon
 
 
 def test_another_runtime_error_is_not_taken_for_it(few_digits, tmp_path, monkeypatch):
-    def joint_loss(*given):
+    def joint_loss(*arguments):
         raise RuntimeError("shapes cannot be multiplied")
 
     monkeypatch.setattr(module, "joint_loss", joint_loss)
@@ -180,8 +182,8 @@ def test_a_real_limit_of_memory(few_digits, tmp_path):
     go(settings(*words), few_digits, run, until=1024)
     process = forked(tmp_path, command(few_digits, run, *words), LIMIT, 1)
     process.join(60)
-    said = (tmp_path / "err").read_text().splitlines()
-    assert process.exitcode == 5 and said[-1].startswith("error: ") and "train.batch" in said[-1], said
+    lines = (tmp_path / "err").read_text().splitlines()
+    assert process.exitcode == 5 and lines[-1].startswith("error: ") and "train.batch" in lines[-1], lines
     assert step_of(run) == 1
     go(settings(*words), few_digits, run)
     assert_equal_runs(run, unbroken)
@@ -192,9 +194,9 @@ def test_a_real_limit_of_memory(few_digits, tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError("no picture"), OSError(5, "Input/output error"), MemoryError()])
 def test_a_sheet_that_cannot_be_drawn_loses_nothing(error, whole, few_digits, tmp_path, monkeypatch):
-    """The step at which it is drawn was saved before."""
+    """The step was saved before its sheet is drawn."""
 
-    def preview(*given):
+    def preview(*arguments):
         raise error
 
     run, words = tmp_path / "run", ("train.sample_every=80",)
@@ -219,8 +221,8 @@ CLOSED = "reader, writer = os.pipe()\nos.close(reader)\n"
 )
 @pytest.mark.process
 def test_a_reader_that_leaves_does_not_stop_training(closed, whole, few_digits, tmp_path):
-    """As in `rawmm train --json | head -0`, and with 2>&1: the run goes to its end, and says nothing of
-    it."""
+    """A reader as in `rawmm train --json | head -0`, and with 2>&1: the run goes to its end without a
+    message."""
     process = forked(tmp_path, command(few_digits, tmp_path / "run"), CLOSED + closed)
     process.join(60)
     assert process.exitcode == 0 and "Traceback" not in (tmp_path / "err").read_text()

@@ -28,14 +28,14 @@ GOLDEN_IMAGE = [13.80879, 30.63021, 8.63398, 6.46514, 4.93047, 2.50505]
 
 def test_golden_losses_of_preset_tiny(prepared_digits, tmp_path):
     """Steps 1 to 5 and 40, recorded from a run on x86 with AVX-512; other CPUs round differently."""
-    found = go(presets.load("tiny", ["train.threads=1"]), prepared_digits, tmp_path / "run")
-    assert len(found) == 40 and found[-1]["documents"] == 640
-    chosen = [*found[:5], found[-1]]
+    lines = go(presets.load("tiny", ["train.threads=1"]), prepared_digits, tmp_path / "run")
+    assert len(lines) == 40 and lines[-1]["documents"] == 640
+    chosen = [*lines[:5], lines[-1]]
     assert chosen[0]["text"] == pytest.approx(math.log(260), rel=1e-6)  # fresh: all 260 words alike
     assert [record["text"] for record in chosen] == pytest.approx(GOLDEN_TEXT, rel=1e-3)
     assert [record["image"] for record in chosen] == pytest.approx(GOLDEN_IMAGE, rel=1e-3)
     assert all(
-        record["loss"] == pytest.approx(record["text"] + record["image"], rel=1e-6) for record in found
+        record["loss"] == pytest.approx(record["text"] + record["image"], rel=1e-6) for record in lines
     )
 
 
@@ -52,17 +52,17 @@ def test_records_say_where_the_run_is(whole):
 
 def noise_of(chosen, data):
     """{key of a drawn picture: (noised patches, their time)} of the first 128 documents."""
-    model, found = build.model(chosen), {}
+    model, noise = build.model(chosen), {}
     steps = Steps(chosen, data, model)
     for batch in (batch for first in range(0, 128, chosen.train.batch) for batch in steps[first]):
         head, of = model.head, batch.pictures.picture_of
         corrupted = head.corrupt(model.encode(batch), batch.pictures)
-        found |= {
+        noise |= {
             key: (corrupted.inputs[of == m], corrupted.time[m])
             for m, (key, drawn) in enumerate(zip(batch.pictures.keys, batch.pictures.drawn))
             if drawn
         }
-    return found
+    return noise
 
 
 def test_noise_depends_on_the_document_and_not_on_the_batch(few_digits):
@@ -83,15 +83,15 @@ def test_noise_depends_on_the_document_and_not_on_the_batch(few_digits):
 
 
 def test_a_run_ends_with_a_whole_step(few_digits, tmp_path):
-    found = go(settings("train.documents=72"), few_digits, tmp_path / "run")
-    assert [record["documents"] for record in found] == [16, 32, 48, 64, 80]
+    lines = go(settings("train.documents=72"), few_digits, tmp_path / "run")
+    assert [record["documents"] for record in lines] == [16, 32, 48, 64, 80]
     assert checkpoint.state(checkpoint.latest(tmp_path / "run"))["documents"] == 80
-    assert found[-1]["learning_rate"] > 0 and math.isfinite(found[-1]["loss"])
+    assert lines[-1]["learning_rate"] > 0 and math.isfinite(lines[-1]["loss"])
     assert go(settings("train.documents=72"), few_digits, tmp_path / "run") == []
 
 
 @pytest.mark.parametrize(
-    "word",
+    "assignment",
     [
         "data.read=0",
         "data.read=1",
@@ -103,6 +103,6 @@ def test_a_run_ends_with_a_whole_step(few_digits, tmp_path):
         "head.prediction=velocity",
     ],
 )
-def test_the_ends_of_what_is_allowed(word, few_digits, tmp_path):
-    found = go(settings(word, "train.documents=16"), few_digits, tmp_path / "run")
-    assert all(math.isfinite(value) for record in found for value in record.values())
+def test_the_ends_of_what_is_allowed(assignment, few_digits, tmp_path):
+    lines = go(settings(assignment, "train.documents=16"), few_digits, tmp_path / "run")
+    assert all(math.isfinite(value) for record in lines for value in record.values())

@@ -30,7 +30,7 @@ def training(few_digits, tmp_path):
 
 
 def test_a_second_process_and_the_end_of_the_first(training, whole, few_digits, rawmm):
-    """It is told at once who trains, and changes nothing; when the first is killed the lock is free."""
+    """The second one stops at once, names the owner and changes nothing; a killed owner frees the lock."""
     run, process = training
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     started = time.monotonic()

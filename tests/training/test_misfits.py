@@ -16,9 +16,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def set_of(folder, sizes, captions, labels=()):
     """A data folder whose set `digits` holds pictures of these (height, width) with these captions."""
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     rows = [
-        picture_row(dice.integers(0, 256, (*size, 3), dtype=np.uint8), texts, source=f"{n}.png")
+        picture_row(rng.integers(0, 256, (*size, 3), dtype=np.uint8), texts, source=f"{n}.png")
         for n, (size, texts) in enumerate(zip(sizes, captions))
     ]
     prepared.write(folder / "digits", {"train": rows, "held_out": rows[:1]}, {"labels": list(labels)})
@@ -61,11 +61,11 @@ MISFITS = {
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_data_that_do_not_fit_are_named_before_anything_is_made(name, tmp_path):
-    sizes, captions, words, told = MISFITS[name]
+    sizes, captions, words, message = MISFITS[name]
     data = set_of(tmp_path / "data", sizes, captions)
     with pytest.raises(DataError) as caught:
         go(settings(*words), data, tmp_path / "run")
-    assert told in str(caught.value) and caught.value.exit_code == 3
+    assert message in str(caught.value) and caught.value.exit_code == 3
     assert not (tmp_path / "run").exists()
 
 

@@ -13,7 +13,7 @@ def settings(*words):
     return presets.load("tiny", words)
 
 
-def made(kind, backbone="gau"):
+def model_and_optimizers(kind, backbone="gau"):
     chosen = settings(f"train.optimizer={kind}", f"backbone.kind={backbone}", "train.weight_decay=0.1")
     model = build.model(chosen)
     return model, optimizer.optimizers(model, chosen.train)
@@ -26,14 +26,14 @@ def owned(one):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backbone", ["gau", "transformer"])
 def test_every_parameter_is_owned_once(kind, backbone):
-    model, optimizers = made(kind, backbone)
+    model, optimizers = model_and_optimizers(kind, backbone)
     ids = [id(p) for one in optimizers for p in owned(one)]
     assert sorted(ids) == sorted(id(p) for p in model.parameters())
 
 
 @pytest.mark.parametrize("backbone", ["gau", "transformer"])
 def test_muon_owns_the_hidden_matrices_and_nothing_else(backbone):
-    model, (adamw, muon) = made("muon", backbone)
+    model, (adamw, muon) = model_and_optimizers("muon", backbone)
     names = {id(p): name for name, p in model.named_parameters()}
     hidden = {name for name, module in model.backbone.named_modules() if isinstance(module, torch.nn.Linear)}
     assert {names[id(p)] for p in owned(muon)} == {f"backbone.{name}.weight" for name in hidden}
@@ -45,7 +45,7 @@ def test_muon_owns_the_hidden_matrices_and_nothing_else(backbone):
 
 
 def test_the_rates_are_those_of_the_settings():
-    _, (adamw, muon) = made("muon")
+    _, (adamw, muon) = model_and_optimizers("muon")
     optimizer.set_rate([adamw, muon], 0.25)
     assert {group["lr"] for group in adamw.param_groups} == {0.25 * 2e-3}
     assert {group["lr"] for group in muon.param_groups} == {0.25 * 0.02}
@@ -99,28 +99,28 @@ SHAPES = ((96, 32), (96, 32), (32, 64), (32, 64), (32, 32))
 
 
 def muon_run(kind, missing=None):
-    dice = torch.Generator().manual_seed(0)
-    matrices = [torch.nn.Parameter(torch.randn(shape, generator=dice)) for shape in SHAPES]
+    generator = torch.Generator().manual_seed(0)
+    matrices = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
     one = kind(matrices, lr=0.04, weight_decay=0.1, momentum=0.95)
     for _ in range(4):
         for number, p in enumerate(matrices):
-            p.grad = None if number == missing else torch.randn(p.shape, generator=dice)
+            p.grad = None if number == missing else torch.randn(p.shape, generator=generator)
         one.step()
     return matrices
 
 
 @pytest.mark.parametrize("missing", [None, 1])
 def test_muon_is_the_muon_of_torch(missing, one_thread):
-    for ours, theirs in zip(muon_run(optimizer.Muon, missing), muon_run(torch.optim.Muon, missing)):
-        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=2e-3)  # bf16 inside
+    for actual, expected in zip(muon_run(optimizer.Muon, missing), muon_run(torch.optim.Muon, missing)):
+        torch.testing.assert_close(actual, expected, rtol=1e-2, atol=2e-3)  # bf16 inside
 
 
 def test_singular_values_are_pushed_towards_one():
     matrices = torch.randn(3, 48, 16, generator=torch.Generator().manual_seed(0)) * 7
-    found = optimizer.orthogonal(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7)
-    values = torch.linalg.svdvals(found.float())
+    actual = optimizer.orthogonal(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    values = torch.linalg.svdvals(actual.float())
     assert torch.linalg.svdvals(matrices).max() > 20 and values.min() > 0.5 and values.max() < 1.4
-    for one, both in zip(matrices, found):  # each by itself gives the same
+    for one, both in zip(matrices, actual):  # each by itself gives the same
         torch.testing.assert_close(
             optimizer.orthogonal(one[None], (3.4445, -4.775, 2.0315), 5, 1e-7)[0], both
         )
@@ -128,9 +128,9 @@ def test_singular_values_are_pushed_towards_one():
 
 def step(model, optimizers, number):
     """One update with gradients that depend on the number of the step and on the weights."""
-    dice = torch.Generator().manual_seed(number)
+    generator = torch.Generator().manual_seed(number)
     for p in model.parameters():
-        p.grad = torch.randn(p.shape, generator=dice) + p.detach()
+        p.grad = torch.randn(p.shape, generator=generator) + p.detach()
     optimizer.set_rate(optimizers, 1 / (number + 1))
     for one in optimizers:
         one.step()
@@ -140,7 +140,7 @@ def step(model, optimizers, number):
 def test_state_goes_through_a_file_and_continues_bit_for_bit(kind, tmp_path, one_thread):
     from safetensors.torch import load_file, save_file
 
-    model, optimizers = made(kind)
+    model, optimizers = model_and_optimizers(kind)
     for number in range(3):
         step(model, optimizers, number)
     save_file({k: v.contiguous() for k, v in optimizer.state(optimizers, model).items()}, tmp_path / "state")
@@ -148,19 +148,19 @@ def test_state_goes_through_a_file_and_continues_bit_for_bit(kind, tmp_path, one
     for number in range(3, 6):
         step(model, optimizers, number)
 
-    again, others = made(kind)
-    again.load_state_dict(weights)
-    optimizer.load_state(others, again, load_file(tmp_path / "state"))
+    other_model, others = model_and_optimizers(kind)
+    other_model.load_state_dict(weights)
+    optimizer.load_state(others, other_model, load_file(tmp_path / "state"))
     for number in range(3, 6):
-        step(again, others, number)
-    for (name, p), q in zip(model.named_parameters(), again.parameters()):
+        step(other_model, others, number)
+    for (name, p), q in zip(model.named_parameters(), other_model.parameters()):
         assert torch.equal(p, q), name
-    before, after = optimizer.state(optimizers, model), optimizer.state(others, again)
+    before, after = optimizer.state(optimizers, model), optimizer.state(others, other_model)
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
 
 
 def test_state_names_parameter_and_key():
-    model, optimizers = made("muon")
+    model, optimizers = model_and_optimizers("muon")
     assert optimizer.state(optimizers, model) == {}
     step(model, optimizers, 0)
     keys = optimizer.state(optimizers, model)

@@ -28,8 +28,8 @@ def test_inner_products_are_integrals(one, other):
 
 def test_a_width_that_was_kept_needs_one_snapshot():
     times, gammas = [0.25, 0.25, 0.5, 0.5, 1.0, 1.0], [ema.exponent(w) for w in (0.05, 0.1)] * 3
-    found = posthoc.weights(times, gammas, 1.0, gammas[1])
-    np.testing.assert_allclose(found, [0, 0, 0, 0, 0, 1], atol=1e-6)
+    actual = posthoc.weights(times, gammas, 1.0, gammas[1])
+    np.testing.assert_allclose(actual, [0, 0, 0, 0, 0, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("width", [0.04, 0.07, 0.13, 0.2])
@@ -39,7 +39,7 @@ def test_any_width_comes_out_of_the_snapshots(width):
     torch.manual_seed(0)
     steps, widths = 640, (0.05, 0.1)
     settings, model = EMA(kind="power", widths=widths), nn.Linear(20, 20)
-    averages, direct, kept = [nn.Linear(20, 20) for _ in widths], nn.Linear(20, 20), []
+    averages, direct, stored = [nn.Linear(20, 20) for _ in widths], nn.Linear(20, 20), []
     for number in range(steps):
         with torch.no_grad():
             for p in model.parameters():
@@ -48,14 +48,14 @@ def test_any_width_comes_out_of_the_snapshots(width):
             ema.update(average, model, old)
         ema.update(direct, model, (1 - 1 / (number + 1)) ** (ema.exponent(width) + 1))
         if (number + 1) % 20 == 0:
-            kept += [
+            stored += [
                 ((number + 1) / steps, ema.exponent(w), a.weight.detach().clone())
                 for w, a in zip(widths, averages)
             ]
-    shares = posthoc.weights([k[0] for k in kept], [k[1] for k in kept], 1.0, ema.exponent(width))
-    found = sum(float(share) * k[2] for share, k in zip(shares, kept))
-    wanted, last = direct.weight.detach(), model.weight.detach()
-    assert (found - wanted).norm() < 0.02 * (last - wanted).norm(), (
+    shares = posthoc.weights([k[0] for k in stored], [k[1] for k in stored], 1.0, ema.exponent(width))
+    actual = sum(float(share) * k[2] for share, k in zip(shares, stored))
+    expected, last = direct.weight.detach(), model.weight.detach()
+    assert (actual - expected).norm() < 0.02 * (last - expected).norm(), (
         "far nearer to the average than the weights are"
     )
 

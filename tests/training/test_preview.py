@@ -64,7 +64,7 @@ def test_three_files_and_what_is_in_them(model, splits, tmp_path):
 
 
 def test_the_sheet_is_drawn_with_fixed_noise(model, splits, tmp_path):
-    """By hand: row by row, a prompt a column, noise by the number of the cell."""
+    """The sheet drawn by hand: row by row, a prompt a column, noise by the number of the cell."""
     labels = splits[0].card["labels"]
     prompts = [[BOS, *encode(label), IMAGE] for _ in range(4) for label in labels]
     drawn = draw(model, prompts, [key(0, "sheet", n) for n in range(40)], build.sampling(TINY))
@@ -85,7 +85,7 @@ def test_the_same_weights_give_the_same_bytes_and_others_do_not(model, splits, t
 
 
 def test_nobody_draws_lots(model, splits, tmp_path):
-    """torch's and numpy's generators are where they were, so training goes on as without it."""
+    """State of torch's and numpy's generators before and after: training goes on as without a preview."""
     before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
     look(model, splits, tmp_path)
     assert torch.equal(torch.get_rng_state(), before) and np.array_equal(np.random.get_state()[1], numbers)
@@ -107,7 +107,7 @@ def test_ranks_that_do_not_write_do_the_same_work(model, splits, tmp_path, monke
 
 
 def test_every_file_appears_by_a_rename(model, splits, tmp_path, monkeypatch):
-    """Who looks whenever a file is about to appear sees none, or whole ones; the picture comes before its
+    """Readers see no file or whole ones at every moment; the picture comes before its
     JSON."""
     appeared, replace = [], os.replace
 
@@ -171,21 +171,21 @@ def captioned(few_digits, tmp_path, captions):
 
 
 @pytest.mark.parametrize(
-    "captions, prompts, shown",
+    "captions, prompts, captioned_rows",
     [
         ([["a"], [], ["b", "c"], ["a"]], ["a", "b", "c"], [0, 2, 3, 4, 6]),
         ([[""], ["", "x"]], ["x"], [1, 3, 5]),
         ([[]], [""], []),
     ],
 )
-def test_prompts_and_pictures_of_any_set(few_digits, tmp_path, model, captions, prompts, shown):
+def test_prompts_and_pictures_of_any_set(few_digits, tmp_path, model, captions, prompts, captioned_rows):
     """Different captions first, each picture with one; a set without any is drawn and not read."""
     splits = captioned(few_digits, tmp_path, captions)
     note = json.loads(look(model, splits, tmp_path / "samples").with_suffix(".json").read_text())
     assert note["prompts"] == prompts
-    assert sorted(item["picture"] for item in note["read"]) == shown
+    assert sorted(item["picture"] for item in note["read"]) == captioned_rows
     assert all(item["truth"] and all(item["truth"]) for item in note["read"])
-    assert (tmp_path / "samples" / "held_out.png").exists() == bool(shown)
+    assert (tmp_path / "samples" / "held_out.png").exists() == bool(captioned_rows)
 
 
 def test_different_captions_come_first():

@@ -20,7 +20,7 @@ TWO = ("--gpus", "2")
 
 
 def saved(run, whole, step):
-    """The newest checkpoint is that of `step`, and the unbroken run's bit for bit."""
+    """Check that the newest checkpoint is that of `step`, and the unbroken run's bit for bit."""
     assert step_of(run) == step
     for name in ("model", "ema", "optimizer"):
         tensors = loading.tensors(checkpoint.latest(run), name)
@@ -30,7 +30,7 @@ def saved(run, whole, step):
 
 
 def resumed(few_digits, run, whole_ranks):
-    """The same command again goes on from the last checkpoint, and ends as if nothing had been."""
+    """Run the same command again: it goes on from the last checkpoint and ends as if nothing had happened."""
     ranks = together(2, observed, settings(), few_digits, run)
     assert ranks[0]["records"][0]["step"] > 5
     assert_same_bits(run, whole_ranks(2))
@@ -44,7 +44,7 @@ def test_two_ranks_in_a_folder_of_any_name(whole_ranks, few_digits, tmp_path):
     data = shutil.copytree(few_digits, folder / "data")
     abort = "import atexit\natexit.register(os.abort)"
     done = Launched(tmp_path, command(data, folder / "run", *TWO), abort, 7, 1, cwd=folder).end()
-    assert (done.code, done.left) == (0, []) and done.errors == []
+    assert (done.code, done.remaining) == (0, []) and done.errors == []
     assert json.loads(done.out)["documents"] == 160 and done.out.count("\n") == 1
     assert_same_bits(folder / "run", whole_ranks(2))
     state = checkpoint.state(checkpoint.latest(folder / "run"))
@@ -83,9 +83,9 @@ def test_a_fault_of_one_rank_ends_the_job(name, whole_ranks, few_digits, tmp_pat
     monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launcher)
     monkeypatch.setenv("RAWMM_LAUNCHED", "")  # set by `launch`; put back at the end
     run = tmp_path / "run"
-    left, out, err = rawmm(*command(few_digits, run, *TWO, "train.timeout=4"))
+    returned, out, err = rawmm(*command(few_digits, run, *TWO, "train.timeout=4"))
     ranks = "".join((tmp_path / f"err.{number}").read_text() for number in range(2))
-    assert (left, out) == (code, ""), err
+    assert (returned, out) == (code, ""), err
     if name == "told to stop":
         assert err == "" and [text for text in ranks.splitlines() if text.startswith("error: ")] == [
             "error: stopped by SIGTERM and saved at 128 documents; run the same command again to go on"
@@ -112,11 +112,11 @@ REAL = {
 
 @pytest.mark.parametrize("name", REAL)
 def test_a_rank_that_answers_no_more_ends_the_job(name, whole_ranks, few_digits, tmp_path):
-    """As above, with torch's launcher; no process is left over, the run goes on from its last checkpoint."""
+    """The same with torch's launcher; no process is left over, the run goes on from its last checkpoint."""
     fault, line = REAL[name]
     run = tmp_path / "run"
     done = Launched(tmp_path, command(few_digits, run, *TWO, "train.timeout=2"), fault, 7, 1).end(60)
-    assert (done.code, done.out, done.left) == (7, "", []), done.err
+    assert (done.code, done.out, done.remaining) == (7, "", []), done.err
     assert len(done.errors) == 1 and done.errors[0].startswith(f"error: {line}")
     assert "Traceback" not in done.err and len(done.err.splitlines()) == 2
     saved(run, whole_ranks(2), 5)
@@ -143,11 +143,11 @@ STOPS = {
 
 @pytest.mark.parametrize("name", STOPS)
 def test_a_signal_saves_the_same_step_of_both_ranks(name, whole_ranks, few_digits, tmp_path):
-    """It comes while rank 0 is in its seventh step and rank 1 waits for it."""
+    """A signal while rank 0 is in its seventh step and rank 1 waits for it."""
     number, run = getattr(signal, name), tmp_path / "run"
     fault = SEND.format(name=name, how=STOPS[name])
     done = Launched(tmp_path, command(few_digits, run, *TWO), fault, 6, 0).end(60)
-    assert (done.code, done.out, done.left) == (128 + number, "", []), done.err
+    assert (done.code, done.out, done.remaining) == (128 + number, "", []), done.err
     assert done.err.splitlines()[1:] == [
         f"error: stopped by {name} and saved at 112 documents; run the same command again to go on"
     ]
@@ -163,15 +163,15 @@ def test_a_second_signal_to_the_launcher_acts_at_once(whole_ranks, few_digits, t
     fault += f"time.sleep(0.5)\nopen({str(here)!r}, 'w').close()\n{STOPS['SIGTERM']}\ntime.sleep(600)"
     done = Launched(tmp_path, command(few_digits, run, *TWO), fault, 6, 0).end(60)
     assert time.time() - here.stat().st_mtime < Signals.GRACE
-    assert (done.code, done.left) == (143, [])
+    assert (done.code, done.remaining) == (143, [])
     saved(run, whole_ranks(2), 5)
 
 
 def test_a_launcher_that_is_killed(whole_ranks, few_digits, tmp_path):
-    """Its ranks end by themselves, trained or saved, and the lock is free."""
+    """The ranks of a killed launcher end by themselves, trained or saved, and the lock is free."""
     run, words = tmp_path / "run", command(few_digits, tmp_path / "run", *TWO)
     done = Launched(tmp_path, words, "os.kill(os.getppid(), 9)", 6, 0).end(60)
-    assert (done.code, done.left) == (-signal.SIGKILL, [])
+    assert (done.code, done.remaining) == (-signal.SIGKILL, [])
     together(2, observed, settings(), few_digits, run)
     assert_same_bits(run, whole_ranks(2))
 
@@ -184,6 +184,6 @@ def test_ranks_of_another_launcher(whole_ranks, few_digits, tmp_path):
         "-m -- rawmm_cli"
     )
     done = Launched(tmp_path, command(few_digits, tmp_path / "run"), module=module).end()
-    assert (done.code, done.left, done.errors) == (0, [], []), done.err
+    assert (done.code, done.remaining, done.errors) == (0, [], []), done.err
     assert json.loads(done.out)["documents"] == 160
     assert_same_bits(tmp_path / "run", whole_ranks(2))

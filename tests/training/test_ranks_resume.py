@@ -31,10 +31,10 @@ def test_two_ranks_resume_bit_for_bit(words, whole_ranks, few_digits, tmp_path):
         run = shutil.copytree(unbroken, tmp_path / str(step))
         for later in range(step + 1, 11):
             shutil.rmtree(run / "checkpoints" / f"step_{later:08d}")
-        found = together(2, observed, settings(*EVERY, *words), few_digits, run)
-        assert [len(one["records"]) for one in found] == [10 - step] * 2 and found[0]["differ"] == found[1][
+        results = together(2, observed, settings(*EVERY, *words), few_digits, run)
+        assert [len(one["records"]) for one in results] == [10 - step] * 2 and results[0][
             "differ"
-        ] == []
+        ] == results[1]["differ"] == []
         assert_same_bits(run, unbroken)
 
 
@@ -48,30 +48,30 @@ AFTER = {**BEFORE, "3 ddp": (3, ()), "3 fsdp": (3, FSDP)}
 
 @pytest.fixture(scope="module")
 def broken_off(few_digits, tmp_path_factory):
-    """name -> (run that was killed one step after its checkpoint of step 5, the documents of the first five
-    steps)."""
-    made = {}
+    """Function: name -> (run that was killed one step after its checkpoint of step 5, the documents of the
+    first five steps)."""
+    runs = {}
 
     def run(name):
-        if name not in made:
+        if name not in runs:
             size, words = BEFORE[name]
             folder = tmp_path_factory.mktemp("broken") / "run"
-            found = together(size, observed, settings(*SHARED, *words), few_digits, folder, 72)
+            results = together(size, observed, settings(*SHARED, *words), few_digits, folder, 72)
             assert step_of(folder) == 5
-            made[name] = folder, gathered(found, range(0, 60, 12))
-        return made[name]
+            runs[name] = folder, gathered(results, range(0, 60, 12))
+        return runs[name]
 
     return run
 
 
-def gathered(found, starts):
-    """{seen before: numbers of the step's documents, of all ranks}."""
-    return {seen: sorted(number for one in found for number in one["made"][seen]) for seen in starts}
+def gathered(results, starts):
+    """Documents of each step, of all ranks: {documents seen before: numbers}."""
+    return {seen: sorted(number for one in results for number in one["documents"][seen]) for seen in starts}
 
 
 @pytest.fixture(scope="module")
 def alone(few_digits, tmp_path_factory):
-    """What one process that nothing stops does."""
+    """Records and documents of one process that nothing stops."""
     return together(1, observed, settings(*SHARED), few_digits, tmp_path_factory.mktemp("alone") / "run")[0]
 
 
@@ -94,15 +94,15 @@ def test_another_number_of_ranks_goes_on(before, after, broken_off, alone, few_d
     folder, first = broken_off(before)
     size, words = AFTER[after]
     run = shutil.copytree(folder, tmp_path / "run")
-    found = together(size, observed, settings(*SHARED, *words), few_digits, run)
-    assert [one["differ"] for one in found] == [[]] * size
-    seen = first | gathered(found, range(60, 120, 12))
-    assert seen == {start: sorted(numbers) for start, numbers in alone["made"].items()}
+    results = together(size, observed, settings(*SHARED, *words), few_digits, run)
+    assert [one["differ"] for one in results] == [[]] * size
+    seen = first | gathered(results, range(60, 120, 12))
+    assert seen == {start: sorted(numbers) for start, numbers in alone["documents"].items()}
     numbers = [number for step in seen.values() for number in step]
     assert len(set(numbers)) == len(numbers) and set(range(96)) <= set(
         numbers
     )  # the first window is complete
-    same_losses(found[0]["records"], alone["records"][5:])
+    same_losses(results[0]["records"], alone["records"][5:])
     same_losses(records.read(run / "records.jsonl"), alone["records"])
 
 
@@ -125,7 +125,7 @@ def test_what_fsdp_writes_is_safe_and_can_be_used(whole_ranks, few_digits, rawmm
     assert code == 0 and json.loads(out)["documents"] == 160
     code, out, _ = rawmm("evaluate", "run", *here, "--data-dir", few_digits, "--per-label", "1")
     assert code == 0
-    found = json.loads(out)["held_out"]["image"]
+    loss = json.loads(out)["held_out"]["image"]
     code, out, _ = rawmm(
         "evaluate",
         "run",
@@ -137,4 +137,4 @@ def test_what_fsdp_writes_is_safe_and_can_be_used(whole_ranks, few_digits, rawmm
         "--per-label",
         "1",
     )
-    assert found == pytest.approx(json.loads(out)["held_out"]["image"], rel=1e-4)
+    assert loss == pytest.approx(json.loads(out)["held_out"]["image"], rel=1e-4)

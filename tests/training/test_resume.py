@@ -46,8 +46,8 @@ def test_resumed_from_any_step_it_is_the_same(kind, whole, few_digits, tmp_path)
         run = shutil.copytree(unbroken, tmp_path / str(step))
         for later in range(step + 1, 11):
             shutil.rmtree(run / "checkpoints" / f"step_{later:08d}")
-        found = go(settings(*EVERY, *words), few_digits, run)
-        assert [record["step"] for record in found] == list(range(step + 1, 11))
+        records = go(settings(*EVERY, *words), few_digits, run)
+        assert [record["step"] for record in records] == list(range(step + 1, 11))
         assert_equal_runs(run, unbroken)
         assert averages(run) == averages(unbroken)
     assert len(averages(unbroken)) == (5 * 2 + 1) * ("train.ema.kind=power" in words)
@@ -66,7 +66,7 @@ def averages(run):
 
 
 @pytest.mark.parametrize(
-    "word, told",
+    "assignment, message",
     [
         ("train.batch=32", "train.batch was 16, now 32"),
         ("backbone.width=64", "backbone.width was 32, now 64"),
@@ -77,14 +77,14 @@ def averages(run):
         ("train.length=44", "train.length was 40, now 44"),
     ],
 )
-def test_changed_settings_are_named(word, told, whole, few_digits, tmp_path, rawmm):
+def test_changed_settings_are_named(assignment, message, whole, few_digits, tmp_path, rawmm):
     run = shutil.copytree(whole(), tmp_path / "run")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    code, out, err = rawmm(*command(few_digits, run, "train.documents=320", word))
+    code, out, err = rawmm(*command(few_digits, run, "train.documents=320", assignment))
     assert (
         (code, out) == (4, "")
         and err.startswith("error: run 'run' was started with other settings (")
-        and told in err
+        and message in err
     )
     assert "use the old settings, or another --run name" in err and err.count("\n") == 1
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

@@ -40,8 +40,8 @@ def test_a_second_signal_acts_at_once(number, code, whole, few_digits, tmp_path)
 
 
 def test_a_signal_while_a_checkpoint_is_written(whole, few_digits, tmp_path, monkeypatch):
-    """It is written to its end, and so is the one of the step after which the run stops."""
-    write, sent, heard = checkpoint.write_tensors, iter([signal.SIGTERM]), []
+    """The checkpoint is completed, and so is that of the step after which the run stops."""
+    write, sent, messages = checkpoint.write_tensors, iter([signal.SIGTERM]), []
 
     def writing(partial, name, tensors):
         if name == "ema":
@@ -51,10 +51,10 @@ def test_a_signal_while_a_checkpoint_is_written(whole, few_digits, tmp_path, mon
 
     monkeypatch.setattr(checkpoint, "write_tensors", writing)
     with pytest.raises(Stopped, match="stopped by SIGTERM and saved at 96 documents") as caught:
-        go(settings(), few_digits, tmp_path / "run", notify=heard.append)
+        go(settings(), few_digits, tmp_path / "run", notify=messages.append)
     assert caught.value.exit_code == 143
-    found = checkpoint.survey(tmp_path / "run")
-    assert [(item["step"], item["problems"]) for item in found] == [(5, {}), (6, {})]
+    checkpoints = checkpoint.survey(tmp_path / "run")
+    assert [(item["step"], item["problems"]) for item in checkpoints] == [(5, {}), (6, {})]
     go(settings(), few_digits, tmp_path / "run")
     assert_equal_runs(tmp_path / "run", whole())
 
@@ -64,7 +64,7 @@ def handlers():
 
 
 def test_the_handlers_are_put_back(few_digits, tmp_path):
-    """After the end, after a stop by each signal, after an error, and where the caller closes the loop."""
+    """Handlers after the end, after a stop by each signal, after an error, and after the loop is closed."""
     before = handlers()
 
     def note(number, frame):
@@ -72,15 +72,15 @@ def test_the_handlers_are_put_back(few_digits, tmp_path):
 
     for number in SIGNALS:
         signal.signal(number, note)
-    ours = handlers()
+    installed = handlers()
     try:
         loop = train(settings(), few_digits, tmp_path / "closed", CPU, lambda message: None)
         next(loop)
-        assert not set(handlers()) & set(ours)
+        assert not set(handlers()) & set(installed)
         loop.close()
-        assert handlers() == ours
+        assert handlers() == installed
         go(settings("train.documents=16"), few_digits, tmp_path / "whole")
-        assert handlers() == ours
+        assert handlers() == installed
         for number in SIGNALS:
             loop = train(settings(), few_digits, tmp_path / str(int(number)), CPU, lambda message: None)
             next(loop)
@@ -89,10 +89,10 @@ def test_the_handlers_are_put_back(few_digits, tmp_path):
                 Stopped, match=f"stopped by {number.name} and saved at 32 documents"
             ) as caught:
                 list(loop)
-            assert caught.value.exit_code == 128 + number and handlers() == ours
+            assert caught.value.exit_code == 128 + number and handlers() == installed
         with pytest.raises(CheckpointError):
             go(settings("train.batch=32"), few_digits, tmp_path / "whole")
-        assert handlers() == ours
+        assert handlers() == installed
     finally:
         for number, handler in zip(SIGNALS, before):
             signal.signal(number, handler)
@@ -114,8 +114,8 @@ OWN_GROUP = "from forking import put\nos.setpgrp()\nput('os.killpg(os.getpid(), 
 
 @pytest.mark.process
 def test_the_group_of_a_run_with_workers_is_stopped(whole, few_digits, tmp_path):
-    """As by a launcher or a terminal: the signal reaches every process of the group, and the state is saved
-    all the same."""
+    """A signal as from a launcher or a terminal: it reaches every process of the group, and the state
+    is saved all the same."""
     run = tmp_path / "run"
     process = forked(tmp_path, command(few_digits, run, "train.workers=2"), OWN_GROUP)
     process.join(60)
@@ -172,7 +172,7 @@ def test_sigint_saves_and_exits_130(few_digits, tmp_path, rawmm, monkeypatch):
 
 @pytest.mark.parametrize("moment", ["the consumer's turn", "the sheet is drawn"])
 def test_what_is_said_to_be_saved_is_saved(moment, few_digits, tmp_path, monkeypatch):
-    """The signal comes when it was already decided that the step needs no checkpoint."""
+    """A signal after it was decided that the step needs no checkpoint."""
     signals = iter([signal.SIGTERM])  # one only: a second acts at once
 
     def send(*rest):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "quick")
 
 
 def test_a_clock_that_is_set_back(few_digits, tmp_path, monkeypatch):
-    """By an hour, every time that anybody looks at it; and the run is stopped and goes on."""
+    """A clock that loses an hour at every reading; the run is stopped and goes on."""
     real, hours, run = time.time, itertools.count(1), tmp_path / "run"
     monkeypatch.setattr(time, "time", lambda: real() - 3600 * next(hours))
     first, second = (go(settings("train.log_every=16"), few_digits, run, end) for end in (96, math.inf))
@@ -33,8 +33,8 @@ def test_a_clock_that_is_set_back(few_digits, tmp_path, monkeypatch):
         assert all(later["seconds"] > earlier["seconds"] >= 0 for earlier, later in itertools.pairwise(part))
         assert all(record["eta"] >= 0 and record["documents_per_second"] > 0 for record in part)
     assert second[0]["seconds"] > first[4]["seconds"] and second[-1]["eta"] == 0
-    kept = records.read(run / "records.jsonl")
-    assert [record["step"] for record in kept] == list(range(1, 11)) and kept == first[:5] + second
+    stored = records.read(run / "records.jsonl")
+    assert [record["step"] for record in stored] == list(range(1, 11)) and stored == first[:5] + second
 
 
 def test_what_remains_is_never_negative():
@@ -58,7 +58,7 @@ def ticking(monkeypatch):
 
 
 def test_a_run_by_time(ticking, few_digits, tmp_path):
-    """It ends on time, the learning rate with it; stopped and resumed, its clock goes on."""
+    """A run that ends on time, the learning rate with it; stopped and resumed, its clock goes on."""
     run = tmp_path / "run"
     chosen = settings(
         "train.time=1.5", "train.save_every=1000000", "train.sample_every=1000000", "train.warmup=32"
@@ -92,16 +92,16 @@ def test_the_option_of_time(ticking, few_digits, tmp_path, rawmm):
 
 
 def test_lengths_of_time():
-    given = ("90s", "90", "10m", "2h30m", "1d", "1.5h", "1h0m1s", "0.25")
-    assert [seconds(text) for text in given] == [90, 90, 600, 9000, 86_400, 5400, 3601, 0.25]
+    texts = ("90s", "90", "10m", "2h30m", "1d", "1.5h", "1h0m1s", "0.25")
+    assert [seconds(text) for text in texts] == [90, 90, 600, 9000, 86_400, 5400, 3601, 0.25]
 
 
 @pytest.mark.parametrize(
-    "given", ["0", "0s", "-5", "5 parsecs", "s", "1e3", "nan", "10 m", "m10", "1,5h", "3mm", ""]
+    "text", ["0", "0s", "-5", "5 parsecs", "s", "1e3", "nan", "10 m", "m10", "1,5h", "3mm", ""]
 )
-def test_what_is_no_length_of_time(given, tmp_path, rawmm):
-    code, out, err = rawmm("train", "--preset", "tiny", "--runs-dir", tmp_path / "runs", "--time", given)
+def test_what_is_no_length_of_time(text, tmp_path, rawmm):
+    code, out, err = rawmm("train", "--preset", "tiny", "--runs-dir", tmp_path / "runs", "--time", text)
     assert (code, out) == (2, "") and err == (
-        f"error: --time '{given}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d\n"
+        f"error: --time '{text}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d\n"
     )
     assert not (tmp_path / "runs").exists()

@@ -41,22 +41,22 @@ def sheet(tmp_path):
     return path
 
 
-def train(names, run: Path, start: int, end: int, sheet=None, **given) -> list[str]:
-    """What the loop does from document `start` to `end`: 16 a step, a record each -> what was said."""
-    heard = []
+def train(names, run: Path, start: int, end: int, sheet=None, **options) -> list[str]:
+    """Log like the loop from document `start` to `end`: 16 a step, a record each -> messages."""
+    messages = []
     records.truncate(run / "records.jsonl", start)
-    made = trackers.trackers(names, run, CONFIG, start, notify=heard.append)
+    active = trackers.trackers(names, run, CONFIG, start, notify=messages.append)
     for documents in range(start + 16, end + 1, 16):
         records.append(run / "records.jsonl", record(documents))
-        for tracker in made:
+        for tracker in active:
             tracker.log(record(documents), documents)
         if sheet and documents % 32 == 0:
-            for tracker in made:
+            for tracker in active:
                 tracker.picture("samples", sheet, documents)
-    if given.get("close", True):
-        for tracker in made:
+    if options.get("close", True):
+        for tracker in active:
             tracker.close()
-    return heard
+    return messages
 
 
 def recorded(run: Path, key: str) -> list[tuple[int, float]]:
@@ -78,9 +78,9 @@ def in_tensorboard(run: Path, key: str) -> list[tuple[int, float]]:
 def assert_same_curves(run: Path, last: int):
     assert [documents for documents, _ in recorded(run, "loss")] == list(range(16, last + 1, 16))
     for key in ("loss", "learning_rate", "step"):
-        shown, expected = in_tensorboard(run, key), recorded(run, key)
-        assert [step for step, _ in shown] == [documents for documents, _ in expected]
-        assert [value for _, value in shown] == [float(np.float32(value)) for _, value in expected]
+        curve, expected = in_tensorboard(run, key), recorded(run, key)
+        assert [step for step, _ in curve] == [documents for documents, _ in expected]
+        assert [value for _, value in curve] == [float(np.float32(value)) for _, value in expected]
 
 
 @pytest.fixture
@@ -126,8 +126,8 @@ def test_pictures_and_settings_are_there(tensorboard, run, sheet):
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [image.step for image in events.Images("samples")] == [32, 64, 96]
     (run / "back.png").write_bytes(events.Images("samples")[0].encoded_image_string)
-    with Image.open(run / "back.png") as back, Image.open(sheet) as given:
-        assert np.array_equal(np.array(back), np.array(given))
+    with Image.open(run / "back.png") as back, Image.open(sheet) as original:
+        assert np.array_equal(np.array(back), np.array(original))
     (text,) = events.Tensors("config/text_summary")
     assert b"set: digits" in text.tensor_proto.string_val[0]
 
@@ -139,19 +139,19 @@ class Service:
     """wandb or trackio as far as they are used: keeps what was sent, for each run as the service knows it."""
 
     def __init__(self, name: str):
-        self.runs, self.fail, self.begun, self.finished = {}, False, [], 0
+        self.runs, self.fail, self.started, self.finished = {}, False, [], 0
         self.module = types.ModuleType(name)
         self.module.init, self.module.finish, self.module.Settings = (
             self.init,
             self.finish,
-            lambda **given: given,
+            lambda **options: options,
         )
         self.module.Image = lambda path: ("image", Path(path).read_bytes()[:4])
 
-    def init(self, **given):
+    def init(self, **options):
         print("welcome to the service")  # trackio does
-        self.begun.append(given)
-        self.sent = self.runs.setdefault(given.get("id") or given["name"], [])
+        self.started.append(options)
+        self.sent = self.runs.setdefault(options.get("id") or options["name"], [])
         return self
 
     def log(self, values, step):
@@ -184,8 +184,8 @@ def test_what_a_service_has_is_not_sent_again(service, run, sheet, capsys):
     (sent,) = service.runs.values()
     assert [step for step, values in sent if "samples" in values] == [32, 64, 96, 128, 160, 192]
     assert all(set(values) in ({"loss", "learning_rate"}, {"samples"}) for _, values in sent)
-    assert service.finished == 3 and {str(given["project"]) for given in service.begun} == {"rawmm"}
-    assert all("seven" in given["name"] and given["config"] == CONFIG for given in service.begun)
+    assert service.finished == 3 and {str(options["project"]) for options in service.started} == {"rawmm"}
+    assert all("seven" in options["name"] and options["config"] == CONFIG for options in service.started)
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("welcome") == 3  # stdout belongs to --json
 
@@ -225,8 +225,8 @@ def test_a_torn_note_begins_a_new_run(service, run, torn):
 def test_a_service_that_fails_is_said_once_and_gets_the_rest_later(service, run, sheet):
     train((service.name,), run, 0, 64)
     service.fail = True
-    (told,) = train((service.name,), run, 64, 160, sheet)
-    assert told == (
+    (message,) = train((service.name,), run, 64, 160, sheet)
+    assert message == (
         f"{service.name} failed (ConnectionError: no route to host); the run goes on without it, and "
         "records.jsonl has everything"
     )
@@ -236,38 +236,38 @@ def test_a_service_that_fails_is_said_once_and_gets_the_rest_later(service, run,
 
 
 def test_a_service_that_cannot_begin_is_left_out(service, run):
-    def fail(**given):
+    def fail(**options):
         raise RuntimeError("no key")
 
     service.module.init = fail
-    (told,) = train((service.name, "auto"), run, 0, 64)
-    assert told.startswith(f"{service.name} failed (RuntimeError: no key)")
+    (message,) = train((service.name, "auto"), run, 0, 64)
+    assert message.startswith(f"{service.name} failed (RuntimeError: no key)")
 
 
 def test_a_full_disk_stops_tensorboard_alone(tensorboard, run, monkeypatch):
-    """The writer's thread meets the error; log must hear of it, and must not wait for a thread that is
-    gone."""
+    """An error in the writer's thread is reported, and log does not wait for a thread that has
+    ended."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    heard = []
-    made = trackers.trackers(("tensorboard",), run, CONFIG, 0, notify=heard.append)
-    monkeypatch.setattr("threading.excepthook", lambda told: None)
+    messages = []
+    active = trackers.trackers(("tensorboard",), run, CONFIG, 0, notify=messages.append)
+    monkeypatch.setattr("threading.excepthook", lambda arguments: None)
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, "write", fail)
     for documents in range(16, 1600, 16):
-        made[0].log(record(documents), documents)
-    made[0].close()
-    assert len(heard) == 1 and "tensorboard failed (OSError: [Errno 28] No space left" in heard[0]
+        active[0].log(record(documents), documents)
+    active[0].close()
+    assert len(messages) == 1 and "tensorboard failed (OSError: [Errno 28] No space left" in messages[0]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
 def test_what_is_not_installed_is_said_with_the_one_command(name, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard" if name == "tensorboard" else name, None)
-    told = rf"train.trackers = {name} cannot be used .*; install it: pip install 'rawmm\[{name}\]'"
-    with pytest.raises(ConfigError, match=told):
+    message = rf"train.trackers = {name} cannot be used .*; install it: pip install 'rawmm\[{name}\]'"
+    with pytest.raises(ConfigError, match=message):
         trackers.trackers((name,), run, CONFIG, 0)
     with pytest.raises(ConfigError):
         trackers.trackers(("auto", name), run, CONFIG, 0)

@@ -57,7 +57,7 @@ def test_two_runs_are_the_same_and_another_seed_is_not(whole, few_digits, tmp_pa
 
 
 def test_all_stops_at_once(whole, few_digits, tmp_path):
-    """A checkpoint that was damaged, one half written, a torn record: the run goes on from what is whole."""
+    """A damaged checkpoint, one half written and a torn record: the run goes on from what is whole."""
     chosen, run = settings(), tmp_path / "run"
     go(settings("train.save_every=32"), few_digits, run, 112)
     damaged = run / "checkpoints" / "step_00000006" / "model.safetensors"
@@ -65,19 +65,19 @@ def test_all_stops_at_once(whole, few_digits, tmp_path):
     shutil.copytree(damaged.parent, run / "checkpoints" / ".step_00000008.partial")
     with open(run / "records.jsonl", "a") as file:
         file.write('{"loss": 1')
-    heard = []
-    assert go(chosen, few_digits, run, notify=heard.append)[0]["documents"] == 80
-    assert any("damaged" in line for line in heard) and any(
-        "resuming run at 64 of 160" in line for line in heard
+    messages = []
+    assert go(chosen, few_digits, run, notify=messages.append)[0]["documents"] == 80
+    assert any("damaged" in line for line in messages) and any(
+        "resuming run at 64 of 160" in line for line in messages
     )
     assert_equal_runs(run, whole())
     assert not list((run / "checkpoints").glob(".*"))
 
 
 def test_a_run_that_is_done_is_left_alone(whole, few_digits, tmp_path):
-    run, heard = shutil.copytree(whole(), tmp_path / "run"), []
-    assert go(settings(), few_digits, run, notify=heard.append) == []
-    assert "nothing to do" in heard[-1]
+    run, messages = shutil.copytree(whole(), tmp_path / "run"), []
+    assert go(settings(), few_digits, run, notify=messages.append) == []
+    assert "nothing to do" in messages[-1]
     assert_equal_runs(run, whole())
 
 
@@ -90,7 +90,7 @@ def test_more_documents_may_be_trained(whole, few_digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "word, told",
+    "assignment, message",
     [
         ("train.learning_rate=1e-3", "train.learning_rate was 0.002, now 0.001"),
         ("train.batch=32", "train.batch was 16, now 32"),
@@ -102,12 +102,12 @@ def test_more_documents_may_be_trained(whole, few_digits, tmp_path):
         ("backbone.kind=transformer", "backbone.kind was gau, now transformer"),
     ],
 )
-def test_other_settings_are_another_run(word, told, whole, few_digits):
+def test_other_settings_are_another_run(assignment, message, whole, few_digits):
     run = whole()
     before = (run / "config.yaml").read_text()
     with pytest.raises(CheckpointError) as caught:
-        go(settings(word), few_digits, run)
-    assert told in str(caught.value) and "--run" in str(caught.value)
+        go(settings(assignment), few_digits, run)
+    assert message in str(caught.value) and "--run" in str(caught.value)
     assert (run / "config.yaml").read_text() == before
 
 

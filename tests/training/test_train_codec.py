@@ -93,11 +93,11 @@ def test_the_sheet_shows_pictures_above_their_reconstructions(whole_codec, few_p
     sheet = np.asarray(Image.open(whole_codec("fsq") / "samples" / "step_00000010.png"))
     codec, held_out = load_codec(whole_codec("fsq"), CPU), prepared.load(few_pictures / "few", "held_out")
     real = held_out.image(1)
-    made = codec.decode(codec.encode(real[None]), 2)[0]
+    reconstruction = codec.decode(codec.encode(real[None]), 2)[0]
     zoom, cell = 6, 6 * 16 + 2
-    for row, shown in enumerate((real, made)):
-        found = sheet[2 + row * cell : 2 + row * cell + 96 : zoom, 2 + cell : 2 + cell + 96 : zoom]
-        assert np.array_equal(found, shown.permute(1, 2, 0).numpy())
+    for row, image in enumerate((real, reconstruction)):
+        cell_pixels = sheet[2 + row * cell : 2 + row * cell + 96 : zoom, 2 + cell : 2 + cell + 96 : zoom]
+        assert np.array_equal(cell_pixels, image.permute(1, 2, 0).numpy())
     note = json.loads((whole_codec("fsq") / "samples" / "step_00000010.json").read_text())
     assert note["shows"] == "reconstructions" and note["documents"] == 40
 
@@ -110,13 +110,13 @@ def test_a_step_that_is_not_finite_is_not_taken(what, few_pictures, tmp_path, mo
     real, calls = module._gradients, itertools.count()
 
     def spoiled(run, state, *rest):
-        parts, made, used = real(run, state, *rest)
+        parts, reconstruction, used = real(run, state, *rest)
         if next(calls) == 6:
             if what == "gradient":
                 next(state.model.parameters()).grad[0] = math.inf
             else:
                 parts = parts | {what: torch.tensor(math.nan)}
-        return parts, made, used
+        return parts, reconstruction, used
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "_gradients", spoiled)
@@ -219,19 +219,24 @@ def test_the_command_trains_resumes_reports_and_shows(few_pictures, tmp_path, ra
         "--json",
     ]
     code, out, err = rawmm(*words)
-    told = json.loads(out)
-    assert code == 0 and told["documents"] == 40 and told["status"] == "trained" and told["held_out_psnr"] > 5
+    result = json.loads(out)
+    assert (
+        code == 0
+        and result["documents"] == 40
+        and result["status"] == "trained"
+        and result["held_out_psnr"] > 5
+    )
     assert json.loads(rawmm(*words)[1])["status"] == "was trained already"
     code, out, _ = rawmm(*words, "--dry-run")
-    told = json.loads(out)
-    assert (told["tokens"], told["vocabulary"], told["steps"]) == (4, 20, 10) and told[
+    result = json.loads(out)
+    assert (result["tokens"], result["vocabulary"], result["steps"]) == (4, 20, 10) and result[
         "bits"
     ] == pytest.approx(17.29, abs=0.01)
     code, out, _ = rawmm("report", "mine", "--runs-dir", tmp_path / "runs")
     page = (tmp_path / "runs" / "mine" / "report.html").read_text()
     assert code == 0
-    for shown in ("PSNR", "Codebook usage", "Perplexity", "its reconstruction", "Held-out"):
-        assert shown in page
+    for heading in ("PSNR", "Codebook usage", "Perplexity", "its reconstruction", "Held-out"):
+        assert heading in page
     assert rawmm(*words, "--gpus", "2")[0] == 2
     code, _, err = rawmm("bench", "train", "--preset", preset)
     assert code == 2 and "trains a codec; allowed: presets of models that draw and read" in err

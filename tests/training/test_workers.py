@@ -44,7 +44,7 @@ def seventh(few_digits):
 
 
 def worker_that(what, seventh, folder, data, run, *words, where=IN_WORKER):
-    """A run with two workers; the one that comes to a picture of the seventh step does `what` -> (exit code,
+    """Train with two workers; the one that reads a picture of the seventh step does `what` -> (exit code,
     stderr)."""
     process = forked(
         folder,
@@ -107,15 +107,15 @@ def test_a_document_that_cannot_be_made(where, seventh, whole, few_digits, tmp_p
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="this system has no /dev/shm")
 def test_small_shared_memory_is_said_and_the_run_goes_on(few_digits, tmp_path, monkeypatch):
-    usage, heard = shutil.disk_usage, []
+    usage, messages = shutil.disk_usage, []
     monkeypatch.setattr(
         loader.shutil,
         "disk_usage",
         lambda path: usage(path)._replace(**{"free": 64 << 20} if str(path) == "/dev/shm" else {}),
     )
     words = ("train.workers=1", "train.documents=32")
-    assert len(go(settings(*words), few_digits, tmp_path / "run", notify=heard.append)) == 2
-    assert [line for line in heard if "/dev/shm" in line] == [
+    assert len(go(settings(*words), few_digits, tmp_path / "run", notify=messages.append)) == 2
+    assert [line for line in messages if "/dev/shm" in line] == [
         "/dev/shm has 64 MiB free and data workers hand batches over through it; give it 1 GiB (docker run "
         "--shm-size=1g) or "
         "set train.workers=0"
