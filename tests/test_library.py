@@ -47,7 +47,7 @@ def test_the_page_runs_as_it_is_written(page, tmp_path, monkeypatch):
         assert names["message"].startswith("unknown solver 'eular' (did you mean")
         assert all(caption.startswith("a ") for caption in names["captions"])
         assert names["exact"].psnr == [np.inf] * 2 and names["exact"].bits == [8 * 3 * 64 * 64] * 2
-        assert max(names["back"].bits) <= 8192 and min(names["noise_and_back"].psnr) > 30
+        assert max(names["jpegs"].bits) <= 8192 and min(names["inverted"].psnr) > 30
         assert 0 < names["cost"].bits_per_byte < 8 and (tmp_path / "portrait.png").is_file()
         first = len([line for line in blocks[0].splitlines() if line.strip() and "import" not in line])
         assert first <= 12
