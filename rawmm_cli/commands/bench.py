@@ -39,8 +39,7 @@ def bench(
     data_dir: DataDir = DATA,
     json: Json = False,
 ) -> None:
-    """Measure speed: positions/s, pictures/s, share of the matmul rate (MFU), memory, time spent waiting for
-    data."""
+    """Measure speed: positions/s, pictures/s, MFU, memory and waiting for data."""
     from ..config import presets
     from ..config.model import Config
     from ..system.errors import ConfigError

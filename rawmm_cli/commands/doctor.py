@@ -11,8 +11,7 @@ from .screen import emit
 
 
 def doctor(data_dir: DataDir = DATA, runs_dir: RunsDir = RUNS, json: Json = False) -> None:
-    """Show versions, devices, speeds, free disk, and of every feature whether it works or which command adds
-    it."""
+    """Show what works on this machine, how fast, and which commands add the rest."""
     environment = tuple(
         name for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ
     )

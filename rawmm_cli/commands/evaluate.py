@@ -53,8 +53,9 @@ def evaluate(
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Evaluate a run: text to image, image to text, held-out losses. Writes evaluation.json and report.html
-    into it."""
+    """Evaluate a run: text to image, image to text, held-out losses.
+
+    Writes evaluation.json and report.html into its folder."""
     from ..sampling.request import Request, chosen
 
     settings = chosen(steps=steps, guidance=guidance, solver=solver, size=size)

@@ -22,8 +22,9 @@ def export(
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Write the averaged weights of a run into a folder, with settings, tokenizer, tuned grids, evaluation,
-    model card and checksums.
+    """Write the averaged weights of a run into a folder, with all that is needed to draw.
+
+    That is settings, tokenizer, tuned grids, evaluation, model card and checksums.
 
     `rawmm sample --model FOLDER` draws with it."""
     use_cpu()

@@ -94,8 +94,7 @@ def prepare(
     data_dir: DataDir = DATA,
     json: Json = False,
 ) -> None:
-    """Prepare a data set: exact pixels and captions, split into training and held-out pictures, with a data
-    card.
+    """Prepare a data set: exact pixels, captions, a held-out split and a data card.
 
     The same command again resumes an interrupted one."""
     if verify:

@@ -79,8 +79,9 @@ def reconstruct(
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Encode and decode pictures with codecs, and show what each of them loses: bits, PSNR, SSIM, exact
-    pixels, text.
+    """Encode and decode pictures with codecs, and show what each of them loses.
+
+    Measured are bits, PSNR, SSIM, exact pixels and text.
 
     Where sides do not fit a codec, pictures are padded before and cropped after."""
     words = codec or ["ode"]

@@ -33,8 +33,9 @@ def tune_sampler(
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
-    """Search for times of few denoising steps, and for when guidance acts, that come closest to what the
-    model draws in 200 steps.
+    """Search for the times of few denoising steps that come closest to 200 steps.
+
+    When guidance acts is searched for as well.
 
     The result is stored beside the model (sampler.json); `rawmm sample` uses it for that number of steps."""
     use_cpu()
