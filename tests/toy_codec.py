@@ -36,3 +36,13 @@ class Squares:
     def decode(self, tokens, rows):
         grey = ((tokens + 0.5) * 256 / self.vocabulary).to(torch.uint8)
         return repeat(grey, "m (h w) 1 -> m 3 (h p) (w q)", h=rows, p=self.side, q=self.side).contiguous()
+
+
+class UserSquares(Squares):
+    """As a user writes it, `python:toy_codec:UserSquares`: integers (M, N), without the axis of groups."""
+
+    def encode(self, images):
+        return super().encode(images)[..., 0]
+
+    def decode(self, tokens, rows):
+        return super().decode(tokens[..., None], rows)

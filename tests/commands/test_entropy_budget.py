@@ -13,8 +13,8 @@ FORMS = {
     "images, two paths": ("images in digits --limit 9", "--images in --images digits --limit 9"),
     "images, a plot": ("images in/0.png --V 2^10 --plot PLOT", "--images in/0.png --V 2^10 --plot PLOT"),
     "codec": (
-        "codec python:toy_codec:Squares in --size 8",
-        "--codec python:toy_codec:Squares --images in --size 8",
+        "codec python:toy_codec:UserSquares in --size 8",
+        "--codec python:toy_codec:UserSquares --images in --size 8",
     ),
     "model": (
         "model tiny digits --steps 2 --limit 3 --device cpu",

@@ -79,7 +79,7 @@ def test_a_tokenizer_by_a_factory(rawmm, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     for n in range(5):
         Image.new("RGB", (16, 16), (16 * n + 8,) * 3).save(f"in/{n}.png")
-    words = ["entropy-budget", "--codec", "python:toy_codec:Squares", "--images", "in"]
+    words = ["entropy-budget", "--codec", "python:toy_codec:UserSquares", "--images", "in"]
     code, out, err = rawmm(*words, "--json")
     assert code == 0, err
     result = json.loads(out)

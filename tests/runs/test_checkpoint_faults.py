@@ -228,7 +228,7 @@ def test_old_ones_go_only_while_a_sound_one_stays(keep, tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [("presets",), ("train", "--preset", "tiny", "--dry-run"), ("checkpoint", "verify", "RUN")],
+    [("presets",), ("checkpoint", "verify", "RUN")],
     ids=" ".join,
 )
 def test_a_reader_that_leaves_after_a_line(words, whole, tmp_path):

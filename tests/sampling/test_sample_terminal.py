@@ -63,26 +63,35 @@ def test_nobody_listens(how, left, tmp_path, monkeypatch):
 # --------------------------------------------------------------------------------------------------- terminal
 
 
-@pytest.mark.parametrize(
-    "environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYTHONIOENCODING": "latin-1"}]
-)
+WORDS = ("sample", "seven", "--preview", "blocks", "--run")
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_terminals_that_show_no_colours(environment, place, tiny_run, rawmm, monkeypatch):
+    """Nothing of one colour; the name of the file all the same."""
+    for name in ("NO_COLOR", "TERM", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    code, out, err = rawmm(*WORDS, tiny_run)
+    assert (code, err) == (0, "") and "tiny-seven-0-000.png" in out
+    assert "?" not in out and "\u2580" not in out
+
+
 @pytest.mark.process
-def test_terminals_that_cannot_show_blocks(environment, place, tiny_run):
-    """Nothing of one colour, no traceback; the name of the file all the same."""
-    words = ["sample", "seven", "--run", str(tiny_run), "--preview", "blocks"]
+def test_a_terminal_that_cannot_show_blocks(place, tiny_run):
+    """Characters that its encoding lacks are replaced; no traceback."""
     usual = {
         name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM", "COLORTERM")
     }
     done = subprocess.run(
-        [sys.executable, "-m", "rawmm_cli", *words],
+        [sys.executable, "-m", "rawmm_cli", *WORDS, str(tiny_run)],
         capture_output=True,
         cwd=place,
-        env=usual | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        env=usual | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "latin-1"},
     )
     assert (done.returncode, done.stderr) == (0, b"") and b"tiny-seven-0-000.png" in done.stdout
-    assert ("PYTHONIOENCODING" in environment) == (
-        b"?" in done.stdout
-    ) and "\u2580".encode() not in done.stdout
+    assert b"?" in done.stdout and "\u2580".encode() not in done.stdout
 
 
 @pytest.mark.parametrize(
