@@ -71,6 +71,11 @@ class Adapted(nn.Module):
                 f"codec {self.name} has a vocabulary, and its encode returned {tokens.dtype}; allowed: "
                 f"integers"
             )
+        if tokens.ndim != (2 if self.discrete else 3):
+            raise DataError(
+                f"codec {self.name}: its encode returned {tokens.ndim} axes; allowed: "
+                f"{'(M, N) integers' if self.discrete else '(M, N, P) numbers'}"
+            )
         return tokens[..., None] if self.discrete else tokens
 
     @torch.no_grad()

@@ -131,6 +131,9 @@ def test_a_failing_adapter_is_named(folder):
     class Broken:
         vocabulary = 4
 
+        def __init__(self, *more):
+            self.more = more  # axes too many
+
         def length(self, height, width):
             return 4
 
@@ -140,7 +143,7 @@ def test_a_failing_adapter_is_named(folder):
             return (
                 torch.rand(len(images), 4)
                 if images.shape[2] == 5
-                else torch.zeros(len(images), 4, dtype=torch.long)
+                else torch.zeros(len(images), 4, *self.more, dtype=torch.long)
             )
 
         def decode(self, tokens, rows):
@@ -154,6 +157,8 @@ def test_a_failing_adapter_is_named(folder):
         with pytest.raises(DataError) as caught:
             run(folder / f"{name}.png", [toy("python:a:B", Adapted(Broken(), "python:a:B"))])
         assert message in str(caught.value)
+    with pytest.raises(DataError, match="its encode returned 3 axes; allowed: .M, N. integers"):
+        run(folder / "2.png", [toy("python:a:B", Adapted(Broken(1), "python:a:B"))])
 
 
 def test_inversion_by_the_ode(rawmm, folder, tiny_run):
