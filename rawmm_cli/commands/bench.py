@@ -82,7 +82,11 @@ def _show(result: dict) -> None:
     }
     rows = []
     for name, value in result.items():
-        if name in ("estimate", "estimate_over_measured", "settings") or isinstance(value, bool):
+        if (
+            name in ("estimate", "estimate_over_measured", "settings")
+            or value is None
+            or isinstance(value, bool)
+        ):
             continue
         text = forms.get(name, number)(value) if isinstance(value, (int, float)) else str(value)
         if estimate := result.get("estimate", {}).get(name):

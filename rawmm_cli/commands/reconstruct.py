@@ -8,7 +8,7 @@ import typer
 from ..system.figures import short
 from ..system.threads import use_cpu
 from . import tables
-from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir, writable_folder
+from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir
 from .screen import emit, notify, printable, progress
 
 if TYPE_CHECKING:
@@ -110,7 +110,6 @@ def reconstruct(
         out = out or report.with_name(f"{report.stem}_files")
     if out:
         files.check_out(out, locations)
-        writable_folder(out, "output folder")
     network = _network(features, locations)
     loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify))
     all_steps = sorted(set(steps or [10, 30, 100]))

@@ -88,7 +88,10 @@ def sample(
     ] = None,
     strength: Annotated[
         Optional[float],
-        typer.Option(help="Vary --image: from 0, unchanged, to 1, drawn from noise.", rich_help_panel=DRAW),
+        typer.Option(
+            help="Vary --image: from the model's least (head.clamp, more than 0) to 1, drawn from noise.",
+            rich_help_panel=DRAW,
+        ),
     ] = None,
     max_pictures: Annotated[
         Optional[int],

@@ -19,6 +19,7 @@ def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "
 
     mask_form: "dense" works everywhere; "flex" wants compiled layers and pays for long rows."""
     device = torch.device(device)
+    _drawing(config)  # a head that could not draw is an error before it is trained
     with torch.random.fork_rng(devices=[]), torch.device("meta" if device.type == "meta" else "cpu"):
         torch.manual_seed(config.train.seed)
         width = config.backbone.width
@@ -183,8 +184,9 @@ def _drawing(config: Config) -> Any:
 
             return Drawing(s.steps, s.solver, s.grid, s.interval, s.rescale)
         case kind:
-            raise _unknown("head", kind)
+            raise _unknown("head", kind, "_drawing")
 
 
-def _unknown(part: str, kind: str) -> ConfigError:
-    return ConfigError(f"{part}.kind = {kind} is known to the settings, but not to config/build.py")
+def _unknown(part: str, kind: str, function: str | None = None) -> ConfigError:
+    place = f"config/build.py: {function or '_' + part}"
+    return ConfigError(f"{part}.kind = {kind} is known to the settings, but not to {place}; add its case")

@@ -205,11 +205,11 @@ def _check_bad(skipped: list[dict], items: int, max_bad: float) -> None:
     """Raise DataError where more than the share `max_bad` of the items was skipped."""
     if len(skipped) > max_bad * items:
         first = skipped[0]
-        more = f" (and {len(skipped) - 1:,} more)" if len(skipped) > 1 else ""
+        which, them = (": ", "it") if len(skipped) == 1 else (", the first ", "them")
         raise DataError(
-            f"'{first['file']}'{more} of {items:,} cannot be used: {first['reason']}; mend them, or allow "
-            f"to leave out a larger share with --max-bad-fraction (now {max_bad:g}); what is done is kept "
-            "for the same command"
+            f"{len(skipped):,} of {items:,} items cannot be used{which}'{first['file']}' "
+            f"({first['reason']}); repair {them}, or allow a larger share with --max-bad-fraction (now "
+            f"{max_bad:g}); what is done is kept for the same command"
         )
 
 

@@ -23,7 +23,7 @@ from ..core.document import Picture
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import read_image
 from ..data.pictures import Location, Skipped, read
-from ..runs.models import Loaded
+from ..runs.models import Loaded, diffusion_head
 from ..system.errors import DataError, RawmmError, printable
 
 TOGETHER = 8  # pictures in a batch, of any sizes
@@ -77,6 +77,7 @@ def audit(loaded: Loaded, locations: list[Location]) -> Audit:
     """Encode and decode pictures as the input of a model, and compare.
 
     Raises RawmmError (exit code 1) at the first difference, DataError where the model takes no picture."""
+    head = diffusion_head(loaded, "the audit of a model's input")
     result, waiting = Audit(), []
     for picture in read(locations, result.skipped):
         location = locations[picture.index]
@@ -102,7 +103,7 @@ def audit(loaded: Loaded, locations: list[Location]) -> Audit:
         _compare(loaded, group)
         result.tests += len(group)
     result.sizes = sorted(set(result.sizes))
-    result.first_layer = first_layer(loaded.model.head.into)
+    result.first_layer = first_layer(head.into)
     return result
 
 

@@ -19,13 +19,14 @@ from ..core.document import Picture
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import ImageError, fit
 from ..data.pictures import Location, NamedPicture, Skipped, none_left, read
-from ..runs.models import Loaded
+from ..runs.models import Loaded, diffusion_head
 from ..system.seeds import key
 from . import bounds, likelihood, lossless
 from .likelihood import BEGINS, WIDTHS, Bound, Denoise
 from .text_bits import TextBits, of_texts
 
 BATCH = 16  # pictures in a batch
+BITS = "the likelihood of pictures"  # for messages
 UNIFORMS = (0.004, 0.015, 0.03, 0.06, 0.1, 0.2, 0.3)  # times at which an ODE from uniform noise may start
 
 
@@ -154,6 +155,7 @@ def pictures_for(
 def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
     """A function of z (M, N, P) and times (M,) -> clean (M, N, P), for pictures (M, 3, H, W) after their
     captions. It is differentiable; the model's parameters are frozen."""
+    head = diffusion_head(loaded, BITS)
     model, stretch = loaded.model.requires_grad_(False), (1.0, 1.0)
     documents = [
         [BOS, *(model.tokenizer.encode(text) if text else []), IMAGE, Picture(image, True, 0, stretch)]
@@ -165,7 +167,7 @@ def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
     def denoise(z: Tensor, t: Tensor) -> Tensor:
         flat, times = z.flatten(0, 1), t.to(z)
         output = model.predictions(model(batch, flat, times), batch)
-        return model.head.clean(output, flat, times[batch.pictures.picture_of]).view_as(z)
+        return head.clean(output, flat, times[batch.pictures.picture_of]).view_as(z)
 
     return denoise
 
@@ -189,7 +191,8 @@ def of_pictures(
     ode: bool = True,
 ) -> ImageBits:
     """Bits a byte of pictures (M, 3, S, S) uint8 after their captions; without `ode` by the bound only."""
-    groups, scale = _groups(loaded, images, captions, seed), loaded.model.head.noise_scale
+    scale = diffusion_head(loaded, BITS).noise_scale
+    groups = _groups(loaded, images, captions, seed)
     channels = torch.tensor([3.0 if grey(image) else 1.0 for image in images], dtype=torch.float64)
     terms = _bound(groups, scale, progress)
     at, wide = likelihood.choose(terms)

@@ -41,7 +41,8 @@ async function draw(event) {
   event.preventDefault();
   if (drawing) drawing.abort();
   const mine = drawing = new AbortController(), prompt = at("prompt").value;
-  const request = { prompt, steps: +at("steps").value, guidance: +at("guidance").value, seed: +at("seed").value };
+  const request = { prompt, guidance: +at("guidance").value, seed: +at("seed").value };
+  if (!at("steps").disabled) request.steps = +at("steps").value;
   at("done").style.width = "0";
   write(at("written"), prompt, "");
   at("spent").textContent = "writing";
@@ -52,8 +53,8 @@ async function draw(event) {
       if (line.text !== undefined) write(at("written"), prompt, text = line.text);
       if (line.picture) show(at("drawn"), line.picture);
       if (line.step) {
-        at("done").style.width = `${100 * line.step / line.of}%`;
-        at("spent").textContent = `step ${line.step} of ${line.of}`;
+        if (line.of) at("done").style.width = `${100 * line.step / line.of}%`;
+        at("spent").textContent = `step ${line.step}` + (line.of ? ` of ${line.of}` : "");
       } else if (line.picture) picture = line.picture;
       if (line.seconds && !line.picture) at("spent").textContent = `${line.seconds} s`;
     }, mine.signal);
@@ -83,7 +84,7 @@ async function read(file) {
 function remember(entry) {
   history.push(entry);
   const button = document.createElement("button"), image = document.createElement("img");
-  button.title = `${entry.prompt}${entry.text} (seed ${entry.seed}, ${entry.steps} steps)`;
+  button.title = `${entry.prompt}${entry.text} (seed ${entry.seed}${entry.steps ? `, ${entry.steps} steps` : ""})`;
   button.setAttribute("aria-label", button.title);
   image.src = entry.picture;
   image.alt = "";
@@ -91,7 +92,7 @@ function remember(entry) {
   button.onclick = () => {
     show(at("drawn"), entry.picture);
     write(at("written"), entry.prompt, entry.text);
-    for (const name of fields) at(name).value = entry[name];
+    for (const name of fields) if (name in entry) at(name).value = entry[name];
     label();
   };
   at("history").prepend(button);
@@ -116,7 +117,8 @@ for (const name of ["dragover", "dragleave", "drop"]) addEventListener(name, eve
 fetch("/model").then(answer => answer.json()).then(model => {
   at("about").textContent = `${model.name}, ${(model.parameters / 1e6).toFixed(1)} million parameters, ` +
     `${model.size[1]} × ${model.size[0]} pixels`;
-  at("steps").value = model.steps;
+  at("steps").disabled = at("steps").parentNode.hidden = model.steps === null;  // a head without steps
+  if (model.steps !== null) at("steps").value = model.steps;
   at("guidance").value = model.guidance;
   label();
   document.documentElement.dataset.ready = "yes";

@@ -133,22 +133,24 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
     tokens_per_second = _writing(config, model, reading(blank, "")[:-1], count, device)
     rate = machine.matmul_rate(device, config.sample.precision)
     patches = len(model.blocks(*settings.size).block)
-    passes = settings.drawing.steps * (2 if settings.guidance != 1 else 1)
+    drawn_by = settings.flat()
+    steps = drawn_by.get("steps")  # None of a head that draws without steps
+    passes = None if steps is None else steps * (2 if settings.guidance != 1 else 1)
     length = len(prompt) + patches
-    work = passes * count * sum(flops.forward(model, 1, length, 1, patches, 0).values())
+    work = count * sum(flops.forward(model, 1, length, 1, patches, 0).values())
     return {
         "kind": "sample",
         "precision": config.sample.precision,
         "train_precision": machine.precision(config.train.precision, device),
         "threads": torch.get_num_threads(),
         "count": count,
-        "steps": settings.drawing.steps,
-        "solver": settings.drawing.solver,
+        "steps": steps,
+        "solver": drawn_by.get("solver"),
         "guidance": settings.guidance,
         "pictures_per_second": count / together,
         "seconds_per_picture_alone": alone,
-        "seconds_per_step": together / settings.drawing.steps,
-        "mfu": work / together / rate,
+        "seconds_per_step": together / steps if steps else None,
+        "mfu": passes * work / together / rate if passes else None,
         "matmul_flops_per_second": rate,
         "tokens_per_second": tokens_per_second,
         "peak_memory": machine.peak_memory(device),

@@ -25,7 +25,7 @@ from torch import Tensor
 from ..codecs.raw import RawPatches
 from ..config.explain import nearest
 from ..runs.codec import open_codec
-from ..runs.models import Loaded
+from ..runs.models import Loaded, diffusion_head
 from ..system.errors import ConfigError
 from . import controls
 from .round_trip import Inverted, Trip, nominal_bits, through
@@ -142,6 +142,7 @@ def _of_codec(word: str, kind: str, codec: Any, device: torch.device, vocabulary
 
 
 def _ode(loaded: Loaded, steps: int) -> Choice:
+    diffusion_head(loaded, "--codec ode")
     go = partial(through, Inverted(loaded, steps), device=torch.device("cpu"))
     return Choice(f"ode@{steps}", "ode", go, steps=steps)
 

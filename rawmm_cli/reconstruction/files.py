@@ -107,6 +107,14 @@ def check_report(path: Path) -> None:
 def check_out(folder: Path, locations: list[Location]) -> None:
     """Raise ConfigError where other files would be overwritten: the folder has some, or holds pictures to
     read."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise ConfigError(
+            f"output folder {folder} cannot be created ({nearest} is a file); give a folder that can be "
+            "written"
+        )
+    if not os.access(nearest, os.W_OK):
+        raise ConfigError(f"output folder {folder} cannot be written; give another folder")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     inside = folder.resolve()

@@ -61,7 +61,7 @@ def run(
     each: list[PictureResult] = []
     tallies = {choice.word: Tally() for choice in choices}
     before: list[Tensor] = []
-    files = Files(out, [choice.word for choice in choices]) if out else None
+    files = None  # made with the first pictures, so that an error before leaves no folder
     texts = Texts(reader) if reader else None
     for group in batches(read(locations, skipped)):
         originals = _originals(torch.stack([picture.pixels for picture in group]), network)
@@ -73,7 +73,8 @@ def run(
             _measure(results, choice.word, trip, originals, tally, network)
             backs[choice.word] = trip.back
         each += texts.read(results, originals.images, backs) if texts else results
-        if files:
+        if out:
+            files = files or Files(out, [choice.word for choice in choices])
             files.write(group, backs)
         progress(len(each))
     if not each:

@@ -22,6 +22,7 @@ import torch
 from ..config import build
 from ..config.explain import nearest
 from ..config.model import Config
+from ..core.heads.diffusion import DiffusionHead
 from ..core.model import RawModel
 from ..data import prepared
 from ..system import disk
@@ -61,6 +62,17 @@ class Loaded:
     data: str
     hash: str
     tuned: dict
+
+
+def diffusion_head(loaded: Loaded, what: str) -> DiffusionHead:
+    """The model's head. Raises ConfigError where it is of another kind, as `what` needs noise and times."""
+    head = loaded.model.head
+    if isinstance(head, DiffusionHead):
+        return head
+    raise ConfigError(
+        f"{what} needs a diffusion head; {loaded.name} has head.kind = {loaded.config.head.kind}; choose "
+        "another model"
+    )
 
 
 def shipped() -> list[str]:

@@ -25,7 +25,7 @@ from ..core.drawing import Sampling, draw
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
-from ..runs.models import Loaded
+from ..runs.models import Loaded, diffusion_head
 from ..system.errors import ConfigError, DataError
 from ..system.seeds import key
 from . import files
@@ -131,7 +131,7 @@ def prepare(loaded: Loaded, request: Request) -> Session:
     is drawn or written."""
     model, trained = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
     if request.paints:
-        canvas, pictures, end = _canvas(request, model), (), [IMAGE]
+        canvas, pictures, end = _canvas(request, loaded), (), [IMAGE]
         settings = settings_for(loaded, request, tuple(canvas.pixels.shape[1:]))
         room = _positions(model, settings, f"--image {_name(request.images[0])}") - 1  # the prompt has <bos>
     else:
@@ -201,10 +201,10 @@ def _tuned(loaded: Loaded, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _canvas(request: Request, model: RawModel) -> Canvas:
+def _canvas(request: Request, loaded: Loaded) -> Canvas:
     """The picture to draw on, where, and how much of it anew."""
     (picture,) = request.images
-    values, mask = pixels(picture, model), None
+    values, mask, strength = pixels(picture, loaded.model), None, 1.0
     if request.mask is not None:
         levels = images.read_image(request.mask)
         if levels.shape[:2] != tuple(values.shape[1:]):
@@ -219,12 +219,13 @@ def _canvas(request: Request, model: RawModel) -> Canvas:
                 f"mask {request.mask} is black all over: nothing would be drawn; make white what shall "
                 "be drawn"
             )
-    strength = 1.0 if request.strength is None else request.strength
-    if strength < (least := getattr(model.head, "clamp", 0.0)):  # of a diffusion head
-        raise ConfigError(
-            f"--strength = {strength:g}; allowed: {least:g} to 1; so little noise was hardly trained on "
-            "(head.clamp)"
-        )
+    if request.strength is not None:
+        strength, least = request.strength, diffusion_head(loaded, "--strength").clamp
+        if strength < least:
+            raise ConfigError(
+                f"--strength = {strength:g}; allowed: {least:g} to 1; so little noise was hardly trained on "
+                "(head.clamp)"
+            )
     return Canvas(values, mask, strength)
 
 

@@ -55,7 +55,7 @@ class Studio:
             "documents": self.loaded.documents,
             "parameters": sum(p.numel() for p in self.loaded.model.parameters()),
             "size": list(self.usual.size),
-            "steps": self.usual.drawing.steps,
+            "steps": self.usual.flat().get("steps"),  # None of a head that draws without steps
             "guidance": self.usual.guidance,
             "tuned": sorted(map(int, self.loaded.tuned)),
         }
@@ -70,9 +70,11 @@ class Studio:
             raise ConfigError(
                 "pictures in the prompt are for `rawmm sample`; drop a picture on the page to have it read"
             )
-        steps = _number(body, "steps", STEPS, int, self.usual.drawing.steps)
-        guidance = _number(body, "guidance", GUIDANCE, float, self.usual.guidance)
-        request = Request((text,), seed=seed, settings={"steps": steps, "guidance": guidance})
+        settings, usual = {}, self.usual.flat()
+        if "steps" in usual:
+            settings["steps"] = _number(body, "steps", STEPS, int, usual["steps"])
+        settings["guidance"] = _number(body, "guidance", GUIDANCE, float, self.usual.guidance)
+        request, steps = Request((text,), seed=seed, settings=settings), settings.get("steps")
 
         def watch(step: int, noised: Tensor, clean: Tensor) -> None:
             say({"step": step + 1, "of": steps, "picture": _png(noised[0]), "foreseen": _png(clean[0])})

@@ -1,5 +1,7 @@
 """Settings -> objects: sizes of the presets, weights as a function of the seed, unknown kinds."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -136,3 +138,16 @@ def test_changed_settings_of_sampling():
     assert changed.flat() | {"steps": default.drawing.steps, "guidance": default.guidance} == default.flat()
     with pytest.raises(TypeError, match="strides"):
         default.changed(strides=3)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("function", ["_head", "_drawing"])
+def test_a_head_needs_both_of_its_cases_before_it_is_built(function, device, monkeypatch):
+    config = tiny()
+    blank = config.model_copy(update={"head": SimpleNamespace(kind="blank")})
+    there = {"_head": "_drawing", "_drawing": "_head"}[function]
+    monkeypatch.setattr(build, there, lambda *arguments: torch.nn.Identity())
+    with pytest.raises(
+        ConfigError, match=f"^head.kind = blank is known .* not to config/build.py: {function}; add its case$"
+    ):
+        build.model(blank, device)

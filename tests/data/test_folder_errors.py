@@ -177,11 +177,9 @@ def test_bad_images_are_named_or_skipped(tmp_path):
     (tmp_path / "f.png").symlink_to(tmp_path / "none")
     refused(
         tmp_path,
-        r"'b.jpg' \(and 2 more\) of 6 cannot be used: its content is damaged or of another format; allowed: "
-        r".*; "
-        r"mend them, or allow to leave out a larger share with --max-bad-fraction \(now 0\); what is done "
-        r"is kept "
-        "for the same command",
+        r"3 of 6 items cannot be used, the first 'b.jpg' \(its content is damaged or of another format; "
+        r"allowed: .*\); repair them, or allow a larger share with --max-bad-fraction \(now 0\); what is "
+        "done is kept for the same command",
     )
     rows, card = prepared(tmp_path, size=8, max_bad=0.5)
     assert sorted(row["source"] for split in rows.values() for row in split) == ["a.png", "c.png", "e.png"]
@@ -198,7 +196,7 @@ def test_all_images_bad(tmp_path):
         (tmp_path / name).touch()
     refused(
         tmp_path,
-        r"'a.png' \(and 1 more\) of 2 cannot be used: it is empty \(0 bytes\); mend them, .*",
+        r"2 of 2 items cannot be used, the first 'a.png' \(it is empty \(0 bytes\)\); repair them, .*",
         max_bad=0.9,
     )
     fill(tmp_path, "b.png")

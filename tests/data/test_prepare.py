@@ -139,7 +139,7 @@ def test_skipped_items_are_listed(tmp_path):
 def test_too_many_bad_items_stop_it_and_a_larger_share_continues(tmp_path, monkeypatch):
     source = numbers(60, bad={3, 20, 59, 40})
     with pytest.raises(
-        DataError, match=r"'3.png' \(and 3 more\) of 60 cannot be used: it is bad 3.*--max-bad-fraction"
+        DataError, match=r"4 of 60 items cannot be used, the first '3.png' \(it is bad 3\); repair them"
     ):
         prepare_source(tmp_path / "set", source, max_bad=0.05)
     assert not (tmp_path / "set").exists()

@@ -213,3 +213,13 @@ def test_bad_input_is_one_line(words, code, message, rawmm, tiny_run, tmp_path, 
         "reconstruct", *words, "--run", tiny_run, *features, *(() if "--ocr" in words else ("--ocr", "none"))
     )
     assert (exit_code, out) == (code, "") and message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("odd.png", "--codec", "nope"), ("bad.png", "--codec", "raw")])
+def test_an_error_before_the_first_picture_leaves_no_folder(words, rawmm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (9, 8)).save("odd.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    code, out, err = rawmm("reconstruct", *words, "--report", "o.html", "--ocr", "none", "--features", "none")
+    assert code in (2, 3) and out == "" and err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.png", "odd.png"]
