@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from . import arguments
+from .system import numbers
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     Images = Union[Tensor, str, Path, Sequence[Union[Tensor, str, Path]]]
 
 TOGETHER = 64  # images that a codec takes at a time
+MOST_STEPS = 1000  # of an ODE
+WRITING = ("temperature", "top_p", "max_text")  # settings of captions
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +67,11 @@ def load(name: str | Path = "portraits", device: str = "auto") -> Loaded:
     device: auto, cpu, cuda or cuda:N. Of the result, `.model` is the torch module and `.config` its settings.
     Raises CheckpointError where there is no such model or it is damaged, ConfigError where there is no such
     device."""
+    name, device = str(arguments.file("name", name)), arguments.text("device", device, empty=False)
     from .runs import models
     from .system import machine
 
-    return models.load(models.find(Path("runs"), None, str(name)), machine.device(device))
+    return models.load(models.find(Path("runs"), None, name), machine.device(device))
 
 
 def sample(
@@ -90,14 +96,16 @@ def sample(
     from .sampling.prompt import passages
     from .sampling.request import Request
 
+    arguments.model(model)
     request = Request(
-        (prompt,),
-        tuple(_images(images)),
+        (arguments.text("prompt", prompt),),
+        tuple(arguments.images(images)),
         count=count,
         seed=seed,
         settings=settings,
-        mask=mask and Path(mask),
+        mask=None if mask is None else arguments.file("mask", mask),
         strength=strength,
+        options=False,
     )
     return [Sample(passages(model.model.tokenizer, added)) for added in session.run(model, request)]
 
@@ -110,11 +118,16 @@ def caption(model: Loaded, images: Images, *, prompt: str = "", seed: int = 0, *
     from .sampling import session
     from .sampling.prompt import passages
     from .sampling.request import Request
+    from .system.errors import ConfigError
 
-    prompts = tuple([image, prompt] for image in _images(images))
+    arguments.model(model)
+    arguments.text("prompt", prompt)
+    if other := next((name for name in settings if name not in WRITING), None):
+        raise ConfigError(f"'{other}' is no setting of captions; allowed: {', '.join(WRITING)}; leave it out")
+    prompts = tuple([image, prompt] for image in arguments.images(images, model))
+    request = Request(prompts, task="caption", seed=seed, settings=settings, options=False)
     if not prompts:
         return []
-    request = Request(prompts, task="caption", seed=seed, settings=settings)
     added = [passages(model.model.tokenizer, items) for items in session.run(model, request)]
     return ["".join(part for part in parts if isinstance(part, str)) for parts in added]
 
@@ -123,14 +136,16 @@ def drawing(model: Loaded, text: str, image: Tensor | str | Path) -> Document:
     """A training document: text, then an image to draw. Raises DataError."""
     from .data import stream
 
-    return stream.drawing(text, *_images(image), 0, encode=model.model.tokenizer.encode)
+    encode = arguments.model(model).model.tokenizer.encode
+    return stream.drawing(arguments.text("text", text), arguments.image(image, model), 0, encode=encode)
 
 
 def reading(model: Loaded, image: Tensor | str | Path, text: str) -> Document:
     """A training document: an image to read, then text to write. Raises DataError."""
     from .data import stream
 
-    return stream.reading(*_images(image), text, model.model.tokenizer.encode)
+    encode = arguments.model(model).model.tokenizer.encode
+    return stream.reading(arguments.image(image, model), arguments.text("text", text), encode)
 
 
 def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Losses:
@@ -138,15 +153,16 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
 
     total: the weighted sum that training minimises, with the weights of the model's settings. text: nats a
     predicted token. image: the loss of the head. seed: of noise and times; give every step another one.
-    Raises DataError where an image does not divide into patches."""
+    Raises DataError where something is no document, or an image does not divide into patches."""
     from dataclasses import replace
 
     from .core.batch import pack, size
     from .core.document import Picture
     from .core.loss import joint_loss
-    from .system.errors import DataError
     from .system.seeds import key
 
+    arguments.documents(documents, arguments.model(model))
+    seed = numbers.whole("seed", seed, 0)
     network, weights = model.model, model.config.loss
     keyed = [
         [
@@ -155,12 +171,7 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
         ]
         for number, document in enumerate(documents)
     ]
-    try:
-        length = max((size(document, network.blocks) for document in keyed), default=0)
-    except ValueError as error:
-        raise DataError(f"{error}; crop or resize it") from None
-    if not length:
-        raise DataError("0 documents are given; allowed: at least one")
+    length = max(size(document, network.blocks) for document in keyed)
     batch = pack(keyed, length, network.blocks).to(network.words.weight.device)
     return joint_loss(network, batch, weights.text, weights.image)
 
@@ -180,12 +191,15 @@ def reconstruct(
     from .reconstruction import choices
     from .system import machine
 
-    choices.check(codec, [codec])
-    originals, runs = _stacked(images), Path("runs")
+    choices.check(arguments.text("codec", codec, empty=False), [codec])
+    steps = numbers.whole("steps", steps, 1, MOST_STEPS)
+    if model is not None:
+        arguments.model(model)
+    originals, runs = arguments.stacked(images), Path("runs")
     (choice,) = choices.choices(
         [codec],
         runs,
-        machine.device(device),
+        machine.device(arguments.text("device", device, empty=False)),
         lambda: model or load(device=device),
         [steps],
         model is not None,
@@ -207,14 +221,10 @@ def bits(model: Loaded, images: Images, captions: Sequence[str] | None = None, *
     captions: one an image, placed before it. Of the result, `bits_per_byte` is the mean, `standard_error`
     that over images (None of one), `pictures` their number. Raises DataError."""
     from .information import model_bits
-    from .system.errors import DataError
 
-    originals = _stacked(images)
-    texts = list(captions) if captions is not None else [""] * len(originals)
-    if len(texts) != len(originals):
-        raise DataError(
-            f"{len(originals)} images and {len(texts)} captions are given; allowed: one caption an image"
-        )
+    arguments.model(model)
+    seed, originals = numbers.whole("seed", seed, 0), arguments.stacked(images, model)
+    texts = arguments.captions(captions, len(originals))
     trained = [parameter.requires_grad for parameter in model.model.parameters()]
     try:
         return model_bits.of_pictures(model, originals, texts, 1, seed, ode=False).bound
@@ -239,61 +249,30 @@ def budget(
     range."""
     from fractions import Fraction
 
-    from .information.budget import Need, solve
-    from .system.errors import ConfigError
+    from .information.budget import MOST_BITS, MOST_LENGTH, MOST_VOCABULARY, Need, solve
 
-    for name, value in {"length": length, "vocabulary": vocabulary, "bits": bits, "size": size}.items():
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name} is {value}; allowed: a number above 0")
-    need = Fraction(bits) if bits is not None else 3 * size * size * Fraction(str(bits_per_byte))
-    return solve(length, vocabulary, Need(need))
+    length = None if length is None else numbers.whole("length", length, 1, MOST_LENGTH)
+    vocabulary = None if vocabulary is None else numbers.whole("vocabulary", vocabulary, 2, MOST_VOCABULARY)
+    size, rate = (
+        numbers.whole("size", size, 1),
+        numbers.real("bits_per_byte", bits_per_byte, 0, 8, above=True),
+    )
+    if bits is None:
+        return solve(length, vocabulary, Need(3 * size * size * Fraction(str(rate))))
+    return solve(length, vocabulary, Need(Fraction(numbers.real("bits", bits, 0, MOST_BITS, above=True))))
 
 
 def read_image(path: str | Path) -> Tensor:
-    """Read an image file as (3, H, W) uint8, as `rawmm prepare` does. Raises DataError."""
-    import torch
-
-    from .data import images
-
-    return torch.from_numpy(images.read_image(path).transpose(2, 0, 1).copy())
+    """Read an image file as (3, H, W) uint8, as `rawmm prepare` does. Raises ConfigError, DataError."""
+    return arguments.image(arguments.file("path", path))
 
 
 def save_image(image: Tensor, path: str | Path) -> None:
-    """Write an image (3, H, W) uint8 as a PNG. Raises DataError, ConfigError."""
+    """Write an image (3, H, W) uint8 as a PNG; `path` ends in .png. Raises DataError, ConfigError."""
     from .data import images
+    from .system.errors import ConfigError
 
-    (one,) = _images(image)
-    images.save_png(one, path)
-
-
-def _images(images: Images) -> list[Tensor]:
-    """Images of a tensor, of files, or of a sequence of both, as a list of (3, H, W) uint8. Raises
-    DataError."""
-    import torch
-
-    from .system.errors import DataError
-
-    if isinstance(images, (str, Path)):
-        return [read_image(images)]
-    if not isinstance(images, torch.Tensor):
-        return [one for image in images for one in _images(image)]
-    if images.dtype != torch.uint8 or images.ndim not in (3, 4) or images.shape[-3] != 3:
-        raise DataError(
-            f"images are {images.dtype} of shape {tuple(images.shape)}; allowed: torch.uint8 of shape "
-            "(3, H, W) or (M, 3, H, W)"
-        )
-    return list(images.cpu()) if images.ndim == 4 else [images.cpu()]
-
-
-def _stacked(images: Images) -> Tensor:
-    """Images as one tensor (M, 3, H, W) uint8. Raises DataError where there is none, or sizes differ."""
-    import torch
-
-    from .system.errors import DataError
-
-    parts = _images(images)
-    sizes = sorted({tuple(part.shape[1:]) for part in parts})
-    if len(sizes) != 1:
-        given = " and ".join(f"{width}x{height}" for height, width in sizes) or "none"
-        raise DataError(f"images of {given} pixels are given; allowed: images of one size, at least one")
-    return torch.stack(parts)
+    file = arguments.file("path", path)
+    if file.suffix.lower() != ".png":
+        raise ConfigError(f"path is {str(file)!r}; allowed: a name that ends in .png")
+    images.save_png(arguments.image(image), file)

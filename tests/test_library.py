@@ -182,6 +182,7 @@ def test_budgets_are_exact():
     verdict = rawmm.budget(256, 16384, bits=3584)
     assert verdict.lossless_possible and verdict.share == 1
     assert not rawmm.budget(256, 16384, bits=3584.5).lossless_possible
+    assert rawmm.budget(np.int64(256), 16384, bits=np.float32(3584)).share == 1
     assert rawmm.budget(1024, size=32, bits_per_byte=3.44).bits_needed == pytest.approx(3 * 32 * 32 * 3.44)
 
 
@@ -204,10 +205,133 @@ def test_budgets_are_exact():
         (lambda m, i: rawmm.reconstruct([i[0], i[0][:, :32]]), rawmm.DataError, "64x32 and 64x64"),
         (lambda m, i: rawmm.reconstruct(i, "jpg@9"), rawmm.ConfigError, "unknown codec 'jpg@9'"),
         (lambda m, i: rawmm.bits(m, i, ["a"]), rawmm.DataError, "2 images and 1 captions"),
-        (lambda m, i: rawmm.budget(0), rawmm.ConfigError, "length is 0"),
+        (lambda m, i: rawmm.budget(0), rawmm.ConfigError, "length = 0; allowed: a whole number from 1"),
     ),
 )
 def test_bad_input_is_an_error_of_one_line(call, kind, message, portraits, images):
     with pytest.raises(kind, match=re.escape(message)) as raised:
         call(portraits, images)
     assert isinstance(raised.value, rawmm.RawmmError) and "\n" not in str(raised.value)
+
+
+C, D = rawmm.ConfigError, rawmm.DataError
+PICTURES = (
+    (None, "images are None; allowed: a torch.uint8 tensor"),
+    (5, "images are 5"),
+    ("", "images are ''"),
+    (b"a.png", "images are of type bytes"),
+    ({"a": 1}, "images are of type dict"),
+    (np.zeros((64, 64, 3), np.uint8), "torch.from_numpy(a).permute(2, 0, 1)"),
+    (Image.new("RGB", (64, 64)), "torch.from_numpy(numpy.array(image.convert('RGB'))).permute(2, 0, 1)"),
+    (torch.zeros(3, 64, 64), "images are torch.float32 of shape (3, 64, 64)"),
+    (torch.zeros(64, 64, 3, dtype=torch.uint8), "of shape (64, 64, 3); allowed"),
+    (torch.zeros(3, 0, 64, dtype=torch.uint8), "allowed: sides of at least 1 pixel"),
+)
+TAKERS = {
+    "sample": lambda m, images: rawmm.sample(m, "a", images=images),
+    "caption": rawmm.caption,
+    "drawing": lambda m, images: rawmm.drawing(m, "a", images),
+    "reading": lambda m, images: rawmm.reading(m, images, "a"),
+    "reconstruct": lambda m, images: rawmm.reconstruct(images),
+    "bits": rawmm.bits,
+    "save_image": lambda m, images: rawmm.save_image(images, "a.png"),
+}
+
+
+def one_line(kind, message, call, *values):
+    with pytest.raises(kind, match=re.escape(message)) as raised:
+        call(*values)
+    text = str(raised.value)
+    assert isinstance(raised.value, rawmm.RawmmError) and text.isprintable() and "--" not in text
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_what_is_no_image_is_refused_everywhere(taker, portraits):
+    for value, message in PICTURES:
+        one_line(D, message, TAKERS[taker], portraits, value)
+        one_line(D, message, TAKERS[taker], portraits, [value])
+    if taker not in ("reconstruct", "save_image"):
+        odd = torch.zeros(3, 64, 63, dtype=torch.uint8)
+        one_line(D, "does not divide into patches of 8", TAKERS[taker], portraits, odd)
+
+
+@pytest.mark.parametrize("taker", ("drawing", "reading", "save_image"))
+@pytest.mark.parametrize("count", (0, 2))
+def test_one_image_is_one_image(taker, count, portraits):
+    blank = torch.zeros(count, 3, 64, 64, dtype=torch.uint8)
+    for images in (blank, list(blank)):
+        one_line(D, f"{count} images are given; allowed: one image", TAKERS[taker], portraits, images)
+
+
+@pytest.mark.parametrize("value", ("portraits", None, 5, torch.nn.Linear(1, 1)))
+def test_what_is_no_model_is_refused_everywhere(value):
+    image = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    calls = [TAKERS[name] for name in ("sample", "caption", "drawing", "reading", "bits")]
+    for call in calls:
+        one_line(C, "allowed: what rawmm.load returns", call, value, image)
+    one_line(C, "allowed: what rawmm.load returns", rawmm.loss, value, [[256]])
+    if value is not None:
+        one_line(C, "allowed: what rawmm.load returns", lambda: rawmm.reconstruct(image, model=value))
+
+
+BLANK = torch.zeros(3, 64, 64, dtype=torch.uint8)
+WRONG = {
+    "load ''": (C, "name is ''", lambda m: rawmm.load("")),
+    "load None": (C, "name is None", lambda m: rawmm.load(None)),
+    "device None": (C, "device is None; allowed: one string", lambda m: rawmm.load(device=None)),
+    "bytes": (C, "prompt is of type bytes", lambda m: rawmm.sample(m, b"a")),
+    "prompts": (C, "call the function once for each", lambda m: rawmm.sample(m, ["a", "b"])),
+    "prompt None": (C, "prompt is None", lambda m: rawmm.caption(m, BLANK, prompt=None)),
+    "steps 0": (C, "steps = 0; allowed: a whole number from 1 to 1,000", lambda m: rawmm.sample(m, steps=0)),
+    "steps 2.0": (C, "steps = 2.0; allowed: a whole", lambda m: rawmm.sample(m, steps=2.0)),
+    "steps True": (C, "steps = True; allowed: a whole", lambda m: rawmm.sample(m, steps=True)),
+    "steps str": (C, "steps = '4'; allowed: a whole", lambda m: rawmm.sample(m, steps="4")),
+    "guidance": (C, "guidance = '2'; allowed: a number", lambda m: rawmm.sample(m, guidance="2")),
+    "temperature": (C, "temperature = None", lambda m: rawmm.sample(m, temperature=None)),
+    "top_p": (C, "top_p = True; allowed: more", lambda m: rawmm.sample(m, top_p=True)),
+    "max_text": (C, "max_text = 0", lambda m: rawmm.caption(m, BLANK, max_text=0)),
+    "size": (C, "size = 64.5", lambda m: rawmm.sample(m, size=64.5)),
+    "size of patches": (C, "size 63: a picture", lambda m: rawmm.sample(m, size=63)),
+    "solver": (C, "unknown solver '5'", lambda m: rawmm.sample(m, solver=5)),
+    "count": (C, "count = 0; allowed: a whole number of at least 1", lambda m: rawmm.sample(m, count=0)),
+    "count 1.5": (C, "count = 1.5", lambda m: rawmm.sample(m, count=1.5)),
+    "seed": (C, "seed = -1; allowed: a whole number of", lambda m: rawmm.sample(m, seed=-1)),
+    "seed None": (C, "seed = None", lambda m: rawmm.bits(m, BLANK, seed=None)),
+    "seed of a loss": (C, "seed = 0.5", lambda m: rawmm.loss(m, [[256, 97, 257]], seed=0.5)),
+    "strength": (C, "strength = '1'", lambda m: rawmm.sample(m, images=BLANK, strength="1")),
+    "little": (C, "strength = 0.001", lambda m: rawmm.sample(m, images=BLANK, strength=0.001)),
+    "no image": (C, "mask and strength work on", lambda m: rawmm.sample(m, strength=0.5)),
+    "mask": (C, "mask is 5; allowed: a path", lambda m: rawmm.sample(m, images=BLANK, mask=5)),
+    "no setting of captions": (C, "'steps' is no setting of", lambda m: rawmm.caption(m, BLANK, steps=4)),
+    "text": (C, "text is 5", lambda m: rawmm.drawing(m, 5, BLANK)),
+    "one document": (D, "write [document]", lambda m: rawmm.loss(m, rawmm.drawing(m, "a", BLANK))),
+    "no documents": (D, "documents are 'a'", lambda m: rawmm.loss(m, "a")),
+    "empty document": (D, "a document is of type list", lambda m: rawmm.loss(m, [[]])),
+    "a text": (D, "a document is 'a'", lambda m: rawmm.loss(m, ["a"])),
+    "token": (D, "holds 99999; allowed: pictures, and tokens", lambda m: rawmm.loss(m, [[256, 99999]])),
+    "token -1": (D, "holds -1", lambda m: rawmm.loss(m, [[256, -1]])),
+    "captions": (C, "captions is 'a'; allowed: a list", lambda m: rawmm.bits(m, BLANK, "a")),
+    "a caption": (C, "a caption is None", lambda m: rawmm.bits(m, BLANK, [None])),
+    "codec None": (C, "codec is None", lambda m: rawmm.reconstruct(BLANK, None)),
+    "codec of 0": (C, "codec resize@0: '0' is not", lambda m: rawmm.reconstruct(BLANK, "resize@0")),
+    "codec of lines": (C, "codec is 'a\\nb'", lambda m: rawmm.reconstruct(BLANK, "a\nb")),
+    "codec ''": (C, "codec is ''", lambda m: rawmm.reconstruct(BLANK, "")),
+    "steps of ode": (C, "steps = 0", lambda m: rawmm.reconstruct(BLANK, "ode", model=m, steps=0)),
+    "V = 1": (C, "vocabulary = 1; allowed: a whole number from 2", lambda m: rawmm.budget(2, 1)),
+    "L float": (C, "length = 2.5", lambda m: rawmm.budget(2.5)),
+    "L large": (C, "to 10^100", lambda m: rawmm.budget(10**5000)),
+    "bits str": (C, "bits = '3'", lambda m: rawmm.budget(2, bits="3")),
+    "bits nan": (C, "bits = nan", lambda m: rawmm.budget(2, bits=float("nan"))),
+    "bits inf": (C, "bits = inf", lambda m: rawmm.budget(2, bits=float("inf"))),
+    "rate": (C, "bits_per_byte = 9; allowed: more than 0", lambda m: rawmm.budget(2, bits_per_byte=9)),
+    "size of a budget": (C, "size = True", lambda m: rawmm.budget(2, size=True)),
+    "path None": (C, "path is None", lambda m: rawmm.read_image(None)),
+    "jpg": (C, "ends in .png", lambda m: rawmm.save_image(BLANK, "a.jpg")),
+    "path of a picture": (C, "path is 5", lambda m: rawmm.save_image(BLANK, 5)),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_argument_is_an_error_of_one_line(case, portraits):
+    kind, message, call = WRONG[case]
+    one_line(kind, message, call, portraits)

@@ -119,13 +119,13 @@ def check(word: str, words: list[str]) -> None:
         return
     if name == "resize":
         raise ConfigError(
-            f"--codec {word}: '{amount}' is not a number of pixels; allowed: resize@N with N from 1, as "
+            f"codec {word}: '{amount}' is not a number of pixels; allowed: resize@N with N from 1, as "
             f"resize@32"
         )
     if amount not in words or _format(amount) or amount == "ode":
         others = [one for one in words if not _format(one) and one not in ("ode", amount)]
         raise ConfigError(
-            f"--codec {word}: '{amount}' is neither a number of bits nor another --codec that has bits"
+            f"codec {word}: '{amount}' is neither a number of bits nor another --codec that has bits"
             f"{nearest(amount, others)}; allowed: {name}@4096, or {name}@WORD together with --codec WORD"
         )
 
@@ -180,7 +180,7 @@ def _file(word: str, opened: dict[str, list[Choice]]) -> Choice:
         bits = float(amount) if amount not in opened else opened[amount][0].bits(height, width)
         if bits is None:
             raise ConfigError(
-                f"--codec {word}: {amount} has no number of bits (its tokens are real numbers); "
+                f"codec {word}: {amount} has no number of bits (its tokens are real numbers); "
                 f"allowed: {kind}@BITS"
             )
         return bits

@@ -114,7 +114,7 @@ class Inverted:
         positions = len(self.model.blocks(height, width).block) + 2  # <bos>, <image>
         if positions > context:
             raise DataError(
-                f"--codec ode: a picture of {width}x{height} pixels needs {positions:,} positions, "
+                f"codec ode: a picture of {width}x{height} pixels needs {positions:,} positions, "
                 f"and the context of this model is {context:,} (sample.context); make it smaller"
             )
         return ode(self.model, images, self.steps, learned=data.size if data.stretch else None)[0]

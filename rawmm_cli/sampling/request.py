@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.choices import GRIDS, PRECISIONS, SOLVERS, TASKS, TUNED
 from ..config.explain import nearest
 from ..core.text_tokenizer import checked_prompt
+from ..system import numbers
 from ..system.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ LIMITS = {  # the least and the most of each number
     "max_text": (1, 100_000),
     "temperature": (0, math.inf),
 }
+WHOLE = ("steps", "size", "max_pictures", "max_text")  # the others are real numbers
 SETTINGS = (*LIMITS, *WORDS, "top_p")
+OPTIONS = {"images": "image", "mask": "inpaint"}  # options whose name is not that of the argument
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,7 @@ class Request:
     there is a mask or a strength. count: samples of each prompt. Sample number n draws the random numbers of
     (seed, stream, n). settings: values of SETTINGS that win over those of the model. mask: a picture that is
     white where `images` is drawn anew. strength: how much of it is drawn anew, from 0 to 1.
+    options: whether messages name the options of the command line (--max-text) or the arguments (max_text).
 
     Raises ConfigError where something is out of range or does not fit together."""
 
@@ -58,26 +62,47 @@ class Request:
     mask: Path | None = None
     strength: float | None = None
     stream: str = "sample"
+    options: bool = True
 
     def __post_init__(self):
         object.__setattr__(self, "_pieces", tuple(map(pieces, self.prompts)))
-        _check_settings(self.settings)
+        numbers.whole(self.option("count"), self.count, 1)
+        numbers.whole(self.option("seed"), self.seed, 0)
+        self._check_settings()
         _check_word("task", self.task, TASKS)
-        if self.strength is not None and not 0 < self.strength <= 1:
-            raise ConfigError(f"--strength = {self.strength}; allowed: more than 0, at most 1")
+        if self.strength is not None:
+            numbers.real(self.option("strength"), self.strength, 0, 1, above=True)
+        image, mask, strength = map(self.option, ("images", "mask", "strength"))
         if self.task == "caption" and self.prompts and not self.reads:
             raise ConfigError(
                 "--task caption needs a picture to read; give --image FILE, or {image:FILE} in the prompt"
             )
         if self.paints and len(self.images) != 1:
             raise ConfigError(
-                f"--inpaint and --strength work on one picture; given with --image: {len(self.images)}; give "
-                "one"
+                f"{mask} and {strength} work on one picture; given with {image}: {len(self.images)}; give one"
             )
         if self.paints and (self.task == "caption" or "size" in self.settings):
+            caption = "--task caption and " if self.options else ""
             raise ConfigError(
-                "--inpaint and --strength draw in the size of --image; leave out --task caption and --size"
+                f"{mask} and {strength} draw in the size of {image}; leave out {caption}{self.option('size')}"
             )
+
+    def option(self, name: str) -> str:
+        """What messages call an argument: `--max-text` on the command line, `max_text` in Python."""
+        return f"--{OPTIONS.get(name, name).replace('_', '-')}" if self.options else name
+
+    def _check_settings(self) -> None:
+        for name, value in self.settings.items():
+            if name in WORDS:
+                _check_word(name, value, WORDS[name])
+            elif name == "top_p":
+                numbers.real(self.option(name), value, 0, 1, above=True)
+            elif name in LIMITS:
+                (numbers.whole if name in WHOLE else numbers.real)(self.option(name), value, *LIMITS[name])
+            else:
+                raise ConfigError(
+                    f"unknown setting '{name}'{nearest(name, list(SETTINGS))}; allowed: {', '.join(SETTINGS)}"
+                )
 
     @property
     def pieces(self) -> tuple[list[str | Path | Tensor], ...]:
@@ -129,26 +154,7 @@ def pieces(prompt: str | Sequence[str | Path | Tensor]) -> list[str | Path | Ten
     return joined
 
 
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        if name in WORDS:
-            _check_word(name, value, WORDS[name])
-        elif name == "top_p":
-            if not 0 < value <= 1:
-                raise ConfigError(f"--top-p = {value}; allowed: more than 0, at most 1")
-        elif name in LIMITS:
-            least, most = LIMITS[name]
-            if not (math.isfinite(value) and least <= value <= most):
-                allowed = f"a number of at least {least}" if most == math.inf else f"{least} to {most:,}"
-                raise ConfigError(f"--{name.replace('_', '-')} = {value}; allowed: {allowed}")
-        else:
-            raise ConfigError(
-                f"unknown setting '{name}'{nearest(name, list(SETTINGS))}; allowed: {', '.join(SETTINGS)}"
-            )
-
-
 def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ConfigError(
-            f"unknown {name} '{value}'{nearest(value, list(allowed))}; allowed: {', '.join(allowed)}"
-        )
+        near = nearest(str(value), list(allowed))
+        raise ConfigError(f"unknown {name} {str(value)!r}{near}; allowed: {', '.join(allowed)}")

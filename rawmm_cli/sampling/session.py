@@ -133,7 +133,8 @@ def prepare(loaded: Loaded, request: Request) -> Session:
     if request.paints:
         canvas, pictures, end = _canvas(request, loaded), (), [IMAGE]
         settings = settings_for(loaded, request, tuple(canvas.pixels.shape[1:]))
-        room = _positions(model, settings, f"--image {_name(request.images[0])}") - 1  # the prompt has <bos>
+        named = f"{request.option('images')} {_name(request.images[0])}"
+        room = _positions(model, settings, named) - 1  # the prompt has <bos>
     else:
         canvas, pictures, end, room = None, request.images, [], 0
         settings = settings_for(loaded, request)
@@ -159,18 +160,18 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     }
     usual = build.sampling(loaded.config)
     if unknown := values.keys() - usual.flat():
-        name = sorted(unknown)[0].replace("_", "-")
+        name = request.option(sorted(unknown)[0])
         raise ConfigError(
-            f"--{name} is no setting of {loaded.name}, whose head is {loaded.config.head.kind}; leave it out"
+            f"{name} is no setting of {loaded.name}, whose head is {loaded.config.head.kind}; leave it out"
         )
     if size is not None or side is None or (side, side) == usual.size:
         return build.sampling(loaded.config, **values, size=size or usual.size)
     try:
         loaded.model.codec.grid(side, side)
     except ValueError as error:
-        raise ConfigError(f"--size {side}: {error}; choose another size") from None
+        raise ConfigError(f"{request.option('size')} {side}: {error}; choose another size") from None
     settings = build.sampling(loaded.config, **values, size=(side, side))
-    _positions(loaded.model, settings, f"--size {side}")
+    _positions(loaded.model, settings, f"{request.option('size')} {side}")
     return settings
 
 
@@ -220,10 +221,10 @@ def _canvas(request: Request, loaded: Loaded) -> Canvas:
                 "be drawn"
             )
     if request.strength is not None:
-        strength, least = request.strength, diffusion_head(loaded, "--strength").clamp
-        if strength < least:
+        name, strength = request.option("strength"), request.strength
+        if strength < (least := diffusion_head(loaded, name).clamp):
             raise ConfigError(
-                f"--strength = {strength:g}; allowed: {least:g} to 1; so little noise was hardly trained on "
+                f"{name} = {strength:g}; allowed: {least:g} to 1; so little noise was hardly trained on "
                 "(head.clamp)"
             )
     return Canvas(values, mask, strength)

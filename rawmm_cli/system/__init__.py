@@ -4,6 +4,7 @@ errors.py       errors and exit codes
 seeds.py        randomness that is a function of a key
 disk.py         files that are on the disk, whole
 figures.py      numbers for people
+numbers.py      numbers from people: kind and range
 machine.py      device, precision; matmul rate, bandwidth, memory
 threads.py      threads and memory of this process
 workers.py      worker processes, in order
