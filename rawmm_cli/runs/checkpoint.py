@@ -265,7 +265,7 @@ def state(folder: Path) -> dict:
         )
     if not 1 <= form <= FORMAT:
         age, remedy = (
-            ("a newer", "update rawmm, as with `pip install -U rawmm`")
+            ("a newer", "update rawmm")
             if form > FORMAT
             else ("an older", "go on with the version that wrote it, or train again")
         )
