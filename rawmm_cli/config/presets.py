@@ -7,11 +7,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..system.disk import read_file
 from ..system.errors import ConfigError
 from .codecs import CodecConfig
 from .explain import explain, fields, kinds, nearest
 from .model import Config
 from .yaml_text import dump_yaml, parse_yaml
+
+LARGEST = 4_000_000  # bytes of a preset file; `parse_yaml` allows a million characters
 
 
 def folder() -> Path:
@@ -29,7 +32,7 @@ def text(name: str) -> str:
     """The YAML text of a preset, or of a file ending in .yaml. Raises ConfigError with the nearest name."""
     if name.endswith((".yaml", ".yml")):
         try:
-            return Path(name).read_text(encoding="utf-8")
+            return read_file(name, LARGEST).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"preset file {name} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}); "

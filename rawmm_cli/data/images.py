@@ -27,6 +27,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from ..system.disk import open_file
 from ..system.errors import ConfigError, DataError, DiskFullError, printable
 
 if TYPE_CHECKING:
@@ -70,16 +71,12 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
     """Decode as `read_image` does, to an RGB image of Pillow: `fit` is faster on it. Raises ImageError."""
     path = None if isinstance(source, bytes) else source
     try:
-        if path is not None and not Path(path).is_file():  # a named pipe would block for ever
-            raise ValueError(
-                "it is a folder; give a picture" if Path(path).is_dir() else "there is no such file"
-            )
-        size = len(source) if path is None else os.path.getsize(path)
-        if size == 0:
-            raise ValueError("it is empty (0 bytes)")
-        if size > MEGABYTES * 10**6:
-            raise ValueError(f"it has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
-        with io.BytesIO(source) if path is None else open(path, "rb") as file, warnings.catch_warnings():
+        with io.BytesIO(source) if path is None else open_file(path) as file, warnings.catch_warnings():
+            size = len(source) if path is None else os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise ValueError("it is empty (0 bytes)")
+            if size > MEGABYTES * 10**6:
+                raise ValueError(f"it has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
             warnings.simplefilter("ignore")  # checked below or harmless
             return _decode(file, background)
     except Exception as error:  # Pillow raises almost any type
@@ -213,6 +210,10 @@ def _array(image: "np.ndarray | Tensor") -> np.ndarray:
 
 def _reason(error: Exception) -> str:
     """Message for an error of decoding, without the path."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder; give a picture"
     if isinstance(error, UnidentifiedImageError):
         return f"its content is damaged or of another format; allowed: {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..system.disk import open_file, read_file
 from ..system.errors import DataError, printable
 from . import prepared
 from .datasets.folder import EXTENSIONS
@@ -24,6 +25,7 @@ from .images import ImageError, read_image, slug
 RESULTS = "results.json"  # a folder with this file was written by `rawmm reconstruct`
 BATCH = 1 << 18  # pixels of a group of pictures
 WAITING = 1 << 25  # most pixels that wait for others of their size
+TRUTH = 1_000_000  # bytes of a text on a picture
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
         if location.row is not None:
             yield int(location.store.heights[location.row]), int(location.store.widths[location.row])
             continue
-        with suppress(Exception), Image.open(location.store) as picture:  # reading it will report the error
+        with suppress(Exception), open_file(location.store) as file, Image.open(file) as picture:
+            # reading it will report the error
             yield picture.height, picture.width
 
 
@@ -178,8 +181,13 @@ def batches(pictures: Iterator[NamedPicture]) -> Iterator[list[NamedPicture]]:
 
 
 def _beside(file: Path) -> str | None:
-    """Content of NAME.gt.txt, None where there is none or it is blank."""
+    """Content of NAME.gt.txt, None where there is none or it is blank. Raises DataError where it cannot be
+    read."""
+    path = file.with_suffix(".gt.txt")
     try:
-        return file.with_suffix(".gt.txt").read_text(encoding="utf-8-sig").strip() or None
-    except (OSError, ValueError):
+        return read_file(path, TRUTH).decode("utf-8-sig").strip() or None
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise DataError(f"{printable(str(path))} cannot be read: {reason}; mend it or move it away") from None

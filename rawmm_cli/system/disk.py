@@ -1,4 +1,5 @@
-"""Durable files: written whole, synced, and checked by a manifest of SHA-256 sums.
+"""Files: those of others opened with care; our own written whole, synced, and checked by a manifest of
+SHA-256 sums.
 
 Every format that carries numbers loads a flipped bit without a word, safetensors too. So a folder that must
 be trusted has a MANIFEST.json, {path below the folder: {size, sha256}} of all its other files. It is written
@@ -10,14 +11,76 @@ import hashlib
 import json
 import os
 import re
+import stat
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import CheckpointError, DiskFullError
 
 MANIFEST = "MANIFEST.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the share of it that is ours, the file are full
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+OPENING = os.O_RDONLY | sum(
+    getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+)
+
+
+def open_file(path: Path | str, most: int | None = None) -> BinaryIO:
+    """Open a regular file for reading, at once: every file that a person names or brings is opened here.
+
+    Raises OSError, with the reason as its `strerror`, where the path is a named pipe, a device or anything
+    else that may have no end, or where the file has more than `most` bytes. Opened first and asked
+    afterwards, so nothing can take its place in between; a pipe that nobody writes to is not waited for."""
+    flags = os.O_RDONLY | sum(
+        getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+    )
+    handle = os.open(path, flags)
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            if stat.S_ISDIR(state.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            kind = KINDS.get(stat.S_IFMT(state.st_mode), "no file")
+            raise OSError(errno.EINVAL, f"it is {kind}; allowed: a file", str(path))
+        if most is not None and state.st_size > most:
+            raise _too_large(path, state.st_size, most)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_file(path: Path | str, most: int) -> bytes:
+    """Content of a regular file of at most `most` bytes, whatever it says of its size. Raises OSError as
+    `open_file` does."""
+    with open_file(path, most) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise _too_large(path, len(content), most)
+    return content
+
+
+def lines_of(file: BinaryIO, longest: int) -> Iterator[bytes]:
+    """Lines of an open file with their ends. Raises OSError at one of more than `longest` bytes."""
+    number = 0
+    while line := file.readline(longest + 1):
+        number += 1
+        if len(line) > longest:
+            reason = f"line {number:,} has more than {longest:,} bytes; allowed: that many"
+            raise OSError(errno.EINVAL, reason, file.name)
+        yield line
+
+
+def _too_large(path: Path | str, count: int, most: int) -> OSError:
+    return OSError(errno.EINVAL, f"it has {count:,} bytes; allowed: at most {most:,}", str(path))
 
 
 @contextmanager

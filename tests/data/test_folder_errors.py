@@ -201,3 +201,25 @@ def test_all_images_bad(tmp_path):
     )
     fill(tmp_path, "b.png")
     refused(tmp_path, "only 1 usable item; .*", max_bad=0.5)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "metadata.jsonl", "metadata.csv"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_text_file_without_an_end_is_refused_at_once(tmp_path, name, kind):
+    fill(tmp_path, "a.png")
+    if kind == "pipe":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+    what = "named pipe" if kind == "pipe" else "device"
+    refused(
+        tmp_path, f"FOLDER/{name} cannot be read: it is a {what}; allowed: a file; mend it or move it away"
+    )
+
+
+def test_a_caption_file_of_gigabytes_is_refused(tmp_path):
+    fill(tmp_path, "a.png")
+    with open(tmp_path / "a.txt", "wb") as file:
+        file.truncate(4 << 30)
+    size = "it has 4,294,967,296 bytes; allowed: at most 1,000,000"
+    refused(tmp_path, f"FOLDER/a.txt cannot be read: {size}; mend it or move it away")

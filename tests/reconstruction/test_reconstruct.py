@@ -1,6 +1,7 @@
 """Round trips of pictures through codecs: measures against second computations, text, files, errors."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -192,6 +193,17 @@ def greys(tmp_path):
         Image.new("RGB", (8, 8), (grey,) * 3).save(tmp_path / f"{grey}.png")
     (tmp_path / "120.gt.txt").write_text("word120 one\n")
     return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["named pipe", "device"])
+def test_a_text_without_an_end_is_refused_at_once(greys, kind):
+    (greys / "120.gt.txt").unlink()
+    if kind == "device":
+        (greys / "120.gt.txt").symlink_to("/dev/zero")
+    else:
+        os.mkfifo(greys / "120.gt.txt")
+    with pytest.raises(DataError, match=f"120.gt.txt cannot be read: it is a {kind}; allowed: a file"):
+        run(greys, [raw(), toy()], reader=reading)
 
 
 def test_text_before_and_after(greys):

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import socket
+import time
 
 import pytest
 
@@ -33,3 +35,50 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, call):
         disk.write(path, "new")
     monkeypatch.undo()
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+# ------------------------------------------------------------------------------------------- files of others
+
+
+def _odd(folder, kind):
+    """A path that is no regular file."""
+    path = folder / f"odd-{kind}"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        server.close()
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["a named pipe", "a device", "a socket", "a folder"])
+def test_what_may_have_no_end_is_refused_at_once(tmp_path, kind):
+    path, started = _odd(tmp_path, kind), time.monotonic()
+    for call in (disk.open_file, lambda path: disk.read_file(path, 100)):
+        with pytest.raises(OSError) as caught:
+            call(path)
+        if kind in ("a named pipe", "a device"):  # the system itself refuses the others
+            assert caught.value.strerror == f"it is {kind}; allowed: a file"
+    assert time.monotonic() - started < 1
+
+
+def test_a_regular_file_is_read_whole_up_to_its_limit(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a\nbc\n")
+    assert disk.read_file(path, 5) == b"a\nbc\n"
+    with disk.open_file(path) as file:
+        assert list(disk.lines_of(file, 3)) == [b"a\n", b"bc\n"]
+    with pytest.raises(OSError, match="it has 5 bytes; allowed: at most 4"):
+        disk.read_file(path, 4)
+    with disk.open_file(path) as file, pytest.raises(OSError, match="line 2 has more than 2 bytes"):
+        list(disk.lines_of(file, 2))
+
+
+def test_a_file_whose_size_says_nothing_is_read_to_the_limit_alone():
+    with pytest.raises(OSError, match="allowed: at most 10"):  # the system gives its size as 0
+        disk.read_file("/proc/self/status", 10)

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from ...system.disk import lines_of, open_file
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
 
 EXAMPLE = '[{"text": "A cat:"}, {"image": "cat.png", "draw": true}, {"text": "It sleeps."}]'
 NAME = 200  # characters of a file name in a message
+LINE = 100_000_000  # most bytes of a document
 
 
 def documents(*, path: Path) -> Source:
@@ -41,12 +43,15 @@ def documents(*, path: Path) -> Source:
 
 
 def _items(path: Path) -> Iterator[DocumentItem]:
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                yield DocumentItem(f"{path.name}/{number}", tuple(_pieces(path, number, line)))
+    try:
+        with open_file(path) as file:
+            for number, line in enumerate(lines_of(file, LINE), 1):
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                if line.strip():
+                    yield DocumentItem(f"{path.name}/{number}", tuple(_pieces(path, number, line)))
+    except OSError as error:
+        raise DataError(f"{printable(str(path))} cannot be read: {error.strerror}; mend it") from None
 
 
 def _pieces(path: Path, number: int, line: bytes) -> Iterator[Piece]:

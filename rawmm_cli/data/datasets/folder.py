@@ -22,11 +22,13 @@ from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
+from ...system.disk import lines_of, open_file
 from ...system.errors import DataError, printable
 from ..items import Item, Source, state_of
 
 EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
 ALLOWED = " ".join(EXTENSIONS)
+CAPTIONS, LINE = 1_000_000, 10_000_000  # most bytes of a file of captions; of a line of metadata
 ABOUT = ("readme", "license", "licence", "credits", "attribution")  # text files about the folder
 
 
@@ -124,7 +126,7 @@ def _captions(path: Path, images: dict[str, str], texts: dict[str, str]) -> dict
             f"allowed: an image of the same name beside it ({ALLOWED}); add it or move the text away"
         )
     for name, file in texts.items():
-        lines = [line.strip() for line in re.split(r"[\r\n]", "".join(_lines(path / file)))]
+        lines = [line.strip() for line in re.split(r"[\r\n]", "".join(_lines(path / file, CAPTIONS)))]
         for image in beside[posixpath.splitext(name)[0]]:
             captions[image] += filter(None, lines)
     for file, read in ((path / "metadata.jsonl", _json_rows), (path / "metadata.csv", _csv_rows)):
@@ -187,11 +189,12 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, dict]]:
         raise _wrong(file, reader.line_num + 1, f"is not CSV ({error}); mend it") from None
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file with their ends, without a byte order mark. Raises DataError."""
+def _lines(file: Path, most: int | None = None) -> Iterator[str]:
+    """Lines of a UTF-8 file of at most `most` bytes with their ends, without a byte order mark. Raises
+    DataError."""
     try:
-        with open(file, "rb") as binary:
-            for number, line in enumerate(binary, 1):
+        with open_file(file, most) as binary:
+            for number, line in enumerate(lines_of(binary, LINE), 1):
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:

@@ -5,10 +5,12 @@ left out."""
 
 import codecs
 from collections.abc import Iterator
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+from ...system.disk import open_file
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
 
@@ -58,7 +60,7 @@ def text(*, path: Path) -> Source:
 def _pieces(file: Path) -> Iterator[str]:
     """Text of a file in pieces of at most PIECE characters, cut at line ends; a longer line is cut inside."""
     lines, size = [], 0
-    with open(file, encoding="utf-8-sig", newline="") as stream:
+    with _opened(file) as stream:
         for line in _lines(file, stream):
             if size + len(line) > PIECE:
                 if "".join(lines).strip():
@@ -68,6 +70,16 @@ def _pieces(file: Path) -> Iterator[str]:
             size += len(line)
     if "".join(lines).strip():
         yield "".join(lines)
+
+
+def _opened(file: Path) -> TextIO:
+    """The file, open for reading. Raises DataError."""
+    try:
+        return TextIOWrapper(open_file(file), encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise DataError(
+            f"{printable(str(file))} cannot be read: {error.strerror}; mend it or move it away"
+        ) from None
 
 
 def _lines(file: Path, stream: TextIO) -> Iterator[str]:
@@ -86,7 +98,7 @@ def _first_bad_byte(file: Path) -> str:
 
     `readline` cannot tell: it decodes up to a block ahead of the lines that it returns."""
     decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
-    with open(file, "rb") as binary:
+    with open_file(file) as binary:
         while True:
             block = binary.read(PIECE)
             try:
