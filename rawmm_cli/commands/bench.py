@@ -60,7 +60,7 @@ def bench(
     elif what is What.sample:
         result = bench.sample(config, on, count)
     else:
-        result = bench.batches_alone(config, data_dir, steps)
+        result = bench.batches_alone(config, data_dir, steps, on)
     result = {"preset": preset, "settings": settings or [], "device": str(on), **result}
     emit(result) if json else _show(result)
 

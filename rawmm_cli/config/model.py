@@ -21,6 +21,7 @@ from .fields import (
     Trackers,
     Weight,
     Width,
+    Workers,
 )
 
 
@@ -195,8 +196,8 @@ class Train(Settings):
     recompute: bool = Field(False, description="activation checkpointing: layers run twice, to save memory")
     parallel: Literal["none", "ddp", "fsdp"] = Field("ddp", description="how several ranks share the model")
     timeout: Positive = Field(600.0, description="seconds that ranks and data workers are waited for")
-    workers: int = Field(
-        0, ge=0, le=256, description="processes of each rank that make batches ahead, 0: none"
+    workers: Literal["auto"] | Workers = Field(
+        "auto", description="processes of each rank that make batches ahead; auto: none where a CPU trains"
     )
     length: Count = Field(64, description="positions in a row")
     optimizer: Literal["adamw", "muon"] = Field(

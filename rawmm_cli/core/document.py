@@ -66,10 +66,17 @@ class Pictures(NamedTuple):
     drawn: Tensor  # (M,) bool: corrupted and learned
     keys: tuple[int, ...]  # M seeds of all that is random
     grids: tuple[tuple[int, int], ...]  # M times rows and columns
+    # On the host, since reading a tensor would wait for the GPU:
+    counts: tuple[int, ...]  # M times positions
+    draws: tuple[bool, ...]  # M times `drawn`
 
     def read(self) -> "Pictures":
         """The same pictures, all of them clean."""
-        return self._replace(drawn=torch.zeros_like(self.drawn))
+        return self._replace(drawn=torch.zeros_like(self.drawn), draws=(False,) * len(self.draws))
+
+    def sources(self) -> tuple[int | None, ...]:
+        """M seeds, None where nothing is random since the picture is read."""
+        return tuple(key if draw else None for key, draw in zip(self.keys, self.draws))
 
 
 class Corrupted(NamedTuple):
@@ -118,7 +125,7 @@ class Batch:
     def learned(self) -> tuple[int, int]:
         """How many tokens are predicted and how many patches are drawn: what the two losses are means
         over."""
-        return len(self.predict), int(self.pictures.drawn[self.pictures.picture_of].sum())
+        return len(self.predict), sum(n for n, draw in zip(self.pictures.counts, self.pictures.draws) if draw)
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory, from which it moves to a GPU faster."""

@@ -11,6 +11,7 @@ with eps ~ N(0, 1) and s the noise scale. Given z and t, each of clean, eps and 
 others, and errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t e_velocity (JiT, arXiv
 2511.13720, table 1). Next: `heads/diffusion.py` learns on this path, `solvers.py` follows it backwards."""
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..system.seeds import random
+from ..system.seeds import key, random
 
 PREDICTIONS = ("clean", "noise", "velocity")
 
@@ -67,7 +68,7 @@ def loss_factor(prediction: str, space: str, t: Tensor, scale: float, clamp: flo
 
 
 def normal(
-    keys: Sequence[int],
+    keys: Sequence[int | None],
     counts: Sequence[int],
     width: int,
     word: str = "noise",
@@ -75,23 +76,33 @@ def normal(
 ) -> Tensor:
     """One block of N(0, 1) per key: keys (M), counts (M) -> (sum of counts, width) fp32 on the device.
 
-    A GPU makes its own numbers from the keys, not those of a CPU: copying that much noise to it would cost
-    more than the step."""
+    A key of None gives zeros. A GPU makes its own numbers from the keys, not those of a CPU: copying that
+    much noise to it would cost more than the step."""
     if torch.device(device).type == "cuda":
-        return _drawn_on(torch.device(device), keys, counts, width)
-    blocks = [random(k, word).standard_normal((n, width), dtype=np.float32) for k, n in zip(keys, counts)]
+        return _on_gpu(keys, counts, width, word, torch.device(device))
+    blocks = [
+        np.zeros((n, width), np.float32)
+        if k is None
+        else random(k, word).standard_normal((n, width), dtype=np.float32)
+        for k, n in zip(keys, counts)
+    ]
     return torch.from_numpy(np.concatenate(blocks)) if blocks else torch.zeros(0, width)
 
 
-def _drawn_on(device: torch.device, keys: Sequence[int], counts: Sequence[int], width: int) -> Tensor:
-    drawn, generator, at = torch.empty(sum(counts), width, device=device), torch.Generator(device), 0
-    for k, n in zip(keys, counts):
-        drawn[at : at + n].normal_(generator=generator.manual_seed(k))
-        at += n
-    return drawn
+def _on_gpu(
+    keys: Sequence[int | None], counts: Sequence[int], width: int, word: str, device: torch.device
+) -> Tensor:
+    """`normal` by the generator of torch that the device has, seeded anew for each block."""
+    noise, generator = torch.zeros(sum(counts), width, device=device), torch.Generator(device)
+    for k, block in zip(keys, noise.split(list(counts))):
+        if k is not None:
+            block.normal_(generator=generator.manual_seed(key(k, word)))
+    return noise
 
 
-def logit_normal(keys: Sequence[int], mean: float, spread: float) -> Tensor:
-    """One time per key, t = sigmoid(N(mean, spread^2)) (Esser et al. 2024, arXiv 2403.03206) -> (M,) fp32."""
-    draws = torch.tensor([random(k, "time").standard_normal() for k in keys], dtype=torch.float64)
-    return torch.sigmoid(mean + spread * draws).float()
+def logit_normal(keys: Sequence[int | None], mean: float, spread: float) -> Tensor:
+    """One time per key, t = sigmoid(N(mean, spread^2)) (Esser et al. 2024, arXiv 2403.03206) -> (M,) fp32.
+
+    A key of None gives time 0."""
+    draws = [-math.inf if k is None else mean + spread * random(k, "time").standard_normal() for k in keys]
+    return torch.tensor(draws, dtype=torch.float64).sigmoid().float()

@@ -18,6 +18,7 @@ from ..config.model import Config
 from ..core.batch import assemble, fit
 from ..core.document import Batch, Document
 from ..core.model import RawModel
+from ..system import machine
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DataError, RankError
 from ..system.seeds import random
@@ -25,6 +26,7 @@ from .stream import Stream
 from .streamed import TURNS, Set, Window
 
 T = TypeVar("T")
+CPU = torch.device("cpu")
 WINDOW = 8  # steps whose documents are packed together
 
 
@@ -178,13 +180,15 @@ def steps_of(config: Config, data: Set | list[Set], model: RawModel, ranks: Rank
     return (StreamedSteps if config.data.stream else Steps)(config, data, model, ranks)
 
 
-def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
+def batches(config: Config, steps: Steps, seen: int, device: torch.device = CPU) -> Iterator[list[Batch]]:
     """Micro-batches of every step after `seen` documents, in order.
 
-    Made ahead of time by `train.workers` processes, or by this one where there are none. Raises DataError."""
+    Made ahead of time by `train.workers` processes, or by this one where there are none. device: what trains
+    on them. Raises DataError."""
     settings = config.train
+    workers = machine.workers(settings.workers, device, steps.ranks.here)
     starts = _Starts(config, seen, steps.ahead)
-    if not settings.workers:
+    if not workers:
         for group in starts:
             for start in group:
                 yield steps[start]
@@ -193,12 +197,12 @@ def batches(config: Config, steps: Steps, seen: int) -> Iterator[list[Batch]]:
         DataLoader(
             steps,
             batch_sampler=starts,
-            num_workers=settings.workers,
+            num_workers=workers,
             collate_fn=_identity,
             timeout=settings.timeout,
             prefetch_factor=4 if steps.ahead == 1 else 2,
             worker_init_fn=_begin_worker,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=device.type == "cuda",
         )
     )
     while True:
@@ -264,10 +268,10 @@ def _begin_worker(worker: int) -> None:
     os.setpgrp()
 
 
-def shared_memory_warning(config: Config) -> str | None:
+def shared_memory_warning(workers: int) -> str | None:
     """Warning where there are worker processes and /dev/shm, through which they hand over batches, is
     small."""
-    if not config.train.workers or not os.path.isdir("/dev/shm"):
+    if not workers or not os.path.isdir("/dev/shm"):
         return None
     free = shutil.disk_usage("/dev/shm").free
     if free >= 256 * 2**20:

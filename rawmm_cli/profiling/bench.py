@@ -66,6 +66,8 @@ def train(
     config = _long_enough(config, WARM_UP + steps)
     data, source = data_for(config, data_folder)
     before = machine.matmul_rate(device, precision)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # but for the matmul just timed
     state = fresh(config, device, ALONE)
     state.forward, state.model.tokenizer = state.model, sets.tokenizer(config, data)
     compiled = compile_layers(state.model, config.train.compile, device, notify)
@@ -102,14 +104,13 @@ def train(
 
 def _timed_steps(run: Run, state: State, steps: int) -> Steps:
     """Take WARM_UP steps, then time `steps` steps."""
-    source, timed = batches(run.config, steps_of(run.config, run.data, state.model), 0), Steps()
+    steps_made = steps_of(run.config, run.data, state.model)
+    source, timed = batches(run.config, steps_made, 0, run.device), Steps()
     for number in range(WARM_UP + steps):
         started = time.perf_counter()
         micro = next(source)
         waited = time.perf_counter() - started
-        record = take_step(run, state, micro, Signals(ALONE), Clock(0.0))
-        if run.device.type == "cuda":
-            torch.cuda.synchronize()
+        record = take_step(run, state, micro, Signals(ALONE), Clock(0.0))  # waits for the losses
         if number >= WARM_UP and record:
             timed.seconds.append(time.perf_counter() - started)
             timed.waits.append(waited)
@@ -177,13 +178,15 @@ def _writing(config: Config, model: RawModel, prompt: Document, count: int, devi
     return tokens / seconds
 
 
-def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
-    """Time making batches, without training."""
+def batches_alone(
+    config: Config, data_folder: Path, steps: int, device: torch.device = torch.device("cpu")
+) -> dict:
+    """Time making batches as for training on `device`, without training."""
     config = _long_enough(config, 1 + steps)
     data, source = data_for(config, data_folder)
     model = build.model(config, "meta")
     model.tokenizer = sets.tokenizer(config, data)
-    micro_batches = batches(config, steps_of(config, data, model), 0)
+    micro_batches = batches(config, steps_of(config, data, model), 0, device)
     next(micro_batches)
     gc.freeze()  # as training does
     started, filled, positions = time.perf_counter(), 0, 0
@@ -194,7 +197,7 @@ def batches_alone(config: Config, data_folder: Path, steps: int) -> dict:
     return {
         "kind": "data",
         "data": source,
-        "workers": config.train.workers,
+        "workers": machine.workers(config.train.workers, device),
         "steps": steps,
         "documents_per_second": steps * config.train.batch / spent,
         "positions_per_second": filled / spent,

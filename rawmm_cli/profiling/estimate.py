@@ -152,7 +152,7 @@ def _step_seconds(config: Config, device: torch.device, model: RawModel, rows: f
     bandwidth = machine.bandwidth(device)
     seconds = again * ((work - scores) / linear + scores / attention + traffic / bandwidth)
     seconds += sum(p.numel() for p in model.parameters()) * 60 / bandwidth + FIXED * train.accumulate
-    seconds += DOCUMENT * train.batch if not train.workers else 0.0
+    seconds += DOCUMENT * train.batch if not machine.workers(train.workers, device) else 0.0
     return seconds + (flops.muon(model) / _muon_rate(model, device) if train.optimizer == "muon" else 0.0)
 
 

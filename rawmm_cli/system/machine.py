@@ -9,7 +9,9 @@ from collections.abc import Callable
 import torch
 
 from .errors import ConfigError
+from .threads import cores
 
+GROUP = 10  # calls that are timed together on a GPU
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -56,6 +58,14 @@ def precision(setting: str, on: torch.device) -> str:
     return "bf16" if has_bf16(on) else "fp32"
 
 
+def workers(setting: int | str, on: torch.device, here: int = 1) -> int:
+    """Processes that make batches for one of `here` ranks on this machine. 'auto': none beside a CPU that
+    trains, up to 8 beside a GPU, one core being left to each rank."""
+    if setting != "auto":
+        return int(setting)
+    return max(1, min(8, cores() // here - 1)) if on.type == "cuda" else 0
+
+
 def precision_warning(precision: str, device: torch.device) -> str:
     """One line where a wanted precision is slower than fp32, else nothing."""
     slow = precision == "bf16" and not has_bf16(device)
@@ -65,12 +75,12 @@ def precision_warning(precision: str, device: torch.device) -> str:
 def matmul_rate(
     device: torch.device,
     precision: str,
-    shape: tuple[int, int, int] = (2048, 2048, 2048),
+    shape: tuple[int, int, int] | None = None,
     seconds: float = 0.3,
 ) -> float:
     """FLOP/s of a matmul (m, k) x (k, n): the best of as many as fit into `seconds`, the first one left
-    out."""
-    m, k, n = shape
+    out. Without a shape, one that is large for the device."""
+    m, k, n = shape or (8192 if device.type == "cuda" else 2048,) * 3
     a, b = (torch.randn(size, device=device, dtype=DTYPES[precision]) for size in ((m, k), (k, n)))
     return 2 * m * k * n / best(lambda: a @ b, device, seconds)
 
@@ -84,25 +94,39 @@ def batched_matmul_rate(
     return 2 * count * m * k * n / best(lambda: a @ b, device, seconds)
 
 
-def bandwidth(device: torch.device, megabytes: int = 128, seconds: float = 0.3) -> float:
+def bandwidth(device: torch.device, megabytes: int | None = None, seconds: float = 0.3) -> float:
     """Bytes a second that an elementwise sum of two arrays, too large for any cache, reads and writes."""
-    count = megabytes * 2**20 // 4
+    count = (megabytes or (512 if device.type == "cuda" else 128)) * 2**20 // 4
     a, b, out = (torch.ones(count, device=device) for _ in range(3))
     return 12 * count / best(lambda: torch.add(a, b, out=out), device, seconds)
 
 
 def best(work: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """The shortest time of `work` among as many as fit into `seconds`; a first one is left out."""
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    """The shortest time of `work` among as many as fit into `seconds`; a first one is left out.
+
+    On a GPU a mean over GROUP calls that stand in its queue together, or it would wait for the host."""
+    timed = _seconds_on_gpu if device.type == "cuda" else _seconds
     work()
     shortest, until = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < until or shortest == float("inf"):
-        wait()
-        started = time.perf_counter()
-        work()
-        wait()
-        shortest = min(shortest, time.perf_counter() - started)
+        shortest = min(shortest, timed(work))
     return shortest
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _seconds_on_gpu(work: Callable[[], object]) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(GROUP):
+        work()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1000 / GROUP
 
 
 def peak_memory(device: torch.device) -> int:

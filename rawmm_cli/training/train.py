@@ -93,7 +93,8 @@ def _start(run: Run, state: State) -> Speed:
         f"{'compiled' if compiled else 'eager'} {precision} on {run.ranks.size} x {device.type}, "
         f"{torch.get_num_threads()} threads each; saving to {run.folder}"
     )
-    for warning in (shared_memory_warning(run.config), machine.precision_warning(precision, device)):
+    workers = machine.workers(settings.workers, device, run.ranks.here)
+    for warning in (shared_memory_warning(workers), machine.precision_warning(precision, device)):
         if warning:
             run.notify(warning)
     return Speed(rate * run.ranks.size)
@@ -103,7 +104,7 @@ def _steps(run: Run, state: State, caught: Signals, speed: Speed, log: list) -> 
     """Take one step after the other, and log, draw and save when documents say so."""
     config, settings, first = run.config, run.config.train, run.ranks.first
     steps = steps_of(config, run.data, state.model, run.ranks)
-    source, clock = batches(config, steps, state.documents), Clock(state.seconds)
+    source, clock = batches(config, steps, state.documents, run.device), Clock(state.seconds)
     while state.remaining(config) > 0:
         started, before = time.perf_counter(), state.documents
         micro = next(source)

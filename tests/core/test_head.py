@@ -23,8 +23,9 @@ def pictures_of(of, drawn, keys):
     of = torch.tensor(list(of), dtype=torch.long)
     counts = torch.bincount(of, minlength=len(drawn)).tolist()
     index = torch.tensor([n for count in counts for n in range(count)], dtype=torch.long)
+    grids = tuple((1, count) for count in counts)
     return Pictures(
-        of, index, torch.tensor(drawn, dtype=torch.bool), tuple(keys), tuple((1, count) for count in counts)
+        of, index, torch.tensor(drawn, dtype=torch.bool), tuple(keys), grids, tuple(counts), tuple(drawn)
     )
 
 

@@ -150,13 +150,27 @@ def test_time_and_noise_of_a_key_are_unrelated():
     assert abs(stats.spearmanr(times, noise).statistic) < 4 / 4000**0.5
 
 
+def on_gpu(keys, counts, width, word="noise"):
+    return module._on_gpu(keys, counts, width, word, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("make", [normal, on_gpu])
+def test_a_picture_without_a_key_has_neither_noise_nor_time(make):
+    noise = make((7, None, 8), (2, 3, 1), 5)
+    assert noise.shape == (6, 5) and (noise[2:5] == 0).all() and (noise[[0, 1, 5]] != 0).all()
+    assert torch.equal(noise[[0, 1, 5]], make((7, 8), (2, 1), 5))
+    for spread in (0.8, 0.0):
+        times = logit_normal((7, None, 8), 0.1, spread)
+        assert times[1] == 0 and torch.equal(times[[0, 2]], logit_normal((7, 8), 0.1, spread))
+
+
 def test_noise_drawn_by_the_device_itself_belongs_to_its_key():
     """The way of a GPU, walked on the CPU: every block is a function of its key, whatever stands beside
     it."""
     one, two, other = (
-        module._drawn_on(torch.device("cpu"), keys, counts, 3)
-        for keys, counts in (((5, 9), (4, 2)), ((9, 5), (2, 4)), ((6,), (4,)))
+        on_gpu(keys, counts, 3) for keys, counts in (((5, 9), (4, 2)), ((9, 5), (2, 4)), ((6,), (4,)))
     )
     assert torch.equal(one[:4], two[2:]) and torch.equal(one[4:], two[:2]) and not torch.equal(one[:4], other)
-    many = module._drawn_on(torch.device("cpu"), range(50), [200] * 50, 8)
+    assert not torch.isclose(one, on_gpu((5, 9), (4, 2), 3, "noise of step 1")).any()
+    many = on_gpu(range(50), [200] * 50, 8)
     assert abs(many.mean()) < 0.02 and abs(many.std() - 1) < 0.02

@@ -156,5 +156,5 @@ def test_a_step_that_cannot_be_dealt_out_evenly_is_refused():
 def test_small_shared_memory_is_a_warning(monkeypatch):
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 64 * 2**20}))
     monkeypatch.setattr(loader.os.path, "isdir", lambda path: True)
-    assert "/dev/shm has 64 MiB free" in loader.shared_memory_warning(settings("train.workers=1"))
-    assert loader.shared_memory_warning(settings()) is None
+    assert "/dev/shm has 64 MiB free" in loader.shared_memory_warning(1)
+    assert loader.shared_memory_warning(0) is None

@@ -86,21 +86,12 @@ class DiffusionHead(nn.Module):
     def corrupt(self, clean: Tensor, pictures: Pictures) -> Corrupted:
         """Clean patches (T, P) -> noised where the picture is drawn, noise and times by the keys of the
         pictures."""
-        of, drawn = pictures.picture_of, pictures.drawn
-        counts = torch.bincount(of, minlength=len(drawn)).tolist()
-        keys, counts = (
-            zip(*[(k, n) for k, n, d in zip(pictures.keys, counts, drawn.tolist()) if d])
-            if drawn.any()
-            else ((), ())
-        )
-        eps = torch.zeros_like(clean)
-        eps[drawn[of]] = normal(keys, counts, self.values, device=clean.device)
-        time = torch.zeros(len(drawn), device=clean.device)
-        time[drawn] = logit_normal(keys, self.time_mean, self.time_spread).to(clean.device)
+        of, keys = pictures.picture_of, pictures.sources()
+        eps = normal(keys, pictures.counts, self.values, device=clean.device)
+        time = logit_normal(keys, self.time_mean, self.time_spread).to(clean.device, non_blocking=True)
         inputs = self.noised(clean, eps, time[of])
-        return Corrupted(
-            inputs, time, target(self.prediction, clean, eps, self.noise_scale), drawn[of].float()
-        )
+        learned = pictures.drawn[of].float()
+        return Corrupted(inputs, time, target(self.prediction, clean, eps, self.noise_scale), learned)
 
     def noised(self, clean: Tensor, eps: Tensor, time: Tensor) -> Tensor:
         """(T, P), (T, P), (T,) -> z (T, P)."""
@@ -165,7 +156,7 @@ class DiffusionHead(nn.Module):
         device = self.out.weight.device
 
         def noise(word: str) -> Tensor:
-            eps = normal(keys, [patches] * count, self.values, word).to(device)
+            eps = normal(keys, [patches] * count, self.values, word, device)
             return eps.unflatten(0, (count, patches))
 
         def fresh(step: int) -> Tensor:
