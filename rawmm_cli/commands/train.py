@@ -40,7 +40,8 @@ def train(
         typer.Option(
             "--gpus",
             min=1,
-            help="Number of GPUs of this machine, with a process each (with --device cpu: of processes).",
+            help="Number of GPUs of this machine, with a process each (with --device cpu: of processes; "
+            "with --device cuda:0: of processes that share this GPU, for tests).",
         ),
     ] = None,
     time_limit: Annotated[
@@ -117,11 +118,14 @@ def _check_gpus(config: "Config", gpus: int, device: str) -> None:
     import torch
 
     from ..data.loader import check_shares
+    from ..system import machine
     from ..system.distributed import Ranks
     from ..system.errors import ConfigError
 
     have = torch.cuda.device_count()
-    if device != "cpu" and gpus > have:
+    if device.startswith("cuda:"):
+        machine.device(device)  # processes that share it
+    elif device != "cpu" and gpus > have:
         remedy = (
             f"give --gpus {have}"
             if have > 1
@@ -146,7 +150,7 @@ def execute(
     from ..training import train
     from ..training.train_codec import train_codec
 
-    ranks = distributed.from_environment()
+    ranks = distributed.from_environment(device)
     if isinstance(config, CodecConfig):
         records = train_codec(config, data_dir, folder, machine.device(device), notify)
     else:
@@ -154,7 +158,7 @@ def execute(
             config,
             data_dir,
             folder,
-            machine.device(device, ranks.local if ranks.size > 1 else None),
+            machine.device(device, ranks.local if ranks.grouped else None),
             notify,
             ranks,
         )

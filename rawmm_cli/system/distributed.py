@@ -6,7 +6,8 @@
            2304.11277; torch's `fully_shard`)
 
 Ranks are told who they are by the environment (RANK, WORLD_SIZE, LOCAL_RANK), as torchrun and `launch.py` set
-it."""
+it. A rank that a launcher started alone (`torchrun --nproc-per-node 1`) joins a group and is sharded as
+several are."""
 
 import os
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,12 +25,22 @@ from .launch import joined
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank `rank` of `size` processes, the `local`-th of `here` on its machine."""
+    """Rank `rank` of `size` processes, the `local`-th of `here` on its machine.
+
+    launched: a launcher started it, so that it joins a group even where it is the only rank. shared: the
+    ranks of a machine work on one GPU, for tests: NCCL refuses that, so they talk through gloo."""
 
     rank: int = 0
     size: int = 1
     local: int = 0
     here: int = 1
+    launched: bool = False
+    shared: bool = False
+
+    @property
+    def grouped(self) -> bool:
+        """Whether this rank is in a process group."""
+        return self.size > 1 or self.launched
 
     @property
     def first(self) -> bool:
@@ -42,8 +53,10 @@ ALONE = Ranks()
 KEPT = []
 
 
-def from_environment() -> Ranks:
-    """Raises ConfigError where the variables are not numbers or do not fit each other."""
+def from_environment(device: str = "auto") -> Ranks:
+    """Who this process is. device: as given by the user; 'cuda:N' is one GPU for all ranks of the machine.
+
+    Raises ConfigError where the variables are not numbers or do not fit each other."""
     if not joined():
         return ALONE
     try:
@@ -57,21 +70,22 @@ def from_environment() -> Ranks:
             f"RANK={os.environ['RANK']} and WORLD_SIZE={os.environ['WORLD_SIZE']} do not fit; "
             "set both through torchrun, or unset both"
         )
-    return Ranks(rank, size, local, here)
+    launched = "MASTER_ADDR" in os.environ  # some schedulers set RANK=0 and WORLD_SIZE=1, without a launcher
+    return Ranks(rank, size, local, here, launched, shared=here > 1 and device.startswith("cuda:"))
 
 
 @contextmanager
 def started(ranks: Ranks, device: torch.device, timeout: float):
-    """The process group, gloo for the CPU and NCCL for GPUs, while the block runs. `timeout`: seconds that a
-    rank waits for the others before it gives up."""
-    if ranks.size == 1:
+    """The process group, gloo for the CPU and NCCL for GPUs (gloo where ranks share one), while the block
+    runs. `timeout`: seconds that a rank waits for the others before it gives up."""
+    if not ranks.grouped:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _translated():
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" and not ranks.shared else "gloo",
             rank=ranks.rank,
             world_size=ranks.size,
             timeout=timedelta(seconds=timeout),
@@ -147,20 +161,25 @@ def barrier(ranks: Ranks) -> None:
 def shard(model: nn.Module, parallel: str, ranks: Ranks, device: torch.device) -> nn.Module:
     """Shard every layer of the backbone and then the rest, in place, where `parallel` is fsdp. Call it before
     optimizers are made."""
-    if parallel == "fsdp" and ranks.size > 1:
+    if parallel == "fsdp" and ranks.grouped:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
         mesh = init_device_mesh(device.type, (ranks.size,))
-        for layer in model.backbone.layers:
-            fully_shard(layer, mesh=mesh)
-        fully_shard(model, mesh=mesh)
+        for part in (*model.backbone.layers, model):
+            fully_shard(part, mesh=mesh)
+            part.set_force_sum_reduction_for_comms(ranks.shared)  # a gloo of GPUs may know sums alone
+            if (
+                ranks.size == 1
+            ):  # torch fails where its buffers are first made under inference_mode, by a preview
+                part.unshard()
+                part.reshard()
     return model
 
 
 def wrap(model: nn.Module, parallel: str, ranks: Ranks) -> nn.Module:
     """What is called in place of the model when training, so that gradients are averaged over the ranks."""
-    if parallel == "ddp" and ranks.size > 1:
+    if parallel == "ddp" and ranks.grouped:
         return nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
     return model
 

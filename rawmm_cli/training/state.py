@@ -8,11 +8,11 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from .. import __version__
 from ..config import build, presets
 from ..config.codecs import CodecConfig
 from ..config.model import Config
@@ -198,7 +198,7 @@ def save(run: Run, state: State) -> None:
         "ranks": run.ranks.size,
         "tokenizer": loading.digest(state.model.tokenizer.stored),
     }
-    if run.config.train.parallel == "fsdp" and run.ranks.size > 1:
+    if run.config.train.parallel == "fsdp" and run.ranks.grouped:
         needed = checkpoint.size(tensors)
         partial = broadcast(
             run.ranks, checkpoint.begin(run.folder, state.step, needed) if run.ranks.first else None
@@ -239,7 +239,7 @@ def describe(run: Run, facts: dict) -> None:
         or f"after {os.environ.get('GOMP_SPINCOUNT', 'the default number of')} spins"
     )
     base = {
-        "rawmm": version("rawmm"),
+        "rawmm": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": platform.platform(),

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from training_runs import assert_same_bits, everything, settings
 from rawmm_cli.data import prepared
 from rawmm_cli.data.stream import picture_of
 from rawmm_cli.runs import checkpoint, loading, records
+from rawmm_cli.system import distributed
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 
@@ -42,6 +44,51 @@ def test_the_losses_are_those_of_one_rank(size, words, whole_ranks, few_digits, 
     same_losses(records.read(tmp_path / "run" / "records.jsonl"), expected)
     numbers = [number for one in results for drawn in one["documents"].values() for number in drawn]
     assert "train.workers=1" in words or len(set(numbers)) == len(numbers) > 100
+
+
+def alone_in_a_group(ranks, *arguments):
+    """As under `torchrun --nproc-per-node 1`."""
+    ranks = distributed.from_environment()
+    assert ranks.grouped and ranks.size == 1
+    return observed(ranks, *arguments)
+
+
+def sharing(ranks, *arguments):
+    """As with --device cuda:0: only sums are exchanged."""
+    return observed(replace(ranks, shared=True), *arguments)
+
+
+@pytest.mark.parametrize("function, size", [(alone_in_a_group, 1), (sharing, 2)])
+@pytest.mark.parametrize("words", [(), FSDP])
+def test_one_rank_in_a_group_and_two_on_one_device(function, size, words, whole_ranks, few_digits, tmp_path):
+    """The same losses, and a checkpoint in `size` shards that one rank without a group goes on from."""
+    expected, run = records.read(whole_ranks(1, *SHARED) / "records.jsonl"), tmp_path / "run"
+    results = together(size, function, settings(*SHARED, *words), few_digits, run)
+    same_losses(results[0]["records"], expected)
+    shards = list((checkpoint.latest(run) / "model").iterdir()) if words else []
+    assert len(shards) == (size if words else 0), shards
+    observed(distributed.ALONE, settings(*SHARED, *words, "train.documents=144"), few_digits, run)
+    assert [record["step"] for record in records.read(run / "records.jsonl")] == [*range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    "variables, grouped, shared",
+    [
+        ({}, False, False),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, False, False),
+        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}, True, False),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}, True, False),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}, True, True),
+    ],
+)
+def test_which_ranks_are_in_a_group_and_which_share_a_gpu(variables, grouped, shared, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert distributed.from_environment("cuda").grouped == grouped
+    assert distributed.from_environment("cuda:0").shared == shared
+    assert not distributed.from_environment("cuda").shared
 
 
 @pytest.mark.parametrize(
