@@ -9,8 +9,9 @@ from sources import prepare_source
 from sources import rows as rows_of
 
 from rawmm_cli.data.datasets.folder import folder
+from rawmm_cli.data.images import ENDINGS
 
-ALLOWED = "png jpg jpeg webp bmp gif tif tiff ppm"
+ALLOWED = " ".join(ENDINGS)
 
 
 def picture(number: int, height: int = 8, width: int = 8) -> np.ndarray:

@@ -240,6 +240,8 @@ def _verify(folder: Path, json: bool) -> None:
 
 def _show(card: dict) -> None:
     """Print a few lines about the set."""
+    from ..data.layout.unused import sentence
+
     count, folder, kind = card["count"], card["folder"], card["kind"]
     notify(
         f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {kind}; "
@@ -251,5 +253,7 @@ def _show(card: dict) -> None:
         notify(f"left out {card['skipped_count'] - 5:,} more: {folder}/skipped.jsonl")
     if card.get("without_caption") and kind == "pictures":
         notify(f"pictures without a caption: {card['without_caption']:,}; they are drawn, not read")
+    if line := sentence(card.get("unused", {})):
+        notify(line)
     if across := card["duplicates"]["exact"]["across_splits"]:
         notify(f"{across:,} training pictures are among the held-out ones too")

@@ -61,6 +61,7 @@ def show(
                 "split": split,
                 "count": card["count"],
                 "documents": [_described(entry) for entry in shown],
+                "unused": card.get("unused", {}),
                 "sheet": str(out) if out else None,
             }
         )
@@ -119,6 +120,8 @@ def _print(shown: list, card: dict, split: str) -> None:
     from rich.console import Console, Group
     from rich.padding import Padding
 
+    from ..data.layout.unused import sentence
+
     out = Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
     drawn = out.is_terminal and not out.no_color
     out.print(
@@ -126,6 +129,8 @@ def _print(shown: list, card: dict, split: str) -> None:
         style="bold",
         soft_wrap=True,
     )
+    if line := sentence(card.get("unused", {})):
+        out.print(line, soft_wrap=True)
     if len(shown) == 1 or not drawn or card.get("kind") == "documents":
         for entry in shown:
             for part in _whole(entry, out.width if drawn else 0):

@@ -2,6 +2,7 @@
 
 images.py      image files in and out
 items.py       what a source yields: items, not decoded
+layout/        what sources of files have in common: splits, paths, what was not used
 sources.py     name and options of a source -> the source in datasets/
 columns.py     roles of the columns of a table
 archives.py    members of tar and zip files, read safely

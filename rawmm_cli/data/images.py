@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# Endings of files that are opened, without the dot: of FORMATS, as Pillow and browsers write them, and AVIF.
+ENDINGS = tuple(
+    "png jpg jpeg webp bmp gif tif tiff ppm apng jfif jpe jif pjpeg pjp mpo dib pbm pgm pnm pfm avif".split()
+)
 MEGAPIXELS, MEGABYTES = 64, 256  # larger files are refused
 WHITE = (255, 255, 255)
 CROPS = ("center", "none")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..system.errors import DataError
 from .images import Colour, ImageError, open_image
+from .layout.unused import Unused
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Source:
     # Where no --size is given, larger pictures are shrunk to this shorter side; None keeps their size.
     size: int | None = None
     holds_documents: bool = False  # whether items are DocumentItem
+    # What it saw and did not use; of archives known when all items were read.
+    unused: Unused = field(default_factory=Unused)
 
 
 def state_of(files: Iterable[Path]) -> str:

@@ -1,7 +1,7 @@
 """Parts of a set that is being prepared: folders of rows by split, each of which appears whole or not at all.
 
 part-00000/train.arrow, held_out.arrow    rows, as Arrow record batches
-part-00000/notes.json                     number of items, skipped items, rows by split
+part-00000/notes.json                     items, rows by split, skipped items, what was not used so far
 """
 
 import json
@@ -52,10 +52,11 @@ class Part:
             self.writers[split].write_batch(pa.RecordBatch.from_pylist(self.rows[split], self.schema))
             self.rows[split], self.bytes[split] = [], 0
 
-    def close(self, last: bool, bad_in_a_row: int) -> None:
+    def close(self, last: bool, bad_in_a_row: int, unused: dict) -> None:
         """Write everything to disk and rename the part.
 
-        last: whether the source has no more items. bad_in_a_row: skipped items at the end of the part."""
+        last: whether the source has no more items. bad_in_a_row: skipped items at the end of the part.
+        unused: what the source has not used so far (`layout.unused`)."""
         for split, writer in self.writers.items():
             self._flush(split)
             writer.close()
@@ -65,6 +66,7 @@ class Part:
             "in_a_row": bad_in_a_row,
             "count": self.counts,
             "skipped": self.skipped,
+            "unused": unused,
         }
         disk.write(self.folder / "notes.json", json.dumps(notes))
         for file in self.folder.iterdir():

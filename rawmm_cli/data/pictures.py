@@ -19,8 +19,7 @@ from torch import Tensor
 from ..system.disk import open_file, read_file
 from ..system.errors import DataError, printable
 from . import prepared
-from .datasets.folder import EXTENSIONS
-from .images import ImageError, read_image, slug
+from .images import ENDINGS, ImageError, read_image, slug
 
 RESULTS = "results.json"  # a folder with this file was written by `rawmm reconstruct`
 BATCH = 1 << 18  # pixels of a group of pictures
@@ -99,7 +98,7 @@ def _of_a_set(folder: Path) -> list[Location]:
 def _of_files(path: Path) -> list[Location]:
     files = [path] if not path.is_dir() else sorted(_inside(path))
     if not files:
-        raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(EXTENSIONS)}")
+        raise DataError(f"{path} holds no pictures; allowed: files ending in {' '.join(ENDINGS)}")
     return [Location(slug(file.stem, 100) if len(file.stem) > 100 else file.stem, file) for file in files]
 
 
@@ -114,7 +113,7 @@ def _inside(folder: Path) -> Iterator[Path]:
         if RESULTS in files and "original" in folders:
             folders.clear()
         else:
-            yield from (Path(parent) / file for file in files if Path(file).suffix[1:].lower() in EXTENSIONS)
+            yield from (Path(parent) / file for file in files if Path(file).suffix[1:].lower() in ENDINGS)
     yield from unreadable
 
 

@@ -145,7 +145,7 @@ def _write_parts(
                 done += 1
                 progress(done, skipped)
             ended = part.items < PART
-            part.close(ended, bad_in_a_row)
+            part.close(ended, bad_in_a_row, source.unused.card())
         number += 1
 
 
@@ -193,7 +193,8 @@ def _assemble(
         "background": list(options.fitting.background),
         "limit": options.limit,
     }
-    full = card.describe(new, {"name": folder.name, **source.card}, skipped, settings)
+    about = {"name": folder.name, **source.card, "unused": notes[-1].get("unused", {}) | source.unused.card()}
+    full = card.describe(new, about, skipped, settings)
     write_page(new, full)
     card.write(new, full)
     prepared.swap(new, folder)

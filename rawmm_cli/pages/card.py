@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.entries import Entry, EntryPicture, entries
+from ..data.layout.unused import lists
 from ..data.prepared import SPLITS, evenly_spaced, read_card
 from ..system.errors import printable
 from ..system.figures import counted, number
@@ -46,6 +47,7 @@ def render(folder: Path, card: dict) -> str:
         frequent=_bars(card["captions"]["frequent"]),
         tables=_tables(card),
         skipped=card["skipped"][:SKIPPED],
+        unused=lists(card.get("unused", {})),
     )
 
 

@@ -20,14 +20,16 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import NoReturn
 
 from ...system.disk import lines_of, open_file
 from ...system.errors import DataError, printable
+from ..images import ENDINGS
 from ..items import Item, Source, state_of
+from ..layout.files import files
+from ..layout.unused import Unused
 
-EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm")
-ALLOWED = " ".join(EXTENSIONS)
+ALLOWED = " ".join(ENDINGS)
+METADATA = ("metadata.jsonl", "metadata.csv")
 CAPTIONS, LINE = 1_000_000, 10_000_000  # most bytes of a file of captions; of a line of metadata
 ABOUT = ("readme", "license", "licence", "credits", "attribution")  # text files about the folder
 
@@ -38,21 +40,23 @@ def folder(path: Path) -> Source:
     Names and captions are checked before any image is decoded. Raises DataError where one of them is
     wrong."""
     path = Path(path)
-    images, texts = _files(path)
+    unused = Unused()
+    images, texts = _files(path, unused)
     captions = _captions(path, images, texts)
     others = (file for file in (path / "metadata.jsonl", path / "metadata.csv") if file.exists())
     state = state_of(chain((path / file for file in chain(images.values(), texts.values())), others))
-    names, files = _Packed(images.keys()), _Packed(images.values())
+    names, paths = _Packed(images.keys()), _Packed(images.values())
     packed_captions = _Packed(json.dumps(captions.get(name, ())) for name in images)
 
     def items(start: int) -> Iterator[Item]:
         for n in range(start, len(names)):
-            yield Item(names[n], str(path / files[n]), tuple(json.loads(packed_captions[n])))
+            yield Item(names[n], str(path / paths[n]), tuple(json.loads(packed_captions[n])))
 
     return Source(
         items=items,
         state=state,
         count=len(names),
+        unused=unused,
         card={"source": "folder", "licence": "unknown (your own files)"},
     )
 
@@ -74,7 +78,7 @@ class _Packed:
         return os.fsdecode(bytes(self.data[self.ends[number] : self.ends[number + 1]]))
 
 
-def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _files(path: Path, unused: Unused) -> tuple[dict[str, str], dict[str, str]]:
     """Images and text files under the folder, each {composed name: name on disk}, relative to the folder and
     sorted."""
     if not os.path.isdir(path):
@@ -84,25 +88,15 @@ def _files(path: Path) -> tuple[dict[str, str], dict[str, str]]:
             "give the path of the folder"
         )
 
-    def unreadable(error: OSError) -> NoReturn:
-        raise DataError(
-            f"folder {printable(str(error.filename))} cannot be read: {error.strerror}; "
-            "allow reading it or move it away"
-        )
-
     images, texts = {}, {}
-    for base, folders, files in os.walk(path, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(base, path)
-        for name in files:
-            file = name if inside == "." else os.path.join(inside, name)
-            ending = posixpath.splitext(name)[1].lower()
-            if name.startswith(".") or (ending != ".txt" and ending[1:] not in EXTENSIONS):
-                continue
-            if ending != ".txt":
-                images[_normal(file)] = file
-            elif inside != "." or posixpath.splitext(name)[0].lower() not in ABOUT:
-                texts[_normal(file)] = file
+    for file, _ in files(path, unused):
+        stem, ending = posixpath.splitext(file)
+        if ending.lower()[1:] in ENDINGS:
+            images[_normal(file)] = file
+        elif ending.lower() == ".txt" and stem.lower() not in ABOUT:
+            texts[_normal(file)] = file
+        elif file not in METADATA:
+            unused.file(file)
     if not images:
         raise DataError(
             f"no images in {printable(str(path))}; allowed: files ending in {ALLOWED}, subfolders included; "

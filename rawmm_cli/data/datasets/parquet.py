@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from ...system.errors import DataError, printable
 from ..columns import Columns, choose
 from ..items import Item, Source, state_of
+from ..layout.files import files_ending_in
+from ..layout.unused import Unused
 
 ROWS = 64  # rows in memory at a time
 
@@ -27,7 +29,8 @@ def parquet(
 
     columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
     on a file that is not parquet or has other columns."""
-    files = parquet_files(Path(path))
+    unused = Unused()
+    files = parquet_files(Path(path), unused)
     counts, schema = _counts_and_schema(files)
     chosen = choose(kinds(schema), columns, class_names(schema), caption, printable(str(path)))
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
@@ -43,6 +46,7 @@ def parquet(
         items=items,
         state=state_of(files) + repr(chosen),
         count=sum(counts),
+        unused=unused,
         card={
             "source": f"parquet, {len(files):,} files",
             "licence": "unknown (your own files)",
@@ -52,14 +56,14 @@ def parquet(
     )
 
 
-def parquet_files(path: Path) -> list[Path]:
+def parquet_files(path: Path, unused: Unused) -> list[Path]:
     """The file itself, or the *.parquet files under a folder, sorted. Raises DataError where there is
-    none."""
+    none. unused: counts all other files."""
     if not path.exists():
         raise DataError(
             f"{printable(str(path))} does not exist; allowed: a parquet file or a folder with some"
         )
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*.parquet") if file.is_file())
+    files = files_ending_in((".parquet",), path, unused)
     if not files:
         raise DataError(f"no parquet files in {printable(str(path))}; allowed: files ending in .parquet")
     return files

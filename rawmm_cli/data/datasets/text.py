@@ -13,6 +13,8 @@ from typing import TextIO
 from ...system.disk import open_file
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
+from ..layout.files import files_ending_in
+from ..layout.unused import Unused
 
 PIECE = 1 << 16  # characters of a document; training takes a window of it
 ENDINGS = (".txt", ".md", ".text")
@@ -27,17 +29,8 @@ def text(*, path: Path) -> Source:
         raise DataError(
             f"{printable(str(path))} does not exist; allowed with --path: a text file or a folder with some"
         )
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file()
-            and file.suffix.lower() in ENDINGS
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
-    )
+    unused = Unused()
+    files = files_ending_in(ENDINGS, path, unused)
     if not files:
         raise DataError(
             f"no text files in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
@@ -52,6 +45,7 @@ def text(*, path: Path) -> Source:
     return Source(
         items=lambda start: islice(items(), start, None),
         state=state_of(files),
+        unused=unused,
         holds_documents=True,
         card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"},
     )

@@ -15,6 +15,8 @@ from ...system.errors import ConfigError, DataError, printable
 from ..archives import ENDINGS, Member, members
 from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
 from ..items import Item, Source, state_of
+from ..layout.files import files_ending_in
+from ..layout.unused import Unused
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "image", "img")
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
@@ -33,7 +35,8 @@ def webdataset(
     columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
     where there is no archive; reading raises DataError where one is not safe."""
     path = Path(path)
-    files = archive_files(path)
+    unused = Unused()
+    files = archive_files(path, unused)
     fields, root = Fields(columns, caption), path if path.is_dir() else path.parent
     notify("chosen: " + fields.describe())
 
@@ -48,6 +51,7 @@ def webdataset(
     return Source(
         items=items,
         state=state_of(files) + repr(fields),
+        unused=unused,
         card={
             "source": f"webdataset, {len(files):,} archives",
             "licence": "unknown (your own files)",
@@ -56,21 +60,21 @@ def webdataset(
     )
 
 
-def archive_files(path: Path) -> list[Path]:
-    """The archive itself, or those under a folder, sorted. Raises DataError where there is none."""
+def archive_files(path: Path, unused: Unused) -> list[Path]:
+    """The archive itself, or those under a folder, sorted. Raises DataError where there is none.
+
+    unused: counts all other files."""
     if not path.exists():
         raise DataError(
             f"{printable(str(path))} does not exist; allowed with --path: an archive ({', '.join(ENDINGS)}) "
             "or a folder with some"
         )
-    if path.is_file():
-        return [path]
-    files = [file for file in path.rglob("*") if file.name.lower().endswith(ENDINGS) and file.is_file()]
+    files = files_ending_in(ENDINGS, path, unused)
     if not files:
         raise DataError(
             f"no archives in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
         )
-    return sorted(files)
+    return files
 
 
 def samples(archive: Iterable[Member]) -> Iterator[tuple[str, Sample]]:

@@ -1,0 +1,63 @@
+"""The files below a folder, and what of it is left unused: hidden names, and folders that are links."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ...system.errors import DataError, printable
+from .unused import HIDDEN, LINKS, Unused
+
+
+class Seen(NamedTuple):
+    """A file below a folder. name: its path relative to the folder, with slashes."""
+
+    name: str
+    regular: bool  # or a link to a regular file; not so: named pipes, devices, links to nothing
+
+
+def files(root: Path | str, unused: Unused) -> Iterator[Seen]:
+    """Files at any depth, in no order. Hidden files and folders, and links to folders, are counted in
+    `unused`. Raises DataError where a folder cannot be read."""
+    folders = [""]
+    while folders:
+        inside = folders.pop()
+        try:
+            with os.scandir(os.path.join(root, inside) if inside else root) as entries:
+                for entry in entries:
+                    name = f"{inside}/{entry.name}" if inside else entry.name
+                    if entry.name.startswith("."):
+                        unused.add(HIDDEN, entry.name)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                    elif entry.is_symlink() and os.path.isdir(entry.path):
+                        unused.add(LINKS, name)
+                    else:
+                        yield Seen(name, _is_regular(entry))
+        except OSError as error:
+            raise DataError(
+                f"folder {printable(str(error.filename))} cannot be read: {error.strerror}; "
+                "allow reading it or move it away"
+            ) from None
+
+
+def files_ending_in(endings: tuple[str, ...], path: Path, unused: Unused) -> list[Path]:
+    """The file itself, or the files below a folder that end in one of `endings` in any case, sorted.
+
+    All others are counted in `unused`. Raises DataError where a folder cannot be read."""
+    if not path.is_dir():
+        return [path]
+    chosen = []
+    for name, regular in files(path, unused):
+        if regular and name.lower().endswith(endings):
+            chosen.append(path / name)
+        else:
+            unused.file(name)
+    return sorted(chosen)
+
+
+def _is_regular(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # links in a circle
+        return False

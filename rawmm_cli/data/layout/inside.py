@@ -1,0 +1,69 @@
+"""Paths that the data name: a set never names a file outside of itself.
+
+Every value of a source that becomes a path goes through `inside`: columns of tables, metadata, documents."""
+
+import os
+import posixpath
+import re
+import stat
+from pathlib import Path
+
+from ...system.errors import DataError, printable
+
+SHOWN = 100  # characters of a name in a message
+
+
+class OutsideError(DataError):
+    """A value of the data is no path of a file inside of the set. `reason` is a clause about the name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"it names {quoted(name)}, which {reason}")
+
+
+def quoted(name: str) -> str:
+    """A name of the data in quotes, shortened, for a message."""
+    return f"'{printable(name if len(name) <= SHOWN else name[:SHOWN] + '...')}'"
+
+
+def relative(name: str) -> str:
+    """A path that the data name, relative to its folder: normal, with slashes. Touches no disk.
+
+    Raises OutsideError for absolute paths, drives, addresses, and paths that lead upwards, in the notation
+    of any system."""
+    slashed = name.replace("\\", "/")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", slashed):
+        raise OutsideError(name, "is an address and is not fetched; allowed: files inside of the set")
+    normal = posixpath.normpath(name)
+    for plain in (normal, posixpath.normpath(slashed)):
+        if plain.startswith(("/", "../")) or plain == ".." or re.match("[A-Za-z]:", plain):
+            raise OutsideError(name, "leads out of the folder; allowed: files inside of it")
+    if not name or normal == "." or "\0" in name:
+        raise OutsideError(name, "is not the name of a file")
+    return normal
+
+
+def inside(root: Path | str, name: str) -> str:
+    """Path of the regular file inside of `root` that the data name, relative to `root`.
+
+    Backslashes separate folders where there is no file with backslashes in its name. Raises OutsideError
+    where the name leads out of `root`, by links too, or there is no such file."""
+    normal = relative(name)
+    try:
+        top = os.path.realpath(root)
+        for plain in dict.fromkeys((normal, posixpath.normpath(name.replace("\\", "/")))):
+            path = os.path.join(root, plain)
+            if not os.path.lexists(path):
+                continue
+            if os.path.commonpath((top, os.path.realpath(path, strict=True))) != top:
+                raise OutsideError(
+                    name, "is a link that leads out of the folder; allowed: files inside of it"
+                )
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OutsideError(name, "is not a file")
+            return path
+    except FileNotFoundError:  # a link to nothing
+        pass
+    except (OSError, ValueError):  # too long, not a name at all, or links in a circle
+        raise OutsideError(name, "cannot be opened") from None
+    raise OutsideError(name, "does not exist")

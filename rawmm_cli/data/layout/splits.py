@@ -1,0 +1,85 @@
+"""The splits that a source brings along, told by names of folders or files as `datasets` tells them.
+
+A folder is of a split where its name has one of KEYWORDS in it as a whole word: train, train2017,
+coco-val. Names of files count only for tables and archives (train-00000-of-00002.parquet), where no folder
+tells: a picture named "train station.jpg" is a picture like any other. Unlike `datasets`, which drops what
+is beside the splits, nothing is left out: it is trained on.
+
+Source: `datasets.data_files`, SPLIT_KEYWORDS and the patterns below it."""
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+KEYWORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+SPLIT_OF = {keyword: split for split, keywords in KEYWORDS.items() for keyword in keywords}
+SEPARATOR = "[-._ 0-9]"
+WORD = re.compile(rf"(?:^|{SEPARATOR})({'|'.join(SPLIT_OF)})(?={SEPARATOR}|$)")
+SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\..*")  # as `datasets` writes them: SPLIT-00000-of-00001
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name of a folder, file or split tells: "train", "validation" or "test"."""
+    word = WORD.search(name.lower())
+    return SPLIT_OF[word[1]] if word else None
+
+
+def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
+    """The split that each path tells, None for paths that tell none.
+
+    All are None where the source has no splits of its own: those that are trained on and others must both be
+    there. names: relative to the source, with slashes. files: names of files count too."""
+    known: dict[str, str | None] = {}  # folder -> split
+    splits = []
+    for name in names:
+        folder = posixpath.dirname(name)
+        if folder not in known:
+            known[folder] = next(filter(None, map(split_of, folder.split("/"))), None)
+        splits.append(known[folder])
+    if files and not any(splits):
+        bases = [posixpath.basename(name) for name in names]
+        shards = [SHARD.fullmatch(base) for base in bases]
+        if all(shards):
+            splits = [shard[1] for shard in shards if shard]
+        else:
+            splits = [split_of(base.partition(".")[0]) for base in bases]
+    elif "train" not in splits:  # a class may be named test_tube; a folder of exactly that name is a split
+        exact = {folder: _exact(folder) for folder in known}
+        splits = [exact[posixpath.dirname(name)] for name in names]
+    return splits if any(roles(splits).values()) else [None] * len(splits)
+
+
+def _exact(folder: str) -> str | None:
+    return next((SPLIT_OF[part] for part in folder.lower().split("/") if part in SPLIT_OF), None)
+
+
+def roles(splits: Iterable[str | None]) -> dict[str | None, str | None]:
+    """{split: "train" or "held_out"}; all None where names of the items have to decide.
+
+    Where one of them is for training, all others that have a name are held out; else those for validation or
+    test are."""
+    names = set(splits)
+    tells = {name: split_of(name) if name else None for name in names}
+    if "train" in tells.values():
+        chosen = {name: "held_out" if name and tells[name] != "train" else "train" for name in names}
+    else:
+        chosen = {name: "held_out" if tells[name] else "train" for name in names}
+    return chosen if len(set(chosen.values())) == 2 else dict.fromkeys(names)
+
+
+def described(counts: Counter[str | None]) -> str:
+    """The splits in words, with the number of items or files in each, for the card; "" where there are none.
+
+    train 800, test 200 (held out), others 3 (trained on)"""
+    chosen = roles(counts)
+    ordered = sorted(counts, key=lambda name: (chosen[name] != "train", name is None, name or ""))
+    use = {"train": "trained on", "held_out": "held out"}
+    parts = [
+        f"{name or 'others'} {counts[name]:,} ({use[role]})" for name in ordered if (role := chosen[name])
+    ]
+    return ", ".join(parts)
