@@ -140,6 +140,13 @@ def all_gather(ranks: Ranks, values: list[float]) -> list[list[float]]:
     return [item.tolist() for item in gathered]
 
 
+def largest(ranks: Ranks, value: torch.Tensor) -> torch.Tensor:
+    """The largest of a number of every rank, on the device and without waiting for it."""
+    if ranks.size > 1:
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+    return value
+
+
 def broadcast(ranks: Ranks, value: Any) -> Any:
     """The value that the first rank has (text, numbers, lists), on every rank."""
     if ranks.size == 1:

@@ -129,6 +129,22 @@ def _seconds_on_gpu(work: Callable[[], object]) -> float:
     return begin.elapsed_time(end) / 1000 / GROUP
 
 
+def fetch(values: torch.Tensor) -> Callable[[], list[float]]:
+    """Begin to copy numbers (n,) to the host -> a function that waits for them and returns them. What a GPU
+    is told to do in between is not waited for."""
+    if not values.is_cuda:
+        return values.tolist
+    host = torch.empty_like(values, device="cpu", pin_memory=True).copy_(values, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def wait() -> list[float]:
+        copied.synchronize()
+        return host.tolist()
+
+    return wait
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes: the most that this process has held, on the GPU or, on the CPU, as resident set."""
     if device.type == "cuda":

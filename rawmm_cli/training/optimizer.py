@@ -106,6 +106,23 @@ def set_rate(optimizers: list[torch.optim.Optimizer], share: float) -> None:
             group["lr"] = group["base"] * share
 
 
+def judges(optimizers: list[torch.optim.Optimizer]) -> bool:
+    """Whether these optimizers look on the device whether a step is finite (`judge`): fused AdamW does, on
+    a GPU that holds whole parameters."""
+    return all(
+        group.get("fused") and all(p.is_cuda and not hasattr(p, "device_mesh") for p in group["params"])
+        for one in optimizers
+        for group in one.param_groups
+    )
+
+
+def judge(optimizers: list[torch.optim.Optimizer], bad: Tensor) -> None:
+    """Let the next step change nothing where `bad` is 1 and not 0, a fp32 scalar on the device: the protocol
+    of torch's GradScaler, without a scale."""
+    for one in optimizers:
+        one.found_inf = bad
+
+
 def state(optimizers: list[torch.optim.Optimizer], model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All optimizer state as flat tensors, `PARAMETER/KEY`."""
     names = {id(p): name for name, p in model.named_parameters()}

@@ -152,8 +152,14 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
     share = optimizer.rate(settings, state.documents, state.remaining(run.config))
     optimizer.set_rate(state.optimizers, share)
     totals, text, image = _accumulate(run, state, micro)
-    norm = distributed.whole(torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)).item()
-    reports = distributed.all_gather(run.ranks, [float(text), float(image), clock.seconds(), caught.arrived])
+    norm = distributed.whole(torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip))
+    numbers = torch.stack([norm, text, image])
+    wait = machine.fetch(numbers)
+    if early := optimizer.judges(state.optimizers):  # the GPU goes on while its numbers are read
+        optimizer.judge(state.optimizers, distributed.largest(run.ranks, (~numbers.isfinite()).any().float()))
+        _step(state)
+    norm, text, image = wait()
+    reports = distributed.all_gather(run.ranks, [text, image, clock.seconds(), caught.arrived])
     text, image = sum(one[0] for one in reports), sum(one[1] for one in reports)
     state.seconds, caught.agreed = max(one[2] for one in reports), int(max(one[3] for one in reports))
     weights = run.config.loss
@@ -162,8 +168,8 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
     if not _finite(run, state, values):
         state.documents += count
         return None
-    for one in state.optimizers:
-        one.step()
+    if not early:
+        _step(state)
     for average, old_weight in zip(state.averages, ema.decays(settings.ema, state.documents, count)):
         ema.update(average, state.model, old_weight)
     state.documents += count
@@ -179,6 +185,12 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
         "flops": totals.flops,
         "fill": totals.filled / totals.positions,
     }
+
+
+def _step(state: State) -> None:
+    """Change the weights by their gradients."""
+    for one in state.optimizers:
+        one.step()
 
 
 def _accumulate(run: Run, state: State, micro: list[Batch]) -> tuple[Totals, Tensor, Tensor]:

@@ -62,8 +62,11 @@ def test_kill_9_in_front_of_a_change_of_the_disk(workers, whole, few_digits, tmp
         ("gradient", "gradient_norm"),
     ],
 )
-def test_a_poisoned_state_is_never_saved(how, message, whole, few_digits, tmp_path, monkeypatch):
-    """A fault at step 7, where each step is saved and none logged: what is left is the state after step 6."""
+@pytest.mark.parametrize("early", [False, True])
+def test_a_poisoned_state_is_never_saved(early, how, message, whole, few_digits, tmp_path, monkeypatch):
+    """A fault at step 7, where each step is saved and none logged: what is left is the state after step 6.
+    early: as on a GPU, where the optimizer judges the step itself."""
+    monkeypatch.setattr(module.optimizer, "judges", lambda optimizers: early)
     run, words = tmp_path / "run", ("train.save_every=16", "train.log_every=1000")
     with monkeypatch.context() as patch:
         spoiled(patch, how, 6)
@@ -80,8 +83,11 @@ def test_a_poisoned_state_is_never_saved(how, message, whole, few_digits, tmp_pa
     assert expected.keys() == actual.keys()
 
 
-def test_steps_that_are_skipped(few_digits, tmp_path, monkeypatch):
-    """Two bad steps in a row are allowed, then a good one, then two again. The third ends the run."""
+@pytest.mark.parametrize("early", [False, True])
+def test_steps_that_are_skipped(early, few_digits, tmp_path, monkeypatch):
+    """Two bad steps in a row are allowed, then a good one, then two again. The third ends the run. early: as
+    on a GPU, where the optimizer judges the step itself."""
+    monkeypatch.setattr(module.optimizer, "judges", lambda optimizers: early)
     real, calls = module.joint_loss, itertools.count()
     bad, messages = {2, 3, 5, 6}, []
 

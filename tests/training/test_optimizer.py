@@ -166,3 +166,32 @@ def test_state_names_parameter_and_key():
     keys = optimizer.state(optimizers, model)
     assert {"words.weight/exp_avg", "words.weight/exp_avg_sq", "words.weight/step"} <= keys.keys()
     assert {name.rsplit("/", 1)[0] for name in keys} == {name for name, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_step_that_is_judged_as_not_finite_changes_nothing(bad, one_thread):
+    """The way of a GPU, walked on the CPU, whose fused AdamW knows the same protocol: a step, a bad one and a
+    step are two steps."""
+    (model, (adamw,)), (other, (plain,)) = (model_and_optimizers("adamw") for _ in range(2))
+    other.load_state_dict(model.state_dict())
+
+    def step(module, one, seed, *numbers):
+        generator = torch.Generator().manual_seed(seed)
+        for p in module.parameters():
+            p.grad = torch.randn(p.shape, generator=generator) * (1 + 0 * sum(numbers))
+        if numbers:
+            optimizer.judge([one], (~torch.tensor(numbers).isfinite()).any().float())
+        one.step()
+
+    for seed, numbers in ((0, (1.0, 2.0)), (1, (1.0, bad)), (2, (3.0, 4.0))):
+        step(model, adamw, seed, *numbers)
+    for seed in (0, 2):
+        step(other, plain, seed)
+    expected, actual = (optimizer.state([one], m) for one, m in ((plain, other), (adamw, model)))
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters()))
+
+
+def test_on_a_cpu_no_optimizer_judges_by_itself():
+    assert not any(optimizer.judges(model_and_optimizers(kind)[1]) for kind in KINDS)
