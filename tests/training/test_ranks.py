@@ -159,11 +159,11 @@ def test_a_poisoned_rank_stops_both_and_is_never_saved(whole_ranks, few_digits, 
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_both_ranks_skip_the_same_step(early, few_digits, tmp_path):
+def test_both_ranks_skip_the_same_step(early, few_digits, tmp_path, monkeypatch):
     """early: as on a GPU, where the optimizers judge the step themselves."""
+    monkeypatch.setattr("rawmm_cli.training.optimizer.judges", lambda optimizers: early)
     once = (
-        f"train.optimizer.judges = lambda optimizers: {early}\n"
-        + "real, left = train.joint_loss, [1]\n"
+        "real, left = train.joint_loss, [1]\n"
         + "train.joint_loss = lambda *given: spoilt(real(*given)) if left and left.pop() else real(*given)"
     )
     results = together(
