@@ -192,6 +192,12 @@ def test_the_command_page_is_fresh():
     )
 
 
+def test_the_version_is_the_packages_own():
+    """Not that of metadata, which sources that are not installed have not."""
+    for path in (*FILES, *(ROOT / "benchmarks").rglob("*.py")):
+        assert not re.search(r"""version\(\s*["']rawmm""", path.read_text(encoding="utf-8")), path
+
+
 def test_nothing_unsafe_in_the_source():
     for path in FILES:
         text = re.sub(r"torch\.load\([^\n]*weights_only=True\)", "", path.read_text(encoding="utf-8"))

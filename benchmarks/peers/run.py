@@ -16,6 +16,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from rawmm_cli import __version__
+
 from . import documents, rawmm_side
 from .settings import MODES, OURS, PATCHES, PEER, QUIET, SETTINGS, check_parameters
 from .table import summary, table
@@ -211,7 +213,7 @@ def machine(threads: int) -> dict:
         "threads": threads,
         "python": platform.python_version(),
         "torch": version("torch"),
-        "rawmm": version("rawmm"),
+        "rawmm": __version__,
         "system": platform.platform(),
         "waiting": {name: os.environ[name] for name in WAITING if name in os.environ},
     }

@@ -1,6 +1,7 @@
 """The loop: resuming bit for bit however it was stopped, divergence, changed settings and data, golden
 losses."""
 
+import importlib.metadata
 import itertools
 import json
 import shutil
@@ -9,6 +10,7 @@ import pytest
 import torch
 from training_runs import CPU, assert_equal_runs, everything, go, settings, spoiled
 
+from rawmm_cli import __version__
 from rawmm_cli.config import build
 from rawmm_cli.data import prepared
 from rawmm_cli.data.loader import Steps
@@ -54,6 +56,20 @@ def test_two_runs_are_the_same_and_another_seed_is_not(whole, few_digits, tmp_pa
     assert_equal_runs(tmp_path / "0", whole())
     one, other = (everything(tmp_path / seed)[0] for seed in "01")
     assert not torch.equal(one["model/head.into.weight"], other["model/head.into.weight"])
+
+
+def test_a_run_needs_no_installed_package(few_digits, tmp_path, monkeypatch):
+    """From a folder of sources, `importlib.metadata` knows no rawmm."""
+    known = importlib.metadata.Distribution.from_name
+
+    def from_name(name):
+        if name == "rawmm":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr(importlib.metadata.Distribution, "from_name", from_name)
+    go(settings(), few_digits, tmp_path / "run", until=16)
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["rawmm"] == __version__
 
 
 def test_all_stops_at_once(whole, few_digits, tmp_path):

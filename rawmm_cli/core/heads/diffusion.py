@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..blocks import Blocks, one_block
 from ..document import Corrupted, Known, Pictures
@@ -102,7 +103,7 @@ class DiffusionHead(nn.Module):
         """Patches (T, P) of pictures at times (M,), or (1,) for all -> (T, D)."""
         clock = self.clock(time_features(time))
         if len(time) == len(pictures.drawn):
-            clock = clock.index_select(0, pictures.picture_of)
+            clock = F.embedding(pictures.picture_of, clock)  # its backward adds in order, on a GPU too
         return self.into(inputs) + clock
 
     def condition(self, time: Tensor) -> None:

@@ -1,0 +1,52 @@
+"""Fixtures of the tests on a card. `RAWMM_CARD=cpu` runs them with the CPU in its place: what is compared is
+then equal, but every line runs."""
+
+import os
+import shutil
+
+import pytest
+import torch
+
+from rawmm_cli.core import noise
+from rawmm_cli.core.heads import diffusion
+from rawmm_cli.system import machine
+
+
+@pytest.fixture(scope="session")
+def card():
+    if os.environ.get("RAWMM_CARD") == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here; RAWMM_CARD=cpu puts the CPU in its place")
+    return torch.device("cuda")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Skip measuring the matmul rate: it would take longer than the run."""
+    monkeypatch.setattr(machine, "matmul_rate", lambda *arguments: 1e11)
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """Convolutions in fp32. cuDNN takes TF32 for them unless told otherwise: 10 bits of mantissa."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture
+def noise_of_cpu(monkeypatch):
+    """Diffusion heads take the noise of the CPU; a card makes another one from the same key."""
+
+    def on_cpu(keys, counts, width, word="noise", device="cpu"):
+        return noise.normal(keys, counts, width, word).to(device)
+
+    monkeypatch.setattr(diffusion, "normal", on_cpu)
+
+
+@pytest.fixture
+def home(tmp_path, few_digits, tiny_run, monkeypatch):
+    """A folder to stand in, with the set `digits` and the run `tiny`, trained on a CPU."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(few_digits / "digits", "data/digits")
+    shutil.copytree(tiny_run, "runs/tiny")
+    return tmp_path
