@@ -384,7 +384,9 @@ class ModulatedTransformer(nn.Module):
         )
 
     def footprint(self):
-        return Footprint(4 * self.width + 3 * self.hidden, 3 * self.width, 2, self.width // 2, 10.0, 85.0)
+        return Footprint(
+            4 * self.width + 3 * self.hidden, 3 * self.width, 2, self.width // 2, 10.0, 85.0, 0, 0.0
+        )
 
 
 # The lists of `helpers.py`, for toys.

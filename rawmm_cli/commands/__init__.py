@@ -7,6 +7,7 @@ tables.py          tables on the terminal
 prepare.py         a source -> a prepared set
 show.py            documents of a prepared set
 train.py           preset and key=value -> a run
+dry_run.py         its settings and sizes, before it starts
 evaluate.py        a run -> figures and report
 report.py          a run as one HTML page
 sample.py          prompt -> text and pictures

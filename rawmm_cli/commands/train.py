@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..system.threads import use_cpu
+from . import dry_run as dry
 from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, writable_folder
 from .screen import console, emit, notify
 
@@ -58,6 +59,14 @@ def train(
             "--dry-run", "-n", help="Print the resolved settings and sizes; allocate and train nothing."
         ),
     ] = False,
+    card: Annotated[
+        Optional[str],
+        typer.Option(
+            "--card",
+            help="With --dry-run: time and memory on this card, which need not be here, as in h100 or 4090; "
+            "all: compare all cards.",
+        ),
+    ] = None,
     device: Device = "auto",
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
@@ -74,11 +83,16 @@ def train(
     codec = isinstance(config, CodecConfig)
     if codec and gpus and gpus > 1:
         raise ConfigError(f"--gpus {gpus}: a codec trains in one process; leave out --gpus")
+    if card is not None and (codec or not dry_run):
+        raise ConfigError(
+            f"--card {card}: "
+            + (f"preset {preset} trains a codec; allowed: presets of models" if codec else "add --dry-run")
+        )
     if dry_run:
         return (
-            _show_codec_sizes(config, json)
+            dry.show_codec(config, json)
             if codec
-            else _show_sizes(config, data_dir, device, gpus or 1, json)
+            else dry.show(config, data_dir, device, gpus or 1, card, json)
         )
     name = run_name(run or Path(preset).stem)
     folder = writable_folder(runs_dir, "runs folder") / name
@@ -234,47 +248,3 @@ def _facts(record: dict) -> str:
         f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
         f"MFU {record['mfu']:.0%}  {record['memory'] / 2**30:.1f} GiB  lr {record['learning_rate']:.1e}"
     )
-
-
-def _show_codec_sizes(config: "CodecConfig", as_json: bool) -> None:
-    """Print the settings of a codec and the sizes of its run."""
-    use_cpu(config.train.threads)
-    from ..config import presets
-    from ..profiling import estimate
-    from ..system.figures import size
-
-    sizes = estimate.codec(config)
-    if as_json:
-        return emit({"config": config.model_dump(mode="json"), **sizes})
-    typer.echo(presets.dump(config).rstrip())
-    bits = (
-        f"{sizes['bits']:,.0f} bits a picture, {sizes['bits_per_pixel']:.4f} a pixel"
-        if sizes["bits"]
-        else "continuous"
-    )
-    parameters = [(f"parameters, {name}", f"{count:,}") for name, count in sizes["parameters"].items()]
-    of = f" of {sizes['vocabulary']:,}" if sizes["bits"] else ""
-    for name, value in (
-        *parameters,
-        ("tokens a picture", f"{sizes['tokens']:,}{of}"),
-        ("information", bits),
-        ("the whole run", f"{sizes['steps']:,} steps, {sizes['documents']:,} pictures"),
-        ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
-    ):
-        typer.echo(f"# {name:<22} {value}")
-
-
-def _show_sizes(config: "Config", data_dir: Path, device: str, gpus: int, as_json: bool) -> None:
-    """Print the resolved settings and the sizes of the run, without allocating a model."""
-    use_cpu(config.train.threads, here=gpus)
-    from ..config import presets
-    from ..profiling import estimate
-    from ..system import machine
-
-    data = estimate.load_data(config, data_dir)
-    sizes = estimate.estimate(config, machine.device(device), data, gpus)
-    if as_json:
-        return emit({"config": config.model_dump(mode="json"), **sizes})
-    typer.echo(presets.dump(config).rstrip())
-    for name, value in estimate.show(sizes, config):
-        typer.echo(f"# {name:<22} {value}")

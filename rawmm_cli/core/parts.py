@@ -33,8 +33,12 @@ class Footprint(NamedTuple):
 
     outputs: numbers that its matmuls produce for a position. wide: outputs of its first linear layer. heads,
     key: of attention. at_work: bytes for each of the outputs while the layer is computed. traffic: bytes that
-    elementwise work, forward and backward, moves for each of them where layers are compiled. The last two
-    were fitted to measurements on two cores (`rawmm bench train` shows estimate and measurement)."""
+    elementwise work, forward and backward, moves for each of them where layers are compiled. These two were
+    fitted to measurements on two cores (`rawmm bench train` shows estimate and measurement). saved: numbers
+    that a compiled layer keeps for its backward pass for a position, without its input and what attention
+    keeps for pairs. moved: bytes for each of the outputs that compiled elementwise kernels read and write in
+    bf16, forward and backward, without matmuls and scores. These two were counted on the graphs of
+    torch.compile."""
 
     outputs: int
     wide: int
@@ -42,6 +46,8 @@ class Footprint(NamedTuple):
     key: int
     at_work: float
     traffic: float
+    saved: int
+    moved: float
 
 
 class Prediction(NamedTuple):

@@ -70,6 +70,10 @@ class GAU(nn.Module):
         return Work(position=multiplications(self.layers), pair=len(self.layers) * (self.key + self.gated))
 
     def footprint(self) -> Footprint:
-        """u, v, z, q, k, the mixed values, and u times them."""
-        outputs = 4 * self.gated + 3 * self.key
-        return Footprint(outputs, 2 * self.gated + self.key, 1, self.key, at_work=40.0, traffic=60.0)
+        """Outputs: u, v, z, q, k, the mixed values, and u times them. Saved: u, v, z before SiLU, and the
+        inputs of all matmuls."""
+        width, gated, key = self.layers[0].norm.normalized_shape[0], self.gated, self.key
+        outputs, saved = 4 * gated + 3 * key, 5 * gated + 3 * key + width
+        return Footprint(
+            outputs, 2 * gated + key, 1, key, at_work=40.0, traffic=60.0, saved=saved, moved=14.4
+        )

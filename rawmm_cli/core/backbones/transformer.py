@@ -67,6 +67,10 @@ class Transformer(nn.Module):
         return Work(position=multiplications(self.layers), pair=len(self.layers) * 2 * self.width)
 
     def footprint(self) -> Footprint:
-        """q, k, v, the mixed values, gate, value and their product."""
+        """Outputs: q, k, v, the mixed values, gate, value and their product. Saved: the same, q, k and v as
+        attention reads them, and both normalised inputs with the state between them."""
         outputs, key = 4 * self.width + 3 * self.hidden, self.width // self.heads
-        return Footprint(outputs, 3 * self.width, self.heads, key, at_work=10.0, traffic=85.0)
+        saved = 10 * self.width + 3 * self.hidden
+        return Footprint(
+            outputs, 3 * self.width, self.heads, key, at_work=10.0, traffic=85.0, saved=saved, moved=19.0
+        )

@@ -1,0 +1,175 @@
+"""`rawmm train --dry-run`: settings and sizes of a run, on this machine or on cards that are not in it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..system.threads import use_cpu
+from . import tables
+from .screen import emit
+
+if TYPE_CHECKING:
+    from ..config.codecs import CodecConfig
+    from ..config.model import Config
+
+
+def show_codec(config: "CodecConfig", as_json: bool) -> None:
+    """Print the settings of a codec and the sizes of its run."""
+    use_cpu(config.train.threads)
+    from ..config import presets
+    from ..profiling import estimate
+    from ..system.figures import size
+
+    sizes = estimate.codec(config)
+    if as_json:
+        return emit({"config": config.model_dump(mode="json"), **sizes})
+    typer.echo(presets.dump(config).rstrip())
+    bits = (
+        f"{sizes['bits']:,.0f} bits a picture, {sizes['bits_per_pixel']:.4f} a pixel"
+        if sizes["bits"]
+        else "continuous"
+    )
+    parameters = [(f"parameters, {name}", f"{count:,}") for name, count in sizes["parameters"].items()]
+    of = f" of {sizes['vocabulary']:,}" if sizes["bits"] else ""
+    _write(
+        [
+            *parameters,
+            ("tokens a picture", f"{sizes['tokens']:,}{of}"),
+            ("information", bits),
+            ("the whole run", f"{sizes['steps']:,} steps, {sizes['documents']:,} pictures"),
+            ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
+        ]
+    )
+
+
+def show(config: "Config", data_dir: Path, device: str, gpus: int, card: str | None, as_json: bool) -> None:
+    """Print the resolved settings and the sizes of the run, without allocating a model.
+
+    card: its name or alias; 'all': a line for each. Raises ConfigError for an unknown one."""
+    use_cpu(config.train.threads, here=gpus)
+    from ..config import presets
+    from ..profiling import cards, estimate
+    from ..system import machine
+
+    if card == cards.ALL:
+        return _show_all(config, estimate.for_all_cards(config, _data(config, data_dir, gpus), gpus), as_json)
+    if card is not None:
+        known = cards.named(card)
+        sizes = estimate.for_card(config, known, _data(config, data_dir, gpus), gpus)
+    else:
+        data = estimate.load_data(config, data_dir)
+        sizes = estimate.estimate(config, machine.device(device), data, gpus)
+    if as_json:
+        return emit({"config": config.model_dump(mode="json"), **sizes})
+    typer.echo(presets.dump(config).rstrip())
+    _write([*_lines(sizes, config), *(_card_lines(sizes, gpus) if "card" in sizes else [])])
+
+
+def _data(config: "Config", data_dir: Path, gpus: int) -> list | None:
+    """The data, where the steps can be dealt out to so many ranks. Raises ConfigError."""
+    from ..data.loader import check_shares
+    from ..profiling import estimate
+    from ..system.distributed import Ranks
+
+    check_shares(config, Ranks(0, gpus))
+    return estimate.load_data(config, data_dir)
+
+
+def _write(lines: list[tuple[str, str]]) -> None:
+    for name, value in lines:
+        typer.echo(f"# {name:<22} {value}")
+
+
+def _lines(sizes: dict, config: "Config") -> list[tuple[str, str]]:
+    """The estimate as pairs of a name and a formatted value."""
+    from ..system.figures import duration, size
+
+    memory = ", ".join(
+        f"{name} {size(value)}" for name, value in sizes["memory"].items() if name != "total" and value
+    )
+    pairs = [(f"parameters, {name}", f"{count:,}") for name, count in sizes["parameters"].items()]
+    return [
+        *pairs,
+        (
+            "patches a picture",
+            f"{sizes['patches_per_picture']:,} of {sizes['values_per_patch']:,} values",
+        ),
+        (
+            "positions a step",
+            f"{sizes['positions_per_step']:,} in {sizes['rows']:,} rows, {sizes['fill']:.0%} with data "
+            f"(from {sizes['positions_from']})",
+        ),
+        ("FLOPs a step", f"{sizes['flops_per_step'] / 1e9:,.1f} G"),
+        ("memory of a rank", f"{size(sizes['memory']['total'])}: {memory}"),
+        ("time of a step", duration(sizes["step_seconds"])),
+        (
+            "the whole run",
+            f"{sizes['steps']:,} steps, {sizes['documents']:,} documents, {duration(sizes['run_seconds'])}",
+        ),
+        ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
+    ]
+
+
+def _card_lines(sizes: dict, gpus: int) -> list[tuple[str, str]]:
+    """What is estimated for a GPU besides."""
+    from ..system.figures import size
+
+    card, parts = sizes["card"], sizes["step_parts"]
+    spent = ", ".join(f"{name} {1000 * value:.3g} ms" for name, value in parts.items() if value)
+    lines = [("parts of a step", spent)]
+    if not card["measured"]:
+        lines = [
+            (
+                "card",
+                f"{gpus} x {card['name']}: {card['flops_per_second'] / 1e12:,.0f} TFLOP/s in "
+                f"{card['precision']}, {card['bandwidth'] / 1e12:.3g} TB/s, {size(card['memory'])} "
+                f"({card['source']})",
+            ),
+            (
+                "estimated, not measured",
+                f"assumes {card['matmul_share']:.0%} of these FLOP/s in linear layers and "
+                f"{card['bandwidth_share']:.0%} of this bandwidth; MFU {sizes['mfu']:.0%}",
+            ),
+            *lines,
+        ]
+    lines.append(("fits", _fits(sizes)))
+    if parts["host"] > parts["GPU"]:
+        lines.append(("limit", "launching kernels takes longer than they run: raise train.batch"))
+    return lines
+
+
+def _fits(sizes: dict) -> str:
+    """'yes, ...' or 'no, ...', with what to do."""
+    from ..system.figures import size
+
+    share = f"{size(sizes['memory_needed'])} of {size(sizes['card']['memory'])}, with what CUDA itself needs"
+    if sizes["fits"]:
+        return f"yes: {share}"
+    remedy = sizes["remedy"]
+    return f"no: {share}; " + (f"set {remedy}" if remedy else "take a card with more memory, or more cards")
+
+
+def _show_all(config: "Config", sizes: list[dict], as_json: bool) -> None:
+    """Print a line for each card, the fastest first."""
+    from ..system.figures import duration, size
+
+    if as_json:
+        return emit({"config": config.model_dump(mode="json"), "cards": sizes})
+    rows = []
+    for one in sizes:
+        card, parts = one["card"], one["step_parts"]
+        rows.append(
+            (
+                tables.text(card["name"], "bold"),
+                duration(one["run_seconds"]),
+                duration(one["step_seconds"]),
+                f"{one['mfu']:.0%}",
+                size(one["memory_needed"]),
+                size(card["memory"]),
+                "yes" if one["fits"] else one["remedy"] or "no",
+                "launches" if parts["host"] > parts["GPU"] else "GPU",
+            )
+        )
+    heads = ("card", "run", "step", "MFU", "needs", "has", "fits", "limit")
+    tables.write(heads, rows, numbers=(1, 2, 3, 4, 5))
