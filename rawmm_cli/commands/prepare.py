@@ -249,6 +249,8 @@ def _show(card: dict) -> None:
     )
     for skipped in card["skipped"][:5]:
         notify(f"left out {skipped['file']}: {skipped['reason']}")
+    for bits, pictures in card.get("scaled", {}).items():
+        notify(f"{pictures:,} pictures whose files say that samples use {bits} bits: scaled by these")
     if card["skipped_count"] > 5:
         notify(f"left out {card['skipped_count'] - 5:,} more: {folder}/skipped.jsonl")
     if card.get("without_caption") and kind == "pictures":

@@ -1,5 +1,6 @@
 """Sources -> prepared sets -> documents.
 
+decoding/      image files that Pillow alone refuses or misreads
 images.py      image files in and out
 items.py       what a source yields: items, not decoded
 layout/        what sources of files have in common: splits, paths, what was not used

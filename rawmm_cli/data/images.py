@@ -7,6 +7,8 @@ Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored,
                                        clipped first. Pillow itself would clip to 255 and leave 2 levels.
                                        16-bit colour: the upper byte too
     float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
+    TIFF: fewer bits used than stored  the upper 8 of these, where a tag says how many (`decoding/tiff.py`)
+    TIFF: white is zero                inverted, at every depth
     CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise
     alpha, or one transparent colour   composited on the background (white by default) and rounded
     EXIF orientation                   applied
@@ -22,37 +24,28 @@ import unicodedata
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from ..system.disk import open_file
 from ..system.errors import ConfigError, DataError, DiskFullError, printable
+from .decoding.files import MEGAPIXELS, decode
+from .decoding.modes import Colour
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-# Endings of files that are opened, without the dot: of FORMATS, as Pillow and browsers write them, and AVIF.
+# Endings of files that are opened, without the dot: of FORMATS, as Pillow and browsers write them.
 ENDINGS = tuple(
     "png jpg jpeg webp bmp gif tif tiff ppm apng jfif jpe jif pjpeg pjp mpo dib pbm pgm pnm pfm avif".split()
 )
-MEGAPIXELS, MEGABYTES = 64, 256  # larger files are refused
+MEGABYTES = 256  # larger files are refused
 WHITE = (255, 255, 255)
 CROPS = ("center", "none")
 MULTIPLE = 16
-Colour = tuple[int, int, int]
 BACKGROUND = 238
-ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # EXIF tag 0x0112 -> the transposition that undoes it
 
 
 class ImageError(DataError):
@@ -82,7 +75,7 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
             if size > MEGABYTES * 10**6:
                 raise ValueError(f"it has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
             warnings.simplefilter("ignore")  # checked below or harmless
-            return _decode(file, background)
+            return decode(file, background)
     except Exception as error:  # Pillow raises almost any type
         raise ImageError(_reason(error), path) from None
 
@@ -172,41 +165,6 @@ def slug(text: str, limit: int = 40) -> str:
     return re.sub("[^a-z0-9]+", "-", plain).strip("-")[:limit].strip("-") or "untitled"
 
 
-def _decode(file: IO[bytes], background: Colour) -> Image.Image:
-    """Decode an open file to RGB."""
-    with Image.open(file, formats=FORMATS) as picture:
-        if picture.width * picture.height > MEGAPIXELS * 10**6:
-            raise Image.DecompressionBombError
-        picture.load()
-        upright = ORIENTATIONS.get(picture.getexif().get(0x0112))
-        return _rgb(picture if upright is None else picture.transpose(upright), background)
-
-
-def _rgb(picture: Image.Image, background: Colour) -> Image.Image:
-    """Convert a decoded picture of any mode to RGB, by the table at the top."""
-    if picture.mode == "F" or picture.mode.startswith("I"):
-        values = np.asarray(picture)
-        grey = _float_levels(values) if picture.mode == "F" else (values.clip(0, 65535) >> 8).astype(np.uint8)
-        pixels = np.repeat(grey[..., None], 3, -1)
-        if picture.has_transparency_data:
-            pixels[values == picture.info["transparency"]] = background
-        return Image.fromarray(pixels)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        canvas = Image.new("RGB", picture.size, background)
-        canvas.paste(picture, mask=picture.getchannel("A"))
-        return canvas
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _float_levels(values: np.ndarray) -> np.ndarray:
-    """Float grey as uint8. Raises ValueError on values that are not finite."""
-    if not np.isfinite(values).all():
-        raise ValueError("it has values that are not finite")
-    scale = 255 if values.min() >= 0 and values.max() <= 1 else 1
-    return np.rint((values * scale).clip(0, 255)).astype(np.uint8)
-
-
 def _array(image: "np.ndarray | Tensor") -> np.ndarray:
     """A (3, H, W) tensor or (H, W, 3) array as an (H, W, 3) array."""
     return image if isinstance(image, np.ndarray) else image.cpu().numpy().transpose(1, 2, 0)
@@ -218,8 +176,6 @@ def _reason(error: Exception) -> str:
         return "there is no such file"
     if isinstance(error, IsADirectoryError):
         return "it is a folder; give a picture"
-    if isinstance(error, UnidentifiedImageError):
-        return f"its content is damaged or of another format; allowed: {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MEGAPIXELS} megapixels; make it smaller"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

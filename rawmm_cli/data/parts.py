@@ -6,6 +6,7 @@ part-00000/notes.json                     items, rows by split, skipped items, w
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,11 +32,13 @@ class Part:
         }
         self.rows, self.bytes = {split: [] for split in SPLITS}, dict.fromkeys(SPLITS, 0)
         self.items, self.skipped, self.counts = 0, [], dict.fromkeys(SPLITS, 0)
+        self.scaled = Counter()  # bits that samples use by their files -> pictures that were scaled by them
 
     def add(self, row: dict, split: str | None) -> None:
         """Append a row to its split; where that is None, the name of its source decides."""
         split = split or ("held_out" if hash_fraction(row["source"]) < self.share else "train")
         pixels = row["pixels"]
+        self.scaled.update(row.get("scaled", ()))
         self.rows[split].append(row)
         self.bytes[split] += sum(map(len, pixels)) if isinstance(pixels, list) else len(pixels)
         self.items, self.counts[split] = self.items + 1, self.counts[split] + 1
@@ -67,6 +70,7 @@ class Part:
             "count": self.counts,
             "skipped": self.skipped,
             "unused": unused,
+            "scaled": self.scaled,
         }
         disk.write(self.folder / "notes.json", json.dumps(notes))
         for file in self.folder.iterdir():

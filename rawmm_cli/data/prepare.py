@@ -10,6 +10,7 @@ a time. Next: `card.py` describes the set."""
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -193,13 +194,20 @@ def _assemble(
         "background": list(options.fitting.background),
         "limit": options.limit,
     }
-    about = {"name": folder.name, **source.card, "unused": notes[-1].get("unused", {}) | source.unused.card()}
+    unused = notes[-1].get("unused", {}) | source.unused.card()
+    about = {"name": folder.name, **source.card, "unused": unused, **_scaled(notes)}
     full = card.describe(new, about, skipped, settings)
     write_page(new, full)
     card.write(new, full)
     prepared.swap(new, folder)
     shutil.rmtree(partial, ignore_errors=True)
     return full
+
+
+def _scaled(notes: list[dict]) -> dict:
+    """`scaled` of the card: bits that samples use by their files -> pictures that were scaled by them."""
+    scaled = sum((Counter(note.get("scaled", {})) for note in notes), Counter())
+    return {"scaled": dict(sorted(scaled.items()))} if scaled else {}
 
 
 def _check_bad(skipped: list[dict], items: int, max_bad: float) -> None:

@@ -70,7 +70,9 @@ class Skipped:
     reason: str
 
 
-Result = tuple[dict | Skipped, str | None]  # a row and the split that its source gives, or a skipped item
+# A row and the split that its source gives, or a skipped item. Rows have `scaled` too, which is not stored:
+# bits that samples use by their files, one for each picture that was scaled by them.
+Result = tuple[dict | Skipped, str | None]
 
 
 def row_maker(source: Source, fitting: Fitting) -> Callable[[list[Item | DocumentItem]], list[Result]]:
@@ -87,8 +89,12 @@ def _make_rows(
 def _make_row(item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: Fitting) -> Result:
     """Row of one item, or why there is none."""
 
+    scaled = []
+
     def pixels(content: object) -> np.ndarray:
         picture = open_(content, fitting.background)
+        if isinstance(picture, Image.Image) and "bits_used" in picture.info:
+            scaled.append(picture.info["bits_used"])
         if not (resizes and fitting.size):
             return np.asarray(picture)
         size = min(fitting.size, *_sides(picture)) if fitting.at_most else fitting.size
@@ -98,11 +104,11 @@ def _make_row(item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: 
         if isinstance(item, Item):
             captions = [check_unicode(caption) for caption in item.captions]
             row = picture_row(pixels(item.content), captions, item.label, item.attributes, item.name)
-            return row, item.split
+            return row | {"scaled": scaled}, item.split
         texts = [check_unicode(piece.text) for piece in item.pieces]
         pictures = [None if piece.content is None else pixels(piece.content) for piece in item.pieces]
         draw = [piece.draw for piece in item.pieces]
-        return document_row(list(zip(texts, pictures, draw)), item.name), item.split
+        return document_row(list(zip(texts, pictures, draw)), item.name) | {"scaled": scaled}, item.split
     except ImageError as error:
         return Skipped(printable(item.name), error.reason), None
 

@@ -18,7 +18,7 @@ from ..items import Item, Source, state_of
 from ..layout.files import files_ending_in
 from ..layout.unused import Unused
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "image", "img")
+IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "avif", "image", "img")
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
 Sample = dict[str, Callable[[], bytes]]  # ending -> reader of the member
 

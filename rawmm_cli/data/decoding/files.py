@@ -1,0 +1,97 @@
+"""An open image file -> RGB."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import IO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import PREFIXES
+
+from . import png, tiff
+from .modes import Colour, bits_used, levels, marked, to_rgb
+from .signatures import HEAD, advice, format_of
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+MEGAPIXELS = 64  # larger pictures are refused
+ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF tag 0x0112 -> the transposition that undoes it
+
+
+def decode(file: IO[bytes], background: Colour) -> Image.Image:
+    """Decode an open file to RGB. What its pixels do not need cannot spoil it.
+
+    Raises ValueError with words for the user, DecompressionBombError, or any error of Pillow."""
+    head = file.read(HEAD)
+    file.seek(0)
+    try:
+        return _decode(file, head, background)
+    except Image.DecompressionBombError:
+        raise
+    except Exception as error:
+        last = error
+        for part in _without_extras(file, head):
+            try:
+                return _decode(BytesIO(part), head, background)
+            except Exception as error:
+                last = error
+        if isinstance(last, UnidentifiedImageError):
+            raise ValueError(advice(head, FORMATS)) from None
+        raise last from None
+
+
+def _without_extras(file: IO[bytes], head: bytes) -> Iterator[bytes]:
+    """The file again without profiles, texts and EXIF, where these can be told from the picture."""
+    if head.startswith(png.SIGNATURE):
+        file.seek(0)
+        yield from png.reduced(file.read())
+    elif format_of(head) == "AVIF":
+        file.seek(0)
+        yield file.read().replace(b"Exif\0", b"none\0")  # the orientation of an AVIF is not in its EXIF
+
+
+def _decode(file: IO[bytes], head: bytes, background: Colour) -> Image.Image:
+    deep = head.startswith(tuple(PREFIXES))
+    with tiff.Tiff(file) if deep else Image.open(file, formats=FORMATS) as picture:
+        if picture.width * picture.height > MEGAPIXELS * 10**6:
+            raise Image.DecompressionBombError
+        clear = None
+        if picture.format == "PNG":
+            png.scale_transparent(picture)
+            clear = png.transparent_16_bit(file, picture)
+        picture.load()
+        turn = ORIENTATIONS.get(_orientation(picture))
+        result = _colour(picture, file, background, clear)
+        return result if turn is None else marked(result.transpose(turn), result.info.get("bits_used"))
+
+
+def _colour(
+    picture: Image.Image, file: IO[bytes], background: Colour, clear: np.ndarray | None
+) -> Image.Image:
+    """RGB of a loaded picture. clear: its transparent pixels, where Pillow cannot tell them."""
+    if clear is not None:
+        pixels = np.array(picture)
+        pixels[clear] = background
+        return Image.fromarray(pixels)
+    if not isinstance(picture, tiff.Tiff) or not picture.depth or picture.mode not in ("RGB", "RGBA"):
+        return to_rgb(picture, background)
+    samples = np.asarray(picture).astype(np.uint16) << 8 | np.asarray(picture.low_bytes(file))
+    bits = bits_used(picture, samples)
+    if bits is None:
+        return to_rgb(picture, background)
+    return marked(to_rgb(Image.fromarray(levels(samples, bits)), background), bits)
+
+
+def _orientation(picture: Image.Image) -> int | None:
+    """EXIF orientation of a loaded picture; None where there is none that can be read."""
+    try:
+        return picture.getexif().get(0x0112)
+    except Exception:  # its EXIF is damaged
+        return None
