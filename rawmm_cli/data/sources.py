@@ -12,7 +12,7 @@ OPTIONS = {
     "emoji": ("font", "size"),
     "photos": ("count", "size"),
     "text-images": ("count", "size", "glyph", "font"),
-    "folder": ("path", "size"),
+    "folder": ("path", "size", "columns", "caption"),
     "documents": ("path", "size"),
     "text": ("path",),
     "parquet": ("path", "size", "columns", "caption"),
@@ -73,7 +73,7 @@ def _from_files(name: str, options: dict[str, Any], notify: Callable[[str], None
         case "folder":
             from .datasets.folder import folder
 
-            return folder(**options)
+            return folder(notify=notify, **options)
         case "documents":
             from .datasets.documents import documents
 

@@ -1,64 +1,99 @@
 """A folder of image files, with or without captions.
 
-    NAME.png (jpg, ...)           an image, at any depth; hidden files and folders are ignored
-    NAME.txt beside it            its captions, one a line
-    metadata.jsonl, metadata.csv  in the folder itself, with `file_name` (relative to the folder) and `text`:
-                                  a caption, or in JSON a list of captions
+    NAME.png (jpg, ...)              an image, at any depth; hidden files and folders are ignored
+    NAME.txt, .caption, .json        its captions, beside it (`layout/beside.py`)
+    metadata.jsonl, .csv, .parquet   in any folder, with `file_name` and captions (`layout/metadata.py`)
+    train/, validation/, test/       splits (`layout/splits.py`)
+    CLASS/NAME.png                   a class, where all images are equally deep and there is no metadata, as
+                                     `datasets` makes them; captions of it only by --caption
 
-README.txt, LICENSE.txt and the like in the folder itself are not captions. All text is UTF-8. Whether an
-image is held out depends on its relative name alone, so adding files never moves others between the
-splits."""
+An image takes the captions of all of them, in this order. Where it has no split of its own, whether it is
+held out depends on its relative name alone, so adding files never moves others between the splits."""
 
-import csv
 import json
 import os
 import posixpath
-import re
 import unicodedata
 from array import array
-from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from ...system.disk import lines_of, open_file
-from ...system.errors import DataError, printable
+from ...system.errors import ConfigError, DataError, printable
+from ..columns import TEMPLATE, check_template, class_of, parse, words
 from ..images import ENDINGS
 from ..items import Item, Source, state_of
+from ..layout import beside, metadata
+from ..layout.beside import Texts
 from ..layout.files import files
+from ..layout.inside import MissingError, inside, relative
+from ..layout.splits import described, roles, split_of, splits_of
+from ..layout.unused import ENDINGS as BY_ENDING
 from ..layout.unused import Unused
 
 ALLOWED = " ".join(ENDINGS)
-METADATA = ("metadata.jsonl", "metadata.csv")
-CAPTIONS, LINE = 1_000_000, 10_000_000  # most bytes of a file of captions; of a line of metadata
-ABOUT = ("readme", "license", "licence", "credits", "attribution")  # text files about the folder
 
 
-def folder(path: Path) -> Source:
+def folder(
+    path: Path,
+    columns: str | None = None,
+    caption: str | None = None,
+    notify: Callable[[str], None] = lambda line: None,
+) -> Source:
     """Source of every image under the folder, sorted by name.
 
-    Names and captions are checked before any image is decoded. Raises DataError where one of them is
-    wrong."""
-    path = Path(path)
-    unused = Unused()
-    images, texts = _files(path, unused)
-    captions = _captions(path, images, texts)
-    others = (file for file in (path / "metadata.jsonl", path / "metadata.csv") if file.exists())
-    state = state_of(chain((path / file for file in chain(images.values(), texts.values())), others))
-    names, paths = _Packed(images.keys()), _Packed(images.values())
-    packed_captions = _Packed(json.dumps(captions.get(name, ())) for name in images)
-
-    def items(start: int) -> Iterator[Item]:
-        for n in range(start, len(names)):
-            yield Item(names[n], str(path / paths[n]), tuple(json.loads(packed_captions[n])))
-
+    columns: of metadata, as the option of `rawmm prepare`. caption: makes captions of classes, in place of
+    all others. Texts are read before any image is decoded. Raises DataError where they cannot be read,
+    ConfigError where an option does not fit."""
+    path, unused = Path(path), Unused()
+    requested = parse(columns, None, "metadata")
+    if caption is not None:
+        check_template(caption)
+    images, texts, tables = _files(path, unused)
+    said = _texts(path, images, texts, tables, requested, unused)
+    if caption is None:
+        said.bad |= {name: why for name, why in said.hollow.items() if not said.captions.get(name)}
+    names = sorted(images.keys() | said.bad.keys())
+    splits = splits_of(names)
+    labels, classes = _classes(images, said.labels, any(splits), bool(tables) and caption is None)
+    captions = _captions(names, said, labels, classes, caption, notify)
+    used_as = roles(splits)
+    card = {"source": "folder", "licence": "unknown (your own files)", "labels": classes}
+    if line := described(Counter(split for name, split in zip(names, splits) if name in images)):
+        notify(f"splits of the source: {line}")
+        card["chosen"] = {"splits": line}
     return Source(
-        items=items,
-        state=state,
+        items=_items(path, names, images, captions, labels, [used_as[split] for split in splits], said.bad),
+        state=state_of(path / file for file in chain(images.values(), texts.values(), sorted(tables)))
+        + repr((columns, caption)),
         count=len(names),
         unused=unused,
-        card={"source": "folder", "licence": "unknown (your own files)"},
+        card=card,
     )
+
+
+def _items(
+    path: Path,
+    names: list[str],
+    images: dict[str, str],
+    captions: Iterable[tuple[str, ...]],
+    labels: dict[str, int],
+    splits: list[str | None],
+    bad: dict[str, str],
+) -> Callable[[int], Iterator[Item]]:
+    """`Source.items`, which holds names, captions and labels in little memory."""
+    packed, paths = _Packed(names), _Packed(images.get(name, "") for name in names)
+    texts = _Packed(map(json.dumps, captions))
+    numbers = array("q", (labels.get(name, -1) for name in names))
+
+    def items(start: int) -> Iterator[Item]:
+        for n in range(start, len(packed)):
+            name = packed[n]
+            content = DataError(bad[name]) if name in bad else str(path / paths[n])
+            yield Item(name, content, tuple(json.loads(texts[n])), numbers[n], split=splits[n])
+
+    return items
 
 
 class _Packed:
@@ -78,131 +113,122 @@ class _Packed:
         return os.fsdecode(bytes(self.data[self.ends[number] : self.ends[number + 1]]))
 
 
-def _files(path: Path, unused: Unused) -> tuple[dict[str, str], dict[str, str]]:
-    """Images and text files under the folder, each {composed name: name on disk}, relative to the folder and
-    sorted."""
+def _files(path: Path, unused: Unused) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Images and files of captions under the folder, each {composed name: name on disk}, and metadata; all
+    relative to the folder."""
     if not os.path.isdir(path):
         problem = "is a file" if os.path.exists(path) else "does not exist"
         raise DataError(
             f"{printable(str(path))} {problem}; allowed: a folder with images ({ALLOWED}); "
             "give the path of the folder"
         )
-
-    images, texts = {}, {}
+    images, texts, tables = {}, {}, []
     for file, _ in files(path, unused):
-        stem, ending = posixpath.splitext(file)
-        if ending.lower()[1:] in ENDINGS:
+        ending = posixpath.splitext(file)[1].lower()
+        if ending[1:] in ENDINGS:
             images[_normal(file)] = file
-        elif ending.lower() == ".txt" and stem.lower() not in ABOUT:
+        elif metadata.is_metadata(file):
+            tables.append(file)
+        elif ending in beside.ENDINGS:
             texts[_normal(file)] = file
-        elif file not in METADATA:
+        else:
             unused.file(file)
-    if not images:
+    if not images and not tables:
         raise DataError(
             f"no images in {printable(str(path))}; allowed: files ending in {ALLOWED}, subfolders included; "
             "add some"
         )
-    return {name: images[name] for name in sorted(images)}, {name: texts[name] for name in sorted(texts)}
+    return images, {name: texts[name] for name in sorted(texts)}, tables
 
 
-def _captions(path: Path, images: dict[str, str], texts: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    """{image: its captions} for images that have some: those of the text file first, without duplicates."""
-    captions = defaultdict(list)
-    stems = {posixpath.splitext(name)[0] for name in texts}
-    beside = defaultdict(list)
-    for name in images:
-        if (stem := posixpath.splitext(name)[0]) in stems:
-            beside[stem].append(name)
-    if orphans := [name for name in texts if posixpath.splitext(name)[0] not in beside]:
-        more = f" (and {len(orphans) - 1:,} more)" if len(orphans) > 1 else ""
-        raise DataError(
-            f"caption file '{printable(orphans[0])}'{more} in {printable(str(path))} has no image; "
-            f"allowed: an image of the same name beside it ({ALLOWED}); add it or move the text away"
-        )
-    for name, file in texts.items():
-        lines = [line.strip() for line in re.split(r"[\r\n]", "".join(_lines(path / file, CAPTIONS)))]
-        for image in beside[posixpath.splitext(name)[0]]:
-            captions[image] += filter(None, lines)
-    for file, read in ((path / "metadata.jsonl", _json_rows), (path / "metadata.csv", _csv_rows)):
-        if file.exists():
-            for line, entry in read(file):
-                name, lines = _entry(file, line, entry, images)
-                captions[name] += filter(None, lines)
-    for name, lines in captions.items():
-        captions[name] = tuple(dict.fromkeys(lines))
-    return captions
+def _texts(
+    path: Path,
+    images: dict[str, str],
+    texts: dict[str, str],
+    tables: list[str],
+    requested: dict[str, str],
+    unused: Unused,
+) -> Texts:
+    """What files beside the images say, and then metadata. Images that metadata name join `images`, whatever
+    their ending is."""
 
-
-def _entry(file: Path, line: int, entry: dict, images: Container[str]) -> tuple[str, list[str]]:
-    """One row of metadata -> (image, captions). Raises DataError."""
-    name, text = entry.get("file_name"), entry.get("text")
-    if not name or not isinstance(name, str):
-        raise _wrong(file, line, "lacks `file_name`, the path of an image relative to the folder; add it")
-    texts = text if isinstance(text, list) else [text]
-    if not all(isinstance(text, str) for text in texts):
-        raise _wrong(file, line, "lacks `text`, a string (in JSON also a list of strings); add it")
-    if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
-        raise _wrong(
-            file, line, "has text with a lone surrogate (\\ud800 to \\udfff), which is not Unicode; mend it"
-        )
-    normal = _normal(posixpath.normpath(name))
-    if normal.startswith(("../", "/")) or normal == "..":
-        raise _wrong(file, line, f"names '{name}', which leads out of the folder; allowed: files inside it")
-    if normal not in images:
-        raise _wrong(
-            file, line, f"names '{name}', which is not an image in the folder; add it or remove the line"
-        )
-    return normal, [text.strip() for text in texts]
-
-
-def _json_rows(file: Path) -> Iterator[tuple[int, dict]]:
-    """Rows of metadata.jsonl as (line number, row). Raises DataError."""
-    for number, line in enumerate(_lines(file), 1):
-        if not line.strip():
-            continue
+    def find(folder: str, name: str) -> str | None:
+        for plain in dict.fromkeys((relative(name), relative(name.replace("\\", "/")))):
+            if (picture := _normal(posixpath.join(folder, plain))) in images:
+                return picture
         try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise _wrong(
-                file, number, f"is not JSON ({error}); allowed: one object a line; mend it"
-            ) from None
-        if not isinstance(entry, dict):
-            raise _wrong(file, number, 'is not an object; allowed: {"file_name": "a.png", "text": "..."}')
-        yield number, entry
+            file = os.path.relpath(inside(path / folder, name), path)
+        except MissingError:
+            return None
+        unused.add(BY_ENDING, posixpath.splitext(file)[1].lower(), -1)
+        images[_normal(file)] = file
+        return _normal(file)
+
+    if requested and not tables and not any(name.lower().endswith(".json") for name in texts):
+        raise ConfigError(
+            f"--columns is for metadata, and {printable(str(path))} has none; allowed: "
+            f"{', '.join(metadata.NAMES)}; leave out --columns"
+        )
+    told = metadata.read(path, tables, find, requested, unused)
+    said = beside.read(path, texts.items(), images, requested.get("text"), unused)
+    for picture, captions in told.captions.items():
+        said.captions[picture] += captions
+    said.labels = told.labels | said.labels
+    said.bad |= told.bad
+    said.hollow |= told.hollow
+    return said
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[int, dict]]:
-    """Rows of metadata.csv as (line number, row). Raises DataError."""
-    reader = csv.DictReader(_lines(file), strict=True)
-    try:
-        for entry in reader:
-            if None in entry:
-                raise _wrong(file, reader.line_num, 'has too many cells; put text with commas in "quotes"')
-            yield reader.line_num, entry
-    except csv.Error as error:
-        raise _wrong(file, reader.line_num + 1, f"is not CSV ({error}); mend it") from None
+def _classes(
+    images: Collection[str], told: dict[str, int | str], has_splits: bool, has_metadata: bool
+) -> tuple[dict[str, int], list[str]]:
+    """Classes as ({name: number}, names of the classes): those that files tell, else those of the folders."""
+    if told:
+        if all(isinstance(label, int) or label.isdecimal() for label in told.values()):
+            return {name: class_of(int(label)) for name, label in told.items()}, []
+        classes = sorted({str(label) for label in told.values()})
+        numbers = {label: number for number, label in enumerate(classes)}
+        return {name: numbers[str(label)] for name, label in told.items()}, classes
+    if has_metadata or len({name.count("/") for name in images}) != 1:
+        return {}, []
+    folders = {name: posixpath.basename(posixpath.dirname(name)) for name in images}
+    classes = sorted(set(folders.values()))
+    if len(classes) < 2 or (has_splits and any(map(split_of, classes))):  # the splits themselves
+        return {}, []
+    numbers = {label: number for number, label in enumerate(classes)}
+    return {name: numbers[label] for name, label in folders.items()}, classes
 
 
-def _lines(file: Path, most: int | None = None) -> Iterator[str]:
-    """Lines of a UTF-8 file of at most `most` bytes with their ends, without a byte order mark. Raises
-    DataError."""
-    try:
-        with open_file(file, most) as binary:
-            for number, line in enumerate(lines_of(binary, LINE), 1):
-                try:
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise _wrong(
-                        file, number, f"is not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
-                    ) from None
-    except OSError as error:
-        raise DataError(
-            f"{printable(str(file))} cannot be read: {error.strerror}; mend it or move it away"
-        ) from None
-
-
-def _wrong(file: Path, line: int, problem: str) -> DataError:
-    return DataError(printable(f"{file} line {line}: {problem}"))
+def _captions(
+    names: list[str],
+    said: Texts,
+    labels: dict[str, int],
+    classes: list[str],
+    template: str | None,
+    notify: Callable[[str], None],
+) -> Iterator[tuple[str, ...]]:
+    """Captions of every image. Raises ConfigError where there are no classes to make captions of."""
+    if template is not None and not labels:
+        raise ConfigError(
+            "--caption makes captions of classes, and there are none; allowed: images in folders named by "
+            "their classes, all equally deep, or a column `label` of metadata"
+        )
+    if template is None and labels and not any(said.captions.values()):
+        if said.labels:
+            template = TEMPLATE
+            notify(f"captions are made of the classes by '{TEMPLATE}'; --caption gives another")
+        else:
+            few = ", ".join(map(printable, classes[:5])) + ", ..." * (len(classes) > 5)
+            notify(
+                f"{len(classes):,} classes by folder ({few}); --caption '{TEMPLATE}' makes captions of them"
+            )
+    for name in names:
+        if template is not None:
+            label = labels.get(name, -1)
+            word = "" if label < 0 else words(classes[label]) if classes else str(label)
+            yield (template.format(label=word),) if word else ()
+        else:
+            yield tuple(dict.fromkeys(said.captions.get(name, ())))
 
 
 def _normal(name: str) -> str:

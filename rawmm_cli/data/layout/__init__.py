@@ -1,7 +1,9 @@
 """What all sources of files have in common: where their files are, what is left out, what they may name.
 
-unused.py  what a source saw and left unused
-inside.py  paths that the data name: never out of the set
-files.py   the files below a folder
-splits.py  the splits that names of folders and files tell
+unused.py    what a source saw and left unused
+inside.py    paths that the data name: never out of the set
+files.py     the files below a folder
+splits.py    the splits that names of folders and files tell
+beside.py    captions in a file beside a picture
+metadata.py  captions and classes in metadata.jsonl, .csv and .parquet
 """

@@ -21,6 +21,10 @@ class OutsideError(DataError):
         super().__init__(f"it names {quoted(name)}, which {reason}")
 
 
+class MissingError(OutsideError):
+    """A value of the data leads nowhere else, but there is no such file in the set."""
+
+
 def quoted(name: str) -> str:
     """A name of the data in quotes, shortened, for a message."""
     return f"'{printable(name if len(name) <= SHOWN else name[:SHOWN] + '...')}'"
@@ -39,7 +43,7 @@ def relative(name: str) -> str:
         if plain.startswith(("/", "../")) or plain == ".." or re.match("[A-Za-z]:", plain):
             raise OutsideError(name, "leads out of the folder; allowed: files inside of it")
     if not name or normal == "." or "\0" in name:
-        raise OutsideError(name, "is not the name of a file")
+        raise MissingError(name, "is not the name of a file")
     return normal
 
 
@@ -47,7 +51,7 @@ def inside(root: Path | str, name: str) -> str:
     """Path of the regular file inside of `root` that the data name, relative to `root`.
 
     Backslashes separate folders where there is no file with backslashes in its name. Raises OutsideError
-    where the name leads out of `root`, by links too, or there is no such file."""
+    where the name leads out of `root`, by links too, MissingError where there is no such file."""
     normal = relative(name)
     try:
         top = os.path.realpath(root)
@@ -60,10 +64,10 @@ def inside(root: Path | str, name: str) -> str:
                     name, "is a link that leads out of the folder; allowed: files inside of it"
                 )
             if not stat.S_ISREG(os.stat(path).st_mode):
-                raise OutsideError(name, "is not a file")
+                raise MissingError(name, "is not a file")
             return path
     except FileNotFoundError:  # a link to nothing
         pass
     except (OSError, ValueError):  # too long, not a name at all, or links in a circle
-        raise OutsideError(name, "cannot be opened") from None
-    raise OutsideError(name, "does not exist")
+        raise MissingError(name, "cannot be opened") from None
+    raise MissingError(name, "does not exist")

@@ -103,7 +103,10 @@ def _counted(names: Mapping[str, int], nameless: str = "without an ending", most
 
 def _named(names: Mapping[str, int]) -> list[str]:
     """The first names: ["a", "b", "7 more"]."""
-    return [*list(names)[:SHOWN], *([f"{len(names) - SHOWN:,} more"] if len(names) > SHOWN else [])]
+    return [
+        *(name or "(no name)" for name in list(names)[:SHOWN]),
+        *([f"{len(names) - SHOWN:,} more"] if len(names) > SHOWN else []),
+    ]
 
 
 def _total(names: Mapping[str, int], one: str, several: str) -> list[str]:

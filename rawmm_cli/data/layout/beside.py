@@ -1,0 +1,132 @@
+"""Captions in a file beside a picture: NAME.txt, NAME.caption and NAME.json beside NAME.png, in this order.
+
+In .txt and .caption every line is a caption (kohya's scripts write both). In .json, as img2dataset writes it,
+they are under the first of `columns.CAPTIONS` that it has: a string or a list of strings."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from posixpath import splitext
+
+from ...system.disk import read_file
+from ...system.errors import DataError, printable
+from ..columns import CAPTIONS, LABELS
+from .unused import FILES, KEYS, SHOWN, Unused
+
+ENDINGS = (".txt", ".caption", ".json")
+MOST = 1_000_000  # bytes of a file of captions
+ABOUT = ("readme", "license", "licence", "credits", "attribution")  # texts about the folder
+
+
+@dataclass
+class Texts:
+    """What files or metadata say of pictures, by the name of the picture."""
+
+    captions: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    labels: dict[str, int | str] = field(default_factory=dict)  # numbers or names of classes
+    bad: dict[str, str] = field(default_factory=dict)  # pictures that cannot be used, and the reason
+    hollow: dict[str, str] = field(default_factory=dict)  # the same where no other file has a caption
+
+
+def read(
+    root: Path, files: Iterable[tuple[str, str]], pictures: Iterable[str], key: str | None, unused: Unused
+) -> Texts:
+    """Captions of the files that stand beside a picture.
+
+    files: (composed name, name on disk), relative to the root. pictures: composed names. key: of JSON, in
+    place of `columns.CAPTIONS`. A file of text without a picture counts as a bad item; JSON without a picture
+    or captions is not used. Raises DataError where a file cannot be read."""
+    files = sorted(files, key=lambda pair: (ENDINGS.index(splitext(pair[0])[1].lower()), pair))
+    stems = {splitext(name)[0] for name, _ in files}
+    beside = defaultdict(list)
+    for picture in pictures:
+        if (stem := splitext(picture)[0]) in stems:
+            beside[stem].append(picture)
+    texts, alone = Texts(), []
+    for name, file in files:
+        stem, ending = splitext(name)
+        if stem not in beside:
+            _without_picture(name, file, texts, alone, unused)
+        elif ending.lower() == ".json":
+            _json(root / file, beside[stem], key, texts, unused)
+        else:
+            _lines(root / file, beside[stem], texts)
+    if len(alone) <= SHOWN:
+        unused.add_all(FILES, alone)
+    else:
+        unused.add("endings", ".json", len(alone))
+    return texts
+
+
+def _without_picture(name: str, file: str, texts: Texts, alone: list[str], unused: Unused) -> None:
+    stem, ending = splitext(name)
+    if ending.lower() == ".json":
+        alone.append(file)
+    elif os.path.basename(stem).lower() in ABOUT:
+        unused.file(file)
+    else:
+        texts.bad[name] = "it is a caption file, and there is no picture of that name beside it"
+
+
+def _lines(path: Path, pictures: list[str], texts: Texts) -> None:
+    """Captions of a file of text, one a line."""
+    content = _content(path)
+    try:
+        lines = re.split(r"[\r\n]", content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problem = f"line {line} of {path.name} is not UTF-8 (byte 0x{content[error.start]:02x})"
+        texts.bad |= dict.fromkeys(pictures, f"{problem}; save the file as UTF-8")
+        return
+    captions = [text for line in lines if (text := line.strip())]
+    for picture in pictures:
+        texts.captions[picture] += captions
+
+
+def _json(path: Path, pictures: list[str], key: str | None, texts: Texts, unused: Unused) -> None:
+    """Captions and the class in a file of JSON."""
+    try:
+        facts = json.loads(_content(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        texts.bad |= dict.fromkeys(pictures, f"{path.name} is not JSON in UTF-8")
+        return
+    facts = facts if isinstance(facts, dict) else {}
+    caption = next((name for name in ([key] if key else CAPTIONS) if name in facts), None)
+    label = next((name for name in LABELS if is_class(facts.get(name))), None)
+    if caption is None and label is None:
+        return unused.file(path.name)
+    unused.add_all(KEYS, facts.keys() - {caption, label})
+    captions = texts_of(facts.get(caption, []))
+    for picture in pictures:
+        if captions is None:
+            texts.hollow[picture] = f"its caption in {path.name} is {json.dumps(facts[caption])[:60]}"
+        texts.captions[picture] += captions or ()
+        if label is not None:
+            texts.labels[picture] = facts[label]
+
+
+def is_class(value: object) -> bool:
+    """Whether a value can be a class: a whole number or a name."""
+    return isinstance(value, (int, str)) and not isinstance(value, bool) and value != ""
+
+
+def texts_of(value: object) -> list[str] | None:
+    """The captions in a string or a list of strings, stripped, without blank ones; None where it is
+    neither."""
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in values):
+        return None
+    return [stripped for text in values if (stripped := text.strip())]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path, MOST)
+    except OSError as error:
+        raise DataError(
+            f"{printable(str(path))} cannot be read: {error.strerror}; mend it or move it away"
+        ) from None

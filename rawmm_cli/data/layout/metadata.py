@@ -1,0 +1,233 @@
+"""metadata.jsonl, metadata.csv and metadata.parquet, as `datasets` reads them for its imagefolder.
+
+They may be in any folder, in any letter case. A row has `file_name`, a path relative to the folder of the
+file, and a caption in the first of `columns.CAPTIONS`: a string, or a list of strings. In CSV, commas,
+semicolons or tabs stand between cells.
+
+Source: `datasets.packaged_modules.folder_based_builder`."""
+
+import csv
+import json
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+from ...system.disk import lines_of, open_file
+from ...system.errors import ConfigError, DataError, printable
+from ..columns import CAPTIONS, LABELS
+from .beside import Texts, is_class, texts_of
+from .inside import OutsideError, quoted
+from .unused import COLUMNS, Unused
+
+NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+LINE = 10_000_000  # bytes of a line, characters of a cell
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+FILE_NAMES = ("file_name", "image_file_name")
+HOW = "allowed: one object a line; mend it"
+
+
+def is_metadata(name: str) -> bool:
+    """Whether a file is metadata, by its name."""
+    return posixpath.basename(name).lower() in NAMES
+
+
+def read(
+    root: Path,
+    files: list[str],
+    find: Callable[[str, str], str | None],
+    requested: dict[str, str],
+    unused: Unused,
+) -> Texts:
+    """What all metadata below the root say. The nearest comes first where several name a picture.
+
+    find(folder, name): the picture that a row of metadata in that folder names, None where there is none;
+    raises OutsideError. requested: the user's own columns by role. Raises DataError where a file is damaged
+    or names something outside of the set, ConfigError where none has a requested column."""
+    texts, seen, used = Texts(), Counter(), set()
+    for file in sorted(files, key=_nearest_first):
+        columns, roles = _read_file(root, file, find, requested, texts)
+        seen.update(list(columns))
+        used |= roles
+    for column in requested.values():
+        if files and column not in seen:
+            there = ", ".join(map(printable, sorted(seen)))
+            raise ConfigError(
+                f"no metadata in {printable(str(root))} has a column '{column}'; there are {there}"
+            )
+    for column in sorted(seen.keys() - used):
+        unused.add(COLUMNS, column, seen[column])
+    return texts
+
+
+def _nearest_first(file: str) -> tuple:
+    folder, name = posixpath.split(file)
+    return -file.count("/"), folder, NAMES.index(name.lower()), name
+
+
+def _read_file(
+    root: Path,
+    file: str,
+    find: Callable[[str, str], str | None],
+    requested: dict[str, str],
+    texts: Texts,
+) -> tuple[dict[str, None], set[str]]:
+    """Add what one file says to `texts` -> (its columns, those that were used)."""
+    folder, seen, used, roles = posixpath.dirname(file), {}, set(), {}
+    nameless, without = [], []
+    for where, row in _rows(root / file, seen, requested):
+        if not roles or not row.keys() <= seen.keys():
+            seen |= dict.fromkeys(row)
+            roles = _roles(seen, requested)
+            used |= set(roles.values())
+        name = row.get(roles.get("image"))
+        if not name or not isinstance(name, str):
+            nameless.append(where)
+            continue
+        try:
+            picture = find(folder, name)
+        except OutsideError as error:
+            raise _wrong(root / file, where, f"names {quoted(name)}, which {error.reason}") from None
+        if picture is None:
+            texts.bad[_normal(folder, name)] = f"{file} {where} names it, and there is no such picture"
+            continue
+        if "text" in roles:
+            _caption(row.get(roles["text"]), f"its `{roles['text']}` in {file} {where}", picture, texts)
+        else:
+            without.append((picture, where))
+        if is_class(label := row.get(roles.get("label"))):
+            texts.labels.setdefault(picture, label)
+    if nameless and "image" not in roles:
+        raise _nameless(root / file, nameless[0], seen)
+    texts.bad |= {f"{file} {where}": "it lacks `file_name`, the path of a picture" for where in nameless}
+    if "text" in roles:  # columns of JSON may come late
+        for picture, where in without:
+            _caption(None, f"its `{roles['text']}` in {file} {where}", picture, texts)
+    return seen, used
+
+
+def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, str]:
+    """{role: column}."""
+    allowed = {"image": FILE_NAMES, "text": CAPTIONS, "label": LABELS}
+    chosen = {role: ([requested[role]] if role in requested else names) for role, names in allowed.items()}
+    first = {role: next((name for name in names if name in columns), None) for role, names in chosen.items()}
+    return {role: column for role, column in first.items() if column}
+
+
+def _caption(value: object, where: str, picture: str, texts: Texts) -> None:
+    captions = texts_of(value)
+    if captions is None:
+        what = "missing" if value is None else f"no text but {printable(repr(value)[:60])}"
+        texts.hollow[picture] = f"{where} is {what}"
+    else:
+        texts.captions[picture] += captions
+
+
+def _normal(folder: str, name: str) -> str:
+    return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
+
+
+# ------------------------------------------------------------------------------------------------------- rows
+
+
+def _rows(path: Path, seen: dict[str, None], requested: dict[str, str]) -> Iterator[tuple[str, dict]]:
+    """Rows of a file: ("line 3", {column: value}).
+
+    seen: gets the columns of a table of which only those with a role are read. Raises DataError."""
+    ending = path.suffix.lower()
+    if ending == ".parquet":
+        return _parquet_rows(path, seen, requested)
+    return (_json_rows if ending == ".jsonl" else _csv_rows)(path)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, dict]]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _wrong(path, f"line {number}", f"is not JSON ({error}); {HOW}") from None
+        if not isinstance(row, dict):
+            example = '{"file_name": "a.png", "text": "..."}'
+            raise _wrong(path, f"line {number}", f"is not an object; allowed: {example}")
+        yield f"line {number}", row
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict]]:
+    lines = _lines(path)
+    first = next(lines, "")
+    delimiter = _delimiter(first)
+    reader = csv.DictReader(chain([first], lines), strict=True, delimiter=delimiter)
+    limit = csv.field_size_limit(LINE)
+    try:
+        for row in reader:
+            if None in row:
+                text = f'has too many cells; put text with {DELIMITERS[delimiter]} in "quotes"'
+                raise _wrong(path, f"line {reader.line_num}", text)
+            yield f"line {reader.line_num}", row
+    except csv.Error as error:
+        problem = f"is not CSV ({error}); close its quotes, or mend it"
+        raise _wrong(path, f"line {reader.line_num + 1}", problem) from None
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _delimiter(header: str) -> str:
+    """The delimiter that makes `file_name` a column; a comma where none does."""
+    for delimiter in DELIMITERS:
+        with suppress(csv.Error, StopIteration):
+            if not {*FILE_NAMES}.isdisjoint(next(csv.reader([header], delimiter=delimiter))):
+                return delimiter
+    return ","
+
+
+def _parquet_rows(path: Path, seen: dict[str, None], requested: dict[str, str]) -> Iterator[tuple[str, dict]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with open_file(path) as stream, pq.ParquetFile(stream) as table:
+            seen |= dict.fromkeys(table.schema_arrow.names)
+            columns = list(_roles(seen, requested).values())
+            for batch in table.iter_batches(columns=columns):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        problem = printable((str(error).splitlines() or [type(error).__name__])[0])
+        raise DataError(
+            f"{printable(str(path))} cannot be read ({problem}); mend it or move it away"
+        ) from None
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 file with their ends, without a byte order mark. Raises DataError."""
+    try:
+        with open_file(path) as binary:
+            for number, line in enumerate(lines_of(binary, LINE), 1):
+                try:
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    problem = f"is not UTF-8 (byte 0x{line[error.start]:02x}); save the file as UTF-8"
+                    raise _wrong(path, f"line {number}", problem) from None
+    except OSError as error:
+        raise DataError(
+            f"{printable(str(path))} cannot be read: {error.strerror}; mend it or move it away"
+        ) from None
+
+
+def _nameless(path: Path, where: str, columns: Collection[str]) -> DataError:
+    there = ", ".join(list(map(str, columns))[:10])
+    return _wrong(
+        path,
+        where,
+        f"lacks `file_name`, the path of a picture relative to its folder; it has {there}; add it",
+    )
+
+
+def _wrong(path: Path, where: str, problem: str) -> DataError:
+    return DataError(printable(f"{path} {where}: {problem}"))
