@@ -14,6 +14,7 @@ backbones/         (B, L, D) -> (B, L, D)
 text_tokenizer.py  bytes, or learned pieces, and four special tokens
 solvers.py         Euler, Heun, DPM-Solver++(2M)
 cache.py           every position of a document computed once
+graphs.py          the steps of a drawing on a GPU, each one launch
 drawing.py         one picture at the end of each document
 generate.py        prompt -> text until <image>, a picture, on
 reference.py       the same generator without the cache

@@ -51,6 +51,11 @@ class LayerCache:
         return keys[:, :, : cache.used], values[:, :, : cache.used]
 
 
+def width(room: int, drawn: int) -> int:
+    """Columns for documents of `room` positions and a picture of `drawn`."""
+    return -(-(1 + drawn + room) // STEP) * STEP
+
+
 class Cache:
     """The keys and values of documents as far as `model` has read them.
 
@@ -59,7 +64,7 @@ class Cache:
     def __init__(self, model: RawModel, documents: int, room: int, drawn: int = 0):
         self.model, self.rows, self.drawn = model, documents, drawn
         self.device = model.words.weight.device
-        self.columns = -(-(1 + drawn + room) // STEP) * STEP
+        self.columns = width(room, drawn)
         self.known = [0] * documents  # positions of each document
         self.labels = Labels(
             torch.full((documents, self.columns), -1, device=self.device),
@@ -69,6 +74,15 @@ class Cache:
         self.row, self.used, self.words = 0, STEP, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
         self.mask = self.drawing = torch.empty(0)
+        self.pictures: Batch | None = None
+
+    def clear(self) -> None:
+        """Forget all documents. What the next ones need lies where it lay before."""
+        self.known, self.words = [0] * self.rows, None
+        self.labels.document.fill_(-1)
+        for layer in self.layers:
+            layer.keys.zero_()
+            layer.values.zero_()
 
     @torch.inference_mode()
     def read(self, documents: list[Document], row: int = 0) -> Tensor:
@@ -102,8 +116,12 @@ class Cache:
         batch = assembled(new, [row * self.drawn for row in range(len(new))], len(new), self.drawn)
         batch = batch.to(self.device)
         self._enter(batch.labels, 0, slice(1, 1 + self.drawn))
-        self.drawing = self.mask  # (rows, 1, drawn, used)
-        return batch
+        if self.pictures is None:
+            self.pictures, self.drawing = batch, self.mask  # (rows, 1, drawn, used)
+        else:  # after `clear`: only these two depend on the documents
+            self.pictures.position.copy_(batch.position)
+            self.drawing.copy_(self.mask)
+        return self.pictures
 
     def part(self, batch: Batch, rows: int, at: slice) -> Batch:
         """Of a batch of `picture` the first `rows` rows and the positions `at` of each picture. The next call

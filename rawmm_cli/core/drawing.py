@@ -8,21 +8,25 @@ Next: `generate.py`, text and pictures in any order."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..system.machine import has_bf16
 from .batch import part
 from .batch import size as positions
-from .cache import Cache
+from .cache import Cache, width
 from .document import Canvas, Document, Known, Picture
+from .graphs import Graphs
 from .model import RawModel
 from .parts import Prediction
 from .text_tokenizer import BOS, IMAGE
 
 Watch = Callable[[int, Tensor, Tensor], None]  # (step, noised, clean), both (n, 3, H, W) uint8
 Predict = Callable[..., Prediction]  # `Head.draw`
+SMALL = 5e11  # positions of a step times weights of the model: below, a GPU waits for kernels to be launched
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Sampling:
     max_pictures: int = 1
     size: tuple[int, int] = (8, 8)  # height and width of what is drawn
     learned: tuple[int, int] | None = None  # size that was learned, where another is drawn
-    precision: str = "fp32"  # or bf16: of the network while it draws; the state is fp32
+    precision: str = "fp32"  # or bf16, auto (`precision`): of the network while it draws; the state is fp32
     context: int = 4096
     drawing: Any = None  # the head's own settings, as `heads.diffusion.Drawing`; None: its defaults
 
@@ -62,52 +66,134 @@ def draw(
     sampling: Sampling,
     watch: Watch | None = None,
     canvas: Canvas | None = None,
+    graphs: bool = True,
 ) -> list[Picture]:
     """Draw one picture at the end of each document (which ends with `<image>`) -> clean pictures to be read.
 
     watch(step, noised, clean), both (n, 3, H, W) uint8, is called for every estimate; of one step the last
-    one counts. canvas: what they are drawn on, of `sampling.size`."""
-    predict = predictor(model, documents, sampling)
-    images = pictures_of(model, predict, keys, sampling, watch, canvas)
+    one counts. canvas: what they are drawn on, of `sampling.size`. graphs: whether a GPU may repeat steps by
+    CUDA graphs; the pictures are the same."""
+    network = vars(model).pop("network", None)  # taken, as another thread may draw with this model too
+    if network is None or not network.fits(documents, sampling, graphs):
+        network = Network(model, documents, sampling, graphs)
+    network.begin(documents, sampling)
+    images = pictures_of(model, network.predict, keys, sampling, watch, canvas)
+    if network.graphs is not None and network.graphs.made:
+        vars(model)["network"] = network
     return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
 
 
-def predictor(model: RawModel, documents: list[Document], sampling: Sampling) -> Predict:
+def predictor(model: RawModel, documents: list[Document], sampling: Sampling, graphs: bool = True) -> Predict:
     """What the head draws with at the end of each document: the network, and guidance (`Head.draw`).
 
     -> predict(inputs (M, n, ...), time, share, at) -> Prediction, guided by `sampling.guidance`."""
-    count, guided = len(documents), sampling.guidance != 1
-    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
-    prompts = [*documents, *([[BOS, IMAGE]] * count if guided else [])]
-    whole = slice(0, len(model.blocks(*sampling.size).block))
-    cache = Cache(model, len(prompts), max(positions(p, model.blocks) for p in prompts), whole.stop)
-    before = cache.read(documents)  # (M, D)
-    if guided:
-        before = torch.cat([before, cache.read(prompts[count:], count)])
-    batch = cache.picture([[*document, blank] for document in prompts])
-    ahead, half = int(model.head.reads_ahead), sampling.precision == "bf16"
+    network = Network(model, documents, sampling, graphs)
+    network.begin(documents, sampling)
+    return network.predict
 
-    def output(rows: int, inputs: Tensor, time: float, at: slice) -> Tensor:
-        computed = slice(max(0, at.start - ahead), at.stop - ahead)
-        hidden = before[:rows, None] if at.start < ahead else before[:rows, None][:, :0]  # (rows, 1 or 0, D)
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
-            if computed.start < computed.stop:
-                now = torch.full((1,), float(time), device=inputs.device)
-                new = model(cache.part(batch, rows, computed), inputs.flatten(0, 1), now, cache)
-                hidden = torch.cat([hidden, new.unflatten(0, (rows, -1))], 1) if ahead else new
-            out = model.head.output(hidden.view(-1, before.shape[1]), part(batch, rows, at).pictures).float()
-        return out.unflatten(0, (rows, -1))
 
-    def predict(inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice = whole) -> Prediction:
-        if not guided or (share == 0 and at == whole):
-            alone = output(count, inputs, time, at)
+class Network:
+    """The network behind documents, at the end of each of which a picture is drawn.
+
+    With graphs it may begin again behind other documents, for which everything has the same shape and place.
+    A copy of the model has none of its own."""
+
+    def __init__(self, model: RawModel, documents: list[Document], sampling: Sampling, graphs: bool = True):
+        prompts = self._prompts(documents, sampling)
+        self.model, self.whole = model, slice(0, len(model.blocks(*sampling.size).block))
+        self.cache = Cache(model, len(prompts), _longest(model, prompts), self.whole.stop)
+        self.device, self.half = self.cache.device, precision(sampling.precision, self.cache.device) == "bf16"
+        self.graphs = Graphs() if graphs and self._may_be_captured() else None
+        self.shape = None if self.graphs is None else self._shape(documents, sampling)
+        self.before = torch.empty(0)  # (rows, D) behind each prompt, guided ones twice
+
+    def __reduce__(self) -> tuple:
+        return type(None), ()
+
+    def fits(self, documents: list[Document], sampling: Sampling, graphs: bool) -> bool:
+        """Whether it may begin again behind these documents."""
+        return graphs and self.shape == self._shape(documents, sampling)
+
+    def begin(self, documents: list[Document], sampling: Sampling) -> None:
+        """Read the documents; what is predicted from now on stands at their ends."""
+        stretch = stretched(self.model, sampling)
+        blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretch)
+        prompts = self._prompts(documents, sampling)
+        self.count, self.guidance = len(documents), sampling.guidance
+        self.cache.clear()
+        with self._precision():
+            self.before = self.cache.read(prompts)
+        self.batch = self.cache.picture([[*prompt, blank] for prompt in prompts])
+
+    def predict(
+        self, inputs: Tensor, time: float = 0.0, share: float = 1.0, at: slice | None = None
+    ) -> Prediction:
+        """What the head draws with (`Head.draw`)."""
+        at = self.whole if at is None else at
+        if self.guidance == 1 or (share == 0 and at == self.whole):
+            alone = self._outputs(self.count, inputs, time, at)
             return Prediction(alone, alone, alone, 1.0)
         # where nothing is guided yet, what later parts of the picture see is computed all the same
         twice = inputs.repeat(2, *[1] * (inputs.ndim - 1))
-        conditional, unconditional = output(2 * count, twice, time, at).chunk(2)
-        return guide(conditional, unconditional, sampling.guidance, share)
+        conditional, unconditional = self._outputs(2 * self.count, twice, time, at).chunk(2)
+        return guide(conditional, unconditional, self.guidance, share)
 
-    return predict
+    def _outputs(self, rows: int, inputs: Tensor, time: float, at: slice) -> Tensor:
+        """Inputs (rows, n, ...) -> what the head says of the positions `at` (rows, n, ...)."""
+        work, now = partial(self._compute, at), torch.full((1,), float(time), device=inputs.device)
+        if self.graphs is None:
+            return work(inputs, now, self.before[:rows])
+        return self.graphs((at.start, at.stop), work, inputs, now, self.before[:rows])
+
+    def _compute(self, at: slice, inputs: Tensor, time: Tensor, before: Tensor) -> Tensor:
+        """The same, with time (1,) and the hidden vectors of the prompts (rows, D): what a graph repeats."""
+        rows, ahead = len(inputs), int(self.model.head.reads_ahead)
+        computed = slice(max(0, at.start - ahead), at.stop - ahead)
+        hidden = before[:, None] if at.start < ahead else before[:, None][:, :0]  # (rows, 1 or 0, D)
+        with self._precision():
+            if computed.start < computed.stop:
+                batch = self.cache.part(self.batch, rows, computed)
+                new = self.model(batch, inputs.flatten(0, 1), time, self.cache)
+                hidden = torch.cat([hidden, new.unflatten(0, (rows, -1))], 1) if ahead else new
+            pictures = part(self.batch, rows, at).pictures
+            return (
+                self.model.head.output(hidden.view(-1, before.shape[1]), pictures)
+                .float()
+                .unflatten(0, (rows, -1))
+            )
+
+    def _precision(self) -> torch.autocast:
+        """bf16 where it is wanted. Weights are cast anew each time, for they may have changed."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half, cache_enabled=False)
+
+    @staticmethod
+    def _prompts(documents: list[Document], sampling: Sampling) -> list[Document]:
+        return [*documents, *([[BOS, IMAGE]] * len(documents) if sampling.guidance != 1 else [])]
+
+    def _may_be_captured(self) -> bool:
+        """Whether steps on a GPU are so small that launching them takes longer than computing them."""
+        weights = list(self.model.parameters())
+        whole = all(type(weight) is torch.nn.Parameter for weight in weights)  # not sharded
+        work = self.cache.rows * self.whole.stop * sum(weight.numel() for weight in weights)
+        return self.device.type == "cuda" and whole and work < SMALL and not torch.is_grad_enabled()
+
+    def _shape(self, documents: list[Document], sampling: Sampling) -> tuple:
+        """What graphs take as it is: sizes, and where the weights lie."""
+        prompts, model = self._prompts(documents, sampling), self.model
+        places = tuple(tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()))
+        columns = width(_longest(model, prompts), self.whole.stop)
+        return len(prompts), columns, sampling.size, precision(sampling.precision, self.device), places
+
+
+def _longest(model: RawModel, prompts: list[Document]) -> int:
+    return max(positions(prompt, model.blocks) for prompt in prompts)
+
+
+def precision(setting: str, device: torch.device) -> str:
+    """'auto' -> 'bf16' on a GPU that has it in hardware, else 'fp32'."""
+    if setting != "auto":
+        return setting
+    return "bf16" if device.type == "cuda" and has_bf16(device) else "fp32"
 
 
 def guide(conditional: Tensor, unconditional: Tensor, guidance: float, share: float) -> Prediction:

@@ -1,7 +1,7 @@
 """What backbones share: rotary positions on three axes, normalisation, and attention under either form of the
 mask."""
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-@lru_cache(maxsize=16)
+@cache  # none is ever dropped: a CUDA graph reads them where they lie
 def _frequencies(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The axis whose position turns each pair, and how fast it turns: (K/2,) and (K/2,)."""
     counts = [int(width // 2 * share) for share, _ in AXES]
@@ -80,6 +80,8 @@ def rms(x: Tensor) -> Tensor:
 def unit_rms(x: Tensor) -> Tensor:
     """RMS normalisation without a learned scale, in fp32."""
     x = x.float()
+    if x.is_cuda and not trained():
+        return F.rms_norm(x, x.shape[-1:], eps=1e-6)  # one kernel
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 

@@ -40,9 +40,10 @@ class GatedAttentionUnit(nn.Module):
         u, v, z = map(
             F.silu, self.into(self.norm(x)).split(self.sizes, -1)
         )  # (B, L, E), (B, L, E), (B, L, K)
-        q, k = (rotate(unit_rms(z * self.scale[i] + self.offset[i]), cos, sin).to(v.dtype) for i in range(2))
-        k, v = (k[:, None], v[:, None]) if cache is None else cache(k[:, None], v[:, None])
-        mixed = attention(q[:, None], k, v, mask)[:, 0]  # (B, L, E)
+        z = z[:, None] * self.scale[:, None] + self.offset[:, None]  # (B, 2, L, K)
+        q, k = rotate(unit_rms(z), cos[:, None], sin[:, None]).to(v.dtype).chunk(2, 1)  # (B, 1, L, K) each
+        k, v = (k, v[:, None]) if cache is None else cache(k, v[:, None])
+        mixed = attention(q, k, v, mask)[:, 0]  # (B, L, E)
         return x + self.out(u * mixed)
 
 
