@@ -73,8 +73,9 @@ def draw(
     watch(step, noised, clean), both (n, 3, H, W) uint8, is called for every estimate; of one step the last
     one counts. canvas: what they are drawn on, of `sampling.size`. graphs: whether a GPU may repeat steps by
     CUDA graphs; the pictures are the same."""
-    network = vars(model).pop("network", None)  # taken, as another thread may draw with this model too
-    if network is None or not network.fits(documents, sampling, graphs):
+    # what an earlier drawing left; taken away, as another thread may draw with this model too
+    network = vars(model).pop("network", None) if graphs else None
+    if network is None or not network.fits(documents, sampling):
         network = Network(model, documents, sampling, graphs)
     network.begin(documents, sampling)
     images = pictures_of(model, network.predict, keys, sampling, watch, canvas)
@@ -110,9 +111,9 @@ class Network:
     def __reduce__(self) -> tuple:
         return type(None), ()
 
-    def fits(self, documents: list[Document], sampling: Sampling, graphs: bool) -> bool:
+    def fits(self, documents: list[Document], sampling: Sampling) -> bool:
         """Whether it may begin again behind these documents."""
-        return graphs and self.shape == self._shape(documents, sampling)
+        return self.shape == self._shape(documents, sampling)
 
     def begin(self, documents: list[Document], sampling: Sampling) -> None:
         """Read the documents; what is predicted from now on stands at their ends."""
