@@ -76,7 +76,7 @@ class Source:
     unused: Unused = field(default_factory=Unused)
 
 
-def state_of(files: Iterable[Path]) -> str:
+def state_of(files: Iterable[Path | str]) -> str:
     """SHA-256 of names, sizes and modification times of files: it changes when one of them does."""
     total = hashlib.sha256()
     for file in files:

@@ -62,7 +62,10 @@ def read_file(path: Path | str, most: int) -> bytes:
     """Content of a regular file of at most `most` bytes, whatever it says of its size. Raises OSError as
     `open_file` does."""
     with open_file(path, most) as file:
-        content = file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)  # not `most + 1` at once: memory for it is taken in any case
+        if len(content) > size:
+            content += file.read(most + 1 - len(content))
     if len(content) > most:
         raise _too_large(path, len(content), most)
     return content

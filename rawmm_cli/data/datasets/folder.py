@@ -65,7 +65,9 @@ def folder(
         card["chosen"] = {"splits": line}
     return Source(
         items=_items(path, names, images, captions, labels, [used_as[split] for split in splits], said.bad),
-        state=state_of(path / file for file in chain(images.values(), texts.values(), sorted(tables)))
+        state=state_of(
+            os.path.join(path, file) for file in chain(images.values(), texts.values(), sorted(tables))
+        )
         + repr((columns, caption)),
         count=len(names),
         unused=unused,
@@ -153,7 +155,9 @@ def _texts(
     their ending is."""
 
     def find(folder: str, name: str) -> str | None:
-        for plain in dict.fromkeys((relative(name), relative(name.replace("\\", "/")))):
+        if (picture := _normal(posixpath.join(folder, name))) in images:  # as it is: nothing leads elsewhere
+            return picture
+        for plain in (relative(name), relative(name.replace("\\", "/"))):
             if (picture := _normal(posixpath.join(folder, plain))) in images:
                 return picture
         try:
