@@ -49,6 +49,7 @@ class Steps:
     seconds: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     records: list[dict] = field(default_factory=list)
+    peak_memory: int = 0  # bytes, before anything else is measured
 
     def mean(self, name: str) -> float:
         """Mean of a value of the records."""
@@ -56,10 +57,18 @@ class Steps:
 
 
 def train(
-    config: Config, data_folder: Path, device: torch.device, steps: int, notify: Callable[[str], None]
+    config: Config,
+    data_folder: Path,
+    device: torch.device,
+    steps: int,
+    notify: Callable[[str], None],
+    look: Callable[[Callable[[], object], float], None] | None = None,
 ) -> dict:
     """Time real steps: batch making, forward, backward, clipping, optimizer, average; the first ones, which
-    compile, do not count -> figures over `steps` steps, and the estimates of `rawmm train --dry-run`."""
+    compile, do not count -> figures over `steps` steps, and the estimates of `rawmm train --dry-run`.
+
+    look(step, seconds): called after them with a function that takes one more step, to profile it, and with
+    the seconds of a step."""
     if config.train.mask == "flex" and device.type == "cpu":
         raise ConfigError("train.mask = flex cannot train on the CPU; set train.mask=dense")
     precision = machine.precision(config.train.precision, device)
@@ -71,12 +80,9 @@ def train(
     state = fresh(config, device, ALONE)
     state.forward, state.model.tokenizer = state.model, sets.tokenizer(config, data)
     compiled = compile_layers(state.model, config.train.compile, device, notify)
-    timed = _timed_steps(Run(config, Path(), device, ALONE, data, data, notify), state, steps)
-    peak = machine.peak_memory(device)  # before the estimate measures bandwidth on large arrays
+    timed = _timed_steps(Run(config, Path(), device, ALONE, data, data, notify), state, steps, look)
     rate = (before + machine.matmul_rate(device, precision)) / 2
     expected = estimate.estimate(config, device, data)
-    step, memory = statistics.median(timed.seconds), expected["memory"]["total"]
-    documents = config.train.batch / step
     return {
         "kind": "train",
         "data": source,
@@ -84,37 +90,56 @@ def train(
         "precision": precision,
         "threads": torch.get_num_threads(),
         "steps": steps,
+        **_figures(timed, config.train.batch, rate, expected),
+    }
+
+
+def _figures(timed: Steps, documents: int, rate: float, expected: dict) -> dict:
+    """Figures of timed steps of `documents` each, where a plain matmul reaches `rate` FLOP/s; and their
+    estimates."""
+    step, memory = statistics.median(timed.seconds), expected["memory"]["total"]
+    return {
         "step_seconds": step,
         "positions_per_second": timed.mean("positions") / step,
-        "documents_per_second": documents,
-        "pictures_per_second": documents,  # a document holds one
+        "documents_per_second": documents / step,
+        "pictures_per_second": documents / step,  # a document holds one
         "flops_per_second": timed.mean("flops") / step,
+        "flops_counted": "attention as if dense",  # whatever blocks a mask lets flex kernels skip
         "mfu": timed.mean("flops") / step / rate,
         "matmul_flops_per_second": rate,
-        "peak_memory": peak,
+        "peak_memory": timed.peak_memory,
         "data_wait": sum(timed.waits) / sum(timed.seconds),
         "fill": timed.mean("fill"),
         "estimate": {"step_seconds": expected["step_seconds"], "peak_memory": memory},
         "estimate_over_measured": {
             "step_seconds": expected["step_seconds"] / step,
-            "peak_memory": memory / peak,
+            "peak_memory": memory / timed.peak_memory,
         },
     }
 
 
-def _timed_steps(run: Run, state: State, steps: int) -> Steps:
+def _timed_steps(
+    run: Run,
+    state: State,
+    steps: int,
+    look: Callable[[Callable[[], object], float], None] | None,
+) -> Steps:
     """Take WARM_UP steps, then time `steps` steps."""
     steps_made = steps_of(run.config, run.data, state.model)
     source, timed = batches(run.config, steps_made, 0, run.device), Steps()
+    one_step = lambda micro: take_step(run, state, micro, Signals(ALONE), Clock(0.0))  # noqa: E731
     for number in range(WARM_UP + steps):
         started = time.perf_counter()
         micro = next(source)
         waited = time.perf_counter() - started
-        record = take_step(run, state, micro, Signals(ALONE), Clock(0.0))  # waits for the losses
+        record = one_step(micro)  # waits for the losses
         if number >= WARM_UP and record:
             timed.seconds.append(time.perf_counter() - started)
             timed.waits.append(waited)
             timed.records.append(record)
+    timed.peak_memory = machine.peak_memory(run.device)
+    if look:
+        look(lambda: one_step(next(source)), statistics.median(timed.seconds))
     return timed
 
 
