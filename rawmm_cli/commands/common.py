@@ -58,9 +58,10 @@ def run_name(name: str) -> str:
     """The name, unchanged. Raises ConfigError where it cannot be the name of a folder."""
     import re
 
+    from ..config.fields import NAME
     from ..system.errors import ConfigError
 
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+    if not re.fullmatch(NAME, name):
         raise ConfigError(
             f"run name '{name}' cannot be a folder; allowed: letters, digits, '.', '_' and '-', up to 100"
         )

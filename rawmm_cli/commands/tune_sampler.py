@@ -58,7 +58,7 @@ def tune_sampler(
     for number in steps or [10]:
         tuned = tune.tune(loaded.model, usual.changed(steps=number), documents, seed, notify)
         results[str(number)] = asdict(tuned) | {"pictures": len(documents), "reference": tune.REFERENCE}
-        models.store_tuned(folder, {**loaded.tuned, **results})
+        models.store_tuned(folder, results)
     if json:
         return emit({"model": loaded.name, "stored": str(folder / models.SAMPLER), "steps": results})
     for number, tuned in results.items():

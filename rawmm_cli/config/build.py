@@ -8,17 +8,28 @@ from torch import nn
 from ..core import mask
 from ..core.drawing import Sampling
 from ..core.model import RawModel
-from ..system.errors import ConfigError
+from ..system import machine
+from ..system.errors import CheckpointError, ConfigError, OutOfMemoryError
+from ..system.figures import size
 from .codecs import CodecConfig
 from .model import Config
 
 
-def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "dense") -> RawModel:
+def model(
+    config: Config,
+    device: str | torch.device = "cpu",
+    mask_form: str = "dense",
+    stored: int | None = None,
+) -> RawModel:
     """Settings -> model with fresh weights, a function of train.seed alone. On the meta device nothing is
     allocated.
 
-    mask_form: "dense" works everywhere; "flex" wants compiled layers and pays for long rows."""
+    mask_form: "dense" works everywhere; "flex" wants compiled layers and pays for long rows. stored: bytes of
+    the weights that will be loaded. Raises OutOfMemoryError before anything is built where the weights alone
+    do not fit into this machine, CheckpointError where those that are stored are fewer."""
     device = torch.device(device)
+    if device.type != "meta":
+        _check_size(config, device, stored)
     _drawing(config)  # a head that could not draw is an error before it is trained
     with torch.random.fork_rng(devices=[]), torch.device("meta" if device.type == "meta" else "cpu"):
         torch.manual_seed(config.train.seed)
@@ -35,6 +46,34 @@ def model(config: Config, device: str | torch.device = "cpu", mask_form: str = "
     return built if device.type == "meta" else built.to(device)
 
 
+def _check_size(config: Config, device: torch.device, stored: int | None) -> None:
+    """Raise as `model` does. Layers are alike, so that models of one and of two layers tell."""
+
+    def count(depth: int) -> int:
+        part = config.backbone.model_copy(update={"depth": depth})
+        built = model(config.model_copy(update={"backbone": part}), "meta")
+        return sum(p.numel() for p in built.parameters())
+
+    one, depth = count(1), config.backbone.depth
+    if stored is not None and 4 * one > stored:
+        raise CheckpointError(
+            f"the weights do not fit the settings: these describe {one:,} parameters and more, and the "
+            f"stored weights have {stored:,} bytes; bring back those of these settings"
+        )
+    if 4 * one * depth > machine.memory(device):  # the quick way to know that there is room
+        total = one + (depth - 1) * (count(2) - one)
+        _check_room(total, "backbone.width, backbone.depth or codec.patch", device)
+
+
+def _check_room(count: int, settings: str, device: torch.device) -> None:
+    """Raise OutOfMemoryError where `count` fp32 numbers are more than this machine can hold."""
+    if 4 * count > (most := machine.memory(device)):
+        raise OutOfMemoryError(
+            f"the settings describe {count:,} parameters, {size(4 * count)}; allowed: at most {size(most)}, "
+            f"the memory of this machine's {device.type}; choose a smaller {settings}"
+        )
+
+
 def _codec(config: Config) -> nn.Module:
     match config.codec.kind:
         case "raw":
@@ -46,8 +85,14 @@ def _codec(config: Config) -> nn.Module:
 
 
 def codec(config: CodecConfig, device: str | torch.device = "cpu") -> torch.nn.Module:
-    """Settings -> a codec that learns, with fresh weights, a function of train.seed alone."""
-    settings, size = config.codec, config.data.size
+    """Settings -> a codec that learns, with fresh weights, a function of train.seed alone. Raises
+    OutOfMemoryError as `model` does."""
+    settings, side = config.codec, config.data.size
+    with torch.device("meta"):
+        count = sum(p.numel() for part in _coders(config) for p in part.parameters())
+    books = getattr(settings, "quantizer", settings)
+    count += getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
+    _check_room(count, "codec.width or codebook", torch.device(device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder, decoder = _coders(config)
@@ -62,7 +107,7 @@ def codec(config: CodecConfig, device: str | torch.device = "cpu") -> torch.nn.M
                 quantized = settings
         from ..codecs.discrete import DiscreteCodec
 
-        tokens = config.train.batch * settings.tokens(size, size)
+        tokens = config.train.batch * settings.tokens(side, side)
         return DiscreteCodec(encoder, _quantizer(quantized, settings.width, tokens), decoder).to(device)
 
 

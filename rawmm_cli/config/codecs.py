@@ -9,7 +9,22 @@ from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
-from .fields import BelowOne, CodecSettings, Count, Positive, Settings, Share, Size, Trackers, Weight
+from .fields import (
+    Amount,
+    BelowOne,
+    CodecSettings,
+    Count,
+    Depth,
+    Positive,
+    Seconds,
+    Settings,
+    Share,
+    Side,
+    Size,
+    Trackers,
+    Weight,
+    Whole,
+)
 
 Level = Annotated[int, Field(ge=2, le=256)]
 
@@ -27,8 +42,7 @@ class Codebook(Settings):
     )
     decay: BelowOne = Field(0.99, description="of the moving averages")
     restart: Share = Field(
-        0.1,
-        description="a code used less often than this share of the mean starts again from the data; 0: never",
+        0.1, description="codes used less often than this share of the mean start again from data; 0: never"
     )
 
 
@@ -54,9 +68,7 @@ class FiniteScalar(Settings):
     )
     groups: int = Field(1, ge=1, le=64, description="tokens a position, each of its own numbers")
     even: bool = Field(
-        True,
-        description="numbers are normalised over the batch, every level is as likely; false: tanh, as in "
-        "the paper",
+        True, description="normalised over the batch, every level is as likely; false: tanh, as in the paper"
     )
 
     @model_validator(mode="after")
@@ -64,8 +76,7 @@ class FiniteScalar(Settings):
         if prod(self.levels) > 2**24:
             raise ValueError(
                 f"codec.levels = {list(self.levels)} make {prod(self.levels):,} codes; allowed: up to "
-                f"{2**24:,}; "
-                "use codec.groups for more tokens instead"
+                f"{2**24:,}; use codec.groups for more tokens instead"
             )
         return self
 
@@ -96,7 +107,7 @@ class Convolutional(CodecSettings):
     cell: ClassVar[str] = "factor"
     factor: Size = Field(8, description="side of the square of pixels that a position stands for")
     patch: Size = Field(
-        4, description="side of the squares that the first convolution takes; factor / patch is a power of 2"
+        4, description="side of the first convolution's squares; factor / patch: a power of 2"
     )
     width: int = Field(
         128,
@@ -105,21 +116,20 @@ class Convolutional(CodecSettings):
         multiple_of=8,
         description="channels at the coarsest scale, half at each finer one",
     )
-    blocks: Count = Field(2, description="residual blocks a scale, in the encoder and in the decoder")
+    blocks: Depth = Field(2, description="residual blocks a scale, in the encoder and in the decoder")
 
     @model_validator(mode="after")
     def _scales_fit(self) -> "Convolutional":
         halvings = self.factor // self.patch
         if self.factor % self.patch or halvings & (halvings - 1):
             raise ValueError(
-                f"codec.factor = {self.factor} is not codec.patch = {self.patch} times a power of 2; "
-                f"set codec.patch={self.factor}, or another factor"
+                f"codec.factor = {self.factor} is not codec.patch = {self.patch} times a power of 2; set "
+                f"codec.patch={self.factor}, or another factor"
             )
         if self.width % (8 * halvings):
             raise ValueError(
                 f"codec.width = {self.width} cannot be halved from patches of {self.patch} px to "
-                f"{self.factor} px; "
-                f"set codec.width to a multiple of {8 * halvings}"
+                f"{self.factor} px; set codec.width to a multiple of {8 * halvings}"
             )
         return self
 
@@ -160,7 +170,7 @@ class QueryCodec(CodecSettings):
     queries: Size = Field(64, description="learned vectors that read the picture, a position each")
     patch: Size = Field(8, description="side of a patch, in pixels")
     width: Size = 128
-    depth: Size = Field(3, description="layers over the patches, over the queries, and in the decoder")
+    depth: Depth = Field(3, description="layers over the patches, over the queries, and in the decoder")
     heads: Size = 4
     causal: bool = Field(False, description="query i sees only those before it")
     quantizer: Quantizer = FiniteScalar()
@@ -182,7 +192,7 @@ class CodecData(Settings):
     set: str = Field(
         "photos64", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder"
     )
-    size: Size = Field(64, description="side of its pictures, in pixels")
+    size: Side = Field(64, description="side of its pictures, in pixels")
 
 
 class CodecLoss(Settings):
@@ -201,11 +211,9 @@ class CodecLoss(Settings):
         None, description="a file of torchvision's MobileNetV2: .pth, or .safetensors"
     )
     adversary: Weight = Field(0.0, description="patch discriminator: above 0 the codec is a GAN")
-    adversary_start: int = Field(
+    adversary_start: Whole = Field(
         0,
-        ge=0,
-        description="documents until the discriminator, trained from the first step on, is "
-        "heard by the codec",
+        description="documents until the codec hears the discriminator, which learns from the first step on",
     )
     adaptive: bool = Field(
         False, description="the adversary's weight times the ratio of the gradients of both losses"
@@ -237,10 +245,10 @@ class CodecTrain(Settings):
     parallel: ClassVar[str] = "none"
 
     documents: Count = Field(100_000, description="length of the run")
-    time: Positive | None = Field(
+    time: Seconds | None = Field(
         None, description="length of the run in seconds instead; the learning rate falls with it"
     )
-    batch: Count = Field(32, description="pictures a step")
+    batch: Amount = Field(32, description="pictures a step")
     optimizer: Literal["adamw", "muon"] = Field(
         "muon", description="muon: hidden matrices by Muon, the rest by AdamW"
     )
@@ -249,7 +257,7 @@ class CodecTrain(Settings):
     adversary_learning_rate: Positive = 2e-4
     betas: tuple[BelowOne, BelowOne] = Field((0.9, 0.99), strict=False)
     weight_decay: Weight = 0.0
-    warmup: int = Field(2_000, ge=0, description="documents until the full learning rate")
+    warmup: Whole = Field(2_000, description="documents until the full learning rate")
     decay: Share = Field(
         0.5, description="last share of the run, in which the learning rate falls to 0; 0: constant"
     )

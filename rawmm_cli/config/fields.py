@@ -4,12 +4,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
+NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # of runs and models: they become parts of paths
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
+Count = Annotated[int, Field(ge=1, le=10**15)]
+Whole = Annotated[int, Field(ge=0, le=10**15)]
 Workers = Annotated[int, Field(ge=0, le=256)]
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Side = Annotated[int, Field(ge=1, le=8192)]  # pixels
+Amount = Annotated[int, Field(ge=1, le=10_000_000)]  # of what one step, or one drawing, holds at once
+Depth = Annotated[int, Field(ge=1, le=1000)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=10**9)]
 Width = Annotated[float, Field(gt=0, le=0.25)]
 Weight = Annotated[float, Field(ge=0)]
 Trackers = Annotated[

@@ -11,15 +11,20 @@ from pydantic import Field, model_validator
 from ..core.text_tokenizer import VOCABULARY
 from .choices import Grid, Precision, Prediction, Solver
 from .fields import (
+    Amount,
     BelowOne,
     CodecSettings,
     Count,
+    Depth,
     Positive,
+    Seconds,
     Settings,
     Share,
+    Side,
     Size,
     Trackers,
     Weight,
+    Whole,
     Width,
     Workers,
 )
@@ -44,7 +49,7 @@ class Streaming(Settings):
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="share of the pictures that is never trained on"
     )
-    lanes: Count = Field(
+    lanes: Amount = Field(
         4, description="parts of the source that are read side by side; a multiple of the ranks"
     )
 
@@ -58,13 +63,13 @@ class Data(Settings):
     mix: dict[str, Share] = Field(
         {}, description="other sets and their shares of the documents, {name: share}"
     )
-    size: Size = Field(8, description="side of the pictures to draw, in pixels")
+    size: Side = Field(8, description="side of the pictures to draw, in pixels")
     read: Share = Field(0.5, description="share of documents that read a picture and then write its caption")
     drop: Share = Field(0.1, description="share of captions dropped when drawing, for guidance")
     finished: Share = Field(
         0.0, description="share of drawing documents that show the picture clean, to learn what follows it"
     )
-    shift: int = Field(0, ge=0, description="pictures that are read may move by up to so many pixels")
+    shift: Whole = Field(0, description="pictures that are read may move by up to so many pixels")
     shift_share: Share = Field(0.3, description="share of the pictures read that move")
     stretch: bool = Field(
         False, description="pictures of other sizes take the place of one of data.size: `--size` draws them"
@@ -133,7 +138,7 @@ class GAU(Settings):
 
     kind: Literal["gau"] = "gau"
     width: Size = 128
-    depth: Size = 8
+    depth: Depth = 8
     key: Size = Field(64, multiple_of=8, description="size of queries and keys")
     expansion: Size = Field(2, description="width of the gated values, in widths")
 
@@ -143,7 +148,7 @@ class Transformer(Settings):
 
     kind: Literal["transformer"] = "transformer"
     width: Size = 128
-    depth: Size = 4
+    depth: Depth = 4
     heads: Size = 4
     hidden: Size = Field(344, description="width of the SwiGLU layer")
 
@@ -172,7 +177,7 @@ class EMA(Settings):
     widths: tuple[Width, Width] = Field(
         (0.05, 0.1), strict=False, description="power: relative widths of the two averages kept"
     )
-    snapshots: Count = Field(32, description="power: so often in a run both averages are kept on disk")
+    snapshots: Amount = Field(32, description="power: so often in a run both averages are kept on disk")
 
     @model_validator(mode="after")
     def _widths_differ(self) -> "EMA":
@@ -188,14 +193,14 @@ class Train(Settings):
     """The run."""
 
     documents: Count = Field(100_000, description="length of the run")
-    time: Positive | None = Field(
+    time: Seconds | None = Field(
         None, description="length of the run in seconds instead; the learning rate falls with it"
     )
-    batch: Count = Field(128, description="documents a step, over all ranks")
-    accumulate: Count = Field(1, description="micro-batches a step, to save memory")
+    batch: Amount = Field(128, description="documents a step, over all ranks")
+    accumulate: Amount = Field(1, description="micro-batches a step, to save memory")
     recompute: bool = Field(False, description="activation checkpointing: layers run twice, to save memory")
     parallel: Literal["none", "ddp", "fsdp"] = Field("ddp", description="how several ranks share the model")
-    timeout: Positive = Field(600.0, description="seconds that ranks and data workers are waited for")
+    timeout: Seconds = Field(600.0, description="seconds that ranks and data workers are waited for")
     workers: Literal["auto"] | Workers = Field(
         "auto", description="processes of each rank that make batches ahead; auto: none where a CPU trains"
     )
@@ -207,7 +212,7 @@ class Train(Settings):
     muon_learning_rate: Positive = 0.02
     betas: tuple[BelowOne, BelowOne] = Field((0.9, 0.95), strict=False)
     weight_decay: Weight = 0.0
-    warmup: int = Field(4_000, ge=0, description="documents until the full learning rate")
+    warmup: Whole = Field(4_000, description="documents until the full learning rate")
     decay: Share = Field(
         0.4, description="last share of the run, in which the learning rate falls to 0; 0: constant"
     )
@@ -223,8 +228,8 @@ class Train(Settings):
         "auto", description="torch.compile the layers; auto: where it works"
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of each rank, 0: its share of the cores")
-    skip_nonfinite: int = Field(
-        0, ge=0, description="steps in a row that may be skipped where the loss is not finite"
+    skip_nonfinite: Whole = Field(
+        0, description="steps in a row that may be skipped where the loss is not finite"
     )
     trackers: Trackers = Field(
         ("auto",),
@@ -253,8 +258,8 @@ class Sample(Settings):
         1.0, description="text is drawn from the likeliest tokens, of this chance together"
     )
     precision: Precision = Field("fp32", description="of the network while it draws")
-    max_text: Count = Field(64, description="tokens written at most")
-    context: Count = Field(1024, description="longest document, in positions")
+    max_text: Amount = Field(64, description="tokens written at most")
+    context: Amount = Field(1024, description="longest document, in positions")
 
 
 class Config(Settings):

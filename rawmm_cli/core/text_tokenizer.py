@@ -6,10 +6,12 @@ that says `<image>` is seven ordinary bytes and can never open a picture. A byte
 2016, arXiv 1508.07909; trained and applied by `tokenizers`) keeps these numbers and gives those from 260 on
 to what it merges."""
 
+import json
 from collections.abc import Iterable
 
 from ..system.errors import CheckpointError, ConfigError
 
+OURS = {"version": None, "pre_tokenizer": "ByteLevel", "decoder": "ByteLevel", "model": "BPE"}
 BOS, EOS, IMAGE, END_IMAGE = 256, 257, 258, 259
 VOCABULARY = 260
 
@@ -69,6 +71,8 @@ class BytePairs:
         self.stored = stored
         try:
             self.tokenizer = Tokenizer.from_str(stored)
+            if _parts(self.tokenizer.to_str()) != OURS:
+                raise ValueError
             byte_of, known = {c: b for b, c in _letters().items()}, self.tokenizer.get_vocab()
             pieces = {number: bytes(byte_of[letter] for letter in piece) for piece, number in known.items()}
             if sorted(pieces) != list(range(len(pieces))) or {
@@ -113,6 +117,12 @@ def train_pairs(texts: Iterable[str], vocabulary: int) -> BytePairs:
         ),
     )
     return BytePairs(pairs.to_str())
+
+
+def _parts(stored: str) -> dict:
+    """Kinds of the parts of a tokenizer. One that pads, cuts, changes or searches text is not ours."""
+    parts = {name: part for name, part in json.loads(stored).items() if part}
+    return {name: part["type"] if isinstance(part, dict) else None for name, part in parts.items()}
 
 
 def _letters() -> dict[int, str]:

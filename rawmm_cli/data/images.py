@@ -15,21 +15,18 @@ Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored,
     animation, several pages           the first frame
 """
 
-import errno
 import io
 import os
 import re
-import secrets
 import unicodedata
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from ..system.disk import open_file
+from ..system.disk import FULL, open_file, replacing
 from ..system.errors import ConfigError, DataError, DiskFullError, printable
 from .decoding.files import MEGAPIXELS, decode
 from .decoding.modes import Colour
@@ -124,19 +121,17 @@ def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> 
     path, metadata = Path(path), PngImagePlugin.PngInfo()
     for name, value in text.items():
         metadata.add_itxt(name, str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8"))
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")
+    content = io.BytesIO()
+    Image.fromarray(_array(image)).save(content, "PNG", pnginfo=metadata)
     try:
-        Image.fromarray(_array(image)).save(partial, "PNG", pnginfo=metadata)
-        os.replace(partial, path)
+        with replacing(path) as file:
+            file.write(content.getbuffer())
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in FULL
         raise (DiskFullError if full else DataError)(
             f"cannot write {printable(str(path))}: {error.strerror or error}; "
             + ("free some space" if full else "choose a folder that exists and can be written to")
         ) from None
-    finally:
-        with suppress(OSError):  # already renamed where all went well
-            partial.unlink()
 
 
 def contact_sheet(images: list, columns: int, zoom: int = 1, gap: int = 2) -> np.ndarray:

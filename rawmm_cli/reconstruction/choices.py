@@ -153,7 +153,7 @@ def run_of(word: str, runs: Path, allowed: str = ALLOWED, words: tuple[str, ...]
     named, folder = Path(word), runs / word
     run = named if "/" in word or (named / "config.yaml").is_file() else folder
     if not (run / "config.yaml").is_file():
-        known = [path.parent.name for path in sorted(runs.glob("*/config.yaml"))]
+        known = [path.parent.name for path in sorted(runs.glob("[!.]*/config.yaml"))]
         raise ConfigError(f"unknown codec '{word}'{nearest(run.name, [*words, *known])}; allowed: {allowed}")
     return run
 

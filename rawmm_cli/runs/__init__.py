@@ -7,6 +7,7 @@ sharded.py     safetensors written by several ranks
 records.py     records.jsonl
 lock.py        who trains in a run folder
 folder.py      a run folder, read without torch
+tuned.py       sampler.json: grids of few steps
 models.py      runs and exported models, ready to sample
 model_card.py  the README of an exported model
 """

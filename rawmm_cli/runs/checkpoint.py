@@ -26,7 +26,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from ..system import disk
+from ..system import disk, manifest
 from ..system.errors import CheckpointError, DiskFullError
 
 FORMAT = 3  # 1: no sub-folders; 2: another fingerprint of the data
@@ -116,9 +116,9 @@ def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn: Sa
     with all_or_nothing(partial):
         shutil.copyfile(run / CONFIG, partial / CONFIG)
         (partial / STATE).write_text(json.dumps({"format": FORMAT, "step": step, **state}, indent=1) + "\n")
-        disk.sync_files(partial)
+        manifest.sync_files(partial)
         _crash_here("before_marker")
-        disk.seal(partial)
+        manifest.seal(partial)
         _crash_here("after_marker")
         if final.exists():  # damaged, or another future of the same past
             final.rename(_hidden(final))
@@ -210,14 +210,14 @@ def latest(run: Path, warn: Say = _silent) -> Path | None:
 
 def verify(folder: Path, fresh: bool = False) -> str | None:
     """None where every file is there with the right sum, else the first thing that is wrong. fresh: see
-    disk.problems."""
+    manifest.problems."""
     return next((f"{name} {what}" for name, what in problems(folder, fresh).items()), None)
 
 
 def problems(folder: Path, fresh: bool = False) -> dict[str, str]:
     """File -> what is wrong with it; empty where the checkpoint is sound. Raises CheckpointError where
     reading is denied."""
-    if damaged := disk.problems(folder, (STATE, CONFIG), fresh):
+    if damaged := manifest.problems(folder, (STATE, CONFIG), fresh):
         return damaged
     saved, number = _state(folder), int(re.search(r"step_(\d+)", folder.name)[1])
     if type(saved.get("format")) is not int:

@@ -22,7 +22,7 @@ def load_codec(
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet; let `rawmm train` go on until it saves one")
     codec = build.codec(config)
-    loading.load_weights(codec, loading.tensors(newest, "ema"), newest)
+    loading.load_weights(codec, loading.checked(loading.tensors(newest, "ema"), newest), newest)
     return codec.to(device).eval().requires_grad_(False)
 
 

@@ -13,22 +13,25 @@ from ..config.explain import nearest
 from ..config.model import Config
 from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes
+from ..system.disk import read_file
 from ..system.errors import CheckpointError
 from . import checkpoint
 from .checkpoint import TOKENIZER
 from .folder import read_config
 from .sharded import read_sharded
 
+LARGEST = 256_000_000  # bytes of a tokenizer
+
 
 def find_run(runs: Path, name: str | None) -> Path:
     """A name under `runs`, or a path, or (None) the run that saved a checkpoint last. Raises
     CheckpointError."""
-    names = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
+    names = sorted(path.parent.name for path in runs.glob("[!.]*/config.yaml"))
     if name is None:
         if not names:
             raise CheckpointError(f"no run in {runs}; train one first: `rawmm train --preset digits`")
-        saved = [path for path in runs.glob("*/checkpoints") if path.parent.name in names]
-        return max(saved or runs.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime).parent
+        saved = [path for path in runs.glob("[!.]*/checkpoints") if path.parent.name in names]
+        return max(saved or runs.glob("[!.]*/config.yaml"), key=lambda path: path.stat().st_mtime).parent
     run = Path(name) if "/" in name or Path(name, "config.yaml").is_file() else runs / name
     if not (run / "config.yaml").is_file():
         near = nearest(run.name, names)
@@ -62,8 +65,8 @@ def load_model(
     folder = checkpoint.latest(run, warn)
     if folder is None:
         raise CheckpointError(f"{run} has no checkpoint yet; let `rawmm train` go on until it saves one")
-    model = build.model(config, device)
-    load_weights(model, tensors(folder, "ema"), folder)
+    model = build.model(config, device, stored=stored(folder, "ema"))
+    load_weights(model, checked(tensors(folder, "ema"), folder), folder)
     saved = checkpoint.state(folder)
     model.tokenizer = text_tokenizer(run, config, saved.get("tokenizer"))
     return for_sampling(model), config, saved
@@ -77,6 +80,29 @@ def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
         return load_file(str(folder / f"{name}.safetensors"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / name}.safetensors cannot be read: {error}") from None
+
+
+def stored(folder: Path, name: str) -> int:
+    """Bytes of the tensors NAME of a checkpoint."""
+    files = [folder / f"{name}.safetensors", *(folder / name).glob("*.safetensors")]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def checked(values: dict[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors, unchanged. Raises CheckpointError where one is neither fp32 nor whole numbers, or is not
+    finite: a checksum that fits does not say that whoever made it meant well."""
+    for name, value in values.items():
+        if value.dtype not in (torch.float32, torch.int64, torch.bool):
+            raise CheckpointError(f"the weights in {folder} are not usable: {name} is {value.dtype}")
+        if (
+            value.dtype == torch.float32
+            and value.numel()
+            and not torch.stack(value.aminmax()).isfinite().all()
+        ):
+            raise CheckpointError(
+                f"the weights in {folder} are damaged: {name} holds numbers that are not finite"
+            )
+    return values
 
 
 def load_weights(model: torch.nn.Module, values: dict[str, torch.Tensor], folder: Path) -> None:
@@ -97,18 +123,24 @@ def text_tokenizer(run: Path, config: Config, expected: str | None) -> Bytes | B
         return Bytes()
     path = run / TOKENIZER
     try:
-        stored = path.read_text(encoding="utf-8")
+        stored = read_file(path, LARGEST).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
         raise CheckpointError(
-            f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'}) and the run cannot "
-            f"be "
-            "used without it; bring it back, or train again"
+            f"{path} cannot be read ({reason}) and the run cannot be used without it; bring it back, or "
+            "train again"
         ) from None
     if expected not in (None, digest(stored)):
         raise CheckpointError(
             f"{path} is not the tokenizer that the run was trained with; bring that back, or train again"
         )
-    return BytePairs(stored)
+    pairs = BytePairs(stored)
+    if pairs.vocabulary > config.text_tokenizer.size:
+        raise CheckpointError(
+            f"{path} has {pairs.vocabulary:,} tokens; allowed by the settings: "
+            f"{config.text_tokenizer.size:,}; bring back the tokenizer of this model"
+        )
+    return pairs
 
 
 def digest(text: str | None) -> str | None:

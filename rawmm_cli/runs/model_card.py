@@ -27,7 +27,7 @@ def text(facts: dict, config: Config, tuned: dict, digest: str) -> str:
         "## What it is\n\n" + _model(facts, config, digest),
         "## What it learned from\n\n" + _data(facts, config),
         "## What made it\n\n" + _training(facts, config),
-        "## What it reaches\n\n" + _evaluation(facts["evaluation"]),
+        "## What it reaches\n\n" + _evaluation(facts.get("evaluation")),
     ]
     if tuned:
         parts.append("## Tuned grids\n\n" + _grids(tuned))
@@ -83,13 +83,16 @@ def _evaluation(results: dict | None) -> str:
     """The results of `rawmm evaluate`, as far as there are any."""
     if not results:
         return "It was not evaluated."
-    rows = [
-        *_drawing(results.get("text_to_image")),
-        *_reading(results),
-        *_attributes(results.get("text_to_image")),
-        *_looks(results.get("looks")),
-        *_held_out(results["held_out"]),
-    ]
+    try:
+        rows = [
+            *_drawing(results.get("text_to_image")),
+            *_reading(results),
+            *_attributes(results.get("text_to_image")),
+            *_looks(results.get("looks")),
+            *_held_out(results["held_out"]),
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return "Its evaluation has another shape than those of this rawmm."
     return _table(rows) + "\n\nMeasured by `rawmm evaluate` on documents that it was not trained on."
 
 

@@ -11,28 +11,32 @@
 Models inside the package lie in `rawmm_cli/models/`; `portraits` is what `rawmm sample` uses where nothing
 else is named."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import Field
 
 from ..config import build
 from ..config.explain import nearest
+from ..config.fields import Name
 from ..config.model import Config
 from ..core.heads.diffusion import DiffusionHead
 from ..core.model import RawModel
 from ..data import prepared
-from ..system import disk
+from ..system import disk, manifest
 from ..system.errors import CheckpointError, ConfigError, DataError
-from . import checkpoint, loading, model_card
-from .folder import read_json
+from ..system.stored import Shape, read_json
+from . import checkpoint, loading, model_card, tuned
+from . import folder as files
 from .loading import for_sampling
+from .tuned import FACTS, SAMPLER
 
 DEFAULT, FORMAT = "portraits", 1
-FACTS, WEIGHTS, SAMPLER, CARD = "model.json", "weights.safetensors", "sampler.json", "README.md"
+WEIGHTS, CARD = "weights.safetensors", "README.md"
 MACHINE = (
     "rawmm",
     "python",
@@ -62,6 +66,32 @@ class Loaded:
     data: str
     hash: str
     tuned: dict
+
+
+class _Count(Shape):
+    train: int = Field(ge=0)
+    held_out: int = Field(ge=0)
+
+
+class _Set(Shape):
+    name: str
+    source: str | None = None
+    licence: str | None = None
+    count: _Count
+
+
+class _Facts(Shape):
+    """model.json, which may come from elsewhere: its name becomes part of file names."""
+
+    format: int
+    name: Name
+    documents: int = Field(ge=0, lt=2**63)
+    seconds: float = Field(ge=0)
+    data: str
+    sets: list[_Set] | None = None
+    parameters: int = Field(ge=0, lt=2**63)
+    machine: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
 
 
 def diffusion_head(loaded: Loaded, what: str) -> DiffusionHead:
@@ -111,14 +141,12 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
             state["documents"],
             state["seconds"],
             state["data"],
-            disk.recorded(saved, "ema")[:12],
-            _tuned(folder),
+            manifest.recorded(saved, "ema")[:12],
+            tuned.read(folder, warn),
         )
-    for name, problem in disk.problems(folder, (FACTS, WEIGHTS)).items():
-        raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
     facts, config = read_facts(folder), loading.run_config(folder)
-    model = build.model(config, device)
-    loading.load_weights(model, loading.tensors(folder, "weights"), folder)
+    model = build.model(config, device, stored=loading.stored(folder, "weights"))
+    loading.load_weights(model, loading.checked(loading.tensors(folder, "weights"), folder), folder)
     model.tokenizer = loading.text_tokenizer(folder, config, None)
     return Loaded(
         for_sampling(model),
@@ -129,29 +157,25 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
         facts["documents"],
         facts["seconds"],
         facts["data"],
-        disk.recorded(folder, "weights")[:12],
-        _tuned(folder),
+        manifest.recorded(folder, "weights")[:12],
+        tuned.read(folder, warn),
     )
 
 
 def read_facts(folder: Path) -> dict:
-    """model.json. Raises CheckpointError where it is none, or of a newer version."""
-    try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        newer = facts["format"] > FORMAT
-        missing = {"name", "documents", "seconds", "data"} - set(facts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    """model.json of an exported model, whose files were verified. Raises CheckpointError where one is damaged
+    or of a newer version."""
+    listed = [name for name in (checkpoint.CONFIG, checkpoint.TOKENIZER) if (folder / name).exists()]
+    for name, problem in manifest.problems(folder, (FACTS, WEIGHTS, *listed)).items():
+        if name not in (SAMPLER, CARD):  # grids are judged by themselves, and the card may be edited
+            raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
+    remedy = "export the run again"
+    form = read_json(folder / FACTS, dict[str, Any], CheckpointError, remedy).get("format")
+    if type(form) is int and form > FORMAT:
         raise CheckpointError(
-            f"{folder / FACTS} cannot be used ({type(error).__name__}); export the run again"
-        ) from None
-    if newer or missing:
-        problem = (
-            f"was written by a newer rawmm (format {facts['format']})"
-            if newer
-            else f"lacks {', '.join(sorted(missing))}"
+            f"{folder / FACTS} was written by a newer rawmm (format {form}); update rawmm, or {remedy}"
         )
-        raise CheckpointError(f"{folder / FACTS} {problem}; update rawmm, or export the run again")
-    return facts
+    return read_json(folder / FACTS, _Facts, CheckpointError, remedy)
 
 
 def export(
@@ -167,53 +191,41 @@ def export(
     into its own."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists; allowed: a new folder; remove it, or give another")
-    model, config, state = loading.load_model(run, torch.device("cpu"), warn)
-    partial = folder.with_name(f".{folder.name}.partial")
-    machine = read_json(run / "environment.json", dict)
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with disk.room_for(f"the model {folder}"):
-            partial.mkdir(parents=True)
-            checkpoint.write_tensors(partial, "weights", model.state_dict())
-            for part in (checkpoint.CONFIG, checkpoint.TOKENIZER, SAMPLER):
-                if (run / part).is_file():
-                    shutil.copyfile(run / part, partial / part)
-            facts = {
-                "format": FORMAT,
-                "name": name,
-                "documents": state["documents"],
-                "seconds": round(state["seconds"], 1),
-                "data": state["data"],
-                "sets": _sets(config, data_folder, state["data"]),
-                "parameters": sum(p.numel() for p in model.parameters()),
-                "machine": {name: machine[name] for name in MACHINE if name in machine},
-                "evaluation": read_json(run / "evaluation.json", dict) or None,
-            }
-            disk.write_json(partial / FACTS, facts)
-            disk.sync_files(partial)
-            disk.seal(partial)
-            _write_card(partial, facts, config)
-            if folder.exists():
-                folder.rmdir()
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with disk.new_folder(folder) as partial:
+        model, config, state = loading.load_model(run, torch.device("cpu"), warn)
+        machine = files.read_json(run / "environment.json", dict)
+        checkpoint.write_tensors(partial, "weights", model.state_dict())
+        for part in (checkpoint.CONFIG, checkpoint.TOKENIZER, SAMPLER):
+            if (run / part).is_file():
+                shutil.copyfile(run / part, partial / part)
+        facts = {
+            "format": FORMAT,
+            "name": name,
+            "documents": state["documents"],
+            "seconds": round(state["seconds"], 1),
+            "data": state["data"],
+            "sets": _sets(config, data_folder, state["data"]),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "machine": {name: machine[name] for name in MACHINE if name in machine},
+            "evaluation": files.read_json(run / "evaluation.json", dict) or None,
+        }
+        disk.write_json(partial / FACTS, facts)
+        manifest.sync_files(partial)
+        manifest.seal(partial)
+        _write_card(partial, facts, config)
     return facts
 
 
 def store_tuned(folder: Path, grids: dict) -> None:
-    """Keep the grids of `rawmm tune-sampler` beside the model; a manifest is written anew."""
-    disk.write_json(folder / SAMPLER, grids)
+    """Keep the grids of `rawmm tune-sampler` beside the model, and in the card of an exported one."""
+    tuned.add(folder, grids)
     if (folder / FACTS).exists():
-        (folder / CARD).unlink(missing_ok=True)  # not sealed: it may be edited
-        disk.seal(folder)
         _write_card(folder, read_facts(folder), loading.run_config(folder))
 
 
 def _write_card(folder: Path, facts: dict, config: Config) -> None:
-    disk.write(
-        folder / CARD, model_card.text(facts, config, _tuned(folder), disk.recorded(folder, "weights")[:12])
-    )
+    digest = manifest.recorded(folder, "weights")[:12]
+    disk.write(folder / CARD, model_card.text(facts, config, tuned.read(folder), digest))
 
 
 def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | None:
@@ -230,16 +242,3 @@ def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | 
         ]
     except (DataError, TypeError, KeyError):
         return None
-
-
-def _tuned(folder: Path) -> dict:
-    """Settings found by `rawmm tune-sampler`, {} where it was not run."""
-    try:
-        return json.loads((folder / SAMPLER).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder / SAMPLER} cannot be used ({type(error).__name__}); run `rawmm tune-sampler` again, or "
-            "delete it"
-        ) from None

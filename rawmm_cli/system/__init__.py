@@ -2,7 +2,9 @@
 
 errors.py       errors and exit codes
 seeds.py        randomness that is a function of a key
-disk.py         files that are on the disk, whole
+disk.py         files of others, opened with care; files of ours, whole
+manifest.py     folders with checksums
+stored.py       JSON that is read back: its shape
 figures.py      numbers for people
 numbers.py      numbers from people: kind and range
 machine.py      device, precision; matmul rate, bandwidth, memory

@@ -1,25 +1,23 @@
-"""Files: those of others opened with care; our own written whole, synced, and checked by a manifest of
-SHA-256 sums.
+"""Files: those of others opened with care; our own written whole and synced.
 
-Every format that carries numbers loads a flipped bit without a word, safetensors too. So a folder that must
-be trusted has a MANIFEST.json, {path below the folder: {size, sha256}} of all its other files. It is written
-last, after they were synced: a folder in which it does not fit is a folder that somebody was still writing,
-or that was damaged since."""
+What is written has a hidden name first, FILE.partial or FOLDER.partial, under a lock that the system takes
+away from a process that ends; then it is renamed. So whoever finds such a name without a lock may delete it:
+`sweep` and `new_folder` do."""
 
 import errno
-import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import CheckpointError, DiskFullError
+from .errors import DiskFullError, LockedError
 
-MANIFEST = "MANIFEST.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the share of it that is ours, the file are full
 
 KINDS = {
@@ -28,6 +26,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+PARTIAL = re.compile(r"\.[0-9a-f]{16}\.partial|\..+\.[0-9]+\.partial")  # the second: of earlier versions
 OPENING = os.O_RDONLY | sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 )
@@ -100,24 +99,111 @@ def room_for(what: str):
         ) from None
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write a whole file by a rename: a reader sees the old one or the new one, never a part, whatever stops
-    this process or the machine. Raises DiskFullError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with room_for(str(path)):
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A hidden file, open for writing, that becomes `path` by a rename where the block ends well: a reader
+    sees the old file or the new one, never a part, whatever stops this process. Where the block fails,
+    nothing stays."""
+    with _hidden_file(path) as file:
+        partial = Path(file.name)
         try:
-            partial.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
-            sync(partial)
+            yield file
+            file.flush()
             os.replace(partial, path)
-        except OSError:
+        except BaseException:
             with suppress(OSError):
                 partial.unlink()
             raise
 
 
+def _hidden_file(path: Path) -> BinaryIO:
+    """A new hidden file beside `path`, locked. An error names `path`."""
+    while True:
+        try:
+            file = open(path.with_name(f".{secrets.token_hex(8)}.partial"), "xb")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        if _lock(file.fileno()) is not False and _is(Path(file.name), file.fileno()):
+            return file
+        file.close()  # `sweep` came in between
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a whole file by a rename, synced: it survives the machine. Raises DiskFullError."""
+    with room_for(str(path)), replacing(path) as file:
+        file.write(content if isinstance(content, bytes) else content.encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a whole JSON file, as `write` does."""
     write(path, json.dumps(value, indent=1) + "\n")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder to write into, which becomes `folder`, so far absent or empty, where the block ends
+    well; where it fails, nothing stays. What a killed process left there goes first. Raises LockedError where
+    another process writes the same folder, DiskFullError."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    with room_for(str(folder)):
+        partial.mkdir(parents=True, exist_ok=True)
+        handle = os.open(partial, os.O_RDONLY)
+        try:
+            if _lock(handle) is False or not _is(partial, handle):
+                raise LockedError(f"another process writes {folder}; wait for it, or give another name")
+            try:
+                for rest in partial.iterdir():
+                    rest.unlink() if rest.is_symlink() or not rest.is_dir() else shutil.rmtree(rest)
+                yield partial
+                partial.rename(folder)
+                sync(folder.parent)
+            except BaseException as error:
+                shutil.rmtree(partial, ignore_errors=True)
+                if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise LockedError(f"another process has written {folder}; give another name") from None
+                raise
+        finally:
+            os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Delete files that a killed process left half written in `folder`; those that somebody is writing now
+    are locked, and stay."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if not PARTIAL.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+                continue
+            with suppress(OSError):
+                handle = os.open(path, OPENING)
+                try:
+                    if _lock(handle) is True:
+                        path.unlink()
+                finally:
+                    os.close(handle)
+
+
+def _lock(handle: int) -> bool | None:
+    """Lock an open file or folder for as long as it is open -> whether nobody else has; None where the system
+    knows no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # elsewhere than on POSIX; some network file systems
+        return None
+    return True
+
+
+def _is(path: Path, handle: int) -> bool:
+    """Whether a path still leads to what was opened by it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -147,102 +233,6 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sync_files(folder: Path) -> None:
-    """Sync every file below `folder`, and let others read it as far as the umask allows (safetensors writes
-    0600)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in _files(folder):
-        path.chmod(0o666 & ~mask)
-        sync(path)
-
-
-def seal(folder: Path) -> None:
-    """Write MANIFEST.json over the files below `folder`, which are synced, and sync it and every folder."""
-    entries = {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
-        for path in _files(folder)
-    }
-    (folder / MANIFEST).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    for path in [folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder]:
-        sync(path)
-
-
-def problems(folder: Path, required: tuple[str, ...] = (), fresh: bool = False) -> dict[str, str]:
-    """File -> what is wrong with it, by the manifest; empty where all is as it was written and `required` is
-    listed.
-
-    fresh: read the files from the disk and not from the memory that the system keeps of them, where it can be
-    told so. Raises CheckpointError where a file may not be read."""
-    try:
-        entries = _entries((folder / MANIFEST).read_text(encoding="utf-8"))
-        states = {name: _wrong(folder / name, *entry, fresh) for name, entry in entries.items()}
-    except FileNotFoundError:
-        return {MANIFEST: "is missing"}
-    except PermissionError as error:
-        raise CheckpointError(
-            f"{error.filename} cannot be read: {error.strerror}; allow reading it"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return {MANIFEST: f"cannot be read ({getattr(error, 'strerror', None) or type(error).__name__})"}
-    tensors = [
-        path.relative_to(folder).as_posix() for path in _files(folder) if path.suffix == ".safetensors"
-    ]
-    unlisted = {name: f"is not listed in {MANIFEST}" for name in [*required, *tensors] if name not in entries}
-    return {name: what for name, what in states.items() if what} | unlisted
-
-
-def _entries(text: str) -> dict[str, tuple[int, str]]:
-    """The text of a manifest -> {path: (size, sum)}. Raises ValueError and others where it is none."""
-    entries = {name: (int(entry["size"]), str(entry["sha256"])) for name, entry in json.loads(text).items()}
-    for name in entries:
-        path = PurePosixPath(name)
-        if (
-            path.is_absolute()
-            or ".." in path.parts
-            or str(path) != name
-            or not re.fullmatch(r"[\w./-]+", name)
-        ):
-            raise ValueError("a path that leads out of the folder")
-    return entries
-
-
-def _wrong(path: Path, size: int, digest: str, fresh: bool) -> str | None:
-    if not path.is_file():
-        return "is missing"
-    if (now := path.stat().st_size) != size:
-        return f"has {now:,} bytes, not {size:,}"
-    try:
-        return None if _sha256(path, fresh) == digest else "does not match its checksum"
-    except PermissionError:
-        raise
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-
-
-def recorded(folder: Path, prefix: str) -> str:
-    """One SHA-256 over those of all files in the manifest whose names begin with `prefix`."""
-    entries = _entries((folder / MANIFEST).read_text(encoding="utf-8"))
-    return hashlib.sha256(
-        "".join(digest for name, (_, digest) in sorted(entries.items()) if name.startswith(prefix)).encode()
-    ).hexdigest()
-
-
 def used(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _files(folder: Path) -> list[Path]:
-    """Every file below a folder but the manifest, sorted."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-
-
-def _sha256(path: Path, fresh: bool = False) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        if fresh and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,10 +1,13 @@
 """The device and its precision, and what the machine can do, measured: matmul rate, memory bandwidth, memory
 in use."""
 
+import os
 import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -143,6 +146,18 @@ def fetch(values: torch.Tensor) -> Callable[[], list[float]]:
         return host.tolist()
 
     return wait
+
+
+def memory(device: torch.device) -> int:
+    """Bytes that a device has in all; on the CPU no more than the limits of this process."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    most = most if limit == resource.RLIM_INFINITY else min(most, limit)
+    with suppress(OSError, ValueError):  # of a container; "max" is none
+        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return most
 
 
 def peak_memory(device: torch.device) -> int:

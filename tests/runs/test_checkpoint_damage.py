@@ -8,7 +8,7 @@ import torch
 from checkpoints import FILES, save
 
 from rawmm_cli.runs import checkpoint, loading
-from rawmm_cli.system import disk
+from rawmm_cli.system import manifest
 from rawmm_cli.system.errors import CheckpointError
 
 # ----------------------------------------------------------------------------------------------------- damage
@@ -107,7 +107,7 @@ def test_garbage_is_noticed(run, name, text):
     before, newest = save(run, 1), save(run, 2)
     (newest / name).write_text(text)
     if name == "state.json":  # even where the manifest says that this is what was written
-        disk.seal(newest)
+        manifest.seal(newest)
     assert checkpoint.problems(newest).keys() & {name, "config.yaml"}
     assert checkpoint.latest(run) == before
 

@@ -31,7 +31,7 @@ from broken_runs import (
 from forking import die_before_change, fork, forked
 
 from rawmm_cli.runs import checkpoint
-from rawmm_cli.system import disk
+from rawmm_cli.system import manifest
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("one_thread")]
 POINTS = ("before", "after_tensors", "before_marker", "after_marker", "before_prune", "during_prune")
@@ -151,17 +151,17 @@ def test_nothing_is_deleted_before_the_new_one_was_read_back(tmp_path, monkeypat
 
 def test_a_reader_beside_a_run_that_trains_looks_again(tmp_path, monkeypatch):
     """A checkpoint deleted while `rawmm sample` checks it is not damaged, only old."""
-    run, real, warnings = small_run(tmp_path), disk.problems, []
+    run, real, warnings = small_run(tmp_path), manifest.problems, []
     save(run, 1, keep=1)
 
     def meanwhile(folder, *rest):
         if folder.name.endswith("1"):
             with monkeypatch.context() as patch:
-                patch.setattr(disk, "problems", real)
+                patch.setattr(manifest, "problems", real)
                 save(run, 2, keep=1)
         return real(folder, *rest)
 
-    monkeypatch.setattr(disk, "problems", meanwhile)
+    monkeypatch.setattr(manifest, "problems", meanwhile)
     assert checkpoint.latest(run, warnings.append).name == "step_00000002" and warnings == []
 
 

@@ -13,7 +13,7 @@ from checkpoints import save
 import rawmm_cli
 from rawmm_cli.config import yaml_text
 from rawmm_cli.runs import checkpoint, loading
-from rawmm_cli.system import disk
+from rawmm_cli.system import manifest
 from rawmm_cli.system.errors import CheckpointError
 
 # --------------------------------------------------------------------------------------------------- versions
@@ -23,7 +23,7 @@ def as_format(folder, form):
     """The checkpoint as a rawmm of format `form` would have written it, sound."""
     saved = json.loads((folder / "state.json").read_text())
     (folder / "state.json").write_text(json.dumps({**saved, "format": form}))
-    disk.seal(folder)
+    manifest.seal(folder)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from broken_runs import assert_same_end, back_at, command, save, small_run, spoil, steps
 
-from rawmm_cli.system import disk
+from rawmm_cli.system import manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,7 +42,7 @@ def test_a_newer_checkpoint_stops_training_and_is_kept(whole, few_digits, tmp_pa
     (folder / "state.json").write_text(
         (folder / "state.json").read_text().replace('"format": 3', '"format": 7')
     )
-    disk.seal(folder)
+    manifest.seal(folder)
     code, out, err = rawmm(*command(few_digits, run))
     assert (code, out) == (4, "") and "written by a newer rawmm (format 7, this one reads 1 to 3)" in err
     assert steps(run) == [3, 6]

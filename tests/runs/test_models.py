@@ -63,12 +63,12 @@ def test_damage_is_seen(name, harm, rawmm, exported, tmp_path):
 
 
 def test_a_model_of_a_newer_version(exported):
-    from rawmm_cli.system import disk
+    from rawmm_cli.system import manifest
 
     facts = json.loads((exported / "model.json").read_text())
     (exported / "model.json").write_text(json.dumps(facts | {"format": 99}))
     (exported / "MANIFEST.json").unlink()
-    disk.seal(exported)
+    manifest.seal(exported)
     with pytest.raises(CheckpointError, match="newer rawmm"):
         models.load(exported, "cpu")
 

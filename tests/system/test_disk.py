@@ -3,13 +3,15 @@
 import errno
 import json
 import os
+import resource
 import socket
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from rawmm_cli.system import disk
-from rawmm_cli.system.errors import DiskFullError
+from rawmm_cli.system.errors import DiskFullError, LockedError
 
 
 def test_contents_and_no_other_file(tmp_path):
@@ -22,7 +24,7 @@ def test_contents_and_no_other_file(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "b.bin", "c.json"]
 
 
-@pytest.mark.parametrize("call", ["write_bytes", "fsync", "replace"])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, call):
     path = tmp_path / "a.txt"
     disk.write(path, "old")
@@ -30,11 +32,73 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch, call):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(type(path) if call == "write_bytes" else os, call, fail)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(DiskFullError, match="no room on the disk for .*a.txt"):
         disk.write(path, "new")
     monkeypatch.undo()
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+@contextmanager
+def files_of_at_most(count):
+    """As under `ulimit -f`."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_limit_of_file_sizes_is_a_full_disk(tmp_path):
+    disk.write(tmp_path / "a.txt", "old")
+    with files_of_at_most(100), pytest.raises(DiskFullError, match="no room on the disk for .*a.txt"):
+        disk.write(tmp_path / "a.txt", "new" * 100)
+    assert (tmp_path / "a.txt").read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_by_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        disk.write(tmp_path / "none" / "a.txt", "x")
+    assert caught.value.filename == str(tmp_path / "none" / "a.txt")
+
+
+# ----------------------------------------------------------------------------------------- what kills leave
+
+
+def test_half_written_files_are_swept_but_not_those_that_are_being_written(tmp_path):
+    left = [f".{'0a' * 8}.partial", ".report.html.123.partial"]
+    others = [".notes.partial", "a.partial", ".owner"]
+    for name in (*left, *others):
+        (tmp_path / name).write_text("half")
+    with disk.replacing(tmp_path / "b.txt") as file:
+        disk.sweep(tmp_path)
+        file.write(b"whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, "b.txt"])
+    assert (tmp_path / "b.txt").read_bytes() == b"whole"
+    disk.sweep(tmp_path / "none")
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path):
+    (tmp_path / ".model.partial" / "sub").mkdir(parents=True)  # of a killed process
+    (tmp_path / ".model.partial" / "sub" / "junk").write_text("half")
+    with disk.new_folder(tmp_path / "model") as partial:
+        (partial / "a").write_text("a")
+        assert not (tmp_path / "model").exists()
+    assert os.listdir(tmp_path / "model") == ["a"] and os.listdir(tmp_path) == ["model"]
+    with pytest.raises(ZeroDivisionError), disk.new_folder(tmp_path / "other") as partial:
+        (partial / "a").write_text("a")
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_one_process_at_a_time_makes_a_folder(tmp_path):
+    with disk.new_folder(tmp_path / "model") as partial:
+        (partial / "a").write_text("a")
+        with pytest.raises(LockedError, match="another process writes .*model; wait for it"):
+            with disk.new_folder(tmp_path / "model"):
+                pass
+    assert os.listdir(tmp_path / "model") == ["a"]
 
 
 # ------------------------------------------------------------------------------------------- files of others
