@@ -47,15 +47,17 @@ def show(config: "Config", data_dir: Path, device: str, gpus: int, card: str | N
     """Print the resolved settings and the sizes of the run, without allocating a model.
 
     card: its name or alias; 'all': a line for each. Raises ConfigError for an unknown one."""
+    from ..profiling import cards
+
+    known = None if card in (None, cards.ALL) else cards.named(card)
     use_cpu(config.train.threads, here=gpus)
     from ..config import presets
-    from ..profiling import cards, estimate
+    from ..profiling import estimate
     from ..system import machine
 
     if card == cards.ALL:
         return _show_all(config, estimate.for_all_cards(config, _data(config, data_dir, gpus), gpus), as_json)
-    if card is not None:
-        known = cards.named(card)
+    if known is not None:
         sizes = estimate.for_card(config, known, _data(config, data_dir, gpus), gpus)
     else:
         data = estimate.load_data(config, data_dir)
@@ -127,12 +129,25 @@ def _card_lines(sizes: dict, gpus: int) -> list[tuple[str, str]]:
                 f"({card['source']})",
             ),
             (
-                "estimated, not measured",
-                f"assumes {card['matmul_share']:.0%} of these FLOP/s in linear layers and "
+                "estimate",
+                f"not measured: assumes {card['matmul_share']:.0%} of these FLOP/s in linear layers and "
                 f"{card['bandwidth_share']:.0%} of this bandwidth; MFU {sizes['mfu']:.0%}",
             ),
             *lines,
         ]
+    if gpus > 1:
+        late = parts["communication"]
+        lines.append(
+            (
+                "between cards",
+                f"{size(sizes['sent_bytes'])} sent by each in a step, "
+                + (
+                    f"{1000 * late:.3g} ms longer than the backward pass hides"
+                    if late
+                    else "hidden by computation"
+                ),
+            )
+        )
     lines.append(("fits", _fits(sizes)))
     if parts["host"] > parts["GPU"]:
         lines.append(("limit", "launching kernels takes longer than they run: raise train.batch"))

@@ -61,11 +61,12 @@ class GpuModel:
     micro_batch: float = 3e-3  # of a micro-batch outside of the layers
     update: float = 2e-3  # of clipping, the optimizer and the average
     picture: float = 20e-6  # of the noise of a picture
-    document: float = 60e-6  # to make a document, on one core
+    document: float = 60e-6  # to make a document on one core, and of each byte of its picture
+    pixel: float = 3.3e-9
     workers: int = 7  # processes of a rank that make batches, where train.workers is auto
     # Memory
-    kept_eager: float = 1.4  # factor of what is kept for the backward pass where layers are not compiled
-    at_work: float = 3.0  # bytes for each of the outputs while a layer's gradient is computed
+    kept: float = 1.0  # factor of `parts.Footprint.saved`
+    kept_eager: float = 1.6  # the same where layers are not compiled
     workspace: int = 72 * 2**20  # bytes of cuBLAS, forward and backward
     context: int = 640 * 2**20  # bytes of CUDA itself and its kernels, which torch does not count
     fragmentation: float = 1.05  # memory that torch reserves, over what it has allocated
@@ -125,8 +126,7 @@ def memory(step: Step, gpu: GpuModel = FITTED) -> dict[str, int]:
 
 
 def _activations(step: Step, gpu: GpuModel) -> float:
-    """Bytes at the start of the backward pass: what layers keep, what one of them needs at work, and what
-    lies before and after them."""
+    """Bytes at the start of the backward pass: what layers keep, and what lies before and after them."""
     train, footprint = step.config.train, step.model.backbone.footprint()
     positions, number = step.micro_rows * train.length, 2 if step.precision == "bf16" else 4
     form, pieces = attention_form(step)
@@ -135,14 +135,13 @@ def _activations(step: Step, gpu: GpuModel) -> float:
         "fused": 2 * train.length if number == 2 else 0,  # the mask, cast
         "flex": 2 * number * footprint.heads * pieces * footprint.key if pieces > 1 else 0,  # q, k a piece
     }[form]
-    kept = number * footprint.saved * (1.0 if step.compiled else gpu.kept_eager)
+    kept = number * footprint.saved * (gpu.kept if step.compiled else gpu.kept_eager)
     layer, residual = positions * (kept + pairs), positions * 4 * step.width
     layers = layer + step.layers * residual if train.recompute else step.layers * (layer + residual)
-    at_work = positions * gpu.at_work * footprint.outputs * number / 2
     mask = 0 if form == "flex" else 4 * positions * train.length
     patches, predicted = step.patches * step.micro_share, step.predicted * step.micro_share
     edges = 16 * positions * step.width + patches * (8 * step.width + 16 * step.model.codec.values)
-    return layers + at_work + mask + edges + 12 * predicted * step.config.text_tokenizer.size
+    return layers + mask + edges + 12 * predicted * step.config.text_tokenizer.size
 
 
 def needed(total: int, ranks: int, gpu: GpuModel = FITTED) -> int:
@@ -175,11 +174,12 @@ def seconds(step: Step, rates: Rates, gpu: GpuModel = FITTED) -> dict[str, float
         "optimizer": _update_seconds(step, rates, gpu),
     }
     busy = sum(parts.values())
-    parts["communication"] = exposed = max(0.0, communication(step, rates) - _hidden(step, busy))
+    parts["communication"] = exposed = max(0.0, sent(step) / rates.link - _hidden(step, busy))
     layer = gpu.compiled_layer if step.compiled else gpu.eager_layer
     host = train.accumulate * (again * step.layers * layer + gpu.micro_batch) + gpu.update
     host += step.pictures / step.ranks * gpu.picture
-    making = train.batch / step.ranks * gpu.document
+    document = gpu.document + gpu.pixel * 3 * step.config.data.size**2
+    making = train.batch / step.ranks * document
     workers = gpu.workers if train.workers == "auto" else int(train.workers)
     waited = making if not workers else 0.0
     whole = max(waited + max(busy + exposed, host), making / max(workers, 1))
@@ -214,11 +214,11 @@ def _update_seconds(step: Step, rates: Rates, gpu: GpuModel) -> float:
     return update
 
 
-def communication(step: Step, rates: Rates) -> float:
-    """Seconds of a step's collectives: a ring all-reduce of fp32 gradients (DDP), or all-gathers of the
+def sent(step: Step) -> float:
+    """Bytes that a rank sends in a step: a ring all-reduce of fp32 gradients (DDP), or all-gathers of the
     weights for each pass and a reduce-scatter of the gradients (FSDP)."""
     passes = 2 if step.share == 1 else 2 * step.config.train.accumulate + 1
-    return passes * 4 * step.parameters * (step.ranks - 1) / step.ranks / rates.link
+    return passes * 4 * step.parameters * (step.ranks - 1) / step.ranks
 
 
 def _hidden(step: Step, busy: float) -> float:

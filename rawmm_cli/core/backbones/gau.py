@@ -74,7 +74,7 @@ class GAU(nn.Module):
         """Outputs: u, v, z, q, k, the mixed values, and u times them. Saved: u, v, z before SiLU, and the
         inputs of all matmuls."""
         width, gated, key = self.layers[0].norm.normalized_shape[0], self.gated, self.key
-        outputs, saved = 4 * gated + 3 * key, 5 * gated + 3 * key + width
+        outputs, saved = 4 * gated + 3 * key, 5 * gated + 5 * key + width
         return Footprint(
             outputs, 2 * gated + key, 1, key, at_work=40.0, traffic=60.0, saved=saved, moved=14.4
         )
