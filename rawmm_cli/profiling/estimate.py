@@ -41,9 +41,10 @@ def estimate(config: Config, device: torch.device, data: Prepared | None, ranks:
 def for_card(config: Config, card: Card | str, data: Prepared | None, ranks: int = 1) -> dict:
     """Sizes and times of a run on `ranks` cards, from their published rates; none of them need be here.
 
-    The keys of `estimate`, and: card {name, rates, memory, source}, step_parts {part: seconds}, sent_bytes (of
-    a rank in a step), mfu (of the published rate), memory_needed (bytes that a card must have), fits, and remedy: settings that make it fit
-    (None: it does, or none does). Raises ConfigError for an unknown card."""
+    The keys of `estimate`, and: card {name, rates, memory, source}, step_parts {part: seconds}, sent_bytes
+    (of a rank in a step), mfu (of the published rate), memory_needed (bytes that a card must have), fits, and
+    remedy: settings that make it fit (None: it does, or none does). Raises ConfigError for an unknown
+    card."""
     card = cards.named(card) if isinstance(card, str) else card
     return _published(_step(config, data, ranks, "auto"), card)
 

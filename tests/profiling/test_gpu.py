@@ -1,6 +1,7 @@
 """Estimates for GPUs: closed forms, and memory against the graphs that torch.compile makes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,6 +64,21 @@ def test_communication_by_hand(parallel):
     free = gpu.seconds(eight, gpu.Rates(1e15, 3e12, 1e15))
     hidden = free["GPU"] * (2 / 3 if parallel == "ddp" else 1)
     assert free["communication"] == 0 and slow["communication"] == pytest.approx(sent / 1e8 - hidden)
+
+
+def test_a_gpu_of_this_machine_is_measured(monkeypatch):
+    """With the rates that a card is taken to reach, the estimate is that of the card."""
+    there = SimpleNamespace(name="NVIDIA H100 80GB HBM3", total_memory=79 * 2**30, major=9)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: there)
+    rates = gpu.published(H100, "bf16")
+    monkeypatch.setattr(estimate.machine, "matmul_rate", lambda *arguments: rates.linear)
+    monkeypatch.setattr(estimate.machine, "bandwidth", lambda *arguments: rates.bandwidth)
+    here, card = (
+        estimate.estimate(presets.load("patch128"), torch.device("cuda"), None, 8),
+        on(H100, ranks=8),
+    )
+    assert here["card"] == {"name": there.name, "memory": there.total_memory, "measured": True}
+    assert {**card, "card": 0, "mfu": 0} == {**here, "card": 0, "mfu": 0}
 
 
 def test_cards_without_bf16_work_in_fp32():
