@@ -39,6 +39,9 @@ def test_a_keyword_is_a_whole_word(name, split):
         (["train/a.png", "test/a.png", "more/a.png", "b.png"], ["train", "test", None, None]),
         (["a.png", "test/a.png"], [None, "test"]),
         (["train station.png", "test.png"], [None, None]),  # names of pictures tell nothing
+        (["sub/a.png", "sub/Test/x/a.png"], [None, "test"]),
+        (["control/a.png", "test/a.png"], [None, None]),  # classes
+        (["a.png", "test_tube/a.png"], [None, None]),
         (["beaker/a.png", "test_tube/a.png"], [None, None]),
         (["car/a.png", "train/a.png", "bus/a.png"], [None, None, None]),  # a class
         (["test/a.png", "test/b.png"], [None, None]),

@@ -10,7 +10,7 @@ Source: `datasets.data_files`, SPLIT_KEYWORDS and the patterns below it."""
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 KEYWORDS = {
     "train": ("train", "training"),
@@ -48,14 +48,20 @@ def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
             splits = [shard[1] for shard in shards if shard]
         else:
             splits = [split_of(base.partition(".")[0]) for base in bases]
-    elif "train" not in splits:  # a class may be named test_tube; a folder of exactly that name is a split
-        exact = {folder: _exact(folder) for folder in known}
-        splits = [exact[posixpath.dirname(name)] for name in names]
+    elif "train" not in splits:
+        beside = {folder: _beside_pictures(folder, known) for folder in known}
+        splits = [beside[posixpath.dirname(name)] for name in names]
     return splits if any(roles(splits).values()) else [None] * len(splits)
 
 
-def _exact(folder: str) -> str | None:
-    return next((SPLIT_OF[part] for part in folder.lower().split("/") if part in SPLIT_OF), None)
+def _beside_pictures(folder: str, folders: Container[str]) -> str | None:
+    """The split of a folder named exactly "test" or the like where what is trained on lies beside it, and not
+    in another folder: folders control/ and test/ are two classes."""
+    parts = folder.lower().split("/")
+    depth = next((n for n, part in enumerate(parts) if part in SPLIT_OF), None)
+    if depth is None or "/".join(folder.split("/")[:depth]) not in folders:
+        return None
+    return SPLIT_OF[parts[depth]]
 
 
 def roles(splits: Iterable[str | None]) -> dict[str | None, str | None]:
