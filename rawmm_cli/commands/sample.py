@@ -66,7 +66,10 @@ def sample(
     ] = None,
     precision: Annotated[
         Optional[str],
-        typer.Option(help="Precision while drawing: fp32, or bf16, which is faster.", rich_help_panel=DRAW),
+        typer.Option(
+            help="Precision while drawing: fp32, bf16, or auto (bf16 on a GPU). [default: the model's]",
+            rich_help_panel=DRAW,
+        ),
     ] = None,
     size: Annotated[
         Optional[int],

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 Prediction = Literal["clean", "noise", "velocity"]
 Solver = Literal["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"]
 Grid = Literal["uniform", "shifted", "quantiles"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 Task = Literal["continue", "caption"]
 
 SOLVERS: tuple[str, ...] = get_args(Solver)

@@ -257,7 +257,9 @@ class Sample(Settings):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="text is drawn from the likeliest tokens, of this chance together"
     )
-    precision: Precision = Field("fp32", description="of the network while it draws")
+    precision: Precision = Field(
+        "auto", description="of the network while it draws; auto: bf16 on a GPU that has it, else fp32"
+    )
     max_text: Amount = Field(64, description="tokens written at most")
     context: Amount = Field(1024, description="longest document, in positions")
 

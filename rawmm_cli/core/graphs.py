@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 MOST = 8  # graphs of one `Graphs`
+FAILED: list[torch.cuda.CUDAGraph] = []  # kept, as torch's allocator goes on asking them
 Work = Callable[..., Tensor]
 
 
@@ -26,13 +27,15 @@ class Captured:
     def __init__(self, work: Work, inputs: tuple[Tensor, ...]):
         device = inputs[0].device
         self.inputs, self.graph = [x.clone() for x in inputs], torch.cuda.CUDAGraph()
-        # The outer context brings back the stream where a capture fails. Other threads may go on using the
-        # GPU.
-        with (
-            torch.cuda.stream(torch.cuda.current_stream(device)),
-            torch.cuda.graph(self.graph, stream=_side_stream(device), capture_error_mode="thread_local"),
-        ):
-            self.output = work(*self.inputs)
+        capture = torch.cuda.graph(
+            self.graph, stream=_side_stream(device), capture_error_mode="thread_local"
+        )  # other threads may go on using the GPU
+        try:
+            with torch.cuda.stream(torch.cuda.current_stream(device)), capture:  # the first one brings back
+                self.output = work(*self.inputs)  # the stream where the second one fails
+        except RuntimeError:
+            FAILED.append(self.graph)
+            raise
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """What `work` returns for these inputs."""
@@ -45,7 +48,7 @@ class Captured:
 class Graphs:
     """Work that is called again with inputs of the same shapes: the second call in a row is captured.
 
-    Where nothing can be captured the work goes on uncaptured, with the same results."""
+    Where a capture fails, the work goes on uncaptured in this process, with the same results."""
 
     def __init__(self) -> None:
         self.made: dict[Hashable, Work] = {}
@@ -55,7 +58,8 @@ class Graphs:
         """work(*inputs). name: equal for calls that differ in their inputs alone."""
         key = name, *((x.shape, x.dtype) for x in inputs)
         again, self._last = key == self._last, key
-        if again and key not in self.made and len(self.made) < MOST:  # the first call has loaded the kernels
+        new = key not in self.made and len(self.made) < MOST and not FAILED
+        if again and new:  # the first call has loaded the kernels
             try:
                 self.made[key] = Captured(work, inputs)
             except RuntimeError as error:

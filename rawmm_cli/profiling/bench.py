@@ -19,7 +19,7 @@ from ..config import build
 from ..config.model import Config
 from ..core import flops
 from ..core.document import Document
-from ..core.drawing import Sampling, draw
+from ..core.drawing import Sampling, draw, precision
 from ..core.generate import generate
 from ..core.model import RawModel
 from ..core.text_tokenizer import IMAGE
@@ -147,6 +147,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
     """Time drawing `count` pictures at once and a single one, and writing captions, with fresh weights."""
     model = build.model(config, device).eval()
     settings = build.sampling(config)
+    settings = settings.changed(precision=precision(settings.precision, device))
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
     prompt = drawing(CAPTION, blank, 0)
     prompt = prompt[: prompt.index(IMAGE) + 1]
@@ -157,7 +158,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
 
     alone, together = seconds(1), seconds(count)
     tokens_per_second = _writing(config, model, reading(blank, "")[:-1], count, device)
-    rate = machine.matmul_rate(device, config.sample.precision)
+    rate = machine.matmul_rate(device, settings.precision)
     patches = len(model.blocks(*settings.size).block)
     drawn_by = settings.flat()
     steps = drawn_by.get("steps")  # None of a head that draws without steps
@@ -166,7 +167,7 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
     work = count * sum(flops.forward(model, 1, length, 1, patches, 0).values())
     return {
         "kind": "sample",
-        "precision": config.sample.precision,
+        "precision": settings.precision,
         "train_precision": machine.precision(config.train.precision, device),
         "threads": torch.get_num_threads(),
         "count": count,

@@ -21,7 +21,7 @@ from ..config import build
 from ..config.choices import GRIDS, TUNED
 from ..core import generate
 from ..core.document import Canvas, Document, Picture
-from ..core.drawing import Sampling, draw
+from ..core.drawing import Sampling, draw, precision
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
@@ -150,13 +150,14 @@ def prepare(loaded: Loaded, request: Request) -> Session:
 def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None = None) -> Sampling:
     """The model's settings, then the tuned ones, then the request's; `size` (height, width) wins over all.
     Raises ConfigError where they do not fit this model."""
-    values = dict(request.settings)
+    values = {"precision": loaded.config.sample.precision, **request.settings}
     side = values.pop("size", None)
     values = {
         "temperature": 0.0 if request.reads or request.task == "caption" else 1.0,
         "max_pictures": 0 if request.task == "caption" else 1,
         **values,
         **_tuned(loaded, values),
+        "precision": precision(values["precision"], loaded.model.words.weight.device),
     }
     usual = build.sampling(loaded.config)
     if unknown := values.keys() - usual.flat():

@@ -62,7 +62,7 @@ def test_the_same_seed_draws_the_same_pictures(run):
 
 def test_sample_draws_what_the_cpu_draws(run, noise_of_cpu):
     """From the same noise, up to levels between two."""
-    words = ("sample", "seven", "--run", "tiny", "--count", "3", "--out")
+    words = ("sample", "seven", "--run", "tiny", "--count", "3", "--precision", "fp32", "--out")
     one, cpu = run(*words, "one"), run(*words, "two", device="cpu")
     assert pictures(one).shape == (3, 8, 8, 3) and one["model_hash"] == cpu["model_hash"]
     assert abs(pictures(one) - pictures(cpu)).max() <= 2

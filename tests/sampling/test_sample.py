@@ -272,7 +272,7 @@ BAD = {
     "precision": (
         ("a", "--precision", "fp16"),
         2,
-        "unknown precision 'fp16' (did you mean bf16?); allowed: fp32, bf16",
+        "unknown precision 'fp16' (did you mean bf16?); allowed: auto, fp32, bf16",
     ),
     "task": (("a", "--task", "captoin"), 2, "unknown task 'captoin' (did you mean caption?)"),
     "preview": (("a", "--preview", "kity"), 2, "unknown preview 'kity' (did you mean kitty?)"),
