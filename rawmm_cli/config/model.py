@@ -74,6 +74,11 @@ class Data(Settings):
     stretch: bool = Field(
         False, description="pictures of other sizes take the place of one of data.size: `--size` draws them"
     )
+    long: Literal["error", "cut", "leave out"] | None = Field(
+        None,
+        description="captions that do not fit into train.length with their picture; default: an error before "
+        "the first step, and left out and reported in a stream",
+    )
     stream: Streaming | None = Field(
         None, description="read the source while training: true, or settings of its own"
     )

@@ -20,5 +20,6 @@ shards.py      blocks of Parquet and tar files, on disk or elsewhere
 streamed.py    sets that are read while training
 sets.py        the sets that the settings name, checked against the settings
 stream.py      a prepared set -> documents in both directions
+lengths.py     documents longer than train.length: an error, cut or left out
 loader.py      the documents of a step, packed into batches
 """

@@ -22,6 +22,7 @@ from ..system import machine
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DataError, RankError
 from ..system.seeds import random
+from . import lengths
 from .stream import Stream
 from .streamed import TURNS, Set, Window
 
@@ -51,17 +52,23 @@ def check_shares(config: Config, ranks: Ranks) -> None:
         )
 
 
-def stream_of(config: Config, data: Set | list[Set], encode: Callable[[str], list[int]]) -> Stream:
-    """Documents of a run. data: one set, or a list of sets in the order of data.set and data.mix."""
+def stream_of(config: Config, data: Set | list[Set], model: RawModel) -> Stream:
+    """Documents of a run. data: one set, or a list of sets in the order of data.set and data.mix.
+
+    Raises DataError where documents of prepared sets do not fit, and `data.long` does not say what to do."""
     sets, others = (data if isinstance(data, list) else [data]), list(config.data.mix.values())
-    return Stream(
+    stream = Stream(
         sets,
         config.train.seed,
         config.data,
         shares=[1 - sum(others), *others],
         length=config.train.length,
-        encode=encode,
+        encode=model.tokenizer.encode,
+        blocks=model.blocks,
     )
+    if not config.data.stream:
+        lengths.check(config, stream)
+    return stream
 
 
 class Steps(Dataset):
@@ -76,7 +83,7 @@ class Steps(Dataset):
 
     def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> None:
         self.config, self.blocks, self.ranks = config, model.blocks, ranks
-        self.stream = stream_of(config, data, model.tokenizer.encode)
+        self.stream = stream_of(config, data, model)
         self.window, self.steps, self.plans = -1, [], {}
 
     def rows(self, seen: int) -> list[list[int]]:
@@ -156,6 +163,7 @@ class StreamedSteps(Steps):
     def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, model, ranks)
         self.streamed = self.stream.sets[0]
+        self.streamed.encode = model.tokenizer.encode
         self.stream.place = lambda number: (0, number)  # `Window` takes the numbers of documents as rows
 
     def _plan(self, window: int) -> list[list[list[int]]]:

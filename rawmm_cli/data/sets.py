@@ -83,8 +83,8 @@ def _pictures(config: Config, data: Prepared | PreparedDocuments) -> Pictures:
         # The length of their texts is checked where documents are packed.
         return Pictures(heights, widths, rows, np.zeros(len(heights), int))
     texts = data.captions.longest()
-    if config.text_tokenizer.kind != "bytes":  # one token may stand for many bytes
-        texts = np.minimum(texts, 1)
+    if config.text_tokenizer.kind != "bytes" or config.data.long in ("cut", "leave out"):
+        texts = np.minimum(texts, 0)  # `lengths.py` finds what is too long as tokens
     return Pictures(data.heights, data.widths, np.arange(len(data)), texts)
 
 
@@ -120,7 +120,8 @@ def _check_length(config: Config, data: Prepared | PreparedDocuments, pictures: 
         raise DataError(
             f"picture {data.source(pictures.rows[index])} and its caption of {pictures.texts[index]} bytes "
             f"need {needed[index]} positions; train.length is {config.train.length}; set "
-            f"train.length={needed[index]} or more, or shorten the caption"
+            f"train.length={needed[index]} or more, or shorten the caption, or set data.long=cut or "
+            f"'data.long=leave out'"
         )
 
 

@@ -61,7 +61,8 @@ class Stream:
     """Numbered documents of one set, or of several sets by their shares.
 
     sets: `prepared.Prepared` or `prepared.PreparedDocuments`. shares: of every set, summing to 1. length:
-    most positions of a document of text alone, which is cut to it. encode: text -> tokens."""
+    most positions of a document of text alone, which is cut to it. encode: text -> tokens. blocks: of
+    pictures, for documents that are cut (data.long)."""
 
     def __init__(
         self,
@@ -72,14 +73,26 @@ class Stream:
         shares: Sequence[float] = (1.0,),
         length: int = 1 << 30,
         encode: Encode = encode,
+        blocks: BlocksOf | None = None,
     ) -> None:
         self.sets, self.seed, self.settings, self.shares = list(sets), seed, settings, list(shares)
-        self.length, self.encode = length, encode
+        self.length, self.encode, self.blocks = length, encode, blocks
+        self.rows = [None] * len(self.sets)  # of every set those that are used; None for all
+        self.long = [{}] * len(self.sets)  # of every set {row: captions that are left out}
+        self.notes = []  # lines for the user about documents that are cut or left out
+
+    @property
+    def cuts(self) -> bool:
+        """Whether documents are cut to `length`."""
+        return self.blocks is not None and self.settings.long == "cut"
 
     def place(self, number: int) -> tuple[int, int]:
         """(set, row) of document `number`. Every epoch of a set is a permutation of its own."""
         index, turn = _turn(number, tuple(self.shares), self.seed) if len(self.sets) > 1 else (0, number)
-        return index, picture_of(turn, len(self.sets[index]), self.seed + index)
+        rows = self.rows[index]
+        if rows is None:
+            return index, picture_of(turn, len(self.sets[index]), self.seed + index)
+        return index, int(rows[picture_of(turn, len(rows), self.seed + index)])
 
     def plan(self, number: int) -> Plan:
         """Plan of document `number` of the stream.
@@ -97,8 +110,12 @@ class Stream:
         noise = key(self.seed, "noise", number)
         if data.holds_documents:
             return Plan(number, index, row, self._window(data, row, window), False, False, (0, 0), noise)
-        captions = [caption for caption in data.captions[row] if caption]
+        long = self.long[index].get(row, ())
+        captions = [caption for n, caption in enumerate(data.captions[row]) if caption and n not in long]
         text = self.encode(captions[int(choice * len(captions))]) if captions else []
+        if self.cuts:
+            picture = len(self.blocks(int(data.heights[row]), int(data.widths[row])).block)
+            text = cut_text(text, self.length - picture - 4)
         if read < settings.read and text:
             steps = 2 * settings.shift + 1
             shift = (
@@ -172,12 +189,32 @@ class Stream:
             noise = key(plan.key, "picture", pictures) if draw else 0
             items += [IMAGE, Picture(pixels, draw, noise, self._stretch(pixels)), END_IMAGE]
             pictures += 1
-        return [*items, EOS]
+        return cut_document([*items, EOS], self.length, self.blocks) if self.cuts else [*items, EOS]
 
 
 def document(data: "Prepared | PreparedDocuments", number: int, seed: int, **settings: Any) -> Document:
     """Document `number` of one set, with settings as in `config.model.Data`."""
     return Stream([data], seed, Data(**settings)).document(number)
+
+
+def cut_text(tokens: list[int], room: int) -> list[int]:
+    """The first tokens of a text, at most `room`, and no part of a character that is spelled in bytes."""
+    while 0 < room < len(tokens) and 128 <= tokens[room] < 192:  # a byte that continues a character
+        room -= 1
+    return tokens[: max(0, room)]
+
+
+def cut_document(document: Document, length: int, blocks: BlocksOf) -> Document:
+    """The longest beginning of a document that fits into `length` positions, with its end; pictures stay
+    whole."""
+    kept = document[:-1]
+    while (excess := size([*kept, EOS], blocks) - length) > 0:
+        if kept[-1] == END_IMAGE:
+            del kept[-3:]
+            continue
+        text = next((n for n, item in enumerate(reversed(kept)) if item == END_IMAGE), len(kept) - 1)
+        kept = [*kept[: len(kept) - text], *cut_text(kept[len(kept) - text :], text - excess)]
+    return [*kept, EOS]
 
 
 def picture_of(number: int, size: int, seed: int) -> int:

@@ -14,6 +14,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,12 +22,14 @@ import numpy as np
 import pyarrow as pa
 
 from ..config.model import Config
+from ..core.text_tokenizer import encode
 from ..system.errors import DataError, printable
 from ..system.seeds import random
-from .images import WHITE, ImageError, fit
-from .items import Item, open_content
+from .images import ImageError
+from .items import Item
+from .lengths import fitting
 from .prepared import Prepared, PreparedDocuments, hash_fraction
-from .rows import PICTURES, check_unicode, picture_row
+from .rows import PICTURES, picture_row
 from .shards import Block, Parquet, Tar, find
 
 if TYPE_CHECKING:
@@ -58,7 +61,8 @@ class Streamed:
             files, stream.columns, stream.caption, notify, where
         )
         self.config, self.folder, self.report = config, Path(config.data.set), None
-        self.skipped, self.cache = {}, OrderedDict()
+        self.encode = encode if config.text_tokenizer.kind == "bytes" else None  # later: of the run
+        self.reported, self.skipped, self.cache = set(), {}, OrderedDict()
         self.current = {}  # lane -> (position of its first picture, items) of the pool that was used last
         self.lanes = _deal(self._trained(), stream.lanes * TURNS, where)
         self.sizes = [sum(count for _, count in lane) for lane in self.lanes]
@@ -122,7 +126,7 @@ class Streamed:
             item = self.item(lane, position + offset)
             if item.name not in self.skipped:
                 try:
-                    return item, self.pixels(item)
+                    return self.fitting(item)
                 except ImageError as error:
                     self._skip(item, error.reason)
         raise DataError(
@@ -192,28 +196,19 @@ class Streamed:
 
     # ------------------------------------------------------------------------------------------------- pixels
 
-    def pixels(self, item: Item) -> np.ndarray:
-        """Pixels of an item as `rawmm prepare` would have them: (H, W, 3) uint8.
-
-        Raises ImageError where it cannot be decoded, cut into patches or fit into train.length."""
-        config, stream = self.config, self.config.data.stream
-        longest = max((len(check_unicode(text).encode()) for text in item.captions), default=0)
-        pixels = fit(open_content(item.content, WHITE), config.data.size, stream.crop)
-        (height, width), stride = pixels.shape[:2], config.codec.stride
-        if height % stride or width % stride:
-            raise ImageError(f"{width} x {height} pixels cannot be cut into patches of {stride}")
-        needed = config.codec.tokens(height, width) + 4  # <bos>, <image>, </image>, <eos>
-        needed += longest if config.text_tokenizer.kind == "bytes" else min(longest, 1)
-        if needed > config.train.length:
-            raise ImageError(
-                f"it and its caption need {needed} positions; train.length is {config.train.length}"
-            )
-        return pixels
+    def fitting(self, item: Item) -> tuple[Item, np.ndarray]:
+        """The item with captions that fit, and its pixels (H, W, 3) uint8. Raises ImageError, and DataError
+        where data.long is `error`."""
+        return fitting(self.config, item, self.encode, partial(self._report, item))
 
     def _skip(self, item: Item, reason: str) -> None:
         self.skipped[item.name] = reason
-        if self.report is not None:
-            line = json.dumps({"file": printable(item.name), "reason": reason}) + "\n"
+        self._report(item, {"reason": reason})
+
+    def _report(self, item: Item, entry: dict) -> None:
+        line = json.dumps({"file": printable(item.name), **entry}) + "\n"
+        if self.report is not None and line not in self.reported:
+            self.reported.add(line)
             with open(self.report, "a", encoding="utf-8") as file:
                 file.write(line)  # in one call, so that lines of ranks and workers do not mix
 
@@ -227,7 +222,8 @@ class Streamed:
             for item, trains in zip(self._read(block), self._trains(block)):
                 if trains == (split == "train") and len(rows) < most:
                     try:
-                        pixels, captions = self.pixels(item), list(item.captions)
+                        item, pixels = self.fitting(item)
+                        captions = list(item.captions)
                         rows.append(picture_row(pixels, captions, item.label, item.attributes, item.name))
                     except ImageError as error:
                         self._skip(item, error.reason)

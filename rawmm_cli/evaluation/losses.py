@@ -13,8 +13,10 @@ from ..core.generate import CHUNK
 from ..core.loss import joint_loss
 from ..core.model import RawModel
 from ..core.text_tokenizer import IMAGE
+from ..data import lengths
 from ..data.prepared import Prepared, PreparedDocuments
-from ..data.stream import Stream, drawing, reading
+from ..data.stream import Stream, cut_text, drawing, reading
+from ..system.errors import DataError
 from ..system.seeds import key
 from .subject import HELD_OUT, Subject, evenly
 
@@ -49,11 +51,11 @@ def measure(subject: Subject) -> dict[str, PictureLosses | DocumentLosses]:
 @torch.inference_mode()
 def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: int) -> PictureLosses:
     """Each picture once to read, where it has a caption, and once to draw."""
-    rows, encode = evenly(range(len(held_out)), HELD_OUT), model.tokenizer.encode
+    rows, encode = evenly(_fitting(model, config, held_out), HELD_OUT), model.tokenizer.encode
     nats = tokens = size = drawn = patches = 0.0
     for start in range(0, len(rows), CHUNK):
         chunk = [
-            (held_out.image(row), held_out.captions[row][0] if held_out.captions[row] else "")
+            (held_out.image(row), _caption(model, config, held_out, row))
             for row in rows[start : start + CHUNK]
         ]
         reads = [reading(pixels, caption, encode) for pixels, caption in chunk if caption]
@@ -78,8 +80,11 @@ def document_losses(
     model: RawModel, config: Config, held_out: PreparedDocuments, seed: int
 ) -> DocumentLosses:
     """Documents as they are, with as many pictures to draw as they have."""
-    stream = Stream([held_out], seed, config.data, length=config.train.length, encode=model.tokenizer.encode)
-    rows, sums, counts = evenly(range(len(held_out)), HELD_OUT), [0.0, 0.0], [0, 0]
+    tokens = model.tokenizer.encode
+    stream = Stream(
+        [held_out], seed, config.data, length=config.train.length, encode=tokens, blocks=model.blocks
+    )
+    rows, sums, counts = evenly(_fitting(model, config, held_out), HELD_OUT), [0.0, 0.0], [0, 0]
     for start in range(0, len(rows), CHUNK):
         documents = [stream.finish(stream.plan_of(0, row, row)) for row in rows[start : start + CHUNK]]
         batch = _packed(model, config, documents)
@@ -88,6 +93,31 @@ def document_losses(
             sums[n], counts[n] = sums[n] + loss.item() * learned, counts[n] + learned
     image = sums[1] / counts[1] if counts[1] else None
     return DocumentLosses(sums[0] / max(1, counts[0]), len(rows), image)
+
+
+def _fitting(model: RawModel, config: Config, held_out: Prepared | PreparedDocuments) -> Sequence[int]:
+    """Rows that are evaluated: with data.long = cut all, else those that fit into train.length.
+
+    Raises DataError where `data.long` says nothing about those that do not, or none does."""
+    long = lengths.too_long(config, held_out, model.tokenizer.encode, model.blocks)
+    if not long or config.data.long == "cut":
+        return range(len(held_out))
+    if lengths.policy(config) == "error" or len(long) == len(held_out):
+        raise DataError(f"{lengths.first(config, held_out, long)}; {lengths.REMEDY}")
+    return [row for row in range(len(held_out)) if row not in long]
+
+
+def _caption(model: RawModel, config: Config, held_out: Prepared, row: int) -> str:
+    """The first caption of a picture, "" where it has none; with data.long = cut what fits of it."""
+    caption = held_out.captions[row][0] if held_out.captions[row] else ""
+    picture = len(model.blocks(int(held_out.heights[row]), int(held_out.widths[row])).block)
+    room = config.train.length - picture - lengths.PICTURE
+    if config.data.long != "cut" or len(caption.encode()) <= room:
+        return caption
+    tokens = cut_text(model.tokenizer.encode(caption), room)
+    while len(model.tokenizer.encode(text := model.tokenizer.decode(tokens))) > room:
+        tokens = tokens[:-1]  # the beginning of a text may have another spelling than the whole
+    return text
 
 
 def _packed(model: RawModel, config: Config, documents: Sequence[Document]) -> Batch:

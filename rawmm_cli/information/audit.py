@@ -127,12 +127,16 @@ def _refused(loaded: Loaded, pixels: Tensor) -> str | None:
 
 
 def _as_pillow_reads(path: Path, pixels: Tensor) -> bool:
-    """Whether Pillow alone reads the same pixels; False where the file holds more than 8-bit RGB. Raises
+    """Whether Pillow alone reads the same pixels; False where the file holds more than 8-bit RGB, is TIFF,
+    which Pillow does not always read right, or has a part that Pillow refuses and pixels do not need. Raises
     RawmmError where they differ."""
-    with Image.open(path) as picture:
-        if picture.mode not in PLAIN or picture.has_transparency_data:
-            return False
-        plain = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    try:
+        with Image.open(path) as picture:
+            if picture.format == "TIFF" or picture.mode not in PLAIN or picture.has_transparency_data:
+                return False
+            plain = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except Exception:  # Pillow raises almost any type; `read_image` has read the file
+        return False
     known = torch.from_numpy(plain.copy()).permute(2, 0, 1)
     _same(str(path), known, pixels, "as Pillow reads it", "as it was read")
     return True

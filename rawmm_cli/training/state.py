@@ -30,6 +30,7 @@ from .clock import crossed
 from .compile import recompute_layers
 
 MAY_CHANGE = {
+    "data.long",  # or a run that cannot go on could not be helped
     "train.documents",
     "train.time",
     "train.log_every",
@@ -259,8 +260,14 @@ def left_out(run: Run) -> None:
     report = run.data[0].report if run.config.data.stream else None
     if run.ranks.first and report is not None and report.is_file():
         with open(report, encoding="utf-8") as lines:
-            names = {json.loads(line)["file"] for line in lines}
-        run.notify(f"{len(names):,} pictures left out so far, others stood in for them: {report}")
+            entries = [json.loads(line) for line in lines]
+        names = {entry["file"] for entry in entries if "caption" not in entry}
+        captions = {(entry["file"], entry["caption"]) for entry in entries if "caption" in entry}
+        if names:
+            run.notify(f"{len(names):,} pictures left out so far, others stood in for them: {report}")
+        if captions:
+            done = "cut" if run.config.data.long == "cut" else "left out"
+            run.notify(f"{len(captions):,} captions too long so far, {done}: {report}")
 
 
 def bad_batch(run: Run, state: State, problem: str) -> None:

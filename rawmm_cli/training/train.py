@@ -21,8 +21,8 @@ from ..config.model import Config
 from ..core import flops
 from ..core.document import Batch
 from ..core.loss import Losses, Shares, joint_loss
-from ..data import sets
-from ..data.loader import batches, check_shares, shared_memory_warning, steps_of, watched
+from ..data import lengths, sets
+from ..data.loader import Steps, batches, check_shares, shared_memory_warning, steps_of, watched
 from ..runs import records
 from ..runs.lock import locked
 from ..system import distributed, machine
@@ -70,15 +70,27 @@ def train(
         state = restore(run)
         if state.remaining(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
+        steps = _checked_steps(run, state)
         speed = _start(run, state)
         names = settings.trackers if ranks.first else ()
         log = trackers(names, folder, config.model_dump(mode="json"), state.documents, run.notify)
         try:
             with watched(lambda: state.documents):
-                yield from _steps(run, state, caught, speed, log)
+                yield from _steps(run, state, steps, caught, speed, log)
         finally:
             for tracker in log:
                 tracker.close()
+
+
+def _checked_steps(run: Run, state: State) -> Steps:
+    """Steps of a run. Raises DataError where documents do not fit; says what is cut or left out."""
+    config, model = run.config, state.model
+    steps = steps_of(config, run.data, model, run.ranks)
+    if not config.data.stream:
+        lengths.check_held_out(config, run.held_out, model.tokenizer.encode, model.blocks)
+    for line in steps.stream.notes:
+        run.notify(line)
+    return steps
 
 
 def _start(run: Run, state: State) -> Speed:
@@ -100,10 +112,9 @@ def _start(run: Run, state: State) -> Speed:
     return Speed(rate * run.ranks.size)
 
 
-def _steps(run: Run, state: State, caught: Signals, speed: Speed, log: list) -> Iterator[dict]:
+def _steps(run: Run, state: State, steps: Steps, caught: Signals, speed: Speed, log: list) -> Iterator[dict]:
     """Take one step after the other, and log, draw and save when documents say so."""
     config, settings, first = run.config, run.config.train, run.ranks.first
-    steps = steps_of(config, run.data, state.model, run.ranks)
     source, clock = batches(config, steps, state.documents, run.device), Clock(state.seconds)
     while state.remaining(config) > 0:
         started, before = time.perf_counter(), state.documents
