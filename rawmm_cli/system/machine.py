@@ -5,8 +5,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -67,6 +67,22 @@ def workers(setting: int | str, on: torch.device, here: int = 1) -> int:
     if setting != "auto":
         return int(setting)
     return max(1, min(8, cores() // here - 1)) if on.type == "cuda" else 0
+
+
+@contextmanager
+def reproducible(on: torch.device) -> Iterator[None]:
+    """While the block runs, a GPU adds in the same order each time; backward passes of attention and of
+    indexing do not by themselves. Raises RuntimeError where an operation has no such way."""
+    if on.type == "cpu":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch wants it named; it is what it takes
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would change the compiler too
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
 
 
 def precision_warning(precision: str, device: torch.device) -> str:

@@ -233,7 +233,8 @@ def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool)
                 losses = joint_loss(
                     state.model, batch.to(device), config.loss.text, config.loss.image, shares, state.forward
                 )
-            (losses.total * size).backward()  # ranks average, and the shares already add up to one
+            with machine.reproducible(device):
+                (losses.total * size).backward()  # ranks average, and the shares already add up to one
         return losses
     except RuntimeError as error:
         if is_out_of_memory(error):

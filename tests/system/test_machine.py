@@ -7,6 +7,7 @@ import timeit
 
 import pytest
 import torch
+import torch._inductor.config
 
 from rawmm_cli.system import machine
 from rawmm_cli.system.errors import ConfigError
@@ -178,3 +179,16 @@ def test_precision_follows_the_hardware(monkeypatch):
         )
         stack = optimizer.orthogonal(torch.eye(3)[None], (3.4445, -4.775, 2.0315), 5, 1e-7)
         assert stack.dtype == (torch.bfloat16 if has else torch.float32)
+
+
+def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
+    """The mode of torch is on inside the block alone, and the settings of its compiler stay."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with machine.reproducible(CPU):
+        assert not torch.are_deterministic_algorithms_enabled()
+    with pytest.raises(KeyError), machine.reproducible(torch.device("cuda")):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()  # attention would only warn
+        assert not torch._inductor.config.deterministic
+        raise KeyError
+    assert not torch.are_deterministic_algorithms_enabled()
