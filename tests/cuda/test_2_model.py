@@ -154,8 +154,8 @@ def test_the_same_key_draws_the_same_picture_to_the_bit(backbone, precision, car
 
 
 @every_backbone
-def test_text_is_the_same_as_on_the_cpu(backbone, card):
-    """Greedy, pictures in between: a token is another one only where two are as likely."""
+def test_text_is_the_same_as_on_the_cpu(backbone, card, noise_of_cpu):
+    """Greedy, with pictures in between: a token is another one only where two are as likely."""
     model = made(("clean", backbone, "raw"))
     with torch.no_grad():
         model.text_out.weight[IMAGE] *= 3  # pictures are opened often
