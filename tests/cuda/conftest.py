@@ -3,9 +3,12 @@ then equal, but every line runs."""
 
 import os
 import shutil
+import sys
+from functools import partial
 
 import pytest
 import torch
+from torch.nn.attention.flex_attention import create_block_mask
 
 from rawmm_cli.core import noise
 from rawmm_cli.core.heads import diffusion
@@ -31,6 +34,21 @@ def quick(monkeypatch):
 def exact(monkeypatch):
     """Convolutions in fp32. cuDNN takes TF32 for them unless told otherwise: 10 bits of mantissa."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture
+def flex(card, monkeypatch):
+    """FlexAttention with a backward pass. On a CPU torch refuses it, though its plain form has one."""
+    if card.type == "cpu":
+        module = sys.modules[create_block_mask.__module__]
+        monkeypatch.setattr(module, "_validate_device", lambda *tensors: None)
+
+
+@pytest.fixture
+def compiler(card, monkeypatch, flex):
+    """torch.compile as it is; on a CPU with graphs as they were traced, as kernels would take a minute."""
+    if card.type == "cpu":
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
 
 
 @pytest.fixture

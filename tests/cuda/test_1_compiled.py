@@ -1,14 +1,14 @@
 """What is compiled for a card: FlexAttention forward and backward, a run resumed to the bit, a codec. The
 first file, as these take longest: 10 to 30 seconds each where nothing was compiled before.
 
-With the CPU in the card's place nothing is compiled, and flex has no backward."""
+With the CPU in the card's place what is traced runs, without kernels."""
 
 import codec_runs
 import pytest
 import torch
 from card import backward, far, go, joined, on, weights
 from combinations import corrupted
-from helpers import hidden_of, random_documents
+from helpers import random_documents
 from training_runs import assert_equal_runs
 
 from rawmm_cli.core import mask
@@ -19,7 +19,7 @@ from rawmm_cli.training.train_codec import train_codec
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.process,  # kernels are compiled in processes
-    pytest.mark.timeout(150),
+    pytest.mark.timeout(120),
     pytest.mark.usefixtures("one_thread", "quick"),
 ]
 # The kernels of FlexAttention take fp32 with TF32 products where torch allows it, and it does not by default.
@@ -35,7 +35,7 @@ CODEC = (
 
 
 @pytest.mark.parametrize("backbone", ["gau", "transformer"])
-def test_dense_is_flex_compiled(backbone, card):
+def test_dense_is_flex_compiled(backbone, card, compiler):
     """Forward and backward, on rows of several documents, longer than a block of the mask; in fp32, and in
     bf16 as training calls it."""
     documents, results = random_documents(16, 0), {}
@@ -46,14 +46,9 @@ def test_dense_is_flex_compiled(backbone, card):
     for form in (mask.dense, mask.flex):
         model, batch = on(card, combination, documents, 160, seen)
         model.make_mask = form
-        if form is mask.flex and card.type == "cuda":
+        if form is mask.flex:
             assert compile_layers(model, "yes", card, print)
-        if form is mask.dense or card.type == "cuda":
-            results[form] = [backward(model, batch, precision) for precision in ("fp32", "bf16")]
-        else:
-            hidden_of(model, batch)
-    if card.type == "cpu":
-        return
+        results[form] = [backward(model, batch, precision) for precision in ("fp32", "bf16")]
     (losses, gradients), (half, halves) = results[mask.dense]
     (flex_losses, flex_gradients), (flex_half, flex_halves) = results[mask.flex]
     assert flex_losses == pytest.approx(losses, rel=FP32)
@@ -66,10 +61,10 @@ def test_dense_is_flex_compiled(backbone, card):
 
 
 @pytest.mark.parametrize("form", ["dense", "flex"])
-def test_resumed_compiled_it_is_the_same_to_the_bit(form, few_digits, card, tmp_path):
-    words = ("backbone.kind=transformer", "backbone.heads=2", "train.length=160")
-    if card.type == "cuda":
-        words = (*words, "train.compile=yes", "train.precision=bf16", f"train.mask={form}")
+def test_resumed_compiled_it_is_the_same_to_the_bit(form, few_digits, card, compiler, tmp_path):
+    words = ("backbone.kind=transformer", "backbone.heads=2", "train.length=160", "train.compile=yes")
+    if card.type == "cuda":  # a CPU has no backward of flex, and emulates bf16
+        words = (*words, "train.precision=bf16", f"train.mask={form}")
     go(few_digits, tmp_path / "whole", card, *words)
     go(few_digits, tmp_path / "halves", card, *words, until=80)
     lines = go(few_digits, tmp_path / "halves", card, *words)
@@ -77,10 +72,13 @@ def test_resumed_compiled_it_is_the_same_to_the_bit(form, few_digits, card, tmp_
     assert_equal_runs(tmp_path / "halves", tmp_path / "whole")
 
 
-def test_a_codec_compiled_learns_as_it_does_uncompiled(few_digits, card, tmp_path):
+def test_a_codec_compiled_learns_as_it_does_uncompiled(few_digits, card, compiler, tmp_path):
     """Random numbers of a step follow from its documents, so both see the same; fp32, other sums."""
     losses = []
-    for setting in ("no", "yes" if card.type == "cuda" else "no"):
+    for setting in (
+        "no",
+        "yes" if card.type == "cuda" else "no",
+    ):  # Module.compile takes kernels on a CPU too
         chosen = codec_runs.settings(
             *CODEC, "codec.width=16", "codec.blocks=1", "train.precision=fp32", f"train.compile={setting}"
         )

@@ -1,5 +1,6 @@
 """Runs on a card: resumed to the bit, read on a CPU and the other way round, out of memory."""
 
+import gc
 import itertools
 import json
 import shutil
@@ -18,7 +19,7 @@ from rawmm_cli.data import prepared
 from rawmm_cli.runs import checkpoint, loading, models, records
 from rawmm_cli.training import train as module
 
-pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("one_thread", "quick")]
+pytestmark = [pytest.mark.cuda, pytest.mark.timeout(90), pytest.mark.usefixtures("one_thread", "quick")]
 KINDS = {
     "fp32": (),
     "bf16, muon": ("train.optimizer=muon", "train.precision=bf16", "train.recompute=true"),
@@ -168,6 +169,7 @@ def test_out_of_memory_is_one_line_and_the_checkpoint_is_intact(few_digits, card
 def limited(card, raising=True):
     """Little memory for this process, on a card; on a CPU the second step finds none, where `raising`."""
     if card.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
         total, here = torch.cuda.get_device_properties(card).total_memory, torch.cuda.current_device()
         torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + ROOM) / total, here)

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.process
+@pytest.mark.skipif(torch.cuda.is_available() or "RAWMM_CARD" in os.environ, reason="they run anyway")
 def test_all_tests_of_the_card_pass_on_the_cpu(tmp_path):
     words = ("-m", "cuda", "tests/cuda", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'dry'}")
     done = subprocess.run(
