@@ -8,12 +8,14 @@ import gzip
 import os
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from ..system.disk import open_file
 from ..system.errors import DataError, RawmmError, printable
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
@@ -28,11 +30,14 @@ HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+ZEROS = 1 << 21  # most blocks of zeros after an archive
+JOINED = "archives with others joined to their end, all of which are read"
+TAIL = "archives with other bytes after their end, which are not used"
 Member = tuple[str, Callable[[], bytes]]  # name and reader
 
 
-def members(path: Path) -> Iterator[Member]:
-    """Plain files of an archive, in order.
+def members(path: Path, note: Callable[[str], None] = lambda what: None) -> Iterator[Member]:
+    """Plain files of an archive, in order. note: receives JOINED or TAIL at the end of a tar file.
 
     Raises DataError, which names the archive and the member, where a member is not safe, or the archive is
     damaged or encrypted. Readers of members raise it too."""
@@ -42,8 +47,35 @@ def members(path: Path) -> Iterator[Member]:
             return read()
 
     with _data_errors(path):
-        for name, read in (_zip if path.name.lower().endswith(".zip") else _tar)(path):
+        for name, read in (_zip if path.name.lower().endswith(".zip") else _tar)(path, note):
             yield name, partial(read_safely, read)
+
+
+def names(path: Path) -> Iterator[str]:
+    """Names of the plain files of an archive; errors as of `members`."""
+    with _data_errors(path):
+        if path.name.lower().endswith(".zip"):
+            with open_file(path) as file, zipfile.ZipFile(file) as archive:
+                yield from (info.filename for info in archive.infolist() if not info.is_dir())
+        else:
+            with _open_tar(path) as (_, archive, _):
+                yield from (info.name for info in archive.headers(path) if info.isreg())
+
+
+class Told:
+    """What is to be said about archives when they are read: how often, and where first."""
+
+    def __init__(self) -> None:
+        self.counts, self.first = Counter(), {}
+
+    def add(self, what: str, where: str) -> None:
+        """Count something. what: a noun in the plural, with what was done."""
+        self.counts[what] += 1
+        self.first.setdefault(what, where)
+
+    def lines(self) -> list[str]:
+        """A line for each, for the user."""
+        return [f"{what}: {count:,}, the first {self.first[what]}" for what, count in self.counts.items()]
 
 
 @contextmanager
@@ -61,15 +93,66 @@ def _data_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-class Info(tarfile.TarInfo):
-    """Header of a tar file that refuses huge extended headers before memory is allocated for them."""
+class Header(tarfile.TarInfo):
+    """Header of a tar file. Huge extended headers are refused before memory is allocated for them, and
+    damaged ones are never passed over."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
-        info = super().frombuf(buf, encoding, errors)
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.InvalidHeaderError as error:
+            if buf[257:262] == b"ustar":
+                raise tarfile.ReadError(f"a damaged header: {error}") from None
+            raise
         if info.size > HEADER and info.type in HEADERS:
             raise tarfile.ReadError(f"a header of {info.size:,} bytes")
         return info
+
+    @classmethod
+    def fromtarfile(cls, archive: "Tar") -> tarfile.TarInfo:
+        """Next header. Blocks of zeros that end an archive are counted: another one may be joined to it."""
+        try:
+            info = super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:
+            archive.zeros += 1
+            if archive.zeros > ZEROS:
+                raise tarfile.ReadError(f"more than {ZEROS >> 11} MiB of zeros after its end") from None
+            raise
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+            if not archive.zeros:
+                raise tarfile.ReadError(f"a damaged header: {error}") from None
+            archive.tail = True
+            raise tarfile.EmptyHeaderError("not a tar archive any more") from None
+        archive.joined += archive.zeros > 0
+        archive.zeros = 0
+        return info
+
+
+class Tar(tarfile.TarFile):
+    """A tar file that is read to its end, past the marks of archives that are joined end to end.
+
+    joined: archives that follow the first one, so far. tail: whether bytes that are no archive follow the
+    last one."""
+
+    tarinfo = Header
+    ignore_zeros = True
+    zeros, joined, tail = 0, 0, False
+
+    def headers(self, where: Path | str) -> Iterator[tarfile.TarInfo]:
+        """Headers of all folders and plain files. Raises DataError where one is not safe, and EOFError
+        where the mark at the end is missing: the file may have been cut between members."""
+        for number, info in enumerate(self, 1):
+            _check_count(number, where)
+            check(info, where)
+            self.members = []  # tarfile would keep all of them
+            yield info
+        if not self.zeros and not self.tail:
+            raise EOFError("the mark at its end is missing")
+
+    def notes(self) -> list[str]:
+        """What is to be said about the file when it is read."""
+        return [JOINED] * bool(self.joined) + [TAIL] * self.tail
 
 
 def check(info: tarfile.TarInfo, path: Path | str) -> None:
@@ -83,40 +166,37 @@ def check(info: tarfile.TarInfo, path: Path | str) -> None:
     _check_size(info.size, path, info.name)
 
 
-def _tar(path: Path) -> Iterator[Member]:
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tuple[BinaryIO, Tar, bool]]:
+    """An open tar file: its bytes, its members, and whether it is compressed, whatever its name says."""
+    with open_file(path) as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        file = gzip.GzipFile(fileobj=raw) if packed else raw
+        with Tar.open(fileobj=file, mode="r|" if packed else "r:") as archive:
+            yield file, archive, packed
+
+
+def _tar(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
     """Plain files of a tar file, compressed or not."""
-    packed = path.name.lower().endswith("gz")
-    open_, mode = (gzip.open, "r|") if packed else (open, "r:")
-    with open_(path, "rb") as file, tarfile.open(fileobj=file, mode=mode, tarinfo=Info) as archive:
+    with _open_tar(path) as (file, archive, packed):
         size, unpacked = os.path.getsize(path), 0
-        for number, info in enumerate(archive, 1):
-            _check_count(number, path)
-            check(info, path)
+        for info in archive.headers(path):
             unpacked += info.size
             if packed:
                 _check_ratio(unpacked, size, path, info.name)
-            archive.members = []  # tarfile would keep all of them
             if info.isreg():
                 data = archive.extractfile(info).read() if packed else None
                 yield info.name, (lambda data=data: data) if packed else partial(_read_member, path, info)
-        if packed:
-            while file.read(1 << 20):  # the checksum is at the end
-                pass
-        else:
-            check_end(file, archive.offset)
-
-
-def check_end(file: BinaryIO, offset: int) -> None:
-    """Raise EOFError where the zeros that end a tar file are missing: it may have been cut between
-    members."""
-    file.seek(offset)
-    if len(rest := file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE or any(rest):
-        raise EOFError("the mark at its end is missing")
+        while packed and file.read(1 << 20):  # the checksum is at the end
+            pass
+        for what in archive.notes():
+            note(what)
 
 
 def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
     """Bytes of a member of an uncompressed tar file."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         file.seek(info.offset_data)
         data = file.read(info.size)
     if len(data) < info.size:
@@ -124,9 +204,10 @@ def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
     return data
 
 
-def _zip(path: Path) -> Iterator[Member]:
+def _zip(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
     """Plain files of a zip file; all headers are checked before any member is read."""
-    with zipfile.ZipFile(path) as archive:
+    with open_file(path) as file, zipfile.ZipFile(file) as archive:
+        _check_start(file, archive)
         infos, size, unpacked = archive.infolist(), os.path.getsize(path), 0
         _check_count(len(infos), path)
         for info in infos:
@@ -152,7 +233,16 @@ def _zip(path: Path) -> Iterator[Member]:
                 yield info.filename, lambda data=data: data
 
 
-def _check_count(number: int, path: Path) -> None:
+def _check_start(file: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """Raise EOFError where another zip file stands before this one: only the last one has a list of its
+    members."""
+    file.seek(0)
+    first = min((info.header_offset for info in archive.infolist()), default=0)
+    if first and file.read(4) == b"PK\x03\x04":
+        raise EOFError("several zip files are joined end to end; allowed: one")
+
+
+def _check_count(number: int, path: Path | str) -> None:
     if number > MEMBERS:
         raise DataError(f"archive {printable(str(path))} has more than {MEMBERS:,} members; split it")
 

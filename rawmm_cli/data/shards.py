@@ -5,22 +5,28 @@ Parquet files are read by row groups, tar files (webdataset) by spans of whole s
 decodes the pictures.
 """
 
-import os
-import tarfile
+import posixpath
 from array import array
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ..system.errors import DataError, printable
+from ..system.errors import DataError, RawmmError, printable
 from .items import Item
+from .layout.schemas import Tables, open_anywhere
+from .layout.splits import described, roles, splits_of
+from .layout.unused import COLUMNS, sentence
 
-ENDINGS = (".parquet", ".tar")
+if TYPE_CHECKING:
+    from .layout.samples import Samples
+    from .layout.streams import Files
+
 SPAN = 256  # samples of a block of a tar file
 
 
@@ -34,89 +40,112 @@ class Block(NamedTuple):
     skip: int = 0  # rows of the group before the first
 
 
-class Parquet:
-    """Row groups of parquet files with the same columns.
+def of(files: "Files", columns: str | None, caption: str | None, where: str) -> "Parquet | Tar":
+    """The files of a set that is streamed; arguments as of `Parquet`."""
+    return (Parquet if files.ending == ".parquet" else Tar)(files, columns, caption, where)
 
-    files: paths or URLs. columns, caption: as in data.stream. where: the set, in messages. blocks: all row
-    groups. sizes: rows of every file. labels: names of the classes. about: the choice of columns, for the
-    card. Raises ConfigError where the columns do not fit, DataError where a file cannot be read."""
 
-    def __init__(
-        self,
-        files: list[str],
-        columns: str | None,
-        caption: str | None,
-        notify: Callable[[str], None],
-        where: str,
-    ) -> None:
-        import pyarrow.parquet as pq
+class Shards:
+    """Files of pictures, block by block.
 
-        from .columns import choose
-        from .datasets.parquet import class_names, kinds
+    blocks: all that can be read. sizes: pictures of every file. labels: names of the classes. about: the
+    choice of columns and splits, for the card. unused: what is not used."""
 
-        self.files, self.blocks, self.sizes, schema = files, [], [], None
-        for number, file in enumerate(files):
-            with _data_errors(file), open_file(file) as stream:
-                table = pq.ParquetFile(stream)
-                schema = schema or table.schema_arrow
-                groups = [table.metadata.row_group(n).num_rows for n in range(table.num_row_groups)]
+    def __init__(self, files: "Files") -> None:
+        self.files, self.unused, self.told = files, files.unused, []
+        self.blocks, self.sizes, self.labels, self.about = [], [], [], {}
+
+    def lines(self) -> list[str]:
+        """What is said at the start: the choice, what is unusual, what is not used."""
+        chosen = "; ".join(f"{role}: {value}" for role, value in self.about.items())
+        unused = sentence(self.unused.card())
+        return [f"chosen: {chosen}", *self.told, *([unused] if unused else [])]
+
+
+class Parquet(Shards):
+    """Row groups of Parquet files with the same columns.
+
+    columns, caption: as in data.stream. where: the set, in messages. Raises ConfigError where the columns do
+    not fit, DataError where a file cannot be read."""
+
+    def __init__(self, files: "Files", columns: str | None, caption: str | None, where: str) -> None:
+        super().__init__(files)
+        tables = Tables(files.paths)
+        self.chosen = tables.choose(columns, caption, where)
+        if self.chosen.documents:
+            raise DataError(
+                f"rows of {printable(where)} have several pictures in column '{self.chosen.image}': they are "
+                "documents, which cannot be streamed; prepare them with `rawmm prepare parquet`"
+            )
+        self.unused.add_all(COLUMNS, tables.unused(self.chosen))
+        self.sizes = [sum(groups) for groups in tables.groups]
+        for number, groups in enumerate(tables.groups):
             firsts = np.cumsum([0, *groups]).tolist()
             self.blocks += [Block(number, n, firsts[n], count) for n, count in enumerate(groups) if count]
-            self.sizes.append(sum(groups))
-        self.chosen = choose(kinds(schema), columns, class_names(schema), caption, where)
+        splits = files.splits or splits_of(files.names, files=True)
+        self._roles = [roles(splits)[split] for split in splits]
         self.labels, self.about = list(self.chosen.names), self.chosen.describe()
-        notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in self.about.items()))
+        if line := described(Counter(splits)):
+            self.about["splits"] = line
+
+    def roles(self, block: Block) -> list[str | None]:
+        """For every picture of a block "train", "held_out", or None where its number decides."""
+        return [self._roles[block.file]] * block.count
 
     def read(self, block: Block) -> list[Item]:
         """Items of a block, not decoded. Raises DataError."""
-        import pyarrow.parquet as pq
-
-        file, used = self.files[block.file], self.chosen.used
-        name = Path(file).name
-        with _data_errors(file), open_file(file) as stream:
+        file, used = self.files.paths[block.file], self.chosen.used
+        name = self.files.names[block.file]
+        with _data_errors(file), open_anywhere(file) as stream:
             table = pq.ParquetFile(stream).read_row_group(block.group, columns=used, use_threads=False)
             rows = table.slice(block.skip, block.count).to_pylist()
         return [self.chosen.item(f"{name}/{block.first + n}", row) for n, row in enumerate(rows)]
 
 
-class Tar:
-    """Samples of tar files, as `datasets/webdataset.py` reads them; arguments and attributes as in `Parquet`.
+class Tar(Shards):
+    """Samples of tar files, as `datasets/webdataset.py` reads them; arguments as of `Parquet`.
 
     Raises ConfigError where the columns do not fit, DataError where a file is damaged or not safe."""
 
-    def __init__(
-        self,
-        files: list[str],
-        columns: str | None,
-        caption: str | None,
-        notify: Callable[[str], None],
-        where: str,
-    ) -> None:
+    def __init__(self, files: "Files", columns: str | None, caption: str | None, where: str) -> None:
         from .datasets.webdataset import Fields
+        from .layout.samples import Samples, own_splits
 
-        self.files, self.blocks, self.sizes, self.indices = files, [], [], []
-        self.fields, self.labels = Fields(columns, caption), []
+        super().__init__(files)
+        self.fields, self.indices = Fields(columns, caption), []
         self.about = {"samples": self.fields.describe()}
-        notify("chosen: " + self.fields.describe())
-        for number, file in enumerate(files):
-            with _data_errors(file), open_file(file) as stream:
-                index = _index(stream, file)
+        samples, places = Samples(self.fields, self.unused), []
+        for number, (file, name) in enumerate(zip(files.paths, files.names)):
+            with _data_errors(file), open_anywhere(file) as stream:
+                index = _index(stream, name, samples)
             self.indices.append(index)
+            places += [(name, folder) for folder in index.folders]
             count = len(index.keys)
             self.sizes.append(count)
             self.blocks += [
                 Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)
             ]
+        self.told, self.splits = samples.told.lines(), own_splits(places)
+        if line := self.splits.describe():
+            self.about["splits"] = line
+
+    def roles(self, block: Block) -> list[str | None]:
+        """As `Parquet.roles`."""
+        name, keys = self.files.names[block.file], self.indices[block.file].keys
+        if not self.splits.folders:
+            return [self.splits.role(name, "")] * block.count
+        keys = keys[block.first : block.first + block.count].to_pylist()
+        return [self.splits.role(name, key) for key in keys]
 
     def read(self, block: Block) -> list[Item]:
         """Items of a block, not decoded: one read from its first member to its last. Raises DataError."""
-        index, file = self.indices[block.file], self.files[block.file]
+        index, file = self.indices[block.file], self.files.paths[block.file]
         first, last = index.first[block.first], index.first[block.first + block.count]
         begin = int(index.offset[first])
-        with _data_errors(file), open_file(file) as stream:
+        with _data_errors(file), open_anywhere(file) as stream:
             stream.seek(begin)
             span = stream.read(int(index.offset[last - 1] + index.size[last - 1]) - begin)
-        items, name = [], Path(file).name
+        items, name = [], self.files.names[block.file]
         for number in range(block.first, block.first + block.count):
             sample = {}
             for n in range(index.first[number], index.first[number + 1]):
@@ -137,85 +166,30 @@ class Index(NamedTuple):
     size: np.ndarray  # of each member in bytes
     ending: np.ndarray  # of each member, as an index into `endings`
     endings: list[str]
+    folders: list[str]  # of the samples, each once
 
 
-def _index(stream: BinaryIO, file: str) -> Index:
-    """Index of an open tar file. Raises DataError where it is not safe."""
-    from .archives import Info, check, check_end
-    from .datasets.webdataset import key_of
+def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
+    """Index of an open tar file. name: of the file, in messages. Raises DataError where it is not safe."""
+    from .archives import Tar
 
     keys, first, offset, size, ending, endings = [], array("q"), array("q"), array("q"), array("i"), {}
-    with tarfile.open(fileobj=stream, mode="r:", tarinfo=Info) as archive:
-        for info in archive:
-            check(info, file)
-            archive.members = []  # tarfile would keep all of them
-            if info.isreg() and (key := key_of(info.name)) is not None:
-                if not keys or key != keys[-1]:
-                    keys.append(key)
-                    first.append(len(offset))
+    folders = {}
+    with Tar.open(fileobj=stream, mode="r:") as archive:
+        members = ((info.name, info) for info in archive.headers(name) if info.isreg())
+        for key, sample in samples.of(name, members):
+            keys.append(printable(key))
+            folders.setdefault(posixpath.dirname(key))
+            first.append(len(offset))
+            for each, info in sample.items():
                 offset.append(info.offset_data)
                 size.append(info.size)
-                ending.append(endings.setdefault(info.name[len(key) + 1 :].lower(), len(endings)))
-        check_end(stream, archive.offset)
+                ending.append(endings.setdefault(each, len(endings)))
+        for what in archive.notes():
+            samples.told.add(what, name)
     first.append(len(offset))
-    names = pa.array([printable(key) for key in keys], pa.string())
-    return Index(names, *(np.array(column) for column in (first, offset, size, ending)), list(endings))
-
-
-def find(path: str) -> tuple[list[str], str]:
-    """Files of a set that is to be streamed, and their ending. path: a folder, a file or hf:OWNER/NAME.
-
-    Raises DataError where there are none, or files of both endings."""
-    if path.startswith("hf:"):
-        files = _on_hub(path.removeprefix("hf:"))
-    elif Path(path).is_file():
-        files = [path]
-    else:
-        if not Path(path).is_dir():
-            raise DataError(
-                f"{printable(path)} does not exist; data.stream.path allows: a folder of .parquet or .tar "
-                "files, one such file, or hf:OWNER/NAME"
-            )
-        files = sorted(
-            str(file) for file in Path(path).rglob("*") if file.suffix in ENDINGS and file.is_file()
-        )
-    endings = {os.path.splitext(file)[1] for file in files}
-    if len(endings) != 1 or not endings <= set(ENDINGS):
-        present = ", ".join(sorted(endings)) or "none of them"
-        raise DataError(
-            f"{printable(path)} holds {present}; allowed for data.stream: .parquet files alone or .tar files "
-            "alone; prepare anything else with `rawmm prepare`"
-        )
-    return files, endings.pop()
-
-
-def _on_hub(repo: str) -> list[str]:
-    """Files of the training split of a repository, as `datasets` lists them. Raises DataError."""
-    import datasets
-
-    try:
-        splits = datasets.load_dataset_builder(repo).config.data_files or {}
-    except Exception as error:  # it raises almost any type
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-        local = repo.rpartition("/")[2]
-        raise DataError(
-            f"{repo} cannot be reached ({problem}); where there is a network run `hf download --repo-type "
-            f"dataset {repo} --local-dir {local}`, bring that folder here, and set data.stream.path={local}"
-        ) from None
-    return [str(file) for file in splits.get("train") or next(iter(splits.values()), [])]
-
-
-@contextmanager
-def open_file(file: str) -> Iterator[BinaryIO]:
-    """Open a file for reading and seeking: a path, or a URL that `fsspec` knows."""
-    if "://" not in file:
-        with open(file, "rb") as stream:
-            yield stream
-        return
-    import fsspec
-
-    with fsspec.open(file, "rb") as stream:
-        yield stream
+    columns = (np.array(column) for column in (first, offset, size, ending))
+    return Index(pa.array(keys, pa.string()), *columns, list(endings), list(folders))
 
 
 @contextmanager
@@ -223,7 +197,9 @@ def _data_errors(file: str) -> Iterator[None]:
     """Turn errors while a file is read into a DataError that names the file."""
     try:
         yield
-    except (OSError, EOFError, UnicodeDecodeError, tarfile.TarError, pa.ArrowException) as error:
+    except RawmmError:
+        raise
+    except Exception as error:  # damage raises almost any type
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{printable(file)} cannot be read ({printable(problem)}); fetch it again, or take it out"

@@ -25,12 +25,14 @@ from ..config.model import Config
 from ..core.text_tokenizer import encode
 from ..system.errors import DataError, printable
 from ..system.seeds import random
+from . import shards
 from .images import ImageError
 from .items import Item
+from .layout.streams import find
 from .lengths import fitting
 from .prepared import Prepared, PreparedDocuments, hash_fraction
 from .rows import PICTURES, picture_row
-from .shards import Block, Parquet, Tar, find
+from .shards import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,10 +58,10 @@ class Streamed:
     ) -> None:
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
-        files, ending = find(where)
-        self.shards = (Parquet if ending == ".parquet" else Tar)(
-            files, stream.columns, stream.caption, notify, where
-        )
+        self.shards = shards.of(find(where), stream.columns, stream.caption, where)
+        self.unused = self.shards.unused
+        for line in self.shards.lines():
+            notify(line)
         self.config, self.folder, self.report = config, Path(config.data.set), None
         self.encode = encode if config.text_tokenizer.kind == "bytes" else None  # later: of the run
         self.reported, self.skipped, self.cache = set(), {}, OrderedDict()
@@ -71,6 +73,7 @@ class Streamed:
             "source": where,
             "licence": "see its source",
             "labels": self.shards.labels,
+            "unused": self.unused.card(),
             "count": {"train": sum(self.sizes), "held_out": sum(self.shards.sizes) - sum(self.sizes)},
             "fingerprint": self._fingerprint(),
         }
@@ -92,28 +95,23 @@ class Streamed:
         return [(block, sum(self._trains(block))) for block in cut]
 
     def _trains(self, block: Block) -> list[bool]:
-        """Whether every picture of a block is trained on, or else held out."""
-        name, share = Path(self.shards.files[block.file]).name, self.config.data.stream.held_out
+        """Whether every picture of a block is trained on, or else held out: as the splits of the source say,
+        or else by its number."""
+        name, share = self.shards.files.names[block.file], self.config.data.stream.held_out
         return [
-            hash_fraction(f"{name}/{number}") >= share
-            for number in range(block.first, block.first + block.count)
+            role == "train" if role else hash_fraction(f"{name}/{number}") >= share
+            for number, role in enumerate(self.shards.roles(block), block.first)
         ]
 
     def _fingerprint(self) -> str:
         """SHA-256 of everything that decides which pictures come: names, sizes and counts of the files, and
         the settings. Pixels are not read."""
+        shards, data = self.shards, self.config.data
         files = [
-            (Path(file).name, os.path.getsize(file) if "://" not in file else -1)
-            for file in self.shards.files
+            (name, os.path.getsize(file) if "://" not in file else -1)
+            for name, file in zip(shards.files.names, shards.files.paths)
         ]
-        data = self.config.data
-        facts = [
-            files,
-            self.shards.sizes,
-            self.shards.about,
-            data.size,
-            data.stream.model_dump(exclude={"path"}),
-        ]
+        facts = [files, shards.sizes, shards.about, data.size, data.stream.model_dump(exclude={"path"})]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     # -------------------------------------------------------------------------------------------------- order
@@ -191,7 +189,7 @@ class Streamed:
         try:
             return self.shards.read(block)
         except DataError as error:
-            name = Path(self.shards.files[block.file]).name
+            name = self.shards.files.names[block.file]
             return [Item(f"{name}/{n}", error) for n in range(block.first, block.first + block.count)]
 
     # ------------------------------------------------------------------------------------------------- pixels
@@ -217,22 +215,25 @@ class Streamed:
     def first_pictures(self, split: str, most: int) -> Prepared:
         """The first `most` pictures of a split as a prepared set in memory. Raises DataError where there are
         none."""
-        rows, blocks = [], self.shards.blocks
-        for block in blocks:
-            for item, trains in zip(self._read(block), self._trains(block)):
-                if trains == (split == "train") and len(rows) < most:
+        rows, last, wanted = [], "", split == "train"
+        for block in self.shards.blocks:
+            if wanted not in (all_train := self._trains(block)):
+                continue
+            for item, trains in zip(self._read(block), all_train):
+                if trains == wanted and len(rows) < most:
                     try:
                         item, pixels = self.fitting(item)
                         captions = list(item.captions)
                         rows.append(picture_row(pixels, captions, item.label, item.attributes, item.name))
                     except ImageError as error:
                         self._skip(item, error.reason)
+                        last = f" ('{printable(item.name)}': {error.reason})"
             if len(rows) >= most:
                 break
         if not rows:
             raise DataError(
-                f"no usable picture of {self.card['source']} is for {split}; allowed: more pictures, or "
-                "another data.stream.held_out"
+                f"no usable picture of {self.card['source']} is for {split}{last}; allowed: more pictures, "
+                "or another data.stream.held_out"
             )
         return Prepared(self.folder, split, pa.Table.from_pylist(rows, PICTURES), self.card)
 

@@ -1,5 +1,6 @@
 """Archives: every dangerous one is refused with the name of its member, and nothing is ever written."""
 
+import gzip
 import io
 import random
 import re
@@ -264,3 +265,59 @@ def test_an_archive_inside_is_an_ordinary_member(tmp_path):
     with tarfile.open(tmp_path / "outer.tar", "w") as archive:
         archive.add(inner, "inner.tar")
     assert [name for name, _ in archives.members(tmp_path / "outer.tar")] == ["inner.tar"]
+
+
+def joined(path: Path, *parts: bytes) -> Path:
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def read(path: Path) -> tuple[list[str], list[str]]:
+    """Names of the members, and what was noted."""
+    notes = []
+    return [name for name, _ in archives.members(path, notes.append)], notes
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_archives_joined_end_to_end(tmp_path, mode):
+    """As `tar --ignore-zeros` reads them, and said."""
+    parts = [tar(tmp_path / f"part{n}", member(f"a{n}", 700 * n), mode=mode).read_bytes() for n in range(3)]
+    path = joined(tmp_path / "all.tar", *parts)
+    assert read(path) == (["a0", "a1", "a2"], [archives.JOINED])
+    assert [len(data()) for _, data in archives.members(path)] == [0, 700, 1400]
+    assert read(joined(tmp_path / "one.tar", parts[1])) == (["a1"], [])
+    empty = tar(tmp_path / "empty", mode=mode).read_bytes()
+    assert read(joined(tmp_path / "late.tar", empty, parts[1])) == (["a1"], [archives.JOINED])
+
+
+def test_bytes_after_the_end_of_an_archive(tmp_path):
+    """Others are left alone, and said; a damaged header of a second archive is an error."""
+    one, other = (tar(tmp_path / name, member(name, 10)).read_bytes() for name in "ab")
+    assert read(joined(tmp_path / "t.tar", one, b"signature")) == (["a"], [archives.TAIL])
+    assert read(joined(tmp_path / "t.tar", one, b"x" * 4096)) == (["a"], [archives.TAIL])
+    damaged = bytes([other[0] ^ 1]) + other[1:]
+    for parts in ((damaged,), (one, damaged)):
+        with pytest.raises(
+            DataError, match="t.tar cannot be read to its end .a damaged header: bad checksum"
+        ):
+            read(joined(tmp_path / "t.tar", *parts))
+    with pytest.raises(DataError, match="the mark at its end is missing"):
+        read(joined(tmp_path / "t.tar", one[:1024]))
+
+
+def test_a_header_that_is_damaged_in_the_middle(tmp_path):
+    """Everything after it would be lost."""
+    for mode in ("w", "w:gz"):
+        whole = bytearray(tar(tmp_path / "whole", *(member(f"n{n}", 10) for n in range(5))).read_bytes())
+        whole[2 * 1024 + 2] ^= 1
+        data = gzip.compress(whole) if mode == "w:gz" else whole
+        with pytest.raises(DataError, match="a damaged header: bad checksum"):
+            read(joined(tmp_path / "t.tar", data))
+
+
+def test_zip_files_joined_end_to_end(tmp_path):
+    """Only the list of members of the last one would be seen."""
+    parts = [zipped(tmp_path / name, zipfile.ZipInfo(name)).read_bytes() for name in "ab"]
+    with pytest.raises(DataError, match="several zip files are joined end to end; allowed: one"):
+        read(joined(tmp_path / "t.zip", *parts))
+    assert read(joined(tmp_path / "t.zip", b"#!/bin/sh\n", parts[0])) == (["a"], [])

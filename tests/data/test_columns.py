@@ -1,8 +1,11 @@
 """Columns: which one has which role, by name, by kind and by option, and the item of a row."""
 
+from dataclasses import replace
+
 import pytest
 
 from rawmm_cli.data.columns import Columns, check_template, choose, class_of, parse, words
+from rawmm_cli.data.items import DocumentItem, Item, Piece
 from rawmm_cli.system.errors import ConfigError, DataError
 
 KINDS = {"image": "image", "text": "text", "label": "integer", "Smiling": "boolean", "size": "other"}
@@ -124,9 +127,15 @@ def test_the_number_of_a_class(value, number):
     assert class_of(value) == number
 
 
-def test_boolean_columns_are_attributes_and_captions_where_there_are_no_others():
+def test_boolean_columns_are_attributes_and_captions_where_they_are_asked_for():
     row = {"Wavy_Hair": True, "Smiling": False, "Young": True, "text": "t"}
-    bare = Columns("image", flags=("Wavy_Hair", "Smiling", "Young"))
+    silent = Columns("image", flags=("Wavy_Hair", "Smiling", "Young"))
+    assert item(silent, **row).captions == ()
+    assert item(silent, **row).attributes == {"Wavy_Hair": True, "Smiling": False, "Young": True}
+    kinds = {"image": "image", "nsfw": "boolean", "Wavy_Hair": "boolean", "Young": "boolean"}
+    assert choose(kinds, "attributes=Young,attributes=Wavy_Hair").flags == ("Young", "Wavy_Hair")
+    assert choose(kinds, "attributes=*").flags == ("nsfw", "Wavy_Hair", "Young") and not choose(kinds).speak
+    bare = Columns("image", flags=silent.flags, speak=True)
     assert item(bare, **row).captions == ("wavy hair, young",)
     assert item(bare, **row).attributes == {"Wavy_Hair": True, "Smiling": False, "Young": True}
     assert item(Columns("image", text="text", flags=bare.flags), **row).captions == ("t",)
@@ -135,6 +144,8 @@ def test_boolean_columns_are_attributes_and_captions_where_there_are_no_others()
 
 def test_content_is_bytes_or_a_file_under_the_root(tmp_path):
     columns, inside = Columns("image"), str(tmp_path / "set" / "deep" / "a.png")
+    (tmp_path / "set" / "deep").mkdir(parents=True)
+    (tmp_path / "set" / "deep" / "a.png").touch()
 
     def content(image, root=tmp_path / "set"):
         return columns.item("a", {"image": image}, root=root).content
@@ -145,12 +156,66 @@ def test_content_is_bytes_or_a_file_under_the_root(tmp_path):
     elsewhere = ["/etc/passwd", str(tmp_path / "set" / ".." / "b.png"), str(tmp_path / "settled" / "b.png")]
     for path, root in ((inside, None), *((path, tmp_path / "set") for path in elsewhere)):
         error = content({"bytes": None, "path": path}, root)
-        assert (
-            isinstance(error, DataError)
-            and str(error) == f"it has no bytes, only the path '{path}', which is not read"
+        assert isinstance(error, DataError) and str(error) == (
+            f"it has no bytes, only the path '{path}', which is not read; store the bytes of the pictures in "
+            "the table"
         )
     (tmp_path / "door").symlink_to(tmp_path / "set")
     assert content({"bytes": None, "path": inside}, tmp_path / "door") == inside
+    (tmp_path / "secret.png").touch()
+    (tmp_path / "set" / "window.png").symlink_to(tmp_path / "secret.png")
+    error = content({"bytes": None, "path": str(tmp_path / "set" / "window.png")})
+    assert isinstance(error, DataError) and "is a link that leads out of the folder" in str(error)
+
+
+INSTEAD = {
+    "https://host/cat.jpg": "the address 'https://host/cat.jpg', which is not fetched; fetch the pictures",
+    "/home/me/cat.jpg": "the path '/home/me/cat.jpg', which is not read; store the bytes of the pictures",
+    "cats/cat.jpg": "the path 'cats/cat.jpg', which is not read; store the bytes of the pictures",
+    "data:image/png;base64,iVBORw0KGgoA": "a picture in base64, 'data:image/png;base64,iVBORw0KGgoA'; decode",
+    "/9j/" + "A" * 100: f"a picture in base64, '/9j/{'A' * 56}...'; decode it",
+}
+
+
+@pytest.mark.parametrize("value", INSTEAD)
+def test_what_stands_in_place_of_a_picture(value):
+    """Text is never taken for the path of a file, wherever it stands."""
+    columns, expected = Columns("image"), f"it has no bytes, only {INSTEAD[value]}"
+    for image in (value, {"bytes": value, "path": None}, {"bytes": None, "path": value}, [value]):
+        content = columns.item("a", {"image": image}).content
+        assert isinstance(content, DataError) and str(content).startswith(expected)
+
+
+def test_a_table_without_pictures_says_what_it_has():
+    kinds = {"url": "text", "n": "integer"}
+    with pytest.raises(
+        DataError, match="no column of the set holds images; 'url' has the address 'http://x/a"
+    ):
+        choose(kinds, where="the set", first={"url": "http://x/a.png"}.get)
+    kinds["image"] = "text"
+    with pytest.raises(DataError, match="'image' has the path 'a.png', which is not read; store the bytes"):
+        choose(kinds, where="the set", first={"url": "http://x/a.png", "image": "a.png"}.get)
+    with pytest.raises(
+        ConfigError, match="image=url, but that column of the set holds the address 'http://x'"
+    ):
+        choose(kinds | {"png": "image"}, "image=url", where="the set", first={"url": "http://x"}.get)
+
+
+def test_lists_of_pictures():
+    """One is the picture; where rows have several, every row is a document, and each picture is drawn after
+    its caption."""
+    columns = Columns("images", text="text")
+    assert columns.item("a", {"images": [b"p"], "text": "t"}) == Item("a", b"p", ("t",))
+    for nothing in ([], None, [None]):
+        assert columns.item("a", {"images": nothing, "text": "t"}).content == b""
+    several = replace(columns, documents=True)
+    one, other, draws = Piece(text="t"), Piece(text="u"), [Piece(content=c, draw=True) for c in (b"p", b"q")]
+    assert several.item("a", {"images": [b"p", b"q"], "text": "t"}, "train") == DocumentItem(
+        "a", (one, *draws), "train"
+    )
+    pairs = several.item("a", {"images": [b"p", {"bytes": b"q"}], "text": ["t", "u"]}).pieces
+    assert pairs == (one, draws[0], other, draws[1])
+    assert several.item("a", {"images": None, "text": None}).pieces == (Piece(content=b"", draw=True),)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,12 @@ def test_a_copy_of_celebahq(tmp_path):
         and "non-commercial" in card["licence"]
         and "Ryan-sjtu/celebahq-caption" in card["source"]
     )
-    assert card["chosen"] == {"image column": "image", "caption column": "text"}
+    assert messages[2] == "splits of the source: train 12 (trained on), validation 4 (held out)"
+    assert card["chosen"] == {
+        "image column": "image",
+        "caption column": "text",
+        "splits": "train 12 (trained on), validation 4 (held out)",
+    }
 
 
 def test_classes_become_captions_and_labels(tmp_path):
@@ -113,8 +118,8 @@ def test_a_template_of_the_user(tmp_path):
 
 
 def test_lists_of_captions_and_attributes(tmp_path):
-    """Several captions stay several; boolean columns are attributes, and captions where there are no
-    others."""
+    """Several captions stay several; boolean columns are attributes, and captions where they are asked for
+    and there are no others."""
     features = {
         "image": datasets.Image(),
         "captions": datasets.List(datasets.Value("string")),
@@ -136,9 +141,8 @@ def test_lists_of_captions_and_attributes(tmp_path):
     assert stored["train/1"]["attributes"] == '{"Smiling": true, "Wavy_Hair": false}'
     del features["captions"], columns["captions"]
     (tmp_path / "again").mkdir()
-    stored, _ = prepared(
-        tmp_path / "again", "hf:some/one", path=repository(tmp_path / "other", features, {"train": columns})
-    )
+    repo = repository(tmp_path / "other", features, {"train": columns})
+    stored, _ = prepared(tmp_path / "again", "hf:some/one", path=repo, columns="attributes=*")
     assert [stored[f"train/{n}"]["captions"] for n in range(4)] == [
         ["wavy hair, smiling"],
         ["smiling"],

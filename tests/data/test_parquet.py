@@ -1,6 +1,7 @@
 """Parquet files: exact pixels, columns by name and kind, starting in the middle, and files that cannot be
 read."""
 
+import json
 import re
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 from sources import pixels, png, prepare_source, rows
 
-from rawmm_cli.data.datasets.parquet import kinds, parquet
+from rawmm_cli.data.datasets.parquet import parquet
+from rawmm_cli.data.layout.schemas import kinds
 from rawmm_cli.system.errors import ConfigError, DataError
 
 
@@ -187,9 +189,156 @@ def test_errors(tmp_path):
         refused(f"{re.escape(str(path))} is not a whole parquet file")
     path.write_bytes(whole)
     write(tmp_path / "in" / "b.parquet", range(2), caption=["a", "b"])
-    refused(r"b.parquet lacks the columns \['text'\] of a.parquet; prepare the files separately")
+    refused(r"b.parquet lacks column 'text', which .*a.parquet has; write the file again")
     write(tmp_path / "in" / "b.parquet", range(2), text=[4, 5])
-    refused("b.parquet has another kind of column 'text' than a.parquet; prepare the files separately")
+    refused("b.parquet has whole numbers in column 'text', where .*a.parquet has text; write")
     (tmp_path / "in" / "b.parquet").unlink()
     pq.write_table(pa.table({"n": [1], "words": ["a"]}), path)
     refused("no column of .* holds images; there are n, words; name one with --columns image=...")
+
+
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def table(path, **columns):
+    """A file with two pictures and these columns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": [png(0), png(1)], **columns}), path)
+    return path.parent
+
+
+CAPTIONS = {
+    "strings": (pa.array(["a", "b"]), [("a",), ("b",)]),
+    "views": (pa.array(["a", "b"], pa.string_view()), [("a",), ("b",)]),
+    "dictionaries": (pa.array(["a", "a"]).dictionary_encode(), [("a",), ("a",)]),
+    "lists": (pa.array([["a", "b"], []], pa.list_(pa.string())), [("a", "b"), ()]),
+    "large lists": (pa.array([["a", "b"], None], pa.large_list(pa.large_string())), [("a", "b"), ()]),
+    "lists of one length": (
+        pa.array([["a", "b"], ["c", "d"]], pa.list_(pa.string(), 2)),
+        [("a", "b"), ("c", "d")],
+    ),
+    "list views": (pa.array([["a", "b"], ["c"]], pa.list_view(pa.string())), [("a", "b"), ("c",)]),
+    "large list views": (pa.array([["a"], ["c"]], pa.large_list_view(pa.string())), [("a",), ("c",)]),
+    "lists of dictionaries": (
+        pa.array([["a", "b"], ["c"]], pa.list_(pa.string())).cast(
+            pa.list_(pa.dictionary(pa.int32(), pa.string()))
+        ),
+        [("a", "b"), ("c",)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CAPTIONS)
+def test_captions_of_every_kind(case, tmp_path):
+    column, captions = CAPTIONS[case]
+    source = parquet(path=table(tmp_path / "in" / "a.parquet", text=column))
+    assert [item.captions for item in source.items(0)] == captions and source.unused.card() == {}
+
+
+WITHOUT_VALUES = {
+    "no rows": lambda folder: pq.write_table(
+        pa.table({"image": pa.array([], IMAGE), "text": pa.array([], pa.float64())}), folder / "a.parquet"
+    ),
+    "no type": lambda folder: table(folder / "a.parquet", text=pa.nulls(2)),
+    "numbers that are all missing": lambda folder: table(
+        folder / "a.parquet", text=pa.nulls(2, pa.float64())
+    ),
+    "no column in a file without rows": lambda folder: pq.write_table(
+        pa.table({"image": pa.array([], IMAGE)}), folder / "a.parquet"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_VALUES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_without_values_has_no_kind(case, first, tmp_path):
+    """In the first file or a later one: the captions are those of the other."""
+    table(tmp_path / ("b.parquet" if first else "0.parquet"), text=["t", "u"])
+    WITHOUT_VALUES[case](tmp_path)
+    captions = [item.captions for item in parquet(path=tmp_path).items(0)]
+    assert sorted(filter(None, captions)) == [("t",), ("u",)]
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({}, "b.parquet lacks column 'text', which .*a.parquet has"),
+        ({"caption": ["t", "u"]}, "b.parquet lacks column 'text', which .*a.parquet has"),
+        ({"text": [1, 2]}, "b.parquet has whole numbers in column 'text', where .*a.parquet has text"),
+        ({"text": [b"t", b"u"]}, "b.parquet has images in column 'text', where .*a.parquet has text"),
+        (
+            {"text": ["t", "u"], "image": ["/x", "y"]},
+            "b.parquet has text in column 'image', where .* has images",
+        ),
+    ],
+)
+def test_every_file_has_the_columns_that_are_used(columns, message, tmp_path):
+    """All files are looked at before the first picture; others than the used columns may differ."""
+    table(tmp_path / "a.parquet", text=["t", "u"], score=[1, 2])
+    table(tmp_path / "c.parquet", text=[["t"], ["u", "v"]], score=["good", "bad"])
+    assert [item.captions for item in parquet(path=tmp_path).items(0)][2:] == [("t",), ("u", "v")]
+    table(tmp_path / "b.parquet", **columns)
+    with pytest.raises(DataError, match=message) as caught:
+        parquet(path=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_with_other_names_of_classes(tmp_path):
+    """Number 0 is a cat in one and a dog in the other."""
+    for file, names in (("a", ["cat", "dog"]), ("b", ["dog", "cat"])):
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        data = pa.table({"image": [png(0)], "label": [0]})
+        meta = {b"huggingface": json.dumps(features).encode()}
+        pq.write_table(data.replace_schema_metadata(meta), tmp_path / f"{file}.parquet")
+    with pytest.raises(DataError, match="b.parquet has other names of classes in column 'label'"):
+        parquet(path=tmp_path)
+
+
+def test_what_is_not_used(tmp_path):
+    table(tmp_path / "a.parquet", text=["t", "u"], score=[1, 2], captions_fr=["x", "y"], nsfw=[True, False])
+    (tmp_path / "notes.txt").touch()
+    source = parquet(path=tmp_path)
+    assert [item.captions for item in source.items(0)] == [("t",), ("u",)]
+    assert source.unused.card() == {"endings": {".txt": 1}, "columns": {"captions_fr": 1, "score": 1}}
+
+
+def test_truth_columns_are_captions_only_where_they_are_asked_for(tmp_path):
+    table(tmp_path / "a.parquet", nsfw=[True, False], is_duplicate=[True, True])
+    assert [item.captions for item in parquet(path=tmp_path).items(0)] == [(), ()]
+    asked = parquet(path=tmp_path, columns="attributes=is_duplicate,attributes=nsfw")
+    assert [item.captions for item in asked.items(0)] == [("is duplicate, nsfw",), ("is duplicate",)]
+    table(tmp_path / "b.parquet", nsfw=[True, False])  # nobody asked for it: not used, and no error
+    source = parquet(path=tmp_path)
+    assert [item.attributes for item in source.items(0)][3] == {"nsfw": False}
+    assert source.unused.card() == {"columns": {"is_duplicate": 1}}
+
+
+def test_splits_of_the_source_are_kept(tmp_path):
+    messages = []
+    for name, numbers in (("train-00000-of-00001", range(6)), ("test-00000-of-00001", range(6, 8))):
+        write(tmp_path / "in" / "data" / f"{name}.parquet", numbers)
+    source = parquet(path=tmp_path / "in", notify=messages.append)
+    prepare_source(tmp_path / "set", source)
+    stored = rows(tmp_path / "set")
+    assert [row["captions"] for row in stored["train"]] == [[f"number {n}"] for n in range(6)]
+    assert [row["captions"] for row in stored["held_out"]] == [["number 6"], ["number 7"]]
+    assert messages[1] == "splits of the source, in files: train 1 (trained on), test 1 (held out)"
+
+
+def test_rows_of_several_pictures_are_documents(tmp_path):
+    lists = pa.list_(IMAGE)
+    one, two = ([{"bytes": png(n), "path": None} for n in numbers] for numbers in ([0], [1, 2]))
+    data = pa.table(
+        {"images": pa.array([one, two, one, None], lists), "text": ["one", "two", "three", "none"]}
+    )
+    pq.write_table(data, tmp_path / "a.parquet")
+    messages = []
+    source = parquet(path=tmp_path, notify=messages.append)
+    assert "rows: documents of several pictures, each drawn after its caption" in messages[0]
+    card = prepare_source(tmp_path / "set", source, max_bad=0.3, held_out=0.3)
+    stored = {row["source"]: row for split in rows(tmp_path / "set").values() for row in split}
+    assert card["kind"] == "documents" and card["skipped"][0]["file"] == "a.parquet/3"
+    assert stored["a.parquet/1"]["texts"] == ["two"] and stored["a.parquet/1"]["order"] == [False, True, True]
+    assert stored["a.parquet/1"]["pixels"] == [pixels(1).tobytes(), pixels(2).tobytes()]
+    pq.write_table(data.slice(0, 1), tmp_path / "a.parquet")
+    assert [item.content for item in parquet(path=tmp_path).items(0)] == [png(0)]

@@ -19,6 +19,8 @@ from sources import pixels, png
 from rawmm_cli.config import build, presets
 from rawmm_cli.config.model import Config, Streaming
 from rawmm_cli.data import sets, shards, streamed
+from rawmm_cli.data.layout import streams
+from rawmm_cli.data.layout.unused import Unused
 from rawmm_cli.data.loader import WINDOW, StreamedSteps, batches, check_shares, steps_of
 from rawmm_cli.data.stream import Stream
 from rawmm_cli.system.distributed import Ranks
@@ -324,8 +326,8 @@ def test_files_of_the_hub_are_listed_by_datasets(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     real = datasets.load_dataset_builder
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda repo: real(str(tmp_path / "repo")))
-    files, ending = shards.find("hf:some/one")
-    assert ending == ".parquet" and [Path(file).name for file in files] == ["train-00000-of-00001.parquet"]
+    files = streams.find("hf:some/one")
+    assert files.ending == ".parquet" and files.names == ["data/train-00000-of-00001.parquet"]
     steps = open_steps(settings("hf:some/one"))
     assert len(documents_of(steps, 0)) == 16
 
@@ -336,7 +338,7 @@ def test_files_of_the_hub_are_listed_by_datasets(tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match="some/one cannot be reached .no network.*`hf download --repo-type dataset some/one"
     ):
-        shards.find("hf:some/one")
+        streams.find("hf:some/one")
 
 
 def test_files_elsewhere_are_opened_by_fsspec(tmp_path):
@@ -346,7 +348,9 @@ def test_files_elsewhere_are_opened_by_fsspec(tmp_path):
     parquet(tmp_path / "in", range(60), files=1)
     memory = fsspec.filesystem("memory")
     memory.pipe("/shard/0.parquet", (tmp_path / "in" / "0.parquet").read_bytes())
-    there = shards.Parquet(["memory:///shard/0.parquet"], None, None, lambda line: None, "there")
-    here = shards.Parquet([str(tmp_path / "in" / "0.parquet")], None, None, lambda line: None, "here")
+    there, here = (
+        shards.of(streams.Files(".parquet", [path], ["0.parquet"], None, Unused()), None, None, "it")
+        for path in ("memory:///shard/0.parquet", str(tmp_path / "in" / "0.parquet"))
+    )
     assert [there.read(block) for block in there.blocks] == [here.read(block) for block in here.blocks]
     assert streamed.Block(0, 0, 0, 20) == here.blocks[0]

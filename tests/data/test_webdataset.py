@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from sources import card_of, pixels, png, prepare_source, rows
 
-from rawmm_cli.data.datasets.webdataset import Fields, key_of, samples, webdataset
+from rawmm_cli.data.datasets.webdataset import Fields, webdataset
+from rawmm_cli.data.layout.samples import Samples, key_of
+from rawmm_cli.data.layout.unused import Unused
 from rawmm_cli.system.errors import ConfigError, DataError
 
 
@@ -84,19 +86,21 @@ def test_the_name_of_a_sample(name, key):
     assert key_of(name) == key
 
 
+def samples(*names: str, unused=None, **fields):
+    """Samples of an archive with these members."""
+    reader = Samples(Fields(**fields), unused or Unused())
+    return list(reader.of("x.tar", ((name, name.encode) for name in names)))
+
+
 def test_members_of_a_sample_are_consecutive():
-    read = list(
-        samples(
-            (name, name.encode)
-            for name in ["d/", "a.jpg", "a.seg.png", "a.TXT", "b.txt", "README", "a.json", "c/a.jpg"]
-        )
-    )
+    unused = Unused()
+    read = samples("d/", "a.jpg", "a.seg.png", "a.TXT", "b.txt", "README", ".c.jpg", "c/a.jpg", unused=unused)
     assert [(key, list(sample)) for key, sample in read] == [
         ("a", ["jpg", "seg.png", "txt"]),
         ("b", ["txt"]),
-        ("a", ["json"]),
         ("c/a", ["jpg"]),
     ]
+    assert unused.card() == {"members": {"": 2, ".seg.png": 1, "hidden": 1}}
     assert read[0][1]["seg.png"]() == b"a.seg.png"
 
 

@@ -5,6 +5,7 @@ Paths are relative to the folder of the file and stay inside it. A picture is re
 then it is drawn."""
 
 import json
+import posixpath
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,34 +13,31 @@ from pathlib import Path
 from ...system.disk import lines_of, open_file
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
-from ..layout.inside import MissingError, OutsideError, inside, quoted
 
 EXAMPLE = '[{"text": "A cat:"}, {"image": "cat.png", "draw": true}, {"text": "It sleeps."}]'
+NAME = 200  # characters of a file name in a message
 LINE = 100_000_000  # most bytes of a document
 
 
 def documents(*, path: Path) -> Source:
     """Source of the documents in a .jsonl file, one a line.
 
-    All lines are checked before any picture is decoded. Raises DataError where one of them is wrong. A
-    document whose picture is missing counts as bad."""
+    All lines are checked before any picture is decoded. Raises DataError where one of them is wrong."""
     path = Path(path)
     if not path.is_file():
         raise DataError(
             f"{printable(str(path))} is not a file; allowed with --path: a .jsonl file with a line like "
             f"{EXAMPLE}"
         )
-    pictures, count = set(), 0
-    for item in _items(path):
-        count += 1
-        pictures |= {piece.content for piece in item.pieces if isinstance(piece.content, str)}
+    pictures = {piece.content for item in _items(path) for piece in item.pieces if piece.content is not None}
+    count = sum(1 for _ in _items(path))
     if not count:
         raise DataError(f"{printable(str(path))} has no documents; allowed: lines like {EXAMPLE}")
     return Source(
         items=lambda start: islice(_items(path), start, None),
         count=count,
         holds_documents=True,
-        state=state_of([path, *sorted(pictures)]),
+        state=state_of([path, *(Path(file) for file in sorted(pictures) if Path(file).exists())]),
         card={"source": "documents", "licence": "unknown (your own files)"},
     )
 
@@ -83,15 +81,27 @@ def _pieces(path: Path, number: int, line: bytes) -> Iterator[Piece]:
             )
 
 
-def _inside(path: Path, number: int, name: str) -> str | DataError:
-    """Path of a picture that a line names, or why there is none. Raises DataError where it leads out of the
-    folder."""
+def _inside(path: Path, number: int, name: str) -> str:
+    """Path of a picture that a line names. Raises DataError unless it is a file inside the folder."""
+    plain, short = posixpath.normpath(name), name if len(name) <= NAME else name[:NAME] + "..."
+    if plain.startswith(("/", "../")) or plain in ("..", "."):
+        raise _wrong(
+            path,
+            number,
+            f"names '{short}', which leads out of the folder of the file; allowed: files inside of it",
+        )
+    file = path.parent / plain
     try:
-        return inside(path.parent, name)
-    except MissingError as error:
-        return DataError(str(error))
-    except OutsideError as error:
-        raise _wrong(path, number, f"names {quoted(name)}, which {error.reason}") from None
+        inside, exists = path.parent.resolve() in file.resolve().parents, file.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, not a name at all, or links in a circle
+        raise _wrong(path, number, f"names '{short}', which cannot be opened; mend the line") from None
+    if not inside:
+        raise _wrong(
+            path, number, f"names '{short}', a link that leads out of the folder; allowed: files inside of it"
+        )
+    if not exists:
+        raise _wrong(path, number, f"names '{short}', which does not exist; add it or mend the line")
+    return str(file)
 
 
 def _wrong(path: Path, line: int, problem: str) -> DataError:

@@ -7,14 +7,19 @@ decodes them. Downloads stay in the cache of `datasets`, whose place `HF_HOME` s
 import errno
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
-from ..items import Item, Source
+from ..items import DocumentItem, Item, Source
+from ..layout.schemas import kinds
+from ..layout.splits import described, roles
+from ..layout.streams import check_repo, check_saved, is_saved, relative_to
+from ..layout.unused import COLUMNS, Unused
 
 if TYPE_CHECKING:
     import datasets
@@ -90,8 +95,10 @@ def hub(
     first = next(iter(splits.values()))
     where = str(path) if path else known.repo
     template = caption or _template(first, known, columns)
-    chosen = choose(_kinds(first.features), columns, _names(first.features), template, where)
+    chosen = _chosen(splits, columns, template, where)
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
+    if line := described(Counter({key: len(data) for key, data in splits.items()})):
+        notify(f"splits of the source: {line}")
     splits = {key: _without_decoding(data, chosen) for key, data in splits.items()}
     card = {
         "source": f"{where} (a copy of {known.repo})" if path else f"hf:{known.repo}",
@@ -99,17 +106,24 @@ def hub(
         "terms": known.terms,
         "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
         "labels": list(chosen.names),
-        "chosen": chosen.describe(),
+        "chosen": chosen.describe() | ({"splits": line} if line else {}),
     }
-    root = path or _cache()
     return Source(
-        items=lambda start: _items(splits, chosen, start, root),
+        items=lambda start: _items(splits, chosen, start, path or _cache()),
         count=sum(map(len, splits.values())),
         card=card,
+        unused=_unused(first.column_names, chosen),
+        holds_documents=chosen.documents,
         size=known.size,
         state=" ".join(f"{key}:{len(data)}:{data._fingerprint}" for key, data in splits.items())
         + repr(chosen),
     )
+
+
+def _unused(columns: list[str], chosen: Columns) -> Unused:
+    unused = Unused()
+    unused.add_all(COLUMNS, (column for column in columns if column not in chosen.used))
+    return unused
 
 
 def _known(name: str, variant: str | None) -> Known:
@@ -144,11 +158,11 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
         raise DataError(
             f"{printable(str(path))} does not exist; allowed with --path: a folder with a copy of {repo}"
         )
-    if path is None and "/" not in repo:
-        raise DataError(f"'{repo}' is not a set on the hub")
     _check_cache(Path(datasets.config.HF_DATASETS_CACHE))
     try:
-        loaded = datasets.load_dataset(str(path) if path is not None else repo)
+        loaded = _loaded(str(path) if path else check_repo(repo))
+    except DataError:
+        raise
     except Exception as error:  # it raises almost any type
         if getattr(error.__cause__ or error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
@@ -168,6 +182,21 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
             f"--path {local}`"
         ) from None
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+
+
+def _loaded(where: str) -> "datasets.DatasetDict":
+    """A repository, a folder in its layout, or a saved set. Raises OutsideError where it names files outside
+    of itself."""
+    import datasets
+
+    if is_saved(Path(where)):
+        check_saved(Path(where))
+        return datasets.load_from_disk(where)
+    loaded = datasets.load_dataset(where)
+    builder = datasets.load_dataset_builder(where)
+    listed = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
+    relative_to(str(builder.base_path), listed)
+    return loaded
 
 
 def _selected(splits: dict, split: str | None, repo: str) -> dict:
@@ -204,26 +233,6 @@ def _no_cache(error: OSError, folder: Path | None = None) -> DataError:
     )
 
 
-def _kinds(features: "datasets.Features") -> dict[str, str]:
-    """{column: its kind}, with the kinds that `columns.choose` knows."""
-    import datasets
-
-    def kind(feature: object) -> str:
-        if isinstance(feature, datasets.Image) or (isinstance(feature, Mapping) and "bytes" in feature):
-            return "image"
-        inner = getattr(feature, "feature", feature[0] if isinstance(feature, list) and feature else None)
-        dtype = str(getattr(feature if inner is None else inner, "dtype", ""))
-        if inner is not None:
-            return "texts" if "string" in dtype else "other"
-        if "string" in dtype:
-            return "text"
-        return {"bool": "boolean", "binary": "image", "large_binary": "image"}.get(
-            dtype, "integer" if "int" in dtype else "other"
-        )
-
-    return {column: kind(feature) for column, feature in features.items()}
-
-
 def _names(features: "datasets.Features") -> dict[str, list[str]]:
     """{column: names of its classes}."""
     return {column: feature.names for column, feature in features.items() if hasattr(feature, "names")}
@@ -233,29 +242,46 @@ def _template(data: "datasets.Dataset", known: Known, columns: str | None) -> st
     """The template of a known set, where it has classes and no captions."""
     if known.template is None or columns:
         return None
-    kinds = _kinds(data.features)
-    return known.template if choose(kinds).text is None and choose(kinds).label is not None else None
+    chosen = choose(kinds(data.features.arrow_schema))
+    return known.template if chosen.text is None and chosen.label is not None else None
+
+
+def _chosen(splits: dict, columns: str | None, template: str | None, where: str) -> Columns:
+    """Columns of all roles. Rows with several pictures are documents. Raises ConfigError, DataError."""
+    import pyarrow.compute as pc
+
+    def first(column: str) -> object:
+        data = next(iter(splits.values()))
+        return next((value for value in data.with_format(None)[:64][column] if value), None)
+
+    features = next(iter(splits.values())).features
+    chosen = choose(kinds(features.arrow_schema), columns, _names(features), template, where, first)
+    if kinds(features.arrow_schema)[chosen.image] != "images":
+        return chosen
+    lengths = (pc.max(pc.list_value_length(data.data[chosen.image])).as_py() for data in splits.values())
+    return replace(chosen, documents=max(length or 0 for length in lengths) > 1)
 
 
 def _without_decoding(data: "datasets.Dataset", chosen: Columns) -> "datasets.Dataset":
     """The used columns of a split, with images as bytes or paths."""
     import datasets
 
-    if isinstance(data.features[chosen.image], datasets.Image):
-        data = data.cast_column(chosen.image, datasets.Image(decode=False))
+    feature, encoded = data.features[chosen.image], datasets.Image(decode=False)
+    if isinstance(feature, datasets.Image):
+        data = data.cast_column(chosen.image, encoded)
+    elif isinstance(getattr(feature, "feature", None), datasets.Image):
+        data = data.cast_column(chosen.image, replace(feature, feature=encoded))
     return data.select_columns(chosen.used)
 
 
-def _items(splits: dict, chosen: Columns, start: int, root: Path | str) -> Iterator[Item]:
-    """Items of all splits, one split after the other, from number `start` on.
-
-    With several splits, those named train... are trained on and the others held out; with a single one, the
-    names of the items decide."""
+def _items(splits: dict, chosen: Columns, start: int, root: Path | str) -> Iterator[Item | DocumentItem]:
+    """Items of all splits, one split after the other, from number `start` on. Where the splits are not those
+    of `layout.splits`, the names of the items decide what is held out."""
+    role = roles(splits)
     for key, data in splits.items():
-        split = None if len(splits) == 1 else "train" if key.startswith("train") else "held_out"
         for first in range(min(start, len(data)), len(data), ROWS):
             rows = data[first : first + ROWS]
             for n in range(len(rows[chosen.image])):
                 row = {column: values[n] for column, values in rows.items()}
-                yield chosen.item(f"{key}/{first + n}", row, split, root)
+                yield chosen.item(f"{key}/{first + n}", row, role[key], root)
         start = max(0, start - len(data))

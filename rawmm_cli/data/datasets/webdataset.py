@@ -5,22 +5,26 @@ named a.
 caption (.txt, or a key of .json), a class (.cls, or a key of .json)."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import posixpath
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
 from pathlib import Path
 
 from ...system.errors import ConfigError, DataError, printable
-from ..archives import ENDINGS, Member, members
+from ..archives import ENDINGS, members, names
 from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
+from ..images import ENDINGS as PICTURES
 from ..items import Item, Source, state_of
 from ..layout.files import files_ending_in
-from ..layout.unused import Unused
+from ..layout.samples import Samples, key_of, own_splits
+from ..layout.splits import split_of
+from ..layout.unused import MEMBERS, Unused
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "avif", "image", "img")
+IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
 Sample = dict[str, Callable[[], bytes]]  # ending -> reader of the member
+SHOWN = 6  # endings in a message
 
 
 def webdataset(
@@ -34,30 +38,52 @@ def webdataset(
 
     columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
     where there is no archive; reading raises DataError where one is not safe."""
-    path = Path(path)
-    unused = Unused()
+    path, unused = Path(path), Unused()
     files = archive_files(path, unused)
     fields, root = Fields(columns, caption), path if path.is_dir() else path.parent
+    archives = [file.relative_to(root).as_posix() for file in files]
+    splits = own_splits(_places(files, archives))
     notify("chosen: " + fields.describe())
+    if line := splits.describe():
+        notify(f"splits of the source, in {line}")
 
     def items(start: int) -> Iterator[Item]:
-        named_samples = (
-            (f"{file.relative_to(root).as_posix()}/{key}", sample)
-            for file in files
-            for key, sample in samples(members(file))
-        )
-        return (fields.item(name, sample) for name, sample in islice(named_samples, start, None))
+        unused.clear(MEMBERS)
+        samples, number = Samples(fields, unused), 0
+        for file, archive in zip(files, archives):
+            told = partial(samples.told.add, where=archive)
+            for name, sample in samples.of(archive, members(file, told)):
+                if number >= start:
+                    split = splits.role(archive, name)
+                    yield fields.item(f"{archive}/{name}", sample, split)
+                number += 1
+        for line in samples.told.lines():
+            notify(line)
 
     return Source(
         items=items,
-        state=state_of(files) + repr(fields),
+        state=state_of(files) + repr(fields) + line,
         unused=unused,
         card={
             "source": f"webdataset, {len(files):,} archives",
             "licence": "unknown (your own files)",
-            "chosen": {"samples": fields.describe()},
+            "chosen": {"samples": fields.describe()} | ({"splits": line} if line else {}),
         },
     )
+
+
+def _places(files: list[Path], archives: list[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of an archive and a folder of samples in it. All folders are looked for only where the first one
+    of some archive is named like a split: that takes a pass over all members."""
+
+    def folders(file: Path) -> Iterator[str]:
+        return (posixpath.dirname(key) for key in map(key_of, names(file)) if key is not None)
+
+    first = [next(folders(file), "") for file in files]
+    told = any(split_of(part) for folder in first for part in folder.split("/"))
+    for file, archive, folder in zip(files, archives, first):
+        for each in dict.fromkeys([folder, *(folders(file) if told else ())]):
+            yield archive, each
 
 
 def archive_files(path: Path, unused: Unused) -> list[Path]:
@@ -75,32 +101,6 @@ def archive_files(path: Path, unused: Unused) -> list[Path]:
             f"no archives in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
         )
     return files
-
-
-def samples(archive: Iterable[Member]) -> Iterator[tuple[str, Sample]]:
-    """Samples of the members of an archive, in order: (key, {ending: reader}).
-
-    Consecutive members with the same key (`key_of`) form a sample."""
-    key, sample = None, {}
-    for name, read in archive:
-        if key_of(name) is None:
-            continue
-        if key_of(name) != key and sample:
-            yield key, sample
-            sample = {}
-        key = key_of(name)
-        sample[name[len(key) + 1 :].lower()] = read
-    if sample:
-        yield key, sample
-
-
-def key_of(name: str) -> str | None:
-    """Name of the sample that a member belongs to: its path up to the first dot of the file name.
-
-    None for hidden files and for files without an ending."""
-    folder, slash, base = name.rpartition("/")
-    stem = base.partition(".")[0]
-    return folder + slash + stem if stem and "." in base else None
 
 
 @dataclass(frozen=True)
@@ -132,24 +132,43 @@ class Fields:
             f"class: .{requested.get('label') or 'cls or .json'}"
         )
 
-    def item(self, name: str, sample: Sample) -> Item:
+    def item(self, name: str, sample: Sample, split: str | None = None) -> Item:
         """A sample as an item. Where it cannot be used, the content of the item is a DataError."""
         try:
             facts = self._json(sample)
             label, captions = self._label(sample, facts), self._captions(sample, facts)
             if label is not None and (self.template is not None or not captions):
                 captions = [(self.template or TEMPLATE).format(label=words(str(label)))]
-            return Item(name, self._image(sample), tuple(captions), class_of(label))
+            return Item(name, self._image(sample), tuple(captions), class_of(label), split=split)
         except (DataError, ConfigError) as error:
             return Item(name, DataError(str(error)))
 
-    def _image(self, sample: Sample) -> bytes:
+    def image(self, sample: Collection[str]) -> str | None:
+        """Ending of the picture of a sample, None where it has none."""
         requested = self.requested.get("image")
-        ending = next((ending for ending in ([requested] if requested else IMAGES) if ending in sample), None)
+        return next((ending for ending in ((requested,) if requested else IMAGES) if ending in sample), None)
+
+    def _text(self, sample: Collection[str]) -> str | None:
+        """Ending of the member whose whole text is the caption, None where there is none."""
+        requested = self.requested.get("text")
+        endings = (requested,) if requested else TEXTS
+        return next((ending for ending in endings if ending in sample and ending != "json"), None)
+
+    def _number(self, sample: Collection[str]) -> str | None:
+        """Ending of the member whose whole text is the number of a class, None where there is none."""
+        requested = self.requested.get("label", "cls")
+        return requested if requested in sample and requested != "json" else None
+
+    def unused(self, sample: Collection[str]) -> set[str]:
+        """Endings of a sample that have no role."""
+        text, number = self._text(sample), self._number(sample)
+        facts = "json" if text is None or number is None else None
+        return set(sample) - {self.image(sample), text, number, facts}
+
+    def _image(self, sample: Sample) -> bytes:
+        ending = self.image(sample)
         if ending is None:
-            raise DataError(
-                f"it has no picture; it has {', '.join(f'.{ending}' for ending in sorted(sample))}"
-            )
+            raise DataError(f"it has no picture; it has {_endings(sample)}{_hint(sample)}")
         return sample[ending]()
 
     def _json(self, sample: Sample) -> dict:
@@ -163,9 +182,7 @@ class Fields:
         return facts if isinstance(facts, dict) else {}
 
     def _captions(self, sample: Sample, facts: dict) -> list[str]:
-        requested = self.requested.get("text", "")
-        endings = [requested] if requested else TEXTS
-        ending = next((ending for ending in endings if ending in sample and ending != "json"), None)
+        ending, requested = self._text(sample), self.requested.get("text", "")
         if ending is not None:
             try:
                 return _strings(sample[ending]().decode("utf-8-sig"))
@@ -176,15 +193,32 @@ class Fields:
 
     def _label(self, sample: Sample, facts: dict) -> int | str | None:
         """Class of a sample: a number from .cls, a number or a word from .json, or None."""
-        requested = self.requested.get("label", "cls")
-        if requested in sample and requested != "json":
+        ending, requested = self._number(sample), self.requested.get("label", "")
+        if ending is not None:
             try:
-                return int(sample[requested]())
+                return int(sample[ending]())
             except ValueError:
-                raise DataError(f"its .{requested} is not a whole number") from None
+                raise DataError(f"its .{ending} is not a whole number") from None
         keys = [requested.removeprefix("json.")] if requested.startswith("json.") else LABELS
         value = next((facts[key] for key in keys if key in facts), None)
         return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+
+
+def _endings(sample: Collection[str]) -> str:
+    """The first endings of a sample, for a message."""
+    endings = [f".{ending}" for ending in sorted(sample)]
+    return ", ".join(endings[:SHOWN] + ([f"{len(endings) - SHOWN:,} more"] if len(endings) > SHOWN else []))
+
+
+def _hint(sample: Collection[str]) -> str:
+    """What to do where a picture hides behind a dot in its name: "" where none does."""
+    dotted = next((ending for ending in sorted(sample) if ending.rpartition(".")[2] in IMAGES), None)
+    if dotted is None:
+        return ""
+    return (
+        "; the name of a sample ends at its first dot: take the other dots out of the names, or choose "
+        f"with --columns image={dotted}"
+    )
 
 
 def _strings(value: object) -> list[str]:

@@ -6,4 +6,8 @@ files.py     the files below a folder
 splits.py    the splits that names of folders and files tell
 beside.py    captions in a file beside a picture
 metadata.py  captions and classes in metadata.jsonl, .csv and .parquet
+samples.py   members of an archive -> samples
+instead.py   what people store in place of a picture
+schemas.py   the Parquet files of a set as one table
+streams.py   files of a set that is streamed
 """

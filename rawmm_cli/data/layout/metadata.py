@@ -198,8 +198,7 @@ def _parquet_rows(path: Path, seen: dict[str, None], requested: dict[str, str]) 
                     number += 1
                     yield f"row {number}", row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        problem = printable(reason.splitlines()[0])
+        problem = printable((str(error).splitlines() or [type(error).__name__])[0])
         raise DataError(
             f"{printable(str(path))} cannot be read ({problem}); mend it or move it away"
         ) from None

@@ -1,0 +1,39 @@
+"""What people store in place of a picture: addresses, base64, paths. What it is, and what to do."""
+
+import re
+from collections.abc import Mapping
+
+from ...system.errors import printable
+
+SHOWN, LONG = 60, 200  # most characters of base64, and of a name, in a message
+# The first characters of JPEG, PNG, GIF, WebP, TIFF and BMP files in base64.
+BASE64 = ("data:image/", "/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkqA", "TU0AK", "Qk0")
+
+
+def instead_of_picture(value: object) -> tuple[str, str] | None:
+    """A value of the data that is no picture -> (what it is, what to do); None where it is something else."""
+    text = _text(value)
+    if not text:
+        return None
+    if text.startswith(BASE64) and re.fullmatch(r"[\w+/=:;,.\s-]*", text):
+        return f"a picture in base64, '{_short(text, SHOWN)}'", "decode it, and store its bytes"
+    name = f"'{_short(text, LONG)}'"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        return f"the address {name}, which is not fetched", "fetch the pictures first (img2dataset does)"
+    return f"the path {name}, which is not read", "store the bytes of the pictures in the table"
+
+
+def _short(text: str, most: int) -> str:
+    return printable(text if len(text) <= most else text[:most] + "...")
+
+
+def _text(value: object) -> str:
+    """The text that a value is or holds, "" where it is anything else."""
+    if isinstance(value, Mapping):
+        return next(filter(None, map(_text, value.values())), "")
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, map(_text, value)), "")
+    if isinstance(value, bytes):
+        start = value[:200]
+        return start.decode("ascii") if start.isascii() and start.decode("ascii").isprintable() else ""
+    return value.strip() if isinstance(value, str) else ""

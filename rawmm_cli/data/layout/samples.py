@@ -1,0 +1,128 @@
+"""Samples of archives: consecutive members a.jpg, a.txt, a.json are one sample a, as in `webdataset`.
+
+What is unusual is said: samples of one name, members that are not neighbours, members that have no role."""
+
+import posixpath
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
+
+from ...system.errors import DataError, printable
+from ..archives import Told
+from .splits import described, roles, splits_of
+from .unused import MEMBERS, Unused
+
+REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
+SCATTERED = 50  # samples without a picture at the beginning of an archive whose members are not neighbours
+T = TypeVar("T")
+
+
+def key_of(name: str) -> str | None:
+    """Name of the sample that a member belongs to: its path up to the first dot of the file name.
+
+    None for hidden files and for files without an ending."""
+    folder, slash, base = name.rpartition("/")
+    stem = base.partition(".")[0]
+    return folder + slash + stem if stem and "." in base else None
+
+
+class Roles(Protocol):
+    """What the endings of a sample are for (`datasets/webdataset.py`)."""
+
+    def image(self, sample: Collection[str]) -> str | None:
+        """Ending of the picture of a sample, None where it has none."""
+
+    def unused(self, sample: Collection[str]) -> set[str]:
+        """Endings of a sample that have no role."""
+
+
+class Samples:
+    """Samples of archives, and what was seen beside them.
+
+    unused: counts members that have no role. told: what is to be said when all archives are read."""
+
+    def __init__(self, fields: Roles, unused: Unused) -> None:
+        self.fields, self.unused, self.told = fields, unused, Told()
+
+    def of(self, archive: str, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str, dict[str, T]]]:
+        """Samples of an archive, in order: (name, {ending: what the member has}). No two have one name.
+
+        archive: its name. Raises DataError where the members of a sample are not neighbours."""
+        # Hash of a key -> number of its samples so far, whether the first one has a picture.
+        known: dict[int, tuple[int, bool]] = {}
+        previous, without = None, 0
+        for number, (key, sample) in enumerate(self._grouped(members), 1):
+            pictured = self.fields.image(sample) is not None
+            count, first = known.get(hash(key), (0, pictured))
+            if count and pictured != first and key != previous:
+                raise _scattered(archive, f"those of '{key}' stand in two places")
+            without += not pictured
+            if without == number == SCATTERED:
+                raise _scattered(archive, f"the first {without} have no picture, only .{' .'.join(sample)}")
+            name = key
+            while hash(name) in known:
+                count += 1
+                name = f"{key}#{count}"
+            known[hash(key)] = known[hash(name)] = max(1, count), first
+            if name != key:
+                self.told.add(REPEATED, f"{archive}/{key}")
+            if pictured:
+                self.unused.add_all(MEMBERS, (f".{ending}" for ending in self.fields.unused(sample)))
+            previous = key
+            yield name, sample
+
+    def _grouped(self, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str, dict[str, T]]]:
+        """Consecutive members with the same key; a second one of an ending begins another sample."""
+        key, sample = None, {}
+        for name, content in members:
+            own = key_of(name)
+            if own is None:
+                self.unused.add(MEMBERS, "hidden" if posixpath.basename(name).startswith(".") else "")
+                continue
+            ending = name[len(own) + 1 :].lower()
+            if sample and (own != key or ending in sample):
+                yield key, sample
+                sample = {}
+            key = own
+            sample[ending] = content
+        if sample:
+            yield key, sample
+
+
+def _scattered(archive: str, problem: str) -> DataError:
+    return DataError(
+        f"archive {printable(archive)}: members of a sample must be neighbours, and {printable(problem)}; "
+        "make the archive again with its names sorted (tar --sort=name)"
+    )
+
+
+class OwnSplits(NamedTuple):
+    """Splits that names of archives, or of folders in them, tell.
+
+    splits: {(archive, folder in it): split}; the folder is "" where archives tell."""
+
+    splits: dict[tuple[str, str], str | None]
+    roles: dict[str | None, str | None]
+    folders: bool  # whether folders in the archives tell
+
+    def role(self, archive: str, sample: str) -> str | None:
+        """ "train", "held_out", or None where the name of the sample decides."""
+        return self.roles[self.splits[archive, posixpath.dirname(sample) if self.folders else ""]]
+
+    def describe(self) -> str:
+        """The splits in words, "" where there are none."""
+        line = described(Counter(self.splits.values()))
+        return f"{'folders' if self.folders else 'archives'}: {line}" if line else ""
+
+
+def own_splits(places: Iterable[tuple[str, str]]) -> OwnSplits:
+    """Splits that a set of archives brings along.
+
+    places: pairs of an archive and a folder of samples in it."""
+    places = list(dict.fromkeys(places))
+    splits = splits_of([f"{archive}/{folder}/" for archive, folder in places])
+    if any(splits):
+        return OwnSplits(dict(zip(places, splits)), roles(splits), True)
+    archives = list(dict.fromkeys(archive for archive, _ in places))
+    splits = splits_of(archives, files=True)
+    return OwnSplits({(archive, ""): split for archive, split in zip(archives, splits)}, roles(splits), False)

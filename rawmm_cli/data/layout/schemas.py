@@ -1,0 +1,195 @@
+"""The Parquet files of a set as one table: kinds of its columns, and whether all files have the used ones.
+
+Schemas and statistics are read, and no rows. A column without a value in a file has no kind there: writers
+give it any type."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...system.disk import open_file
+from ...system.errors import DataError, printable
+from ..columns import KINDS, Columns, choose
+
+TEXTS = ("text", "texts")  # kinds that may take turns in the captions
+
+
+@contextmanager
+def open_anywhere(file: str) -> Iterator[BinaryIO]:
+    """Open a file for reading and seeking: a path, or a URL that `fsspec` knows."""
+    if "://" not in file:
+        with open_file(file) as stream:
+            yield stream
+        return
+    import fsspec
+
+    with fsspec.open(file, "rb") as stream:
+        yield stream
+
+
+class Tables:
+    """Parquet files of a set. groups: rows of every row group, by file.
+
+    files: paths or URLs. Raises DataError where one of them is not a whole Parquet file."""
+
+    def __init__(self, files: list[str]) -> None:
+        self.files, self.groups = files, []
+        self.kinds: dict[str, str] = {}  # of columns that have a value in a file
+        self.without: dict[str, str] = {}  # of columns that have none so far
+        self.own: list[dict[str, str | None]] = []  # kinds by file; None where it has no value of the column
+        self.names: dict[str, list[str]] = {}  # names of the classes
+        self.other_names: dict[str, str] = {}  # column -> file that has other names
+        self.several: set[str] = set()  # columns in which a row has several pictures
+        for file in files:
+            try:
+                with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
+                    self._add(file, table)
+            except Exception as error:  # damage raises almost any type
+                problem = printable((str(error).splitlines() or [type(error).__name__])[0])
+                raise DataError(
+                    f"{printable(file)} is not a whole parquet file ({problem}); fetch it again, or take it "
+                    "out"
+                ) from None
+
+    def _add(self, file: str, table: pq.ParquetFile) -> None:
+        schema, meta = table.schema_arrow, table.metadata
+        self.groups.append([meta.row_group(n).num_rows for n in range(table.num_row_groups)])
+        own: dict[str, str | None] = dict(kinds(schema))
+        for column, kind in own.items():
+            if kind == "empty" or (self.kinds.get(column) != kind and _is_empty(meta, column)):
+                own[column] = None
+                self.without.setdefault(column, kind)
+            else:
+                self.kinds.setdefault(column, kind)
+            if kind == "images" and _several(meta, column):
+                self.several.add(column)
+        for column, names in class_names(schema).items():
+            if self.names.setdefault(column, names) != names:
+                self.other_names.setdefault(column, file)
+        self.own.append(own)
+
+    def choose(self, columns: str | None, caption: str | None, where: str) -> Columns:
+        """Columns of all roles, as `columns.choose` has them.
+
+        Raises ConfigError where the options do not fit, DataError where a file lacks a used column, or has
+        it with another kind."""
+        chosen = choose(self.without | self.kinds, columns, self.names, caption, where, self._first)
+        chosen = replace(chosen, documents=chosen.image in self.several)
+        if not chosen.speak:  # nobody asked for the attributes
+            chosen = replace(chosen, flags=tuple(flag for flag in chosen.flags if not self._problem(flag)))
+        for column in chosen.used:
+            if problem := self._problem(column):
+                raise DataError(
+                    f"{problem}; write the file again with the same columns, or prepare it separately"
+                )
+        if chosen.label in self.other_names:
+            raise DataError(
+                f"{printable(self.other_names[chosen.label])} has other names of classes in column "
+                f"'{printable(chosen.label)}' than the files before it; prepare the files separately"
+            )
+        return chosen
+
+    def unused(self, chosen: Columns) -> list[str]:
+        """Columns without a role, in the order of the files."""
+        return [column for column in self.without | self.kinds if column not in chosen.used]
+
+    def _problem(self, column: str) -> str:
+        """The first file with rows that lacks the column, or has it with another kind; "" where none does."""
+        kind = self.kinds.get(column)
+        allowed = TEXTS if kind in TEXTS else (kind,)
+        has = next((file for file, own in zip(self.files, self.own) if own.get(column) == kind), "others")
+        for file, own, groups in zip(self.files, self.own, self.groups):
+            if not sum(groups):
+                continue
+            if column not in own:
+                return f"{printable(file)} lacks column '{printable(column)}', which {printable(has)} has"
+            if own[column] not in (*allowed, None):
+                return (
+                    f"{printable(file)} has {KINDS[own[column]]} in column '{printable(column)}', where "
+                    f"{printable(has)} has {KINDS[kind]}"
+                )
+        return ""
+
+    def _first(self, column: str) -> object:
+        """First value of a column, None where there is none."""
+        for file, own in zip(self.files, self.own):
+            if own.get(column) is not None:
+                with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
+                    batches = table.iter_batches(64, columns=[column])
+                    values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+                    return next((value for value in values if value), None)
+        return None
+
+
+def kinds(schema: pa.Schema) -> dict[str, str]:
+    """{column: its kind}, with the kinds that `columns.choose` knows."""
+    return {field.name: _kind(field.type) for field in schema}
+
+
+def _kind(dtype: pa.DataType) -> str:
+    types = pa.types
+    if types.is_dictionary(dtype):
+        return _kind(dtype.value_type)
+    if isinstance(dtype, pa.BaseExtensionType):
+        return _kind(dtype.storage_type)
+    if types.is_struct(dtype):
+        has = {field.name: _kind(field.type) for field in dtype}
+        return "image" if has.get("bytes") in ("image", "empty") else "other"
+    if types.is_binary(dtype) or types.is_large_binary(dtype) or types.is_binary_view(dtype):
+        return "image"
+    if _is_list(dtype):
+        return {"text": "texts", "image": "images"}.get(_kind(dtype.value_type), "other")
+    if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
+        return "text"
+    if types.is_null(dtype):
+        return "empty"
+    return "boolean" if types.is_boolean(dtype) else "integer" if types.is_integer(dtype) else "other"
+
+
+def _is_list(dtype: pa.DataType) -> bool:
+    names = ("list", "large_list", "fixed_size_list", "list_view", "large_list_view")
+    return any(getattr(pa.types, f"is_{name}")(dtype) for name in names)
+
+
+def _leaves(meta: pq.FileMetaData, column: str) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
+    """Leaves of a column in every row group, each with the rows of its group."""
+    paths = [meta.schema.column(n).path for n in range(meta.num_columns)]
+    leaves = [n for n, path in enumerate(paths) if path == column or path.startswith(f"{column}.")]
+    groups = (meta.row_group(n) for n in range(meta.num_row_groups))
+    return ((group.num_rows, group.column(n)) for group in groups for n in leaves)
+
+
+def _is_empty(meta: pq.FileMetaData, column: str) -> bool:
+    """Whether a column has no value at all, as far as the statistics tell."""
+
+    def is_empty(rows: int, leaf: pq.ColumnChunkMetaData) -> bool:
+        if not rows:
+            return True
+        numbers = leaf.statistics if leaf.is_stats_set else None
+        return numbers is not None and numbers.has_null_count and numbers.null_count == leaf.num_values
+
+    return all(is_empty(rows, leaf) for rows, leaf in _leaves(meta, column))
+
+
+def _several(meta: pq.FileMetaData, column: str) -> bool:
+    """Whether a row of a column of lists has more than one value."""
+    return any(leaf.num_values > rows for rows, leaf in _leaves(meta, column))
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """{column: names of its classes}, from the metadata that `datasets` writes into the schema."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            column: list(feature["names"])
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, ValueError, TypeError):
+        return {}
