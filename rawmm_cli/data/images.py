@@ -89,8 +89,8 @@ def fit(
 
     picture: (H, W, 3) uint8, or an RGB image of Pillow. crop "center": the largest square in the centre, so
     the result is (size, size, 3). crop "none": the whole picture; its longer side becomes the nearest
-    multiple of `multiple`, so that patches fit. Where the shorter side is `size` already, pixels are copied
-    exactly. Raises ImageError where a side is shorter than `size`, unless `enlarge`."""
+    multiple of `multiple`, so that patches fit. Where the sides are so already, pixels are copied exactly.
+    Raises ImageError where a side is shorter than `size`, unless `enlarge`."""
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
@@ -104,13 +104,11 @@ def fit(
         top, left = (height - side) // 2, (width - side) // 2
         picture = picture.crop((left, top, left + side, top + side))
         width, height = picture.size
-    if min(height, width) == size:
-        return np.array(picture)
     longer = max(multiple, round(max(height, width) * size / min(height, width) / multiple) * multiple)
     target = (
         (size, size) if height == width else (longer, size) if width > height else (size, longer)
     )  # (width, height)
-    return np.array(picture.resize(target, Image.Resampling.LANCZOS))
+    return np.array(picture if picture.size == target else picture.resize(target, Image.Resampling.LANCZOS))
 
 
 def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from ..config.model import Config
 from ..core.batch import BlocksOf
 from ..system.errors import DataError, printable
-from .images import WHITE, ImageError, fit
+from .images import MULTIPLE, WHITE, ImageError, fit
 from .items import Item, open_content
 from .rows import check_unicode
 from .stream import Encode, Stream
@@ -142,8 +142,11 @@ def fitting(
     train.length, or no caption of it fits, and DataError where data.long is `error`."""
     for text in item.captions:
         check_unicode(text)
-    pixels = fit(open_content(item.content, WHITE), config.data.size, config.data.stream.crop)
-    (height, width), stride = pixels.shape[:2], config.codec.stride
+    stride = config.codec.stride
+    multiple = stride if MULTIPLE % stride else MULTIPLE
+    picture = open_content(item.content, WHITE)
+    pixels = fit(picture, config.data.size, config.data.stream.crop, multiple=multiple)
+    height, width = pixels.shape[:2]
     if height % stride or width % stride:
         raise ImageError(f"{width} x {height} pixels cannot be cut into patches of {stride}")
     tokens = config.codec.tokens(height, width) + PICTURE

@@ -11,6 +11,7 @@ from ..config.model import Config
 from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
 from ..system.errors import DataError
 from . import prepared
+from .images import MULTIPLE
 from .prepared import Prepared, PreparedDocuments
 
 if TYPE_CHECKING:
@@ -105,10 +106,13 @@ def _check_patches(config: Config, data: Prepared | PreparedDocuments, pictures:
     """Every side must be a multiple of the codec's stride."""
     codec, heights, widths = config.codec, pictures.heights, pictures.widths
     for index in np.flatnonzero((heights % codec.stride != 0) | (widths % codec.stride != 0))[:1]:
+        crop = "" if MULTIPLE % codec.stride == 0 else " --crop center"  # whose sides are all --size
+        common = int(np.gcd.reduce(np.concatenate([heights, widths])))
+        allowed = ", ".join(str(side) for side in range(1, common + 1) if common % side == 0)
         raise DataError(
             f"picture {data.source(pictures.rows[index])} has {widths[index]}x{heights[index]} pixels; "
             f"codec.{codec.cell} = {codec.stride} must divide both; prepare the set again with --size "
-            f"{config.data.size}, or set codec.{codec.cell}"
+            f"{config.data.size}{crop}, or set codec.{codec.cell} to a divisor of all sides: {allowed}"
         )
 
 

@@ -54,6 +54,17 @@ def test_fit_without_crop_keeps_the_whole_picture():
         fit(pixels, 8, crop="top")
 
 
+@pytest.mark.parametrize("shape", [(16, 20), (16, 41), (23, 16), (16, 7 * 16), (32, 40), (31, 77)])
+def test_fit_without_crop_gives_sides_that_patches_divide(shape):
+    """The longer side becomes the nearest multiple of 16, also where the shorter one is 16 already."""
+    pixels = RANDOM.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    fitted = fit(pixels, 16, crop="none")
+    short, long = sorted(shape)
+    assert sorted(fitted.shape[:2]) == [16, max(16, round(long / short) * 16)]
+    if short == 16 and long % 16 == 0:
+        assert (fitted == pixels).all()
+
+
 def test_fit_never_enlarges():
     with pytest.raises(
         ImageError, match="^it is 7 x 5 pixels; allowed: at least 6 x 6; choose a smaller size$"

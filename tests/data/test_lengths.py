@@ -1,10 +1,13 @@
 """Documents longer than train.length: found before the first step, cut or left out, as packing would count
 them."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from sources import pixels
 from test_streamed import settings as stream_settings
 
@@ -12,6 +15,7 @@ from rawmm_cli.config import build, presets
 from rawmm_cli.core.batch import size
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, Bytes, decode, train_pairs
 from rawmm_cli.data import lengths, prepared, rows, sets
+from rawmm_cli.data.items import Item
 from rawmm_cli.data.loader import steps_of, stream_of
 from rawmm_cli.data.stream import cut_document, cut_text
 from rawmm_cli.system.errors import DataError
@@ -286,3 +290,19 @@ def test_streams(kind, tmp_path):
         DataError, match=f"^picture .*/[0-9]+: {reason}; set a larger train.length, data.long=cut"
     ):
         run("data.long=error")
+
+
+@pytest.mark.parametrize("patch,shape", [(4, (24, 32)), (12, (24, 36))])
+def test_pictures_of_a_stream_get_sides_that_patches_divide(patch, shape, tmp_path):
+    words = ["data.size=24", f"codec.patch={patch}", "data.stream.crop=none", "train.length=200"]
+    config = stream_settings(tmp_path, *words)
+    for sides in ((24, 34), (34, 24), (48, 68)):
+        item = Item("x", png_of(np.zeros((*sides, 3), np.uint8)))
+        _, fitted = lengths.fitting(config, item, None, print)
+        assert fitted.shape[:2] == (shape if sides[0] < sides[1] else shape[::-1])
+
+
+def png_of(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()

@@ -48,7 +48,14 @@ MISFITS = {
         (),
         "picture 1.png has 10x8 pixels; codec.patch = 4 must divide both; prepare the set again with --size "
         "8, "
-        "or set codec.patch",
+        "or set codec.patch to a divisor of all sides: 1, 2",
+    ),
+    "patch of another multiple": (
+        [(24, 24), (24, 32)],
+        [["a"], ["b"]],
+        ("data.size=24", "codec.patch=12"),
+        "picture 1.png has 32x24 pixels; codec.patch = 12 must divide both; prepare the set again with "
+        "--size 24 --crop center, or set codec.patch to a divisor of all sides: 1, 2, 4, 8",
     ),
     "none to read": (
         [(8, 8)] * 2,
