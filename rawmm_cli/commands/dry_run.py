@@ -7,7 +7,7 @@ import typer
 
 from ..system.threads import use_cpu
 from . import tables
-from .screen import emit
+from .screen import emit, notify
 
 if TYPE_CHECKING:
     from ..config.codecs import CodecConfig
@@ -167,24 +167,32 @@ def _fits(sizes: dict) -> str:
 
 def _show_all(config: "Config", sizes: list[dict], as_json: bool) -> None:
     """Print a line for each card, the fastest first."""
-    from ..system.figures import duration, size
+    from ..system.figures import duration
 
     if as_json:
         return emit({"config": config.model_dump(mode="json"), "cards": sizes})
-    rows = []
+    rows, slow = [], False
     for one in sizes:
         card, parts = one["card"], one["step_parts"]
+        launches = parts["host"] > parts["GPU"]
+        slow |= launches
         rows.append(
             (
                 tables.text(card["name"], "bold"),
                 duration(one["run_seconds"]),
-                duration(one["step_seconds"]),
+                f"{1000 * one['step_seconds']:,.0f} ms{'*' if launches else ' '}",
                 f"{one['mfu']:.0%}",
-                size(one["memory_needed"]),
-                size(card["memory"]),
-                "yes" if one["fits"] else one["remedy"] or "no",
-                "launches" if parts["host"] > parts["GPU"] else "GPU",
+                f"{one['memory_needed'] / 2**30:.1f} of {card['memory'] / 2**30:.0f} GiB",
+                "yes"
+                if one["fits"]
+                else f"no: {one['remedy'].replace('train.', '')}"
+                if one["remedy"]
+                else "no",
             )
         )
-    heads = ("card", "run", "step", "MFU", "needs", "has", "fits", "limit")
-    tables.write(heads, rows, numbers=(1, 2, 3, 4, 5))
+    tables.write(("card", "run", "step", "MFU", "memory", "fits"), rows, numbers=(1, 2, 3, 4))
+    if slow:
+        notify("* limited by the host, which launches kernels more slowly than they run: raise train.batch")
+    notify(
+        "estimated from published rates, not measured; `--card NAME` shows the parts of a step and whole settings"
+    )

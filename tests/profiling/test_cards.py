@@ -100,8 +100,12 @@ def test_all_cards_the_fastest_first(rawmm):
         c.name for c in cards.table()
     }
     assert [one["run_seconds"] for one in shown] == sorted(one["run_seconds"] for one in shown)
-    code, out, _ = rawmm(*DRY, "--card", "all")
+    code, out, err = rawmm(*DRY, "--card", "all", "--gpus", 8)
     rows = out.splitlines()
+    assert "* limited by the host" in err and "estimated" in err and re.search(r"\d ms\*", rows[1])
+    code, out, err = rawmm(*DRY, "--card", "all")
+    rows = out.splitlines()
+    assert "*" not in err
     assert code == 0 and rows[0].split()[:3] == ["card", "run", "step"]
     assert [row.split("  ")[0] for row in rows[1:]] == [one["card"]["name"] for one in shown]
 
