@@ -183,16 +183,10 @@ def _show_all(config: "Config", sizes: list[dict], as_json: bool) -> None:
                 f"{1000 * one['step_seconds']:,.0f} ms{'*' if launches else ' '}",
                 f"{one['mfu']:.0%}",
                 f"{one['memory_needed'] / 2**30:.1f} of {card['memory'] / 2**30:.0f} GiB",
-                "yes"
-                if one["fits"]
-                else f"no: {one['remedy'].replace('train.', '')}"
-                if one["remedy"]
-                else "no",
+                "yes" if one["fits"] else (one["remedy"] or "no").replace("train.", ""),
             )
         )
     tables.write(("card", "run", "step", "MFU", "memory", "fits"), rows, numbers=(1, 2, 3, 4))
     if slow:
         notify("* limited by the host, which launches kernels more slowly than they run: raise train.batch")
-    notify(
-        "estimated from published rates, not measured; `--card NAME` shows the parts of a step and whole settings"
-    )
+    notify("estimated from published rates, not measured; `--card NAME` shows parts and whole settings")
