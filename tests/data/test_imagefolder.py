@@ -247,7 +247,7 @@ def test_captions_beside_a_picture_have_one_order(tmp_path):
         "c.png": ("one", "two"),
         "d.png": (),
     }
-    assert sentence(source.unused.card()) == "Not used: 1 .json, annotations.json; keys url, width"
+    assert sentence(source.unused.card()) == "Not used: annotations.json, d.json; keys url, width"
 
 
 def test_what_is_not_used_is_told(tmp_path):

@@ -27,6 +27,14 @@ def test_the_line_names_kinds_and_the_largest_counts():
     assert sentence({}) == "" and Unused().card() == {}
 
 
+def test_tables_and_archives_are_named_where_there_are_few():
+    unused = Unused()
+    for name in ("meta_cap.json", "a/captions.csv", *(f"{n}.tar" for n in range(5)), "x.svg"):
+        unused.file(name)
+    assert sentence(unused.card()) == "Not used: 1 .svg, 5 .tar, a/captions.csv, meta_cap.json"
+    assert len(unused.card()[FILES]) == 7
+
+
 def test_a_count_that_is_taken_back_is_gone():
     unused = Unused()
     unused.file("a.heic")

@@ -29,7 +29,6 @@ from ..layout.beside import Texts
 from ..layout.files import files
 from ..layout.inside import MissingError, inside, relative
 from ..layout.splits import described, roles, split_of, splits_of
-from ..layout.unused import ENDINGS as BY_ENDING
 from ..layout.unused import Unused
 
 ALLOWED = " ".join(ENDINGS)
@@ -164,7 +163,7 @@ def _texts(
             file = os.path.relpath(inside(path / folder, name), path)
         except MissingError:
             return None
-        unused.add(BY_ENDING, posixpath.splitext(file)[1].lower(), -1)
+        unused.file(file, -1)
         images[_normal(file)] = file
         return _normal(file)
 

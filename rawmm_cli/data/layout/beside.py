@@ -15,7 +15,7 @@ from posixpath import splitext
 from ...system.disk import read_file
 from ...system.errors import DataError, printable
 from ..columns import CAPTIONS, LABELS
-from .unused import FILES, KEYS, SHOWN, Unused
+from .unused import KEYS, Unused
 
 ENDINGS = (".txt", ".caption", ".json")
 MOST = 1_000_000  # bytes of a file of captions
@@ -46,27 +46,21 @@ def read(
     for picture in pictures:
         if (stem := splitext(picture)[0]) in stems:
             beside[stem].append(picture)
-    texts, alone = Texts(), []
+    texts = Texts()
     for name, file in files:
         stem, ending = splitext(name)
         if stem not in beside:
-            _without_picture(name, file, texts, alone, unused)
+            _without_picture(name, file, texts, unused)
         elif ending.lower() == ".json":
-            _json(root / file, beside[stem], key, texts, unused)
+            _json(root, file, beside[stem], key, texts, unused)
         else:
             _lines(root / file, beside[stem], texts)
-    if len(alone) <= SHOWN:
-        unused.add_all(FILES, alone)
-    else:
-        unused.add("endings", ".json", len(alone))
     return texts
 
 
-def _without_picture(name: str, file: str, texts: Texts, alone: list[str], unused: Unused) -> None:
+def _without_picture(name: str, file: str, texts: Texts, unused: Unused) -> None:
     stem, ending = splitext(name)
-    if ending.lower() == ".json":
-        alone.append(file)
-    elif os.path.basename(stem).lower() in ABOUT:
+    if ending.lower() == ".json" or os.path.basename(stem).lower() in ABOUT:
         unused.file(file)
     else:
         texts.bad[name] = "it is a caption file, and there is no picture of that name beside it"
@@ -87,8 +81,9 @@ def _lines(path: Path, pictures: list[str], texts: Texts) -> None:
         texts.captions[picture] += captions
 
 
-def _json(path: Path, pictures: list[str], key: str | None, texts: Texts, unused: Unused) -> None:
+def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Texts, unused: Unused) -> None:
     """Captions and the class in a file of JSON."""
+    path = root / file
     try:
         facts = json.loads(_content(path).decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -98,7 +93,7 @@ def _json(path: Path, pictures: list[str], key: str | None, texts: Texts, unused
     caption = next((name for name in ([key] if key else CAPTIONS) if name in facts), None)
     label = next((name for name in LABELS if is_class(facts.get(name))), None)
     if caption is None and label is None:
-        return unused.file(path.name)
+        return unused.file(file)
     unused.add_all(KEYS, facts.keys() - {caption, label})
     captions = texts_of(facts.get(caption, []))
     for picture in pictures:

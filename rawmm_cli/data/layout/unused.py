@@ -5,7 +5,7 @@ prints `sentence` of it at its end, a stream at its start; the card has `card()`
 Next: `files.py` fills it for files below a folder."""
 
 import posixpath
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from ...system.errors import printable
@@ -20,6 +20,9 @@ MEMBERS = "members"  # of archives by ending
 OTHERS = "others"  # anything else, by a noun in the plural: {"pictures beside the splits": 3}
 KINDS = (ENDINGS, HIDDEN, LINKS, FILES, COLUMNS, KEYS, MEMBERS, OTHERS)
 SHOWN = 6  # names of a kind in a sentence
+# Endings of files that a person would expect to be read: they are named.
+TABLES = ".json .jsonl .csv .tsv .parquet .arrow .tar .tgz .gz .zip".split()
+FEW = 3  # files of one ending that a sentence names
 NAMES, REST = 10_000, "..."  # different names of a kind in a card; what stands for all others
 
 
@@ -39,9 +42,10 @@ class Unused:
         for name in names:
             self.add(kind, name)
 
-    def file(self, name: str) -> None:
-        """Count a file by its ending."""
-        self.add(ENDINGS, posixpath.splitext(name)[1].lower())
+    def file(self, name: str, count: int = 1) -> None:
+        """Count a file: by its ending, or by its name where it may be a table or an archive."""
+        ending = posixpath.splitext(name)[1].lower()
+        self.add(*((FILES, name) if ending in TABLES else (ENDINGS, ending)), count)
 
     def clear(self, *kinds: str) -> None:
         """Forget some kinds, where a source is read again from its beginning."""
@@ -65,7 +69,7 @@ def sentence(unused: Mapping[str, Mapping[str, int]]) -> str:
         *_counted(unused.get(ENDINGS, {}), "without an ending"),
         *_total(unused.get(HIDDEN, {}), "hidden file or folder", "hidden files and folders"),
         *_total(unused.get(LINKS, {}), "linked folder", "linked folders"),
-        *_named(unused.get(FILES, {})),
+        *_few(unused.get(FILES, {})),
         *(f"{count:,} {name}" for name, count in unused.get(OTHERS, {}).items()),
     ]
     parts = [", ".join(files)]
@@ -107,6 +111,18 @@ def _named(names: Mapping[str, int]) -> list[str]:
         *(name or "(no name)" for name in list(names)[:SHOWN]),
         *([f"{len(names) - SHOWN:,} more"] if len(names) > SHOWN else []),
     ]
+
+
+def _few(names: Mapping[str, int]) -> list[str]:
+    """The names of files, and the number of those of an ending that has many."""
+    by_ending = defaultdict(list)
+    for name in names:
+        by_ending["more" if name == REST else posixpath.splitext(name)[1].lower()].append(name)
+    lines = []
+    for ending, group in by_ending.items():
+        count = sum(names[name] for name in group)
+        lines += group if count <= FEW else [f"{count:,} {ending}"]
+    return lines
 
 
 def _total(names: Mapping[str, int], one: str, several: str) -> list[str]:
