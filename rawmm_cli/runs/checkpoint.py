@@ -21,21 +21,21 @@ import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..system import disk, manifest
 from ..system.errors import CheckpointError, DiskFullError
+from ..system.stored import Shape, read_json
 
 FORMAT = 3  # 1: no sub-folders; 2: another fingerprint of the data
 STATE, CONFIG, TOKENIZER = "state.json", "config.yaml", "tokenizer.json"
 Say = Callable[[str], None]
-
-
-def _silent(message: str) -> None:
-    pass
+_silent: Say = str  # says nothing
 
 
 # ----------------------------------------------------------------------------------------------------- saving
@@ -131,8 +131,7 @@ def commit(run: Path, partial: Path, step: int, state: dict, keep: int, warn: Sa
 
 
 def _prune(run: Path, final: Path, keep: int, warn: Say) -> None:
-    """Delete all but the newest `keep` up to `final`, if `final` can be read back from the disk as it was
-    written."""
+    """Delete all but the newest `keep` up to `final`, if that can be read back from the disk."""
     steps = _steps(run)
     now = steps.index(final)  # what stands behind it is damaged: the run went on before it
     old = steps[: now + 1][:-keep] + steps[now + 1 :]
@@ -157,23 +156,26 @@ def _hidden(folder: Path) -> Path:
 
 def sweep(run: Path) -> None:
     """After a killed process: a checkpoint that only lacks its name gets it, what is half written or half
-    deleted goes. Only the process that holds the run's lock may do this."""
+    deleted goes, wherever in the run. Only the process that holds the run's lock may do this."""
     for partial in (run / "checkpoints").glob(".step_*.partial"):
         final = partial.with_name(partial.stem[1:])
         if not final.exists() and verify(partial) is None:
             partial.rename(final)
             disk.sync(final.parent)
-    for pattern in (".step_*.partial", ".step_*.deleted"):
-        for rest in (run / "checkpoints").glob(pattern):
+    for pattern in "checkpoints/.step_*.partial", "checkpoints/.step_*.deleted", "averages/.*.partial":
+        for rest in run.glob(pattern):
             shutil.rmtree(rest, ignore_errors=True)
+    for folder in (run, run / "samples", *(run / "samples").glob("*/")):
+        disk.sweep(folder)
 
 
 def _no_room(partial: Path, needed: int, reason: str = "No space left on device") -> DiskFullError:
     amount = f"it needs {needed:,} bytes and " if needed else ""
+    earlier = "the earlier ones are intact" if _steps(partial.parents[1]) else "it is the first of this run"
     return DiskFullError(
         f"no room to save checkpoint {partial.stem[1:]} in {partial.parent} ({reason}): {amount}"
-        f"{shutil.disk_usage(partial.parent).free:,} are free; the earlier ones are intact; make room "
-        "and run the same command again"
+        f"{shutil.disk_usage(partial.parent).free:,} are free; {earlier}; make room and run the same command "
+        "again"
     )
 
 
@@ -189,8 +191,7 @@ def _crash_here(point: str) -> None:
 def latest(run: Path, warn: Say = _silent) -> Path | None:
     """The newest checkpoint that verifies, or None where there is none at all. `warn` hears of damaged ones.
 
-    Raises CheckpointError where checkpoints exist and every one is damaged, or where the newest is of another
-    version."""
+    Raises CheckpointError where every one that exists is damaged, or the newest is of another version."""
     damage = []
     for folder in reversed(_steps(run)):
         problem = verify(folder)
@@ -237,6 +238,7 @@ def survey(run: Path, step: int | None = None) -> list[dict]:
         raise CheckpointError(
             f"{run} has no checkpoint of step {step}; there are: {', '.join(map(str, steps))}"
         )
+    chosen = {number: folder for number, folder in steps.items() if step in (None, number)}
     entries = [
         {
             "step": number,
@@ -245,18 +247,14 @@ def survey(run: Path, step: int | None = None) -> list[dict]:
             "bytes": disk.used(folder),
             "problems": problems(folder),
         }
-        for number, folder in steps.items()
-        if step in (None, number)
+        for number, folder in chosen.items()
     ]
     return [entry for entry in entries if Path(entry["folder"]).exists()]  # training deletes old ones
 
 
 def state(folder: Path) -> dict:
     """state.json of a checkpoint: documents, step, seconds and data, the fingerprint of what it was trained
-    on.
-
-    Raises CheckpointError where it cannot be read or belongs to another version of rawmm, and says which of
-    these."""
+    on. Raises CheckpointError where it cannot be read, or belongs to another version of rawmm."""
     saved = _state(folder)
     form = saved.get("format")
     if type(form) is not int:
@@ -273,28 +271,27 @@ def state(folder: Path) -> dict:
             f"checkpoint {folder} was written by {age} rawmm (format {form}, this one reads 1 to {FORMAT}); "
             f"{remedy}"
         )
-    if missing := {"documents", "step", "seconds", "data"} - set(saved):
-        raise CheckpointError(
-            f"state.json of {folder} lacks {', '.join(sorted(missing))}; delete that checkpoint"
-        )
-    return saved
+    return read_json(folder / STATE, _State, CheckpointError, "delete that checkpoint")
+
+
+class _State(Shape):
+    documents: int = Field(ge=0, lt=2**63)
+    step: int = Field(ge=0, lt=2**63)
+    seconds: float = Field(ge=0)
+    data: str
+    tokenizer: str | None = None
 
 
 def _steps(run: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
-    folder = run / "checkpoints"
-    folders = (
-        [path for path in folder.iterdir() if re.fullmatch(r"step_\d{8,}", path.name)]
-        if folder.is_dir()
-        else []
-    )
-    return sorted(folders, key=lambda path: int(path.name[5:]))
+    folders = (run / "checkpoints").glob("step_*")
+    named = (path for path in folders if re.fullmatch(r"step_\d{8,}", path.name))
+    return sorted(named, key=lambda path: int(path.name[5:]))
 
 
 def _state(folder: Path) -> dict:
     """Contents of state.json, {} where it cannot be read."""
     try:
-        saved = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(folder / STATE, dict[str, Any], CheckpointError, "")
+    except CheckpointError:
         return {}
-    return saved if isinstance(saved, dict) else {}

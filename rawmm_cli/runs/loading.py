@@ -13,7 +13,7 @@ from ..config.explain import nearest
 from ..config.model import Config
 from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes
-from ..system.disk import read_file
+from ..system.disk import open_file, read_file
 from ..system.errors import CheckpointError
 from . import checkpoint
 from .checkpoint import TOKENIZER
@@ -76,10 +76,13 @@ def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
     """The tensors NAME of a checkpoint, whole, whether one process has written them or several."""
     if (folder / name).is_dir():
         return read_sharded(folder / name)
+    path = folder / f"{name}.safetensors"
     try:
-        return load_file(str(folder / f"{name}.safetensors"))
+        open_file(path).close()  # the library would wait for a named pipe
+        return load_file(str(path))
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / name}.safetensors cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{path} cannot be read: {reason}") from None
 
 
 def stored(folder: Path, name: str) -> int:

@@ -2,10 +2,15 @@
 
 import json
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from ..system import disk
+from ..system.disk import lines_of, open_file
+from ..system.figures import finite
+
+LONGEST = 100_000_000  # bytes of a line
 
 
 def append(path: Path, record: dict) -> None:
@@ -24,17 +29,17 @@ def append(path: Path, record: dict) -> None:
 
 def read(path: Path) -> list[dict]:
     """All whole records; torn lines, wherever they stand, and lines of others are left out."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):  # torn, or made by something else
-            continue
-        if isinstance(record, dict) and isinstance(record.get("documents"), (int, float)):
-            records.append(record)
-    return records
+    return [record for record in lines(path) if finite(record.get("documents"))]
+
+
+def lines(path: Path) -> Iterator[dict]:
+    """Every line of a file that is a JSON object; other lines, and those of a file that is none, are left
+    out."""
+    with suppress(OSError), open_file(path) as file:
+        for line in lines_of(file, LONGEST):
+            with suppress(ValueError, RecursionError):  # torn, or made by something else
+                if isinstance(entry := json.loads(line.decode("utf-8", "replace")), dict):
+                    yield entry
 
 
 def truncate(path: Path, documents: int) -> None:

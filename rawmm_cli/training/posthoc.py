@@ -7,38 +7,55 @@ other profile is approximated by the combination of snapshots that is nearest to
 sense: solve A x = b with A_ij = integral of p_i p_j and b_i = integral of p_i p_wanted (their algorithm 3).
 Both have closed forms."""
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 
-from ..config import presets
+from ..config import build, presets
 from ..runs import checkpoint, loading
-from ..system import disk
+from ..system import disk, manifest
 from ..system.errors import CheckpointError, ConfigError
 from .ema import exponent
 
+NAME = re.compile(r"documents_0*([1-9][0-9]{0,17})")
+
 
 def keep(run: Path, documents: int, averages: list[dict[str, torch.Tensor]]) -> None:
-    """Write the averages after `documents` documents; the folder appears whole, by a rename."""
+    """Write the averages after `documents` documents; the folder appears whole, by a rename, with the sums of
+    its files. Raises DiskFullError."""
     final = run / "averages" / f"documents_{documents:010d}"
-    partial = final.with_name(f".{final.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for number, tensors in enumerate(averages, 1):
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
-            str(partial / f"{number}.safetensors"),
-        )
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    shutil.rmtree(final, ignore_errors=True)  # of another future of the same past
+    with disk.new_folder(final) as partial:
+        for number, tensors in enumerate(averages, 1):
+            checkpoint.write_tensors(partial, str(number), tensors)
+        manifest.sync_files(partial)
+        manifest.seal(partial)
 
 
 def snapshots(run: Path) -> list[tuple[int, Path]]:
-    """(documents, folder) of every snapshot, oldest first."""
-    return sorted((int(path.name.split("_")[1]), path) for path in (run / "averages").glob("documents_*"))
+    """(documents, folder) of every snapshot, oldest first; other names are ignored."""
+    names = ((NAME.fullmatch(path.name), path) for path in (run / "averages").glob("documents_*"))
+    return sorted((int(name[1]), path) for name, path in names if name and path.is_dir())
+
+
+def _tensors(folder: Path, number: int, shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """Average `number` of a snapshot. Raises CheckpointError where it is damaged or of another model."""
+    file = f"{number}.safetensors"
+    remedy = f"delete {folder}: the average is made of the other snapshots then"
+    # Snapshots of earlier versions have no sums.
+    sums = manifest.problems(folder, (file,)) if (folder / manifest.MANIFEST).exists() else {}
+    for name, problem in sums.items():
+        raise CheckpointError(f"{folder / name} {problem}; {remedy}")
+    try:
+        values = loading.checked(loading.tensors(folder, str(number)), folder / file)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {remedy}") from None
+    if {name: value.shape for name, value in values.items()} != shapes:
+        raise CheckpointError(f"{folder / file} does not fit the settings of the run; {remedy}")
+    return values
 
 
 def inner(time: float, gamma: float, other_time: float, other_gamma: float) -> float:
@@ -70,15 +87,16 @@ def average(run: Path, width: float) -> tuple[dict[str, torch.Tensor], int]:
         )
     gammas = [exponent(w) for w in config.train.ema.widths]
     files = [
-        (documents, gamma, folder / f"{number}.safetensors")
+        (documents, gamma, folder, number)
         for documents, folder in stored
         for number, gamma in enumerate(gammas, 1)
     ]
     end = stored[-1][0]
     shares = weights([f[0] / end for f in files], [f[1] for f in files], 1.0, exponent(width))
+    shapes = {name: value.shape for name, value in build.model(config, "meta").state_dict().items()}
     total: dict[str, torch.Tensor] = {}
-    for share, (_, _, path) in zip(shares, files):
-        for name, value in load_file(str(path)).items():
+    for share, (_, _, folder, number) in zip(shares, files):
+        for name, value in _tensors(folder, number, shapes).items():
             total[name] = total.get(name, 0) + float(share) * value.double()
     return {name: value.float() for name, value in total.items()}, end
 
@@ -89,18 +107,23 @@ def write(run: Path, width: float, target: Path) -> dict:
     Raises ConfigError where the folder is there already."""
     if target.exists():
         raise ConfigError(f"{target} is there already; choose another --name, or delete it")
-    tensors, documents = average(run, width)
-    newest = checkpoint.state(checkpoint.latest(run))
-    target.mkdir(parents=True)
-    disk.write(target / "config.yaml", presets.dump(loading.run_config(run)))
-    facts = {
-        "documents": documents,
-        "seconds": newest["seconds"],
-        "data": newest["data"],
-        "average_of": run.name,
-        "width": width,
-    }
-    checkpoint.save(target, newest["step"], {"ema": tensors}, facts, 1)
+    with disk.new_folder(target) as partial:
+        tensors, documents = average(run, width)
+        if (latest := checkpoint.latest(run)) is None:
+            raise CheckpointError(f"{run} has no checkpoint yet; let `rawmm train` go on until it saves one")
+        newest = checkpoint.state(latest)
+        disk.write(partial / checkpoint.CONFIG, presets.dump(loading.run_config(run)))
+        if (run / checkpoint.TOKENIZER).is_file():
+            shutil.copyfile(run / checkpoint.TOKENIZER, partial / checkpoint.TOKENIZER)
+        facts = {
+            "documents": documents,
+            "seconds": newest["seconds"],
+            "data": newest["data"],
+            "tokenizer": newest.get("tokenizer"),
+            "average_of": run.name,
+            "width": width,
+        }
+        checkpoint.save(partial, newest["step"], {"ema": tensors}, facts, 1)
     return {
         "run": target.name,
         "folder": str(target),

@@ -3,7 +3,6 @@
 runs/NAME/{config.yaml, environment.json, records.jsonl, samples/, checkpoints/step_00000500/, averages/}
 """
 
-import json
 import os
 import platform
 from collections.abc import Callable
@@ -259,10 +258,11 @@ def left_out(run: Run) -> None:
     """Report how many pictures of a streamed set could not be used, where there are any."""
     report = run.data[0].report if run.config.data.stream else None
     if run.ranks.first and report is not None and report.is_file():
-        with open(report, encoding="utf-8") as lines:
-            entries = [json.loads(line) for line in lines]
-        names = {entry["file"] for entry in entries if "caption" not in entry}
-        captions = {(entry["file"], entry["caption"]) for entry in entries if "caption" in entry}
+        entries = list(records.lines(report))
+        names = {str(entry.get("file")) for entry in entries if "caption" not in entry}
+        captions = {
+            (str(entry.get("file")), str(entry["caption"])) for entry in entries if "caption" in entry
+        }
         if names:
             run.notify(f"{len(names):,} pictures left out so far, others stood in for them: {report}")
         if captions:

@@ -134,10 +134,10 @@ def _steps(run: Run, state: State, steps: Steps, caught: Signals, speed: Speed, 
                 for tracker in log:
                     tracker.log(record, state.documents)
         stop = caught.agreed
+        snapshot(run, state, before)  # before the state: who dies in between comes here again
         if done or stop or crossed(state.documents, before, settings.save_every):
             save(run, state)  # before the sheet: what fails there loses nothing
             left_out(run)
-        snapshot(run, state, before)
         if done or crossed(state.documents, before, settings.sample_every):
             _look(run, state, log)
         if record:

@@ -1,15 +1,21 @@
 """An average of a width chosen after training: its algebra against integrals, and against the average
 itself."""
 
+import os
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rawmm_cli.config import presets
 from rawmm_cli.config.model import EMA
 from rawmm_cli.runs import checkpoint, loading
-from rawmm_cli.system.errors import CheckpointError, ConfigError
+from rawmm_cli.system import disk
+from rawmm_cli.system.errors import CheckpointError, ConfigError, DiskFullError
 from rawmm_cli.training import ema, posthoc
 from rawmm_cli.training.train import train
 
@@ -120,3 +126,152 @@ def test_what_cannot_be_averaged_is_said(power_run, tiny_run):
         posthoc.average(tiny_run, 0.1)
     with pytest.raises(ConfigError, match="width = 0.5 is not allowed"):
         posthoc.average(power_run, 0.5)
+
+
+# ----------------------------------------------------------------------------------------------------- damage
+
+
+@pytest.fixture
+def copied(power_run, tmp_path):
+    return shutil.copytree(power_run, tmp_path / "runs" / "power")
+
+
+def averaged(rawmm, run, name="wide"):
+    """-> (exit code, stderr) of `rawmm average`."""
+    code, out, err = rawmm(
+        "average", run, "--width", "0.15", "--name", name, "--runs-dir", run.parent, "--json"
+    )
+    assert (code == 0) == bool(out) and (code == 0) == (run.parent / name).exists()
+    return code, err
+
+
+def flipped(path):
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "harm, message",
+    [
+        (lambda path: flipped(path), "does not match its checksum"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, not"),
+        (lambda path: path.write_bytes(b""), "has 0 bytes"),
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "is missing"),
+    ],
+)
+def test_a_damaged_snapshot_is_named(copied, rawmm, harm, message):
+    harm(copied / "averages" / "documents_0000000320" / "1.safetensors")
+    code, err = averaged(rawmm, copied)
+    assert code == 4 and err.count("\n") == 1 and message in err
+    assert "documents_0000000320" in err and "the average is made of the other snapshots then" in err
+    shutil.rmtree(copied / "averages" / "documents_0000000320")
+    assert averaged(rawmm, copied)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda name, value: {name: value * float("nan")}, "not finite"),
+        (lambda name, value: {name: value.half()}, "torch.float16"),
+        (lambda name, value: {name: value[:-1].contiguous()}, "does not fit the settings"),
+        (lambda name, value: {"other": value.clone()}, "does not fit the settings"),
+    ],
+)
+def test_a_snapshot_of_another_model_is_refused_without_sums_too(copied, rawmm, change, message):
+    """Snapshots of earlier versions have no sums."""
+    folder = copied / "averages" / "documents_0000000320"
+    (folder / "MANIFEST.json").unlink()
+    assert averaged(rawmm, copied, "before")[0] == 0
+    tensors = load_file(folder / "2.safetensors")
+    name = max(tensors, key=lambda name: tensors[name].ndim)
+    save_file(tensors | change(name, tensors[name]), folder / "2.safetensors")
+    code, err = averaged(rawmm, copied)
+    assert code == 4 and err.count("\n") == 1 and message in err
+
+
+def test_foreign_names_among_the_snapshots_are_ignored(copied):
+    before = posthoc.snapshots(copied)
+    for name in (
+        "documents_",
+        "documents_x",
+        "documents_1_2",
+        "documents_0000000000",
+        "documents_-5",
+        "notes",
+    ):
+        (copied / "averages" / name).mkdir()
+    (copied / "averages" / "documents_0000000999").write_text("a file")
+    assert posthoc.snapshots(copied) == before
+
+
+def test_a_run_without_a_checkpoint(copied, rawmm):
+    shutil.rmtree(copied / "checkpoints")
+    code, err = averaged(rawmm, copied)
+    assert code == 4 and "has no checkpoint yet" in err
+
+
+def test_an_average_that_was_killed_is_made_again(copied, rawmm, monkeypatch):
+    """At each rename: nothing of its name is there, and the same command works afterwards."""
+
+    class Killed(BaseException):
+        pass
+
+    real, remove = Path.rename, shutil.rmtree
+    for number in range(1, 10):
+        calls = []
+
+        def rename(path, to, calls=calls, number=number):
+            calls.append(path)
+            if len(calls) == number:
+                raise Killed
+            return real(path, to)
+
+        def rmtree(path, calls=calls, number=number, **options):
+            if len(calls) < number:  # the dead tidy nothing up
+                remove(path, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", rename)
+            patch.setattr(shutil, "rmtree", rmtree)
+            try:
+                posthoc.write(copied, 0.15, copied.parent / "wide")
+                break
+            except Killed:
+                assert not (copied.parent / "wide").exists() and (copied.parent / ".wide.partial").exists()
+                assert loading.find_run(copied.parent, None) == copied, "half of a run is none"
+    assert number >= 3 and checkpoint.latest(copied.parent / "wide")
+    assert not (copied.parent / ".wide.partial").exists()
+
+
+def test_two_averages_of_one_name_at_once(copied, rawmm):
+    with disk.new_folder(copied.parent / "wide"):
+        code, err = averaged(rawmm, copied, "wide")
+        assert code == 8 and "another process writes" in err
+
+
+def test_a_full_disk_while_a_snapshot_is_kept(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(DiskFullError):
+            posthoc.keep(tmp_path, 16, [{"a": torch.ones(1)}])
+    assert list((tmp_path / "averages").iterdir()) == []
+
+
+def test_the_holder_of_the_lock_sweeps_what_a_kill_left(copied, few_digits):
+    names = [
+        f".{'0a' * 8}.partial",
+        "samples/.0000.png.77.partial",
+        "averages/.documents_0000000400.partial/1",
+    ]
+    for name in names:
+        (copied / name).parent.mkdir(exist_ok=True)
+        (copied / name).write_text("half")
+    config = loading.run_config(copied)
+    assert list(train(config, few_digits, copied, torch.device("cpu"), lambda message: None)) == []
+    assert not any((copied / name).parent.exists() and (copied / name).exists() for name in names)
+    assert not (copied / "averages" / ".documents_0000000400.partial").exists()
