@@ -59,6 +59,6 @@ def tensors(result):
 def use(monkeypatch):
     """Draw by tapes from now on."""
     monkeypatch.setattr(graphs, "Captured", Tape)
-    monkeypatch.setattr(drawing.Network, "_may_be_captured", lambda self: True)
+    monkeypatch.setattr(drawing.Network, "_is_small", lambda self: True)
     monkeypatch.setattr(Tape, "made", 0)
     monkeypatch.setattr(Tape, "played", 0)

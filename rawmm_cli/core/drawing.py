@@ -104,7 +104,8 @@ class Network:
         self.model, self.whole = model, slice(0, len(model.blocks(*sampling.size).block))
         self.cache = Cache(model, len(prompts), _longest(model, prompts), self.whole.stop)
         self.device, self.half = self.cache.device, precision(sampling.precision, self.cache.device) == "bf16"
-        self.graphs = Graphs() if graphs and self._may_be_captured() else None
+        self.small = self._is_small()
+        self.graphs = Graphs() if graphs and self.small else None
         self.shape = None if self.graphs is None else self._shape(documents, sampling)
         self.before = torch.empty(0)  # (rows, D) behind each prompt, guided ones twice
 
@@ -123,7 +124,11 @@ class Network:
         self.count, self.guidance = len(documents), sampling.guidance
         self.cache.clear()
         with self._precision():
-            self.before = self.cache.read(prompts)
+            # padded to one length, a small drawing has half of the kernels to launch
+            parts = [prompts] if self.small else [documents, prompts[self.count :]]
+            self.before = torch.cat(
+                [self.cache.read(part, n * self.count) for n, part in enumerate(parts) if part]
+            )
         self.batch = self.cache.picture([[*prompt, blank] for prompt in prompts])
 
     def predict(
@@ -157,11 +162,8 @@ class Network:
                 new = self.model(batch, inputs.flatten(0, 1), time, self.cache)
                 hidden = torch.cat([hidden, new.unflatten(0, (rows, -1))], 1) if ahead else new
             pictures = part(self.batch, rows, at).pictures
-            return (
-                self.model.head.output(hidden.view(-1, before.shape[1]), pictures)
-                .float()
-                .unflatten(0, (rows, -1))
-            )
+            out = self.model.head.output(hidden.view(-1, before.shape[1]), pictures)
+        return out.float().unflatten(0, (rows, -1))
 
     def _precision(self) -> torch.autocast:
         """bf16 where it is wanted. Weights are cast anew each time, for they may have changed."""
@@ -171,8 +173,9 @@ class Network:
     def _prompts(documents: list[Document], sampling: Sampling) -> list[Document]:
         return [*documents, *([[BOS, IMAGE]] * len(documents) if sampling.guidance != 1 else [])]
 
-    def _may_be_captured(self) -> bool:
-        """Whether steps on a GPU are so small that launching them takes longer than computing them."""
+    def _is_small(self) -> bool:
+        """Whether steps on a GPU are so small that launching their kernels takes longer than computing
+        them."""
         weights = list(self.model.parameters())
         whole = all(type(weight) is torch.nn.Parameter for weight in weights)  # not sharded
         work = self.cache.rows * self.whole.stop * sum(weight.numel() for weight in weights)
@@ -183,7 +186,9 @@ class Network:
         prompts, model = self._prompts(documents, sampling), self.model
         places = tuple(tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()))
         columns = width(_longest(model, prompts), self.whole.stop)
-        return len(prompts), columns, sampling.size, precision(sampling.precision, self.device), places
+        products = getattr(torch.backends.cuda.matmul, "fp32_precision", "")  # whether TF32
+        kinds = precision(sampling.precision, self.device), products
+        return len(prompts), columns, sampling.size, *kinds, places
 
 
 def _longest(model: RawModel, prompts: list[Document]) -> int:

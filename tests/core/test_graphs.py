@@ -224,9 +224,9 @@ def test_large_drawings_are_not_captured(monkeypatch):
     assert network.graphs is None  # not on a GPU
     with torch.inference_mode():
         network.device = torch.device("cuda")
-        assert network._may_be_captured()
+        assert network._is_small()
         network.cache.rows = 10**10
-        assert not network._may_be_captured()
+        assert not network._is_small()
 
 
 def test_auto_is_fp32_on_a_cpu():
