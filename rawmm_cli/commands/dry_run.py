@@ -60,8 +60,10 @@ def show(config: "Config", data_dir: Path, device: str, gpus: int, card: str | N
     if known is not None:
         sizes = estimate.for_card(config, known, _data(config, data_dir, gpus), gpus)
     else:
-        data = estimate.load_data(config, data_dir)
-        sizes = estimate.estimate(config, machine.device(device), data, gpus)
+        on = machine.device(device)
+        if gpus > 1 and on.type == "cpu" and device == "auto":
+            notify("memory and time are those of this machine's CPU; for GPUs add --card, as in --card h100")
+        sizes = estimate.estimate(config, on, estimate.load_data(config, data_dir), gpus)
     if as_json:
         return emit({"config": config.model_dump(mode="json"), **sizes})
     typer.echo(presets.dump(config).rstrip())

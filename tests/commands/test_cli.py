@@ -21,7 +21,8 @@ def test_help_lists_and_errors_of_settings_do_not_import_torch():
 import sys
 from rawmm_cli.cli import main
 for words in (["--help"], ["train", "--help"], ["presets"], ["presets", "tiny"], ["presets", "--json"],
-              ["train", "x=1"], ["train", "--preset", "none"], ["train", "--run", "a/b"],
+              ["train", "x=1"], ["train", "--dry-run", "--card", "none"],
+              ["train", "--preset", "none"], ["train", "--run", "a/b"],
               ["sample", "a", "--solver", "none"], ["sample", chr(7)], ["prepare", "none"],
               ["--version"], []):
     sys.argv = ["rawmm", *words]

@@ -81,6 +81,12 @@ def test_a_run_on_cards_that_are_not_here(rawmm):
     assert sizes["memory"]["total"] < sizes["memory_needed"] < sizes["card"]["memory"]
 
 
+def test_a_dry_run_for_gpus_without_any_names_the_option(rawmm, monkeypatch):
+    monkeypatch.setattr("rawmm_cli.profiling.cpu.seconds", lambda step: 1.0)
+    assert "add --card, as in --card h100" in rawmm(*DRY, "--gpus", 8)[2]
+    assert rawmm(*DRY, "--gpus", 8, "--device", "cpu")[2] == rawmm(*DRY)[2] == ""
+
+
 def test_lines_on_the_terminal(rawmm):
     code, out, _ = rawmm(*DRY, "--card", "t4")
     lines = dict(re.split(r"\s{2,}", line[2:], maxsplit=1) for line in out.splitlines() if line[:2] == "# ")
