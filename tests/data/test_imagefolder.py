@@ -260,3 +260,24 @@ def test_what_is_not_used_is_told(tmp_path):
         "Not used: 2 .heic, 1 without an ending, 1 .md, 1 .psd, 1 .txt, 1 hidden file or folder, "
         "1 linked folder"
     )
+
+
+def test_a_column_without_values_says_nothing(tmp_path):
+    fill(tmp_path, "a.png", "b.png")
+    jsonl(tmp_path / "metadata.jsonl", [{"file_name": f"{n}.png", "text": None} for n in "ab"])
+    (tmp_path / "a.json").write_text('{"caption": null}')
+    _, card = prepared(tmp_path)
+    assert card["without_caption"] == 2 and card["skipped"] == []
+
+
+def test_the_limit_takes_what_is_trained_on_first(tmp_path):
+    fill(tmp_path, *(f"{split}/{n}.png" for n in range(4) for split in ("test", "train")))
+    names = [item.name for item in folder(tmp_path).items(0)]
+    assert names == [f"{split}/{n}.png" for split in ("train", "test") for n in range(4)]
+
+
+def test_two_spellings_of_one_name(tmp_path):
+    fill(tmp_path, "caf\u00e9.png", "cafe\u0301.png", "b.png")
+    rows, card = prepared(tmp_path)
+    assert sorted(row["source"] for split in rows.values() for row in split) == ["b.png", "caf\u00e9.png"]
+    assert list(card["unused"]["files"].values()) == [1]

@@ -64,6 +64,7 @@ def test_folders(names, splits):
         (["train-0.tar", "train-1.tar"], [None, None]),
         (["0.tar", "1.tar"], [None, None]),
         (["a.train.tar", "b.tar"], [None, None]),
+        (["wiki.train.txt", "wiki.test.txt"], ["train", "test"]),
     ],
 )
 def test_files(names, splits):

@@ -96,3 +96,17 @@ def test_blank_pieces_are_left_out(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("one\n" + "\n" * 1000 + " " * 1000 + "\ntwo\n")
     pieces = list(texts(tmp_path / "a.txt").values())
     assert [piece.strip() for piece in pieces] == ["one", "two"] and all(len(piece) <= 50 for piece in pieces)
+
+
+def test_splits_of_the_source_are_kept(tmp_path):
+    for name in ("wiki.train", "wiki.valid", "wiki.test"):
+        (tmp_path / f"{name}.txt").write_text(f"text of {name}\n")
+    source = text(path=tmp_path)
+    assert {item.name: item.split for item in source.items(0)} == {
+        "wiki.train.txt/0": "train",
+        "wiki.valid.txt/0": "held_out",
+        "wiki.test.txt/0": "held_out",
+    }
+    assert source.card["chosen"] == {
+        "files by split": "train 1 (trained on), test 1 (held out), validation 1 (held out)"
+    }

@@ -29,7 +29,7 @@ from ..layout.beside import Texts
 from ..layout.files import files
 from ..layout.inside import MissingError, inside, relative
 from ..layout.splits import described, roles, split_of, splits_of
-from ..layout.unused import Unused
+from ..layout.unused import FILES, Unused
 
 ALLOWED = " ".join(ENDINGS)
 
@@ -40,7 +40,7 @@ def folder(
     caption: str | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
-    """Source of every image under the folder, sorted by name.
+    """Source of every image under the folder, sorted by name; where it has splits, those for training first.
 
     columns: of metadata, as the option of `rawmm prepare`. caption: makes captions of classes, in place of
     all others. Texts are read before any image is decoded. Raises DataError where they cannot be read,
@@ -55,9 +55,12 @@ def folder(
         said.bad |= {name: why for name, why in said.hollow.items() if not said.captions.get(name)}
     names = sorted(images.keys() | said.bad.keys())
     splits = splits_of(names)
+    used_as = roles(splits)
+    if any(splits):  # or --limit would take what is held out alone
+        pairs = sorted(zip(names, splits), key=lambda pair: (used_as[pair[1]] != "train", pair[0]))
+        names, splits = zip(*pairs)
     labels, classes = _classes(images, said.labels, any(splits), bool(tables) and caption is None)
     captions = _captions(names, said, labels, classes, caption, notify)
-    used_as = roles(splits)
     card = {"source": "folder", "licence": "unknown (your own files)", "labels": classes}
     if line := described(Counter(split for name, split in zip(names, splits) if name in images)):
         notify(f"splits of the source: {line}")
@@ -127,7 +130,10 @@ def _files(path: Path, unused: Unused) -> tuple[dict[str, str], dict[str, str], 
     for file, _ in files(path, unused):
         ending = posixpath.splitext(file)[1].lower()
         if ending[1:] in ENDINGS:
-            images[_normal(file)] = file
+            name = _normal(file)
+            if name in images:  # two spellings of one accented name
+                unused.add(FILES, max(file, images[name]))
+            images[name] = min(file, images.get(name, file))
         elif metadata.is_metadata(file):
             tables.append(file)
         elif ending in beside.ENDINGS:

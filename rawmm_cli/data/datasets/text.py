@@ -4,6 +4,7 @@ A file of more than PIECE characters is cut at line ends into several documents.
 left out."""
 
 import codecs
+from collections import Counter
 from collections.abc import Iterator
 from io import TextIOWrapper
 from itertools import islice
@@ -14,6 +15,7 @@ from ...system.disk import open_file
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
 from ..layout.files import files_ending_in
+from ..layout.splits import described, roles, splits_of
 from ..layout.unused import Unused
 
 PIECE = 1 << 16  # characters of a document; training takes a window of it
@@ -36,18 +38,22 @@ def text(*, path: Path) -> Source:
             f"no text files in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
         )
     root = path if path.is_dir() else path.parent
+    names = [file.relative_to(root).as_posix() for file in files]
+    splits = splits_of(names, files=True)
+    used_as, line = roles(splits), described(Counter(splits))
 
     def items() -> Iterator[DocumentItem]:
-        for file in files:
+        for file, name, split in zip(files, names, splits):
             for number, piece in enumerate(_pieces(file)):
-                yield DocumentItem(f"{file.relative_to(root).as_posix()}/{number}", (Piece(text=piece),))
+                yield DocumentItem(f"{name}/{number}", (Piece(text=piece),), used_as[split])
 
     return Source(
         items=lambda start: islice(items(), start, None),
         state=state_of(files),
         unused=unused,
         holds_documents=True,
-        card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"},
+        card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"}
+        | ({"chosen": {"files by split": line}} if line else {}),
     )
 
 

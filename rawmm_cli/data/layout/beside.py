@@ -95,7 +95,7 @@ def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Te
     if caption is None and label is None:
         return unused.file(file)
     unused.add_all(KEYS, facts.keys() - {caption, label})
-    captions = texts_of(facts.get(caption, []))
+    captions = texts_of(facts.get(caption) or [])
     for picture in pictures:
         if captions is None:
             texts.hollow[picture] = f"its caption in {path.name} is {json.dumps(facts[caption])[:60]}"

@@ -76,7 +76,7 @@ def _read_file(
 ) -> tuple[dict[str, None], set[str]]:
     """Add what one file says to `texts` -> (its columns, those that were used)."""
     folder, seen, used, roles = posixpath.dirname(file), {}, set(), {}
-    nameless, without = [], []
+    nameless, hollow = [], {}
     for where, row in _rows(root / file, seen, requested):
         if not roles or not row.keys() <= seen.keys():
             seen |= dict.fromkeys(row)
@@ -93,19 +93,27 @@ def _read_file(
         if picture is None:
             texts.bad[_normal(folder, name)] = f"{file} {where} names it, and there is no such picture"
             continue
-        if "text" in roles:
-            _caption(row.get(roles["text"]), f"its `{roles['text']}` in {file} {where}", picture, texts)
+        captions = texts_of(row.get(roles.get("text")))
+        if captions is None:
+            hollow[picture] = where, row.get(roles.get("text"))
         else:
-            without.append((picture, where))
+            texts.captions[picture] += captions
         if is_class(label := row.get(roles.get("label"))):
             texts.labels.setdefault(picture, label)
     if nameless and "image" not in roles:
         raise _nameless(root / file, nameless[0], seen)
     texts.bad |= {f"{file} {where}": "it lacks `file_name`, the path of a picture" for where in nameless}
-    if "text" in roles:  # columns of JSON may come late
-        for picture, where in without:
-            _caption(None, f"its `{roles['text']}` in {file} {where}", picture, texts)
+    empty = not any(texts.captions.values()) and all(value is None for _, value in hollow.values())
+    if "text" in roles and not empty:  # a column without values says nothing
+        texts.hollow |= {
+            picture: f"its `{roles['text']}` in {file} {where} is {_what(value)}"
+            for picture, (where, value) in hollow.items()
+        }
     return seen, used
+
+
+def _what(value: object) -> str:
+    return "missing" if value is None else f"no text but {printable(repr(value)[:60])}"
 
 
 def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, str]:
@@ -114,15 +122,6 @@ def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, str
     chosen = {role: ([requested[role]] if role in requested else names) for role, names in allowed.items()}
     first = {role: next((name for name in names if name in columns), None) for role, names in chosen.items()}
     return {role: column for role, column in first.items() if column}
-
-
-def _caption(value: object, where: str, picture: str, texts: Texts) -> None:
-    captions = texts_of(value)
-    if captions is None:
-        what = "missing" if value is None else f"no text but {printable(repr(value)[:60])}"
-        texts.hollow[picture] = f"{where} is {what}"
-    else:
-        texts.captions[picture] += captions
 
 
 def _normal(folder: str, name: str) -> str:

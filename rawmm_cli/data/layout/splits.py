@@ -47,7 +47,7 @@ def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
         if all(shards):
             splits = [shard[1] for shard in shards if shard]
         else:
-            splits = [split_of(base.partition(".")[0]) for base in bases]
+            splits = [split_of(posixpath.splitext(base)[0]) for base in bases]
     elif "train" not in splits:
         beside = {folder: _beside_pictures(folder, known) for folder in known}
         splits = [beside[posixpath.dirname(name)] for name in names]
