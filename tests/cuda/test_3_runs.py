@@ -26,6 +26,13 @@ KINDS = {
     "transformer": ("backbone.kind=transformer", "backbone.heads=2", "train.accumulate=2"),
     # rows of several blocks of a fused kernel, whose backward pass must not add in any order
     "long rows": ("backbone.kind=transformer", "backbone.heads=2", "train.length=320", "train.batch=80"),
+    "long rows, bf16": (
+        "backbone.kind=transformer",
+        "backbone.heads=2",
+        "train.length=320",
+        "train.batch=80",
+        "train.precision=bf16",
+    ),
     "flex": ("train.mask=flex",),
 }
 

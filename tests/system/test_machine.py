@@ -1,6 +1,7 @@
 """Rates against loops timed by the test and against closed forms, memory against an array of known size."""
 
 import json
+import os
 import subprocess
 import sys
 import timeit
@@ -183,7 +184,7 @@ def test_precision_follows_the_hardware(monkeypatch):
 
 def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
     """The mode of torch is on inside the block alone, and the settings of its compiler stay."""
-    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(machine, "WORKSPACE", ":4096:8")
     with machine.reproducible(CPU):
         assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(KeyError), machine.reproducible(torch.device("cuda")):
@@ -192,3 +193,16 @@ def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
         assert not torch._inductor.config.deterministic
         raise KeyError
     assert not torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr(machine, "WORKSPACE", ":4096:2")
+    with machine.reproducible(torch.device("cuda")):
+        assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.process
+def test_the_workspace_of_cublas_is_named_before_the_first_product():
+    """torch looks once, at the first product of a process: later is too late."""
+    code = "import os\nfrom rawmm_cli.system import machine\nprint(os.environ['CUBLAS_WORKSPACE_CONFIG'])"
+    for chosen, expected in (({}, ":4096:8"), ({"CUBLAS_WORKSPACE_CONFIG": ":16:8"}, ":16:8")):
+        env = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
+        done = subprocess.run([sys.executable, "-c", code], env=env | chosen, capture_output=True, text=True)
+        assert done.stdout.strip() == expected, done.stderr
