@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SETS = {"photos64": ("photos", 20_000, 64), "photos128": ("photos", 4_000, 128)}
 
 
 class CommandError(Exception):
@@ -30,6 +30,7 @@ class Part:
     learn_seconds: float
     values: dict = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def file(self) -> Path:
@@ -52,8 +53,9 @@ class Part:
 
     def save(self, **values) -> None:
         """Add results, and write all of them."""
-        self.values |= values
-        write_json(self.file, self.values)
+        with self.lock:
+            self.values |= values
+            write_json(self.file, self.values)
 
     def say(self, text: str) -> None:
         """Print a line, with the part's name before it."""
@@ -84,12 +86,14 @@ def write_json(file: Path, values: dict) -> None:
     os.replace(partial, file)
 
 
-def start(job: Part, *words, variables: dict | None = None) -> subprocess.Popen:
-    """Start `rawmm WORDS`; what it says goes into a file beside the results."""
+def start(job: Part, *words, variables: dict | None = None, before: str = "") -> subprocess.Popen:
+    """Start `rawmm WORDS`; what it says goes into a file beside the results. before: a line of Python that
+    it runs first."""
     job.work.mkdir(parents=True, exist_ok=True)
     out, err = (open(job.work / f"{job.name}.{time.monotonic_ns()}.{end}", "w+") for end in ("out", "err"))
+    how = ["-c", f"{before}\nfrom rawmm_cli.cli import main\nmain()"] if before else ["-m", "rawmm_cli"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "rawmm_cli", *map(str, words)],
+        [sys.executable, *how, *map(str, words)],
         cwd=ROOT,
         env=os.environ | (variables or {}),
         stdout=out,

@@ -22,6 +22,7 @@ class Process:
         self.mark, self.started, self.spent, self.cut = uuid.uuid4().hex, time.monotonic(), 0.0, False
         variables = {
             MARK: self.mark,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "PYTHONUNBUFFERED": "1",
             "TORCHINDUCTOR_CACHE_DIR": str(work / "inductor"),
             "TRITON_CACHE_DIR": str(work / "triton"),

@@ -22,6 +22,7 @@ RUNS = {
     "one rank ddp": (EXACT, 1, STEPS),
     "one bf16 compiled": (COMPILED, 0, STEPS),
     "one rank fsdp bf16 compiled": ((*COMPILED, *FSDP), 1, STEPS),
+    "one rank ddp bf16 compiled": (COMPILED, 1, STEPS),
     "two ranks fsdp bf16 compiled": ((*COMPILED, *FSDP), 2, STEPS),
 }
 TINY = ("one", "two ranks fsdp")

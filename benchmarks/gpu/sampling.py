@@ -1,6 +1,5 @@
 """Speed of drawing with patch128: one picture and 64, 10 steps, guidance; eager, by CUDA graphs, compiled."""
 
-import inspect
 import statistics
 import sys
 import time
@@ -18,13 +17,12 @@ VARIANTS = (
     ("graphs", "fp32"),
     ("graphs", "tf32"),
     ("eager", "tf32"),
-    ("compiled", "bf16"),
 )
 SECONDS, LEAST = 1.0, 3  # of repeating a drawing
 
 
 def main() -> None:
-    """Time each variant, then writing, then one picture by kernel."""
+    """Time each variant, then writing, then one picture by kernel, then what must be compiled first."""
     job = part("sampling")
     import torch
 
@@ -43,42 +41,52 @@ def main() -> None:
     blank = torch.zeros(3, config.data.size, config.data.size, dtype=torch.uint8)
     prompt = drawing(bench.CAPTION, blank, 0)
     prompt = prompt[: prompt.index(IMAGE) + 1]
-    rows, problems = [], []
     for how, precision in variants(job.tiny, job.device):
-        try:
-            row = variant(job, model, prompt, settings, how, precision)
-        except Exception as error:
-            row = {"how": how, "precision": precision, "error": one_line(error)}
-            if how != "compiled":
-                problems.append(f"{how} {precision}: {row['error']}")
-        rows.append(row)
-        job.save(drawing=rows, problems=problems, tables={"drawing, 10 steps, guidance 2.5": rows})
-        job.say(
-            ", ".join(
-                f"{name} {value:.4g}" if isinstance(value, float) else str(value)
-                for name, value in row.items()
-            )
-        )
-        if row.get("error") and "CUDA error" in row["error"]:
-            return
-    count = 4 if job.tiny else 64
-    written = bench._writing(config, model, reading(blank, "")[:-1], count, device)
-    alone = bench._writing(config, model, reading(blank, "")[:-1], 1, device)
-    writing = [{"texts at once": count, "tokens/s": written}, {"texts at once": 1, "tokens/s": alone}]
+        measured(job, model, prompt, settings, how, precision)
+    count, picture = 4 if job.tiny else 64, reading(blank, "")[:-1]
+    written, alone = (bench._writing(config, model, picture, n, device) for n in (count, 1))
     job.say(f"text: {written:,.0f} tokens/s of {count} at once, {alone:,.0f} of one")
-    tables = {"drawing, 10 steps, guidance 2.5": rows, "writing": writing}
-    job.save(tokens_per_second=written, tokens_per_second_alone=alone, tables=tables)
-    by_kernel(job, model, prompt, settings, device, tables, problems)
+    job.save(tokens_per_second=written, tokens_per_second_alone=alone)
+    add_table(
+        job,
+        "writing",
+        [{"texts at once": count, "tokens/s": written}, {"texts at once": 1, "tokens/s": alone}],
+    )
+    by_kernel(job, model, prompt, settings, device)
+    if not job.tiny and job.remaining > 40:
+        measured(job, model, prompt, settings, "compiled", "bf16")
+
+
+def add_table(job, title: str, rows: list[dict]) -> None:
+    """A table of the results, new or in place of an earlier one."""
+    job.save(tables=job.values.get("tables", {}) | {title: rows})
+
+
+def measured(job, model, prompt, settings, how: str, precision: str) -> None:
+    """Time a variant, and report it. Layers that cannot be compiled with a cache are no problem."""
+    rows, problems = job.values.setdefault("drawing", []), job.values.setdefault("problems", [])
+    try:
+        row = variant(job, model, prompt, settings, how, precision)
+    except Exception as error:
+        row = {"how": how, "precision": precision, "error": one_line(error)}
+        if how != "compiled":
+            problems.append(f"{how} {precision}: {row['error']}")
+    rows.append(row)
+    add_table(job, "drawing, 10 steps, guidance 2.5", rows)
+    parts = [
+        f"{name.removesuffix(', seconds')} {value * 1e3:.1f} ms"
+        for name, value in row.items()
+        if name.endswith(", seconds")
+    ]
+    parts += [f"{name}: {row[name]}" for name in row if name == "error" or "captured" in name]
+    job.say(f"{how} {precision}: {', '.join(parts)}")
 
 
 def variants(tiny: bool, device: str) -> list[tuple[str, str]]:
-    """What is measured here: graphs on a GPU, where `draw` has them."""
-    from rawmm_cli.core.drawing import draw
-
+    """What is measured here."""
     if tiny:
         return [("eager", "fp32"), ("eager", "bf16")]
-    graphs = "graphs" in inspect.signature(draw).parameters and device == "cuda"
-    return [one for one in VARIANTS if graphs or one[0] != "graphs"]
+    return [one for one in VARIANTS if device == "cuda" or one[0] != "graphs"]
 
 
 def variant(job, model, prompt, settings, how: str, precision: str) -> dict:
@@ -97,8 +105,18 @@ def variant(job, model, prompt, settings, how: str, precision: str) -> dict:
             first, seconds, spread = timed(work, device)
             name = "one picture" if count == 1 else f"{count} pictures"
             row |= {f"{name}, seconds": seconds, f"{name}, slowest": spread, f"{name}, first call": first}
+            if how == "graphs":
+                row[f"{name}, captured"] = captured(model)
             row[f"{name}, memory"] = machine.peak_memory(device)
     return row
+
+
+def captured(model) -> bool:
+    """Whether steps of the last drawing were repeated by a graph."""
+    from rawmm_cli.core.graphs import Captured
+
+    made = getattr(getattr(vars(model).get("network"), "graphs", None), "made", {})
+    return any(isinstance(work, Captured) for work in made.values())
 
 
 def drawer(model, prompt, settings, how: str, precision: str, count: int):
@@ -107,9 +125,8 @@ def drawer(model, prompt, settings, how: str, precision: str, count: int):
     from rawmm_cli.system.seeds import key
 
     chosen = settings.changed(precision="bf16" if precision == "bf16" else "fp32")
-    extra = {"graphs": how == "graphs"} if "graphs" in inspect.signature(draw).parameters else {}
     keys = [key(0, "bench", n) for n in range(count)]
-    return lambda: draw(model, [prompt] * count, keys, chosen, **extra)
+    return lambda: draw(model, [prompt] * count, keys, chosen, graphs=how == "graphs")
 
 
 @contextmanager
@@ -154,7 +171,7 @@ def timed(work, device) -> tuple[float, float, float]:
     return first, statistics.median(spent), max(spent)
 
 
-def by_kernel(job, model, prompt, settings, device, tables: dict, problems: list) -> None:
+def by_kernel(job, model, prompt, settings, device) -> None:
     """One picture by kernel, eager in bf16: what a graph could save."""
     from .kernels import kernels
 
@@ -164,17 +181,15 @@ def by_kernel(job, model, prompt, settings, device, tables: dict, problems: list
             _, seconds, _ = timed(work, device)
             profile = kernels(work, device, seconds)
     except Exception as error:
-        print(one_line(error), file=sys.stderr)
-        return
+        return print(one_line(error), file=sys.stderr)
     if "kernels" not in profile:
-        return
-    title = (
-        f"one picture, eager bf16: {profile['busy']:.0%} of the time busy, {profile['launches']:,} kernels"
-    )
-    tables[title] = [{"group": g, "share": share} for g, share in profile["groups"].items()]
-    tables["one picture: the largest kernels"] = profile["kernels"][:12]
-    job.say(title)
-    job.save(profile=profile, tables=tables, problems=problems)
+        return None
+    share = f"{profile['busy']:.0%} of the time busy, {profile['launches']:,} kernels"
+    groups = [{"group": name, "share": value} for name, value in profile["groups"].items()]
+    add_table(job, f"one picture, eager bf16: {share}", groups)
+    add_table(job, "one picture: the largest kernels", profile["kernels"][:12])
+    job.say(f"one picture, eager bf16: {share}")
+    job.save(profile=profile)
 
 
 if __name__ == "__main__":

@@ -1,37 +1,38 @@
 """Prepared sets for the other parts: crops of photographs at 64 and 128 px, and drawn portraits at 64 px."""
 
 import time
+from typing import NamedTuple
 
 from .parts import CommandError, finish, part, start
 
+
+class Set(NamedTuple):
+    """What is prepared, and by how many processes."""
+
+    source: str
+    count: int
+    size: int
+    workers: int
+
+
 SETS = {
-    "photos64": ("photos", 20_000, 64),
-    "photos128": ("photos", 4_000, 128),
-    "portraits64": ("portraits", 6_000, 64),
+    "photos64": Set("photos", 20_000, 64, 3),
+    "photos128": Set("photos", 4_000, 128, 2),
+    "portraits64": Set("portraits", 6_000, 64, 6),
 }
-TINY = {"photos64": ("photos", 60, 16), "photos128": ("photos", 60, 32), "portraits64": ("portraits", 60, 32)}
+TINY = {
+    "photos64": Set("photos", 60, 16, 0),
+    "photos128": Set("photos", 60, 32, 0),
+    "portraits64": Set("portraits", 40, 32, 0),
+}
 
 
 def main() -> None:
-    """Prepare all sets side by side, with as many workers as there are cores."""
+    """Prepare all sets side by side."""
     job, rows, problems = part("sets"), [], []
-    began = time.monotonic()
+    began, sets = time.monotonic(), TINY if job.tiny else SETS
     started = {
-        name: start(
-            job,
-            "prepare",
-            source,
-            "--count",
-            count,
-            "--size",
-            size,
-            "--name",
-            name,
-            "--data-dir",
-            job.data,
-            "--json",
-        )
-        for name, (source, count, size) in (TINY if job.tiny else SETS).items()
+        name: start(job, *words(one, name), "--data-dir", job.data, "--json") for name, one in sets.items()
     }
     for name, process in started.items():
         try:
@@ -43,6 +44,12 @@ def main() -> None:
         job.save(tables={"prepared sets": rows}, problems=problems)
     counts = ", ".join(f"{row['set']} {row['train']:,}" for row in rows)
     job.say(f"{counts} in {time.monotonic() - began:.0f} s" + "".join(f"; {p}" for p in problems))
+
+
+def words(one: Set, name: str) -> list:
+    """Arguments of `rawmm prepare`."""
+    words = ["prepare", one.source, "--count", one.count, "--size", one.size, "--name", name]
+    return [*words, "--workers", one.workers]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ def main() -> None:
     if job.device == "cpu":
         return job.save(tables={})
     import torch
+    import torch._inductor.config as inductor
 
     from rawmm_cli.config import presets
     from rawmm_cli.profiling import bench
@@ -21,7 +22,7 @@ def main() -> None:
     from rawmm_cli.system.threads import use_cpu
 
     use_cpu()
-    torch._inductor.config.autotune_local_cache = False
+    inductor.autotune_local_cache = False
     for setup in [one for one in SETUPS if one.compiled]:
         torch._dynamo.reset()
         config = presets.load(setup.preset, [*setup.words(job.tiny), "train.workers=0"])
