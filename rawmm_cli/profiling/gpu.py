@@ -8,6 +8,7 @@
 What does not follow from the settings is a constant of `GpuModel`, all of them in one place, to be fitted
 again. Memory is what `torch.cuda.max_memory_allocated` shows."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -102,27 +103,36 @@ def measured(step: Step, device: torch.device, link: float, most: int = 32768) -
 def memory(step: Step, gpu: GpuModel = FITTED) -> dict[str, int]:
     """Bytes of a rank at the peak of a step, by part, and their total.
 
-    A step begins without gradients. In the backward pass they come as activations go, so that the peak has
-    the larger of the two; with micro-batches, or under DDP, which keeps them, it has both."""
+    The peak is at the start of the backward pass, when all activations are there and gradients only with
+    micro-batches, or under DDP, which keeps them; or at the update, when all gradients are."""
     train, held = step.config.train, 4 * step.parameters * step.share
     low = 2 * step.parameters if step.precision == "bf16" else 0
     if train.recompute:
         low /= step.layers
     activations = _activations(step, gpu)
     keeps = train.accumulate > 1 or (step.ranks > 1 and train.parallel == "ddp")
-    early = keeps or activations + low < held
+    scratch = _muon_bytes(step)
+    at_update = activations + low + held * keeps < held + scratch
     parts = {
         "weights": held,
-        "gradients": held if early else 0,
+        "gradients": held if keeps or at_update else 0,
         "optimizer": step.optimizer_bytes * step.share,
         "averages": held * ema.count(train.ema),
-        "low-precision weights": low if keeps or not early else 0,
-        "activations": activations if keeps or not early else 0,
+        "low-precision weights": 0 if at_update else low,
+        "activations": 0 if at_update else activations,
+        "update": scratch if at_update else 0,
         "gathered layers": 12 * step.parameters / step.layers if step.share < 1 else 0,
         "workspace": gpu.workspace,
     }
     parts = {name: round(value) for name, value in parts.items()}
     return parts | {"total": sum(parts.values())}
+
+
+def _muon_bytes(step: Step) -> int:
+    """Bytes that Muon needs while it orthogonalises all matrices of a shape together."""
+    if step.config.train.optimizer != "muon":
+        return 0
+    return max(12 * rows * columns * n for (rows, columns), n in Counter(flops.matrices(step.model)).items())
 
 
 def _activations(step: Step, gpu: GpuModel) -> float:
@@ -140,6 +150,7 @@ def _activations(step: Step, gpu: GpuModel) -> float:
     layers = layer + step.layers * residual if train.recompute else step.layers * (layer + residual)
     mask = 0 if form == "flex" else 4 * positions * train.length
     patches, predicted = step.patches * step.micro_share, step.predicted * step.micro_share
+    # Copies of the sequence and of the pictures before and after the layers, in fp32 and bf16; logits.
     edges = 16 * positions * step.width + patches * (8 * step.width + 16 * step.model.codec.values)
     return layers + mask + edges + 12 * predicted * step.config.text_tokenizer.size
 

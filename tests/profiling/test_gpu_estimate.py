@@ -99,6 +99,10 @@ def test_weights_gradients_and_optimizer():
     assert gpu.memory(step(ranks=8))["gradients"] == 4 * total
     small = gpu.memory(step("train.batch=1", "train.recompute=true"))
     assert small["gradients"] == 4 * total and small["activations"] == 0
+    muon = gpu.memory(step("train.batch=1", "train.recompute=true", "train.optimizer=muon"))
+    assert (
+        muon["update"] == 12 * 24 * 768 * 3200 and muon["gradients"] == 4 * total and muon["activations"] == 0
+    )
     shared = gpu.memory(step("train.parallel=fsdp", ranks=8))
     assert shared["weights"] == round(total / 2) and shared["optimizer"] == total
 
