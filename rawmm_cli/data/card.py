@@ -18,8 +18,8 @@ from ..system import disk
 from ..system.errors import DataError
 from .duplicates import exact_duplicates, near_duplicates
 from .prepared import SPLITS, fingerprint, read_card
-from .rows import digest
-from .tables import Rows
+from .rows import DOCUMENTS, PICTURES, digest
+from .tables import Rows, data_errors
 
 SKIPPED = 1000  # skipped items in the card; all of them are in skipped.jsonl
 EXAMPLES, TOP = 20, 60  # groups of duplicates; frequent words, and values of an attribute
@@ -63,9 +63,19 @@ def verify(folder: Path) -> list[str]:
     """Problems of a prepared set, one line each; [] where everything is as it was prepared.
 
     Raises DataError where the set cannot be read at all."""
-    card, problems = read_card(folder), []
+    card = read_card(folder)
     splits = {split: Rows.of(folder, split) for split in SPLITS}
+    with data_errors(folder):
+        return _problems(card, splits)
+
+
+def _problems(card: dict, splits: dict[str, Rows]) -> list[str]:
+    problems = []
     for split, rows in splits.items():
+        for part in rows.tables():
+            expected = DOCUMENTS if "order" in part.column_names else PICTURES
+            if missing := sorted(set(expected.names) - set(part.column_names)):
+                return [f"{split} lacks the columns {missing}"]
         if len(rows) != card["count"][split]:
             problems.append(f"{split} has {len(rows):,} rows; the card says {card['count'][split]:,}")
         problems += [

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .images import contact_sheet
-from .tables import Rows
+from .tables import Rows, data_errors
 
 ZOOMED = 128  # pictures smaller than this are enlarged by a whole number
 
@@ -46,7 +46,8 @@ def entries(folder: Path, split: str, indices: Iterable[int], labels: list[str])
 
     labels: names of the classes. Raises DataError where the set is damaged."""
     indices = list(indices)
-    return [_entry(index, row, labels) for index, row in zip(indices, Rows.of(folder, split).at(indices))]
+    with data_errors(folder):
+        return [_entry(index, row, labels) for index, row in zip(indices, Rows.of(folder, split).at(indices))]
 
 
 def sheet(chosen: list[Entry], columns: int | None = None) -> np.ndarray:

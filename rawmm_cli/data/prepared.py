@@ -22,7 +22,7 @@ from ..config import presets
 from ..config.explain import nearest
 from ..system.errors import DataError
 from .rows import DOCUMENTS, PICTURES
-from .tables import Pixels, Rows, Texts, data_errors, files, table
+from .tables import Pixels, Rows, Texts, data_errors, files, sound_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,8 @@ class Prepared:
 
     def attributes(self, index: int) -> dict:
         """Attributes that the source gave to the picture, {name: value}."""
-        return json.loads(self.table["attributes"][index].as_py() or "{}")
+        with data_errors(self.folder):
+            return json.loads(self.table["attributes"][index].as_py() or "{}")
 
 
 @dataclass
@@ -155,7 +156,7 @@ def read_card(folder: Path) -> dict:
 def read_split(folder: Path, split: str) -> pa.Table:
     """Memory-mapped table of one split. Raises DataError where it is damaged."""
     with data_errors(folder):
-        return pa.concat_tables([table(file) for file in files(folder, split)])
+        return pa.concat_tables([sound_table(folder, file) for file in files(folder, split)])
 
 
 def check_target(folder: Path, source: Path | None = None) -> None:

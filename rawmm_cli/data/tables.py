@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..system.errors import DataError
+from .rows import DOCUMENTS, PICTURES
 
 # Whatever a damaged file may raise.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, pa.ArrowException)
@@ -23,9 +25,56 @@ def table(file: Path) -> pa.Table:
     return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
 
 
+def sound_table(folder: Path, file: Path) -> pa.Table:
+    """Table of a prepared set, after a check of all that its readers rely on: types, offsets, Unicode, sizes.
+
+    Pixels are not read. Raises DataError, which names the file, where it is damaged."""
+    with data_errors(folder, file):
+        whole = table(file)
+        whole.validate(full=True)
+        schema = DOCUMENTS if "order" in whole.column_names else PICTURES
+        types = {field.name: field.type for field in whole.schema}
+        if missing := [field.name for field in schema if types.get(field.name, field.type) != field.type]:
+            raise ValueError(f"column {missing[0]} is of another type")
+        if any(whole[name].null_count for name in whole.column_names):
+            raise ValueError("a value is missing")
+        (_check_documents if schema is DOCUMENTS else _check_pictures)(whole)
+        return whole
+
+
+def _check_pictures(whole: pa.Table) -> None:
+    """Raise ValueError where pixels do not have the size of a picture."""
+    if {"pixels", "height", "width"} <= set(whole.column_names):
+        _check_sizes(*(whole[name] for name in ("pixels", "height", "width")))
+
+
+def _check_documents(whole: pa.Table) -> None:
+    """Raise ValueError where the lists of a document do not belong together."""
+    lists = {name: whole[name].combine_chunks() for name in ("order", "texts", "heights", "widths", "draw")}
+    lengths = {name: pc.list_value_length(column).to_numpy() for name, column in lists.items()}
+    pixels = pc.list_value_length(whole["pixels"]).to_numpy()
+    of_pictures = np.zeros(len(whole), np.int64)
+    parents = pc.list_parent_indices(lists["order"]).to_numpy()
+    np.add.at(of_pictures, parents, lists["order"].flatten().to_numpy(zero_copy_only=False))
+    same = [lengths[name] == of_pictures for name in ("heights", "widths", "draw")]
+    same += [pixels == of_pictures, lengths["texts"] == lengths["order"] - of_pictures]
+    if not np.all(same):
+        raise ValueError("lists of a document do not belong together")
+    pixels = pa.chunked_array([chunk.flatten() for chunk in whole["pixels"].chunks], pa.large_binary())
+    _check_sizes(pixels, *(pa.chunked_array([lists[name].flatten()]) for name in ("heights", "widths")))
+
+
+def _check_sizes(pixels: pa.ChunkedArray, heights: pa.ChunkedArray, widths: pa.ChunkedArray) -> None:
+    """Raise ValueError where pixels do not have 3 bytes for each of height x width."""
+    length, height, width = (column.to_numpy() for column in (pc.binary_length(pixels), heights, widths))
+    area = height.astype(np.int64) * width
+    if (height <= 0).any() or (width <= 0).any() or (length != 3 * area).any():
+        raise ValueError("pixels do not have the size of their picture")
+
+
 @contextmanager
-def data_errors(folder: Path) -> Iterator[None]:
-    """Turn errors while a prepared set is read into a DataError that names its folder."""
+def data_errors(folder: Path, file: Path | None = None) -> Iterator[None]:
+    """Turn errors while a prepared set is read into a DataError that names its folder, and the file."""
     try:
         yield
     except PermissionError as error:
@@ -34,6 +83,7 @@ def data_errors(folder: Path) -> Iterator[None]:
         ) from None
     except DAMAGE as error:
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        problem = f"{file.relative_to(folder)}: {problem}" if file else problem
         raise DataError(
             f"data set {folder} is damaged ({problem}); delete the folder and prepare it again"
         ) from None
@@ -60,10 +110,13 @@ class Rows:
     def of(cls, folder: Path, split: str) -> "Rows":
         """Rows of one split of a prepared set; reading them raises DataError."""
 
+        sound = set()
+
         def tables() -> Iterator[pa.Table]:
             with data_errors(folder):
                 for file in files(folder, split):
-                    yield table(file)
+                    yield table(file) if file in sound else sound_table(folder, file)
+                    sound.add(file)
 
         return cls(tables)
 

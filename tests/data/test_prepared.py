@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from helpers import as_loaded
+from sources import interleaved, numbers, prepare_source
 
 from rawmm_cli.commands import prepare
 from rawmm_cli.config import build, presets
-from rawmm_cli.data import prepared
+from rawmm_cli.data import card, prepared
+from rawmm_cli.data.entries import entries
 from rawmm_cli.data.images import save_png
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.evaluation.evaluate import evaluate
@@ -146,3 +148,38 @@ def test_a_set_that_changed_is_not_evaluated(tmp_path):
 
 
 DIGITS = "8d86806dd1bfc16cfc240acfcf71f200a7cbac21adf9f8482e24b820f66914c3"
+
+
+@pytest.mark.parametrize("source", [numbers(20), interleaved(20)], ids=["pictures", "documents"])
+def test_a_bit_that_flips_is_damage_of_a_file(source, tmp_path):
+    """Anywhere in a file of rows: all goes on, or one line says that the set is damaged, with the file."""
+    prepare_source(tmp_path / "set", source, held_out=0.3)
+    path = tmp_path / "set" / "train" / "data-00000-of-00001.arrow"
+    rng, messages = np.random.default_rng(0), []
+    whole = path.read_bytes()
+    for position in rng.integers(0, len(whole), 60).tolist() + list(range(0, 3000, 25)):
+        data = bytearray(whole)
+        data[position] ^= 1 << int(rng.integers(8))
+        path.unlink()  # a new file: the old one may be mapped
+        path.write_bytes(data)
+        for use in (card.verify, lambda folder: entries(folder, "train", range(3), []), _read_all):
+            try:
+                use(tmp_path / "set")
+            except DataError as error:
+                messages.append(str(error))
+    told = [" is damaged (" in line or " lacks the columns [" in line for line in messages]
+    assert len(messages) > 50 and all(told) and not any("\n" in line for line in messages)
+    assert sum("(train/data-00000-of-00001.arrow: " in line for line in messages) > len(messages) // 2
+
+
+def _read_all(folder):
+    """Everything that training reads of a split."""
+    data = prepared.load(folder, "train")
+    for index in range(len(data)):
+        data.source(index)
+        if data.holds_documents:
+            pictures = [piece for piece in data.pieces(index) if not isinstance(piece, str)]
+            assert all(data.image(index, n).shape[0] == 3 for n in range(len(pictures)))
+        else:
+            assert data.image(index).shape[0] == 3
+            data.captions[index], data.attributes(index)
