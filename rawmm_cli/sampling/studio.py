@@ -8,17 +8,22 @@
 
 Only this machine is served: the server listens on 127.0.0.1 and answers only to that name, so that no page of
 another site can reach it through the browser. Requests run one at a time; one whose page was closed ends at
-its next step."""
+its next step. No page can keep the others waiting: a request must arrive within ARRIVAL seconds, and lines go
+to the page from a thread of their own, which gives up where the page takes nothing for STALL seconds."""
 
 import base64
 import io
 import json
+import queue
+import re
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import torch
@@ -34,6 +39,7 @@ from . import session
 from .request import PICTURE, Request
 
 LARGEST = 32 << 20  # bytes of a request
+ARRIVAL, STALL = 5, 1  # seconds
 STEPS, GUIDANCE = (1, 100), (0.0, 20.0)
 POLICY = (  # the page's own is narrower and names its script by hash; only a header can forbid frames
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
@@ -133,17 +139,63 @@ def server(studio: Studio, page: str, port: int) -> ThreadingHTTPServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore pages that were closed; anything else is a bug, and is printed."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        """Ignore pages that were closed or stalled; anything else is a bug, and is printed."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
+
+
+class _Lines:
+    """Lines of JSON to a page, sent by a thread of their own: whoever says one never waits for the page.
+
+    Raises ConnectionError once the page is gone, or has taken nothing for STALL seconds."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.gone = file, False
+        self.waiting: queue.SimpleQueue[dict | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._send, daemon=True)
+        self.thread.start()
+
+    def __call__(self, line: dict) -> None:
+        if self.gone:
+            raise ConnectionAbortedError("the page takes no more lines")
+        self.waiting.put(line)
+
+    def _send(self) -> None:
+        while (line := self.waiting.get()) is not None:
+            try:
+                if not self.gone:
+                    self.file.write((json.dumps(line) + "\n").encode())
+            except OSError:  # a timeout among them
+                self.gone = True
+
+    def close(self) -> None:
+        """Return when all lines are sent, or the page is gone."""
+        self.waiting.put(None)
+        self.thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
     studio: Studio
     page: bytes
     server_version, sys_version = "rawmm", ""
+    timeout = ARRIVAL
+
+    def handle(self) -> None:
+        """One request, of which all must have arrived in time: also one that comes byte by byte."""
+        self.late = threading.Timer(ARRIVAL, self._end)
+        self.late.daemon = True
+        self.late.start()
+        try:
+            super().handle()
+        finally:
+            self.late.cancel()
+
+    def _end(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         if not self._is_local():
@@ -159,38 +211,41 @@ class _Handler(BaseHTTPRequestHandler):
             return
         work = {"/draw": self._draw, "/caption": self._caption}.get(self.path)
         length = self.headers.get("Content-Length", "")
-        if work is None or not length.isdigit() or int(length) > LARGEST:
+        if work is None or not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST:
             status, reason = (404, "nothing") if work is None else (413, f"at most {LARGEST >> 20} MB")
             return self._send(status, "text/plain", f"refused: {reason}\n".encode())
         content = self.rfile.read(int(length))
+        self.late.cancel()
+        if len(content) < int(length):  # it came too late
+            return
+        self.connection.settimeout(STALL)
         self.send_response(200)
         self._headers("application/x-ndjson")
         self.end_headers()
+        say = _Lines(self.wfile)
         try:
-            work(content)
+            work(content, say)
         except RawmmError as error:
-            self._say({"error": str(error)})
+            say({"error": str(error)})
         except ConnectionError:
             raise
         except Exception as error:
-            self._say({"error": f"{type(error).__name__}: {error}"})
+            say({"error": f"{type(error).__name__}: {error}"})
             raise
+        finally:
+            say.close()
 
-    def _draw(self, content: bytes) -> None:
+    def _draw(self, content: bytes, say: _Lines) -> None:
         try:
             body = json.loads(content)
         except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             raise ConfigError("the request is not a JSON object")
-        self.studio.draw(body, self._say)
+        self.studio.draw(body, say)
 
-    def _caption(self, content: bytes) -> None:
-        self.studio.caption(content, self._say)
-
-    def _say(self, line: dict) -> None:
-        self.wfile.write((json.dumps(line) + "\n").encode())
-        self.wfile.flush()
+    def _caption(self, content: bytes, say: _Lines) -> None:
+        self.studio.caption(content, say)
 
     def _is_local(self) -> bool:
         """Whether the request names this machine and comes from the studio's own page."""
@@ -202,6 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.connection.settimeout(STALL)
         self.send_response(status)
         self._headers(kind)
         self.send_header("Content-Length", str(len(content)))

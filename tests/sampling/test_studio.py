@@ -2,6 +2,7 @@
 content with it."""
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -181,6 +182,80 @@ def test_a_page_that_is_closed_ends_its_drawing(served, monkeypatch):
     started = time.monotonic()
     assert answers(served, "/draw", b'{"prompt": "two", "steps": 1}')[-1].keys() == {"seconds"}
     assert time.monotonic() - started < 5
+
+
+def post(served, path, body):
+    """A request whose page reads nothing -> its connection. Its buffer is small, so that it soon is full."""
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    line.connect(("127.0.0.1", served.server_port))
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{served.server_port}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    line.sendall(head.encode() + body)
+    return line
+
+
+def served_in_time(served, seconds=2.0):
+    started = time.monotonic()
+    assert ask(served, "GET", "/")[0] == 200
+    assert answers(served, "/draw", b'{"prompt": "two", "steps": 1}')[-1].keys() == {"seconds"}
+    assert time.monotonic() - started < seconds
+
+
+def threads_end(before, seconds):
+    until = time.monotonic() + seconds
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
+def test_a_page_that_stops_reading_keeps_nobody_waiting(served, monkeypatch, capfd):
+    real, before = studio._png, threading.active_count()
+    monkeypatch.setattr(studio, "_png", lambda pixels: real(pixels) + "=" * 1_000_000)
+    lines = [post(served, "/draw", b'{"prompt": "seven", "steps": 100}') for _ in range(3)]
+    time.sleep(0.3)
+    monkeypatch.setattr(studio, "_png", real)
+    served_in_time(served)
+    threads_end(before, 4 * studio.STALL)
+    for line in lines:
+        line.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "begin, more",
+    [
+        (b"", b""),
+        (b"POST /draw HT", b""),
+        (b"GET / HTTP/1.1\r\n", b"A: b\r\n"),
+        (b"POST /draw HTTP/1.1\r\nHost: HOST\r\nContent-Length: 1000\r\n\r\n{", b" "),
+    ],
+    ids=["silent", "half a line", "endless headers", "endless body"],
+)
+def test_requests_that_never_end_keep_no_threads(served, monkeypatch, begin, more):
+    """Silent ones, and those that come byte by byte; others are served meanwhile."""
+    monkeypatch.setattr(studio, "ARRIVAL", 1)
+    monkeypatch.setattr(served.RequestHandlerClass, "timeout", 1)
+    before, host = threading.active_count(), f"127.0.0.1:{served.server_port}"
+    lines = [socket.create_connection(("127.0.0.1", served.server_port)) for _ in range(20)]
+    for line in lines:
+        line.sendall(begin.replace(b"HOST", host.encode()))
+    served_in_time(served)
+    until = time.monotonic() + 3
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.1)
+        for line in lines:
+            with contextlib.suppress(OSError):
+                line.sendall(more)
+    assert threading.active_count() <= before
+    for line in lines:
+        line.close()
+
+
+@pytest.mark.parametrize("length", ["\u00b2", "-1", "1_0", "9" * 30, "", "1 2"])
+def test_lengths_that_are_no_number(served, length):
+    assert ask(served, "POST", "/caption", b"", **{"Content-Length": length})[0] in (400, 413)
 
 
 def test_a_bug_is_told_and_shown(served, monkeypatch, capfd):
