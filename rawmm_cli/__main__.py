@@ -1,3 +1,18 @@
-from .cli import main
+"""`rawmm`, and `python -m rawmm_cli`: Ctrl-C is looked after before anything else is imported."""
 
-main()
+from .system import interrupts
+
+if __name__ == "__main__":
+    interrupts.install()
+
+
+def main() -> None:
+    """Run the command line."""
+    interrupts.install()
+    from .cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

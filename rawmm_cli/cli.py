@@ -84,8 +84,10 @@ UsageError = typer.BadParameter.__bases__[0]  # typer carries click inside and d
 
 def main() -> None:
     """Run the command line. An error that the user can fix becomes one line and an exit code."""
+    from .system import interrupts
     from .system.launch import joined
 
+    installed = interrupts.install()
     for name in ("stdout", "stderr"):  # None where the shell closed it, as with >&-
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
@@ -99,14 +101,18 @@ def main() -> None:
         import traceback
 
         _fail(f"{type(error).__name__}: {error}", 1, traceback.format_exc())
+    finally:
+        if installed:  # in a process that goes on, as in tests
+            interrupts.remove()
 
 
 def _main() -> None:
+    from .system import interrupts
     from .system.errors import RawmmError, is_out_of_memory
 
     try:
         code = app(standalone_mode=False)
-        if code == 130:
+        if code == 130 or interrupts.taken():
             _fail("stopped", 130)
         _leave(code if isinstance(code, int) else 0)
     except SystemExit as leaving:  # typer exits with 1 on a broken pipe
@@ -145,8 +151,10 @@ def _fail(message: str, code: int, traceback: str = "") -> NoReturn:
     """Print one line on stderr, or send it to the launcher where this process is a rank, and exit with
     `code`."""
     from .commands.screen import printable
+    from .system import interrupts
     from .system.launch import tell
 
+    interrupts.taken()
     line = " ".join(printable(message).split())
     if not tell(line, code, traceback) and line:
         print(f"{traceback}error: {line}", file=sys.stderr)

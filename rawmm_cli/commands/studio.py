@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ..system import interrupts
 from .common import RUNS, Device, Json, Model, Run, RunsDir, load_model
 from .screen import emit, notify
 
@@ -39,4 +40,5 @@ def studio(
         try:
             server.serve_forever()
         except KeyboardInterrupt:  # the usual end
+            interrupts.taken()
             notify("ended")

@@ -1,6 +1,7 @@
 """The machine: it knows no picture and no model.
 
 errors.py       errors and exit codes
+interrupts.py   Ctrl-C, also while libraries load
 seeds.py        randomness that is a function of a key
 disk.py         files of others, opened with care; files of ours, whole
 manifest.py     folders with checksums

@@ -7,8 +7,9 @@ import threading
 from contextlib import contextmanager
 from types import FrameType
 
+from ..system import interrupts
 from ..system.distributed import Ranks
-from ..system.errors import RankError, Stopped
+from ..system.errors import RankError, RawmmError, Stopped
 
 
 class Signals:
@@ -38,6 +39,8 @@ class Signals:
 def signals(ranks: Ranks):
     """Signals while the block runs; outside of the main thread they stay as they are."""
     caught = Signals(ranks)
+    if interrupts.taken():  # lost while libraries were loaded
+        caught.arrived = signal.SIGINT
     try:
         for number in Signals.NUMBERS:
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -47,6 +50,17 @@ def signals(ranks: Ranks):
         return
     try:
         yield caught
+    except RawmmError:
+        raise
+    except Exception as error:
+        if not caught.arrived:
+            raise
+        # Ctrl-C reaches the compilers that this process has started, too.
+        raise Stopped(
+            f"stopped by {signal.Signals(caught.arrived).name}, by which what was under way failed "
+            f"({type(error).__name__}); run the same command again to go on",
+            caught.arrived,
+        ) from error
     finally:
         for number, handler in caught.previous.items():
             signal.signal(number, handler)
