@@ -11,7 +11,7 @@ from .parts import write_json
 from .processes import Process
 
 PERCENT = ("share", "mfu", "wait", "busy", "accuracy")
-LINES = 150  # of a part's log that are kept
+LINES = 400  # of a part's log that are kept
 
 
 class Results:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from .parts import ROOT, part
 
-DONE = re.compile(r"\b(PASSED|FAILED|SKIPPED|ERROR|XFAIL)\b.*?(tests/\S+)")
+DONE = re.compile(r"^\[gw\d+\].*?\b(PASSED|FAILED|SKIPPED|ERROR|XFAIL)\b.*?(tests/.+?)\s*$")
 
 
 def main() -> None:
@@ -20,7 +20,8 @@ def main() -> None:
     report = job.work / "tests.xml"
     words = [
         "tests/cuda",
-        "-v",
+        "-vv",  # once is taken back by the -q of pyproject.toml
+        "--durations=12",
         "-n",
         "2" if job.device == "cpu" else "6",
         "--dist",
@@ -48,7 +49,7 @@ def main() -> None:
     counts, failed, lines = {}, [], []
     for line in process.stdout:  # counted as they end, should the rest be cut
         lines.append(line)
-        if (done := DONE.search(line)) and "::" in line and "[" in line:
+        if done := DONE.search(line):
             counts[done[1]] = counts.get(done[1], 0) + 1
             if done[1] in ("FAILED", "ERROR"):
                 failed.append(done[2])

@@ -26,6 +26,7 @@ def test_all_parts_run_on_the_cpu(tmp_path):
     names = ("machine", "sets", "warm", "tests", "ranks", "train", "sampling", "estimate", "learn")
     assert {name: part["status"] for name, part in parts.items()} == dict.fromkeys(names, "ok"), done.stdout
     assert done.returncode == 0 and results["header"]["torch"] == torch.__version__
+    assert parts["tests"]["passed"] > 5 and parts["tests"]["failed"] == parts["tests"]["error"] == 0
     assert [row["result"] for row in parts["ranks"]["tables"]["ranks"]] == ["ok", "ok"]
     (trained,) = parts["train"]["setups"].values()
     assert (
