@@ -247,7 +247,10 @@ class TimeToken(DiffusionHead):
 
     def corrupt(self, clean, pictures):
         patch = pictures.index > 0
-        corrupted = super().corrupt(clean, pictures._replace(picture_of=pictures.picture_of[patch]))
+        patches = pictures._replace(
+            picture_of=pictures.picture_of[patch], counts=tuple(count - 1 for count in pictures.counts)
+        )
+        corrupted = super().corrupt(clean, patches)
         return Corrupted(
             *(x if n == 1 else spread(x, patch) for n, x in enumerate(corrupted))  # but for the times
         )
