@@ -59,9 +59,9 @@ def settings(*words):
     return presets.resolve({}, [*SHORT, *words])
 
 
-def go(chosen, data, run, until=math.inf):
+def go(chosen, data, run, until=math.inf, device=CPU):
     """Train, and leave as if killed after the step that reaches `until` documents -> all records."""
-    loop, found = train_codec(chosen, data, run, CPU, lambda message: None), []
+    loop, found = train_codec(chosen, data, run, device, lambda message: None), []
     for record in loop:
         found.append(record)
         if record["documents"] >= until:

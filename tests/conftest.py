@@ -105,6 +105,31 @@ def few_digits(once, prepared_digits):
 
 
 @pytest.fixture(scope="session")
+def few_pictures(once):
+    """A data folder with 24 training and 6 held-out pictures: smooth ones, which can be learned."""
+    import numpy as np
+
+    from rawmm_cli.data import prepared
+    from rawmm_cli.data.rows import picture_row
+
+    def make(folder):
+        random = np.random.default_rng(0)
+
+        def picture():
+            y, x = np.mgrid[:16, :16] / 16
+            waves = [np.sin(2 * np.pi * (a * x + b * y) + c) for a, b, c in random.uniform(-1, 1, (3, 3))]
+            return np.rint(127.5 + 127 * np.stack(waves, -1)).astype(np.uint8)
+
+        rows = {
+            split: [picture_row(picture(), [], source=f"{split}/{n}") for n in range(count)]
+            for split, count in (("train", 24), ("held_out", 6))
+        }
+        prepared.write(folder / "few", rows, {"name": "few"})
+
+    return once("few pictures", make)
+
+
+@pytest.fixture(scope="session")
 def tiny_run(once, prepared_digits):
     """The folder of a run of preset tiny, trained until it opens a picture after every name of a digit. Read
     only."""

@@ -186,18 +186,19 @@ def _gradients(
         features_of = [network.see((pixels + 1) / 2)[1] for pixels in (output.pixels, real)]
         parts["perceptual"] = features.layers(*features_of).mean()
     loss = sum(getattr(weights, name) * value for name, value in parts.items())
-    if state.adversary and state.documents >= weights.adversary_start:
-        state.adversary.requires_grad_(False)
-        with _autocast(run):
-            parts["adversary"] = adversary.fooled(state.adversary(output.pixels).float())
-        scale = (
-            adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight)
-            if weights.adaptive
-            else 1.0
-        )
-        loss = loss + weights.adversary * scale * parts["adversary"]
-        state.adversary.requires_grad_(True)
-    loss.backward()
+    with machine.reproducible(run.device):
+        if state.adversary and state.documents >= weights.adversary_start:
+            state.adversary.requires_grad_(False)
+            with _autocast(run):
+                parts["adversary"] = adversary.fooled(state.adversary(output.pixels).float())
+            scale = (
+                adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight)
+                if weights.adaptive
+                else 1.0
+            )
+            loss = loss + weights.adversary * scale * parts["adversary"]
+            state.adversary.requires_grad_(True)
+        loss.backward()
     return (
         {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}},
         output.pixels.detach(),
@@ -211,7 +212,8 @@ def _discriminate(run: Run, state: CodecState, real: Tensor, reconstructed: Tens
     with _autocast(run):
         scores = state.adversary(torch.cat([real, reconstructed])).float()
     loss = adversary.hinge(*scores.chunk(2))
-    loss.backward()
+    with machine.reproducible(run.device):
+        loss.backward()
     torch.nn.utils.clip_grad_norm_(state.adversary.parameters(), run.config.train.clip)
     return loss.detach()
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from contextlib import contextmanager
 
+import codec_runs
 import pytest
 import torch
 from card import CPU, backward, far, go, weights
@@ -62,6 +63,21 @@ def test_resumed_on_the_card_it_is_the_same_to_the_bit(kind, run_on_card, few_di
     resumed = go(few_digits, run, card, *words)
     assert resumed and resumed[-1]["documents"] == 160
     assert_equal_runs(run, run_on_card(*words))
+
+
+@pytest.mark.parametrize("kind", ["vq", "fsq", "kl", "query", "gan"])
+def test_a_codec_resumed_on_the_card_is_the_same_to_the_bit(kind, few_pictures, card, tmp_path):
+    """Its convolutions add in order too."""
+    chosen = codec_runs.settings(*codec_runs.KINDS[kind], "train.compile=no")
+    codec_runs.go(chosen, few_pictures, tmp_path / "whole", device=card)
+    codec_runs.go(chosen, few_pictures, tmp_path / "halves", until=20, device=card)
+    assert codec_runs.go(chosen, few_pictures, tmp_path / "halves", device=card)[-1]["documents"] == 40
+    (values, rest), (others, other_rest) = (
+        codec_runs.everything(tmp_path / name) for name in ("whole", "halves")
+    )
+    assert values.keys() == others.keys()
+    assert [name for name in values if not torch.equal(values[name], others[name])] == []
+    assert rest == other_rest
 
 
 def test_a_run_on_the_card_learns_as_on_the_cpu(run_on_card, few_digits, card):

@@ -1,15 +1,12 @@
 """Fixtures that the tests of training share: runs that nothing stopped, each trained once. Read only."""
 
 import codec_runs
-import numpy as np
 import pytest
 import training_runs
 from forking import together
 from rank_runs import observed
 
 from rawmm_cli.config import presets
-from rawmm_cli.data import prepared
-from rawmm_cli.data.rows import picture_row
 from rawmm_cli.training import train as module
 
 
@@ -45,27 +42,6 @@ def whole_ranks(few_digits, once):
         return once(f"whole of {size} {presets.dump(chosen)}", make) / "run"
 
     return run
-
-
-@pytest.fixture(scope="session")
-def few_pictures(once):
-    """A data folder with 24 training and 6 held-out pictures: smooth ones, which can be learned."""
-
-    def make(folder):
-        random = np.random.default_rng(0)
-
-        def picture():
-            y, x = np.mgrid[:16, :16] / 16
-            waves = [np.sin(2 * np.pi * (a * x + b * y) + c) for a, b, c in random.uniform(-1, 1, (3, 3))]
-            return np.rint(127.5 + 127 * np.stack(waves, -1)).astype(np.uint8)
-
-        rows = {
-            split: [picture_row(picture(), [], source=f"{split}/{n}") for n in range(count)]
-            for split, count in (("train", 24), ("held_out", 6))
-        }
-        prepared.write(folder / "few", rows, {"name": "few"})
-
-    return once("few pictures", make)
 
 
 @pytest.fixture(scope="session")
