@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -60,7 +61,11 @@ def _emu3_encode(model: Any, pixels: Tensor) -> Tensor:
 
 
 def _janus_encode(model: Any, pixels: Tensor) -> Tensor:
-    return model.encode(pixels).image_tokens.view(len(pixels), *model.quantize.quant_state_dims)
+    """The code nearest in direction, as in the original (github.com/deepseek-ai/Janus, `l2_norm`) and as
+    `decode` looks codes up; transformers' own search compares latents and codes of any length."""
+    latents = F.normalize(model.quant_conv(model.encoder(pixels)), dim=1)
+    book = F.normalize(model.quantize.embedding.weight, dim=1)
+    return torch.einsum("mdhw,vd->mhwv", latents, book).argmax(-1)
 
 
 def _tiny_encode(model: Any, pixels: Tensor) -> Tensor:

@@ -4,8 +4,9 @@ A length bounds H from above, never from below: it cannot show that a smaller bu
 small pictures are mostly header, so these are also coded as mosaics, many pictures in one file. No torch
 here, so that worker processes start fast."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import numpy as np
 from ..data.images import ImageError, fit, read_image
 from ..system.figures import counted
 from ..system.workers import Workers
-from .lossless import BOUNDS, METHODS, channels, lengths, mosaic
+from .lossless import BOUNDS, METHODS, channels, mosaic, smallest
 
-SLOW = 1 << 20  # total pixels up to which WebP uses its slowest search
+SLOW = 1 << 20  # total pixels up to which WebP and JPEG XL also use their slowest settings
 SMALL, TILES = 128, 256  # largest side of pictures that mosaics take, in px; pictures in a mosaic
 QUANTILES = (5, 50, 95)
 WORKERS = 2
@@ -25,12 +26,14 @@ WORKERS = 2
 @dataclass(frozen=True)
 class Coded:
     """One picture at one size. channels: 1 where it is grey, else 3. bits: by method; None where the codec is
-    missing, refuses the picture, or does not decode it exactly. tile: the pixels of a small picture."""
+    missing, refuses the picture, or does not decode it exactly. settings: of the smallest file, by codec.
+    tile: the pixels of a small picture."""
 
     height: int
     width: int
     channels: int
     bits: dict[str, float | None]
+    settings: dict[str, str] = field(default_factory=dict)
     tile: np.ndarray | None = None
 
     @property
@@ -71,7 +74,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Method:
-    """Bits a byte by one method, over the pictures that it could code. kind: estimate or upper bound."""
+    """Bits a byte by one method, over the pictures that it could code. kind: estimate or upper bound.
+    settings: how many of the smallest files have which setting, the most frequent first."""
 
     method: str
     kind: str
@@ -80,6 +84,7 @@ class Method:
     p05: float
     median: float
     p95: float
+    settings: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Summary:
 
 def measure(source: Path | np.ndarray, size: int | None, slow: tuple[bool, bool]) -> Measured:
     """Lengths of a picture, as it is, and cropped and shrunk to `size`. source: a file, or (H, W, 3) uint8.
-    slow: whether WebP uses its slowest search, at its own size and at `size`."""
+    slow: whether codecs use their slowest settings, at its own size and at `size`."""
     try:
         pixels = read_image(source) if isinstance(source, Path) else source
     except ImageError as error:
@@ -138,7 +143,10 @@ def code(pixels: np.ndarray, slow: bool) -> Coded:
     values = channels(pixels)
     height, width = values.shape[:2]
     tile = values if max(height, width) <= SMALL else None
-    return Coded(height, width, 1 if values.ndim == 2 else 3, lengths(values, slow), tile)
+    files = smallest(values, slow)
+    bits = {name: length for name, (length, _) in files.items()}
+    settings = {name: setting for name, (_, setting) in files.items() if setting is not None}
+    return Coded(height, width, 1 if values.ndim == 2 else 3, bits, settings, tile)
 
 
 def over(function: Callable, tasks: Iterable[tuple], workers: int = WORKERS) -> Iterator:
@@ -191,7 +199,8 @@ def _method(name: str, coded: list[Coded]) -> Method | None:
     if not rates:
         return None
     kind, spread = "estimate" if name == "order-0" else "upper bound", Spread.of(rates)
-    return Method(name, kind, len(rates), spread.mean, spread.p05, spread.median, spread.p95)
+    settings = Counter(one.settings[name] for one in coded if name in one.settings)
+    return Method(name, kind, len(rates), *astuple(spread), dict(settings.most_common()))
 
 
 def _mosaics(coded: list[Coded]) -> tuple[Mosaics | None, set[int]]:

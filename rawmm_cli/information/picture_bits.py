@@ -27,7 +27,8 @@ class PictureBits:
 @dataclass(frozen=True)
 class Pictures:
     """Upper bounds of the bits of pictures. sized: None where all pictures are smaller than `size`.
-    slow_webp: whether WebP used its slowest search. missing: methods that coded no picture."""
+    slow_webp: whether WebP and JPEG XL used their slowest settings too. missing: methods that coded no
+    picture."""
 
     own: Summary
     sized: Summary | None

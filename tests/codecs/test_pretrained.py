@@ -1,5 +1,5 @@
 """Ready-made codecs, saved in the hub's layout with random weights: a round trip through our tokens equals
-their own `forward`."""
+their own `forward`, and for Janus that of the original."""
 
 import json
 import math
@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from rawmm_cli.codecs import adapter, pretrained
 from rawmm_cli.runs.codec import open_codec
@@ -77,6 +78,18 @@ def emu3_forward(model, pixels):
     return model.decode(torch.stack(tokens))
 
 
+def janus_tokens(model, pixels):
+    """Reference: the original's quantizer (deepseek-ai/Janus, vq_model.py), which normalises latents and
+    codes and takes the least squared distance. transformers 5.23 normalises in `decode` alone."""
+    z = model.quant_conv(model.encoder(pixels)).permute(0, 2, 3, 1)
+    z, book = (
+        F.normalize(z, p=2, dim=-1).flatten(0, 2),
+        F.normalize(model.quantize.embedding.weight, p=2, dim=-1),
+    )
+    distances = z.square().sum(1, keepdim=True) + book.square().sum(1) - 2 * z @ book.T
+    return distances.argmin(1).view(len(pixels), -1)
+
+
 # name -> (model, its own round trip, length and vocabulary of 16 x 16 pixels)
 MODELS = {
     "vq": (vq, lambda model, x: model(x).sample, 16, 20),
@@ -100,7 +113,7 @@ MODELS = {
         256,
     ),
     "emu3": (emu3, emu3_forward, 64, 32),
-    "janus": (janus, lambda model, x: model(x).decoded_pixel_values, 64, 32),
+    "janus": (janus, lambda model, x: model.decode(janus_tokens(model, x)), 64, 32),
 }
 
 
@@ -147,6 +160,28 @@ def test_a_round_trip_through_tokens_is_the_models_own_forward(name, saved):
     assert decoded.dtype == torch.uint8 and (decoded.int() - expected.int()).abs().max() <= 1
     assert not torch.equal(decoded[0], decoded[1])
     assert not codec.training and not any(p.requires_grad for p in codec.parameters())
+
+
+@pytest.mark.parametrize("shortest", [1, 0.25])
+def test_janus_takes_the_code_nearest_in_direction(shortest, tmp_path):
+    """Codes of uneven lengths: what is decoded is a direction, so the nearest direction is the token."""
+    torch.manual_seed(0)
+    model = janus().eval()
+    lengths = torch.linspace(shortest, 2 - shortest, 32)[:, None]
+    with torch.no_grad():
+        model.quantize.embedding.weight.copy_(F.normalize(torch.randn(32, 4), dim=-1) * lengths)
+    model.save_pretrained(tmp_path / "janus", safe_serialization=True)
+    codec, pixels = open_codec(f"hf:{tmp_path / 'janus'}", CPU), images()
+    tokens = codec.encode(pixels)[..., 0]
+    with torch.no_grad():
+        normalised = pixels.float() / 127.5 - 1
+        assert torch.equal(tokens, janus_tokens(model, normalised)) and len(tokens.unique()) > 4
+        latents = F.normalize(model.quant_conv(model.encoder(normalised)), dim=1).flatten(2)  # (M, D, N)
+        chosen = model.quantize.get_codebook_entry(tokens).flatten(2)
+        own = model.encode(normalised).image_tokens.view(2, -1)
+        others = model.quantize.get_codebook_entry(own).flatten(2)
+    assert ((latents - chosen).square().sum(1) <= (latents - others).square().sum(1) + 1e-6).all()
+    assert (own == tokens).all() if shortest == 1 else (own != tokens).float().mean() > 0.2
 
 
 @pytest.mark.parametrize("name", ["vq", "kl", "tiny", "emu3"])

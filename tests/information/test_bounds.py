@@ -56,8 +56,8 @@ def test_every_codec_decodes_every_shape(shape):
 
 
 def test_a_file_that_decodes_to_something_else_is_no_bound(monkeypatch):
-    monkeypatch.setattr(lossless, "_png", lambda pixels: (b"x", pixels ^ 1))
-    monkeypatch.setattr(lossless, "_jpegls", lambda pixels: (_ for _ in ()).throw(ImportError))
+    monkeypatch.setattr(lossless, "_png", lambda pixels, **options: (b"x", pixels ^ 1))
+    monkeypatch.setattr(lossless, "_jpegls", lambda pixels, **options: (_ for _ in ()).throw(ImportError))
     result = lossless.lengths(noise(8, 8, 3), False)
     assert result["PNG"] is None and result["JPEG-LS"] is None and result["WebP"] > 0
 
@@ -99,7 +99,7 @@ def test_mosaics_share_one_header():
     tile = noise(16, 16, 3)
     alone, together = lossless.lengths(tile, False), lossless.mosaic([tile] * 16)
     assert together["WebP"] < 3 * alone["WebP"]
-    coded = Coded(16, 16, 3, alone, tile)
+    coded = Coded(16, 16, 3, alone, tile=tile)
     result = bounds.summed([coded] * 5).mosaic
     assert result.pictures == 5 and result.files == 1
     assert result.bits_per_byte["PNG"] < alone["PNG"] / tile.size
@@ -272,7 +272,7 @@ def test_lines_of_the_plot(rawmm, folder, tmp_path, monkeypatch):
 def test_without_the_extra(rawmm, folder, monkeypatch, error):
     """Where imagecodecs is missing or broken, PNG and WebP remain, and one line says how to add the rest."""
     for name in ("_jpegxl", "_jpegls"):
-        monkeypatch.setattr(lossless, name, lambda pixels: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(lossless, name, lambda pixels, **options: (_ for _ in ()).throw(error))
     code, out, err = rawmm("entropy-budget", "--images", folder / "0.png")
     assert code == 0 and "1 picture at its own size" in out and "pictures" not in out.split("bits a byte")[0]
     assert (
@@ -311,6 +311,66 @@ def test_bad_input_is_one_line(name, rawmm, folder, monkeypatch):
         and lines[0].startswith("error: ")
         and message in lines[0]
     ), err
+
+
+def photographs() -> list[np.ndarray]:
+    """Crops of 64 px of the photographs inside scikit-learn."""
+    from sklearn.datasets import load_sample_images
+
+    generator = np.random.default_rng(0)
+    places = [(image, *generator.integers(0, 300, 2)) for image in load_sample_images().images * 4]
+    return [np.ascontiguousarray(image[top : top + 64, left : left + 64]) for image, top, left in places]
+
+
+def test_the_least_of_several_settings():
+    """More effort often gives larger files of small pictures; the setting that is named gives the length."""
+    totals = {"method 6": 0, "slow": 0, "fast": 0}
+    for pixels in photographs():
+        slow, fast = lossless.smallest(pixels, True), lossless.smallest(pixels, False)
+        for name, coder in (("WebP", lossless._webp), ("JPEG XL", lossless._jpegxl), ("PNG", lossless._png)):
+            every = {setting.name: setting.options for setting in lossless.SETTINGS[name]}
+            files = {setting: 8 * len(coder(pixels, **options)[0]) for setting, options in every.items()}
+            assert slow[name][0] == min(files.values()) == files[slow[name][1]]
+            assert fast[name][0] >= slow[name][0]
+        highest = {"lossless": True, "exact": True, "method": 6, "quality": 100}
+        totals["method 6"] += 8 * len(lossless._pillow(pixels, "WEBP", **highest)[0])
+        totals["slow"], totals["fast"] = totals["slow"] + slow["WebP"][0], totals["fast"] + fast["WebP"][0]
+    assert totals["slow"] < totals["fast"] < totals["method 6"]
+
+
+@pytest.mark.process
+def test_the_table_says_which_settings(rawmm, tmp_path):
+    for n, pixels in enumerate(photographs()[:4]):
+        save(tmp_path / f"{n}.png", pixels)
+    code, out, _ = rawmm("entropy-budget", "--images", tmp_path, "--json")
+    summary = json.loads(out)["images"]["own"]
+    assert code == 0
+    for row in summary["rows"]:
+        assert sum(row["settings"].values()) == (0 if row["method"] == "order-0" else 4)
+    each = [one["own"]["settings"] for one in json.loads(out)["images"]["each"]]
+    assert sorted(one["WebP"] for one in each) == sorted(
+        name
+        for row in summary["rows"]
+        if row["method"] == "WebP"
+        for name, count in row["settings"].items()
+        for _ in range(count)
+    )
+    code, out, _ = rawmm("entropy-budget", "--images", tmp_path)
+    assert "smallest by" in out and "method" in out and "effort" in out
+
+
+def test_large_pictures_take_few_settings(monkeypatch):
+    """Time stays bounded: what is tried only on small pictures, or where time does not matter."""
+    tried = []
+    monkeypatch.setattr(lossless, "_webp", lambda pixels, **options: (tried.append(options), 1 / 0))
+    for pixels, slow, count in (
+        (noise(128, 128), False, 2),
+        (noise(129, 128), False, 1),
+        (noise(8, 8), True, 7),
+    ):
+        tried.clear()
+        lossless.smallest(pixels, slow)
+        assert len(tried) == count
 
 
 def test_the_astronaut(tmp_path):

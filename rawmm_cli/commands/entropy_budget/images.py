@@ -11,7 +11,7 @@ from . import formula
 from .common import IMAGES, Length, Limit, Paths, Plot, Vocabulary, find, note_missing, note_skipped, square
 
 if TYPE_CHECKING:
-    from ...information.bounds import Summary
+    from ...information.bounds import Method, Summary
     from ...information.picture_bits import Pictures
 
 
@@ -73,13 +73,21 @@ def _show_size(summary: "Summary", name: str) -> None:
 
     grey = f", {summary.grey:,} of them grey (one channel)" if summary.grey else ""
     typer.echo(f"{counted(summary.pictures, 'picture')} {name}{grey}; bits a byte:")
-    rows = [(row.method, row, row.kind) for row in summary.rows] + [("best", summary.best, "upper bound")]
+    rows = [(row.method, row, row.kind, _settings(row)) for row in summary.rows]
+    rows.append(("best", summary.best, "upper bound", ""))
     cells = [
-        [name, *(f"{value:.3f}" for value in (one.mean, one.p05, one.median, one.p95)), kind]
-        for name, one, kind in rows
+        [name, *(f"{value:.3f}" for value in (one.mean, one.p05, one.median, one.p95)), kind, settings]
+        for name, one, kind, settings in rows
     ]
-    tables.write(["", "mean", "p05", "median", "p95", ""], cells, numbers=range(1, 5))
+    tables.write(["", "mean", "p05", "median", "p95", "", "smallest by"], cells, numbers=range(1, 5))
     if mosaic := summary.mosaic:
         rates = ", ".join(f"{name} {rate:.3f}" for name, rate in mosaic.bits_per_byte.items())
         files = counted(mosaic.files, "file")
         typer.echo(f"  as mosaics, {mosaic.pictures:,} small pictures in {files}: {rates}")
+
+
+def _settings(row: "Method") -> str:
+    """The settings whose files were the smallest, with the number of pictures where there are several."""
+    if len(row.settings) == 1:
+        return next(iter(row.settings))
+    return "; ".join(f"{name}: {count:,}" for name, count in row.settings.items())
