@@ -74,13 +74,13 @@ def draw(
     one counts. canvas: what they are drawn on, of `sampling.size`. graphs: whether a GPU may repeat steps by
     CUDA graphs; the pictures are the same."""
     # what an earlier drawing left; taken away, as another thread may draw with this model too
-    network = vars(model).pop("network", None) if graphs else None
+    network = model.__dict__.pop("network", None) if graphs else None
     if network is None or not network.fits(documents, sampling):
         network = Network(model, documents, sampling, graphs)
     network.begin(documents, sampling)
     images = pictures_of(model, network.predict, keys, sampling, watch, canvas)
     if network.graphs is not None and network.graphs.made:
-        vars(model)["network"] = network
+        model.__dict__["network"] = network
     return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
 
 
@@ -171,7 +171,8 @@ class Network:
 
     @staticmethod
     def _prompts(documents: list[Document], sampling: Sampling) -> list[Document]:
-        return [*documents, *([[BOS, IMAGE]] * len(documents) if sampling.guidance != 1 else [])]
+        empty: Document = [BOS, IMAGE]
+        return [*documents, *([empty] * len(documents) if sampling.guidance != 1 else [])]
 
     def _is_small(self) -> bool:
         """Whether steps on a GPU are so small that launching their kernels takes longer than computing
