@@ -21,7 +21,12 @@ from rawmm_cli.core.noise import normal
 from rawmm_cli.core.text_tokenizer import BOS, IMAGE, encode
 from rawmm_cli.system import machine
 
-pytestmark = [pytest.mark.cuda, pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.process,
+    pytest.mark.timeout(60),
+    pytest.mark.usefixtures("one_thread"),
+]
 DOCUMENTS = random_documents(12, 0)
 # fp32, sums in another order: 1e-6 of the size of the values in these models, and 1e-5 where an exponential
 # that differs in its last bit is multiplied by 1,000 (the features of the time). TF32, which must not come

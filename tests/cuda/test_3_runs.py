@@ -20,7 +20,12 @@ from rawmm_cli.data import prepared
 from rawmm_cli.runs import checkpoint, loading, models, records
 from rawmm_cli.training import train as module
 
-pytestmark = [pytest.mark.cuda, pytest.mark.timeout(90), pytest.mark.usefixtures("one_thread", "quick")]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.process,
+    pytest.mark.timeout(90),
+    pytest.mark.usefixtures("one_thread", "quick"),
+]
 KINDS = {
     "fp32": (),
     "bf16, muon": ("train.optimizer=muon", "train.precision=bf16", "train.recompute=true"),

@@ -19,7 +19,12 @@ from rawmm_cli.profiling import bench
 from rawmm_cli.runs import models
 from rawmm_cli.sampling import studio
 
-pytestmark = [pytest.mark.cuda, pytest.mark.timeout(90), pytest.mark.usefixtures("one_thread", "quick")]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.process,
+    pytest.mark.timeout(90),
+    pytest.mark.usefixtures("one_thread", "quick"),
+]
 CODEC = (
     *(
         "codec.kind=fsq",
