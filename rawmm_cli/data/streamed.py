@@ -85,7 +85,8 @@ class Streamed:
         """Blocks with the number of their pictures that are trained on; few blocks are cut into smaller
         ones."""
         blocks, lanes = self.shards.blocks, self.config.data.stream.lanes * TURNS
-        parts = -(-2 * lanes // max(1, len(blocks))) if len(blocks) < lanes else 1
+        open_ = sum({*self.shards.roles(block)} != {"held_out"} for block in blocks)
+        parts = -(-2 * lanes // max(1, open_)) if open_ < lanes else 1
         cut = [
             Block(b.file, b.group, b.first + low, min(size, b.count - low), b.skip + low)
             for b in blocks

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 from sources import card_of, prepare_source, rows
 
-from rawmm_cli.data.datasets.hub import CELEBA, KNOWN, hub
+from rawmm_cli.data.datasets.hub import hub
+from rawmm_cli.data.layout.known import CELEBA, KNOWN
 from rawmm_cli.system.errors import ConfigError, DataError, DiskFullError
 
 NAMES = ["tabby cat", "dog", "barn owl"]

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from rawmm_cli.data.layout.copies import relative_to
 from rawmm_cli.data.layout.inside import OutsideError, inside, relative
 
 
@@ -78,3 +79,23 @@ def test_all_others_are_refused_with_their_name(root, name, reason):
 def test_a_root_that_is_a_link_is_a_root(root, tmp_path):
     (tmp_path / "other").symlink_to(root)
     assert inside(tmp_path / "other", "sub/b.png") == f"{tmp_path}/other/sub/b.png"
+
+
+def test_a_snapshot_in_the_cache_of_the_hub(tmp_path):
+    """Its files are links to blobs of the same repository."""
+    repository = tmp_path / "hub" / "datasets--a--b"
+    snapshot = repository / "snapshots" / "0f1e"
+    for folder in (repository / "blobs", snapshot / "data", tmp_path / "hub" / "datasets--c--d"):
+        folder.mkdir(parents=True)
+    (repository / "blobs" / "77").touch()
+    (tmp_path / "hub" / "datasets--c--d" / "88").touch()
+    (snapshot / "data" / "a.png").symlink_to("../../../blobs/77")
+    (snapshot / "b.png").symlink_to("../../../datasets--c--d/88")
+    assert inside(snapshot, "data/a.png") == f"{snapshot}/data/a.png"
+    assert inside(snapshot / "data", "a.png") == f"{snapshot}/data/a.png"
+    with pytest.raises(OutsideError):
+        inside(snapshot, "b.png")
+    assert relative_to(str(snapshot), [f"{snapshot}/data/a.png"]) == ["data/a.png"]
+    for path in (f"{snapshot}/b.png", f"{repository}/blobs/77", f"{snapshot}/../x.png"):
+        with pytest.raises(OutsideError):
+            relative_to(str(snapshot), [path])

@@ -26,7 +26,7 @@ from ..images import ENDINGS
 from ..items import Item, Source, state_of
 from ..layout import beside, metadata
 from ..layout.beside import Texts
-from ..layout.files import files
+from ..layout.files import advice, files
 from ..layout.inside import MissingError, inside, relative
 from ..layout.splits import described, roles, split_of, splits_of
 from ..layout.unused import FILES, Unused
@@ -143,7 +143,7 @@ def _files(path: Path, unused: Unused) -> tuple[dict[str, str], dict[str, str], 
     if not images and not tables:
         raise DataError(
             f"no images in {printable(str(path))}; allowed: files ending in {ALLOWED}, subfolders included; "
-            "add some"
+            f"add some{advice(unused)}"
         )
     return images, {name: texts[name] for name in sorted(texts)}, tables
 

@@ -9,67 +9,23 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
 from ..items import DocumentItem, Item, Source
+from ..layout.copies import check_repo, check_saved, is_saved, left_out, relative_to
+from ..layout.files import advice
+from ..layout.known import KNOWN, Known
 from ..layout.schemas import kinds
-from ..layout.splits import described, roles
-from ..layout.streams import check_repo, check_saved, is_saved, relative_to
+from ..layout.splits import described, roles, split_of
 from ..layout.unused import COLUMNS, Unused
 
 if TYPE_CHECKING:
     import datasets
 
-CELEBA = """CelebA and CelebA-HQ are for non-commercial research only. No portion of the pictures, nor data \
-derived from them, may
-be used commercially, published or passed on; copies within one organisation, at one site, are allowed. The \
-pictures come from the
-Internet and do not belong to the authors of the data set. Terms: https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"""
-FFHQ = """FFHQ: every picture has its author's licence (CC BY, CC BY-NC, public domain, CC0, US Government \
-works); the set as a
-whole is CC BY-NC-SA 4.0 (NVIDIA): non-commercial, with credit, under the same licence. Terms: https://github.com/NVlabs/ffhq-dataset"""
-IMAGENET = """ImageNet: for non-commercial research and educational purposes only, under the terms of \
-access of image-net.org."""
-
-
-@dataclass(frozen=True)
-class Known:
-    """A set that has a name of its own in rawmm."""
-
-    repo: str
-    licence: str
-    terms: str = ""  # shown before anything is fetched
-    template: str | None = None  # makes captions of classes, where the set has no captions
-    size: int | None = None  # as in `items.Source`
-
-
-KNOWN = {
-    "celebahq": Known(
-        "Ryan-sjtu/celebahq-caption", "non-commercial research only, no redistribution", CELEBA, size=128
-    ),
-    "celebahq plain": Known(
-        "korexyz/celeba-hq-256x256",
-        "non-commercial research only, no redistribution",
-        CELEBA,
-        "a portrait of a {label} person",
-        128,
-    ),
-    "ffhq": Known("merkol/ffhq-256", "CC BY-NC-SA 4.0 and each author's own", FFHQ),
-    "mnist": Known("ylecun/mnist", "CC BY-SA 3.0 (LeCun, Cortes, Burges)", template="the digit {label}"),
-    "cifar10": Known(
-        "uoft-cs/cifar10", "unknown (Krizhevsky 2009; research use)", template="a photo of a {label}"
-    ),
-    "imagenet64": Known(
-        "benjamin-paine/imagenet-1k-64x64",
-        "non-commercial research and education",
-        IMAGENET,
-        "a photo of a {label}",
-    ),
-}
 ROWS = 64  # rows in memory at a time
 
 
@@ -91,28 +47,26 @@ def hub(
     known = _known(name, variant)
     if known.terms:
         notify(known.terms)
-    splits = _selected(_load(known.repo, path, name), split, known.repo)
+    splits, unused = _load(known.repo, path, name)
+    splits = _selected(splits, split, known.repo)
     first = next(iter(splits.values()))
     where = str(path) if path else known.repo
     template = caption or _template(first, known, columns)
-    chosen = _chosen(splits, columns, template, where)
+    try:
+        chosen = _chosen(splits, columns, template, where)
+    except DataError as error:
+        raise DataError(f"{error}{advice(unused)}") from None
+    own = (column for column in first.column_names if not column.startswith("__"))  # __key__: a tar's names
+    unused.add_all(COLUMNS, (column for column in own if column not in chosen.used))
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
     if line := described(Counter({key: len(data) for key, data in splits.items()})):
         notify(f"splits of the source: {line}")
     splits = {key: _without_decoding(data, chosen) for key, data in splits.items()}
-    card = {
-        "source": f"{where} (a copy of {known.repo})" if path else f"hf:{known.repo}",
-        "licence": known.licence,
-        "terms": known.terms,
-        "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
-        "labels": list(chosen.names),
-        "chosen": chosen.describe() | ({"splits": line} if line else {}),
-    }
     return Source(
         items=lambda start: _items(splits, chosen, start, path or _cache()),
         count=sum(map(len, splits.values())),
-        card=card,
-        unused=_unused(first.column_names, chosen),
+        card=_card(known, path, chosen) | {"chosen": chosen.describe() | ({"splits": line} if line else {})},
+        unused=unused,
         holds_documents=chosen.documents,
         size=known.size,
         state=" ".join(f"{key}:{len(data)}:{data._fingerprint}" for key, data in splits.items())
@@ -120,10 +74,14 @@ def hub(
     )
 
 
-def _unused(columns: list[str], chosen: Columns) -> Unused:
-    unused = Unused()
-    unused.add_all(COLUMNS, (column for column in columns if column not in chosen.used))
-    return unused
+def _card(known: Known, path: Path | None, chosen: Columns) -> dict:
+    return {
+        "source": f"{path} (a copy of {known.repo})" if path else f"hf:{known.repo}",
+        "licence": known.licence,
+        "terms": known.terms,
+        "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
+        "labels": list(chosen.names),
+    }
 
 
 def _known(name: str, variant: str | None) -> Known:
@@ -141,9 +99,9 @@ def _known(name: str, variant: str | None) -> Known:
     return known
 
 
-def _load(repo: str, path: Path | None, name: str) -> dict:
-    """{split: data} of a repository, or of its copy in `path`; `datasets` shows its own progress on a
-    terminal.
+def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
+    """{split: data} of a repository, or of its copy in `path`, and what else the copy holds; `datasets` shows
+    its own progress on a terminal.
 
     Raises DataError, DiskFullError."""
     import datasets
@@ -160,7 +118,7 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
         )
     _check_cache(Path(datasets.config.HF_DATASETS_CACHE))
     try:
-        loaded = _loaded(str(path) if path else check_repo(repo))
+        loaded, names = _loaded(str(path) if path else check_repo(repo))
     except DataError:
         raise
     except Exception as error:  # it raises almost any type
@@ -170,10 +128,11 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
             ) from None
         if isinstance(error, PermissionError) and str(error.filename).startswith(_cache()):
             raise _no_cache(error) from None
-        problem = printable((str(error).splitlines() or [type(error).__name__])[0])
+        problem = printable((str(error.__cause__ or error).splitlines() or [type(error).__name__])[0])
         if path is not None:
             raise DataError(
-                f"{printable(str(path))} cannot be loaded as a copy of {repo}: {problem}"
+                f"{printable(str(path))} cannot be loaded as a copy of {repo}: {problem}; mend it"
+                + advice(left_out(Path(path), ()))
             ) from None
         local = repo.rpartition("/")[2]
         raise DataError(
@@ -181,22 +140,22 @@ def _load(repo: str, path: Path | None, name: str) -> dict:
             f"dataset {repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
             f"--path {local}`"
         ) from None
-    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+    unused = Unused() if path is None or names is None else left_out(Path(path), names)
+    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}, unused
 
 
-def _loaded(where: str) -> "datasets.DatasetDict":
-    """A repository, a folder in its layout, or a saved set. Raises OutsideError where it names files outside
-    of itself."""
+def _loaded(where: str) -> tuple["datasets.DatasetDict", set[str] | None]:
+    """A repository, a folder in its layout, or a saved set, and the names of its files, None where there is
+    no list of them. Raises OutsideError where it names files outside of itself."""
     import datasets
 
     if is_saved(Path(where)):
         check_saved(Path(where))
-        return datasets.load_from_disk(where)
+        return datasets.load_from_disk(where), None
     loaded = datasets.load_dataset(where)
     builder = datasets.load_dataset_builder(where)
     listed = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
-    relative_to(str(builder.base_path), listed)
-    return loaded
+    return loaded, set(relative_to(str(builder.base_path), listed))
 
 
 def _selected(splits: dict, split: str | None, repo: str) -> dict:
@@ -255,8 +214,12 @@ def _chosen(splits: dict, columns: str | None, template: str | None, where: str)
         return next((value for value in data.with_format(None)[:64][column] if value), None)
 
     features = next(iter(splits.values())).features
-    chosen = choose(kinds(features.arrow_schema), columns, _names(features), template, where, first)
-    if kinds(features.arrow_schema)[chosen.image] != "images":
+    names, there = _names(features), kinds(features.arrow_schema)
+    for column, classes in names.items():  # pictures in train/ and test/ get them as classes from `datasets`
+        if len(splits) > 1 and all(map(split_of, classes)):
+            del there[column]
+    chosen = choose(there, columns, names, template, where, first)
+    if there[chosen.image] != "images":
         return chosen
     lengths = (pc.max(pc.list_value_length(data.data[chosen.image])).as_py() for data in splits.values())
     return replace(chosen, documents=max(length or 0 for length in lengths) > 1)
@@ -271,7 +234,14 @@ def _without_decoding(data: "datasets.Dataset", chosen: Columns) -> "datasets.Da
         data = data.cast_column(chosen.image, encoded)
     elif isinstance(getattr(feature, "feature", None), datasets.Image):
         data = data.cast_column(chosen.image, replace(feature, feature=encoded))
-    return data.select_columns(chosen.used)
+    data = data.select_columns(chosen.used)
+    value = data[0][chosen.image] if len(data) else None
+    if isinstance(value, Mapping) and "::" in (value["path"] or ""):
+        raise DataError(
+            "the pictures are inside of archives; allowed here: pictures in tables or in files of their own; "
+            "use `rawmm prepare webdataset --path ...`"
+        )
+    return data
 
 
 def _items(splits: dict, chosen: Columns, start: int, root: Path | str) -> Iterator[Item | DocumentItem]:

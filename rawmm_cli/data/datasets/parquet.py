@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ...system.errors import DataError, printable
 from ..columns import Columns
 from ..items import DocumentItem, Item, Source, state_of
-from ..layout.files import files_ending_in
+from ..layout.files import advice, files_ending_in
 from ..layout.schemas import Tables, open_anywhere
 from ..layout.splits import described, roles, splits_of
 from ..layout.unused import COLUMNS, Unused
@@ -74,7 +74,9 @@ def parquet_files(path: Path, unused: Unused) -> list[Path]:
         )
     files = files_ending_in((".parquet",), path, unused)
     if not files:
-        raise DataError(f"no parquet files in {printable(str(path))}; allowed: files ending in .parquet")
+        raise DataError(
+            f"no parquet files in {printable(str(path))}; allowed: files ending in .parquet{advice(unused)}"
+        )
     return files
 
 

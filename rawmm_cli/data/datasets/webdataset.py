@@ -16,7 +16,7 @@ from ..archives import ENDINGS, members, names
 from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
 from ..images import ENDINGS as PICTURES
 from ..items import Item, Source, state_of
-from ..layout.files import files_ending_in
+from ..layout.files import advice, files_ending_in
 from ..layout.samples import Samples, key_of, own_splits
 from ..layout.splits import split_of
 from ..layout.unused import MEMBERS, Unused
@@ -99,6 +99,7 @@ def archive_files(path: Path, unused: Unused) -> list[Path]:
     if not files:
         raise DataError(
             f"no archives in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
+            + advice(unused)
         )
     return files
 

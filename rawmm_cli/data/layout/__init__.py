@@ -3,6 +3,8 @@
 unused.py    what a source saw and left unused
 inside.py    paths that the data name: never out of the set
 files.py     the files below a folder
+copies.py    sets of the hub and local copies of them
+known.py     sets of the hub that have a name in rawmm, and their terms
 splits.py    the splits that names of folders and files tell
 beside.py    captions in a file beside a picture
 metadata.py  captions and classes in metadata.jsonl, .csv and .parquet

@@ -1,12 +1,21 @@
 """The files below a folder, and what of it is left unused: hidden names, and folders that are links."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ...system.errors import DataError, printable
-from .unused import HIDDEN, LINKS, Unused
+from ..images import ENDINGS as PICTURES
+from .unused import ENDINGS, FILES, HIDDEN, LINKS, Unused
+
+READERS = {
+    "folder": tuple(f".{ending}" for ending in PICTURES),
+    "parquet": (".parquet",),
+    "webdataset": (".tar", ".tgz", ".zip", ".tar.gz"),
+    "hf:OWNER/NAME": (".arrow",),
+}  # sources and what they read
 
 
 class Seen(NamedTuple):
@@ -54,6 +63,20 @@ def files_ending_in(endings: tuple[str, ...], path: Path, unused: Unused) -> lis
         else:
             unused.file(name)
     return sorted(chosen)
+
+
+def advice(unused: Unused) -> str:
+    """The source that reads most of what another one did not use, as the end of a message; "" for none."""
+    names = {**unused.counts[ENDINGS], **unused.counts[FILES]}
+    counts = Counter()
+    for name, number in names.items():
+        for source, endings in READERS.items():
+            if ending := next(filter(name.lower().endswith, endings), None):
+                counts[source, ending] += number
+    if not counts:
+        return ""
+    (source, ending), count = counts.most_common(1)[0]
+    return f"; it has {count:,} {ending}, which `rawmm prepare {source} --path ...` reads"
 
 
 def _is_regular(entry: os.DirEntry) -> bool:

@@ -47,6 +47,14 @@ def relative(name: str) -> str:
     return normal
 
 
+def top_of(root: Path | str) -> str:
+    """The folder that files of a set may be in, without links: `root`, or for a snapshot in the cache of the
+    hub, whose files are links to blobs beside it, that repository."""
+    real = os.path.realpath(root)
+    snapshot = re.match(r"(.*/(?:datasets|models)--[^/]+)/snapshots/[^/]+(?:/|$)", real)
+    return snapshot[1] if snapshot else real
+
+
 def inside(root: Path | str, name: str) -> str:
     """Path of the regular file inside of `root` that the data name, relative to `root`.
 
@@ -54,7 +62,7 @@ def inside(root: Path | str, name: str) -> str:
     where the name leads out of `root`, by links too, MissingError where there is no such file."""
     normal = relative(name)
     try:
-        top = os.path.realpath(root)
+        top = top_of(root)
         for plain in dict.fromkeys((normal, posixpath.normpath(name.replace("\\", "/")))):
             path = os.path.join(root, plain)
             if not os.path.lexists(path):

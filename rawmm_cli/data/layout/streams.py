@@ -2,21 +2,18 @@
 
 What img2dataset writes, .tar files beside .parquet files without pictures, is a set of .tar files."""
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-from ...system.disk import read_file
 from ...system.errors import DataError, printable
-from .files import files_ending_in
-from .inside import OutsideError, inside
+from .copies import check_repo, is_saved, relative_to
+from .files import advice, files_ending_in
 from .schemas import Tables
 from .unused import Unused
 
 ENDINGS = (".parquet", ".tar")
 ARCHIVES = (".tar.gz", ".tgz", ".zip")  # prepared, never streamed
-LISTS = 64 << 20  # most bytes of the lists of files of a saved set
 ALLOWED = "a folder of .parquet or .tar files, one such file, or hf:OWNER/NAME"
 
 
@@ -57,26 +54,11 @@ def find(path: str) -> Files:
         present = ", ".join(sorted(by_ending)) or "none of them"
         raise DataError(
             f"{printable(path)} holds {present}; allowed for data.stream: .parquet files alone or .tar files "
-            "alone, not compressed; prepare anything else with `rawmm prepare`"
+            "alone, not compressed; prepare anything else with `rawmm prepare`" + advice(unused)
         )
     ending, files = by_ending.popitem()
     names = [file.relative_to(root).as_posix() for file in files]
     return Files(ending, [str(file) for file in files], names, None, unused)
-
-
-def is_saved(folder: Path) -> bool:
-    """Whether a folder was written by `save_to_disk` of `datasets`."""
-    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
-
-
-def check_saved(folder: Path) -> None:
-    """Raise OutsideError where a saved set names files outside of itself, others where it is damaged."""
-    whole = folder / "dataset_dict.json"
-    splits = json.loads(read_file(whole, LISTS))["splits"] if whole.is_file() else [""]
-    for split in splits:
-        state = json.loads(read_file(inside(folder, os.path.join(split, "state.json")), LISTS))
-        for entry in state["_data_files"]:
-            inside(folder, os.path.join(split, entry["filename"]))
 
 
 def _ending(name: str) -> str:
@@ -118,32 +100,3 @@ def _on_hub(repo: str) -> Files:
             f"prepare anything else with `rawmm prepare hf:{repo}`"
         )
     return Files(endings.pop(), paths, names, splits if len(by_split) > 1 else None, Unused())
-
-
-def check_repo(repo: str) -> str:
-    """Return OWNER/NAME of a set of the hub. Raises DataError for anything else: `datasets` would look for a
-    folder."""
-    parts = repo.split("/")
-    if len(parts) != 2 or not all(part.strip(".") for part in parts):
-        raise DataError(f"'hf:{printable(repo)}' names no set of the hub; allowed: hf:OWNER/NAME")
-    if os.path.exists(repo):
-        raise DataError(
-            f"'{printable(repo)}' is a folder here too, which would be read in place of that set of the hub; "
-            "give it as a path, or run the command in another folder"
-        )
-    return repo
-
-
-def relative_to(base: str, paths: list[str]) -> list[str]:
-    """Names of files relative to the set that lists them. base: folder or URL of the set.
-
-    Raises OutsideError where one of them is not in the set: `datasets` follows what a README says."""
-    local = "://" not in base
-    prefix = (os.path.realpath(base) if local else base.rstrip("/")) + "/"
-    names = []
-    for path in paths:
-        real = os.path.realpath(path) if local and "://" not in path else path
-        if not real.startswith(prefix) or ".." in real.split("/"):
-            raise OutsideError(path, "is not in the set; allowed: files inside of it")
-        names.append(real.removeprefix(prefix))
-    return names

@@ -1,0 +1,71 @@
+"""Sets of the hub and local copies of them: names, files that belong to them, files that are left out."""
+
+import json
+import os
+import posixpath
+from collections.abc import Collection
+from pathlib import Path
+
+from ...system.disk import read_file
+from ...system.errors import DataError, printable
+from .files import files
+from .inside import OutsideError, inside, top_of
+from .unused import Unused
+
+LISTS = 64 << 20  # most bytes of the lists of files of a saved set
+ABOUT = ("README.md", "dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder was written by `save_to_disk` of `datasets`."""
+    return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def check_saved(folder: Path) -> None:
+    """Raise OutsideError where a saved set names files outside of itself, others where it is damaged."""
+    whole = folder / "dataset_dict.json"
+    splits = json.loads(read_file(whole, LISTS))["splits"] if whole.is_file() else [""]
+    for split in splits:
+        state = json.loads(read_file(inside(folder, os.path.join(split, "state.json")), LISTS))
+        for entry in state["_data_files"]:
+            inside(folder, os.path.join(split, entry["filename"]))
+
+
+def left_out(folder: Path, names: Collection[str]) -> Unused:
+    """What a folder holds beside the files of these names, relative to it, that `datasets` reads."""
+    unused = Unused()
+    for name, _ in files(folder, unused) if folder.is_dir() else ():
+        if name not in names and posixpath.basename(name) not in ABOUT:
+            unused.file(name)
+    return unused
+
+
+def check_repo(repo: str) -> str:
+    """Return OWNER/NAME of a set of the hub. Raises DataError for anything else: `datasets` would look for a
+    folder."""
+    parts = repo.split("/")
+    if len(parts) != 2 or not all(part.strip(".") for part in parts):
+        raise DataError(f"'hf:{printable(repo)}' names no set of the hub; allowed: hf:OWNER/NAME")
+    if os.path.exists(repo):
+        raise DataError(
+            f"'{printable(repo)}' is a folder here too, which would be read in place of that set of the hub; "
+            "give it as a path, or run the command in another folder"
+        )
+    return repo
+
+
+def relative_to(base: str, paths: list[str]) -> list[str]:
+    """Names of files relative to the set that lists them. base: folder or URL of the set.
+
+    Raises OutsideError where one of them is not in the set: `datasets` follows what a README says."""
+    local = "://" not in base
+    prefix = (os.path.abspath(base) if local else base.rstrip("/")) + "/"
+    names = []
+    for path in paths:
+        whole = os.path.abspath(path) if local and "://" not in path else path
+        real = os.path.realpath(whole) if local and "://" not in path else path
+        top = top_of(base) + "/" if local else prefix
+        if not whole.startswith(prefix) or not real.startswith(top) or ".." in whole.split("/"):
+            raise OutsideError(path, "is not in the set; allowed: files inside of it")
+        names.append(whole.removeprefix(prefix))
+    return names
