@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+NOISE = 0.01  # of first codes that share a latent, in standard deviations of the latents
 Quantized = tuple[Tensor, Tensor, dict[str, Tensor]]  # values, codes, losses
 
 
@@ -52,7 +53,7 @@ class VectorQuantizer(Quantizer):
             rotation_trick=rotation,
             **_codebook(mean=mean, **options),
         )
-        inner._codebook.reset_cluster_size = mean  # the library's default is the threshold: replaced again
+        _prepare(inner._codebook, mean)
         super().__init__(inner, codes, 1)
 
     def quantize(self, latents: Tensor) -> Quantized:
@@ -144,7 +145,7 @@ class ResidualQuantizer(Quantizer):
             **_codebook(mean=mean, **options),
         )
         for layer in inner.layers:
-            layer._codebook.reset_cluster_size = mean
+            _prepare(layer._codebook, mean)
         super().__init__(inner, codes, quantizers)
         self.into, self.out = nn.Linear(width, dimension), nn.Linear(dimension, width)
 
@@ -175,6 +176,28 @@ def _codebook(cosine: bool, from_data: bool, decay: float, restart: float, mean:
         "decay": decay,
         "threshold_ema_dead_code": restart * mean,
     }
+
+
+def _prepare(codebook: Any, mean: float) -> None:
+    """Change two defaults of the library: the count of a replaced code, which is the threshold and would have
+    it replaced again, and first codes that stand for no latent, which are zero."""
+    codebook.reset_cluster_size = mean
+    codebook.register_forward_pre_hook(_start)
+
+
+def _start(codebook: Any, inputs: tuple) -> None:
+    """The first codes, where they come from data: k-means centres of the batch and, for centres without
+    latents, as where latents are fewer than codes, latents of the batch with a little noise."""
+    if codebook.initted:
+        return
+    latents = codebook.transform_input(inputs[0].detach().float().flatten(0, -2))  # (n, D)
+    codebook.init_embed_(latents[None])
+    empty = codebook.cluster_size[0] == 0
+    drawn = latents[torch.randint(len(latents), (int(empty.sum()),), device=latents.device)]
+    drawn = codebook.transform_input(drawn + NOISE * latents.std(0, correction=0) * torch.randn_like(drawn))
+    codebook.embed[0, empty] = drawn
+    codebook.embed_avg[0, empty] = drawn * codebook.reset_cluster_size
+    codebook.cluster_size[0, empty] = codebook.reset_cluster_size
 
 
 def _library() -> ModuleType:

@@ -209,3 +209,59 @@ def test_usage_and_perplexity_are_those_of_the_counts():
     assert usage(counted) == pytest.approx(expected)
     even = usage(torch.ones(1, 1024, dtype=torch.long))
     assert even == pytest.approx({"usage": 1, "perplexity": 1024, "used_bits": 10})
+
+
+# ------------------------------------------------------------------------------------- first codes from data
+
+
+def books(quantizer) -> list[torch.Tensor]:
+    """Codebooks of a quantizer, (V, D) each."""
+    layers = getattr(quantizer.inner, "layers", [quantizer.inner])
+    return [layer._codebook.embed[0] for layer in layers]
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("latents", [1, 5, 64])
+def test_first_codes_are_latents_where_these_are_few(latents, cosine):
+    """The library gives zero vectors to codes without latents; here they are latents, hardly moved."""
+    options = {"cosine": cosine, "from_data": True, "decay": 0.99, "restart": 0.0, "rotation": False}
+    torch.manual_seed(0)
+    quantizer, batch = VectorQuantizer(4, 32, 4, **options).eval(), torch.randn(1, latents, 4)
+    values = quantizer(batch)[0]
+    (book,), own = books(quantizer), batch[0]
+    own = torch.nn.functional.normalize(own, dim=-1) if cosine else own
+    assert (book.norm(dim=-1) > 1e-3).all()
+    if latents < 32:
+        nearest = torch.cdist(book, own).min(1).values
+        assert (nearest < 0.2).all() and (torch.cdist(own, book).min(1).values < 0.2).all()
+        assert latents == 1 or len(torch.unique(book, dim=0)) == 32
+        torch.testing.assert_close(values[0], own, atol=0.2, rtol=0)
+    before = book.clone()
+    quantizer.train()(batch)  # moving averages begin from these codes
+    assert (books(quantizer)[0].norm(dim=-1) > 1e-3).all()
+    assert (books(quantizer)[0] - before).norm(dim=-1).max() < 1
+
+
+def test_first_codes_of_residuals():
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(6, 20, 6, 3, cosine=False, from_data=True, decay=0.99, restart=0.0).train()
+    quantizer(torch.randn(1, 7, 6))
+    assert all((book.norm(dim=-1) > 0).all() for book in books(quantizer))
+    assert not any(book.norm(dim=-1).isnan().any() for book in books(quantizer))
+
+
+def test_enough_latents_start_as_in_the_library():
+    """Where every centre has latents, first codes are the library's own k-means."""
+    from vector_quantize_pytorch import VectorQuantize
+
+    batch = torch.cat([torch.randn(1, 200, 4) + 20 * torch.eye(4)[n] for n in range(4)], 1)
+    torch.manual_seed(3)
+    library = VectorQuantize(
+        dim=4, codebook_size=4, codebook_dim=4, kmeans_init=True, threshold_ema_dead_code=0
+    )
+    library.eval()(batch)
+    options = {"cosine": False, "from_data": True, "decay": 0.8, "restart": 0.0, "rotation": False}
+    torch.manual_seed(3)
+    quantizer = VectorQuantizer(4, 4, 4, **options).eval()
+    quantizer(batch)
+    torch.testing.assert_close(books(quantizer)[0], library._codebook.embed[0])
