@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..system.errors import DataError
 from .images import Colour, ImageError, open_image
+from .layout.instead import instead_of_picture
 from .layout.unused import Unused
 
 
@@ -56,7 +57,12 @@ def open_content(content: str | bytes | DataError, background: Colour) -> np.nda
     Raises ImageError; content that is a DataError says why the item cannot be used."""
     if isinstance(content, DataError):
         raise ImageError(str(content))
-    return open_image(content, background)
+    try:
+        return open_image(content, background)
+    except ImageError:
+        if isinstance(content, bytes) and (instead := instead_of_picture(content)):
+            raise ImageError(f"it has no picture, only {instead[0]}; {instead[1]}") from None
+        raise
 
 
 @dataclass(frozen=True)

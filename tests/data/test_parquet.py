@@ -342,3 +342,21 @@ def test_rows_of_several_pictures_are_documents(tmp_path):
     assert stored["a.parquet/1"]["pixels"] == [pixels(1).tobytes(), pixels(2).tobytes()]
     pq.write_table(data.slice(0, 1), tmp_path / "a.parquet")
     assert [item.content for item in parquet(path=tmp_path).items(0)] == [png(0)]
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_files_joined_end_to_end(index, tmp_path):
+    """The last one says where its rows are, counted from the beginning: those of the first would come."""
+    parts = []
+    for n in range(2):
+        pq.write_table(
+            pa.table({"image": [png(n)], "text": [str(n)]}), tmp_path / "a", write_page_index=index
+        )
+        parts.append((tmp_path / "a").read_bytes())
+    (tmp_path / "x.parquet").write_bytes(parts[0] + parts[1])
+    with pytest.raises(
+        DataError, match="x.parquet is not a whole parquet file .several are joined end to end"
+    ):
+        parquet(path=tmp_path / "x.parquet")
+    (tmp_path / "x.parquet").write_bytes(parts[1])
+    assert [item.captions for item in parquet(path=tmp_path / "x.parquet").items(0)] == [("1",)]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ...system.errors import printable
+from ..images import ENDINGS
 
 SHOWN, LONG = 60, 200  # most characters of base64, and of a name, in a message
 # The first characters of JPEG, PNG, GIF, WebP, TIFF and BMP files in base64.
@@ -20,6 +21,8 @@ def instead_of_picture(value: object) -> tuple[str, str] | None:
     name = f"'{_short(text, LONG)}'"
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
         return f"the address {name}, which is not fetched", "fetch the pictures first (img2dataset does)"
+    if isinstance(value, bytes) and not text.lower().endswith(tuple(f".{ending}" for ending in ENDINGS)):
+        return None
     return f"the path {name}, which is not read", "store the bytes of the pictures in the table"
 
 

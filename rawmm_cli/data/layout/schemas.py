@@ -4,6 +4,7 @@ Schemas and statistics are read, and no rows. A column without a value in a file
 give it any type."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ...system.disk import open_file
 from ...system.errors import DataError, printable
 from ..columns import KINDS, Columns, choose
 
+WINDOW = 1 << 16  # bytes in which the border of two joined files is looked for
 TEXTS = ("text", "texts")  # kinds that may take turns in the captions
 
 
@@ -49,6 +51,7 @@ class Tables:
         for file in files:
             try:
                 with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
+                    _check_single(stream, table.metadata)
                     self._add(file, table)
             except Exception as error:  # damage raises almost any type
                 problem = printable((str(error).splitlines() or [type(error).__name__])[0])
@@ -125,6 +128,22 @@ class Tables:
                     values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
                     return next((value for value in values if value), None)
         return None
+
+
+def _check_single(stream: BinaryIO, meta: pq.FileMetaData) -> None:
+    """Raise ValueError where files are joined end to end: the last would say where to read in the first."""
+    if not meta.num_row_groups:
+        return
+    last = meta.row_group(meta.num_row_groups - 1)
+    leaves = [last.column(n) for n in range(last.num_columns)]
+    starts = (leaf.dictionary_page_offset or leaf.data_page_offset for leaf in leaves)
+    end = max((start + leaf.total_compressed_size for start, leaf in zip(starts, leaves)), default=0)
+    footer = stream.seek(-8, os.SEEK_END)
+    between = footer - int.from_bytes(stream.read(4), "little") - end  # indexes of pages, or another file
+    if between >= 8:
+        stream.seek(first := max(0, between - WINDOW))
+        if b"PAR1PAR1" in stream.read(between + 8 - first):
+            raise ValueError("several are joined end to end; allowed: one")
 
 
 def kinds(schema: pa.Schema) -> dict[str, str]:

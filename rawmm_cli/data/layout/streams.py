@@ -49,7 +49,7 @@ def find(path: str) -> Files:
         by_ending.setdefault(_ending(file.name), []).append(file)
     if set(by_ending) == set(ENDINGS) and not _has_pictures(by_ending[".parquet"]):
         for file in by_ending.pop(".parquet"):
-            unused.file(file.name)
+            unused.file(file.relative_to(root).as_posix())
     if len(by_ending) != 1 or not set(by_ending) <= set(ENDINGS):
         present = ", ".join(sorted(by_ending)) or "none of them"
         raise DataError(

@@ -1,0 +1,208 @@
+"""Streams of what people bring: files of one name, splits of their own, columns that change, text in place of
+pictures, joined archives, the folder that img2dataset writes."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from shard_files import parquet, tars
+from sources import pixels, png
+
+from rawmm_cli.config import presets
+from rawmm_cli.data import sets
+from rawmm_cli.data.layout import streams
+from rawmm_cli.data.streamed import Streamed
+from rawmm_cli.system.errors import DataError
+
+SETTINGS = ["data.stream=true", "data.stream.lanes=1", "data.size=8", "train.batch=4", "train.length=64"]
+SETTINGS += ["data.stream.held_out=0.3"]
+
+
+def opened(path, *words: str, lines: list[str] | None = None) -> Streamed:
+    """A set that is streamed, as a run opens it. lines: what is said."""
+    config = presets.load("tiny", [*SETTINGS, "data.set=x", f"data.stream.path={path}", *words])
+    (streamed,), _ = sets.load(config, Path("nowhere"), (lines if lines is not None else []).append)
+    return streamed
+
+
+def captions(data: Streamed) -> list[int]:
+    """Captions of one epoch of all lanes, sorted; the pixels are those of the caption."""
+    seen = []
+    for lane, size in enumerate(data.sizes):
+        for position in range(size):
+            item = data.item(lane, position)
+            if item.name not in data.skipped:
+                assert item.content in (b"bad", png(int(item.captions[0])))
+                seen.append(int(item.captions[0]))
+    return sorted(seen)
+
+
+def held_out(data: Streamed) -> list[int]:
+    return sorted(int(texts[0]) for texts in data.first_pictures("held_out", 1000).captions)
+
+
+@pytest.mark.parametrize("make", [parquet, tars])
+def test_files_of_one_name_in_two_folders(make, tmp_path):
+    """A bad picture in one costs nothing in the other; what is held out does not stand at the same places."""
+    make(tmp_path / "in" / "a", range(60), files=1, bad=range(0, 60, 5))
+    make(tmp_path / "in" / "b", range(60, 120), files=1)
+    data = opened(tmp_path / "in")
+    for lane, size in enumerate(data.sizes):
+        for position in range(size):
+            data.picture(lane, position)
+    assert set(captions(data)) | set(held_out(data)) == set(range(120)) - set(range(0, 60, 5))
+    assert all(name.startswith("a/0.") for name in data.skipped)
+    first, second = ({n % 60 for n in held_out(data) if low <= n < low + 60} for low in (0, 60))
+    assert first and second and first != second
+
+
+@pytest.mark.parametrize("make", [parquet, tars])
+@pytest.mark.parametrize("names", [("train/0", "test/0"), ("train-0", "val-0")])
+def test_splits_of_the_source(make, names, tmp_path):
+    ending = {parquet: "parquet", tars: "tar"}[make]
+    for name, numbers in zip(names, (range(40), range(40, 50))):
+        make(tmp_path / "out", numbers, files=1)
+        target = tmp_path / "in" / f"{name}.{ending}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / f"0.{ending}").rename(target)
+    data = opened(tmp_path / "in", lines=(lines := []))
+    assert captions(data) == list(range(40)) and held_out(data) == list(range(40, 50))
+    assert data.card["count"] == {"train": 40, "held_out": 10} and any("(held out)" in line for line in lines)
+
+
+def test_splits_inside_of_an_archive(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for n in range(30):
+            for ending, content in (("png", png(n)), ("txt", str(n).encode())):
+                info = tarfile.TarInfo(f"{'train' if n < 25 else 'test'}/{n}.{ending}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    data = opened(tmp_path / "a.tar")
+    assert captions(data) == list(range(25)) and held_out(data) == list(range(25, 30))
+
+
+def test_splits_of_the_hub(tmp_path, monkeypatch):
+    """The files of all splits, by their paths in the repository; none from elsewhere."""
+    import datasets
+
+    for split, numbers in (("train", range(40)), ("validation", range(40, 50))):
+        parquet(tmp_path / "out", numbers, files=1)
+        (tmp_path / "repo" / "data").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "0.parquet").rename(
+            tmp_path / "repo" / "data" / f"{split}-00000-of-00001.parquet"
+        )
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    real = datasets.load_dataset_builder
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda repo: real(str(tmp_path / "repo")))
+    data = opened("hf:some/one")
+    assert captions(data) == list(range(40)) and held_out(data) == list(range(40, 50))
+    parquet(tmp_path / "elsewhere", range(3), files=1)
+    readme = "---\nconfigs:\n- config_name: default\n  data_files: '{}'\n---\n"
+    for pattern in (f"{tmp_path}/elsewhere/*.parquet", "../elsewhere/*.parquet"):
+        (tmp_path / "repo" / "README.md").write_text(readme.format(pattern))
+        with pytest.raises(
+            DataError, match="0.parquet', which is not in the set; allowed: files inside of it"
+        ):
+            streams.find("hf:some/one")
+    for name in ("hf:../some", "hf:/etc", "hf:some", "hf:some/one/two"):
+        with pytest.raises(DataError, match="names no set of the hub; allowed: hf:OWNER/NAME"):
+            streams.find(name)
+
+
+def test_text_in_place_of_pictures_is_never_opened(tmp_path):
+    """In a later file, and in the rows of a struct."""
+    Image.fromarray(pixels(99)).save(tmp_path / "secret.png")
+    parquet(tmp_path / "in", range(40), files=2)
+    paths = pa.table({"image": [str(tmp_path / "secret.png")] * 20, "text": ["99"] * 20})
+    pq.write_table(paths, tmp_path / "in" / "2.parquet")
+    with pytest.raises(DataError, match="2.parquet has text in column 'image', where .*0.parquet has images"):
+        opened(tmp_path / "in")
+    rows = [{"bytes": png(n), "path": None} for n in range(40, 60)]
+    rows[3] = rows[9] = {"bytes": None, "path": str(tmp_path / "secret.png")}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(
+        pa.table({"image": pa.array(rows, kind), "text": ["99"] * 20}), tmp_path / "in" / "2.parquet"
+    )
+    data = opened(tmp_path / "in")
+    for lane, size in enumerate(data.sizes):
+        assert all((data.picture(lane, n)[1] != pixels(99)).any() for n in range(size))
+    assert set(data.skipped) <= {"2.parquet/3", "2.parquet/9"} and len(data.skipped) > 0
+    assert all("which is not read; store the bytes" in reason for reason in data.skipped.values())
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({"image": [png(0)]}, "1.parquet lacks column 'text', which .*0.parquet has"),
+        ({"picture": [png(0)], "text": ["a"]}, "1.parquet lacks column 'image', which .*0.parquet has"),
+        ({"image": [png(0)], "text": [7]}, "1.parquet has whole numbers in column 'text', where"),
+    ],
+)
+def test_columns_are_compared_before_the_first_step(columns, message, tmp_path):
+    parquet(tmp_path / "in", range(40), files=1)
+    pq.write_table(pa.table(columns), tmp_path / "in" / "1.parquet")
+    with pytest.raises(DataError, match=message) as caught:
+        opened(tmp_path / "in")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_first_file_without_captions(rows, tmp_path):
+    """Its column has no kind yet: captions are those of the other files."""
+    parquet(tmp_path / "in", range(40), files=1)
+    without = pa.table(
+        {"image": pa.array([png(100 + n) for n in range(rows)], pa.binary()), "text": pa.nulls(rows)}
+    )
+    pq.write_table(without, tmp_path / "in" / "+.parquet")
+    data = opened(tmp_path / "in")
+    items = [data.item(lane, n) for lane, size in enumerate(data.sizes) for n in range(size)]
+    trained = {int(item.captions[0]) for item in items if item.captions}
+    others = {int(texts[0]) for texts in data.first_pictures("held_out", 99).captions if texts}
+    assert trained | others == set(range(40))
+
+
+def test_archives_joined_end_to_end(tmp_path):
+    tars(tmp_path / "in", range(40), files=2)
+    (tmp_path / "in" / "0.tar").write_bytes(
+        b"".join((tmp_path / "in" / f"{n}.tar").read_bytes() for n in range(2))
+    )
+    (tmp_path / "in" / "1.tar").unlink()
+    data = opened(tmp_path / "in", lines=(lines := []))
+    assert sorted(captions(data) + held_out(data)) == list(range(40))
+    assert "archives with others joined to their end, all of which are read: 1, the first 0.tar" in lines
+
+
+def test_the_folder_of_img2dataset(tmp_path):
+    """Shards with pictures are taken; tables of addresses and statistics are not used."""
+    tars(tmp_path / "in", range(40), files=2)
+    for n in range(2):
+        table = pa.table({"url": ["https://x/1.png"], "caption": ["c"], "status": ["success"]})
+        pq.write_table(table, tmp_path / "in" / f"{n}.parquet")
+        (tmp_path / "in" / f"{n}_stats.json").write_text(json.dumps({"count": 20}))
+    data = opened(tmp_path / "in", lines=(lines := []))
+    assert sorted(captions(data) + held_out(data)) == list(range(40))
+    assert lines[-1] == "Not used: 0.parquet, 1.parquet, 0_stats.json, 1_stats.json"
+    assert list(data.card["unused"]["files"]) == ["0.parquet", "0_stats.json", "1.parquet", "1_stats.json"]
+    parquet(tmp_path / "in", range(3), files=1)
+    with pytest.raises(DataError, match="holds .parquet, .tar; allowed for data.stream"):
+        opened(tmp_path / "in")
+
+
+def test_what_cannot_be_streamed_says_why(tmp_path):
+    """Rows of several pictures are documents; a picture that nobody can use is named."""
+    several = pa.table({"images": [[png(0), png(1)]] * 40, "text": ["a"] * 40})
+    pq.write_table(several, tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match="several pictures in column 'images': they are documents, which cannot"
+    ):
+        opened(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [b"https://x/1.png"] * 60}), tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match="for held_out .'a.parquet/.*': it has no picture, only the address 'https"
+    ):
+        opened(tmp_path / "a.parquet")
