@@ -1,6 +1,7 @@
 """Archives of samples: which members form a sample, the role of each, exact pixels, starting in the
 middle."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -225,3 +226,113 @@ def test_errors(tmp_path):
         webdataset(path=tmp_path, columns="size=x")
     with pytest.raises(ConfigError, match="allowed: text with {label} in it"):
         webdataset(path=tmp_path, caption="a cat")
+
+
+def test_neighbours_of_one_name_stay_apart(tmp_path):
+    """They are counted, and each has its own name, its own picture and its own caption."""
+    members = [(f"a.{e}", d) for n in range(3) for e, d in (("png", png(n)), ("txt", str(n).encode()))]
+    write(tmp_path / "x.tar", [*members, ("b.png", png(3)), ("a.png", png(4)), ("a.txt", b"4")])
+    lines = []
+    source = webdataset(path=tmp_path / "x.tar", notify=lines.append)
+    items = list(source.items(0))
+    assert [item.name for item in items] == ["x.tar/a", "x.tar/a#2", "x.tar/a#3", "x.tar/b", "x.tar/a#4"]
+    assert [item.captions for item in items] == [("0",), ("1",), ("2",), (), ("4",)]
+    assert [item.content for item in items] == [png(n) for n in range(5)]
+    assert lines[-1] == (
+        "samples with the name of another one in the same archive, each of which is read by itself: 3, the "
+        "first x.tar/a"
+    )
+    assert list(source.items(2)) == items[2:]
+
+
+@pytest.mark.parametrize(
+    "names, problem",
+    [
+        (["a.png", "b.png", "a.txt", "b.txt"], "those of 'a' stand in two places"),
+        (["a.txt", "b.txt", "a.png", "b.png"], "those of 'a' stand in two places"),
+        ([f"{n}.txt" for n in range(60)], "the first 50 have no picture, only .txt"),
+    ],
+)
+def test_members_that_are_not_neighbours(names, problem):
+    with pytest.raises(
+        DataError, match=f"archive x.tar: members of a sample must be neighbours, and {problem}"
+    ):
+        samples(*names)
+
+
+def test_dots_in_names(tmp_path):
+    """The name of a sample ends at the first dot, as in `webdataset`; what to do stands beside the reason."""
+    write(tmp_path / "x.tar", [("photo.2021.1.png", png(0)), ("photo.2021.2.png", png(1)), ("b.png", png(2))])
+    source = webdataset(path=tmp_path / "x.tar")
+    assert str(next(source.items(0)).content) == (
+        "it has no picture; it has .2021.1.png, .2021.2.png; the name of a sample ends at its first dot: "
+        "take the other dots out of the names, or choose with --columns image=2021.1.png"
+    )
+    chosen = list(webdataset(path=tmp_path / "x.tar", columns="image=2021.1.png").items(0))
+    assert chosen[0].content == png(0)
+
+
+def test_what_is_not_used(tmp_path):
+    """Members without a role, counted by ending, again at every start."""
+    write(
+        tmp_path / "x.tar",
+        [
+            *(("README", b""), ("__MACOSX/._a.jpg", b"")),
+            *((f"a.{ending}", png(0)) for ending in ("jpg", "seg.png", "txt", "cls", "json")),
+            *((f"b.{ending}", png(1)) for ending in ("jpg", "seg.png", "npy", "json")),
+        ],
+    )
+    (tmp_path / "stats.json").touch()
+    source = webdataset(path=tmp_path)
+    for start in (0, 1):
+        list(source.items(start))
+        assert source.unused.card() == {
+            "files": {"stats.json": 1},
+            "members": {"": 1, ".json": 1, ".npy": 1, ".seg.png": 2, "hidden": 1},
+        }
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_splits_of_folders_in_archives(mode, tmp_path):
+    ending = {"w": "tar", "w:gz": "tgz"}[mode]
+    members = [(f"{'train' if n < 4 else 'val'}/{n % 2}/{n}.png", png(n)) for n in range(6)]
+    with tarfile.open(tmp_path / f"x.{ending}", mode) as archive:
+        for name, data in [("README.md", b"x"), *members]:
+            info = tarfile.TarInfo(f"set/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    lines = []
+    source = webdataset(path=tmp_path, notify=lines.append)
+    splits = [item.split for item in source.items(0)]
+    assert splits[-6:] == ["train"] * 4 + ["held_out"] * 2
+    assert "(held out)" in lines[1] and "(held out)" in source.card["chosen"]["splits"]
+
+
+def test_splits_of_archives(tmp_path):
+    for name in ("train2017.zip", "val2017.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("a.png", png(0))
+    assert [item.split for item in webdataset(path=tmp_path).items(0)] == ["train", "held_out"]
+    for name in ("train", "val"):
+        (tmp_path / name).mkdir()
+        shard(tmp_path / name / "0.tar", range(2))
+    assert [item.split for item in webdataset(path=tmp_path).items(0)][:2] == ["train"] * 2
+    for name in ("val2017.zip", "train/0.tar", "val/0.tar"):
+        (tmp_path / name).unlink()
+    assert [item.split for item in webdataset(path=tmp_path).items(0)] == [None]
+
+
+def test_archives_that_are_joined(tmp_path):
+    parts = [
+        shard(tmp_path / f"{name}.tar", numbers).read_bytes()
+        for name, numbers in (("a", range(3)), ("b", range(3, 5)))
+    ]
+    for name in "ab":
+        (tmp_path / f"{name}.tar").unlink()
+    (tmp_path / "x.tar").write_bytes(b"".join(parts))
+    (tmp_path / "y.tar.gz").write_bytes(b"".join(map(gzip.compress, parts)))
+    (tmp_path / "z.tar").write_bytes(gzip.compress(parts[0]))  # compressed, whatever its name says
+    lines = []
+    items = list(webdataset(path=tmp_path, notify=lines.append).items(0))
+    assert [item.captions[0] for item in items] == [f"number {n}" for n in [*range(5), *range(5), *range(3)]]
+    assert lines[-1] == "archives with others joined to their end, all of which are read: 2, the first x.tar"

@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 from ...system.errors import ConfigError, DataError, printable
@@ -17,14 +18,14 @@ from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, pars
 from ..images import ENDINGS as PICTURES
 from ..items import Item, Source, state_of
 from ..layout.files import advice, files_ending_in
-from ..layout.samples import Samples, key_of, own_splits
-from ..layout.splits import split_of
+from ..layout.samples import Samples, key_of, own_splits, tells
 from ..layout.unused import MEMBERS, Unused
 
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
 Sample = dict[str, Callable[[], bytes]]  # ending -> reader of the member
 SHOWN = 6  # endings in a message
+FIRST = 100  # members of an archive that may tell whether its folders are splits
 
 
 def webdataset(
@@ -73,17 +74,17 @@ def webdataset(
 
 
 def _places(files: list[Path], archives: list[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of an archive and a folder of samples in it. All folders are looked for only where the first one
-    of some archive is named like a split: that takes a pass over all members."""
+    """Pairs of an archive and a folder of samples in it. All folders are looked for only where one of the
+    first is named like a split: that takes a pass over all members."""
 
     def folders(file: Path) -> Iterator[str]:
         return (posixpath.dirname(key) for key in map(key_of, names(file)) if key is not None)
 
-    first = [next(folders(file), "") for file in files]
-    told = any(split_of(part) for folder in first for part in folder.split("/"))
-    for file, archive, folder in zip(files, archives, first):
-        for each in dict.fromkeys([folder, *(folders(file) if told else ())]):
-            yield archive, each
+    first = [dict.fromkeys(islice(folders(file), FIRST)) for file in files]
+    told = any(tells(folder) for some in first for folder in some)
+    for file, archive in zip(files, archives):
+        for folder in dict.fromkeys(folders(file)) if told else [""]:
+            yield archive, folder
 
 
 def archive_files(path: Path, unused: Unused) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from ...system.errors import DataError, printable
 from ..archives import Told
-from .splits import described, roles, splits_of
+from .splits import described, roles, split_of, splits_of
 from .unused import MEMBERS, Unused
 
 REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
@@ -115,13 +115,18 @@ class OwnSplits(NamedTuple):
         return f"{'folders' if self.folders else 'archives'}: {line}" if line else ""
 
 
+def tells(folder: str) -> bool:
+    """Whether a part of the path of a folder is named like a split."""
+    return any(map(split_of, folder.split("/")))
+
+
 def own_splits(places: Iterable[tuple[str, str]]) -> OwnSplits:
     """Splits that a set of archives brings along.
 
     places: pairs of an archive and a folder of samples in it."""
     places = list(dict.fromkeys(places))
     splits = splits_of([f"{archive}/{folder}/" for archive, folder in places])
-    if any(splits):
+    if any(splits) and any(map(tells, {folder for _, folder in places})):
         return OwnSplits(dict(zip(places, splits)), roles(splits), True)
     archives = list(dict.fromkeys(archive for archive, _ in places))
     splits = splits_of(archives, files=True)
