@@ -172,6 +172,20 @@ def test_classes_of_metadata_become_captions(labels, classes, tmp_path):
     assert lines == ["captions are made of the classes by 'a photo of a {label}'; --caption gives another"]
 
 
+def test_a_column_of_paths_with_another_name(tmp_path):
+    fill(tmp_path, "a.png", "b.png")
+    comma(tmp_path / "metadata.csv", [{"path": f"{n}.png", "text": n} for n in "ab"])
+    items = folder(tmp_path, columns="image=path").items(0)
+    assert [(item.name, item.captions) for item in items] == [("a.png", ("a",)), ("b.png", ("b",))]
+
+
+def test_why_folders_are_no_classes(tmp_path):
+    fill(tmp_path, "a.png", "cat/b.png")
+    lines = []
+    folder(tmp_path, notify=lines.append)
+    assert lines == ["folders are no classes here, since the pictures are not equally deep"]
+
+
 def test_classes_of_folders_become_captions_only_on_request(tmp_path):
     fill(tmp_path, "Red_Fox/a.png", "owl/b.png")
     lines = []
@@ -199,7 +213,7 @@ def test_windows_paths_and_semicolons_and_long_cells(tmp_path):
         "c.png": (long,),
         "d\\e.png": ("five",),
     }
-    (tmp_path / "metadata.csv").write_text("file_name\ttext\nc.png\tone, two\n")
+    (tmp_path / "metadata.csv").write_text("sep=\t\nfile_name\ttext\nc.png\tone, two\n")
     assert ours(tmp_path)["c.png"] == (None, "one, two", None)
 
 

@@ -222,8 +222,11 @@ def _captions(
             "--caption makes captions of classes, and there are none; allowed: images in folders named by "
             "their classes, all equally deep, or a column `label` of metadata"
         )
-    if template is None and labels and not any(said.captions.values()):
-        if said.labels:
+    if template is None and not any(said.captions.values()):
+        if not labels:
+            if len({name.count("/") for name in names}) > 1:
+                notify("folders are no classes here, since the pictures are not equally deep")
+        elif said.labels:
             template = TEMPLATE
             notify(f"captions are made of the classes by '{TEMPLATE}'; --caption gives another")
         else:

@@ -158,6 +158,8 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict]]:
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict]]:
     lines = _lines(path)
     first = next(lines, "")
+    if first.startswith("sep="):  # spreadsheets write it before the header
+        first = next(lines, "")
     delimiter = _delimiter(first)
     reader = csv.DictReader(chain([first], lines), strict=True, delimiter=delimiter)
     limit = csv.field_size_limit(LINE)
@@ -224,7 +226,8 @@ def _nameless(path: Path, where: str, columns: Collection[str]) -> DataError:
     return _wrong(
         path,
         where,
-        f"lacks `file_name`, the path of a picture relative to its folder; it has {there}; add it",
+        f"lacks `file_name`, the path of a picture relative to its folder; it has {there}; "
+        "add it, or name the column of paths with --columns image=...",
     )
 
 
