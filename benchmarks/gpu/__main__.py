@@ -26,14 +26,14 @@ class Limits(NamedTuple):
 
 
 PARTS = {  # what is reported
-    "tests": Limits(120, 40),
-    "ranks": Limits(110, 40),
+    "tests": Limits(110, 40),
+    "ranks": Limits(100, 40),
     "train": Limits(150, 60),
     "sampling": Limits(80, 30),
-    "estimate": Limits(40, 10),
-    "learn": Limits(160, 70),
+    "estimate": Limits(40, 14),
+    "learn": Limits(150, 60),
 }
-HELPERS = {"machine": Limits(60, 10), "sets": Limits(90, 20), "warm": Limits(110, 20)}
+HELPERS = {"machine": Limits(60, 10), "sets": Limits(90, 20), "warm": Limits(105, 20)}
 NEEDS = {"train": ("sets", "warm"), "learn": ("sets",)}
 STAGES = (("machine", "sets", "warm", "tests", "ranks"), ("train",), ("sampling",), ("estimate",), ("learn",))
 

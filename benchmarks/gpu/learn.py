@@ -9,7 +9,7 @@ from .parts import CommandError, Part, finish, one_line, part, start
 
 # The judge of photographs, a support vector machine, takes time with the square of their number.
 FEW = "from rawmm_cli.evaluation import classes; classes.TRAINING, classes.HELD_OUT = 300, 100"
-AFTER = 60  # seconds for imports, compilation, evaluation and samples
+AFTER = 45  # seconds for imports, compilation, evaluation and samples
 RUNS = {
     "portraits": (["data.mix={}", "train.warmup=2000", "train.save_every=1000000"], ["a portrait of a", 25]),
     "patch64": (["data.set=photos64", "train.warmup=5000", "train.save_every=1000000"], ["flower", 25]),
@@ -49,7 +49,9 @@ def main() -> None:
                 problems.append(f"{name}: {text}")
         with lock:
             rows[name] = row
-            job.save(tables={"short trainings": list(rows.values())}, problems=problems)
+            job.save(
+                tables={"short trainings, judged by small judges": list(rows.values())}, problems=problems
+            )
         job.say(
             ", ".join(
                 f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"

@@ -12,6 +12,9 @@ from pathlib import Path
 from .parts import ROOT
 
 MARK = "RAWMM_GPU_CHECK"  # in the environment of a part and of all that it starts
+# Of parts that are many processes side by side: else each would start a compiler and a thread for every core.
+SIDE_BY_SIDE = {"TORCHINDUCTOR_COMPILE_THREADS": "3", "OMP_NUM_THREADS": "2"}
+MANY = ("tests", "ranks")
 
 
 class Process:
@@ -28,11 +31,12 @@ class Process:
             "TRITON_CACHE_DIR": str(work / "triton"),
             "HF_HUB_OFFLINE": "1",
         }
+        few = SIDE_BY_SIDE if name in MANY else {}
         with open(self.log, "w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", f"benchmarks.gpu.{name}", *words, "--seconds", f"{seconds:.0f}"],
                 cwd=ROOT,
-                env=os.environ | variables,
+                env=few | os.environ | variables,
                 stderr=log,
                 start_new_session=True,
             )

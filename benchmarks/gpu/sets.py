@@ -15,6 +15,13 @@ class Set(NamedTuple):
     workers: int
 
 
+# Judges of drawn portraits, which `rawmm evaluate` would train on 10,000 of them.
+JUDGES = """
+from pathlib import Path
+from rawmm_cli.evaluation import attributes
+attributes.FRESH = {count}
+attributes.judged(Path("{folder}"), {size}, {workers})
+"""
 SETS = {
     "photos64": Set("photos", 20_000, 64, 3),
     "photos128": Set("photos", 4_000, 128, 2),
@@ -34,6 +41,7 @@ def main() -> None:
     started = {
         name: start(job, *words(one, name), "--data-dir", job.data, "--json") for name, one in sets.items()
     }
+    judges = None if job.tiny else start_judges(job, 5_000, 64, 6)
     for name, process in started.items():
         try:
             card = finish(job, process)
@@ -42,8 +50,23 @@ def main() -> None:
         else:
             rows.append({"set": name, "train": card["count"]["train"], "held out": card["count"]["held_out"]})
         job.save(tables={"prepared sets": rows}, problems=problems)
+    if judges:
+        try:
+            finish(job, judges)
+            rows.append({"set": "judges of portraits", "train": 5_000})
+        except CommandError as error:
+            problems.append(str(error))
+        job.save(tables={"prepared sets": rows}, problems=problems)
     counts = ", ".join(f"{row['set']} {row['train']:,}" for row in rows)
     job.say(f"{counts} in {time.monotonic() - began:.0f} s" + "".join(f"; {p}" for p in problems))
+
+
+def start_judges(job, count: int, size: int, workers: int):
+    """Draw portraits for the judges and train them, then check that set."""
+    code = JUDGES.format(count=count, folder=job.data, size=size, workers=workers)
+    name, threads = f"portraits-judge-{size}", {"OMP_NUM_THREADS": "6"}
+    where = ["--verify", "--data-dir", job.data, "--json"]
+    return start(job, "prepare", name, *where, before=code, variables=threads)
 
 
 def words(one: Set, name: str) -> list:

@@ -39,7 +39,7 @@ def test_all_parts_run_on_the_cpu(tmp_path):
     assert parts["sampling"]["tokens_per_second"] > 0
     (compared,) = next(iter(parts["estimate"]["tables"].values()))
     assert compared["measured ms"] == trained["step_seconds"] * 1e3 and compared["ratio of time"] > 0
-    (learned,) = parts["learn"]["tables"]["short trainings"]
+    (learned,) = parts["learn"]["tables"]["short trainings, judged by small judges"]
     assert learned["documents"] == 64 and learned["held out image"] > 0
     assert {"gpu.json", "gpu.md", "log.txt", "patch64.png"} <= {file.name for file in tmp_path.iterdir()}
     assert "| sampling | ok |" in (tmp_path / "gpu.md").read_text()
