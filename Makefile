@@ -14,7 +14,7 @@ VENV ?= .venv
 VENV_PEERS ?= .venv-peers
 WORKERS ?= 2
 # not among the packages that come with torch, transformers, scikit-image and pytest
-WHEELS = annotated-types datasets dill diffusers einx emoji frozendict importlib_metadata lazy-importer loguru multiprocess \
+WHEELS = annotated-types datasets dill diffusers einx emoji frozendict httpx importlib_metadata lazy-importer loguru multiprocess \
   pydantic pydantic_core python-avatars resvg-py rich torch-einops-utils typing-inspection vector-quantize-pytorch
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 

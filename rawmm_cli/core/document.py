@@ -134,11 +134,13 @@ class Batch:
         )
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch with every tensor on `device`."""
+        """The same batch with every tensor on `device`. Towards a GPU nobody waits; from there one does,
+        or the numbers might be read before they are there."""
+        away = torch.device(device).type != "cpu"
         return replace(
             self,
             **{
-                f.name: _each(getattr(self, f.name), lambda x: x.to(device, non_blocking=True))
+                f.name: _each(getattr(self, f.name), lambda x: x.to(device, non_blocking=away))
                 for f in fields(self)
             },
         )

@@ -54,7 +54,7 @@ class GAU(nn.Module):
 
     def __init__(self, width: int, depth: int, key: int, expansion: int):
         super().__init__()
-        self.key, self.gated = key, expansion * width
+        self.width, self.key, self.gated = width, key, expansion * width
         self.layers = nn.ModuleList(GatedAttentionUnit(width, key, expansion) for _ in range(depth))
 
     def forward(
@@ -73,8 +73,8 @@ class GAU(nn.Module):
     def footprint(self) -> Footprint:
         """Outputs: u, v, z, q, k, the mixed values, and u times them. Saved: u, v, z before SiLU, and the
         inputs of all matmuls."""
-        width, gated, key = self.layers[0].norm.normalized_shape[0], self.gated, self.key
-        outputs, saved = 4 * gated + 3 * key, 5 * gated + 5 * key + width
+        gated, key = self.gated, self.key
+        outputs, saved = 4 * gated + 3 * key, 5 * gated + 5 * key + self.width
         return Footprint(
             outputs, 2 * gated + key, 1, key, at_work=40.0, traffic=60.0, saved=saved, moved=14.4
         )
