@@ -3,6 +3,7 @@
 A function writes one layout into a folder -> {number: Fact}. LAYOUTS has them by the names of the table in
 docs/data.md; `tests/data/test_layouts.py` holds that table and every source against one another."""
 
+import base64
 import io
 import json
 import tarfile
@@ -348,12 +349,27 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
         with_pictures(label=lambda n: n % 2),
         {n: Fact((f"a photo of a {n % 2}",), str(n % 2)) for n in range(COUNT)},
     ),
+    "Parquet: names as classes": parquet(
+        with_pictures(label=lambda n: CLASSES[n % 2]),
+        {n: Fact((f"a photo of a {CLASSES[n % 2]}",)) for n in range(COUNT)},
+    ),
+    "Parquet: truth values": parquet(with_pictures(nsfw=lambda n: n % 2 == 0), facts()),
     "Parquet: captions and other columns": parquet(
         with_pictures(text=caption, score=float, nsfw=bool), facts(captions=True)
     ),
     "Parquet: lists of one picture": parquet(
         lambda numbers: {"images": [[struct(n)] for n in numbers], "text": [*map(caption, numbers)]},
         facts(captions=True),
+    ),
+    "Parquet: lists of several pictures": parquet(
+        lambda numbers: {
+            "images": [[struct(n), struct(n + 1)] for n in numbers[::2]],
+            "text": [caption(n) for n in numbers[::2]],
+        },
+        {n: Fact((caption(n - n % 2),)) for n in range(COUNT)},
+    ),
+    "Parquet: pictures in base64": parquet(
+        lambda numbers: {"image": [base64.b64encode(png(n)).decode() for n in numbers]}, facts()
     ),
     "Parquet: addresses of pictures": parquet(
         lambda numbers: {

@@ -16,7 +16,7 @@ from sources import pixels
 
 from rawmm_cli.config import presets
 from rawmm_cli.data import sets, sources
-from rawmm_cli.data.items import Item
+from rawmm_cli.data.items import Item, Source
 from rawmm_cli.data.layout.unused import sentence
 from rawmm_cli.system.errors import RawmmError
 
@@ -41,10 +41,19 @@ def prepared(path: Path, name: str) -> tuple[Facts, str, list[str]]:
     lines, stored = [], {}
     source = sources.source("hf:owner/name" if name == "hf:" else name, {"path": path}, lines.append)
     for item in source.items(0):
-        assert isinstance(item, Item)
-        number = NUMBERS[np.asarray(source.open(item.content, (0, 0, 0))).tobytes()]
-        stored[number] = Fact(item.captions, _class(item.label, source.card.get("labels", [])), item.split)
+        if isinstance(item, Item):
+            label = _class(item.label, source.card.get("labels", []))
+            stored[number(source, item.content)] = Fact(item.captions, label, item.split)
+            continue
+        texts = tuple(piece.text for piece in item.pieces if piece.text)
+        for piece in item.pieces:
+            if piece.content is not None:
+                stored[number(source, piece.content)] = Fact(texts, None, item.split)
     return stored, sentence(source.unused.card()), lines
+
+
+def number(source: Source, content: object) -> int:
+    return NUMBERS[np.asarray(source.open(content, (0, 0, 0))).tobytes()]
 
 
 def streamed(path: Path) -> tuple[Facts, str, list[str]]:
@@ -55,9 +64,9 @@ def streamed(path: Path) -> tuple[Facts, str, list[str]]:
     for split in ("train", "held_out"):
         data = stream.first_pictures(split, COUNT + 1)
         for n in range(len(data)):
-            number = NUMBERS[data.image(n).permute(1, 2, 0).numpy().tobytes()]
-            assert number not in stored
-            stored[number] = Fact(
+            shown = NUMBERS[data.image(n).permute(1, 2, 0).numpy().tobytes()]
+            assert shown not in stored
+            stored[shown] = Fact(
                 tuple(data.captions[n]), _class(int(data.labels[n]), stream.card["labels"]), split
             )
     return stored, sentence(stream.unused.card()), lines
