@@ -16,7 +16,9 @@ from .threads import cores
 
 # torch wants the workspace of cuBLAS named where products are to be the same each time, and looks only once,
 # at the first product of a process. This is the size that it takes by itself on an H100.
-WORKSPACE = os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+REPRODUCIBLE = os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8") in (":4096:8", ":16:8")
+if REPRODUCIBLE:
+    torch.backends.cuda.enable_cudnn_sdp(False)  # no promise of the order in which its backward pass adds
 GROUP = 10  # calls that are timed together on a GPU
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -76,7 +78,7 @@ def workers(setting: int | str, on: torch.device, here: int = 1) -> int:
 def reproducible(on: torch.device) -> Iterator[None]:
     """While the block runs, a GPU adds in the same order each time; backward passes of attention and of
     indexing do not by themselves. Raises RuntimeError where an operation has no such way."""
-    if on.type == "cpu" or WORKSPACE not in (":4096:8", ":16:8"):  # the user has chosen speed
+    if on.type == "cpu" or not REPRODUCIBLE:  # the user has chosen speed
         yield
         return
     before = torch.get_deterministic_debug_mode()

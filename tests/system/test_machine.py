@@ -184,7 +184,7 @@ def test_precision_follows_the_hardware(monkeypatch):
 
 def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
     """The mode of torch is on inside the block alone, and the settings of its compiler stay."""
-    monkeypatch.setattr(machine, "WORKSPACE", ":4096:8")
+    monkeypatch.setattr(machine, "REPRODUCIBLE", True)
     with machine.reproducible(CPU):
         assert not torch.are_deterministic_algorithms_enabled()
     with pytest.raises(KeyError), machine.reproducible(torch.device("cuda")):
@@ -193,7 +193,7 @@ def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
         assert not torch._inductor.config.deterministic
         raise KeyError
     assert not torch.are_deterministic_algorithms_enabled()
-    monkeypatch.setattr(machine, "WORKSPACE", ":4096:2")
+    monkeypatch.setattr(machine, "REPRODUCIBLE", False)
     with machine.reproducible(torch.device("cuda")):
         assert not torch.are_deterministic_algorithms_enabled()
 
