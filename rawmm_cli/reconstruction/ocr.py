@@ -27,6 +27,7 @@ INSTALL = {
     "rapidocr": "pip install 'rawmm[ocr]' (Python below 3.13)",
 }
 SMALL, TIMES, CONFIDENCE, SECONDS = 128, 4, 0.5, 120
+SLIM, PADDED = 100, 8  # rapidocr itself pads wide pictures to this ratio
 LARGEST = 32_000  # pixels a side; tesseract refuses larger pictures
 WORKERS = 2
 
@@ -56,6 +57,18 @@ def enlarged(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize(sides, Image.Resampling.BICUBIC))
 
 
+def widened(pixels: np.ndarray) -> np.ndarray:
+    """Picture with its edges repeated where one side is more than SLIM times the other, to a PADDED-th of it.
+
+    rapidocr shrinks the longer side to 2,000 px: nothing is left of a side that is 125 times shorter. It then
+    enlarges the shorter side to 736 px, so that a thin picture takes minutes."""
+    sides = pixels.shape[:2]
+    if max(sides) <= SLIM * min(sides):
+        return pixels
+    missing = [max(0, -(-max(sides) // PADDED) - side) for side in sides]
+    return np.pad(pixels, [*((side // 2, side - side // 2) for side in missing), (0, 0)], "edge")
+
+
 def read(engine: str, pixels: np.ndarray) -> str:
     """Text on a picture (H, W, 3) uint8, line by line. Raises DataError where the engine fails."""
     return {"tesseract": _tesseract, "rapidocr": _rapidocr}[engine](enlarged(pixels))
@@ -83,7 +96,17 @@ def _tesseract(pixels: np.ndarray) -> str:
 
 
 def _rapidocr(pixels: np.ndarray) -> str:
-    boxes, _ = _rapid()(pixels[:, :, ::-1])
+    height, width = pixels.shape[:2]
+    try:
+        boxes, _ = _rapid()(widened(pixels)[:, :, ::-1])
+    except ImportError:
+        raise
+    except Exception as error:  # of its own or of onnxruntime
+        reason = printable((str(error).splitlines() or [""])[0]) or type(error).__name__
+        raise DataError(
+            f"rapidocr failed on a picture of {width}x{height} pixels: {reason}; leave out that picture, or "
+            "use --ocr none"
+        ) from None
     return "\n".join(text for _, text, confidence in boxes or () if float(confidence) >= CONFIDENCE)
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from rawmm_cli.reconstruction import ocr
-from rawmm_cli.system.errors import ConfigError
+from rawmm_cli.system.errors import ConfigError, DataError
 
 
 def written(text, size=64, glyph=14):
@@ -53,3 +53,34 @@ def test_tesseract_reads_small_words_in_worker_processes():
 def test_rapidocr_reads_small_words():
     pytest.importorskip("rapidocr_onnxruntime")
     assert ocr.read("rapidocr", written("stone")).lower() == "stone"
+
+
+def test_thin_pictures_are_padded():
+    thin = np.arange(3 * 1001, dtype=np.uint8).reshape(1, 1001, 3).repeat(10, 0)
+    padded = ocr.widened(thin)
+    assert padded.shape == (126, 1001, 3) and (padded == thin[:1]).all()
+    assert ocr.widened(thin.swapaxes(0, 1)).shape == (1001, 126, 3)
+    assert ocr.widened(thin[:, :1000]) is not thin and np.array_equal(
+        ocr.widened(thin[:, :1000]), thin[:, :1000]
+    )
+    assert ocr.widened(np.zeros((1, 101, 3), np.uint8)).shape == (13, 101, 3)
+
+
+def test_rapidocr_reads_thin_pictures():
+    """More than 125 times wider than high, or higher than wide: no text, and no error; a word is read."""
+    pytest.importorskip("rapidocr_onnxruntime")
+    for shape in ((8, 2000), (2000, 8), (1, 5000)):
+        assert ocr.read("rapidocr", np.full((*shape, 3), 255, np.uint8)) == ""
+    wide = np.full((20, 2600, 3), 255, np.uint8)
+    wide[:, 1200:1264] = written("stone", glyph=14)[18:38]
+    assert ocr.read("rapidocr", wide).lower() == "stone"
+
+
+def test_an_error_of_rapidocr_is_one_line(monkeypatch):
+    def fails(pixels):
+        raise RuntimeError("no such thing\nmore")
+
+    monkeypatch.setattr(ocr, "_rapid", lambda: fails)
+    message = "rapidocr failed on a picture of 256x256 pixels: no such thing; leave out that picture"
+    with pytest.raises(DataError, match=f"^{message}, or use --ocr none$"):
+        ocr.read("rapidocr", written("a"))
