@@ -38,9 +38,10 @@ def table() -> dict[str, dict[str, str]]:
 
 def prepared(path: Path, name: str) -> tuple[Facts, str, list[str]]:
     """What `prepare` reads -> (facts, what it says was not used, its lines)."""
-    lines, stored = [], {}
+    lines, stored, roles = [], {}, []
     source = sources.source("hf:owner/name" if name == "hf:" else name, {"path": path}, lines.append)
     for item in source.items(0):
+        roles.append(item.split or "")
         if isinstance(item, Item):
             label = _class(item.label, source.card.get("labels", []))
             stored[number(source, item.content)] = Fact(item.captions, label, item.split)
@@ -49,6 +50,7 @@ def prepared(path: Path, name: str) -> tuple[Facts, str, list[str]]:
         for piece in item.pieces:
             if piece.content is not None:
                 stored[number(source, piece.content)] = Fact(texts, None, item.split)
+    assert roles == sorted(roles, reverse=True)  # trained on first, or --limit takes none of them
     return stored, sentence(source.unused.card()), lines
 
 

@@ -28,7 +28,7 @@ from ..layout import beside, metadata
 from ..layout.beside import Texts
 from ..layout.files import advice, files
 from ..layout.inside import MissingError, inside, relative
-from ..layout.splits import described, roles, split_of, splits_of
+from ..layout.splits import described, roles, split_of, splits_of, trained_first
 from ..layout.unused import FILES, Unused
 
 ALLOWED = " ".join(ENDINGS)
@@ -53,12 +53,10 @@ def folder(
     said = _texts(path, images, texts, tables, requested, unused)
     if caption is None:
         said.bad |= {name: why for name, why in said.hollow.items() if not said.captions.get(name)}
-    names = sorted(images.keys() | said.bad.keys())
+    names = list(images.keys() | said.bad.keys())
+    names = [names[n] for n in trained_first(names)]
     splits = splits_of(names)
     used_as = roles(splits)
-    if any(splits):  # or --limit would take what is held out alone
-        pairs = sorted(zip(names, splits), key=lambda pair: (used_as[pair[1]] != "train", pair[0]))
-        names, splits = zip(*pairs)
     labels, classes = _classes(images, said.labels, any(splits), bool(tables) and caption is None)
     captions = _captions(names, said, labels, classes, caption, notify)
     card = {"source": "folder", "licence": "unknown (your own files)", "labels": classes}

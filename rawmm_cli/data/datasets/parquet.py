@@ -14,7 +14,7 @@ from ..columns import Columns
 from ..items import DocumentItem, Item, Source, state_of
 from ..layout.files import advice, files_ending_in
 from ..layout.schemas import Tables, open_anywhere
-from ..layout.splits import described, roles, splits_of
+from ..layout.splits import described, named, roles, splits_of
 from ..layout.unused import COLUMNS, Unused
 
 ROWS = 64  # rows in memory at a time
@@ -27,14 +27,13 @@ def parquet(
     caption: str | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
-    """Source of the rows of one file, or of every *.parquet under a folder, sorted by name.
+    """Source of the rows of one file, or of every *.parquet under a folder, sorted by name; of splits, those
+    for training first.
 
     columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
     on a file that is not parquet or has other columns."""
     path, unused = Path(path), Unused()
-    files = parquet_files(path, unused)
-    root = path if path.is_dir() else path.parent
-    names = [file.relative_to(root).as_posix() for file in files]
+    files, names = named(parquet_files(path, unused), path if path.is_dir() else path.parent)
     tables = Tables([str(file) for file in files])
     chosen = tables.choose(columns, caption, printable(str(path)))
     splits = splits_of(names, files=True)

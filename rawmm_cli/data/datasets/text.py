@@ -15,7 +15,7 @@ from ...system.disk import open_file
 from ...system.errors import DataError, printable
 from ..items import DocumentItem, Piece, Source, state_of
 from ..layout.files import files_ending_in
-from ..layout.splits import described, roles, splits_of
+from ..layout.splits import described, named, roles, splits_of
 from ..layout.unused import Unused
 
 PIECE = 1 << 16  # characters of a document; training takes a window of it
@@ -37,8 +37,7 @@ def text(*, path: Path) -> Source:
         raise DataError(
             f"no text files in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
         )
-    root = path if path.is_dir() else path.parent
-    names = [file.relative_to(root).as_posix() for file in files]
+    files, names = named(files, path if path.is_dir() else path.parent)
     splits = splits_of(names, files=True)
     used_as, line = roles(splits), described(Counter(splits))
 

@@ -19,6 +19,7 @@ from ..images import ENDINGS as PICTURES
 from ..items import Item, Source, state_of
 from ..layout.files import advice, files_ending_in
 from ..layout.samples import Samples, key_of, own_splits, tells
+from ..layout.splits import named
 from ..layout.unused import MEMBERS, Unused
 
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
@@ -35,14 +36,14 @@ def webdataset(
     caption: str | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
-    """Source of the samples of one archive, or of every archive under a folder, sorted by name.
+    """Source of the samples of one archive, or of every archive under a folder, sorted by name; of
+    splits, those for training first.
 
     columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
     where there is no archive; reading raises DataError where one is not safe."""
     path, unused = Path(path), Unused()
-    files = archive_files(path, unused)
-    fields, root = Fields(columns, caption), path if path.is_dir() else path.parent
-    archives = [file.relative_to(root).as_posix() for file in files]
+    files, archives = named(archive_files(path, unused), path if path.is_dir() else path.parent)
+    fields = Fields(columns, caption)
     splits = own_splits(_places(files, archives))
     notify("chosen: " + fields.describe())
     if line := splits.describe():

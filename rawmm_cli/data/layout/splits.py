@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
 
 KEYWORDS = {
     "train": ("train", "training"),
@@ -52,6 +53,21 @@ def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
         beside = {folder: _beside_pictures(folder, known) for folder in known}
         splits = [beside[posixpath.dirname(name)] for name in names]
     return splits if any(roles(splits).values()) else [None] * len(splits)
+
+
+def trained_first(names: Sequence[str], files: bool = False) -> list[int]:
+    """Indices of the paths in the order of their names, those that are trained on first where the source has
+    splits: what --limit takes is not all held out."""
+    splits = splits_of(names, files)
+    used_as = roles(splits)
+    return sorted(range(len(names)), key=lambda n: (used_as[splits[n]] == "held_out", names[n]))
+
+
+def named(files: Sequence[Path], root: Path) -> tuple[list[Path], list[str]]:
+    """Files and their names relative to the root, in the order of `trained_first`."""
+    names = [file.relative_to(root).as_posix() for file in files]
+    order = trained_first(names, files=True)
+    return [files[n] for n in order], [names[n] for n in order]
 
 
 def _beside_pictures(folder: str, folders: Container[str]) -> str | None:
