@@ -11,7 +11,10 @@ def main() -> None:
     interrupts.install()
     from .cli import main
 
-    main()
+    try:
+        main()
+    finally:
+        interrupts.over()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ own `forward`, which stores each number of a latent in 8 bits: its tokens are in
 import json
 from collections.abc import Callable
 from importlib.util import find_spec
-from math import log2
+from math import isfinite, log2
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..system.disk import open_file, read_file
 from ..system.errors import CheckpointError, ConfigError, printable
 from .base import to_images
 
+# What libraries raise where files or settings do not fit.
+FAILURES = (ImportError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
+LARGEST = 10_000_000  # bytes of a file of settings
 FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
@@ -184,9 +188,9 @@ def load(name: str, device: torch.device) -> Pretrained:
     another class."""
     folder = _folder(name)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_file(folder / "config.json", LARGEST))
         kind = config.get("_class_name") or MODELS.get(config.get("model_type"), config.get("model_type"))
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"hf:{printable(name)} cannot be used: its config.json is missing or not readable "
             f"({type(error).__name__}); name the subfolder of the codec, as in hf:OWNER/NAME/vae"
@@ -199,19 +203,12 @@ def load(name: str, device: torch.device) -> Pretrained:
     family = FAMILIES[kind]
     _need(family.package)
     try:
+        for file in (*folder.glob("*.json"), *folder.glob("*.safetensors")):
+            open_file(file).close()  # the libraries would wait for a named pipe
         model = (
             _diffusers(folder, kind) if family.package == "diffusers" else _transformers(folder, kind, config)
         )
-    except (
-        ImportError,
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        SafetensorError,
-    ) as error:
+    except (*FAILURES, SafetensorError) as error:
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
         raise CheckpointError(f"hf:{printable(name)} cannot be loaded as {kind}: {reason}") from None
     mean, spread = _pixels(folder)
@@ -251,11 +248,11 @@ def _transformers(folder: Path, kind: str, config: dict) -> nn.Module:
 def _pixels(folder: Path) -> tuple[list[float], list[float]]:
     """Mean and standard deviation by which pixels are normalised; 0.5 each where the folder has none."""
     try:
-        settings = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        settings = json.loads(read_file(folder / "preprocessor_config.json", LARGEST))
         mean, spread = ([float(value) for value in settings[key]] for key in ("image_mean", "image_std"))
-        if len(mean) == len(spread) == 3 and all(spread):
+        if len(mean) == len(spread) == 3 and all(spread) and all(map(isfinite, mean + spread)):
             return mean, spread
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     return [0.5] * 3, [0.5] * 3
 

@@ -1,5 +1,6 @@
 """`rawmm checkpoint verify`: which checkpoints of a run are sound, and what is wrong with the others."""
 
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -39,12 +40,23 @@ def verify(
         )
     else:
         _show(surveyed)
-        if damaged and surveyed[-1] in damaged and len(damaged) < len(surveyed):
-            notify(
-                "rawmm uses the newest sound one; `rawmm train` resumes from it and then deletes the "
-                "damaged ones after it"
-            )
+    if damaged:
+        notify(_remedy(folder, surveyed, damaged))
     raise typer.Exit(4 if damaged else 0)
+
+
+def _remedy(folder: Path, surveyed: list[dict], damaged: list[dict]) -> str:
+    """What is damaged, and what to do, in one line."""
+    names = ", ".join(Path(item["folder"]).name for item in damaged[:3])
+    names += f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
+    if len(damaged) == len(surveyed):
+        return f"damaged: {names}; every checkpoint of {folder} is; delete the run and train again"
+    if surveyed[-1] in damaged:
+        return (
+            f"damaged: {names}; rawmm uses the newest sound one; `rawmm train` resumes from it and then "
+            "deletes the damaged ones after it"
+        )
+    return f"damaged: {names}; the newest one is sound, and rawmm uses it; delete the damaged ones"
 
 
 def _show(surveyed: list[dict]) -> None:

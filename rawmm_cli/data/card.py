@@ -88,7 +88,7 @@ def _problems(card: dict, splits: dict[str, Rows]) -> list[str]:
             "captions, labels, attributes or the order of rows do not match the fingerprint in card.json"
         )
     if not problems:
-        documents = card["kind"] == "documents"
+        documents = card.get("kind") == "documents"
         problems += [
             f"card.json says {name} = {card.get(name)}; the rows say {value}"
             for name, value in (_sizes(splits, documents) | _texts(splits, documents)).items()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..system.errors import DataError
 from .images import contact_sheet
 from .tables import Rows, data_errors
 
@@ -45,9 +46,14 @@ def entries(folder: Path, split: str, indices: Iterable[int], labels: list[str])
     """Entries for rows of a prepared set, at indices in increasing order.
 
     labels: names of the classes. Raises DataError where the set is damaged."""
-    indices = list(indices)
+    indices, rows = list(indices), Rows.of(folder, split)
+    if indices and indices[-1] >= (count := len(rows)):
+        raise DataError(
+            f"{folder / 'card.json'} is damaged (it says more than the {count:,} rows of {split}); delete "
+            "the set and prepare it again"
+        )
     with data_errors(folder):
-        return [_entry(index, row, labels) for index, row in zip(indices, Rows.of(folder, split).at(indices))]
+        return [_entry(index, row, labels) for index, row in zip(indices, rows.at(indices))]
 
 
 def sheet(chosen: list[Entry], columns: int | None = None) -> np.ndarray:

@@ -8,10 +8,14 @@ import json
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+from pydantic import Field
 
 from ..system import disk
+from ..system.errors import DataError
+from ..system.stored import Shape, read_json
 from .prepared import SPLITS, hash_fraction
 from .rows import Skipped
 
@@ -85,6 +89,17 @@ class Part:
         shutil.rmtree(self.folder, ignore_errors=True)  # nothing is left of it where it was renamed
 
 
+class _Notes(Shape):
+    items: int
+    last: bool
+    in_a_row: int
+    count: dict[str, int]
+    skipped: list[dict[str, Any]]
+    unused: dict[str, Any] = Field(default_factory=dict)
+    scaled: dict[str, int] = Field(default_factory=dict)
+
+
 def read_notes(part: Path) -> dict:
-    """Notes of a part that is done."""
-    return json.loads((part / "notes.json").read_text(encoding="utf-8"))
+    """Notes of a part that is done. Raises DataError."""
+    remedy = f"delete {part.parent} and prepare the set again"
+    return read_json(part / "notes.json", _Notes, DataError, remedy)

@@ -21,6 +21,8 @@ import pyarrow as pa
 from ..config import presets
 from ..config.explain import nearest
 from ..system.errors import DataError
+from ..system.stored import read_json
+from .items import Card
 from .rows import DOCUMENTS, PICTURES
 from .tables import Pixels, Rows, Texts, data_errors, files, sound_table
 
@@ -147,10 +149,7 @@ def read_card(folder: Path) -> dict:
             f"data set '{folder.name}' is not prepared in {folder.parent}{_near(folder)}; run `rawmm prepare "
             f"{_remedy(folder.name)}`, or give the folder that holds it with --data-dir"
         )
-    with data_errors(folder):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        card["count"], card["fingerprint"]
-        return card
+    return read_json(path, Card, DataError, "delete the set and prepare it again")
 
 
 def read_split(folder: Path, split: str) -> pa.Table:

@@ -6,12 +6,14 @@ convolutions, then one hidden layer). Its training pictures are drawn for it, an
 ones is part of every result: an attribute counts only where the judge itself is right on RELIABLE of them.
 Its hidden layer also gives the features in which pictures are compared (`kid`)."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,9 +21,18 @@ from torch.nn import functional as F
 from ..data.prepared import Prepared
 from ..metrics import features
 from ..system import disk
+from ..system.disk import open_file
+from ..system.errors import DataError
+from ..system.stored import Shape, read_json
 
 RELIABLE = 0.97
 FEATURES, EPOCHS, BATCH, CHUNK = 256, 14, 128, 500
+
+
+class _Facts(Shape):
+    size: Annotated[int, Field(ge=1, le=1024)]
+    values: dict[str, list[str]]
+    accuracy: dict[str, float]
 
 
 class Judges(nn.Module):
@@ -134,10 +145,11 @@ def save(judges: Judges, path: Path) -> None:
 def load(path: Path) -> Judges | None:
     """Judges that `save` wrote, or None where the files are missing or damaged."""
     try:
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = read_json(path.with_suffix(".json"), _Facts, DataError, "")
         judges = Judges(facts["size"], facts["values"])
+        open_file(path.with_suffix(".safetensors")).close()
         judges.load_state_dict(load_file(path.with_suffix(".safetensors")))
-    except (OSError, ValueError, KeyError, RuntimeError):
+    except (DataError, OSError, ValueError, KeyError, RuntimeError, SafetensorError):
         return None
     judges.accuracy = facts["accuracy"]
     return judges

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..system.disk import read_file
 from ..system.errors import ConfigError
 
 NAME = "MobileNetV2"
@@ -30,6 +31,7 @@ BLOCKS = (
 )
 SHOWN = (1, 3, 6, 13, 17)  # layers before the picture shrinks once more, and the last block
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST = 200_000_000  # bytes of a file of weights
 SIDES = (96, 224)  # what pictures are resized to: small ones, others
 SMALL = 128
 
@@ -112,7 +114,7 @@ def load(path: Path, side: int = SIDES[0]) -> MobileNetV2:
         f"allowed: mobilenet_v2-{DIGEST}.pth of torchvision, or a .safetensors with the same names; {INSTALL}"
     )
     try:
-        data = path.read_bytes()
+        data = read_file(path, LARGEST)
         if path.suffix == ".safetensors":
             from safetensors.torch import load as read
 

@@ -8,7 +8,7 @@ from PIL import Image
 from ..data.entries import Entry, EntryPicture, entries
 from ..data.layout.unused import lists
 from ..data.prepared import SPLITS, evenly_spaced, read_card
-from ..system.errors import printable
+from ..system.errors import DataError, printable
 from ..system.figures import counted, number
 from . import page
 
@@ -25,9 +25,17 @@ def write(folder: Path, card: dict) -> None:
 
 
 def complete(folder: Path) -> None:
-    """Write the page of a prepared set that has none. Raises DataError where `folder` is no prepared set."""
+    """Write the page of a prepared set that has none. Raises DataError where `folder` is no prepared set, or
+    its card lacks what the page shows."""
     if not (folder / "card.html").exists():
-        write(folder, read_card(folder))
+        card = read_card(folder)
+        try:
+            write(folder, card)
+        except (KeyError, TypeError, ValueError, AttributeError, LookupError) as error:
+            raise DataError(
+                f"{folder / 'card.json'} is damaged ({type(error).__name__}: {error}); delete the set and "
+                "prepare it again"
+            ) from None
 
 
 def render(folder: Path, card: dict) -> str:

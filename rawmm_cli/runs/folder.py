@@ -16,17 +16,19 @@ from ..config import presets
 from ..config.codecs import CodecConfig
 from ..config.model import Config
 from ..config.yaml_text import dump_yaml, parse_yaml
+from ..system.disk import open_file, read_file
 from ..system.errors import CheckpointError, ConfigError
 from ..system.figures import finite
 from . import records
 
 T = TypeVar("T", dict, list)
+LARGEST = 64_000_000  # bytes of a file that is read whole
 
 
 def read_json(path: Path, kind: type[T]) -> T:
     """Contents of a JSON file, or an empty `kind` where it is missing, torn or something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_file(path, LARGEST))
     except (OSError, ValueError, RecursionError):
         return kind()
     return value if isinstance(value, kind) else kind()
@@ -47,9 +49,8 @@ def ordered_records(run: Path) -> list[dict]:
 def read_settings(run: Path) -> dict:
     """config.yaml as a mapping of mappings; {} where it is something else."""
     try:
-        values = parse_yaml(
-            (run / "config.yaml").read_text(encoding="utf-8", errors="replace"), "config.yaml"
-        )
+        text = read_file(run / "config.yaml", LARGEST).decode("utf-8", "replace")
+        values = parse_yaml(text, "config.yaml")
     except (OSError, ConfigError):
         return {}
     return values if isinstance(values, dict) else {}
@@ -58,7 +59,8 @@ def read_settings(run: Path) -> dict:
 def read_config(run: Path) -> Config | CodecConfig:
     """config.yaml of a run or of one of its checkpoints, every setting checked. Raises CheckpointError."""
     try:
-        return presets.resolve(parse_yaml((run / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))
+        text = read_file(run / "config.yaml", LARGEST).decode("utf-8")
+        return presets.resolve(parse_yaml(text, "config.yaml"))
     except (OSError, UnicodeDecodeError, ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
 
@@ -162,12 +164,13 @@ def stored_parameters(checkpoint: Path) -> int | None:
     total = 0
     for path in [checkpoint / "model.safetensors", *checkpoint.glob("model/*.safetensors")]:
         try:
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 (length,) = struct.unpack("<Q", file.read(8))
                 header = json.loads(file.read(min(length, 100_000_000)))
-            total += sum(
-                math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__"
-            )
+            count = sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+            if not 0 <= count < 2**63:
+                return None
+            total += count
         except FileNotFoundError:
             continue
         except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError):

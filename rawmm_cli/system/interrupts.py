@@ -29,6 +29,12 @@ def remove() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def over() -> None:
+    """The command is over: Ctrl-C while Python shuts down changes nothing any more."""
+    if signal.getsignal(signal.SIGINT) is _interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def taken() -> bool:
     """Whether there was an interrupt that nobody has taken yet; from now on it is taken."""
     timer, _state["waiting"] = _state["waiting"], None

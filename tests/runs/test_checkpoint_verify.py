@@ -82,10 +82,24 @@ def test_verify_names_every_damaged_file(whole, tmp_path, rawmm):
     assert code == 4 and out.count("damaged") == 2 and out.count("sound") == 1
     assert "ema.safetensors does not match its checksum" in out and "state.json is missing" in out
     assert "uses the newest sound one" in err
+    assert rawmm("checkpoint", "verify", run, "--json")[2] == err and err.count("\n") == 1
     for step, expected in ((6, 0), (9, 4)):
         assert rawmm("checkpoint", "verify", run, step, "--json")[0] == expected
     code, out, err = rawmm("checkpoint", "verify", run, 7)
     assert (code, out) == (4, "") and err == f"error: {run} has no checkpoint of step 7; there are: 3, 6, 9\n"
+
+
+def test_verify_says_what_to_do_where_all_or_old_ones_are_damaged(whole, tmp_path, rawmm):
+    run = back_at(whole, tmp_path / "run", 3, 6)
+    spoil(run / "checkpoints" / "step_00000003" / "ema.safetensors")
+    code, out, err = rawmm("checkpoint", "verify", run, "--json")
+    assert code == 4 and json.loads(out)["damaged"] == 1
+    assert (
+        err == "damaged: step_00000003; the newest one is sound, and rawmm uses it; delete the damaged ones\n"
+    )
+    spoil(run / "checkpoints" / "step_00000006" / "ema.safetensors")
+    code, out, err = rawmm("checkpoint", "verify", run, "--json")
+    assert code == 4 and err.count("\n") == 1 and "delete the run and train again" in err
 
 
 def test_verify_of_a_run_without_a_checkpoint(tmp_path, rawmm):
