@@ -1,7 +1,8 @@
 """Image files -> pixels, where Pillow alone refuses a whole picture, or reads it as something else.
 
 modes.py       a decoded picture of any mode -> RGB
-png.py         PNG: chunks that are not needed, one transparent value
+extras.py      files without what their pixels do not need
+png.py         PNG: one transparent value or colour
 tiff.py        TIFF: white as zero, samples of more than 8 bits, separate planes
 signatures.py  what a file is by its first bytes, for messages
 files.py       an open file -> RGB

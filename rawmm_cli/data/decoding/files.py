@@ -1,6 +1,5 @@
 """An open image file -> RGB."""
 
-from collections.abc import Iterator
 from io import BytesIO
 from typing import IO
 
@@ -9,8 +8,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import PREFIXES
 
 from . import png, tiff
+from .extras import reduced
 from .modes import Colour, bits_used, levels, marked, to_rgb
-from .signatures import HEAD, advice, format_of
+from .signatures import HEAD, advice
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 MEGAPIXELS = 64  # larger pictures are refused
@@ -37,7 +37,8 @@ def decode(file: IO[bytes], background: Colour) -> Image.Image:
         raise
     except Exception as error:
         last = error
-        for part in _without_extras(file, head):
+        file.seek(0)
+        for part in reduced(file.read()):
             try:
                 return _decode(BytesIO(part), head, background)
             except Exception as error:
@@ -45,16 +46,6 @@ def decode(file: IO[bytes], background: Colour) -> Image.Image:
         if isinstance(last, UnidentifiedImageError):
             raise ValueError(advice(head, FORMATS)) from None
         raise last from None
-
-
-def _without_extras(file: IO[bytes], head: bytes) -> Iterator[bytes]:
-    """The file again without profiles, texts and EXIF, where these can be told from the picture."""
-    if head.startswith(png.SIGNATURE):
-        file.seek(0)
-        yield from png.reduced(file.read())
-    elif format_of(head) == "AVIF":
-        file.seek(0)
-        yield file.read().replace(b"Exif\0", b"none\0")  # the orientation of an AVIF is not in its EXIF
 
 
 def _decode(file: IO[bytes], head: bytes, background: Colour) -> Image.Image:

@@ -1,49 +1,12 @@
-"""PNG: the picture without the chunks that are not needed, and one transparent value of any depth."""
+"""PNG: one transparent value or colour, of any depth."""
 
 import io
-import struct
-import zlib
-from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 from PIL import Image
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-ORIENTING = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts that may hold an EXIF orientation
-TEXT = 1 << 20  # most bytes of a text or EXIF that is kept for its orientation
 SAMPLE = {"L;2": (3, 85), "L;4": (15, 17)}  # raw mode -> greatest sample, levels of one
-
-
-def reduced(data: bytes) -> Iterator[bytes]:
-    """A PNG file with ever less of what its pixels do not need: profiles, texts, animations, EXIF.
-
-    First what may turn the picture is kept, where its checksum is right; then only pixels."""
-    yield _with(data, orienting=True)
-    yield _with(data, orienting=False)
-
-
-def _with(data: bytes, orienting: bool) -> bytes:
-    kept, position = [SIGNATURE], len(SIGNATURE)
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        chunk = data[position : position + 12 + length]
-        if kind in NEEDED or (orienting and _may_turn(kind, chunk)):
-            kept.append(chunk)
-        position += 12 + length
-    return b"".join(kept)
-
-
-def _may_turn(kind: bytes, chunk: bytes) -> bool:
-    """Whether a chunk is whole, small, and of a kind that may hold an orientation."""
-    body = chunk[8:-4]
-    texts = kind in (b"tEXt", b"zTXt", b"iTXt") and body.startswith(ORIENTING)
-    return (
-        (kind == b"eXIf" or texts)
-        and len(body) <= TEXT
-        and chunk[-4:] == struct.pack(">I", zlib.crc32(chunk[4:-4]))
-    )
 
 
 def scale_transparent(picture: Image.Image) -> None:
