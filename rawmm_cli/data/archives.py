@@ -30,6 +30,13 @@ HEADERS = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+PACKINGS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}  # first bytes of a file -> how it is compressed
 ZEROS = 1 << 21  # most blocks of zeros after an archive
 JOINED = "archives with others joined to their end, all of which are read"
 TAIL = "archives with other bytes after their end, which are not used"
@@ -166,12 +173,25 @@ def check(info: tarfile.TarInfo, path: Path | str) -> None:
     _check_size(info.size, path, info.name)
 
 
+def packing(file: BinaryIO) -> str | None:
+    """How a file is compressed, None where it is not; the file is at its beginning again.
+
+    Raises ReadError for kinds that are not read."""
+    start = file.read(6)
+    file.seek(0)
+    kind = next((kind for magic, kind in PACKINGS.items() if start.startswith(magic)), None)
+    if kind not in (None, "gzip"):
+        raise tarfile.ReadError(
+            f"it is compressed with {kind}; allowed: a tar file, or one compressed with gzip"
+        )
+    return kind
+
+
 @contextmanager
 def _open_tar(path: Path) -> Iterator[tuple[BinaryIO, Tar, bool]]:
     """An open tar file: its bytes, its members, and whether it is compressed, whatever its name says."""
     with open_file(path) as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
+        packed = packing(raw) == "gzip"
         file = gzip.GzipFile(fileobj=raw) if packed else raw
         with Tar.open(fileobj=file, mode="r|" if packed else "r:") as archive:
             yield file, archive, packed

@@ -6,6 +6,7 @@ decodes the pictures.
 """
 
 import posixpath
+import tarfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .layout.samples import Samples
     from .layout.streams import Files
 
+WITHOUT = "samples without a picture, which are left out"
 SPAN = 256  # samples of a block of a tar file
 
 
@@ -171,13 +173,17 @@ class Index(NamedTuple):
 
 def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
     """Index of an open tar file. name: of the file, in messages. Raises DataError where it is not safe."""
-    from .archives import Tar
+    from .archives import Tar, packing
 
     keys, first, offset, size, ending, endings = [], array("q"), array("q"), array("q"), array("i"), {}
     folders = {}
+    if packing(stream):
+        raise tarfile.ReadError("it is compressed with gzip; unpack it, or prepare it with `rawmm prepare`")
     with Tar.open(fileobj=stream, mode="r:") as archive:
         members = ((info.name, info) for info in archive.headers(name) if info.isreg())
-        for key, sample in samples.of(name, members):
+        for key, sample in samples.of(name, members, lambda info: archive.extractfile(info).read()):
+            if samples.fields.image(sample) is None:
+                samples.told.add(WITHOUT, f"{name}/{key}")
             keys.append(printable(key))
             folders.setdefault(posixpath.dirname(key))
             first.append(len(offset))

@@ -321,3 +321,12 @@ def test_zip_files_joined_end_to_end(tmp_path):
     with pytest.raises(DataError, match="several zip files are joined end to end; allowed: one"):
         read(joined(tmp_path / "t.zip", *parts))
     assert read(joined(tmp_path / "t.zip", b"#!/bin/sh\n", parts[0])) == (["a"], [])
+
+
+@pytest.mark.parametrize("mode, kind", [("w:bz2", "bzip2"), ("w:xz", "xz")])
+def test_other_compressions_are_named(mode, kind, tmp_path):
+    path = tar(tmp_path / "t.tar", member("a", 10), mode=mode)
+    with pytest.raises(
+        DataError, match=f"it is compressed with {kind}; allowed: a tar file, or one compressed"
+    ):
+        read(path)

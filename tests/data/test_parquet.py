@@ -323,6 +323,9 @@ def test_splits_of_the_source_are_kept(tmp_path):
     assert [row["captions"] for row in stored["train"]] == [[f"number {n}"] for n in range(6)]
     assert [row["captions"] for row in stored["held_out"]] == [["number 6"], ["number 7"]]
     assert messages[1] == "splits of the source, in files: train 1 (trained on), test 1 (held out)"
+    prepare_source(tmp_path / "few", source, limit=3, held_out=0.3)  # not of the test split alone
+    kept = [row["captions"][0] for split in rows(tmp_path / "few").values() for row in split]
+    assert sorted(kept) == ["number 0", "number 1", "number 2"]
 
 
 def test_rows_of_several_pictures_are_documents(tmp_path):
@@ -360,3 +363,12 @@ def test_files_joined_end_to_end(index, tmp_path):
         parquet(path=tmp_path / "x.parquet")
     (tmp_path / "x.parquet").write_bytes(parts[1])
     assert [item.captions for item in parquet(path=tmp_path / "x.parquet").items(0)] == [("1",)]
+
+
+def test_two_columns_of_one_name(tmp_path):
+    columns = [pa.array([png(0)]), pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(pa.table(columns, names=["image", "text", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="a.parquet has several columns 'text'; rename all but one"):
+        parquet(path=tmp_path)
+    pq.write_table(pa.table(columns, names=["image", "n", "n"]), tmp_path / "a.parquet")
+    assert parquet(path=tmp_path).unused.card() == {"columns": {"n": 1}}

@@ -1,6 +1,7 @@
 """Streams of what people bring: files of one name, splits of their own, columns that change, text in place of
 pictures, joined archives, the folder that img2dataset writes."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -206,3 +207,24 @@ def test_what_cannot_be_streamed_says_why(tmp_path):
         DataError, match="for held_out .'a.parquet/.*': it has no picture, only the address 'https"
     ):
         opened(tmp_path / "a.parquet")
+
+
+def test_a_compressed_archive_is_not_streamed(tmp_path):
+    tars(tmp_path, range(40), files=1)
+    (tmp_path / "0.tar").write_bytes(gzip.compress((tmp_path / "0.tar").read_bytes()))
+    with pytest.raises(
+        DataError, match="0.tar cannot be read .it is compressed with gzip; unpack it, or prepare"
+    ):
+        opened(tmp_path)
+
+
+def test_samples_without_a_picture_are_counted_at_the_start(tmp_path):
+    """Text files in another folder of the archive: no captions are lost without a word."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for n in range(30):
+            for name, content in ((f"images/{n}.png", png(n)), (f"texts/{n}.txt", b"t")):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    opened(tmp_path / "a.tar", lines=(lines := []))
+    assert "samples without a picture, which are left out: 30, the first a.tar/texts/0" in lines

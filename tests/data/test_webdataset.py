@@ -90,7 +90,7 @@ def test_the_name_of_a_sample(name, key):
 def samples(*names: str, unused=None, **fields):
     """Samples of an archive with these members."""
     reader = Samples(Fields(**fields), unused or Unused())
-    return list(reader.of("x.tar", ((name, name.encode) for name in names)))
+    return list(reader.of("x.tar", ((name, name.encode) for name in names), lambda read: b"{}"))
 
 
 def test_members_of_a_sample_are_consecutive():
@@ -228,6 +228,15 @@ def test_errors(tmp_path):
         webdataset(path=tmp_path, caption="a cat")
 
 
+def test_keys_of_json_that_are_not_used(tmp_path):
+    """The caption is under the first key that has one."""
+    facts = {"caption": None, "text": "a cat", "captions_fr": "un chat", "url": "x", "label": 3}
+    write(tmp_path / "x.tar", [("a.png", png(0)), ("a.json", json.dumps(facts).encode())])
+    source = webdataset(path=tmp_path / "x.tar")
+    assert [(item.captions, item.label) for item in source.items(0)] == [(("a cat",), 3)]
+    assert source.unused.card() == {"keys": {"caption": 1, "captions_fr": 1, "url": 1}}
+
+
 def test_neighbours_of_one_name_stay_apart(tmp_path):
     """They are counted, and each has its own name, its own picture and its own caption."""
     members = [(f"a.{e}", d) for n in range(3) for e, d in (("png", png(n)), ("txt", str(n).encode()))]
@@ -268,6 +277,12 @@ def test_dots_in_names(tmp_path):
         "it has no picture; it has .2021.1.png, .2021.2.png; the name of a sample ends at its first dot: "
         "take the other dots out of the names, or choose with --columns image=2021.1.png"
     )
+    with pytest.raises(
+        DataError, match="sample 'p': it has no picture; .*the name of a sample ends at its first"
+    ):
+        samples(*(f"p.{n}.jpg" for n in range(20)))
+    with pytest.raises(DataError, match="it has no picture; it has .jpg; choose with --columns image=jpg"):
+        samples(*(f"{n}.jpg" for n in range(60)), columns="image=foto")
     chosen = list(webdataset(path=tmp_path / "x.tar", columns="image=2021.1.png").items(0))
     assert chosen[0].content == png(0)
 

@@ -35,7 +35,7 @@ def parquet(
     path, unused = Path(path), Unused()
     files, names = named(parquet_files(path, unused), path if path.is_dir() else path.parent)
     tables = Tables([str(file) for file in files])
-    chosen = tables.choose(columns, caption, printable(str(path)))
+    chosen = _chosen(tables, columns, caption, path, unused)
     splits = splits_of(names, files=True)
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
     if line := described(Counter(splits)):
@@ -62,6 +62,14 @@ def parquet(
             "chosen": chosen.describe() | ({"splits": line} if line else {}),
         },
     )
+
+
+def _chosen(tables: Tables, columns: str | None, caption: str | None, path: Path, unused: Unused) -> Columns:
+    """Columns of all roles. Raises ConfigError, or DataError with the source that reads other files there."""
+    try:
+        return tables.choose(columns, caption, printable(str(path)))
+    except DataError as error:
+        raise DataError(f"{error}{advice(unused)}") from None
 
 
 def parquet_files(path: Path, unused: Unused) -> list[Path]:

@@ -20,7 +20,7 @@ from ..items import Item, Source, state_of
 from ..layout.files import advice, files_ending_in
 from ..layout.samples import Samples, key_of, own_splits, tells
 from ..layout.splits import named
-from ..layout.unused import MEMBERS, Unused
+from ..layout.unused import KEYS, MEMBERS, Unused
 
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
@@ -50,11 +50,11 @@ def webdataset(
         notify(f"splits of the source, in {line}")
 
     def items(start: int) -> Iterator[Item]:
-        unused.clear(MEMBERS)
+        unused.clear(MEMBERS, KEYS)
         samples, number = Samples(fields, unused), 0
         for file, archive in zip(files, archives):
             told = partial(samples.told.add, where=archive)
-            for name, sample in samples.of(archive, members(file, told)):
+            for name, sample in samples.of(archive, members(file, told), _content):
                 if number >= start:
                     split = splits.role(archive, name)
                     yield fields.item(f"{archive}/{name}", sample, split)
@@ -168,10 +168,24 @@ class Fields:
         facts = "json" if text is None or number is None else None
         return set(sample) - {self.image(sample), text, number, facts}
 
+    def unused_keys(self, sample: Collection[str], facts: bytes) -> list[str]:
+        """Keys of the .json of a sample that have no role."""
+        try:
+            known = self._json({"json": lambda: facts})
+        except DataError:
+            return []
+        used = [] if self._text(sample) else self._caption(known)[:1]
+        used += [] if self._number(sample) else self._class(known)[:1]
+        return [key for key in known if key not in used]
+
+    def no_picture(self, sample: Collection[str]) -> str:
+        """What a sample without a picture has, and what to do."""
+        return f"it has no picture; it has {_endings(sample)}{_hint(sample)}"
+
     def _image(self, sample: Sample) -> bytes:
         ending = self.image(sample)
         if ending is None:
-            raise DataError(f"it has no picture; it has {_endings(sample)}{_hint(sample)}")
+            raise DataError(self.no_picture(sample))
         return sample[ending]()
 
     def _json(self, sample: Sample) -> dict:
@@ -184,27 +198,42 @@ class Fields:
             raise DataError("its .json is not JSON in UTF-8") from None
         return facts if isinstance(facts, dict) else {}
 
+    def _caption(self, facts: dict) -> list[str]:
+        """Keys of .json that hold a caption, the one that is used first."""
+        requested = self.requested.get("text", "")
+        keys = [requested.removeprefix("json.")] if requested.startswith("json.") else CAPTIONS
+        return [key for key in keys if _strings(facts.get(key))]
+
+    def _class(self, facts: dict) -> list[str]:
+        """Keys of .json that hold a class, the one that is used first."""
+        requested = self.requested.get("label", "")
+        keys = [requested.removeprefix("json.")] if requested.startswith("json.") else LABELS
+        return [
+            key for key in keys if isinstance(facts.get(key), (int, str)) and not isinstance(facts[key], bool)
+        ]
+
     def _captions(self, sample: Sample, facts: dict) -> list[str]:
-        ending, requested = self._text(sample), self.requested.get("text", "")
+        ending = self._text(sample)
         if ending is not None:
             try:
                 return _strings(sample[ending]().decode("utf-8-sig"))
             except UnicodeDecodeError:
                 raise DataError(f"its .{ending} is not UTF-8") from None
-        keys = [requested.removeprefix("json.")] if requested.startswith("json.") else CAPTIONS
-        return _strings(next((facts[key] for key in keys if key in facts), []))
+        return next((_strings(facts[key]) for key in self._caption(facts)), [])
 
     def _label(self, sample: Sample, facts: dict) -> int | str | None:
         """Class of a sample: a number from .cls, a number or a word from .json, or None."""
-        ending, requested = self._number(sample), self.requested.get("label", "")
+        ending = self._number(sample)
         if ending is not None:
             try:
                 return int(sample[ending]())
             except ValueError:
                 raise DataError(f"its .{ending} is not a whole number") from None
-        keys = [requested.removeprefix("json.")] if requested.startswith("json.") else LABELS
-        value = next((facts[key] for key in keys if key in facts), None)
-        return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+        return next((facts[key] for key in self._class(facts)), None)
+
+
+def _content(read: Callable[[], bytes]) -> bytes:
+    return read()
 
 
 def _endings(sample: Collection[str]) -> str:
@@ -214,13 +243,15 @@ def _endings(sample: Collection[str]) -> str:
 
 
 def _hint(sample: Collection[str]) -> str:
-    """What to do where a picture hides behind a dot in its name: "" where none does."""
-    dotted = next((ending for ending in sorted(sample) if ending.rpartition(".")[2] in IMAGES), None)
-    if dotted is None:
+    """What to do where a sample has pictures under other endings: "" where it has none."""
+    other = next((ending for ending in sorted(sample) if ending.rpartition(".")[2] in IMAGES), None)
+    if other is None:
         return ""
+    if "." not in other:
+        return f"; choose with --columns image={other}"
     return (
         "; the name of a sample ends at its first dot: take the other dots out of the names, or choose "
-        f"with --columns image={dotted}"
+        f"with --columns image={other}"
     )
 
 

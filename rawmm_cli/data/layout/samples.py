@@ -4,16 +4,18 @@ What is unusual is said: samples of one name, members that are not neighbours, m
 
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, Protocol, TypeVar
 
 from ...system.errors import DataError, printable
 from ..archives import Told
+from ..images import ENDINGS
 from .splits import described, roles, split_of, splits_of
-from .unused import MEMBERS, Unused
+from .unused import KEYS, MEMBERS, Unused
 
 REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
-SCATTERED = 50  # samples without a picture at the beginning of an archive whose members are not neighbours
+SCATTERED = 50  # samples without a picture at the beginning of an archive that end the reading
+MANY = 12  # members of a sample without a picture that end it: names with dots
 T = TypeVar("T")
 
 
@@ -35,6 +37,12 @@ class Roles(Protocol):
     def unused(self, sample: Collection[str]) -> set[str]:
         """Endings of a sample that have no role."""
 
+    def unused_keys(self, sample: Collection[str], facts: bytes) -> list[str]:
+        """Keys of the .json of a sample that have no role."""
+
+    def no_picture(self, sample: Collection[str]) -> str:
+        """What a sample without a picture has, and what to do."""
+
 
 class Samples:
     """Samples of archives, and what was seen beside them.
@@ -44,21 +52,27 @@ class Samples:
     def __init__(self, fields: Roles, unused: Unused) -> None:
         self.fields, self.unused, self.told = fields, unused, Told()
 
-    def of(self, archive: str, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str, dict[str, T]]]:
-        """Samples of an archive, in order: (name, {ending: what the member has}). No two have one name.
+    def of(
+        self, archive: str, members: Iterable[tuple[str, T]], read: Callable[[T], bytes]
+    ) -> Iterator[tuple[str, dict[str, T]]]:
+        """Samples of an archive, in order: (name, {ending: member}). No two have one name.
 
-        archive: its name. Raises DataError where the members of a sample are not neighbours."""
+        archive: its name. read: content of a member. Raises DataError where the members of a sample are not
+        neighbours, or many pictures stand in samples without one."""
         # Hash of a key -> number of its samples so far, whether the first one has a picture.
         known: dict[int, tuple[int, bool]] = {}
-        previous, without = None, 0
+        previous, without, keys = None, 0, None
         for number, (key, sample) in enumerate(self._grouped(members), 1):
             pictured = self.fields.image(sample) is not None
             count, first = known.get(hash(key), (0, pictured))
             if count and pictured != first and key != previous:
                 raise _scattered(archive, f"those of '{key}' stand in two places")
             without += not pictured
-            if without == number == SCATTERED:
-                raise _scattered(archive, f"the first {without} have no picture, only .{' .'.join(sample)}")
+            if not pictured and (len(sample) > MANY or without == number == SCATTERED):
+                raise self._without(archive, key, sample)
+            if keys is None and "json" in sample:
+                keys = self.fields.unused_keys(sample, read(sample["json"]))
+                self.unused.add_all(KEYS, keys)
             name = key
             while hash(name) in known:
                 count += 1
@@ -70,6 +84,14 @@ class Samples:
                 self.unused.add_all(MEMBERS, (f".{ending}" for ending in self.fields.unused(sample)))
             previous = key
             yield name, sample
+
+    def _without(self, archive: str, key: str, sample: dict[str, T]) -> DataError:
+        """Error for an archive whose samples have no picture."""
+        if any(ending.rpartition(".")[2] in ENDINGS for ending in sample):
+            return DataError(
+                f"archive {printable(archive)}, sample '{printable(key)}': {self.fields.no_picture(sample)}"
+            )
+        return _scattered(archive, f"the first {SCATTERED} have no picture, only .{' .'.join(sample)}")
 
     def _grouped(self, members: Iterable[tuple[str, T]]) -> Iterator[tuple[str, dict[str, T]]]:
         """Consecutive members with the same key; a second one of an ending begins another sample."""
@@ -106,7 +128,7 @@ class OwnSplits(NamedTuple):
     folders: bool  # whether folders in the archives tell
 
     def role(self, archive: str, sample: str) -> str | None:
-        """ "train", "held_out", or None where the name of the sample decides."""
+        """Role of a sample: "train", "held_out", or None where its name decides."""
         return self.roles[self.splits[archive, posixpath.dirname(sample) if self.folders else ""]]
 
     def describe(self) -> str:

@@ -5,6 +5,7 @@ give it any type."""
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -47,6 +48,7 @@ class Tables:
         self.own: list[dict[str, str | None]] = []  # kinds by file; None where it has no value of the column
         self.names: dict[str, list[str]] = {}  # names of the classes
         self.other_names: dict[str, str] = {}  # column -> file that has other names
+        self.twice: dict[str, str] = {}  # column -> file that has two of that name
         self.several: set[str] = set()  # columns in which a row has several pictures
         for file in files:
             try:
@@ -64,6 +66,8 @@ class Tables:
         schema, meta = table.schema_arrow, table.metadata
         self.groups.append([meta.row_group(n).num_rows for n in range(table.num_row_groups)])
         own: dict[str, str | None] = dict(kinds(schema))
+        for column in (column for column, count in Counter(schema.names).items() if count > 1):
+            self.twice.setdefault(column, file)
         for column, kind in own.items():
             if kind == "empty" or (self.kinds.get(column) != kind and _is_empty(meta, column)):
                 own[column] = None
@@ -87,6 +91,9 @@ class Tables:
         if not chosen.speak:  # nobody asked for the attributes
             chosen = replace(chosen, flags=tuple(flag for flag in chosen.flags if not self._problem(flag)))
         for column in chosen.used:
+            if column in self.twice:
+                file = printable(self.twice[column])
+                raise DataError(f"{file} has several columns '{printable(column)}'; rename all but one")
             if problem := self._problem(column):
                 raise DataError(
                     f"{problem}; write the file again with the same columns, or prepare it separately"
