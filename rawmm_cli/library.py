@@ -162,7 +162,7 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
     from .system.seeds import key
 
     arguments.documents(documents, arguments.model(model))
-    seed = numbers.whole("seed", seed, 0)
+    seed = numbers.whole("seed", seed, 0, 2**63 - 1)
     network, weights = model.model, model.config.loss
     keyed = [
         [
@@ -223,7 +223,7 @@ def bits(model: Loaded, images: Images, captions: Sequence[str] | None = None, *
     from .information import model_bits
 
     arguments.model(model)
-    seed, originals = numbers.whole("seed", seed, 0), arguments.stacked(images, model)
+    seed, originals = numbers.whole("seed", seed, 0, 2**63 - 1), arguments.stacked(images, model)
     texts = arguments.captions(captions, len(originals))
     trained = [parameter.requires_grad for parameter in model.model.parameters()]
     try:

@@ -33,8 +33,12 @@ def bench(
     preset: Annotated[
         str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")
     ] = "digits",
-    steps: Annotated[int, typer.Option("--steps", min=3, help="Steps to measure (train, data).")] = 20,
-    count: Annotated[int, typer.Option("--count", min=1, help="Pictures in one batch (sample).")] = 16,
+    steps: Annotated[
+        int, typer.Option("--steps", min=3, max=100_000, help="Steps to measure (train, data).")
+    ] = 20,
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=100_000, help="Pictures in one batch (sample).")
+    ] = 16,
     device: Device = "auto",
     data_dir: DataDir = DATA,
     json: Json = False,

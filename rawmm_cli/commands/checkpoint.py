@@ -18,7 +18,9 @@ def verify(
         Optional[str],
         typer.Argument(help="Name under the runs folder, or a path. [default: the newest run]"),
     ] = None,
-    step: Annotated[Optional[int], typer.Argument(min=0, help="Only the checkpoint of this step.")] = None,
+    step: Annotated[
+        Optional[int], typer.Argument(min=0, max=10**15, help="Only the checkpoint of this step.")
+    ] = None,
     runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:

@@ -28,6 +28,7 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DATA, RUNS = Path("data"), Path("runs")
+MOST_SEED = 2**63 - 1
 
 
 def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) -> "Loaded":

@@ -8,7 +8,7 @@ import typer
 
 from ..system.threads import use_cpu
 from . import tables
-from .common import DATA, RUNS, DataDir, Device, Json, RunsDir
+from .common import DATA, MOST_SEED, RUNS, DataDir, Device, Json, RunsDir
 from .screen import emit, notify, printable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def evaluate(
             "`rawmm export` wrote.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawings.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the drawings.")] = 0,
     per_label: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures drawn for each class.")] = 100,
     prompts: Annotated[
         int,
@@ -39,7 +39,8 @@ def evaluate(
         Optional[int], typer.Option(min=1, max=1000, help="Denoising steps. [default: the preset's]")
     ] = None,
     guidance: Annotated[
-        Optional[float], typer.Option(min=0, help="Classifier-free guidance. [default: the preset's]")
+        Optional[float],
+        typer.Option(min=0, help="Classifier-free guidance. [default: the preset's]"),
     ] = None,
     solver: Annotated[
         Optional[str], typer.Option(help="As in `rawmm sample`. [default: the preset's]")

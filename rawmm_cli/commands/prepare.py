@@ -36,6 +36,7 @@ def prepare(
         Optional[int],
         typer.Option(
             min=0,
+            max=8192,
             help="Shrink pictures until the shorter side has this many pixels; 0: keep every picture's own "
             "size. [default: 0; celebahq at most 128; portraits, emoji, photos, text-images 64]",
         ),
@@ -63,6 +64,7 @@ def prepare(
         Optional[int],
         typer.Option(
             min=2,
+            max=100_000_000,
             help="portraits, photos, text-images: how many pictures. [default: 20,000; text-images 10,000]",
         ),
     ] = None,
@@ -77,7 +79,9 @@ def prepare(
         Optional[str],
         typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. [default: 8-32]"),
     ] = None,
-    limit: Annotated[Optional[int], typer.Option(min=2, help="Only the first LIMIT items.")] = None,
+    limit: Annotated[
+        Optional[int], typer.Option(min=2, max=10**12, help="Only the first LIMIT items.")
+    ] = None,
     held_out: Annotated[
         float, typer.Option(min=0.0001, max=0.9, help="Share to hold out where the source has no splits.")
     ] = 0.1,
@@ -86,7 +90,9 @@ def prepare(
     ] = 0.05,
     workers: Annotated[
         Optional[int],
-        typer.Option(min=0, help="Worker processes that decode; 0: this process. [default: one a core]"),
+        typer.Option(
+            min=0, max=256, help="Worker processes that decode; 0: this process. [default: one a core]"
+        ),
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check a prepared set: every pixel, count and the card.")

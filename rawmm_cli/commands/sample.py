@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..config.choices import GRIDS, SOLVERS, TUNED
-from .common import RUNS, Device, Json, Model, Run, RunsDir, load_model, writable_folder
+from .common import MOST_SEED, RUNS, Device, Json, Model, Run, RunsDir, load_model, writable_folder
 from .screen import emit, notify, printable
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def sample(
         str, typer.Option(help="continue; or caption: read the pictures and write greedily.")
     ] = "continue",
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Samples, each with a seed of its own.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same samples.")
+    ] = 0,
     steps: Annotated[
         Optional[int],
         typer.Option(
@@ -44,7 +46,9 @@ def sample(
     guidance: Annotated[
         Optional[float],
         typer.Option(
-            min=0, help="Classifier-free guidance; 1: none. [default: the model's]", rich_help_panel=DRAW
+            min=0,
+            help="Classifier-free guidance; 1: none. [default: the model's]",
+            rich_help_panel=DRAW,
         ),
     ] = None,
     rescale: Annotated[

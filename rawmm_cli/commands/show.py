@@ -18,7 +18,9 @@ def show(
     name: Annotated[str, typer.Argument(help="A prepared set: its name, or its folder.")],
     index: Annotated[
         Optional[int],
-        typer.Option(min=0, help="First document. [default: documents spread evenly over the split]"),
+        typer.Option(
+            min=0, max=10**12, help="First document. [default: documents spread evenly over the split]"
+        ),
     ] = None,
     count: Annotated[
         Optional[int],

@@ -41,6 +41,7 @@ def train(
         typer.Option(
             "--gpus",
             min=1,
+            max=1024,
             help="Number of GPUs of this machine, with a process each (with --device cpu: of processes; "
             "with --device cuda:0: of processes that share this GPU, for tests).",
         ),

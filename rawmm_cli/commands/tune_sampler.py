@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from ..system.threads import use_cpu
-from .common import RUNS, Device, Json, RunsDir, writable_folder
+from .common import MOST_SEED, RUNS, Device, Json, RunsDir, writable_folder
 from .screen import emit, notify, printable
 
 
@@ -28,7 +28,7 @@ def tune_sampler(
             min=2, max=1000, help="Pictures to draw in each trial: half to tune on, half to measure on."
         ),
     ] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of prompts and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of prompts and noise.")] = 0,
     device: Device = "auto",
     runs_dir: RunsDir = RUNS,
     json: Json = False,

@@ -66,8 +66,8 @@ class Request:
 
     def __post_init__(self):
         object.__setattr__(self, "_pieces", tuple(map(pieces, self.prompts)))
-        numbers.whole(self.option("count"), self.count, 1)
-        numbers.whole(self.option("seed"), self.seed, 0)
+        numbers.whole(self.option("count"), self.count, 1, 1_000_000)
+        numbers.whole(self.option("seed"), self.seed, 0, 2**63 - 1)
         self._check_settings()
         _check_word("task", self.task, TASKS)
         if self.strength is not None:
