@@ -6,16 +6,17 @@ from typing import Any
 
 from .errors import ConfigError
 
-FAR = 10**6
+FAR = (10**6, 2**63 - 1)
 
 
 def whole(name: str, value: Any, least: int, most: float = math.inf) -> int:
     """The value as an int. Raises ConfigError where it is no whole number from `least` to `most`; True and
-    2.0 are none. A limit of millions is named to those alone who pass it."""
+    2.0 are none. A limit of the machine, in FAR, is named to those alone who pass it."""
     if isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most:
         return int(value)
     above = isinstance(value, Integral) and value > most
-    limits = f"of at least {least}" if FAR <= most and not above else f"from {least} to {_limit(most)}"
+    open_above = most == math.inf or (most in FAR and not above)
+    limits = f"of at least {least}" if open_above else f"from {least} to {_limit(most)}"
     raise ConfigError(f"{name} = {_short(value)}; allowed: a whole number {limits}")
 
 
