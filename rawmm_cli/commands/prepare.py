@@ -247,6 +247,7 @@ def _verify(folder: Path, json: bool) -> None:
 def _show(card: dict) -> None:
     """Print a few lines about the set."""
     from ..data.layout.unused import sentence
+    from ..system.figures import counted
 
     count, folder, kind = card["count"], card["folder"], card["kind"]
     notify(
@@ -255,10 +256,10 @@ def _show(card: dict) -> None:
     )
     for skipped in card["skipped"][:5]:
         notify(f"left out {skipped['file']}: {skipped['reason']}")
-    for bits, pictures in card.get("scaled", {}).items():
-        notify(f"{pictures:,} pictures whose files say that samples use {bits} bits: scaled by these")
     if card["skipped_count"] > 5:
         notify(f"left out {card['skipped_count'] - 5:,} more: {folder}/skipped.jsonl")
+    for bits, pictures in card.get("scaled", {}).items():
+        notify(f"scaled {counted(pictures, 'picture')} from {bits} bits a sample, as the files say")
     if card.get("without_caption") and kind == "pictures":
         notify(f"pictures without a caption: {card['without_caption']:,}; they are drawn, not read")
     if line := sentence(card.get("unused", {})):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from ..config.model import Config
 from ..core.batch import BlocksOf
@@ -138,13 +139,16 @@ def fitting(
     (H, W, 3) uint8.
 
     encode: None where no tokenizer has been learned yet. report(entry): called for each caption that is cut
-    or left out. Raises ImageError where the picture cannot be decoded, cut into patches or fit into
-    train.length, or no caption of it fits, and DataError where data.long is `error`."""
+    or left out, and where samples are scaled by the bits that the file says. Raises ImageError where the
+    picture cannot be decoded, cut into patches or fit into train.length, or no caption of it fits, and
+    DataError where data.long is `error`."""
     for text in item.captions:
         check_unicode(text)
     stride = config.codec.stride
     multiple = stride if MULTIPLE % stride else MULTIPLE
     picture = open_content(item.content, WHITE)
+    if isinstance(picture, Image.Image) and (bits := picture.info.get("bits_used")):
+        report({"scaled": bits, "reason": f"its file says that samples use {bits} bits: scaled"})
     pixels = fit(picture, config.data.size, config.data.stream.crop, multiple=multiple)
     height, width = pixels.shape[:2]
     if height % stride or width % stride:

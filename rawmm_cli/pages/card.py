@@ -105,6 +105,10 @@ def _facts(card: dict) -> dict[str, str]:
         "Pixels": f"shorter side {options['size']}, crop {options['crop']}"
         if options["size"]
         else "as in the source",
+        "Scaled": ", ".join(
+            f"{counted(pictures, 'picture')} of {bits} bits a sample, as files say"
+            for bits, pictures in card.get("scaled", {}).items()
+        ),
     }
     facts |= {str(name).capitalize(): str(value) for name, value in card.get("chosen", {}).items()}
     return {name: printable(str(value)) for name, value in facts.items() if value}

@@ -28,6 +28,7 @@ from . import ema, optimizer, posthoc
 from .clock import crossed
 from .compile import recompute_layers
 
+PICTURES_LEFT_OUT = "pictures left out so far, others stood in for them"
 MAY_CHANGE = {
     "data.long",  # or a run that cannot go on could not be helped
     "train.documents",
@@ -255,19 +256,21 @@ def describe(run: Run, facts: dict) -> None:
 
 
 def left_out(run: Run) -> None:
-    """Report how many pictures of a streamed set could not be used, where there are any."""
+    """Report how many pictures of a streamed set could not be used, and what was cut or scaled, where
+    anything was."""
     report = run.data[0].report if run.config.data.stream else None
-    if run.ranks.first and report is not None and report.is_file():
-        entries = list(records.lines(report))
-        names = {str(entry.get("file")) for entry in entries if "caption" not in entry}
-        captions = {
-            (str(entry.get("file")), str(entry["caption"])) for entry in entries if "caption" in entry
-        }
-        if names:
-            run.notify(f"{len(names):,} pictures left out so far, others stood in for them: {report}")
-        if captions:
-            done = "cut" if run.config.data.long == "cut" else "left out"
-            run.notify(f"{len(captions):,} captions too long so far, {done}: {report}")
+    if not run.ranks.first or report is None or not report.is_file():
+        return
+    entries = list(records.lines(report))
+    done = "cut" if run.config.data.long == "cut" else "left out"
+    for chosen, words in (
+        ([e for e in entries if not {"caption", "scaled"} & set(e)], PICTURES_LEFT_OUT),
+        ([e for e in entries if "caption" in e], f"captions too long so far, {done}"),
+        ([e for e in entries if "scaled" in e], "pictures scaled so far by the bits that they use"),
+    ):
+        if chosen:
+            different = {(str(entry.get("file")), str(entry.get("caption"))) for entry in chosen}
+            run.notify(f"{len(different):,} {words}: {report}")
 
 
 def bad_batch(run: Run, state: State, problem: str) -> None:

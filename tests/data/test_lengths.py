@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from sources import pixels
 from test_streamed import settings as stream_settings
@@ -306,3 +307,13 @@ def png_of(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
     return file.getvalue()
+
+
+def test_a_stream_says_which_pictures_were_scaled(tmp_path):
+    """Twelve bits in sixteen, by a tag of the file."""
+    file, entries = io.BytesIO(), []
+    deep = np.full((8, 8), 4095, np.uint16)
+    tifffile.imwrite(file, deep, metadata=None, extratags=[(281, 3, 1, 4095, True)])
+    config = stream_settings(tmp_path)
+    _, fitted = lengths.fitting(config, Item("x", file.getvalue()), None, entries.append)
+    assert (fitted == 255).all() and [entry["scaled"] for entry in entries] == [12]

@@ -318,13 +318,24 @@ def test_avif(tmp_path):
     assert read_image(tmp_path / "x.avif").shape == (8, 4, 3)
     whole = (tmp_path / "x.avif").read_bytes()
     (tmp_path / "x.avif").write_bytes(whole[: len(whole) // 2])
-    refused(tmp_path / "x.avif", "it begins as AVIF, and its content is damaged; replace it$")
+    refused(
+        tmp_path / "x.avif",
+        "it begins as AVIF and is damaged, or of a kind that is not read.*; replace or convert it$",
+    )
 
 
 @pytest.mark.parametrize(
     "head,words",
     [
-        (b"\x89PNG\r\n\x1a\nxx", "it begins as PNG, and its content is damaged; replace it"),
+        (
+            b"\x89PNG\r\n\x1a\nxx",
+            "it begins as PNG and is damaged, or of a kind that is not read .*; replace or .*",
+        ),
+        (
+            b"\0\0\0\x1cftypmif1\0\0\0\0avifmif1",
+            "it begins as AVIF and is damaged, .*; replace or convert it",
+        ),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0heicmif1", "it is HEIC, which is not read; .*; convert it"),
         (b"\0\0\0\x18ftypheic", "it is HEIC, which is not read; allowed: JPEG, .*; convert it"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "it is JPEG XL, which is not read; .*; convert it"),
         (b"\0\0\0\x0cjP  \r\n\x87\n", "it is JPEG 2000, which is not read; .*; convert it"),
@@ -339,6 +350,14 @@ def test_avif(tmp_path):
 def test_a_message_says_what_was_found(tmp_path, head, words):
     (tmp_path / "x.png").write_bytes(head)
     refused(tmp_path / "x.png", f"{words}$")
+
+
+def test_a_jpeg_of_12_bits_is_named(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "x.jpg")
+    data = bytearray((tmp_path / "x.jpg").read_bytes())
+    data[data.index(b"\xff\xc0") + 4] = 12  # the precision in its frame header
+    (tmp_path / "x.jpg").write_bytes(data)
+    refused(tmp_path / "x.jpg", r"or of a kind that is not read \(.*12-bit.*\); replace or convert it$")
 
 
 def adobe(inks: tuple[int, int, int, int], transform: int) -> bytes:

@@ -11,6 +11,7 @@ from PIL import Image
 from rawmm_cli.data.images import ImageError, read_image
 from rawmm_cli.data.items import Item, Source, open_content
 from rawmm_cli.data.prepare import Options, prepare
+from rawmm_cli.pages.card import _facts as facts_of
 
 LEVELS = np.arange(256).reshape(16, 16)
 COLOUR = np.random.default_rng(0).integers(0, 256, (32, 32, 4))
@@ -145,6 +146,7 @@ def test_the_card_says_which_pictures_were_scaled(tmp_path):
     source = Source(lambda start: iter(items[start:]), "x", {"name": "x"}, open_content)
     card = prepare(source, tmp_path / "scaled", Options(workers=0))
     assert card["scaled"] == {"12": 3}
+    assert facts_of(card)["Scaled"] == "3 pictures of 12 bits a sample, as files say"
     source = Source(lambda start: iter(items[:1][start:] * 4), "x", {"name": "x"}, open_content)
     assert "scaled" not in prepare(source, tmp_path / "plain", Options(workers=0, limit=2))
 

@@ -10,9 +10,10 @@ from PIL.TiffImagePlugin import PREFIXES
 from . import png, tiff
 from .extras import reduced
 from .modes import Colour, bits_used, levels, marked, to_rgb
-from .signatures import HEAD, advice
+from .signatures import HEAD, advice, format_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+TIFF = tuple(PREFIXES)
 MEGAPIXELS = 64  # larger pictures are refused
 ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,17 +45,28 @@ def decode(file: IO[bytes], background: Colour) -> Image.Image:
             except Exception as error:
                 last = error
         if isinstance(last, UnidentifiedImageError):
-            raise ValueError(advice(head, FORMATS)) from None
+            raise ValueError(advice(head, FORMATS, _reason(file, head))) from None
         raise last from None
 
 
+def _reason(file: IO[bytes], head: bytes) -> str:
+    """What Pillow's reader of the format of a file says about it; "" where it says nothing."""
+    name = format_of(head)
+    file.seek(0)
+    try:
+        if name in FORMATS:
+            Image.OPEN[name][0](file, "")
+    except Exception as error:
+        return (str(error).splitlines() or [""])[0]
+    return ""
+
+
 def _decode(file: IO[bytes], head: bytes, background: Colour) -> Image.Image:
-    deep = head.startswith(tuple(PREFIXES))
-    with tiff.Tiff(file) if deep else Image.open(file, formats=FORMATS) as picture:
+    with tiff.Tiff(file) if head.startswith(TIFF) else Image.open(file, formats=FORMATS) as picture:
         if picture.width * picture.height > MEGAPIXELS * 10**6:
             raise Image.DecompressionBombError
         clear = None
-        if picture.format == "PNG":
+        if picture.format == "PNG" and "transparency" in picture.info:
             png.scale_transparent(picture)
             clear = png.transparent_16_bit(file, picture)
         picture.load()

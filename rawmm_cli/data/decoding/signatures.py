@@ -1,5 +1,7 @@
 """What a file is by its first bytes: words for messages about files that are not read."""
 
+from PIL import features
+
 HEAD = 512  # bytes that are looked at
 
 # Format, offset of its signature, signatures
@@ -10,7 +12,6 @@ SIGNATURES = (
     ("WEBP", 8, (b"WEBP",)),
     ("BMP", 0, (b"BM",)),
     ("TIFF", 0, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    ("AVIF", 4, (b"ftypavif", b"ftypavis")),
     ("HEIC", 4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")),
     ("JPEG XL", 0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
     ("JPEG 2000", 0, (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
@@ -36,21 +37,26 @@ SIGNATURES = (
 
 def format_of(head: bytes) -> str | None:
     """Name of the format that begins with `head`; None where it is not known."""
+    if head[4:8] == b"ftyp" and (b"avif" in head[8:64] or b"avis" in head[8:64]):  # its brands
+        return "AVIF"
     for name, offset, signatures in SIGNATURES:
         if head[offset:].startswith(signatures):
             return name
     return None
 
 
-def advice(head: bytes, allowed: tuple[str, ...]) -> str:
-    """Message about a file that cannot be opened, from its first HEAD bytes. allowed: formats that are
-    read."""
+def advice(head: bytes, allowed: tuple[str, ...], reason: str) -> str:
+    """Message about a file that cannot be opened, from its first HEAD bytes. allowed: formats that are read.
+    reason: Pillow's own, "" for none."""
     name, formats = format_of(head), ", ".join(allowed)
-    if name in allowed:
-        return f"it begins as {name}, and its content is damaged; replace it"
-    if name == "AVIF":
+    if name == "AVIF" and not features.check("avif"):
         return (
             "it is AVIF, which the installed Pillow was built without; pip install -U pillow, or convert it"
+        )
+    if name in allowed:
+        why = f" ({reason})" if reason else ""
+        return (
+            f"it begins as {name} and is damaged, or of a kind that is not read{why}; replace or convert it"
         )
     if name is not None:
         return f"it is {name}, which is not read; allowed: {formats}; convert it"
