@@ -15,6 +15,7 @@ from .unused import KEYS, MEMBERS, Unused
 
 REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
 SCATTERED = 50  # samples without a picture at the beginning of an archive that end the reading
+FORMS = 1000  # different sets of endings in memory
 MANY = 12  # members of a sample without a picture that end it: names with dots
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class Samples:
 
     def __init__(self, fields: Roles, unused: Unused) -> None:
         self.fields, self.unused, self.told = fields, unused, Told()
+        self.seen: dict[tuple[str, ...], tuple[bool, list[str]]] = {}  # by endings: as of `_look`
 
     def of(
         self, archive: str, members: Iterable[tuple[str, T]], read: Callable[[T], bytes]
@@ -59,31 +61,41 @@ class Samples:
 
         archive: its name. read: content of a member. Raises DataError where the members of a sample are not
         neighbours, or many pictures stand in samples without one."""
-        # Hash of a key -> number of its samples so far, whether the first one has a picture.
-        known: dict[int, tuple[int, bool]] = {}
+        known: dict[int, bool] = {}  # hash of a name -> whether its sample has a picture
+        again: Counter[int] = Counter()  # hash of a key -> samples that have it too
         previous, without, keys = None, 0, None
         for number, (key, sample) in enumerate(self._grouped(members), 1):
-            pictured = self.fields.image(sample) is not None
-            count, first = known.get(hash(key), (0, pictured))
-            if count and pictured != first and key != previous:
-                raise _scattered(archive, f"those of '{key}' stand in two places")
-            without += not pictured
-            if not pictured and (len(sample) > MANY or without == number == SCATTERED):
-                raise self._without(archive, key, sample)
+            pictured, unused = self._look(sample)
+            name, own = key, hash(key)
+            while hash(name) in known:
+                if known[own] != pictured and key != previous:
+                    raise _scattered(archive, f"those of '{key}' stand in two places")
+                again[own] += 1
+                name = f"{key}#{again[own] + 1}"
+            known[hash(name)] = pictured
+            if name != key:
+                self.told.add(REPEATED, f"{archive}/{key}")
+            if not pictured:
+                without += 1
+                if len(sample) > MANY or without == number == SCATTERED:
+                    raise self._without(archive, key, sample)
+            elif unused:
+                self.unused.add_all(MEMBERS, unused)
             if keys is None and "json" in sample:
                 keys = self.fields.unused_keys(sample, read(sample["json"]))
                 self.unused.add_all(KEYS, keys)
-            name = key
-            while hash(name) in known:
-                count += 1
-                name = f"{key}#{count}"
-            known[hash(key)] = known[hash(name)] = max(1, count), first
-            if name != key:
-                self.told.add(REPEATED, f"{archive}/{key}")
-            if pictured:
-                self.unused.add_all(MEMBERS, (f".{ending}" for ending in self.fields.unused(sample)))
             previous = key
             yield name, sample
+
+    def _look(self, sample: dict[str, T]) -> tuple[bool, list[str]]:
+        """Whether a sample has a picture, and its endings that have no role."""
+        endings = tuple(sample)
+        if endings not in self.seen:
+            if len(self.seen) > FORMS:
+                self.seen.clear()
+            unused = [f".{ending}" for ending in self.fields.unused(sample)]
+            self.seen[endings] = self.fields.image(sample) is not None, unused
+        return self.seen[endings]
 
     def _without(self, archive: str, key: str, sample: dict[str, T]) -> DataError:
         """Error for an archive whose samples have no picture."""
