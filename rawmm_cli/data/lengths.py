@@ -165,12 +165,14 @@ def fitting(
             long[number] = (
                 f"it and its caption need {needed} positions; train.length is {config.train.length}"
             )
+    if not long:
+        return item, pixels
     captions = [text for number, text in enumerate(item.captions) if number not in long]
-    if long and policy(config) == "error":
+    if policy(config) == "error":
         raise DataError(f"picture {printable(item.name)}: {next(iter(long.values()))}; {REMEDY}")
     if policy(config) == "cut":
         captions = item.captions  # `stream.py` cuts their tokens
-    elif long and not any(captions):
+    elif not any(captions):
         raise ImageError(next(iter(long.values())))
     for number, reason in long.items():
         report({"caption": number, "reason": reason})
