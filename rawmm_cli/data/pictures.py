@@ -6,6 +6,7 @@ are the text on the pictures (`rawmm prepare text-images`), or from NAME.gt.txt 
 training sets for OCR."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from pathlib import Path
 from statistics import median_low
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..system.disk import open_file, read_file
 from ..system.errors import DataError, printable
 from . import prepared
+from .decoding.files import sides
 from .images import ENDINGS, ImageError, read_image, slug
 
 RESULTS = "results.json"  # a folder with this file was written by `rawmm reconstruct`
@@ -134,9 +135,9 @@ def _sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
         if location.row is not None:
             yield int(location.store.heights[location.row]), int(location.store.widths[location.row])
             continue
-        with suppress(Exception), open_file(location.store) as file, Image.open(file) as picture:
-            # reading it will report the error
-            yield picture.height, picture.width
+        with suppress(Exception), open_file(location.store) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield sides(file)  # reading it will report the error
 
 
 def read(locations: list[Location], skipped: list[Skipped]) -> Iterator[NamedPicture]:
