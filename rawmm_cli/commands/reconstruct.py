@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..system.errors import ConfigError
 from ..system.figures import short
 from ..system.threads import use_cpu
 from . import tables
@@ -20,22 +21,38 @@ if TYPE_CHECKING:
 
 def reconstruct(
     paths: Annotated[
-        list[Path],
+        Optional[list[Path]],
         typer.Argument(
             metavar="PATH...",
             help="Pictures, folders of pictures, or prepared sets (their held-out pictures).",
+            show_default=False,
         ),
-    ],
+    ] = None,
     codec: Annotated[
         Optional[list[str]],
         typer.Option(
             "--codec",
             help=(
                 "May repeat. raw: patches of pixels. ode: the noise from which a model draws the picture. A "
-                "run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, "
-                "jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word of another --codec. "
-                "[default: ode]"
+                "run that trained a tokenizer, public:NAME (--suite list), hf:OWNER/NAME, "
+                "python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may "
+                "be the word of another --codec. [default: ode]"
             ),
+        ),
+    ] = None,
+    suite: Annotated[
+        Optional[str],
+        typer.Option(
+            "--suite",
+            help="public: all published tokenizers that are in the hub's cache or can be fetched, with their "
+            "reported figures. list: what they are.",
+        ),
+    ] = None,
+    accept_licence: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--accept-licence",
+            help="Licence, or tokenizer, whose terms you accept; --suite list names them. May repeat.",
         ),
     ] = None,
     report: Annotated[
@@ -84,7 +101,11 @@ def reconstruct(
     Measured are bits, PSNR, SSIM, exact pixels and text.
 
     Where sides do not fit a codec, pictures are padded before and cropped after."""
-    words = codec or ["ode"]
+    from ..reconstruction import suite as suites
+
+    if suite == "list":
+        return _list(json)
+    words = suites.words(codec or [], suite)
     use_cpu()
     from dataclasses import replace
     from functools import cache
@@ -92,11 +113,16 @@ def reconstruct(
     from ..data import pictures
     from ..reconstruction import choices, files, results
     from ..reconstruction.ocr import INSTALL, choose
-    from ..runs import models
+    from ..runs import models, public
     from ..system import machine
 
+    if not paths:
+        raise ConfigError(
+            "no pictures are given; name files, folders or prepared sets: rawmm reconstruct PATH..."
+        )
     for word in words:
         choices.check(word, words)
+    words = public.prepare(words, accept_licence or [], notify, suite=suite is not None)
     engine, on = choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
         notify(f"no OCR engine is installed: text survival is left out; {', or '.join(INSTALL.values())}")
@@ -119,7 +145,19 @@ def reconstruct(
     if out:
         _write(result, out, report, show)
     _note_skipped(result.skipped, out)
-    emit(results.as_json(result, each=False)) if json else _show(result)
+    emit(results.as_json(result, each=False) | suites.published(result.rows)) if json else _show(result)
+
+
+def _list(json: bool) -> None:
+    """Print the table of published tokenizers."""
+    from ..reconstruction import suite
+
+    if json:
+        emit({"tokenizers": suite.rows()})
+    else:
+        heads, cells, numbers = suite.listing()
+        tables.write(heads, cells, numbers=numbers)
+        typer.echo(suite.LEGEND)
 
 
 def _network(word: str, locations: "list[Location]") -> "MobileNetV2 | None":
@@ -161,10 +199,10 @@ def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> N
     from .. import __version__
     from ..data import pictures
     from ..pages import reconstruct as page
-    from ..reconstruction import results
+    from ..reconstruction import results, suite
     from ..system import disk
 
-    contents = {"rawmm": __version__, **results.as_json(result)}
+    contents = {"rawmm": __version__, **results.as_json(result), **suite.published(result.rows)}
     with disk.room_for(f"the results in {out}"):
         disk.write_json(out / pictures.RESULTS, contents)
         if report:
@@ -199,11 +237,16 @@ COLUMNS = {
 
 
 def _show(result: "Comparison") -> None:
-    """Print a table of the columns that have a number, and the findings."""
+    """Print a table of the columns that have a number, reported figures and the findings."""
+    from ..reconstruction import suite
+
     names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
     heads = ["codec", *(COLUMNS[name][0] for name in names)]
     rows = [[row.name, *(_cell(row, name) for name in names)] for row in result.rows]
     tables.write(heads, rows, numbers=range(1, len(heads)))
+    if reported := suite.beside(result.rows):
+        typer.echo("Reported on other pictures, each by its own protocol:")
+        tables.write(*reported[:2], numbers=reported[2])
     for line in result.findings:
         typer.echo(printable(line))
     for name, path in (("report", result.report), ("files", result.out)):

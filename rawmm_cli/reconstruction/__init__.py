@@ -1,6 +1,7 @@
 """What codecs lose, on the user's pictures.
 
 choices.py      words after --codec, and their round trips
+suite.py        published tokenizers: words, table, reported figures
 round_trip.py   pictures of any size through a codec and back
 controls.py     controls: fewer pixels, and image files of as many bits
 ocr.py          text on pictures, by engines that work offline
