@@ -65,8 +65,8 @@ def names(path: Path) -> Iterator[str]:
             with open_file(path) as file, zipfile.ZipFile(file) as archive:
                 yield from (info.filename for info in archive.infolist() if not info.is_dir())
         else:
-            with _open_tar(path) as (_, archive, _):
-                yield from (info.name for info in archive.headers(path) if info.isreg())
+            with _open_tar(path) as (_, archive, packed):
+                yield from (info.name for info in _headers(path, archive, packed) if info.isreg())
 
 
 class Told:
@@ -197,14 +197,20 @@ def _open_tar(path: Path) -> Iterator[tuple[BinaryIO, Tar, bool]]:
             yield file, archive, packed
 
 
+def _headers(path: Path, archive: Tar, packed: bool) -> Iterator[tarfile.TarInfo]:
+    """Headers of a tar file. Raises DataError where it unpacks to far more than its size."""
+    size, unpacked = os.path.getsize(path), 0
+    for info in archive.headers(path):
+        unpacked += info.size
+        if packed:
+            _check_ratio(unpacked, size, path, info.name)
+        yield info
+
+
 def _tar(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
     """Plain files of a tar file, compressed or not."""
     with _open_tar(path) as (file, archive, packed):
-        size, unpacked = os.path.getsize(path), 0
-        for info in archive.headers(path):
-            unpacked += info.size
-            if packed:
-                _check_ratio(unpacked, size, path, info.name)
+        for info in _headers(path, archive, packed):
             if info.isreg():
                 data = archive.extractfile(info).read() if packed else None
                 yield info.name, (lambda data=data: data) if packed else partial(_read_member, path, info)

@@ -127,7 +127,7 @@ class Tar(Shards):
             self.blocks += [
                 Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)
             ]
-        self.told, self.splits = samples.told.lines(), own_splits(places)
+        self.told, self.splits = samples.told.lines(), own_splits(files.names, places)
         if line := self.splits.describe():
             self.about["splits"] = line
 

@@ -64,6 +64,7 @@ def test_folders(names, splits):
         (["train-0.tar", "train-1.tar"], [None, None]),
         (["0.tar", "1.tar"], [None, None]),
         (["a.train.tar", "b.tar"], [None, None]),
+        (["split=train/0.parquet", "split=test/0.parquet"], ["train", "test"]),
         (["wiki.train.txt", "wiki.test.txt"], ["train", "test"]),
     ],
 )

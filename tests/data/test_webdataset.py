@@ -323,6 +323,19 @@ def test_splits_of_folders_in_archives(mode, tmp_path):
     assert "(held out)" in lines[1] and "(held out)" in source.card["chosen"]["splits"]
 
 
+@pytest.mark.parametrize("first", ["annotations", "train"])
+def test_folders_of_splits_may_come_late_and_in_an_archive_named_like_one(first, tmp_path):
+    """Folders tell behind any number of other members; an archive named train.tar says nothing by itself."""
+    names = [f"{first}/{n:03}" for n in range(150)] + ["train/x", "test/y", "test/z"]
+    with tarfile.open(tmp_path / "train.tar", "w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(f"{name}.png")
+            info.size = len(png(0))
+            archive.addfile(info, io.BytesIO(png(0)))
+    splits = [item.split for item in webdataset(path=tmp_path).items(0)]
+    assert splits == ["train"] * 151 + ["held_out"] * 2
+
+
 def test_splits_of_archives(tmp_path):
     for name in ("train2017.zip", "val2017.zip"):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:

@@ -9,7 +9,6 @@ import posixpath
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 
 from ...system.errors import ConfigError, DataError, printable
@@ -18,7 +17,7 @@ from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, pars
 from ..images import ENDINGS as PICTURES
 from ..items import Item, Source, state_of
 from ..layout.files import advice, files_ending_in
-from ..layout.samples import Samples, key_of, own_splits, tells
+from ..layout.samples import Samples, key_of, own_splits
 from ..layout.splits import named
 from ..layout.unused import KEYS, MEMBERS, Unused
 
@@ -26,7 +25,6 @@ IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", 
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
 Sample = dict[str, Callable[[], bytes]]  # ending -> reader of the member
 SHOWN = 6  # endings in a message
-FIRST = 100  # members of an archive that may tell whether its folders are splits
 
 
 def webdataset(
@@ -44,7 +42,7 @@ def webdataset(
     path, unused = Path(path), Unused()
     files, archives = named(archive_files(path, unused), path if path.is_dir() else path.parent)
     fields = Fields(columns, caption)
-    splits = own_splits(_places(files, archives))
+    splits = own_splits(archives, _places(files, archives))
     notify("chosen: " + fields.describe())
     if line := splits.describe():
         notify(f"splits of the source, in {line}")
@@ -75,17 +73,11 @@ def webdataset(
 
 
 def _places(files: list[Path], archives: list[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of an archive and a folder of samples in it. All folders are looked for only where one of the
-    first is named like a split: that takes a pass over all members."""
-
-    def folders(file: Path) -> Iterator[str]:
-        return (posixpath.dirname(key) for key in map(key_of, names(file)) if key is not None)
-
-    first = [dict.fromkeys(islice(folders(file), FIRST)) for file in files]
-    told = any(tells(folder) for some in first for folder in some)
+    """Pairs of an archive and a folder of samples in it: a pass over all members, since the folders of splits
+    may come late."""
     for file, archive in zip(files, archives):
-        for folder in dict.fromkeys(folders(file)) if told else [""]:
-            yield archive, folder
+        keys = filter(None, map(key_of, names(file)))
+        yield from ((archive, folder) for folder in dict.fromkeys(map(posixpath.dirname, keys)))
 
 
 def archive_files(path: Path, unused: Unused) -> list[Path]:

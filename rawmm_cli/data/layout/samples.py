@@ -4,13 +4,13 @@ What is unusual is said: samples of one name, members that are not neighbours, m
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from ...system.errors import DataError, printable
 from ..archives import Told
 from ..images import ENDINGS
-from .splits import described, roles, split_of, splits_of
+from .splits import described, roles, splits_of
 from .unused import KEYS, MEMBERS, Unused
 
 REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
@@ -149,19 +149,15 @@ class OwnSplits(NamedTuple):
         return f"{'folders' if self.folders else 'archives'}: {line}" if line else ""
 
 
-def tells(folder: str) -> bool:
-    """Whether a part of the path of a folder is named like a split."""
-    return any(map(split_of, folder.split("/")))
+def own_splits(archives: Sequence[str], places: Iterable[tuple[str, str]]) -> OwnSplits:
+    """Splits that a set of archives brings along: those that its archives tell, else those of the folders in
+    them.
 
-
-def own_splits(places: Iterable[tuple[str, str]]) -> OwnSplits:
-    """Splits that a set of archives brings along.
-
-    places: pairs of an archive and a folder of samples in it."""
-    places = list(dict.fromkeys(places))
-    splits = splits_of([f"{archive}/{folder}/" for archive, folder in places])
-    if any(splits) and any(map(tells, {folder for _, folder in places})):
-        return OwnSplits(dict(zip(places, splits)), roles(splits), True)
-    archives = list(dict.fromkeys(archive for archive, _ in places))
+    places: pairs of an archive and a folder of samples in it; not looked at where the archives tell."""
     splits = splits_of(archives, files=True)
+    if not any(splits):
+        pairs = list(dict.fromkeys(places))
+        by_folder = splits_of([posixpath.join(folder, "x") for _, folder in pairs])
+        if any(by_folder):
+            return OwnSplits(dict(zip(pairs, by_folder)), roles(by_folder), True)
     return OwnSplits({(archive, ""): split for archive, split in zip(archives, splits)}, roles(splits), False)

@@ -19,7 +19,7 @@ KEYWORDS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 SPLIT_OF = {keyword: split for split, keywords in KEYWORDS.items() for keyword in keywords}
-SEPARATOR = "[-._ 0-9]"
+SEPARATOR = "[-._ 0-9=]"  # = as in split=test, a partition of Hive
 WORD = re.compile(rf"(?:^|{SEPARATOR})({'|'.join(SPLIT_OF)})(?={SEPARATOR}|$)")
 SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\..*")  # as `datasets` writes them: SPLIT-00000-of-00001
 
