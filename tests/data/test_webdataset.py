@@ -332,8 +332,22 @@ def test_folders_of_splits_may_come_late_and_in_an_archive_named_like_one(first,
             info = tarfile.TarInfo(f"{name}.png")
             info.size = len(png(0))
             archive.addfile(info, io.BytesIO(png(0)))
-    splits = [item.split for item in webdataset(path=tmp_path).items(0)]
-    assert splits == ["train"] * 151 + ["held_out"] * 2
+    source = webdataset(path=tmp_path)
+    assert [item.split for item in source.items(0)] == ["train"] * 151 + ["held_out"] * 2
+    assert [item.name for item in source.items(151)] == ["train.tar/test/y", "train.tar/test/z"]
+
+
+def test_the_limit_takes_folders_that_are_trained_on_first(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for n, name in enumerate(("test/0", "test/1", "test/2", "train/3", "train/4", "val/5")):
+            archive.writestr(f"{name}.png", png(n))
+            archive.writestr(f"{name}.npy", b"")
+    source = webdataset(path=tmp_path)
+    assert [item.name[-1] for item in source.items(0)] == ["3", "4", "0", "1", "2", "5"]
+    assert source.unused.card() == {"members": {".npy": 6}}
+    prepare_source(tmp_path / "set", source, limit=3)
+    kept = [row["source"] for split in rows(tmp_path / "set").values() for row in split]
+    assert sorted(kept) == ["a.zip/test/0", "a.zip/train/3", "a.zip/train/4"]
 
 
 def test_splits_of_archives(tmp_path):

@@ -50,15 +50,20 @@ def webdataset(
     def items(start: int) -> Iterator[Item]:
         unused.clear(MEMBERS, KEYS)
         samples, number = Samples(fields, unused), 0
-        for file, archive in zip(files, archives):
-            told = partial(samples.told.add, where=archive)
-            for name, sample in samples.of(archive, members(file, told), _content):
-                if number >= start:
+        # Folders of splits stand in any order inside of an archive: a pass for each role.
+        for role in ("train", "held_out") if splits.folders else (None,):
+            for file, archive in zip(files, archives):
+                told = partial(samples.told.add, where=archive)
+                for name, sample in samples.of(archive, members(file, told), _content):
                     split = splits.role(archive, name)
-                    yield fields.item(f"{archive}/{name}", sample, split)
-                number += 1
-        for line in samples.told.lines():
-            notify(line)
+                    if role in (split, None):
+                        if number >= start:
+                            yield fields.item(f"{archive}/{name}", sample, split)
+                        number += 1
+            if role != "held_out":
+                for line in samples.told.lines():
+                    notify(line)
+            samples = Samples(fields, Unused())
 
     return Source(
         items=items,
