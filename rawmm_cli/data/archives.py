@@ -1,8 +1,7 @@
 """Members of .tar, .tar.gz and .zip files, read into memory one by one. Nothing is ever extracted to disk.
 
 An archive is refused as a whole where one member would leave its folder, is not a plain file, or is far
-larger than it looks: nothing of a suspicious archive is used. Archives inside archives are ordinary
-members."""
+larger than it looks: nothing of a suspicious archive is used. An archive inside is an ordinary member."""
 
 import gzip
 import os
@@ -201,9 +200,8 @@ def _headers(path: Path, archive: Tar, packed: bool) -> Iterator[tarfile.TarInfo
     """Headers of a tar file. Raises DataError where it unpacks to far more than its size."""
     size, unpacked = os.path.getsize(path), 0
     for info in archive.headers(path):
-        unpacked += info.size
-        if packed:
-            _check_ratio(unpacked, size, path, info.name)
+        unpacked += info.size * packed
+        _check_ratio(unpacked, size, path, info.name)
         yield info
 
 
