@@ -49,21 +49,19 @@ def webdataset(
 
     def items(start: int) -> Iterator[Item]:
         unused.clear(MEMBERS, KEYS)
-        samples, number = Samples(fields, unused), 0
+        number = 0
         # Folders of splits stand in any order inside of an archive: a pass for each role.
         for role in ("train", "held_out") if splits.folders else (None,):
-            for file, archive in zip(files, archives):
-                told = partial(samples.told.add, where=archive)
-                for name, sample in samples.of(archive, members(file, told), _content):
-                    split = splits.role(archive, name)
-                    if role in (split, None):
-                        if number >= start:
-                            yield fields.item(f"{archive}/{name}", sample, split)
-                        number += 1
-            if role != "held_out":
-                for line in samples.told.lines():
-                    notify(line)
-            samples = Samples(fields, Unused())
+            first = role != "held_out"
+            samples = Samples(fields, unused if first else Unused())
+            for archive, name, sample in _samples(files, archives, samples):
+                split = splits.role(archive, name)
+                if role in (split, None):
+                    if number >= start:
+                        yield fields.item(f"{archive}/{name}", sample, split)
+                    number += 1
+            for line in samples.told.lines() if first else ():
+                notify(line)
 
     return Source(
         items=items,
@@ -75,6 +73,14 @@ def webdataset(
             "chosen": {"samples": fields.describe()} | ({"splits": line} if line else {}),
         },
     )
+
+
+def _samples(files: list[Path], archives: list[str], samples: Samples) -> Iterator[tuple[str, str, "Sample"]]:
+    """All samples as (archive, name in it, sample)."""
+    for file, archive in zip(files, archives):
+        told = partial(samples.told.add, where=archive)
+        for name, sample in samples.of(archive, members(file, told), _content):
+            yield archive, name, sample
 
 
 def _places(files: list[Path], archives: list[str]) -> Iterator[tuple[str, str]]:
