@@ -52,15 +52,14 @@ def webdataset(
         number = 0
         # Folders of splits stand in any order inside of an archive: a pass for each role.
         for role in ("train", "held_out") if splits.folders else (None,):
-            first = role != "held_out"
-            samples = Samples(fields, unused if first else Unused())
+            samples = Samples(fields, Unused() if role == "held_out" else unused)
             for archive, name, sample in _samples(files, archives, samples):
                 split = splits.role(archive, name)
                 if role in (split, None):
                     if number >= start:
                         yield fields.item(f"{archive}/{name}", sample, split)
                     number += 1
-            for line in samples.told.lines() if first else ():
+            for line in samples.told.lines() if samples.unused is unused else ():
                 notify(line)
 
     return Source(
