@@ -25,7 +25,7 @@ def raw():
 
 
 def run(folder, choices, **more):
-    return reconstruct.run(pictures.find([folder], folder), choices, **more)
+    return reconstruct.run(pictures.find([folder], folder), choices, reconstruct.Plan(**more))
 
 
 def reading(shown):
@@ -33,7 +33,7 @@ def reading(shown):
     return [f"word{pixels[0, 0, 0]:03d}  two\n" if pixels.mean() > 100 else "." for pixels in shown]
 
 
-def row(word, bits, psnr, sharp, *, kind="tokenizer", text=None, over_budget=0):
+def row(word, bits, psnr, sharp, *, kind="tokenizer", text=None, over_budget=0, **more):
     """A codec in sum, of which only some fields are known; the others are None."""
     known = {
         "codec": word,
@@ -47,5 +47,6 @@ def row(word, bits, psnr, sharp, *, kind="tokenizer", text=None, over_budget=0):
         "over_budget": over_budget,
         "padded": 0,
         "tiled": 0,
+        **more,
     }
     return Row(**{**dict.fromkeys(field.name for field in fields(Row)), **known})

@@ -1,18 +1,22 @@
 """`rawmm reconstruct`: pictures through codecs and back, side by side, and what codecs lose."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..system.errors import ConfigError
-from ..system.figures import short
+from ..system.errors import Stopped
+from ..system.figures import counted, short
 from ..system.threads import use_cpu
 from . import tables
 from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir
-from .screen import emit, notify, printable, progress
+from .screen import emit, notify, printable, steady
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..data.pictures import Location, Skipped
     from ..metrics.mobilenet import MobileNetV2
     from ..reconstruction.choices import Choice
@@ -21,38 +25,22 @@ if TYPE_CHECKING:
 
 def reconstruct(
     paths: Annotated[
-        Optional[list[Path]],
+        list[Path],
         typer.Argument(
             metavar="PATH...",
             help="Pictures, folders of pictures, or prepared sets (their held-out pictures).",
-            show_default=False,
         ),
-    ] = None,
+    ],
     codec: Annotated[
         Optional[list[str]],
         typer.Option(
             "--codec",
             help=(
                 "May repeat. raw: patches of pixels. ode: the noise from which a model draws the picture. A "
-                "run that trained a tokenizer, public:NAME (--suite list), hf:OWNER/NAME, "
-                "python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may "
-                "be the word of another --codec. [default: ode]"
+                "run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, "
+                "jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word of another --codec. "
+                "[default: ode]"
             ),
-        ),
-    ] = None,
-    suite: Annotated[
-        Optional[str],
-        typer.Option(
-            "--suite",
-            help="public: all published tokenizers that are in the hub's cache or can be fetched, with their "
-            "reported figures. list: what they are.",
-        ),
-    ] = None,
-    accept_licence: Annotated[
-        Optional[list[str]],
-        typer.Option(
-            "--accept-licence",
-            help="Licence, or tokenizer, whose terms you accept; --suite list names them. May repeat.",
         ),
     ] = None,
     report: Annotated[
@@ -86,6 +74,15 @@ def reconstruct(
     ] = None,
     run: Run = None,
     model: Model = None,
+    size: Annotated[
+        Optional[int],
+        typer.Option(
+            min=8,
+            max=16_384,
+            help="Shrink pictures whose longer side is larger to this many pixels; nothing is cropped. "
+            "[default: as they are]",
+        ),
+    ] = None,
     limit: Annotated[
         Optional[int],
         typer.Option(min=1, max=100_000, help="Pictures at most. [default: 1,000; with ode 64]"),
@@ -100,64 +97,79 @@ def reconstruct(
 
     Measured are bits, PSNR, SSIM, exact pixels and text.
 
-    Where sides do not fit a codec, pictures are padded before and cropped after."""
-    from ..reconstruction import suite as suites
+    Where sides do not fit a codec, pictures are padded before and cropped after.
 
-    if suite == "list":
-        return _list(json)
-    words = suites.words(codec or [], suite)
+    Ctrl-C ends with a page of what is done; the same command goes on, and does nothing twice."""
+    words = codec or ["ode"]
     use_cpu()
-    from dataclasses import replace
     from functools import cache
 
-    from ..data import pictures
     from ..reconstruction import choices, files, results
     from ..reconstruction.ocr import INSTALL, choose
-    from ..runs import models, public
+    from ..runs import models
     from ..system import machine
+    from ..system.distributed import ALONE
+    from ..training.signals import signals
 
-    if not paths:
-        raise ConfigError(
-            "no pictures are given; name files, folders or prepared sets: rawmm reconstruct PATH..."
-        )
     for word in words:
         choices.check(word, words)
-    words = public.prepare(words, accept_licence or [], notify, suite=suite is not None)
     engine, on = choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
         notify(f"no OCR engine is installed: text survival is left out; {', or '.join(INSTALL.values())}")
-    locations = pictures.find(paths, data_dir)
-    most = limit or (64 if "ode" in words else 1000)
-    if len(locations) > most:
-        notify(f"the first {most:,} of {len(locations):,} pictures; more with --limit")
-        locations = locations[:most]
+    locations, notes = _locations(paths, data_dir, limit or (64 if "ode" in words else 1000), size)
     if report:
         files.check_report(report)
         out = out or report.with_name(f"{report.stem}_files")
     if out:
         files.check_out(out, locations)
-    network = _network(features, locations)
     loaded = cache(lambda: models.load(models.find(runs_dir, run, model), on, notify))
-    all_steps = sorted(set(steps or [10, 30, 100]))
-    chosen = choices.choices(words, runs_dir, on, loaded, all_steps, bool(run or model), notify)
-    result = _run(locations, chosen, out, engine, network)
+    all_steps, named = sorted(set(steps or [10, 30, 100])), bool(run or model)
+
+    def opened() -> "list[Choice]":
+        return choices.choices(words, runs_dir, on, loaded, all_steps, named, notify)
+
+    known = choices.known(words, runs_dir) if out and not named else None
+    task = Task(locations, tuple(notes), known, opened, _network(features, locations), engine, size, on.type)
+    with signals(ALONE) as caught:
+        result = _run(task, out, lambda: bool(caught.arrived))
     result = replace(result, engine=engine, out=out and str(out), report=report and str(report))
-    if out:
+    if out and result.each:
         _write(result, out, report, show)
     _note_skipped(result.skipped, out)
-    emit(results.as_json(result, each=False) | suites.published(result.rows)) if json else _show(result)
+    if result.each:
+        emit(results.as_json(result, each=False)) if json else _show(result)
+    if result.missing:
+        raise _stopped(result, caught.arrived)
 
 
-def _list(json: bool) -> None:
-    """Print the table of published tokenizers."""
-    from ..reconstruction import suite
+@dataclass(frozen=True)
+class Task:
+    """What to reconstruct. notes: which pictures these are. known: choices that are not loaded, with keys, or
+    None. opened: loads the choices. device: its type."""
 
-    if json:
-        emit({"tokenizers": suite.rows()})
-    else:
-        heads, cells, numbers = suite.listing()
-        tables.write(heads, cells, numbers=numbers)
-        typer.echo(suite.LEGEND)
+    locations: "list[Location]"
+    notes: tuple[str, ...]
+    known: "list[Choice] | None"
+    opened: "Callable[[], list[Choice]]"
+    network: "MobileNetV2 | None"
+    engine: str | None
+    size: int | None
+    device: str
+
+
+def _locations(
+    paths: list[Path], data: Path, most: int, size: int | None
+) -> "tuple[list[Location], list[str]]":
+    """The pictures, and notes on which they are and how large."""
+    from ..data import pictures
+
+    locations = pictures.find(paths, data)
+    notes = pictures.of_sets(locations)
+    if len(locations) > most:
+        notes.append(f"the first {most:,} of {counted(len(locations), 'picture')}; more with --limit")
+        locations = locations[:most]
+    notes += pictures.of_sizes(locations, size)
+    return locations, notes
 
 
 def _network(word: str, locations: "list[Location]") -> "MobileNetV2 | None":
@@ -175,23 +187,49 @@ def _network(word: str, locations: "list[Location]") -> "MobileNetV2 | None":
     return mobilenet.load(path, mobilenet.SIDES[pictures.typical_side(locations) > mobilenet.SMALL])
 
 
-def _run(
-    locations: "list[Location]",
-    chosen: "list[Choice]",
-    out: Path | None,
-    engine: str | None,
-    network: "MobileNetV2 | None",
-) -> "Comparison":
-    """Reconstruct, with a line of progress every 15 seconds."""
+def _run(task: Task, out: Path | None, stop: "Callable[[], bool]") -> "Comparison":
+    """Reconstruct what is not kept in `out`, with progress. stop: whether a signal came."""
     from contextlib import nullcontext
 
     from ..reconstruction import ocr, reconstruct
+    from ..reconstruction.kept import Kept
 
-    if engine:
-        times = (len(chosen) + 1) * len(locations)
-        notify(f"{engine} reads text {times:,} times; --ocr none is faster")
-    with ocr.Reader(engine) if engine else nullcontext() as reader:
-        return reconstruct.run(locations, chosen, out, reader, network, progress(len(locations), every=15))
+    hashes = reconstruct.digests(task.locations) if out else None
+    features = task.network and task.network.name
+    settings = {"ocr": task.engine, "size": task.size, "device": task.device, "features": features}
+
+    def keeping(chosen: "list[Choice]") -> Kept:
+        return Kept(out, {one.word: one.key() if out else "" for one in chosen}, settings)
+
+    chosen, kept = task.known, keeping(task.known) if task.known else None
+    whole = kept is not None and reconstruct.complete(task.locations, chosen, hashes, kept)
+    if not whole:
+        chosen = task.opened()
+        kept = kept or keeping(chosen)
+        for line in task.notes:
+            notify(line)
+        if task.engine:
+            times = (len(chosen) + 1) * len(task.locations)
+            notify(f"{task.engine} reads text up to {times:,} times; --ocr none is faster")
+    reader = ocr.Reader(task.engine) if task.engine and not whole else nullcontext(task.engine and str)
+    with reader as read, steady(len(task.locations), "pictures") as progress:
+        plan = reconstruct.Plan(out, read, task.network, task.size, kept, progress, stop)
+        result = reconstruct.run(task.locations, chosen, plan, hashes)
+    return replace(result, notes=task.notes)
+
+
+def _stopped(result: "Comparison", number: int) -> Stopped:
+    """The error after a signal. number: of the signal."""
+    done = len(result.each)
+    page = "; the page shows them" if result.report and done else ""
+    after = (
+        "the same command goes on" if result.out else "with --out or --report the same command would go on"
+    )
+    return Stopped(
+        f"stopped by {Signals(number).name} with {done:,} of {counted(done + result.missing, 'picture')} "
+        f"through every codec{page}; {after}",
+        number,
+    )
 
 
 def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> None:
@@ -199,10 +237,10 @@ def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> N
     from .. import __version__
     from ..data import pictures
     from ..pages import reconstruct as page
-    from ..reconstruction import results, suite
+    from ..reconstruction import results
     from ..system import disk
 
-    contents = {"rawmm": __version__, **results.as_json(result), **suite.published(result.rows)}
+    contents = {"rawmm": __version__, **results.as_json(result)}
     with disk.room_for(f"the results in {out}"):
         disk.write_json(out / pictures.RESULTS, contents)
         if report:
@@ -237,16 +275,11 @@ COLUMNS = {
 
 
 def _show(result: "Comparison") -> None:
-    """Print a table of the columns that have a number, reported figures and the findings."""
-    from ..reconstruction import suite
-
+    """Print a table of the columns that have a number, and the findings."""
     names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
     heads = ["codec", *(COLUMNS[name][0] for name in names)]
     rows = [[row.name, *(_cell(row, name) for name in names)] for row in result.rows]
     tables.write(heads, rows, numbers=range(1, len(heads)))
-    if reported := suite.beside(result.rows):
-        typer.echo("Reported on other pictures, each by its own protocol:")
-        tables.write(*reported[:2], numbers=reported[2])
     for line in result.findings:
         typer.echo(printable(line))
     for name, path in (("report", result.report), ("files", result.out)):

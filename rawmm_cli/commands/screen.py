@@ -3,11 +3,14 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from ..system.figures import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +59,30 @@ def progress(total: int, what: str = "pictures", every: float = 10.0) -> Callabl
             notify(f"{done:,} of {total:,} {what}")
 
     return report
+
+
+@contextmanager
+def steady(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A function of the number done, for work of some minutes: a bar on a terminal, elsewhere a line every
+    ten seconds, both with the time left. Its first call says how many were done before."""
+    live = console().is_terminal
+    with Bar(what, total) if live else nullcontext() as bar:
+        began, first, last = time.monotonic(), None, time.monotonic()
+
+        def report(done: int) -> None:
+            nonlocal began, first, last
+            now = time.monotonic()
+            if first is None:
+                began, first = now, done
+            if live:
+                bar(done, 0)
+            elif done > first and now - last > 10 and done < total:
+                last, left = now, (now - began) / (done - first) * (total - done)
+                notify(
+                    f"{done:,} of {total:,} {what}, {done / total:.0%}, about {duration(round(left))} left"
+                )
+
+        yield report
 
 
 class Bar:

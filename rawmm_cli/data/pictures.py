@@ -5,27 +5,32 @@ The text on a picture comes along where it is known: from a prepared set whose c
 are the text on the pictures (`rawmm prepare text-images`), or from NAME.gt.txt beside NAME.png, as in
 training sets for OCR."""
 
+import hashlib
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median_low
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..system.disk import open_file, read_file
 from ..system.errors import DataError, printable
+from ..system.figures import counted
 from . import prepared
-from .decoding.files import sides
 from .images import ENDINGS, ImageError, read_image, slug
 
 RESULTS = "results.json"  # a folder with this file was written by `rawmm reconstruct`
 BATCH = 1 << 18  # pixels of a group of pictures
 WAITING = 1 << 25  # most pixels that wait for others of their size
 TRUTH = 1_000_000  # bytes of a text on a picture
+UNREAD = (
+    "heic heif jxl svg psd nef cr2 cr3 arw dng orf rw2".split()
+)  # endings of pictures that Pillow cannot read
 
 
 @dataclass(frozen=True)
@@ -114,46 +119,110 @@ def _inside(folder: Path) -> Iterator[Path]:
         if RESULTS in files and "original" in folders:
             folders.clear()
         else:
-            yield from (Path(parent) / file for file in files if Path(file).suffix[1:].lower() in ENDINGS)
+            yield from (Path(parent) / file for file in files if _ending(Path(file)) in (*ENDINGS, *UNREAD))
     yield from unreadable
+
+
+def _ending(path: Path) -> str:
+    return path.suffix[1:].lower()
+
+
+def of_sets(locations: list[Location]) -> list[str]:
+    """A note for each prepared set: only its held-out pictures are among the locations."""
+    sets = {id(one.store): one.store for one in locations if one.row is not None}
+    return [
+        f"of the set '{one.folder.name}' the {counted(len(one), 'held-out picture')}, which no model is "
+        f"trained on ({counted(one.card['count']['train'], 'other')} for training)"
+        for one in sets.values()
+    ]
+
+
+def of_sizes(locations: list[Location], size: int | None) -> list[str]:
+    """A note on the sizes of the pictures. size: longer side that they are shrunk to."""
+    each = sorted((max(one), min(one)) for one in sides(locations))
+    if not each:
+        return []
+    (least, _), (longest, shortest) = each[0], each[-1]
+    sizes = (
+        f"with longer sides of {least:,} to {longest:,} pixels"
+        if least < longest
+        else f"of {longest:,} x {shortest:,} pixels"
+    )
+    larger = sum(one > size for one, _ in each) if size else 0
+    how = (
+        f"{counted(larger, 'picture')} of them shrunk to {size:,}; nothing is cropped"
+        if size
+        else "as they are"
+    )
+    return [f"{counted(len(each), 'picture')} {sizes}, {how}"]
+
+
+def digest(location: Location) -> str:
+    """SHA-256 of a picture and of the text that is known to be on it; of a file its bytes. Raises OSError."""
+    total = hashlib.sha256()
+    if location.row is None:
+        with open_file(location.store) as file:
+            while piece := file.read(1 << 20):
+                total.update(piece)
+    else:
+        pixels = location.store.image(location.row)
+        total.update(repr(tuple(pixels.shape)).encode() + pixels.contiguous().numpy().tobytes())
+    total.update(repr(written(location)).encode())
+    return total.hexdigest()
 
 
 def area(locations: list[Location]) -> int:
     """Total number of pixels of all pictures."""
-    return sum(height * width for height, width in _sides(locations))
+    return sum(height * width for height, width in sides(locations))
 
 
 def typical_side(locations: list[Location]) -> int:
     """Median of the longer sides in pixels; 0 where no picture can be read."""
-    longer = [max(sides) for sides in _sides(locations)]
+    longer = [max(sides) for sides in sides(locations)]
     return median_low(longer) if longer else 0
 
 
-def _sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
+def sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
     """(height, width) of the pictures that can be read; files by their headers alone."""
     for location in locations:
         if location.row is not None:
             yield int(location.store.heights[location.row]), int(location.store.widths[location.row])
             continue
-        with suppress(Exception), open_file(location.store) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield sides(file)  # reading it will report the error
+        with suppress(Exception), open_file(location.store) as file, Image.open(file) as picture:
+            # reading it will report the error
+            yield picture.height, picture.width
 
 
 def read(locations: list[Location], skipped: list[Skipped]) -> Iterator[NamedPicture]:
     """Read the pictures, in order; those that cannot be read are appended to `skipped`."""
     for index, location in enumerate(locations):
         if location.row is not None:
-            text = location.store.card.get("captions_are_written") and location.captions
             pixels = location.store.image(location.row)
-            yield NamedPicture(index, location.name, location.file, pixels, text[0] if text else None)
+            yield NamedPicture(index, location.name, location.file, pixels, written(location))
+            continue
+        if (ending := _ending(location.store)) in UNREAD:
+            skipped.append(
+                Skipped(location.file, f"files of .{ending} are not read; convert it to PNG or JPEG")
+            )
             continue
         try:
             pixels = torch.from_numpy(read_image(location.store).transpose(2, 0, 1).copy())
         except ImageError as error:
             skipped.append(Skipped(location.file, error.reason))
             continue
-        yield NamedPicture(index, location.name, location.file, pixels, _beside(location.store))
+        yield NamedPicture(index, location.name, location.file, pixels, written(location))
+
+
+def shrunk(picture: NamedPicture, size: int) -> NamedPicture:
+    """The whole picture with a longer side of `size` pixels at most (Lanczos, antialiased)."""
+    height, width = picture.pixels.shape[1:]
+    scale = size / max(height, width)
+    if scale >= 1:
+        return picture
+    image = Image.fromarray(picture.pixels.permute(1, 2, 0).contiguous().numpy())
+    sides = max(1, round(scale * width)), max(1, round(scale * height))
+    array = np.array(image.resize(sides, Image.Resampling.LANCZOS))
+    return replace(picture, pixels=torch.from_numpy(array).permute(2, 0, 1).contiguous())
 
 
 def none_left(skipped: list[Skipped], what: str = "read") -> DataError:
@@ -178,6 +247,14 @@ def batches(pictures: Iterator[NamedPicture]) -> Iterator[list[NamedPicture]]:
         elif sum(map(total, waiting.values())) > WAITING:
             yield waiting.pop(max(waiting, key=lambda size: total(waiting[size])))
     yield from waiting.values()
+
+
+def written(location: Location) -> str | None:
+    """Text that is known to be on a picture. Raises DataError where its file cannot be read."""
+    if location.row is None:
+        return _beside(location.store)
+    text = location.store.card.get("captions_are_written") and location.captions
+    return text[0] if text else None
 
 
 def _beside(file: Path) -> str | None:

@@ -15,10 +15,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 WINDOW = 11  # pixels; SSIM of a smaller picture is not defined
-PIECE, STRIP = 64, 1 << 21  # values of a product, of a strip
+STRIP = 1 << 21  # values
 SIGMA, C1, C2 = 1.5, (0.01 * 255) ** 2, (0.03 * 255) ** 2
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FLAT = 0.05  # mean square of the gradient, levels^2: below, there are no edges
@@ -73,15 +72,15 @@ def _blurred(values: Tensor) -> Tensor:
 
 
 def _means(values: Tensor) -> Tensor:
-    """Gaussian means along the last axis, (..., W) -> (..., W - 10). They are products of pieces with a band
-    matrix: eight times as fast as a convolution on a CPU."""
+    """Gaussian means along the last axis, (..., W) -> (..., W - 10), as a sum of shifted copies: on a CPU
+    several times as fast as a convolution."""
     window = torch.exp(-((torch.arange(WINDOW).double() - WINDOW // 2) ** 2) / (2 * SIGMA**2))
-    left = values.shape[-1] - WINDOW + 1
-    step = min(PIECE, left)
-    shares = (window / window.sum()).float()
-    band = sum(F.pad(share * torch.eye(step), (n, WINDOW - 1 - n)) for n, share in enumerate(shares))
-    pieces = F.pad(values, (0, -left % step)).unfold(-1, step + WINDOW - 1, step)
-    return (pieces @ band.T).flatten(-2)[..., :left]
+    first, *shares = (window / window.sum()).tolist()
+    width = values.shape[-1] - WINDOW + 1
+    means = first * values[..., :width]
+    for n, share in enumerate(shares, 1):
+        means.add_(values[..., n : n + width], alpha=share)
+    return means
 
 
 def exact_values(images: Tensor, reference: Tensor) -> Tensor:

@@ -79,11 +79,17 @@ def _codec(result: PictureResult, row: Row, back: Path, errors: Path, box: Box |
         "psnr": "exact" if measures.exact else f"{measures.psnr:.1f} dB",
         "bits": measures.bits,
         "over": measures.over_budget,
+        "scale": scale(measures.scale),
         "padded": measures.padded,
         "tiles": measures.tiles,
         "text": measures.text,
         "mark": "" if not result.text else "same" if measures.text == result.text else "changed",
     }
+
+
+def scale(value: float | None) -> str:
+    """To which share of its sides a picture was shrunk, in words; nothing where it was not."""
+    return "" if value in (None, 1) else f"{value:.2g} of its sides"
 
 
 def worst_part(height: int, width: int, maps: list[Path]) -> Box | None:

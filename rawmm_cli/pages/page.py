@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..system import disk
 from ..system.errors import printable
-from ..system.figures import duration, number, size
+from ..system.figures import counted, duration, number, size
 
 HERE = Path(__file__).parent
 
@@ -52,6 +52,7 @@ def environment() -> jinja2.Environment:
     )
     jinja.filters |= {
         "number": number,
+        "counted": counted,
         "size": size,
         "duration": duration,
         "time": _time,

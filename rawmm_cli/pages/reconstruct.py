@@ -14,7 +14,7 @@ from ..reconstruction.files import COLOURS, FULL
 from ..reconstruction.results import Comparison, Row
 from ..system.figures import number, short
 from . import page
-from .cases import LARGEST, case, counts, selection
+from .cases import LARGEST, case, counts, scale, selection
 from .scatter import KINDS, TONES, scatter
 
 
@@ -122,6 +122,7 @@ def _line(row: Row, shown: list[Column]) -> dict:
         "padded": row.padded,
         "tiled": row.tiled,
         "over": row.over_budget,
+        "scale": scale(row.scale),
     }
 
 

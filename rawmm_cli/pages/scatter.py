@@ -24,8 +24,9 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 def scatter(rows: list[Row], key: str, title: str, unit: str, share: bool) -> dict | None:
     """Bits (logarithmic) against the number `key`: dots, ticks and labels; None where fewer than two codecs
     have both. share: the number is a part of 1. What is infinite (exact) stands on a line of its own at
-    the top."""
-    known = [(row, value) for row in rows if row.bits and (value := getattr(row, key)) is not None]
+    the top. Image files that do not meet their budget are left out."""
+    within = [row for row in rows if not row.over_budget]
+    known = [(row, value) for row in within if row.bits and (value := getattr(row, key)) is not None]
     values = [value for _, value in known if math.isfinite(value)]
     if len(known) < 2 or not values:
         return None
@@ -59,7 +60,8 @@ def scatter(rows: list[Row], key: str, title: str, unit: str, share: bool) -> di
         "exact": FRAME.top if top > FRAME.top else None,
         "x_ticks": [(x(tick), short(tick)) for tick in x_ticks],
         "y_ticks": [(y(tick), f"{tick:.0%}" if share else short(tick)) for tick in y_ticks],
-        "missing": [row.name for row in rows if all(row is not one for one, _ in known)],
+        "missing": [row.name for row in within if all(row is not one for one, _ in known)],
+        "over": [row.name for row in rows if row.over_budget],
     }
 
 

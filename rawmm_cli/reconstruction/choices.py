@@ -3,19 +3,20 @@
 raw                     patches of pixels, those of --run or --model, else of one pixel: exact
 ode                     the noise from which a model draws the picture; one for each number of steps
 NAME, runs/NAME         a run that trained a tokenizer
-public:NAME             a published tokenizer, of facts/suite.yaml
 hf:OWNER/NAME[/FOLDER]  a tokenizer of diffusers or transformers
 python:MODULE:FACTORY   a codec of the user's own
 resize@N                down to N x N pixels and up again
-jpeg@BITS webp@ avif@   a file of at most BITS bits a picture, or as many as another --codec has:
-                        jpeg@NAME
+jpeg@BITS webp@ avif@   a file of at most BITS bits a picture, which is shrunk first where that is better;
+                        or as many bits as another --codec has: jpeg@NAME
 """
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,13 @@ from ..config.explain import nearest
 from ..runs.codec import open_codec
 from ..runs.models import Loaded, diffusion_head
 from ..system.errors import ConfigError
-from . import controls
+from . import controls, keys
 from .round_trip import Inverted, Trip, nominal_bits, through
 
-EXTERNAL = ("hf:", "python:", "public:")  # beginnings of words that are no runs
 WORDS = ("raw", "ode", "resize@32", "jpeg@4096", "webp@4096", "avif@4096")
 ALLOWED = (
-    "raw, ode, a run that trained a tokenizer, public:NAME, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, "
-    "jpeg@BITS, webp@BITS, avif@BITS"
+    "raw, ode, a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, jpeg@BITS, "
+    "webp@BITS, avif@BITS"
 )
 
 
@@ -45,7 +45,9 @@ class Choice:
 
     kind: raw, ode, tokenizer, resize or file. go: the round trip of pictures (n, 3, H, W) uint8. bits:
     nominal bits of a picture, by height and width. budget: of a file, what limits its bits, a number or the
-    word of another --codec. name: what is printed for the word; of a run the name of its folder."""
+    word of another --codec. name: what is printed for the word; of a run the name of its folder. key:
+    computes what tells the codec from any other (`keys.py`). lock: held during a round trip, where threads
+    must take turns."""
 
     word: str
     kind: str
@@ -55,6 +57,8 @@ class Choice:
     steps: int = 0
     budget: str | None = None
     name: str = ""
+    key: Callable[[], str] = lambda: ""
+    lock: AbstractContextManager = field(default_factory=nullcontext)
 
 
 def choices(
@@ -81,18 +85,59 @@ def choices(
             opened[word] = [_ode(loaded(), number) for number in steps]
         elif word == "raw":
             codec = loaded().model.codec if named or "ode" in words else RawPatches(1)
-            opened[word] = [_of_codec(word, "raw", codec, device, 256)]
+            choice = _of_codec(word, "raw", codec, device, 256)
+            opened[word] = [replace(choice, key=lambda patch=codec.patch: f"raw {patch}")]
         elif word.startswith("resize@"):
             opened[word] = [_resize(word)]
         elif _format(word):
             opened[word] = [_file(word, opened)]
         else:
-            known = word if word.startswith(EXTERNAL) else str(run_of(word, runs))
+            known = word if word.startswith(("hf:", "python:")) else str(run_of(word, runs))
             codec = open_codec(known, device, warn)
-            opened[word] = [_of_codec(word, "tokenizer", codec, device, codec.vocabulary)]
-    chosen = [choice for word in words for choice in opened[word]]
-    named_as = names([choice.word for choice in chosen])
-    return [replace(choice, name=name) for choice, name in zip(chosen, named_as)]
+            choice = _of_codec(word, "tokenizer", codec, device, codec.vocabulary)
+            opened[word] = [replace(choice, key=partial(_key, word, runs, codec, choice.go))]
+    turns = threading.Lock()  # on a GPU, for the model's ODE, and in code of the user's own
+    return named_as_words(
+        [
+            replace(choice, lock=turns)
+            if device.type != "cpu" or choice.kind == "ode" or choice.word.startswith("python:")
+            else choice
+            for word in words
+            for choice in opened[word]
+        ]
+    )
+
+
+def known(words: list[str], runs: Path) -> list[Choice] | None:
+    """Choices that are not loaded, for results that are kept; None where one has no key before it is loaded.
+    They have no round trip, bits or vocabulary."""
+    if (each := keys.on_disk(words, partial(run_of, runs=runs))) is None:
+        return None
+
+    def choice(word: str) -> Choice:
+        name, at, amount = word.partition("@")
+        kind = "file" if _format(word) else "resize" if at and name == "resize" else "tokenizer"
+        kind = "raw" if word == "raw" else kind
+        budget = amount if kind == "file" else None
+        return Choice(word, kind, _not_loaded, budget=budget, key=lambda: each[word])
+
+    return named_as_words([choice(word) for word in words])
+
+
+def _not_loaded(images: Tensor) -> Trip:
+    raise AssertionError("this codec is not loaded")
+
+
+def _key(word: str, runs: Path, codec: Any, go: Callable[[Tensor], Trip]) -> str:
+    """Key of a tokenizer: that on disk, or that of its weights."""
+    on_disk = keys.on_disk([word], partial(run_of, runs=runs))
+    return on_disk[word] if on_disk else keys.of_loaded(codec, go)
+
+
+def named_as_words(chosen: list[Choice]) -> list[Choice]:
+    """The choices with their names."""
+    each = names([choice.word for choice in chosen])
+    return [replace(choice, name=name) for choice, name in zip(chosen, each)]
 
 
 def names(words: list[str]) -> list[str]:
@@ -102,7 +147,7 @@ def names(words: list[str]) -> list[str]:
     def short(word: str) -> str:
         kind = _format(word)
         head, rest = (f"{kind}@", word[len(kind) + 1 :]) if kind else ("", word)
-        return head + (rest if rest.startswith(EXTERNAL) else Path(rest).name or rest)
+        return head + (rest if rest.startswith(("hf:", "python:")) else Path(rest).name or rest)
 
     shortened = [short(word) for word in words]
     return [word if shortened.count(name) > 1 else name for word, name in zip(words, shortened)]
@@ -111,7 +156,7 @@ def names(words: list[str]) -> list[str]:
 def check(word: str, words: list[str]) -> None:
     """Raise ConfigError where a word cannot be a codec, before anything is loaded. words: all words."""
     name, at, amount = word.partition("@")
-    path = word.startswith(EXTERNAL) or Path(word).exists()
+    path = word.startswith(("hf:", "python:")) or Path(word).exists()
     if name not in ("resize", *controls.FORMATS):
         if at and not path:
             near = nearest(name, ["resize", *controls.FORMATS])
@@ -146,7 +191,8 @@ def _of_codec(word: str, kind: str, codec: Any, device: torch.device, vocabulary
 def _ode(loaded: Loaded, steps: int) -> Choice:
     diffusion_head(loaded, "--codec ode")
     go = partial(through, Inverted(loaded, steps), device=torch.device("cpu"))
-    return Choice(f"ode@{steps}", "ode", go, steps=steps)
+    key = partial(keys.of_model, loaded, steps)
+    return Choice(f"ode@{steps}", "ode", go, steps=steps, key=key)
 
 
 def run_of(word: str, runs: Path, allowed: str = ALLOWED, words: tuple[str, ...] = WORDS[:2]) -> Path:
@@ -171,7 +217,9 @@ def _resize(word: str) -> Choice:
         values = length(*images.shape[2:])
         return Trip(controls.resized(images, size), [values] * len(images), [8.0 * values] * len(images))
 
-    return Choice(word, "resize", go, lambda height, width: 8.0 * length(height, width), 256)
+    return Choice(
+        word, "resize", go, lambda height, width: 8.0 * length(height, width), 256, key=lambda: word
+    )
 
 
 def _file(word: str, opened: dict[str, list[Choice]]) -> Choice:
@@ -191,12 +239,15 @@ def _file(word: str, opened: dict[str, list[Choice]]) -> Choice:
         most = budget(*images.shape[2:])
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow's encoders release the global lock
             files = list(threads.map(lambda image: controls.file(image, kind, most), images))
-        sizes = [size for _, size in files]
         return Trip(
-            back=torch.stack([back for back, _ in files]),
-            tokens=[size // 8 for size in sizes],
-            bits=sizes,
-            over=[size > most for size in sizes],
+            back=torch.stack([file.back for file in files]),
+            tokens=[file.bits // 8 for file in files],
+            bits=[file.bits for file in files],
+            over=[file.bits > most for file in files],
+            scales=[file.scale for file in files],
         )
 
-    return Choice(word, "file", go, budget, 256, budget=amount)
+    def key() -> str:
+        return keys.of_file(kind, opened[amount][0].key() if amount in opened else amount)
+
+    return Choice(word, "file", go, budget, 256, budget=amount, key=key)

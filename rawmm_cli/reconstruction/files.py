@@ -3,6 +3,8 @@
 original/NAME.png, CODEC/NAME.png, CODEC/errors/NAME.png, results.json"""
 
 import os
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -29,19 +31,27 @@ COLOURS = (
 
 
 class Files:
-    """Folder of the files. PNGs have little compression, so that they are written fast."""
+    """Folder of the files, made with the first of them, so that an error before leaves none; threads may
+    write at once. PNGs have little compression, so that they are written fast."""
 
     def __init__(self, folder: Path, words: list[str]) -> None:
-        self.folder, self.places = folder, places(words)
-        with _writing(folder):
+        self.folder, self.places, self.lock, self.begun = folder, places(words), threading.Lock(), False
+
+    def _begin(self) -> None:
+        folder = self.folder
+        with self.lock, _writing(folder):
+            if self.begun:
+                return
             folder.mkdir(parents=True, exist_ok=True)
             disk.write(folder / RESULTS, '{"unfinished": true}\n')  # marks the folder for `check_out`
             (folder / "original").mkdir(exist_ok=True)
             for place in self.places.values():
                 (folder / place / "errors").mkdir(parents=True, exist_ok=True)
+            self.begun = True
 
     def write(self, group: list[NamedPicture], backs: dict[str, Tensor]) -> None:
         """Write originals, reconstructions (n, 3, H, W) by codec, and error maps of a batch."""
+        self._begin()
         with _writing(self.folder):
             for n, picture in enumerate(group):
                 self._save(Image.fromarray(array(picture.pixels)), f"original/{picture.name}.png")
@@ -61,6 +71,16 @@ def places(words: list[str]) -> dict[str, str]:
         name = slug(word, 60) if slug(word) != "original" else "codec-original"
         folders[word] = name if name not in folders.values() else f"{name}-{len(folders)}"
     return folders
+
+
+def file_names(words: list[str]) -> Callable[[str, str], list[str]]:
+    """Function of a codec's word and a picture's name -> files of the reconstruction, below the folder."""
+    folders = places(words)
+
+    def names(word: str, name: str) -> list[str]:
+        return [f"{folders[word]}/{name}.png", f"{folders[word]}/errors/{name}.png"]
+
+    return names
 
 
 def error_map(one: Tensor, other: Tensor) -> Image.Image:

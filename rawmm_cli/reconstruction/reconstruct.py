@@ -3,239 +3,247 @@
     pictures.find -> Location                           pictures on the command line
     pictures.read, batches -> (n, 3, H, W) uint8        batches of pictures of one size
     choices.Choice.go -> Trip                           encoded and decoded, with bits and codes
-    metrics -> Measures of each picture                 pixels, edges, features
+    measure -> Before, After of each picture            pixels, edges, features
     ocr.Reader -> text before and after                 what can still be read
-    summary.rows, summary.findings                      over all pictures, and in sentences
+    kept.Kept                                           what earlier commands have measured already
+    summary.rows, findings.findings                     over all pictures, and in sentences
 
-While a picture is in memory it goes through every codec; measures are kept, and files with --out. Next:
-`summary.py`, and `pages/reconstruct.py`, which shows the files side by side."""
+Batches go through all codecs in threads, on a CPU one for each core, each with one thread of torch: threads
+that wait for each other are slow where other processes are at work. Measurements are kept, and files with
+--out. Next: `pages/reconstruct.py`, which shows the files side by side."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.pictures import Location, NamedPicture, Skipped, batches, none_left, read
-from ..metrics import features, pixels
+from ..data import pictures
+from ..data.pictures import Location, NamedPicture, Skipped
 from ..metrics.mobilenet import MobileNetV2
-from ..metrics.text import plain, readable, survival, words
-from ..system.errors import DataError
-from . import summary
+from ..system.threads import cores
+from . import measure, summary
 from .choices import Choice
-from .files import Files, array
-from .results import Clean, Comparison, Measures, PictureResult, number
-from .round_trip import Trip
-from .summary import Tally
+from .files import Files, file_names
+from .findings import findings
+from .kept import ORIGINAL, Kept
+from .measure import After, Before
+from .results import Comparison, PictureResult
+from .texts import ReadTexts, Texts, with_text
 
-AGAIN = 16  # pictures that are read twice, to measure how often the engine gives the same text
-ReadTexts = Callable[[list[np.ndarray]], list[str]]  # (H, W, 3) uint8 each -> texts
+MOST = 8  # threads, as each needs memory
 
 
 @dataclass(frozen=True)
-class Originals:
-    """Original pictures (n, 3, H, W) of a batch. features, layers: outputs of the feature network."""
+class Plan:
+    """How to reconstruct. out: folder for files. reader: reads text. network: gives features. size: longer
+    side of the pictures at most. kept: what is measured already. progress: called with the number of pictures
+    done. stop: whether to end after the round trips that are under way."""
 
-    images: Tensor
-    edges: Tensor
-    features: Tensor | None
-    layers: list[Tensor] | None
+    out: Path | None = None
+    reader: ReadTexts | None = None
+    network: MobileNetV2 | None = None
+    size: int | None = None
+    kept: Kept | None = None
+    progress: Callable[[int], None] = lambda done: None
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass
+class Measured:
+    """What is known of one picture. digest: of the picture, None where nothing is kept."""
+
+    location: Location
+    digest: str | None
+    before: Before | None = None
+    after: dict[str, After] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A batch after the codecs that it had not been through. backs: the reconstructions, by codec."""
+
+    group: list[NamedPicture]
+    before: list[Before]
+    after: dict[str, list[After]]
+    backs: dict[str, Tensor]
+
+
+def digests(locations: list[Location]) -> list[str | None]:
+    """Hash of each picture; None where it cannot be read."""
+
+    def one(location: Location) -> str | None:
+        with suppress(OSError):
+            return pictures.digest(location)
+
+    return [one(location) for location in locations]
+
+
+def complete(locations: list[Location], chosen: list[Choice], hashes: list[str | None], kept: Kept) -> bool:
+    """Whether all pictures were through all codecs before, so that no codec needs to be loaded."""
+    each = _recalled(locations, chosen, hashes, kept)
+    rest = [one.location for one in each if not one.before or len(one.after) < len(chosen)]
+    return len(rest) < len(each) and next(pictures.read(rest, []), None) is None  # others cannot be read
 
 
 def run(
-    locations: list[Location],
-    choices: list[Choice],
-    out: Path | None = None,
-    reader: ReadTexts | None = None,
-    network: MobileNetV2 | None = None,
-    progress: Callable[[int], None] = lambda done: None,
+    locations: list[Location], chosen: list[Choice], plan: Plan, hashes: list | None = None
 ) -> Comparison:
-    """Send pictures through all codecs, and measure. out: folder for files. reader: reads text. network:
-    gives features. progress: called with the number of pictures done. Raises DataError where no picture can
-    be read, or a codec does not take one."""
+    """Send pictures through all codecs, and measure. hashes: `digests` of the pictures, for what is kept.
+    Raises DataError where no picture can be read, or a codec does not take one."""
+    kept = plan.kept or Kept(None, {choice.word: "" for choice in chosen}, {})
+    each = _recalled(locations, chosen, hashes or [None] * len(locations), kept)
     skipped: list[Skipped] = []
-    each: list[PictureResult] = []
-    tallies = {choice.word: Tally() for choice in choices}
-    before: list[Tensor] = []
-    files = None  # made with the first pictures, so that an error before leaves no folder
-    texts = Texts(reader) if reader else None
-    for group in batches(read(locations, skipped)):
-        originals = _originals(torch.stack([picture.pixels for picture in group]), network)
-        before += [originals.features] if network else []
-        results, backs = [_result(picture) for picture in group], {}
-        for choice in choices:
-            tally = tallies[choice.word]
-            trip = _trip(choice, originals.images, tally)
-            _measure(results, choice.word, trip, originals, tally, network)
-            backs[choice.word] = trip.back
-        each += texts.read(results, originals.images, backs) if texts else results
-        if out:
-            files = files or Files(out, [choice.word for choice in choices])
-            files.write(group, backs)
-        progress(len(each))
-    if not each:
-        raise none_left(skipped)
-    each.sort(key=lambda result: result.number)
-    for choice in choices:
-        _add_used_bits(choice.word, tallies[choice.word])
-    rows = summary.rows(each, choices, tallies, torch.cat(before) if network else None)
-    text = summary.baseline(each, texts.read_twice, texts.same_twice) if texts else None
-    correlation = summary.correlation(rows)
-    findings = summary.findings(rows, choices, text, correlation, len(each))
-    return Comparison(skipped, rows, text, correlation, findings, each, network and network.name)
-
-
-def _originals(images: Tensor, network: MobileNetV2 | None) -> Originals:
-    return Originals(images, pixels.edges(images), *(network(images) if network else (None, None)))
-
-
-def _result(picture: NamedPicture) -> PictureResult:
-    height, width = picture.pixels.shape[1:]
-    return PictureResult(picture.index, picture.name, picture.file, height, width, picture.text)
-
-
-def _trip(choice: Choice, images: Tensor, tally: Tally) -> Trip:
-    """Encode and decode, with the time, and count codes. Raises DataError where the results of the codec have
-    the wrong shape, type or values."""
-    began = time.perf_counter()
-    height, width = images.shape[2:]
     try:
-        trip = choice.go(images)
-    except ValueError as error:
-        raise DataError(
-            f"--codec {choice.word} cannot take a picture of {width}x{height} pixels: {error}"
-        ) from None
-    trip = replace(trip, seconds=time.perf_counter() - began)
-    tally.seconds += trip.seconds
-    if trip.back.shape != images.shape or trip.back.dtype != torch.uint8:
-        raise DataError(
-            f"--codec {choice.word} returned {trip.back.dtype} of shape {tuple(trip.back.shape)}; allowed: "
-            f"torch.uint8 of shape {tuple(images.shape)}"
-        )
-    if trip.codes is not None:
-        counts = torch.bincount(_checked(choice, trip).flatten(), minlength=choice.vocabulary)
-        tally.counts = counts if tally.counts is None else tally.counts + counts
-    return trip
+        _measure_rest(each, chosen, plan, kept, skipped)
+    finally:
+        kept.close()
+    done = [one for one in each if one.before and len(one.after) == len(chosen)]
+    if not done and not plan.stop():
+        raise pictures.none_left(skipped)
+    result = _compared(each, done, chosen, plan, skipped)
+    return replace(result, missing=len(each) - len(done) - len(skipped))
 
 
-def _checked(choice: Choice, trip: Trip) -> Tensor:
-    """Codes of a trip. Raises DataError where their number or range is not what the codec declares."""
-    low, high, count = int(trip.codes.min()), int(trip.codes.max()), trip.codes[0].numel()
-    if low < 0 or high >= choice.vocabulary or count != trip.tokens[0]:
-        raise DataError(
-            f"--codec {choice.word} returned {count:,} codes from {low} to {high}; allowed by its own length "
-            f"and vocabulary: {trip.tokens[0]:,} from 0 to {choice.vocabulary - 1}"
-        )
-    return trip.codes
+def _recalled(
+    locations: list[Location], chosen: list[Choice], hashes: list[str | None], kept: Kept
+) -> list[Measured]:
+    """What was kept of each picture."""
+    names = file_names([choice.word for choice in chosen])
+    each = []
+    for location, digest in zip(locations, hashes):
+        one = Measured(location, digest)
+        one.before = kept.before(digest, f"original/{location.name}.png")
+        for choice in chosen if one.before else ():
+            after = kept.after(digest, choice.word, names(choice.word, location.name))
+            if after:
+                one.after[choice.word] = after
+        each.append(one)
+    return each
 
 
-def _measure(
-    results: list[PictureResult],
-    word: str,
-    trip: Trip,
-    originals: Originals,
-    tally: Tally,
-    network: MobileNetV2 | None,
+def _measure_rest(
+    each: list[Measured], chosen: list[Choice], plan: Plan, kept: Kept, skipped: list[Skipped]
 ) -> None:
-    """Add the measures of a batch to the results of its pictures and to the codec's tally."""
-    images, after = originals.images, pixels.edges(trip.back)
-    error, area = pixels.mse(trip.back, images), images[0, 0].numel()
-    distance = torch.full_like(error, torch.nan)
-    if network:
-        pooled, layers = network(trip.back)
-        tally.features.append(pooled)
-        distance = features.layers(layers, originals.layers)
-    columns = (
-        error,
-        pixels.psnr_of(error),
-        pixels.ssim(trip.back, images),
-        pixels.exact_values(trip.back, images),
-        pixels.exact_pixels(trip.back, images),
-        pixels.sharpness_of(after, originals.edges),
-        distance,
+    """Send pictures through the codecs that they have not been through."""
+    todo = [n for n, one in enumerate(each) if len(one.after) < len(chosen) or one.before is None]
+    finished, texts = len(each) - len(todo), Texts(plan.reader) if plan.reader else None
+    files = Files(plan.out, [choice.word for choice in chosen]) if plan.out else None
+    read = (
+        replace(one, index=todo[one.index])
+        for one in pictures.read([each[n].location for n in todo], skipped)
     )
-    for n, (result, values) in enumerate(zip(results, zip(*(column.tolist() for column in columns)))):
-        result.codecs[word] = _measures(trip, n, area, values)
-    if trip.codes is not None:
-        tally.codes += zip([result.codecs for result in results], trip.codes.int())
-    tally.squares += round(float(error.sum()) * images[0].numel())
-    tally.values += images.numel()
-    energies = after, originals.edges
-    tally.edges = [total + area * float(energy.sum()) for total, energy in zip(tally.edges, energies)]
+    read = (pictures.shrunk(one, plan.size) for one in read) if plan.size else read
+
+    plan.progress(finished)
+
+    def work(group: list[NamedPicture]) -> Done:
+        done = _through(group, [each[one.index] for one in group], chosen, plan)
+        if files:
+            files.write(group, done.backs)
+        return done
+
+    for done in _in_threads(work, pictures.batches(read), plan.stop):
+        done = _read(done, texts) if texts else done
+        _note(done, each, kept, file_names([choice.word for choice in chosen]))
+        finished += len(done.group)
+        plan.progress(finished)
 
 
-def _measures(trip: Trip, n: int, area: int, values: tuple[float, ...]) -> Measures:
-    """Measures of picture `n` of a trip, of `area` pixels. values: in the order of `_measure`'s columns."""
-    mse, psnr, ssim, exact_values, exact_pixels, sharpness, distance = values
-    bits = trip.bits[n]
-    return Measures(
-        tokens=trip.tokens[n],
-        bits=bits,
-        milliseconds=1000 * trip.seconds / len(trip.tokens),
-        bits_per_pixel=None if bits is None else bits / area,
-        mse=mse,
-        psnr=psnr,
-        ssim=number(ssim),
-        exact_values=exact_values,
-        exact_pixels=exact_pixels,
-        sharpness=number(sharpness),
-        feature_distance=number(distance),
-        exact=mse == 0,
-        padded=trip.padded,
-        tiles=trip.tiles,
-        over_budget=bool(trip.over and trip.over[n]),
-    )
+def _read(done: Done, texts: Texts) -> Done:
+    """The batch with the texts of its pictures."""
+    images, written = torch.stack([one.pixels for one in done.group]), [one.text for one in done.group]
+    before = texts.before(images, done.before)
+    return replace(done, before=before, after=texts.after(done.backs, done.after, before, written))
 
 
-def _add_used_bits(word: str, tally: Tally) -> None:
-    """Add used bits to every picture: the sum of -log2 of the frequencies of its codes."""
-    if tally.counts is not None:
-        cost = -(tally.counts.double() / tally.counts.sum()).log2()
-        for codecs, codes in tally.codes:
-            codecs[word] = replace(codecs[word], used_bits=float(cost[codes.long()].sum()))
+def _note(done: Done, each: list[Measured], kept: Kept, names: Callable[[str, str], list[str]]) -> None:
+    """Add a batch to what is known of its pictures, and keep it."""
+    for n, picture in enumerate(done.group):
+        one = each[picture.index]
+        one.before = done.before[n]
+        kept.put(one.digest, ORIGINAL, one.before, [f"original/{picture.name}.png"])
+        for word, after in done.after.items():
+            one.after[word] = after[n]
+            kept.put(one.digest, word, after[n], names(word, picture.name))
+    kept.commit()
 
 
-class Texts:
-    """Reads text before and after codecs. The first AGAIN originals are read twice, to measure how reliable
-    the engine is."""
-
-    def __init__(self, reader: ReadTexts) -> None:
-        self.reader, self.read_twice, self.same_twice = reader, 0, 0
-
-    def read(
-        self, results: list[PictureResult], images: Tensor, backs: dict[str, Tensor]
-    ) -> list[PictureResult]:
-        """Read the originals and the reconstructions of a batch -> its results, with texts."""
-        count, twice = len(images), max(0, min(len(images), AGAIN - self.read_twice))
-        pictures = [array(picture) for picture in chain(images, images[:twice], *backs.values())]
-        texts = [plain(text) for text in self.reader(pictures)]
-        first, second, after = texts[:count], texts[count : count + twice], texts[count + twice :]
-        self.read_twice += twice
-        self.same_twice += sum(one == other for one, other in zip(first, second))
-        for m, word in enumerate(backs):
-            for n, result in enumerate(results):
-                text = _survival(after[m * count + n], first[n], result.written)
-                result.codecs[word] = replace(result.codecs[word], **text)
-        return [
-            replace(result, text=text, clean=None if result.written is None else _clean(text, result.written))
-            for result, text in zip(results, first)
-        ]
+def _through(group: list[NamedPicture], known: list[Measured], chosen: list[Choice], plan: Plan) -> Done:
+    """Send a batch through the codecs that one of its pictures has not been through, unless it is time to
+    stop."""
+    batch = measure.originals(torch.stack([picture.pixels for picture in group]), plan.network)
+    done = Done(group, measure.before(batch), {}, {})
+    for choice in chosen:
+        if plan.stop():
+            break
+        if any(choice.word not in one.after for one in known):
+            done.after[choice.word], done.backs[choice.word] = measure.after(choice, batch, plan.network)
+    return done
 
 
-def _survival(text: str, original: str, written: str | None) -> dict:
-    """Fields of `Measures` for the text after a codec. original: the text before it."""
-    fields = {"text": text}
-    if readable(original):
-        fields |= {"text_survival": survival(text, original), "word_survival": words(text, original)}
-    if written is not None:
-        clean = _clean(text, written)
-        fields |= {"right_letters": clean.survival, "right_words": clean.words}
-    return fields
+def _in_threads(
+    work: Callable[[list[NamedPicture]], Done], groups: Iterator[list[NamedPicture]], stop: Callable[[], bool]
+) -> Iterator[Done]:
+    """Batches that are done, in order. Only a few more are read than are at work."""
+    with _threads() as (pool, count):
+        pending: deque[Future[Done]] = deque(pool.submit(work, group) for group in islice(groups, count + 1))
+        while pending:
+            yield pending.popleft().result()
+            if stop():
+                pool.shutdown(wait=False, cancel_futures=True)
+                pending = deque(one for one in pending if not one.cancelled())
+            else:
+                pending.extend(pool.submit(work, group) for group in islice(groups, 1))
 
 
-def _clean(text: str, written: str) -> Clean:
-    return Clean(survival(text, written), words(text, written) if written.split() else None)
+@contextmanager
+def _threads() -> Iterator[tuple[ThreadPoolExecutor, int]]:
+    """A pool of threads that share the cores, and their number."""
+    before, count = torch.get_num_threads(), min(MOST, cores())
+    torch.set_num_threads(max(1, before // count))
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
+    try:
+        yield pool, count
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _compared(
+    each: list[Measured], done: list[Measured], chosen: list[Choice], plan: Plan, skipped: list[Skipped]
+) -> Comparison:
+    """The comparison over all pictures that are done."""
+    chosen = [
+        replace(choice, vocabulary=done[0].after[choice.word].vocabulary) if done else choice
+        for choice in chosen
+    ]
+    after = {choice.word: [one.after[choice.word] for one in done] for choice in chosen}
+    after = {choice.word: summary.with_used_bits(choice, after[choice.word]) for choice in chosen}
+    before, place = [one.before for one in done], {id(one): n for n, one in enumerate(each)}
+    results = [
+        with_text(
+            PictureResult(
+                number=place[id(one)],
+                name=one.location.name,
+                file=one.location.file,
+                height=one.before.height,
+                width=one.before.width,
+                written=pictures.written(one.location),
+                codecs={word: group[n].measures for word, group in after.items()},
+            ),
+            one.before.text,
+        )
+        for n, one in enumerate(done)
+    ]
+    rows = summary.rows(results, chosen, after, before) if done else []
+    text = summary.baseline(results, before) if plan.reader and done else None
+    correlation, colour = summary.correlation(rows), summary.mean_colour(before) if done else None
+    sentences = findings(rows, chosen, text, correlation, colour, len(done)) if done else []
+    network = plan.network and plan.network.name
+    return Comparison(skipped, rows, text, correlation, sentences, results, colour, network)

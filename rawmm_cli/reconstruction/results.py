@@ -17,7 +17,8 @@ class Measures:
     exact_values, exact_pixels: shares that are equal bit for bit; exact: whether all are. padded: sides
     that the picture was padded to. tiles: number of tiles it was cut into. text_survival, word_survival:
     None where no text can be read on the original. right_letters, right_words: against the text that is
-    known to be written there. used_bits: of its codes, by their frequencies over all pictures."""
+    known to be written there. used_bits: of its codes, by their frequencies over all pictures. scale: of a
+    file, the share of its sides to which the picture was shrunk before it was coded."""
 
     tokens: int
     bits: float | None
@@ -40,6 +41,7 @@ class Measures:
     right_letters: float | None = None
     right_words: float | None = None
     used_bits: float | None = None
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,15 @@ class Clean:
 
     survival: float
     words: float | None
+
+
+@dataclass(frozen=True)
+class MeanColour:
+    """Pictures of one colour, the mean of each original, measured as if a codec had returned them: what a
+    codec that says nothing else reaches. psnr: over all pixel values. ssim: None where it is not defined."""
+
+    psnr: float
+    ssim: float | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,8 @@ class Row:
     """One codec over all pictures: means, except for mse and psnr (over all pixel values) and sharpness
     (energy of all edges). lossless: share of pictures that are exact. entropy: bits a code. codes_seen:
     number of distinct codes. enough_codes: whether there are enough codes to estimate the entropy. kid,
-    kid_paired: None for fewer than 16 pictures. padded, tiled, over_budget: numbers of pictures."""
+    kid_paired: None for fewer than 16 pictures. padded, tiled, over_budget: numbers of pictures. scale: of
+    files, the median over pictures."""
 
     codec: str
     name: str
@@ -114,6 +126,7 @@ class Row:
     padded: int
     tiled: int
     over_budget: int
+    scale: float | None
     quantiles: dict[str, Quantiles]
 
 
@@ -142,7 +155,8 @@ class Correlation:
 @dataclass(frozen=True)
 class Comparison:
     """A comparison of codecs. features: name of the feature network. engine: that of OCR. out, report:
-    paths of files and page."""
+    paths of files and page. notes: which pictures these are, in sentences. missing: number of pictures that
+    were not reached before a signal came."""
 
     skipped: list[Skipped]
     rows: list[Row]
@@ -150,10 +164,13 @@ class Comparison:
     spearman: Correlation | None
     findings: list[str]
     each: list[PictureResult]
+    mean_colour: MeanColour
     features: str | None = None
     engine: str | None = None
     out: str | None = None
     report: str | None = None
+    notes: tuple[str, ...] = ()
+    missing: int = 0
 
 
 def number(value: float) -> float | None:
@@ -167,8 +184,11 @@ def as_json(result: Comparison, each: bool = True) -> dict:
     pictures = [_picture(one, features) for one in result.each] if each else []
     return {
         "pictures": len(result.each),
+        "missing": result.missing,
+        "notes": list(result.notes),
         "skipped": [asdict(one) for one in result.skipped],
         "rows": [_row(row, features) for row in result.rows],
+        "mean_colour": {"psnr": number(result.mean_colour.psnr), "ssim": result.mean_colour.ssim},
         "text": result.text and asdict(result.text),
         "spearman": result.spearman and asdict(result.spearman),
         "findings": result.findings,
@@ -220,5 +240,6 @@ def _measures(one: Measures, features: bool) -> dict:
         "right_letters": one.right_letters is None,
         "right_words": one.right_letters is None,
         "used_bits": one.used_bits is None,
+        "scale": one.scale is None,
     }
     return {name: value for name, value in _values(one).items() if not absent.get(name)}

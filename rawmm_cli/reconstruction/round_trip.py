@@ -23,7 +23,8 @@ class Trip:
 
     back: the reconstructions, (n, 3, H, W) uint8. tokens, bits: of each picture. codes: (n, L), of a discrete
     codec. padded: sides that pictures were padded to. tiles: number of tiles that each was cut into. over:
-    which files exceed their budget. seconds: for all pictures."""
+    which files exceed their budget; scales: to which share of its sides each picture was shrunk for its file.
+    seconds: for all pictures."""
 
     back: Tensor
     tokens: list[int]
@@ -32,6 +33,7 @@ class Trip:
     padded: Sides | None = None
     tiles: int = 1
     over: list[bool] | None = None
+    scales: list[float] | None = None
     seconds: float = 0.0
 
 

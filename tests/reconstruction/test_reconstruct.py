@@ -14,8 +14,9 @@ from rawmm_cli.data import pictures
 from rawmm_cli.data.images import read_image
 from rawmm_cli.metrics import codes, pixels
 from rawmm_cli.reconstruction import choices, files, results, summary
+from rawmm_cli.reconstruction import findings as sentences
 from rawmm_cli.reconstruction.choices import Choice
-from rawmm_cli.reconstruction.results import Quantiles, TextBaseline
+from rawmm_cli.reconstruction.results import MeanColour, Quantiles, TextBaseline
 from rawmm_cli.reconstruction.round_trip import Trip, through
 from rawmm_cli.system.errors import ConfigError, DataError
 
@@ -134,7 +135,8 @@ def test_batches_hold_every_picture_once_and_one_size_each(folder, monkeypatch):
 
 def findings(*rows, text=None, budgets=()):
     chosen = [Choice(one.codec, one.kind, None, budget=dict(budgets).get(one.codec)) for one in rows]
-    return "\n".join(summary.findings(rows, chosen, text, summary.correlation(rows), 9))
+    colour = MeanColour(12.0, 0.2)
+    return "\n".join(sentences.findings(rows, chosen, text, summary.correlation(rows), colour, 9))
 
 
 def test_a_sharper_but_worse_codec_is_reported():
@@ -145,6 +147,34 @@ def test_a_sharper_but_worse_codec_is_reported():
     )
     assert "looks sharper" not in findings(row("vq", 2560, 24.0, 0.9), row("fsq", 2560, 22.5, 0.5))
     assert "looks sharper" not in findings(row("vq", 2560, 24.0, 0.5), row("gan", 2560, 24.5, 0.9))
+
+
+def test_noise_is_not_praised_for_its_edges():
+    """Sharper than another codec, and no nearer to the pictures than their mean colours (12 dB, SSIM 0.2)."""
+    vq, noise = row("vq", 2560, 24.0, 0.5, ssim=0.6), row("noise", 2560, 8.0, 9.0, ssim=0.01)
+    sentences = findings(vq, noise)
+    assert "looks sharper" not in sentences and "vq is not trained" not in sentences
+    assert (
+        "noise is not trained yet, or not for such pictures: they come back no nearer than their mean "
+        "colours are (PSNR 8.0 dB against 12.0, SSIM 0.01 against 0.20)." in sentences
+    )
+    grey = row("grey", 2560, 12.1, 0.0, ssim=0.2)
+    assert "grey is not trained yet" in findings(vq, grey)
+    assert "is not trained yet" not in findings(row("resize@1", 24, 12.0, 0.0, ssim=0.2, kind="resize"))
+
+
+def test_the_picture_of_the_mean_colour(tmp_path):
+    """Against scikit-image, on one picture."""
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    values = np.random.default_rng(0).integers(0, 256, (16, 20, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    flat = np.broadcast_to(np.rint(values.mean((0, 1))).astype(np.uint8), values.shape)
+    known = run(tmp_path, [raw()]).mean_colour
+    assert known.psnr == pytest.approx(peak_signal_noise_ratio(values, flat))
+    window = {"gaussian_weights": True, "use_sample_covariance": False, "sigma": 1.5}
+    similar = structural_similarity(values, flat, channel_axis=2, data_range=255, full=True, **window)[1]
+    assert known.ssim == pytest.approx(similar[5:-5, 5:-5].mean(), abs=1e-4)
 
 
 def test_runs_have_their_folders_names():
@@ -173,13 +203,19 @@ def test_files_of_as_many_bits_and_rank_correlation():
         "At no more bits than c, jpeg@c is 2.5 dB nearer, and 25% of its text survives against 20%."
         in sentences
     )
+    shrunk = row("jpeg@c", 1000, 23.5, 0.5, kind="file", scale=0.375)
+    assert "At no more bits than c, jpeg@c (shrunk to 0.38 of its sides first) is 2.5 dB nearer." in findings(
+        rows[2], shrunk, budgets=[("jpeg@c", "c")]
+    )
     assert "Over 3 tokenizers, bits and text survival have a rank correlation of 0.50" in sentences
     assert "rank correlation" not in findings(*rows[1:])  # an image file is no tokenizer
     over = findings(
         rows[2], row("jpeg@c", 2500, 23.5, 0.5, kind="file", over_budget=4), budgets=[("jpeg@c", "c")]
     )
     assert (
-        "the smallest is used: jpeg@c (4, 2,500 bits a picture on average)" in over
+        "Over budget, as no file is so small, and left out of the plots: "
+        "jpeg@c (4 pictures, 2,500 bits a picture on average)."
+        in over
         and "At no more bits" not in over
     )
 

@@ -9,6 +9,7 @@ from PIL import Image
 from toy_codec import Squares
 
 import rawmm_cli.runs.codec
+from rawmm_cli.metrics import pixels
 from rawmm_cli.reconstruction import choices, controls
 from rawmm_cli.reconstruction.round_trip import fitted, layout, through
 from rawmm_cli.system.errors import CheckpointError, ConfigError
@@ -124,25 +125,53 @@ def test_a_codec_of_one_size_takes_larger_pictures_in_tiles():
 @pytest.mark.parametrize("kind", controls.FORMATS)
 def test_a_file_is_the_largest_within_the_budget(kind):
     picture = Image.fromarray(smooth().permute(1, 2, 0).numpy())
-    sizes = [8 * len(controls.written(picture, kind, quality)) for quality in (20, 60)]
-    for budget in (sizes[0], sizes[1], (sizes[0] + sizes[1]) // 2):
-        back, bits = controls.file(smooth(), kind, budget)
-        assert bits <= budget and back.shape == (3, 64, 64)
-        assert bits >= sizes[0] and (budget < sizes[1] or bits >= sizes[1])
-    files = [controls.written(picture, kind, quality) for quality in controls.QUALITIES]
-    decoded = [np.array(Image.open(io.BytesIO(one)).convert("RGB")) for one in files if 8 * len(one) == bits]
-    assert any(np.array_equal(back.permute(1, 2, 0).numpy(), one) for one in decoded)
+    sizes = [len(controls.written(picture, kind, quality)) for quality in (20, 60)]
+    for budget in (sizes[0], sizes[1], sum(sizes) // 2):
+        data = controls.highest(picture, kind, 8 * budget)
+        assert sizes[0] <= len(data) <= budget and (budget < sizes[1] or len(data) >= sizes[1])
+    assert data in [controls.written(picture, kind, quality) for quality in controls.QUALITIES]
+
+
+def detailed():
+    """A picture that shrinking costs much and coding costs more."""
+    waves = torch.linspace(0, 40, 96).sin()
+    return (127 + 60 * (waves[:, None] + waves[None, :].cos())).clamp(0, 255).to(torch.uint8).repeat(3, 1, 1)
+
+
+@pytest.mark.parametrize("kind, budget", [("jpeg", 3000), ("webp", 900), ("webp", 4000), ("webp", 99_999)])
+def test_a_file_has_the_scale_of_the_highest_psnr(kind, budget):
+    """The same as a search over all scales, with Pillow's own files."""
+
+    def resized(picture, side, antialias):
+        picture = torch.nn.functional.interpolate(
+            picture[None].float(), (side, side), mode="bicubic", antialias=antialias, align_corners=False
+        )
+        return picture[0].round().clamp(0, 255).byte()
+
+    image, reached = detailed(), {}
+    for scale in controls.SCALES:
+        small = image if scale == 1 else resized(image, round(96 * scale), True)
+        data = controls.highest(Image.fromarray(small.permute(1, 2, 0).contiguous().numpy()), kind, budget)
+        back = torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1)
+        back = back if scale == 1 else resized(back, 96, False)
+        if 8 * len(data) <= budget:
+            reached[scale] = float(pixels.psnr(back[None], image[None]))
+    back, bits, scale = controls.file(image, kind, budget)
+    assert bits <= budget and scale == max(reached, key=reached.get)
+    assert float(pixels.psnr(back[None], image[None])) == pytest.approx(max(reached.values()))
+    assert (scale < 1) == (budget <= 3000)
 
 
 def test_the_smallest_file_where_none_is_within_the_budget(runs):
-    trip = chosen(["jpeg@toy", "toy"], runs)[0].go(torch.stack([smooth()]))
-    smallest = 8 * len(controls.written(Image.fromarray(smooth().permute(1, 2, 0).numpy()), "jpeg", 1))
-    assert (
-        trip.over == [True]
-        and trip.bits == [smallest]
-        and smallest > 4 * 256
-        and trip.tokens == [smallest // 8]
+    """Its scale is that of the smallest file: there is none of 1,024 bits."""
+    (trip,) = [chosen(["jpeg@toy", "toy"], runs)[0].go(torch.stack([smooth()]))]
+    smallest = min(
+        8 * len(controls.written(Image.new("RGB", (n, n), (g, g, g)), "jpeg", 1))
+        for n in (2, 4)
+        for g in (0, 128)
     )
+    assert trip.over == [True] and 4 * 256 < trip.bits[0] <= 1.1 * smallest and trip.scales[0] < 0.2
+    assert trip.tokens == [trip.bits[0] // 8]
 
 
 def test_fewer_pixels():
