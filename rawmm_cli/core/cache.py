@@ -11,6 +11,7 @@ too who sees what. Columns:
 Next: `drawing.py` and `generate.py` work with it.
 """
 
+import weakref
 from typing import cast
 
 import torch
@@ -32,7 +33,8 @@ class LayerCache:
     """Keys and values of one layer: (rows, H, columns, K) and (rows, H, columns, V)."""
 
     def __init__(self, cache: "Cache"):
-        self.cache, self.keys, self.values = cache, torch.empty(0), torch.empty(0)
+        # a circle would keep gigabytes of a GPU until Python looks for circles
+        self.cache, self.keys, self.values = weakref.proxy(cache), torch.empty(0), torch.empty(0)
 
     def __call__(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store keys and values of new positions (R, H, Q, ...) -> all that they may see (R, H, C, ...)."""

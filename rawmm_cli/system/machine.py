@@ -77,7 +77,8 @@ def workers(setting: int | str, on: torch.device, here: int = 1) -> int:
 @contextmanager
 def reproducible(on: torch.device) -> Iterator[None]:
     """While the block runs, a GPU adds in the same order each time; backward passes of attention and of
-    indexing do not by themselves. Raises RuntimeError where an operation has no such way."""
+    indexing do not by themselves. Compiled layers want the same mode in both passes. Raises RuntimeError
+    where an operation has no such way."""
     if on.type == "cpu" or not REPRODUCIBLE:  # the user has chosen speed
         yield
         return

@@ -228,13 +228,12 @@ def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool)
     config, device, size = run.config, run.device, run.ranks.size
     precision = machine.precision(config.train.precision, device)
     try:
-        with distributed.synchronised(state.forward, last):
+        with distributed.synchronised(state.forward, last), machine.reproducible(device):
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 losses = joint_loss(
                     state.model, batch.to(device), config.loss.text, config.loss.image, shares, state.forward
                 )
-            with machine.reproducible(device):
-                (losses.total * size).backward()  # ranks average, and the shares already add up to one
+            (losses.total * size).backward()  # ranks average, and the shares already add up to one
         return losses
     except RuntimeError as error:
         if is_out_of_memory(error):

@@ -147,7 +147,7 @@ def take_step(run: Run, state: CodecState, network: mobilenet.MobileNetV2 | None
     rows = [picture_of(number, len(data), settings.seed) for number in numbers]
     real = to_unit(torch.stack([data.image(row) for row in rows]).to(run.device))
     devices = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _memory(settings.batch):
+    with torch.random.fork_rng(devices=devices), _memory(settings.batch), machine.reproducible(run.device):
         torch.manual_seed(key(settings.seed, "codec", state.documents))
         parts, reconstructed, codes = _gradients(run, state, real, network)
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip)
@@ -186,19 +186,18 @@ def _gradients(
         features_of = [network.see((pixels + 1) / 2)[1] for pixels in (output.pixels, real)]
         parts["perceptual"] = features.layers(*features_of).mean()
     loss = sum(getattr(weights, name) * value for name, value in parts.items())
-    with machine.reproducible(run.device):
-        if state.adversary and state.documents >= weights.adversary_start:
-            state.adversary.requires_grad_(False)
-            with _autocast(run):
-                parts["adversary"] = adversary.fooled(state.adversary(output.pixels).float())
-            scale = (
-                adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight)
-                if weights.adaptive
-                else 1.0
-            )
-            loss = loss + weights.adversary * scale * parts["adversary"]
-            state.adversary.requires_grad_(True)
-        loss.backward()
+    if state.adversary and state.documents >= weights.adversary_start:
+        state.adversary.requires_grad_(False)
+        with _autocast(run):
+            parts["adversary"] = adversary.fooled(state.adversary(output.pixels).float())
+        scale = (
+            adversary.balance(loss, parts["adversary"], state.model.decoder.last.weight)
+            if weights.adaptive
+            else 1.0
+        )
+        loss = loss + weights.adversary * scale * parts["adversary"]
+        state.adversary.requires_grad_(True)
+    loss.backward()
     return (
         {"loss": loss.detach(), **{name: value.detach() for name, value in parts.items()}},
         output.pixels.detach(),
@@ -212,8 +211,7 @@ def _discriminate(run: Run, state: CodecState, real: Tensor, reconstructed: Tens
     with _autocast(run):
         scores = state.adversary(torch.cat([real, reconstructed])).float()
     loss = adversary.hinge(*scores.chunk(2))
-    with machine.reproducible(run.device):
-        loss.backward()
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(state.adversary.parameters(), run.config.train.clip)
     return loss.detach()
 

@@ -1,5 +1,8 @@
 """Every position computed once: the cached generator is the uncached one, and no row moves another."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from helpers import BACKBONES, blocks, picture, tiny_model
 from rawmm_cli.core import generate as cached
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import pack
+from rawmm_cli.core.cache import Cache
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.drawing import draw
 from rawmm_cli.core.generate import generate
@@ -150,3 +154,23 @@ def test_what_is_added_is_told():
         EOS,
     ]
     assert result[2][1] is document[3]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_what_was_kept_is_gone_when_a_document_is_done(backbone, monkeypatch):
+    """At once, not when Python next looks for circles: on a GPU these are gigabytes."""
+    model, made = talkative(backbone), []
+    begin = Cache.__init__
+
+    def noting(cache, *arguments, **named):
+        begin(cache, *arguments, **named)
+        made.append(weakref.ref(cache))
+
+    monkeypatch.setattr(Cache, "__init__", noting)
+    gc.collect()
+    gc.disable()
+    try:
+        generate(model, prompts(), list(range(6)), SMALL.changed(guidance=2.0))
+        assert len(made) >= 2 and not any(cache() for cache in made)
+    finally:
+        gc.enable()

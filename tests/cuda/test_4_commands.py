@@ -198,6 +198,7 @@ def test_doctor(rawmm, card, home):
 @pytest.mark.process
 def test_rawmm_starts_from_its_folder(card, tmp_path):
     """As `python -m rawmm_cli`, where it is not installed, in another folder."""
-    here = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    places = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    here = {"PYTHONPATH": os.pathsep.join(places)}
     done = process("presets", module=True, cwd=tmp_path, env=os.environ | here)
     assert done.returncode == 0 and "tiny" in done.stdout, done.stderr
