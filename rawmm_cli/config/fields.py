@@ -19,6 +19,10 @@ Positive = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0, le=10**9)]
 Width = Annotated[float, Field(gt=0, le=0.25)]
 Weight = Annotated[float, Field(ge=0)]
+Long = Annotated[
+    Literal["error", "cut", "leave out"],
+    BeforeValidator(lambda value: "leave out" if value in ("leave-out", "leave_out") else value),
+]
 Trackers = Annotated[
     tuple[Literal["auto", "tensorboard", "wandb", "trackio"], ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),

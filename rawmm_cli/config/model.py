@@ -16,6 +16,7 @@ from .fields import (
     CodecSettings,
     Count,
     Depth,
+    Long,
     Positive,
     Seconds,
     Settings,
@@ -74,7 +75,7 @@ class Data(Settings):
     stretch: bool = Field(
         False, description="pictures of other sizes take the place of one of data.size: `--size` draws them"
     )
-    long: Literal["error", "cut", "leave out"] | None = Field(
+    long: Long | None = Field(
         None,
         description="captions that do not fit into train.length with their picture; default: an error before "
         "the first step, and left out and reported in a stream",

@@ -28,6 +28,7 @@ from ..system.errors import DataError, RawmmError, printable
 
 TOGETHER = 8  # pictures in a batch, of any sizes
 PLAIN = ("1", "L", "P", "RGB")  # modes that 8-bit RGB holds exactly
+PLANES, COLOUR_MAP, SAMPLE_FORMAT = 284, 320, 339  # tags of TIFF
 TESTS = (
     ("PNG", "RGB"),
     ("PNG", "L"),
@@ -127,16 +128,21 @@ def _refused(loaded: Loaded, pixels: Tensor) -> str | None:
 
 
 def _as_pillow_reads(path: Path, pixels: Tensor) -> bool:
-    """Whether Pillow alone reads the same pixels; False where the file holds more than 8-bit RGB, is TIFF,
-    which Pillow does not always read right, or has a part that Pillow refuses and pixels do not need. Raises
-    RawmmError where they differ."""
+    """Whether the file holds no more than 8-bit RGB, and Pillow alone reads the same pixels.
+
+    Not compared are files with a part that Pillow refuses and pixels do not need, and TIFF with planes,
+    signed samples or colour maps, which Pillow does not always read right. Raises RawmmError where pixels
+    differ."""
     try:
         with Image.open(path) as picture:
-            if picture.format == "TIFF" or picture.mode not in PLAIN or picture.has_transparency_data:
+            if picture.mode not in PLAIN or picture.has_transparency_data:
                 return False
+            tags = getattr(picture, "tag_v2", {})
+            if tags.get(PLANES, 1) != 1 or max(tags.get(SAMPLE_FORMAT, (1,))) != 1 or COLOUR_MAP in tags:
+                return True
             plain = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except Exception:  # Pillow raises almost any type; `read_image` has read the file
-        return False
+        return True
     known = torch.from_numpy(plain.copy()).permute(2, 0, 1)
     _same(str(path), known, pixels, "as Pillow reads it", "as it was read")
     return True

@@ -19,7 +19,7 @@ from rawmm_cli.data import lengths, prepared, rows, sets
 from rawmm_cli.data.items import Item
 from rawmm_cli.data.loader import steps_of, stream_of
 from rawmm_cli.data.stream import cut_document, cut_text
-from rawmm_cli.system.errors import DataError
+from rawmm_cli.system.errors import ConfigError, DataError
 
 LONG = "x" * 200
 CAPTIONS = [
@@ -124,6 +124,14 @@ def test_what_is_left_out_never_comes(folder):
         assert sorted(row for row, _ in drawn[4 * epoch : 4 * epoch + 4]) == [0, 2, 3, 4]
     steps = steps_of(config, data, model)
     assert all(stream.size(steps.plans[number], model.blocks) <= 64 for number in steps.numbers(0))
+
+
+def test_words_without_a_space_are_taken_too():
+    assert {config_of(f"data.long={word}").data.long for word in ("leave out", "leave-out", "leave_out")} == {
+        "leave out"
+    }
+    with pytest.raises(ConfigError, match="data.long = no; allowed: error, cut, leave out"):
+        config_of("data.long=no")
 
 
 def test_where_nothing_is_left(folder):

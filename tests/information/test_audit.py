@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -42,6 +43,21 @@ def _rotated():
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
+
+
+def test_files_that_pillow_does_not_read_alone(portraits, tmp_path):
+    """A damaged EXIF, a colour map of 8-bit numbers, planes: 8-bit RGB, and nothing to compare with."""
+    generator = np.random.default_rng(0)
+    colour = generator.integers(0, 256, (8, 16, 3), dtype=np.uint8)
+    Image.fromarray(colour).save(tmp_path / "a.png", exif=b"rubbish")
+    table = np.arange(256, dtype=np.uint16)[None].repeat(3, 0)
+    options = {"photometric": "palette", "colormap": table, "metadata": None}
+    tifffile.imwrite(tmp_path / "b.tif", colour[..., 0], **options)
+    planes = np.ascontiguousarray(colour.transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "c.tif", planes, photometric="rgb", planarconfig="separate", metadata=None)
+    Image.fromarray(colour).save(tmp_path / "d.tif")
+    result = audit.audit(portraits, pictures.find([tmp_path], tmp_path))
+    assert (result.pictures, result.converted, result.skipped) == (4, [], [])
 
 
 def test_every_mode_and_size_is_exact(portraits, folder):
