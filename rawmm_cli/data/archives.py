@@ -7,7 +7,6 @@ import gzip
 import os
 import tarfile
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -68,22 +67,6 @@ def names(path: Path) -> Iterator[str]:
                 yield from (info.name for info in _headers(path, archive, packed) if info.isreg())
 
 
-class Told:
-    """What is to be said about archives when they are read: how often, and where first."""
-
-    def __init__(self) -> None:
-        self.counts, self.first = Counter(), {}
-
-    def add(self, what: str, where: str) -> None:
-        """Count something. what: a noun in the plural, with what was done."""
-        self.counts[what] += 1
-        self.first.setdefault(what, where)
-
-    def lines(self) -> list[str]:
-        """A line for each, for the user."""
-        return [f"{what}: {count:,}, the first {self.first[what]}" for what, count in self.counts.items()]
-
-
 @contextmanager
 def _data_errors(path: Path) -> Iterator[None]:
     """Turn errors while an archive is read into a DataError that names the archive."""
@@ -130,8 +113,8 @@ class Header(tarfile.TarInfo):
                 raise tarfile.ReadError(f"a damaged header: {error}") from None
             archive.tail = True
             raise tarfile.EmptyHeaderError("not a tar archive any more") from None
-        archive.joined += archive.zeros > 0
-        archive.zeros = 0
+        if archive.zeros:
+            archive.zeros, archive.joined = 0, archive.joined + 1
         return info
 
 
@@ -149,7 +132,8 @@ class Tar(tarfile.TarFile):
         """Headers of all folders and plain files. Raises DataError where one is not safe, and EOFError
         where the mark at the end is missing: the file may have been cut between members."""
         for number, info in enumerate(self, 1):
-            _check_count(number, where)
+            if number > MEMBERS:
+                _check_count(number, where)
             check(info, where)
             self.members = []  # tarfile would keep all of them
             yield info

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from ...system.errors import DataError, printable
-from ..archives import Told
 from ..images import ENDINGS
 from .splits import described, roles, splits_of
 from .unused import KEYS, MEMBERS, Unused
@@ -43,6 +42,22 @@ class Roles(Protocol):
 
     def no_picture(self, sample: Collection[str]) -> str:
         """What a sample without a picture has, and what to do."""
+
+
+class Told:
+    """What is to be said about archives when they are read: how often, and where first."""
+
+    def __init__(self) -> None:
+        self.counts, self.first = Counter(), {}
+
+    def add(self, what: str, where: str) -> None:
+        """Count something. what: a noun in the plural, with what was done."""
+        self.counts[what] += 1
+        self.first.setdefault(what, where)
+
+    def lines(self) -> list[str]:
+        """A line for each, for the user."""
+        return [f"{what}: {count:,}, the first {self.first[what]}" for what, count in self.counts.items()]
 
 
 class Samples:
