@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ..system.disk import read_file
 from ..system.errors import ConfigError
 from .codecs import CodecConfig
-from .explain import explain, fields, kinds, nearest
+from .explain import every_key, explain, fields, kinds, nearest
 from .model import Config
 from .yaml_text import dump_yaml, parse_yaml
 
@@ -71,7 +71,27 @@ def resolve(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Conf
     try:
         return root.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(explain(error, root)) from None
+        raise ConfigError(_of_a_model(error, root, settings) or explain(error, root)) from None
+
+
+def _of_a_model(error: ValidationError, root: type, settings: dict) -> str | None:
+    """What is wrong where settings ask for a model on the codes of a tokenizer; None for other errors."""
+    problem, codec = error.errors()[0], settings.get("codec")
+    key = ".".join(map(str, problem["loc"]))
+    if key == "codec" and isinstance(codec, str):
+        given = f"codec = {codec}"
+    elif problem["type"] == "extra_forbidden" and root is CodecConfig and _is_of_a_model(key):
+        given = f"codec.kind = {codec['kind']} trains a tokenizer, which has no {key}"
+    else:
+        return None
+    return (
+        f"{given}; a model that draws and reads cannot be trained on the codes of a tokenizer yet, only on "
+        f"raw patches: codec.kind=raw, or train the tokenizer alone: --preset fsq-f8"
+    )
+
+
+def _is_of_a_model(key: str) -> bool:
+    return key in Config.model_fields or key in every_key(Config)
 
 
 def _root(settings: dict) -> type[Config] | type[CodecConfig]:

@@ -313,3 +313,17 @@ def test_settings_do_not_import_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "words, given",
+    [
+        (("codec.kind=fsq",), "codec.kind = fsq trains a tokenizer, which has no "),
+        (("codec=runs/fsq-f8",), "codec = runs/fsq-f8; "),
+        (("codec.kind=fsq", "data.read=0.5"), "codec.kind = fsq trains a tokenizer, which has no "),
+    ],
+)
+def test_a_model_on_the_codes_of_a_tokenizer_is_refused_in_plain_words(words, given):
+    line = error(*words)
+    assert line.startswith(given) and "unknown key" not in line
+    assert "a model that draws and reads cannot be trained on the codes of a tokenizer yet" in line
