@@ -73,12 +73,20 @@ def _root(
         False, "--version", "-V", callback=_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
-    pass
+    try:
+        os.getcwd()
+    except OSError:  # libraries would end the process, with exit codes of their own
+        from .system.errors import ConfigError
+
+        raise ConfigError(
+            "the working folder was removed; allowed: one that exists; change to it and run the command again"
+        ) from None
 
 
 OUT_OF_MEMORY = (
     "not enough memory; set a smaller train.batch, train.length or backbone.width, or close other programs"
 )
+_reserve: list[bytearray] = []  # memory for what is said when there is none, where it is limited
 UsageError = typer.BadParameter.__bases__[0]  # typer carries click inside and does not export this name
 
 
@@ -108,8 +116,10 @@ def main() -> None:
 
 def _main() -> None:
     from .system import interrupts
-    from .system.errors import RawmmError, is_out_of_memory
+    from .system.errors import RawmmError, address_space, is_out_of_memory
 
+    if address_space() is not None:
+        _reserve.append(bytearray(8 << 20))
     try:
         code = app(standalone_mode=False)
         if code == 130 or interrupts.taken():
@@ -117,10 +127,6 @@ def _main() -> None:
         _leave(code if isinstance(code, int) else 0)
     except SystemExit as leaving:  # typer exits with 1 on a broken pipe
         sys.exit(0 if leaving.code == 1 else leaving.code)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        _fail(OUT_OF_MEMORY, 5)
     except RawmmError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:
@@ -130,16 +136,25 @@ def _main() -> None:
         _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped", 130)
-    except OSError as error:
+    except (MemoryError, RuntimeError, ImportError, OSError, SystemError) as error:
+        limit = address_space()
+        if is_out_of_memory(error) or (limit is not None and isinstance(error, SystemError)):
+            _reserve.clear()
+            error.__traceback__ = None  # what its frames hold is room for the line
+            _fail(OUT_OF_MEMORY + (f" (ulimit -v: {limit:,} bytes)" if limit is not None else ""), 5)
+        if not isinstance(error, OSError):
+            raise
         _fail_system(error)
 
 
 def _fail_system(error: OSError) -> None:
     """Exit with a line about an error of the operating system. Raises it again where it names no file."""
+    from .system.disk import FULL
+
     if isinstance(error, BrokenPipeError) or (error.errno == errno.EIO and not error.filename):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader or the terminal is gone
         sys.exit(0)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         place = error.filename or "while writing"
         _fail(f"no room on the disk ({place}); make room and run the same command again", 28)
     if not error.filename or not error.strerror:

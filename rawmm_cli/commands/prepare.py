@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..system.threads import cores
+from ..system.threads import check_address_space, cores
 from .common import DATA, DataDir, Json, writable_folder
 from .screen import Bar, emit, notify
 
@@ -147,6 +147,7 @@ def run(
     data_dir: Path = DATA,
 ) -> dict:
     """Prepare a set -> its data card and its folder. source_options: by name; None stands for the default."""
+    check_address_space()
     from ..data import prepared, sources
     from ..data.images import CROPS
     from ..data.prepare import Options, prepare

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..system.disk import open_file
-from ..system.errors import DataError, RawmmError, printable
+from ..system.errors import DataError, RawmmError, printable, starved
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 MEMBERS = 10_000_000  # most members of an archive
@@ -75,6 +75,8 @@ def _data_errors(path: Path) -> Iterator[None]:
     except RawmmError:
         raise
     except Exception as error:  # damage raises almost any type
+        if starved(error):
+            raise
         problem = printable(str(error) or type(error).__name__)
         raise DataError(
             f"archive {printable(str(path))} cannot be read to its end ({problem[:200]}); fetch it again, "

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ..system.disk import FULL, open_file, replacing
-from ..system.errors import ConfigError, DataError, DiskFullError, printable
+from ..system.errors import ConfigError, DataError, DiskFullError, printable, starved
 from .decoding.files import MEGAPIXELS, decode
 from .decoding.modes import Colour
 
@@ -74,6 +74,8 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
             warnings.simplefilter("ignore")  # checked below or harmless
             return decode(file, background)
     except Exception as error:  # Pillow raises almost any type
+        if starved(error):
+            raise
         raise ImageError(_reason(error), path) from None
 
 

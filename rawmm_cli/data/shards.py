@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..system.errors import DataError, RawmmError, printable
+from ..system.errors import DataError, RawmmError, printable, starved
 from .items import Item
 from .layout.schemas import Tables, open_anywhere
 from .layout.splits import described, roles, splits_of
@@ -206,6 +206,8 @@ def _data_errors(file: str) -> Iterator[None]:
     except RawmmError:
         raise
     except Exception as error:  # damage raises almost any type
+        if starved(error):
+            raise
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"{printable(file)} cannot be read ({printable(problem)}); fetch it again, or take it out"

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..system.errors import DataError
+from ..system.disk import read_file
+from ..system.errors import DataError, starved
 from .rows import DOCUMENTS, PICTURES
 
 # Whatever a damaged file may raise.
@@ -82,6 +83,8 @@ def data_errors(folder: Path, file: Path | None = None) -> Iterator[None]:
             f"data set {folder} cannot be read ({error.strerror}: {error.filename}); allow reading it"
         ) from None
     except DAMAGE as error:
+        if starved(error):
+            raise MemoryError from None
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         problem = f"{file.relative_to(folder)}: {problem}" if file else problem
         raise DataError(
@@ -91,7 +94,7 @@ def data_errors(folder: Path, file: Path | None = None) -> Iterator[None]:
 
 def files(folder: Path, split: str) -> list[Path]:
     """Arrow files of a split, in order. Raises OSError, ValueError or KeyError where its list is damaged."""
-    state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
+    state = json.loads(read_file(folder / split / "state.json", 10_000_000))
     names = [entry["filename"] for entry in state["_data_files"]]
     if any(os.path.basename(name) != name for name in names):
         raise ValueError("a file outside of its folder")

@@ -4,7 +4,17 @@ Every error that a person can cause or mend is a `RawmmError`: one line that nam
 allowed and what to do. The command line prints that line and exits with `exit_code`; anything else is a bug
 and exits with 1."""
 
+import errno
 import re
+
+NO_MEMORY = (
+    "out of memory",
+    "allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "bad_alloc",
+)
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class RawmmError(Exception):
@@ -70,17 +80,30 @@ class Stopped(RawmmError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, torch's allocator or a GPU found no memory. torch says so in RuntimeErrors of several
-    texts."""
+    """Whether Python, torch's allocator, a GPU or the loader of libraries found no memory. torch and the
+    system say so in errors of several kinds and texts."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+    full = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or full or any(words in text for words in NO_MEMORY)
+
+
+def address_space() -> int | None:
+    """Bytes of addresses that this process may use (`ulimit -v`); None where there is no limit."""
+    try:
+        import resource
+    except ImportError:  # elsewhere than on POSIX
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def starved(error: BaseException) -> bool:
+    """Whether a limit of this process's memory is the cause, and not the damage of a file that asks for
+    more than there is."""
+    return is_out_of_memory(error) and address_space() is not None
 
 
 def printable(text: str, keep: str = "") -> str:
     """Control characters (line ends and those that turn the direction of writing among them) and lone
     surrogates become U+FFFD, but for those in `keep`."""
-    return re.sub(
-        "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]",
-        lambda match: match[0] if match[0] in keep else "\ufffd",
-        text,
-    )
+    return CONTROL.sub(lambda match: match[0] if match[0] in keep else "\ufffd", text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import ConfigError
+from .errors import ConfigError, address_space
 from .threads import cores
 
 # torch wants the workspace of cuBLAS named where products are to be the same each time, and looks only once,
@@ -174,8 +174,7 @@ def memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    most = most if limit == resource.RLIM_INFINITY else min(most, limit)
+    most = min(most, address_space() or most)
     with suppress(OSError, ValueError):  # of a container; "max" is none
         most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
     return most

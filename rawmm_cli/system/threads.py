@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .errors import OutOfMemoryError, address_space
+from .figures import size
+
 if TYPE_CHECKING:
     import torch
 
 FEW = 8  # rows
+ADDRESSES = 3 << 29  # bytes; torch and the libraries beside it take most of these (numpy alone: a third)
 
 
 def cores() -> int:
@@ -28,10 +32,21 @@ def use_cpu(threads: int = 0, here: int = 1) -> None:
         name, value = ("OMP_WAIT_POLICY", "PASSIVE") if _busy_cores() > 0.3 else ("GOMP_SPINCOUNT", "10000")
         os.environ[name] = value
     _keep_memory()
+    check_address_space(ADDRESSES)
     import torch
 
     if threads or "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(threads or max(1, cores() // here))
+
+
+def check_address_space(least: int = 1 << 29) -> None:
+    """Raise OutOfMemoryError where this process may use fewer than `least` bytes of addresses: libraries end
+    a process that has too few, with exit codes of their own, or wait for ever."""
+    if (limit := address_space()) is not None and limit < least:
+        raise OutOfMemoryError(
+            f"this process may use {size(limit)} of addresses (ulimit -v); allowed: at least {size(least)}; "
+            "raise the limit"
+        )
 
 
 def _busy_cores(seconds: float = 0.1) -> float:

@@ -10,6 +10,7 @@ whatever it raises is said once; then the run goes on without it."""
 import importlib
 import json
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -102,6 +103,14 @@ def _scalars(record: dict) -> dict[str, float]:
 def _tensorboard(module: ModuleType, run: Path, config: dict, resumed_at: int) -> Tracker:
     folder = run / "tensorboard"
     joins = not _older(folder)
+    usual = threading.excepthook
+
+    def quietly(failed: threading.ExceptHookArgs) -> None:
+        """A full disk in the writer's own thread: the next scalar says so, in one line."""
+        if not issubclass(failed.exc_type, OSError) or "tensorboard" not in type(failed.thread).__module__:
+            usual(failed)
+
+    threading.excepthook = quietly
     writer = module.SummaryWriter(
         str(folder), purge_step=resumed_at + 1
     )  # forget what came after the checkpoint

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import PREFIXES
 
+from ...system.errors import starved
 from . import png, tiff
 from .extras import reduced
 from .modes import Colour, bits_used, levels, marked, to_rgb
@@ -37,6 +38,8 @@ def decode(file: IO[bytes], background: Colour) -> Image.Image:
     except Image.DecompressionBombError:
         raise
     except Exception as error:
+        if starved(error):
+            raise
         last = error
         file.seek(0)
         for part in reduced(file.read()):

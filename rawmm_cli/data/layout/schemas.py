@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...system.disk import open_file
-from ...system.errors import DataError, printable
+from ...system.errors import DataError, printable, starved
 from ..columns import KINDS, Columns, choose
 
 WINDOW = 1 << 16  # bytes in which the border of two joined files is looked for
@@ -56,6 +56,8 @@ class Tables:
                     _check_single(stream, table.metadata)
                     self._add(file, table)
             except Exception as error:  # damage raises almost any type
+                if starved(error):
+                    raise
                 problem = printable((str(error).splitlines() or [type(error).__name__])[0])
                 raise DataError(
                     f"{printable(file)} is not a whole parquet file ({problem}); fetch it again, or take it "
