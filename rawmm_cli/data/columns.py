@@ -8,7 +8,7 @@ the caption. A row with a list of several pictures is a document."""
 
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 from ..system.errors import ConfigError, DataError
 from .items import DocumentItem, Item, Piece
 from .layout.inside import inside
-from .layout.instead import instead_of_picture
+from .layout.instead import holds_picture, instead_of_picture
 
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img", "images")
 ADDRESSES = ("url", "image_url", "image_path", "file_name", "path")  # what tables without pictures may have
@@ -87,11 +87,22 @@ class Columns:
         if not self.documents:
             picture = (picture or [None])[0] if isinstance(picture, (list, tuple)) else picture
             return Item(name, _content(picture, root), captions, label, attributes, split)
-        pictures = [Piece(content=_content(value, root), draw=True) for value in picture or [None]]
-        texts = [Piece(text=caption) for caption in captions]
-        alternate = len(texts) == len(pictures)
-        pieces = chain.from_iterable(zip(texts, pictures)) if alternate else (*texts, *pictures)
-        return DocumentItem(name, tuple(pieces), split)
+        return DocumentItem(name, tuple(self._pieces(row, captions, root)), split)
+
+    def _pieces(self, row: Mapping, captions: tuple[str, ...], root: Path | None) -> Iterator[Piece]:
+        """Captions and pictures of a row: each picture after its own, where there are lists as long as one
+        another, else all captions first. Null fills lists up and is nothing."""
+        pictures = row[self.image] or [None]
+        texts = row[self.text] if self.text else None
+        if not isinstance(texts, (list, tuple)) or len(texts) != len(pictures):
+            yield from (Piece(text=caption) for caption in captions)
+            texts = [None] * len(pictures)
+        empty = all(picture is None for picture in pictures)
+        for text, picture in zip(texts, pictures):
+            if isinstance(text, str) and text.strip():
+                yield Piece(text=text.strip())
+            if picture is not None or empty:
+                yield Piece(content=_content(picture, root), draw=True)
 
     def _captions(self, row: Mapping, label: int, attributes: dict[str, bool]) -> list[str]:
         if self.text is not None:
@@ -162,7 +173,7 @@ def choose(
     requested = parse(option, kinds, where, tuple(ROLES))
     for role, columns in requested.items():
         _check_role(role, columns, kinds, where, first)
-    image = requested.get("image") or _image(kinds)
+    image = requested.get("image") or _image(kinds, first)
     if image is None:
         raise _no_image(kinds, where, first)
     text = requested.get("text") or _first(CAPTIONS, kinds, ROLES["text"])
@@ -189,10 +200,13 @@ def choose(
     )
 
 
-def _image(kinds: Mapping[str, str]) -> str | None:
-    """The usual column of images, or else the first that holds some."""
-    others = (column for kind in ROLES["image"] for column in kinds if kinds[column] == kind)
-    return _first(IMAGES, kinds, ROLES["image"]) or next(others, None)
+def _image(kinds: Mapping[str, str], first: Callable[[str], object]) -> str | None:
+    """The usual column of images, or else the first whose first value is a picture, or that holds bytes."""
+    if usual := _first(IMAGES, kinds, ROLES["image"]):
+        return usual
+    others = [column for kind in ROLES["image"] for column in kinds if kinds[column] == kind]
+    pictures = (column for column in others if len(others) > 1 and holds_picture(first(column)))
+    return next(chain(pictures, others), None)
 
 
 def _check_role(

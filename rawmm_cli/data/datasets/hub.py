@@ -19,7 +19,7 @@ from ..items import DocumentItem, Item, Source
 from ..layout.copies import check_repo, check_saved, is_saved, left_out, relative_to
 from ..layout.files import advice
 from ..layout.known import KNOWN, Known
-from ..layout.schemas import kinds
+from ..layout.schemas import kinds, without_values
 from ..layout.splits import described, roles, split_of
 from ..layout.unused import COLUMNS, Unused
 
@@ -218,11 +218,18 @@ def _chosen(splits: dict, columns: str | None, template: str | None, where: str)
     for column, classes in names.items():  # pictures in train/ and test/ get them as classes from `datasets`
         if len(splits) > 1 and all(map(split_of, classes)):
             del there[column]
+    empty = [column for column in there if all(_is_null(data, column) for data in splits.values())]
+    there = without_values(there, empty)
     chosen = choose(there, columns, names, template, where, first)
     if there[chosen.image] != "images":
         return chosen
     lengths = (pc.max(pc.list_value_length(data.data[chosen.image])).as_py() for data in splits.values())
     return replace(chosen, documents=max(length or 0 for length in lengths) > 1)
+
+
+def _is_null(data: "datasets.Dataset", column: str) -> bool:
+    """Whether a column has no value at all."""
+    return data.data[column].null_count == data.data.num_rows
 
 
 def _without_decoding(data: "datasets.Dataset", chosen: Columns) -> "datasets.Dataset":

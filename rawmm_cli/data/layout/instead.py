@@ -4,26 +4,48 @@ import re
 from collections.abc import Mapping
 
 from ...system.errors import printable
+from ..decoding.files import FORMATS
+from ..decoding.signatures import HEAD, format_of
 from ..images import ENDINGS
 
 SHOWN, LONG = 60, 200  # most characters of base64, and of a name, in a message
+PATH = 1000  # most characters of a path
 # The first characters of JPEG, PNG, GIF, WebP, TIFF and BMP files in base64.
 BASE64 = ("data:image/", "/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkqA", "TU0AK", "Qk0")
 
 
 def instead_of_picture(value: object) -> tuple[str, str] | None:
     """A value of the data that is no picture -> (what it is, what to do); None where it is something else."""
+    if isinstance(value, Mapping) and (
+        field := next(filter(lambda name: holds_picture(value[name]), value), None)
+    ):
+        return f"pictures in the field '{printable(field)}' of a struct", "name that field 'bytes'"
     text = _text(value)
     if not text:
         return None
-    if text.startswith(BASE64) and re.fullmatch(r"[\w+/=:;,.\s-]*", text):
+    if re.fullmatch(r"[\w+/=:;,.\s-]*", text) and (text.startswith(BASE64) or _is_base64(text)):
         return f"a picture in base64, '{_short(text, SHOWN)}'", "decode it, and store its bytes"
     name = f"'{_short(text, LONG)}'"
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
         return f"the address {name}, which is not fetched", "fetch the pictures first (img2dataset does)"
     if isinstance(value, bytes) and not text.lower().endswith(tuple(f".{ending}" for ending in ENDINGS)):
         return None
-    return f"the path {name}, which is not read", "store the bytes of the pictures in the table"
+    what = "text" if text.startswith(("{", "[", "<")) or "\n" in text or len(text) > PATH else "path"
+    return f"the {what} {name}, which is not read", "store the bytes of the pictures in the table"
+
+
+def holds_picture(value: object) -> bool:
+    """Whether a value is, or holds under `bytes`, the beginning of an image file."""
+    value = value.get("bytes") if isinstance(value, Mapping) else value
+    value = next(iter(value), None) if isinstance(value, (list, tuple)) else value
+    if isinstance(value, Mapping):
+        return holds_picture(value)
+    return isinstance(value, bytes) and format_of(value[:HEAD]) in FORMATS
+
+
+def _is_base64(text: str) -> bool:
+    """Whether a long text may be base64 of any kind."""
+    return len(text) > PATH and re.fullmatch(r"[\w+/=\s-]*", text) is not None
 
 
 def _short(text: str, most: int) -> str:

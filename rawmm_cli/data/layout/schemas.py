@@ -6,7 +6,7 @@ give it any type."""
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -88,10 +88,13 @@ class Tables:
 
         Raises ConfigError where the options do not fit, DataError where a file lacks a used column, or has
         it with another kind."""
-        chosen = choose(self.without | self.kinds, columns, self.names, caption, where, self._first)
+        there = without_values(self.without | self.kinds, self.without.keys() - self.kinds)
+        chosen = choose(there, columns, self.names, caption, where, self._first)
         chosen = replace(chosen, documents=chosen.image in self.several)
         if not chosen.speak:  # nobody asked for the attributes
             chosen = replace(chosen, flags=tuple(flag for flag in chosen.flags if not self._problem(flag)))
+        if chosen.text and chosen.label and "label=" not in (columns or "") and self._problem(chosen.label):
+            chosen = replace(chosen, label=None, names=())  # nor for the classes
         for column in chosen.used:
             if column in self.twice:
                 file = printable(self.twice[column])
@@ -153,6 +156,12 @@ def _check_single(stream: BinaryIO, meta: pq.FileMetaData) -> None:
         stream.seek(first := max(0, between - WINDOW))
         if b"PAR1PAR1" in stream.read(between + 8 - first):
             raise ValueError("several are joined end to end; allowed: one")
+
+
+def without_values(kinds: dict[str, str], empty: Collection[str]) -> dict[str, str]:
+    """The kinds of columns, where those of `empty` have none; but where no other column holds images."""
+    valued = kinds | dict.fromkeys(empty, "empty")
+    return valued if {"image", "images"} & set(valued.values()) else kinds
 
 
 def kinds(schema: pa.Schema) -> dict[str, str]:
