@@ -1,4 +1,4 @@
-"""Columns of tables that others write: without a value, of bytes that are no pictures, lists with gaps, structs."""
+"""Columns of tables that others write: without a value, bytes that are no pictures, lists with gaps."""
 
 import datasets
 import pyarrow as pa
