@@ -385,3 +385,59 @@ def test_the_readme_s_first_lines(tmp_path, rawmm):
     )
     assert code == 0, err
     assert json.loads(out)["positions_from"] == "data"
+
+
+def test_files_outside_of_the_set_are_not_read(tmp_path):
+    """A README, and the lists of a saved set, name their files: only those in the set are used."""
+    repo = captioned(tmp_path / "repo")
+    captioned(tmp_path / "elsewhere")
+    readme = "---\nconfigs:\n- config_name: default\n  data_files: '{}'\n---\n"
+    for pattern in (f"{tmp_path}/elsewhere/data/*.parquet", "../elsewhere/data/*.parquet"):
+        (repo / "README.md").write_text(readme.format(pattern))
+        with pytest.raises(
+            DataError, match="repo is refused: it names '/.*', which is not in the set; allowed"
+        ):
+            hub("hf:some/one", path=repo)
+    saved = datasets.Dataset.from_dict(
+        {"image": [picture(0)] * 3}, datasets.Features({"image": datasets.Image()})
+    )
+    for name in ("a", "b"):
+        saved.save_to_disk(str(tmp_path / name))
+    assert hub("hf:some/one", path=tmp_path / "a").count == 3
+    state = json.loads((tmp_path / "a" / "state.json").read_text())
+    for file in ("../b/data-00000-of-00001.arrow", str(tmp_path / "b" / "data-00000-of-00001.arrow")):
+        state["_data_files"] = [{"filename": file}]
+        (tmp_path / "a" / "state.json").write_text(json.dumps(state))
+        with pytest.raises(
+            DataError, match="is refused: it names '.*', which leads out of the folder; allowed"
+        ):
+            hub("hf:some/one", path=tmp_path / "a")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "dataset_dict.json").write_text('{"splits": ["../b"]}')
+    with pytest.raises(DataError, match="is refused: it names '.*', which leads out of the folder; allowed"):
+        hub("hf:some/one", path=tmp_path / "c")
+    with pytest.raises(DataError, match="'hf:../repo' names no set of the hub; allowed: hf:OWNER/NAME"):
+        hub("hf:../repo")
+
+
+def test_lists_of_pictures(tmp_path):
+    """Of one picture each: pictures. Of several: documents."""
+    features = {"images": datasets.List(datasets.Image()), "text": datasets.Value("string")}
+    for name, counts in (("one", [1, 1, 1, 0]), ("several", [1, 2, 1, 1])):
+        lists = [[picture(10 * n + m) for m in range(count)] for n, count in enumerate(counts)]
+        repo = repository(tmp_path / name, features, {"train": {"images": lists, "text": list("abcd")}})
+        (tmp_path / f"of {name}").mkdir()
+        source = hub("hf:some/one", path=repo)
+        card = prepare_source(tmp_path / f"of {name}" / "set", source, max_bad=0.3, held_out=0.3)
+        stored = {
+            row["source"]: row for split in rows(tmp_path / f"of {name}" / "set").values() for row in split
+        }
+        assert card["kind"] == ("pictures" if name == "one" else "documents")
+        expected = np.asarray(picture(10)).tobytes()
+        if name == "one":
+            assert stored["train/1"]["pixels"] == expected and [s["file"] for s in card["skipped"]] == [
+                "train/3"
+            ]
+        else:
+            assert stored["train/1"]["pixels"] == [expected, np.asarray(picture(11)).tobytes()]
+            assert stored["train/1"]["texts"] == ["b"] and stored["train/1"]["draw"] == [True, True]

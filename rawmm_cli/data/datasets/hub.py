@@ -18,6 +18,7 @@ from ..columns import Columns, choose
 from ..items import DocumentItem, Item, Source
 from ..layout.copies import check_repo, check_saved, is_saved, left_out, relative_to
 from ..layout.files import advice
+from ..layout.inside import OutsideError
 from ..layout.known import KNOWN, Known
 from ..layout.schemas import kinds, without_values
 from ..layout.splits import described, roles, split_of
@@ -119,6 +120,8 @@ def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
     _check_cache(Path(datasets.config.HF_DATASETS_CACHE))
     try:
         loaded, names = _loaded(str(path) if path else check_repo(repo))
+    except OutsideError as error:
+        raise DataError(f"{printable(str(path or repo))} is refused: {error}") from None
     except DataError:
         raise
     except Exception as error:  # it raises almost any type

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ...system.errors import DataError, printable
 from .copies import check_repo, is_saved, relative_to
 from .files import advice, files_ending_in
+from .inside import OutsideError
 from .schemas import Tables
 from .unused import Unused
 
@@ -91,7 +92,10 @@ def _on_hub(repo: str) -> Files:
         ) from None
     splits = [split for split, files in by_split.items() for _ in files]
     paths = [str(file) for files in by_split.values() for file in files]
-    names = relative_to(str(builder.base_path), paths)
+    try:
+        names = relative_to(str(builder.base_path), paths)
+    except OutsideError as error:
+        raise DataError(f"hf:{printable(repo)} is refused: {error}") from None
     endings = {_ending(name) for name in names}
     if len(endings) != 1 or not endings <= set(ENDINGS):
         present = ", ".join(sorted(endings)) or "none of them"
