@@ -95,6 +95,7 @@ def execute(
     samples = folder / "samples" if own else None
     if samples:
         samples.mkdir(exist_ok=True)
+        disk.sweep(samples)
     amounts = {"per_label": per_label, "prompts": prompts}
     result = {
         "run": loaded.name,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -99,7 +99,8 @@ def train(
     folder = writable_folder(runs_dir, "runs folder") / name
     if gpus and gpus > 1 and not joined():
         _check_gpus(config, gpus, device)
-        return launch(sys.argv[1:], gpus)
+        with _true_words(folder):
+            return launch(sys.argv[1:], gpus)
     result = execute(config, data_dir, folder, device, quiet=json)
     if os.environ.get("RANK", "0") != "0":
         return
@@ -177,11 +178,25 @@ def execute(
             notify,
             ranks,
         )
-    record = _show_progress(records, config.train) if not quiet and ranks.first else _drain(records)
+    with _true_words(folder):
+        record = _show_progress(records, config.train) if not quiet and ranks.first else _drain(records)
     status = "trained" if record else "was trained already"
     if not record:
         record = (read(folder / "records.jsonl") or [{}])[-1]
     return {"run": folder.name, "folder": str(folder), "status": status, **record}
+
+
+@contextmanager
+def _true_words(run: Path) -> Iterator[None]:
+    """An error says that the last checkpoint is intact; where a run has none yet, it says that."""
+    from ..system.errors import RawmmError
+
+    try:
+        yield
+    except RawmmError as error:
+        if not any((run / "checkpoints").glob("step_*")):
+            error.args = (str(error).replace("the last checkpoint is intact", "it has no checkpoint yet"),)
+        raise
 
 
 def _drain(records: Iterator[dict]) -> dict:

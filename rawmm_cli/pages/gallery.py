@@ -4,12 +4,14 @@ came about.
 Every picture is decoded and encoded again, so that what stands in the page is a PNG whatever the file was.
 What is missing, torn or something else is left out. Captions are hostile: they stay text."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ..runs.folder import read_json
+from ..system.disk import open_file
 from ..system.figures import finite
 from . import page
 
@@ -21,7 +23,7 @@ READ = ("image", "truth", "said")  # the keys of samples/read.json
 def image(path: Path) -> Image.Image | None:
     """A decoded PNG, or None where the file is missing, torn or something else."""
     try:
-        with Image.open(path, formats=["PNG"]) as opened:
+        with open_file(path) as file, Image.open(file, formats=["PNG"]) as opened:
             opened.load()
             return opened
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -78,9 +80,10 @@ def read(samples: Path) -> dict | None:
     ]
     pictures = []
     for item in sorted(items, key=lambda item: item["right"])[:MOST_PICTURES]:
-        path = (samples / item["image"]).resolve()
-        if path.is_relative_to(samples.resolve()) and (decoded := image(path)):
-            pictures.append({**item, **picture(decoded)})
+        with suppress(OSError, RuntimeError, ValueError):  # links in a circle, names of any length
+            path = (samples / item["image"]).resolve()
+            if path.is_relative_to(samples.resolve()) and (decoded := image(path)):
+                pictures.append({**item, **picture(decoded)})
     right = sum(item["right"] for item in items)
     return {"pictures": pictures, "count": len(items), "right": right} if pictures else None
 

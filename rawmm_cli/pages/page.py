@@ -37,6 +37,7 @@ def render(page: str, **values: Any) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a page in one go: a reader sees the old one or the new one. Raises DiskFullError."""
+    disk.sweep(path.parent)
     disk.write(path, text)
 
 

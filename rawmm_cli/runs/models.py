@@ -232,8 +232,9 @@ def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | 
     """Facts of the sets that it was trained on, from their cards; None where they are not at hand, or are
     others by now."""
     try:
-        cards = [prepared.read_card(folder / name) for name in (config.data.set, *config.data.mix)]
-        sets = [prepared.load(folder / card["name"], "train") for card in cards]
+        names = (config.data.set, *config.data.mix)
+        cards = [prepared.read_card(folder / name) for name in names]
+        sets = [prepared.load(folder / name, "train") for name in names]
         if prepared.joint_fingerprint(sets) != trained_on:
             return None
         return [

@@ -18,6 +18,7 @@ from ..core.document import Document
 from ..core.text_tokenizer import BytePairs, Bytes
 from ..data import images
 from ..system import disk
+from ..system.disk import open_file
 from .prompt import passages
 
 ZOOMED = 256  # pixels of a side of a GIF, about
@@ -47,6 +48,7 @@ def write(
     facts: metadata of every PNG. frames: of a GIF."""
     text = {name: str(value) for name, value in facts.items()}
     with disk.alone_in(out):  # another process that draws into this folder waits, then sees the names taken
+        disk.sweep(out)
         stem = free(out, stem, text)
         samples, drawn = [], []
         for number, document in enumerate(documents):
@@ -93,9 +95,9 @@ def free(out: Path, stem: str, text: dict[str, str]) -> str:
 def _metadata(path: Path) -> dict[str, str]:
     """Metadata of a PNG that `write` saved, but for its number; {} where it has none."""
     try:
-        with Image.open(path) as picture:
+        with open_file(path) as file, Image.open(file) as picture:
             return {name: value for name, value in picture.text.items() if name != "number"}
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, ValueError, SyntaxError):  # damaged, or somebody else's
         return {}
 
 

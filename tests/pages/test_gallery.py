@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from base64 import b64decode
 
 import numpy as np
@@ -152,3 +153,16 @@ def test_very_wide_sheets_are_shrunk(samples):
     Image.new("RGB", (4000, 1000)).save(samples / "step_00000001.png")
     (sheet,) = gallery.timeline(samples, [])["sheets"]
     assert pixels(sheet).shape == (320, gallery.MOST_WIDE, 3)
+
+
+def test_files_without_an_end_and_links_in_a_circle_are_left_out(samples):
+    """As somebody else's run may have them."""
+    os.mkfifo(samples / "drawn.png")
+    os.mkfifo(samples / "step_00000010.png")
+    os.mkfifo(samples / "drawn.json")
+    (samples / "circle.png").symlink_to(samples / "circle.png")
+    (samples / "endless.png").symlink_to("/dev/zero")
+    names = ["circle.png", "endless.png", "x" * 5000, "drawn.png", "../../../etc/passwd", "circle.png/a"]
+    (samples / "read.json").write_text(json.dumps([{"image": name} for name in names]))
+    assert gallery.drawn(samples) is None and gallery.read(samples) is None
+    assert gallery.timeline(samples, []) is None

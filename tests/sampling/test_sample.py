@@ -311,3 +311,14 @@ def test_what_was_drawn_in_another_way_is_not_written_over(draw):
     assert names[0] == names[1] and names[2] == names[4] and len(set(names)) == 3
     with Image.open(names[0]) as first, Image.open(names[2]) as second:
         assert (first.text["guidance"], second.text["guidance"]) == ("2.0", "1.5")
+
+
+def test_what_a_killed_command_left_in_the_folder_is_swept(draw):
+    left, other = Path("out", f".{'0a' * 8}.partial"), Path("out", ".mine.partial")
+    left.parent.mkdir()
+    for path in (left, other):
+        path.write_text("half")
+    Path("out", "tiny-seven-0-000.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")  # somebody else's
+    (drawn_file,) = pictures(draw("seven", "--out", "out", "--steps", "1"))
+    assert not left.exists() and other.exists() and "tiny-seven-b-0" not in drawn_file
+    assert drawn_file.startswith("out/tiny-seven-0-b-")

@@ -155,6 +155,10 @@ def test_out_of_memory_names_the_remedies(name, whole, few_digits, tmp_path, mon
     ):
         assert remedy in err
     assert step_of(run) == 5
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "joint_loss", lambda *arguments: (_ for _ in ()).throw(FULL[name]))
+        code, _, err = rawmm(*command(few_digits, tmp_path / "new"))
+    assert code == 5 and "it has no checkpoint yet" in err and "intact" not in err
     other = shutil.copytree(run, tmp_path / "other")
     go(settings(), few_digits, run)
     assert_equal_runs(run, whole())
