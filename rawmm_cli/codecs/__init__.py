@@ -1,12 +1,13 @@
 """Pixels <-> image tokens. Each codec is one file, takes plain numbers and imports no other.
 
-base.py           pixel ranges, counts of codes: what learned codecs share
+base.py           pixel ranges, positions, counts of codes: what learned codecs share
 raw.py            raw patches, exact to the bit
 convolutional.py  the encoder and decoder that learned codecs share
 quantizers.py     latents <-> integers: VQ, FSQ, LFQ, residual VQ
 discrete.py       encoder, quantizer, decoder
 kl.py             continuous latents
 query.py          encoder and decoder by learned queries, in place of a grid
-pretrained.py     ready-made codecs of diffusers and transformers
+pretrained.py     ready-made codecs of diffusers and transformers, from the hub or a folder
+published/        codecs that others trained, by the names of their weights
 adapter.py        any other codec, by an object of the user's own
 """

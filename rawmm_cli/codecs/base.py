@@ -1,4 +1,4 @@
-"""What learned codecs share: ranges of pixels, what a training step gets, counts of codes."""
+"""What learned codecs share: ranges of pixels, positions, what a training step gets, counts of codes."""
 
 from math import log
 from typing import NamedTuple
@@ -26,6 +26,13 @@ def to_unit(images: Tensor) -> Tensor:
 def to_images(pixels: Tensor) -> Tensor:
     """About [-1, 1] -> uint8, clipped and rounded."""
     return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def positions(height: int, width: int, factor: int) -> tuple[int, int]:
+    """Rows and columns of positions of `factor` pixels. Raises ValueError where the sides do not divide."""
+    if height % factor or width % factor or not height or not width:
+        raise ValueError(f"a picture of {height}x{width} pixels does not divide into positions of {factor}")
+    return height // factor, width // factor
 
 
 def counts(codes: Tensor, vocabulary: int) -> Tensor:

@@ -1,184 +1,34 @@
 """Ready-made codecs of diffusers and transformers, from the hub or from a folder in its layout:
 `hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`.
 
-    VQModel, AutoencoderKL, AutoencoderTiny     diffusers, by `_class_name` in config.json
+    VQModel, AutoencoderKL, AutoencoderDC,      diffusers, by `_class_name` in config.json
+    AutoencoderTiny
     Emu3VQVAE, JanusVQVAE                       transformers, by `model_type`: emu3_vqgan, janus_vqgan; or
                                                 emu3, janus, of which only the part `vqmodel` is read
 
-Only config.json, preprocessor_config.json and .safetensors files are fetched and read: no pickle and no code.
-Weights are fp32. A continuous codec encodes to the mean of its posterior. AutoencoderTiny is used as in its
-own `forward`, which stores each number of a latent in 8 bits: its tokens are integers up to 255."""
+Only config.json, preprocessor_config.json and .safetensors files are fetched; a local folder may have a .bin
+instead, of which tensors alone are read. No code is run. Weights are fp32. Codecs that no library loads are
+in `published/`."""
 
 import json
-from collections.abc import Callable
 from importlib.util import find_spec
-from math import isfinite, log2
+from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from ..system.disk import open_file, read_file
 from ..system.errors import CheckpointError, ConfigError, printable
-from .base import to_images
+from .published.families import FAMILIES, MODELS
+from .published.model import Pretrained
 
 # What libraries raise where files or settings do not fit.
 FAILURES = (ImportError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)
 LARGEST = 10_000_000  # bytes of a file of settings
 FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
-
-
-class Family(NamedTuple):
-    """Interface of one class. encode(model, pixels) -> tokens (M, h, w) long, or numbers (M, C, h, w);
-    decode(model, tokens) -> pixels. vocabulary, halvings: functions of its config."""
-
-    package: str
-    encode: Callable[[nn.Module, Tensor], Tensor]
-    decode: Callable[[nn.Module, Tensor], Tensor]
-    vocabulary: Callable[[object], int | None]
-    halvings: Callable[[object], int]
-    discrete: bool = True
-
-
-def _vq_encode(model: Any, pixels: Tensor) -> Tensor:
-    latents = model.encode(pixels).latents
-    return model.quantize(latents)[2][2].view(len(pixels), *latents.shape[-2:])
-
-
-def _vq_decode(model: Any, tokens: Tensor) -> Tensor:
-    shape = (*tokens.shape, model.quantize.vq_embed_dim)
-    if model.config.lookup_from_codebook:
-        return model.decode(tokens.flatten(), force_not_quantize=True, shape=shape).sample
-    return model.decode(
-        model.quantize.get_codebook_entry(tokens.flatten(), shape), force_not_quantize=True
-    ).sample
-
-
-def _emu3_encode(model: Any, pixels: Tensor) -> Tensor:
-    sizes = torch.tensor(pixels.shape[-2:]).expand(len(pixels), 2)
-    return torch.stack(model.encode(pixels, sizes).image_tokens)
-
-
-def _janus_encode(model: Any, pixels: Tensor) -> Tensor:
-    """The code nearest in direction, as in the original (github.com/deepseek-ai/Janus, `l2_norm`) and as
-    `decode` looks codes up; transformers' own search compares latents and codes of any length."""
-    latents = F.normalize(model.quant_conv(model.encoder(pixels)), dim=1)
-    book = F.normalize(model.quantize.embedding.weight, dim=1)
-    return torch.einsum("mdhw,vd->mhwv", latents, book).argmax(-1)
-
-
-def _tiny_encode(model: Any, pixels: Tensor) -> Tensor:
-    return (model.scale_latents(model.encode(pixels).latents) * 255).round().long()
-
-
-FAMILIES = {
-    "VQModel": Family(
-        "diffusers",
-        _vq_encode,
-        _vq_decode,
-        lambda c: c.num_vq_embeddings,
-        lambda c: len(c.block_out_channels) - 1,
-    ),
-    "AutoencoderKL": Family(
-        "diffusers",
-        lambda model, pixels: model.encode(pixels).latent_dist.mode(),
-        lambda model, latents: model.decode(latents).sample,
-        lambda c: None,
-        lambda c: len(c.block_out_channels) - 1,
-        discrete=False,
-    ),
-    "AutoencoderTiny": Family(
-        "diffusers",
-        _tiny_encode,
-        lambda model, tokens: model.decode(model.unscale_latents(tokens / 255.0)).sample,
-        lambda c: 256,
-        lambda c: len(c.encoder_block_out_channels) - 1,
-    ),
-    "Emu3VQVAE": Family(
-        "transformers",
-        _emu3_encode,
-        lambda model, tokens: model.decode(tokens),
-        lambda c: c.codebook_size,
-        lambda c: len(c.channel_multiplier) - 1,
-    ),
-    "JanusVQVAE": Family(
-        "transformers",
-        _janus_encode,
-        lambda model, tokens: model.decode(tokens.flatten(1)),
-        lambda c: c.num_embeddings,
-        lambda c: len(c.channel_multiplier) - 1,
-    ),
-}
-MODELS = {"emu3_vqgan": "Emu3VQVAE", "emu3": "Emu3VQVAE", "janus_vqgan": "JanusVQVAE", "janus": "JanusVQVAE"}
-
-
-class Pretrained(nn.Module):
-    """A ready-made model as a codec (`core/parts.py`). mean, spread: by which it normalises pixels in [0,
-    1]."""
-
-    def __init__(self, model: nn.Module, family: Family, mean: list[float], spread: list[float]):
-        super().__init__()
-        self.model, self.family, self.discrete = model, family, family.discrete
-        self.vocabulary, self.factor = family.vocabulary(model.config), 2 ** family.halvings(model.config)
-        self.side = self.factor * model.config.num_patches if hasattr(model.config, "num_patches") else None
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("spread", torch.tensor(spread).view(-1, 1, 1), persistent=False)
-        latents = getattr(model.config, "latent_channels", 1)  # numbers a position
-        if self.discrete:
-            self.codes = latents if family.encode is _tiny_encode else 1
-        else:
-            self.values = latents
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of an H x W picture. Raises ValueError where the size does not fit."""
-        if self.side and (height, width) != (self.side, self.side):
-            raise ValueError(
-                f"a picture of {height}x{width} pixels does not fit: this codec takes "
-                f"{self.side}x{self.side} only"
-            )
-        if height % self.factor or width % self.factor or not height or not width:
-            raise ValueError(
-                f"a picture of {height}x{width} pixels does not divide into positions of {self.factor}"
-            )
-        return height // self.factor, width // self.factor
-
-    def tokens(self, height: int, width: int) -> int:
-        """N of an H x W picture."""
-        rows, columns = self.grid(height, width)
-        return rows * columns
-
-    def length(self, height: int, width: int) -> int:
-        """L = N G, the integers of an H x W picture; N where latents are continuous."""
-        return self.tokens(height, width) * (self.codes if self.discrete else 1)
-
-    def bits(self, height: int, width: int) -> float | None:
-        """L log2 V, the nominal bits of an H x W picture; None where latents are continuous."""
-        length = self.length(height, width)
-        return length * log2(self.vocabulary) if self.discrete else None
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Tensor:
-        """(M, 3, H, W) uint8 -> (M, N, G) int64, or (M, N, P) fp32."""
-        self.grid(*images.shape[-2:])
-        latents = self.family.encode(self.model, (images.float() / 255 - self.mean) / self.spread)
-        if latents.ndim == 3:
-            latents = latents[:, None]  # (M, 1, h, w)
-        tokens = rearrange(latents, "m c h w -> m (h w) c")
-        return tokens.long() if self.discrete else tokens.float()
-
-    @torch.no_grad()
-    def decode(self, tokens: Tensor, rows: int) -> Tensor:
-        """(M, N, G) or (M, N, P) in `rows` rows -> (M, 3, H, W) uint8."""
-        grid = rearrange(tokens, "m (h w) c -> m c h w", h=rows)
-        if self.discrete and self.family.encode is not _tiny_encode:
-            grid = grid[:, 0]
-        pixels = self.family.decode(self.model, grid).float() * self.spread + self.mean
-        return to_images(2 * pixels - 1)
 
 
 def load(name: str, device: torch.device) -> Pretrained:
@@ -201,9 +51,9 @@ def load(name: str, device: torch.device) -> Pretrained:
             f"an adapter for any other: docs/tokenizers.md"
         )
     family = FAMILIES[kind]
-    _need(family.package)
+    need(family.package)
     try:
-        for file in (*folder.glob("*.json"), *folder.glob("*.safetensors")):
+        for file in (*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("*.bin")):
             open_file(file).close()  # the libraries would wait for a named pipe
         model = (
             _diffusers(folder, kind) if family.package == "diffusers" else _transformers(folder, kind, config)
@@ -219,8 +69,11 @@ def _diffusers(folder: Path, kind: str) -> nn.Module:
     import diffusers
 
     diffusers.logging.set_verbosity_error()  # `load` reports errors
+    safe = any(
+        folder.glob("*.safetensors")
+    )  # else, in a local folder, a .bin: tensors alone are read from it
     return getattr(diffusers, kind).from_pretrained(
-        str(folder), use_safetensors=True, low_cpu_mem_usage=False
+        str(folder), use_safetensors=safe, low_cpu_mem_usage=False
     )
 
 
@@ -274,7 +127,7 @@ def _folder(name: str) -> Path:
             f"codec hf:{printable(name)} is not a name; allowed: hf:OWNER/NAME, hf:OWNER/NAME/SUBFOLDER, "
             "hf:./FOLDER"
         )
-    _need("huggingface_hub")
+    need("huggingface_hub")
     from huggingface_hub import snapshot_download
 
     try:
@@ -290,7 +143,8 @@ def _folder(name: str) -> Path:
     return Path(path) / inside
 
 
-def _need(package: str) -> None:
+def need(package: str) -> None:
+    """Raise ConfigError where a package of ready-made codecs is not installed."""
     if find_spec(package) is None:
         raise ConfigError(
             f"ready-made codecs need '{package}', which is not installed; pip install 'rawmm[pretrained]'"

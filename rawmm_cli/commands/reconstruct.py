@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..system.errors import Stopped
-from ..system.figures import counted, short
+from ..system.errors import ConfigError, Stopped
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from . import tables
 from .common import DATA, RUNS, DataDir, Device, Json, Model, Run, RunsDir
@@ -20,27 +20,43 @@ if TYPE_CHECKING:
     from ..data.pictures import Location, Skipped
     from ..metrics.mobilenet import MobileNetV2
     from ..reconstruction.choices import Choice
-    from ..reconstruction.results import Comparison, Row
+    from ..reconstruction.results import Comparison
 
 
 def reconstruct(
     paths: Annotated[
-        list[Path],
+        Optional[list[Path]],
         typer.Argument(
             metavar="PATH...",
             help="Pictures, folders of pictures, or prepared sets (their held-out pictures).",
+            show_default=False,
         ),
-    ],
+    ] = None,
     codec: Annotated[
         Optional[list[str]],
         typer.Option(
             "--codec",
             help=(
                 "May repeat. raw: patches of pixels. ode: the noise from which a model draws the picture. A "
-                "run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY. Controls: resize@N, "
-                "jpeg@BITS, webp@BITS, avif@BITS, where BITS may be the word of another --codec. "
-                "[default: ode]"
+                "run that trained a tokenizer, public:NAME (--suite list), hf:OWNER/NAME, "
+                "python:MODULE:FACTORY. Controls: resize@N, jpeg@BITS, webp@BITS, avif@BITS, where BITS may "
+                "be the word of another --codec. [default: ode]"
             ),
+        ),
+    ] = None,
+    suite: Annotated[
+        Optional[str],
+        typer.Option(
+            "--suite",
+            help="public: all published tokenizers that are in the hub's cache or can be fetched, with their "
+            "reported figures. list: what they are.",
+        ),
+    ] = None,
+    accept_licence: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--accept-licence",
+            help="Licence, or tokenizer, whose terms you accept; --suite list names them. May repeat.",
         ),
     ] = None,
     report: Annotated[
@@ -100,19 +116,28 @@ def reconstruct(
     Where sides do not fit a codec, pictures are padded before and cropped after.
 
     Ctrl-C ends with a page of what is done; the same command goes on, and does nothing twice."""
-    words = codec or ["ode"]
+    from ..reconstruction import suite as suites
+
+    if suite == "list":
+        return _list(json)
+    words = suites.words(codec or [], suite)
     use_cpu()
     from functools import cache
 
     from ..reconstruction import choices, files, results
     from ..reconstruction.ocr import INSTALL, choose
-    from ..runs import models
+    from ..runs import models, public
     from ..system import machine
     from ..system.distributed import ALONE
     from ..training.signals import signals
 
+    if not paths:
+        raise ConfigError(
+            "no pictures are given; name files, folders or prepared sets: rawmm reconstruct PATH..."
+        )
     for word in words:
         choices.check(word, words)
+    words = public.prepare(words, accept_licence or [], notify, suite=suite is not None)
     engine, on = choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
         notify(f"no OCR engine is installed: text survival is left out; {', or '.join(INSTALL.values())}")
@@ -137,7 +162,7 @@ def reconstruct(
         _write(result, out, report, show)
     _note_skipped(result.skipped, out)
     if result.each:
-        emit(results.as_json(result, each=False)) if json else _show(result)
+        emit(results.as_json(result, each=False) | suites.published(result.rows)) if json else _show(result)
     if result.missing:
         raise _stopped(result, caught.arrived)
 
@@ -170,6 +195,18 @@ def _locations(
         locations = locations[:most]
     notes += pictures.of_sizes(locations, size)
     return locations, notes
+
+
+def _list(json: bool) -> None:
+    """Print the table of published tokenizers."""
+    from ..reconstruction import suite
+
+    if json:
+        emit({"tokenizers": suite.rows()})
+    else:
+        heads, cells, numbers = suite.listing()
+        tables.write(heads, cells, numbers=numbers)
+        typer.echo(suite.LEGEND)
 
 
 def _network(word: str, locations: "list[Location]") -> "MobileNetV2 | None":
@@ -237,10 +274,10 @@ def _write(result: "Comparison", out: Path, report: Path | None, show: int) -> N
     from .. import __version__
     from ..data import pictures
     from ..pages import reconstruct as page
-    from ..reconstruction import results
+    from ..reconstruction import results, suite
     from ..system import disk
 
-    contents = {"rawmm": __version__, **results.as_json(result)}
+    contents = {"rawmm": __version__, **results.as_json(result), **suite.published(result.rows)}
     with disk.room_for(f"the results in {out}"):
         disk.write_json(out / pictures.RESULTS, contents)
         if report:
@@ -255,44 +292,17 @@ def _note_skipped(skipped: "list[Skipped]", out: Path | None) -> None:
         notify(f"left out {len(skipped) - 5:,} more" + (f": {out}/results.json" if out else ""))
 
 
-COLUMNS = {
-    "tokens": ("tokens", short),
-    "vocabulary": ("of", short),
-    "bits": ("bits", short),
-    "used_bits": ("used", short),
-    "bits_per_pixel": ("bits/px", "{:.3g}".format),
-    "psnr": ("PSNR", "{:.2f}".format),
-    "text_survival": ("text", "{:.1%}".format),
-    "word_survival": ("words", "{:.1%}".format),
-    "ssim": ("SSIM", "{:.4f}".format),
-    "exact_pixels": ("exact px", "{:.1%}".format),
-    "lossless": ("exact", "{:.0%}".format),
-    "sharpness": ("sharp", "{:.2f}".format),
-    "feature_distance": ("feature", "{:.4f}".format),
-    "kid_paired": ("KID, pairs apart", "{:.4f}".format),
-    "milliseconds": ("ms", "{:.3g}".format),
-}  # fields of a row, with their headings and number formats
-
-
 def _show(result: "Comparison") -> None:
-    """Print a table of the columns that have a number, and the findings."""
-    names = [name for name in COLUMNS if any(_filled(row, name) for row in result.rows)]
-    heads = ["codec", *(COLUMNS[name][0] for name in names)]
-    rows = [[row.name, *(_cell(row, name) for name in names)] for row in result.rows]
-    tables.write(heads, rows, numbers=range(1, len(heads)))
+    """Print a table of the columns that have a number, reported figures and the findings."""
+    from ..reconstruction import suite, table
+
+    heads, cells, numbers = table.measured(result.rows)
+    tables.write(heads, cells, numbers=numbers)
+    if reported := suite.beside(result.rows):
+        typer.echo("Reported on other pictures, each by its own protocol:")
+        tables.write(*reported[:2], numbers=reported[2])
     for line in result.findings:
         typer.echo(printable(line))
     for name, path in (("report", result.report), ("files", result.out)):
         if path:
             notify(f"{name}: {path}")
-
-
-def _filled(row: "Row", name: str) -> bool:
-    """Whether a cell makes its column worth showing: it has a finite number."""
-    value = getattr(row, name)
-    return value is not None and value != float("inf")
-
-
-def _cell(row: "Row", name: str) -> str:
-    value = getattr(row, name)
-    return "exact" if value == float("inf") else tables.number(value, COLUMNS[name][1])

@@ -3,6 +3,7 @@
 raw                     patches of pixels, those of --run or --model, else of one pixel: exact
 ode                     the noise from which a model draws the picture; one for each number of steps
 NAME, runs/NAME         a run that trained a tokenizer
+public:NAME             a published tokenizer, of facts/suite.yaml
 hf:OWNER/NAME[/FOLDER]  a tokenizer of diffusers or transformers
 python:MODULE:FACTORY   a codec of the user's own
 resize@N                down to N x N pixels and up again
@@ -32,10 +33,11 @@ from ..system.errors import ConfigError
 from . import controls, keys
 from .round_trip import Inverted, Trip, nominal_bits, through
 
+EXTERNAL = ("hf:", "python:", "public:")  # beginnings of words that are no runs
 WORDS = ("raw", "ode", "resize@32", "jpeg@4096", "webp@4096", "avif@4096")
 ALLOWED = (
-    "raw, ode, a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, jpeg@BITS, "
-    "webp@BITS, avif@BITS"
+    "raw, ode, a run that trained a tokenizer, public:NAME, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, "
+    "jpeg@BITS, webp@BITS, avif@BITS"
 )
 
 
@@ -92,7 +94,7 @@ def choices(
         elif _format(word):
             opened[word] = [_file(word, opened)]
         else:
-            known = word if word.startswith(("hf:", "python:")) else str(run_of(word, runs))
+            known = word if word.startswith(EXTERNAL) else str(run_of(word, runs))
             codec = open_codec(known, device, warn)
             choice = _of_codec(word, "tokenizer", codec, device, codec.vocabulary)
             opened[word] = [replace(choice, key=partial(_key, word, runs, codec, choice.go))]
@@ -147,7 +149,7 @@ def names(words: list[str]) -> list[str]:
     def short(word: str) -> str:
         kind = _format(word)
         head, rest = (f"{kind}@", word[len(kind) + 1 :]) if kind else ("", word)
-        return head + (rest if rest.startswith(("hf:", "python:")) else Path(rest).name or rest)
+        return head + (rest if rest.startswith(EXTERNAL) else Path(rest).name or rest)
 
     shortened = [short(word) for word in words]
     return [word if shortened.count(name) > 1 else name for word, name in zip(words, shortened)]
@@ -156,7 +158,7 @@ def names(words: list[str]) -> list[str]:
 def check(word: str, words: list[str]) -> None:
     """Raise ConfigError where a word cannot be a codec, before anything is loaded. words: all words."""
     name, at, amount = word.partition("@")
-    path = word.startswith(("hf:", "python:")) or Path(word).exists()
+    path = word.startswith(EXTERNAL) or Path(word).exists()
     if name not in ("resize", *controls.FORMATS):
         if at and not path:
             near = nearest(name, ["resize", *controls.FORMATS])

@@ -3,6 +3,7 @@
 raw, resize@N           the word itself
 jpeg@BITS ...           the word, the key of the codec whose bits it has, the version of Pillow
 a run                   its settings and the manifest of its newest checkpoint
+public:NAME             its commit on the hub
 hf:./FOLDER             its settings and weights
 any other               its weights, and what it makes of a test picture"""
 
@@ -14,7 +15,7 @@ import PIL
 import torch
 from torch import nn
 
-from ..runs import checkpoint
+from ..runs import checkpoint, public
 from ..system.manifest import MANIFEST
 from . import controls
 from .round_trip import Trip
@@ -34,7 +35,9 @@ def on_disk(words: list[str], run_of: Any) -> dict[str, str] | None:
             keys[word] = of_file(kind, keys.get(amount, amount))
         elif word.startswith("hf:") and word[3:4] in (".", "/", "~"):
             keys[word] = _of_folder(Path(word[3:]).expanduser())
-        elif word == "ode" or word.startswith(("hf:", "python:")):
+        elif word.startswith(public.PREFIX) and (commit := public.facts(word)["commit"]):
+            keys[word] = _sum([word, commit])
+        elif word == "ode" or word.startswith(("hf:", "python:", "public:")):
             return None
         elif key := of_run(run_of(word)):
             keys[word] = key

@@ -3,6 +3,7 @@
 checkpoint.py  save, verify, sweep
 loading.py     from a run to a model, ready for use
 codec.py       a codec, ready to use
+public.py      published tokenizers by name: fetched, checked, opened
 sharded.py     safetensors written by several ranks
 records.py     records.jsonl
 lock.py        who trains in a run folder

@@ -29,8 +29,8 @@ def load_codec(
 def open_codec(
     name: str, device: torch.device, warn: Callable[[str], None] = lambda line: None
 ) -> torch.nn.Module:
-    """`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`, `python:MODULE:FACTORY`, or the folder of a run -> a codec,
-    ready to use."""
+    """`hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`, `python:MODULE:FACTORY`, `public:NAME`, or the folder of a
+    run -> a codec, ready to use."""
     kind, colon, rest = name.partition(":")
     if colon and kind == "hf":
         from ..codecs import pretrained
@@ -40,6 +40,10 @@ def open_codec(
         from ..codecs import adapter
 
         return adapter.load(rest, device)
+    if colon and kind == "public":
+        from . import public
+
+        return public.open_public(rest, device)
     return load_codec(Path(name), device, warn)
 
 

@@ -65,6 +65,21 @@ def vq(**more):
     return model
 
 
+def dc():
+    return diffusers.AutoencoderDC(
+        latent_channels=3,
+        attention_head_dim=8,
+        encoder_block_types=("ResBlock",) * 3,
+        decoder_block_types=("ResBlock",) * 3,
+        encoder_block_out_channels=(12, 12, 24),
+        decoder_block_out_channels=(12, 12, 24),
+        encoder_layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1),
+        encoder_qkv_multiscales=((), (), ()),
+        decoder_qkv_multiscales=((), (), ()),
+    )
+
+
 def emu3():
     return transformers.Emu3VQVAE(transformers.Emu3VQVAEConfig(**EMU3))
 
@@ -101,6 +116,7 @@ MODELS = {
         20,
     ),
     "kl": (lambda: diffusers.AutoencoderKL(**BLOCKS), lambda model, x: model(x).sample, 16, None),
+    "dc": (dc, lambda model, x: model(x).sample, 16, None),
     "tiny": (
         lambda: diffusers.AutoencoderTiny(
             encoder_block_out_channels=(8, 8, 8),
@@ -139,7 +155,11 @@ def test_a_round_trip_through_tokens_is_the_models_own_forward(name, saved):
     folder, model = saved(name)
     codec = open_codec(f"hf:{folder}", CPU)
     tokens = codec.encode(images())
-    assert (codec.length(16, 16), codec.vocabulary, codec.discrete) == (length, vocabulary, name != "kl")
+    assert (codec.length(16, 16), codec.vocabulary, codec.discrete) == (
+        length,
+        vocabulary,
+        name not in ("kl", "dc"),
+    )
     if codec.discrete:
         assert (
             tokens.shape == (2, codec.tokens(16, 16), codec.codes)
@@ -184,7 +204,7 @@ def test_janus_takes_the_code_nearest_in_direction(shortest, tmp_path):
     assert (own == tokens).all() if shortest == 1 else (own != tokens).float().mean() > 0.2
 
 
-@pytest.mark.parametrize("name", ["vq", "kl", "tiny", "emu3"])
+@pytest.mark.parametrize("name", ["vq", "kl", "dc", "tiny", "emu3"])
 def test_pictures_that_are_not_square(name, saved):
     codec = open_codec(f"hf:{saved(name)[0]}", CPU)
     wide = images(1, 16, 32)
@@ -215,6 +235,15 @@ def test_pixels_are_normalised_as_the_model_says(saved, tmp_path):
         own = model((images() / 255 - mean) / spread).sample * spread + mean
     expected = (255 * own.clamp(0, 1)).round().to(torch.uint8)
     assert (codec.decode(codec.encode(images()), 4).int() - expected.int()).abs().max() <= 1
+
+
+def test_a_folder_with_weights_of_torch_save(saved, tmp_path):
+    """Old checkpoints (CompVis' VQ) have a .bin alone: its tensors are read, and nothing else."""
+    model = saved("vq")[1]
+    model.save_pretrained(tmp_path / "vqvae", safe_serialization=False)
+    assert [path.suffix for path in sorted((tmp_path / "vqvae").iterdir())] == [".json", ".bin"]
+    codec = pretrained.load(str(tmp_path / "vqvae"), CPU)
+    assert torch.equal(codec.encode(images()), pretrained.load(str(saved("vq")[0]), CPU).encode(images()))
 
 
 @pytest.mark.parametrize("name, kind", [("janus", "janus"), ("emu3", "emu3")])
@@ -254,10 +283,10 @@ def test_an_unusable_model_is_an_error_of_one_line(saved, tmp_path):
     assert "is not a folder; give one with a config.json" in error_of(tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "its config.json is missing or not readable" in error_of(tmp_path / "empty")
-    (tmp_path / "empty" / "config.json").write_text('{"_class_name": "AutoencoderDC"}')
+    (tmp_path / "empty" / "config.json").write_text('{"_class_name": "AutoencoderOobleck"}')
     assert (
-        "is of class AutoencoderDC; allowed: VQModel, AutoencoderKL, AutoencoderTiny, Emu3VQVAE, "
-        "JanusVQVAE; write an adapter" in error_of(tmp_path / "empty")
+        "is of class AutoencoderOobleck; allowed: VQModel, AutoencoderKL, AutoencoderDC, AutoencoderTiny, "
+        "Emu3VQVAE, JanusVQVAE; write an adapter" in error_of(tmp_path / "empty")
     )
     assert "is not a name; allowed: hf:OWNER/NAME" in error_of("taming")
     for name in ("vq", "janus"):
