@@ -1,8 +1,8 @@
 """Ready-made codecs of diffusers and transformers, from the hub or from a folder in its layout:
 `hf:OWNER/NAME[/SUBFOLDER]`, `hf:./FOLDER`.
 
-    VQModel, AutoencoderKL, AutoencoderDC,      diffusers, by `_class_name` in config.json
-    AutoencoderTiny
+    VQModel, AutoencoderKL, AutoencoderKLFlux2, diffusers, by `_class_name` in config.json
+    AutoencoderDC, AutoencoderTiny
     Emu3VQVAE, JanusVQVAE                       transformers, by `model_type`: emu3_vqgan, janus_vqgan; or
                                                 emu3, janus, of which only the part `vqmodel` is read
 

@@ -116,6 +116,7 @@ MODELS = {
         20,
     ),
     "kl": (lambda: diffusers.AutoencoderKL(**BLOCKS), lambda model, x: model(x).sample, 16, None),
+    "flux2": (lambda: diffusers.AutoencoderKLFlux2(**BLOCKS), lambda model, x: model(x).sample, 16, None),
     "dc": (dc, lambda model, x: model(x).sample, 16, None),
     "tiny": (
         lambda: diffusers.AutoencoderTiny(
@@ -158,7 +159,7 @@ def test_a_round_trip_through_tokens_is_the_models_own_forward(name, saved):
     assert (codec.length(16, 16), codec.vocabulary, codec.discrete) == (
         length,
         vocabulary,
-        name not in ("kl", "dc"),
+        name not in ("kl", "flux2", "dc"),
     )
     if codec.discrete:
         assert (
@@ -204,7 +205,7 @@ def test_janus_takes_the_code_nearest_in_direction(shortest, tmp_path):
     assert (own == tokens).all() if shortest == 1 else (own != tokens).float().mean() > 0.2
 
 
-@pytest.mark.parametrize("name", ["vq", "kl", "dc", "tiny", "emu3"])
+@pytest.mark.parametrize("name", ["vq", "kl", "flux2", "dc", "tiny", "emu3"])
 def test_pictures_that_are_not_square(name, saved):
     codec = open_codec(f"hf:{saved(name)[0]}", CPU)
     wide = images(1, 16, 32)
@@ -285,8 +286,8 @@ def test_an_unusable_model_is_an_error_of_one_line(saved, tmp_path):
     assert "its config.json is missing or not readable" in error_of(tmp_path / "empty")
     (tmp_path / "empty" / "config.json").write_text('{"_class_name": "AutoencoderOobleck"}')
     assert (
-        "is of class AutoencoderOobleck; allowed: VQModel, AutoencoderKL, AutoencoderDC, AutoencoderTiny, "
-        "Emu3VQVAE, JanusVQVAE; write an adapter" in error_of(tmp_path / "empty")
+        "is of class AutoencoderOobleck; allowed: VQModel, AutoencoderKL, AutoencoderKLFlux2, AutoencoderDC, "
+        "AutoencoderTiny, Emu3VQVAE, JanusVQVAE; write an adapter" in error_of(tmp_path / "empty")
     )
     assert "is not a name; allowed: hf:OWNER/NAME" in error_of("taming")
     for name in ("vq", "janus"):

@@ -71,6 +71,14 @@ FAMILIES = {
         lambda c: len(c.block_out_channels) - 1,
         discrete=False,
     ),
+    "AutoencoderKLFlux2": Family(
+        "diffusers",
+        lambda model, pixels: model.encode(pixels).latent_dist.mode(),
+        lambda model, latents: model.decode(latents).sample,
+        lambda c: None,
+        lambda c: len(c.block_out_channels) - 1,
+        discrete=False,
+    ),
     "AutoencoderDC": Family(
         "diffusers",
         lambda model, pixels: model.encode(pixels).latent,
