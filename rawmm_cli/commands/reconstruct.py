@@ -46,18 +46,11 @@ def reconstruct(
     ] = None,
     suite: Annotated[
         Optional[str],
-        typer.Option(
-            "--suite",
-            help="public: all published tokenizers that are in the hub's cache or can be fetched, with their "
-            "reported figures. list: what they are.",
-        ),
+        typer.Option("--suite", help="public: published tokenizers, cached or fetched. list: what they are."),
     ] = None,
     accept_licence: Annotated[
         Optional[list[str]],
-        typer.Option(
-            "--accept-licence",
-            help="Licence, or tokenizer, whose terms you accept; --suite list names them. May repeat.",
-        ),
+        typer.Option("--accept-licence", help="Licence whose terms you accept (--suite list). May repeat."),
     ] = None,
     report: Annotated[
         Optional[Path],
@@ -132,9 +125,7 @@ def reconstruct(
     from ..training.signals import signals
 
     if not paths:
-        raise ConfigError(
-            "no pictures are given; name files, folders or prepared sets: rawmm reconstruct PATH..."
-        )
+        raise ConfigError("no pictures are given; name files, folders or prepared sets")
     for word in words:
         choices.check(word, words)
     words = public.prepare(words, accept_licence or [], notify, suite=suite is not None)
