@@ -7,6 +7,7 @@ training sets for OCR."""
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from ..system.disk import open_file, read_file
 from ..system.errors import DataError, printable
 from ..system.figures import counted
 from . import prepared
+from .decoding.files import sides as header_sides
 from .images import ENDINGS, ImageError, read_image, slug
 
 RESULTS = "results.json"  # a folder with this file was written by `rawmm reconstruct`
@@ -188,9 +190,9 @@ def sides(locations: list[Location]) -> Iterator[tuple[int, int]]:
         if location.row is not None:
             yield int(location.store.heights[location.row]), int(location.store.widths[location.row])
             continue
-        with suppress(Exception), open_file(location.store) as file, Image.open(file) as picture:
-            # reading it will report the error
-            yield picture.height, picture.width
+        with suppress(Exception), open_file(location.store) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield header_sides(file)  # reading it will report the error
 
 
 def read(locations: list[Location], skipped: list[Skipped]) -> Iterator[NamedPicture]:

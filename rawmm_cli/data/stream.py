@@ -79,12 +79,8 @@ class Stream:
         self.length, self.encode, self.blocks = length, encode, blocks
         self.rows = [None] * len(self.sets)  # of every set those that are used; None for all
         self.long = [{}] * len(self.sets)  # of every set {row: captions that are left out}
+        self.cuts = blocks is not None and settings.long == "cut"  # whether documents are cut to `length`
         self.notes = []  # lines for the user about documents that are cut or left out
-
-    @property
-    def cuts(self) -> bool:
-        """Whether documents are cut to `length`."""
-        return self.blocks is not None and self.settings.long == "cut"
 
     def place(self, number: int) -> tuple[int, int]:
         """(set, row) of document `number`. Every epoch of a set is a permutation of its own."""

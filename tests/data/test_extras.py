@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from rawmm_cli.data import pictures
 from rawmm_cli.data.decoding import extras
 from rawmm_cli.data.images import ImageError, read_image
 
@@ -152,6 +153,15 @@ def test_a_damaged_exif_of_an_avif():
     damaged = data[:at] + bytes(4) + data[at + 4 :]
     assert damaged != data
     same(damaged, read_image(data))
+
+
+def test_sides_are_those_of_the_picture(tmp_path):
+    """Sizes of files whose extras are damaged count too: by them the time that codecs may take is chosen."""
+    profile = segment(0xE2, b"ICC_PROFILE\0")
+    for name, data in (("a.jpg", JPEG[:2] + profile + JPEG[2:]), ("b.tif", written("TIFF")), ("c.png", b"x")):
+        (tmp_path / name).write_bytes(data)
+    locations = pictures.find([tmp_path], tmp_path)
+    assert pictures.area(locations) == 2 * 16 * 12
 
 
 # What is reduced

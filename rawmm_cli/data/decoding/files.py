@@ -1,7 +1,9 @@
 """An open image file -> RGB."""
 
+from collections.abc import Callable
+from functools import partial
 from io import BytesIO
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -14,6 +16,7 @@ from .modes import Colour, bits_used, levels, marked, to_rgb
 from .signatures import HEAD, advice, format_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+T = TypeVar("T")
 TIFF = tuple(PREFIXES)
 MEGAPIXELS = 64  # larger pictures are refused
 ORIENTATIONS = {
@@ -31,10 +34,25 @@ def decode(file: IO[bytes], background: Colour) -> Image.Image:
     """Decode an open file to RGB. What its pixels do not need cannot spoil it.
 
     Raises ValueError with words for the user, DecompressionBombError, or any error of Pillow."""
+    return _tried(file, partial(_decode, background=background))
+
+
+def sides(file: IO[bytes]) -> tuple[int, int]:
+    """Height and width of an open file by its header, before its orientation. Raises as `decode`."""
+
+    def of(file: IO[bytes], head: bytes) -> tuple[int, int]:
+        with _opened(file, head) as picture:
+            return picture.height, picture.width
+
+    return _tried(file, of)
+
+
+def _tried(file: IO[bytes], read: Callable[[IO[bytes], bytes], T]) -> T:
+    """Result of read(file, its first bytes); where it fails, of the file without what pixels do not need."""
     head = file.read(HEAD)
     file.seek(0)
     try:
-        return _decode(file, head, background)
+        return read(file, head)
     except Image.DecompressionBombError:
         raise
     except Exception as error:
@@ -44,7 +62,7 @@ def decode(file: IO[bytes], background: Colour) -> Image.Image:
         file.seek(0)
         for part in reduced(file.read()):
             try:
-                return _decode(BytesIO(part), head, background)
+                return read(BytesIO(part), head)
             except Exception as error:
                 last = error
         if isinstance(last, UnidentifiedImageError):
@@ -64,8 +82,12 @@ def _reason(file: IO[bytes], head: bytes) -> str:
     return ""
 
 
+def _opened(file: IO[bytes], head: bytes) -> Image.Image:
+    return tiff.Tiff(file) if head.startswith(TIFF) else Image.open(file, formats=FORMATS)
+
+
 def _decode(file: IO[bytes], head: bytes, background: Colour) -> Image.Image:
-    with tiff.Tiff(file) if head.startswith(TIFF) else Image.open(file, formats=FORMATS) as picture:
+    with _opened(file, head) as picture:
         if picture.width * picture.height > MEGAPIXELS * 10**6:
             raise Image.DecompressionBombError
         clear = None
