@@ -9,12 +9,14 @@ Jinja's autoescape."""
 import base64
 import hashlib
 import io
+import re
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from PIL import Image
 
 from ..system import disk
@@ -52,6 +54,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     jinja.filters |= {
+        "breaks": lambda name: Markup("<wbr>").join(re.split("(?<=[/:@._-])(?=.)", name)),
         "number": number,
         "counted": counted,
         "size": size,

@@ -74,7 +74,14 @@ COLUMNS = (
     Column("right_letters", "Letters right", "of text that is known to be written there", PERCENT),
     Column("milliseconds", "Time", "milliseconds a picture, there and back", "{:.3g}".format),
 )
-SPREAD = ("bits", "psnr", "text_survival", "ssim", "exact_pixels", "feature_distance")  # columns that show it
+SPREAD = {
+    "bits": short,
+    "psnr": "{:.1f}".format,
+    "text_survival": "{:.0%}".format,
+    "ssim": "{:.2f}".format,
+    "exact_pixels": "{:.0%}".format,
+    "feature_distance": "{:.2f}".format,
+}  # columns that show the spread over pictures, and how it is written
 
 
 def write(result: Comparison, folder: Path, path: Path, count: int = 24) -> None:
@@ -129,15 +136,17 @@ def _line(row: Row, shown: list[Column]) -> dict:
 def _cell(row: Row, column: Column) -> dict:
     """What is shown, what it is sorted by, and the spread over pictures."""
     value, spread = getattr(row, column.key), row.quantiles.get(column.key)
-    ends = [_text(end, column) for end in (spread.p05, spread.p95)] if spread and column.key in SPREAD else []
+    ends = []
+    if spread and column.key in SPREAD:
+        ends = [_text(end, SPREAD[column.key]) for end in (spread.p05, spread.p95)]
     return {
-        "text": _text(value, column),
+        "text": _text(value, column.form),
         "sort": "" if value is None else "Infinity" if math.isinf(value) else repr(float(value)),
-        "spread": f"{ends[0]} to {ends[1]}" if ends and ends[0] != ends[1] else "",
+        "spread": f"{ends[0].rstrip('%')}–{ends[1]}" if ends and ends[0] != ends[1] else "",
         "doubt": column.key == "used_bits" and row.enough_codes is False,
     }
 
 
-def _text(value: float | None, column: Column) -> str:
+def _text(value: float | None, form: Callable[[float], str]) -> str:
     """A number as it is written; an infinite PSNR is that of exact pictures."""
-    return "–" if value is None else "exact" if math.isinf(value) else column.form(value)
+    return "–" if value is None else "exact" if math.isinf(value) else form(value)

@@ -42,27 +42,29 @@ def findings(
             f"{bits_and_text.correlation:.2f} (Spearman); over the {published.tokenizers} of TokBench whose "
             f"bits are known, {published.spearman:.2f}."
         )
-    like = [row for row in rows if resembles(row, mean_colour)]
-    sentences += filter(None, (_invented(row, like) for row in like))
-    untrained = [row for row in rows if row.kind in LEARNED and row not in like]
-    sentences += [_untrained(row, mean_colour) for row in untrained]
+    like = [row for row in rows if not below(row, mean_colour) and not row.over_budget]
+    sentences += filter(None, (_invented(row, like) for row in like if row.kind in LEARNED))
+    sentences += [
+        _untrained(row, low) for row in rows if row.kind in LEARNED and (low := below(row, mean_colour))
+    ]
     return [*sentences, *_unfitting(rows), *_over_budget(rows), *_few_codes(rows)]
 
 
-def resembles(row: Row, mean_colour: MeanColour) -> bool:
-    """Whether reconstructions are nearer to the originals than the mean colour of each is, by PSNR and
-    SSIM."""
-    similar = row.ssim is None or mean_colour.ssim is None or row.ssim > mean_colour.ssim
-    return row.lossless == 1 or (row.psnr > mean_colour.psnr + NEARER and similar)
+def below(row: Row, mean_colour: MeanColour) -> list[str]:
+    """Measures by which reconstructions are no nearer to the originals than their mean colours are, in words:
+    of a codec whose pictures resemble the originals none."""
+    words = []
+    if row.psnr < mean_colour.psnr + NEARER:
+        words.append(f"PSNR ({row.psnr:.1f} dB against {mean_colour.psnr:.1f})")
+    if row.ssim is not None and mean_colour.ssim is not None and row.ssim <= mean_colour.ssim < 1:
+        words.append(f"SSIM ({row.ssim:.2f} against {mean_colour.ssim:.2f})")
+    return [] if row.lossless == 1 else words
 
 
-def _untrained(row: Row, mean_colour: MeanColour) -> str:
-    ssim = ""
-    if row.ssim is not None and mean_colour.ssim is not None:
-        ssim = f", SSIM {row.ssim:.2f} against {mean_colour.ssim:.2f}"
+def _untrained(row: Row, low: list[str]) -> str:
     return (
-        f"{row.name} is not trained yet, or not for such pictures: they come back no nearer than their mean "
-        f"colours are (PSNR {row.psnr:.1f} dB against {mean_colour.psnr:.1f}{ssim})."
+        f"{row.name} is not trained yet, or not for such pictures: by {_listed(low)} they come back no "
+        f"nearer than their mean colours are."
     )
 
 

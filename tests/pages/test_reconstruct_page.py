@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Tab
 from PIL import Image
-from round_trips import raw, reading, row, run, toy
+from round_trips import CPU, raw, reading, row, run, toy
 from toy_codec import Squares
 
+from rawmm_cli.metrics.mobilenet import MobileNetV2
 from rawmm_cli.pages import reconstruct as reconstruct_page
 from rawmm_cli.pages.cases import selection, worst_part
 from rawmm_cli.pages.scatter import FRAME, scatter
+from rawmm_cli.reconstruction import choices
 from rawmm_cli.reconstruction.results import Measures, PictureResult
 
 
@@ -127,6 +129,54 @@ def test_in_a_browser(page, width, dark):
         tab.run(f"{row}.querySelector('.frame').dispatchEvent(new PointerEvent('pointerleave'))")
         assert tab.run(scale % 0) == 1
         assert tab.console == [] and all(one.startswith(("file:", "data:")) for one in tab.requests)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A page with every column, long names, a file over its budget and one that was shrunk."""
+    folder = tmp_path_factory.mktemp("full")
+    rng = np.random.default_rng(0)
+    for n in range(17):
+        Image.fromarray(rng.integers(90, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{n}.png")
+    files = choices.choices(["jpeg@999", "webp@1800"], folder, CPU, None, [])
+    tokenizers = [toy("hf:some-owner/a-tokenizer-of-16-px"), toy("runs/my-own-tokenizer", Squares(8, 4))]
+    network = MobileNetV2(32).eval()
+    result = run(folder, [raw(), *files, *tokenizers], out=folder / "out", reader=reading, network=network)
+    rows = [replace(one, right_letters=0.5, psnr=min(one.psnr, 40.0)) for one in result.rows]
+    result = replace(result, rows=rows, missing=3, notes=("17 pictures of 32 x 32 pixels, as they are",))
+    reconstruct_page.write(result, folder / "out", folder / "page.html")
+    return folder / "page.html"
+
+
+def test_what_was_not_reached_and_which_pictures(full):
+    text = full.read_text()
+    assert "Stopped: 3 pictures not reached yet. The same command goes on." in text
+    assert "17 pictures of 32 x 32 pixels, as they are." in text
+    assert text.count("Over budget: jpeg@999") == 2 and "<title>jpeg@999" not in text  # in no plot
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_table_uses_the_width_there_is(full):
+    """Nothing is cut at 1300 px; at 420 px all rows have one height; no word is broken in the middle."""
+    columns = len(reconstruct_page.COLUMNS)
+    boxes = "document.querySelector('.box.scroll')"
+    rows = "[...document.querySelectorAll('.sortable tbody tr')]"
+    lines = (
+        "[...document.querySelectorAll('.row b span, .sortable tbody .words')].flatMap(one => "
+        "[...one.childNodes].filter(part => part.nodeType === 3).map(part => { const range = "
+        "document.createRange(); range.selectNodeContents(part); return range.getClientRects().length }))"
+    )
+    for width in (1300, 420):
+        with Tab(full.resolve().as_uri(), width, 900, False) as tab:
+            tab.until("document.readyState === 'complete'")
+            assert tab.run("document.documentElement.scrollWidth") <= width
+            assert tab.run("document.querySelectorAll('.sortable thead th').length") == columns + 1
+            assert set(tab.run(lines)) == {1}
+            if width == 1300:
+                assert tab.run(f"{boxes}.scrollWidth - {boxes}.clientWidth") == 0
+            else:
+                assert len(set(tab.run(f"{rows}.map(one => one.offsetHeight)"))) == 1
 
 
 def test_a_page_without_text_or_bits(tmp_path):

@@ -155,9 +155,10 @@ def test_noise_is_not_praised_for_its_edges():
     sentences = findings(vq, noise)
     assert "looks sharper" not in sentences and "vq is not trained" not in sentences
     assert (
-        "noise is not trained yet, or not for such pictures: they come back no nearer than their mean "
-        "colours are (PSNR 8.0 dB against 12.0, SSIM 0.01 against 0.20)." in sentences
+        "noise is not trained yet, or not for such pictures: by PSNR (8.0 dB against 12.0) and SSIM (0.01 "
+        "against 0.20) they come back no nearer than their mean colours are." in sentences
     )
+    assert "looks sharper" not in findings(vq, row("jpeg@9", 2560, 22.0, 0.9, ssim=0.5, kind="file"))
     grey = row("grey", 2560, 12.1, 0.0, ssim=0.2)
     assert "grey is not trained yet" in findings(vq, grey)
     assert "is not trained yet" not in findings(row("resize@1", 24, 12.0, 0.0, ssim=0.2, kind="resize"))
