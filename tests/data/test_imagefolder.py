@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from image_folders import fill, picture, prepared
 from PIL import Image
+from sources import png
 
 from rawmm_cli.data.datasets.folder import folder
 from rawmm_cli.data.layout.unused import sentence
+from rawmm_cli.system.errors import DataError
 
 
 def jsonl(path, rows):
@@ -295,3 +297,58 @@ def test_two_spellings_of_one_name(tmp_path):
     rows, card = prepared(tmp_path)
     assert sorted(row["source"] for split in rows.values() for row in split) == ["b.png", "caf\u00e9.png"]
     assert list(card["unused"]["files"].values()) == [1]
+
+
+@pytest.mark.parametrize(
+    "name, content, captions, unused",
+    [
+        ("csv", "file_name,text\r0.png,a\r1.png,b\r", "ab", {}),  # as older spreadsheets end lines
+        ("csv", "\n\r\nfile_name,text\n0.png,a\n\n1.png,b\n", "ab", {}),
+        ("csv", "file_name,text,caption\n0.png,,a\n1.png,b,x\n", "ab", {}),
+        (
+            "jsonl",
+            '{"file_name": "0.png", "text": null, "caption": "a"}\n{"file_name": "1.png", "text": "b"}',
+            "ab",
+            {},
+        ),
+        (
+            "jsonl",
+            '{"file_name": "0.png", "text": ["a", null]}\n{"file_name": "1.png", "text": "b"}',
+            "ab",
+            {},
+        ),
+        ("csv", "file_name,text\n", None, {"files": {"metadata.csv": 1}}),
+        (
+            "jsonl",
+            '{"file_name": "0.png", "label": true}\n{"file_name": "1.png", "text": null, "label": 0.5}',
+            None,
+            {"columns": {"label": 1, "text": 1}},
+        ),
+    ],
+)
+def test_metadata_of_others(name, content, captions, unused, tmp_path):
+    """The first column that says something is the caption; what says nothing is told."""
+    for n in range(2):
+        (tmp_path / f"{n}.png").write_bytes(png(n))
+    (tmp_path / f"metadata.{name}").write_bytes(content.encode())
+    source = folder(tmp_path)
+    assert [item.captions for item in source.items(0)] == (
+        [(text,) for text in captions] if captions else [(), ()]
+    )
+    assert source.unused.card() == unused and [item.label for item in source.items(0)] == [-1, -1]
+
+
+def test_two_columns_of_one_name(tmp_path):
+    (tmp_path / "0.png").write_bytes(png(0))
+    (tmp_path / "metadata.csv").write_text("sep=,\nfile_name,text,text,x,x\n0.png,a,b,c,d\n")
+    with pytest.raises(
+        DataError, match="metadata.csv line 2: has several columns 'text'; rename all but one"
+    ):
+        folder(tmp_path)
+
+
+def test_texts_that_are_stored_as_bytes(tmp_path):
+    """Spark and Polars write them without saying that they are text."""
+    (tmp_path / "0.png").write_bytes(png(0))
+    pq.write_table(pa.table({"file_name": [b"0.png"], "text": ["ü".encode()]}), tmp_path / "metadata.parquet")
+    assert [item.captions for item in folder(tmp_path).items(0)] == [("ü",)]

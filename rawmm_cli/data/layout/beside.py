@@ -90,7 +90,8 @@ def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Te
         texts.bad |= dict.fromkeys(pictures, f"{path.name} is not JSON in UTF-8")
         return
     facts = facts if isinstance(facts, dict) else {}
-    caption = next((name for name in ([key] if key else CAPTIONS) if name in facts), None)
+    names = [name for name in ([key] if key else CAPTIONS) if name in facts]
+    caption = next((name for name in names if facts[name]), next(iter(names), None))
     label = next((name for name in LABELS if is_class(facts.get(name))), None)
     if caption is None and label is None:
         return unused.file(file)
@@ -110,9 +111,9 @@ def is_class(value: object) -> bool:
 
 
 def texts_of(value: object) -> list[str] | None:
-    """The captions in a string or a list of strings, stripped, without blank ones; None where it is
+    """The captions in a string or a list of strings and nulls, stripped, without blank ones; None where it is
     neither."""
-    values = value if isinstance(value, list) else [value]
+    values = [text for text in value if text is not None] if isinstance(value, list) else [value]
     if not all(isinstance(text, str) for text in values):
         return None
     return [stripped for text in values if (stripped := text.strip())]

@@ -9,18 +9,23 @@ Source: `datasets.packaged_modules.folder_based_builder`."""
 import csv
 import json
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...system.disk import lines_of, open_file
 from ...system.errors import ConfigError, DataError, printable
 from ..columns import CAPTIONS, LABELS
 from .beside import Texts, is_class, texts_of
 from .inside import OutsideError, quoted
-from .unused import COLUMNS, Unused
+from .unused import COLUMNS, FILES, Unused
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 LINE = 10_000_000  # bytes of a line, characters of a cell
@@ -49,6 +54,8 @@ def read(
     texts, seen, used = Texts(), Counter(), set()
     for file in sorted(files, key=_nearest_first):
         columns, roles = _read_file(root, file, find, requested, texts)
+        if not columns:
+            unused.add(FILES, file)
         seen.update(list(columns))
         used |= roles
     for column in requested.values():
@@ -81,8 +88,7 @@ def _read_file(
         if not roles or not row.keys() <= seen.keys():
             seen |= dict.fromkeys(row)
             roles = _roles(seen, requested)
-            used |= set(roles.values())
-        name = row.get(roles.get("image"))
+        path, name = _value(row, roles["image"])
         if not name or not isinstance(name, str):
             nameless.append(where)
             continue
@@ -90,25 +96,28 @@ def _read_file(
             picture = find(folder, name)
         except OutsideError as error:
             raise _wrong(root / file, where, f"names {quoted(name)}, which {error.reason}") from None
+        used.add(path)
         if picture is None:
             texts.bad[_normal(folder, name)] = f"{file} {where} names it, and there is no such picture"
             continue
-        captions = texts_of(row.get(roles.get("text")))
+        column, value = _value(row, roles["text"])
+        captions = texts_of(value)
         if captions is None:
-            hollow[picture] = where, row.get(roles.get("text"))
+            hollow[picture] = where, column, value
         else:
             texts.captions[picture] += captions
-        if is_class(label := row.get(roles.get("label"))):
+            used.add(column)
+        column, label = _value(row, roles["label"])
+        if is_class(label):
             texts.labels.setdefault(picture, label)
-    if nameless and "image" not in roles:
+            used.add(column)
+    if nameless and not roles["image"]:
         raise _nameless(root / file, nameless[0], seen)
     texts.bad |= {f"{file} {where}": "it lacks `file_name`, the path of a picture" for where in nameless}
-    empty = not any(texts.captions.values()) and all(value is None for _, value in hollow.values())
-    if "text" in roles and not empty:  # a column without values says nothing
-        texts.hollow |= {
-            picture: f"its `{roles['text']}` in {file} {where} is {_what(value)}"
-            for picture, (where, value) in hollow.items()
-        }
+    empty = not any(texts.captions.values()) and all(value is None for *_, value in hollow.values())
+    if roles.get("text") and not empty:  # a column without values says nothing
+        for picture, (where, column, value) in hollow.items():
+            texts.hollow[picture] = f"its `{column or roles['text'][0]}` in {file} {where} is {_what(value)}"
     return seen, used
 
 
@@ -116,12 +125,18 @@ def _what(value: object) -> str:
     return "missing" if value is None else f"no text but {printable(repr(value)[:60])}"
 
 
-def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, str]:
-    """{role: column}."""
+def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, list[str]]:
+    """{role: columns that may have it}, the usual first."""
     allowed = {"image": FILE_NAMES, "text": CAPTIONS, "label": LABELS}
     chosen = {role: ([requested[role]] if role in requested else names) for role, names in allowed.items()}
-    first = {role: next((name for name in names if name in columns), None) for role, names in chosen.items()}
-    return {role: column for role, column in first.items() if column}
+    return {role: [name for name in names if name in columns] for role, names in chosen.items()}
+
+
+def _value(row: dict, columns: list[str]) -> tuple[str | None, object]:
+    """The first of the columns that says something in this row, and what; else the first of them."""
+    column = next((name for name in columns if row.get(name) not in (None, "", [])), None)
+    column = column or next(iter(columns), None)
+    return column, row.get(column)
 
 
 def _normal(folder: str, name: str) -> str:
@@ -138,7 +153,7 @@ def _rows(path: Path, seen: dict[str, None], requested: dict[str, str]) -> Itera
     ending = path.suffix.lower()
     if ending == ".parquet":
         return _parquet_rows(path, seen, requested)
-    return (_json_rows if ending == ".jsonl" else _csv_rows)(path)
+    return _json_rows(path) if ending == ".jsonl" else _csv_rows(path, requested)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict]]:
@@ -155,25 +170,37 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict]]:
         yield f"line {number}", row
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict]]:
-    lines = _lines(path)
-    first = next(lines, "")
-    if first.startswith("sep="):  # spreadsheets write it before the header
-        first = next(lines, "")
+def _csv_rows(path: Path, requested: dict[str, str]) -> Iterator[tuple[str, dict]]:
+    lines, before = chain.from_iterable(map(_split, _lines(path))), -1
+    first = "sep="
+    while first and (
+        not first.strip() or first.startswith("sep=")
+    ):  # spreadsheets write it before the header
+        first, before = next(lines, ""), before + 1
     delimiter = _delimiter(first)
     reader = csv.DictReader(chain([first], lines), strict=True, delimiter=delimiter)
     limit = csv.field_size_limit(LINE)
     try:
+        for column, count in Counter(reader.fieldnames).items():
+            if count > 1 and column in {*FILE_NAMES, *CAPTIONS, *LABELS, *requested.values()}:
+                raise _wrong(
+                    path, f"line {before + 1}", f"has several columns '{column}'; rename all but one"
+                )
         for row in reader:
             if None in row:
                 text = f'has too many cells; put text with {DELIMITERS[delimiter]} in "quotes"'
-                raise _wrong(path, f"line {reader.line_num}", text)
-            yield f"line {reader.line_num}", row
+                raise _wrong(path, f"line {before + reader.line_num}", text)
+            yield f"line {before + reader.line_num}", row
     except csv.Error as error:
         problem = f"is not CSV ({error}); close its quotes, or mend it"
-        raise _wrong(path, f"line {reader.line_num + 1}", problem) from None
+        raise _wrong(path, f"line {before + reader.line_num + 1}", problem) from None
     finally:
         csv.field_size_limit(limit)
+
+
+def _split(line: str) -> list[str]:
+    """Lines that end in a carriage return alone, as older spreadsheets write them."""
+    return re.split(r"(?<=\r)(?!\n)", line) if "\r" in line[:-2] else [line]
 
 
 def _delimiter(header: str) -> str:
@@ -193,9 +220,9 @@ def _parquet_rows(path: Path, seen: dict[str, None], requested: dict[str, str]) 
     try:
         with open_file(path) as stream, pq.ParquetFile(stream) as table:
             seen |= dict.fromkeys(table.schema_arrow.names)
-            columns = list(_roles(seen, requested).values())
+            columns = [*chain.from_iterable(_roles(seen, requested).values())]
             for batch in table.iter_batches(columns=columns):
-                for row in batch.to_pylist():
+                for row in _texts(batch).to_pylist():
                     number += 1
                     yield f"row {number}", row
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -203,6 +230,18 @@ def _parquet_rows(path: Path, seen: dict[str, None], requested: dict[str, str]) 
         raise DataError(
             f"{printable(str(path))} cannot be read ({problem}); mend it or move it away"
         ) from None
+
+
+def _texts(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+    """Rows whose bytes are texts: Spark and Polars may write them so."""
+    import pyarrow as pa
+
+    kinds = (pa.types.is_binary, pa.types.is_large_binary)
+    fields = [
+        field.with_type(pa.large_string()) if any(kind(field.type) for kind in kinds) else field
+        for field in batch.schema
+    ]
+    return batch.cast(pa.schema(fields))
 
 
 def _lines(path: Path) -> Iterator[str]:
