@@ -37,7 +37,7 @@ PACKINGS = {
 }  # first bytes of a file -> how it is compressed
 ZEROS = 1 << 21  # most blocks of zeros after an archive
 JOINED = "archives with others joined to their end, all of which are read"
-TAIL = "archives with other bytes after their end, which are not used"
+TAIL = "archives with other bytes after their end"
 Member = tuple[str, Callable[[], bytes]]  # name and reader
 
 

@@ -59,7 +59,9 @@ class Shards:
 
     def lines(self) -> list[str]:
         """What is said at the start: the choice, what is unusual, what is not used."""
-        chosen = "; ".join(f"{role}: {value}" for role, value in self.about.items())
+        chosen = "; ".join(
+            value if role == "samples" else f"{role}: {value}" for role, value in self.about.items()
+        )
         unused = sentence(self.unused.card())
         return [f"chosen: {chosen}", *self.told, *([unused] if unused else [])]
 
@@ -192,7 +194,7 @@ def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
                 size.append(info.size)
                 ending.append(endings.setdefault(each, len(endings)))
         for what in archive.notes():
-            samples.told.add(what, name)
+            samples.note(name, what)
     first.append(len(offset))
     columns = (np.array(column) for column in (first, offset, size, ending))
     return Index(pa.array(keys, pa.string()), *columns, list(endings), list(folders))

@@ -243,6 +243,7 @@ WITHOUT_VALUES = {
     "numbers that are all missing": lambda folder: table(
         folder / "a.parquet", text=pa.nulls(2, pa.float64())
     ),
+    "empty lists": lambda folder: table(folder / "a.parquet", text=pa.array([[], None])),
     "no column in a file without rows": lambda folder: pq.write_table(
         pa.table({"image": pa.array([], IMAGE)}), folder / "a.parquet"
     ),

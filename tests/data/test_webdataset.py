@@ -378,3 +378,11 @@ def test_archives_that_are_joined(tmp_path):
     items = list(webdataset(path=tmp_path, notify=lines.append).items(0))
     assert [item.captions[0] for item in items] == [f"number {n}" for n in [*range(5), *range(5), *range(3)]]
     assert lines[-1] == "archives with others joined to their end, all of which are read: 2, the first x.tar"
+
+
+def test_bytes_after_the_end_of_an_archive_are_not_used(tmp_path):
+    path = shard(tmp_path / "a.tar", range(2))
+    path.write_bytes(path.read_bytes() + b"a signature")
+    source = webdataset(path=path)
+    assert len(list(source.items(0))) == 2
+    assert source.unused.card() == {"others": {"archives with other bytes after their end": 1}}

@@ -19,7 +19,7 @@ from ..items import Item, Source, state_of
 from ..layout.files import advice, files_ending_in
 from ..layout.samples import Samples, key_of, own_splits
 from ..layout.splits import named
-from ..layout.unused import KEYS, MEMBERS, Unused
+from ..layout.unused import KEYS, MEMBERS, OTHERS, Unused
 
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
@@ -48,7 +48,7 @@ def webdataset(
         notify(f"splits of the source, in {line}")
 
     def items(start: int) -> Iterator[Item]:
-        unused.clear(MEMBERS, KEYS)
+        unused.clear(MEMBERS, KEYS, OTHERS)
         number = 0
         # Folders of splits stand in any order inside of an archive: a pass for each role.
         for role in ("train", "held_out") if splits.folders else (None,):
@@ -77,8 +77,8 @@ def webdataset(
 def _samples(files: list[Path], archives: list[str], samples: Samples) -> Iterator[tuple[str, str, "Sample"]]:
     """All samples as (archive, name in it, sample)."""
     for file, archive in zip(files, archives):
-        told = partial(samples.told.add, where=archive)
-        for name, sample in samples.of(archive, members(file, told), _content):
+        content = members(file, partial(samples.note, archive))
+        for name, sample in samples.of(archive, content, _content):
             yield archive, name, sample
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from ...system.errors import DataError, printable
+from ..archives import TAIL
 from ..images import ENDINGS
 from .splits import described, roles, splits_of
-from .unused import KEYS, MEMBERS, Unused
+from .unused import KEYS, MEMBERS, OTHERS, Unused
 
 REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
 SCATTERED = 50  # samples without a picture at the beginning of an archive that end the reading
@@ -101,6 +102,13 @@ class Samples:
                 self.unused.add_all(KEYS, keys)
             previous = key
             yield name, sample
+
+    def note(self, archive: str, what: str) -> None:
+        """Keep what is unusual about an archive (`archives.JOINED`, `archives.TAIL`), for the user."""
+        if what == TAIL:
+            self.unused.add(OTHERS, what)
+        else:
+            self.told.add(what, archive)
 
     def _look(self, sample: dict[str, T]) -> tuple[bool, list[str]]:
         """Whether a sample has a picture, and its endings that have no role."""

@@ -181,7 +181,7 @@ def _kind(dtype: pa.DataType) -> str:
     if types.is_binary(dtype) or types.is_large_binary(dtype) or types.is_binary_view(dtype):
         return "image"
     if _is_list(dtype):
-        return {"text": "texts", "image": "images"}.get(_kind(dtype.value_type), "other")
+        return {"text": "texts", "image": "images", "empty": "empty"}.get(_kind(dtype.value_type), "other")
     if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
         return "text"
     if types.is_null(dtype):
