@@ -16,8 +16,7 @@ from math import isfinite
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ..system.disk import open_file, read_file
@@ -90,10 +89,11 @@ def _transformers(folder: Path, kind: str, config: dict) -> nn.Module:
     )
     model, values = getattr(transformers, kind)(settings), {}
     for file in sorted(folder.glob("*.safetensors")):
-        for key, value in load_file(str(file)).items():
-            _, part, after = key.rpartition("vqmodel.")
-            if part or "vq_config" not in config:
-                values[after if part else key] = value
+        with safe_open(str(file), "pt") as tensors:  # of a language model, only its tokenizer is read
+            for key in tensors.keys():
+                _, part, after = key.rpartition("vqmodel.")
+                if part or "vq_config" not in config:
+                    values[after if part else key] = tensors.get_tensor(key)
     model.load_state_dict(values)
     return model
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from ..reconstruction import suite
 from ..reconstruction.files import COLOURS, FULL
 from ..reconstruction.results import Comparison, Row
 from ..system.figures import number, short
@@ -102,6 +103,7 @@ def render(result: Comparison, folder: Path, count: int) -> str:
         result=result,
         columns=columns(rows),
         lines=[_line(row, columns(rows)) for row in rows],
+        reported=suite.beside(rows),
         plots=[plot for plot in plots if plot],
         kinds=[(TONES[kind], KINDS[kind]) for kind in TONES if any(row.kind == kind for row in rows)],
         cases=[case(each[n], tag, rows, folder) for n, tag in chosen],

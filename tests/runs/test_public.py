@@ -204,7 +204,7 @@ def test_what_is_fetched_is_told_before(hub, monkeypatch):
     assert error_of(CheckpointError, ["public:emu3"], []).startswith("cannot be fetched: emu3; where there")
 
 
-def test_the_command(hub, rawmm, tmp_path):
+def test_the_command(hub, rawmm, tmp_path, monkeypatch):
     from PIL import Image
 
     Image.effect_noise((16, 16), 60).convert("RGB").save(tmp_path / "a.png")
@@ -229,8 +229,14 @@ def test_the_command(hub, rawmm, tmp_path):
         "source": "FoundationVision/LlamaGen README",
     }
     assert "left out, cannot be fetched" in err
-    code, out, err = rawmm("reconstruct", tmp_path / "a.png", "--codec", "public:llamagen-f16", *options)
+    page, word = tmp_path / "page.html", ("--codec", "public:llamagen-f16")
+    code, out, err = rawmm("reconstruct", tmp_path / "a.png", *word, *options, "--report", page)
+    assert "Reported by others" in page.read_text() and "FoundationVision/LlamaGen README" in page.read_text()
     assert code == 0 and "Reported on other pictures" in out and "2.19  ImageNet val 256" in out
+    monkeypatch.setattr(
+        public, "open_public", None
+    )  # a second time no codec is opened: its commit is its key
+    assert rawmm("reconstruct", tmp_path / "a.png", *word, *options, "--report", page)[0] == 0
     assert rawmm("reconstruct", "--suite", "public")[0] == 2
     code, out, err = rawmm("reconstruct", tmp_path / "a.png", "--suite", "privat")
     assert code == 2 and "unknown suite 'privat'; allowed: public, list" in err
