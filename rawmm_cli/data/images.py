@@ -6,7 +6,7 @@ Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored,
     16-bit grey (I;16*, I)             the upper byte, so 65,536 levels become 256; values outside 16 bits are
                                        clipped first. Pillow itself would clip to 255 and leave 2 levels.
                                        16-bit colour: the upper byte too
-    float grey (F)                     times 255 where all values are in 0..1, else clipped to 0..255; rounded
+    float grey (F)                     times 255 where all values are in -0.1..1.1; clipped to 0..255, rounded
     TIFF: fewer bits used than stored  the upper 8 of these, where a tag says how many (`decoding/tiff.py`)
     TIFF: white is zero                inverted, at every depth
     CMYK                               R = (255 - C)(255 - K) / 255, G and B likewise

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, features
 
 from rawmm_cli.data import pictures
@@ -134,6 +135,14 @@ def test_tags_of_a_tiff(code, kind):
         data = written("TIFF", compression=compression)
         for count, value in ((0, 5), (1, 5), (3, 0x7FFFFF00), (1000, 0x7FFFFF00)):
             same(with_tag(data, code, kind, count, value), COLOUR)
+
+
+def test_bits_that_a_description_gives_are_kept_beside_a_damaged_tag():
+    """Significant bits of OME, with XMP of the wrong type."""
+    file, ramp = io.BytesIO(), np.arange(0, 4096, 16, dtype=np.uint16)[None]
+    tifffile.imwrite(file, ramp, metadata=None, description='<OME><Pixels SignificantBits="12"/></OME>')
+    data = with_tag(file.getvalue(), 700, 3, 1, 5)
+    assert (read_image(data)[0, :, 0] == np.arange(256)).all()
 
 
 def test_a_tiff_is_turned_beside_a_damaged_description():

@@ -95,7 +95,11 @@ def test_16_bit_colour_and_alpha_keep_the_upper_byte(tmp_path):
 
 
 def test_float_grey(tmp_path):
-    for values, expected in (([0, 0.5, 1], [0, 128, 255]), ([-3, 1.4, 99.6, 300], [0, 1, 100, 255])):
+    for values, expected in (
+        ([0, 0.5, 1], [0, 128, 255]),
+        ([-0.02, 0.5, 1.04], [0, 128, 255]),  # 0..1, resampled: not black
+        ([-3, 1.4, 99.6, 300], [0, 1, 100, 255]),
+    ):
         Image.fromarray(np.array([values], np.float32)).save(tmp_path / "x.tif")
         assert read_image(tmp_path / "x.tif")[0, :, 0].tolist() == expected
     Image.fromarray(np.array([[np.nan, 1]], np.float32)).save(tmp_path / "x.tif")

@@ -226,6 +226,14 @@ def test_a_refused_layout_is_described():
     assert caught.value.reason.endswith("; convert it") and "adobe_deflate" in caught.value.reason
 
 
+def test_the_preview_of_a_raw_photograph_is_not_the_picture():
+    colour = COLOUR[..., :3].astype(np.uint8)
+    version = [(50706, 1, 4, (1, 4, 0, 0), True)]
+    with pytest.raises(ImageError, match="^it is DNG, a raw photograph .*; convert it$"):
+        read_image(tiff(colour, photometric="rgb", subfiletype=1, extratags=version))
+    assert (read_image(tiff(colour, photometric="rgb", extratags=version)) == colour).all()
+
+
 def test_colour_maps_of_16_and_of_8_bits():
     """Old writers gave 8-bit numbers where TIFF has 16; libtiff reads a map without larger ones so."""
     for scale in (257, 1):

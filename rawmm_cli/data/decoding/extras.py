@@ -37,14 +37,15 @@ TAGS = {
     301,
     317,
 }
-TAGS |= {318, 319, 320, 321, 322, 323, 324, 325, 332, 334, 336, 338, 339, 340, 341, 347, 50717}
+TAGS |= {318, 319, 320, 321, 322, 323, 324, 325, 332, 334, 336, 338, 339, 340, 341, 347, 50706, 50717}
+DESCRIPTION = 270  # may say how many bits samples use (OME)
 TAGS |= {*range(512, 522), *range(529, 533)}  # JPEG; YCbCr
 
 
 def reduced(data: bytes) -> Iterator[bytes]:
     """The file with ever less of what is not needed, where its format has such parts.
 
-    First what may turn the picture is kept, then only pixels."""
+    First what may turn or scale the picture is kept, then only pixels."""
     kind, before = format_of(data), data
     for orienting in (True, False):
         try:
@@ -115,7 +116,8 @@ def _tiff(data: bytes, orienting: bool) -> bytes:
     if version != 42:
         return data
     entries = [data[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
-    kept = [entry for entry in entries if struct.unpack_from(f"{order}H", entry)[0] in TAGS]
+    needed = TAGS | {DESCRIPTION} if orienting else TAGS
+    kept = [entry for entry in entries if struct.unpack_from(f"{order}H", entry)[0] in needed]
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     return data[:start] + directory.ljust(6 + 12 * count, b"\0") + data[start + 6 + 12 * count :]
 

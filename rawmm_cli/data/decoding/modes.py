@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image, ImageChops
 
+OVERSHOOT = 0.1  # by which float of 0..1 may leave its range, as resampling makes it
 Colour = tuple[int, int, int]
 
 
@@ -59,6 +60,6 @@ def _float_levels(values: np.ndarray, bits: int | None) -> np.ndarray:
     """Float grey as uint8. Raises ValueError on values that are not finite."""
     if not np.isfinite(values).all():
         raise ValueError("it has values that are not finite")
-    scale = 255 if values.min() >= 0 and values.max() <= 1 else 1
+    scale = 255 if values.min() >= -OVERSHOOT and values.max() <= 1 + OVERSHOOT else 1
     scale = scale if bits is None else 255 / (2**bits - 1)
     return np.rint((values * scale).clip(0, 255)).astype(np.uint8)

@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import COMPRESSION_INFO, TiffImageFile
 
 WIDTHS, PHOTOMETRIC, DESCRIPTION, SAMPLES, COMPRESSION = 258, 262, 270, 277, 259
 MAX_SAMPLE, S_MAX_SAMPLE, PLANES, COLOUR_MAP, EXTRA, FORMAT = 281, 341, 284, 320, 338, 339
-WHITE_LEVEL = 50717  # of DNG
+SUBFILE, DNG, WHITE_LEVEL = 254, 50706, 50717  # the latter two of DNG
 FORMATS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6: "complex float"}
 NATIVE = {"I;16BS": "I;16NS", "I;16S": "I;16NS", "I;32BS": "I;32NS", "I;32S": "I;32NS"}
 NATIVE |= {"F;32BF": "F;32NF", "F;32F": "F;32NF"}
@@ -36,6 +36,8 @@ class Tiff(TiffImageFile):
 
     def _setup(self) -> None:
         tags = self.tag_v2
+        if DNG in tags and tags.get(SUBFILE, 0) & 1:
+            raise ValueError("it is DNG, a raw photograph whose first page is a small preview; convert it")
         width, samples = max(tags.get(WIDTHS, (1,))), tags.get(SAMPLES, 1)
         form = max(tags.get(FORMAT, (1,)))
         if tags.get(PHOTOMETRIC) == 0 and (width > 8 or samples != 1 or form != 1):
