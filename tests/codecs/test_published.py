@@ -386,7 +386,7 @@ def test_titok(legacy, tmp_path):
     assert (codec.vocabulary, codec.length(16, 16), codec.grid(16, 16)) == (32, 5, (1, 5))
     assert torch.equal(codec.encode(images())[..., 0], tokens) and len(tokens.unique()) > 2
     assert_close(codec.decode(tokens[..., None], 1), as_bytes(pixels, low=0))
-    with pytest.raises(ValueError, match="does not fit: this codec takes 16x16"):
+    with pytest.raises(ValueError, match="16x20 pixels do not fit: this codec takes 16x16"):
         codec.grid(16, 20)
 
 

@@ -6,7 +6,7 @@ model.py         a model of one of them, as a codec
 weights.py       weights of a checkpoint, by their names
 vqgan.py         LlamaGen, Chameleon and IBQ, as VQModel of diffusers
 emu3.py          Emu3's own files, as Emu3VQVAE of transformers
-layers.py        the residual block of the next two
+layers.py        layers of the next three
 maskgit.py       MaskGIT's VQGAN
 titok.py         TiTok
 open_magvit2.py  Open-MAGVIT2

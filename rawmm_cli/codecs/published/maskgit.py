@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..base import positions
-from .layers import blocks
+from .layers import blocks, nearest, to_bytes
 from .weights import children, read
 
 
@@ -80,17 +80,6 @@ class MaskGIT(nn.Module):
     def decode(self, tokens: Tensor, rows: int) -> Tensor:
         latents = rearrange(self.quantize["embedding"](tokens), "m (h w) d -> m d h w", h=rows)
         return to_bytes(self.decoder(latents))
-
-
-def nearest(latents: Tensor, book: Tensor) -> Tensor:
-    """Indices (M, N) of the codes (V, D) that are nearest to latents (M, D, h, w)."""
-    scores = torch.einsum("mdhw,vd->mhwv", latents, book) - book.square().sum(-1) / 2
-    return scores.argmax(-1).flatten(1)
-
-
-def to_bytes(pixels: Tensor) -> Tensor:
-    """About [0, 1] -> uint8, clipped and rounded."""
-    return (255 * pixels.clamp(0, 1)).round().to(torch.uint8)
 
 
 def sizes(weights: dict[str, Tensor], decoder: str) -> tuple[list[int], int, int]:

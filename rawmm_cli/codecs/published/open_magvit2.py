@@ -9,21 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..base import positions, to_images, to_unit
-from .layers import blocks
+from .layers import Adaptive, blocks
 from .weights import children, part, read
-
-
-class Adaptive(nn.Module):
-    """GroupNorm whose scale and shift follow from deviation and mean of the latents."""
-
-    def __init__(self, latent: int, width: int):
-        super().__init__()
-        self.gamma, self.beta = nn.Linear(latent, width), nn.Linear(latent, width)
-
-    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
-        values = latents.flatten(2)
-        scale = self.gamma((values.var(-1) + 1e-6).sqrt())[..., None, None]
-        return scale * F.group_norm(x, 32, eps=1e-6) + self.beta(values.mean(-1))[..., None, None]
 
 
 class Half(nn.Module):

@@ -11,41 +11,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .maskgit import Decoder, nearest, sizes, to_bytes
+from .layers import Tower, nearest, to_bytes
+from .maskgit import Decoder, sizes
 from .weights import children, read
-
-
-class Layer(nn.Module):
-    """A Transformer layer of CLIP's kind, with heads of 64."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = nn.MultiheadAttention(width, width // 64, batch_first=True)
-        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = self.ln_1(x)
-        x = x + self.attn(normed, normed, normed, need_weights=False)[0]
-        return x + self.mlp["c_proj"](F.gelu(self.mlp["c_fc"](self.ln_2(x))))
-
-
-class Tower(nn.Module):
-    """Encoder or decoder: a class token and `places` positions, then `length` latent tokens."""
-
-    def __init__(self, width: int, layers: int, places: int, length: int):
-        super().__init__()
-        self.class_embedding = nn.Parameter(torch.empty(1, width))
-        self.positional_embedding = nn.Parameter(torch.empty(places + 1, width))
-        self.latent_token_positional_embedding = nn.Parameter(torch.empty(length, width))
-        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.transformer = nn.Sequential(*[Layer(width) for _ in range(layers)])
-
-    def forward(self, patches: Tensor, latents: Tensor) -> Tensor:
-        first = self.class_embedding.expand(len(patches), 1, -1)
-        patches = torch.cat([first, patches], 1) + self.positional_embedding
-        latents = (latents + self.latent_token_positional_embedding).expand(len(patches), -1, -1)
-        return self.transformer(self.ln_pre(torch.cat([patches, latents], 1)))
 
 
 class TiTok(nn.Module):
@@ -82,9 +50,7 @@ class TiTok(nn.Module):
     def grid(self, height: int, width: int) -> tuple[int, int]:
         side = self.rows * self.patch
         if (height, width) != (side, side):
-            raise ValueError(
-                f"a picture of {height}x{width} pixels does not fit: this codec takes {side}x{side}"
-            )
+            raise ValueError(f"{height}x{width} pixels do not fit: this codec takes {side}x{side}")
         return 1, self.count
 
     def length(self, height: int, width: int) -> int:
@@ -92,9 +58,7 @@ class TiTok(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         patches = self.encoder.patch_embed(images.float() / 255).flatten(2).transpose(1, 2)
-        hidden = self.encoder.ln_post(
-            self.encoder(patches, self.latent_tokens)[:, -self.count :]
-        )  # (M, L, D)
+        hidden = self.encoder.ln_post(self.encoder(patches, self.latent_tokens)[:, -self.count :])
         if self.legacy:  # (M, L, D) is read as (M, D, L), as in training
             hidden = hidden.reshape(len(hidden), -1, self.count).transpose(1, 2)
         latents = self.encoder.conv_out(hidden.transpose(1, 2)[..., None])
