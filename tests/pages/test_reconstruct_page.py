@@ -177,7 +177,8 @@ def test_the_table_uses_the_width_there_is(full):
             if width == 1300:
                 assert tab.run(f"{boxes}.scrollWidth - {boxes}.clientWidth") == 0
             else:
-                assert len(set(tab.run(f"{rows}.map(one => one.offsetHeight)"))) == 1
+                heights = tab.run(f"{rows}.map(one => one.offsetHeight)")
+                assert max(heights) - min(heights) <= 1  # whole pixels
 
 
 def test_a_page_without_text_or_bits(tmp_path):
