@@ -1,6 +1,7 @@
 """Words in small letters: a picture depends on its number alone, captions are true, letters fit."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -113,3 +114,11 @@ def test_options_out_of_range(options, message):
     with pytest.raises(ConfigError) as error:
         text_images(**options)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_font_without_an_end_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "p.ttf")
+    (tmp_path / "z.ttf").symlink_to("/dev/zero")
+    for name in ("p.ttf", "z.ttf"):
+        with pytest.raises(ConfigError, match="is not a font with Latin letters"):
+            text_images(count=2, font=tmp_path / name)

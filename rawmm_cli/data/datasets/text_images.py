@@ -100,7 +100,7 @@ def text_images(
     if count < 2:
         raise ConfigError(f"the count of text-images is {count}; allowed: at least 2; choose another --count")
     least, most = _glyphs(glyph, size)
-    if font is not None and not _usable(str(font)):
+    if font is not None and not (font.is_file() and _usable(str(font))):  # a pipe would block
         raise ConfigError(
             f"{font} is not a font with Latin letters; allowed: a .ttf, .otf or .ttc file; "
             "choose another --font"
@@ -133,7 +133,7 @@ def _glyphs(text: str, size: int) -> tuple[int, int]:
     parts = text.split("-")
     if (
         not 1 <= len(parts) <= 2
-        or not all(part.isascii() and part.isdecimal() for part in parts)
+        or not all(part.isascii() and part.isdecimal() and len(part) < 9 for part in parts)
         or not GLYPHS[0] <= int(parts[0]) <= int(parts[-1]) <= GLYPHS[1]
     ):
         raise ConfigError(
