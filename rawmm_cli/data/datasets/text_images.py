@@ -100,7 +100,7 @@ def text_images(
     if count < 2:
         raise ConfigError(f"the count of text-images is {count}; allowed: at least 2; choose another --count")
     least, most = _glyphs(glyph, size)
-    if font is not None and not (font.is_file() and _usable(str(font))):  # a pipe would block
+    if font is not None and not (os.path.isfile(font) and _usable(str(font))):  # a pipe would block
         raise ConfigError(
             f"{font} is not a font with Latin letters; allowed: a .ttf, .otf or .ttc file; "
             "choose another --font"
