@@ -13,6 +13,7 @@ others, and errors in them are proportional: e_clean = -t s / (1 - t) e_eps = -t
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from ..system.seeds import key, random
 
+GOLDEN = -0x61C8864680B583EB  # the odd number nearest to 2^64 / golden ratio, as a signed one
 PREDICTIONS = ("clean", "noise", "velocity")
 
 T = TypeVar("T", float, Tensor)
@@ -92,12 +94,30 @@ def normal(
 def _on_gpu(
     keys: Sequence[int | None], counts: Sequence[int], width: int, word: str, device: torch.device
 ) -> Tensor:
-    """`normal` by the generator of torch that the device has, seeded anew for each block."""
-    noise, generator = torch.zeros(sum(counts), width, device=device), torch.Generator(device)
-    for k, block in zip(keys, noise.split(list(counts))):
-        if k is not None:
-            block.normal_(generator=generator.manual_seed(key(k, word)))
-    return noise
+    """`normal`, all blocks at once and without waiting for the device: each pair of numbers follows from the
+    seed of its block and its place in it (SplitMix64: Steele et al. 2014; then Box and Muller 1958)."""
+    seeds = torch.tensor([0 if k is None else key(k, word) for k in keys], dtype=torch.long)
+    first = torch.tensor([0, *accumulate(counts)][: len(keys)], dtype=torch.long)
+    known = torch.tensor([k is not None for k in keys])
+    seeds, first, known, many = (
+        x.to(device, non_blocking=True) for x in (seeds, first, known, torch.tensor(counts, dtype=torch.long))
+    )
+    total, pairs = sum(counts), -(-width // 2)
+    of = torch.arange(len(keys), device=device).repeat_interleave(many, output_size=total)  # (T,)
+    row = torch.arange(total, device=device) - first[of]
+    place = row[:, None] * pairs + torch.arange(1, 1 + pairs, device=device)  # (T, pairs)
+    bits = _mixed(seeds[of][:, None] + place * GOLDEN)
+    radius = (((bits >> 32 & 0xFFFFFFFF).float() + 1) * 2.0**-32).log().mul(-2).sqrt()
+    angle = (bits & 0xFFFFFFFF).float() * (math.tau * 2.0**-32)
+    noise = torch.stack([radius * angle.cos(), radius * angle.sin()], -1).flatten(1)[:, :width]
+    return noise.where(known[of][:, None], 0.0)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """The finalizer of SplitMix64, on 64-bit integers that wrap around."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        x = (x ^ (x >> shift & (1 << 64 - shift) - 1)) * factor
+    return x ^ (x >> 31 & (1 << 33) - 1)
 
 
 def logit_normal(keys: Sequence[int | None], mean: float, spread: float) -> Tensor:

@@ -169,6 +169,7 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
     if early := optimizer.judges(state.optimizers):  # the GPU goes on while its numbers are read
         optimizer.judge(state.optimizers, distributed.largest(run.ranks, (~numbers.isfinite()).any().float()))
         _step(state)
+        _average(run, state)
     norm, text, image = wait()
     reports = distributed.all_gather(run.ranks, [text, image, clock.seconds(), caught.arrived])
     text, image = sum(one[0] for one in reports), sum(one[1] for one in reports)
@@ -176,14 +177,14 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
     weights = run.config.loss
     loss = weights.text * text + weights.image * image
     values = {"loss": loss, "text": text, "image": image, "gradient_norm": norm}
-    if not _finite(run, state, values):
-        state.documents += count
-        return None
+    finite = _finite(run, state, values)
     if not early:
-        _step(state)
-    for average, old_weight in zip(state.averages, ema.decays(settings.ema, state.documents, count)):
-        ema.update(average, state.model, old_weight)
+        if finite:
+            _step(state)
+        _average(run, state)
     state.documents += count
+    if not finite:
+        return None
     state.step += 1
     return {
         **values,
@@ -202,6 +203,13 @@ def _step(state: State) -> None:
     """Change the weights by their gradients."""
     for one in state.optimizers:
         one.step()
+
+
+def _average(run: Run, state: State) -> None:
+    """Change the averages by the weights, also by those that a step left as they were."""
+    settings = run.config.train
+    for average, old_weight in zip(state.averages, ema.decays(settings.ema, state.documents, settings.batch)):
+        ema.update(average, state.model, old_weight)
 
 
 def _accumulate(run: Run, state: State, micro: list[Batch]) -> tuple[Totals, Tensor, Tensor]:

@@ -174,3 +174,29 @@ def test_noise_drawn_by_the_device_itself_belongs_to_its_key():
     assert not torch.isclose(one, on_gpu((5, 9), (4, 2), 3, "noise of step 1")).any()
     many = on_gpu(range(50), [200] * 50, 8)
     assert abs(many.mean()) < 0.02 and abs(many.std() - 1) < 0.02
+
+
+@pytest.mark.parametrize(
+    "seed, expected",
+    [  # published outputs of SplitMix64
+        (0, [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]),
+        (1234567, [6457827717110365317, 3203168211198807973, 9817491932198370423]),
+    ],
+)
+def test_the_integers_of_a_gpu_are_those_of_splitmix64(seed, expected):
+    states = seed + torch.arange(1, 4) * module.GOLDEN
+    assert [int(bits) % 2**64 for bits in module._mixed(states)] == expected
+
+
+def test_noise_of_a_gpu_is_normal_and_its_numbers_are_independent():
+    """Moments, the distribution, neighbours and pairs; the tails have no more than they should."""
+    noise = on_gpu(range(200), [250] * 200, 21).double()  # an odd width: of the last pair one is left
+    values = noise.flatten().numpy()
+    assert stats.kstest(values, "norm").pvalue > 1e-3 and np.isfinite(values).all()
+    assert abs(stats.skew(values)) < 0.01 and abs(stats.kurtosis(values)) < 0.02
+    assert abs(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]) < 4 / len(noise) ** 0.5  # of one pair
+    assert abs(np.corrcoef(noise[:-1, 5], noise[1:, 5])[0, 1]) < 4 / len(noise) ** 0.5
+    blocks = noise.view(200, -1)
+    assert abs(blocks.mean(1)).max() < 5 / blocks.shape[1] ** 0.5
+    share = (abs(values) > 4).mean()
+    assert abs(share - 2 * stats.norm.sf(4)) < 5 * (2 * stats.norm.sf(4) / len(values)) ** 0.5

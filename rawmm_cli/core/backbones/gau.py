@@ -11,6 +11,7 @@ form):
 q and k are the same vector under two learned scales. Were both scales 1, a position would match itself best
 and every layer would start out looking at itself; drawn from N(0, 1) they start out independent."""
 
+from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..document import Condition
-from ..layers import RMSNorm, attention, multiplications, rotate, rotation, unit_rms
+from ..layers import RMSNorm, attention, multiplications, rotate, rotation, trained, unit_rms
 from ..parts import Footprint, Work
 
 
@@ -37,14 +38,19 @@ class GatedAttentionUnit(nn.Module):
         nn.init.zeros_(self.out.weight)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Any, cache: Any = None) -> Tensor:
-        u, v, z = map(
-            F.silu, self.into(self.norm(x)).split(self.sizes, -1)
-        )  # (B, L, E), (B, L, E), (B, L, K)
+        u, v, z = map(F.silu, self._project(self.norm(x)))  # (B, L, E), (B, L, E), (B, L, K)
         z = z[:, None] * self.scale[:, None] + self.offset[:, None]  # (B, 2, L, K)
         q, k = rotate(unit_rms(z), cos[:, None], sin[:, None]).to(v.dtype).chunk(2, 1)  # (B, 1, L, K) each
         k, v = (k, v[:, None]) if cache is None else cache(k, v[:, None])
         mixed = attention(q, k, v, mask)[:, 0]  # (B, L, E)
         return x + self.out(u * mixed)
+
+    def _project(self, x: Tensor) -> Sequence[Tensor]:
+        """(B, L, D) -> (B, L, E), (B, L, E), (B, L, K). A GPU that trains makes three products: putting the
+        gradient of a single one together takes it longer (`docs/log.md`)."""
+        if x.is_cuda and trained():
+            return [F.linear(x, weight) for weight in self.into.weight.split(self.sizes)]
+        return self.into(x).split(self.sizes, -1)
 
 
 class GAU(nn.Module):
