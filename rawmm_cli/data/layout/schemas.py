@@ -1,6 +1,6 @@
 """The Parquet files of a set as one table: kinds of its columns, and whether all files have the used ones.
 
-Schemas and statistics are read, and no rows. A column without a value in a file has no kind there: writers
+Schemas are read, and few rows. A column without a value in a file has no kind there: writers
 give it any type."""
 
 import json
@@ -53,7 +53,8 @@ class Tables:
         for file in files:
             try:
                 with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
-                    _check_single(stream, table.metadata)
+                    if "://" not in file:
+                        _check_single(stream, table)
                     self._add(file, table)
             except Exception as error:  # damage raises almost any type
                 if starved(error):
@@ -71,12 +72,12 @@ class Tables:
         for column in (column for column, count in Counter(schema.names).items() if count > 1):
             self.twice.setdefault(column, file)
         for column, kind in own.items():
-            if kind == "empty" or (self.kinds.get(column) != kind and _is_empty(meta, column)):
+            if kind == "empty" or (self.kinds.get(column) != kind and _is_empty(table, column)):
                 own[column] = None
                 self.without.setdefault(column, kind)
             else:
                 self.kinds.setdefault(column, kind)
-            if kind == "images" and _several(meta, column):
+            if kind == "images" and _several(table, column):
                 self.several.add(column)
         for column, names in class_names(schema).items():
             if self.names.setdefault(column, names) != names:
@@ -142,12 +143,12 @@ class Tables:
         return None
 
 
-def _check_single(stream: BinaryIO, meta: pq.FileMetaData) -> None:
+def _check_single(stream: BinaryIO, table: pq.ParquetFile) -> None:
     """Raise ValueError where files are joined end to end: the last would say where to read in the first."""
-    if not meta.num_row_groups:
+    last = max((n for n in range(table.num_row_groups) if table.metadata.row_group(n).num_rows), default=None)
+    if last is None:
         return
-    last = meta.row_group(meta.num_row_groups - 1)
-    leaves = [last.column(n) for n in range(last.num_columns)]
+    leaves = _leaves(table, last, table.schema_arrow.names)
     starts = (leaf.dictionary_page_offset or leaf.data_page_offset for leaf in leaves)
     end = max((start + leaf.total_compressed_size for start, leaf in zip(starts, leaves)), default=0)
     footer = stream.seek(-8, os.SEEK_END)
@@ -194,29 +195,38 @@ def _is_list(dtype: pa.DataType) -> bool:
     return any(getattr(pa.types, f"is_{name}")(dtype) for name in names)
 
 
-def _leaves(meta: pq.FileMetaData, column: str) -> Iterator[tuple[int, pq.ColumnChunkMetaData]]:
-    """Leaves of a column in every row group, each with the rows of its group."""
+def _leaves(table: pq.ParquetFile, group: int, columns: list[str]) -> list[pq.ColumnChunkMetaData]:
+    """Leaves of columns in a row group. A row is read first: that raises an error where their metadata are
+    damaged, while asking for these ends the process."""
+    next(table.iter_batches(1, row_groups=[group], columns=columns), None)
+    meta, prefixes = table.metadata, tuple(f"{column}." for column in columns)
     paths = [meta.schema.column(n).path for n in range(meta.num_columns)]
-    leaves = [n for n, path in enumerate(paths) if path == column or path.startswith(f"{column}.")]
-    groups = (meta.row_group(n) for n in range(meta.num_row_groups))
-    return ((group.num_rows, group.column(n)) for group in groups for n in leaves)
+    own = (n for n, path in enumerate(paths) if path in columns or path.startswith(prefixes))
+    return [meta.row_group(group).column(n) for n in own]
 
 
-def _is_empty(meta: pq.FileMetaData, column: str) -> bool:
-    """Whether a column has no value at all, as far as the statistics tell."""
+def _is_empty(table: pq.ParquetFile, column: str) -> bool:
+    """Whether a column has no value at all: its first batch tells, but where that is empty too."""
+    try:
+        batches = table.iter_batches(64, columns=[column])
+        return not any(_has_values(batch.column(0)) for batch in batches if batch.num_columns)
+    except Exception as error:  # it cannot be read: no matter, where it is not used
+        if starved(error):
+            raise
+        return False
 
-    def is_empty(rows: int, leaf: pq.ColumnChunkMetaData) -> bool:
-        if not rows:
-            return True
-        numbers = leaf.statistics if leaf.is_stats_set else None
-        return numbers is not None and numbers.has_null_count and numbers.null_count == leaf.num_values
 
-    return all(is_empty(rows, leaf) for rows, leaf in _leaves(meta, column))
+def _has_values(array: pa.Array) -> bool:
+    """Whether an array, or the lists in it, have a value that is not null."""
+    while _is_list(array.type):
+        array = array.flatten()
+    return array.null_count < len(array)
 
 
-def _several(meta: pq.FileMetaData, column: str) -> bool:
+def _several(table: pq.ParquetFile, column: str) -> bool:
     """Whether a row of a column of lists has more than one value."""
-    return any(leaf.num_values > rows for rows, leaf in _leaves(meta, column))
+    groups = [(n, table.metadata.row_group(n).num_rows) for n in range(table.num_row_groups)]
+    return any(leaf.num_values > rows for n, rows in groups if rows for leaf in _leaves(table, n, [column]))
 
 
 def class_names(schema: pa.Schema) -> dict[str, list[str]]:
