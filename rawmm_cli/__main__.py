@@ -9,10 +9,13 @@ if __name__ == "__main__":
 def main() -> None:
     """Run the command line."""
     interrupts.install()
+    from .system.threads import process_began
+
+    began = process_began()
     from .cli import main
 
     try:
-        main()
+        main(began)
     finally:
         interrupts.over()
 

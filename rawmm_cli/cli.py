@@ -4,7 +4,8 @@ runs."""
 import errno
 import os
 import sys
-from contextlib import suppress
+import time
+from contextlib import nullcontext, suppress
 from typing import NoReturn
 
 import typer
@@ -90,8 +91,9 @@ _reserve: list[bytearray] = []  # memory for what is said when there is none, wh
 UsageError = typer.BadParameter.__bases__[0]  # typer carries click inside and does not export this name
 
 
-def main() -> None:
-    """Run the command line. An error that the user can fix becomes one line and an exit code."""
+def main(began: float | None = None) -> None:
+    """Run the command line. An error that the user can fix becomes one line and an exit code. began: when the
+    process was started, on the clock of time.perf_counter; None: now."""
     from .system import interrupts
     from .system.launch import joined
 
@@ -102,7 +104,7 @@ def main() -> None:
         with suppress(AttributeError, OSError):  # characters outside the terminal's encoding become "?"
             getattr(sys, name).reconfigure(errors="replace")
     try:
-        _main()
+        _main(time.perf_counter() if began is None else began)
     except Exception as error:  # a bug; in a rank its launcher shows it, once
         if not joined():
             raise
@@ -114,19 +116,24 @@ def main() -> None:
             interrupts.remove()
 
 
-def _main() -> None:
+def _main(began: float) -> None:
+    from .commands.screen import activity
     from .system import interrupts
-    from .system.errors import RawmmError, address_space, is_out_of_memory
+    from .system.activity import shown_by
+    from .system.errors import RawmmError, Stopped, address_space, is_out_of_memory
 
     if address_space() is not None:
         _reserve.append(bytearray(8 << 20))
     try:
-        code = app(standalone_mode=False)
+        with nullcontext() if "--json" in sys.argv else shown_by(activity):
+            code = app(standalone_mode=False, obj=began)
         if code == 130 or interrupts.taken():
             _fail("stopped", 130)
         _leave(code if isinstance(code, int) else 0)
     except SystemExit as leaving:  # typer exits with 1 on a broken pipe
         sys.exit(0 if leaving.code == 1 else leaving.code)
+    except Stopped as stopped:
+        _fail(str(stopped), stopped.exit_code, kind="")
     except RawmmError as error:
         _fail(str(error), error.exit_code)
     except UsageError as error:
@@ -162,9 +169,9 @@ def _fail_system(error: OSError) -> None:
     _fail(f"{error.filename}: {error.strerror}; change its permissions, or give another path", 2)
 
 
-def _fail(message: str, code: int, traceback: str = "") -> NoReturn:
-    """Print one line on stderr, or send it to the launcher where this process is a rank, and exit with
-    `code`."""
+def _fail(message: str, code: int, traceback: str = "", kind: str = "error: ") -> NoReturn:
+    """Print one line of a `kind` on stderr, or send it to the launcher where this process is a rank, and exit
+    with `code`."""
     from .commands.screen import printable
     from .system import interrupts
     from .system.launch import tell
@@ -172,7 +179,7 @@ def _fail(message: str, code: int, traceback: str = "") -> NoReturn:
     interrupts.taken()
     line = " ".join(printable(message).split())
     if not tell(line, code, traceback) and line:
-        print(f"{traceback}error: {line}", file=sys.stderr)
+        print(f"{traceback}{kind}{line}", file=sys.stderr)
     _leave(code)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..system.activity import doing
 from ..system.threads import use_cpu
 from .screen import notify
 
@@ -33,11 +34,12 @@ MOST_SEED = 2**63 - 1
 
 def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) -> "Loaded":
     """The model that --run or --model names. Raises ConfigError, CheckpointError."""
-    use_cpu()
-    from ..runs import models
-    from ..system import machine
+    with doing("loading the model"):
+        use_cpu()
+        from ..runs import models
+        from ..system import machine
 
-    return models.load(models.find(runs_dir, run, model), machine.device(device), notify)
+        return models.load(models.find(runs_dir, run, model), machine.device(device), notify)
 
 
 def writable_folder(path: Path, what: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,7 +14,19 @@ import typer
 from ..system.figures import duration
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from ..config.codecs import CodecTrain
+    from ..config.model import Train
+
+PARTS = (  # of a loss, of models and of codecs
+    *("text", "image"),
+    *("l1", "l2", "perceptual", "commitment", "entropy", "kl", "adversary", "discriminator"),
+)
+AFTER, EVERY = 1.0, 10.0  # seconds until an activity shows itself, and between two lines of it
+_activities: list["Activity"] = []  # under way
+_bars: list["Training"] = []  # on the terminal
 
 
 @lru_cache
@@ -136,3 +149,150 @@ class Bar:
             self.bar.update(self.task, completed=done, rate=rate)
         else:
             notify(f"{done:,}{f' of {self.total:,}' if self.total else ''} items, {rate}")
+
+
+# -------------------------------------------------------------------------------------- what is done just now
+
+
+class Activity:
+    """What is done now. After a second: on a terminal a line that stays in place, in a training bar where
+    there is one; elsewhere a line, and one more every ten seconds."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.count = what, total, 0
+        self.began, self.live, self.over, self.lock = time.monotonic(), None, False, threading.Lock()
+        self._later(AFTER)
+
+    def __call__(self, count: int) -> None:
+        """Note how much is done."""
+        self.count = count
+
+    def text(self) -> str:
+        """compiling, once, about 30 s: 12 s gone; measuring: 512 of 2,048, 3 s gone."""
+        of = f"{self.count:,} of {self.total:,}, " if self.count and self.total else ""
+        return f"{self.what}: {of}{duration(round(time.monotonic() - self.began))} gone"
+
+    def __rich__(self) -> str:
+        return f"[dim]{self.text()}[/dim]"
+
+    def close(self) -> None:
+        """Let it disappear."""
+        with self.lock:
+            self.over = True
+            self.timer.cancel()
+            if self.live:
+                self.live.stop()
+
+    def _later(self, seconds: float) -> None:
+        self.timer = threading.Timer(seconds, self._show)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def _show(self) -> None:
+        with self.lock:
+            if self.over or _bars:
+                return
+            if console().is_terminal:
+                self.live = _live(self)
+                self.live.start()
+            else:
+                first = time.monotonic() - self.began < EVERY
+                notify(self.what if first and not self.count else self.text())
+                self._later(EVERY)
+
+
+def _live(shown: Any, transient: bool = True) -> "Live":
+    from rich.live import Live
+
+    return Live(shown, console=console(), transient=transient, refresh_per_second=4)
+
+
+@contextmanager
+def activity(what: str, total: int = 0) -> Iterator[Activity]:
+    """Show `what` is done while the block runs; for `system/activity.py`."""
+    now = Activity(what, total)
+    _activities.append(now)
+    try:
+        yield now
+    finally:
+        _activities.remove(now)
+        now.close()
+
+
+# --------------------------------------------------------------------------------------------------- training
+
+
+class Training:
+    """One line about a training: percent, time gone and left, loss by part. On a terminal a bar that stays in
+    place; elsewhere a line every ten seconds. began: of time.perf_counter."""
+
+    def __init__(self, settings: "Train | CodecTrain", began: float) -> None:
+        self.settings, self.began, self.record = settings, began, {}
+        self.terminal, self.said = console().is_terminal, time.monotonic()
+        self.live = _live(self, transient=False) if self.terminal else nullcontext()
+
+    def __enter__(self) -> "Training":
+        if self.terminal:
+            _bars.append(self)
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.live.__exit__(*error)
+        if self.terminal:
+            _bars.remove(self)
+
+    def __call__(self, record: dict) -> None:
+        """Show the record of a step."""
+        self.record = record
+        if not self.terminal and time.monotonic() - self.said > EVERY:
+            self.said = time.monotonic()
+            notify(self.text())
+
+    def share(self) -> float:
+        """Of the documents or the time of the run."""
+        settings, record = self.settings, self.record
+        done = (
+            record.get("seconds", 0) / settings.time
+            if settings.time
+            else record.get("documents", 0) / settings.documents
+        )
+        return min(1.0, done)
+
+    def times(self) -> str:
+        """1 min 05 s gone, about 8 min 10 s left."""
+        gone, left = time.perf_counter() - self.began, self.record.get("eta")
+        known = f", about {duration(round(left))} left" if left is not None else ""
+        return f"{duration(round(gone))} gone{known}"
+
+    def text(self) -> str:
+        """The line."""
+        return f"{self.share():.0%}, {self.times()}, {facts(self.record)}"
+
+    def __rich__(self) -> "Group":
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        line = Table.grid(expand=True, padding=(0, 1))
+        for ratio in (None, 1, None, None):
+            line.add_column(ratio=ratio, no_wrap=True)
+        bar = ProgressBar(1.0, self.share())
+        line.add_row(Text("train", "bold"), bar, f"{self.share():.0%}", self.times())
+        now = [one for one in _activities if time.monotonic() - one.began > AFTER]
+        below = now[-1].text() if now else facts(self.record) if self.record else ""
+        return Group(line, Text(below, "dim"))
+
+
+def facts(record: dict) -> str:
+    """Documents, losses by part, speed, memory and learning rate of a step."""
+    parts = [name for name in PARTS if name in record]
+    precise = ".4f" if "psnr" in record else ".3f"
+    losses = " ".join(f"{name} {record[name]:{precise}}" for name in parts)
+    line = f"{record['documents']:,} documents, loss {record['loss']:{precise}} ({losses})"
+    line += f", PSNR {record['psnr']:.2f} dB" if "psnr" in record else ""
+    line += f", {record['usage']:.1%} of the codes in use" if "usage" in record else ""
+    line += f", {record['documents_per_second']:,.0f} documents/s"
+    line += f", MFU {record['mfu']:.0%}" if "mfu" in record else ""
+    return f"{line}, {record['memory'] / 2**30:.1f} GiB, rate {record['learning_rate']:.1e}"

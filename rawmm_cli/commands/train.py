@@ -4,7 +4,6 @@ import os
 import re
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..system.activity import doing
 from ..system.threads import use_cpu
 from . import dry_run as dry
 from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, writable_folder
-from .screen import console, emit, notify
+from .screen import Training, emit, notify
 
 if TYPE_CHECKING:
     from ..config.codecs import CodecConfig
-    from ..config.model import Config, Train
+    from ..config.model import Config
 
 
 def train(
+    context: typer.Context,
     settings: Annotated[
         Optional[list[str]],
         typer.Argument(
@@ -50,8 +51,8 @@ def train(
         Optional[str],
         typer.Option(
             "--time",
-            help="Train for a time instead of a number of documents, as in 90s, 10m, 2h30m or 1d; the "
-            "learning rate schedule ends with it.",
+            help="Let the command take a time instead of a number of documents, as in 90s, 10m, 2h30m or 1d; "
+            "the learning rate schedule ends with it.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -76,8 +77,8 @@ def train(
     """Train a model. Run the same command again to resume."""
     from ..config import presets
     from ..config.codecs import CodecConfig
+    from ..system import launch
     from ..system.errors import ConfigError
-    from ..system.launch import joined, launch
 
     words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit is not None else [])]
     config = presets.load(preset, words)
@@ -97,11 +98,11 @@ def train(
         )
     name = run_name(run or Path(preset).stem)
     folder = writable_folder(runs_dir, "runs folder") / name
-    if gpus and gpus > 1 and not joined():
+    if gpus and gpus > 1 and not launch.joined():
         _check_gpus(config, gpus, device)
         with _true_words(folder):
-            return launch(sys.argv[1:], gpus)
-    result = execute(config, data_dir, folder, device, quiet=json)
+            return launch.launch(sys.argv[1:], gpus, context.obj)
+    result = execute(config, data_dir, folder, device, quiet=json, began=launch.began(context.obj))
     if os.environ.get("RANK", "0") != "0":
         return
     if json:
@@ -152,23 +153,31 @@ def _check_gpus(config: "Config", gpus: int, device: str) -> None:
 
 
 def execute(
-    config: "Config | CodecConfig", data_dir: Path, folder: Path, device: str, quiet: bool = False
+    config: "Config | CodecConfig",
+    data_dir: Path,
+    folder: Path,
+    device: str,
+    quiet: bool = False,
+    began: float | None = None,
 ) -> dict:
-    """Train, with a progress bar unless `quiet` -> the last record and the run's status.
+    """Train, with a progress bar unless `quiet` -> the last record and the run's status. began: when the
+    command was started, on the clock of time.perf_counter; None: now.
 
     In a process that a launcher started, train as one of its ranks."""
     from ..system.launch import joined
 
-    use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
-    from ..config.codecs import CodecConfig
-    from ..runs.records import read
-    from ..system import distributed, machine
-    from ..training import train
-    from ..training.train_codec import train_codec
+    began = time.perf_counter() if began is None else began
+    with doing("loading"):
+        use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
+        from ..config.codecs import CodecConfig
+        from ..runs.records import read
+        from ..system import distributed, machine
+        from ..training import train
+        from ..training.train_codec import train_codec
 
     ranks = distributed.from_environment(device)
     if isinstance(config, CodecConfig):
-        records = train_codec(config, data_dir, folder, machine.device(device), notify)
+        records = train_codec(config, data_dir, folder, machine.device(device), notify, began)
     else:
         records = train.train(
             config,
@@ -177,9 +186,14 @@ def execute(
             machine.device(device, ranks.local if ranks.grouped else None),
             notify,
             ranks,
+            began,
         )
-    with _true_words(folder):
-        record = _show_progress(records, config.train) if not quiet and ranks.first else _drain(records)
+    record: dict = {}
+    shown = Training(config.train, began) if not quiet and ranks.first else nullcontext()
+    with _true_words(folder), shown as line:
+        for record in records:
+            if line:
+                line(record)
     status = "trained" if record else "was trained already"
     if not record:
         record = (read(folder / "records.jsonl") or [{}])[-1]
@@ -197,70 +211,3 @@ def _true_words(run: Path) -> Iterator[None]:
         if not any((run / "checkpoints").glob("step_*")):
             error.args = (str(error).replace("the last checkpoint is intact", "it has no checkpoint yet"),)
         raise
-
-
-def _drain(records: Iterator[dict]) -> dict:
-    last = deque(records, maxlen=1)
-    return last[0] if last else {}
-
-
-def _show_progress(records: Iterator[dict], settings: "Train") -> dict:
-    """Show a bar and a line of figures on a terminal, a line every ten seconds elsewhere -> the last
-    record."""
-    from rich.console import Group
-    from rich.live import Live
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    screen, record, spoken = console(), {}, time.monotonic()
-    bar = Progress(
-        TextColumn("[bold]train"),
-        BarColumn(None),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        expand=True,
-    )
-    done, total = ("seconds", settings.time) if settings.time else ("documents", settings.documents)
-    task = bar.add_task("train", total=total)
-    figures = Text("the first step; where layers are compiled it takes up to half a minute", style="dim")
-    with (
-        Live(Group(bar, figures), console=screen, refresh_per_second=4)
-        if screen.is_terminal
-        else nullcontext()
-    ):
-        for record in records:
-            bar.update(task, completed=record[done])
-            figures.plain = _facts(record)
-            if not screen.is_terminal and time.monotonic() - spoken > 10:
-                spoken = time.monotonic()
-                of = "" if settings.time else f" of {total:,}"
-                notify(f"{record['documents']:,}{of} documents  {_facts(record)}  eta {record['eta']:.0f} s")
-    return record
-
-
-def _facts(record: dict) -> str:
-    if "psnr" in record:
-        codes = (
-            f"usage {record['usage']:.1%} perplexity {record['perplexity']:,.0f}  "
-            if "usage" in record
-            else ""
-        )
-        return (
-            f"loss {record['loss']:.4f} PSNR {record['psnr']:.2f} dB  "
-            f"{codes}{record['documents_per_second']:,.0f} pictures/s"
-            f"  {record['memory'] / 2**30:.1f} GiB  lr {record['learning_rate']:.1e}"
-        )
-    return (
-        f"loss {record['loss']:.3f} (text {record['text']:.3f} image {record['image']:.3f})  "
-        f"{record['documents_per_second']:,.0f} doc/s  {record['positions_per_second']:,.0f} pos/s  "
-        f"MFU {record['mfu']:.0%}  {record['memory'] / 2**30:.1f} GiB  lr {record['learning_rate']:.1e}"
-    )

@@ -246,7 +246,7 @@ class CodecTrain(Settings):
 
     documents: Count = Field(100_000, description="length of the run")
     time: Seconds | None = Field(
-        None, description="length of the run in seconds instead; the learning rate falls with it"
+        None, description="seconds that the command takes instead; the learning rate falls with it"
     )
     batch: Amount = Field(32, description="pictures a step")
     optimizer: Literal["adamw", "muon"] = Field(
@@ -267,7 +267,7 @@ class CodecTrain(Settings):
         "auto", description="of convolutions and matmuls; quantizing is in fp32"
     )
     compile: Literal["auto", "yes", "no"] = Field(
-        "auto", description="torch.compile encoder and decoder; auto: on a GPU"
+        "auto", description="torch.compile encoder and decoder; auto: on a GPU, if train.time allows it"
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads, 0: all cores")
     trackers: Trackers = Field(

@@ -200,7 +200,7 @@ class Train(Settings):
 
     documents: Count = Field(100_000, description="length of the run")
     time: Seconds | None = Field(
-        None, description="length of the run in seconds instead; the learning rate falls with it"
+        None, description="seconds that the command takes instead; the learning rate falls with it"
     )
     batch: Amount = Field(128, description="documents a step, over all ranks")
     accumulate: Amount = Field(1, description="micro-batches a step, to save memory")
@@ -231,7 +231,8 @@ class Train(Settings):
         "dense", description="of attention; flex skips empty blocks of long rows"
     )
     compile: Literal["auto", "yes", "no"] = Field(
-        "auto", description="torch.compile the layers; auto: where it works"
+        "auto",
+        description="torch.compile the layers; auto: where it works and train.time allows it",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of each rank, 0: its share of the cores")
     skip_nonfinite: Whole = Field(

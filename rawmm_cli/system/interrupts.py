@@ -46,7 +46,9 @@ def taken() -> bool:
 def _interrupted(number: int, frame: FrameType | None) -> None:
     if _importing(frame):
         if "RAWMM_LAUNCHED" not in os.environ:  # else the launcher says it
-            os.write(2, b"error: stopped\n")
+            os.write(
+                2, b"\x1b[?25herror: stopped\n" if os.isatty(2) else b"error: stopped\n"
+            )  # shows the cursor
         os._exit(128 + number)
     taken()
     timer = threading.Timer(AGAIN, signal.raise_signal, (number,))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 OURS = "RAWMM_LAUNCHED"  # set in ranks that this module has started
+BEGAN = "RAWMM_BEGAN"  # in them: when the command was started, on the clock of time.perf_counter
 STOPPED = (129, 130, 143)  # exit codes of a rank that was told to stop and has saved
 
 
@@ -35,8 +36,14 @@ class LaunchedError(RawmmError):
         self.exit_code = exit_code
 
 
-def launch(words: list[str], processes: int) -> None:
-    """Run `rawmm WORDS` in so many ranks until all are done. Raises LaunchedError or RankError."""
+def began(own: float | None) -> float | None:
+    """When the command was started: its launcher, where it is a rank of ours, else `own`."""
+    return float(os.environ[BEGAN]) if joined() and BEGAN in os.environ else own
+
+
+def launch(words: list[str], processes: int, began: float | None = None) -> None:
+    """Run `rawmm WORDS`, a command that was started at `began`, in so many ranks until all are done. Raises
+    LaunchedError or RankError."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -46,6 +53,7 @@ def launch(words: list[str], processes: int) -> None:
     ]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves, in one line
     os.environ[OURS] = "1"  # inherited by the ranks
+    os.environ[BEGAN] = str(began or time.perf_counter())
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

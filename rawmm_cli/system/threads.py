@@ -1,4 +1,5 @@
-"""Threads and memory of this process, chosen before torch starts. torch is imported inside the functions."""
+"""Threads and memory of this process, chosen before torch starts, and when it began. torch is imported inside
+the functions."""
 
 import os
 import time
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .errors import OutOfMemoryError, address_space
 from .figures import size
+from .sharing import core_ticks
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +28,8 @@ def use_cpu(threads: int = 0, here: int = 1) -> None:
 
     Threads that wait by spinning are a third faster on idle cores, but beside another busy process they waste
     their turns. So they spin briefly where the cores are free and sleep where they are not (figures in
-    `docs/log.md`). What the person has set in the environment wins. `here`: processes that share this
-    machine's cores, each its part."""
+    `docs/log.md`); `sharing.py` looks again while training. What the person has set in the environment wins.
+    `here`: processes that share this machine's cores, each its part."""
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         name, value = ("OMP_WAIT_POLICY", "PASSIVE") if _busy_cores() > 0.3 else ("GOMP_SPINCOUNT", "10000")
         os.environ[name] = value
@@ -52,18 +54,10 @@ def check_address_space(least: int = 1 << 29) -> None:
 def _busy_cores(seconds: float = 0.1) -> float:
     """How many of the cores this process may use are at work for others now; 0 where the system does not
     tell."""
-
-    def ticks() -> list[list[int]]:
-        with open("/proc/stat", encoding="ascii") as file:
-            rows = {
-                row.split()[0]: [int(n) for n in row.split()[1:]] for row in file if row.startswith("cpu")
-            }
-        return [rows[f"cpu{n}"] for n in os.sched_getaffinity(0)]
-
     try:
-        before = ticks()
+        before = core_ticks()
         time.sleep(seconds)
-        spent = [[b - a for a, b in zip(*pair)] for pair in zip(before, ticks())]
+        spent = [[b - a for a, b in zip(*pair)] for pair in zip(before, core_ticks())]
     except (OSError, AttributeError, KeyError, ValueError):
         return 0.0
     return sum(1 - (row[3] + row[4]) / max(1, sum(row[:8])) for row in spent)  # idle and waiting for disk
@@ -101,3 +95,15 @@ def threads_for(rows: int, device: "torch.device") -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def process_began() -> float:
+    """When this process was started, on the clock of time.perf_counter; where that is not known, now."""
+    now = time.perf_counter()
+    try:
+        with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])  # field 22 of proc(5)
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return now
+    return now - age if 0 <= age < 3600 else now

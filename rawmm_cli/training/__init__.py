@@ -5,7 +5,8 @@ train_codec.py   the training loop of a codec
 state.py         a run between two steps: restore, save
 codec_state.py   the same of a codec
 signals.py       Ctrl-C and its like: the step ends, the state is saved
-clock.py         seconds of training, speed, what remains
+clock.py         seconds of a run, speed, what follows the steps, what remains
+watch.py         the start of a run, and what there is time for between its steps
 compile.py       compiled layers, recomputed layers
 optimizer.py     AdamW, Muon, learning rate
 ema.py           averaged weights

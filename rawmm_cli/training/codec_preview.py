@@ -6,8 +6,10 @@ from torch import Tensor, nn
 
 from ..data import images, prepared
 from ..system import disk
+from ..system.activity import Done, doing
+from .clock import Clock, Plan
 from .codec_state import WINDOW, CodecState, Used
-from .state import Run
+from .state import Run, saved_bytes
 
 # Held-out pictures: while training, at its end, on a sheet, in a row of it.
 LOOKED_AT, MEASURED, SHOWN, COLUMNS = 256, 2048, 16, 8
@@ -40,33 +42,60 @@ def look(run: Run, state: CodecState, log: list = ()) -> float:
     return psnr
 
 
-def measure(run: Run, state: CodecState) -> dict:
-    """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures
-    use."""
-    codec, data = state.averages[0], run.data[0]
-    rows = prepared.evenly_spaced(len(run.held_out), MEASURED)
-    psnr = psnrs(codec, run.held_out, rows, run.device)
-    size = run.config.data.size
-    result = {
-        "documents": state.documents,
-        "held_out": {
-            "psnr": psnr.mean().item(),
-            "psnr_p05": psnr.quantile(0.05).item(),
-            "pictures": len(rows),
-        },
+def costs(run: Run, state: CodecState) -> dict[str, tuple[float, float]]:
+    """What follows the steps, as `clock.Plan` expects it. A picture there and back takes about half of what
+    it takes to learn from it, and to its codes a quarter."""
+    held_out, batch = len(run.held_out), run.config.train.batch
+    coded = min(WINDOW, len(run.data[0])) / 4 if state.model.discrete else 0
+    return {
+        "checkpoint": (0.0, 0.5 + saved_bytes(state) / 2e8),
+        "sheet": ((min(LOOKED_AT, held_out) + min(SHOWN, held_out)) / batch / 2, 0.2),
+        "measuring": ((min(MEASURED, held_out) / 2 + coded) / batch, 0.2),
+        "leaving": (0.0, 0.5),
     }
-    if codec.discrete:
-        used = Used(torch.zeros_like(state.used.now))
-        for part in torch.tensor(prepared.evenly_spaced(len(data), WINDOW)).split(64):
-            batch = torch.stack([data.image(row) for row in part.tolist()]).to(run.device)
-            used.add(codec.encode(batch), WINDOW + 1)
-        result["codes"] = {
-            "tokens": codec.length(size, size),
-            "vocabulary": codec.vocabulary,
-            "bits": codec.bits(size, size),
-            **used.figures(),
-            "pictures": used.pictures,
+
+
+def share_to_measure(run: Run, state: CodecState, plan: Plan, clock: Clock) -> float:
+    """Share of the pictures that a run by time has the time to measure, between a thirtieth and all. The last
+    sheet tells what a picture takes."""
+    if not (limit := run.config.train.time):
+        return 1.0
+    steps = {name: count for name, (count, _) in costs(run, state).items()}
+    whole = plan.seconds("sheet") * steps["measuring"] / steps["sheet"]
+    left = limit - clock.seconds() - plan.seconds("leaving")
+    return min(1.0, max(1 / 30, left / max(whole, 1e-9)))
+
+
+def measure(run: Run, state: CodecState, share: float = 1.0) -> dict:
+    """evaluation.json of a finished run: PSNR of held-out pictures, and the codes that training pictures
+    use. share: of the pictures, where time is short."""
+    codec, data = state.averages[0], run.data[0]
+    rows = prepared.evenly_spaced(len(run.held_out), max(1, round(share * MEASURED)))
+    trained = prepared.evenly_spaced(len(data), max(1, round(share * WINDOW))) if codec.discrete else []
+    size = run.config.data.size
+    with doing("measuring pictures", len(rows) + len(trained)) as done:
+        psnr = psnrs(codec, run.held_out, rows, run.device, done)
+        result = {
+            "documents": state.documents,
+            "held_out": {
+                "psnr": psnr.mean().item(),
+                "psnr_p05": psnr.quantile(0.05).item(),
+                "pictures": len(rows),
+            },
         }
+        if codec.discrete:
+            used = Used(torch.zeros_like(state.used.now))
+            for part in torch.tensor(trained).split(64):
+                batch = torch.stack([data.image(row) for row in part.tolist()]).to(run.device)
+                used.add(codec.encode(batch), WINDOW + 1)
+                done(len(rows) + used.pictures)
+            result["codes"] = {
+                "tokens": codec.length(size, size),
+                "vocabulary": codec.vocabulary,
+                "bits": codec.bits(size, size),
+                **used.figures(),
+                "pictures": used.pictures,
+            }
     disk.write_json(run.folder / "evaluation.json", result)
     return result
 
@@ -76,11 +105,19 @@ def through(codec: nn.Module, pixels: Tensor) -> Tensor:
     return codec.decode(codec.encode(pixels), codec.grid(*pixels.shape[-2:])[0])
 
 
-def psnrs(codec: nn.Module, data: prepared.Prepared, rows: list[int], device: torch.device) -> Tensor:
-    """PSNR in dB of every picture, 10 log10(255^2 / mean squared error); 100 where it is exact."""
+def psnrs(
+    codec: nn.Module,
+    data: prepared.Prepared,
+    rows: list[int],
+    device: torch.device,
+    done: Done = lambda count: None,
+) -> Tensor:
+    """PSNR in dB of every picture, 10 log10(255^2 / mean squared error); 100 where it is exact. done: is
+    called with how many there are so far."""
     values = []
     for part in torch.tensor(rows).split(64):
         batch = torch.stack([data.image(row) for row in part.tolist()]).to(device)
         error = (through(codec, batch).double() - batch.double()).square().flatten(1).mean(1)
         values.append((10 * torch.log10(255**2 / error.clamp_min(1e-12))).clamp_max(100.0))
+        done(sum(map(len, values)))
     return torch.cat(values).cpu()

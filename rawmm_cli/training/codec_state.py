@@ -17,6 +17,7 @@ from ..data import prepared
 from ..runs import checkpoint, loading, records
 from ..runs.folder import read_config
 from ..system import disk
+from ..system.activity import doing
 from ..system.errors import CheckpointError, DataError
 from . import optimizer
 from .adversary import PatchDiscriminator
@@ -100,6 +101,7 @@ def fresh(config: CodecConfig, device: torch.device) -> CodecState:
     return state
 
 
+@doing("loading the codec")
 def restore(run: Run) -> CodecState:
     """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have
     changed."""

@@ -10,7 +10,29 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..config.codecs import CodecTrain
+from ..config.model import Train
 from ..core.model import RawModel
+from .clock import Clock
+
+SECONDS = {"cpu": 30.0, "cuda": 60.0}  # of a first step that compiles, with an empty cache
+PAYS = 4  # times as many seconds must be left; a compiled step takes about 0.6 of the time of an eager one
+
+
+def compiling(
+    settings: Train | CodecTrain, clock: Clock, device: str, busy: float, notify: Callable[[str], None]
+) -> tuple[str, float]:
+    """-> train.compile, 'no' for 'auto' where a run by time is too short for it, and the seconds that
+    compiling will take, beside `busy` cores that others use.
+
+    A run by documents compiles at any length: whether it does must not depend on what else runs."""
+    seconds = SECONDS[device] * (1 + busy)
+    if settings.compile != "auto" or not settings.time:
+        return settings.compile, seconds
+    if settings.time - clock.seconds() >= PAYS * seconds:
+        return "auto", seconds
+    notify(f"not compiled: that takes about {seconds:.0f} s and pays where {PAYS * seconds:.0f} s are left")
+    return "no", seconds
 
 
 def compile_layers(model: RawModel, setting: str, on: torch.device, notify: Callable[[str], None]) -> bool:
@@ -25,6 +47,10 @@ def compile_layers(model: RawModel, setting: str, on: torch.device, notify: Call
             notify("no C++ compiler (g++) found: training runs uncompiled, about half as fast")
             return False
         torch._dynamo.config.suppress_errors = True
+    if on.type == "cpu":  # else the number of threads is a constant of the code, compiled anew for each
+        import torch._inductor.config as inductor
+
+        inductor.cpp.dynamic_threads = True
     for layer in model.backbone.layers:
         layer.forward = partial(
             _either, layer.forward, torch.compile(layer.forward)

@@ -39,15 +39,16 @@ def preview(
     data: Prepared,
     held_out: Prepared,
     folder: Path | None,
-    documents: int,
-    step: int,
+    at: tuple[int, int],
+    lines: int = ROWS,
 ) -> Path | None:
     """Draw and read, and write both into `folder` (samples/) -> the path of the contact sheet.
 
-    folder None: do the same work and write nothing; a sharded model needs every rank, and one of them
-    writes."""
+    at: documents and steps so far. lines: drawings of each prompt. folder None: do the same work and write
+    nothing; a sharded model needs every rank, and one of them writes."""
+    documents, step = at
     captions = sheet_captions(data)
-    sheet = sample_sheet(config, model, captions)
+    sheet = sample_sheet(config, model, captions, lines)
     rows = rows_to_read(held_out) if config.data.read and not held_out.holds_documents else []
     pictures = [held_out.image(row) for row in rows]
     truth = [[caption for caption in held_out.captions[row] if caption] for row in rows]
@@ -66,6 +67,16 @@ def preview(
     note = {"documents": documents, "step": step, "prompts": captions, "read": read}
     disk.write_json(path.with_suffix(".json"), note)
     return path
+
+
+def cost(config: Config, data: Prepared) -> tuple[float, float]:
+    """What a preview is expected to take: as many seconds as so many training steps take, and so many more.
+    A forward pass is a third of a step; calls of one network with few rows cost about 20 ms each."""
+    settings = build.sampling(config)
+    passes = settings.flat().get("steps") or 1
+    drawings = ROWS * len(sheet_captions(data))
+    each = 2 if settings.guidance != 1 else 1
+    return drawings * each * passes / config.train.batch / 2, 0.02 * (passes + 32)
 
 
 def _settings_for(config: Config, model: RawModel, truth: list[list[str]]) -> Sampling:

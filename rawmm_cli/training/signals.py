@@ -68,8 +68,4 @@ def signals(ranks: Ranks):
 
 def stopped(number: int, documents: int) -> Stopped:
     """The exception to raise once the state is saved."""
-    return Stopped(
-        f"stopped by {signal.Signals(number).name} and saved at {documents:,} documents; "
-        "run the same command again to go on",
-        number,
-    )
+    return Stopped(f"stopped at {documents:,} documents, saved; the same command goes on", number)

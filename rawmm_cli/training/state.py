@@ -22,6 +22,7 @@ from ..data.loader import steps_of
 from ..runs import checkpoint, loading, records
 from ..runs.sharded import write_sharded
 from ..system import disk, distributed, machine
+from ..system.activity import doing
 from ..system.distributed import Ranks, barrier, broadcast, like
 from ..system.errors import CheckpointError
 from . import ema, optimizer, posthoc
@@ -75,13 +76,16 @@ class State:
     documents: int = 0
     step: int = 0
     seconds: float = 0.0
+    reserved: float = 0.0  # seconds of a run by time that are kept for what follows its last step
     skipped: int = 0  # steps in a row whose loss was not finite
 
     def remaining(self, config: Config) -> float:
-        """Share of the run that is still to come: of its documents or, where train.time is set, of its
+        """Share of the steps that are still to come: of their documents or, where train.time is set, of their
         time."""
         train = config.train
-        return 1 - (self.seconds / train.time if train.time else self.documents / train.documents)
+        if train.time:
+            return 1 - self.seconds / max(train.time - self.reserved, 1e-9)
+        return 1 - self.documents / train.documents
 
 
 def fresh(config: Config, device: torch.device, ranks: Ranks) -> State:
@@ -102,6 +106,7 @@ def fresh(config: Config, device: torch.device, ranks: Ranks) -> State:
     )
 
 
+@doing("loading the model")
 def restore(run: Run) -> State:
     """A fresh state, or the newest checkpoint's. Raises CheckpointError where settings or data have
     changed."""
@@ -185,6 +190,11 @@ def compare(old: Config | CodecConfig, new: Config | CodecConfig, run: Path) -> 
             f"run '{run.name}' was started with other settings ({listed}); "
             "use the old settings, or another --run name"
         )
+
+
+def saved_bytes(state: State) -> int:
+    """Bytes of a checkpoint, about: weights, their averages, and two numbers of the optimizer for each."""
+    return 4 * sum(p.numel() for p in state.model.parameters()) * (3 + len(state.averages))
 
 
 def save(run: Run, state: State) -> None:

@@ -6,7 +6,6 @@ so does the run. Several ranks share each step's documents (`loader.py`), and wh
 the loss is, whether to stop) is decided from numbers that all of them have exchanged. `state.py` looks after
 the run folder."""
 
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,19 +21,21 @@ from ..core import flops
 from ..core.document import Batch
 from ..core.loss import Losses, Shares, joint_loss
 from ..data import lengths, sets
-from ..data.loader import Steps, batches, check_shares, shared_memory_warning, steps_of, watched
+from ..data.loader import Steps, batches, check_shares, steps_of, watched
 from ..runs import records
 from ..runs.lock import locked
 from ..system import distributed, machine
+from ..system.activity import doing
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
+from ..system.sharing import Others
 from . import ema, optimizer
-from .clock import Clock, Speed, crossed, remaining
-from .compile import compile_layers
+from .clock import Clock, crossed, too_short
 from .preview import preview
 from .signals import Signals, signals, stopped
-from .state import Run, State, bad_batch, describe, left_out, restore, save, snapshot
+from .state import Run, State, bad_batch, left_out, restore, save, snapshot
 from .trackers import trackers
+from .watch import Watch, due, lines, start
 
 
 def train(
@@ -44,15 +45,17 @@ def train(
     device: torch.device,
     notify: Callable[[str], None] = print,
     ranks: Ranks = ALONE,
+    began: float | None = None,
 ) -> Iterator[dict]:
     """Train the run `folder` to its end, yielding one record a step. `notify` is called with messages
-    for people.
+    for people. began: when the command was started, of time.perf_counter; None: now.
 
     Every rank runs this and the first one writes. Raises ConfigError, LockedError, CheckpointError,
     DataError, RankError, DivergedError (before the bad step is taken) and, after saving, Stopped when SIGINT,
     SIGTERM or SIGHUP arrives."""
-    settings = config.train
-    data, held_out = sets.load(config, data_folder, notify if ranks.first else lambda line: None)
+    settings, clock, others = config.train, Clock(0.0, began), Others()
+    with doing("loading the data"):
+        data, held_out = sets.load(config, data_folder, notify if ranks.first else lambda line: None)
     check_shares(config, ranks)
     if settings.mask == "flex" and device.type == "cpu":
         raise ConfigError(
@@ -70,18 +73,19 @@ def train(
         state = restore(run)
         if state.remaining(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
-        steps = _checked_steps(run, state)
-        speed = _start(run, state)
-        names = settings.trackers if ranks.first else ()
-        log = trackers(names, folder, config.model_dump(mode="json"), state.documents, run.notify)
+        clock.earlier, steps = state.seconds, _checked_steps(run, state)
+        watch = start(run, state, clock, others)
+        names, facts = settings.trackers if ranks.first else (), config.model_dump(mode="json")
+        log = trackers(names, folder, facts, state.documents, run.notify)
         try:
             with watched(lambda: state.documents):
-                yield from _steps(run, state, steps, caught, speed, log)
+                yield from _steps(run, state, steps, caught, watch, log)
         finally:
             for tracker in log:
                 tracker.close()
 
 
+@doing("reading captions")
 def _checked_steps(run: Run, state: State) -> Steps:
     """Steps of a run. Raises DataError where documents do not fit; says what is cut or left out."""
     config, model = run.config, state.model
@@ -93,53 +97,42 @@ def _checked_steps(run: Run, state: State) -> Steps:
     return steps
 
 
-def _start(run: Run, state: State) -> Speed:
-    """Compile, measure the matmul rate, and report both."""
-    settings, device = run.config.train, run.device
-    gc.freeze()  # what is there now stays; looking at it again takes 0.1 s each time
-    compiled = compile_layers(state.model, settings.compile, device, run.notify)
-    precision = machine.precision(settings.precision, device)
-    rate = machine.matmul_rate(device, precision)
-    describe(run, {"compiled": compiled, "matmul FLOP/s": rate})
-    run.notify(
-        f"{'compiled' if compiled else 'eager'} {precision} on {run.ranks.size} x {device.type}, "
-        f"{torch.get_num_threads()} threads each; saving to {run.folder}"
-    )
-    workers = machine.workers(settings.workers, device, run.ranks.here)
-    for warning in (shared_memory_warning(workers), machine.precision_warning(precision, device)):
-        if warning:
-            run.notify(warning)
-    return Speed(rate * run.ranks.size)
-
-
-def _steps(run: Run, state: State, steps: Steps, caught: Signals, speed: Speed, log: list) -> Iterator[dict]:
+def _steps(run: Run, state: State, steps: Steps, caught: Signals, watch: Watch, log: list) -> Iterator[dict]:
     """Take one step after the other, and log, draw and save when documents say so."""
-    config, settings, first = run.config, run.config.train, run.ranks.first
-    source, clock = batches(config, steps, state.documents, run.device), Clock(state.seconds)
+    config, settings = run.config, run.config.train
+    source, (clock, plan, speed, threads, first) = batches(config, steps, state.documents, run.device), watch
     while state.remaining(config) > 0:
         started, before = time.perf_counter(), state.documents
         micro = next(source)
         waited = time.perf_counter() - started
-        record = take_step(run, state, micro, caught, clock)
+        with doing(first) if not plan.steps else nullcontext():
+            record = take_step(run, state, micro, caught, clock)
+        seconds = time.perf_counter() - started
+        plan.step(seconds)
+        clock.reserve = plan.reserve()
         done = state.remaining(config) <= 0
+        if done and settings.time and state.step == 1:
+            raise too_short(settings.time, clock.seconds(), seconds)
         if record:
-            record |= speed(time.perf_counter() - started, waited, record) | {
-                "memory": machine.peak_memory(run.device)
-            }
-            record["eta"] = remaining(
-                settings, state.documents, state.seconds, record["documents_per_second"]
-            )
-            if first and (done or crossed(state.documents, before, settings.log_every)):
+            record |= speed(seconds, waited, record) | {"memory": machine.peak_memory(run.device)}
+            record |= plan.outlook(state.documents, state.seconds)
+            if run.ranks.first and (done or crossed(state.documents, before, settings.log_every)):
                 records.append(run.folder / "records.jsonl", record)
                 for tracker in log:
                     tracker.log(record, state.documents)
+        if threads:
+            threads.after(seconds)
         stop = caught.agreed
         snapshot(run, state, before)  # before the state: who dies in between comes here again
-        if done or stop or crossed(state.documents, before, settings.save_every):
-            save(run, state)  # before the sheet: what fails there loses nothing
+        if done and settings.time:
+            state.seconds = max(state.seconds, settings.time)  # what follows is inside it
+        if done or stop or due(run, state, before, "checkpoint", plan):
+            with plan.timed("checkpoint", "saving"):
+                save(run, state)  # before the sheet: what fails there loses nothing
             left_out(run)
-        if done or crossed(state.documents, before, settings.sample_every):
-            _look(run, state, log)
+        if done or due(run, state, before, "sheet", plan):
+            with plan.timed("sheet", "drawing and reading a sheet"):
+                _look(run, state, log, lines(watch, done))
         if record:
             yield record
         if stop and not done:
@@ -171,9 +164,11 @@ def take_step(run: Run, state: State, micro: list[Batch], caught: Signals, clock
         _step(state)
         _average(run, state)
     norm, text, image = wait()
-    reports = distributed.all_gather(run.ranks, [text, image, clock.seconds(), caught.arrived])
+    own = [text, image, clock.seconds(), caught.arrived, clock.reserve]
+    reports = distributed.all_gather(run.ranks, own)
     text, image = sum(one[0] for one in reports), sum(one[1] for one in reports)
     state.seconds, caught.agreed = max(one[2] for one in reports), int(max(one[3] for one in reports))
+    state.reserved = max(one[4] for one in reports)
     weights = run.config.loss
     loss = weights.text * text + weights.image * image
     values = {"loss": loss, "text": text, "image": image, "gradient_norm": norm}
@@ -276,14 +271,13 @@ def _finite(run: Run, state: State, values: dict[str, float]) -> bool:
     )
 
 
-def _look(run: Run, state: State, log: list) -> None:
+def _look(run: Run, state: State, log: list, count: int) -> None:
     """The fixed prompts drawn and the fixed pictures read, with the first average. Sharded, it needs every
     rank."""
     sharded = run.config.train.parallel == "fsdp" and run.ranks.size > 1
     if run.ranks.first or sharded:
         folder = run.folder / "samples" if run.ranks.first else None
-        path = preview(
-            run.config, state.averages[0], run.data[0], run.held_out, folder, state.documents, state.step
-        )
+        at = state.documents, state.step
+        path = preview(run.config, state.averages[0], run.data[0], run.held_out, folder, at, count)
         for tracker in log:
             tracker.picture("samples", path, state.documents)

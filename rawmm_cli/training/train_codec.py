@@ -12,9 +12,8 @@ discriminator learns from the first step on; its gradient reaches the codec from
 import gc
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -27,16 +26,23 @@ from ..metrics import features, mobilenet
 from ..runs import records
 from ..runs.lock import locked
 from ..system import disk, machine
+from ..system.activity import doing
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
 from ..system.seeds import key
+from ..system.sharing import Others
+from ..system.sharing import threads as own_threads
 from . import adversary, ema, optimizer
-from .clock import Clock, crossed, remaining
-from .codec_preview import look, measure
+from .clock import Clock, Plan, crossed, too_short
+from .codec_preview import costs, look, measure, share_to_measure
 from .codec_state import WINDOW, CodecState, pictures, restore, save
+from .compile import compiling
 from .signals import Signals, signals, stopped
 from .state import Run, describe
 from .trackers import trackers
+from .watch import due
+
+Network = mobilenet.MobileNetV2 | None  # that loss.perceptual asks for
 
 
 def train_codec(
@@ -45,8 +51,11 @@ def train_codec(
     folder: Path,
     device: torch.device,
     notify: Callable[[str], None] = print,
+    began: float | None = None,
 ) -> Iterator[dict]:
-    """Train the run `folder` to its end, yielding one record a step. Raises as `train.train` does."""
+    """Train the run `folder` to its end, yielding one record a step. Raises as `train.train` does. began: as
+    there."""
+    clock, others = Clock(0.0, began), Others()
     network = _network(config.loss, device)
     data, held_out = pictures(config, data_folder)
     run = Run(config, folder, device, ALONE, [data], held_out, notify)
@@ -54,20 +63,22 @@ def train_codec(
         state = restore(run)
         if state.remaining(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
-        _start(run, state)
+        clock.earlier = state.seconds
+        first = _start(run, state, clock, others)
         log = trackers(config.train.trackers, folder, config.model_dump(mode="json"), state.documents, notify)
         try:
-            yield from _steps(run, state, caught, log, network)
+            yield from _steps(run, state, (clock, first), (caught, log), network)
         finally:
             for tracker in log:
                 tracker.close()
 
 
-def _start(run: Run, state: CodecState) -> None:
-    """Compile, and report the device and the precision."""
+def _start(run: Run, state: CodecState, clock: Clock, others: Others) -> str:
+    """Compile where it pays, and report the device and the precision -> what the first step does."""
     settings, device = run.config.train, run.device
     gc.freeze()
-    compiled = settings.compile == "yes" or (settings.compile == "auto" and device.type == "cuda")
+    setting, seconds = compiling(settings, clock, device.type, others(), run.notify)
+    compiled = setting == "yes" or (setting == "auto" and device.type == "cuda")
     if compiled:
         for part in (state.model.encoder, state.model.decoder):
             part.compile()
@@ -80,44 +91,58 @@ def _start(run: Run, state: CodecState) -> None:
     )
     if warning := machine.precision_warning(precision, device):
         run.notify(warning)
+    return f"compiling, once, about {seconds:.0f} s" if compiled else "the first step"
 
 
 def _steps(
-    run: Run, state: CodecState, caught: Signals, log: list, network: mobilenet.MobileNetV2 | None
+    run: Run, state: CodecState, start: tuple[Clock, str], out: tuple[Signals, list], network: Network
 ) -> Iterator[dict]:
     """Take one step after the other, and log, draw and save when documents say so."""
     config, settings = run.config, run.config.train
-    clock, recent = Clock(state.seconds), deque(maxlen=50)
+    (clock, first), (caught, log) = start, out
+    plan = Plan(
+        settings, costs(run, state), {"checkpoint": settings.save_every, "sheet": settings.sample_every}
+    )
+    threads = own_threads(settings.threads) if run.device.type == "cpu" else None
     state.model.train()
     while state.remaining(config) > 0:
         started, before = time.perf_counter(), state.documents
-        record = take_step(run, state, network)
-        state.seconds, caught.agreed = clock.seconds(), caught.arrived
-        recent.append(time.perf_counter() - started)
+        with doing(first) if not plan.steps else nullcontext():
+            record = take_step(run, state, network)
+        seconds = time.perf_counter() - started
+        plan.step(seconds)
+        state.seconds, state.reserved, caught.agreed = clock.seconds(), plan.reserve(), caught.arrived
         done, stop = state.remaining(config) <= 0, caught.agreed
-        speed = settings.batch * len(recent) / sum(recent)
+        if done and settings.time and state.step == 1:
+            raise too_short(settings.time, clock.seconds(), seconds)
         record |= {
             "seconds": state.seconds,
-            "documents_per_second": speed,
+            "documents_per_second": settings.batch * len(plan.steps) / sum(plan.steps),
             "memory": machine.peak_memory(run.device),
-            "eta": remaining(settings, state.documents, state.seconds, speed),
+            **plan.outlook(state.documents, state.seconds),
+            **(state.used.figures() if state.used else {}),
         }
-        record |= state.used.figures() if state.used else {}
         if done or crossed(state.documents, before, settings.log_every):
             _log(run, state, record, log)
-        if done or stop or crossed(state.documents, before, settings.save_every):
-            save(run, state)  # before the sheet: what fails there loses nothing
-        if done or crossed(state.documents, before, settings.sample_every):
-            record["held_out_psnr"] = look(run, state, log)
+        if threads:
+            threads.after(seconds)
+        if done and settings.time:
+            state.seconds = max(state.seconds, settings.time)  # what follows is inside it
+        if done or stop or due(run, state, before, "checkpoint", plan):
+            with plan.timed("checkpoint", "saving"):
+                save(run, state)  # before the sheet: what fails there loses nothing
+        if done or due(run, state, before, "sheet", plan):
+            with plan.timed("sheet", "reconstructing held-out pictures"):
+                record["held_out_psnr"] = look(run, state, log)
             _log(run, state, record, log)  # the later of two for the same documents counts
-        if done:
-            measure(run, state)
+            if done:
+                measure(run, state, share_to_measure(run, state, plan, clock))
         yield record
         if stop and not done:
             raise stopped(stop, state.documents)
 
 
-def _network(loss: CodecLoss, device: torch.device) -> mobilenet.MobileNetV2 | None:
+def _network(loss: CodecLoss, device: torch.device) -> Network:
     """The network of loss.features, frozen, where loss.perceptual asks for it. Raises ConfigError where the
     file is none."""
     if not loss.perceptual:
@@ -137,7 +162,7 @@ def _log(run: Run, state: CodecState, record: dict, log: list) -> None:
 # ----------------------------------------------------------------------------------------------------- a step
 
 
-def take_step(run: Run, state: CodecState, network: mobilenet.MobileNetV2 | None = None) -> dict:
+def take_step(run: Run, state: CodecState, network: Network = None) -> dict:
     """One update of the weights and of their average -> its record. Raises DivergedError before a step that
     is not finite."""
     settings, data = run.config.train, run.data[0]
@@ -172,7 +197,7 @@ def take_step(run: Run, state: CodecState, network: mobilenet.MobileNetV2 | None
 
 
 def _gradients(
-    run: Run, state: CodecState, real: Tensor, network: mobilenet.MobileNetV2 | None
+    run: Run, state: CodecState, real: Tensor, network: Network
 ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
     """-> parts of the loss, the reconstruction and its codes; the codec's gradients are filled in."""
     weights = run.config.loss

@@ -4,11 +4,12 @@ import io
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
-from rawmm_cli.system import threads
+from rawmm_cli.system import sharing, threads
 
 CPU = torch.device("cpu")
 
@@ -42,7 +43,7 @@ def test_busy_cores_are_counted(monkeypatch):
         return io.StringIO("cpu 1 2 3\n" + "".join(rows))
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
-    monkeypatch.setattr(threads, "open", stat, raising=False)
+    monkeypatch.setattr(sharing, "open", stat, raising=False)
     assert threads._busy_cores(0.0) == pytest.approx(1.1)
 
 
@@ -59,3 +60,14 @@ def test_the_environment_takes_precedence(word, expected):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [expected, "PASSIVE", "False"]
+
+
+@pytest.mark.process
+def test_the_start_of_a_process():
+    """On the clock that its parent has too."""
+    code = (
+        "import time; time.sleep(0.5); from rawmm_cli.system import threads; print(threads.process_began())"
+    )
+    before = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert before - 0.1 < float(done.stdout) < time.perf_counter() - 0.5

@@ -87,8 +87,8 @@ def test_a_fault_of_one_rank_ends_the_job(name, whole_ranks, few_digits, tmp_pat
     ranks = "".join((tmp_path / f"err.{number}").read_text() for number in range(2))
     assert (returned, out) == (code, ""), err
     if name == "told to stop":
-        assert err == "" and [text for text in ranks.splitlines() if text.startswith("error: ")] == [
-            "error: stopped by SIGTERM and saved at 128 documents; run the same command again to go on"
+        assert err == "" and [text for text in ranks.splitlines() if text.startswith("stopped")] == [
+            "stopped at 128 documents, saved; the same command goes on"
         ]
         return saved(run, whole_ranks(2, *EVERY), 8)
     assert err.splitlines()[-1].startswith(f"error: {line}") and "error: " not in ranks
@@ -148,9 +148,7 @@ def test_a_signal_saves_the_same_step_of_both_ranks(name, whole_ranks, few_digit
     fault = SEND.format(name=name, how=STOPS[name])
     done = Launched(tmp_path, command(few_digits, run, *TWO), fault, 6, 0).end(60)
     assert (done.code, done.out, done.remaining) == (128 + number, "", []), done.err
-    assert done.err.splitlines()[1:] == [
-        f"error: stopped by {name} and saved at 112 documents; run the same command again to go on"
-    ]
+    assert done.err.splitlines()[1:] == ["stopped at 112 documents, saved; the same command goes on"]
     saved(run, whole_ranks(2, *EVERY), 7)
     if name == "SIGTERM":
         resumed(few_digits, run, whole_ranks)

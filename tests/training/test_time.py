@@ -31,19 +31,56 @@ def test_a_clock_that_is_set_back(few_digits, tmp_path, monkeypatch):
     assert next(hours) > 1
     for part in (first, second):
         assert all(later["seconds"] > earlier["seconds"] >= 0 for earlier, later in itertools.pairwise(part))
-        assert all(record["eta"] >= 0 and record["documents_per_second"] > 0 for record in part)
-    assert second[0]["seconds"] > first[4]["seconds"] and second[-1]["eta"] == 0
+        assert all(record.get("eta", 0) >= 0 and record["documents_per_second"] > 0 for record in part)
+    assert second[0]["seconds"] > first[4]["seconds"] and "eta" in second[-1]
     stored = records.read(run / "records.jsonl")
     assert [record["step"] for record in stored] == list(range(1, 11)) and stored == first[:5] + second
 
 
-def test_what_remains_is_never_negative():
-    def remaining(*words):
-        return clock.remaining(settings(*words).train, 170, 12.5, 3.0)
+def plan(*words, **costs):
+    """A plan of a run of 16 documents a step, with what each thing is expected to cost."""
+    every = {"checkpoint": 320, "sheet": 160}
+    return clock.Plan(settings("train.batch=16", *words).train, costs, every)
 
-    assert remaining() == 0 == remaining("train.time=12")
-    assert remaining("train.documents=200") == 10
-    assert remaining("train.time=20") == 7.5
+
+def test_what_remains():
+    """1,600 documents, 480 seen: 70 steps of 2 s, 4 checkpoints of 5 s, 7 sheets of 3 s, and the end."""
+    run = plan("train.documents=1600", checkpoint=(0.0, 5.0), sheet=(1.5, 0.0), end=(0.0, 1.0))
+    for step in (40.0, 2.0, 2.0):  # the first one compiles
+        assert run.outlook(480, 60.0) == {}
+        run.step(step)
+    run.step(2.0)
+    assert run.left(480, 60.0) == 70 * 2 + 4 * 5 + 7 * 3 + 1
+    run.step(30.0)  # compiled anew, for another shape
+    assert run.step_seconds() == 2.0
+    with run.timed("sheet", "drawing"):
+        pass
+    assert run.seconds("sheet") < 1
+    assert run.left(1600, 500.0) == 0 == plan().left(170, 12.5)
+
+
+def test_what_remains_of_a_run_by_time():
+    run = plan("train.time=20", checkpoint=(0.0, 1.0))
+    assert run.left(0, 12.5) == 7.5 and run.left(0, 21.0) == 0
+
+
+def test_what_is_kept_for_the_end():
+    """What follows the last step and half a step; a fifth of the time at most."""
+    run = plan("train.time=60", checkpoint=(0.0, 1.0), sheet=(4.0, 0.5))
+    run.step(0.5)
+    assert run.reserve() == 1.0 + 4 * 0.5 + 0.5 + 0.25
+    for _ in range(9):
+        run.step(4.0)
+    assert run.reserve() == 12.0 + 2.0
+    assert plan(sheet=(4.0, 0.5)).reserve() == 0
+
+
+def test_between_steps_a_tenth_of_the_time_is_spent():
+    run = plan("train.time=600", sheet=(0.0, 3.0))
+    assert not run.affords("sheet", 29.0) and run.affords("sheet", 30.0)
+    run.spent = 3.0
+    assert not run.affords("sheet", 59.0) and run.affords("sheet", 60.0)
+    assert plan(sheet=(0.0, 3.0)).affords("sheet", 0.0)
 
 
 # ----------------------------------------------------------------------------------- a run of so many seconds
@@ -51,17 +88,23 @@ def test_what_remains_is_never_negative():
 
 @pytest.fixture
 def ticking(monkeypatch):
-    """The clock of training goes on by an eighth of a second each time that it is looked at: once a step."""
+    """The clock of training goes on by an eighth of a second each time that it is looked at: once a step. A
+    quarter of a second is kept for the end."""
     now = iter(count(0, 0.125))
     monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    monkeypatch.setattr(clock.Plan, "reserve", lambda plan: 0.25)
     return now
 
 
 def test_a_run_by_time(ticking, few_digits, tmp_path):
-    """A run that ends on time, the learning rate with it; stopped and resumed, its clock goes on."""
+    """Steps that end on time, the learning rate with them; stopped and resumed, its clock goes on."""
     run = tmp_path / "run"
     chosen = settings(
-        "train.time=1.5", "train.save_every=1000000", "train.sample_every=1000000", "train.warmup=32"
+        "train.time=1.75",
+        "train.save_every=1000000",
+        "train.sample_every=1000000",
+        "train.warmup=32",
+        "train.compile=no",
     )
     loop, first = train(chosen, few_digits, run, CPU, lambda message: None), []
     with pytest.raises(Stopped):
@@ -72,23 +115,36 @@ def test_a_run_by_time(ticking, few_digits, tmp_path):
                 first += list(loop)
     saved = checkpoint.state(checkpoint.latest(run))
     assert saved["seconds"] == 0.875 and saved["documents"] == first[-1]["documents"] + 16
-    for _ in range(80):  # ten seconds that are not training
+    for _ in range(80):  # ten seconds between two commands
         next(ticking)
     second = go(chosen, few_digits, run)
     assert second[0]["documents"] == saved["documents"] + 16
     assert second[0]["seconds"] == 1 and second[-1]["seconds"] == 1.5 and second[-1]["documents"] == 12 * 16
-    for earlier, later in itertools.chain(itertools.pairwise(first), itertools.pairwise(second)):
+    for earlier, later in itertools.chain(itertools.pairwise(first[1:]), itertools.pairwise(second[1:])):
         share = optimizer.rate(chosen.train, earlier["documents"], 1 - earlier["seconds"] / 1.5)
         assert later["learning_rate"] == pytest.approx(2e-3 * share, rel=1e-12)
     assert max(record["learning_rate"] for record in first) == 2e-3 and second[-1]["learning_rate"] < 5e-4
-    assert all(record["eta"] == pytest.approx(max(0, 1.5 - record["seconds"])) for record in second)
+    assert all(record["eta"] == pytest.approx(1.75 - record["seconds"]) for record in second)
+    assert checkpoint.state(checkpoint.latest(run))["seconds"] == 1.75
     assert go(chosen, few_digits, run) == []
 
 
-def test_the_option_of_time(ticking, few_digits, tmp_path, rawmm):
-    code, out, _ = rawmm(*command(few_digits, tmp_path / "run", "--time", "0.5s"))
-    assert code == 0 and json.loads(out)["seconds"] == 0.5
-    assert loading.run_config(tmp_path / "run").train.time == 0.5
+def test_the_option_of_time(few_digits, tmp_path, rawmm):
+    """By the clock of this machine: the command takes its time, and no more, where nothing else runs."""
+    words = command(few_digits, tmp_path / "run", "--time", "3s", "train.compile=no")
+    started = time.perf_counter()
+    code, out, _ = rawmm(*words)
+    assert time.perf_counter() - started > 2.2
+    assert code == 0 and 1.8 <= json.loads(out)["seconds"]
+    assert loading.run_config(tmp_path / "run").train.time == 3
+    assert json.loads(rawmm(*words)[1])["status"] == "was trained already"
+
+
+def test_a_time_too_short_for_a_step(few_digits, tmp_path, rawmm):
+    code, out, err = rawmm(*command(few_digits, tmp_path / "run", "--time", "0.01s"))
+    assert (code, out) == (2, "") and checkpoint.latest(tmp_path / "run") is None
+    assert "error: train.time = 0.01 s is too short to train: a step takes " in err
+    assert err.endswith("give at least --time 1m\n")
 
 
 def test_lengths_of_time():

@@ -154,7 +154,7 @@ def test_sigint_saves_and_exits_130(few_pictures, tmp_path, rawmm, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(module, "take_step", interrupted)
         code, out, err = rawmm(*words)
-    assert (code, out) == (130, "") and "stopped by SIGINT and saved at 12 documents" in err
+    assert (code, out) == (130, "") and "stopped at 12 documents, saved" in err
     assert checkpoint.state(checkpoint.latest(run))["documents"] == 12
     code, out, _ = rawmm(*words, "--json", "train.time=0.001")
     assert code == 0 and json.loads(out)["documents"] == 12  # the time is up

@@ -1,0 +1,72 @@
+"""The start of a run, and what looks at its time between two steps."""
+
+import gc
+from typing import NamedTuple
+
+import torch
+
+from ..data.loader import shared_memory_warning
+from ..system import machine
+from ..system.distributed import broadcast
+from ..system.sharing import Others, Threads
+from ..system.sharing import threads as own_threads
+from .clock import Clock, Plan, Speed, crossed
+from .compile import compile_layers, compiling
+from .preview import ROWS, cost
+from .state import Run, State, describe, saved_bytes
+
+
+class Watch(NamedTuple):
+    """What looks at the time of a run."""
+
+    clock: Clock
+    plan: Plan
+    speed: Speed
+    threads: Threads | None
+    first: str  # what the first step is said to do
+
+
+def start(run: Run, state: State, clock: Clock, others: Others) -> Watch:
+    """Compile where it pays, measure the matmul rate, and report both."""
+    settings, device, ranks = run.config.train, run.device, run.ranks
+    gc.freeze()  # what is there now stays; looking at it again takes 0.1 s each time
+    setting, seconds = broadcast(ranks, compiling(settings, clock, device.type, others(), run.notify))
+    compiled = compile_layers(state.model, setting, device, run.notify)
+    precision = machine.precision(settings.precision, device)
+    rate = machine.matmul_rate(device, precision)
+    describe(run, {"compiled": compiled, "matmul FLOP/s": rate})
+    run.notify(
+        f"{'compiled' if compiled else 'eager'} {precision} on {ranks.size} x {device.type}, "
+        f"{torch.get_num_threads()} threads each; saving to {run.folder}"
+    )
+    workers = machine.workers(settings.workers, device, ranks.here)
+    for warning in (shared_memory_warning(workers), machine.precision_warning(precision, device)):
+        if warning:
+            run.notify(warning)
+    expected = {"checkpoint": (0.0, 0.5 + saved_bytes(state) / 2e8), "leaving": (0.0, 0.5)}
+    expected["sheet"] = cost(run.config, run.data[0]) if ranks.first else (0.0, 0.0)
+    every = {"checkpoint": settings.save_every, "sheet": settings.sample_every}
+    alone = device.type == "cpu" and ranks.here == 1
+    return Watch(
+        clock,
+        Plan(settings, expected, every),
+        Speed(rate * ranks.size),
+        own_threads(settings.threads) if alone else None,
+        f"compiling, once, about {seconds:.0f} s" if compiled else "the first step",
+    )
+
+
+def due(run: Run, state: State, before: int, what: str, plan: Plan) -> bool:
+    """Whether the documents since `before` ask for `what`, and a run by time has the time for it."""
+    return crossed(state.documents, before, plan.every[what]) and broadcast(
+        run.ranks, plan.affords(what, state.seconds)
+    )
+
+
+def lines(watch: Watch, done: bool) -> int:
+    """Drawings of each prompt on a sheet: fewer on the last one of a run whose time is nearly over."""
+    limit, plan = watch.plan.train.time, watch.plan
+    if not (limit and done):
+        return ROWS
+    share = (limit - watch.clock.seconds()) / max(plan.seconds("sheet"), 1e-9)
+    return max(1, min(ROWS, round(ROWS * share)))
