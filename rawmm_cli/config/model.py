@@ -231,8 +231,7 @@ class Train(Settings):
         "dense", description="of attention; flex skips empty blocks of long rows"
     )
     compile: Literal["auto", "yes", "no"] = Field(
-        "auto",
-        description="torch.compile the layers; auto: where it works and train.time allows it",
+        "auto", description="torch.compile the layers; auto: where it works, if there is time"
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of each rank, 0: its share of the cores")
     skip_nonfinite: Whole = Field(
