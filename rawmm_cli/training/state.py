@@ -80,8 +80,7 @@ class State:
     skipped: int = 0  # steps in a row whose loss was not finite
 
     def remaining(self, config: Config) -> float:
-        """Share of the steps that are still to come: of their documents or, where train.time is set, of their
-        time."""
+        """Share of the steps still to come: of their documents or, with train.time, of their time."""
         train = config.train
         if train.time:
             return 1 - self.seconds / max(train.time - self.reserved, 1e-9)
