@@ -98,8 +98,7 @@ def _steps(
     run: Run, state: CodecState, start: tuple[Clock, str], out: tuple[Signals, list], network: Network
 ) -> Iterator[dict]:
     """Take one step after the other, and log, draw and save when documents say so."""
-    config, settings = run.config, run.config.train
-    (clock, first), (caught, log) = start, out
+    config, settings, (clock, first), (caught, log) = run.config, run.config.train, start, out
     plan = Plan(
         settings, costs(run, state), {"checkpoint": settings.save_every, "sheet": settings.sample_every}
     )
