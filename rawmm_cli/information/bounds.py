@@ -218,8 +218,9 @@ def _mosaics(coded: list[Coded]) -> tuple[Mosaics | None, set[int]]:
     ]
     if not groups:
         return None, set()
-    files = list(over(mosaic, (([coded[n].tile for n in group],) for group in groups)))
     members = {n for group in groups for n in group}
+    slow = sum(coded[n].height * coded[n].width for n in members) <= SLOW // 4
+    files = list(over(mosaic, (([coded[n].tile for n in group], slow) for group in groups)))
     values = sum(coded[n].tile.size for n in members)
     rates = {
         name: sum(bits[name] for bits in files) / values

@@ -138,10 +138,10 @@ def _jpegls(pixels: np.ndarray) -> tuple[bytes, np.ndarray]:
     return data, jpegls_decode(data).reshape(pixels.shape)
 
 
-def mosaic(tiles: list[np.ndarray]) -> dict[str, float | None]:
+def mosaic(tiles: list[np.ndarray], slow: bool = False) -> dict[str, float | None]:
     """Bits by method of pictures of one shape in one file: a near-square sheet, padded with black."""
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = -(-len(tiles) // columns)
     blank = [np.zeros_like(tiles[0])] * (rows * columns - len(tiles))
     grid = np.stack([*tiles, *blank]).reshape(rows, columns, *tiles[0].shape)
-    return lengths(np.ascontiguousarray(np.concatenate(np.concatenate(grid, 1), 1)), slow=False)
+    return lengths(np.ascontiguousarray(np.concatenate(np.concatenate(grid, 1), 1)), slow)

@@ -106,6 +106,15 @@ def test_mosaics_share_one_header():
     assert bounds.summed([coded] * 3).mosaic is None
 
 
+def test_mosaics_of_few_pixels_take_the_slowest_settings(monkeypatch):
+    seen = []
+    monkeypatch.setattr(bounds, "mosaic", lambda tiles, slow: seen.append(slow) or lossless.mosaic(tiles))
+    for side, count in ((16, 4), (128, 17)):
+        tile = np.zeros((side, side), np.uint8)
+        bounds.summed([Coded(side, side, 1, lossless.lengths(tile, False), tile=tile)] * count)
+    assert seen == [True, False]
+
+
 def test_sums_against_numpy():
     coded = [Coded(4, 5, 3, dict.fromkeys(lossless.METHODS, 60.0 * n)) for n in range(1, 6)]
     coded[0].bits["WebP"] = None
