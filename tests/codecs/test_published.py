@@ -416,6 +416,53 @@ def test_cosmos(tmp_path):
     assert (codec.decode(tokens, 2)[:, 0, ::16, 0].float() - means).abs().max() <= 0.51
 
 
+WIDTHS_F16 = [128, 128, 256, 256, 512]
+
+
+def titok_shapes(encoder, decoder, length, codes, latent, legacy):
+    """Shapes by which a TiTok is built. encoder, decoder: (width, layers)."""
+    shapes = {
+        "quantize.embedding.weight": (codes, latent),
+        "latent_tokens": (length, encoder[0]),
+        "encoder.patch_embed.weight": (encoder[0], 3, 16, 16),
+    }
+    for name, (width, layers) in (("encoder", encoder), ("decoder", decoder)):
+        shapes[f"{name}.positional_embedding"] = (257, width)
+        shapes |= {f"{name}.transformer.{n}.ln_1.weight": (width,) for n in range(layers)}
+    if legacy:
+        shapes["pixel_quantize.embedding.weight"] = (1024, 256)
+        shapes["pixel_decoder.conv_in.weight"] = (512, 256, 3, 3)
+        for n, width in enumerate(WIDTHS_F16):
+            shapes |= {f"pixel_decoder.up.{n}.block.{m}.conv1.weight": (width, 1) for m in range(2)}
+    return {name: torch.empty(shape) for name, shape in shapes.items()}
+
+
+def test_networks_are_as_large_as_the_published_files():
+    """Megabytes of weights in fp32, as the hub's pages give them; SEED-Voken's files hold weights twice."""
+    small, base, large = (512, 8), (768, 12), (1024, 24)
+    with torch.device("meta"):
+        ibq = diffusers.VQModel(
+            block_out_channels=WIDTHS_F16,
+            down_block_types=["DownEncoderBlock2D"] * 4 + ["AttnDownEncoderBlock2D"],
+            up_block_types=["AttnUpDecoderBlock2D"] + ["UpDecoderBlock2D"] * 4,
+            layers_per_block=4,
+            latent_channels=256,
+            num_vq_embeddings=1024,
+            vq_embed_dim=256,
+        )
+        networks = {
+            "Open-MAGVIT2 256": (open_magvit2.OpenMagvit2(WIDTHS_F16, 4, 18), 2, 921),
+            "IBQ 1024": (ibq, 2, 857),
+            "TiTok B-64": (titok.TiTok(titok_shapes(base, base, 64, 4096, 12, True), True), 1, 819),
+            "TiTok BL-64": (titok.TiTok(titok_shapes(base, large, 64, 8192, 64, False), False), 1, 1560),
+            "TiTok SL-256": (titok.TiTok(titok_shapes(small, large, 256, 8192, 64, False), False), 1, 1320),
+        }
+    for name, (network, times, megabytes) in networks.items():
+        weights = sum(value.numel() for value in network.state_dict().values())
+        rounding = 5 if megabytes > 1000 else 1  # 1.32 GB
+        assert abs(4e-6 * weights * times - megabytes) <= rounding, name
+
+
 def test_a_checkpoint_that_holds_more_than_weights_is_refused(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}, "hyper": pytest.approx(1)}, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match="a.ckpt holds more than weights, or is damaged"):
