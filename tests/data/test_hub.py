@@ -246,6 +246,7 @@ def test_a_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda where: datasets.load_dataset(where))
     monkeypatch.setattr(datasets, "load_dataset", full)
     with pytest.raises(
         DiskFullError, match="no room in the cache of `datasets`, .*; free some, or set HF_HOME to another"
@@ -391,8 +392,12 @@ def test_files_outside_of_the_set_are_not_read(tmp_path):
     """A README, and the lists of a saved set, name their files: only those in the set are used."""
     repo = captioned(tmp_path / "repo")
     captioned(tmp_path / "elsewhere")
-    readme = "---\nconfigs:\n- config_name: default\n  data_files: '{}'\n---\n"
-    for pattern in (f"{tmp_path}/elsewhere/data/*.parquet", "../elsewhere/data/*.parquet"):
+    for file in (tmp_path / "elsewhere").rglob("*.parquet"):
+        file.write_bytes(b"not opened, or this would be another error")
+    readme = "---\nconfigs:\n- config_name: default\n  {}\n---\n"
+    elsewhere = (f"{tmp_path}/elsewhere/data", "../elsewhere/data")
+    patterns = [line for path in elsewhere for line in (f"data_files: {path}/*.parquet", f"data_dir: {path}")]
+    for pattern in patterns:
         (repo / "README.md").write_text(readme.format(pattern))
         with pytest.raises(
             DataError, match="repo is refused: it names '/.*', which is not in the set; allowed"
@@ -403,7 +408,9 @@ def test_files_outside_of_the_set_are_not_read(tmp_path):
     )
     for name in ("a", "b"):
         saved.save_to_disk(str(tmp_path / name))
-    assert hub("hf:some/one", path=tmp_path / "a").count == 3
+    (tmp_path / "a" / "more.arrow").touch()
+    source = hub("hf:some/one", path=tmp_path / "a")
+    assert source.count == 3 and source.unused.card() == {"files": {"more.arrow": 1}}
     state = json.loads((tmp_path / "a" / "state.json").read_text())
     for file in ("../b/data-00000-of-00001.arrow", str(tmp_path / "b" / "data-00000-of-00001.arrow")):
         state["_data_files"] = [{"filename": file}]
@@ -418,6 +425,14 @@ def test_files_outside_of_the_set_are_not_read(tmp_path):
         hub("hf:some/one", path=tmp_path / "c")
     with pytest.raises(DataError, match="'hf:../repo' names no set of the hub; allowed: hf:OWNER/NAME"):
         hub("hf:../repo")
+
+
+def test_a_copy_of_several_configurations(tmp_path):
+    repo = captioned(tmp_path / "repo")
+    configs = "".join(f"- config_name: {name}\n  data_files: data/*.parquet\n" for name in ("a", "b"))
+    (repo / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    with pytest.raises(DataError, match=r"Config name is missing\. .* \['a', 'b'\]"):
+        hub("hf:some/one", path=repo)
 
 
 def test_lists_of_pictures(tmp_path):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
 from ..items import DocumentItem, Item, Source
-from ..layout.copies import check_repo, check_saved, is_saved, left_out, relative_to
+from ..layout.copies import check_repo, is_saved, left_out, relative_to, saved_files
 from ..layout.files import advice
 from ..layout.inside import OutsideError
 from ..layout.known import KNOWN, Known
@@ -131,7 +131,8 @@ def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
             ) from None
         if isinstance(error, PermissionError) and str(error.filename).startswith(_cache()):
             raise _no_cache(error) from None
-        problem = printable((str(error.__cause__ or error).splitlines() or [type(error).__name__])[0])
+        lines = str(error.__cause__ or error).splitlines() or [type(error).__name__]
+        problem = printable(" ".join(lines[: 2 if "Config name" in lines[0] else 1]))  # the second names them
         if path is not None:
             raise DataError(
                 f"{printable(str(path))} cannot be loaded as a copy of {repo}: {problem}; mend it"
@@ -143,22 +144,23 @@ def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
             f"dataset {repo} --local-dir {local}`, bring that folder here, and run `rawmm prepare {name} "
             f"--path {local}`"
         ) from None
-    unused = Unused() if path is None or names is None else left_out(Path(path), names)
+    unused = Unused() if path is None else left_out(Path(path), names)
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}, unused
 
 
-def _loaded(where: str) -> tuple["datasets.DatasetDict", set[str] | None]:
-    """A repository, a folder in its layout, or a saved set, and the names of its files, None where there is
-    no list of them. Raises OutsideError where it names files outside of itself."""
+def _loaded(where: str) -> tuple["datasets.DatasetDict", set[str]]:
+    """A repository, a folder in its layout, or a saved set, and the names of its files.
+
+    Raises OutsideError where it names files outside of itself, before any of them is opened."""
     import datasets
 
     if is_saved(Path(where)):
-        check_saved(Path(where))
-        return datasets.load_from_disk(where), None
-    loaded = datasets.load_dataset(where)
+        names = saved_files(Path(where))
+        return datasets.load_from_disk(where), names
     builder = datasets.load_dataset_builder(where)
     listed = [str(file) for files in (builder.config.data_files or {}).values() for file in files]
-    return loaded, set(relative_to(str(builder.base_path), listed))
+    names = set(relative_to(str(builder.base_path), listed))
+    return datasets.load_dataset(where), names
 
 
 def _selected(splits: dict, split: str | None, repo: str) -> dict:

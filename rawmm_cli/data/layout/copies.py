@@ -21,14 +21,17 @@ def is_saved(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def check_saved(folder: Path) -> None:
-    """Raise OutsideError where a saved set names files outside of itself, others where it is damaged."""
-    whole = folder / "dataset_dict.json"
+def saved_files(folder: Path) -> set[str]:
+    """Names of the data files of a saved set, relative to its folder.
+
+    Raises OutsideError where they lead out of it, others where it is damaged."""
+    whole, names = folder / "dataset_dict.json", set()
     splits = json.loads(read_file(whole, LISTS))["splits"] if whole.is_file() else [""]
     for split in splits:
         state = json.loads(read_file(inside(folder, os.path.join(split, "state.json")), LISTS))
-        for entry in state["_data_files"]:
-            inside(folder, os.path.join(split, entry["filename"]))
+        files = [os.path.join(split, entry["filename"]) for entry in state["_data_files"]]
+        names |= {os.path.relpath(inside(folder, file), folder) for file in files}
+    return names
 
 
 def left_out(folder: Path, names: Collection[str]) -> Unused:
