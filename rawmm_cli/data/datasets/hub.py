@@ -131,8 +131,7 @@ def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
             ) from None
         if isinstance(error, PermissionError) and str(error.filename).startswith(_cache()):
             raise _no_cache(error) from None
-        lines = str(error.__cause__ or error).splitlines() or [type(error).__name__]
-        problem = printable(" ".join(lines[: 2 if "Config name" in lines[0] else 1]))  # the second names them
+        problem = _problem(error)
         if path is not None:
             raise DataError(
                 f"{printable(str(path))} cannot be loaded as a copy of {repo}: {problem}; mend it"
@@ -146,6 +145,12 @@ def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
         ) from None
     unused = Unused() if path is None else left_out(Path(path), names)
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}, unused
+
+
+def _problem(error: Exception) -> str:
+    """What `datasets` says: its first line, and the second where that has the names of configurations."""
+    lines = str(error.__cause__ or error).splitlines() or [type(error).__name__]
+    return printable(" ".join(lines[: 2 if "Config name" in lines[0] else 1]))
 
 
 def _loaded(where: str) -> tuple["datasets.DatasetDict", set[str]]:
