@@ -55,14 +55,20 @@ def _check_size(config: Config, device: torch.device, stored: int | None) -> Non
         return sum(p.numel() for p in built.parameters())
 
     one, depth = count(1), config.backbone.depth
-    if stored is not None and 4 * one > 4 * stored + (1 << 28):  # smaller ones are compared one by one
-        raise CheckpointError(
-            f"the weights do not fit the settings: these describe {one:,} parameters and more, and the "
-            f"stored weights have {stored:,} bytes; bring back those of these settings"
-        )
+    _check_stored(one, stored)
     if 4 * one * depth > machine.memory(device):  # the quick way to know that there is room
         total = one + (depth - 1) * (count(2) - one)
         _check_room(total, "backbone.width, backbone.depth or codec.patch", device)
+
+
+def _check_stored(count: int, stored: int | None) -> None:
+    """Raise CheckpointError where stored weights are far fewer than `count`; others are compared one by
+    one."""
+    if stored is not None and 4 * count > 4 * stored + (1 << 28):
+        raise CheckpointError(
+            f"the weights do not fit the settings: these describe {count:,} parameters and more, and the "
+            f"stored weights have {stored:,} bytes; bring back those of these settings"
+        )
 
 
 def _check_room(count: int, settings: str, device: torch.device) -> None:
@@ -84,14 +90,17 @@ def _codec(config: Config) -> nn.Module:
             raise _unknown("codec", kind)
 
 
-def codec(config: CodecConfig, device: str | torch.device = "cpu") -> torch.nn.Module:
+def codec(
+    config: CodecConfig, device: str | torch.device = "cpu", stored: int | None = None
+) -> torch.nn.Module:
     """Settings -> a codec that learns, with fresh weights, a function of train.seed alone. Raises
-    OutOfMemoryError as `model` does."""
+    as `model` does."""
     settings, side = config.codec, config.data.size
     with torch.device("meta"):
         count = sum(p.numel() for part in _coders(config) for p in part.parameters())
     books = getattr(settings, "quantizer", settings)
     count += getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
+    _check_stored(count, stored)
     _check_room(count, "codec.width or codebook", torch.device(device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)

@@ -87,5 +87,8 @@ def _parameters(run: Path, settings: dict, saved: list[dict]) -> int | None:
     from ..core.model import count_parameters
 
     if isinstance(chosen, CodecConfig):
-        return sum(p.numel() for p in build.codec(chosen).parameters())
+        try:
+            return sum(p.numel() for p in build.codec(chosen).parameters())
+        except RawmmError:  # larger than this machine
+            return None
     return count_parameters(build.model(chosen, "meta"))["total"]

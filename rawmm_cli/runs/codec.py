@@ -21,7 +21,7 @@ def load_codec(
     newest = checkpoint.latest(folder, warn)
     if newest is None:
         raise CheckpointError(f"{folder} has no checkpoint yet; let `rawmm train` go on until it saves one")
-    codec = build.codec(config)
+    codec = build.codec(config, stored=loading.stored(newest, "ema"))
     loading.load_weights(codec, loading.checked(loading.tensors(newest, "ema"), newest), newest)
     return codec.to(device).eval().requires_grad_(False)
 

@@ -114,8 +114,9 @@ def load_weights(model: torch.nn.Module, values: dict[str, torch.Tensor], folder
         model.load_state_dict(values)
     except RuntimeError as error:
         lines = str(error).splitlines()
+        problem = " ".join(lines[1:2]).strip()
         raise CheckpointError(
-            f"the weights in {folder} do not fit the settings: {' '.join(lines[1:2]).strip()}"
+            f"the weights in {folder} do not fit the settings: {problem[:300]}{'...' * (len(problem) > 300)}"
         ) from None
 
 

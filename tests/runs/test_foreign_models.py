@@ -216,3 +216,33 @@ def test_a_card_of_whatever_evaluation(foreign, tmp_path):
     folder = foreign(change)
     models.store_tuned(folder, grids)
     assert "another shape" in (folder / "README.md").read_text() and models.load(folder, "cpu").tuned == grids
+
+
+def test_a_codec_of_far_more_weights_than_are_stored(tmp_path):
+    from rawmm_cli.config import build, presets
+    from rawmm_cli.system.errors import CheckpointError, OutOfMemoryError
+
+    config = presets.load("fsq-f8", ["codec.width=8192"])
+    with pytest.raises(CheckpointError, match="do not fit the settings: these describe"):
+        build.codec(config, stored=100_000)
+    with pytest.raises(OutOfMemoryError, match="codec.width or codebook"):
+        build.codec(presets.load("fsq-f8", ["codec.width=8192", "codec.blocks=1000"]))
+
+
+def test_a_line_about_weights_is_one_that_can_be_read(tiny_run, tmp_path):
+    from rawmm_cli.runs import loading
+    from rawmm_cli.system.errors import CheckpointError
+
+    model = models.load(tiny_run, "cpu").model
+    with pytest.raises(CheckpointError) as caught:
+        loading.load_weights(model, {}, tmp_path)
+    assert "Missing key" in str(caught.value) and len(str(caught.value)) < 600 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("preset", ["tiny", "digits", "fsq-f8"])
+def test_a_model_of_a_million_layers_is_refused_before_it_is_built(preset, rawmm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    key = "codec.blocks" if preset == "fsq-f8" else "backbone.depth"
+    for words in (["train"], ["train", "--dry-run"]):
+        code, out, err = rawmm(*words, "--preset", preset, f"{key}=1000000")
+        assert (code, out) == (2, "") and f"{key} = 1000000 is not allowed" in err and "1000" in err
