@@ -36,10 +36,16 @@ def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) 
     """The model that --run or --model names. Raises ConfigError, CheckpointError."""
     with doing("loading the model"):
         use_cpu()
+        from ..config.enough import too_few
         from ..runs import models
         from ..system import machine
 
-        return models.load(models.find(runs_dir, run, model), machine.device(device), notify)
+        loaded = models.load(models.find(runs_dir, run, model), machine.device(device), notify)
+    train = loaded.config.train
+    documents = train.documents if train.time else None
+    if note := too_few(loaded.documents, train.warmup, train.batch, documents):
+        notify(f"{loaded.name}: {note}")
+    return loaded
 
 
 def writable_folder(path: Path, what: str) -> Path:

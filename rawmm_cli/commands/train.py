@@ -113,7 +113,11 @@ def train(
             if codec
             else f'`rawmm evaluate {folder.name}` or `rawmm sample "..." --run {folder.name}`'
         )
-        notify(f"{folder} {result['status']}; next: {then}")
+        if result["too_few"]:
+            then = "the same command with a longer --time or more train.documents"
+            notify(f"{folder} is no model yet: {result['too_few']}; next: {then}")
+        else:
+            notify(f"{folder} {result['status']}; next: {then}")
 
 
 def _seconds(text: str) -> float:
@@ -170,6 +174,7 @@ def execute(
     with doing("loading"):
         use_cpu(config.train.threads, here=int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if joined() else 1)
         from ..config.codecs import CodecConfig
+        from ..config.enough import too_few
         from ..runs.records import read
         from ..system import distributed, machine
         from ..training import train
@@ -197,7 +202,9 @@ def execute(
     status = "trained" if record else "was trained already"
     if not record:
         record = (read(folder / "records.jsonl") or [{}])[-1]
-    return {"run": folder.name, "folder": str(folder), "status": status, **record}
+    train, seen = config.train, record.get("documents", 0)
+    few = too_few(seen, train.warmup, train.batch, train.documents if train.time else None)
+    return {"run": folder.name, "folder": str(folder), "status": status, "too_few": few or None, **record}
 
 
 @contextmanager

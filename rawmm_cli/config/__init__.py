@@ -7,5 +7,6 @@ codecs.py     settings of a codec that learns
 presets.py    presets; defaults < preset < key=value
 explain.py    what is wrong with a setting, in one line
 yaml_text.py  YAML without surprises
+enough.py     how much training makes a model at all
 build.py      settings -> objects; the only file that knows all parts
 """

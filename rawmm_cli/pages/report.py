@@ -8,6 +8,7 @@ make what is shown. Next: report.html, the template, and report.js."""
 from pathlib import Path
 from typing import Any
 
+from ..config.enough import too_few
 from ..runs.folder import (
     checkpoints,
     ordered_records,
@@ -70,8 +71,8 @@ def _fact(value: Any) -> str:
 
 
 def state(run: Path) -> dict:
-    """Progress of a run: status (running, done or stopped), documents, of (how many in all), seconds, share,
-    eta, and when the last record was written."""
+    """Progress of a run: status (running, done or stopped), documents, few (a line, where they are too few),
+    of (how many in all), seconds, share, eta, and when the last record was written."""
     rows, settings, saved = ordered_records(run), read_settings(run), checkpoints(run)
     last = rows[-1] if rows else {}
     kept = max((one["documents"] for one in saved if one["documents"] and not one["problem"]), default=0)
@@ -85,10 +86,13 @@ def state(run: Path) -> dict:
         else 0
     )
     status = "running" if is_training(run) else "done" if share >= 1 else "stopped"
+    numbers = [setting(settings, "train", name) for name in ("warmup", "batch")]
+    known = all(isinstance(value, int) and finite(value) for value in (*numbers, aim, seen))
     path = run / "records.jsonl"
     return {
         "status": status,
         "documents": seen,
+        "few": too_few(seen, *numbers, aim if finite(time) else None) if known and seen else "",
         "of": aim if finite(aim) and not finite(time) else None,
         "seconds": seconds if finite(seconds) else None,
         "share": min(max(share, 0), 1),

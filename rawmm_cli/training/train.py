@@ -113,9 +113,11 @@ def _steps(run: Run, state: State, steps: Steps, caught: Signals, watch: Watch, 
         done = state.remaining(config) <= 0
         if done and settings.time and state.step == 1:
             raise too_short(settings.time, clock.seconds(), seconds)
+        if done and settings.time:
+            state.seconds = max(state.seconds, settings.time)  # what follows is inside it
         if record:
             record |= speed(seconds, waited, record) | {"memory": machine.peak_memory(run.device)}
-            record |= plan.outlook(state.documents, state.seconds)
+            record |= {"seconds": state.seconds, **plan.outlook(state.documents, state.seconds)}
             if run.ranks.first and (done or crossed(state.documents, before, settings.log_every)):
                 records.append(run.folder / "records.jsonl", record)
                 for tracker in log:
@@ -124,8 +126,6 @@ def _steps(run: Run, state: State, steps: Steps, caught: Signals, watch: Watch, 
             threads.after(seconds)
         stop = caught.agreed
         snapshot(run, state, before)  # before the state: who dies in between comes here again
-        if done and settings.time:
-            state.seconds = max(state.seconds, settings.time)  # what follows is inside it
         if done or stop or due(run, state, before, "checkpoint", plan):
             with plan.timed("checkpoint", "saving"):
                 save(run, state)  # before the sheet: what fails there loses nothing

@@ -77,8 +77,9 @@ def _start(run: Run, state: CodecState, clock: Clock, others: Others) -> str:
     """Compile where it pays, and report the device and the precision -> what the first step does."""
     settings, device = run.config.train, run.device
     gc.freeze()
-    setting, seconds = compiling(settings, clock, device.type, others(), run.notify)
-    compiled = setting == "yes" or (setting == "auto" and device.type == "cuda")
+    quiet = settings.compile == "auto" and device.type == "cpu"  # convolutions gain nothing there
+    setting, seconds = ("no", 0.0) if quiet else compiling(settings, clock, device.type, others(), run.notify)
+    compiled = setting != "no"
     if compiled:
         for part in (state.model.encoder, state.model.decoder):
             part.compile()
@@ -114,6 +115,8 @@ def _steps(
         done, stop = state.remaining(config) <= 0, caught.agreed
         if done and settings.time and state.step == 1:
             raise too_short(settings.time, clock.seconds(), seconds)
+        if done and settings.time:
+            state.seconds = max(state.seconds, settings.time)  # what follows is inside it
         record |= {
             "seconds": state.seconds,
             "documents_per_second": settings.batch * len(plan.steps) / sum(plan.steps),
@@ -125,8 +128,6 @@ def _steps(
             _log(run, state, record, log)
         if threads:
             threads.after(seconds)
-        if done and settings.time:
-            state.seconds = max(state.seconds, settings.time)  # what follows is inside it
         if done or stop or due(run, state, before, "checkpoint", plan):
             with plan.timed("checkpoint", "saving"):
                 save(run, state)  # before the sheet: what fails there loses nothing

@@ -21,6 +21,7 @@ def test_states_of_a_run(tmp_path):
     assert report.state(run) | {"last_record": 0} == {
         "status": "stopped",
         "documents": 0,
+        "few": "",
         "of": 9600,
         "seconds": None,
         "share": 0,
@@ -46,6 +47,22 @@ def test_a_run_with_a_time_limit_is_done_when_it_is_over(tmp_path):
         (run / "records.jsonl").write_text(json.dumps(record(n)) + "\n")
         state = report.state(run)
         assert (state["status"], state["share"], state["of"]) == (status, n / 100, None)
+
+
+def test_a_run_that_is_no_model_yet(tmp_path):
+    """100 steps of 16 documents are the least, and by time a tenth of the preset's documents too."""
+    run = new_run(tmp_path)
+    seen = record(5)["documents"]
+    (run / "records.jsonl").write_text(json.dumps(record(5)) + "\n")
+    for train, few in (
+        (f"{{documents: 9600, warmup: 0, batch: {seen // 100 + 1}}}", True),
+        (f"{{documents: 9600, warmup: {seen // 2}, batch: 1}}", False),
+        (f"{{documents: {11 * seen}, warmup: 0, batch: 1, time: 20.0}}", True),
+        ("{documents: 9600, warmup: many, batch: 1}", False),
+    ):
+        (run / "config.yaml").write_text(f"train: {train}")
+        assert bool(report.state(run)["few"]) == few
+        assert ("no model yet" in words(run)) == few
 
 
 def test_reading_the_state_does_not_take_the_lock(tmp_path):
