@@ -89,6 +89,8 @@ def learn(job: Part, name: str, row: dict) -> None:
     finish(job, start(job, *drawing, *where))
     row["sample, seconds with start"] = time.monotonic() - began
     keep(job, f"{name}-sampled", sorted(out.glob("*.png"), key=lambda file: file.stat().st_size))
+    if name == "portraits" or job.tiny:
+        exported(job, name)
     evaluated(job, name, row, finish(job, evaluation))
     row["evaluate, seconds with start"] = time.monotonic() - began
 
@@ -97,6 +99,13 @@ def keep(job: Part, name: str, sheets: list[Path]) -> None:
     """Copy the last of these pictures to where the results are collected."""
     if sheets:
         shutil.copy(sheets[-1], job.work / f"{name}.sheet.png")
+
+
+def exported(job: Part, name: str) -> None:
+    """Keep the model beside the results, for judges with more time than there is here."""
+    folder = job.work / "models" / name
+    finish(job, start(job, "export", name, "--out", folder, "--runs-dir", job.runs, "--json"))
+    shutil.make_archive(str(job.work / f"{name}.model"), "tar", folder)
 
 
 def evaluated(job: Part, name: str, row: dict, result: dict) -> None:

@@ -51,8 +51,8 @@ class Results:
         if status in ("cut", "failed"):
             print("\n".join(f"    {line}" for line in process.tail(8)), flush=True)
         self.logs += [f"== {process.name}: {status}", *process.tail(LINES)]
-        for picture in self.work.glob("*.sheet.png"):
-            shutil.copy(picture, self.options.out / picture.name.replace(".sheet", ""))
+        for file in [*self.work.glob("*.sheet.png"), *self.work.glob("*.model.tar")]:
+            shutil.copy(file, self.options.out / file.name.replace(".sheet", "").replace(".model", ""))
 
     def leave_out(self, name: str, why: str) -> None:
         """A part that was not begun."""

@@ -22,6 +22,7 @@ from rawmm_cli.evaluation import attributes
 attributes.FRESH = {count}
 attributes.judged(Path("{folder}"), {size}, {workers})
 """
+FEW = 2_000  # portraits that the judges see
 SETS = {
     "photos64": Set("photos", 20_000, 64, 3),
     "photos128": Set("photos", 4_000, 128, 2),
@@ -41,7 +42,7 @@ def main() -> None:
     started = {
         name: start(job, *words(one, name), "--data-dir", job.data, "--json") for name, one in sets.items()
     }
-    judges = None if job.tiny else start_judges(job, 5_000, 64, 6)
+    judges = None if job.tiny else start_judges(job, FEW, 64, 6)
     for name, process in started.items():
         try:
             card = finish(job, process)
@@ -53,7 +54,7 @@ def main() -> None:
     if judges:
         try:
             finish(job, judges)
-            rows.append({"set": "judges of portraits", "train": 5_000})
+            rows.append({"set": "judges of portraits", "train": FEW})
         except CommandError as error:
             problems.append(str(error))
         job.save(tables={"prepared sets": rows}, problems=problems)

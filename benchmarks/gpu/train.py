@@ -44,15 +44,18 @@ class Setup(NamedTuple):
 
 
 SETUPS = (
-    Setup("patch128", "dense", False),
     Setup("patch128", "dense", True),
-    Setup("patch128", "flex", True),
+    Setup("patch128", "dense", True, 256),
+    Setup("patch64", "dense", True, 256),
+    Setup("patch128", "dense", True, 512),
+    Setup("patch64", "dense", True, 512),
     Setup("patch64", "dense", True),
-    Setup("patch64", "flex", True),
+    Setup("patch128", "dense", False),
+    Setup("patch128", "flex", True),
     Setup("patch64", "dense", False),
+    Setup("patch64", "flex", True),
 )
 TINY = (Setup("patch128", "dense", False),)
-BATCHES = (256, 128)  # of the faster mask of each preset
 SHOWN = (
     "step_seconds",
     "positions_per_second",
@@ -99,18 +102,7 @@ def following(job: Part, done: dict) -> Setup | None:
     for setup in TINY if job.tiny else SETUPS:
         if setup.name not in done and not (setup.mask == "flex" and job.device == "cpu"):
             return setup
-    for batch in () if job.tiny or job.device == "cpu" else BATCHES:
-        for preset in ("patch128", "patch64"):
-            setup = fastest(preset, done)
-            if setup and setup._replace(batch=batch).name not in done:
-                return setup._replace(batch=batch)
     return None
-
-
-def fastest(preset: str, done: dict) -> Setup | None:
-    """The compiled configuration of a preset that trained fastest at the first batch size."""
-    measured = [s for s in SETUPS if s.preset == preset and s.compiled and "mfu" in done.get(s.name, {})]
-    return max(measured, key=lambda s: done[s.name]["positions_per_second"], default=None)
 
 
 def measure(job: Part, setup: Setup) -> dict:
@@ -130,7 +122,7 @@ def measure(job: Part, setup: Setup) -> dict:
     config = presets.load(setup.preset, setup.words(job.tiny))
 
     def look(step, seconds):
-        if (setup.compiled or job.tiny) and setup.batch == 64:
+        if job.tiny or (setup.compiled and setup.batch < 512):
             found.update(profile=kernels(step, device, seconds))
 
     steps = 3 if job.tiny else 20 if setup.compiled else 10
