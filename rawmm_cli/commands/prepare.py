@@ -54,7 +54,7 @@ def prepare(
         Optional[str], typer.Option(help="Only this split of a source that has several.")
     ] = None,
     columns: Annotated[
-        Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...")
+        Optional[str], typer.Option(help="Which columns to use: image=...,text=...,label=...,attributes=...")
     ] = None,
     caption: Annotated[
         Optional[str], typer.Option(help="Caption of a class, for example 'a photo of a {label}'.")

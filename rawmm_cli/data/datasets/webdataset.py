@@ -9,6 +9,7 @@ import posixpath
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 from ...system.errors import ConfigError, DataError, printable
@@ -24,6 +25,7 @@ from ..layout.unused import KEYS, MEMBERS, OTHERS, Unused
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
 Sample = dict[str, Callable[[], bytes]]  # ending -> reader of the member
+FIRST = 100  # members that tell whether an archive has folders
 SHOWN = 6  # endings in a message
 
 
@@ -84,10 +86,12 @@ def _samples(files: list[Path], archives: list[str], samples: Samples) -> Iterat
 
 def _places(files: list[Path], archives: list[str]) -> Iterator[tuple[str, str]]:
     """Pairs of an archive and a folder of samples in it: a pass over all members, since the folders of splits
-    may come late."""
+    may come late. Not of archives that begin without folders, as most shards are."""
     for file, archive in zip(files, archives):
-        keys = filter(None, map(key_of, names(file)))
-        yield from ((archive, folder) for folder in dict.fromkeys(map(posixpath.dirname, keys)))
+        folders = map(posixpath.dirname, filter(None, map(key_of, names(file))))
+        first = dict.fromkeys(islice(folders, FIRST))
+        rest = folders if any(first) else ()
+        yield from ((archive, folder) for folder in dict.fromkeys([*first, *dict.fromkeys(rest)]))
 
 
 def archive_files(path: Path, unused: Unused) -> list[Path]:

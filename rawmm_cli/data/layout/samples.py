@@ -164,7 +164,8 @@ class OwnSplits(NamedTuple):
 
     def role(self, archive: str, sample: str) -> str | None:
         """Role of a sample: "train", "held_out", or None where its name decides."""
-        return self.roles[self.splits[archive, posixpath.dirname(sample) if self.folders else ""]]
+        place = archive, posixpath.dirname(sample) if self.folders else ""
+        return self.roles[self.splits[place]] if place in self.splits else "train"
 
     def describe(self) -> str:
         """The splits in words, "" where there are none."""
