@@ -3,12 +3,14 @@
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from ..config.choices import GRIDS, SOLVERS, TUNED
+from ..system.activity import doing
 from .common import MOST_SEED, RUNS, Device, Json, Model, Run, RunsDir, load_model, writable_folder
 from .screen import emit, notify, printable
 
@@ -165,7 +167,8 @@ def sample(
     started = time.perf_counter()
     loaded = load_model(runs_dir, run, model, device)
     start = time.perf_counter() - started
-    result = execute(loaded, request, out, gif, None if json else screen.say)
+    with nullcontext() if screen.live else doing("drawing"):  # text that is written live shows itself
+        result = execute(loaded, request, out, gif, None if json else screen.say)
     total = time.perf_counter() - started
     result["seconds"] = {"start": round(start, 6), **result["seconds"], "total": round(total, 6)}
     if json:

@@ -23,10 +23,10 @@ def compiling(
     settings: Train | CodecTrain, clock: Clock, device: str, busy: float, notify: Callable[[str], None]
 ) -> tuple[str, float]:
     """-> train.compile, 'no' for 'auto' where a run by time is too short for it, and the seconds that
-    compiling will take, beside `busy` cores that others use.
+    compiling will take where others use so much of the cores: `busy`, 0 to 1.
 
     A run by documents compiles at any length: whether it does must not depend on what else runs."""
-    seconds = SECONDS[device] * (1 + busy)
+    seconds = SECONDS[device] / max(1 - busy, 1 / 3)
     if settings.compile != "auto" or not settings.time:
         return settings.compile, seconds
     if settings.time - clock.seconds() >= PAYS * seconds:

@@ -32,6 +32,7 @@ from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out
 from ..system.seeds import key
 from ..system.sharing import Others
 from ..system.sharing import threads as own_threads
+from ..system.threads import cores
 from . import adversary, ema, optimizer
 from .clock import Clock, Plan, crossed, too_short
 from .codec_preview import costs, look, measure, share_to_measure
@@ -78,7 +79,8 @@ def _start(run: Run, state: CodecState, clock: Clock, others: Others) -> str:
     settings, device = run.config.train, run.device
     gc.freeze()
     quiet = settings.compile == "auto" and device.type == "cpu"  # convolutions gain nothing there
-    setting, seconds = ("no", 0.0) if quiet else compiling(settings, clock, device.type, others(), run.notify)
+    busy = others() / cores()
+    setting, seconds = ("no", 0.0) if quiet else compiling(settings, clock, device.type, busy, run.notify)
     compiled = setting != "no"
     if compiled:
         for part in (state.model.encoder, state.model.decoder):

@@ -10,6 +10,7 @@ from ..system import machine
 from ..system.distributed import broadcast
 from ..system.sharing import Others, Threads
 from ..system.sharing import threads as own_threads
+from ..system.threads import cores
 from .clock import Clock, Plan, Speed, crossed
 from .compile import compile_layers, compiling
 from .preview import ROWS, cost
@@ -30,7 +31,9 @@ def start(run: Run, state: State, clock: Clock, others: Others) -> Watch:
     """Compile where it pays, measure the matmul rate, and report both."""
     settings, device, ranks = run.config.train, run.device, run.ranks
     gc.freeze()  # what is there now stays; looking at it again takes 0.1 s each time
-    setting, seconds = broadcast(ranks, compiling(settings, clock, device.type, others(), run.notify))
+    setting, seconds = broadcast(
+        ranks, compiling(settings, clock, device.type, others() / cores(), run.notify)
+    )
     compiled = compile_layers(state.model, setting, device, run.notify)
     precision = machine.precision(settings.precision, device)
     rate = machine.matmul_rate(device, precision)

@@ -29,8 +29,8 @@ def test_compiling_pays_where_there_is_time(monkeypatch):
     assert choice(121) == ("auto", 30) and messages == []
     assert choice(119) == ("no", 30)
     assert messages == ["not compiled: that takes about 30 s and pays where 120 s are left"]
-    assert choice(200, busy=1.0) == ("no", 60) and choice(241, busy=1.0) == ("auto", 60)
+    assert choice(200, busy=0.5) == ("no", 60) and choice(241, busy=0.5) == ("auto", 60)
     assert choice(239, "cuda") == ("no", 60) and choice(241, "cuda") == ("auto", 60)
     assert choice(10, "cpu", 0.0, "train.compile=yes") == ("yes", 30)
     forever = presets.load("tiny", ["train.compile=auto"]).train
-    assert compiling(forever, Clock(0.0), "cpu", 2.0, messages.append) == ("auto", 90)
+    assert compiling(forever, Clock(0.0), "cpu", 0.9, messages.append) == ("auto", 90)

@@ -8,13 +8,18 @@ import time
 from itertools import count
 from types import SimpleNamespace
 
+import codec_runs
 import pytest
 from training_runs import CPU, command, go, settings
 
 from rawmm_cli.commands.train import _seconds as seconds
+from rawmm_cli.config import build
 from rawmm_cli.runs import checkpoint, loading, records
+from rawmm_cli.system.distributed import ALONE
 from rawmm_cli.system.errors import Stopped
-from rawmm_cli.training import clock, optimizer
+from rawmm_cli.training import clock, codec_preview, optimizer
+from rawmm_cli.training.codec_state import pictures
+from rawmm_cli.training.state import Run
 from rawmm_cli.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick")
@@ -161,3 +166,34 @@ def test_what_is_no_length_of_time(text, tmp_path, rawmm):
         f"error: --time '{text}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d\n"
     )
     assert not (tmp_path / "runs").exists()
+
+
+# ------------------------------------------------------------------------------------------------ of a codec
+
+
+def test_a_codec_is_measured_on_as_many_pictures_as_there_is_time_for(few_pictures, tmp_path, monkeypatch):
+    """The sheet's 12 pictures took 3 s. All that is measured is 6 held-out pictures, and 24 coded at half of
+    the time: as much as 18 pictures, 4.5 s."""
+    chosen = codec_runs.settings(*codec_runs.KINDS["fsq"], "train.time=60")
+    data, held_out = pictures(chosen, few_pictures)
+    run = Run(chosen, tmp_path, CPU, ALONE, [data], held_out, print)
+    state = SimpleNamespace(model=build.codec(chosen, CPU), averages=[0])
+    costs = codec_preview.costs(run, state)
+    assert costs["sheet"][0] == 12 / 4 / 2 and costs["measuring"][0] == (6 / 2 + 24 / 4) / 4
+    plan = clock.Plan(chosen.train, costs, {"checkpoint": 20, "sheet": 20})
+    plan.measured |= {"sheet": 3.0, "leaving": 1.0}
+
+    def share(now):
+        return codec_preview.share_to_measure(run, state, plan, SimpleNamespace(seconds=lambda: now))
+
+    assert share(50.0) == share(54.5) == 1.0
+    assert share(56.75) == pytest.approx(0.5) and share(70.0) == pytest.approx(1 / 30)
+
+
+def test_a_codec_by_time(few_pictures, tmp_path):
+    """It ends, is measured, and does not go on afterwards."""
+    chosen = codec_runs.settings(*codec_runs.KINDS["fsq"], "train.time=2")
+    lines = codec_runs.go(chosen, few_pictures, tmp_path / "run")
+    assert lines[-2]["seconds"] < 2 <= lines[-1]["seconds"] and lines[-1]["learning_rate"] < 1e-4
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["held_out"]["pictures"] >= 1
+    assert codec_runs.go(chosen, few_pictures, tmp_path / "run") == []
