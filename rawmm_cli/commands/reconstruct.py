@@ -227,13 +227,16 @@ def _run(task: Task, out: Path | None, stop: "Callable[[], bool]") -> "Compariso
     settings = {"ocr": task.engine, "size": task.size, "device": task.device, "features": features}
 
     def keeping(chosen: "list[Choice]") -> Kept:
-        return Kept(out, {one.word: one.key() if out else "" for one in chosen}, settings)
+        return Kept(out, {one.word: one.key() for one in chosen}, settings)
 
     chosen, kept = task.known, keeping(task.known) if task.known else None
-    whole = kept is not None and reconstruct.complete(task.locations, chosen, hashes, kept)
+    each = reconstruct.recalled(task.locations, chosen, hashes, kept) if kept else None
+    whole = each is not None and reconstruct.complete(each, chosen)
     if not whole:
         chosen = task.opened()
-        kept = kept or keeping(chosen)
+        if out and not kept:
+            kept = keeping(chosen)
+            each = reconstruct.recalled(task.locations, chosen, hashes, kept)
         for line in task.notes:
             notify(line)
         if task.engine:
@@ -242,7 +245,7 @@ def _run(task: Task, out: Path | None, stop: "Callable[[], bool]") -> "Compariso
     reader = ocr.Reader(task.engine) if task.engine and not whole else nullcontext(task.engine and str)
     with reader as read, steady(len(task.locations), "pictures") as progress:
         plan = reconstruct.Plan(out, read, task.network, task.size, kept, progress, stop)
-        result = reconstruct.run(task.locations, chosen, plan, hashes)
+        result = reconstruct.run(task.locations, chosen, plan, each)
     return replace(result, notes=task.notes)
 
 

@@ -1,6 +1,7 @@
 """Pictures of a comparison of codecs: which ones the page shows, and the original, what came back and the
 error map of each."""
 
+import base64
 from pathlib import Path
 from statistics import fmean
 
@@ -118,5 +119,7 @@ def worst_part(height: int, width: int, maps: list[Path]) -> Box | None:
 
 def _part(path: Path, box: Box | None) -> str:
     """A PNG file, or a part of it, as a data URI."""
+    if box is None:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
     with Image.open(path) as picture:
-        return data_uri(picture.crop(box) if box else picture)
+        return data_uri(picture.crop(box))

@@ -42,6 +42,7 @@ class Kept:
         self.folder, self.codecs = folder, {ORIGINAL: "", **codecs}
         self.settings = json.dumps([settings, _code()], sort_keys=True)
         self.used: set[str] = set()
+        self.files: dict[str, str] = {}  # path below the folder -> key of the entry that it was written with
         self.connection: sqlite3.Connection | None = None
         if folder and (folder / NAME).is_file():
             self._open()
@@ -109,11 +110,7 @@ class Kept:
             entry = self.connection.execute(
                 "select facts, tensors from entry where key = ?", [key]
             ).fetchone()
-            ask = "select count(*) from file where path = ? and key = ?"
-            whole = all(
-                self.connection.execute(ask, [file, key]).fetchone()[0] and (self.folder / file).is_file()
-                for file in files
-            )
+            whole = all(self.files.get(file) == key and (self.folder / file).is_file() for file in files)
             if entry is None or not whole:
                 return None
             self.used.add(key)
@@ -137,6 +134,7 @@ class Kept:
             connection = sqlite3.connect(path, timeout=10)
             try:
                 connection.executescript(SCHEMA)
+                self.files = dict(connection.execute("select path, key from file"))
                 self.connection = connection
                 return
             except sqlite3.DatabaseError as error:

@@ -84,20 +84,19 @@ def digests(locations: list[Location]) -> list[str | None]:
     return [one(location) for location in locations]
 
 
-def complete(locations: list[Location], chosen: list[Choice], hashes: list[str | None], kept: Kept) -> bool:
+def complete(each: list[Measured], chosen: list[Choice]) -> bool:
     """Whether all pictures were through all codecs before, so that no codec needs to be loaded."""
-    each = _recalled(locations, chosen, hashes, kept)
     rest = [one.location for one in each if not one.before or len(one.after) < len(chosen)]
     return len(rest) < len(each) and next(pictures.read(rest, []), None) is None  # others cannot be read
 
 
 def run(
-    locations: list[Location], chosen: list[Choice], plan: Plan, hashes: list | None = None
+    locations: list[Location], chosen: list[Choice], plan: Plan, each: list[Measured] | None = None
 ) -> Comparison:
-    """Send pictures through all codecs, and measure. hashes: `digests` of the pictures, for what is kept.
-    Raises DataError where no picture can be read, or a codec does not take one."""
+    """Send pictures through all codecs, and measure. each: what is `recalled` of the pictures. Raises
+    DataError where no picture can be read, or a codec does not take one."""
     kept = plan.kept or Kept(None, {choice.word: "" for choice in chosen}, {})
-    each = _recalled(locations, chosen, hashes or [None] * len(locations), kept)
+    each = each or recalled(locations, chosen, [None] * len(locations), kept)
     skipped: list[Skipped] = []
     try:
         _measure_rest(each, chosen, plan, kept, skipped)
@@ -110,10 +109,10 @@ def run(
     return replace(result, missing=len(each) - len(done) - len(skipped))
 
 
-def _recalled(
+def recalled(
     locations: list[Location], chosen: list[Choice], hashes: list[str | None], kept: Kept
 ) -> list[Measured]:
-    """What was kept of each picture."""
+    """What was kept of each picture. hashes: their `digests`."""
     names = file_names([choice.word for choice in chosen])
     each = []
     for location, digest in zip(locations, hashes):
