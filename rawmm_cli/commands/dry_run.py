@@ -25,8 +25,9 @@ def show_codec(config: "CodecConfig", as_json: bool) -> None:
     if as_json:
         return emit({"config": config.model_dump(mode="json"), **sizes})
     typer.echo(presets.dump(config).rstrip())
+    side = config.data.size
     bits = (
-        f"{sizes['bits']:,.0f} bits a picture, {sizes['bits_per_pixel']:.4f} a pixel"
+        f"{sizes['bits']:,.0f} bits a picture of {side} px, {sizes['bits_per_pixel']:.4f} a pixel"
         if sizes["bits"]
         else "continuous"
     )

@@ -117,6 +117,7 @@ def reconstruct(
     use_cpu()
     from functools import cache
 
+    from ..data import pictures
     from ..reconstruction import choices, files, results
     from ..reconstruction.ocr import INSTALL, choose
     from ..runs import models, public
@@ -132,7 +133,7 @@ def reconstruct(
     engine, on = choose(ocr), machine.device(device)
     if engine is None and ocr == "auto":
         notify(f"no OCR engine is installed: text survival is left out; {', or '.join(INSTALL.values())}")
-    locations, notes = _locations(paths, data_dir, limit or (64 if "ode" in words else 1000), size)
+    locations, notes = pictures.first(paths, data_dir, limit or (64 if "ode" in words else 1000), size)
     if report:
         files.check_report(report)
         out = out or report.with_name(f"{report.stem}_files")
@@ -145,7 +146,7 @@ def reconstruct(
         return choices.choices(words, runs_dir, on, loaded, all_steps, named, notify)
 
     known = choices.known(words, runs_dir) if out and not named else None
-    task = Task(locations, tuple(notes), known, opened, _network(features, locations), engine, size, on.type)
+    task = Task(locations, notes, known, opened, _network(features, locations), engine, size, on.type)
     with signals(ALONE) as caught:
         result = _run(task, out, lambda: bool(caught.arrived))
     result = replace(result, engine=engine, out=out and str(out), report=report and str(report))
@@ -171,21 +172,6 @@ class Task:
     engine: str | None
     size: int | None
     device: str
-
-
-def _locations(
-    paths: list[Path], data: Path, most: int, size: int | None
-) -> "tuple[list[Location], list[str]]":
-    """The pictures, and notes on which they are and how large."""
-    from ..data import pictures
-
-    locations = pictures.find(paths, data)
-    notes = pictures.of_sets(locations)
-    if len(locations) > most:
-        notes.append(f"the first {most:,} of {counted(len(locations), 'picture')}; more with --limit")
-        locations = locations[:most]
-    notes += pictures.of_sizes(locations, size)
-    return locations, notes
 
 
 def _list(json: bool) -> None:

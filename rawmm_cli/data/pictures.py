@@ -129,6 +129,18 @@ def _ending(path: Path) -> str:
     return path.suffix[1:].lower()
 
 
+def first(
+    paths: list[Path], data: Path, most: int, size: int | None
+) -> tuple[list[Location], tuple[str, ...]]:
+    """The first `most` pictures below the paths, and notes on which they are and how large. size:
+    longer side that they are shrunk to."""
+    locations = find(paths, data)
+    notes = of_sets(locations)
+    if len(locations) > most:
+        notes.append(f"the first {most:,} of {counted(len(locations), 'picture')}; more with --limit")
+    return locations[:most], (*notes, *of_sizes(locations[:most], size))
+
+
 def of_sets(locations: list[Location]) -> list[str]:
     """A note for each prepared set: only its held-out pictures are among the locations."""
     sets = {id(one.store): one.store for one in locations if one.row is not None}
