@@ -350,6 +350,40 @@ def test_the_limit_takes_folders_that_are_trained_on_first(tmp_path):
     assert sorted(kept) == ["a.zip/test/0", "a.zip/train/3", "a.zip/train/4"]
 
 
+@pytest.mark.parametrize(
+    "facts, item",
+    [
+        (b'"a cat"', (("a cat",), -1)),
+        (b'["a cat", "a pet"]', (("a cat", "a pet"), -1)),
+        (b'\xef\xbb\xbf{"caption": "a cat"}', (("a cat",), -1)),
+        (b'{"text": null, "caption": "a cat", "label": -1}', (("a cat",), -1)),
+        (b'{"label": -1}', ((), -1)),
+        (b"[1, 2]", ((), -1)),
+    ],
+)
+def test_json_of_others(facts, item, tmp_path):
+    """Texts alone, a byte order mark, null, and -1 for no class."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, data in (("a.png", png(0)), ("a.json", facts)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    (seen,) = webdataset(path=tmp_path).items(0)
+    assert (seen.captions, seen.label) == item and seen.content == png(0)
+
+
+def test_members_about_an_archive_are_no_samples(tmp_path):
+    """They are counted among what is not used; a caption that lost its picture is a bad item."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("README.md", "LICENSE.txt", "metadata.jsonl", "inner.tar.gz", "a.png", "b.txt"):
+            archive.writestr(name, png(0) if name == "a.png" else b"x")
+    source = webdataset(path=tmp_path)
+    items = {item.name: item.content for item in source.items(0)}
+    assert list(items) == ["a.zip/a", "a.zip/b"] and "it has no picture" in str(items["a.zip/b"])
+    members = {".jsonl": 1, ".md": 1, ".tar.gz": 1, ".txt": 1}
+    assert source.unused.card() == {"members": members}
+
+
 def test_splits_of_archives(tmp_path):
     for name in ("train2017.zip", "val2017.zip"):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:

@@ -146,6 +146,7 @@ class Fields:
         try:
             facts = self._json(sample)
             label, captions = self._label(sample, facts), self._captions(sample, facts)
+            label = None if isinstance(label, int) and label < 0 else label  # as `datasets` writes no class
             if label is not None and (self.template is not None or not captions):
                 captions = [(self.template or TEMPLATE).format(label=words(str(label)))]
             return Item(name, self._image(sample), tuple(captions), class_of(label), split=split)
@@ -195,14 +196,14 @@ class Fields:
         return sample[ending]()
 
     def _json(self, sample: Sample) -> dict:
-        """The object in .json; {} where there is none."""
+        """The object in .json, {} where there is none; texts alone are captions."""
         if "json" not in sample:
             return {}
         try:
-            facts = json.loads(sample["json"]().decode("utf-8"))
+            facts = json.loads(sample["json"]().decode("utf-8-sig"))
         except (ValueError, RecursionError):
             raise DataError("its .json is not JSON in UTF-8") from None
-        return facts if isinstance(facts, dict) else {}
+        return facts if isinstance(facts, dict) else {CAPTIONS[0]: facts}
 
     def _caption(self, facts: dict) -> list[str]:
         """Keys of .json that hold a caption, the one that is used first."""

@@ -89,7 +89,7 @@ def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Te
     except (ValueError, RecursionError):
         texts.bad |= dict.fromkeys(pictures, f"{path.name} is not JSON in UTF-8")
         return
-    facts = facts if isinstance(facts, dict) else {}
+    facts = facts if isinstance(facts, dict) else {CAPTIONS[0]: facts} if texts_of(facts) else {}
     names = [name for name in ([key] if key else CAPTIONS) if name in facts]
     caption = next((name for name in names if facts[name]), next(iter(names), None))
     label = next((name for name in LABELS if is_class(facts.get(name))), None)

@@ -10,12 +10,15 @@ from typing import NamedTuple, Protocol, TypeVar
 from ...system.errors import DataError, printable
 from ..archives import TAIL
 from ..images import ENDINGS
+from .beside import ABOUT
 from .splits import described, roles, splits_of
 from .unused import KEYS, MEMBERS, OTHERS, Unused
 
 REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
 SCATTERED = 50  # samples without a picture at the beginning of an archive that end the reading
 FORMS = 1000  # different sets of endings in memory
+# Endings of members that are never part of a sample without a picture.
+ASIDE = {*"md rst html pdf jsonl csv tsv parquet arrow tar tgz gz zip yaml yml py log sha256 md5".split()}
 MANY = 12  # members of a sample without a picture that end it: names with dots
 T = TypeVar("T")
 
@@ -82,6 +85,9 @@ class Samples:
         previous, without, keys = None, 0, None
         for number, (key, sample) in enumerate(self._grouped(members), 1):
             pictured, unused = self._look(sample)
+            if not pictured and _is_aside(key, sample):
+                self.unused.add_all(MEMBERS, (f".{ending}" for ending in sample))
+                continue
             name, own = key, hash(key)
             while hash(name) in known:
                 if known[own] != pictured and key != previous:
@@ -144,6 +150,13 @@ class Samples:
             sample[ending] = content
         if sample:
             yield key, sample
+
+
+def _is_aside(key: str, endings: Collection[str]) -> bool:
+    """Whether members are about the archive, or tables and archives of their own: no sample that lost its
+    picture."""
+    last = (ending.rpartition(".")[2] for ending in endings)
+    return ASIDE.issuperset(last) or posixpath.basename(key).lower() in ABOUT
 
 
 def _scattered(archive: str, problem: str) -> DataError:
