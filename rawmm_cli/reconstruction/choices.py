@@ -29,7 +29,7 @@ from ..codecs.raw import RawPatches
 from ..config.explain import nearest
 from ..runs.codec import open_codec
 from ..runs.models import Loaded, diffusion_head
-from ..system.errors import ConfigError
+from ..system.errors import CheckpointError, ConfigError
 from . import controls, keys
 from .round_trip import Inverted, Trip, nominal_bits, through
 
@@ -86,18 +86,18 @@ def choices(
         if word == "ode":
             opened[word] = [_ode(loaded(), number) for number in steps]
         elif word == "raw":
-            codec = loaded().model.codec if named or "ode" in words else RawPatches(1)
-            choice = _of_codec(word, "raw", codec, device, 256)
-            opened[word] = [replace(choice, key=lambda patch=codec.patch: f"raw {patch}")]
+            opened[word] = [_raw(loaded().model.codec if named or "ode" in words else RawPatches(1), device)]
         elif word.startswith("resize@"):
             opened[word] = [_resize(word)]
         elif _format(word):
             opened[word] = [_file(word, opened)]
         else:
-            known = word if word.startswith(EXTERNAL) else str(run_of(word, runs))
-            codec = open_codec(known, device, warn)
-            choice = _of_codec(word, "tokenizer", codec, device, codec.vocabulary)
-            opened[word] = [replace(choice, key=partial(_key, word, runs, codec, choice.go))]
+            try:
+                opened[word] = [_tokenizer(word, runs, device, warn)]
+            except CheckpointError as error:
+                if not _dispensable(word, words, opened):
+                    raise
+                warn(f"left out, {error}")
     turns = threading.Lock()  # on a GPU, for the model's ODE, and in code of the user's own
     return named_as_words(
         [
@@ -105,9 +105,31 @@ def choices(
             if device.type != "cpu" or choice.kind == "ode" or choice.word.startswith("python:")
             else choice
             for word in words
-            for choice in opened[word]
+            for choice in opened.get(word, [])
         ]
     )
+
+
+def _raw(codec: RawPatches, device: torch.device) -> Choice:
+    return replace(_of_codec("raw", "raw", codec, device, 256), key=lambda: f"raw {codec.patch}")
+
+
+def _tokenizer(word: str, runs: Path, device: torch.device, warn: Callable[[str], None]) -> Choice:
+    codec = open_codec(word if word.startswith(EXTERNAL) else str(run_of(word, runs)), device, warn)
+    choice = _of_codec(word, "tokenizer", codec, device, codec.vocabulary)
+    return replace(choice, key=partial(_key, word, runs, codec, choice.go))
+
+
+def _dispensable(word: str, words: list[str], opened: dict[str, list[Choice]]) -> bool:
+    """Whether others can go on without a codec that cannot be loaded: a published one among several, whose
+    bits no image file has."""
+    left = [
+        other
+        for other in words
+        if other != word and (other in opened or words.index(other) > words.index(word))
+    ]
+    needed = any(other.endswith(f"@{word}") for other in words)
+    return word.startswith("public:") and bool(left) and not needed
 
 
 def known(words: list[str], runs: Path) -> list[Choice] | None:

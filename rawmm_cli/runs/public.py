@@ -20,7 +20,7 @@ from ..codecs import pretrained
 from ..codecs.adapter import Adapted
 from ..config.explain import nearest
 from ..config.yaml_text import parse_yaml
-from ..system.errors import CheckpointError, ConfigError, printable
+from ..system.errors import CheckpointError, ConfigError, DataError, printable
 
 PREFIX = "public:"
 FACTS = Path(__file__).resolve().parents[1] / "facts"
@@ -184,18 +184,28 @@ def open_public(name: str, device: torch.device) -> torch.nn.Module:
         )
     try:
         codec = _load(row, folder, device)
-    except (*pretrained.FAILURES, SafetensorError) as error:
+        _check(row, codec, device)
+    except (*pretrained.FAILURES, SafetensorError, DataError) as error:
         reason = printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
         raise CheckpointError(f"{PREFIX}{row.name} cannot be loaded as {row.kind}: {reason}") from None
-    found = {"length": codec.length(row.side, row.side), "vocabulary": codec.vocabulary, "values": None}
-    found["values"] = getattr(codec, "values", None)
-    for key, value in found.items():
-        if value != getattr(row, key):
-            raise CheckpointError(
-                f"{PREFIX}{row.name} has {key} {value} at {row.side} px, and the table says "
-                f"{getattr(row, key)}; the repository {row.repo} changed, or the table is wrong"
-            )
     return codec
+
+
+def _check(row: Published, codec: Any, device: torch.device) -> None:
+    """Compare sizes with the table, and send one small picture through. Raises ValueError."""
+    sizes = {"length": codec.length(row.side, row.side), "vocabulary": codec.vocabulary}
+    sizes["values"] = getattr(codec, "values", None)
+    for key, value in sizes.items():
+        if value != getattr(row, key):
+            raise ValueError(
+                f"{key} {value} at {row.side} px, and the table says {getattr(row, key)}; the repository "
+                f"{row.repo} changed, or the table is wrong"
+            )
+    side = row.only or max(64, row.sides)
+    images = torch.zeros(1, 3, side, side, dtype=torch.uint8, device=device)
+    shape = codec.decode(codec.encode(images), codec.grid(side, side)[0]).shape
+    if shape != images.shape:
+        raise ValueError(f"a picture of {tuple(images.shape)} comes back as {tuple(shape)}")
 
 
 def facts(word: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def test_from_the_cache(hub):
 
 def test_sizes_are_compared_with_the_table(hub):
     hub("llamagen-f16", llamagen, length=64, side=16, vocabulary=33)
-    with pytest.raises(CheckpointError, match="has vocabulary 32 at 16 px, and the table says 33"):
+    with pytest.raises(CheckpointError, match="as llamagen: vocabulary 32 at 16 px, and the table says 33"):
         open_codec("public:llamagen-f16", CPU)
 
 
@@ -157,6 +157,37 @@ def test_damaged_and_missing_files(hub):
         "vqvae/diffusion_pytorch_model.bin && hf download BAAI/Emu3-VisionTokenizer config.json "
         "model.safetensors --revision c81f916ad371289e205310a7539255e8a9396488"
     )
+
+
+def test_one_that_cannot_be_loaded_is_left_out_of_several(hub):
+    from rawmm_cli.reconstruction.choices import choices
+
+    hub("sd-vae", vae, length=64, side=16)
+    hub("llamagen-f16", lambda folder: (folder / "vq_ds16_c2i.pt").write_bytes(b"nothing"))
+    lines, words = [], ["public:llamagen-f16", "public:sd-vae"]
+    chosen = choices(words, public.FACTS, CPU, None, [], warn=lines.append)
+    assert [choice.word for choice in chosen] == ["public:sd-vae"]
+    assert len(lines) == 1 and lines[0].startswith("left out, public:llamagen-f16 cannot be loaded as")
+    for alone in (words[:1], [*words, "jpeg@public:llamagen-f16"]):
+        with pytest.raises(CheckpointError, match="public:llamagen-f16 cannot be loaded"):
+            choices(alone, public.FACTS, CPU, None, [])
+
+
+def test_a_picture_comes_back_whole(hub, monkeypatch):
+    hub("sd-vae", vae, length=64, side=16)
+    load = public._load
+
+    def half(*arguments):
+        codec = load(*arguments)
+        decode = codec.decode
+        codec.decode = lambda tokens, rows: decode(tokens, rows)[..., ::2]
+        return codec
+
+    monkeypatch.setattr(public, "_load", half)
+    with pytest.raises(
+        CheckpointError, match=r"a picture of \(1, 3, 64, 64\) comes back as \(1, 3, 64, 32\)"
+    ):
+        open_codec("public:sd-vae", CPU)
 
 
 def test_without_network_the_suite_goes_on_with_the_cache(hub):
