@@ -98,7 +98,7 @@ def _on_gpu(
     seed of its block and its place in it (SplitMix64: Steele et al. 2014; then Box and Muller 1958)."""
     seeds = torch.tensor([0 if k is None else key(k, word) for k in keys], dtype=torch.long)
     first = torch.tensor([0, *accumulate(counts)][: len(keys)], dtype=torch.long)
-    known = torch.tensor([k is not None for k in keys])
+    known = torch.tensor([k is not None for k in keys], dtype=torch.bool)
     seeds, first, known, many = (
         x.to(device, non_blocking=True) for x in (seeds, first, known, torch.tensor(counts, dtype=torch.long))
     )

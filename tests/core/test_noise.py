@@ -120,7 +120,9 @@ def test_different_keys_and_words_give_different_noise():
 
 
 def test_nothing_to_draw():
-    assert normal((), (), 12).shape == (0, 12) and logit_normal((), 0.8, 0.8).shape == (0,)
+    assert normal((), (), 12).shape == on_gpu((), (), 12).shape == (0, 12) and logit_normal(
+        (), 0.8, 0.8
+    ).shape == (0,)
 
 
 def test_noise_is_standard_normal():
