@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .system.errors import ConfigError, DataError
+from .system.figures import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,7 +103,10 @@ def captions(value: Any, count: int) -> list[str]:
     if not isinstance(value, (list, tuple)):
         raise ConfigError(f"captions is {_given(value)}; allowed: a list of strings, one an image")
     if len(value) != count:
-        raise DataError(f"{count} images and {len(value)} captions are given; allowed: one caption an image")
+        raise DataError(
+            f"{counted(count, 'image')} and {counted(len(value), 'caption')} are given; allowed: one caption "
+            "an image"
+        )
     return [text("a caption", one) for one in value]
 
 

@@ -204,7 +204,7 @@ def test_budgets_are_exact():
         (lambda m, i: rawmm.reconstruct([], "raw"), rawmm.DataError, "images of none"),
         (lambda m, i: rawmm.reconstruct([i[0], i[0][:, :32]]), rawmm.DataError, "64x32 and 64x64"),
         (lambda m, i: rawmm.reconstruct(i, "jpg@9"), rawmm.ConfigError, "unknown codec 'jpg@9'"),
-        (lambda m, i: rawmm.bits(m, i, ["a"]), rawmm.DataError, "2 images and 1 captions"),
+        (lambda m, i: rawmm.bits(m, i, ["a"]), rawmm.DataError, "2 images and 1 caption"),
         (lambda m, i: rawmm.budget(0), rawmm.ConfigError, "length = 0; allowed: a whole number from 1"),
     ),
 )

@@ -163,11 +163,7 @@ def of_sizes(locations: list[Location], size: int | None) -> list[str]:
         else f"of {longest:,} x {shortest:,} pixels"
     )
     larger = sum(one > size for one, _ in each) if size else 0
-    how = (
-        f"{counted(larger, 'picture')} of them shrunk to {size:,}; nothing is cropped"
-        if size
-        else "as they are"
-    )
+    how = f"{larger:,} of them shrunk to {size:,}; nothing is cropped" if size else "as they are"
     return [f"{counted(len(each), 'picture')} {sizes}, {how}"]
 
 

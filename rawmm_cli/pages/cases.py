@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..reconstruction.files import places
 from ..reconstruction.results import PictureResult, Row
+from ..system.figures import fraction
 from .page import data_uri
 from .scatter import TONES
 
@@ -90,7 +91,7 @@ def _codec(result: PictureResult, row: Row, back: Path, errors: Path, box: Box |
 
 def scale(value: float | None) -> str:
     """To which share of its sides a picture was shrunk, in words; nothing where it was not."""
-    return "" if value in (None, 1) else f"{value:.2g} of its sides"
+    return "" if value in (None, 1) else f"{fraction(value)} of its sides"
 
 
 def worst_part(height: int, width: int, maps: list[Path]) -> Box | None:

@@ -7,7 +7,7 @@ import math
 
 from ..information import catalogue
 from ..metrics import codes
-from ..system.figures import counted
+from ..system.figures import counted, fraction
 from .choices import Choice
 from .results import Correlation, MeanColour, Row, TextBaseline
 
@@ -128,7 +128,7 @@ def _beside(file: Row, other: Row) -> str:
     text = ""
     if file.text_survival is not None and other.text_survival is not None:
         text = f", and {file.text_survival:.0%} of its text survives against {other.text_survival:.0%}"
-    scale = "" if file.scale in (None, 1) else f" (shrunk to {file.scale:.2g} of its sides first)"
+    scale = "" if file.scale in (None, 1) else f" (shrunk to {fraction(file.scale)} of its sides first)"
     return f"At no more bits than {other.name}, {file.name}{scale} is {gap}{text}."
 
 

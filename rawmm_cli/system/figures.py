@@ -1,5 +1,6 @@
 """How numbers are written for people: 12.8k, 0.2982, 4 min 12 s, 1.21 GiB."""
 
+from fractions import Fraction
 from typing import Any
 
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -25,6 +26,11 @@ def number(value: Any) -> str:
 def counted(count: int, thing: str) -> str:
     """1 picture, 1,437 pictures."""
     return f"{count:,} {thing}{'s' if count != 1 else ''}"
+
+
+def fraction(value: float) -> str:
+    """0.375 -> 3/8."""
+    return str(Fraction(value).limit_denominator(64))
 
 
 def short(value: float) -> str:

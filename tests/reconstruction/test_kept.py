@@ -195,9 +195,7 @@ def test_pictures_are_shrunk_whole(rawmm, tmp_path):
     Image.fromarray(wide[:10, :12]).save(tmp_path / "small.png")
     words = ("reconstruct", tmp_path, "--codec", "raw", "--ocr", "none", "--features", "none", "--json")
     code, _, err = rawmm(*words, "--size", "20", "--out", tmp_path / "o")
-    assert (
-        code == 0 and "2 pictures with longer sides of 12 to 60 pixels, 1 picture of them shrunk to 20" in err
-    )
+    assert code == 0 and "2 pictures with longer sides of 12 to 60 pixels, 1 of them shrunk to 20" in err
     back = np.asarray(Image.open(tmp_path / "o" / "original" / "wide.png"))
     assert back.shape == (10, 20, 3) and back[:, :7].max() < 20 and back[:, 13:].min() > 180
     assert Image.open(tmp_path / "o" / "original" / "small.png").size == (12, 10)

@@ -205,7 +205,7 @@ def test_files_of_as_many_bits_and_rank_correlation():
         in sentences
     )
     shrunk = row("jpeg@c", 1000, 23.5, 0.5, kind="file", scale=0.375)
-    assert "At no more bits than c, jpeg@c (shrunk to 0.38 of its sides first) is 2.5 dB nearer." in findings(
+    assert "At no more bits than c, jpeg@c (shrunk to 3/8 of its sides first) is 2.5 dB nearer." in findings(
         rows[2], shrunk, budgets=[("jpeg@c", "c")]
     )
     assert "Over 3 tokenizers, bits and text survival have a rank correlation of 0.50" in sentences

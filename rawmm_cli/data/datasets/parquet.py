@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...system.errors import DataError, printable
+from ...system.figures import counted
 from ..columns import Columns
 from ..items import DocumentItem, Item, Source, state_of
 from ..layout.files import advice, files_ending_in
@@ -56,7 +57,7 @@ def parquet(
         unused=unused,
         holds_documents=chosen.documents,
         card={
-            "source": f"parquet, {len(files):,} files",
+            "source": f"parquet, {counted(len(files), 'file')}",
             "licence": "unknown (your own files)",
             "labels": list(chosen.names),
             "chosen": chosen.describe() | ({"splits": line} if line else {}),

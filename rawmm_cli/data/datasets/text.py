@@ -13,6 +13,7 @@ from typing import TextIO
 
 from ...system.disk import open_file
 from ...system.errors import DataError, printable
+from ...system.figures import counted
 from ..items import DocumentItem, Piece, Source, state_of
 from ..layout.files import files_ending_in
 from ..layout.splits import described, named, roles, splits_of
@@ -51,7 +52,7 @@ def text(*, path: Path) -> Source:
         state=state_of(files),
         unused=unused,
         holds_documents=True,
-        card={"source": f"text, {len(files):,} files", "licence": "unknown (your own files)"}
+        card={"source": f"text, {counted(len(files), 'file')}", "licence": "unknown (your own files)"}
         | ({"chosen": {"files by split": line}} if line else {}),
     )
 
