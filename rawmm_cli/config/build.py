@@ -47,7 +47,11 @@ def model(
 
 
 def _check_size(config: Config, device: torch.device, stored: int | None) -> None:
-    """Raise as `model` does. Layers are alike, so that models of one and of two layers tell."""
+    """Raise as `model` does. Layers are alike, so that models of one and of two layers tell; where there is
+    plenty of room, a bound does: what builds a model without memory takes torch a second to import."""
+    room = machine.memory(device) if stored is None else min(machine.memory(device), 4 * stored + (1 << 28))
+    if 4 * _at_most(config) <= room:
+        return
 
     def count(depth: int) -> int:
         part = config.backbone.model_copy(update={"depth": depth})
@@ -56,9 +60,18 @@ def _check_size(config: Config, device: torch.device, stored: int | None) -> Non
 
     one, depth = count(1), config.backbone.depth
     _check_stored(one, stored)
-    if 4 * one * depth > machine.memory(device):  # the quick way to know that there is room
-        total = one + (depth - 1) * (count(2) - one)
-        _check_room(total, "backbone.width, backbone.depth or codec.patch", device)
+    total = one + (depth - 1) * (count(2) - one)
+    _check_room(total, "backbone.width, backbone.depth or codec.patch", device)
+
+
+def _at_most(config: Config) -> int:
+    """A bound on the number of parameters, from sizes alone."""
+    b, width, values = config.backbone, config.backbone.width, 3 * config.codec.patch**2
+    inner = b.hidden if b.kind == "transformer" else b.expansion * width + b.key
+    layer = width * (8 * width + 4 * inner) + 16 * (width + inner)
+    narrow = getattr(config.head, "bottleneck", None) or width
+    edges = 4 * (values + narrow) * (width + narrow) + 4 * config.text_tokenizer.size * width
+    return b.depth * layer + edges + 16 * width * width + 4096 * width
 
 
 def _check_stored(count: int, stored: int | None) -> None:
@@ -96,12 +109,7 @@ def codec(
     """Settings -> a codec that learns, with fresh weights, a function of train.seed alone. Raises
     as `model` does."""
     settings, side = config.codec, config.data.size
-    with torch.device("meta"):
-        count = sum(p.numel() for part in _coders(config) for p in part.parameters())
-    books = getattr(settings, "quantizer", settings)
-    count += getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
-    _check_stored(count, stored)
-    _check_room(count, "codec.width or codebook", torch.device(device))
+    _check_codec(config, torch.device(device), stored)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         encoder, decoder = _coders(config)
@@ -118,6 +126,22 @@ def codec(
 
         tokens = config.train.batch * settings.tokens(side, side)
         return DiscreteCodec(encoder, _quantizer(quantized, settings.width, tokens), decoder).to(device)
+
+
+def _check_codec(config: CodecConfig, device: torch.device, stored: int | None) -> None:
+    """Raise as `model` does; the same in two steps."""
+    c, books = config.codec, getattr(config.codec, "quantizer", config.codec)
+    book = getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
+    layers, places = getattr(c, "blocks", 0) + getattr(c, "depth", 0) + 3, (config.data.size // c.patch) ** 2
+    most = (
+        128 * layers * c.width**2 + 4 * c.width * (places + getattr(c, "queries", 0) + 3 * c.patch**2) + book
+    )
+    room = machine.memory(device) if stored is None else min(machine.memory(device), 4 * stored + (1 << 28))
+    if 4 * most > room:
+        with torch.device("meta"):
+            count = book + sum(p.numel() for part in _coders(config) for p in part.parameters())
+        _check_stored(count, stored)
+        _check_room(count, "codec.width or codebook", device)
 
 
 def _coders(config: CodecConfig) -> tuple[nn.Module, nn.Module]:

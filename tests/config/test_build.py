@@ -151,3 +151,22 @@ def test_a_head_needs_both_of_its_cases_before_it_is_built(function, device, mon
         ConfigError, match=f"^head.kind = blank is known .* not to config/build.py: {function}; add its case$"
     ):
         build.model(blank, device)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["backbone.kind=gau", "backbone.width=64", "backbone.key=512", "backbone.expansion=8"],
+        ["backbone.kind=transformer", "backbone.width=64", "backbone.hidden=4096", "backbone.heads=8"],
+        ["head.bottleneck=4096"],
+        ["codec.patch=8", "data.size=8"],
+        ["text_tokenizer=bpe", "text_tokenizer.vocabulary=100000"],
+    ],
+)
+@pytest.mark.parametrize("preset", ["tiny", "digits"])
+def test_the_bound_on_parameters_is_one(preset, words):
+    """Sizes alone: torch takes a second to import what builds a model without memory."""
+    config = presets.load(preset, words)
+    exact = sum(p.numel() for p in build.model(config, "meta").parameters())
+    assert exact <= build._at_most(config) <= max(8 * exact, 10**8)
