@@ -181,10 +181,10 @@ def reconstruct(
 ) -> Reconstruction:
     """Encode and decode images (M, 3, H, W), all of one size, with a codec.
 
-    codec: as after `rawmm reconstruct --codec`: raw, a run that trained a tokenizer, hf:OWNER/NAME,
-    python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, avif@BITS; or ode, to noise by the ODE of `model`
-    in `steps` steps, and back. Sides that the codec does not take are padded before and cropped after.
-    Raises ConfigError, CheckpointError, DataError."""
+    codec: as after `rawmm reconstruct --codec`: raw, a run that trained a tokenizer, public:NAME,
+    hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, jpeg@BITS, webp@BITS, avif@BITS; or ode, to noise by the
+    ODE of `model` in `steps` steps, and back. Sides that the codec does not take are padded before and
+    cropped after. Raises ConfigError, CheckpointError, DataError."""
     import torch
 
     from .metrics import pixels

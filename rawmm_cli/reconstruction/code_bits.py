@@ -149,7 +149,7 @@ def _through(choice: Choice, pictures: Iterator[NamedPicture], slow: bool, trips
         if trip.codes is None:
             raise ConfigError(
                 f"codec {choice.word} has no codes whose bits could be counted; allowed: a tokenizer of "
-                f"integers (a run, hf:OWNER/NAME, python:MODULE:FACTORY)"
+                f"integers (a run, public:NAME, hf:OWNER/NAME, python:MODULE:FACTORY)"
             )
         error = pixels.mse(trip.back, images)
         trips.squares += float(error.sum()) * images[0].numel()

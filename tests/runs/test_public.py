@@ -159,6 +159,18 @@ def test_damaged_and_missing_files(hub):
     )
 
 
+def test_bits_of_its_codes(hub, rawmm, tmp_path):
+    from PIL import Image
+
+    Image.effect_noise((32, 32), 60).convert("RGB").save(tmp_path / "a.png")
+    hub("llamagen-f16", llamagen, length=64, side=16, vocabulary=32)
+    code, out, err = rawmm("entropy-budget", "codec", "public:llamagen-f16", tmp_path / "a.png", "--json")
+    assert code == 0, err
+    assert json.loads(out)["rows"][0]["tokens"] == 256
+    code, out, err = rawmm("entropy-budget", "codec", "public:sd-vae", tmp_path / "a.png")
+    assert code == 4 and "public:sd-vae is not in the cache; fetch it first: hf download" in err
+
+
 def test_one_that_cannot_be_loaded_is_left_out_of_several(hub):
     from rawmm_cli.reconstruction.choices import choices
 

@@ -15,7 +15,7 @@ from .common import IMAGES, Limit, Paths, find, note_missing, note_skipped, squa
 if TYPE_CHECKING:
     from ...reconstruction.code_bits import CodecBits, Row
 
-ALLOWED = "a run that trained a tokenizer, hf:OWNER/NAME, python:MODULE:FACTORY"
+ALLOWED = "a run that trained a tokenizer, public:NAME, hf:OWNER/NAME, python:MODULE:FACTORY"
 PIXELS = ("raw", "ode", "resize", "jpeg", "webp", "avif")  # codecs of `reconstruct` that have no codes
 
 
@@ -53,13 +53,13 @@ def codec(
 
 def _check(word: str, runs_dir: Path) -> None:
     """Raise ConfigError where a word names no tokenizer."""
-    from ...reconstruction.choices import run_of
+    from ...reconstruction.choices import EXTERNAL, run_of
     from ...runs import models
     from ...system.errors import ConfigError
 
     if word.split("@")[0] in PIXELS:
         raise ConfigError(f"codec {word} has no codes whose bits could be counted; allowed: {ALLOWED}")
-    if word.startswith(("hf:", "python:")):
+    if word.startswith(EXTERNAL):
         return
     if word in models.shipped() and not (runs_dir / word).exists():
         raise ConfigError(
