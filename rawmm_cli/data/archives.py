@@ -205,8 +205,8 @@ def _tar(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
 
 
 def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
-    """Bytes of a member of an uncompressed tar file."""
-    with open_file(path) as file:
+    """Bytes of a member of an uncompressed tar file, which `open_file` has found to be one."""
+    with open(path, "rb") as file:
         file.seek(info.offset_data)
         data = file.read(info.size)
     if len(data) < info.size:
