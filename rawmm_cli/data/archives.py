@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from ..system.disk import open_file
 from ..system.errors import DataError, RawmmError, printable, starved
+from .decoding.signatures import HEAD, LFS, POINTER
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 MEMBERS = 10_000_000  # most members of an archive
@@ -161,9 +162,11 @@ def check(info: tarfile.TarInfo, path: Path | str) -> None:
 def packing(file: BinaryIO) -> str | None:
     """How a file is compressed, None where it is not; the file is at its beginning again.
 
-    Raises ReadError for kinds that are not read."""
-    start = file.read(6)
+    Raises ReadError for kinds that are not read, and for a Git LFS pointer in place of the file."""
+    start = file.read(HEAD)
     file.seek(0)
+    if start.startswith(LFS):
+        raise tarfile.ReadError(POINTER)
     kind = next((kind for magic, kind in PACKINGS.items() if start.startswith(magic)), None)
     if kind not in (None, "gzip"):
         raise tarfile.ReadError(

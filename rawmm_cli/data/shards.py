@@ -170,7 +170,7 @@ class Index(NamedTuple):
     size: np.ndarray  # of each member in bytes
     ending: np.ndarray  # of each member, as an index into `endings`
     endings: list[str]
-    folders: list[str]  # of the samples, each once
+    folders: list[str]  # of the pictures, each once
 
 
 def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
@@ -187,7 +187,8 @@ def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
             if samples.fields.image(sample) is None:
                 samples.told.add(WITHOUT, f"{name}/{key}")
             keys.append(printable(key))
-            folders.setdefault(posixpath.dirname(key))
+            if samples.fields.image(sample):
+                folders.setdefault(posixpath.dirname(key))
             first.append(len(offset))
             for each, info in sample.items():
                 offset.append(info.offset_data)

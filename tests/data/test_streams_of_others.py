@@ -182,7 +182,7 @@ def test_the_folder_of_img2dataset(tmp_path):
     """Shards with pictures are taken; tables of addresses and statistics are not used."""
     tars(tmp_path / "in", range(40), files=2)
     for n in range(2):
-        table = pa.table({"url": ["https://x/1.png"], "caption": ["c"], "status": ["success"]})
+        table = pa.table({"url": ["https://x/1.png"], "caption": ["c"], "embedding": [bytes(64)]})
         pq.write_table(table, tmp_path / "in" / f"{n}.parquet")
         (tmp_path / "in" / f"{n}_stats.json").write_text(json.dumps({"count": 20}))
     data = opened(tmp_path / "in", lines=(lines := []))
@@ -191,6 +191,16 @@ def test_the_folder_of_img2dataset(tmp_path):
     assert list(data.card["unused"]["files"]) == ["0.parquet", "0_stats.json", "1.parquet", "1_stats.json"]
     parquet(tmp_path / "in", range(3), files=1)
     with pytest.raises(DataError, match="holds .parquet, .tar; allowed for data.stream"):
+        opened(tmp_path / "in")
+
+
+@pytest.mark.parametrize("make, name", [(tars, "1.tar"), (parquet, "1.parquet")])
+def test_what_git_lfs_left_in_place_of_a_shard(make, name, tmp_path):
+    make(tmp_path / "in", range(20), files=1)
+    (tmp_path / "in" / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(
+        DataError, match=f"{name} .*Git LFS pointer and not the file: fetch that with git lfs pull"
+    ):
         opened(tmp_path / "in")
 
 

@@ -337,6 +337,18 @@ def test_folders_of_splits_may_come_late_and_in_an_archive_named_like_one(first,
     assert [item.name for item in source.items(151)] == ["train.tar/test/y", "train.tar/test/z"]
 
 
+def test_only_folders_of_pictures_tell_splits(tmp_path):
+    """A README beside them makes no split of class folders, and a caption elsewhere is a bad item."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("README.md", "control/0.png", "test/1.png", "val/2.txt"):
+            archive.writestr(name, png(0) if name.endswith("png") else b"x")
+    assert [item.split for item in webdataset(path=tmp_path).items(0)] == [None] * 3
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.writestr("train/3.png", png(3))
+    splits = {item.name[-1]: item.split for item in webdataset(path=tmp_path).items(0)}
+    assert splits == {"0": "train", "1": "held_out", "2": None, "3": "train"}
+
+
 def test_the_limit_takes_folders_that_are_trained_on_first(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for n, name in enumerate(("test/0", "test/1", "test/2", "train/3", "train/4", "val/5")):

@@ -9,7 +9,6 @@ import posixpath
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 
 from ...system.errors import ConfigError, DataError, printable
@@ -44,7 +43,7 @@ def webdataset(
     path, unused = Path(path), Unused()
     files, archives = named(archive_files(path, unused), path if path.is_dir() else path.parent)
     fields = Fields(columns, caption)
-    splits = own_splits(archives, _places(files, archives))
+    splits = own_splits(archives, _places(files, archives, fields))
     notify("chosen: " + fields.describe())
     if line := splits.describe():
         notify(f"splits of the source, in {line}")
@@ -84,14 +83,13 @@ def _samples(files: list[Path], archives: list[str], samples: Samples) -> Iterat
             yield archive, name, sample
 
 
-def _places(files: list[Path], archives: list[str]) -> Iterator[tuple[str, str]]:
-    """Pairs of an archive and a folder of samples in it: a pass over all members, since the folders of splits
-    may come late. Not of archives that begin without folders, as most shards are."""
+def _places(files: list[Path], archives: list[str], fields: "Fields") -> Iterator[tuple[str, str]]:
+    """Pairs of an archive and a folder of pictures in it: a pass over all members, since the folders of
+    splits may come late."""
     for file, archive in zip(files, archives):
-        folders = map(posixpath.dirname, filter(None, map(key_of, names(file))))
-        first = dict.fromkeys(islice(folders, FIRST))
-        rest = folders if any(first) else ()
-        yield from ((archive, folder) for folder in dict.fromkeys([*first, *dict.fromkeys(rest)]))
+        keys = ((name, key_of(name)) for name in names(file))
+        pictures = (key for name, key in keys if key and fields.image([name[len(key) + 1 :].lower()]))
+        yield from ((archive, folder) for folder in dict.fromkeys(map(posixpath.dirname, pictures)))
 
 
 def archive_files(path: Path, unused: Unused) -> list[Path]:

@@ -3,6 +3,8 @@
 from PIL import features
 
 HEAD = 512  # bytes that are looked at
+LFS = b"version https://git-lfs"  # begins a file that Git LFS left in place of another
+POINTER = "it is a Git LFS pointer and not the file: fetch that with git lfs pull"
 
 # Format, offset of its signature, signatures
 SIGNATURES = (
@@ -60,7 +62,7 @@ def advice(head: bytes, allowed: tuple[str, ...], reason: str) -> str:
         )
     if name is not None:
         return f"it is {name}, which is not read; allowed: {formats}; convert it"
-    if head.startswith(b"version https://git-lfs"):
+    if head.startswith(LFS):
         return "it is a Git LFS pointer and not the picture; fetch the picture with git lfs pull"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in text):

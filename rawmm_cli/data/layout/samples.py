@@ -190,7 +190,7 @@ def own_splits(archives: Sequence[str], places: Iterable[tuple[str, str]]) -> Ow
     """Splits that a set of archives brings along: those that its archives tell, else those of the folders in
     them.
 
-    places: pairs of an archive and a folder of samples in it; not looked at where the archives tell."""
+    places: pairs of an archive and a folder of pictures in it; not looked at where the archives tell."""
     splits = splits_of(archives, files=True)
     if not any(splits):
         pairs = list(dict.fromkeys(places))

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ...system.disk import open_file
 from ...system.errors import DataError, printable, starved
 from ..columns import KINDS, Columns, choose
+from ..decoding.signatures import LFS, POINTER
 
 WINDOW = 1 << 16  # bytes in which the border of two joined files is looked for
 TEXTS = ("text", "texts")  # kinds that may take turns in the captions
@@ -33,6 +34,15 @@ def open_anywhere(file: str) -> Iterator[BinaryIO]:
     import fsspec
 
     with fsspec.open(file, "rb") as stream:
+        yield stream
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    """As `open_anywhere`. Raises ValueError for a Git LFS pointer in place of the file."""
+    with open_anywhere(file) as stream:
+        if "://" not in file and stream.read(len(LFS)) == LFS:
+            raise ValueError(POINTER)
         yield stream
 
 
@@ -52,7 +62,7 @@ class Tables:
         self.several: set[str] = set()  # columns in which a row has several pictures
         for file in files:
             try:
-                with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
+                with _opened(file) as stream, pq.ParquetFile(stream) as table:
                     if "://" not in file:
                         _check_single(stream, table)
                     self._add(file, table)
@@ -90,7 +100,7 @@ class Tables:
         Raises ConfigError where the options do not fit, DataError where a file lacks a used column, or has
         it with another kind."""
         there = without_values(self.without | self.kinds, self.without.keys() - self.kinds)
-        chosen = choose(there, columns, self.names, caption, where, self._first)
+        chosen = choose(there, columns, self.names, caption, where, self.first)
         chosen = replace(chosen, documents=chosen.image in self.several)
         if not chosen.speak:  # nobody asked for the attributes
             chosen = replace(chosen, flags=tuple(flag for flag in chosen.flags if not self._problem(flag)))
@@ -132,7 +142,7 @@ class Tables:
                 )
         return ""
 
-    def _first(self, column: str) -> object:
+    def first(self, column: str) -> object:
         """First value of a column, None where there is none."""
         for file, own in zip(self.files, self.own):
             if own.get(column) is not None:

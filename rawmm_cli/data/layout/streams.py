@@ -10,6 +10,7 @@ from ...system.errors import DataError, printable
 from .copies import check_repo, is_saved, relative_to
 from .files import advice, files_ending_in
 from .inside import OutsideError
+from .instead import holds_picture
 from .schemas import Tables
 from .unused import Unused
 
@@ -69,9 +70,10 @@ def _ending(name: str) -> str:
 
 
 def _has_pictures(files: list[Path]) -> bool:
-    """Whether one of the Parquet files has a column of pictures."""
+    """Whether one of the Parquet files has a column of pictures, and not of other bytes."""
     tables = Tables([str(file) for file in files])
-    return bool({"image", "images"} & set(tables.kinds.values()))
+    columns = [column for column, kind in tables.kinds.items() if kind in ("image", "images")]
+    return any(holds_picture(tables.first(column)) for column in columns)
 
 
 def _on_hub(repo: str) -> Files:
