@@ -26,7 +26,6 @@ from torch import Tensor
 from ..data import pictures
 from ..data.pictures import Location, NamedPicture, Skipped
 from ..metrics.mobilenet import MobileNetV2
-from ..system.threads import cores
 from . import measure, summary
 from .choices import Choice
 from .files import Files, file_names
@@ -203,10 +202,11 @@ def _in_threads(
 
 @contextmanager
 def _threads() -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """A pool of threads that share the cores, and their number."""
-    before, count = torch.get_num_threads(), min(MOST, cores())
-    torch.set_num_threads(max(1, before // count))
-    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
+    """A pool of threads that share those of torch among them, and their number."""
+    before = torch.get_num_threads()
+    count = min(MOST, before)
+    torch.set_num_threads(before // count)
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(before // count,))
     try:
         yield pool, count
     finally:

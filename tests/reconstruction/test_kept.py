@@ -13,7 +13,7 @@ from round_trips import reading
 from toy_codec import UserSquares
 
 from rawmm_cli.data import pictures
-from rawmm_cli.reconstruction import kept, keys, ocr
+from rawmm_cli.reconstruction import kept, keys, ocr, reconstruct
 
 CODECS = ("--codec", "python:toy_codec:UserSquares", "--codec", "webp@2000", "--codec", "resize@4")
 
@@ -135,7 +135,7 @@ def test_the_oldest_entries_go(work, folder, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_command_shows_what_is_done_and_goes_on(work, number, monkeypatch):
     """As many round trips as without the stop; the same results."""
-    monkeypatch.setattr("rawmm_cli.reconstruction.reconstruct.cores", lambda: 1)
+    monkeypatch.setattr(reconstruct, "MOST", 1)
     whole, _, _ = work()
     (work.out / kept.NAME).unlink()
     encode, calls = UserSquares.encode, []

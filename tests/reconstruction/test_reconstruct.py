@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,26 @@ def test_sums_over_all_pictures(folder):
     assert row.used_bits == pytest.approx(codes.entropy(counts) * row.tokens)
     assert row.padded == 3 and row.enough_codes is False
     assert "Pictures that do not fit were padded and cropped back by toy (3)." in result.findings
+
+
+def test_threads_change_nothing(folder, monkeypatch):
+    """One batch after the other, and four at a time; the threads of torch are as before."""
+    monkeypatch.setattr(pictures, "BATCH", 1)
+    before, results_of = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            result = run(folder, [toy(), raw()])
+            assert torch.get_num_threads() == threads
+            results_of.append(
+                [
+                    [(word, replace(one, milliseconds=0)) for word, one in each.codecs.items()]
+                    for each in result.each
+                ]
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert results_of[0] == results_of[1] and len(results_of[0]) == 8
 
 
 def test_quantiles_are_values_of_pictures():
