@@ -1,12 +1,12 @@
 """Memory and time of a step on a GPU: one of this machine, from measured rates, or any, from published ones.
 
-    step = making the batch + max(GPU, host)
+    step = making the batch + GPU + host
     GPU  = linear layers / rate + attention / its rate + bytes of elementwise work / bandwidth
            + optimizer bytes / bandwidth + communication that the backward pass does not hide
-    host = launching the kernels
+    host = what the GPU waits for while kernels are launched
 
 What does not follow from the settings is a constant of `GpuModel`, all of them in one place, to be fitted
-again. Memory is what `torch.cuda.max_memory_allocated` shows."""
+again (`python -m benchmarks.gpu` measures). Memory is what `torch.cuda.max_memory_allocated` shows."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -31,15 +31,16 @@ class Attention(NamedTuple):
     work: float
 
 
-WRITTEN, FUSED, FLEX = Attention(0.8, 1.0), Attention(0.35, 7 / 6), Attention(0.4, 7 / 6)
+WRITTEN, FUSED, FLEX = Attention(0.9, 1.0), Attention(0.35, 7 / 6), Attention(0.25, 7 / 6)
 
 
 @dataclass(frozen=True)
 class GpuModel:
-    """Constants of GPUs, not fitted to one yet: bytes are counted on the graphs that torch.compile makes of
-    the layers, shares are those that large models are reported to reach, seconds are guesses."""
+    """Constants of GPUs, fitted to `patch128` and `patch64` on an H200 in a virtual machine whose CPU takes
+    26 us to launch a kernel from Python (docs/log.md, 2026-11-27); a faster host makes small batches faster.
+    `fused`, `muon`, `link` and the bytes of Transformers are not fitted yet."""
 
-    matmuls: float = 0.62  # of the published rate, reached by linear layers of some thousand positions
+    matmuls: float = 0.72  # of the published rate, reached by linear layers of some thousand positions
     bandwidth: float = 0.85  # of the published bandwidth, reached by fused elementwise kernels
     link: float = 0.35  # of the published rate of links (both directions): one direction, 70 % of it
     # Two batched matmuls and a softmax, where values are wider than keys; torch's kernel with a mask; and
@@ -51,23 +52,25 @@ class GpuModel:
     # Bytes that elementwise kernels move, forward and backward, in bf16 (in fp32 twice as many): a factor of
     # `parts.Footprint.moved`, bytes for each score where attention is written out, and for each number of the
     # residual stream outside of the layers.
-    moved: float = 1.0
+    moved: float = 1.1
+    moved_flex: float = (
+        2.2  # the same under FlexAttention, which wants a copy of keys for each piece of values
+    )
     scores: float = 14.0
     edges: float = 60.0
     eager: float = 2.2  # factor of the bytes where layers are not compiled
     parameter: float = 66.0  # bytes of an update: casts, gradients, norm, AdamW, average
-    # Seconds of the host, which launches kernels.
-    compiled_layer: float = 350e-6  # of a layer, forward and backward
-    eager_layer: float = 900e-6
-    micro_batch: float = 3e-3  # of a micro-batch outside of the layers
+    # Seconds in which the GPU waits for the host, which launches kernels.
+    compiled_layer: float = 1.2e-3  # of a layer, forward and backward
+    eager_layer: float = 2.3e-3
+    micro_batch: float = 4e-3  # of a micro-batch outside of the layers
     update: float = 2e-3  # of clipping, the optimizer and the average
-    picture: float = 20e-6  # of the noise of a picture
     document: float = 60e-6  # to make a document on one core, and of each byte of its picture
     pixel: float = 3.3e-9
     workers: int = 7  # processes of a rank that make batches, where train.workers is auto
     # Memory
     kept: float = 1.0  # factor of `parts.Footprint.saved`
-    kept_eager: float = 1.6  # the same where layers are not compiled
+    kept_eager: float = 1.22  # the same where layers are not compiled
     workspace: int = 72 * 2**20  # bytes of cuBLAS, forward and backward
     context: int = 640 * 2**20  # bytes of CUDA itself and its kernels, which torch does not count
     fragmentation: float = 1.05  # memory that torch reserves, over what it has allocated
@@ -188,12 +191,11 @@ def seconds(step: Step, rates: Rates, gpu: GpuModel = FITTED) -> dict[str, float
     parts["communication"] = exposed = max(0.0, sent(step) / rates.link - _hidden(step, busy))
     layer = gpu.compiled_layer if step.compiled else gpu.eager_layer
     host = train.accumulate * (again * step.layers * layer + gpu.micro_batch) + gpu.update
-    host += step.pictures / step.ranks * gpu.picture
     document = gpu.document + gpu.pixel * 3 * step.config.data.size**2
     making = train.batch / step.ranks * document
     workers = gpu.workers if train.workers == "auto" else int(train.workers)
     waited = making if not workers else 0.0
-    whole = max(waited + max(busy + exposed, host), making / max(workers, 1))
+    whole = max(waited + busy + exposed + host, making / max(workers, 1))
     return parts | {"GPU": busy + exposed, "host": host, "batch": making, "step": whole}
 
 
@@ -212,7 +214,8 @@ def _traffic(step: Step, gpu: GpuModel) -> float:
     """Bytes of elementwise work, forward and backward."""
     footprint, (form, _) = step.model.backbone.footprint(), attention_form(step)
     scores = footprint.heads * step.config.train.length if form == "written" else 0
-    layer = gpu.moved * footprint.moved * footprint.outputs + gpu.scores * scores
+    moved = gpu.moved_flex if form == "flex" else gpu.moved
+    layer = moved * footprint.moved * footprint.outputs + gpu.scores * scores
     wide = 1 if step.precision == "bf16" else 2
     layer *= wide * (1.0 if step.compiled else gpu.eager)
     return step.positions * (step.layers * layer + gpu.edges * step.width)
