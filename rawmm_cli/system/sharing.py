@@ -53,9 +53,9 @@ class Threads:
             self._use(self.wanted)
 
     def _judge(self) -> None:
-        """Keep the number that is tried where it is faster. A step of twice the time needs no second one."""
+        """Keep the number that is tried where it is faster. A step of four times the time needs no second one."""
         steps = self.trial[1:]
-        lost = bool(steps) and steps[-1] > 2 * self.before_seconds
+        lost = bool(steps) and steps[-1] > 4 * self.before_seconds
         if len(self.trial) < TRIAL and not lost:
             return
         self.trial = None

@@ -70,13 +70,14 @@ class Plan:
     seconds. every: name -> documents between two of them; a name that has none comes once, at the end."""
 
     FEW = 3  # steps that tell how long one takes
+    WINDOW, MANY = 30.0, 20  # the last so many seconds of steps count, or so many steps
 
     def __init__(
         self, train: Train | CodecTrain, expected: dict[str, tuple[float, float]], every: dict[str, int]
     ):
         self.train, self.expected, self.every = train, expected, every
         self.measured: dict[str, float] = {}
-        self.steps: deque[float] = deque(maxlen=50)
+        self.steps: deque[float] = deque(maxlen=500)
         self.steps_seen, self.spent = 0, 0.0
 
     def step(self, seconds: float) -> None:
@@ -85,6 +86,8 @@ class Plan:
         if self.steps_seen == 2:
             self.steps.clear()
         self.steps.append(seconds)
+        while len(self.steps) > self.MANY and sum(self.steps) > self.WINDOW:
+            self.steps.popleft()
 
     def step_seconds(self) -> float:
         """Mean of the last steps without those that take much longer than most, as one that compiles anew

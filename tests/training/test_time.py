@@ -64,6 +64,16 @@ def test_what_remains():
     assert run.left(1600, 500.0) == 0 == plan().left(170, 12.5)
 
 
+def test_the_last_half_minute_tells_how_long_a_step_takes():
+    run = plan()
+    for step in [0.1] * 300 + [0.2] * 150:
+        run.step(step)
+    assert run.step_seconds() == pytest.approx(0.2)
+    for _ in range(20):
+        run.step(10.0)
+    assert len(run.steps) == 20 and run.step_seconds() == 10.0
+
+
 def test_what_remains_of_a_run_by_time():
     run = plan("train.time=20", checkpoint=(0.0, 1.0))
     assert run.left(0, 12.5) == 7.5 and run.left(0, 21.0) == 0
