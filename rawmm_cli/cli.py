@@ -124,8 +124,9 @@ def _main(began: float) -> None:
 
     if address_space() is not None:
         _reserve.append(bytearray(8 << 20))
+    silent = "--json" in sys.argv or os.environ.get("RANK", "0") != "0"
     try:
-        with nullcontext() if "--json" in sys.argv else shown_by(activity):
+        with nullcontext() if silent else shown_by(activity):
             code = app(standalone_mode=False, obj=began)
         if code == 130 or interrupts.taken():
             _fail("stopped", 130)

@@ -44,7 +44,7 @@ def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) 
     train = loaded.config.train
     documents = train.documents if train.time else None
     if note := too_few(loaded.documents, train.warmup, train.batch, documents):
-        notify(f"{loaded.name}: {note}")
+        notify(f"{loaded.name} is no model yet: {note}")
     return loaded
 
 

@@ -15,4 +15,4 @@ def too_few(seen: int, warmup: int, batch: int, documents: int | None) -> str:
     needed = least(warmup, batch, documents)
     if seen >= needed:
         return ""
-    return f"{seen:,} documents are too few for a model: expect noise; the least is about {needed:,}"
+    return f"{seen:,} documents are too few, about {needed:,} are the least; expect noise"

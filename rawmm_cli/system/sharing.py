@@ -53,7 +53,7 @@ class Threads:
             self._use(self.wanted)
 
     def _judge(self) -> None:
-        """Keep the number that is tried where it is faster. A step of four times the time is enough to tell."""
+        """Keep the number that is tried where it is faster. A step of four times the time tells enough."""
         steps = self.trial[1:]
         lost = bool(steps) and steps[-1] > 4 * self.before_seconds
         if len(self.trial) < TRIAL and not lost:

@@ -46,7 +46,10 @@ def start(run: Run, state: State, clock: Clock, others: Others) -> Watch:
     for warning in (shared_memory_warning(workers), machine.precision_warning(precision, device)):
         if warning:
             run.notify(warning)
-    expected = {"checkpoint": (0.0, 0.5 + saved_bytes(state) / 2e8), "leaving": (0.0, 0.5)}
+    expected = {
+        "checkpoint": (0.0, 0.5 + saved_bytes(state) / 2e8),
+        "leaving": (0.0, 0.5 if ranks.size == 1 else 2.0),
+    }
     expected["sheet"] = cost(run.config, run.data[0]) if ranks.first else (0.0, 0.0)
     every = {"checkpoint": settings.save_every, "sheet": settings.sample_every}
     alone = device.type == "cpu" and ranks.here == 1

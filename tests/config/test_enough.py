@@ -15,9 +15,7 @@ def test_the_least(warmup, batch, documents, least):
     assert enough.least(warmup, batch, documents) == least
     assert enough.too_few(least, warmup, batch, documents) == ""
     line = enough.too_few(least - 1, warmup, batch, documents)
-    assert line == (
-        f"{least - 1:,} documents are too few for a model: expect noise; the least is about {least:,}"
-    )
+    assert line == (f"{least - 1:,} documents are too few, about {least:,} are the least; expect noise")
 
 
 def test_every_preset_trains_enough():
