@@ -95,7 +95,7 @@ class Plan:
         if not self.steps:
             return 0.0
         middle = sorted(self.steps)[len(self.steps) // 2]
-        usual = [seconds for seconds in self.steps if seconds <= 4 * middle]
+        usual = [seconds for seconds in self.steps if seconds <= 2 * middle]
         return sum(usual) / len(usual)
 
     def seconds(self, name: str) -> float:
