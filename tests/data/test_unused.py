@@ -3,13 +3,17 @@
 import json
 import os
 
+import pytest
 from image_folders import fill
 from sources import prepare_source
 
 from rawmm_cli.data.datasets.folder import folder
+from rawmm_cli.data.datasets.parquet import parquet
+from rawmm_cli.data.datasets.webdataset import webdataset
 from rawmm_cli.data.layout.files import files
 from rawmm_cli.data.layout.unused import COLUMNS, FILES, LINKS, NAMES, REST, SHOWN, Unused, lists, sentence
 from rawmm_cli.pages import card as page
+from rawmm_cli.system.errors import DataError
 
 
 def test_the_line_names_kinds_and_the_largest_counts():
@@ -125,3 +129,15 @@ def test_an_interrupted_preparation_keeps_what_was_told_while_reading(tmp_path, 
         except KeyboardInterrupt:
             pass
     assert prepare_source(tmp_path / "out", source())["unused"] == {"members": {".wav": 20}}
+
+
+def test_a_source_that_reads_nothing_says_what_is_there(tmp_path):
+    for name in ("a.heic", "b.heic", "notes.md"):
+        (tmp_path / name).touch()
+    (tmp_path / "elsewhere").symlink_to("/")
+    for source in (folder, parquet, webdataset):
+        with pytest.raises(DataError, match="; it has 2 .heic, 1 .md, 1 linked folder$"):
+            source(path=tmp_path)
+    (tmp_path / "c.png").touch()
+    with pytest.raises(DataError, match="; it has 1 .png, which `rawmm prepare folder --path ...` reads$"):
+        parquet(path=tmp_path)

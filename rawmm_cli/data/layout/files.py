@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ...system.errors import DataError, printable
 from ..images import ENDINGS as PICTURES
-from .unused import ENDINGS, FILES, HIDDEN, LINKS, Unused
+from .unused import ENDINGS, FILES, HIDDEN, LINKS, Unused, sentence
 
 READERS = {
     "folder": tuple(f".{ending}" for ending in PICTURES),
@@ -66,7 +66,8 @@ def files_ending_in(endings: tuple[str, ...], path: Path, unused: Unused) -> lis
 
 
 def advice(unused: Unused) -> str:
-    """The source that reads most of what another one did not use, as the end of a message; "" for none."""
+    """The source that reads most of what another one did not use, or what there is, as the end of a message;
+    "" for nothing."""
     names = {**unused.counts[ENDINGS], **unused.counts[FILES]}
     counts = Counter()
     for name, number in names.items():
@@ -74,7 +75,8 @@ def advice(unused: Unused) -> str:
             if ending := next(filter(name.lower().endswith, endings), None):
                 counts[source, ending] += number
     if not counts:
-        return ""
+        there = sentence(unused.card()).removeprefix("Not used: ")
+        return f"; it has {there}" if there else ""
     (source, ending), count = counts.most_common(1)[0]
     return f"; it has {count:,} {ending}, which `rawmm prepare {source} --path ...` reads"
 
