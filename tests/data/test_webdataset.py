@@ -282,7 +282,7 @@ def test_dots_in_names(tmp_path):
     ):
         samples(*(f"p.{n}.jpg" for n in range(20)))
     with pytest.raises(DataError, match="it has no picture; it has .jpg; choose with --columns image=jpg"):
-        samples(*(f"{n}.jpg" for n in range(60)), columns="image=foto")
+        samples(*(f"{n}.jpg" for n in range(60)), columns="image=bild")
     chosen = list(webdataset(path=tmp_path / "x.tar", columns="image=2021.1.png").items(0))
     assert chosen[0].content == png(0)
 
