@@ -16,6 +16,7 @@ from typing import BinaryIO
 from ..system.disk import open_file
 from ..system.errors import DataError, RawmmError, printable, starved
 from .decoding.signatures import HEAD, LFS, POINTER
+from .layout.headers import plain_names
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
 MEMBERS = 10_000_000  # most members of an archive
@@ -64,8 +65,11 @@ def names(path: Path) -> Iterator[str]:
             with open_file(path) as file, zipfile.ZipFile(file) as archive:
                 yield from (info.filename for info in archive.infolist() if not info.is_dir())
         else:
-            with _open_tar(path) as (_, archive, packed):
-                yield from (info.name for info in _headers(path, archive, packed) if info.isreg())
+            with _open_tar(path) as (file, archive, packed):
+                plain = None if packed else plain_names(file)
+                if plain is None:
+                    plain = (info.name for info in _headers(path, archive, packed) if info.isreg())
+                yield from plain
 
 
 @contextmanager
