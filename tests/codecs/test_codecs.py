@@ -318,8 +318,8 @@ def test_a_dump_of_codec_settings_loads_back(word):
 
 
 ERRORS = {
-    "head.kind=diffusion": "unknown key 'head' (did you mean codec.heads?); allowed here: data, codec, "
-    "loss, train",
+    "head.kind=diffusion": "codec.kind = fsq trains a tokenizer, which has no head; a model that draws "
+    "and reads cannot be trained on the codes of a tokenizer yet, only on raw patches: codec.kind=raw",
     "codec.level=[3]": "unknown key 'codec.level' (did you mean codec.levels?); allowed here: kind, ",
     "codec.codes=5": "codec.codes does not belong to codec.kind = fsq; allowed here: kind, ",
     "codec.kind=fsk": "codec.kind = fsk (did you mean fsq?); allowed: raw, vq, fsq, lfq, rvq, kl, query",

@@ -253,6 +253,7 @@ def test_the_command(hub, rawmm, tmp_path, monkeypatch):
     Image.effect_noise((16, 16), 60).convert("RGB").save(tmp_path / "a.png")
     hub("sd-vae", vae, length=64, side=16)
     hub("llamagen-f16", llamagen, length=64, side=16, vocabulary=32)
+    monkeypatch.setenv("COLUMNS", "240")
     code, out, err = rawmm("reconstruct", "--suite", "list")
     assert code == 0 and "llamagen-f16" in out and "Chameleon-Research-License (non-commercial) *" in out
     code, out, err = rawmm("reconstruct", "--suite", "list", "--json")

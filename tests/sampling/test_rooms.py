@@ -7,7 +7,8 @@ import pytest
 from test_architecture import PACKAGE, ROOMS
 
 HANDED_IN = {("core", "codecs")}  # the codec is a part of the model that the core was given
-LISTENERS = {("core", "sampling"), ("sampling", "commands")}  # text and frames, shown as they come
+# Text, frames and what is done now, shown as they come
+LISTENERS = {("core", "sampling"), ("sampling", "commands"), ("system", "commands")}
 
 
 def room(frame) -> str | None:

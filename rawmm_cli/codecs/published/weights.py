@@ -4,7 +4,6 @@ safetensors, or a file of `torch.save`, which is read as tensors, numbers and co
 (`weights_only`): anything else in it is refused, and nothing of it is run."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,7 +22,9 @@ def read(file: Path) -> dict[str, Tensor]:
     else:
         try:
             contents = torch.load(file, map_location="cpu", weights_only=True)
-        except UnpicklingError:
+        except Exception as error:
+            if isinstance(error, (OSError, RuntimeError, MemoryError)):
+                raise
             raise ValueError(f"{file.name} holds more than weights, or is damaged") from None
     for key in INSIDE:
         if isinstance(contents, dict) and isinstance(contents.get(key), dict):
