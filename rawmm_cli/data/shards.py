@@ -5,7 +5,6 @@ Parquet files are read by row groups, tar files (webdataset) by spans of whole s
 decodes the pictures.
 """
 
-import posixpath
 import tarfile
 from array import array
 from collections import Counter
@@ -184,11 +183,11 @@ def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
     with Tar.open(fileobj=stream, mode="r:") as archive:
         members = ((info.name, info) for info in archive.headers(name) if info.isreg())
         for key, sample in samples.of(name, members, lambda info: archive.extractfile(info).read()):
-            if samples.fields.image(sample) is None:
+            if samples.pictured(sample):
+                folders[posixpath.dirname(key)] = True
+            else:
                 samples.told.add(WITHOUT, f"{name}/{key}")
             keys.append(printable(key))
-            if samples.fields.image(sample):
-                folders.setdefault(posixpath.dirname(key))
             first.append(len(offset))
             for each, info in sample.items():
                 offset.append(info.offset_data)

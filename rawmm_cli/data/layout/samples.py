@@ -116,6 +116,10 @@ class Samples:
         else:
             self.told.add(what, archive)
 
+    def pictured(self, sample: dict[str, T]) -> bool:
+        """Whether a sample has a picture."""
+        return self._look(sample)[0]
+
     def _look(self, sample: dict[str, T]) -> tuple[bool, list[str]]:
         """Whether a sample has a picture, and its endings that have no role."""
         endings = tuple(sample)
