@@ -5,6 +5,7 @@ Parquet files are read by row groups, tar files (webdataset) by spans of whole s
 decodes the pictures.
 """
 
+import posixpath
 import tarfile
 from array import array
 from collections import Counter
