@@ -19,6 +19,14 @@ from sources import png
 
 COUNT = 24
 CLASSES = ("cat", "dog")
+KARPATHY = (
+    "train",
+    "test",
+    "restval",
+    "val",
+    "train",
+    "restval",
+) * 4  # rows of Karpathy's COCO, in any order
 SPLITS = ("train",) * 16 + ("validation",) * 4 + ("test",) * 4
 
 
@@ -50,6 +58,12 @@ def facts(captions: bool = False, labels: bool = False, splits: bool = False) ->
         )
         for n in range(COUNT)
     }
+
+
+def karpathy() -> Facts:
+    """Captions, and the splits of KARPATHY."""
+    roles = {"train": "train", "restval": "train", "val": "held_out", "test": "held_out"}
+    return {n: Fact((caption(n),), None, roles[KARPATHY[n]]) for n in range(COUNT)}
 
 
 def write(folder: Path, files: dict[str, bytes | str]) -> None:
@@ -141,6 +155,23 @@ def metadata_in_splits(name: str) -> Callable[[Path], Facts]:
         return facts(captions=True, splits=True)
 
     return layout
+
+
+def metadata_with_splits(name: str) -> Callable[[Path], Facts]:
+    def layout(folder: Path) -> Facts:
+        rows = [row | {"split": KARPATHY[n]} for n, row in enumerate(rows_of(range(COUNT)))]
+        write(folder, pictures() | {name: table_bytes(name, rows)})
+        return karpathy()
+
+    return layout
+
+
+def json_with_splits(folder: Path) -> Facts:
+    def known(n: int) -> str:
+        return json.dumps({"caption": caption(n), "split": KARPATHY[n]})
+
+    write(folder, pictures() | {f"{n:02}.json": known(n) for n in range(COUNT)})
+    return karpathy()
 
 
 def metadata_in_subfolders(folder: Path) -> Facts:
@@ -294,6 +325,17 @@ def saved(folder: Path, splits: bool = False) -> Facts:
     return facts(captions=True, splits=True)
 
 
+def saved_with_column(folder: Path) -> Facts:
+    """`save_to_disk` of a Dataset with the splits in a column."""
+    import datasets
+
+    numbers = range(COUNT)
+    columns = {"image": [*map(struct, numbers)], "text": [*map(caption, numbers)], "split": list(KARPATHY)}
+    features = {name: datasets.Value("string") for name in columns} | {"image": datasets.Image()}
+    datasets.Dataset.from_dict(columns, datasets.Features(features)).save_to_disk(str(folder))
+    return karpathy()
+
+
 def repository(folder: Path) -> Facts:
     """A copy of a repository of the hub, with class names in the metadata of its tables."""
     import datasets
@@ -328,6 +370,10 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     "`metadata.jsonl` in split folders": metadata_in_splits("metadata.jsonl"),
     "`metadata.parquet` in split folders": metadata_in_splits("metadata.parquet"),
     "`metadata.csv` in subfolders": metadata_in_subfolders,
+    "`metadata.jsonl` with `split`": metadata_with_splits("metadata.jsonl"),
+    "`metadata.csv` with `split`": metadata_with_splits("metadata.csv"),
+    "`metadata.parquet` with `split`": metadata_with_splits("metadata.parquet"),
+    "`NAME.json` with `split`": json_with_splits,
     "`.tar`: pictures alone": tars(),
     "`.tar`: `.txt`": tars("txt"),
     "`.tar`: `.json`": tars("json"),
@@ -384,7 +430,12 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     ),
     "`train-*.parquet`": split_parquet("{}-00000-of-00001.parquet"),
     "Parquet in split folders": split_parquet("{}/0.parquet"),
+    "Parquet with `split`": parquet(with_pictures(text=caption, split=KARPATHY.__getitem__), karpathy()),
+    "Parquet with `Subset`": parquet(
+        with_pictures(text=caption, Subset=SPLITS.__getitem__), facts(captions=True, splits=True)
+    ),
     "saved by `datasets`": saved,
     "saved by `datasets`, with splits": lambda folder: saved(folder, splits=True),
+    "saved by `datasets`, with `split`": saved_with_column,
     "a copy of a set of the hub": repository,
 }

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from ..system.errors import DataError, RawmmError, printable, starved
 from .items import Item
 from .layout.schemas import Tables, open_anywhere
+from .layout.split_column import in_tables
 from .layout.splits import described, roles, splits_of
 from .layout.unused import COLUMNS, sentence
 
@@ -81,7 +82,6 @@ class Parquet(Shards):
                 f"rows of {printable(where)} have several pictures in column '{self.chosen.image}': they are "
                 "documents, which cannot be streamed; prepare them with `rawmm prepare parquet`"
             )
-        self.unused.add_all(COLUMNS, tables.unused(self.chosen))
         self.sizes = [sum(groups) for groups in tables.groups]
         for number, groups in enumerate(tables.groups):
             firsts = np.cumsum([0, *groups]).tolist()
@@ -89,11 +89,18 @@ class Parquet(Shards):
         splits = files.splits or splits_of(files.names, files=True)
         self._roles = [roles(splits)[split] for split in splits]
         self.labels, self.about = list(self.chosen.names), self.chosen.describe()
-        if line := described(Counter(splits)):
+        self._rows = None if any(self._roles) else in_tables(tables, self.chosen.used)
+        if self._rows:
+            self.about |= self._rows.card()
+        elif line := described(Counter(splits)):
             self.about["splits"] = line
+        self.unused.add_all(COLUMNS, tables.unused(self.chosen, self._rows and self._rows.column))
 
     def roles(self, block: Block) -> list[str | None]:
         """For every picture of a block "train", "held_out", or None where its number decides."""
+        if self._rows:
+            held_out = self._rows.held_out[block.file][block.first : block.first + block.count]
+            return ["held_out" if held else "train" for held in held_out.tolist()]
         return [self._roles[block.file]] * block.count
 
     def read(self, block: Block) -> list[Item]:

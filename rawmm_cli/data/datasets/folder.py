@@ -3,7 +3,7 @@
     NAME.png (jpg, ...)              an image, at any depth; hidden files and folders are ignored
     NAME.txt, .caption, .json        its captions, beside it (`layout/beside.py`)
     metadata.jsonl, .csv, .parquet   in any folder, with `file_name` and captions (`layout/metadata.py`)
-    train/, validation/, test/       splits (`layout/splits.py`)
+    train/, validation/, test/       splits, or else a column `split` of metadata (`layout/splits.py`)
     CLASS/NAME.png                   a class, where all images are equally deep and there is no metadata, as
                                      `datasets` makes them; captions of it only by --caption
 
@@ -28,8 +28,16 @@ from ..layout import beside, metadata
 from ..layout.beside import Texts
 from ..layout.files import advice, files
 from ..layout.inside import MissingError, inside, relative
-from ..layout.splits import described, roles, split_of, splits_of, trained_first
-from ..layout.unused import FILES, Unused
+from ..layout.splits import (
+    described,
+    described_column,
+    roles,
+    roles_in_column,
+    split_columns,
+    split_of,
+    splits_of,
+)
+from ..layout.unused import COLUMNS, FILES, KEYS, Unused
 
 ALLOWED = " ".join(ENDINGS)
 
@@ -54,21 +62,22 @@ def folder(
     if caption is None:
         said.bad |= {name: why for name, why in said.hollow.items() if not said.captions.get(name)}
     names = list(images.keys() | said.bad.keys())
-    names = [names[n] for n in trained_first(names)]
-    splits = splits_of(names)
-    used_as = roles(splits)
-    labels, classes = _classes(images, said.labels, any(splits), bool(tables) and caption is None)
+    splits, used_as, about = _splits(names, images, said, unused, notify)
+    order = sorted(range(len(names)), key=lambda n: (used_as[splits[n]] == "held_out", names[n]))
+    names, splits = [names[n] for n in order], [splits[n] for n in order]
+    in_folders = bool(about) and "split column" not in about
+    labels, classes = _classes(images, said.labels, in_folders, bool(tables) and caption is None)
     captions = _captions(names, said, labels, classes, caption, notify)
     card = {"source": "folder", "licence": "unknown (your own files)", "labels": classes}
-    if line := described(Counter(split for name, split in zip(names, splits) if name in images)):
-        notify(f"splits of the source: {line}")
-        card["chosen"] = {"splits": line}
+    if about:
+        card["chosen"] = about
     return Source(
         items=_items(path, names, images, captions, labels, [used_as[split] for split in splits], said.bad),
         state=state_of(
             os.path.join(path, file) for file in chain(images.values(), texts.values(), sorted(tables))
         )
-        + repr((columns, caption)),
+        + repr((columns, caption))
+        + about.get("split column", ""),
         count=len(names),
         unused=unused,
         card=card,
@@ -181,9 +190,37 @@ def _texts(
     for picture, captions in told.captions.items():
         said.captions[picture] += captions
     said.labels = told.labels | said.labels
+    for column, splits in told.splits.items():
+        said.splits[column] = splits | said.splits[column]
     said.bad |= told.bad
     said.hollow |= told.hollow
     return said
+
+
+def _splits(
+    names: list[str],
+    images: Collection[str],
+    said: Texts,
+    unused: Unused,
+    notify: Callable[[str], None],
+) -> tuple[list[str | None], dict[str | None, str | None], dict[str, str]]:
+    """The split of every name, {split: role}, and both in words, for the card: as folders tell them, or else
+    a column of metadata or a key of JSON."""
+    splits = splits_of(names)
+    if not any(splits):
+        for column in split_columns(said.splits, ()):
+            of_picture = said.splits[column]
+            counts = Counter(map(of_picture.get, images))
+            if chosen := roles_in_column(column, counts):
+                line = described_column(counts, chosen)
+                notify(f"splits of the source, in column {printable(column)}: {line}")
+                for kind in (COLUMNS, KEYS):
+                    unused.counts[kind].pop(column, None)
+                splits = [of_picture.get(name) for name in names]
+                return splits, {None: "train"} | chosen, {"split column": column, "splits": line}
+    if line := described(Counter(split for name, split in zip(names, splits) if name in images)):
+        notify(f"splits of the source: {line}")
+    return splits, roles(splits), {"splits": line} if line else {}
 
 
 def _classes(

@@ -8,10 +8,12 @@ import errno
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
@@ -19,8 +21,9 @@ from ..items import DocumentItem, Item, Source
 from ..layout.copies import check_repo, is_saved, left_out, relative_to, saved_files
 from ..layout.files import advice
 from ..layout.inside import OutsideError
-from ..layout.known import KNOWN, Known
+from ..layout.known import Known, of_name
 from ..layout.schemas import kinds, without_values
+from ..layout.split_column import RowSplits, in_datasets
 from ..layout.splits import described, roles, split_of
 from ..layout.unused import COLUMNS, Unused
 
@@ -45,7 +48,7 @@ def hub(
     The terms of the set are shown before anything is fetched. Raises ConfigError where an option does not
     fit, DataError where the set cannot be loaded: where the hub cannot be reached, the message has the
     command that fetches the set on another machine."""
-    known = _known(name, variant)
+    known = of_name(name, variant)
     if known.terms:
         notify(known.terms)
     splits, unused = _load(known.repo, path, name)
@@ -57,22 +60,36 @@ def hub(
         chosen = _chosen(splits, columns, template, where)
     except DataError as error:
         raise DataError(f"{error}{advice(unused)}") from None
-    own = (column for column in first.column_names if not column.startswith("__"))  # __key__: a tar's names
-    unused.add_all(COLUMNS, (column for column in own if column not in chosen.used))
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
-    if line := described(Counter({key: len(data) for key, data in splits.items()})):
-        notify(f"splits of the source: {line}")
+    by_row, about = _own_splits(splits, chosen, notify)
+    own = (column for column in first.column_names if not column.startswith("__"))  # __key__: a tar's names
+    used = (*chosen.used, by_row and by_row.column)
+    unused.add_all(COLUMNS, (column for column in own if column not in used))
     splits = {key: _without_decoding(data, chosen) for key, data in splits.items()}
+    parts = _parts(splits, by_row)
     return Source(
-        items=lambda start: _items(splits, chosen, start, path or _cache()),
+        items=lambda start: _items(parts, chosen, start, path or _cache()),
         count=sum(map(len, splits.values())),
-        card=_card(known, path, chosen) | {"chosen": chosen.describe() | ({"splits": line} if line else {})},
+        card=_card(known, path, chosen) | {"chosen": chosen.describe() | about},
         unused=unused,
         holds_documents=chosen.documents,
         size=known.size,
         state=" ".join(f"{key}:{len(data)}:{data._fingerprint}" for key, data in splits.items())
-        + repr(chosen),
+        + f"{chosen}{about if by_row else ''}",
     )
+
+
+def _own_splits(
+    splits: dict, chosen: Columns, notify: Callable[[str], None]
+) -> tuple[RowSplits | None, dict[str, str]]:
+    """The splits that a column tells, where the set has none of its own, and all splits in words."""
+    if line := described(Counter({key: len(data) for key, data in splits.items()})):
+        notify(f"splits of the source: {line}")
+        return None, {"splits": line}
+    by_row = in_datasets(splits, _names(next(iter(splits.values())).features), chosen.used)
+    if by_row:
+        notify(by_row.sentence())
+    return by_row, by_row.card() if by_row else {}
 
 
 def _card(known: Known, path: Path | None, chosen: Columns) -> dict:
@@ -83,21 +100,6 @@ def _card(known: Known, path: Path | None, chosen: Columns) -> dict:
         "url": f"https://huggingface.co/datasets/{known.repo}" if "/" in known.repo else "",
         "labels": list(chosen.names),
     }
-
-
-def _known(name: str, variant: str | None) -> Known:
-    """The set of that name, or the repository that it names. Raises ConfigError."""
-    if name.startswith("hf:"):
-        repo = name.removeprefix("hf:")
-        if variant is not None:
-            raise ConfigError("--variant is for celebahq")
-        if repo.count("/") != 1 or not all(repo.split("/")):
-            raise ConfigError(f"'{name}' names no set; allowed: hf:OWNER/NAME")
-        return Known(repo, "see its page")
-    known = KNOWN.get(f"{name} {variant}" if variant else name)
-    if known is None:
-        raise ConfigError(f"{name} has no variant '{variant}'; allowed: plain (celebahq)")
-    return known
 
 
 def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
@@ -261,14 +263,30 @@ def _without_decoding(data: "datasets.Dataset", chosen: Columns) -> "datasets.Da
     return data
 
 
-def _items(splits: dict, chosen: Columns, start: int, root: Path | str) -> Iterator[Item | DocumentItem]:
-    """Items of all splits, one split after the other, from number `start` on. Where the splits are not those
-    of `layout.splits`, the names of the items decide what is held out."""
-    role = roles(splits)
-    for key, data in splits.items():
+def _parts(
+    splits: dict, by_row: RowSplits | None
+) -> list[tuple[str, "datasets.Dataset", Sequence[int], str | None]]:
+    """(split, rows, their numbers in it, role); where a column tells splits, what is trained on first. Where
+    nothing tells splits, the role is None: names of the items decide what is held out."""
+    if by_row is None:
+        role = roles(splits)
+        return [(key, data, range(len(data)), role[key]) for key, data in splits.items()]
+    return [
+        (key, data.select(numbers), numbers.tolist(), role)
+        for role, wanted in (("train", False), ("held_out", True))
+        for (key, data), held_out in zip(splits.items(), by_row.held_out)
+        for numbers in [np.flatnonzero(held_out == wanted)]
+    ]
+
+
+def _items(
+    parts: list[tuple], chosen: Columns, start: int, root: Path | str
+) -> Iterator[Item | DocumentItem]:
+    """Items of all parts, one after the other, from number `start` on."""
+    for key, data, numbers, role in parts:
         for first in range(min(start, len(data)), len(data), ROWS):
             rows = data[first : first + ROWS]
             for n in range(len(rows[chosen.image])):
                 row = {column: values[n] for column, values in rows.items()}
-                yield chosen.item(f"{key}/{first + n}", row, role[key], root)
+                yield chosen.item(f"{key}/{numbers[first + n]}", row, role, root)
         start = max(0, start - len(data))

@@ -5,7 +5,9 @@ They are read row group by row group, so they may have any size."""
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +17,7 @@ from ..columns import Columns
 from ..items import DocumentItem, Item, Source, state_of
 from ..layout.files import advice, files_ending_in
 from ..layout.schemas import Tables, open_anywhere
+from ..layout.split_column import RowSplits, in_tables
 from ..layout.splits import described, named, roles, splits_of
 from ..layout.unused import COLUMNS, Unused
 
@@ -39,30 +42,43 @@ def parquet(
     chosen = _chosen(tables, columns, caption, path, unused)
     splits = splits_of(names, files=True)
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
-    if line := described(Counter(splits)):
-        notify(f"splits of the source, in files: {line}")
-    unused.add_all(COLUMNS, tables.unused(chosen))
-    role, counts = roles(splits), [sum(groups) for groups in tables.groups]
+    by_row, about = _own_splits(splits, tables, chosen, notify)
+    unused.add_all(COLUMNS, tables.unused(chosen, by_row and by_row.column))
+    role = roles(splits)
+    parts = _parts(files, names, [role[split] for split in splits], tables, by_row)
 
     def items(start: int) -> Iterator[Item | DocumentItem]:
-        for file, name, split, count in zip(files, names, splits, counts):
-            if start < count:
-                yield from rows(file, name, chosen, start, role[split])
-            start = max(0, start - count)
+        for part in parts:
+            if start < part.count:
+                yield from rows(part, chosen, start)
+            start = max(0, start - part.count)
 
     return Source(
         items=items,
-        state=state_of(files) + repr(chosen),
-        count=sum(counts),
+        state=state_of(files) + repr(chosen) + (repr(by_row.card()) if by_row else ""),
+        count=sum(part.count for part in parts),
         unused=unused,
         holds_documents=chosen.documents,
         card={
             "source": f"parquet, {counted(len(files), 'file')}",
             "licence": "unknown (your own files)",
             "labels": list(chosen.names),
-            "chosen": chosen.describe() | ({"splits": line} if line else {}),
+            "chosen": chosen.describe() | about,
         },
     )
+
+
+def _own_splits(
+    splits: list[str | None], tables: Tables, chosen: Columns, notify: Callable[[str], None]
+) -> tuple[RowSplits | None, dict[str, str]]:
+    """The splits that a column tells, where names of files tell none, and all splits in words."""
+    if line := described(Counter(splits)):
+        notify(f"splits of the source, in files: {line}")
+        return None, {"splits": line}
+    by_row = in_tables(tables, chosen.used)
+    if by_row:
+        notify(by_row.sentence())
+    return by_row, by_row.card() if by_row else {}
 
 
 def _chosen(tables: Tables, columns: str | None, caption: str | None, path: Path, unused: Unused) -> Columns:
@@ -88,35 +104,62 @@ def parquet_files(path: Path, unused: Unused) -> list[Path]:
     return files
 
 
-def rows(
-    file: Path, name: str, chosen: Columns, start: int = 0, split: str | None = None
-) -> Iterator[Item | DocumentItem]:
-    """Items of one file from row `start` on; earlier row groups are not read.
+class Part(NamedTuple):
+    """Rows of a file that are used alike. wanted: which, as truth values; None for all."""
+
+    file: Path
+    name: str
+    role: str | None
+    count: int
+    wanted: np.ndarray | None = None
+
+
+def _parts(
+    files: list[Path], names: list[str], roles: list[str | None], tables: Tables, by_row: RowSplits | None
+) -> list[Part]:
+    """All rows of all files; where a column tells splits, those that are trained on first."""
+    if by_row is None:
+        return list(map(Part, files, names, roles, (sum(groups) for groups in tables.groups)))
+    trained = [
+        Part(file, name, "train", int((~held_out).sum()), ~held_out)
+        for file, name, held_out in zip(files, names, by_row.held_out)
+    ]
+    return trained + [
+        part._replace(role="held_out", count=int(held_out.sum()), wanted=held_out)
+        for part, held_out in zip(trained, by_row.held_out)
+    ]
+
+
+def rows(part: Part, chosen: Columns, start: int = 0) -> Iterator[Item | DocumentItem]:
+    """Items of a part of a file from number `start` of the part on; row groups without any are not read.
 
     Raises DataError where the file is damaged."""
+    wanted = part.wanted
+    if wanted is not None:
+        start = int(np.flatnonzero(wanted)[start])  # as a number of a row
     try:
-        yield from _rows(file, name, chosen, start, split)
+        yield from _rows(part, chosen, start)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{printable(str(file))} is damaged ({_first_line(error)}); fetch it again, or take it out"
+            f"{printable(str(part.file))} is damaged ({_first_line(error)}); fetch it again, or take it out"
         ) from None
 
 
-def _rows(
-    file: Path, name: str, chosen: Columns, start: int, split: str | None
-) -> Iterator[Item | DocumentItem]:
-    with open_anywhere(str(file)) as stream, pq.ParquetFile(stream) as parquet_file:
+def _rows(part: Part, chosen: Columns, start: int) -> Iterator[Item | DocumentItem]:
+    wanted = part.wanted
+    with open_anywhere(str(part.file)) as stream, pq.ParquetFile(stream) as parquet_file:
         number = 0
         for group in range(parquet_file.num_row_groups):
             size = parquet_file.metadata.row_group(group).num_rows
-            if number + size <= start:
+            if number + size <= start or (wanted is not None and not wanted[number : number + size].any()):
                 number += size
                 continue
             for batch in parquet_file.iter_batches(ROWS, row_groups=[group], columns=chosen.used):
-                for row in batch.to_pylist():
-                    if number >= start:
-                        yield chosen.item(f"{name}/{number}", row, split)
-                    number += 1
+                if wanted is None or wanted[number : number + batch.num_rows].any():
+                    for n, row in enumerate(batch.to_pylist(), number):
+                        if n >= start and (wanted is None or wanted[n]):
+                            yield chosen.item(f"{part.name}/{n}", row, part.role)
+                number += batch.num_rows
 
 
 def _first_line(error: Exception) -> str:

@@ -12,5 +12,6 @@ headers.py   names in a tar file, quickly
 samples.py   members of an archive -> samples
 instead.py   what people store in place of a picture
 schemas.py   the Parquet files of a set as one table
+split_column.py  the splits that a column tells, row by row
 streams.py   files of a set that is streamed
 """

@@ -6,6 +6,7 @@ they are under the first of `columns.CAPTIONS` that it has: a string or a list o
 import json
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from posixpath import splitext
 from ...system.disk import read_file
 from ...system.errors import DataError, printable
 from ..columns import CAPTIONS, LABELS
+from .splits import split_columns
 from .unused import KEYS, Unused
 
 ENDINGS = (".txt", ".caption", ".json")
@@ -30,6 +32,9 @@ class Texts:
     labels: dict[str, int | str] = field(default_factory=dict)  # numbers or names of classes
     bad: dict[str, str] = field(default_factory=dict)  # pictures that cannot be used, and the reason
     hollow: dict[str, str] = field(default_factory=dict)  # the same where no other file has a caption
+    splits: dict[str, dict[str, str]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )  # column -> of pictures
 
 
 def read(
@@ -93,10 +98,13 @@ def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Te
     names = [name for name in ([key] if key else CAPTIONS) if name in facts]
     caption = next((name for name in names if facts[name]), next(iter(names), None))
     label = next((name for name in LABELS if is_class(facts.get(name))), None)
-    if caption is None and label is None:
+    columns = [column for column in split_columns(facts, (caption, label)) if isinstance(facts[column], str)]
+    if caption is None and label is None and not columns:
         return unused.file(file)
     unused.add_all(KEYS, facts.keys() - {caption, label})
     captions = texts_of(facts.get(caption) or [])
+    for column in columns:
+        texts.splits[column] |= dict.fromkeys(pictures, sys.intern(facts[column]))
     for picture in pictures:
         if captions is None:
             texts.hollow[picture] = f"its caption in {path.name} is {json.dumps(facts[caption])[:60]}"

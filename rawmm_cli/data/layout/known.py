@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ...system.errors import ConfigError
+
 CELEBA = """CelebA and CelebA-HQ are for non-commercial research only. No portion of the pictures, nor data \
 derived from them, may
 be used commercially, published or passed on; copies within one organisation, at one site, are allowed. The \
@@ -48,3 +50,18 @@ KNOWN = {
         "a photo of a {label}",
     ),
 }
+
+
+def of_name(name: str, variant: str | None) -> Known:
+    """The set of that name, or the repository that it names. Raises ConfigError."""
+    if name.startswith("hf:"):
+        repo = name.removeprefix("hf:")
+        if variant is not None:
+            raise ConfigError("--variant is for celebahq")
+        if repo.count("/") != 1 or not all(repo.split("/")):
+            raise ConfigError(f"'{name}' names no set; allowed: hf:OWNER/NAME")
+        return Known(repo, "see its page")
+    known = KNOWN.get(f"{name} {variant}" if variant else name)
+    if known is None:
+        raise ConfigError(f"{name} has no variant '{variant}'; allowed: plain (celebahq)")
+    return known

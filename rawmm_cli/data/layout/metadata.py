@@ -10,6 +10,7 @@ import csv
 import json
 import posixpath
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ from ...system.errors import ConfigError, DataError, printable
 from ..columns import CAPTIONS, LABELS
 from .beside import Texts, is_class, texts_of
 from .inside import OutsideError, quoted
+from .splits import split_columns
 from .unused import COLUMNS, FILES, Unused
 
 if TYPE_CHECKING:
@@ -82,8 +84,7 @@ def _read_file(
     texts: Texts,
 ) -> tuple[dict[str, None], set[str]]:
     """Add what one file says to `texts` -> (its columns, those that were used)."""
-    folder, seen, used, roles = posixpath.dirname(file), {}, set(), {}
-    nameless, hollow = [], {}
+    folder, seen, used, roles, nameless, hollow = posixpath.dirname(file), {}, set(), {}, [], {}
     for where, row in _rows(root / file, seen, requested):
         if not roles or not row.keys() <= seen.keys():
             seen |= dict.fromkeys(row)
@@ -111,6 +112,7 @@ def _read_file(
         if is_class(label):
             texts.labels.setdefault(picture, label)
             used.add(column)
+        _add_splits(row, roles["split"], picture, texts)
     if nameless and not roles["image"]:
         raise _nameless(root / file, nameless[0], seen)
     texts.bad |= {f"{file} {where}": "it lacks `file_name`, the path of a picture" for where in nameless}
@@ -121,6 +123,12 @@ def _read_file(
     return seen, used
 
 
+def _add_splits(row: dict, columns: list[str], picture: str, texts: Texts) -> None:
+    for column in columns:
+        if isinstance(text := row.get(column), str) and text.strip():
+            texts.splits[column].setdefault(picture, sys.intern(text))
+
+
 def _what(value: object) -> str:
     return "missing" if value is None else f"no text but {printable(repr(value)[:60])}"
 
@@ -129,7 +137,8 @@ def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, lis
     """{role: columns that may have it}, the usual first."""
     allowed = {"image": FILE_NAMES, "text": CAPTIONS, "label": LABELS}
     chosen = {role: ([requested[role]] if role in requested else names) for role, names in allowed.items()}
-    return {role: [name for name in names if name in columns] for role, names in chosen.items()}
+    roles = {role: [name for name in names if name in columns] for role, names in chosen.items()}
+    return roles | {"split": split_columns(columns, requested.values())}
 
 
 def _value(row: dict, columns: list[str]) -> tuple[str | None, object]:

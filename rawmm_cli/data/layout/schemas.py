@@ -121,9 +121,9 @@ class Tables:
             )
         return chosen
 
-    def unused(self, chosen: Columns) -> list[str]:
-        """Columns without a role, in the order of the files."""
-        return [column for column in self.without | self.kinds if column not in chosen.used]
+    def unused(self, chosen: Columns, split: str | None = None) -> list[str]:
+        """Columns without a role, in the order of the files. split: the column that tells splits."""
+        return [column for column in self.without | self.kinds if column not in (*chosen.used, split)]
 
     def _problem(self, column: str) -> str:
         """The first file with rows that lacks the column, or has it with another kind; "" where none does."""

@@ -5,13 +5,19 @@ coco-val. Names of files count only for tables and archives (train-00000-of-0000
 tells: a picture named "train station.jpg" is a picture like any other. Unlike `datasets`, which drops what
 is beside the splits, nothing is left out: it is trained on.
 
-Source: `datasets.data_files`, SPLIT_KEYWORDS and the patterns below it."""
+Where folders and files tell none, a column may (COLUMNS): Karpathy's COCO and Flickr30k have `split` with
+train, restval, val and test, Open Images has `Subset`.
+
+Sources: `datasets.data_files`, SPLIT_KEYWORDS and the patterns below it; Karpathy and Fei-Fei 2015,
+arXiv:1412.2306, whose restval is trained on."""
 
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from ...system.errors import printable
 
 KEYWORDS = {
     "train": ("train", "training"),
@@ -21,6 +27,8 @@ KEYWORDS = {
 SPLIT_OF = {keyword: split for split, keywords in KEYWORDS.items() for keyword in keywords}
 SEPARATOR = "[-._ 0-9=]"  # = as in split=test, a partition of Hive
 WORD = re.compile(rf"(?:^|{SEPARATOR})({'|'.join(SPLIT_OF)})(?={SEPARATOR}|$)")
+COLUMNS = ("split", "subset")  # in any letter case
+MOST = 100  # different texts: a column that has more tells no splits
 SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\..*")  # as `datasets` writes them: SPLIT-00000-of-00001
 
 
@@ -94,11 +102,42 @@ def roles(splits: Iterable[str | None]) -> dict[str | None, str | None]:
     return chosen if len(set(chosen.values())) == 2 else dict.fromkeys(names)
 
 
-def described(counts: Counter[str | None]) -> str:
-    """The splits in words, with the number of items or files in each, for the card; "" where there are none.
+def split_columns(columns: Iterable[str], used: Collection[str | None]) -> list[str]:
+    """Columns that may tell splits, in the order of COLUMNS. used: those with another role."""
+    free = [column for column in columns if column not in used]
+    return [column for name in COLUMNS for column in free if column.lower() == name]
 
-    train 800, test 200 (held out), others 3 (trained on)"""
-    chosen = roles(counts)
+
+def roles_in_column(column: str, texts: Collection[str | None]) -> dict[str | None, str]:
+    """{text: "train" or "held_out"} of the different texts in a column; {} where they are no splits.
+
+    Validation and test are held out; all others are trained on, restval and rows without a text too. All
+    texts of `subset` must be splits: it may also say where a picture is from."""
+    tells = {text: split_of(text.strip()) if text else None for text in texts}
+    if len(texts) > MOST or (column.lower() != COLUMNS[0] and None in tells.values()):
+        return {}
+    held_out = {text: split in ("validation", "test") for text, split in tells.items()}
+    if len(set(held_out.values())) < 2:
+        return {}
+    return {text: "held_out" if held else "train" for text, held in held_out.items()}
+
+
+def described_column(counts: Mapping[str | None, int], chosen: Mapping[str | None, str]) -> str:
+    """As `described`, of the texts in a column and their roles."""
+    merged, used_as = Counter(), {}
+    for text, count in counts.items():
+        name = printable((text or "").strip())[:60] or None
+        merged[name] += count
+        used_as[name] = chosen[text]
+    return described(merged, used_as)
+
+
+def described(counts: Counter[str | None], chosen: Mapping[str | None, str | None] | None = None) -> str:
+    """The splits in words, with the number of items or files in each, for the card; "" where there are none.
+    chosen: their roles, where names alone do not tell them.
+
+    train 800 (trained on), others 3 (trained on), test 200 (held out)"""
+    chosen = roles(counts) if chosen is None else chosen
     ordered = sorted(counts, key=lambda name: (chosen[name] != "train", name is None, name or ""))
     use = {"train": "trained on", "held_out": "held out"}
     parts = [
