@@ -67,7 +67,7 @@ def test_one_rank_in_a_group_and_two_on_one_device(function, size, words, whole_
     same_losses(results[0]["records"], expected)
     shards = list((checkpoint.latest(run) / "model").iterdir()) if words else []
     assert len(shards) == (size if words else 0), shards
-    observed(distributed.ALONE, settings(*SHARED, *words, "train.documents=144"), few_digits, run)
+    together(1, observed, settings(*SHARED, *words, "train.documents=144"), few_digits, run)
     assert [record["step"] for record in records.read(run / "records.jsonl")] == [*range(1, 13)]
 
 
