@@ -70,8 +70,8 @@ def name_of(device: str) -> str | None:
         return None
     from rawmm_cli.profiling import cards
 
-    found = cards.of_device(device)
-    return found.aliases[0] if found else None
+    card = cards.of_device(device)
+    return card.aliases[0] if card else None
 
 
 def words(job: Part, preset: str, settings: list, card: str | None) -> list:

@@ -75,8 +75,8 @@ def failures(report) -> list[str]:
     lines = []
     for case in ElementTree.parse(report).iter("testcase"):
         for kind in ("failure", "error"):
-            if (found := case.find(kind)) is not None:
-                text = [line.strip() for line in (found.text or "").splitlines() if line.strip()]
+            if (failure := case.find(kind)) is not None:
+                text = [line.strip() for line in (failure.text or "").splitlines() if line.strip()]
                 lines.append(f"{case.get('classname')}::{case.get('name')}: {' | '.join(text[-5:])[:700]}")
     return lines
 

@@ -118,16 +118,16 @@ def measure(job: Part, setup: Setup) -> dict:
 
     use_cpu()
     torch._dynamo.reset()
-    device, found = machine.device(job.device), {}
+    device, profile = machine.device(job.device), {}
     config = presets.load(setup.preset, setup.words(job.tiny))
 
     def look(step, seconds):
         if job.tiny or (setup.compiled and setup.batch < 512):
-            found.update(profile=kernels(step, device, seconds))
+            profile.update(profile=kernels(step, device, seconds))
 
     steps = 3 if job.tiny else 20 if setup.compiled else 10
     result = bench.train(config, job.data, device, steps, lambda line: print(line, file=sys.stderr), look)
-    return result | found | {"settings": setup.words(job.tiny), "preset": setup.preset}
+    return result | profile | {"settings": setup.words(job.tiny), "preset": setup.preset}
 
 
 def clear(job: Part) -> None:

@@ -55,7 +55,7 @@ class Shards:
     choice of columns and splits, for the card. unused: what is not used."""
 
     def __init__(self, files: "Files") -> None:
-        self.files, self.unused, self.told = files, files.unused, []
+        self.files, self.unused, self.notes = files, files.unused, []
         self.blocks, self.sizes, self.labels, self.about = [], [], [], {}
 
     def lines(self) -> list[str]:
@@ -64,7 +64,7 @@ class Shards:
             value if role == "samples" else f"{role}: {value}" for role, value in self.about.items()
         )
         unused = sentence(self.unused.card())
-        return [f"chosen: {chosen}", *self.told, *([unused] if unused else [])]
+        return [f"chosen: {chosen}", *self.notes, *([unused] if unused else [])]
 
 
 class Parquet(Shards):
@@ -136,7 +136,7 @@ class Tar(Shards):
             self.blocks += [
                 Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)
             ]
-        self.told, self.splits = samples.told.lines(), own_splits(files.names, places)
+        self.notes, self.splits = samples.notes.lines(), own_splits(files.names, places)
         if line := self.splits.describe():
             self.about["splits"] = line
 
@@ -194,7 +194,7 @@ def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
             if samples.pictured(sample):
                 folders[posixpath.dirname(key)] = True
             else:
-                samples.told.add(WITHOUT, f"{name}/{key}")
+                samples.notes.add(WITHOUT, f"{name}/{key}")
             keys.append(printable(key))
             first.append(len(offset))
             for each, info in sample.items():

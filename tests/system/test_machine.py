@@ -206,3 +206,19 @@ def test_the_workspace_of_cublas_is_named_before_the_first_product():
         env = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
         done = subprocess.run([sys.executable, "-c", code], env=env | chosen, capture_output=True, text=True)
         assert done.stdout.strip() == expected, done.stderr
+
+
+@pytest.mark.parametrize(
+    "setting, on, here, cores, expected",
+    [
+        ("auto", "cpu", 1, 16, 0),  # they would compete with training
+        ("auto", "cuda", 1, 16, 8),
+        ("auto", "cuda", 4, 16, 3),  # a core is left to each rank
+        ("auto", "cuda", 8, 8, 1),
+        (0, "cuda", 1, 16, 0),
+        (5, "cpu", 1, 2, 5),
+    ],
+)
+def test_processes_that_make_batches(setting, on, here, cores, expected, monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert machine.workers(setting, torch.device(on), here) == expected

@@ -55,6 +55,14 @@ def tiny_encode(model: Any, pixels: Tensor) -> Tensor:
     return (model.scale_latents(model.encode(pixels).latents) * 255).round().long()
 
 
+KL = Family(
+    "diffusers",
+    lambda model, pixels: model.encode(pixels).latent_dist.mode(),
+    lambda model, latents: model.decode(latents).sample,
+    lambda c: None,
+    lambda c: len(c.block_out_channels) - 1,
+    discrete=False,
+)
 FAMILIES = {
     "VQModel": Family(
         "diffusers",
@@ -63,22 +71,8 @@ FAMILIES = {
         lambda c: c.num_vq_embeddings,
         lambda c: len(c.block_out_channels) - 1,
     ),
-    "AutoencoderKL": Family(
-        "diffusers",
-        lambda model, pixels: model.encode(pixels).latent_dist.mode(),
-        lambda model, latents: model.decode(latents).sample,
-        lambda c: None,
-        lambda c: len(c.block_out_channels) - 1,
-        discrete=False,
-    ),
-    "AutoencoderKLFlux2": Family(
-        "diffusers",
-        lambda model, pixels: model.encode(pixels).latent_dist.mode(),
-        lambda model, latents: model.decode(latents).sample,
-        lambda c: None,
-        lambda c: len(c.block_out_channels) - 1,
-        discrete=False,
-    ),
+    "AutoencoderKL": KL,
+    "AutoencoderKLFlux2": KL,
     "AutoencoderDC": Family(
         "diffusers",
         lambda model, pixels: model.encode(pixels).latent,

@@ -185,15 +185,15 @@ def _texts(
             f"--columns is for metadata, and {printable(str(path))} has none; allowed: "
             f"{', '.join(metadata.NAMES)}; leave out --columns"
         )
-    told = metadata.read(path, tables, find, requested, unused)
+    stated = metadata.read(path, tables, find, requested, unused)
     said = beside.read(path, texts.items(), images, requested.get("text"), unused)
-    for picture, captions in told.captions.items():
+    for picture, captions in stated.captions.items():
         said.captions[picture] += captions
-    said.labels = told.labels | said.labels
-    for column, splits in told.splits.items():
+    said.labels = stated.labels | said.labels
+    for column, splits in stated.splits.items():
         said.splits[column] = splits | said.splits[column]
-    said.bad |= told.bad
-    said.hollow |= told.hollow
+    said.bad |= stated.bad
+    said.hollow |= stated.hollow
     return said
 
 
@@ -224,15 +224,15 @@ def _splits(
 
 
 def _classes(
-    images: Collection[str], told: dict[str, int | str], has_splits: bool, has_metadata: bool
+    images: Collection[str], labels: dict[str, int | str], has_splits: bool, has_metadata: bool
 ) -> tuple[dict[str, int], list[str]]:
     """Classes as ({name: number}, names of the classes): those that files tell, else those of the folders."""
-    if told:
-        if all(isinstance(label, int) or label.isdecimal() for label in told.values()):
-            return {name: class_of(int(label)) for name, label in told.items()}, []
-        classes = sorted({str(label) for label in told.values()})
+    if labels:
+        if all(isinstance(label, int) or label.isdecimal() for label in labels.values()):
+            return {name: class_of(int(label)) for name, label in labels.items()}, []
+        classes = sorted({str(label) for label in labels.values()})
         numbers = {label: number for number, label in enumerate(classes)}
-        return {name: numbers[str(label)] for name, label in told.items()}, classes
+        return {name: numbers[str(label)] for name, label in labels.items()}, classes
     if has_metadata or len({name.count("/") for name in images}) != 1:
         return {}, []
     folders = {name: posixpath.basename(posixpath.dirname(name)) for name in images}

@@ -60,7 +60,7 @@ def webdataset(
                     if number >= start:
                         yield fields.item(f"{archive}/{name}", sample, split)
                     number += 1
-            for line in samples.told.lines() if samples.unused is unused else ():
+            for line in samples.notes.lines() if samples.unused is unused else ():
                 notify(line)
 
     return Source(

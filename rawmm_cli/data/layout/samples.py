@@ -48,7 +48,7 @@ class Roles(Protocol):
         """What a sample without a picture has, and what to do."""
 
 
-class Told:
+class Notes:
     """What is to be said about archives when they are read: how often, and where first."""
 
     def __init__(self) -> None:
@@ -67,10 +67,10 @@ class Told:
 class Samples:
     """Samples of archives, and what was seen beside them.
 
-    unused: counts members that have no role. told: what is to be said when all archives are read."""
+    unused: counts members that have no role. notes: what is to be said when all archives are read."""
 
     def __init__(self, fields: Roles, unused: Unused) -> None:
-        self.fields, self.unused, self.told = fields, unused, Told()
+        self.fields, self.unused, self.notes = fields, unused, Notes()
         self.seen: dict[tuple[str, ...], tuple[bool, list[str]]] = {}  # by endings: as of `_look`
 
     def of(
@@ -96,7 +96,7 @@ class Samples:
                 name = f"{key}#{again[own] + 1}"
             known[hash(name)] = pictured
             if name != key:
-                self.told.add(REPEATED, f"{archive}/{key}")
+                self.notes.add(REPEATED, f"{archive}/{key}")
             if not pictured:
                 without += 1
                 if len(sample) > MANY or without == number == SCATTERED:
@@ -114,7 +114,7 @@ class Samples:
         if what == TAIL:
             self.unused.add(OTHERS, what)
         else:
-            self.told.add(what, archive)
+            self.notes.add(what, archive)
 
     def pictured(self, sample: dict[str, T]) -> bool:
         """Whether a sample has a picture."""
