@@ -7,21 +7,20 @@ import gzip
 import os
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from ..system.disk import open_file
 from ..system.errors import DataError, RawmmError, printable, starved
 from .decoding.signatures import HEAD, LFS, POINTER
 from .layout.headers import plain_names
+from .layout.members import check_count, check_ratio, check_tar, check_zip
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".zip")
-MEMBERS = 10_000_000  # most members of an archive
-NAME, MEGABYTES = 1_000, 256  # most characters of a member's name, most megabytes of a member
-RATIO, SMALL = 200, 10 * 10**6  # largest compression ratio, checked from SMALL bytes on
 HEADER = 1 << 20  # most bytes of an extended header, which holds a long name for example
 HEADERS = (
     tarfile.XHDTYPE,
@@ -40,14 +39,16 @@ PACKINGS = {
 ZEROS = 1 << 21  # most blocks of zeros after an archive
 JOINED = "archives with others joined to their end, all of which are read"
 TAIL = "archives with other bytes after their end"
+CUT = "archives that end without an end mark and may have been cut, whose whole members are all read"
+END = "unexpected end of data"
 Member = tuple[str, Callable[[], bytes]]  # name and reader
 
 
 def members(path: Path, note: Callable[[str], None] = lambda what: None) -> Iterator[Member]:
-    """Plain files of an archive, in order. note: receives JOINED or TAIL at the end of a tar file.
+    """Plain files of an archive, in order. note: receives JOINED, TAIL or CUT at the end of a tar file.
 
     Raises DataError, which names the archive and the member, where a member is not safe, or the archive is
-    damaged or encrypted. Readers of members raise it too."""
+    damaged or encrypted. Readers of members raise it too, that of a member at which a tar file was cut."""
 
     def read_safely(read: Callable[[], bytes]) -> bytes:
         with _data_errors(path):
@@ -129,38 +130,52 @@ class Tar(tarfile.TarFile):
     """A tar file that is read to its end, past the marks of archives that are joined end to end.
 
     joined: archives that follow the first one, so far. tail: whether bytes that are no archive follow the
-    last one."""
+    last one. cut: whether it ends without an end mark."""
 
     tarinfo = Header
     ignore_zeros = True
-    zeros, joined, tail = 0, 0, False
+    zeros, joined, tail, cut = 0, 0, False, False
 
     def headers(self, where: Path | str) -> Iterator[tarfile.TarInfo]:
-        """Headers of all folders and plain files. Raises DataError where one is not safe, and EOFError
-        where the mark at the end is missing: the file may have been cut between members."""
-        for number, info in enumerate(self, 1):
-            if number > MEMBERS:
-                _check_count(number, where)
-            check(info, where)
+        """Headers of all folders and plain files, of one that was cut too. Raises DataError where one is not
+        safe."""
+        number = 0
+        while info := self._next():
+            check_count(number := number + 1, where)
+            check_tar(info, where)
             self.members = []  # tarfile would keep all of them
             yield info
-        if not self.zeros and not self.tail:
-            raise EOFError("the mark at its end is missing")
+        self.cut |= not self.zeros and not self.tail
+
+    def _next(self) -> tarfile.TarInfo | None:
+        """The next header, None at the end, wherever that is. Raises ReadError at a damaged one."""
+        try:
+            return self.next()
+        except tarfile.ReadError:
+            if self.fileobj.read(1):
+                raise
+        self.cut = True
 
     def notes(self) -> list[str]:
         """What is to be said about the file when it is read."""
-        return [JOINED] * bool(self.joined) + [TAIL] * self.tail
+        return [JOINED] * bool(self.joined) + [TAIL] * self.tail + [CUT] * self.cut
 
 
-def check(info: tarfile.TarInfo, path: Path | str) -> None:
-    """Raise DataError where a member of a tar file is not safe. Folders and plain files are."""
-    _check_name(info.name, path)
-    if not (info.isreg() or info.isdir()):
-        kind = "link" if info.issym() or info.islnk() else "device or pipe"
-        raise _wrong(path, info.name, f"is a {kind}; allowed: plain files")
-    if info.issparse():
-        raise _wrong(path, info.name, "is a sparse file; allowed: plain files")
-    _check_size(info.size, path, info.name)
+class Unpacked:
+    """What a gzip file holds, to where it was cut, if it was. A damaged one raises, as `gzip` does."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.cut = gzip.GzipFile(fileobj=file), False
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer at the end only."""
+        data = bytearray()
+        try:
+            while len(data) < size and (piece := self.file.read1(size - len(data))):
+                data += piece
+        except EOFError:
+            self.cut = True
+        return bytes(data)
 
 
 def packing(file: BinaryIO) -> str | None:
@@ -180,11 +195,11 @@ def packing(file: BinaryIO) -> str | None:
 
 
 @contextmanager
-def _open_tar(path: Path) -> Iterator[tuple[BinaryIO, Tar, bool]]:
+def _open_tar(path: Path) -> Iterator[tuple[BinaryIO | Unpacked, Tar, bool]]:
     """An open tar file: its bytes, its members, and whether it is compressed, whatever its name says."""
     with open_file(path) as raw:
         packed = packing(raw) == "gzip"
-        file = gzip.GzipFile(fileobj=raw) if packed else raw
+        file = Unpacked(raw) if packed else raw
         with Tar.open(fileobj=file, mode="r|" if packed else "r:") as archive:
             yield file, archive, packed
 
@@ -194,7 +209,7 @@ def _headers(path: Path, archive: Tar, packed: bool) -> Iterator[tarfile.TarInfo
     size, unpacked = os.path.getsize(path), 0
     for info in archive.headers(path):
         unpacked += info.size * packed
-        _check_ratio(unpacked, size, path, info.name)
+        check_ratio(unpacked, size, path, info.name)
         yield info
 
 
@@ -202,13 +217,27 @@ def _tar(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
     """Plain files of a tar file, compressed or not."""
     with _open_tar(path) as (file, archive, packed):
         for info in _headers(path, archive, packed):
-            if info.isreg():
-                data = archive.extractfile(info).read() if packed else None
-                yield info.name, (lambda data=data: data) if packed else partial(_read_member, path, info)
+            if not info.isreg():
+                continue
+            if not packed:
+                yield info.name, partial(_read_member, path, info)
+                continue
+            try:
+                data = archive.extractfile(info).read()
+            except tarfile.ReadError:
+                archive.cut = True
+                yield info.name, partial(_raise, EOFError(END))
+                break
+            yield info.name, lambda data=data: data
         while packed and file.read(1 << 20):  # the checksum is at the end
             pass
+        archive.cut |= packed and file.cut
         for what in archive.notes():
             note(what)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
@@ -217,7 +246,7 @@ def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
         file.seek(info.offset_data)
         data = file.read(info.size)
     if len(data) < info.size:
-        raise EOFError("unexpected end of data")
+        raise EOFError(END)
     return data
 
 
@@ -226,28 +255,20 @@ def _zip(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
     with open_file(path) as file, zipfile.ZipFile(file) as archive:
         _check_start(file, archive)
         infos, size, unpacked = archive.infolist(), os.path.getsize(path), 0
-        _check_count(len(infos), path)
+        check_count(len(infos), path)
         for info in infos:
-            _check_name(info.filename, path)
-            kind = info.external_attr >> 28  # the upper bits of a Unix mode
-            if kind not in (0, 4, 8):
-                raise _wrong(path, info.filename, "is a link, device or pipe; allowed: plain files")
-            if info.flag_bits & 1:
-                raise _wrong(path, info.filename, "is encrypted; allowed: archives without a password")
-            _check_size(info.file_size, path, info.filename)
-            if info.file_size > SMALL and info.file_size > RATIO * info.compress_size:
-                raise _wrong(
-                    path,
-                    info.filename,
-                    f"is more than {RATIO} times as large as in the archive; unpack it yourself "
-                    "if you trust it",
-                )
+            check_zip(info, path)
             unpacked += info.file_size
-            _check_ratio(unpacked, size, path, info.filename)
+            check_ratio(unpacked, size, path, info.filename)
         for info in infos:
-            if not info.is_dir():
+            if info.is_dir():
+                continue
+            try:
                 data = archive.read(info)
-                yield info.filename, lambda data=data: data
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:  # of this member alone
+                yield info.filename, partial(_raise, error)
+                continue
+            yield info.filename, lambda data=data: data
 
 
 def _check_start(file: BinaryIO, archive: zipfile.ZipFile) -> None:
@@ -257,37 +278,3 @@ def _check_start(file: BinaryIO, archive: zipfile.ZipFile) -> None:
     first = min((info.header_offset for info in archive.infolist()), default=0)
     if first and file.read(4) == b"PK\x03\x04":
         raise EOFError("several zip files are joined end to end; allowed: one")
-
-
-def _check_count(number: int, path: Path | str) -> None:
-    if number > MEMBERS:
-        raise DataError(f"archive {printable(str(path))} has more than {MEMBERS:,} members; split it")
-
-
-def _check_name(name: str, path: Path | str) -> None:
-    plain = name.replace("\\", "/")
-    if len(name) > NAME:
-        raise _wrong(
-            path, name[:40] + "...", f"has a name of {len(name):,} characters; allowed: up to {NAME:,}"
-        )
-    if plain.startswith("/") or ".." in plain.split("/") or plain[1:2] == ":" or "\0" in name:
-        raise _wrong(path, name, "leads out of the archive's folder; allowed: names inside it")
-
-
-def _check_size(size: int, path: Path | str, name: str) -> None:
-    if size > MEGABYTES * 10**6:
-        raise _wrong(path, name, f"has {size / 1e6:,.0f} MB; allowed: at most {MEGABYTES}")
-
-
-def _check_ratio(unpacked: int, size: int, path: Path, name: str) -> None:
-    """Raise DataError where all members so far are too large for an archive of `size` bytes."""
-    if unpacked > SMALL and unpacked > RATIO * size:
-        raise _wrong(
-            path,
-            name,
-            f"makes it more than {RATIO} times as large as the archive; unpack it yourself if you trust it",
-        )
-
-
-def _wrong(path: Path | str, name: str, problem: str) -> DataError:
-    return DataError(f"archive {printable(str(path))} is refused: its member '{printable(name)}' {problem}")

@@ -161,11 +161,17 @@ class Tar(Shards):
             sample = {}
             for n in range(index.first[number], index.first[number + 1]):
                 start = int(index.offset[n]) - begin
-                sample[index.endings[index.ending[n]]] = partial(
-                    span.__getitem__, slice(start, start + int(index.size[n]))
-                )
+                sample[index.endings[index.ending[n]]] = partial(_part, span, start, int(index.size[n]))
             items.append(self.fields.item(f"{name}/{index.keys[number]}", sample))
         return items
+
+
+def _part(span: bytes, start: int, size: int) -> bytes:
+    """A member of a tar file. Raises DataError at the one where the file was cut."""
+    content = span[start : start + size]
+    if len(content) < size:
+        raise DataError("its archive ends in the middle of it; fetch the archive again")
+    return content
 
 
 class Index(NamedTuple):

@@ -412,3 +412,24 @@ def test_every_mode_of_pillow(mode):
     picture.save(file, kind)
     pixels = read_image(file.getvalue())
     assert pixels.shape == (2, 4, 3) and np.abs(pixels - np.array(expected, float)).max() <= (mode == "LAB")
+
+
+@pytest.mark.parametrize("greatest", [256, 1000, 1023, 4095, 65535])
+@pytest.mark.parametrize("plain", [False, True])
+def test_ppm_of_more_than_8_bits(greatest, plain):
+    """Samples as 16 bits, and the upper byte of these; where all bits are used, the upper 8 of them."""
+    values = np.unique(np.linspace(0, greatest, 3 * 400).astype(np.uint16))
+    values = values[: len(values) // 3 * 3].reshape(1, -1, 3)
+    content = values.astype(">u2").tobytes()
+    if plain:
+        content = (" ".join(map(str, values.ravel())) + "\n").encode()
+    header = f"P{3 if plain else 6}\n# a comment\n{values.shape[1]} 1\n{greatest}\n".encode()
+    shown = read_image(header + content)
+    if (bits := greatest.bit_length()) and greatest == 2**bits - 1:
+        assert (shown == values >> (bits - 8)).all()
+    assert (shown == np.rint(values * (65535 / greatest)).astype(int) >> 8).all()
+
+
+def test_truncated_ppm_of_16_bits():
+    with pytest.raises(ImageError):
+        read_image(b"P6\n4 4\n65535\n" + bytes(50))

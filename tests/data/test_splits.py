@@ -19,7 +19,12 @@ from rawmm_cli.data.layout.splits import described, roles, split_of, splits_of
         ("my valid set", "validation"),
         ("test_a", "test"),
         ("evaluation.1", "test"),
-        ("trainval", None),
+        ("trainval", "train"),  # of VOC
+        ("VAL2017", "validation"),
+        ("images_train", "train"),
+        ("strain", None),
+        ("trainstation", None),
+        ("TrainStation", None),
         ("devil", None),
         ("latest", None),
         ("contest", None),
@@ -44,6 +49,13 @@ def test_a_keyword_is_a_whole_word(name, split):
         (["a.png", "test_tube/a.png"], [None, None]),
         (["beaker/a.png", "test_tube/a.png"], [None, None]),
         (["car/a.png", "train/a.png", "bus/a.png"], [None, None, None]),  # a class
+        (["trainA/a.png", "trainB/a.png", "testA/a.png"], ["train", None, "test"]),
+        (["trainA/a.png", "trainB/a.png", "testA/a.png", "testB/a.png"], ["train", "train", "test", "test"]),
+        (["TrainImages/a.png", "x/a.png", "ValImages/a.png"], ["train", None, "validation"]),
+        (["x/imagesTrain/cat/a.png", "x/imagesEval/cat/a.png"], ["train", "test"]),
+        (["TrainStation/a.png", "TestTube/a.png"], [None, None]),  # classes
+        (["trainA/a.png", "test/a.png"], [None, None]),
+        (["strain/a.png", "trainstation/a.png", "test/a.png"], [None, None, None]),
         (["test/a.png", "test/b.png"], [None, None]),
         (["val/a.png", "test/b.png"], [None, None]),
         ([], []),
@@ -62,6 +74,7 @@ def test_folders(names, splits):
         (["set-train-000000.tar", "set-val-000000.tar", "more.tar"], ["train", "validation", None]),
         (["train/test-0.tar", "val/train-0.tar"], ["train", "validation"]),  # folders before names
         (["train-0.tar", "train-1.tar"], [None, None]),
+        (["TrainSet.tar", "TestSet.tar"], ["train", "test"]),
         (["0.tar", "1.tar"], [None, None]),
         (["a.train.tar", "b.tar"], [None, None]),
         (["split=train/0.parquet", "split=test/0.parquet"], ["train", "test"]),

@@ -292,10 +292,8 @@ def test_sources_that_cannot_stream(tmp_path, monkeypatch):
     tars(tmp_path / "in", range(30), files=1)
     path = tmp_path / "in" / "0.tar"
     whole = path.read_bytes()
-    path.write_bytes(whole[:5000])
+    path.write_bytes(whole[:500])
     refused("0.tar cannot be read ")
-    path.write_bytes(whole[: 4 * 512 * 10])
-    refused("0.tar cannot be read .the mark at its end is missing")
     with tarfile.open(path, "w") as archive:
         archive.addfile(tarfile.TarInfo("../out.png"))
     refused("is refused: its member '../out.png' leads out")

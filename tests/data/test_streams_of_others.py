@@ -238,3 +238,18 @@ def test_samples_without_a_picture_are_counted_at_the_start(tmp_path):
                 archive.addfile(info, io.BytesIO(content))
     opened(tmp_path / "a.tar", lines=(lines := []))
     assert "samples without a picture, which are left out: 30, the first a.tar/texts/0" in lines
+
+
+def test_an_archive_that_was_cut(tmp_path):
+    """Whole members are read; the one at the cut is a bad picture, whatever its first bytes are."""
+    tars(tmp_path / "in", range(60), files=1)
+    path = tmp_path / "in" / "0.tar"
+    whole = path.read_bytes()
+    for size, number in ((59 * 2048, 59), (58 * 2048 + 512 + 20, 58)):
+        path.write_bytes(whole[:size])
+        data = opened(tmp_path / "in", lines=(lines := []))
+        for lane, count in enumerate(data.sizes):
+            for position in range(count):
+                data.picture(lane, position)
+        assert [*captions(data), *held_out(data)] and any("without an end mark" in line for line in lines)
+        assert {*captions(data), *held_out(data)} == set(range(number))

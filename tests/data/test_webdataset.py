@@ -200,15 +200,18 @@ def test_worker_processes_make_the_same_set(tmp_path):
     ]
 
 
-def test_a_torn_archive_stops_and_is_named(tmp_path):
+def test_an_archive_that_was_cut(tmp_path):
+    """What is whole is read; the member at the cut is one bad item; it is said."""
     path = shard(tmp_path / "torn.tar", range(5))
     data = path.read_bytes()
-    path.write_bytes(data[: 4 * 512 + 100])
-    with pytest.raises(DataError, match="torn.tar cannot be read to its end"):
-        prepare_source(tmp_path / "set", webdataset(path=path))
-    path.write_bytes(data[: 4 * 512 * 2])  # cut exactly between two samples
-    with pytest.raises(DataError, match="the mark at its end is missing"):
-        prepare_source(tmp_path / "set", webdataset(path=path))
+    for size, bad in ((4 * 512 * 4 + 700, ["torn.tar/0004"]), (4 * 512 * 4, [])):
+        lines, folder = [], tmp_path / f"set{size}"
+        path.write_bytes(data[:size])
+        prepare_source(folder, webdataset(path=path, notify=lines.append), max_bad=0.2)
+        assert [entry["file"] for entry in card_of(folder)["skipped"]] == bad
+        sources = sorted(row["source"] for split in rows(folder).values() for row in split)
+        assert sources == [f"torn.tar/000{n}" for n in range(4)]
+        assert any("archives that end without an end mark" in line for line in lines)
 
 
 def test_errors(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import PREFIXES
 
 from ...system.errors import starved
-from . import png, tiff
+from . import png, ppm, tiff
 from .extras import reduced
 from .modes import Colour, bits_used, levels, marked, to_rgb
 from .signatures import HEAD, advice, format_of
@@ -90,6 +90,8 @@ def _decode(file: IO[bytes], head: bytes, background: Colour) -> Image.Image:
     with _opened(file, head) as picture:
         if picture.width * picture.height > MEGAPIXELS * 10**6:
             raise Image.DecompressionBombError
+        if picture.format == "PPM" and (deep := ppm.upper_bytes(picture)):
+            return deep
         clear = None
         if picture.format == "PNG" and "transparency" in picture.info:
             png.scale_transparent(picture)

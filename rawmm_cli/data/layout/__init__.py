@@ -9,6 +9,7 @@ splits.py    the splits that names of folders and files tell
 beside.py    captions in a file beside a picture
 metadata.py  captions and classes in metadata.jsonl, .csv and .parquet
 headers.py   names in a tar file, quickly
+members.py   what a member of an archive may be
 samples.py   members of an archive -> samples
 instead.py   what people store in place of a picture
 schemas.py   the Parquet files of a set as one table

@@ -5,6 +5,7 @@ What is unusual is said: samples of one name, members that are not neighbours, m
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 from ...system.errors import DataError, printable
@@ -104,8 +105,9 @@ class Samples:
             elif unused:
                 self.unused.add_all(MEMBERS, unused)
             if keys is None and "json" in sample:
-                keys = self.fields.unused_keys(sample, read(sample["json"]))
-                self.unused.add_all(KEYS, keys)
+                with suppress(DataError):  # the archive was cut there
+                    keys = self.fields.unused_keys(sample, read(sample["json"]))
+                    self.unused.add_all(KEYS, keys)
             previous = key
             yield name, sample
 

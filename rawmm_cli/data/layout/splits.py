@@ -1,9 +1,11 @@
 """The splits that a source brings along, told by names of folders or files as `datasets` tells them.
 
-A folder is of a split where its name has one of KEYWORDS in it as a whole word: train, train2017,
-coco-val. Names of files count only for tables and archives (train-00000-of-00002.parquet), where no folder
-tells: a picture named "train station.jpg" is a picture like any other. Unlike `datasets`, which drops what
-is beside the splits, nothing is left out: it is trained on.
+A folder is of a split where its name has one of KEYWORDS in it as a whole word, in any letter case: train,
+Train2017, coco-val. Where none is, names in camel case tell that differ in nothing but that word: trainA and
+testA, TrainImages and ValImages, but not TrainStation and TestTube. Names of files count only for tables and
+archives (train-00000-of-00002.parquet), where no folder tells: a picture named "train station.jpg" is a
+picture like any other. Unlike `datasets`, which drops what is beside the splits, nothing is left out: it is
+trained on.
 
 Where folders and files tell none, a column may (COLUMNS): Karpathy's COCO and Flickr30k have `split` with
 train, restval, val and test, Open Images has `Subset`.
@@ -13,20 +15,21 @@ arXiv:1412.2306, whose restval is trained on."""
 
 import posixpath
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ...system.errors import printable
 
 KEYWORDS = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "trainval"),
     "validation": ("validation", "valid", "dev", "val"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
 SPLIT_OF = {keyword: split for split, keywords in KEYWORDS.items() for keyword in keywords}
 SEPARATOR = "[-._ 0-9=]"  # = as in split=test, a partition of Hive
 WORD = re.compile(rf"(?:^|{SEPARATOR})({'|'.join(SPLIT_OF)})(?={SEPARATOR}|$)")
+HUMP = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in camel case
 COLUMNS = ("split", "subset")  # in any letter case
 MOST = 100  # different texts: a column that has more tells no splits
 SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\..*")  # as `datasets` writes them: SPLIT-00000-of-00001
@@ -44,23 +47,40 @@ def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
     All are None where the source has no splits of its own: those that are trained on and others must both be
     there. names: relative to the source, with slashes. files: names of files count too."""
     known: dict[str, str | None] = {}  # folder -> split
-    splits = []
-    for name in names:
-        folder = posixpath.dirname(name)
+    for folder in map(posixpath.dirname, names):
         if folder not in known:
             known[folder] = next(filter(None, map(split_of, folder.split("/"))), None)
-        splits.append(known[folder])
+    if not any(known.values()):
+        known = dict(zip(known, _in_camel_case(list(known))))
+    splits = [known[posixpath.dirname(name)] for name in names]
     if files and not any(splits):
         bases = [posixpath.basename(name) for name in names]
         shards = [SHARD.fullmatch(base) for base in bases]
         if all(shards):
             splits = [shard[1] for shard in shards if shard]
         else:
-            splits = [split_of(posixpath.splitext(base)[0]) for base in bases]
+            stems = [posixpath.splitext(base)[0] for base in bases]
+            splits = list(map(split_of, stems))
+            splits = splits if any(splits) else _in_camel_case(stems)
     elif "train" not in splits:
         beside = {folder: _beside_pictures(folder, known) for folder in known}
         splits = [beside[posixpath.dirname(name)] for name in names]
     return splits if any(roles(splits).values()) else [None] * len(splits)
+
+
+def _in_camel_case(names: Sequence[str]) -> list[str | None]:
+    """The split that each path tells by a word in camel case; None where no other path says train for test,
+    or test for train, and is else the same."""
+    told: list[tuple[str, str] | None] = []  # (the name without its word, split)
+    splits = defaultdict(set)
+    for name in names:
+        words = HUMP.sub("-", name).lower()
+        word = next(filter(None, map(WORD.search, words.split("/"))), None)
+        told.append((words.replace(word[1], "*", 1), SPLIT_OF[word[1]]) if word else None)
+        if told[-1]:
+            splits[told[-1][0]].add(told[-1][1])
+    both = {rest for rest, kinds in splits.items() if "train" in kinds and len(kinds) > 1}
+    return [own[1] if own and own[0] in both else None for own in told]
 
 
 def trained_first(names: Sequence[str], files: bool = False) -> list[int]:
