@@ -13,6 +13,7 @@ from ..system.errors import CheckpointError, ConfigError, OutOfMemoryError
 from ..system.figures import size
 from .codecs import CodecConfig
 from .model import Config
+from .noise_law import settle
 
 
 def model(
@@ -203,6 +204,7 @@ def _head(config: Config, codec: Any) -> nn.Module:
                     f"head.kind = diffusion learns tokens that are vectors, and codec.kind = "
                     f"{config.codec.kind} gives integers; allowed: codec.kind=raw"
                 )
+            head = settle(config).head  # where no set was measured
             return DiffusionHead(
                 codec.values,
                 config.backbone.width,

@@ -19,6 +19,7 @@ Positive = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0, le=10**9)]
 Width = Annotated[float, Field(gt=0, le=0.25)]
 Weight = Annotated[float, Field(ge=0)]
+Auto = Literal["auto"]  # measured, or chosen for the machine
 Long = Annotated[
     Literal["error", "cut", "leave out"],
     BeforeValidator(lambda value: "leave out" if value in ("leave-out", "leave_out") else value),

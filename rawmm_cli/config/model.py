@@ -12,6 +12,7 @@ from ..core.text_tokenizer import VOCABULARY
 from .choices import Grid, Precision, Prediction, Solver
 from .fields import (
     Amount,
+    Auto,
     BelowOne,
     CodecSettings,
     Count,
@@ -96,8 +97,7 @@ class Data(Settings):
         if sum(self.mix.values()) >= 1:
             raise ValueError(
                 f"the shares of data.mix sum to {sum(self.mix.values()):g}; allowed: less than 1, the rest "
-                f"is "
-                f"'{self.set}'"
+                f"is '{self.set}'"
             )
         return self
 
@@ -132,8 +132,8 @@ class DiffusionHead(Settings):
     kind: Literal["diffusion"] = "diffusion"
     prediction: Prediction = Field("clean", description="what the network outputs")
     loss: Prediction = Field("velocity", description="the space in which the error is measured")
-    time_mean: float = Field(0.0, description="t = sigmoid(N(time_mean, time_spread^2)); t = 1 is noise")
-    time_spread: Positive = 1.0
+    time_mean: Auto | float = Field("auto", description="t = sigmoid(N(mean, spread^2)); t = 1 is noise")
+    time_spread: Auto | Positive = Field("auto", description="auto: measured on the pictures of the set")
     noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
     clamp: Positive = Field(0.05, description="t and 1 - t are at least this where they divide")
     bottleneck: Count | None = Field(None, description="patches pass through so many numbers on their way in")
@@ -169,7 +169,7 @@ class Loss(Settings):
     """Weights of the two losses."""
 
     text: Weight = 1.0
-    image: Weight = 1.0
+    image: Auto | Weight = Field("auto", description="auto: by how even the pictures of the set are")
 
 
 class EMA(Settings):
@@ -207,7 +207,7 @@ class Train(Settings):
     recompute: bool = Field(False, description="activation checkpointing: layers run twice, to save memory")
     parallel: Literal["none", "ddp", "fsdp"] = Field("ddp", description="how several ranks share the model")
     timeout: Seconds = Field(600.0, description="seconds that ranks and data workers are waited for")
-    workers: Literal["auto"] | Workers = Field(
+    workers: Auto | Workers = Field(
         "auto", description="processes of each rank that make batches ahead; auto: none where a CPU trains"
     )
     length: Count = Field(64, description="positions in a row")

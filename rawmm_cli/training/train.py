@@ -30,6 +30,7 @@ from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
 from ..system.sharing import Others
 from . import ema, optimizer
+from .auto import settled
 from .clock import Clock, crossed, too_short
 from .preview import preview
 from .signals import Signals, signals, stopped
@@ -70,12 +71,12 @@ def train(
         locked(folder) if ranks.first else nullcontext(),
         signals(ranks) as caught,
     ):
-        state = restore(run)
-        if state.remaining(config) <= 0:
+        state = restore(run := settled(run))
+        if state.remaining(run.config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
         clock.earlier, steps = state.seconds, _checked_steps(run, state)
         watch = start(run, state, clock, others)
-        names, facts = settings.trackers if ranks.first else (), config.model_dump(mode="json")
+        names, facts = settings.trackers if ranks.first else (), run.config.model_dump(mode="json")
         log = trackers(names, folder, facts, state.documents, run.notify)
         try:
             with watched(lambda: state.documents):
