@@ -17,6 +17,7 @@ duplicates.py  pictures with identical pixels, or nearly so
 entries.py     single documents of a prepared set, and contact sheets
 pictures.py    pictures that are named on the command line: files, folders, prepared sets
 shards.py      blocks of Parquet and tar files, on disk or elsewhere
+streaming/     items of sets that are read while training: their files, their pixels
 streamed.py    sets that are read while training
 sets.py        the sets that the settings name, checked against the settings
 stream.py      a prepared set -> documents in both directions

@@ -3,19 +3,13 @@
 A token stands for at least one byte, so only texts of more bytes than there is room for are encoded. Pictures
 that do not fit alone are refused in `sets.py`."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from ..config.model import Config
 from ..core.batch import BlocksOf
 from ..system.errors import DataError, printable
-from .images import MULTIPLE, WHITE, ImageError, fit
-from .items import Item, open_content
-from .rows import check_unicode
 from .stream import Encode, Stream
 
 if TYPE_CHECKING:
@@ -130,50 +124,3 @@ def rows_left(data: "Set", long: Long) -> np.ndarray:
 def _all(data: "Prepared", row: int, captions: dict[int, int]) -> bool:
     """Whether no caption of a row is left."""
     return all(number in captions for number, text in enumerate(data.captions[row]) if text)
-
-
-def fitting(
-    config: Config, item: Item, encode: Encode | None, report: Callable[[dict], None]
-) -> tuple[Item, np.ndarray]:
-    """An item of a stream with the captions that fit, and its pixels as `rawmm prepare` would have them:
-    (H, W, 3) uint8.
-
-    encode: None where no tokenizer has been learned yet. report(entry): called for each caption that is cut
-    or left out, and where samples are scaled by the bits that the file says. Raises ImageError where the
-    picture cannot be decoded, cut into patches or fit into train.length, or no caption of it fits, and
-    DataError where data.long is `error`."""
-    for text in item.captions:
-        check_unicode(text)
-    stride = config.codec.stride
-    multiple = stride if MULTIPLE % stride else MULTIPLE
-    picture = open_content(item.content, WHITE)
-    if isinstance(picture, Image.Image) and (bits := picture.info.get("bits_used")):
-        report({"scaled": bits, "reason": f"its file says that samples use {bits} bits: scaled"})
-    pixels = fit(picture, config.data.size, config.data.stream.crop, multiple=multiple)
-    height, width = pixels.shape[:2]
-    if height % stride or width % stride:
-        raise ImageError(f"{width} x {height} pixels cannot be cut into patches of {stride}")
-    tokens = config.codec.tokens(height, width) + PICTURE
-    if tokens > config.train.length:
-        raise ImageError(f"it needs {tokens} positions; train.length is {config.train.length}")
-    long = {}
-    for number, text in enumerate(item.captions):
-        needed = len(text.encode()) + tokens
-        if encode is not None and needed > config.train.length:  # a token stands for a byte or more
-            needed = len(encode(text)) + tokens
-        if encode is not None and needed > config.train.length:
-            long[number] = (
-                f"it and its caption need {needed} positions; train.length is {config.train.length}"
-            )
-    if not long:
-        return item, pixels
-    captions = [text for number, text in enumerate(item.captions) if number not in long]
-    if policy(config) == "error":
-        raise DataError(f"picture {printable(item.name)}: {next(iter(long.values()))}; {REMEDY}")
-    if policy(config) == "cut":
-        captions = item.captions  # `stream.py` cuts their tokens
-    elif not any(captions):
-        raise ImageError(next(iter(long.values())))
-    for number, reason in long.items():
-        report({"caption": number, "reason": reason})
-    return replace(item, captions=tuple(captions)), pixels

@@ -24,7 +24,8 @@ from ..system.errors import ConfigError, DataError, RankError
 from ..system.seeds import random
 from . import lengths
 from .stream import Stream
-from .streamed import TURNS, Set, Window
+from .streamed import TURNS, Set
+from .streaming.window import Documents, Pictures
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -163,14 +164,15 @@ class StreamedSteps(Steps):
     def __init__(self, config: Config, data: Set | list[Set], model: RawModel, ranks: Ranks = ALONE) -> None:
         super().__init__(config, data, model, ranks)
         self.streamed = self.stream.sets[0]
-        self.streamed.encode = model.tokenizer.encode
-        self.stream.place = lambda number: (0, number)  # `Window` takes the numbers of documents as rows
+        self.streamed.fitting.encode, self.streamed.fitting.blocks = model.tokenizer.encode, model.blocks
+        self.shown = Documents if self.streamed.holds_documents else Pictures
+        self.stream.place = lambda number: (0, number)  # which take the numbers of documents as rows
 
     def _plan(self, window: int) -> list[list[list[int]]]:
         """Rows of all steps of a window, of this rank alone."""
         lanes, batch = self.config.data.stream.lanes, self.config.train.batch
         count, (lap, turn), self.plans = WINDOW * batch // lanes, divmod(window, TURNS), {}
-        self.stream.sets, steps = [pictures := Window(self.streamed)], [[] for _ in range(WINDOW)]
+        self.stream.sets, steps = [pictures := self.shown(self.streamed.folder)], [[] for _ in range(WINDOW)]
         for share in range(self.ranks.rank, lanes, self.ranks.size):
             first = (window * lanes + share) * count
             for n in range(count):

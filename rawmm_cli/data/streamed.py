@@ -13,30 +13,27 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from ..config.model import Config
-from ..core.text_tokenizer import encode
 from ..system.errors import DataError, printable
 from ..system.seeds import random
-from . import shards
 from .images import ImageError
-from .items import Item
-from .layout.streams import find
-from .lengths import fitting
+from .items import DocumentItem, Item
+from .layout.streams import Files, find
 from .prepared import Prepared, PreparedDocuments, hash_fraction
-from .rows import PICTURES, picture_row
-from .shards import Block
+from .rows import DOCUMENTS, PICTURES, document_row, picture_row
+from .shards import Block, Shards
+from .streaming.fitting import Fitter, Pixels
+from .streaming.parquet import Parquet
+from .streaming.tar import Tar
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+AnyItem = Item | DocumentItem
 T = TypeVar("T")
 TURNS = 4  # this many workers never read the same block
 POOL = 256  # pictures that are shuffled together, at least
@@ -50,7 +47,6 @@ class Streamed:
     skipped: {name: reason}. card: as the card of a prepared set. Raises DataError where the files cannot be
     read."""
 
-    holds_documents = False
     split = "train"
 
     def __init__(
@@ -58,12 +54,12 @@ class Streamed:
     ) -> None:
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
-        self.shards = shards.of(find(where), stream.columns, stream.caption, where)
-        self.unused = self.shards.unused
+        self.shards = shards_of(find(where), stream.columns, stream.caption, where)
+        self.unused, self.holds_documents = self.shards.unused, self.shards.holds_documents
         for line in self.shards.lines():
             notify(line)
         self.config, self.folder, self.report = config, Path(config.data.set), None
-        self.encode = encode if config.text_tokenizer.kind == "bytes" else None  # later: of the run
+        self.fitting = Fitter(config, self._report)
         self.reported, self.skipped, self.cache = set(), {}, OrderedDict()
         self.current = {}  # lane -> (position of its first picture, items) of the pool that was used last
         self.lanes = _deal(self._trained(), stream.lanes * TURNS, where)
@@ -117,7 +113,7 @@ class Streamed:
 
     # -------------------------------------------------------------------------------------------------- order
 
-    def picture(self, lane: int, position: int) -> tuple[Item, np.ndarray]:
+    def picture(self, lane: int, position: int) -> tuple[AnyItem, Pixels]:
         """Picture at `position` of the endless sequence of a lane, decoded: its item, and (H, W, 3) uint8.
 
         Where it is bad, the next good one. Raises DataError after BAD_IN_A_ROW bad ones."""
@@ -133,7 +129,7 @@ class Streamed:
             f"'{printable(item.name)}': {self.skipped[item.name]}; mend the source"
         )
 
-    def item(self, lane: int, position: int) -> Item:
+    def item(self, lane: int, position: int) -> AnyItem:
         """Item at `position` of the endless sequence of a lane, not decoded."""
         first, items = self.current.get(lane, (0, ()))
         if not 0 <= position - first < len(items):
@@ -160,10 +156,10 @@ class Streamed:
             sizes[-1] += count
         return pools, np.cumsum(sizes)
 
-    def _pool(self, lane: int, epoch: int, number: int, blocks: list[Block]) -> list[Item]:
+    def _pool(self, lane: int, epoch: int, number: int, blocks: list[Block]) -> list[AnyItem]:
         """Items of one pool, shuffled."""
 
-        def read() -> list[Item]:
+        def read() -> list[AnyItem]:
             items = [
                 item
                 for block in blocks
@@ -185,26 +181,20 @@ class Streamed:
         self.cache.move_to_end(key)
         return self.cache[key]
 
-    def _read(self, block: Block) -> list[Item]:
+    def _read(self, block: Block) -> list[AnyItem]:
         """Items of a block; where it cannot be read, items whose content is the error."""
         try:
             return self.shards.read(block)
         except DataError as error:
-            name = self.shards.files.names[block.file]
-            return [Item(f"{name}/{n}", error) for n in range(block.first, block.first + block.count)]
+            return self.shards.unreadable(block, error)
 
-    # ------------------------------------------------------------------------------------------------- pixels
+    # ------------------------------------------------------------------------------------------ bad pictures
 
-    def fitting(self, item: Item) -> tuple[Item, np.ndarray]:
-        """The item with captions that fit, and its pixels (H, W, 3) uint8. Raises ImageError, and DataError
-        where data.long is `error`."""
-        return fitting(self.config, item, self.encode, partial(self._report, item))
-
-    def _skip(self, item: Item, reason: str) -> None:
+    def _skip(self, item: AnyItem, reason: str) -> None:
         self.skipped[item.name] = reason
         self._report(item, {"reason": reason})
 
-    def _report(self, item: Item, entry: dict) -> None:
+    def _report(self, item: AnyItem, entry: dict) -> None:
         line = json.dumps({"file": printable(item.name), **entry}) + "\n"
         if self.report is not None and line not in self.reported:
             self.reported.add(line)
@@ -213,9 +203,9 @@ class Streamed:
 
     # ----------------------------------------------------------------------------------------------- a sample
 
-    def first_pictures(self, split: str, most: int) -> Prepared:
-        """The first `most` pictures of a split as a prepared set in memory. Raises DataError where there are
-        none."""
+    def first_pictures(self, split: str, most: int) -> Prepared | PreparedDocuments:
+        """The first `most` pictures of a split, or documents, as a prepared set in memory. Raises DataError
+        where there are none."""
         rows, last, wanted = [], "", split == "train"
         for block in self.shards.blocks:
             if wanted not in (all_train := self._trains(block)):
@@ -223,9 +213,7 @@ class Streamed:
             for item, trains in zip(self._read(block), all_train):
                 if trains == wanted and len(rows) < most:
                     try:
-                        item, pixels = self.fitting(item)
-                        captions = list(item.captions)
-                        rows.append(picture_row(pixels, captions, item.label, item.attributes, item.name))
+                        rows.append(_row(*self.fitting(item)))
                     except ImageError as error:
                         self._skip(item, error.reason)
                         last = f" ('{printable(item.name)}': {error.reason})"
@@ -236,13 +224,14 @@ class Streamed:
                 f"no usable picture of {self.card['source']} is for {split}{last}; allowed: more pictures, "
                 "or another data.stream.held_out"
             )
-        return Prepared(self.folder, split, pa.Table.from_pylist(rows, PICTURES), self.card)
+        kind, schema = (PreparedDocuments, DOCUMENTS) if self.holds_documents else (Prepared, PICTURES)
+        return kind(self.folder, split, pa.Table.from_pylist(rows, schema), self.card)
 
     def all_texts(self, most: int = 20_000) -> Iterator[str]:
         """Captions of the first pictures: of at least `most` pictures, where there are so many."""
         for block in self.shards.blocks:
             for item in self._read(block):
-                yield from item.captions
+                yield from _texts(item)
             most -= block.count
             if most <= 0:
                 return
@@ -251,30 +240,23 @@ class Streamed:
 Set = Prepared | PreparedDocuments | Streamed  # what `stream.Stream` makes documents of
 
 
-class Window:
-    """Pictures of one window of documents, by the numbers of the documents; `stream.Stream` takes it as a
-    set."""
+def _texts(item: AnyItem) -> Iterable[str]:
+    return item.captions if isinstance(item, Item) else (p.text for p in item.pieces if p.text)
 
-    holds_documents = False
 
-    def __init__(self, streamed: Streamed) -> None:
-        self.folder, self.items, self.pixels = streamed.folder, {}, {}
-        self.captions, self.heights, self.widths = {}, {}, {}
+def _row(item: AnyItem, pixels: Pixels) -> dict:
+    """Row of a prepared set."""
+    if isinstance(item, DocumentItem):
+        pieces = [(piece.text, picture, piece.draw) for piece, picture in zip(item.pieces, pixels)]
+        return document_row(pieces, item.name)
+    return picture_row(pixels, list(item.captions), item.label, item.attributes, item.name)
 
-    def add(self, number: int, item: Item, pixels: np.ndarray) -> None:
-        """Add the picture of document `number`. pixels: (H, W, 3) uint8."""
-        self.items[number], self.pixels[number], self.captions[number] = item, pixels, list(item.captions)
-        self.heights[number], self.widths[number] = pixels.shape[:2]
 
-    def image(self, number: int) -> "Tensor":
-        """Pixels of the picture of document `number`: (3, H, W) uint8."""
-        import torch
+def shards_of(files: Files, columns: str | None, caption: str | None, where: str) -> Shards:
+    """The files of a set that is streamed. columns, caption: as in data.stream. where: the set, in messages.
 
-        return torch.from_numpy(self.pixels[number]).permute(2, 0, 1)
-
-    def source(self, number: int) -> str:
-        """Where the picture came from."""
-        return printable(self.items[number].name)
+    Raises ConfigError where the columns do not fit, DataError where a file cannot be read."""
+    return (Parquet if files.ending == ".parquet" else Tar)(files, columns, caption, where)
 
 
 def _deal(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list[tuple[Block, int]]]:

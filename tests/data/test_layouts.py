@@ -66,6 +66,12 @@ def streamed(path: Path) -> tuple[Facts, str, list[str]]:
     for split in ("train", "held_out"):
         data = stream.first_pictures(split, COUNT + 1)
         for n in range(len(data)):
+            if data.holds_documents:
+                *texts, first, second = data.pieces(n)
+                assert first == second == (8, 8, True)
+                shown = [NUMBERS[data.image(n, m).permute(1, 2, 0).numpy().tobytes()] for m in range(2)]
+                stored |= dict.fromkeys(shown, Fact(tuple(texts), None, split))
+                continue
             shown = NUMBERS[data.image(n).permute(1, 2, 0).numpy().tobytes()]
             assert shown not in stored
             stored[shown] = Fact(

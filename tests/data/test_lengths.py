@@ -19,6 +19,7 @@ from rawmm_cli.data import lengths, prepared, rows, sets
 from rawmm_cli.data.items import Item
 from rawmm_cli.data.loader import steps_of, stream_of
 from rawmm_cli.data.stream import cut_document, cut_text
+from rawmm_cli.data.streaming.fitting import Fitter
 from rawmm_cli.system.errors import ConfigError, DataError
 
 LONG = "x" * 200
@@ -307,7 +308,7 @@ def test_pictures_of_a_stream_get_sides_that_patches_divide(patch, shape, tmp_pa
     config = stream_settings(tmp_path, *words)
     for sides in ((24, 34), (34, 24), (48, 68)):
         item = Item("x", png_of(np.zeros((*sides, 3), np.uint8)))
-        _, fitted = lengths.fitting(config, item, None, print)
+        _, fitted = Fitter(config, print)(item)
         assert fitted.shape[:2] == (shape if sides[0] < sides[1] else shape[::-1])
 
 
@@ -323,5 +324,5 @@ def test_a_stream_says_which_pictures_were_scaled(tmp_path):
     deep = np.full((8, 8), 4095, np.uint16)
     tifffile.imwrite(file, deep, metadata=None, extratags=[(281, 3, 1, 4095, True)])
     config = stream_settings(tmp_path)
-    _, fitted = lengths.fitting(config, Item("x", file.getvalue()), None, entries.append)
+    _, fitted = Fitter(config, lambda item, entry: entries.append(entry))(Item("x", file.getvalue()))
     assert (fitted == 255).all() and [entry["scaled"] for entry in entries] == [12]

@@ -18,7 +18,7 @@ from sources import pixels, png
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.config.model import Config, Streaming
-from rawmm_cli.data import sets, shards, streamed
+from rawmm_cli.data import sets, streamed
 from rawmm_cli.data.layout import streams
 from rawmm_cli.data.layout.unused import Unused
 from rawmm_cli.data.loader import WINDOW, StreamedSteps, batches, check_shares, steps_of
@@ -347,7 +347,7 @@ def test_files_elsewhere_are_opened_by_fsspec(tmp_path):
     memory = fsspec.filesystem("memory")
     memory.pipe("/shard/0.parquet", (tmp_path / "in" / "0.parquet").read_bytes())
     there, here = (
-        shards.of(streams.Files(".parquet", [path], ["0.parquet"], None, Unused()), None, None, "it")
+        streamed.shards_of(streams.Files(".parquet", [path], ["0.parquet"], None, Unused()), None, None, "it")
         for path in ("memory:///shard/0.parquet", str(tmp_path / "in" / "0.parquet"))
     )
     assert [there.read(block) for block in there.blocks] == [here.read(block) for block in here.blocks]

@@ -1,0 +1,59 @@
+"""Parquet files of a set that is streamed, by their row groups."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from ..items import DocumentItem, Item
+from ..layout.schemas import Tables, open_anywhere
+from ..layout.split_column import in_tables
+from ..layout.splits import described, roles, splits_of
+from ..layout.unused import COLUMNS
+from ..shards import Block, Shards, data_errors
+
+if TYPE_CHECKING:
+    from ..layout.streams import Files
+
+
+class Parquet(Shards):
+    """Row groups of Parquet files with the same columns.
+
+    columns, caption: as in data.stream. where: the set, in messages. Raises ConfigError where the columns do
+    not fit, DataError where a file cannot be read."""
+
+    def __init__(self, files: "Files", columns: str | None, caption: str | None, where: str) -> None:
+        super().__init__(files)
+        tables = Tables(files.paths)
+        self.chosen = tables.choose(columns, caption, where)
+        self.holds_documents = self.chosen.documents
+        self.sizes = [sum(groups) for groups in tables.groups]
+        for number, groups in enumerate(tables.groups):
+            firsts = np.cumsum([0, *groups]).tolist()
+            self.blocks += [Block(number, n, firsts[n], count) for n, count in enumerate(groups) if count]
+        splits = files.splits or splits_of(files.names, files=True)
+        self._roles = [roles(splits)[split] for split in splits]
+        self.labels, self.about = list(self.chosen.names), self.chosen.describe()
+        self._rows = None if any(self._roles) else in_tables(tables, self.chosen.used)
+        if self._rows:
+            self.about |= self._rows.card()
+        elif line := described(Counter(splits)):
+            self.about["splits"] = line
+        self.unused.add_all(COLUMNS, tables.unused(self.chosen, self._rows and self._rows.column))
+
+    def roles(self, block: Block) -> list[str | None]:
+        """For every picture of a block "train", "held_out", or None where its number decides."""
+        if self._rows:
+            held_out = self._rows.held_out[block.file][block.first : block.first + block.count]
+            return ["held_out" if held else "train" for held in held_out.tolist()]
+        return [self._roles[block.file]] * block.count
+
+    def read(self, block: Block) -> list[Item] | list[DocumentItem]:
+        """Items of a block, not decoded. Raises DataError."""
+        file, used = self.files.paths[block.file], self.chosen.used
+        name = self.files.names[block.file]
+        with data_errors(file), open_anywhere(file) as stream:
+            table = pq.ParquetFile(stream).read_row_group(block.group, columns=used, use_threads=False)
+            rows = table.slice(block.skip, block.count).to_pylist()
+        return [self.chosen.item(f"{name}/{block.first + n}", row) for n, row in enumerate(rows)]
