@@ -21,6 +21,7 @@ from .prepared import SPLITS, fingerprint, read_card
 from .rows import DOCUMENTS, PICTURES, digest
 from .tables import Rows, data_errors
 
+OTHERS = ("source", "look", "means")  # columns that the fingerprint leaves out
 SKIPPED = 1000  # skipped items in the card; all of them are in skipped.jsonl
 EXAMPLES, TOP = 20, 60  # groups of duplicates; frequent words, and values of an attribute
 
@@ -51,7 +52,7 @@ def describe(folder: Path, about: dict, skipped: list[dict], options: dict) -> d
     card |= {"skipped_count": len(skipped), "skipped": skipped[:SKIPPED]}
     if skipped:
         disk.write(folder / "skipped.jsonl", "".join(json.dumps(entry) + "\n" for entry in skipped))
-    return card | {"fingerprint": fingerprint(splits)}
+    return card | {"fingerprint": fingerprint(splits), "columns": _columns(splits)}
 
 
 def write(folder: Path, card: dict) -> None:
@@ -87,14 +88,42 @@ def _problems(card: dict, splits: dict[str, Rows]) -> list[str]:
         problems.append(
             "captions, labels, attributes or the order of rows do not match the fingerprint in card.json"
         )
-    if not problems:
-        documents = card.get("kind") == "documents"
+    if not problems and "columns" in card:  # cards of earlier versions have none
         problems += [
-            f"card.json says {name} = {card.get(name)}; the rows say {value}"
-            for name, value in (_sizes(splits, documents) | _texts(splits, documents)).items()
+            f"column {name} does not match its checksum in card.json"
+            for name, checksum in _columns(splits).items()
+            if checksum != card["columns"].get(name)
+        ]
+    if not problems:
+        problems += [
+            f"card.json says {name} = {str(card.get(name))[:200]}; the rows say {str(value)[:200]}"
+            for name, value in _facts(card, splits).items()
             if json.loads(json.dumps(value)) != card.get(name)
         ]
     return problems
+
+
+def _facts(card: dict, splits: dict[str, Rows]) -> dict:
+    """What the rows say of everything in a card that is counted quickly."""
+    documents = card.get("kind") == "documents"
+    facts = _sizes(splits, documents) | _texts(splits, documents)
+    if not documents and "label_counts" in card:
+        facts |= _labels(splits, card.get("labels") or [])
+    if "exact" in card.get("duplicates", {}):
+        digests = np.concatenate([rows.digests() for rows in splits.values()])
+        facts["duplicates"] = card["duplicates"] | {"exact": _groups(splits, exact_duplicates(digests))}
+    return facts
+
+
+def _columns(splits: dict[str, Rows]) -> dict[str, str]:
+    """SHA-256 of each column that the fingerprint leaves out: those that nobody learns from."""
+    totals = {}
+    for rows in splits.values():
+        for row in rows.dicts(OTHERS):
+            for name, value in row.items():
+                data = value if isinstance(value, bytes) else str(value).encode()
+                totals.setdefault(name, hashlib.sha256()).update(b"%d\n" % len(data) + data)
+    return {name: total.hexdigest() for name, total in totals.items()}
 
 
 def _matches_checksum(row: dict) -> bool:

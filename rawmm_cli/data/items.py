@@ -114,6 +114,7 @@ class Card(Shape):
 
     count: _Count
     fingerprint: str
+    columns: dict[str, str] | None = None
     name: str | None = None
     kind: Literal["pictures", "documents"] = "pictures"
     labels: list[str] | None = None

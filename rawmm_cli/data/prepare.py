@@ -12,6 +12,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -66,6 +67,7 @@ def prepare(
     except Timeout:
         raise LockedError(f"another process prepares {folder}; wait for it, or give another --name") from None
     try:
+        sweep(folder.parent)
         with disk.room_for(f"the prepared set {folder}"):
             parts = _begin(partial, folder, source, options, notify)
             _write_parts(partial, source, options, parts, progress)
@@ -74,6 +76,19 @@ def prepare(
     finally:
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def sweep(data_folder: Path) -> None:
+    """Delete what preparations that were killed after their set was whole have left beside it. What another
+    one has done of a set that is not whole stays, for the same command to go on."""
+    for partial in data_folder.glob(".*.partial"):
+        folder = partial.with_name(partial.name[1 : -len(".partial")])
+        first, own = partial / "part-00000", folder / "train"
+        with suppress(OSError, Timeout), FileLock(_beside(folder, "lock"), timeout=0) as lock:
+            files = [file for file in first.glob("*.arrow") if any(map(file.samefile, own.glob("*.arrow")))]
+            if files:
+                shutil.rmtree(partial)
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _beside(folder: Path, what: str) -> Path:

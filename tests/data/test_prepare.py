@@ -1,7 +1,9 @@
 """Preparing: nothing lost, nothing half done, and the same bytes after any interruption."""
 
+import json
 import multiprocessing
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -287,6 +289,24 @@ def test_the_card_counts(tmp_path):
     assert "number 1" in (tmp_path / "set" / "card.html").read_text()
 
 
+def test_what_a_kill_left_of_whole_sets_is_swept(tmp_path, monkeypatch):
+    """The next preparation, of any set, deletes it; work that can go on, and that of others, stays."""
+    with pytest.raises(DataError):  # stopped
+        prepare_source(tmp_path / "unfinished", numbers(40, bad=range(20)))
+    monkeypatch.setattr(shutil, "rmtree", lambda *args, **options: None)  # killed after the set got its name
+    for name in ("one", "busy"):
+        prepare_source(tmp_path / name, numbers(40))
+    monkeypatch.undo()
+    names = [".one.partial", ".busy.partial", ".unfinished.partial"]
+    assert all((tmp_path / name).is_dir() for name in names)
+    before = {name: listing(tmp_path / name) for name in ("one", "busy", ".unfinished.partial")}
+    with prepare.FileLock(tmp_path / ".busy.lock"):
+        prepare_source(tmp_path / "two", numbers(30))
+    assert [(tmp_path / name).is_dir() for name in names] == [False, True, True]
+    assert {name: listing(tmp_path / name) for name in before} == before
+    assert not (tmp_path / ".one.lock").exists()
+
+
 def test_verify_reports_nothing_for_an_intact_set(tmp_path):
     prepare_source(tmp_path / "set", numbers(40, bad={4}), max_bad=0.1)
     prepare_source(tmp_path / "interleaved", interleaved(20))
@@ -309,6 +329,37 @@ def test_verify_finds_a_changed_pixel_and_names_the_picture(tmp_path, split):
     assert card.verify(tmp_path / "set") == [
         f"{split} row 5 ({row['source']}): its pixels do not match their checksum"
     ]
+
+
+@pytest.mark.parametrize("name", ["source", "look", "means"])
+def test_verify_finds_a_change_in_what_nobody_learns_from(tmp_path, name):
+    prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
+    row = rows(tmp_path / "set")["train"][5]
+    value = {"source": row["source"].encode(), "look": row["look"].to_bytes(8, "little")}.get(
+        name, row["means"]
+    )
+    files = (tmp_path / "set" / "train").glob("*.arrow")
+    file, data = next(
+        (file, data) for file in files if row["pixels"] in (data := bytearray(file.read_bytes()))
+    )
+    data[data.rindex(value)] ^= 1
+    os.unlink(file)
+    file.write_bytes(data)
+    assert card.verify(tmp_path / "set") == [f"column {name} does not match its checksum in card.json"]
+    written = json.loads((tmp_path / "set" / "card.json").read_text())
+    del written["columns"]  # as earlier versions wrote it
+    (tmp_path / "set" / "card.json").write_text(json.dumps(written))
+    assert card.verify(tmp_path / "set") == []
+
+
+@pytest.mark.parametrize("name", ["label_counts", "attributes", "duplicates"])
+def test_verify_counts_classes_and_duplicates(tmp_path, name):
+    prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
+    written = json.loads((tmp_path / "set" / "card.json").read_text())
+    changed = {"label_counts": {"0": 40}, "attributes": {}, "duplicates": {"exact": {"groups": 1}}}
+    (tmp_path / "set" / "card.json").write_text(json.dumps(written | {name: changed[name]}))
+    (problem,) = card.verify(tmp_path / "set")
+    assert problem.startswith(f"card.json says {name} = ")
 
 
 @pytest.mark.parametrize(
