@@ -22,6 +22,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from rawmm_cli.data import loader
 from rawmm_cli.system import distributed
 from rawmm_cli.system.errors import RawmmError
+from rawmm_cli.training import step as step_module
 from rawmm_cli.training import train as module
 
 PRELOAD = [
@@ -33,7 +34,7 @@ PRELOAD = [
     "forking",
     "rank_runs",
 ]
-NAN = "real = train.joint_loss; train.joint_loss = lambda *arguments: spoilt(real(*arguments))"
+NAN = "real = step.joint_loss; step.joint_loss = lambda *arguments: spoilt(real(*arguments))"
 DIE = "os.kill(os.getpid(), 9)"
 
 
@@ -48,17 +49,25 @@ def fork(function, *arguments):
 
 def put(fault, step=-1):
     """Make `fault` happen in this process: once, at the start of step `step`, or now."""
-    names = {"train": module, "loader": loader, "spoilt": spoilt, "os": os, "time": time, "until": until}
+    names = {
+        "train": module,
+        "step": step_module,
+        "loader": loader,
+        "spoilt": spoilt,
+        "os": os,
+        "time": time,
+        "until": until,
+    }
     if step < 0:
         return exec(fault, names)
-    take_step, pending = module.take_step, [fault]
+    begin_step, pending = module.begin_step, [fault]
 
     def at(run, state, *rest):
         if state.step == step and pending:
             exec(pending.pop(), names)
-        return take_step(run, state, *rest)
+        return begin_step(run, state, *rest)
 
-    module.take_step = at
+    module.begin_step = at
 
 
 def spoilt(losses):

@@ -8,7 +8,7 @@ import torch
 
 from rawmm_cli.config import presets
 from rawmm_cli.runs import checkpoint, loading, records
-from rawmm_cli.training import train as module
+from rawmm_cli.training import step
 from rawmm_cli.training.train import train
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ def assert_equal_runs(one, other):
 
 def spoiled(monkeypatch, how, at):
     """Make joint_loss give a loss or a gradient that is not finite, the `at`-th time."""
-    real, calls = module.joint_loss, itertools.count()
+    real, calls = step.joint_loss, itertools.count()
 
     def joint_loss(*arguments):
         losses = real(*arguments)
@@ -114,7 +114,7 @@ def spoiled(monkeypatch, how, at):
             return losses._replace(total=losses.total + (0 * losses.total).sqrt())
         return losses._replace(**{how: losses.text * math.nan, "total": losses.total * math.nan})
 
-    monkeypatch.setattr(module, "joint_loss", joint_loss)
+    monkeypatch.setattr(step, "joint_loss", joint_loss)
 
 
 def assert_same_bits(one, other):

@@ -10,7 +10,8 @@ warm        compiled code for the other parts, in a cache that they share
 tests       the tests of tests/cuda
 ranks       one rank through NCCL and FSDP2, two ranks on one card
 train       speed of training, swept over masks, compilation and batches
-kernels     one step by kernel
+kernels     steps by kernel
+gaps        when the GPU waits, and what the host does meanwhile
 sampling    speed of drawing and writing
 estimate    `rawmm train --dry-run --card` beside what was measured
 learn       short trainings, evaluated

@@ -12,7 +12,11 @@ def main() -> None:
     """A row for each configuration that was measured, and one for each card."""
     job = part("estimate")
     measured = read(job, "train").get("setups", {})
-    measured = {name: result for name, result in measured.items() if "step_seconds" in result}
+    measured = {
+        name: result
+        for name, result in measured.items()
+        if "step_seconds" in result and not name.endswith(("one by one", "C++ launches"))
+    }
     card = name_of(read(job, "machine").get("card", ""))
     started = {
         name: start(job, *words(job, result["preset"], result["settings"], card))

@@ -1,4 +1,4 @@
-"""One step by kernel: what keeps the GPU busy, and how much of the time it is."""
+"""Steps by kernel: what keeps the GPU busy, how much of the time it is, and what keeps it waiting."""
 
 import re
 from collections import defaultdict
@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+
+from .gaps import MARK, gaps, marked
 
 GROUPS = (  # the first that fits
     ("communication", r"nccl|gloo"),
@@ -28,47 +30,58 @@ RANGES = (
     "CompiledFunction",
     "nccl:",
     "FSDP::",
+    MARK,
 )
 MOST = 25
+STEPS = 3
 
 
 def kernels(step: Callable[[], object], device: torch.device, step_seconds: float) -> dict:
-    """Profile one step -> {kernels: the largest as rows, groups: shares, busy: share of a step's time in
-    which the GPU works}. step_seconds: of a step that is not profiled."""
+    """Profile STEPS steps -> {kernels: the largest as rows, launched: those most often launched, groups:
+    shares, busy: share of a step's time in which the GPU works, and what `gaps` returns}. step_seconds: of a
+    step that is not profiled."""
     gpu = device.type == "cuda"
     wait = torch.cuda.synchronize if gpu else lambda: None
     step()
-    wait()
-    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * gpu]) as profiled:
-        step()
+    with (
+        marked(),
+        profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * gpu]) as profiled,
+    ):
+        for _ in range(STEPS):
+            step()
         wait()
     work = on_gpu(profiled) if gpu else on_cpu(profiled)
     if not work:
         return {"problem": "the profiler saw no kernels"}
     spent, count = defaultdict(float), defaultdict(int)
     for name, seconds, _ in work:
-        spent[name] += seconds
+        spent[name] += seconds / STEPS
         count[name] += 1
     total = sum(spent.values())
     groups = defaultdict(float)
     for name, seconds in spent.items():
         groups[group(name)] += seconds
-    largest = sorted(spent, key=spent.get, reverse=True)[:MOST]
-    return {
-        "kernels": [
+
+    def rows(names: list[str]) -> list[dict]:
+        return [
             {
                 "kernel": short(name),
                 "group": group(name),
-                "calls": count[name],
+                "calls": round(count[name] / STEPS, 1),
                 "ms": spent[name] * 1e3,
                 "share": spent[name] / total,
             }
-            for name in largest
-        ],
+            for name in names[:MOST]
+        ]
+
+    return {
+        "kernels": rows(sorted(spent, key=spent.get, reverse=True)),
+        "launched": rows(sorted(count, key=count.get, reverse=True)),
         "groups": {name: groups[name] / total for name in sorted(groups, key=groups.get, reverse=True)},
-        "launches": len(work),
-        "busy": union(work) / step_seconds,
+        "launches": round(len(work) / STEPS),
+        "busy": union(work) / STEPS / step_seconds,
         "kernel_seconds": total,
+        **gaps(profiled, work, STEPS),
     }
 
 

@@ -21,16 +21,23 @@ FAULTS = (
 
 
 class Setup(NamedTuple):
-    """What is measured: a preset, its mask, how layers run, documents a step."""
+    """What is measured: a preset, its mask, how layers run, documents a step.
+
+    ahead: a step begins before the numbers of the one before are read. wrapper: C++, not Python, launches the
+    compiler's kernels."""
 
     preset: str
     mask: str
     compiled: bool
     batch: int = 64
+    ahead: bool = True
+    wrapper: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.preset} {self.mask} {'compiled' if self.compiled else 'eager'} {self.batch}"
+        form = "compiled" if self.compiled else "eager"
+        others = " C++ launches" * self.wrapper + " one by one" * (not self.ahead)
+        return f"{self.preset} {self.mask} {form} {self.batch}{others}"
 
     def words(self, tiny: bool) -> list[str]:
         """Settings over the preset's."""
@@ -44,18 +51,23 @@ class Setup(NamedTuple):
 
 
 SETUPS = (
-    Setup("patch128", "dense", True),
     Setup("patch128", "dense", True, 256),
-    Setup("patch64", "dense", True, 256),
+    Setup("patch128", "dense", True, 256, ahead=False),
     Setup("patch128", "dense", True, 512),
+    Setup("patch128", "dense", True, 64),
+    Setup("patch64", "dense", True, 256),
+    Setup("patch128", "dense", True, 512, ahead=False),
+    Setup("patch128", "dense", True, 64, ahead=False),
+    Setup("patch128", "dense", True, 64, wrapper=True),
     Setup("patch64", "dense", True, 512),
-    Setup("patch64", "dense", True),
+    Setup("patch64", "dense", True, 64),
+    Setup("patch128", "dense", True, 256, wrapper=True),
     Setup("patch128", "dense", False),
     Setup("patch128", "flex", True),
     Setup("patch64", "dense", False),
     Setup("patch64", "flex", True),
 )
-TINY = (Setup("patch128", "dense", False),)
+TINY = (Setup("patch128", "dense", False), Setup("patch128", "dense", False, ahead=False))
 SHOWN = (
     "step_seconds",
     "positions_per_second",
@@ -106,13 +118,17 @@ def following(job: Part, done: dict) -> Setup | None:
 
 
 def measure(job: Part, setup: Setup) -> dict:
-    """`rawmm bench train` of a configuration and, compiled at the first batch size, one step by kernel."""
+    """`rawmm bench train` of a configuration and, compiled, a few steps by kernel."""
+    from unittest import mock
+
     import torch
+    import torch._inductor.config as inductor
 
     from rawmm_cli.config import presets
     from rawmm_cli.profiling import bench
     from rawmm_cli.system import machine
     from rawmm_cli.system.threads import use_cpu
+    from rawmm_cli.training import train
 
     from .kernels import kernels
 
@@ -122,11 +138,13 @@ def measure(job: Part, setup: Setup) -> dict:
     config = presets.load(setup.preset, setup.words(job.tiny))
 
     def look(step, seconds):
-        if job.tiny or (setup.compiled and setup.batch < 512):
+        if setup.ahead if job.tiny else setup.compiled and (setup.ahead or setup.batch == 256):
             profile.update(profile=kernels(step, device, seconds))
 
     steps = 3 if job.tiny else 20 if setup.compiled else 10
-    result = bench.train(config, job.data, device, steps, lambda line: print(line, file=sys.stderr), look)
+    notify = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    with mock.patch.object(train, "AHEAD", setup.ahead), inductor.patch(cpp_wrapper=setup.wrapper):
+        result = bench.train(config, job.data, device, steps, notify, look)
     return result | profile | {"settings": setup.words(job.tiny), "preset": setup.preset}
 
 
@@ -151,7 +169,10 @@ def save(job: Part, done: dict) -> None:
             tables[f"{name}: {busy}"] = [
                 {"group": g, "share": share} for g, share in profile["groups"].items()
             ]
+            tables[f"{name}: idle time of the GPU"] = profile["idle"]
+            tables[f"{name}: its largest gaps"] = profile["gaps"]
             tables[f"{name}: the largest kernels"] = profile["kernels"]
+            tables[f"{name}: the kernels launched most often"] = profile["launched"]
     problems = [
         f"{name}: {result['error']}"
         for name, result in done.items()

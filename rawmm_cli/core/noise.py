@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..system import machine
 from ..system.seeds import key, random
 
 GOLDEN = -0x61C8864680B583EB  # the odd number nearest to 2^64 / golden ratio, as a signed one
@@ -96,12 +97,10 @@ def _on_gpu(
 ) -> Tensor:
     """`normal`, all blocks at once and without waiting for the device: each pair of numbers follows from the
     seed of its block and its place in it (SplitMix64: Steele et al. 2014; then Box and Muller 1958)."""
-    seeds = torch.tensor([0 if k is None else key(k, word) for k in keys], dtype=torch.long)
-    first = torch.tensor([0, *accumulate(counts)][: len(keys)], dtype=torch.long)
-    known = torch.tensor([k is not None for k in keys], dtype=torch.bool)
-    seeds, first, known, many = (
-        x.to(device, non_blocking=True) for x in (seeds, first, known, torch.tensor(counts, dtype=torch.long))
-    )
+    seeds = [0 if k is None else key(k, word) for k in keys]
+    known = [int(k is not None) for k in keys]
+    numbers = (seeds, [0, *accumulate(counts)][: len(keys)], known, list(counts))
+    seeds, first, known, many = machine.send(torch.tensor(numbers, dtype=torch.long), device)  # (M,) each
     total, pairs = sum(counts), -(-width // 2)
     of = torch.arange(len(keys), device=device).repeat_interleave(many, output_size=total)  # (T,)
     row = torch.arange(total, device=device) - first[of]
@@ -110,7 +109,7 @@ def _on_gpu(
     radius = (((bits >> 32 & 0xFFFFFFFF).float() + 1) * 2.0**-32).log().mul(-2).sqrt()
     angle = (bits & 0xFFFFFFFF).float() * (math.tau * 2.0**-32)
     noise = torch.stack([radius * angle.cos(), radius * angle.sin()], -1).flatten(1)[:, :width]
-    return noise.where(known[of][:, None], 0.0)
+    return noise.where(known[of][:, None] > 0, 0.0)
 
 
 def _mixed(x: Tensor) -> Tensor:

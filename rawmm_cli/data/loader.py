@@ -198,10 +198,11 @@ def batches(config: Config, steps: Steps, seen: int, device: torch.device = CPU)
     settings = config.train
     workers = machine.workers(settings.workers, device, steps.ranks.here)
     starts = _Starts(config, seen, steps.ahead)
+    pinned = device.type == "cuda" and torch.cuda.is_available()
     if not workers:
         for group in starts:
             for start in group:
-                yield steps[start]
+                yield [batch.pin_memory() for batch in steps[start]] if pinned else steps[start]
         return
     loader = iter(
         DataLoader(
@@ -212,7 +213,7 @@ def batches(config: Config, steps: Steps, seen: int, device: torch.device = CPU)
             timeout=settings.timeout,
             prefetch_factor=4 if steps.ahead == 1 else 2,
             worker_init_fn=_begin_worker,
-            pin_memory=device.type == "cuda",
+            pin_memory=pinned,
         )
     )
     while True:

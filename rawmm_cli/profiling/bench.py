@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from ..training.clock import Clock
 from ..training.compile import compile_layers
 from ..training.signals import Signals
 from ..training.state import Run, State, fresh
-from ..training.train import take_step
+from ..training.train import taken
 from . import estimate
 
 WARM_UP = 4  # steps that compile, for a second shape of rows too where there is one
@@ -128,19 +129,15 @@ def _timed_steps(
     """Take WARM_UP steps, then time `steps` steps."""
     steps_made = steps_of(run.config, run.data, state.model)
     source, timed = batches(run.config, steps_made, 0, run.device), Steps()
-    one_step = lambda micro: take_step(run, state, micro, Signals(ALONE), Clock(0.0))  # noqa: E731
-    for number in range(WARM_UP + steps):
-        started = time.perf_counter()
-        micro = next(source)
-        waited = time.perf_counter() - started
-        record = one_step(micro)  # waits for the losses
-        if number >= WARM_UP and record:
-            timed.seconds.append(time.perf_counter() - started)
-            timed.waits.append(waited)
-            timed.records.append(record)
+    loop = taken(run, state, source, Signals(ALONE), Clock(0.0))
+    for number, step in enumerate(islice(loop, WARM_UP + steps)):
+        if number >= WARM_UP and step.record:
+            timed.seconds.append(step.seconds)
+            timed.waits.append(step.waited)
+            timed.records.append(step.record)
     timed.peak_memory = machine.peak_memory(run.device)
     if look:
-        look(lambda: one_step(next(source)), statistics.median(timed.seconds))
+        look(lambda: next(loop), statistics.median(timed.seconds))
     return timed
 
 
@@ -235,9 +232,10 @@ def batches_alone(
 
 
 def _long_enough(config: Config, steps: int) -> Config:
-    """The settings, with documents for at least `steps` steps."""
-    documents = max(config.train.documents, steps * config.train.batch)
-    return config.model_copy(update={"train": config.train.model_copy(update={"documents": documents})})
+    """The settings, with documents for `steps` steps and as many to look at, and no limit of time."""
+    documents = max(config.train.documents, 2 * steps * config.train.batch)
+    changed = {"documents": documents, "time": None}
+    return config.model_copy(update={"train": config.train.model_copy(update=changed)})
 
 
 def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepared.Prepared, str]:

@@ -1,6 +1,7 @@
 """The two loops, and what they step.
 
 train.py         the training loop of a model: read this first
+step.py          one step, in two halves: launched, then finished
 train_codec.py   the training loop of a codec
 state.py         a run between two steps: restore, save
 codec_state.py   the same of a codec

@@ -14,12 +14,17 @@ import math
 import torch
 from torch import nn
 
-from ..config.model import EMA
+from ..config.model import EMA, Train
 
 
 def count(settings: EMA) -> int:
     """Number of averages that are kept."""
     return len(settings.widths) if settings.kind == "power" else 1
+
+
+def snapshot_every(train: Train) -> int:
+    """Documents between two snapshots of the averages; 0: none are kept."""
+    return -(-train.documents // train.ema.snapshots) if train.ema.kind == "power" else 0
 
 
 def decays(settings: EMA, documents: int, batch: int) -> list[float]:

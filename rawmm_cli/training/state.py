@@ -227,10 +227,8 @@ def save(run: Run, state: State) -> None:
 def snapshot(run: Run, state: State, before: int) -> None:
     """Keep the averages as they are now, `snapshots` times a run, where their width is chosen after
     training."""
-    settings = run.config.train
-    if settings.ema.kind == "power" and crossed(
-        state.documents, before, -(-settings.documents // settings.ema.snapshots)
-    ):
+    every = ema.snapshot_every(run.config.train)
+    if every and crossed(state.documents, before, every):
         whole = [
             {name: distributed.whole(value) for name, value in average.state_dict().items()}
             for average in state.averages
@@ -282,11 +280,11 @@ def left_out(run: Run) -> None:
             run.notify(f"{len(different):,} {words}: {report}")
 
 
-def bad_batch(run: Run, state: State, problem: str) -> None:
-    """bad_batch.json: the documents of a step whose loss or gradient is not finite."""
+def bad_batch(run: Run, state: State, before: int, problem: str) -> None:
+    """bad_batch.json: the documents of the step after `before` documents, not finite in loss or gradient."""
     if run.ranks.first:
         steps = steps_of(run.config, run.data, state.model)
-        rows = steps.rows(state.documents)
+        rows = steps.rows(before)
         numbers = sorted(number for row in rows for number in row)
         places = [steps.stream.place(number) for number in numbers]
         entry = {

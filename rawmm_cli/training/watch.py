@@ -11,6 +11,7 @@ from ..system.distributed import broadcast
 from ..system.sharing import Others, Threads
 from ..system.sharing import threads as own_threads
 from ..system.threads import cores
+from . import ema
 from .clock import Clock, Plan, Speed, crossed
 from .compile import compile_layers, compiling
 from .preview import ROWS, cost
@@ -67,6 +68,13 @@ def due(run: Run, state: State, before: int, what: str, plan: Plan) -> bool:
     return crossed(state.documents, before, plan.every[what]) and broadcast(
         run.ranks, plan.affords(what, state.seconds)
     )
+
+
+def followed(run: Run, state: State, before: int) -> bool:
+    """Whether a checkpoint, a sheet or a snapshot may follow the step that began after `before` documents."""
+    train = run.config.train
+    every = (train.save_every, train.sample_every, ema.snapshot_every(train))
+    return any(crossed(state.documents, before, n) for n in every if n)
 
 
 def lines(watch: Watch, done: bool) -> int:

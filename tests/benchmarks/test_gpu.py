@@ -28,11 +28,14 @@ def test_all_parts_run_on_the_cpu(tmp_path):
     assert done.returncode == 0 and results["header"]["torch"] == torch.__version__
     assert parts["tests"]["passed"] > 5 and parts["tests"]["failed"] == parts["tests"]["error"] == 0
     assert [row["result"] for row in parts["ranks"]["tables"]["ranks"]] == ["ok", "ok"]
-    (trained,) = parts["train"]["setups"].values()
+    trained, _one_by_one = parts["train"]["setups"].values()
     assert (
         trained["data"] == "photos128"
         and trained["positions_per_second"] > 0
         and trained["profile"]["groups"]
+        and {row["the host is at"] for row in trained["profile"]["idle"]}
+        >= {"forward", "backward", "optimizer"}
+        and trained["profile"]["gaps"][0]["ms"] > 0
     )
     assert [row["precision"] for row in parts["sampling"]["drawing"]] == ["fp32", "bf16"]
     assert all(row["one picture, seconds"] > 0 for row in parts["sampling"]["drawing"])

@@ -18,6 +18,7 @@ from rawmm_cli.core.document import Picture
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from rawmm_cli.data import prepared
 from rawmm_cli.runs import checkpoint, loading, models, records
+from rawmm_cli.training import step
 from rawmm_cli.training import train as module
 
 pytestmark = [
@@ -68,6 +69,48 @@ def test_resumed_on_the_card_it_is_the_same_to_the_bit(kind, run_on_card, few_di
     resumed = go(few_digits, run, card, *words)
     assert resumed and resumed[-1]["documents"] == 160
     assert_equal_runs(run, run_on_card(*words))
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16, snapshots", "micro-batches"])
+def test_steps_begun_ahead_make_the_same_run(kind, run_on_card, few_digits, card, tmp_path, monkeypatch):
+    """A step begins before the numbers of the one before are read, or after: the same, to the bit."""
+    words = {
+        "fp32": (),
+        "bf16, snapshots": ("train.precision=bf16", "train.ema.kind=power", "train.ema.snapshots=3"),
+        "micro-batches": ("train.accumulate=2", "train.workers=2", "train.log_every=16"),
+    }[kind]
+    begin, finish, order = module.begin_step, module.finish_step, []
+    monkeypatch.setattr(module, "AHEAD", False)
+    monkeypatch.setattr(module, "begin_step", lambda *rest: order.append("begin") or begin(*rest))
+    monkeypatch.setattr(module, "finish_step", lambda *rest: order.append("finish") or finish(*rest))
+    one_by_one = go(few_digits, tmp_path / "one by one", card, *words)
+    assert order == ["begin", "finish"] * 10
+    monkeypatch.setattr(module, "AHEAD", True)
+    ahead = go(few_digits, tmp_path / "ahead", card, *words)
+    assert_equal_runs(tmp_path / "ahead", tmp_path / "one by one")
+    assert [line["loss"] for line in ahead] == [line["loss"] for line in one_by_one]
+    if card.type == "cuda":
+        assert order[20:25] == ["begin", "finish", "begin", "begin", "finish"]
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("train.precision=bf16",), ("backbone.kind=transformer", "backbone.heads=2")]
+)
+def test_nothing_in_a_step_waits_for_the_card(words, few_digits, card, tmp_path, monkeypatch):
+    """The host launches a step and reads nothing: torch raises an error where it would wait."""
+    begin = module.begin_step
+
+    def begin_step(run, state, micro):
+        if card.type == "cpu" or state.step == 0:  # the first one makes what is kept
+            return begin(run, state, micro)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return begin(run, state, micro)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(module, "begin_step", begin_step)
+    assert len(go(few_digits, tmp_path / "run", card, *words)) == 10
 
 
 @pytest.mark.parametrize("kind", ["vq", "fsq", "kl", "query", "gan"])
@@ -206,7 +249,7 @@ def limited(card, raising=True):
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0, here)
         return
-    real, calls = module.joint_loss, itertools.count(1)
+    real, calls = step.joint_loss, itertools.count(1)
 
     def joint_loss(*arguments):
         if raising and next(calls) == 2:
@@ -214,5 +257,5 @@ def limited(card, raising=True):
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "joint_loss", joint_loss)
+        patch.setattr(step, "joint_loss", joint_loss)
         yield

@@ -15,6 +15,7 @@ from training_runs import assert_equal_runs, assert_same_bits, command, go, sett
 
 from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.system.errors import DivergedError
+from rawmm_cli.training import step
 from rawmm_cli.training import train as module
 
 pytestmark = pytest.mark.usefixtures("one_thread", "quick")
@@ -66,7 +67,7 @@ def test_kill_9_in_front_of_a_change_of_the_disk(workers, whole, few_digits, tmp
 def test_a_poisoned_state_is_never_saved(early, how, message, whole, few_digits, tmp_path, monkeypatch):
     """A fault at step 7, where each step is saved and none logged: what is left is the state after step 6.
     early: as on a GPU, where the optimizer judges the step itself."""
-    monkeypatch.setattr(module.optimizer, "judges", lambda optimizers: early)
+    monkeypatch.setattr(step.optimizer, "judges", lambda optimizers: early)
     run, words = tmp_path / "run", ("train.save_every=16", "train.log_every=1000")
     with monkeypatch.context() as patch:
         spoiled(patch, how, 6)
@@ -87,8 +88,8 @@ def test_a_poisoned_state_is_never_saved(early, how, message, whole, few_digits,
 def test_steps_that_are_skipped(early, few_digits, tmp_path, monkeypatch):
     """Two bad steps in a row are allowed, then a good one, then two again. The third ends the run. early: as
     on a GPU, where the optimizer judges the step itself."""
-    monkeypatch.setattr(module.optimizer, "judges", lambda optimizers: early)
-    real, calls = module.joint_loss, itertools.count()
+    monkeypatch.setattr(step.optimizer, "judges", lambda optimizers: early)
+    real, calls = step.joint_loss, itertools.count()
     bad, messages = {2, 3, 5, 6}, []
 
     def joint_loss(*arguments):
@@ -99,7 +100,7 @@ def test_steps_that_are_skipped(early, few_digits, tmp_path, monkeypatch):
             else losses
         )
 
-    monkeypatch.setattr(module, "joint_loss", joint_loss)
+    monkeypatch.setattr(step, "joint_loss", joint_loss)
     run = tmp_path / "run"
     lines = go(settings("train.skip_nonfinite=2"), few_digits, run, notify=messages.append)
     assert [(record["step"], record["documents"]) for record in lines] == [
@@ -134,7 +135,7 @@ FULL = {
 
 @pytest.mark.parametrize("name", FULL)
 def test_out_of_memory_names_the_remedies(name, whole, few_digits, tmp_path, monkeypatch, rawmm):
-    run, real, calls = tmp_path / "run", module.joint_loss, itertools.count()
+    run, real, calls = tmp_path / "run", step.joint_loss, itertools.count()
 
     def joint_loss(*arguments):
         if next(calls) == 7:
@@ -142,7 +143,7 @@ def test_out_of_memory_names_the_remedies(name, whole, few_digits, tmp_path, mon
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "joint_loss", joint_loss)
+        patch.setattr(step, "joint_loss", joint_loss)
         code, out, err = rawmm(*command(few_digits, run))
     assert (code, out) == (5, "")
     assert err.splitlines()[-1].startswith("error: a micro-batch of ")
@@ -156,7 +157,7 @@ def test_out_of_memory_names_the_remedies(name, whole, few_digits, tmp_path, mon
         assert remedy in err
     assert step_of(run) == 5
     with monkeypatch.context() as patch:
-        patch.setattr(module, "joint_loss", lambda *arguments: (_ for _ in ()).throw(FULL[name]))
+        patch.setattr(step, "joint_loss", lambda *arguments: (_ for _ in ()).throw(FULL[name]))
         code, _, err = rawmm(*command(few_digits, tmp_path / "new"))
     assert code == 5 and "it has no checkpoint yet" in err and "intact" not in err
     other = shutil.copytree(run, tmp_path / "other")
@@ -171,7 +172,7 @@ def test_another_runtime_error_is_not_taken_for_it(few_digits, tmp_path, monkeyp
     def joint_loss(*arguments):
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(module, "joint_loss", joint_loss)
+    monkeypatch.setattr(step, "joint_loss", joint_loss)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         go(settings(), few_digits, tmp_path / "run")
 

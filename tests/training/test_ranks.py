@@ -163,8 +163,8 @@ def test_both_ranks_skip_the_same_step(early, few_digits, tmp_path, monkeypatch)
     """early: as on a GPU, where the optimizers judge the step themselves."""
     monkeypatch.setattr("rawmm_cli.training.optimizer.judges", lambda optimizers: early)
     once = (
-        "real, left = train.joint_loss, [1]\n"
-        + "train.joint_loss = lambda *given: spoilt(real(*given)) if left and left.pop() else real(*given)"
+        "real, left = step.joint_loss, [1]\n"
+        + "step.joint_loss = lambda *given: spoilt(real(*given)) if left and left.pop() else real(*given)"
     )
     results = together(
         2, observed, settings("train.skip_nonfinite=1"), few_digits, tmp_path / "run", math.inf, (1, 7, once)

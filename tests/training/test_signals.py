@@ -153,14 +153,14 @@ def test_kill_9_loses_nothing_but_time(whole, few_digits, tmp_path, rawmm):
 
 
 def test_sigint_saves_and_exits_130(few_digits, tmp_path, rawmm, monkeypatch):
-    step, run = module.take_step, tmp_path / "run"
+    step, run = module.begin_step, tmp_path / "run"
 
     def interrupted(place, state, *rest):
         if state.step == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return step(place, state, *rest)
 
-    monkeypatch.setattr(module, "take_step", interrupted)
+    monkeypatch.setattr(module, "begin_step", interrupted)
     before = signal.getsignal(signal.SIGINT)
     code, out, err = rawmm(*command(few_digits, run))
     assert (code, out) == (130, "") and "stopped at 48 documents, saved" in err

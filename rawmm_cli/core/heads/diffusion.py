@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...system import machine
 from ..blocks import Blocks, one_block
 from ..document import Corrupted, Known, Pictures
 from ..layers import multiplications
@@ -89,7 +90,7 @@ class DiffusionHead(nn.Module):
         pictures."""
         of, keys = pictures.picture_of, pictures.sources()
         eps = normal(keys, pictures.counts, self.values, device=clean.device)
-        time = logit_normal(keys, self.time_mean, self.time_spread).to(clean.device, non_blocking=True)
+        time = machine.send(logit_normal(keys, self.time_mean, self.time_spread), clean.device)
         inputs = self.noised(clean, eps, time[of])
         learned = pictures.drawn[of].float()
         return Corrupted(inputs, time, target(self.prediction, clean, eps, self.noise_scale), learned)
