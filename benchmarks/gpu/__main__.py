@@ -98,6 +98,7 @@ def run(names: list[str], options: argparse.Namespace, work: Path, remaining: fl
             continue
         words = ["--device", options.device, "--work", str(work)]
         words += ["--learn-seconds", str(options.learn_seconds), *["--tiny"] * options.tiny]
+        words += ["--only", ",".join(options.only)]
         running.append(Process(name, words, work, min(seconds, max(remaining, least / 2))))
     while running:
         time.sleep(0.05)

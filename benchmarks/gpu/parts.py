@@ -28,6 +28,7 @@ class Part:
     work: Path
     seconds: float
     learn_seconds: float
+    only: str  # the parts that were asked for, with commas between them
     values: dict = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -74,6 +75,7 @@ def part(name: str) -> Part:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--learn-seconds", type=float, default=75.0)
+    parser.add_argument("--only", default="learn")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     return Part(name, **vars(options))
