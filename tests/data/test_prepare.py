@@ -356,7 +356,11 @@ def test_verify_finds_a_change_in_what_nobody_learns_from(tmp_path, name):
 def test_verify_counts_classes_and_duplicates(tmp_path, name):
     prepare_source(tmp_path / "set", numbers(40), held_out=0.3)
     written = json.loads((tmp_path / "set" / "card.json").read_text())
-    changed = {"label_counts": {"0": 40}, "attributes": {}, "duplicates": {"exact": {"groups": 1}}}
+    changed = {
+        "label_counts": {"0": 40},
+        "attributes": {},
+        "duplicates": {"exact": {"groups": 1, "across_splits": 0}},
+    }
     (tmp_path / "set" / "card.json").write_text(json.dumps(written | {name: changed[name]}))
     (problem,) = card.verify(tmp_path / "set")
     assert problem.startswith(f"card.json says {name} = ")
