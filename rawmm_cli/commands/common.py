@@ -1,6 +1,7 @@
-"""Options, names and folders that commands share. Nothing here imports torch."""
+"""Options, settings, names and folders that commands share. Nothing here imports torch at the top."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -11,6 +12,8 @@ from ..system.threads import use_cpu
 from .screen import notify
 
 if TYPE_CHECKING:
+    from ..config.codecs import CodecConfig
+    from ..config.model import Config
     from ..runs.models import Loaded
 
 DataDir = Annotated[
@@ -30,6 +33,7 @@ Model = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 DATA, RUNS = Path("data"), Path("runs")
 MOST_SEED = 2**63 - 1
+ANY = "small"  # the preset of a set that is named without one
 
 
 def load_model(runs_dir: Path, run: str | None, model: str | None, device: str) -> "Loaded":
@@ -75,3 +79,94 @@ def run_name(name: str) -> str:
             f"run name '{name}' cannot be a folder; allowed: letters, digits, '.', '_' and '-', up to 100"
         )
     return name
+
+
+# ------------------------------------------------------------------------------------ settings of a run
+
+
+def choose(preset: str | None, data: str | None, words: list[str]) -> "tuple[str, Config | CodecConfig]":
+    """Name of the preset, and its settings. data: of --data; words: key=value. Raises ConfigError.
+
+    Without a preset it is `digits`, or `small` where --data or data.set names a set that is not `digits`."""
+    from ..config import presets
+    from ..system.errors import ConfigError
+
+    if data and ("/" in data or data.endswith(".")):
+        raise ConfigError(
+            f"--data {data} is not the name of a prepared set; prepare it first: `rawmm prepare folder "
+            f"--path {data} --name mine`, then --data mine"
+        )
+    words = [f"data.set={data}"] * bool(data) + words
+    if preset is None:
+        named = [word.partition("=")[2] for word in words if word.startswith("data.set=")]
+        preset = ANY if data or (named and named[-1] != "digits") else "digits"
+    return preset, presets.load(preset, words)
+
+
+def usual_name(preset: str, config: "Config | CodecConfig") -> str:
+    """The usual name of a run: the preset's or, of a preset for any set, the set's, and the preset's behind
+    it."""
+    from ..config import presets
+
+    stem = Path(preset).stem
+    if presets.load(preset).data.set != "auto":
+        return stem
+    return config.data.set if stem == ANY else f"{config.data.set}-{stem}"
+
+
+def settle(
+    config: "Config | CodecConfig", data_dir: Path, run: Path | None, device: str, ranks: int
+) -> "tuple[Config | CodecConfig, dict[str, str]]":
+    """Settings without `auto`, and {name: reason} of each that was; prints a line for each reason.
+
+    Where all the others are given, the noise is left to training if the set is not here or is a stream. run,
+    and what is raised: as in `training/auto.py: settled`."""
+    from ..config.automatic import automatic, waiting
+    from ..config.model import Config
+
+    if not isinstance(config, Config) or not automatic(config):
+        return config, {}
+    here = not config.data.stream and (data_dir / config.data.set / "card.json").is_file()
+    if not waiting(config) and not here:
+        return config, {}
+    with doing("looking at the set"):
+        use_cpu(config.train.threads, here=ranks)
+        from ..training import auto
+
+        config, reasons = auto.settled(config, data_dir, run, _pace(device, ranks))
+    if ranks == 1 or os.environ.get("RANK") == "0":
+        auto.say(config, reasons, notify)
+    return config, reasons
+
+
+def _pace(device: str, ranks: int) -> "Callable[[Config], float] | None":
+    """Seconds of a step of settings on this CPU; None on a GPU, and for several ranks, who must agree."""
+    from ..profiling import estimate
+    from ..system import launch, machine
+
+    on = machine.device(device)
+    if on.type != "cpu" or ranks > 1 or launch.joined():
+        return None
+    return lambda config: estimate.estimate(config, on, None)["step_seconds"]
+
+
+def check_read(config: "Config | CodecConfig", words: list[str], data_dir: Path) -> None:
+    """Raise DataError where key=value asks for reading, and no picture of the set has a caption."""
+    folder = data_dir / config.data.set
+    if not any(word.startswith("data.read=") for word in words) or not (folder / "card.json").is_file():
+        return
+    from ..data.prepared import read_card
+    from ..system.errors import DataError
+
+    card = read_card(folder)
+    captions = (card.get("captions") or {}).get("count")
+    if config.data.read and not config.data.stream and card["kind"] == "pictures" and captions == 0:
+        remedy = (
+            f"'{config.data.set}' again with --caption '{{label}}'"
+            if card.get("labels")
+            else "it with captions"
+        )
+        raise DataError(
+            f"data.read = {config.data.read:g}, and no picture of '{config.data.set}' has a caption: nothing "
+            f"can be read; set data.read=0, or prepare {remedy}"
+        )

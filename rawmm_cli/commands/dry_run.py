@@ -44,10 +44,19 @@ def show_codec(config: "CodecConfig", as_json: bool) -> None:
     )
 
 
-def show(config: "Config", data_dir: Path, device: str, gpus: int, card: str | None, as_json: bool) -> None:
+def show(
+    config: "Config",
+    data_dir: Path,
+    device: str,
+    gpus: int,
+    card: str | None,
+    as_json: bool,
+    reasons: dict[str, str],
+) -> None:
     """Print the resolved settings and the sizes of the run, without allocating a model.
 
-    card: its name or alias; 'all': a line for each. Raises ConfigError for an unknown one."""
+    card: its name or alias; 'all': a line for each. reasons: of settings that were `auto`, for JSON. Raises
+    ConfigError for an unknown card."""
     from ..profiling import cards
 
     known = None if card in (None, cards.ALL) else cards.named(card)
@@ -66,7 +75,8 @@ def show(config: "Config", data_dir: Path, device: str, gpus: int, card: str | N
             notify("memory and time are those of this machine's CPU; for GPUs add --card, as in --card h100")
         sizes = estimate.estimate(config, on, estimate.load_data(config, data_dir), gpus)
     if as_json:
-        return emit({"config": config.model_dump(mode="json"), **sizes})
+        why = {"reasons": reasons} if reasons else {}
+        return emit({"config": config.model_dump(mode="json"), **why, **sizes})
     typer.echo(presets.dump(config).rstrip())
     _write([*_lines(sizes, config), *(_card_lines(sizes, gpus) if "card" in sizes else [])])
 

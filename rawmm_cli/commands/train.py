@@ -13,6 +13,7 @@ import typer
 
 from ..system.activity import doing
 from ..system.threads import use_cpu
+from . import common
 from . import dry_run as dry
 from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, writable_folder
 from .screen import Training, emit, notify
@@ -32,10 +33,23 @@ def train(
         ),
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")
-    ] = "digits",
+        Optional[str],
+        typer.Option(
+            "--preset",
+            "-p",
+            help="Name of a preset, or a YAML file of your own. [default: digits; with a set: small]",
+        ),
+    ] = None,
+    data: Annotated[
+        Optional[str],
+        typer.Option(
+            "--data",
+            "-d",
+            help="Name of a prepared set, short for data.set=NAME: small, medium and large fit any.",
+        ),
+    ] = None,
     run: Annotated[
-        Optional[str], typer.Option("--run", help="Name of the run. [default: the preset's]")
+        Optional[str], typer.Option("--run", help="Name of the run. [default: the preset's or the set's]")
     ] = None,
     gpus: Annotated[
         Optional[int],
@@ -75,13 +89,12 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a model. Run the same command again to resume."""
-    from ..config import presets
     from ..config.codecs import CodecConfig
     from ..system import launch
     from ..system.errors import ConfigError
 
     words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit is not None else [])]
-    config = presets.load(preset, words)
+    preset, config = common.choose(preset, data, words)
     codec = isinstance(config, CodecConfig)
     if codec and gpus and gpus > 1:
         raise ConfigError(f"--gpus {gpus}: a codec trains in one process; leave out --gpus")
@@ -90,34 +103,37 @@ def train(
             f"--card {card}: "
             + (f"preset {preset} trains a codec; allowed: presets of models" if codec else "add --dry-run")
         )
+    folder = runs_dir / run_name(run or common.usual_name(preset, config))
+    config, reasons = common.settle(config, data_dir, folder, device, gpus or 1)
+    common.check_read(config, words, data_dir)
     if dry_run:
         return (
             dry.show_codec(config, json)
             if codec
-            else dry.show(config, data_dir, device, gpus or 1, card, json)
+            else dry.show(config, data_dir, device, gpus or 1, card, json, reasons)
         )
-    name = run_name(run or Path(preset).stem)
-    folder = writable_folder(runs_dir, "runs folder") / name
+    writable_folder(runs_dir, "runs folder")
     if gpus and gpus > 1 and not launch.joined():
         _check_gpus(config, gpus, device)
         with _true_words(folder):
             return launch.launch(sys.argv[1:], gpus, context.obj)
     result = execute(config, data_dir, folder, device, quiet=json, began=launch.began(context.obj))
-    if os.environ.get("RANK", "0") != "0":
-        return
-    if json:
-        emit(result)
+    if os.environ.get("RANK", "0") == "0":
+        emit(result | ({"reasons": reasons} if reasons else {})) if json else _show(result, folder, codec)
+
+
+def _show(result: dict, folder: Path, codec: bool) -> None:
+    """Print how the run ended, and what to do next."""
+    then = (
+        f"`rawmm reconstruct ... --codec {folder}` or `rawmm report {folder.name}`"
+        if codec
+        else f'`rawmm evaluate {folder.name}` or `rawmm sample "..." --run {folder.name}`'
+    )
+    if result["too_few"]:
+        then = "the same command with a longer --time or more train.documents"
+        notify(f"{folder} is no model yet: {result['too_few']}; next: {then}")
     else:
-        then = (
-            f"`rawmm reconstruct ... --codec {folder}` or `rawmm report {folder.name}`"
-            if codec
-            else f'`rawmm evaluate {folder.name}` or `rawmm sample "..." --run {folder.name}`'
-        )
-        if result["too_few"]:
-            then = "the same command with a longer --time or more train.documents"
-            notify(f"{folder} is no model yet: {result['too_few']}; next: {then}")
-        else:
-            notify(f"{folder} {result['status']}; next: {then}")
+        notify(f"{folder} {result['status']}; next: {then}")
 
 
 def _seconds(text: str) -> float:

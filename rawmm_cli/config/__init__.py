@@ -2,9 +2,12 @@
 
 choices.py    the words among which settings choose
 fields.py     what settings are made of
+data.py       settings of what is trained on
 model.py      settings of a model and its training
 codecs.py     settings of a codec that learns
 presets.py    presets; defaults < preset < key=value
+rules.py      the rules by which settings follow from a set
+automatic.py  settings that are `auto`, and what they become
 explain.py    what is wrong with a setting, in one line
 yaml_text.py  YAML without surprises
 enough.py     how much training makes a model at all

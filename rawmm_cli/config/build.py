@@ -11,6 +11,7 @@ from ..core.model import RawModel
 from ..system import machine
 from ..system.errors import CheckpointError, ConfigError, OutOfMemoryError
 from ..system.figures import size
+from .automatic import check_settled
 from .codecs import CodecConfig
 from .model import Config
 from .noise_law import settle
@@ -29,6 +30,7 @@ def model(
     the weights that will be loaded. Raises OutOfMemoryError before anything is built where the weights alone
     do not fit into this machine, CheckpointError where those that are stored are fewer."""
     device = torch.device(device)
+    check_settled(config)
     if device.type != "meta":
         _check_size(config, device, stored)
     _drawing(config)  # a head that could not draw is an error before it is trained

@@ -7,6 +7,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from .fields import AUTO, OR_AUTO
+
 
 def explain(error: ValidationError, root: type[BaseModel]) -> str:
     """The first problem in one line: key, what was given, what is allowed, the nearest name.
@@ -35,13 +37,24 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         if problem["type"] != "literal_error":
             key, value = f"{key}.kind", value.get("kind") if isinstance(value, dict) else value
         choices = re.findall(r"'([^']*)'", problem["msg"])
-        if key.endswith(".kind"):
+        if key.endswith(".kind") and problem["type"] != "literal_error":
             choices = _kinds_at(root, path[:-1] if path[-1] == "kind" else path)
+        choices += [AUTO] * _may_be_auto(root, path)
         return f"{key} = {value}{nearest(str(value), choices)}; allowed: {', '.join(choices)}"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{key} = {value!r} is not allowed: {message}"
+    follow = f", or {AUTO}" if _may_be_auto(root, path) else ""
+    return f"{key} = {value!r} is not allowed: {message}{follow}"
+
+
+def _may_be_auto(root: type[BaseModel], path: list[str]) -> bool:
+    """Whether the setting at a path may be `auto`."""
+    return any(
+        OR_AUTO in model.model_fields[path[-1]].metadata
+        for model in _at(root, path[:-1])
+        if path[-1] in model.model_fields
+    )
 
 
 def nearest(word: str, choices: list[str]) -> str:

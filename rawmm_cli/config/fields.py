@@ -1,8 +1,22 @@
 """What every group of settings is made of: the strict base class and the types of values. No torch here."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WrapValidator
+
+from ..core.text_tokenizer import VOCABULARY
+
+AUTO = "auto"
+T = TypeVar("T")
+
+
+def _auto_or(value: Any, check: Callable[[Any], Any]) -> Any:
+    return value if value == AUTO else check(value)
+
+
+OR_AUTO = WrapValidator(_auto_or)
+Auto = Annotated[T, OR_AUTO, PlainSerializer(lambda value: value)]  # or `auto`: by the set or the machine
 
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # of runs and models: they become parts of paths
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
@@ -17,9 +31,9 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0, le=10**9)]
+Vocabulary = Annotated[int, Field(ge=VOCABULARY, le=1_000_000)]  # tokens
 Width = Annotated[float, Field(gt=0, le=0.25)]
 Weight = Annotated[float, Field(ge=0)]
-Auto = Literal["auto"]  # measured, or chosen for the machine
 Long = Annotated[
     Literal["error", "cut", "leave out"],
     BeforeValidator(lambda value: "leave out" if value in ("leave-out", "leave_out") else value),

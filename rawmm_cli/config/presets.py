@@ -121,6 +121,14 @@ def _spell_out(settings: dict) -> None:
         settings["data"] = {**data, "stream": {} if data["stream"] else None}
 
 
+def changed(config: Config, values: dict[str, Any]) -> Config:
+    """Settings with other values, {dotted key: value}, all of them checked. Raises ConfigError."""
+    settings = config.model_dump(mode="json")
+    for key, value in values.items():
+        _assign(settings, key, value)
+    return resolve(settings)
+
+
 def dump(config: Config | CodecConfig) -> str:
     """Config -> YAML text, complete."""
     return dump_yaml(config.model_dump(mode="json"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from ..config.model import Data
+from ..config.data import Data
 from ..core.batch import BlocksOf, size
 from ..core.document import Document, Picture
 from ..core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode

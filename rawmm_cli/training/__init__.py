@@ -5,7 +5,8 @@ step.py          one step, in two halves: launched, then finished
 train_codec.py   the training loop of a codec
 state.py         a run between two steps: restore, save
 codec_state.py   the same of a codec
-auto.py          settings that follow from the pictures of the set
+auto.py          settings that are `auto`: of the set, or of a run that has begun
+facts.py         facts of the sets, which they follow from
 signals.py       Ctrl-C and its like: the step ends, the state is saved
 clock.py         seconds of a run, speed, what follows the steps, what remains
 watch.py         the start of a run, and what there is time for between its steps

@@ -1,72 +1,66 @@
-"""Settings that are `auto`: a new run measures them on the pictures of its set, one that has begun keeps its
-own."""
+"""Settings that are `auto`: a new run takes what follows from its sets, one that has begun keeps its own."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
+from ..config import presets
+from ..config.automatic import automatic, settle
+from ..config.fields import AUTO
 from ..config.model import Config
-from ..config.noise_law import Noise, is_settled, law, settle
-from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
-from ..data.streamed import Set
-from ..metrics.spectrum import spectrum
-from ..runs.folder import read_settings, setting
-from ..system.activity import doing
-from ..system.distributed import broadcast
-from ..system.figures import finite
-from .state import Run
-
-PICTURES = 256  # that are measured
+from ..config.rules import Known
+from ..runs.folder import read_config
+from ..system.errors import ConfigError
+from .facts import facts_of
 
 
-def settled(run: Run) -> Run:
-    """The run with numbers in place of `auto`, the same on every rank; a line says which and why.
+def settled(
+    config: Config, data: Path, run: Path | None = None, pace: Callable[[Config], float] | None = None
+) -> tuple[Config, dict[str, str]]:
+    """Settings without `auto` -> the settings, and {name: reason} of each that was.
 
-    Measured is the set data.set, also where others are mixed in."""
-    config, ranks, noise = run.config, run.ranks, None
-    if is_settled(config):
-        return run
-    if ranks.first:
-        noise = _of_run(run.folder)
-        if noise is None:
-            noise = measure(run.data[0], config.data.size)
-            run.notify(_line(settle(config, noise), noise))
-    return replace(run, config=settle(config, Noise(*broadcast(ranks, list(noise or ())))))
-
-
-@doing("measuring the pictures")
-def measure(data: Set, side: int) -> Noise:
-    """What the law says of a set whose pictures are drawn at side x side pixels."""
-    return law(spectrum(pictures(data), side))
-
-
-def pictures(data: Set, most: int = PICTURES) -> Iterator[np.ndarray]:
-    """At most `most` pictures to train on, (H, W, 3) uint8: at equal distances, of a stream the first
-    ones."""
-    if not isinstance(data, (Prepared, PreparedDocuments)):
-        data = data.first_pictures("train", most)
-    for row in evenly_spaced(len(data), most):
-        images = range(len(data.heights[row])) if data.holds_documents else [None]
-        for number in images:
-            image = data.image(row) if number is None else data.image(row, number)
-            yield image.permute(1, 2, 0).numpy()
+    data: folder of the prepared sets. run: folder of the run; where it has a checkpoint, it goes on with the
+    settings that it was begun with, and there are no reasons. pace: as in `automatic.settle`. Raises
+    ConfigError where no set is named or no value fits, DataError where a set is missing."""
+    if config.data.set == AUTO:
+        raise ConfigError(_which_set(data))
+    follow = automatic(config)
+    if not follow:
+        return config, {}
+    if (
+        run is not None
+        and any(run.glob("checkpoints/step_*"))
+        and isinstance(saved := read_config(run), Config)
+    ):
+        known = Known(saved)
+        return presets.changed(config, {key: known[key] for key in follow}), {}
+    return settle(config, facts_of(config, data), pace)
 
 
-def _of_run(folder: Path) -> Noise | None:
-    """The numbers of a run that has begun."""
-    if not any((folder / "checkpoints").glob("step_*")):
-        return None
-    values = read_settings(folder)
-    keys = (("head", "time_mean"), ("head", "time_spread"), ("loss", "image"))
-    numbers = [setting(values, *key) for key in keys]
-    return Noise(*numbers) if all(finite(number) for number in numbers) else None
+def _which_set(data: Path) -> str:
+    """The error where no set is named."""
+    names = sorted(card.parent.name for card in data.glob("*/card.json"))
+    here = (
+        f"prepared in {data}: {', '.join(names)}"
+        if names
+        else (f"none is prepared in {data} yet: `rawmm prepare folder --path DIR --name mine`")
+    )
+    return f"this preset is for any set, and none is named; give --data NAME; {here}"
 
 
-def _line(config: Config, noise: Noise) -> str:
-    head, loss = config.head, config.loss
+def say(config: Config, reasons: dict[str, str], notify: Callable[[str], None]) -> None:
+    """A line for each reason: the settings that followed from it, and why."""
+    known, together = Known(config), {}
+    for key, reason in reasons.items():
+        if reason:
+            together.setdefault(reason, []).append(f"{key} = {_value(known[key])}")
+    for reason, settings in together.items():
+        notify(f"{', '.join(settings)}: {reason}")
+
+
+def _value(value: object) -> str:
+    """A value as people write it."""
+    if value is None:
+        return "none"
     return (
-        f"head.time_mean={head.time_mean:g} head.time_spread={head.time_spread:g} loss.image={loss.image:g}: "
-        f"{noise.reason}"
+        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
     )

@@ -25,7 +25,7 @@ from ..system.activity import doing
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError
 from ..system.sharing import Others
-from .auto import settled
+from .auto import say, settled
 from .clock import Clock, crossed, too_short
 from .preview import preview
 from .signals import Signals, signals, stopped
@@ -46,22 +46,20 @@ def train(
     ranks: Ranks = ALONE,
     began: float | None = None,
 ) -> Iterator[dict]:
-    """Train the run `folder` to its end, yielding one record a step. `notify` is called with messages
-    for people. began: when the command was started, of time.perf_counter; None: now.
+    """Train the run `folder` to its end, yielding one record a step. notify: receives lines for the user.
+    began: when the command was started, of time.perf_counter; None: now.
 
     Every rank runs this and the first one writes. Raises ConfigError, LockedError, CheckpointError,
     DataError, RankError, DivergedError (the bad step is not taken; on a GPU the one after it may be) and,
     after saving, Stopped when SIGINT, SIGTERM or SIGHUP arrives."""
-    settings, clock, others = config.train, Clock(0.0, began), Others()
+    clock, others = Clock(0.0, began), Others()
+    notify = notify if ranks.first else lambda line: None
     with doing("loading the data"):
-        data, held_out = sets.load(config, data_folder, notify if ranks.first else lambda line: None)
-    check_shares(config, ranks)
-    if settings.mask == "flex" and device.type == "cpu":
-        raise ConfigError(
-            "train.mask = flex cannot train on the CPU (torch has no backward for it there); "
-            "set train.mask=dense"
-        )
-    run = Run(config, folder, device, ranks, data, held_out, notify if ranks.first else lambda message: None)
+        config, reasons = settled(config, data_folder, folder)
+        data, held_out = sets.load(config, data_folder, notify)
+    _check(config, ranks, device)
+    say(config, reasons, notify)
+    settings, run = config.train, Run(config, folder, device, ranks, data, held_out, notify)
     if config.data.stream:
         data[0].report = folder / "skipped.jsonl"
     with (
@@ -69,12 +67,12 @@ def train(
         locked(folder) if ranks.first else nullcontext(),
         signals(ranks) as caught,
     ):
-        state = restore(run := settled(run))
-        if state.remaining(run.config) <= 0:
+        state = restore(run)
+        if state.remaining(config) <= 0:
             return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
         clock.earlier, steps = state.seconds, _checked_steps(run, state)
         watch = start(run, state, clock, others)
-        names, facts = settings.trackers if ranks.first else (), run.config.model_dump(mode="json")
+        names, facts = settings.trackers if ranks.first else (), config.model_dump(mode="json")
         log = trackers(names, folder, facts, state.documents, run.notify)
         try:
             with watched(lambda: state.documents):
@@ -82,6 +80,16 @@ def train(
         finally:
             for tracker in log:
                 tracker.close()
+
+
+def _check(config: Config, ranks: Ranks, device: torch.device) -> None:
+    """Raise ConfigError where these settings cannot be trained by these ranks or on this device."""
+    check_shares(config, ranks)
+    if config.train.mask == "flex" and device.type == "cpu":
+        raise ConfigError(
+            "train.mask = flex cannot train on the CPU (torch has no backward for it there); "
+            "set train.mask=dense"
+        )
 
 
 @doing("reading captions")

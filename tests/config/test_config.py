@@ -174,10 +174,10 @@ ERRORS = {
     "head.kind=gau": "head.kind = gau; allowed: diffusion",
     "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
     # wrong types
-    "train.batch=many": "train.batch = 'many' is not allowed: input should be a valid integer",
-    "train.batch=3.0": "train.batch = 3.0 is not allowed: input should be a valid integer",
-    "train.batch=true": "train.batch = True is not allowed: input should be a valid integer",
-    "train.batch=": "train.batch = None is not allowed: input should be a valid integer",
+    "train.batch=many": "train.batch = 'many' is not allowed: input should be a valid integer, or auto",
+    "train.batch=3.0": "train.batch = 3.0 is not allowed: input should be a valid integer, or auto",
+    "train.batch=true": "train.batch = True is not allowed: input should be a valid integer, or auto",
+    "train.batch=": "train.batch = None is not allowed: input should be a valid integer, or auto",
     "train.learning_rate=true": "train.learning_rate = True is not allowed: input should be a valid number",
     "train.learning_rate='1e-4'": "train.learning_rate = '1e-4' is not allowed: input should be a valid "
     "number",
@@ -187,8 +187,8 @@ ERRORS = {
     "train.learning_rate=.nan": "train.learning_rate = nan is not allowed: input should be a finite number",
     "train.learning_rate=.inf": "train.learning_rate = inf is not allowed: input should be a finite number",
     "train.learning_rate=0": "train.learning_rate = 0 is not allowed: input should be greater than 0",
-    "train.batch=0": "train.batch = 0 is not allowed: input should be greater than or equal to 1",
-    "data.read=1.5": "data.read = 1.5 is not allowed: input should be less than or equal to 1",
+    "train.batch=0": "train.batch = 0 is not allowed: input should be greater than or equal to 1, or auto",
+    "data.read=1.5": "data.read = 1.5 is not allowed: input should be less than or equal to 1, or auto",
     "train.betas=[0.9, -1]": "train.betas.1 = -1 is not allowed: input should be greater than or equal to 0",
     "backbone.key=12": "backbone.key = 12 is not allowed: input should be a multiple of 8",
     "data.set=../x": "data.set = '../x' is not allowed: string should match pattern "

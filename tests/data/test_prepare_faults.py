@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rawmm_cli.config.model import Data
+from rawmm_cli.config.data import Data
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, Bytes, train_pairs
 from rawmm_cli.data import prepared
 from rawmm_cli.data.images import open_image

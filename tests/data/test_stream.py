@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.config.model import Data
+from rawmm_cli.config.data import Data
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode
 from rawmm_cli.data import prepared

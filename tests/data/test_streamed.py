@@ -17,7 +17,8 @@ from shard_files import parquet, tars
 from sources import pixels, png
 
 from rawmm_cli.config import build, presets
-from rawmm_cli.config.model import Config, Streaming
+from rawmm_cli.config.data import Streaming
+from rawmm_cli.config.model import Config
 from rawmm_cli.data import sets, streamed
 from rawmm_cli.data.layout import streams
 from rawmm_cli.data.layout.unused import Unused

@@ -10,7 +10,7 @@ from rawmm_cli.data import prepared
 from rawmm_cli.metrics.spectrum import spectrum
 from rawmm_cli.runs import loading
 from rawmm_cli.system.errors import CheckpointError
-from rawmm_cli.training import auto
+from rawmm_cli.training import facts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 AUTO = ("head.time_mean=auto", "head.time_spread=auto", "loss.image=auto")
@@ -28,10 +28,10 @@ def test_a_new_run_measures_its_set_says_so_and_stores_the_numbers(prepared_digi
     said = []
     lines = go(chosen(), prepared_digits, tmp_path / "run", notify=said.append)
     data = prepared.load(prepared_digits / "digits", "train")
-    expected = law(spectrum(auto.pictures(data), 8))
+    expected = law(spectrum(facts.pictures(data), 8))
     stored = loading.run_config(tmp_path / "run")
     assert is_settled(stored) and numbers(stored) == tuple(expected)
-    assert sum(line.startswith(f"head.time_mean={expected.mean:g} ") for line in said) == 1
+    assert sum(line.startswith(f"head.time_mean = {expected.mean:g}, ") for line in said) == 1
     for line in lines:
         assert line["loss"] == pytest.approx(line["text"] + expected.weight * line["image"])
 
@@ -39,7 +39,7 @@ def test_a_new_run_measures_its_set_says_so_and_stores_the_numbers(prepared_digi
 def test_a_run_keeps_its_numbers_when_the_law_changes(prepared_digits, tmp_path, monkeypatch):
     go(chosen(), prepared_digits, tmp_path / "run", until=80)
     before = numbers(loading.run_config(tmp_path / "run"))
-    monkeypatch.setattr(auto, "measure", lambda *arguments: pytest.fail("measured again"))
+    monkeypatch.setattr(facts, "measure", lambda *arguments: pytest.fail("measured again"))
     said = []
     go(chosen(), prepared_digits, tmp_path / "run", notify=said.append)
     assert numbers(loading.run_config(tmp_path / "run")) == before
@@ -72,6 +72,6 @@ def test_pictures_of_documents_are_all_measured():
 
             return torch.full((3, self.heights[index][number], 2), 10 * index + number, dtype=torch.uint8)
 
-    shown = list(auto.pictures(Documents()))
+    shown = list(facts.pictures(Documents()))
     assert [picture.shape for picture in shown] == [(2, 2, 3), (4, 2, 3), (2, 2, 3)]
     assert [int(np.unique(picture)[0]) for picture in shown] == [0, 1, 20]

@@ -1,0 +1,161 @@
+"""Facts of the sets of a run, which settings that are `auto` follow from (`config/rules.py`)."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ..config import presets
+from ..config.fields import AUTO
+from ..config.model import Config
+from ..config.noise_law import Noise, law
+from ..config.rules import MARKS, Facts, Known
+from ..core.text_tokenizer import train_pairs
+from ..data import prepared, sets
+from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
+from ..data.streamed import Set, Streamed
+from ..metrics.spectrum import spectrum
+from ..system.activity import doing
+from ..system.errors import ConfigError
+
+SAMPLED = 2_000  # texts that are encoded, to know how long they are as learned pieces
+PEEK = 2_000  # pictures of a stream whose captions are looked at
+PICTURES = 256  # that are measured
+
+
+def facts_of(config: Config, data: Path) -> Facts:
+    """Facts of the sets of a run. Raises DataError where one is missing, ConfigError of a stream without
+    data.size."""
+    if config.data.stream:
+        return _of_stream(config, data)
+    splits = {
+        name: [prepared.load(data / name, split) for split in prepared.SPLITS]
+        for name in (config.data.set, *config.data.mix)
+    }
+    own, everything = splits[config.data.set], [split for both in splits.values() for split in both]
+    areas, texts, marks = (np.concatenate(column) for column in zip(*map(_rows, everything)))
+    sides = [side for split in everything for pair in _sides(split) for side in pair]
+    return Facts(
+        name=config.data.set,
+        rows=len(own[0]),
+        sizes=dict(Counter(pair for split in own for pair in _sides(split))),
+        common=int(np.gcd.reduce(np.array(sides, int))) if sides else 0,
+        areas=areas,
+        texts=texts,
+        marks=marks,
+        captions=sum(int(_rows(split)[1].astype(bool).sum()) for split in own),
+        different=_different(own),
+        documents=own[0].holds_documents,
+        pieces=cache(lambda vocabulary: _pieces(everything, vocabulary)),
+        noise=lambda known: measure(own[0], known["data.size"]),
+    )
+
+
+def _different(splits: list[Prepared | PreparedDocuments]) -> int:
+    """How many texts of a set are different, as its card says."""
+    stated = (splits[0].card.get("captions") or {}).get("different")
+    return len({text for split in splits for text in split.all_texts()}) if stated is None else stated
+
+
+def _measure_stream(streamed: Streamed, known: Known) -> Noise:
+    """What the law says of a stream, whose pictures are decoded with the settings that are known."""
+    streamed.config = presets.changed(streamed.config, known.values)
+    return measure(streamed, known["data.size"])
+
+
+def _sides(split: Prepared | PreparedDocuments) -> list[tuple[int, int]]:
+    """(height, width) of every picture."""
+    if not split.holds_documents:
+        return list(zip(split.heights.tolist(), split.widths.tolist()))
+    return [pair for rows in zip(split.heights, split.widths) for pair in zip(*rows)]
+
+
+def _rows(split: Prepared | PreparedDocuments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels, bytes of text and special tokens of every row."""
+    if not split.holds_documents:
+        areas = split.heights.astype(np.int64) * split.widths
+        return areas, split.captions.longest(), np.full(len(split), MARKS)
+    pictures = [list(zip(*row)) for row in zip(split.heights, split.widths, split.draw)]
+    # a picture that is drawn may need a clean copy behind it
+    areas = [sum(height * width * (1 + draw) for height, width, draw in row) for row in pictures]
+    texts = [sum(len(text.encode()) for text in row) for row in split.texts]
+    return np.array(areas, np.int64), np.array(texts), np.array([2 + 2 * len(row) for row in pictures])
+
+
+def _pieces(splits: list[Prepared | PreparedDocuments], vocabulary: int) -> np.ndarray:
+    """Tokens of the texts of every row as learned pieces: exact of the SAMPLED longest ones, by the worst of
+    their ratios of the others."""
+    lengths = np.concatenate([_rows(split)[1] for split in splits])
+    texts = islice((text for split in splits for text in split.all_texts()), sets.TEXTS)
+    encode, places = train_pairs(texts, vocabulary).encode, np.argsort(-lengths)[:SAMPLED]
+    starts = np.cumsum([0, *map(len, splits)])
+    exact = []
+    for place in places.tolist():
+        number = int(np.searchsorted(starts, place, "right")) - 1
+        split, row = splits[number], place - int(starts[number])
+        if split.holds_documents:
+            exact.append(sum(len(encode(text)) for text in split.texts[row]))
+        else:
+            exact.append(max((len(encode(text)) for text in split.captions[row]), default=0))
+    tokens = np.array(exact)
+    ratio = float((tokens / np.maximum(lengths[places], 1)).max(initial=0.0))
+    counts = np.ceil(lengths * ratio).astype(np.int64)
+    counts[places] = tokens
+    return counts
+
+
+def _of_stream(config: Config, data: Path) -> Facts:
+    """Facts of the first pictures of a stream, none of which is decoded."""
+    size = config.data.size
+    if size == AUTO:
+        raise ConfigError(
+            "data.size = auto: a stream has no card that says how large its pictures are; give the side of "
+            "the pictures to draw, as in data.size=64"
+        )
+    streamed = Streamed(config, data)
+    if streamed.holds_documents and config.train.length == AUTO:
+        raise ConfigError(
+            "train.length = auto: how long the documents of a stream are is not known before they are read; "
+            "give the positions of a row, as in train.length=512"
+        )
+    texts = list(islice(streamed.all_texts(PEEK), PEEK))
+    lengths = np.array([len(text.encode()) for text in texts] or [0])
+    aspect = 1 if config.data.stream.crop == "center" else 2
+    return Facts(
+        name=config.data.set,
+        rows=len(streamed),
+        sizes={(size, size): len(streamed)},
+        common=size,
+        areas=np.full(len(lengths), aspect * size**2),
+        texts=lengths,
+        marks=np.full(len(lengths), MARKS),
+        captions=len(streamed) if any(texts) else 0,
+        different=len(set(texts)),
+        documents=streamed.holds_documents,
+        exact=False,
+        noise=lambda known: _measure_stream(streamed, known),
+        pieces=lambda vocabulary: np.array(
+            [*map(len, map(train_pairs(texts, vocabulary).encode, texts))] or [0]
+        ),
+    )
+
+
+@doing("measuring the pictures")
+def measure(data: Set, side: int) -> Noise:
+    """What the law says of a set whose pictures are drawn at side x side pixels."""
+    return law(spectrum(pictures(data), side))
+
+
+def pictures(data: Set, most: int = PICTURES) -> Iterator[np.ndarray]:
+    """At most `most` pictures to train on, (H, W, 3) uint8: at equal distances, of a stream the first
+    ones."""
+    if not isinstance(data, (Prepared, PreparedDocuments)):
+        data = data.first_pictures("train", most)
+    for row in evenly_spaced(len(data), most):
+        images = range(len(data.heights[row])) if data.holds_documents else [None]
+        for number in images:
+            image = data.image(row) if number is None else data.image(row, number)
+            yield image.permute(1, 2, 0).numpy()
