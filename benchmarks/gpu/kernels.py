@@ -33,11 +33,10 @@ RANGES = (
     MARK,
 )
 MOST = 25
-STEPS = 3
 
 
-def kernels(step: Callable[[], object], device: torch.device, step_seconds: float) -> dict:
-    """Profile STEPS steps -> {kernels: the largest as rows, launched: those most often launched, groups:
+def kernels(step: Callable[[], object], device: torch.device, step_seconds: float, steps: int = 1) -> dict:
+    """Profile `steps` steps -> {kernels: the largest as rows, launched: those most often launched, groups:
     shares, busy: share of a step's time in which the GPU works, and what `gaps` returns}. step_seconds: of a
     step that is not profiled."""
     gpu = device.type == "cuda"
@@ -47,7 +46,7 @@ def kernels(step: Callable[[], object], device: torch.device, step_seconds: floa
         marked(),
         profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * gpu]) as profiled,
     ):
-        for _ in range(STEPS):
+        for _ in range(steps):
             step()
         wait()
     work = on_gpu(profiled) if gpu else on_cpu(profiled)
@@ -55,7 +54,7 @@ def kernels(step: Callable[[], object], device: torch.device, step_seconds: floa
         return {"problem": "the profiler saw no kernels"}
     spent, count = defaultdict(float), defaultdict(int)
     for name, seconds, _ in work:
-        spent[name] += seconds / STEPS
+        spent[name] += seconds / steps
         count[name] += 1
     total = sum(spent.values())
     groups = defaultdict(float)
@@ -67,7 +66,7 @@ def kernels(step: Callable[[], object], device: torch.device, step_seconds: floa
             {
                 "kernel": short(name),
                 "group": group(name),
-                "calls": round(count[name] / STEPS, 1),
+                "calls": round(count[name] / steps, 1),
                 "ms": spent[name] * 1e3,
                 "share": spent[name] / total,
             }
@@ -78,10 +77,10 @@ def kernels(step: Callable[[], object], device: torch.device, step_seconds: floa
         "kernels": rows(sorted(spent, key=spent.get, reverse=True)),
         "launched": rows(sorted(count, key=count.get, reverse=True)),
         "groups": {name: groups[name] / total for name in sorted(groups, key=groups.get, reverse=True)},
-        "launches": round(len(work) / STEPS),
-        "busy": union(work) / STEPS / step_seconds,
+        "launches": round(len(work) / steps),
+        "busy": union(work) / steps / step_seconds,
         "kernel_seconds": total,
-        **gaps(profiled, work, STEPS),
+        **gaps(profiled, work, steps),
     }
 
 

@@ -139,7 +139,7 @@ def measure(job: Part, setup: Setup) -> dict:
 
     def look(step, seconds):
         if setup.ahead if job.tiny else setup.compiled and (setup.ahead or setup.batch == 256):
-            profile.update(profile=kernels(step, device, seconds))
+            profile.update(profile=kernels(step, device, seconds, 3))
 
     steps = 3 if job.tiny else 20 if setup.compiled else 10
     notify = lambda line: print(line, file=sys.stderr)  # noqa: E731
