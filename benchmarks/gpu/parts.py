@@ -69,7 +69,7 @@ class Part:
 
 def part(name: str) -> Part:
     """The part of this process, from its command line."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=f"The part `{name}` of benchmarks.gpu, which starts it.")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--work", type=Path, required=True)

@@ -107,7 +107,7 @@ def measure(step, seconds: float) -> dict:
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=" ".join(__doc__.partition("\n\n")[0].split()))
     parser.add_argument("--documents", type=Path, required=True)
     parser.add_argument("--mode", choices=MODES, required=True)
     for name, kind in (("width", int), ("depth", int), ("threads", int), ("seconds", float)):

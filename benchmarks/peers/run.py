@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
         "--again",
         type=int,
         default=1,
-        help=f"repetitions of a timing during which other processes took more than {QUIET:.0%} of the "
+        help=f"repetitions of a timing during which other processes took more than {QUIET:.0%}% of the "
         f"cores; the least disturbed one counts",
     )
     parser.add_argument("--json", type=Path, help="file for all measurements")

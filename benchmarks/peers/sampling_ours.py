@@ -1,12 +1,11 @@
 """rawmm's side of `sampling.py`: by the same calls as `rawmm sample`."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from .clocks import middle
-from .settings import EVALUATIONS, GIVEN, PATCHES, PICTURES, SAMPLED, TEXT, preset
+from .settings import EVALUATIONS, GIVEN, PATCHES, PICTURES, SAMPLED, TEXT, preset, side_arguments
 
 
 def main(setting: str, repeats: int) -> None:
@@ -87,4 +86,4 @@ def network(setting: str):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(*side_arguments(__doc__))

@@ -2,10 +2,9 @@
 sampled by each of its functions."""
 
 import json
-import sys
 
 from .clocks import middle
-from .settings import EVALUATIONS, HEAD_WIDTH, HEADS, PICTURES, SAMPLED, TEXT
+from .settings import EVALUATIONS, HEAD_WIDTH, HEADS, PICTURES, SAMPLED, TEXT, side_arguments
 
 WORD = 7  # the token that is written in place of the sampled one
 
@@ -71,4 +70,4 @@ def main(setting: str, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(*side_arguments(__doc__))

@@ -5,6 +5,8 @@
 layers (attention and MLP), so there are twice as many. rawmm's heads have usual widths (64 and 96); the
 number of heads changes the time, not the number of parameters."""
 
+import argparse
+
 PEER = "transfusion-pytorch"
 SIZE, PATCH, CHANNELS, BATCH, CLASSES = 28, 2, 3, 16, 10
 PATCHES = (SIZE // PATCH) ** 2
@@ -66,6 +68,15 @@ def preset(setting: str, backbone: str, length: int, threads: int) -> dict:
             "save_every": never,
         },
     }
+
+
+def side_arguments(about: str) -> tuple[str, int]:
+    """Setting and number of calls of one side of `sampling.py`, from its command line. about: its docstring."""
+    parser = argparse.ArgumentParser(description=" ".join(about.split()))
+    parser.add_argument("setting", choices=SAMPLED)
+    parser.add_argument("repeats", type=int, help="calls of each kind, of which the median counts")
+    options = parser.parse_args()
+    return options.setting, options.repeats
 
 
 def check_parameters(ours: int, theirs: int) -> float:
