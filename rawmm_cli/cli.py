@@ -13,7 +13,7 @@ import typer
 from .commands.average import average
 from .commands.bench import bench
 from .commands.checkpoint import group as checkpoint
-from .commands.demo import demo
+from .commands.demo.command import demo
 from .commands.doctor import doctor
 from .commands.entropy_budget.group import group as entropy_budget
 from .commands.evaluate import evaluate
@@ -35,15 +35,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="One Transformer that reads and writes text and images, images as raw pixel patches.",
-    epilog="Try it: [bold]rawmm demo[/bold] prepares, trains, draws and reads real handwritten digits in a "
-    "few minutes.",
+    epilog='Try it: [bold]rawmm sample "a portrait of"[/bold] draws in seconds; '
+    "[bold]rawmm demo[/bold] trains "
+    "on real digits, and with --path on your own pictures, and opens a page, in minutes.",
 )
 
 START, USE, LOOK = "Start here", "Train and use a model", "Look"
+app.command(rich_help_panel=START)(sample)
 app.command(rich_help_panel=START)(demo)
-app.command(rich_help_panel=START)(prepare)
+app.command(rich_help_panel=USE)(prepare)
 app.command(rich_help_panel=USE)(train)
-app.command(rich_help_panel=USE)(sample)
 app.command(rich_help_panel=USE)(studio)
 app.command(rich_help_panel=USE)(evaluate)
 app.command(rich_help_panel=USE)(reconstruct)

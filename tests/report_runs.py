@@ -11,7 +11,7 @@ from rawmm_cli.pages import report
 HOSTILE = '</title><script>alert("x")</script>\'"><img src=x onerror=alert(1)>&lt;'
 
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
 
 
 RECORDS = 75

@@ -21,5 +21,5 @@ entropy_budget/    bits: formula, pictures, codecs, models, published figures
 bench.py           how fast this machine is
 doctor.py          what works on this machine, and how to add the rest
 presets.py         list and show presets
-demo.py            prepare, train, draw, read: digits, then portraits
+demo/              a page of what a model draws and reads: digits and portraits, or own pictures
 """

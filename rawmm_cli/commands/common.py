@@ -1,6 +1,8 @@
 """Options, settings, names and folders that commands share. Nothing here imports torch at the top."""
 
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -69,8 +71,6 @@ def writable_folder(path: Path, what: str) -> Path:
 
 def run_name(name: str) -> str:
     """The name, unchanged. Raises ConfigError where it cannot be the name of a folder."""
-    import re
-
     from ..config.fields import NAME
     from ..system.errors import ConfigError
 
@@ -79,6 +79,45 @@ def run_name(name: str) -> str:
             f"run name '{name}' cannot be a folder; allowed: letters, digits, '.', '_' and '-', up to 100"
         )
     return name
+
+
+def seconds_of(text: str) -> float:
+    """'90s', '10m', '2h30m', '1d' or a number of seconds -> seconds. Raises ConfigError."""
+    from ..system.errors import ConfigError
+
+    unit = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        parts = [(text, "s")]
+    total = sum(float(number) * unit[name] for number, name in parts)
+    if not total or "".join(map("".join, parts)) not in (text, text + "s"):
+        raise ConfigError(f"--time '{text}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d")
+    return total
+
+
+def open_page(address: str, wanted: bool = True) -> bool:
+    """Open a page in the desktop's browser, and say where it is -> whether a browser was started.
+
+    Without a desktop none is tried: `webbrowser` would start a text browser in this terminal."""
+    opened = wanted and _desktop() and _opened(address)
+    notify(
+        f"{'opened' if opened else 'the page, to open in a browser:' if wanted else 'the page:'} {address}"
+    )
+    return opened
+
+
+def _desktop() -> bool:
+    named = any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    return named or sys.platform in ("darwin", "win32")
+
+
+def _opened(address: str) -> bool:
+    import webbrowser
+
+    try:
+        return webbrowser.open(address if "://" in address else Path(address).resolve().as_uri())
+    except (webbrowser.Error, OSError):
+        return False
 
 
 # ------------------------------------------------------------------------------------ settings of a run

@@ -1,12 +1,11 @@
 """`rawmm studio`: a local page to draw and read with a model."""
 
-import webbrowser
 from typing import Annotated
 
 import typer
 
 from ..system import interrupts
-from .common import RUNS, Device, Json, Model, Run, RunsDir, load_model
+from .common import RUNS, Device, Json, Model, Run, RunsDir, load_model, open_page
 from .screen import emit, notify
 
 
@@ -36,7 +35,7 @@ def studio(
         else:
             typer.echo(f"{loaded.name}: {address} (Ctrl-C ends it)")
         if browser:
-            webbrowser.open(address)
+            open_page(address)
         try:
             server.serve_forever()
         except KeyboardInterrupt:  # the usual end

@@ -1,7 +1,6 @@
 """`rawmm train`: train a preset into a run folder; the same command again resumes it."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from ..system.activity import doing
 from ..system.threads import use_cpu
 from . import common
 from . import dry_run as dry
-from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, writable_folder
+from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, seconds_of, writable_folder
 from .screen import Training, emit, notify
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def train(
     from ..system import launch
     from ..system.errors import ConfigError
 
-    words = [*(settings or []), *([f"train.time={_seconds(time_limit)}"] if time_limit is not None else [])]
+    words = [*(settings or []), *([f"train.time={seconds_of(time_limit)}"] if time_limit is not None else [])]
     preset, config = common.choose(preset, data, words)
     codec = isinstance(config, CodecConfig)
     if codec and gpus and gpus > 1:
@@ -134,20 +133,6 @@ def _show(result: dict, folder: Path, codec: bool) -> None:
         notify(f"{folder} is no model yet: {result['too_few']}; next: {then}")
     else:
         notify(f"{folder} {result['status']}; next: {then}")
-
-
-def _seconds(text: str) -> float:
-    """'90s', '10m', '2h30m', '1d' or a number of seconds -> seconds. Raises ConfigError."""
-    from ..system.errors import ConfigError
-
-    unit = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
-    parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        parts = [(text, "s")]
-    total = sum(float(number) * unit[name] for number, name in parts)
-    if not total or "".join(map("".join, parts)) not in (text, text + "s"):
-        raise ConfigError(f"--time '{text}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d")
-    return total
 
 
 def _check_gpus(config: "Config", gpus: int, device: str) -> None:

@@ -7,5 +7,6 @@ classes.py     evaluator: drawings of classes seen by a classifier, pictures rea
 attributes.py  evaluator: portraits drawn and read, one attribute at a time
 captions.py    evaluator: pictures read word for word
 judges.py      classifiers of attributes, trained on portraits drawn for them
+examples.py    drawings and captions to look at, beside what is real
 sheets.py      drawings and captions that the report shows
 """

@@ -172,7 +172,7 @@ def read(subject: Subject, numbers: Sequence[int], truth: Sequence[dict[str, str
         results[name] = match_captions(captions, truth)
     if subject.keep is not None:
         truths = [", ".join(known.values()) for known in truth[: sheets.READ]]
-        right = [_fits(text, known) for text, known in zip(captions, truth)]
+        right = [fits(text, known) for text, known in zip(captions, truth)]
         sheets.keep_read(subject.keep, zip(range(sheets.READ), pictures, truths, captions, right))
     return results
 
@@ -189,11 +189,11 @@ def match_captions(captions: Sequence[str], truth: Sequence[dict[str, str]]) -> 
         *_shares(right, list(right)),
         count=len(captions),
         parsed=sum(attributes is not None for attributes in parsed) / len(parsed),
-        exact=sum(_fits(caption, known) for caption, known in zip(captions, truth)) / len(parsed),
+        exact=sum(fits(caption, known) for caption, known in zip(captions, truth)) / len(parsed),
     )
 
 
-def _fits(caption: str, known: dict[str, str]) -> bool:
+def fits(caption: str, known: dict[str, str]) -> bool:
     """Whether a caption can be parsed and names no wrong attribute."""
     attributes = parse(caption)
     return attributes is not None and all(known[name] == value for name, value in attributes.items())

@@ -10,6 +10,7 @@ axes.py         axes and ticks of curves and plots
 gallery.py      the report's sample sheets and captions
 card.py         a prepared set (card.html)
 reconstruct.py  codecs side by side (reconstruct.html, reconstruct.js)
+demo.py         what a model draws and reads, after a demo (demo.html)
 scatter.py      the comparison's plots: bits against what they buy
 cases.py        the comparison's pictures
 budget.py       budget and catalogue as plots

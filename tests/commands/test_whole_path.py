@@ -1,4 +1,4 @@
-"""Prepare, train, evaluate, sample and the demo, in a folder with an awkward name; prepare, train and one
+"""Prepare, train, evaluate and sample, in a folder with an awkward name; prepare, train and one
 sample in processes of their own."""
 
 import importlib.util
@@ -111,73 +111,3 @@ def test_sample_reads(at_home, home, rawmm):
     result = one_object(out)
     assert result["temperature"] == 0 and len(result["samples"]) == 1
     assert all("image" not in item for item in result["items"]) and list((home / "read").iterdir()) == []
-
-
-def test_the_demo_from_nothing(tmp_path, rawmm, monkeypatch):
-    """Prepare, train, draw, read and report, with a model too small to be good."""
-    small = (
-        "train.documents=256",
-        "backbone.width=32",
-        "backbone.depth=1",
-        "train.compile=no",
-        "sample.steps=2",
-    )
-    monkeypatch.chdir(tmp_path)
-    code, out, err = rawmm("demo", *small, "--portraits", "0", "--json")
-    assert code == 0, err
-    result = one_object(out)
-    assert (
-        result["documents"] == 256
-        and result["text_to_image"]["count"] == 1000
-        and result["image_to_text"]["count"] == 360
-    )
-    run = tmp_path / "runs" / "demo"
-    for name in ("report.html", "samples/drawn.png", "evaluation.json", "samples/read.json", "config.yaml"):
-        assert (run / name).is_file(), name
-    page = (run / "report.html").read_text(encoding="utf-8")
-    assert "<svg" in page and "data:image/png;base64" in page and "portraits" not in result
-
-
-def test_the_demo_of_portraits(rawmm, tmp_path, prepared_digits, monkeypatch):
-    """The second half of the demo, with few portraits and briefly trained judges."""
-    from rawmm_cli.commands import demo
-    from rawmm_cli.evaluation import attributes, judges
-
-    monkeypatch.setattr(attributes, "FRESH", 120)
-    monkeypatch.setattr(judges, "EPOCHS", 1)
-    monkeypatch.setattr(demo, "PROMPTS", 8)
-    monkeypatch.setattr(demo, "_digits", lambda *_, **__: {"held_out": {"image": 1.0}})
-    small = (
-        "train.documents=256",
-        "backbone.width=32",
-        "backbone.heads=2",
-        "backbone.depth=1",
-        "train.compile=no",
-        "sample.steps=2",
-        "sample.max_text=24",
-    )
-    code, out, err = rawmm(
-        "demo",
-        *small,
-        "--portraits",
-        "200",
-        "--json",
-        "--data-dir",
-        tmp_path / "data",
-        "--runs-dir",
-        tmp_path / "runs",
-    )
-    assert code == 0, err
-    result = json.loads(out)["portraits"]
-    assert (
-        result["text_to_image"]["count"] == 8
-        and result["documents"] == 256
-        and result["run"] == "demo-portraits"
-    )
-    page = (tmp_path / "runs" / "demo-portraits" / "report.html").read_text(encoding="utf-8")
-    assert (
-        result["report"].endswith("demo-portraits/report.html")
-        and "a portrait of" in page
-        and "data:image/png" in page
-    )
-    assert (tmp_path / "data" / "portraits32" / "card.json").is_file()
