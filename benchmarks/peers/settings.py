@@ -71,7 +71,7 @@ def preset(setting: str, backbone: str, length: int, threads: int) -> dict:
 
 
 def side_arguments(about: str) -> tuple[str, int]:
-    """Setting and number of calls of one side of `sampling.py`, from its command line. about: its docstring."""
+    """Setting and number of calls, from the command line of one side of `sampling.py`. about: its docs."""
     parser = argparse.ArgumentParser(description=" ".join(about.split()))
     parser.add_argument("setting", choices=SAMPLED)
     parser.add_argument("repeats", type=int, help="calls of each kind, of which the median counts")
