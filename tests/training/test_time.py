@@ -12,7 +12,7 @@ import codec_runs
 import pytest
 from training_runs import CPU, command, go, settings
 
-from rawmm_cli.commands.train import _seconds as seconds
+from rawmm_cli.commands.common import seconds_of as seconds
 from rawmm_cli.config import build
 from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.system.distributed import ALONE
