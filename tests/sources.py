@@ -70,7 +70,11 @@ def interleaved(count: int) -> Source:
 def prepare_source(folder: Path, source: Source, **options) -> dict:
     """Prepare a source, without worker processes unless `workers` is given -> the card."""
     fitting = Fitting(
-        **{key: options.pop(key) for key in ("size", "crop", "enlarge", "background") if key in options}
+        **{
+            key: options.pop(key)
+            for key in ("size", "crop", "enlarge", "background", "at_most")
+            if key in options
+        }
     )
     chosen = prepare.Options(fitting, **{"workers": 0, **options})
     return prepare.prepare(source, folder, chosen, write_page=card_page.write)

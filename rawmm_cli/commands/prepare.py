@@ -42,8 +42,12 @@ def prepare(
         ),
     ] = None,
     crop: Annotated[
-        str, typer.Option(help="With --size: center (the largest square) or none (the whole picture).")
-    ] = "center",
+        str,
+        typer.Option(
+            help="With --size: none (the whole picture; the longer side a multiple of 16, of less below 64 "
+            "pixels) or center (the largest square; the rest is cut off)."
+        ),
+    ] = "none",
     enlarge: Annotated[
         bool, typer.Option("--enlarge", help="With --size: also enlarge smaller pictures.")
     ] = False,
@@ -137,7 +141,7 @@ def run(
     source_options: dict | None = None,
     *,
     name: str | None = None,
-    crop: str = "center",
+    crop: str = "none",
     enlarge: bool = False,
     background: str = "white",
     limit: int | None = None,
@@ -248,6 +252,7 @@ def _verify(folder: Path, json: bool) -> None:
 def _show(card: dict) -> None:
     """Print a few lines about the set."""
     from ..data.layout.unused import sentence
+    from ..data.shapes.figures import fitted_lines
     from ..system.figures import counted
 
     count, folder, kind = card["count"], card["folder"], card["kind"]
@@ -265,5 +270,8 @@ def _show(card: dict) -> None:
         notify(f"pictures without a caption: {card['without_caption']:,}; they are drawn, not read")
     if line := sentence(card.get("unused", {})):
         notify(line)
+    for line in fitted_lines(card):
+        notify(line)
     if across := card["duplicates"]["exact"]["across_splits"]:
-        notify(f"{across:,} training pictures are among the held-out ones too")
+        of = "group of equal pictures is" if across == 1 else "groups of equal pictures are"
+        notify(f"{across:,} {of} in both splits: not all that is held out is new")

@@ -19,7 +19,7 @@ class Streaming(Settings):
         "the folder of data.set",
     )
     crop: Literal["center", "none"] = Field(
-        "center", description="as in `rawmm prepare`; data.size is the size"
+        "none", description="as in `rawmm prepare`; data.size is the size"
     )
     columns: str | None = Field(None, description="as in `rawmm prepare`: image=...,text=...,label=...")
     caption: str | None = Field(

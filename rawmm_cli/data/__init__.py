@@ -8,6 +8,7 @@ sources.py     name and options of a source -> the source in datasets/
 columns.py     roles of the columns of a table
 archives.py    members of tar and zip files, read safely
 rows.py        an item -> a row of exact pixels, or the reason why there is none
+shapes/        sizes before and after `--size`: what a crop cuts off, told
 tables.py      Arrow files, memory-mapped
 parts.py       rows on disk, in parts that appear whole or not at all
 prepare.py     items -> rows by worker processes -> a prepared set

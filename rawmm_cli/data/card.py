@@ -19,6 +19,7 @@ from ..system.errors import DataError
 from .duplicates import exact_duplicates, near_duplicates
 from .prepared import SPLITS, fingerprint, read_card
 from .rows import DOCUMENTS, PICTURES, digest
+from .shapes.figures import size_figures
 from .tables import Rows, data_errors
 
 OTHERS = ("source", "look", "means")  # columns that the fingerprint leaves out
@@ -142,23 +143,11 @@ def _sizes(splits: dict[str, Rows], documents: bool) -> dict:
     """Statistics of the heights and widths of all pictures."""
     names = ("heights", "widths") if documents else ("height", "width")
     heights, widths = (np.concatenate([rows.numbers(name) for rows in splits.values()]) for name in names)
-    both, counts = np.unique(heights.astype(np.int64) << 32 | widths, return_counts=True)
-    sizes = Counter(
-        {(size >> 32, size & 0xFFFFFFFF): count for size, count in zip(both.tolist(), counts.tolist())}
-    )
-    areas = {size: size[0] * size[1] for size in sizes}
+    figures = size_figures(np.stack([heights, widths], -1))
     return {
-        "size": list(next(iter(sizes))) if len(sizes) == 1 else None,
-        "pictures": int(sizes.total()),
-        "sizes": {
-            "different": len(sizes),
-            "frequent": [
-                [*pair, count]
-                for pair, count in sorted(sizes.items(), key=lambda entry: (-entry[1], entry[0]))[:10]
-            ],
-            "smallest": list(min(areas, key=areas.get)) if areas else None,
-            "largest": list(max(areas, key=areas.get)) if areas else None,
-        },
+        "size": figures["smallest"] if figures["different"] == 1 else None,
+        "pictures": len(heights),
+        "sizes": figures,
     }
 
 

@@ -1,4 +1,4 @@
-"""Image files: read them to exact 8-bit RGB, fit them to a square, write PNGs and contact sheets.
+"""Image files: read them to exact 8-bit RGB, fit them to a size, write PNGs and contact sheets.
 
 Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored, nothing is dithered:
 
@@ -16,6 +16,7 @@ Every file has one defined result, (H, W, 3) uint8; colour profiles are ignored,
 """
 
 import io
+import math
 import os
 import re
 import unicodedata
@@ -79,20 +80,44 @@ def open_image(source: Path | str | bytes, background: Colour = WHITE) -> Image.
         raise ImageError(_reason(error), path) from None
 
 
+def multiple_of(size: int) -> int:
+    """What the longer side of a whole picture is a multiple of, where the shorter one is `size`: the largest
+    power of two that divides `size`, at most MULTIPLE and a quarter of `size`.
+
+    So patches that divide it divide both sides, and no picture becomes wider or narrower by more than an
+    eighth."""
+    multiple = math.gcd(size, MULTIPLE)
+    while multiple > max(1, size / 4):
+        multiple //= 2
+    return multiple
+
+
+def fitted(
+    height: int, width: int, size: int, crop: str = "none", multiple: int | None = None
+) -> tuple[int, int]:
+    """Height and width of a picture after `fit`."""
+    if crop == "center" or height == width:
+        return size, size
+    multiple = multiple or multiple_of(size)
+    longer = max(size, round(max(height, width) * size / min(height, width) / multiple) * multiple)
+    return (size, longer) if width > height else (longer, size)
+
+
 def fit(
     picture: np.ndarray | Image.Image,
     size: int,
-    crop: str = "center",
+    crop: str = "none",
     enlarge: bool = False,
-    multiple: int = MULTIPLE,
+    multiple: int | None = None,
 ) -> np.ndarray:
     """Resize by a Lanczos filter (with antialiasing) until the shorter side is `size` pixels: (H, W, 3)
     uint8.
 
-    picture: (H, W, 3) uint8, or an RGB image of Pillow. crop "center": the largest square in the centre, so
-    the result is (size, size, 3). crop "none": the whole picture; its longer side becomes the nearest
-    multiple of `multiple`, so that patches fit. Where the sides are so already, pixels are copied exactly.
-    Raises ImageError where a side is shorter than `size`, unless `enlarge`."""
+    picture: (H, W, 3) uint8, or an RGB image of Pillow. crop "none": the whole picture; its longer side
+    becomes the nearest multiple of `multiple`, by default of `multiple_of(size)`, so that patches fit. crop
+    "center": the largest square in the centre, so the result is (size, size, 3). Where the sides are so
+    already, pixels are copied exactly. Raises ImageError where a side is shorter than `size`, unless
+    `enlarge`."""
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
@@ -101,16 +126,17 @@ def fit(
         raise ImageError(
             f"it is {width} x {height} pixels; allowed: at least {size} x {size}; choose a smaller size"
         )
+    target = fitted(height, width, size, crop, multiple)[::-1]  # (width, height)
     if crop == "center" and height != width:
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        picture = picture.crop((left, top, left + side, top + side))
-        width, height = picture.size
-    longer = max(multiple, round(max(height, width) * size / min(height, width) / multiple) * multiple)
-    target = (
-        (size, size) if height == width else (longer, size) if width > height else (size, longer)
-    )  # (width, height)
+        picture = picture.crop(centre(height, width))
     return np.array(picture if picture.size == target else picture.resize(target, Image.Resampling.LANCZOS))
+
+
+def centre(height: int, width: int) -> tuple[int, int, int, int]:
+    """The largest square in the centre of a picture: left, top, right, bottom."""
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return left, top, left + side, top + side
 
 
 def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> None:

@@ -10,7 +10,7 @@ a time. Next: `card.py` describes the set."""
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -24,14 +24,15 @@ from ..system import disk
 from ..system.errors import DataError, LockedError
 from ..system.workers import Workers
 from . import card, prepared, tables
-from .items import Source
+from .items import DocumentItem, Item, Source
 from .parts import Part, read_notes
 from .rows import DOCUMENTS, PICTURES, Fitting, Result, Skipped, row_maker
+from .shapes.originals import Originals, gather
 
 PART = 2048  # items of a part
 CHUNK = 16  # items that a worker gets at a time
 BAD_IN_A_ROW = 100  # consecutive bad items that end the preparation
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,9 @@ def _write_parts(
     schema = DOCUMENTS if source.holds_documents else PICTURES
     number, ended = len(parts), False
     while not ended:
+        originals = Originals(source.open, options.fitting)
         with Part(partial, number, schema, options.held_out) as part:
-            for result, split in islice(results, PART):
+            for item, (result, split) in islice(results, PART):
                 bad = isinstance(result, Skipped)
                 bad_in_a_row = bad_in_a_row + 1 if bad else 0
                 if bad_in_a_row >= BAD_IN_A_ROW:
@@ -157,16 +159,19 @@ def _write_parts(
                         f"{result.reason}; mend the source"
                     )
                 part.skip(result) if bad else part.add(result, split)
+                if not bad:
+                    originals.add(item, result)
                 skipped += bad
                 done += 1
                 progress(done, skipped)
             ended = part.items < PART
+            originals.write(part.folder)
             part.close(ended, bad_in_a_row, source.unused.card())
         number += 1
 
 
-def _results(source: Source, start: int, options: Options) -> Iterator[Result]:
-    """Results of all items from `start` on, in order; only a few chunks are in memory at a time."""
+def _results(source: Source, start: int, options: Options) -> Iterator[tuple[Item | DocumentItem, Result]]:
+    """All items from `start` on with their results, in order; only a few chunks are in memory at a time."""
     make = row_maker(source, options.fitting)
     items = source.items(start)
     if options.limit is not None:
@@ -174,12 +179,19 @@ def _results(source: Source, start: int, options: Options) -> Iterator[Result]:
     chunks = iter(lambda: list(islice(items, CHUNK)), [])
     if not options.workers:
         for chunk in chunks:
-            yield from make(chunk)
+            yield from zip(chunk, make(chunk))
         return
+    waiting = deque()
+
+    def tasks() -> Iterator[tuple]:
+        for chunk in chunks:
+            waiting.append(chunk)
+            yield (chunk,)
+
     remedy = "run the same command again to go on, with fewer --workers if it happens again"
     with Workers(options.workers, "worker process", remedy) as workers:
-        for results in workers.map(make, ((chunk,) for chunk in chunks)):
-            yield from results
+        for results in workers.map(make, tasks()):
+            yield from zip(waiting.popleft(), results)
 
 
 # ---------------------------------------------------------------------------------------------- the whole set
@@ -211,6 +223,7 @@ def _assemble(
     }
     unused = notes[-1].get("unused", {}) | source.unused.card()
     about = {"name": folder.name, **source.card, "unused": unused, **_scaled(notes)}
+    about |= gather(parts, new, options.fitting)
     full = card.describe(new, about, skipped, settings)
     write_page(new, full)
     card.write(new, full)

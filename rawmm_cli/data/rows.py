@@ -56,10 +56,17 @@ class Fitting:
     """How pictures are resized (`images.fit`)."""
 
     size: int | None = None  # shorter side in pixels; None keeps the size of every picture
-    crop: str = "center"
+    crop: str = "none"
     enlarge: bool = False
     background: Colour = WHITE  # behind transparent pixels
     at_most: bool = False  # smaller pictures keep their size
+
+    def shorter(self, height: int, width: int) -> int | None:
+        """Shorter side of a picture after it was fitted; None where it stays as it is."""
+        if self.size is None or not self.at_most:
+            return self.size
+        side = min(height, width)
+        return None if side <= self.size and self.crop == "none" else min(self.size, side)
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,9 @@ class Skipped:
     reason: str
 
 
-# A row and the split that its source gives, or a skipped item. Rows have `scaled` too, which is not stored:
-# bits that samples use by their files, one for each picture that was scaled by them.
+# A row and the split that its source gives, or a skipped item. Rows have more that is not stored: `scaled`,
+# bits that samples use by their files, one for each picture that was scaled by them; `originals`, height and
+# width of each picture before it was fitted, [] where none was.
 Result = tuple[dict | Skipped, str | None]
 
 
@@ -89,7 +97,7 @@ def _make_rows(
 def _make_row(item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: Fitting) -> Result:
     """Row of one item, or why there is none."""
 
-    scaled = []
+    scaled, originals = [], []
 
     def pixels(content: object) -> np.ndarray:
         picture = open_(content, fitting.background)
@@ -97,24 +105,29 @@ def _make_row(item: Item | DocumentItem, open_: Opener, resizes: bool, fitting: 
             scaled.append(picture.info["bits_used"])
         if not (resizes and fitting.size):
             return np.asarray(picture)
-        size = min(fitting.size, *_sides(picture)) if fitting.at_most else fitting.size
+        sides = _sides(picture)
+        originals.append(sides)
+        if (size := fitting.shorter(*sides)) is None:
+            return np.asarray(picture)
         return fit(picture, size, fitting.crop, fitting.enlarge)
 
     try:
         if isinstance(item, Item):
             captions = [check_unicode(caption) for caption in item.captions]
             row = picture_row(pixels(item.content), captions, item.label, item.attributes, item.name)
-            return row | {"scaled": scaled}, item.split
+            return row | {"scaled": scaled, "originals": originals}, item.split
         texts = [check_unicode(piece.text) for piece in item.pieces]
         pictures = [None if piece.content is None else pixels(piece.content) for piece in item.pieces]
         draw = [piece.draw for piece in item.pieces]
-        return document_row(list(zip(texts, pictures, draw)), item.name) | {"scaled": scaled}, item.split
+        row = document_row(list(zip(texts, pictures, draw)), item.name)
+        return row | {"scaled": scaled, "originals": originals}, item.split
     except ImageError as error:
         return Skipped(printable(item.name), error.reason), None
 
 
 def _sides(picture: np.ndarray | Image.Image) -> tuple[int, ...]:
-    return picture.size if isinstance(picture, Image.Image) else picture.shape[:2]
+    """Height and width."""
+    return picture.size[::-1] if isinstance(picture, Image.Image) else picture.shape[:2]
 
 
 def check_unicode(text: str) -> str:

@@ -11,7 +11,7 @@ from ..config.model import Config
 from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
 from ..system.errors import DataError
 from . import prepared
-from .images import MULTIPLE
+from .images import multiple_of
 from .prepared import Prepared, PreparedDocuments
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def _check_patches(config: Config, data: Prepared | PreparedDocuments, pictures:
     """Every side must be a multiple of the codec's stride."""
     codec, heights, widths = config.codec, pictures.heights, pictures.widths
     for index in np.flatnonzero((heights % codec.stride != 0) | (widths % codec.stride != 0))[:1]:
-        crop = "" if MULTIPLE % codec.stride == 0 else " --crop center"  # whose sides are all --size
+        fits = multiple_of(config.data.size) % codec.stride == 0
+        crop = "" if fits else " --crop center"  # whose sides are all --size
         common = int(np.gcd.reduce(np.concatenate([heights, widths])))
         allowed = ", ".join(str(side) for side in range(1, common + 1) if common % side == 0)
         raise DataError(

@@ -122,7 +122,7 @@ def _refused(loaded: Loaded, pixels: Tensor) -> str | None:
     try:
         positions = len(loaded.model.blocks(*pixels.shape[1:]).block) + 2  # <bos>, <image>
     except ValueError as error:
-        return f"{error}; `rawmm prepare folder --size N --crop none` makes sides multiples of 16"
+        return f"{error}; with --size 64, 80, 96 ..., `rawmm prepare` makes sides multiples of 16"
     context = loaded.config.sample.context
     return f"it needs {positions:,} positions; the context is {context:,}" if positions > context else None
 

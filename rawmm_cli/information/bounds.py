@@ -135,7 +135,9 @@ def measure(source: Path | np.ndarray, size: int | None, slow: tuple[bool, bool]
     own = code(pixels, slow[0])
     if not size or min(pixels.shape[:2]) < size:
         return Measured(own)
-    return Measured(own, own if pixels.shape[:2] == (size, size) else code(fit(pixels, size), slow[1]))
+    return Measured(
+        own, own if pixels.shape[:2] == (size, size) else code(fit(pixels, size, "center"), slow[1])
+    )
 
 
 def code(pixels: np.ndarray, slow: bool) -> Coded:

@@ -1,7 +1,7 @@
 """Bits a byte of pictures (`likelihood.py`) and of text (`text_bits.py`) under one model, in one table with
 lossless codecs on the same pictures (`bounds.py`).
 
-Pictures are cropped and shrunk to the size of training, as `prepare` does. Captions come from prepared sets:
+Pictures are cropped and shrunk to data.size, as `prepare --crop center` does. Captions come from prepared sets:
 pictures are measured alone and given their captions, captions alone and given their pictures. A grey picture
 has one byte a pixel, as in `bounds.py`: the bits of its three channels are divided by H W."""
 
@@ -141,7 +141,8 @@ def pictures_for(
         pixels = picture.pixels
         if tuple(pixels.shape[1:]) != (side, side):
             try:
-                pixels = torch.from_numpy(fit(pixels.permute(1, 2, 0).numpy(), side).copy()).permute(2, 0, 1)
+                square = fit(pixels.permute(1, 2, 0).numpy(), side, "center")
+                pixels = torch.from_numpy(square.copy()).permute(2, 0, 1)
             except ImageError as error:
                 skipped.append(Skipped(picture.file, error.reason))
                 continue

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ..data.entries import Entry, EntryPicture, entries
+from ..data.images import centre
 from ..data.layout.unused import lists
 from ..data.prepared import SPLITS, evenly_spaced, read_card
+from ..data.shapes.figures import crop_lines, lost, percent, shape_lines
+from ..data.shapes.originals import example
 from ..system.errors import DataError, printable
 from ..system.figures import counted, number
 from . import page
@@ -16,6 +19,8 @@ NARROW, WIDE, DOCUMENTS = (72, 24), (42, 14), (18, 6)  # how many are shown, of 
 LARGEST, EXACT = 160, 64  # the longer side in the page; up to so many pixels shown exactly
 PIECES, LONG, SKIPPED = 12, 600, 200  # of a document; bytes of a text; lines of what was left out
 WORDS, LONG_CAPTION = 40, 24
+CROPPED = {"none": "whole pictures", "center": "the largest square in the centre"}
+PALE, FRAME = (128, 128, 128), (255, 90, 0)
 TITLES = {"train": "Training", "held_out": "Held out"}
 
 
@@ -54,6 +59,10 @@ def render(folder: Path, card: dict) -> str:
         words=_words(card),
         frequent=_bars(card["captions"]["frequent"]),
         tables=_tables(card),
+        sizes=_sizes(card),
+        shape_lines=shape_lines(card.get("originals"), card["options"]["size"]),
+        pairs=_pairs(folder, card),
+        cropped=card["options"]["crop"] == "center",
         skipped=card["skipped"][:SKIPPED],
         unused=lists(card.get("unused", {})),
     )
@@ -79,7 +88,7 @@ def _summary(card: dict) -> list[tuple[str, str]]:
 
 def _warnings(card: dict) -> list[str]:
     """Warnings before training on the set."""
-    lines = []
+    lines = [line.replace("`", "") + "." for line in crop_lines(card.get("originals"), "--crop none")]
     if across := sum(card["duplicates"][kind]["across_splits"] for kind in ("exact", "near")):
         lines.append(
             f"{counted(across, 'group')} of equal or nearly equal pictures in both splits: not all that is "
@@ -102,7 +111,7 @@ def _facts(card: dict) -> dict[str, str]:
         "Source": card.get("source"),
         "Licence": card.get("licence", "unknown"),
         "Where from": card.get("url"),
-        "Pixels": f"shorter side {options['size']}, crop {options['crop']}"
+        "Pixels": f"shorter side {options['size']}, {CROPPED.get(options['crop'], options['crop'])}"
         if options["size"]
         else "as in the source",
         "Scaled": ", ".join(
@@ -124,6 +133,17 @@ def _words(card: dict) -> str:
         f"{counted(texts['vocabulary'], 'different word')}; {lengths['min']:,} to {lengths['max']:,} bytes, "
         f"median {lengths['median']:,}"
     )
+
+
+def _sizes(card: dict) -> list[tuple[str, dict, list]]:
+    """(title, sizes, bars of the most frequent ones) of the source where pictures were fitted, and of the
+    set."""
+    both = [("in the source", card.get("originals")), ("in the set", card["sizes"])]
+    return [
+        (title, sizes, _bars([(f"{height} × {width}", count) for height, width, count in sizes["frequent"]]))
+        for title, sizes in both
+        if sizes and sizes["different"]
+    ]
 
 
 def _bars(counts: list) -> list[tuple[str, int, float]]:
@@ -153,6 +173,37 @@ def _splits(folder: Path, card: dict, documents: bool, wide: bool) -> list[dict]
             {"title": TITLES[split], "total": total, "entries": [describe(entry) for entry in chosen]}
         )
     return splits
+
+
+def _pairs(folder: Path, card: dict) -> list[dict]:
+    """Pictures before and after they were fitted: those that change visibly."""
+    pairs, cropped = [], card["options"]["crop"] == "center"
+    for facts in card.get("originals", {}).get("examples", ()):
+        entry = entries(folder, facts["split"], [facts["index"]], card["labels"])[0]
+        before, after = example(folder, facts), entry.pictures[facts["picture"]]
+        (height, width), (tall, wide) = (facts["height"], facts["width"]), after.pixels.shape[:2]
+        ratio = wide * height / (tall * width)
+        shape = f"{percent(ratio - 1)} wider" if ratio > 1 else f"{percent(1 / ratio - 1)} narrower"
+        pairs.append(
+            {
+                "before": page.picture(_marked(before) if cropped else before, "JPEG"),
+                "after": _thumbnail(after),
+                "sizes": f"{height} × {width} → {tall} × {wide}",
+                "what": percent(lost(height, width)) + " cut off" if cropped else shape,
+                "title": "\n".join([*map(printable, entry.texts[:1]), entry.source]),
+            }
+        )
+    return pairs
+
+
+def _marked(image: Image.Image) -> Image.Image:
+    """A picture whose largest square in the centre has a frame; the rest is paler."""
+    box = centre(image.height, image.width)
+    marked = Image.blend(image, Image.new("RGB", image.size, PALE), 0.7)
+    marked.paste(image.crop(box), box)
+    left, top, right, bottom = box
+    ImageDraw.Draw(marked).rectangle((left, top, right - 1, bottom - 1), outline=FRAME, width=2)
+    return marked
 
 
 def _picture(entry: Entry) -> dict:

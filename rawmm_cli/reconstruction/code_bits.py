@@ -177,7 +177,7 @@ def _sized(locations: list[Location], size: int | None, skipped: list[Skipped]) 
 
 
 def _fitted(picture: NamedPicture, size: int) -> NamedPicture:
-    smaller = fit(picture.pixels.permute(1, 2, 0).numpy(), size)
+    smaller = fit(picture.pixels.permute(1, 2, 0).numpy(), size, "center")
     return replace(picture, pixels=torch.from_numpy(smaller.copy()).permute(2, 0, 1).contiguous())
 
 

@@ -39,13 +39,14 @@ def test_rows_hold_the_exact_pixels_in_the_order_of_the_names(tmp_path):
 
 def test_size_fits_and_no_size_keeps(tmp_path):
     fill(tmp_path, "a.png", "b.png", height=12, width=20)
-    rows, card = prepared(tmp_path, size=8)
-    assert card["size"] == [8, 8]
-    stored = {row["source"]: row["pixels"] for split in rows.values() for row in split}
-    assert stored == {
-        "a.png": fit(picture(0, 12, 20), 8).tobytes(),
-        "b.png": fit(picture(1, 12, 20), 8).tobytes(),
-    }
+    for crop, size in (("none", [8, 14]), ("center", [8, 8])):
+        rows, card = prepared(tmp_path, size=8, crop=crop)
+        assert card["size"] == size
+        stored = {row["source"]: row["pixels"] for split in rows.values() for row in split}
+        assert stored == {
+            "a.png": fit(picture(0, 12, 20), 8, crop).tobytes(),
+            "b.png": fit(picture(1, 12, 20), 8, crop).tobytes(),
+        }
     assert prepared(tmp_path)[1]["size"] == [12, 20]
     fill(tmp_path, "c.png")
     assert prepared(tmp_path)[1]["size"] is None

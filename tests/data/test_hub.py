@@ -329,9 +329,9 @@ def test_celebahq_fits_patch128_unless_a_size_is_given(tmp_path, rawmm):
         {"train": {"image": images, "text": [str(n) for n in range(20)]}},
     )
     for name, words, expected in (
-        ("celebahq", (), [(128, 128), (128, 128), (128, 128), (40, 40)]),
+        ("celebahq", (), [(128, 128), (176, 128), (128, 128), (40, 60)]),
         ("own", ("--size", 0), sides),
-        ("celebahq-40", ("--size", 40), [(40, 40)]),
+        ("celebahq-40", ("--size", 40, "--crop", "center"), [(40, 40)]),
     ):
         code, _, err = rawmm(
             "prepare",

@@ -9,7 +9,16 @@ import torch
 from PIL import Image
 
 from rawmm_cli.data import images
-from rawmm_cli.data.images import ImageError, contact_sheet, fit, read_image, save_png, slug
+from rawmm_cli.data.images import (
+    ImageError,
+    contact_sheet,
+    fit,
+    fitted,
+    multiple_of,
+    read_image,
+    save_png,
+    slug,
+)
 from rawmm_cli.system.errors import ConfigError, DataError, DiskFullError
 
 RANDOM = np.random.default_rng(0)
@@ -35,34 +44,48 @@ def test_fit_is_centre_crop_and_lanczos(shape, size):
     pixels = RANDOM.integers(0, 256, (*shape, 3), dtype=np.uint8)
     side = min(shape)
     top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
-    fitted = fit(pixels, size)
-    assert fitted.shape == (size, size, 3) and fitted.dtype == np.uint8
-    assert np.abs(fitted - lanczos(pixels[top : top + side, left : left + side], size)).max() < 1
+    square = fit(pixels, size, crop="center")
+    assert square.shape == (size, size, 3) and square.dtype == np.uint8
+    assert np.abs(square - lanczos(pixels[top : top + side, left : left + side], size)).max() < 1
 
 
 def test_fit_copies_pixels_where_it_can():
     pixels = RANDOM.integers(0, 256, (9, 5, 3), dtype=np.uint8)
-    assert (fit(pixels, 5) == pixels[2:7]).all() and (fit(pixels[:5], 5) == pixels[:5]).all()
+    assert (fit(pixels, 5, crop="center") == pixels[2:7]).all() and (fit(pixels[:5], 5) == pixels[:5]).all()
+    assert (fit(pixels, 5) == pixels).all()
     assert (fit(np.full((31, 40, 3), 77, np.uint8), 8) == 77).all()
 
 
 def test_fit_without_crop_keeps_the_whole_picture():
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, :2] = 255
-    assert fit(pixels, 8, crop="none")[:, 0].min() > 200 and fit(pixels, 8).max() == 0
+    assert fit(pixels, 8)[:, 0].min() > 200 and fit(pixels, 8, crop="center").max() == 0
     with pytest.raises(ConfigError, match="crop is 'top'; allowed: center, none"):
         fit(pixels, 8, crop="top")
 
 
-@pytest.mark.parametrize("shape", [(16, 20), (16, 41), (23, 16), (16, 7 * 16), (32, 40), (31, 77)])
+@pytest.mark.parametrize(
+    "shape", [(64, 80), (64, 164), (92, 64), (64, 7 * 64), (64, 65), (128, 160), (124, 308)]
+)
 def test_fit_without_crop_gives_sides_that_patches_divide(shape):
-    """The longer side becomes the nearest multiple of 16, also where the shorter one is 16 already."""
+    """The longer side becomes the nearest multiple of 16, also where the shorter one is 64 already."""
     pixels = RANDOM.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    fitted = fit(pixels, 16, crop="none")
+    whole = fit(pixels, 64)
     short, long = sorted(shape)
-    assert sorted(fitted.shape[:2]) == [16, max(16, round(long / short) * 16)]
-    if short == 16 and long % 16 == 0:
-        assert (fitted == pixels).all()
+    assert sorted(whole.shape[:2]) == [64, round(long / short * 4) * 16]
+    if short == 64 and long % 16 == 0:
+        assert (whole == pixels).all()
+
+
+def test_small_pictures_have_sides_of_smaller_multiples():
+    """A shape changes by an eighth at most; patches that divide the multiple divide both sides."""
+    multiples = {8: 2, 16: 4, 24: 4, 28: 4, 32: 8, 48: 8, 64: 16, 72: 8, 100: 4, 128: 16, 65: 1, 1: 1}
+    assert {size: multiple_of(size) for size in multiples} == multiples
+    for size in (8, 28, 32, 64, 100):
+        for longer in range(size, 4 * size):
+            height, width = fitted(size, longer, size)
+            assert height == size <= width and width % multiple_of(size) == 0
+            assert abs(width / longer - 1) <= 1 / 8 and fitted(longer, size, size) == (width, height)
 
 
 def test_fit_never_enlarges():

@@ -195,7 +195,7 @@ def test_pictures_and_captions_that_do_not_fit(tmp_path):
     }
 
 
-def test_sizes_with_no_crop(tmp_path):
+def test_pictures_are_whole(tmp_path):
     """The whole picture; sizes may differ in a batch."""
     (tmp_path / "in").mkdir()
     data = []
@@ -206,18 +206,14 @@ def test_sizes_with_no_crop(tmp_path):
     pq.write_table(
         pa.table({"image": data, "text": ["t"] * 60}), tmp_path / "in" / "a.parquet", row_group_size=4
     )
-    steps = open_steps(
-        settings(
-            tmp_path / "in", "data.stream.crop=none", "data.size=16", "train.length=400", "codec.patch=4"
-        )
-    )
+    steps = open_steps(settings(tmp_path / "in", "data.size=16", "train.length=400", "codec.patch=4"))
     shapes = {
         tuple(image.shape[1:])
         for seen in range(0, 128, 16)
         for batch in steps[seen]
         for image in batch.images
     }
-    assert shapes == {(3, 32, 16), (3, 16, 16), (3, 16, 32)}
+    assert shapes == {(3, 32, 16), (3, 16, 16), (3, 16, 24)}
 
 
 def test_the_order_is_shuffled(tmp_path):

@@ -87,10 +87,10 @@ def test_a_jpeg_is_measured_by_its_pixels(tmp_path):
 
 
 def test_the_tokenizers_size(tmp_path):
-    """Pictures are cropped and shrunk as `prepare` does; smaller ones are left out."""
+    """Pictures are cropped and shrunk as `prepare --crop center` does; smaller ones are left out."""
     pixels = noise(50, 70, 3)
     result = bounds.measure(save(tmp_path / "a.png", pixels), 32, (False, False))
-    assert result.sized.bits == lossless.lengths(fit(pixels, 32), False) and result.own.width == 70
+    assert result.sized.bits == lossless.lengths(fit(pixels, 32, "center"), False) and result.own.width == 70
     assert bounds.measure(tmp_path / "a.png", 51, (False, False)).sized is None
 
 

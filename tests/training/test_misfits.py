@@ -47,7 +47,7 @@ MISFITS = {
         [["a"], ["b"]],
         (),
         "picture 1.png has 10x8 pixels; codec.patch = 4 must divide both; prepare the set again with --size "
-        "8, "
+        "8 --crop center, "
         "or set codec.patch to a divisor of all sides: 1, 2",
     ),
     "patch of another multiple": (

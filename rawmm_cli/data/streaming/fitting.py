@@ -14,7 +14,7 @@ from ...core.batch import BlocksOf, size
 from ...core.document import Picture
 from ...core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from ...system.errors import DataError, printable
-from ..images import MULTIPLE, WHITE, ImageError, fit
+from ..images import WHITE, ImageError, fit, multiple_of
 from ..items import DocumentItem, Item, open_content
 from ..lengths import PICTURE, REMEDY, policy
 from ..rows import check_unicode
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from ..stream import Encode
 
 Pixels = np.ndarray | list[np.ndarray | None]  # of an item; of a document, None where a piece is text
+
+
+def longer_multiple(config: Config) -> int:
+    """What the longer side of whole pictures of a stream is a multiple of: as in `rawmm prepare`, or of the
+    patch where that would not divide it."""
+    multiple, stride = multiple_of(config.data.size), config.codec.stride
+    return stride if multiple % stride else multiple
 
 
 class Fitter:
@@ -35,7 +42,7 @@ class Fitter:
     def __init__(self, config: Config, report: Callable[[Item | DocumentItem, dict], None]) -> None:
         self.tokens, self.stride = config.codec.tokens, config.codec.stride
         self.size, self.crop = config.data.size, config.data.stream.crop
-        self.multiple = self.stride if MULTIPLE % self.stride else MULTIPLE
+        self.multiple = longer_multiple(config)
         self.length, self.policy, self.report = config.train.length, policy(config), report
         self.encode: Encode | None = encode if config.text_tokenizer.kind == "bytes" else None
         self.blocks: BlocksOf | None = None
