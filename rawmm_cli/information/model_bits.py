@@ -1,9 +1,9 @@
 """Bits a byte of pictures (`likelihood.py`) and of text (`text_bits.py`) under one model, in one table with
 lossless codecs on the same pictures (`bounds.py`).
 
-Pictures are cropped and shrunk to data.size, as `prepare --crop center` does. Captions come from prepared sets:
-pictures are measured alone and given their captions, captions alone and given their pictures. A grey picture
-has one byte a pixel, as in `bounds.py`: the bits of its three channels are divided by H W."""
+Pictures are cropped and shrunk to data.size, as `prepare --crop center` does. Captions come from prepared
+sets: pictures are measured alone and given their captions, captions alone and given their pictures. A grey
+picture has one byte a pixel, as in `bounds.py`: the bits of its three channels are divided by H W."""
 
 import math
 import time
