@@ -221,6 +221,36 @@ def tars(*endings: str) -> Callable[[Path], Facts]:
     return layout
 
 
+def class_members(numbers: range | list[int]) -> Members:
+    """Pictures in folders named by their classes."""
+    return [(f"set/{CLASSES[n % 2]}/{n:02}.png", png(n)) for n in numbers]
+
+
+def class_tars(folder: Path) -> Facts:
+    for part, numbers in halves():
+        tar(folder / f"{part:05}.tar", class_members(numbers))
+    return facts(labels=True)
+
+
+def class_zips(folder: Path) -> Facts:
+    """In folders of splits too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        for n in sorted(range(COUNT), key=lambda n: SPLITS[n]):
+            (name, data), *_ = class_members([n])
+            archive.writestr(f"{SPLITS[n]}/{name}", data)
+    return facts(labels=True, splits=True)
+
+
+def tars_with_splits(folder: Path) -> Facts:
+    """With the splits in the JSON of samples."""
+    for part, numbers in halves():
+        known = {n: json.dumps({"caption": caption(n), "split": KARPATHY[n]}).encode() for n in numbers}
+        samples = (((f"{n:05}.json", known[n]), (f"{n:05}.png", png(n))) for n in numbers)
+        tar(folder / f"{part:05}.tar", [member for sample in samples for member in sample])
+    return karpathy()
+
+
 def packed_tars(folder: Path) -> Facts:
     for part, numbers in halves():
         tar(folder / f"{part:05}.tar.gz", members(numbers, "txt"), "w:gz")
@@ -378,6 +408,9 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     "`.tar`: `.txt`": tars("txt"),
     "`.tar`: `.json`": tars("json"),
     "`.tar`: `.cls`": tars("cls"),
+    "`.tar`: `.json` with `split`": tars_with_splits,
+    "`.tar`: class folders": class_tars,
+    "`.zip`: class folders in split folders": class_zips,
     "`.tar.gz`": packed_tars,
     "`.zip`": zips,
     "`train-*.tar`": split_tars("{}-00000.tar"),

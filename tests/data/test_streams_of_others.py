@@ -16,6 +16,7 @@ from sources import pixels, png
 
 from rawmm_cli.config import presets
 from rawmm_cli.data import sets
+from rawmm_cli.data.datasets.webdataset import webdataset
 from rawmm_cli.data.layout import streams
 from rawmm_cli.data.streamed import Streamed
 from rawmm_cli.system.errors import DataError
@@ -247,3 +248,43 @@ def test_an_archive_that_was_cut(tmp_path):
                 data.picture(lane, position)
         assert [*captions(data), *held_out(data)] and any("without an end mark" in line for line in lines)
         assert {*captions(data), *held_out(data)} == set(range(number))
+
+
+def test_folders_in_archives_are_classes(tmp_path):
+    """As `prepare` has them: their numbers, the hint, and captions where they are asked for; not where
+    samples have classes of their own."""
+
+    def archive(*endings: str) -> None:
+        members = {f"{n:02}": png(n) for n in range(60)}
+        with tarfile.open(tmp_path / "0.tar", "w") as file:
+            for n, (name, picture) in enumerate(members.items()):
+                content = {"png": picture, "txt": b"%d" % n, "cls": b"7", "json": b'{"label": "x"}'}
+                for ending in ("png", *endings):
+                    info = tarfile.TarInfo(f"{('Red_Car', 'dog', 'dog')[n % 3]}/{name}.{ending}")
+                    info.size = len(content[ending])
+                    file.addfile(info, io.BytesIO(content[ending]))
+
+    def both(*words: str) -> tuple[set, list[str]]:
+        """{(captions, class)} of a stream, which are those of `prepare`, and what the stream says."""
+        data = opened(tmp_path, *words, lines=(lines := []))
+        items = [data.item(lane, place) for lane, size in enumerate(data.sizes) for place in range(size)]
+        streamed = {(item.captions, item.label) for item in items}
+        caption = words[0].partition("=")[2] if words else None
+        source = webdataset(path=tmp_path, caption=caption)
+        assert source.card["labels"] == data.card["labels"]
+        assert {(item.captions, item.label) for item in source.items(0)} >= streamed
+        return streamed, lines
+
+    archive()
+    made = "data.stream.caption='a photo of a {label}' makes captions of them"
+    hint = f"2 classes by folder (Red_Car, dog); {made}"
+    seen, lines = both()
+    assert seen == {((), 0), ((), 1)} and hint in lines
+    assert both("data.stream.caption=my {label}")[0] == {(("my red car",), 0), (("my dog",), 1)}
+    archive("txt")
+    seen, lines = both()
+    assert {label for _, label in seen} == {0, 1} and hint not in lines and all(texts for texts, _ in seen)
+    archive("cls")
+    assert both()[0] == {(("a photo of a 7",), 7)}
+    archive("json")
+    assert both()[0] == {(("a photo of a x",), -1)}

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from sources import card_of, pixels, png, prepare_source, rows
 
-from rawmm_cli.data.datasets.webdataset import Fields, webdataset
+from rawmm_cli.data.datasets.webdataset import webdataset
+from rawmm_cli.data.layout.fields import Fields
 from rawmm_cli.data.layout.samples import Samples, key_of
 from rawmm_cli.data.layout.unused import Unused
 from rawmm_cli.system.errors import ConfigError, DataError

@@ -26,6 +26,7 @@ from ..images import ENDINGS
 from ..items import Item, Source, state_of
 from ..layout import beside, metadata
 from ..layout.beside import Texts
+from ..layout.classes import classes_of, hint
 from ..layout.files import advice, files
 from ..layout.inside import MissingError, inside, relative
 from ..layout.splits import (
@@ -34,7 +35,6 @@ from ..layout.splits import (
     roles,
     roles_in_column,
     split_columns,
-    split_of,
     splits_of,
 )
 from ..layout.unused import COLUMNS, FILES, KEYS, Unused
@@ -233,14 +233,12 @@ def _classes(
         classes = sorted({str(label) for label in labels.values()})
         numbers = {label: number for number, label in enumerate(classes)}
         return {name: numbers[str(label)] for name, label in labels.items()}, classes
-    if has_metadata or len({name.count("/") for name in images}) != 1:
-        return {}, []
-    folders = {name: posixpath.basename(posixpath.dirname(name)) for name in images}
-    classes = sorted(set(folders.values()))
-    if len(classes) < 2 or (has_splits and any(map(split_of, classes))):  # the splits themselves
+    folders = {name: posixpath.dirname(name) for name in images}
+    classes = [] if has_metadata else classes_of(set(folders.values()), has_splits)
+    if not classes:
         return {}, []
     numbers = {label: number for number, label in enumerate(classes)}
-    return {name: numbers[label] for name, label in folders.items()}, classes
+    return {name: numbers[posixpath.basename(folder)] for name, folder in folders.items()}, classes
 
 
 def _captions(
@@ -265,10 +263,7 @@ def _captions(
             template = TEMPLATE
             notify(f"captions are made of the classes by '{TEMPLATE}'; --caption gives another")
         else:
-            few = ", ".join(map(printable, classes[:5])) + ", ..." * (len(classes) > 5)
-            notify(
-                f"{len(classes):,} classes by folder ({few}); --caption '{TEMPLATE}' makes captions of them"
-            )
+            notify(hint(classes))
     for name in names:
         if template is not None:
             label = labels.get(name, -1)

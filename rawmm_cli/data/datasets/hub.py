@@ -18,7 +18,7 @@ import numpy as np
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
 from ..columns import Columns, choose
 from ..items import DocumentItem, Item, Source
-from ..layout.copies import check_repo, is_saved, left_out, relative_to, saved_files
+from ..layout.copies import check_repo, folders_of_samples, is_saved, left_out, relative_to, saved_files
 from ..layout.files import advice
 from ..layout.inside import OutsideError
 from ..layout.known import Known, of_name
@@ -64,9 +64,10 @@ def hub(
     by_row, about = _own_splits(splits, chosen, notify)
     own = (column for column in first.column_names if not column.startswith("__"))  # __key__: a tar's names
     used = (*chosen.used, by_row and by_row.column)
+    for line in [] if chosen.label else folders_of_samples(first):
+        notify(line)
     unused.add_all(COLUMNS, (column for column in own if column not in used))
-    splits = {key: _without_decoding(data, chosen) for key, data in splits.items()}
-    parts = _parts(splits, by_row)
+    parts = _parts({key: _without_decoding(data, chosen) for key, data in splits.items()}, by_row)
     return Source(
         items=lambda start: _items(parts, chosen, start, path or _cache()),
         count=sum(map(len, splits.values())),

@@ -1,31 +1,27 @@
 """Archives of samples, as `webdataset` writes them: consecutive members a.jpg, a.txt, a.json are one sample
 named a.
 
-`archives.py` reads them, safely and member by member. File endings play the role of columns: an image, a
-caption (.txt, or a key of .json), a class (.cls, or a key of .json)."""
+`archives.py` reads them, safely and member by member; `layout/fields.py` has the roles of the endings.
+Folders in archives are classes as in a folder of pictures, where samples have none of their own."""
 
-import json
 import posixpath
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-from ...system.errors import ConfigError, DataError, printable
+from ...system.errors import DataError, printable
 from ..archives import ENDINGS, members, names
-from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
-from ..images import ENDINGS as PICTURES
 from ..items import Item, Source, state_of
+from ..layout.archive_splits import KeySplits, OwnSplits, key_splits, own_splits
+from ..layout.classes import classes_of, hint
+from ..layout.fields import FIRST, Fields, Sample
 from ..layout.files import advice, files_ending_in
-from ..layout.samples import Samples, key_of, own_splits
-from ..layout.splits import named
+from ..layout.samples import Samples, key_of
+from ..layout.splits import named, splits_of
 from ..layout.unused import KEYS, MEMBERS, OTHERS, Unused
-
-IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
-TEXTS = ("txt", "text", "caption", "captions", "prompt")
-Sample = dict[str, Callable[[], bytes]]  # ending -> reader of the member
-FIRST = 100  # members that tell whether an archive has folders
-SHOWN = 6  # endings in a message
 
 
 def webdataset(
@@ -43,36 +39,91 @@ def webdataset(
     path, unused = Path(path), Unused()
     files, archives = named(archive_files(path, unused), path if path.is_dir() else path.parent)
     fields = Fields(columns, caption)
-    splits = own_splits(archives, _places(files, archives, fields))
+    about = _about(files, archives, fields)
+    fields = replace(fields, folders=about.numbers, split=about.by_key and about.by_key.key)
     notify("chosen: " + fields.describe())
-    if line := splits.describe():
+    if line := about.by_key.describe() if about.by_key else about.splits.describe():
         notify(f"splits of the source, in {line}")
+    if about.hint:
+        notify(about.hint)
 
-    def items(start: int) -> Iterator[Item]:
-        unused.clear(MEMBERS, KEYS, OTHERS)
-        number = 0
-        # Folders of splits stand in any order inside of an archive: a pass for each role.
-        for role in ("train", "held_out") if splits.folders else (None,):
-            samples = Samples(fields, Unused() if role == "held_out" else unused)
-            for archive, name, sample in _samples(files, archives, samples):
-                split = splits.role(archive, name)
-                if role in (split, None):
-                    if number >= start:
-                        yield fields.item(f"{archive}/{name}", sample, split)
-                    number += 1
-            for line in samples.notes.lines() if samples.unused is unused else ():
-                notify(line)
-
+    own = about.by_key.card() if about.by_key else {"splits": line} if line else {}
     return Source(
-        items=items,
+        items=partial(_items, files, archives, fields, about, unused, notify),
         state=state_of(files) + repr(fields) + line,
         unused=unused,
         card={
             "source": f"webdataset, {len(files):,} archives",
             "licence": "unknown (your own files)",
-            "chosen": {"samples": fields.describe()} | ({"splits": line} if line else {}),
+            "labels": list(about.numbers),
+            "chosen": {"samples": fields.describe()} | own,
         },
     )
+
+
+class About(NamedTuple):
+    """What is known of archives before they are read. numbers: {name: number} of classes that are folders.
+    hint: what is said of them."""
+
+    splits: OwnSplits
+    by_key: KeySplits | None
+    numbers: dict[str, int]
+    hint: str
+
+    def role(self, fields: Fields, archive: str, name: str, sample: Sample) -> str | None:
+        """Role of a sample: "train", "held_out", or None where its name decides."""
+        if self.by_key is None:
+            return self.splits.role(archive, name)
+        return self.by_key.roles[fields.split_text(sample, self.by_key.key)]
+
+
+def _about(files: list[Path], archives: list[str], fields: Fields) -> About:
+    """Splits and classes of archives, by their names, the folders in them, and the first samples."""
+    first = list(islice(_samples(files[:1], archives[:1], Samples(fields, Unused())), FIRST))
+    looks = fields.looks([sample for _, _, sample in first])
+    deep = any("/" in name for _, name, _ in first)
+    places = []
+    if deep or not any(splits_of(archives, files=True)):
+        places = list(_places(files, archives, fields))
+    splits = own_splits(archives, places)
+    by_key = None
+    if not splits.describe():
+        by_key = key_splits(looks.split_keys, lambda key: _texts(files, archives, fields, key))
+    folders = {folder for _, folder in places}
+    classes = [] if looks.classes else classes_of(folders, bool(splits.describe()))
+    told = hint(classes) if classes and not looks.captions and fields.template is None else ""
+    return About(splits, by_key, {name: number for number, name in enumerate(classes)}, told)
+
+
+def _texts(files: list[Path], archives: list[str], fields: Fields, key: str) -> Iterator[str | None]:
+    """What every sample has under a key of its JSON."""
+    for _, _, sample in _samples(files, archives, Samples(fields, Unused())):
+        yield fields.split_text(sample, key)
+
+
+def _items(
+    files: list[Path],
+    archives: list[str],
+    fields: Fields,
+    about: "About",
+    unused: Unused,
+    notify: Callable[[str], None],
+    start: int,
+) -> Iterator[Item]:
+    """`Source.items`. Those to hold out stand anywhere inside of an archive: a pass for each role."""
+    unused.clear(MEMBERS, KEYS, OTHERS)
+    number = 0
+    for role in ("train", "held_out") if about.splits.folders or about.by_key else (None,):
+        samples = Samples(fields, Unused() if role == "held_out" else unused)
+        for archive, name, sample in _samples(files, archives, samples):
+            split = about.role(fields, archive, name, sample)
+            if role in (split, None):
+                if number >= start:
+                    folder = posixpath.basename(posixpath.dirname(name))
+                    yield fields.item(f"{archive}/{name}", sample, split, folder)
+                number += 1
+        for line in samples.notes.lines() if samples.unused is unused else ():
+            notify(line)
 
 
 def _samples(files: list[Path], archives: list[str], samples: Samples) -> Iterator[tuple[str, str, "Sample"]]:
@@ -110,157 +161,5 @@ def archive_files(path: Path, unused: Unused) -> list[Path]:
     return files
 
 
-@dataclass(frozen=True)
-class Fields:
-    """Roles of the endings in a sample.
-
-    columns: the user's own choice, "image=png,text=txt" or "text=json.KEY". template: makes captions of
-    classes."""
-
-    columns: str | None = None
-    template: str | None = None
-
-    def __post_init__(self) -> None:
-        assert self.requested is not None  # raises ConfigError here, and not at the first sample
-        if self.template is not None:
-            check_template(self.template)
-
-    @cached_property
-    def requested(self) -> dict[str, str]:
-        """The user's own choice as {"image" | "text" | "label": ending}."""
-        return parse(self.columns, None, "a sample")
-
-    def describe(self) -> str:
-        """The choice in words, for the card."""
-        requested = self.requested
-        return (
-            f"image: .{requested.get('image') or ' or .'.join(IMAGES[:4])}; caption: "
-            f".{requested.get('text') or 'txt or .json'}; "
-            f"class: .{requested.get('label') or 'cls or .json'}"
-        )
-
-    def item(self, name: str, sample: Sample, split: str | None = None) -> Item:
-        """A sample as an item. Where it cannot be used, the content of the item is a DataError."""
-        try:
-            facts = self._json(sample)
-            label, captions = self._label(sample, facts), self._captions(sample, facts)
-            label = None if isinstance(label, int) and label < 0 else label  # as `datasets` writes no class
-            if label is not None and (self.template is not None or not captions):
-                captions = [(self.template or TEMPLATE).format(label=words(str(label)))]
-            return Item(name, self._image(sample), tuple(captions), class_of(label), split=split)
-        except (DataError, ConfigError) as error:
-            return Item(name, DataError(str(error)))
-
-    def image(self, sample: Collection[str]) -> str | None:
-        """Ending of the picture of a sample, None where it has none."""
-        requested = self.requested.get("image")
-        return next((ending for ending in ((requested,) if requested else IMAGES) if ending in sample), None)
-
-    def _text(self, sample: Collection[str]) -> str | None:
-        """Ending of the member whose whole text is the caption, None where there is none."""
-        requested = self.requested.get("text")
-        endings = (requested,) if requested else TEXTS
-        return next((ending for ending in endings if ending in sample and ending != "json"), None)
-
-    def _number(self, sample: Collection[str]) -> str | None:
-        """Ending of the member whose whole text is the number of a class, None where there is none."""
-        requested = self.requested.get("label", "cls")
-        return requested if requested in sample and requested != "json" else None
-
-    def unused(self, sample: Collection[str]) -> set[str]:
-        """Endings of a sample that have no role."""
-        text, number = self._text(sample), self._number(sample)
-        facts = "json" if text is None or number is None else None
-        return set(sample) - {self.image(sample), text, number, facts}
-
-    def unused_keys(self, sample: Collection[str], facts: bytes) -> list[str]:
-        """Keys of the .json of a sample that have no role."""
-        try:
-            known = self._json({"json": lambda: facts})
-        except DataError:
-            return []
-        used = [] if self._text(sample) else self._caption(known)[:1]
-        used += [] if self._number(sample) else self._class(known)[:1]
-        return [key for key in known if key not in used]
-
-    def no_picture(self, sample: Collection[str]) -> str:
-        """What a sample without a picture has, and what to do."""
-        return f"it has no picture; it has {_endings(sample)}{_hint(sample)}"
-
-    def _image(self, sample: Sample) -> bytes:
-        ending = self.image(sample)
-        if ending is None:
-            raise DataError(self.no_picture(sample))
-        return sample[ending]()
-
-    def _json(self, sample: Sample) -> dict:
-        """The object in .json, {} where there is none; texts alone are captions."""
-        if "json" not in sample:
-            return {}
-        try:
-            facts = json.loads(sample["json"]().decode("utf-8-sig"))
-        except (ValueError, RecursionError):
-            raise DataError("its .json is not JSON in UTF-8") from None
-        return facts if isinstance(facts, dict) else {CAPTIONS[0]: facts}
-
-    def _caption(self, facts: dict) -> list[str]:
-        """Keys of .json that hold a caption, the one that is used first."""
-        requested = self.requested.get("text", "")
-        keys = [requested.removeprefix("json.")] if requested.startswith("json.") else CAPTIONS
-        return [key for key in keys if _strings(facts.get(key))]
-
-    def _class(self, facts: dict) -> list[str]:
-        """Keys of .json that hold a class, the one that is used first."""
-        requested = self.requested.get("label", "")
-        keys = [requested.removeprefix("json.")] if requested.startswith("json.") else LABELS
-        return [
-            key for key in keys if isinstance(facts.get(key), (int, str)) and not isinstance(facts[key], bool)
-        ]
-
-    def _captions(self, sample: Sample, facts: dict) -> list[str]:
-        ending = self._text(sample)
-        if ending is not None:
-            try:
-                return _strings(sample[ending]().decode("utf-8-sig"))
-            except UnicodeDecodeError:
-                raise DataError(f"its .{ending} is not UTF-8") from None
-        return next((_strings(facts[key]) for key in self._caption(facts)), [])
-
-    def _label(self, sample: Sample, facts: dict) -> int | str | None:
-        """Class of a sample: a number from .cls, a number or a word from .json, or None."""
-        ending = self._number(sample)
-        if ending is not None:
-            try:
-                return int(sample[ending]())
-            except ValueError:
-                raise DataError(f"its .{ending} is not a whole number") from None
-        return next((facts[key] for key in self._class(facts)), None)
-
-
 def _content(read: Callable[[], bytes]) -> bytes:
     return read()
-
-
-def _endings(sample: Collection[str]) -> str:
-    """The first endings of a sample, for a message."""
-    endings = [f".{ending}" for ending in sorted(sample)]
-    return ", ".join(endings[:SHOWN] + ([f"{len(endings) - SHOWN:,} more"] if len(endings) > SHOWN else []))
-
-
-def _hint(sample: Collection[str]) -> str:
-    """What to do where a sample has pictures under other endings: "" where it has none."""
-    other = next((ending for ending in sorted(sample) if ending.rpartition(".")[2] in IMAGES), None)
-    if other is None:
-        return ""
-    if "." not in other:
-        return f"; choose with --columns image={other}"
-    return (
-        "; the name of a sample ends at its first dot: take the other dots out of the names, or choose "
-        f"with --columns image={other}"
-    )
-
-
-def _strings(value: object) -> list[str]:
-    """The non-blank strings in a string or a list, stripped, without duplicates."""
-    texts = value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip()))

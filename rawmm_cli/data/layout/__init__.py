@@ -11,6 +11,9 @@ metadata.py  captions and classes in metadata.jsonl, .csv and .parquet
 headers.py   names in a tar file, quickly
 members.py   what a member of an archive may be
 samples.py   members of an archive -> samples
+fields.py    roles of the members of a sample
+classes.py   classes by folder
+archive_splits.py  the splits that archives bring along
 instead.py   what people store in place of a picture
 schemas.py   the Parquet files of a set as one table
 split_column.py  the splits that a column tells, row by row

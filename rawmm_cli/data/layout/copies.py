@@ -5,13 +5,20 @@ import os
 import posixpath
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...system.disk import read_file
 from ...system.errors import DataError, printable
+from ..columns import TEMPLATE
+from .fields import FIRST
 from .files import files
 from .inside import OutsideError, inside, top_of
 from .unused import Unused
 
+if TYPE_CHECKING:
+    import datasets
+
+KEY = "__key__"  # column of the names of samples, where `datasets` reads tar files
 LISTS = 64 << 20  # most bytes of the lists of files of a saved set
 ABOUT = ("README.md", "dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
 
@@ -72,3 +79,14 @@ def relative_to(base: str, paths: list[str]) -> list[str]:
             raise OutsideError(path, "is not in the set; allowed: files inside of it")
         names.append(whole.removeprefix(prefix))
     return names
+
+
+def folders_of_samples(data: "datasets.Dataset") -> list[str]:
+    """Lines that are said where `datasets` reads tar files whose samples are in folders."""
+    keys = data.select_columns([KEY])[:FIRST][KEY] if KEY in data.column_names else []
+    if len({posixpath.dirname(key) for key in keys}) < 2:
+        return []
+    return [
+        "folders in archives are no classes here; `rawmm prepare webdataset --path ... --caption "
+        f"'{TEMPLATE}'` makes captions of them"
+    ]

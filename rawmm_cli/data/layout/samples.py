@@ -4,15 +4,14 @@ What is unusual is said: samples of one name, members that are not neighbours, m
 
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ...system.errors import DataError, printable
 from ..archives import TAIL
 from ..images import ENDINGS
 from .beside import ABOUT
-from .splits import described, roles, splits_of
 from .unused import KEYS, MEMBERS, OTHERS, Unused
 
 REPEATED = "samples with the name of another one in the same archive, each of which is read by itself"
@@ -170,37 +169,3 @@ def _scattered(archive: str, problem: str) -> DataError:
         f"archive {printable(archive)}: members of a sample must be neighbours, and {printable(problem)}; "
         "make the archive again with its names sorted (tar --sort=name)"
     )
-
-
-class OwnSplits(NamedTuple):
-    """Splits that names of archives, or of folders in them, tell.
-
-    splits: {(archive, folder in it): split}; the folder is "" where archives tell."""
-
-    splits: dict[tuple[str, str], str | None]
-    roles: dict[str | None, str | None]
-    folders: bool  # whether folders in the archives tell
-
-    def role(self, archive: str, sample: str) -> str | None:
-        """Role of a sample: "train", "held_out", or None where its name decides."""
-        place = archive, posixpath.dirname(sample) if self.folders else ""
-        return self.roles[self.splits[place]] if place in self.splits else "train"
-
-    def describe(self) -> str:
-        """The splits in words, "" where there are none."""
-        line = described(Counter(self.splits.values()))
-        return f"{'folders' if self.folders else 'archives'}: {line}" if line else ""
-
-
-def own_splits(archives: Sequence[str], places: Iterable[tuple[str, str]]) -> OwnSplits:
-    """Splits that a set of archives brings along: those that its archives tell, else those of the folders in
-    them.
-
-    places: pairs of an archive and a folder of pictures in it; not looked at where the archives tell."""
-    splits = splits_of(archives, files=True)
-    if not any(splits):
-        pairs = list(dict.fromkeys(places))
-        by_folder = splits_of([posixpath.join(folder, "x") for _, folder in pairs])
-        if any(by_folder):
-            return OwnSplits(dict(zip(pairs, by_folder)), roles(by_folder), True)
-    return OwnSplits({(archive, ""): split for archive, split in zip(archives, splits)}, roles(splits), False)

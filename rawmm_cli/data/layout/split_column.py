@@ -18,6 +18,7 @@ from .splits import MOST, described_column, roles_in_column, split_columns
 if TYPE_CHECKING:
     import datasets
 
+JSON = "json"  # column of the .json of samples, where `datasets` reads tar files
 ROWS = 1 << 16  # rows in memory at a time
 
 
@@ -56,13 +57,26 @@ def in_tables(tables: Tables, used: Collection[str]) -> RowSplits | None:
 def in_datasets(
     data: Mapping[str, "datasets.Dataset"], names: Mapping[str, list[str]], used: Collection[str]
 ) -> RowSplits | None:
-    """As `in_tables`, of data by the splits of a set of the hub. names: {column: names of its classes}."""
-    for column in split_columns(next(iter(data.values())).column_names, used):
-        tables = (part.select_columns([column]).with_format("arrow")[:] for part in data.values())
-        values = [table[column].chunks for table in tables]
-        if splits := of_rows(column, values, names.get(column, [])):
-            return splits
+    """As `in_tables`, of data by the splits of a set of the hub. names: {column: names of its classes}.
+
+    Of tar files, `datasets` has the .json of samples as structs: their fields come last."""
+    features = next(iter(data.values())).features
+    fields = features[JSON] if isinstance(features.get(JSON), dict) else {}
+    within = [f"{JSON}.{name}" for name in split_columns(fields, ())]
+    for column in [*split_columns(features, used), *within]:
+        parts = (
+            part.select_columns([column.partition(".")[0]]).with_format("arrow") for part in data.values()
+        )
+        values = [_in_arrow(part[:], column if column in within else "") for part in parts]
+        if splits := of_rows(column.removeprefix(f"{JSON}."), values, names.get(column, [])):
+            return splits._replace(column=column)
     return None
+
+
+def _in_arrow(table: pa.Table, within: str) -> list[pa.Array]:
+    """Values of the only column of a table; within: COLUMN.FIELD of structs."""
+    chunks = table.column(0).chunks
+    return [pc.struct_field(chunk, within.partition(".")[2]) for chunk in chunks] if within else chunks
 
 
 def of_rows(column: str, parts: Sequence[Sequence[pa.Array]], names: Sequence[str] = ()) -> RowSplits | None:

@@ -3,7 +3,10 @@
 import posixpath
 import tarfile
 from array import array
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
@@ -11,10 +14,14 @@ import pyarrow as pa
 
 from ...system.errors import DataError, printable
 from ..items import Item
+from ..layout.archive_splits import key_splits, own_splits
+from ..layout.classes import classes_of, hint
 from ..layout.schemas import open_anywhere
+from ..layout.unused import KEYS
 from ..shards import Block, Shards, data_errors
 
 if TYPE_CHECKING:
+    from ..layout.fields import Sample
     from ..layout.samples import Samples
     from ..layout.streams import Files
 
@@ -28,11 +35,11 @@ class Tar(Shards):
     Raises ConfigError where the columns do not fit, DataError where a file is damaged or not safe."""
 
     def __init__(self, files: "Files", columns: str | None, caption: str | None, where: str) -> None:
-        from ..datasets.webdataset import Fields
-        from ..layout.samples import Samples, own_splits
+        from ..layout.fields import FIRST, Fields
+        from ..layout.samples import Samples
 
         super().__init__(files)
-        self.fields, self.indices = Fields(columns, caption), []
+        self.fields, self.indices, self.held_out = Fields(columns, caption), [], []
         self.about = {"samples": self.fields.describe()}
         samples, places = Samples(self.fields, self.unused), []
         for number, (file, name) in enumerate(zip(files.paths, files.names)):
@@ -46,11 +53,49 @@ class Tar(Shards):
                 Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)
             ]
         self.notes, self.splits = samples.notes.lines(), own_splits(files.names, places)
+        looks = self.fields.looks(islice(self._samples(0), FIRST))
         if line := self.splits.describe():
             self.about["splits"] = line
+        else:
+            self._set_key_splits(looks.split_keys)
+        self.labels = [] if looks.classes else classes_of({folder for _, folder in places}, bool(line))
+        self.fields = replace(self.fields, folders={name: n for n, name in enumerate(self.labels)})
+        if self.labels and not looks.captions and caption is None:
+            self.notes.append(hint(self.labels, "data.stream.caption="))
+
+    def _set_key_splits(self, keys: list[str]) -> None:
+        """Splits that one of these keys of JSON tells, if one does."""
+
+        texts: list[str | None] = []
+
+        def read(key: str) -> list[str | None]:
+            samples = chain.from_iterable(map(self._samples, range(len(self.indices))))
+            texts[:] = (self.fields.split_text(sample, key) for sample in samples)
+            return texts
+
+        if by_key := key_splits(keys, read):
+            self.about |= by_key.card()
+            self.unused.counts[KEYS].pop(by_key.key, None)
+            held_out = np.array([by_key.roles[text] == "held_out" for text in texts])
+            self.held_out = np.split(held_out, np.cumsum(self.sizes[:-1]))
+
+    def _samples(self, file: int) -> Iterator["Sample"]:
+        """Samples of a file with readers of their members, in order."""
+        index, path = self.indices[file], self.files.paths[file]
+        with data_errors(path), open_anywhere(path) as stream:
+
+            def read(n: int) -> bytes:
+                stream.seek(int(index.offset[n]))
+                return _part(stream.read(int(index.size[n])), 0, int(index.size[n]))
+
+            for first, end in pairwise(index.first.tolist()):
+                yield {index.endings[index.ending[n]]: partial(read, n) for n in range(first, end)}
 
     def roles(self, block: Block) -> list[str | None]:
         """As `Parquet.roles`."""
+        if self.held_out:
+            held_out = self.held_out[block.file][block.first : block.first + block.count]
+            return ["held_out" if held else "train" for held in held_out.tolist()]
         name, keys = self.files.names[block.file], self.indices[block.file].keys
         if not self.splits.folders:
             return [self.splits.role(name, "")] * block.count
@@ -71,7 +116,9 @@ class Tar(Shards):
             for n in range(index.first[number], index.first[number + 1]):
                 start = int(index.offset[n]) - begin
                 sample[index.endings[index.ending[n]]] = partial(_part, span, start, int(index.size[n]))
-            items.append(self.fields.item(f"{name}/{index.keys[number]}", sample))
+            key = index.keys[number].as_py()
+            folder = posixpath.basename(posixpath.dirname(key)) if self.labels else ""
+            items.append(self.fields.item(f"{name}/{key}", sample, None, folder))
         return items
 
 
@@ -107,7 +154,7 @@ def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
         members = ((info.name, info) for info in archive.headers(name) if info.isreg())
         for key, sample in samples.of(name, members, lambda info: archive.extractfile(info).read()):
             if samples.pictured(sample):
-                folders[posixpath.dirname(key)] = True
+                folders[printable(posixpath.dirname(key))] = True
             else:
                 samples.notes.add(WITHOUT, f"{name}/{key}")
             keys.append(printable(key))
