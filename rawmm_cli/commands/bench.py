@@ -7,7 +7,7 @@ import typer
 
 from ..system.threads import use_cpu
 from . import tables
-from .common import DATA, DataDir, Device, Json
+from .common import DATA, DataDir, DataSet, Device, Json, Preset, choose, settle
 from .screen import emit, notify
 
 
@@ -30,9 +30,8 @@ def bench(
             help="Settings over the preset's, as in train.precision=fp32 train.compile=no.",
         ),
     ] = None,
-    preset: Annotated[
-        str, typer.Option("--preset", "-p", help="Name of a preset, or a YAML file of your own.")
-    ] = "digits",
+    preset: Preset = None,
+    data: DataSet = None,
     steps: Annotated[
         int, typer.Option("--steps", min=3, max=100_000, help="Steps to measure (train, data).")
     ] = 20,
@@ -44,17 +43,17 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure speed: positions/s, pictures/s, MFU, memory and waiting for data."""
-    from ..config import presets
     from ..config.model import Config
     from ..system.errors import ConfigError
 
-    config = presets.load(preset, settings or [])
+    preset, config = choose(preset, data, settings or [])
     if not isinstance(config, Config):
         raise ConfigError(
             f"preset {preset} trains a codec; allowed: presets of models that draw and read; "
             f"`rawmm train --preset {preset} --time 30s` prints the pictures/s of a codec"
         )
     use_cpu(config.train.threads)
+    config, _ = settle(config, data_dir, None, device, 1)
     from ..profiling import bench
     from ..system import machine
 

@@ -22,6 +22,22 @@ DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="RAWMM_DATA", help="Folder of prepared data sets.")
 ]
 RunsDir = Annotated[Path, typer.Option("--runs-dir", envvar="RAWMM_RUNS", help="Folder of runs.")]
+Preset = Annotated[
+    Optional[str],
+    typer.Option(
+        "--preset",
+        "-p",
+        help="Name of a preset, or a YAML file of your own. [default: digits; of another set: small]",
+    ),
+]
+DataSet = Annotated[
+    Optional[str],
+    typer.Option(
+        "--data",
+        "-d",
+        help="Name of a prepared set: data.set=NAME. Presets small, medium and large fit any set.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; logs go to stderr.")]
 Run = Annotated[Optional[str], typer.Option("--run", help="A run, by its name.")]
 Model = Annotated[

@@ -14,7 +14,19 @@ from ..system.activity import doing
 from ..system.threads import use_cpu
 from . import common
 from . import dry_run as dry
-from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, run_name, seconds_of, writable_folder
+from .common import (
+    DATA,
+    RUNS,
+    DataDir,
+    DataSet,
+    Device,
+    Json,
+    Preset,
+    RunsDir,
+    run_name,
+    seconds_of,
+    writable_folder,
+)
 from .screen import Training, emit, notify
 
 if TYPE_CHECKING:
@@ -31,22 +43,8 @@ def train(
             help="Settings over the preset's, as in train.batch=64; `rawmm presets NAME` shows all of them.",
         ),
     ] = None,
-    preset: Annotated[
-        Optional[str],
-        typer.Option(
-            "--preset",
-            "-p",
-            help="Name of a preset, or a YAML file of your own. [default: digits; with a set: small]",
-        ),
-    ] = None,
-    data: Annotated[
-        Optional[str],
-        typer.Option(
-            "--data",
-            "-d",
-            help="Name of a prepared set, short for data.set=NAME: small, medium and large fit any.",
-        ),
-    ] = None,
+    preset: Preset = None,
+    data: DataSet = None,
     run: Annotated[
         Optional[str], typer.Option("--run", help="Name of the run. [default: the preset's or the set's]")
     ] = None,

@@ -6,6 +6,7 @@ data.py       settings of what is trained on
 model.py      settings of a model and its training
 codecs.py     settings of a codec that learns
 presets.py    presets; defaults < preset < key=value
+facts.py      what settings follow from: facts of the sets
 rules.py      the rules by which settings follow from a set
 automatic.py  settings that are `auto`, and what they become
 explain.py    what is wrong with a setting, in one line

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import gcd
 
-import numpy as np
-
 from ..system.errors import ConfigError
 from . import presets
+from .facts import Facts, Known
 from .fields import AUTO
 from .model import Config
-from .rules import NOISE, RULES, Facts, Known, divisors, in_words
+from .rules import NOISE, RULES, divisors, in_words
 
 ENOUGH, ROUGH = 30_000, 16  # documents of a run by time; patches of a picture where there is time for fewer
 STEPPING = 0.8  # share of a run's time that its steps take, about
@@ -74,4 +73,4 @@ def _coarser(config: Config, facts: Facts) -> int | None:
     """The next larger patch that still gives ROUGH patches; None where there is none."""
     fitting = divisors(gcd(facts.common, config.data.size))
     larger = [patch for patch in fitting if patch > config.codec.patch]
-    return next((patch for patch in larger if np.median(facts.areas) / patch**2 >= ROUGH), None)
+    return next((patch for patch in larger if facts.area / patch**2 >= ROUGH), None)

@@ -1,82 +1,26 @@
 """The rules by which settings follow from a set: one for each setting that may be `auto`. No torch here.
 
-A rule is given the settings before it and the facts of the sets, and says its reason; RULES has their order.
-`automatic.py` goes through them."""
+A rule is given the settings before it and the facts of the sets (`facts.py`), and says its reason; RULES has
+their order. `automatic.py` goes through them."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.text_tokenizer import VOCABULARY
 from ..system.errors import ConfigError
-from .model import Config
-from .noise_law import Noise
+from .facts import Facts, Follows, Known, Rule
 
 MARKS = 4  # <bos>, <image>, </image>, <eos>
-FEWEST, MOST = 49, 256  # patches of a picture
+FEWEST, FINE, MOST = 49, 144, 256  # patches of a picture
+LARGE = 20  # millions of parameters, halved, from which on a model is large
 WINDOW = 256  # positions of a row of a set of text alone
 LONGEST = 1024  # positions of a row; longer texts are cut
-SHORT = 24, 64_000  # bytes: captions at least so long, of so much text together, are cut into learned pieces
+LONG, MUCH = 24, 20_000  # bytes: texts so long, and so much of them in all, are cut into learned pieces
 FEW = 100  # different captions, at most, that count as names of classes
 TIMES, LEAST = 20, 40_000  # documents of a picture, and of a small model at least
-STEPS, LEAST_BATCH = 1_000, 16  # smaller batches where there would be fewer steps
+STEPS, LEAST_BATCH = 500, 16  # smaller batches where there would be fewer steps
 SMALL = 20_000  # training pictures below which a model must be kept from learning them by heart
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of the sets of a run. Arrays have an entry a row (a picture with its captions, or a
-    document) of all splits and sets.
-
-    name: of data.set. rows: that it trains on. sizes: {(height, width): pictures} of data.set, in pixels.
-    common: greatest common divisor of all sides of all sets, 0 without pictures. areas: pixels of a row.
-    texts: bytes of the longest caption of a row, or of all texts of a document. marks: special tokens of a
-    row. captions: pictures that have any, of data.set. different: captions. documents: a row is a
-    document of text and pictures. exact: all rows are here, not only the first of a stream.
-    pieces(vocabulary): tokens of the texts of every row, as learned pieces. expected: documents that a run
-    by time will see; 0: not known. noise(known): what the law says of the pictures."""
-
-    name: str
-    rows: int
-    sizes: dict[tuple[int, int], int]
-    common: int
-    areas: np.ndarray
-    texts: np.ndarray
-    marks: np.ndarray
-    captions: int
-    different: int
-    pieces: Callable[[int], np.ndarray]
-    noise: "Callable[[Known], Noise]"
-    documents: bool = False
-    exact: bool = True
-    expected: int = 0
-
-
-class Known:
-    """Settings by their dotted names; what follows from the set comes in its turn."""
-
-    def __init__(self, config: Config):
-        self.config, self.values = config, {}
-
-    def __getitem__(self, key: str) -> Any:
-        if key in self.values:
-            return self.values[key]
-        value = self.config
-        for name in key.split("."):
-            value = getattr(value, name, None)  # None: another kind of part has no such setting
-        return value
-
-
-class Follows(NamedTuple):
-    """A value that was `auto`, and why it is what it is."""
-
-    value: Any
-    reason: str
-
-
-Rule = Callable[[Known, Facts], Follows]
 
 
 # --------------------------------------------------------------------------------------------------- pictures
@@ -98,34 +42,36 @@ def _size(known: Known, facts: Facts) -> Follows:
 
 
 def _patch(known: Known, facts: Facts) -> Follows:
-    """The largest patch that gives FEWEST patches and has no more values than the model can carry."""
+    """The largest patch of which a picture has FEWEST (of a large model FINE) at least, among those that have
+    no more values than the model can carry and of which a picture has MOST at most."""
     size, width = known["data.size"], known["backbone.width"]
     if not facts.sizes:
-        return Follows(divisors(size)[-1] // 2 or 1, "the set has no pictures")
+        return Follows(divisors(size)[-1] // 2 or 1, "")
+    area, largest = facts.area, int(facts.areas.max())
     fitting = divisors(math.gcd(facts.common, size))
-    area, largest = float(np.median(facts.areas)), int(facts.areas.max())
-    possible = [patch for patch in fitting if largest / patch**2 <= LONGEST and area / patch**2 >= 4]
+    possible = [p for p in fitting if largest / p**2 <= LONGEST and 4 <= area / p**2 <= 1.5 * MOST]
     if not possible:
         raise ConfigError(_no_patch(facts, size))
     usual = [patch for patch in possible if patch > 1 and area / patch**2 >= 9] or possible
     few = [patch for patch in usual if area / patch**2 <= MOST] or usual[-1:]
     narrow = [patch for patch in few if 3 * patch**2 <= 1.5 * width] or few[:1]
-    fine = [patch for patch in narrow if area / patch**2 >= FEWEST]
+    least = FINE if _scale(known) >= LARGE else FEWEST
+    fine = [patch for patch in narrow if area / patch**2 >= least]
     patch = fine[-1] if fine else narrow[0]
     return Follows(patch, in_words(facts, patch))
 
 
 def in_words(facts: Facts, patch: int) -> str:
     """The patches of a usual picture, and their values."""
-    return f"{np.median(facts.areas) / patch**2:,.0f} patches a picture, of {3 * patch**2} values"
+    return f"{facts.area / patch**2:,.0f} patches a picture, of {3 * patch**2} values"
 
 
 def _no_patch(facts: Facts, size: int) -> str:
-    largest = int(facts.areas.max())
+    what, largest = "document" if facts.documents else "picture", int(facts.areas.max())
     return (
-        f"codec.patch = auto: the sides of the pictures of '{facts.name}' have {facts.common} as their "
-        f"largest common divisor, and the largest picture has {largest:,} pixels: no patch gives 4 to "
-        f"{LONGEST:,} patches; prepare the set again with --size {64 if size > 64 else max(8, size // 8 * 8)}"
+        f"codec.patch = auto: the largest common divisor of all sides of '{facts.name}' is {facts.common}, "
+        f"and the largest {what} has {largest:,} pixels: no patch gives a picture 4 to {MOST:,} patches; "
+        f"prepare the set again with --size {64 if size > 64 else max(8, size // 8 * 8)}"
     )
 
 
@@ -141,18 +87,17 @@ def _tokenizer(known: Known, facts: Facts) -> Follows:
     texts = facts.texts[facts.texts > 0]
     if not len(texts):
         return Follows("bytes", "the set has no text")
-    middle, total, (length, amount) = int(np.median(texts)), int(texts.sum()), SHORT
-    if middle >= length and total >= amount:
-        return Follows(
-            "bpe", f"half of the texts have {middle:,} bytes or more, {total:,} in all: pieces are learned"
-        )
-    few = "too little to learn pieces" if middle >= length else "short"
-    return Follows("bytes", f"half of the texts have {middle:,} bytes or more, {total:,} in all: {few}")
+    middle = int(np.median(texts))
+    learned = middle >= LONG and facts.amount >= MUCH
+    why = "enough to learn pieces" if learned else "short" if middle < LONG else "too few to learn pieces"
+    reason = f"texts of {middle:,} bytes at the median, {facts.amount:,} bytes in all: {why}"
+    return Follows("bpe" if learned else "bytes", reason)
 
 
 def _vocabulary(known: Known, facts: Facts) -> Follows:
-    total = int(facts.texts.sum())
-    return Follows(512 if total < 10_000_000 else 4096, f"{total:,} bytes of text")
+    if known["text_tokenizer.kind"] == "bytes":
+        return Follows(VOCABULARY, "")
+    return Follows(512 if facts.amount < 10_000_000 else 4096, f"{facts.amount:,} bytes of text")
 
 
 def _length(known: Known, facts: Facts) -> Follows:
@@ -171,13 +116,10 @@ def _length(known: Known, facts: Facts) -> Follows:
 
 
 def _long(known: Known, facts: Facts) -> Follows:
-    if (
-        facts.exact
-        and known["text_tokenizer.kind"] == "bytes"
-        and _positions(known, facts).max() <= known["train.length"]
-    ):
-        return Follows(None, "every row fits into train.length")
-    return Follows("cut", "a text that does not fit into train.length is cut")
+    """What is cut is told before the first step; learned pieces may be a little longer than those counted."""
+    exact = facts.exact and known["text_tokenizer.kind"] == "bytes"
+    fits = exact and _positions(known, facts).max() <= known["train.length"]
+    return Follows(None if fits or not facts.sizes else "cut", "")
 
 
 def _picture(known: Known, facts: Facts) -> np.ndarray:
@@ -240,7 +182,7 @@ def _length_of_run(known: Known, facts: Facts) -> int:
 
 
 def _batch(known: Known, facts: Facts) -> Follows:
-    batch, documents = 256 if _scale(known) >= 20 else 64, _length_of_run(known, facts)
+    batch, documents = 256 if _scale(known) >= LARGE else 64, _length_of_run(known, facts)
     while batch > LEAST_BATCH and documents / batch < STEPS:
         batch //= 2
     return Follows(batch, f"about {documents / batch:,.0f} steps")

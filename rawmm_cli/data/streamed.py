@@ -14,6 +14,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,6 +74,13 @@ class Streamed:
             "count": {"train": sum(self.sizes), "held_out": sum(self.shards.sizes) - sum(self.sizes)},
             "fingerprint": self._fingerprint(),
         }
+
+    def with_settings(self, config: Config) -> "Streamed":
+        """The same files under settings that differ in how pictures are decoded alone."""
+        other = copy(self)
+        other.config, other.skipped, other.reported = config, {}, set()
+        other.fitting = Fitter(config, other._report)
+        return other
 
     def __len__(self) -> int:
         return sum(self.sizes)

@@ -70,21 +70,38 @@ class Judge:
 
 
 def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
-    """Applies where pictures have classes."""
-    labels = subject.train.card.get("labels") or []
-    if subject.train.holds_documents or not labels:
+    """Applies where pictures have classes; drawings are judged where all pictures have their size."""
+    if subject.classes is None:
         return {}
-    judge, held_out = Judge(subject.train), subject.held_out
-    results = {"text_to_image": draw(subject, judge, labels)}
-    if any(held_out.captions):
+    labels, _, held_out, of_captions = subject.classes
+    results, judge = {}, _judge(subject)
+    if judge:
+        results["text_to_image"] = draw(subject, judge, labels)
+    if any(held_out.captions) and not of_captions:
         right = lambda row, text: named(text, labels) == held_out.labels[row]  # noqa: E731
         results["image_to_text"] = captions.read(subject, right, "names the class")
-    return results | {"judge": JudgeFacts(judge.accuracy(held_out))}
+    return results | ({"judge": JudgeFacts(judge.accuracy(held_out))} if judge else {})
+
+
+def _judge(subject: Subject) -> Judge | None:
+    """A judge of drawings; None, and a line, where the set has pictures of other sizes."""
+    train, size = subject.classes.train, subject.settings.size
+    if set(zip(train.heights.tolist(), train.widths.tolist())) == {tuple(size)}:
+        return Judge(train)
+    subject.notify(
+        f"drawings of {size[1]} x {size[0]} pixels are not judged: a judge needs training pictures of their "
+        f"size alone; `rawmm prepare ... --size {size[0]}` makes them"
+    )
+    return None
 
 
 def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
     """Draw `per_label` pictures of each class, from its caption."""
-    prompts, each, settings = class_captions(subject.train, labels), subject.per_label, subject.settings
+    prompts, each, settings = (
+        class_captions(subject.classes.train, labels),
+        subject.per_label,
+        subject.settings,
+    )
     wanted = np.repeat(np.arange(len(labels)), each)
     # the model must open the picture itself: that needs one token; a few more are allowed
     documents = subject.draw(prompts, "evaluate", each, max_text=4)

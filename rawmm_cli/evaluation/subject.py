@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
+from ..config.rules import FEW
 from ..core.batch import size
 from ..core.document import Document, Picture
 from ..core.drawing import Sampling
@@ -17,6 +20,7 @@ from ..sampling import session
 from ..sampling.request import Request
 
 HELD_OUT = 2_000  # held-out documents that are looked at, at most
+EACH = 5  # training pictures of a caption at least, where captions count as names of classes
 
 
 def _silent(line: str) -> None:
@@ -52,6 +56,35 @@ class Subject:
         """How pictures are drawn."""
         return session.settings_for(self.loaded, self.request)
 
+    @cached_property
+    def classes(self) -> "Classes | None":
+        """The classes of the set: those of its card or, where each picture has one caption of a few, its
+        captions. None where it has none."""
+        labels = self.train.card.get("labels") or []
+        if self.train.holds_documents:
+            return None
+        return Classes(labels, self.train, self.held_out, False) if labels else self._of_captions()
+
+    def _of_captions(self) -> "Classes | None":
+        stated = (self.train.card.get("captions") or {}).get("different", 0)
+        if self.train.card.get("grammar") or stated > FEW:
+            return None
+        own = [
+            [list(filter(None, texts)) for texts in split.captions] for split in (self.train, self.held_out)
+        ]
+        names = sorted({texts[0] for texts in own[0] if len(texts) == 1})
+        if not 2 <= len(names) <= min(FEW, len(self.train) / EACH):
+            return None
+        number = {name: n for n, name in enumerate(names)}
+        splits = []
+        for split, texts in zip((self.train, self.held_out), own):
+            if any(len(captions) != 1 or captions[0] not in number for captions in texts):
+                return None
+            labelled = replace(split)
+            labelled.labels = np.array([number[captions[0]] for captions in texts])
+            splits.append(labelled)
+        return Classes(names, *splits, True)
+
     def draw(self, captions: Sequence[str], stream: str, count: int = 1, **settings: Any) -> list[Document]:
         """What the model adds to each caption, `count` times; greedy unless a temperature is given."""
         settings = {"temperature": 0.0, "max_pictures": 1, **self.request.settings, **settings}
@@ -81,6 +114,15 @@ class Subject:
     def _has_room_after(self, picture: Tensor) -> bool:
         document = [BOS, IMAGE, Picture(picture, False), END_IMAGE]
         return size(document, self.loaded.model.blocks) < self.settings.context
+
+
+class Classes(NamedTuple):
+    """Names of classes, and both splits with their labels. captions: whether the names are the captions."""
+
+    names: list[str]
+    train: Prepared
+    held_out: Prepared
+    captions: bool
 
 
 def first_picture(document: Document) -> Tensor | None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ..config import presets
 from ..config.automatic import automatic, settle
+from ..config.facts import Known
 from ..config.fields import AUTO
 from ..config.model import Config
-from ..config.rules import Known
 from ..runs.folder import read_config
 from ..system.errors import ConfigError
 from .facts import facts_of

@@ -1,7 +1,7 @@
 """Facts of the sets of a run, which settings that are `auto` follow from (`config/rules.py`)."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..config import presets
+from ..config.facts import Facts, Known
 from ..config.fields import AUTO
 from ..config.model import Config
 from ..config.noise_law import Noise, law
-from ..config.rules import MARKS, Facts, Known
+from ..config.rules import MARKS
 from ..core.text_tokenizer import train_pairs
 from ..data import prepared, sets
 from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
@@ -22,7 +23,7 @@ from ..system.activity import doing
 from ..system.errors import ConfigError
 
 SAMPLED = 2_000  # texts that are encoded, to know how long they are as learned pieces
-PEEK = 2_000  # pictures of a stream whose captions are looked at
+PEEK = 500  # pictures of a stream whose captions are looked at
 PICTURES = 256  # that are measured
 
 
@@ -45,13 +46,27 @@ def facts_of(config: Config, data: Path) -> Facts:
         common=int(np.gcd.reduce(np.array(sides, int))) if sides else 0,
         areas=areas,
         texts=texts,
+        amount=sum(len(text.encode()) for split in own for text in split.all_texts()),
         marks=marks,
         captions=sum(int(_rows(split)[1].astype(bool).sum()) for split in own),
         different=_different(own),
         documents=own[0].holds_documents,
         pieces=cache(lambda vocabulary: _pieces(everything, vocabulary)),
-        noise=lambda known: measure(own[0], known["data.size"]),
+        noise=_once(lambda known: measure(own[0], known["data.size"])),
     )
+
+
+def _once(measured: Callable[[Known], Noise]) -> Callable[[Known], Noise]:
+    """The same function, which measures once for each data.size."""
+    kept: dict[int, Noise] = {}
+
+    def noise(known: Known) -> Noise:
+        size = known["data.size"]
+        if size not in kept:
+            kept[size] = measured(known)
+        return kept[size]
+
+    return noise
 
 
 def _different(splits: list[Prepared | PreparedDocuments]) -> int:
@@ -62,8 +77,7 @@ def _different(splits: list[Prepared | PreparedDocuments]) -> int:
 
 def _measure_stream(streamed: Streamed, known: Known) -> Noise:
     """What the law says of a stream, whose pictures are decoded with the settings that are known."""
-    streamed.config = presets.changed(streamed.config, known.values)
-    return measure(streamed, known["data.size"])
+    return measure(streamed.with_settings(presets.changed(known.config, known.values)), known["data.size"])
 
 
 def _sides(split: Prepared | PreparedDocuments) -> list[tuple[int, int]]:
@@ -131,12 +145,13 @@ def _of_stream(config: Config, data: Path) -> Facts:
         common=size,
         areas=np.full(len(lengths), aspect * size**2),
         texts=lengths,
+        amount=int(lengths.mean() * len(streamed)),
         marks=np.full(len(lengths), MARKS),
         captions=len(streamed) if any(texts) else 0,
         different=len(set(texts)),
         documents=streamed.holds_documents,
         exact=False,
-        noise=lambda known: _measure_stream(streamed, known),
+        noise=_once(lambda known: _measure_stream(streamed, known)),
         pieces=lambda vocabulary: np.array(
             [*map(len, map(train_pairs(texts, vocabulary).encode, texts))] or [0]
         ),

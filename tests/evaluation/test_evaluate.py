@@ -180,6 +180,50 @@ def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, m
     assert "text_to_image" not in result and "judge" not in result
 
 
+@pytest.mark.parametrize("count, judged", [(12, True), (8, False)])
+def test_captions_of_a_few_are_classes(count, judged, tmp_path, model, monkeypatch):
+    """One caption each, five pictures of it at least: what is drawn from it is judged."""
+    import numpy as np
+
+    colours = {"red dot": (255, 0, 0), "blue dot": (0, 0, 255)}
+    both = [(name, np.full((8, 8, 3), colour, np.uint8)) for name, colour in colours.items()]
+    rows = [picture_row(pixels, [name]) for name, pixels in both]
+    prepared.write(tmp_path / "digits", {"train": rows * (count // 2), "held_out": rows}, {})
+
+    def generate(model, prompts, *_):  # always red
+        red = Picture(torch.tensor([255, 0, 0], dtype=torch.uint8).view(3, 1, 1).expand(3, 8, 8), False)
+        return [
+            [*prompt, *encode("red dot"), EOS]
+            if prompt[1] == IMAGE
+            else [*prompt, IMAGE, red, END_IMAGE, EOS]
+            for prompt in prompts
+        ]
+
+    monkeypatch.setattr(generator, "generate", generate)
+    result = evaluate.evaluate(as_loaded(model, TINY), Request(), tmp_path, per_label=2)
+    assert result["image_to_text"] == {"accuracy": 0.5, "count": 2, "right_means": "exact"}
+    assert ("text_to_image" in result) == judged
+    if judged:
+        assert result["text_to_image"]["by_label"] == {"blue dot": 0.0, "red dot": 1.0}
+        assert result["judge"]["held_out_accuracy"] == 1.0
+
+
+def test_drawings_are_not_judged_where_pictures_have_other_sizes(tmp_path, model, monkeypatch):
+    import numpy as np
+
+    rows = [picture_row(np.zeros((8, side, 3), np.uint8), ["a"], 0) for side in (8, 12)]
+    prepared.write(tmp_path / "digits", {"train": rows, "held_out": rows}, {"labels": ["a"]})
+    text = [*encode("a"), EOS]
+    monkeypatch.setattr(generator, "generate", lambda model, prompts, *_: [[*p, *text] for p in prompts])
+    said = []
+    result = evaluate.evaluate(as_loaded(model, TINY), Request(), tmp_path, notify=said.append)
+    assert result["image_to_text"]["accuracy"] == 1.0 and "text_to_image" not in result
+    assert said == [
+        "drawings of 8 x 8 pixels are not judged: a judge needs training pictures of their size alone; "
+        "`rawmm prepare ... --size 8` makes them"
+    ]
+
+
 # ----------------------------------------------------------------------------------------------------- losses
 
 
