@@ -79,8 +79,8 @@ def drawn(subject: Subject, judge: Judges, count: int, work: Path, device: torch
     counted = [share for name, share in by.items() if judge.accuracy[name] >= RELIABLE] or list(by.values())
     result = {"right": float(np.mean(counted)), "by": by, "judge kid": kid(looks, judge(real)[1])}
     result["without picture"] = sum(picture is None for picture in pictures)
-    if (work / "mobilenet_v2.pth").is_file():
-        network = mobilenet.load(work / "mobilenet_v2.pth").to(device)
+    if (work / "features.safetensors").is_file():
+        network = mobilenet.load(work / "features.safetensors").to(device)
         one, other = (network(part.to(device))[0].cpu() for part in (shown, real))
         result["kid"] = features.kid(one, other)
     return result

