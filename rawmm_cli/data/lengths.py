@@ -28,8 +28,8 @@ def policy(config: Config) -> str:
 
 
 def too_long(config: Config, data: "Set", encode: Encode, blocks: BlocksOf) -> Long:
-    """Captions of a set, each with its picture, and documents that need more than `train.length`
-    positions."""
+    """Captions of a set, each with its picture, pictures that are too long by themselves, and documents that
+    need more than `train.length` positions."""
     find = _documents if data.holds_documents else _captions
     return find(config, data, encode, blocks)
 
@@ -42,6 +42,8 @@ def _captions(config: Config, data: "Prepared", encode: Encode, blocks: BlocksOf
         for number, caption in enumerate(data.captions[row]):
             if len(caption.encode()) > room[row] and (tokens := len(encode(caption))) > room[row]:
                 long.setdefault(row, {})[number] = tokens + config.train.length - int(room[row])
+        if room[row] < 0 and row not in long:  # without a caption
+            long[row] = {0: config.train.length - int(room[row])}
     return long
 
 

@@ -13,6 +13,7 @@ from ..system.errors import DataError
 from . import prepared
 from .images import multiple_of
 from .prepared import Prepared, PreparedDocuments
+from .shapes.training import set_lines, stream_lines
 
 if TYPE_CHECKING:
     from .streamed import Set
@@ -33,11 +34,16 @@ def load(
         from .streamed import Streamed
 
         streamed = Streamed(config, folder, notify)
+        for line in stream_lines(config, streamed.shards):
+            notify(line)
         return [streamed], streamed.first_pictures("held_out", HELD_OUT)
     sets = [prepared.load(folder / name, "train") for name in (config.data.set, *config.data.mix)]
     held_out = prepared.load(folder / config.data.set, "held_out")
     for data in (*sets, held_out):  # the held-out split too, so that the run can be evaluated
         check(config, data)
+    if not sets[0].holds_documents:
+        for line in set_lines(config, sets[0]):
+            notify(line)
     return sets, held_out
 
 
@@ -118,15 +124,24 @@ def _check_patches(config: Config, data: Prepared | PreparedDocuments, pictures:
 
 
 def _check_length(config: Config, data: Prepared | PreparedDocuments, pictures: Pictures) -> None:
-    """Every picture and its longest caption must fit into train.length positions."""
-    # Four special tokens: <bos>, <image>, </image>, <eos>.
-    needed = config.codec.tokens(pictures.heights, pictures.widths) + pictures.texts + 4
+    """Every picture and its longest caption must fit into train.length positions, or be left out
+    (`lengths.py`)."""
+    if config.data.long == "leave out":
+        return
+    alone = config.codec.tokens(pictures.heights, pictures.widths) + 4  # <bos>, <image>, </image>, <eos>
+    needed = alone + pictures.texts
     for index in np.flatnonzero(needed > config.train.length)[:1]:
+        long, most = int((needed > config.train.length).sum()), needed.max()
+        more = f"; {long:,} of {len(needed):,} do not fit, the longest needs {most}" if long > 1 else ""
+        ways = "or shorten the caption, or set data.long=cut or 'data.long=leave out'"
+        if (alone > config.train.length).any():  # for the picture alone
+            square = (pictures.heights == pictures.widths).all()
+            crop = "" if square else ", or prepare the set again with --crop center, which cuts it to squares"
+            ways = f"or 'data.long=leave out', or a larger codec.{config.codec.cell}{crop}"
         raise DataError(
             f"picture {data.source(pictures.rows[index])} and its caption of {pictures.texts[index]} bytes "
-            f"need {needed[index]} positions; train.length is {config.train.length}; set "
-            f"train.length={needed[index]} or more, or shorten the caption, or set data.long=cut or "
-            f"'data.long=leave out'"
+            f"need {needed[index]} positions; train.length is {config.train.length}{more}; set "
+            f"train.length={most} or more, {ways}"
         )
 
 

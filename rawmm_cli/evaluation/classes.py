@@ -6,17 +6,17 @@ right means that the judge sees the class of the caption. Image -> text: the mod
 greedily; right means that its text names the class, and no other."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..core.text_tokenizer import END_IMAGE, EOS
+from ..data.images import fit
 from ..data.prepared import Prepared
 from ..data.sets import class_captions
 from ..sampling.session import drawing_facts
-from ..system.errors import DataError
 from . import captions, sheets
 from .subject import HELD_OUT, Subject, evenly, first_picture
 
@@ -48,20 +48,32 @@ class JudgeFacts:
 
 
 class Judge:
-    """A classifier of real pictures: RBF support vector machine on the pixels, 0 to 1."""
+    """A classifier of real pictures: RBF support vector machine on the pixels, 0 to 1.
 
-    def __init__(self, train: Prepared):
+    It sees squares of `side` pixels; of other pictures the largest square in the centre."""
+
+    def __init__(self, train: Prepared, side: int):
         from sklearn.svm import SVC
 
-        if len(set(zip(train.heights, train.widths))) != 1:
-            raise DataError("the judge needs pictures of one size; prepare the set again with --size")
+        self.side = side
+        self.crops = bool((train.heights != side).any() or (train.widths != side).any())
         rows = evenly([row for row in range(len(train)) if train.labels[row] >= 0], TRAINING)
         pictures = [train.image(row) for row in rows]
-        self.classifier = SVC(C=10, gamma="scale").fit(_vectors(pictures), train.labels[rows])
+        self.classifier = SVC(C=10, gamma="scale").fit(self._vectors(pictures), train.labels[rows])
 
     def __call__(self, pictures: list[Tensor]) -> np.ndarray:
         """Pictures (3, H, W) uint8 -> labels."""
-        return self.classifier.predict(_vectors(pictures))
+        return self.classifier.predict(self._vectors(pictures))
+
+    def _vectors(self, pictures: list[Tensor]) -> np.ndarray:
+        """Pixels of pictures as the judge sees them: (n, 3 side side), 0 to 1."""
+        return torch.stack([self._fitted(pixels) for pixels in pictures]).flatten(1).numpy() / 255.0
+
+    def _fitted(self, pixels: Tensor) -> Tensor:
+        if tuple(pixels.shape[1:]) == (self.side, self.side):
+            return pixels
+        square = fit(pixels.permute(1, 2, 0).numpy(), self.side, "center", enlarge=True)
+        return torch.from_numpy(square).permute(2, 0, 1)
 
     def accuracy(self, data: Prepared) -> float:
         """Share of real pictures named right."""
@@ -70,29 +82,25 @@ class Judge:
 
 
 def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
-    """Applies where pictures have classes; drawings are judged where all pictures have their size."""
+    """Applies where pictures have classes."""
     if subject.classes is None:
         return {}
-    labels, _, held_out, of_captions = subject.classes
-    results, judge = {}, _judge(subject)
-    if judge:
+    labels, train, held_out, of_captions = subject.classes
+    results, judge = {}, None
+    if len(np.unique(train.labels[train.labels >= 0])) > 1:
+        judge = Judge(train, subject.settings.size[0])
         results["text_to_image"] = draw(subject, judge, labels)
+    else:
+        subject.notify("drawings are not judged: all training pictures are of one class")
     if any(held_out.captions) and not of_captions:
         right = lambda row, text: named(text, labels) == held_out.labels[row]  # noqa: E731
         results["image_to_text"] = captions.read(subject, right, "names the class")
-    return results | ({"judge": JudgeFacts(judge.accuracy(held_out))} if judge else {})
-
-
-def _judge(subject: Subject) -> Judge | None:
-    """A judge of drawings; None, and a line, where the set has pictures of other sizes."""
-    train, size = subject.classes.train, subject.settings.size
-    if set(zip(train.heights.tolist(), train.widths.tolist())) == {tuple(size)}:
-        return Judge(train)
-    subject.notify(
-        f"drawings of {size[1]} x {size[0]} pixels are not judged: a judge needs training pictures of their "
-        f"size alone; `rawmm prepare ... --size {size[0]}` makes them"
-    )
-    return None
+    if judge is None:
+        return results
+    facts = JudgeFacts(judge.accuracy(held_out))
+    if judge.crops:
+        facts = replace(facts, kind=f"{facts.kind}, cropped to squares of {judge.side} px")
+    return results | {"judge": facts}
 
 
 def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
@@ -129,7 +137,3 @@ def named(text: str, labels: list[str]) -> int | None:
     """The one label whose name stands in the text as a word, or None where there is none or more than one."""
     numbers = [n for n, label in enumerate(labels) if re.search(rf"\b{re.escape(label)}\b", text)]
     return numbers[0] if len(numbers) == 1 else None
-
-
-def _vectors(pictures: list[Tensor]) -> np.ndarray:
-    return torch.stack(list(pictures)).flatten(1).numpy() / 255.0

@@ -89,7 +89,7 @@ class Studio:
 
     def caption(self, content: bytes, say: Callable[[dict], None]) -> None:
         """Read a picture, in the size that the model was trained on. Raises DataError where it is none."""
-        pixels = images.fit(images.open_image(content), self.usual.size[0], enlarge=True)
+        pixels = images.fit(images.open_image(content), self.usual.size[0], "center", enlarge=True)
         picture = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         say({"picture": _png(picture)})
         self._run(Request(images=(picture,), task="caption"), say)

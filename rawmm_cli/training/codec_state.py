@@ -40,11 +40,19 @@ def pictures(config: CodecConfig, folder: Path) -> tuple[prepared.Prepared, prep
         for index in ((data.heights != size) | (data.widths != size)).nonzero()[0][:1]:
             raise DataError(
                 f"picture {data.source(index)} of set '{config.data.set}' has {data.widths[index]}x"
-                f"{data.heights[index]} pixels and data.size is {size}; set data.size, or prepare the set "
-                f"again with "
-                f"--size {size}"
+                f"{data.heights[index]} pixels and data.size is {size}; {_remedy(data, size)}"
             )
     return splits[0], splits[1]
+
+
+def _remedy(data: prepared.Prepared, size: int) -> str:
+    """What makes all pictures of a set squares of one size."""
+    if (data.heights == data.heights[0]).all() and (data.widths == data.heights[0]).all():
+        return f"set data.size={data.heights[0]}, or prepare the set again with --size {size}"
+    return (
+        f"a codec learns from squares of one size: prepare the set again with --size {size} --crop center, "
+        "which cuts them out of the middle"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ state

@@ -22,7 +22,6 @@ from rawmm_cli.evaluation import classes, evaluate, losses
 from rawmm_cli.evaluation.subject import Subject
 from rawmm_cli.runs import models
 from rawmm_cli.sampling.request import Request
-from rawmm_cli.system.errors import DataError
 from rawmm_cli.system.seeds import key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,7 +35,7 @@ def splits(prepared_digits):
 
 @pytest.fixture(scope="module")
 def judge(splits):
-    return classes.Judge(splits[0])
+    return classes.Judge(splits[0], 8)
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +53,24 @@ def test_the_judge_knows_digits_it_has_not_seen(judge, splits):
     assert judge.accuracy(splits[1]) == (seen == splits[1].labels).sum() / 360
 
 
-def test_the_judge_needs_one_size(tmp_path):
+def test_the_judge_sees_the_centre_of_pictures_of_several_sizes(tmp_path):
+    """Two classes that differ in the centre alone; beside it is noise."""
     import numpy as np
+    import torch
 
-    rows = [picture_row(np.zeros((8, side, 3), np.uint8), ["a"], 0) for side in (8, 12)]
-    prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": ["a"]})
-    with pytest.raises(DataError, match="pictures of one size"):
-        classes.Judge(prepared.load(tmp_path / "mixed", "train"))
+    rng, rows = np.random.default_rng(0), []
+    for n in range(40):
+        pixels = rng.integers(0, 256, (8, 8 + 8 * (n % 3), 3), dtype=np.uint8)
+        left = (pixels.shape[1] - 8) // 2
+        pixels[:, left : left + 8] = 40 + 160 * (n % 2)
+        rows.append(picture_row(pixels, [f"class {n % 2}"], n % 2))
+    prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": ["dark", "light"]})
+    data = prepared.load(tmp_path / "mixed", "train")
+    judge = classes.Judge(data, 8)
+    assert judge.crops and judge.accuracy(data) == 1.0
+    assert judge(
+        [torch.full((3, 8, 8), 40, dtype=torch.uint8), torch.full((3, 16, 48), 200, dtype=torch.uint8)]
+    ).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -208,20 +218,36 @@ def test_captions_of_a_few_are_classes(count, judged, tmp_path, model, monkeypat
         assert result["judge"]["held_out_accuracy"] == 1.0
 
 
-def test_drawings_are_not_judged_where_pictures_have_other_sizes(tmp_path, model, monkeypatch):
+@pytest.mark.parametrize("classes", [1, 2])
+def test_drawings_are_judged_where_there_are_classes_to_tell(tmp_path, model, monkeypatch, classes):
+    """Of pictures of other sizes the judge sees the square in the centre; one class cannot be told."""
     import numpy as np
 
-    rows = [picture_row(np.zeros((8, side, 3), np.uint8), ["a"], 0) for side in (8, 12)]
-    prepared.write(tmp_path / "digits", {"train": rows, "held_out": rows}, {"labels": ["a"]})
-    text = [*encode("a"), EOS]
-    monkeypatch.setattr(generator, "generate", lambda model, prompts, *_: [[*p, *text] for p in prompts])
-    said = []
-    result = evaluate.evaluate(as_loaded(model, TINY), Request(), tmp_path, notify=said.append)
-    assert result["image_to_text"]["accuracy"] == 1.0 and "text_to_image" not in result
-    assert said == [
-        "drawings of 8 x 8 pixels are not judged: a judge needs training pictures of their size alone; "
-        "`rawmm prepare ... --size 8` makes them"
+    rows = [
+        picture_row(np.full((8, side, 3), 200 * label, np.uint8), ["ab"[label]], label)
+        for side in (8, 12)
+        for label in range(classes)
     ]
+    prepared.write(tmp_path / "digits", {"train": rows, "held_out": rows}, {"labels": ["a", "b"][:classes]})
+    dark = Picture(torch.zeros(3, 8, 8, dtype=torch.uint8), False)
+
+    def generate(model, prompts, *_):
+        answer = [*encode("a"), EOS]
+        return [[*p, *answer] if p[1] == IMAGE else [*p, IMAGE, dark, END_IMAGE, EOS] for p in prompts]
+
+    monkeypatch.setattr(generator, "generate", generate)
+    said = []
+    result = evaluate.evaluate(as_loaded(model, TINY), Request(), tmp_path, per_label=2, notify=said.append)
+    assert result["image_to_text"]["accuracy"] == 1 / classes
+    if classes == 1:
+        assert "text_to_image" not in result and "judge" not in result
+        assert said == ["drawings are not judged: all training pictures are of one class"]
+    else:
+        assert result["text_to_image"]["by_label"] == {"a": 1.0, "b": 0.0} and said == []
+        assert result["judge"] == {
+            "held_out_accuracy": 1.0,
+            "kind": "SVM on the real training pictures, cropped to squares of 8 px",
+        }
 
 
 # ----------------------------------------------------------------------------------------------------- losses

@@ -170,7 +170,7 @@ def test_a_second_process_is_told_at_once(few_pictures, tmp_path):
 
 def test_pictures_that_do_not_fit_are_named(few_pictures, tmp_path):
     with pytest.raises(
-        DataError, match="picture train/0 of set 'few' has 16x16 pixels and data.size is 8; set data.size"
+        DataError, match="picture train/0 of set 'few' has 16x16 pixels and data.size is 8; set data.size=16"
     ):
         go(settings(*KINDS["fsq"], "data.size=8"), few_pictures, tmp_path / "run")
     assert not (tmp_path / "run").exists()

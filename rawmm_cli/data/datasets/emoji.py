@@ -144,7 +144,7 @@ def _item(text: str, name: str) -> Item:
 def draw(text: str, background: Colour, font: str, size: int) -> np.ndarray:
     """One emoji -> (size, size, 3) uint8. Raises ImageError where the font cannot be read."""
     try:
-        return fit(_drawn(font, text, background), size, enlarge=True)
+        return fit(_drawn(font, text, background), size, "center", enlarge=True)
     except OSError as error:
         raise ImageError(f"the font cannot be read: {error}") from None
 

@@ -1,5 +1,6 @@
 """Sizes of pictures before and after `--size`: what a crop cuts off, and how shapes change.
 
 figures.py    sizes as they are; what fitting does to them, in numbers and sentences
+training.py   what a run says of the shapes of its pictures
 originals.py  sizes and examples of the pictures of a source, kept beside the rows that are made of them
 """
