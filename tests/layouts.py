@@ -166,6 +166,16 @@ def metadata_with_splits(name: str) -> Callable[[Path], Facts]:
     return layout
 
 
+def csv_with_truth_values(folder: Path) -> Facts:
+    """As of CUB, with captions as lists in JSON."""
+    rows = [
+        {"file_name": f"{n:02}.png", "text": json.dumps([caption(n)]), "is_training": split(n) == "train"}
+        for n in range(COUNT)
+    ]
+    write(folder, pictures() | {"metadata.csv": table_bytes("metadata.csv", rows)})
+    return facts(captions=True, splits=True)
+
+
 def json_with_splits(folder: Path) -> Facts:
     def known(n: int) -> str:
         return json.dumps({"caption": caption(n), "split": KARPATHY[n]})
@@ -402,6 +412,7 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     "`metadata.csv` in subfolders": metadata_in_subfolders,
     "`metadata.jsonl` with `split`": metadata_with_splits("metadata.jsonl"),
     "`metadata.csv` with `split`": metadata_with_splits("metadata.csv"),
+    "`metadata.csv` with `is_training`": csv_with_truth_values,
     "`metadata.parquet` with `split`": metadata_with_splits("metadata.parquet"),
     "`NAME.json` with `split`": json_with_splits,
     "`.tar`: pictures alone": tars(),
@@ -421,6 +432,15 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     "Parquet: bytes, no struct": parquet(
         lambda numbers: {"jpg": [*map(png, numbers)], "caption": [*map(caption, numbers)]},
         facts(captions=True),
+    ),
+    "Parquet: captions as bytes": parquet(
+        with_pictures(text=lambda n: caption(n).encode()), facts(captions=True)
+    ),
+    "Parquet: captions as JSON lists": parquet(
+        with_pictures(text=lambda n: json.dumps([caption(n)])), facts(captions=True)
+    ),
+    "Parquet: captions by field": parquet(
+        with_pictures(text=lambda n: {"en": caption(n), "de": f"Bild {n}"}), facts(captions=True)
     ),
     "Parquet: lists of captions": parquet(of_lists(pa.list_(pa.string())), TWO),
     "Parquet: lists of fixed size": parquet(of_lists(pa.list_(pa.string(), 2)), TWO),
@@ -464,6 +484,10 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     "`train-*.parquet`": split_parquet("{}-00000-of-00001.parquet"),
     "Parquet in split folders": split_parquet("{}/0.parquet"),
     "Parquet with `split`": parquet(with_pictures(text=caption, split=KARPATHY.__getitem__), karpathy()),
+    "Parquet with numbers in `partition`": parquet(
+        with_pictures(partition=lambda n: {"train": 0, "validation": 1, "test": 2}[SPLITS[n]]),
+        facts(splits=True),
+    ),
     "Parquet with `Subset`": parquet(
         with_pictures(text=caption, Subset=SPLITS.__getitem__), facts(captions=True, splits=True)
     ),

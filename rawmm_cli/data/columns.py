@@ -6,17 +6,15 @@ list of strings, of which a document takes one). Class labels become captions by
 become attributes; where the option names them and nothing else gives captions, the names of the true ones are
 the caption. A row with a list of several pictures is a document."""
 
-import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from ..system.errors import ConfigError, DataError
 from .items import DocumentItem, Item, Piece
-from .layout.inside import inside
-from .layout.instead import holds_picture, instead_of_picture
+from .layout.captions import decoded, field_of, listed
+from .layout.instead import content_of
 
 IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img", "images")
 ADDRESSES = ("url", "image_url", "image_path", "file_name", "path")  # what tables without pictures may have
@@ -30,6 +28,7 @@ KINDS = {
     "texts": "lists of text",
     "integer": "whole numbers",
     "boolean": "truth values",
+    "fields": "fields of text",
     "empty": "no values",
     "other": "other things",
 }  # kind of a column -> what it holds, in messages
@@ -47,23 +46,30 @@ class Columns:
 
     image: str
     text: str | None = None  # captions
+    field: str | None = None  # of them, where they are structs or maps
     label: str | None = None  # classes
     names: tuple[str, ...] = ()  # of the classes
     flags: tuple[str, ...] = ()  # boolean columns, which are attributes
     speak: bool = False  # where nothing else gives captions, the names of the true attributes do
     template: str = TEMPLATE  # makes a caption of a class
     documents: bool = False  # rows have several pictures
+    note: str = ""  # on captions that were not chosen, or are not what they look like
 
     @property
     def used(self) -> list[str]:
         """Names of all columns that have a role."""
         return [column for column in (self.image, self.text, self.label, *self.flags) if column]
 
+    @property
+    def claimed(self) -> list[str]:
+        """Those that cannot tell splits: attributes can where nobody asked for them."""
+        return [column for column in self.used if self.speak or column not in self.flags]
+
     def describe(self) -> dict[str, str]:
         """The choice as {role: column}, for the card."""
         roles = {
             "image column": self.image,
-            "caption column": self.text,
+            "caption column": f"{self.text}.{self.field}" if self.field else self.text,
             "label column": self.label,
             "attributes": ", ".join(self.flags),
         }
@@ -71,6 +77,8 @@ class Columns:
             roles["captions"] = (
                 f"made by '{self.template}'" if self.label else "made of the attributes that are true"
             )
+        if self.note:
+            roles["captions"] = self.note
         if self.documents:
             roles["rows"] = "documents of several pictures, each drawn after its caption"
         return {role: value for role, value in roles.items() if value}
@@ -83,17 +91,23 @@ class Columns:
         root: the folder that image files must be in, where a row has a path in place of bytes."""
         label = class_of(row[self.label]) if self.label else -1
         attributes = {flag: bool(row[flag]) for flag in self.flags}
-        captions, picture = tuple(self._captions(row, label, attributes)), row[self.image]
+        picture = row[self.image]
+        try:
+            captions = tuple(self._captions(row, label, attributes))
+        except DataError as error:
+            if self.documents:
+                return DocumentItem(name, (Piece(content=error, draw=True),), split)
+            return Item(name, error, (), label, attributes, split)
         if not self.documents:
             picture = (picture or [None])[0] if isinstance(picture, (list, tuple)) else picture
-            return Item(name, _content(picture, root), captions, label, attributes, split)
+            return Item(name, content_of(picture, root), captions, label, attributes, split)
         return DocumentItem(name, tuple(self._pieces(row, captions, root)), split)
 
     def _pieces(self, row: Mapping, captions: tuple[str, ...], root: Path | None) -> Iterator[Piece]:
         """Captions and pictures of a row: each picture after its own, where there are lists as long as one
         another, else all captions first. Null fills lists up and is nothing."""
         pictures = row[self.image] or [None]
-        texts = row[self.text] if self.text else None
+        texts = self._texts(row) if self.text else None
         if not isinstance(texts, (list, tuple)) or len(texts) != len(pictures):
             yield from (Piece(text=caption) for caption in captions)
             texts = [None] * len(pictures)
@@ -102,11 +116,16 @@ class Columns:
             if isinstance(text, str) and text.strip():
                 yield Piece(text=text.strip())
             if picture is not None or empty:
-                yield Piece(content=_content(picture, root), draw=True)
+                yield Piece(content=content_of(picture, root), draw=True)
+
+    def _texts(self, row: Mapping) -> object:
+        """The captions of a row: a text or a list. Raises DataError where they are bytes and not UTF-8."""
+        texts = row[self.text] if self.field is None else field_of(row[self.text], self.field)
+        return listed(texts) if isinstance(texts, str) else decoded(texts)
 
     def _captions(self, row: Mapping, label: int, attributes: dict[str, bool]) -> list[str]:
         if self.text is not None:
-            texts = row[self.text]
+            texts = self._texts(row)
             texts = [texts] if isinstance(texts, str) else list(texts or [])
             return list(
                 dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip())
@@ -120,8 +139,8 @@ class Columns:
     def _class_name(self, value: object, label: int) -> str:
         """Name of the class; "" where it is unknown: no class, or a number without a name where others have
         one."""
-        if isinstance(value, str):
-            return value
+        if isinstance(value, (str, bytes)):
+            return str(decoded(value))
         if self.names:
             return self.names[label] if 0 <= label < len(self.names) else ""
         return str(value) if label >= 0 else ""
@@ -132,107 +151,9 @@ def class_of(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else -1
 
 
-def _content(value: object, root: Path | None) -> bytes | str | DataError:
-    """Bytes of an image, or the path of a file under `root`, or the error for anything else."""
-    path = value.get("path") if isinstance(value, Mapping) else None
-    value = value.get("bytes") if isinstance(value, Mapping) else value
-    if isinstance(value, bytes) and value:
-        return value
-    if not value and root is not None and isinstance(path, str):
-        file = os.path.abspath(os.path.join(root, path))
-        for folder in dict.fromkeys((os.path.abspath(root), os.path.realpath(root))):
-            if folder in map(str, Path(file).parents):
-                try:
-                    return inside(folder, os.path.relpath(file, folder))
-                except DataError as error:
-                    return error
-    if instead := instead_of_picture(value or path):
-        return DataError(f"it has no bytes, only {instead[0]}; {instead[1]}")
-    return b""
-
-
 def words(name: str) -> str:
     """A name of a class or column as words of a caption: Wavy_Hair -> wavy hair."""
     return re.sub(r"[_\s]+", " ", name).strip().lower()
-
-
-def choose(
-    kinds: Mapping[str, str],
-    option: str | None = None,
-    names: Mapping[str, list[str]] = {},
-    template: str | None = None,
-    where: str = "the data",
-    first: Callable[[str], object] = lambda column: None,
-) -> Columns:
-    """Choose the column of every role, by names and kinds.
-
-    kinds: {column: one of KINDS}. option: the user's own choice, "image=a,text=b". names: {column: names of
-    its classes}. template: makes captions of classes, in place of the captions. where: the table, in
-    messages. first: first value of a column, for a message. Raises ConfigError where the option or template
-    does not fit, DataError where no column holds images."""
-    requested = parse(option, kinds, where, tuple(ROLES))
-    for role, columns in requested.items():
-        _check_role(role, columns, kinds, where, first)
-    image = requested.get("image") or _image(kinds, first)
-    if image is None:
-        raise _no_image(kinds, where, first)
-    text = requested.get("text") or _first(CAPTIONS, kinds, ROLES["text"])
-    label = requested.get("label") or _first(LABELS, kinds, ROLES["label"])
-    if template is not None:
-        if label is None:
-            raise ConfigError(
-                f"--caption makes captions of classes and {where} has no column of classes; "
-                "name one with --columns label=..."
-            )
-        text = None
-        check_template(template)
-    flags = requested.get("attributes", "*").split(",")
-    if "*" in flags:
-        flags = [column for column, kind in kinds.items() if kind == "boolean"]
-    return Columns(
-        image,
-        text,
-        label,
-        tuple(names.get(label, ())),
-        tuple(flags),
-        "attributes" in requested,
-        template or TEMPLATE,
-    )
-
-
-def _image(kinds: Mapping[str, str], first: Callable[[str], object]) -> str | None:
-    """The usual column of images, or else the first whose first value is a picture, or that holds bytes."""
-    if usual := _first(IMAGES, kinds, ROLES["image"]):
-        return usual
-    others = [column for kind in ROLES["image"] for column in kinds if kinds[column] == kind]
-    pictures = (column for column in others if len(others) > 1 and holds_picture(first(column)))
-    return next(chain(pictures, others), None)
-
-
-def _check_role(
-    role: str, columns: str, kinds: Mapping[str, str], where: str, first: Callable[[str], object]
-) -> None:
-    """Raise ConfigError where a column that the user chose does not hold what its role needs."""
-    for column in columns.split(",") if role == "attributes" else [columns]:
-        if column != "*" and kinds[column] not in ROLES[role]:
-            allowed = " or ".join(KINDS[kind] for kind in ROLES[role])
-            instead = instead_of_picture(first(column)) if role == "image" else None
-            holds, remedy = instead or (KINDS[kinds[column]], "")
-            raise ConfigError(
-                f"--columns has {role}={column}, but that column of {where} holds {holds}; allowed: one with "
-                f"{allowed}{'; ' * bool(remedy)}{remedy}"
-            )
-
-
-def _no_image(kinds: Mapping[str, str], where: str, first: Callable[[str], object]) -> DataError:
-    """Error for a table without a column of images: what stands in place of them, and what to do."""
-    for column in (*IMAGES, *ADDRESSES):
-        if column in kinds and (instead := instead_of_picture(first(column))):
-            return DataError(f"no column of {where} holds images; '{column}' has {instead[0]}; {instead[1]}")
-    return DataError(
-        f"no column of {where} holds images; there are {', '.join(sorted(kinds))}; name one with --columns "
-        "image=..."
-    )
 
 
 def check_template(template: str) -> None:
@@ -265,13 +186,11 @@ def parse(
                 f"--columns has '{part}'; allowed: {', '.join(f'{role}=COLUMN' for role in roles)}"
             )
         everything = role == "attributes" and column == "*"
-        if columns is not None and column not in columns and not everything:
+        inner = role == "text" and any(
+            kind == "fields" and column.startswith(f"{name}.") for name, kind in (columns or {}).items()
+        )
+        if columns is not None and column not in columns and not everything and not inner:
             raise ConfigError(f"{where} has no column '{column}'; it has {', '.join(sorted(columns))}")
         before = requested.get(role) if role == "attributes" else None
         requested[role] = f"{before},{column}" if before else column
     return requested
-
-
-def _first(names: tuple[str, ...], kinds: Mapping[str, str], allowed: tuple[str, ...]) -> str | None:
-    """The first of the names that is a column of an allowed kind."""
-    return next((column for column in names if kinds.get(column) in allowed), None)

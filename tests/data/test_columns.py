@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from rawmm_cli.data.columns import Columns, check_template, choose, class_of, parse, words
+from rawmm_cli.data.columns import Columns, check_template, class_of, parse, words
 from rawmm_cli.data.items import DocumentItem, Item, Piece
+from rawmm_cli.data.layout.choosing import choose
 from rawmm_cli.system.errors import ConfigError, DataError
 
 KINDS = {"image": "image", "text": "text", "label": "integer", "Smiling": "boolean", "size": "other"}

@@ -8,7 +8,7 @@ from sources import png
 
 from rawmm_cli.data.datasets.hub import hub
 from rawmm_cli.data.datasets.parquet import parquet
-from rawmm_cli.system.errors import DataError
+from rawmm_cli.system.errors import ConfigError, DataError
 
 
 def table(folder, name="a", **columns):
@@ -98,3 +98,74 @@ def test_what_stands_in_place_of_pictures(image, message, tmp_path):
     table(tmp_path, image=[image, image])
     with pytest.raises(DataError, match=message):
         parquet(path=tmp_path)
+
+
+def both(path, monkeypatch, **options):
+    """Items of the Parquet source, which are those of `hf:`; what was chosen; what was not used."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", path.with_name("cache"))
+    source = parquet(path=path, **options)
+    items = list(source.items(0))
+    if any(pa.types.is_map(field.type) for field in pq.read_schema(path / "a.parquet")):
+        return items, source.card["chosen"], source.unused.card().get("columns", {})  # `datasets` reads none
+    other = hub("hf:owner/name", path=path, **options)
+    known = [(item.content, item.captions, item.label) for item in items]
+    assert [(item.content, item.captions, item.label) for item in other.items(0)] == known
+    return items, source.card["chosen"], source.unused.card().get("columns", {})
+
+
+@pytest.mark.parametrize("dtype", [pa.binary(), pa.large_binary(), pa.binary_view()])
+def test_captions_and_classes_as_bytes(dtype, tmp_path, monkeypatch):
+    texts = pa.array(["grün".encode(), b"\xff bad"], pa.binary()).cast(dtype)
+    table(tmp_path, image=[{"bytes": png(n), "path": None} for n in range(2)], caption=texts)
+    items = list(parquet(path=tmp_path).items(0))
+    assert items[0].captions == ("grün",) and str(items[1].content) == "a text of it is not UTF-8"
+    table(tmp_path, label=pa.array([b"cat", b"dog"], pa.binary()).cast(dtype))
+    items, _, _ = both(tmp_path, monkeypatch)
+    assert [item.captions for item in items] == [("a photo of a cat",), ("a photo of a dog",)]
+    table(tmp_path, text=pa.array([[b"a", b"b"], [b"c"]], pa.list_(pa.binary())))
+    assert [item.captions for item in both(tmp_path, monkeypatch)[0]] == [("a", "b"), ("c",)]
+
+
+STRUCTS = pa.array([{"en": "cat", "de": "Katze", "n": 1}, {"en": "dog", "de": None, "n": 2}])
+MAPS = pa.array([[("en", "cat"), ("de", "Katze")], [("en", "dog")]], pa.map_(pa.string(), pa.string()))
+LISTS = pa.array([[{"en": "cat"}, {"en": "tom"}], [{"en": "dog"}]])
+
+
+@pytest.mark.parametrize("texts", [STRUCTS, MAPS], ids=["structs", "maps"])
+def test_captions_by_field(texts, tmp_path, monkeypatch):
+    """Nothing is chosen for the user, and one line says what to give."""
+    table(tmp_path, text=texts)
+    items, chosen, unused = both(tmp_path, monkeypatch)
+    assert [item.captions for item in items] == [(), ()] and unused == {"text": 1}
+    assert chosen["captions"].startswith("none; column text has the fields en, de")
+    assert chosen["captions"].endswith(": choose one, as --columns text=text.en")
+    items, chosen, unused = both(tmp_path, monkeypatch, columns="text=text.en")
+    assert [item.captions for item in items] == [("cat",), ("dog",)] and not unused
+    assert chosen["caption column"] == "text.en" and "captions" not in chosen
+    items, _, _ = both(tmp_path, monkeypatch, columns="text=text.de")
+    assert [item.captions for item in items] == [("Katze",), ()]
+
+
+def test_fields_that_are_not_there(tmp_path):
+    table(tmp_path, text=STRUCTS)
+    with pytest.raises(ConfigError, match="column 'text' of .* has no field 'fr'; it has en, de, n"):
+        parquet(path=tmp_path, columns="text=text.fr")
+    with pytest.raises(ConfigError, match="holds fields of text; allowed: .*; or one .*, as text=text.en"):
+        parquet(path=tmp_path, columns="text=text")
+    table(tmp_path, text=LISTS)
+    items = parquet(path=tmp_path, columns="text=text.en").items(0)
+    assert [item.captions for item in items] == [("cat", "tom"), ("dog",)]
+
+
+def test_lists_of_captions_in_texts(tmp_path, monkeypatch):
+    """JSON is a list; what Python prints stands as it is, and that is said."""
+    table(tmp_path, text=['["a cat", "a tom"]', "[sic] a dog"])
+    items, chosen, _ = both(tmp_path, monkeypatch)
+    assert [item.captions for item in items] == [
+        ("a cat", "a tom"),
+        ("[sic] a dog",),
+    ] and "captions" not in chosen
+    table(tmp_path, text=["['a cat', 'a tom']", "x"])
+    items, chosen, _ = both(tmp_path, monkeypatch)
+    assert items[0].captions == ("['a cat', 'a tom']",)
+    assert chosen["captions"].startswith("lists as Python prints them, read as they stand")

@@ -13,7 +13,7 @@ from sources import png
 from rawmm_cli.config import presets
 from rawmm_cli.data import sets, sources
 from rawmm_cli.data.layout.split_column import of_rows
-from rawmm_cli.data.layout.splits import roles_in_column
+from rawmm_cli.data.layout.splits import roles_in_column, split_columns
 
 KARPATHY = ["test", "train", "restval", "val", "train", None] * 5
 TRAINED_ON = "restval 5 (trained on), train 10 (trained on), others 5 (trained on)"
@@ -230,3 +230,57 @@ def test_columns_of_classes(tmp_path, monkeypatch):
     assert of_stream(streamed(tmp_path / "set")[0]) == items
     saved = prepared(tmp_path / "saved", "hf:owner/name")[2]
     assert {name.rpartition("/")[2] for name, split in saved.items() if split == "held_out"} == held_out
+
+
+@pytest.mark.parametrize(
+    "column, values, roles",
+    [
+        ("partition", ["0", "1", "2"], {"0": "train", "1": "held_out", "2": "held_out"}),
+        ("Partition", ["0", "2", None], {"0": "train", "2": "held_out", None: "train"}),
+        ("partition", ["0", "1", "2", "3"], {}),
+        ("partition", ["train", "valid"], {"train": "train", "valid": "held_out"}),
+        ("partition", ["a", "test"], {}),
+        ("split", ["0", "1", "2"], {}),  # which is which?
+        ("is_train", ["true", "false"], {"true": "train", "false": "held_out"}),
+        ("is_training_image", ["1", "0"], {"1": "train", "0": "held_out"}),
+        ("Is_Test", ["True", "False"], {"True": "held_out", "False": "train"}),
+        ("is_val", ["1", "0", "2"], {}),
+        ("is_train", ["1"], {}),
+    ],
+)
+def test_numbers_and_truth_values(column, values, roles):
+    assert roles_in_column(column, values) == roles
+    assert split_columns(["is_valid", column], ()) == [column]  # is a picture for validation, or valid?
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        ("partition", [n % 3 for n in range(30)]),
+        ("is_training", [n % 3 == 0 for n in range(30)]),
+        ("is_test", pa.array([int(n % 3 > 0) for n in range(30)], pa.int8())),
+        ("split", pa.array([[b"train", b"val", b"test"][n % 3] for n in range(30)], pa.binary())),
+    ],
+)
+def test_columns_of_numbers_truth_values_and_bytes(name, values, tmp_path, monkeypatch):
+    """In Parquet files, streams, saved sets and metadata."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    table(tmp_path / "in" / "a.parquet", **{name: values})
+    expected = {n: "train" if n % 3 == 0 else "held_out" for n in range(30)}
+    source, lines, splits = prepared(tmp_path / "in")
+    assert {int(item.rpartition("/")[2]): role for item, role in splits.items()} == expected
+    assert any(f"in column {name}: " in line for line in lines)
+    _, _, splits = prepared(tmp_path / "in", "hf:owner/name")
+    assert {int(item.rpartition("/")[2]): role for item, role in splits.items()} == expected
+    stream, _ = streamed(tmp_path / "in")
+    assert {int(item.rpartition("/")[2]): role for item, role in of_stream(stream).items()} == expected
+    assert source.unused.card() == {}
+    if name == "split":
+        return
+    rows = [{"file_name": f"{n}.png", name: value} for n, value in enumerate(pa.array(values).to_pylist())]
+    for file in ("metadata.jsonl", "metadata.csv", "metadata.parquet"):
+        write(tmp_path / file, {f"{n}.png": png(n) for n in range(30)} | {file: table_bytes(file, rows)})
+        _, _, splits = prepared(tmp_path / file, "folder")
+        assert {int(item.partition(".")[0]): role for item, role in splits.items()} == expected

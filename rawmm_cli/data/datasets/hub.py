@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...system.errors import ConfigError, DataError, DiskFullError, printable
-from ..columns import Columns, choose
+from ..columns import Columns
 from ..items import DocumentItem, Item, Source
+from ..layout.choosing import choose
 from ..layout.copies import check_repo, folders_of_samples, is_saved, left_out, relative_to, saved_files
 from ..layout.files import advice
 from ..layout.inside import OutsideError
 from ..layout.known import Known, of_name
-from ..layout.schemas import kinds, without_values
+from ..layout.schemas import kinds, texts_in_bytes, without_values
 from ..layout.split_column import RowSplits, in_datasets
 from ..layout.splits import described, roles, split_of
 from ..layout.unused import COLUMNS, Unused
@@ -87,7 +88,7 @@ def _own_splits(
     if line := described(Counter({key: len(data) for key, data in splits.items()})):
         notify(f"splits of the source: {line}")
         return None, {"splits": line}
-    by_row = in_datasets(splits, _names(next(iter(splits.values())).features), chosen.used)
+    by_row = in_datasets(splits, _names(next(iter(splits.values())).features), chosen.claimed)
     if by_row:
         notify(by_row.sentence())
     return by_row, by_row.card() if by_row else {}
@@ -223,8 +224,8 @@ def _chosen(splits: dict, columns: str | None, template: str | None, where: str)
     import pyarrow.compute as pc
 
     def first(column: str) -> object:
-        data = next(iter(splits.values()))
-        return next((value for value in data.with_format(None)[:64][column] if value), None)
+        data = next(iter(splits.values())).select_columns([column]).with_format("arrow")
+        return next(filter(None, data[:64].column(0).to_pylist()), None)
 
     features = next(iter(splits.values())).features
     names, there = _names(features), kinds(features.arrow_schema)
@@ -232,7 +233,7 @@ def _chosen(splits: dict, columns: str | None, template: str | None, where: str)
         if len(splits) > 1 and all(map(split_of, classes)):
             del there[column]
     empty = [column for column in there if all(_is_null(data, column) for data in splits.values())]
-    there = without_values(there, empty)
+    there = without_values(there | texts_in_bytes(there, columns, first), empty)
     chosen = choose(there, columns, names, template, where, first)
     if there[chosen.image] != "images":
         return chosen

@@ -75,7 +75,7 @@ def _own_splits(
     if line := described(Counter(splits)):
         notify(f"splits of the source, in files: {line}")
         return None, {"splits": line}
-    by_row = in_tables(tables, chosen.used)
+    by_row = in_tables(tables, chosen.claimed)
     if by_row:
         notify(by_row.sentence())
     return by_row, by_row.card() if by_row else {}

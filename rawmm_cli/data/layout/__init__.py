@@ -6,6 +6,8 @@ files.py     the files below a folder
 copies.py    sets of the hub and local copies of them
 known.py     sets of the hub that have a name in rawmm, and their terms
 splits.py    the splits that names of folders and files tell
+captions.py  captions in values of the data
+choosing.py  the column of every role
 beside.py    captions in a file beside a picture
 metadata.py  captions and classes in metadata.jsonl, .csv and .parquet
 headers.py   names in a tar file, quickly

@@ -16,7 +16,8 @@ from posixpath import splitext
 from ...system.disk import read_file
 from ...system.errors import DataError, printable
 from ..columns import CAPTIONS, LABELS
-from .splits import split_columns
+from .captions import texts_of
+from .splits import split_columns, split_text
 from .unused import KEYS, Unused
 
 ENDINGS = (".txt", ".caption", ".json")
@@ -98,13 +99,13 @@ def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Te
     names = [name for name in ([key] if key else CAPTIONS) if name in facts]
     caption = next((name for name in names if facts[name]), next(iter(names), None))
     label = next((name for name in LABELS if is_class(facts.get(name))), None)
-    columns = [column for column in split_columns(facts, (caption, label)) if isinstance(facts[column], str)]
+    columns = [name for name in split_columns(facts, (caption, label)) if split_text(facts[name]) is not None]
     if caption is None and label is None and not columns:
         return unused.file(file)
     unused.add_all(KEYS, facts.keys() - {caption, label})
     captions = texts_of(facts.get(caption) or [])
     for column in columns:
-        texts.splits[column] |= dict.fromkeys(pictures, sys.intern(facts[column]))
+        texts.splits[column] |= dict.fromkeys(pictures, sys.intern(split_text(facts[column])))
     for picture in pictures:
         if captions is None:
             texts.hollow[picture] = f"its caption in {path.name} is {json.dumps(facts[caption])[:60]}"
@@ -116,15 +117,6 @@ def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Te
 def is_class(value: object) -> bool:
     """Whether a value can be a class: a whole number or a name."""
     return isinstance(value, (int, str)) and not isinstance(value, bool) and value != ""
-
-
-def texts_of(value: object) -> list[str] | None:
-    """The captions in a string or a list of strings and nulls, stripped, without blank ones; None where it is
-    neither."""
-    values = [text for text in value if text is not None] if isinstance(value, list) else [value]
-    if not all(isinstance(text, str) for text in values):
-        return None
-    return [stripped for text in values if (stripped := text.strip())]
 
 
 def _content(path: Path) -> bytes:

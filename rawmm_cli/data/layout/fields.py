@@ -11,7 +11,7 @@ from ...system.errors import ConfigError, DataError
 from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
 from ..images import ENDINGS as PICTURES
 from ..items import Item
-from .splits import split_columns
+from .splits import split_columns, split_text
 
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
 TEXTS = ("txt", "text", "caption", "captions", "prompt")
@@ -110,16 +110,15 @@ class Fields:
             captions |= self._text(sample) is not None or bool(caption)
             classes |= self._number(sample) is not None or bool(label)
             columns = split_columns(facts, (*caption[:1], *label[:1]))
-            keys |= dict.fromkeys(key for key in columns if isinstance(facts[key], str))
+            keys |= dict.fromkeys(key for key in columns if split_text(facts[key]) is not None)
         return Looks(classes, captions, list(keys))
 
     def split_text(self, sample: Sample, key: str) -> str | None:
         """What .json has under a key that tells splits."""
         try:
-            text = self._json(sample).get(key)
+            return split_text(self._json(sample).get(key))
         except DataError:
             return None
-        return text if isinstance(text, str) else None
 
     def unused_keys(self, sample: Collection[str], facts: bytes) -> list[str]:
         """Keys of the .json of a sample that have no role."""

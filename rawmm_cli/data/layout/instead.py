@@ -1,12 +1,16 @@
-"""What people store in place of a picture: addresses, base64, paths. What it is, and what to do."""
+"""The picture in a value of a table, or what people store in its place: addresses, base64, paths. What it is,
+and what to do."""
 
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
-from ...system.errors import printable
+from ...system.errors import DataError, printable
 from ..decoding.files import FORMATS
 from ..decoding.signatures import HEAD, format_of
 from ..images import ENDINGS
+from .inside import inside
 
 SHOWN, LONG = 60, 200  # most characters of base64, and of a name, in a message
 PATH = 1000  # most characters of a path
@@ -32,6 +36,25 @@ def instead_of_picture(value: object) -> tuple[str, str] | None:
         return None
     what = "text" if text.startswith(("{", "[", "<")) or "\n" in text or len(text) > PATH else "path"
     return f"the {what} {name}, which is not read", "store the bytes of the pictures in the table"
+
+
+def content_of(value: object, root: Path | None) -> bytes | str | DataError:
+    """Bytes of an image, or the path of a file under `root`, or the error for anything else."""
+    path = value.get("path") if isinstance(value, Mapping) else None
+    value = value.get("bytes") if isinstance(value, Mapping) else value
+    if isinstance(value, bytes) and value:
+        return value
+    if not value and root is not None and isinstance(path, str):
+        file = os.path.abspath(os.path.join(root, path))
+        for folder in dict.fromkeys((os.path.abspath(root), os.path.realpath(root))):
+            if folder in map(str, Path(file).parents):
+                try:
+                    return inside(folder, os.path.relpath(file, folder))
+                except DataError as error:
+                    return error
+    if instead := instead_of_picture(value or path):
+        return DataError(f"it has no bytes, only {instead[0]}; {instead[1]}")
+    return b""
 
 
 def holds_picture(value: object) -> bool:

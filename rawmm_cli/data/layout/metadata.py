@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 from ...system.disk import lines_of, open_file
 from ...system.errors import ConfigError, DataError, printable
 from ..columns import CAPTIONS, LABELS
-from .beside import Texts, is_class, texts_of
+from .beside import Texts, is_class
+from .captions import texts_of
 from .inside import OutsideError, quoted
-from .splits import split_columns
+from .splits import split_columns, split_text
 from .unused import COLUMNS, FILES, Unused
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _read_file(
 
 def _add_splits(row: dict, columns: list[str], picture: str, texts: Texts) -> None:
     for column in columns:
-        if isinstance(text := row.get(column), str) and text.strip():
+        if (text := split_text(row.get(column))) and text.strip():
             texts.splits[column].setdefault(picture, sys.intern(text))
 
 

@@ -6,7 +6,7 @@ give it any type."""
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -17,10 +17,14 @@ import pyarrow.parquet as pq
 
 from ...system.disk import open_file
 from ...system.errors import DataError, printable, starved
-from ..columns import KINDS, Columns, choose
+from ..columns import CAPTIONS, KINDS, LABELS, ROLES, Columns, parse
 from ..decoding.signatures import LFS, POINTER
+from .captions import is_text
+from .choosing import choose
+from .splits import split_columns
 
 WINDOW = 1 << 16  # bytes in which the border of two joined files is looked for
+BYTES = {"image": "text", "images": "texts"}  # kinds of bytes -> where they are texts
 TEXTS = ("text", "texts")  # kinds that may take turns in the captions
 
 
@@ -99,6 +103,9 @@ class Tables:
 
         Raises ConfigError where the options do not fit, DataError where a file lacks a used column, or has
         it with another kind."""
+        texts = texts_in_bytes(self.kinds, columns, self.first)
+        for own in (self.kinds, *self.own):
+            own |= {column: kind for column, kind in texts.items() if own.get(column) in BYTES}
         there = without_values(self.without | self.kinds, self.without.keys() - self.kinds)
         chosen = choose(there, columns, self.names, caption, where, self.first)
         chosen = replace(chosen, documents=chosen.image in self.several)
@@ -143,13 +150,18 @@ class Tables:
         return ""
 
     def first(self, column: str) -> object:
-        """First value of a column, None where there is none."""
+        """First value of a column, None where there is none, or none that can be read."""
         for file, own in zip(self.files, self.own):
             if own.get(column) is not None:
-                with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
-                    batches = table.iter_batches(64, columns=[column])
-                    values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
-                    return next((value for value in values if value), None)
+                try:
+                    with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
+                        batches = table.iter_batches(64, columns=[column])
+                        values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+                        return next((value for value in values if value), None)
+                except Exception as error:  # damage raises almost any type
+                    if starved(error):
+                        raise
+                    return None
         return None
 
 
@@ -175,6 +187,16 @@ def without_values(kinds: dict[str, str], empty: Collection[str]) -> dict[str, s
     return valued if {"image", "images"} & set(valued.values()) else kinds
 
 
+def texts_in_bytes(
+    kinds: Mapping[str, str], option: str | None, first: Callable[[str], object]
+) -> dict[str, str]:
+    """{column: kind as texts} of columns of captions, classes and splits that hold texts as bytes, as Spark
+    may write them. option: the user's own choice. first: first value of a column."""
+    names = {*CAPTIONS, *LABELS, *split_columns(kinds, ()), *parse(option, None, "", tuple(ROLES)).values()}
+    binary = [column for column in kinds if column in names and kinds[column] in BYTES]
+    return {column: BYTES[kinds[column]] for column in binary if is_text(first(column))}
+
+
 def kinds(schema: pa.Schema) -> dict[str, str]:
     """{column: its kind}, with the kinds that `columns.choose` knows."""
     return {field.name: _kind(field.type) for field in schema}
@@ -188,11 +210,16 @@ def _kind(dtype: pa.DataType) -> str:
         return _kind(dtype.storage_type)
     if types.is_struct(dtype):
         has = {field.name: _kind(field.type) for field in dtype}
-        return "image" if has.get("bytes") in ("image", "empty") else "other"
+        if has.get("bytes") in ("image", "empty"):
+            return "image"
+        return "fields" if TEXTS[0] in has.values() or TEXTS[1] in has.values() else "other"
+    if types.is_map(dtype):
+        return "fields" if _kind(dtype.item_type) in TEXTS else "other"
     if types.is_binary(dtype) or types.is_large_binary(dtype) or types.is_binary_view(dtype):
         return "image"
     if _is_list(dtype):
-        return {"text": "texts", "image": "images", "empty": "empty"}.get(_kind(dtype.value_type), "other")
+        lists = {"text": "texts", "image": "images", "fields": "fields", "empty": "empty"}
+        return lists.get(_kind(dtype.value_type), "other")
     if types.is_string(dtype) or types.is_large_string(dtype) or types.is_string_view(dtype):
         return "text"
     if types.is_null(dtype):

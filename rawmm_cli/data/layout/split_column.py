@@ -4,6 +4,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +19,10 @@ from .splits import MOST, described_column, roles_in_column, split_columns
 if TYPE_CHECKING:
     import datasets
 
+# Types of values that may tell splits.
+PLAIN = "string large_string string_view binary large_binary binary_view integer boolean".split()
 JSON = "json"  # column of the .json of samples, where `datasets` reads tar files
+TOLD = ("text", "integer", "boolean")  # kinds of columns that may tell splits
 ROWS = 1 << 16  # rows in memory at a time
 
 
@@ -43,7 +47,7 @@ def in_tables(tables: Tables, used: Collection[str]) -> RowSplits | None:
     """The splits of the rows of Parquet files, None where no column tells any. Raises DataError."""
     for column in split_columns(tables.kinds, used):
         kind, names = tables.kinds[column], tables.names.get(column, [])
-        if column in tables.twice or column in tables.other_names or not (kind == "text" or names):
+        if column in tables.twice or column in tables.other_names or not (kind in TOLD or names):
             continue
         values = [
             _column(file, column, names) if own.get(column) == kind else [pa.nulls(sum(groups))]
@@ -100,14 +104,16 @@ def of_rows(column: str, parts: Sequence[Sequence[pa.Array]], names: Sequence[st
 
 
 def texts_in(values: pa.Array, names: Sequence[str] = ()) -> pa.Array:
-    """Texts, or the names of classes, as an array of strings; null for everything else."""
+    """Texts, the names of classes, or whole numbers and truth values as texts, as an array of strings; null
+    for everything else."""
     types, dtype = pa.types, values.type
     kind = dtype.value_type if types.is_dictionary(dtype) else dtype
-    if any(is_text(kind) for is_text in (types.is_string, types.is_large_string, types.is_string_view)):
-        return values.cast(pa.large_string())
     if names and types.is_integer(dtype):
         known = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(names)))
         return pa.array(names, pa.large_string()).take(pc.if_else(known, values, None))
+    if any(getattr(types, f"is_{name}")(kind) for name in PLAIN):
+        with suppress(pa.ArrowInvalid):  # bytes that are no text
+            return values.cast(pa.large_string())
     return pa.nulls(len(values), pa.large_string())
 
 

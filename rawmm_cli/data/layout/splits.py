@@ -8,7 +8,7 @@ picture like any other. Unlike `datasets`, which drops what is beside the splits
 trained on.
 
 Where folders and files tell none, a column may (COLUMNS): Karpathy's COCO and Flickr30k have `split` with
-train, restval, val and test, Open Images has `Subset`.
+train, restval, val and test, Open Images has `Subset`, CelebA numbers in `partition`, CUB 1 for training.
 
 Sources: `datasets.data_files`, SPLIT_KEYWORDS and the patterns below it; Karpathy and Fei-Fei 2015,
 arXiv:1412.2306, whose restval is trained on."""
@@ -30,7 +30,11 @@ SPLIT_OF = {keyword: split for split, keywords in KEYWORDS.items() for keyword i
 SEPARATOR = "[-._ 0-9=]"  # = as in split=test, a partition of Hive
 WORD = re.compile(rf"(?:^|{SEPARATOR})({'|'.join(SPLIT_OF)})(?={SEPARATOR}|$)")
 HUMP = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in camel case
-COLUMNS = ("split", "subset")  # in any letter case
+COLUMNS = ("split", "subset", "partition", "eval_partition")  # in any letter case
+PARTITIONS = {"0": "train", "1": "validation", "2": "test"}  # numbers of the latter two, of CelebA
+# Truth values, or 1 and 0, as of CUB.
+IS_TRAIN = ("is_train", "is_training", "is_training_image", "is_training_img")
+IS_TEST = ("is_test", "is_testing", "is_val", "is_validation", "is_eval")
 MOST = 100  # different texts: a column that has more tells no splits
 SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}.*\..*")  # as `datasets` writes them: SPLIT-00000-of-00001
 
@@ -123,18 +127,39 @@ def roles(splits: Iterable[str | None]) -> dict[str | None, str | None]:
 
 
 def split_columns(columns: Iterable[str], used: Collection[str | None]) -> list[str]:
-    """Columns that may tell splits, in the order of COLUMNS. used: those with another role."""
+    """Columns that may tell splits, in the order of their names above. used: those with another role."""
     free = [column for column in columns if column not in used]
-    return [column for name in COLUMNS for column in free if column.lower() == name]
+    names = (*COLUMNS, *IS_TRAIN, *IS_TEST)
+    return [column for name in names for column in free if column.lower() == name]
+
+
+def split_text(value: object) -> str | None:
+    """What a column that may tell splits has in a row: a text; a whole number or truth value as one."""
+    if isinstance(value, (bool, int)):
+        return str(value).lower()
+    return value if isinstance(value, str) else None
 
 
 def roles_in_column(column: str, texts: Collection[str | None]) -> dict[str | None, str]:
     """{text: "train" or "held_out"} of the different texts in a column; {} where they are no splits.
 
-    Validation and test are held out; all others are trained on, restval and rows without a text too. All
-    texts of `subset` must be splits: it may also say where a picture is from."""
+    Validation and test are held out; all others are trained on, restval and rows without a text too. In all
+    columns but `split`, all texts must be splits: `subset` may also say where a picture is from. What a
+    number means is known for few columns."""
+    name = column.lower()
+    if len(texts) > MOST:
+        return {}
     tells = {text: split_of(text.strip()) if text else None for text in texts}
-    if len(texts) > MOST or (column.lower() != COLUMNS[0] and None in tells.values()):
+    plain = {text: text.strip().lower() for text in texts if text}
+    if name in (*IS_TRAIN, *IS_TEST):
+        yes, no = ("train", "test") if name in IS_TRAIN else ("test", "train")
+        tells |= {
+            text: {"1": yes, "true": yes, "0": no, "false": no}.get(word) for text, word in plain.items()
+        }
+    elif name not in COLUMNS[:2] and PARTITIONS.keys() >= set(plain.values()):
+        tells |= {text: PARTITIONS[word] for text, word in plain.items()}
+    unknown = {text for text, split in tells.items() if split is None}
+    if name != "split" and unknown - ({None} if name != "subset" else set()):
         return {}
     held_out = {text: split in ("validation", "test") for text, split in tells.items()}
     if len(set(held_out.values())) < 2:

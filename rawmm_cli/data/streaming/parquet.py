@@ -35,7 +35,7 @@ class Parquet(Shards):
         splits = files.splits or splits_of(files.names, files=True)
         self._roles = [roles(splits)[split] for split in splits]
         self.labels, self.about = list(self.chosen.names), self.chosen.describe()
-        self._rows = None if any(self._roles) else in_tables(tables, self.chosen.used)
+        self._rows = None if any(self._roles) else in_tables(tables, self.chosen.claimed)
         if self._rows:
             self.about |= self._rows.card()
         elif line := described(Counter(splits)):
