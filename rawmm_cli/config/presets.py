@@ -2,6 +2,7 @@
 
 A preset is a YAML file of what differs from the defaults in `model.py` or `codecs.py`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ from ..system.disk import read_file
 from ..system.errors import ConfigError
 from .codecs import CodecConfig
 from .explain import every_key, explain, fields, kinds, nearest
+from .fields import AUTO
 from .model import Config
 from .yaml_text import dump_yaml, parse_yaml
 
+FREE = {  # settings that do not decide what a run reaches, but for chance
+    f"train.{name}"
+    for name in "seed log_every sample_every save_every keep trackers threads workers timeout compile mask "
+    "accumulate recompute parallel precision skip_nonfinite".split()
+}
 LARGEST = 4_000_000  # bytes of a preset file; `parse_yaml` allows a million characters
 
 
@@ -49,6 +56,31 @@ def text(name: str) -> str:
 def about(name: str) -> str:
     """Summary of a preset: the first line of its header."""
     return text(name).partition("\n")[0].lstrip("# ")
+
+
+def expected(settings: Config | CodecConfig) -> tuple[str, str] | None:
+    """Name of the preset that a run with these settings follows, and what its header expects; None where it
+    follows none, or nothing was measured. Seeds and what does not change a model may differ, and what follows
+    from the set."""
+    given = _shaping(settings)
+    for name in names():
+        lines = re.search(r"^# Expected: *(.*\n(?:#  .*\n)*)", text(name), re.M)
+        figures = " ".join(lines[1].replace("#", "").split()) if lines else ""
+        if not figures or figures.startswith("not "):
+            continue
+        preset = _shaping(load(name))
+        if preset.keys() == given.keys() and all(
+            value in (AUTO, given[key]) for key, value in preset.items()
+        ):
+            return name, figures
+    return None
+
+
+def _shaping(settings: Config | CodecConfig) -> dict:
+    """Settings that decide what a run reaches, by dotted names."""
+    parts = settings.model_dump().items()
+    values = {f"{part}.{key}": value for part, group in parts for key, value in group.items()}
+    return {key: value for key, value in values.items() if key not in FREE}
 
 
 def load(preset: str, overrides: list[str] | tuple[str, ...] = ()) -> Config | CodecConfig:

@@ -47,7 +47,7 @@ OTHERS = (
     Scalar("fill", "Filled positions", "%", "green", 100),
     Scalar("memory", "Memory, peak", "GiB", "violet", 2**-30, smooth=False),
 )
-NO_CURVE = {"step", "documents", "seconds", "eta", "loss", "positions_per_second"}
+NO_CURVE = {"step", "documents", "seconds", "eta", "loss", "positions_per_second", "total_flops"}
 MOST_UNKNOWN = 12
 
 
@@ -60,8 +60,8 @@ def curves(rows: list[dict], evaluation: dict) -> list[dict]:
     """All curves that the records hold, losses first; numbers of unknown keys come last, under their own
     names.
 
-    evaluation: its held-out image loss becomes a level line; `held_out_KEY` in the records becomes a second
-    curve."""
+    evaluation: its held-out image loss becomes a level line; `held_out_KEY` in the rows becomes a second
+    curve. rows: the records, and `held_out_losses`."""
     losses = [scalar for scalar in LOSSES if any(finite(row.get(scalar.key)) for row in rows)] or [TOTAL]
     known = {scalar.key for scalar in (*LOSSES, *OTHERS)} | NO_CURVE
     unknown = dict.fromkeys(

@@ -8,9 +8,11 @@ make what is shown. Next: report.html, the template, and report.js."""
 from pathlib import Path
 from typing import Any
 
+from ..config import presets
 from ..config.enough import too_few
 from ..runs.folder import (
     checkpoints,
+    held_out_losses,
     ordered_records,
     read_json,
     read_settings,
@@ -18,7 +20,7 @@ from ..runs.folder import (
     settings_lines,
 )
 from ..runs.lock import is_training
-from ..system.errors import CheckpointError
+from ..system.errors import CheckpointError, RawmmError
 from ..system.figures import finite, number, short
 from . import gallery, page
 from .curves import curves
@@ -41,14 +43,17 @@ def render(run: Path) -> str:
     rows, settings, saved = ordered_records(run), read_settings(run), checkpoints(run)
     evaluation = read_json(run / "evaluation.json", dict)
     machine, samples = read_json(run / "environment.json", dict), run / "samples"
+    held_out = held_out_losses(run)
+    points = sorted([*held_out, *rows], key=lambda row: row["documents"])
     return page.render(
         "report",
         name=run.resolve().name,
         state=state(run),
         facts=facts_of(run, settings, saved, machine),
-        cards=headlines(rows, evaluation),
+        expected=_expected(settings),
+        cards=headlines(rows, evaluation, held_out[-1] if held_out else {}),
         bad=read_json(run / "bad_batch.json", dict).get("problem"),
-        curves=curves(rows, evaluation),
+        curves=curves(points, evaluation),
         results=results(evaluation),
         evaluated=evaluation.get("documents"),
         drawn=gallery.drawn(samples),
@@ -59,6 +64,14 @@ def render(run: Path) -> str:
         checkpoints=saved,
         machine={key: _fact(value) for key, value in machine.items() if value not in ("", None)},
     )
+
+
+def _expected(settings: dict) -> tuple[str, str] | None:
+    """The preset that the run follows, and what is expected of it."""
+    try:
+        return presets.expected(presets.resolve(settings))
+    except RawmmError:
+        return None
 
 
 def _raw(path: Path) -> list[list[tuple[str, str, bool]]]:

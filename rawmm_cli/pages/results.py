@@ -6,6 +6,7 @@ from typing import Any
 from ..system.figures import duration, finite, number, short, size
 from .curves import LOSSES
 
+FLOPS = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
 NAMES = {
     "text_to_image": "Text → image",
     "text_to_image.accuracy": "drawings the judge recognises",
@@ -44,11 +45,12 @@ NAMES = {
 }
 
 
-def headlines(rows: list[dict], evaluation: dict) -> list[dict]:
+def headlines(rows: list[dict], evaluation: dict, held_out: dict) -> list[dict]:
     """The numbers that matter most: label, value, note; `share` where one is a part of a whole. rows: the
-    records of the run."""
+    records of the run. held_out: its last `held_out_losses`."""
     last = rows[-1] if rows else {}
-    return [*_accuracies(evaluation), *_losses(last, evaluation), *_codec(evaluation), *_speed(last)]
+    losses = _losses(last, evaluation, held_out)
+    return [*_accuracies(evaluation), *losses, *_codec(evaluation), *_speed(last), *_compute(last)]
 
 
 def _accuracies(evaluation: dict) -> list[dict]:
@@ -64,12 +66,13 @@ def _accuracies(evaluation: dict) -> list[dict]:
     return cards
 
 
-def _losses(last: dict, evaluation: dict) -> list[dict]:
+def _losses(last: dict, evaluation: dict, held_out: dict) -> list[dict]:
     cards = []
     for curve in LOSSES:
         if finite(last.get(curve.key)):
-            held_out = _get(evaluation, "held_out", curve.key)
-            note = "at the last record" if held_out is None else f"{number(held_out)} held out"
+            loss = _get(evaluation, "held_out", curve.key)
+            loss = held_out.get(f"held_out_{curve.key}") if loss is None else loss
+            note = "at the last record" if loss is None else f"{number(loss)} held out"
             cards.append({"label": curve.title, "value": number(last[curve.key]), "note": note})
     return cards
 
@@ -104,6 +107,19 @@ def _speed(last: dict) -> list[dict]:
             note = f"{short(documents)} documents in {number(last['step'])} steps"
         cards.append({"label": "Training time", "value": duration(seconds), "note": note})
     return cards
+
+
+def _compute(last: dict) -> list[dict]:
+    """FLOPs of all steps, forward and backward, by the numbers of the model's multiplications."""
+    total, documents = last.get("total_flops"), last.get("documents")
+    if not finite(total) or not documents:
+        return []
+    return [{"label": "Compute", "value": _flops(total), "note": f"{_flops(total / documents)} a document"}]
+
+
+def _flops(count: float) -> str:
+    unit, name = next(pair for pair in FLOPS if count >= pair[0] or pair is FLOPS[-1])
+    return f"{count / unit:.3g} {name}"
 
 
 def _part(share: float) -> float:

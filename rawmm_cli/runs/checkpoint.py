@@ -280,6 +280,7 @@ class _State(Shape):
     seconds: float = Field(ge=0)
     data: str
     tokenizer: str | None = None
+    flops: float | None = Field(None, ge=0)  # of all steps; None: begun before they were counted
 
 
 def _steps(run: Path) -> list[Path]:

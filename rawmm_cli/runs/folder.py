@@ -43,6 +43,18 @@ def ordered_records(run: Path) -> list[dict]:
     return [by_documents[documents] for documents in sorted(by_documents)]
 
 
+def held_out_losses(run: Path) -> list[dict]:
+    """Losses on held-out documents that were measured beside the sample sheets, by documents: {"documents",
+    "held_out_text", "held_out_image"}, those that there are."""
+    lines = []
+    for path in (run / "samples").glob("step_*.json"):
+        note = read_json(path, dict)
+        if finite(note.get("documents")) and isinstance(note.get("held_out"), dict):
+            losses = {key: value for key, value in note["held_out"].items() if finite(value)}
+            lines.append({**losses, "documents": note["documents"]})
+    return sorted(lines, key=lambda line: line["documents"])
+
+
 # --------------------------------------------------------------------------------------------------- settings
 
 

@@ -15,6 +15,7 @@ optimizer.py     AdamW, Muon, learning rate
 ema.py           averaged weights
 posthoc.py       averages of any width from snapshots
 adversary.py     the discriminator of a VQ-GAN
+held_out.py      losses on held-out documents while training
 preview.py       samples and captions while training
 codec_preview.py reconstructions while training a codec
 trackers.py      TensorBoard, Weights & Biases, trackio

@@ -2,6 +2,7 @@
 
     samples/step_00000500.png       a contact sheet, a column for each prompt
     samples/step_00000500.json      {"documents": ..., "prompts": [...],
+                                     "held_out": {"held_out_text", "held_out_image"},
                                      "read": [{"picture", "truth", "written"}, ...]}
     samples/held_out.png            the pictures that are read, in that order
 
@@ -27,6 +28,7 @@ from ..data.prepared import Prepared
 from ..data.sets import class_captions
 from ..system import disk
 from ..system.seeds import key
+from .held_out import losses as held_out_losses
 
 PROMPT = 200  # characters of a text that begins a document
 COLUMN = 48  # pixels of a picture on a sheet, about
@@ -41,8 +43,9 @@ def preview(
     folder: Path | None,
     at: tuple[int, int],
     lines: int = ROWS,
-) -> Path | None:
-    """Draw and read, and write both into `folder` (samples/) -> the path of the contact sheet.
+) -> tuple[Path | None, dict[str, float]]:
+    """Draw, read and measure losses, and write all into `folder` (samples/) -> the path of the contact sheet,
+    and the losses on held-out documents.
 
     at: documents and steps so far. lines: drawings of each prompt. folder None: do the same work and write
     nothing; a sharded model needs every rank, and one of them writes."""
@@ -53,8 +56,9 @@ def preview(
     pictures = [held_out.image(row) for row in rows]
     truth = [[caption for caption in held_out.captions[row] if caption] for row in rows]
     written = write_captions(model, pictures, _settings_for(config, model, truth))
+    losses = held_out_losses(model, config, held_out)
     if folder is None:
-        return None
+        return None, losses
     folder.mkdir(parents=True, exist_ok=True)
     if rows:
         images.save_png(_sheet(config, pictures, len(rows)), folder / "held_out.png")
@@ -64,19 +68,21 @@ def preview(
         {"picture": row, "truth": captions, "written": text}
         for row, captions, text in zip(rows, truth, written)
     ]
-    note = {"documents": documents, "step": step, "prompts": captions, "read": read}
+    note = {"documents": documents, "step": step, "prompts": captions, "held_out": losses, "read": read}
     disk.write_json(path.with_suffix(".json"), note)
-    return path
+    return path, losses
 
 
-def cost(config: Config, data: Prepared) -> tuple[float, float]:
-    """What a preview is expected to take: as many seconds as so many training steps take, and so many more.
-    A forward pass is a third of a step; calls of one network with few rows cost about 20 ms each."""
+def cost(config: Config, data: Prepared, documents: int) -> tuple[float, float]:
+    """What a sheet is expected to take: as many seconds as so many training steps take, and so many more. A
+    forward pass is a third of a step; calls of one network with few rows cost about 20 ms each. documents:
+    whose losses are measured beside it."""
     settings = build.sampling(config)
     passes = settings.flat().get("steps") or 1
     drawings = ROWS * len(sheet_captions(data))
     each = 2 if settings.guidance != 1 else 1
-    return drawings * each * passes / config.train.batch / 2, 0.02 * (passes + 32)
+    forward = drawings * each * passes / 2 + documents / 3
+    return forward / config.train.batch, 0.02 * (passes + 32)
 
 
 def _settings_for(config: Config, model: RawModel, truth: list[list[str]]) -> Sampling:

@@ -78,6 +78,7 @@ class State:
     seconds: float = 0.0
     reserved: float = 0.0  # seconds of a run by time that are kept for what follows its last step
     skipped: int = 0  # steps in a row whose loss was not finite
+    flops: float | None = 0.0  # of all steps; None where a run was begun before they were counted
 
     def remaining(self, config: Config) -> float:
         """Share of the steps still to come: of their documents or, with train.time, of their time."""
@@ -122,10 +123,8 @@ def restore(run: Run) -> State:
     if newest is not None:
         saved = checkpoint.state(newest)
         if saved["format"] < 3:  # its fingerprint of the data cannot be compared
-            run.notify(
-                f"{folder.name} was begun by an earlier rawmm: it goes on with the same settings, with "
-                f"other documents"
-            )
+            line = "begun by an earlier rawmm: it goes on with the same settings, with other documents"
+            run.notify(f"{folder.name} was {line}")
         elif saved["data"] != prepared.joint_fingerprint(run.data):
             raise CheckpointError(
                 f"{folder} was trained on other data: the set '{config.data.set}' has changed since; "
@@ -139,6 +138,7 @@ def restore(run: Run) -> State:
             )
         optimizer.load_state(state.optimizers, state.model, loading.tensors(newest, "optimizer"))
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
+        state.flops = saved.get("flops")
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")
     state.forward = distributed.wrap(state.model, config.train.parallel, ranks)
@@ -204,6 +204,7 @@ def save(run: Run, state: State) -> None:
     facts = {
         "documents": state.documents,
         "seconds": state.seconds,
+        "flops": state.flops,
         "data": prepared.joint_fingerprint(run.data),
         "ranks": run.ranks.size,
         "tokenizer": loading.digest(state.model.tokenizer.stored),

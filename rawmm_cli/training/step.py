@@ -79,6 +79,8 @@ def finish_step(run: Run, state: State, step: Step, caught: Signals, clock: Cloc
         if finite:
             _update(state)
         _average(run, state, step.before)
+    if state.flops is not None:
+        state.flops += step.totals.flops
     if not finite:
         return None
     state.step += 1
@@ -92,6 +94,7 @@ def finish_step(run: Run, state: State, step: Step, caught: Signals, clock: Cloc
         "positions": step.totals.filled,
         "flops": step.totals.flops,
         "fill": step.totals.filled / step.totals.positions,
+        **({} if state.flops is None else {"total_flops": state.flops}),
     }
 
 

@@ -28,10 +28,11 @@ PROJECT = "rawmm"
 
 
 class Tracker(NamedTuple):
-    """Three functions: log(record, documents), picture(name, path of a PNG, documents), close()."""
+    """Three functions: log(record, documents), picture(name, path of a PNG, documents, numbers beside it),
+    close()."""
 
     log: Callable[[dict, int], None]
-    picture: Callable[[str, Path, int], None]
+    picture: Callable[..., None]
     close: Callable[[], None]
 
 
@@ -121,12 +122,14 @@ def _tensorboard(module: ModuleType, run: Path, config: dict, resumed_at: int) -
         if flush:
             writer.flush()  # so that a killed run lacks nothing that it had recorded
 
-    def picture(name: str, path: Path, documents: int) -> None:
+    def picture(name: str, path: Path, documents: int, numbers: dict | None = None) -> None:
         import numpy as np
         from PIL import Image
 
         with Image.open(path) as image:
             writer.add_image(name, np.array(image.convert("RGB")), documents, dataformats="HWC")
+        for key, value in (numbers or {}).items():
+            writer.add_scalar(key, value, documents)
         writer.flush()
 
     if joins:
@@ -213,9 +216,9 @@ def _once(name: str, module: ModuleType, live: Any, run: Path, known: dict, resu
             send(record)
             sent("record", documents)
 
-    def picture(title: str, path: Path, documents: int) -> None:
+    def picture(title: str, path: Path, documents: int, numbers: dict | None = None) -> None:
         if documents > known["picture"]:
-            live.log({title: module.Image(str(path))}, step=documents)
+            live.log({title: module.Image(str(path)), **(numbers or {})}, step=documents)
             sent("picture", documents)
 
     missed = [record for record in _records(run, resumed_at) if record["documents"] > known["record"]]

@@ -186,12 +186,12 @@ def taken(
 
 
 def _look(run: Run, state: State, log: list, count: int) -> None:
-    """The fixed prompts drawn and the fixed pictures read, with the first average. Sharded, it needs every
-    rank."""
+    """The fixed prompts drawn, the fixed pictures read and losses on held-out documents, with the first
+    average. Sharded, it needs every rank."""
     sharded = run.config.train.parallel == "fsdp" and run.ranks.size > 1
     if run.ranks.first or sharded:
         folder = run.folder / "samples" if run.ranks.first else None
         at = state.documents, state.step
-        path = preview(run.config, state.averages[0], run.data[0], run.held_out, folder, at, count)
+        path, losses = preview(run.config, state.averages[0], run.data[0], run.held_out, folder, at, count)
         for tracker in log:
-            tracker.picture("samples", path, state.documents)
+            tracker.picture("samples", path, state.documents, losses)

@@ -11,7 +11,7 @@ from ..system.distributed import broadcast
 from ..system.sharing import Others, Threads
 from ..system.sharing import threads as own_threads
 from ..system.threads import cores
-from . import ema
+from . import ema, held_out
 from .clock import Clock, Plan, Speed, crossed
 from .compile import compile_layers, compiling
 from .preview import ROWS, cost
@@ -51,7 +51,7 @@ def start(run: Run, state: State, clock: Clock, others: Others) -> Watch:
         "checkpoint": (0.0, 0.5 + saved_bytes(state) / 2e8),
         "leaving": (0.0, 0.5 if ranks.size == 1 else 2.0),
     }
-    expected["sheet"] = cost(run.config, run.data[0]) if ranks.first else (0.0, 0.0)
+    expected["sheet"] = cost(run.config, run.data[0], held_out.COUNT) if ranks.first else (0.0, 0.0)
     every = {"checkpoint": settings.save_every, "sheet": settings.sample_every}
     alone = device.type == "cpu" and ranks.here == 1
     return Watch(

@@ -327,3 +327,37 @@ def test_a_model_on_the_codes_of_a_tokenizer_is_refused_in_plain_words(words, gi
     line = error(*words)
     assert line.startswith(given) and "unknown key" not in line
     assert "a model that draws and reads cannot be trained on the codes of a tokenizer yet" in line
+
+
+# ------------------------------------------------------------------------------------ what a preset expects
+
+
+def test_a_run_of_a_preset_is_known_by_its_settings():
+    name, figures = presets.expected(presets.load("digits", ["train.seed=2", "train.threads=1"]))
+    assert name == "digits" and figures.startswith("1,000 drawings recognised by the judge: 100 %;")
+    assert presets.expected(reloaded(presets.load("fsq-f8")))[0] == "fsq-f8"
+    name, figures = presets.expected(presets.load("query-64"))
+    assert figures.endswith("train on many times as many pictures.") and "#" not in figures
+
+
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [
+        ("digits", ["train.documents=100"]),
+        ("digits", ["train.time=60"]),
+        ("digits", ["sample.steps=5"]),
+        ("patch64", []),  # not trained yet
+        ("tiny", []),  # expects nothing
+    ],
+)
+def test_other_runs_are_expected_to_reach_nothing(preset, words):
+    assert presets.expected(presets.load(preset, words)) is None
+
+
+def test_what_follows_from_the_set_may_differ(monkeypatch):
+    run, text = presets.load("digits"), presets.text("digits")
+    assert "length: 25," in text
+    monkeypatch.setattr(presets, "names", lambda: ["digits"])
+    monkeypatch.setattr(presets, "text", lambda name: text.replace("length: 25,", "length: auto,"))
+    assert presets.expected(run)[0] == "digits"
+    assert presets.expected(presets.changed(run, {"train.batch": 32})) is None

@@ -37,7 +37,7 @@ def splits(few_digits):
 
 
 def look(model, splits, folder, chosen=TINY, documents=128, step=8):
-    return preview.preview(chosen, model, *splits, folder, (documents, step))
+    return preview.preview(chosen, model, *splits, folder, (documents, step))[0]
 
 
 def test_three_files_and_what_is_in_them(model, splits, tmp_path):
