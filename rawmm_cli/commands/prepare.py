@@ -63,6 +63,13 @@ def prepare(
     caption: Annotated[
         Optional[str], typer.Option(help="Caption of a class, for example 'a photo of a {label}'.")
     ] = None,
+    keep_uncaptioned: Annotated[
+        bool,
+        typer.Option(
+            "--keep-uncaptioned",
+            help="Keep pictures whose caption is null, where others have one. [default: like bad pictures]",
+        ),
+    ] = False,
     variant: Annotated[Optional[str], typer.Option(help="celebahq: plain (without captions).")] = None,
     count: Annotated[
         Optional[int],
@@ -115,6 +122,7 @@ def prepare(
         "split": split,
         "columns": columns,
         "caption": caption,
+        "keep_uncaptioned": keep_uncaptioned or None,
         "variant": variant,
         "count": count,
         "font": font,

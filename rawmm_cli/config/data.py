@@ -25,6 +25,9 @@ class Streaming(Settings):
     caption: str | None = Field(
         None, description="as in `rawmm prepare`: caption made of a class, with {label}"
     )
+    keep_uncaptioned: bool = Field(
+        False, description="as in `rawmm prepare`: keep pictures whose caption is null, where others have one"
+    )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="share of the pictures that is never trained on"
     )

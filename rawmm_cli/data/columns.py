@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..system.errors import ConfigError, DataError
-from .items import DocumentItem, Item, Piece
+from .items import NO_CAPTION, DocumentItem, Item, Piece
 from .layout.captions import decoded, field_of, listed
 from .layout.instead import content_of
 
@@ -54,6 +54,7 @@ class Columns:
     template: str = TEMPLATE  # makes a caption of a class
     documents: bool = False  # rows have several pictures
     note: str = ""  # on captions that were not chosen, or are not what they look like
+    required: bool = False  # a row whose caption is null cannot be used
 
     @property
     def used(self) -> list[str]:
@@ -126,6 +127,8 @@ class Columns:
     def _captions(self, row: Mapping, label: int, attributes: dict[str, bool]) -> list[str]:
         if self.text is not None:
             texts = self._texts(row)
+            if self.required and _is_null(texts):
+                raise DataError(f"{NO_CAPTION}: column '{self.text}' is null")
             texts = [texts] if isinstance(texts, str) else list(texts or [])
             return list(
                 dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip())
@@ -144,6 +147,11 @@ class Columns:
         if self.names:
             return self.names[label] if 0 <= label < len(self.names) else ""
         return str(value) if label >= 0 else ""
+
+
+def _is_null(value: object) -> bool:
+    """Whether a caption, or each in a list of captions, is null: missing, not empty on purpose."""
+    return value is None or (isinstance(value, (list, tuple)) and {*map(type, value)} == {type(None)})
 
 
 def class_of(value: object) -> int:

@@ -53,6 +53,9 @@ class DocumentItem:
     split: str | None = None
 
 
+NO_CAPTION = "it has no caption"  # begins the reason where a caption is null
+
+
 def open_content(content: str | bytes | DataError, background: Colour) -> np.ndarray | Image.Image:
     """Decode a path or the bytes of an image file: the usual `Source.open`.
 

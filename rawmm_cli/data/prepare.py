@@ -24,7 +24,7 @@ from ..system import disk
 from ..system.errors import DataError, LockedError
 from ..system.workers import Workers
 from . import card, prepared, tables
-from .items import DocumentItem, Item, Source
+from .items import NO_CAPTION, DocumentItem, Item, Source
 from .parts import Part, read_notes
 from .rows import DOCUMENTS, PICTURES, Fitting, Result, Skipped, row_maker
 from .shapes.originals import Originals, gather
@@ -156,7 +156,7 @@ def _write_parts(
                 if bad_in_a_row >= BAD_IN_A_ROW:
                     raise DataError(
                         f"{BAD_IN_A_ROW} items in a row cannot be used, the last '{result.name}': "
-                        f"{result.reason}; mend the source"
+                        f"{result.reason}; mend the source{_keeping([result.reason])}"
                     )
                 part.skip(result) if bad else part.add(result, split)
                 if not bad:
@@ -246,8 +246,18 @@ def _check_bad(skipped: list[dict], items: int, max_bad: float) -> None:
         raise DataError(
             f"{len(skipped):,} of {items:,} items cannot be used{which}'{first['file']}' "
             f"({first['reason']}); repair {them}, or allow a larger share with --max-bad-fraction (now "
-            f"{max_bad:g}); what is done is kept for the same command"
+            f"{max_bad:g}){_keeping([entry['reason'] for entry in skipped])}; what is done is kept for the "
+            "same command"
         )
+
+
+def _keeping(reasons: list[str]) -> str:
+    """What else to do where captions are missing: "" where none is."""
+    count = sum(reason.startswith(NO_CAPTION) for reason in reasons)
+    if not count:
+        return ""
+    which = f"the {count:,} without a caption" if len(reasons) > 1 else "such pictures"
+    return f", or keep {which} with --keep-uncaptioned"
 
 
 def _fill_empty_split(new: Path, files: dict[str, list[Path]]) -> dict[str, list[Path]]:

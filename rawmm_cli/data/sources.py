@@ -12,13 +12,21 @@ OPTIONS = {
     "emoji": ("font", "size"),
     "photos": ("count", "size"),
     "text-images": ("count", "size", "glyph", "font"),
-    "folder": ("path", "size", "columns", "caption"),
+    "folder": ("path", "size", "columns", "caption", "keep_uncaptioned"),
     "documents": ("path", "size"),
     "text": ("path",),
-    "parquet": ("path", "size", "columns", "caption"),
-    "webdataset": ("path", "size", "columns", "caption"),
+    "parquet": ("path", "size", "columns", "caption", "keep_uncaptioned"),
+    "webdataset": ("path", "size", "columns", "caption", "keep_uncaptioned"),
 }
-HUB = ("path", "size", "columns", "caption", "split", "variant")  # options of sets of the hub
+HUB = (
+    "path",
+    "size",
+    "columns",
+    "caption",
+    "keep_uncaptioned",
+    "split",
+    "variant",
+)  # options of sets of the hub
 SIZE = 64  # side of generated pictures in pixels, where no --size is given
 
 
@@ -110,7 +118,9 @@ def check(name: str, options: dict[str, Any]) -> None:
         )
     allowed = OPTIONS.get(name, HUB)
     if extra := [option for option in options if option not in allowed]:
-        takes = ", ".join(f"--{option}" for option in allowed) or "none"
-        raise ConfigError(f"{name} takes no --{extra[0]}; of the options for a source it takes: {takes}")
+        takes = ", ".join(f"--{option}" for option in allowed).replace("_", "-") or "none"
+        raise ConfigError(
+            f"{name} takes no --{extra[0].replace('_', '-')}; of the options for a source it takes: {takes}"
+        )
     if name in GENERAL and "path" not in options:
         raise ConfigError(f"{name} needs --path, where your data is")

@@ -21,11 +21,12 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from ..config.data import Streaming
 from ..config.model import Config
 from ..system.errors import DataError, printable
 from ..system.seeds import random
 from .images import ImageError
-from .items import DocumentItem, Item
+from .items import NO_CAPTION, DocumentItem, Item
 from .layout.streams import Files, find
 from .prepared import Prepared, PreparedDocuments, hash_fraction
 from .rows import DOCUMENTS, PICTURES, document_row, picture_row
@@ -55,7 +56,7 @@ class Streamed:
     ) -> None:
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
-        self.shards = shards_of(find(where), stream.columns, stream.caption, where)
+        self.shards = shards_of(find(where), stream, where)
         self.unused, self.holds_documents = self.shards.unused, self.shards.holds_documents
         for line in self.shards.lines():
             notify(line)
@@ -116,7 +117,9 @@ class Streamed:
             (name, os.path.getsize(file) if "://" not in file else -1)
             for name, file in zip(shards.files.names, shards.files.paths)
         ]
-        facts = [files, shards.sizes, shards.about, data.size, data.stream.model_dump(exclude={"path"})]
+        keeps = data.stream.keep_uncaptioned  # not in the facts of earlier versions
+        settings = data.stream.model_dump(exclude={"path"} if keeps else {"path", "keep_uncaptioned"})
+        facts = [files, shards.sizes, shards.about, data.size, settings]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     # -------------------------------------------------------------------------------------------------- order
@@ -135,6 +138,8 @@ class Streamed:
         raise DataError(
             f"{BAD_IN_A_ROW} pictures in a row of {self.folder} cannot be used, the last "
             f"'{printable(item.name)}': {self.skipped[item.name]}; mend the source"
+            + ", or set data.stream.keep_uncaptioned=true"
+            * self.skipped[item.name].startswith(NO_CAPTION)
         )
 
     def item(self, lane: int, position: int) -> AnyItem:
@@ -260,11 +265,11 @@ def _row(item: AnyItem, pixels: Pixels) -> dict:
     return picture_row(pixels, list(item.captions), item.label, item.attributes, item.name)
 
 
-def shards_of(files: Files, columns: str | None, caption: str | None, where: str) -> Shards:
-    """The files of a set that is streamed. columns, caption: as in data.stream. where: the set, in messages.
+def shards_of(files: Files, stream: Streaming, where: str) -> Shards:
+    """The files of a set that is streamed. stream: settings. where: the set, in messages.
 
     Raises ConfigError where the columns do not fit, DataError where a file cannot be read."""
-    return (Parquet if files.ending == ".parquet" else Tar)(files, columns, caption, where)
+    return (Parquet if files.ending == ".parquet" else Tar)(files, stream, where)
 
 
 def _deal(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list[tuple[Block, int]]]:

@@ -344,7 +344,9 @@ def test_files_elsewhere_are_opened_by_fsspec(tmp_path):
     memory = fsspec.filesystem("memory")
     memory.pipe("/shard/0.parquet", (tmp_path / "in" / "0.parquet").read_bytes())
     there, here = (
-        streamed.shards_of(streams.Files(".parquet", [path], ["0.parquet"], None, Unused()), None, None, "it")
+        streamed.shards_of(
+            streams.Files(".parquet", [path], ["0.parquet"], None, Unused()), Streaming(), "it"
+        )
         for path in ("memory:///shard/0.parquet", str(tmp_path / "in" / "0.parquet"))
     )
     assert [there.read(block) for block in there.blocks] == [here.read(block) for block in here.blocks]

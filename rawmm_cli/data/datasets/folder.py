@@ -46,13 +46,14 @@ def folder(
     path: Path,
     columns: str | None = None,
     caption: str | None = None,
+    keep_uncaptioned: bool = False,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
     """Source of every image under the folder, sorted by name; where it has splits, those for training first.
 
     columns: of metadata, as the option of `rawmm prepare`. caption: makes captions of classes, in place of
-    all others. Texts are read before any image is decoded. Raises DataError where they cannot be read,
-    ConfigError where an option does not fit."""
+    all others. keep_uncaptioned: pictures whose caption is null are used. Texts are read before any image is
+    decoded. Raises DataError where they cannot be read, ConfigError where an option does not fit."""
     path, unused = Path(path), Unused()
     requested = parse(columns, None, "metadata")
     if caption is not None:
@@ -60,7 +61,8 @@ def folder(
     images, texts, tables = _files(path, unused)
     said = _texts(path, images, texts, tables, requested, unused)
     if caption is None:
-        said.bad |= {name: why for name, why in said.hollow.items() if not said.captions.get(name)}
+        missing = said.hollow if keep_uncaptioned else said.hollow | said.null
+        said.bad |= {name: why for name, why in missing.items() if not said.captions.get(name)}
     names = list(images.keys() | said.bad.keys())
     splits, used_as, about = _splits(names, images, said, unused, notify)
     order = sorted(range(len(names)), key=lambda n: (used_as[splits[n]] == "held_out", names[n]))
@@ -76,7 +78,7 @@ def folder(
         state=state_of(
             os.path.join(path, file) for file in chain(images.values(), texts.values(), sorted(tables))
         )
-        + repr((columns, caption))
+        + repr((columns, caption, *["keep_uncaptioned"] * keep_uncaptioned))
         + about.get("split column", ""),
         count=len(names),
         unused=unused,
@@ -194,6 +196,7 @@ def _texts(
         said.splits[column] = splits | said.splits[column]
     said.bad |= stated.bad
     said.hollow |= stated.hollow
+    said.null |= stated.null
     return said
 
 

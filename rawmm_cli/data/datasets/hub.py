@@ -41,6 +41,7 @@ def hub(
     split: str | None = None,
     columns: str | None = None,
     caption: str | None = None,
+    keep_uncaptioned: bool = False,
     variant: str | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
@@ -55,10 +56,9 @@ def hub(
     splits, unused = _load(known.repo, path, name)
     splits = _selected(splits, split, known.repo)
     first = next(iter(splits.values()))
-    where = str(path) if path else known.repo
     template = caption or _template(first, known, columns)
     try:
-        chosen = _chosen(splits, columns, template, where)
+        chosen = _chosen(splits, columns, template, str(path or known.repo), not keep_uncaptioned)
     except DataError as error:
         raise DataError(f"{error}{advice(unused)}") from None
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
@@ -219,8 +219,9 @@ def _template(data: "datasets.Dataset", known: Known, columns: str | None) -> st
     return known.template if chosen.text is None and chosen.label is not None else None
 
 
-def _chosen(splits: dict, columns: str | None, template: str | None, where: str) -> Columns:
-    """Columns of all roles. Rows with several pictures are documents. Raises ConfigError, DataError."""
+def _chosen(splits: dict, columns: str | None, template: str | None, where: str, required: bool) -> Columns:
+    """Columns of all roles. Rows with several pictures are documents. required: as in `Columns`. Raises
+    ConfigError, DataError."""
     import pyarrow.compute as pc
 
     def first(column: str) -> object:
@@ -234,7 +235,7 @@ def _chosen(splits: dict, columns: str | None, template: str | None, where: str)
             del there[column]
     empty = [column for column in there if all(_is_null(data, column) for data in splits.values())]
     there = without_values(there | texts_in_bytes(there, columns, first), empty)
-    chosen = choose(there, columns, names, template, where, first)
+    chosen = replace(choose(there, columns, names, template, where, first), required=required)
     if there[chosen.image] != "images":
         return chosen
     lengths = (pc.max(pc.list_value_length(data.data[chosen.image])).as_py() for data in splits.values())
@@ -286,9 +287,12 @@ def _items(
 ) -> Iterator[Item | DocumentItem]:
     """Items of all parts, one after the other, from number `start` on."""
     for key, data, numbers, role in parts:
+        columns = replace(
+            chosen, required=chosen.required and not _is_null(data, chosen.text or chosen.image)
+        )
         for first in range(min(start, len(data)), len(data), ROWS):
             rows = data[first : first + ROWS]
             for n in range(len(rows[chosen.image])):
                 row = {column: values[n] for column, values in rows.items()}
-                yield chosen.item(f"{key}/{numbers[first + n]}", row, role, root)
+                yield columns.item(f"{key}/{numbers[first + n]}", row, role, root)
         start = max(0, start - len(data))

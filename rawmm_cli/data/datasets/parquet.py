@@ -4,6 +4,7 @@ They are read row group by row group, so they may have any size."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,28 +30,30 @@ def parquet(
     path: Path,
     columns: str | None = None,
     caption: str | None = None,
+    keep_uncaptioned: bool = False,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
     """Source of the rows of one file, or of every *.parquet under a folder, sorted by name; of splits, those
     for training first.
 
-    columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
-    on a file that is not parquet or has other columns."""
+    columns, caption, keep_uncaptioned: as the options of `rawmm prepare`. Raises ConfigError where they do
+    not fit, DataError on a file that is not parquet or has other columns."""
     path, unused = Path(path), Unused()
     files, names = named(parquet_files(path, unused), path if path.is_dir() else path.parent)
     tables = Tables([str(file) for file in files])
-    chosen = _chosen(tables, columns, caption, path, unused)
+    chosen = replace(_chosen(tables, columns, caption, path, unused), required=not keep_uncaptioned)
     splits = splits_of(names, files=True)
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
     by_row, about = _own_splits(splits, tables, chosen, notify)
     unused.add_all(COLUMNS, tables.unused(chosen, by_row and by_row.column))
     role = roles(splits)
     parts = _parts(files, names, [role[split] for split in splits], tables, by_row)
+    by_file = {str(file): own for file, own in zip(files, tables.by_file(chosen))}
 
     def items(start: int) -> Iterator[Item | DocumentItem]:
         for part in parts:
             if start < part.count:
-                yield from rows(part, chosen, start)
+                yield from rows(part, by_file[str(part.file)], start)
             start = max(0, start - part.count)
 
     return Source(

@@ -7,7 +7,7 @@ Folders in archives are classes as in a folder of pictures, where samples have n
 import posixpath
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -29,16 +29,17 @@ def webdataset(
     path: Path,
     columns: str | None = None,
     caption: str | None = None,
+    keep_uncaptioned: bool = False,
     notify: Callable[[str], None] = lambda line: None,
 ) -> Source:
     """Source of the samples of one archive, or of every archive under a folder, sorted by name; of
     splits, those for training first.
 
-    columns, caption: as the options of `rawmm prepare`. Raises ConfigError where they do not fit, DataError
-    where there is no archive; reading raises DataError where one is not safe."""
+    columns, caption, keep_uncaptioned: as the options of `rawmm prepare`. Raises ConfigError where they do
+    not fit, DataError where there is no archive; reading raises DataError where one is not safe."""
     path, unused = Path(path), Unused()
     files, archives = named(archive_files(path, unused), path if path.is_dir() else path.parent)
-    fields = Fields(columns, caption)
+    fields = Fields(columns, caption, keep_uncaptioned=keep_uncaptioned)
     about = _about(files, archives, fields)
     fields = replace(fields, folders=about.numbers, split=about.by_key and about.by_key.key)
     notify("chosen: " + fields.describe())
@@ -115,12 +116,13 @@ def _items(
     number = 0
     for role in ("train", "held_out") if about.splits.folders or about.by_key else (None,):
         samples = Samples(fields, Unused() if role == "held_out" else unused)
+        captioned = _captioned(files, archives, fields)
         for archive, name, sample in _samples(files, archives, samples):
             split = about.role(fields, archive, name, sample)
             if role in (split, None):
                 if number >= start:
                     folder = posixpath.basename(posixpath.dirname(name))
-                    yield fields.item(f"{archive}/{name}", sample, split, folder)
+                    yield fields.item(f"{archive}/{name}", sample, split, folder, captioned(archive))
                 number += 1
         for line in samples.notes.lines() if samples.unused is unused else ():
             notify(line)
@@ -132,6 +134,18 @@ def _samples(files: list[Path], archives: list[str], samples: Samples) -> Iterat
         content = members(file, partial(samples.note, archive))
         for name, sample in samples.of(archive, content, _content):
             yield archive, name, sample
+
+
+def _captioned(files: list[Path], archives: list[str], fields: Fields) -> Callable[[str], bool]:
+    """Whether a sample of an archive has a caption: the first that has one ends the reading."""
+
+    @cache
+    def captioned(archive: str) -> bool:
+        file = files[archives.index(archive)]
+        samples = _samples([file], [archive], Samples(fields, Unused()))
+        return any(fields.captioned(sample) for _, _, sample in samples)
+
+    return captioned
 
 
 def _places(files: list[Path], archives: list[str], fields: "Fields") -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from posixpath import splitext
 from ...system.disk import read_file
 from ...system.errors import DataError, printable
 from ..columns import CAPTIONS, LABELS
+from ..items import NO_CAPTION
 from .captions import texts_of
 from .splits import split_columns, split_text
 from .unused import KEYS, Unused
@@ -33,6 +34,7 @@ class Texts:
     labels: dict[str, int | str] = field(default_factory=dict)  # numbers or names of classes
     bad: dict[str, str] = field(default_factory=dict)  # pictures that cannot be used, and the reason
     hollow: dict[str, str] = field(default_factory=dict)  # the same where no other file has a caption
+    null: dict[str, str] = field(default_factory=dict)  # where that is null, and others in its file are not
     splits: dict[str, dict[str, str]] = field(
         default_factory=lambda: defaultdict(dict)
     )  # column -> of pictures
@@ -52,15 +54,17 @@ def read(
     for picture in pictures:
         if (stem := splitext(picture)[0]) in stems:
             beside[stem].append(picture)
-    texts = Texts()
+    texts, null = Texts(), {}
     for name, file in files:
         stem, ending = splitext(name)
         if stem not in beside:
             _without_picture(name, file, texts, unused)
         elif ending.lower() == ".json":
-            _json(root, file, beside[stem], key, texts, unused)
+            null |= _json(root, file, beside[stem], key, texts, unused)
         else:
             _lines(root / file, beside[stem], texts)
+    if any(texts.captions.values()):
+        texts.null = null
     return texts
 
 
@@ -87,21 +91,24 @@ def _lines(path: Path, pictures: list[str], texts: Texts) -> None:
         texts.captions[picture] += captions
 
 
-def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Texts, unused: Unused) -> None:
-    """Captions and the class in a file of JSON."""
+def _json(
+    root: Path, file: str, pictures: list[str], key: str | None, texts: Texts, unused: Unused
+) -> dict[str, str]:
+    """Add captions and the class in a file of JSON -> its pictures whose caption is null, with the reason."""
     path = root / file
     try:
         facts = json.loads(_content(path).decode("utf-8-sig"))
     except (ValueError, RecursionError):
         texts.bad |= dict.fromkeys(pictures, f"{path.name} is not JSON in UTF-8")
-        return
+        return {}
     facts = facts if isinstance(facts, dict) else {CAPTIONS[0]: facts} if texts_of(facts) else {}
     names = [name for name in ([key] if key else CAPTIONS) if name in facts]
     caption = next((name for name in names if facts[name]), next(iter(names), None))
     label = next((name for name in LABELS if is_class(facts.get(name))), None)
     columns = [name for name in split_columns(facts, (caption, label)) if split_text(facts[name]) is not None]
     if caption is None and label is None and not columns:
-        return unused.file(file)
+        unused.file(file)
+        return {}
     unused.add_all(KEYS, facts.keys() - {caption, label})
     captions = texts_of(facts.get(caption) or [])
     for column in columns:
@@ -112,6 +119,8 @@ def _json(root: Path, file: str, pictures: list[str], key: str | None, texts: Te
         texts.captions[picture] += captions or ()
         if label is not None:
             texts.labels[picture] = facts[label]
+    null = caption is not None and facts[caption] is None
+    return dict.fromkeys(pictures, f"{NO_CAPTION}: `{caption}` in {path.name} is null") if null else {}
 
 
 def is_class(value: object) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ...system.errors import ConfigError, DataError
 from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
 from ..images import ENDINGS as PICTURES
-from ..items import Item
+from ..items import NO_CAPTION, Item
 from .splits import split_columns, split_text
 
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
@@ -33,12 +33,14 @@ class Fields:
     """Roles of the endings in a sample.
 
     columns: the user's own choice, "image=png,text=txt" or "text=json.KEY". template: makes captions of
-    classes. folders: {name: number} of classes that are folders. split: key of .json that tells splits."""
+    classes. folders: {name: number} of classes that are folders. split: key of .json that tells splits.
+    keep_uncaptioned: whether samples whose caption is null are used."""
 
     columns: str | None = None
     template: str | None = None
     folders: Mapping[str, int] = field(default_factory=dict, repr=False)
     split: str | None = field(default=None, repr=False)
+    keep_uncaptioned: bool = False
 
     def __post_init__(self) -> None:
         assert self.requested is not None  # raises ConfigError here, and not at the first sample
@@ -59,9 +61,12 @@ class Fields:
             f"class: .{requested.get('label') or 'cls or .json'}"
         )
 
-    def item(self, name: str, sample: Sample, split: str | None = None, folder: str = "") -> Item:
-        """A sample as an item. folder: name of the one that it is in. Where it cannot be used, the content of
-        the item is a DataError."""
+    def item(
+        self, name: str, sample: Sample, split: str | None = None, folder: str = "", captioned: bool = False
+    ) -> Item:
+        """A sample as an item. folder: name of the one that it is in. captioned: whether others have a
+        caption, so that one that is null is missing. Where it cannot be used, the content of the item is a
+        DataError."""
         try:
             facts = self._json(sample)
             label, captions = self._label(sample, facts), self._captions(sample, facts)
@@ -71,9 +76,22 @@ class Fields:
             elif label is None and folder in self.folders:
                 label = self.folders[folder]
                 captions = captions if self.template is None else [self.template.format(label=words(folder))]
+            if captioned and not (captions or self.keep_uncaptioned) and self._is_null(sample, facts):
+                raise DataError(f"{NO_CAPTION}, and others in its archive have one")
             return Item(name, self._image(sample), tuple(captions), class_of(label), split=split)
         except (DataError, ConfigError) as error:
             return Item(name, DataError(str(error)))
+
+    def captioned(self, sample: Sample) -> bool:
+        """Whether a sample has a picture, and a caption that can be read."""
+        try:
+            return self.image(sample) is not None and bool(self._captions(sample, self._json(sample)))
+        except DataError:
+            return False
+
+    def _is_null(self, sample: Sample, facts: dict) -> bool:
+        """Whether a sample lacks a caption, or it is null."""
+        return self._text(sample) is None and all(facts.get(key) is None for key in self._keys())
 
     def image(self, sample: Collection[str]) -> str | None:
         """Ending of the picture of a sample, None where it has none."""
@@ -152,9 +170,12 @@ class Fields:
 
     def _caption(self, facts: dict) -> list[str]:
         """Keys of .json that hold a caption, the one that is used first."""
+        return [key for key in self._keys() if _strings(facts.get(key))]
+
+    def _keys(self) -> Collection[str]:
+        """Keys of .json that may hold a caption."""
         requested = self.requested.get("text", "")
-        keys = [requested.removeprefix("json.")] if requested.startswith("json.") else CAPTIONS
-        return [key for key in keys if _strings(facts.get(key))]
+        return [requested.removeprefix("json.")] if requested.startswith("json.") else CAPTIONS
 
     def _class(self, facts: dict) -> list[str]:
         """Keys of .json that hold a class, the one that is used first."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ...system.disk import lines_of, open_file
 from ...system.errors import ConfigError, DataError, printable
 from ..columns import CAPTIONS, LABELS
+from ..items import NO_CAPTION
 from .beside import Texts, is_class
 from .captions import texts_of
 from .inside import OutsideError, quoted
@@ -86,6 +87,7 @@ def _read_file(
 ) -> tuple[dict[str, None], set[str]]:
     """Add what one file says to `texts` -> (its columns, those that were used)."""
     folder, seen, used, roles, nameless, hollow = posixpath.dirname(file), {}, set(), {}, [], {}
+    captioned = False
     for where, row in _rows(root / file, seen, requested):
         if not roles or not row.keys() <= seen.keys():
             seen |= dict.fromkeys(row)
@@ -108,6 +110,7 @@ def _read_file(
             hollow[picture] = where, column, value
         else:
             texts.captions[picture] += captions
+            captioned |= bool(captions)
             used.add(column)
         column, label = _value(row, roles["label"])
         if is_class(label):
@@ -117,21 +120,28 @@ def _read_file(
     if nameless and not roles["image"]:
         raise _nameless(root / file, nameless[0], seen)
     texts.bad |= {f"{file} {where}": "it lacks `file_name`, the path of a picture" for where in nameless}
-    empty = not any(texts.captions.values()) and all(value is None for *_, value in hollow.values())
-    if roles.get("text") and not empty:  # a column without values says nothing
-        for picture, (where, column, value) in hollow.items():
-            texts.hollow[picture] = f"its `{column or roles['text'][0]}` in {file} {where} is {_what(value)}"
+    if roles.get("text"):
+        _add_hollow(file, roles["text"], hollow, captioned, texts)
     return seen, used
+
+
+def _add_hollow(
+    file: str, columns: list[str], hollow: dict[str, tuple], captioned: bool, texts: Texts
+) -> None:
+    """Add the pictures whose rows have no caption. hollow: {picture: (where, column, value)}. captioned:
+    whether other rows have one; a column without values says nothing."""
+    for picture, (where, column, value) in hollow.items():
+        place = f"`{column or columns[0]}` in {file} {where} is"
+        if value is not None:
+            texts.hollow[picture] = f"its {place} no text but {printable(repr(value)[:60])}"
+        elif captioned:
+            texts.null[picture] = f"{NO_CAPTION}: {place} missing"
 
 
 def _add_splits(row: dict, columns: list[str], picture: str, texts: Texts) -> None:
     for column in columns:
         if (text := split_text(row.get(column))) and text.strip():
             texts.splits[column].setdefault(picture, sys.intern(text))
-
-
-def _what(value: object) -> str:
-    return "missing" if value is None else f"no text but {printable(repr(value)[:60])}"
 
 
 def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, list[str]]:
@@ -200,6 +210,7 @@ def _csv_rows(path: Path, requested: dict[str, str]) -> Iterator[tuple[str, dict
             if None in row:
                 text = f'has too many cells; put text with {DELIMITERS[delimiter]} in "quotes"'
                 raise _wrong(path, f"line {before + reader.line_num}", text)
+            row = {column: cell or None for column, cell in row.items()}  # an empty cell is a null
             yield f"line {before + reader.line_num}", row
     except csv.Error as error:
         problem = f"is not CSV ({error}); close its quotes, or mend it"

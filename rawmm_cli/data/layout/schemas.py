@@ -128,6 +128,13 @@ class Tables:
             )
         return chosen
 
+    def by_file(self, chosen: Columns) -> list[Columns]:
+        """The columns for each file: where none of its rows has a caption, none needs one."""
+        return [
+            chosen if chosen.text and own.get(chosen.text) else replace(chosen, required=False)
+            for own in self.own
+        ]
+
     def unused(self, chosen: Columns, split: str | None = None) -> list[str]:
         """Columns without a role, in the order of the files. split: the column that tells splits."""
         return [column for column in self.without | self.kinds if column not in (*chosen.used, split)]

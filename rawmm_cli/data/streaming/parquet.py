@@ -1,11 +1,13 @@
 """Parquet files of a set that is streamed, by their row groups."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from ...config.data import Streaming
 from ..items import DocumentItem, Item
 from ..layout.schemas import Tables, open_anywhere
 from ..layout.split_column import in_tables
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
 class Parquet(Shards):
     """Row groups of Parquet files with the same columns.
 
-    columns, caption: as in data.stream. where: the set, in messages. Raises ConfigError where the columns do
-    not fit, DataError where a file cannot be read."""
+    stream: settings. where: the set, in messages. Raises ConfigError where the columns do not fit, DataError
+    where a file cannot be read."""
 
-    def __init__(self, files: "Files", columns: str | None, caption: str | None, where: str) -> None:
+    def __init__(self, files: "Files", stream: Streaming, where: str) -> None:
         super().__init__(files)
         tables = Tables(files.paths)
-        self.chosen = tables.choose(columns, caption, where)
+        chosen = tables.choose(stream.columns, stream.caption, where)
+        self.chosen = replace(chosen, required=not stream.keep_uncaptioned)
+        self.by_file = tables.by_file(self.chosen)
         self.holds_documents = self.chosen.documents
         self.sizes = [sum(groups) for groups in tables.groups]
         for number, groups in enumerate(tables.groups):
@@ -51,9 +55,9 @@ class Parquet(Shards):
 
     def read(self, block: Block) -> list[Item] | list[DocumentItem]:
         """Items of a block, not decoded. Raises DataError."""
-        file, used = self.files.paths[block.file], self.chosen.used
-        name = self.files.names[block.file]
+        file, name = self.files.paths[block.file], self.files.names[block.file]
+        chosen = self.by_file[block.file]
         with data_errors(file), open_anywhere(file) as stream:
-            table = pq.ParquetFile(stream).read_row_group(block.group, columns=used, use_threads=False)
+            table = pq.ParquetFile(stream).read_row_group(block.group, columns=chosen.used, use_threads=False)
             rows = table.slice(block.skip, block.count).to_pylist()
-        return [self.chosen.item(f"{name}/{block.first + n}", row) for n, row in enumerate(rows)]
+        return [chosen.item(f"{name}/{block.first + n}", row) for n, row in enumerate(rows)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ...config.data import Streaming
 from ...system.errors import DataError, printable
 from ..items import Item
 from ..layout.archive_splits import key_splits, own_splits
@@ -34,17 +35,18 @@ class Tar(Shards):
 
     Raises ConfigError where the columns do not fit, DataError where a file is damaged or not safe."""
 
-    def __init__(self, files: "Files", columns: str | None, caption: str | None, where: str) -> None:
+    def __init__(self, files: "Files", stream: Streaming, where: str) -> None:
         from ..layout.fields import FIRST, Fields
         from ..layout.samples import Samples
 
         super().__init__(files)
-        self.fields, self.indices, self.held_out = Fields(columns, caption), [], []
+        self.fields = Fields(stream.columns, stream.caption, keep_uncaptioned=stream.keep_uncaptioned)
+        self.indices, self.held_out = [], []
         self.about = {"samples": self.fields.describe()}
         samples, places = Samples(self.fields, self.unused), []
         for number, (file, name) in enumerate(zip(files.paths, files.names)):
-            with data_errors(file), open_anywhere(file) as stream:
-                index = _index(stream, name, samples)
+            with data_errors(file), open_anywhere(file) as archive:
+                index = _index(archive, name, samples)
             self.indices.append(index)
             places += [(name, folder) for folder in index.folders]
             count = len(index.keys)
@@ -60,7 +62,8 @@ class Tar(Shards):
             self._set_key_splits(looks.split_keys)
         self.labels = [] if looks.classes else classes_of({folder for _, folder in places}, bool(line))
         self.fields = replace(self.fields, folders={name: n for n, name in enumerate(self.labels)})
-        if self.labels and not looks.captions and caption is None:
+        self.captioned = [any(map(self.fields.captioned, self._samples(n))) for n in range(len(self.indices))]
+        if self.labels and not looks.captions and stream.caption is None:
             self.notes.append(hint(self.labels, "data.stream.caption="))
 
     def _set_key_splits(self, keys: list[str]) -> None:
@@ -118,7 +121,7 @@ class Tar(Shards):
                 sample[index.endings[index.ending[n]]] = partial(_part, span, start, int(index.size[n]))
             key = index.keys[number].as_py()
             folder = posixpath.basename(posixpath.dirname(key)) if self.labels else ""
-            items.append(self.fields.item(f"{name}/{key}", sample, None, folder))
+            items.append(self.fields.item(f"{name}/{key}", sample, None, folder, self.captioned[block.file]))
         return items
 
 
