@@ -142,8 +142,8 @@ def centre(height: int, width: int) -> tuple[int, int, int, int]:
 def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> None:
     """Write a (3, H, W) uint8 tensor or an (H, W, 3) uint8 array as a PNG, with `text` as iTXt metadata.
 
-    The file appears whole, by a rename, or not at all. Raises DiskFullError, or DataError where the folder
-    cannot be written."""
+    The file appears whole, by a rename, or not at all. Raises DiskFullError, or ConfigError where it cannot
+    be written there."""
     path, metadata = Path(path), PngImagePlugin.PngInfo()
     for name, value in text.items():
         metadata.add_itxt(name, str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8"))
@@ -154,7 +154,7 @@ def save_png(image: "np.ndarray | Tensor", path: Path | str, /, **text: str) -> 
             file.write(content.getbuffer())
     except OSError as error:
         full = error.errno in FULL
-        raise (DiskFullError if full else DataError)(
+        raise (DiskFullError if full else ConfigError)(
             f"cannot write {printable(str(path))}: {error.strerror or error}; "
             + ("free some space" if full else "choose a folder that exists and can be written to")
         ) from None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PICTURE = re.compile(r"(\{?)\{image:([^{}]*)\}")
+OPEN = re.compile(r"(?<!\{)\{image:(?![^{}]*\})")  # without its closing brace
 LONGEST = 100_000  # bytes of a prompt
 WORDS = {"solver": SOLVERS, "grid": (*GRIDS, TUNED), "precision": PRECISIONS}
 LIMITS = {  # the least and the most of each number
@@ -133,6 +134,11 @@ def pieces(prompt: str | Sequence[str | Path | Tensor]) -> list[str | Path | Ten
     if not isinstance(prompt, str):
         return list(prompt)
     checked_prompt(prompt, LONGEST)
+    if mark := OPEN.search(prompt):
+        raise ConfigError(
+            f"'{prompt[mark.start() :][:40]}' has no closing brace; allowed: {{image:PATH}}, without braces "
+            "in PATH, or {{image: for these letters as text"
+        )
     parts, at = [], 0
     for mark in PICTURE.finditer(prompt):
         if mark[1]:  # {{ is one brace

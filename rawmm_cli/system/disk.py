@@ -103,7 +103,13 @@ def room_for(what: str):
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A hidden file, open for writing, that becomes `path` by a rename where the block ends well: a reader
     sees the old file or the new one, never a part, whatever stops this process. Where the block fails,
-    nothing stays."""
+    nothing stays. Raises OSError where the path is a device, a named pipe or a folder, which a rename would
+    destroy."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+        if kind != stat.S_IFREG:
+            what = "a folder" if kind == stat.S_IFDIR else KINDS.get(kind, "no file")
+            raise OSError(errno.EINVAL, f"it is {what}; allowed: a file", str(path))
     with _hidden_file(path) as file:
         partial = Path(file.name)
         try:

@@ -19,7 +19,7 @@ from rawmm_cli.data.images import (
     save_png,
     slug,
 )
-from rawmm_cli.system.errors import ConfigError, DataError, DiskFullError
+from rawmm_cli.system.errors import ConfigError, DiskFullError
 
 RANDOM = np.random.default_rng(0)
 COLOUR = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -129,8 +129,18 @@ def test_save_png_writes_all_or_nothing(tmp_path, monkeypatch):
 def test_save_png_where_the_folder_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path / "none" / "x.png", tmp_path / "file" / "x.png"):
-        with pytest.raises(DataError, match=f"cannot write {path}: .*; choose a folder that exists"):
+        with pytest.raises(ConfigError, match=f"cannot write {path}: .*; choose a folder that exists"):
             save_png(COLOUR, path)
+
+
+def test_save_png_replaces_no_pipe(tmp_path):
+    """A rename would destroy it; a device likewise."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(ConfigError, match=f"cannot write .*{name}: it is a named pipe; allowed: a file"):
+            save_png(COLOUR, tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
 
 
 def test_save_png_honours_the_umask(tmp_path):

@@ -49,12 +49,18 @@ def pictures(result) -> list[str]:
         ("{{image:a.png} stays", ["{image:a.png} stays"]),
         ("x{{image:a.png}{image:b.png}", ["x{image:a.png}", Path("b.png")]),
         ("{image} {Image:a} {images:a}", ["{image} {Image:a} {images:a}"]),
-        ("{image:a{b}", ["{image:a{b}"]),
+        ("{{image:a", ["{{image:a"]),
         ("}{", ["}{"]),
     ],
 )
 def test_pictures_stand_anywhere_in_a_prompt(text, parts):
     assert request.pieces(text) == parts
+
+
+@pytest.mark.parametrize("text", ["{image:a", "a {image:", "{image:a{b}", "{image:a} {image:b.png"])
+def test_a_picture_without_its_closing_brace(text):
+    with pytest.raises(ConfigError, match="has no closing brace; allowed: {image:PATH}, without braces"):
+        request.pieces(text)
 
 
 @pytest.mark.parametrize("text", ["{image:}", "see {image:  } here"])

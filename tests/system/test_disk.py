@@ -63,6 +63,15 @@ def test_a_folder_that_cannot_be_written_is_named_by_the_file(tmp_path):
     assert caught.value.filename == str(tmp_path / "none" / "a.txt")
 
 
+def test_pipes_and_folders_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, what in (("pipe", "a named pipe"), ("folder", "a folder")):
+        with pytest.raises(OSError, match=f"it is {what}; allowed: a file"):
+            disk.write(tmp_path / name, "x")
+    assert (tmp_path / "pipe").is_fifo() and sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
 # ----------------------------------------------------------------------------------------- what kills leave
 
 
