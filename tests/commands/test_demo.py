@@ -172,6 +172,9 @@ def test_own_pictures_become_a_page(pictures, rawmm, tmp_path):
     assert result["page"] == "runs/my-pictures-demo/demo.html" and result["set"] == "my-pictures-demo"
     page = (tmp_path / result["page"]).read_text(encoding="utf-8")
     assert "All pictures were made to fit" in page and "16 × 16 pixels" in page
+    cut = sum(1 - min(20 + 3 * n, 40 + n) / max(20 + 3 * n, 40 + n) > 0.1 for n in range(24))
+    line = f"{cut} of 24 pictures lose more than a tenth to the crop, at most 50 %"
+    assert line in page and line in err
     assert "so few are learned by heart" in page and "is no model yet" not in page
     text = words_of(tmp_path / result["page"])
     assert f"{held_out} of {held_out} right" in text and "Read: held out" in text and "exact" in text

@@ -26,9 +26,11 @@ def execute(
     from .. import train
 
     watch, name = Stopwatch(), folder.name
-    notify(f"1/5 prepare: the pictures in {path}, each made to fit {size} x {size} pixels")
+    notify(f"1/5 prepare: the pictures in {path}, the largest square of each, at {size} x {size} pixels")
     with watch("preparing"):
         card = prepare(path, name, size, data_dir)
+    for line in _cropped(card):
+        notify(line)
     captions = card["captions"]["count"]
     if not captions:
         notify("the pictures have no captions: the model will draw, not read; how to give them: docs/data.md")
@@ -66,9 +68,8 @@ def prepare(path: Path, name: str, size: int, data_dir: Path) -> dict:
     from .. import prepare
 
     def run(**more: str) -> dict:
-        return prepare.run(
-            "folder", {"path": path, "size": size, **more}, name=name, enlarge=True, data_dir=data_dir
-        )
+        options = {"path": path, "size": size, **more}
+        return prepare.run("folder", options, name=name, crop="center", enlarge=True, data_dir=data_dir)
 
     card = run()
     return run(caption="{label}") if card["labels"] and not card["captions"]["count"] else card
@@ -98,6 +99,13 @@ def examples(subject: "Subject") -> "Part":
     return Part("Draws and reads" if captions else "Draws", f"{about}.", drawn, read)
 
 
+def _cropped(card: dict) -> list[str]:
+    """What the squares cut off."""
+    from ...data.shapes.figures import crop_lines
+
+    return crop_lines(card.get("originals"), "rawmm prepare folder --size N")
+
+
 def _notices(card: dict, size: int, record: dict) -> list[str]:
     """Lines to know before looking at the page."""
     from ...system.figures import counted
@@ -113,6 +121,7 @@ def _notices(card: dict, size: int, record: dict) -> list[str]:
         "All pictures were made to fit, so that a short training is enough: the largest square in the middle "
         f"of each, at {size} × {size} pixels."
     )
+    lines += [line.replace("`", "") + "." for line in _cropped(card)]
     if not card["captions"]["count"]:
         lines.append("The pictures have no captions, so the model draws and does not read.")
     return lines
