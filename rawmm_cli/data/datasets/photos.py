@@ -4,7 +4,8 @@ Crop n (its photograph, corner and side) depends on n alone. Sides are log-unifo
 and HELD_OUT of the photograph's shorter side; the crop is then shrunk by a Lanczos filter.
 
 One corner of every photograph, HELD_OUT of each side, is held out. A held-out crop lies inside it, a training
-crop entirely outside, so they share no pixel."""
+crop entirely outside, so they share no pixel. Places of one colour, such as the black round the retina, would
+give equal crops in both splits: other places are taken."""
 
 import math
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ PHOTOS = {
 NAMES = tuple(PHOTOS)
 HELD_OUT = 0.45  # of each side: a fifth of the area
 SHARE = 0.1  # of the crops that are held out
+POINTS, PLAIN = 16, 2  # rows and columns of a crop that are looked at; levels apart where it has one colour
 SIZES = (8, int(HELD_OUT * min(min(height, width) for _, _, height, width, _ in PHOTOS.values())))
 
 
@@ -69,7 +71,7 @@ def photos(*, count: int = 20_000, size: int = 64) -> Source:
         open=partial(_pixels, size=size),
         count=count,
         resizes=False,
-        state=f"{count} photos of {size} pixels from {by}",
+        state=f"{count} photos of {size} pixels, none of one colour, from {by}",
         card={"source": f"crops of photographs inside {by}", "licence": licence, "labels": list(NAMES)},
     )
 
@@ -91,17 +93,24 @@ def crop(n: int, size: int) -> tuple[str, bool, int, int, int]:
     for attempt in range(10_000):
         down, across = uniforms("photos", n, "place", attempt, count=2)
         if held_out:
-            return (
-                name,
-                True,
+            row, column = (
                 top + int(down * (bottom - top - side + 1)),
                 left + int(across * (right - left - side + 1)),
-                side,
             )
-        row, column = int(down * (height - side + 1)), int(across * (width - side + 1))
-        if not overlap((row, column, row + side, column + side), area):
-            return name, False, row, column, side
+        else:
+            row, column = int(down * (height - side + 1)), int(across * (width - side + 1))
+            if overlap((row, column, row + side, column + side), area):
+                continue
+        if not _plain(_photo(name)[row : row + side, column : column + side]):
+            return name, held_out, row, column, side
     raise AssertionError(f"no place for crop {n}")  # never: a square of this side fits beside the area
+
+
+def _plain(pixels: np.ndarray) -> bool:
+    """Whether a square has one colour, by POINTS of its rows and columns."""
+    step = max(1, len(pixels) // POINTS)
+    points = pixels[::step, ::step].astype(int)
+    return bool((points.max((0, 1)) - points.min((0, 1))).max() <= PLAIN)
 
 
 def held_out_area(name: str) -> tuple[int, int, int, int]:
