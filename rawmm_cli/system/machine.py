@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from torch.utils import deterministic
 
 from .errors import ConfigError, address_space
 from .threads import cores
@@ -78,15 +79,20 @@ def workers(setting: int | str, on: torch.device, here: int = 1) -> int:
 def reproducible(on: torch.device) -> Iterator[None]:
     """While the block runs, a GPU adds in the same order each time; backward passes of attention and of
     indexing do not by themselves. Compiled layers want the same mode in both passes. Raises RuntimeError
-    where an operation has no such way."""
+    where an operation has no such way.
+
+    In this mode torch fills all memory that it hands out, also to its own operations, which write over it: a
+    launch for each copy, cast and index. Nothing here reads what it has not written, so that is off."""
     if on.type == "cpu" or not REPRODUCIBLE:  # the user has chosen speed
         yield
         return
-    before = torch.get_deterministic_debug_mode()
+    before, filled = torch.get_deterministic_debug_mode(), deterministic.fill_uninitialized_memory
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would change the compiler too
+    deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
+        deterministic.fill_uninitialized_memory = filled
         torch.set_deterministic_debug_mode(before)
 
 

@@ -183,7 +183,8 @@ def test_precision_follows_the_hardware(monkeypatch):
 
 
 def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
-    """The mode of torch is on inside the block alone, and the settings of its compiler stay."""
+    """The mode of torch is on inside the block alone, the settings of its compiler stay, and memory is not
+    filled before it is written."""
     monkeypatch.setattr(machine, "REPRODUCIBLE", True)
     with machine.reproducible(CPU):
         assert not torch.are_deterministic_algorithms_enabled()
@@ -191,8 +192,12 @@ def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()  # attention would only warn
         assert not torch._inductor.config.deterministic
+        with torch.profiler.profile() as profiled:
+            torch.arange(3).to(torch.float32)
+        assert not [event for event in profiled.events() if event.name == "aten::fill_"]
         raise KeyError
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
     monkeypatch.setattr(machine, "REPRODUCIBLE", False)
     with machine.reproducible(torch.device("cuda")):
         assert not torch.are_deterministic_algorithms_enabled()
