@@ -163,7 +163,7 @@ def _card_lines(sizes: dict, gpus: int) -> list[tuple[str, str]]:
         )
     lines.append(("fits", _fits(sizes)))
     if parts["host"] > parts["GPU"]:
-        lines.append(("limit", "most of a step is waiting for kernels to be launched: raise train.batch"))
+        lines.append(("limit", "the GPU waits for the host to launch kernels: raise train.batch"))
     return lines
 
 
@@ -201,5 +201,5 @@ def _show_all(config: "Config", sizes: list[dict], as_json: bool) -> None:
         )
     tables.write(("card", "run", "step", "MFU", "memory", "fits"), rows, numbers=(1, 2, 3, 4))
     if slow:
-        notify("* waits for the host to launch kernels for most of a step: raise train.batch")
+        notify("* waits for the host to launch kernels: raise train.batch")
     notify("estimated from published rates, not measured; `--card NAME` shows parts and whole settings")

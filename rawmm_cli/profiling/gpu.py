@@ -1,9 +1,10 @@
 """Memory and time of a step on a GPU: one of this machine, from measured rates, or any, from published ones.
 
-    step = making the batch + GPU + host
+    step = max(GPU, host), where a step begins before the numbers of the one before are read
+           max(GPU + a share of the host, host) elsewhere: the GPU waits for the first kernels of a step
     GPU  = linear layers / rate + attention / its rate + bytes of elementwise work / bandwidth
            + optimizer bytes / bandwidth + communication that the backward pass does not hide
-    host = what the GPU waits for while kernels are launched
+    host = launching the kernels of a step + making its batch, where no worker does
 
 What does not follow from the settings is a constant of `GpuModel`, all of them in one place, to be fitted
 again (`python -m benchmarks.gpu` measures). Memory is what `torch.cuda.max_memory_allocated` shows."""
@@ -31,16 +32,17 @@ class Attention(NamedTuple):
     work: float
 
 
-WRITTEN, FUSED, FLEX = Attention(0.9, 1.0), Attention(0.35, 7 / 6), Attention(0.25, 7 / 6)
+WRITTEN, FUSED, FLEX = Attention(0.85, 1.0), Attention(0.35, 7 / 6), Attention(0.21, 7 / 6)
 
 
 @dataclass(frozen=True)
 class GpuModel:
     """Constants of GPUs, fitted to `patch128` and `patch64` on an H200 in a virtual machine whose CPU takes
-    26 us to launch a kernel from Python (docs/log.md, 2026-11-27); a faster host makes small batches faster.
+    26 us to launch a kernel from Python (docs/scale.md, docs/log.md, 2026-11-27); a faster host makes small
+    batches faster.
     `fused`, `muon`, `link` and the bytes of Transformers are not fitted yet."""
 
-    matmuls: float = 0.72  # of the published rate, reached by linear layers of some thousand positions
+    matmuls: float = 0.70  # of the published rate, reached by linear layers of some thousand positions
     bandwidth: float = 0.85  # of the published bandwidth, reached by fused elementwise kernels
     link: float = 0.35  # of the published rate of links (both directions): one direction, 70 % of it
     # Two batched matmuls and a softmax, where values are wider than keys; torch's kernel with a mask; and
@@ -52,7 +54,7 @@ class GpuModel:
     # Bytes that elementwise kernels move, forward and backward, in bf16 (in fp32 twice as many): a factor of
     # `parts.Footprint.moved`, bytes for each score where attention is written out, and for each number of the
     # residual stream outside of the layers.
-    moved: float = 1.1
+    moved: float = 1.15
     moved_flex: float = (
         2.2  # the same under FlexAttention, which wants a copy of keys for each piece of values
     )
@@ -60,11 +62,12 @@ class GpuModel:
     edges: float = 60.0
     eager: float = 2.2  # factor of the bytes where layers are not compiled
     parameter: float = 66.0  # bytes of an update: casts, gradients, norm, AdamW, average
-    # Seconds in which the GPU waits for the host, which launches kernels.
-    compiled_layer: float = 1.2e-3  # of a layer, forward and backward
-    eager_layer: float = 2.3e-3
-    micro_batch: float = 4e-3  # of a micro-batch outside of the layers
-    update: float = 2e-3  # of clipping, the optimizer and the average
+    # Seconds in which the host launches kernels.
+    compiled_layer: float = 2.95e-3  # of a layer, forward and backward
+    eager_layer: float = 3.9e-3
+    micro_batch: float = 8e-3  # of a micro-batch outside of the layers
+    update: float = 2.5e-3  # of clipping, the optimizer and the average
+    opening: float = 0.27  # of those of a micro-batch, the share that a GPU waits for without work ahead
     document: float = 60e-6  # to make a document on one core, and of each byte of its picture
     pixel: float = 3.3e-9
     workers: int = 7  # processes of a rank that make batches, where train.workers is auto
@@ -190,13 +193,20 @@ def seconds(step: Step, rates: Rates, gpu: GpuModel = FITTED) -> dict[str, float
     busy = sum(parts.values())
     parts["communication"] = exposed = max(0.0, sent(step) / rates.link - _hidden(step, busy))
     layer = gpu.compiled_layer if step.compiled else gpu.eager_layer
-    host = train.accumulate * (again * step.layers * layer + gpu.micro_batch) + gpu.update
-    document = gpu.document + gpu.pixel * 3 * step.config.data.size**2
-    making = train.batch / step.ranks * document
+    launched = again * step.layers * layer + gpu.micro_batch
+    making = train.batch / step.ranks * (gpu.document + gpu.pixel * 3 * step.config.data.size**2)
     workers = gpu.workers if train.workers == "auto" else int(train.workers)
-    waited = making if not workers else 0.0
-    whole = max(waited + busy + exposed + host, making / max(workers, 1))
+    own = 0.0 if workers else making  # by the process that launches
+    host = train.accumulate * launched + gpu.update + own
+    opening = 0.0 if ahead(step) else gpu.opening * launched + own
+    whole = max(busy + exposed + opening, host, making / max(workers, 1))
     return parts | {"GPU": busy + exposed, "host": host, "batch": making, "step": whole}
+
+
+def ahead(step: Step) -> bool:
+    """Whether a step begins before the numbers of the one before are read: fused AdamW judges them on the
+    GPU, where it holds whole parameters (`optimizer.judges`)."""
+    return step.config.train.optimizer == "adamw" and step.share == 1
 
 
 def _attention_seconds(step: Step, rates: Rates, gpu: GpuModel) -> float:

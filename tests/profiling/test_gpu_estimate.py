@@ -36,34 +36,50 @@ def test_twice_the_rates_take_half_the_time():
 
 def test_memory_does_not_depend_on_rates():
     fast = replace(H100, bf16=2 * H100.bf16, bandwidth=2 * H100.bandwidth)
-    assert on(fast)["memory"] == on(H100)["memory"]
-    assert on(fast)["step_seconds"] < on(H100)["step_seconds"]
+    quick, slow = on(fast, "train.batch=256"), on(H100, "train.batch=256")
+    assert quick["memory"] == slow["memory"] and quick["step_seconds"] < slow["step_seconds"]
 
 
-def test_a_step_is_the_work_of_the_gpu_and_its_waiting_for_the_host():
+def test_a_step_begun_ahead_takes_as_long_as_the_slower_of_gpu_and_host():
     large, small = on(H100, "train.batch=256"), on(H100, "train.batch=2")
-    for one in (large, small):
-        assert one["step_seconds"] == pytest.approx(one["step_parts"]["GPU"] + one["step_parts"]["host"])
-    assert large["step_parts"]["host"] == small["step_parts"]["host"] > small["step_parts"]["GPU"]
-    assert large["step_parts"]["GPU"] > large["step_parts"]["host"]
+    assert large["step_seconds"] == large["step_parts"]["GPU"] > large["step_parts"]["host"]
+    assert small["step_seconds"] == small["step_parts"]["host"] > small["step_parts"]["GPU"]
+    assert large["step_parts"]["host"] == small["step_parts"]["host"]
+
+
+@pytest.mark.parametrize("words, ranks", [(("train.optimizer=muon",), 1), (("train.parallel=fsdp",), 8)])
+def test_a_gpu_that_is_given_no_work_ahead_waits_for_the_first_kernels_of_a_step(words, ranks):
+    """Also for the batch, where the process that launches makes it."""
+    for batch in (2, 4096):
+        first = f"train.batch={batch * ranks}"
+        parts, alone = (on(H100, first, f"train.workers={n}", *words, ranks=ranks) for n in (7, 0))
+        waits = gpu.FITTED.opening * (24 * gpu.FITTED.compiled_layer + gpu.FITTED.micro_batch)
+        expected = max(parts["step_parts"]["GPU"] + waits, parts["step_parts"]["host"])
+        assert parts["step_seconds"] == pytest.approx(expected)
+        assert alone["step_seconds"] == pytest.approx(expected + alone["step_parts"]["batch"])
 
 
 @pytest.mark.parametrize(
-    "preset, words, milliseconds, gigabytes",
+    "preset, words, ahead, milliseconds, gigabytes",
     [  # measured on an H200 (docs/scale.md), the slower of two machines where there were two
-        ("patch128", ("train.batch=64",), 82.7, 12.14),
-        ("patch128", ("train.batch=128",), 124.7, 22.65),
-        ("patch128", ("train.batch=256",), 167.9, 43.71),
-        ("patch64", ("train.batch=256",), 166.5, 43.67),
-        ("patch128", ("train.batch=64", "train.mask=flex"), 122.4, 14.04),
-        ("patch128", ("train.batch=64", "train.compile=no"), 108.2, 14.12),
+        ("patch128", ("train.batch=64",), True, 89.2, 12.12),
+        ("patch128", ("train.batch=256",), True, 146.0, 43.71),
+        ("patch128", ("train.batch=512",), True, 284.9, 85.87),
+        ("patch64", ("train.batch=256",), True, 145.2, 43.68),
+        ("patch128", ("train.batch=64",), False, 90.4, 12.12),
+        ("patch128", ("train.batch=256",), False, 167.8, 43.71),
+        ("patch128", ("train.batch=512",), False, 306.1, 85.87),
+        ("patch128", ("train.batch=64", "train.mask=flex"), False, 122.4, 14.04),
+        ("patch128", ("train.batch=64", "train.compile=no"), False, 108.2, 14.12),
     ],
 )
-def test_the_estimate_is_near_what_was_measured(preset, words, milliseconds, gigabytes):
+def test_the_estimate_is_near_what_was_measured(preset, words, ahead, milliseconds, gigabytes, monkeypatch):
     config = presets.load(preset, words)
+    if not ahead:
+        monkeypatch.setattr(gpu, "ahead", lambda step: False)
     sizes_ = estimate.for_card(config, cards.named("h200"), bench.data_for(config, Path("/none"))[0])
-    assert sizes_["step_seconds"] * 1e3 == pytest.approx(milliseconds, rel=0.3)
-    assert sizes_["memory"]["total"] / 2**30 == pytest.approx(gigabytes, rel=0.2)
+    assert sizes_["step_seconds"] * 1e3 == pytest.approx(milliseconds, rel=0.25 if len(words) > 1 else 0.15)
+    assert sizes_["memory"]["total"] / 2**30 == pytest.approx(gigabytes, rel=0.05)
 
 
 def test_linear_layers_and_attention_by_hand():
