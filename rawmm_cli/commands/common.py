@@ -214,14 +214,10 @@ def check_read(config: "Config | CodecConfig", words: list[str], data_dir: Path)
     from ..system.errors import DataError
 
     card = read_card(folder)
-    captions = (card.get("captions") or {}).get("count")
-    if config.data.read and not config.data.stream and card["kind"] == "pictures" and captions == 0:
-        remedy = (
-            f"'{config.data.set}' again with --caption '{{label}}'"
-            if card.get("labels")
-            else "it with captions"
-        )
+    pictures = card.get("kind", "pictures") == "pictures" and not config.data.stream
+    if pictures and config.data.read and (card.get("captions") or {}).get("count") == 0:
+        remedy = "--caption '{label}'" if card.get("labels") else "captions"
         raise DataError(
             f"data.read = {config.data.read:g}, and no picture of '{config.data.set}' has a caption: nothing "
-            f"can be read; set data.read=0, or prepare {remedy}"
+            f"can be read; set data.read=0, or prepare it again with {remedy}"
         )

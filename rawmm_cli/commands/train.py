@@ -101,8 +101,8 @@ def train(
             + (f"preset {preset} trains a codec; allowed: presets of models" if codec else "add --dry-run")
         )
     folder = runs_dir / run_name(run or common.usual_name(preset, config))
-    config, reasons = common.settle(config, data_dir, folder, device, gpus or 1)
     common.check_read(config, words, data_dir)
+    config, reasons = common.settle(config, data_dir, folder, device, gpus or 1)
     if dry_run:
         return (
             dry.show_codec(config, json)

@@ -20,7 +20,7 @@ class Facts:
     name: of data.set. rows: that it trains on. sizes: {(height, width): pictures} of data.set, in pixels.
     common: greatest common divisor of all sides of all sets, 0 without pictures. areas: pixels of a row.
     texts: bytes of the longest caption of a row, or of all texts of a document. marks: special tokens of a
-    row. amount: bytes of all texts of data.set. captions: pictures that have any, of data.set. different:
+    row. amount: bytes of all texts. captions: pictures that have any, of data.set. different:
     captions. documents: a row is a document of text and pictures. exact: all rows are here, not only the
     first of a stream. pieces(vocabulary): tokens of the texts of every row, as learned pieces. expected:
     documents that a run by time will see; 0: not known. noise(known): what the law says of the pictures."""

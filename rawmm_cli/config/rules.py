@@ -101,25 +101,27 @@ def _vocabulary(known: Known, facts: Facts) -> Follows:
 
 
 def _length(known: Known, facts: Facts) -> Follows:
-    """The longest row, or, where few rows are much longer than most, one that 99 % of them fit into."""
-    if not facts.sizes:
+    """The longest row with a picture or, where few are much longer than most, one that 99 % of them fit into;
+    texts alone are read in windows."""
+    pictures = facts.areas > 0
+    if not pictures.any():
         return Follows(WINDOW, "the set has no pictures: texts are read in windows")
-    rows, least = _positions(known, facts), int(_picture(known, facts).max())
+    rows, least = _positions(known, facts)[pictures], int(_picture(known, facts).max())
     longest, most = int(rows.max()), int(np.quantile(rows, 0.99))
     if not facts.exact:
-        return Follows(
-            max(least, min(LONGEST, longest + longest // 8)), "longest of the first rows, and an eighth"
-        )
+        length = min(LONGEST, longest + longest // 8)
+        return Follows(max(least, length), "the longest of the first rows, and an eighth more")
     if longest <= min(LONGEST, 2 * most):
-        return Follows(longest, f"the longest row: {least} for its picture, the rest for its text")
+        return Follows(longest, f"the longest row: {least} for pictures, the rest for text")
     return Follows(max(least, min(LONGEST, most)), f"99 % of the rows; the longest has {longest:,} positions")
 
 
 def _long(known: Known, facts: Facts) -> Follows:
     """What is cut is told before the first step; learned pieces may be a little longer than those counted."""
     exact = facts.exact and known["text_tokenizer.kind"] == "bytes"
-    fits = exact and _positions(known, facts).max() <= known["train.length"]
-    return Follows(None if fits or not facts.sizes else "cut", "")
+    rows = _positions(known, facts)[facts.areas > 0]
+    fits = exact and rows.max(initial=0) <= known["train.length"]
+    return Follows(None if fits or not len(rows) else "cut", "")
 
 
 def _picture(known: Known, facts: Facts) -> np.ndarray:
@@ -137,18 +139,20 @@ def _positions(known: Known, facts: Facts) -> np.ndarray:
 
 def _read(known: Known, facts: Facts) -> Follows:
     if facts.documents:
-        return Follows(0.5, "documents of text and pictures are read as they are")
+        return Follows(0.5, "")  # documents are read as they are
     if not facts.captions:
         return Follows(0.0, "the set has no captions: pictures are drawn from nothing, and none is read")
     return Follows(0.5, f"{facts.captions:,} pictures have captions: half are drawn, half read")
 
 
 def _shift(known: Known, facts: Facts) -> Follows:
-    if facts.rows >= SMALL or not known["data.read"]:
+    if facts.documents or not known["data.read"]:
+        return Follows(0, "")
+    if facts.rows >= SMALL:
         return Follows(0, f"{facts.rows:,} training pictures are enough as they are")
     pixels = max(1, known["data.size"] // 16)
     return Follows(
-        pixels, f"only {facts.rows:,} training pictures: some that are read are moved; none is mirrored"
+        pixels, f"{facts.rows:,} training pictures are few: some that are read move, none is mirrored"
     )
 
 
@@ -170,10 +174,9 @@ def _scale(known: Known) -> float:
 
 def _documents(known: Known, facts: Facts) -> Follows:
     least, most = (bound * _scale(known) for bound in (LEAST, 5 * LEAST))
-    documents = round(min(max(TIMES * facts.rows, least), most), -3)
-    return Follows(
-        int(documents), f"each of {facts.rows:,} rows about {documents / max(facts.rows, 1):,.0f} times"
-    )
+    documents = int(round(min(max(TIMES * facts.rows, least), most), -3))
+    what = "documents" if facts.documents else "pictures"
+    return Follows(documents, f"{facts.rows:,} {what}, each {documents / max(facts.rows, 1):,.0f} times")
 
 
 def _length_of_run(known: Known, facts: Facts) -> int:
@@ -198,14 +201,16 @@ def _every(share: int) -> Rule:
 
 
 def _guidance(known: Known, facts: Facts) -> Follows:
-    if not facts.captions:
+    if not facts.captions or not facts.sizes:
         return Follows(1.0, "there is no caption to follow")
-    return Follows(2.0 if facts.different <= FEW else 3.0, f"{facts.different:,} different captions")
+    return Follows(2.0 if facts.different <= FEW else 3.0, f"{facts.different:,} different texts")
 
 
 def _max_text(known: Known, facts: Facts) -> Follows:
-    text = _positions(known, facts) - _picture(known, facts)
-    return Follows(max(8, int(text.max())), "the longest text")
+    text = int((_positions(known, facts) - _picture(known, facts)).max())
+    if facts.documents or not text:
+        return Follows(min(WINDOW, max(8, text)), "")
+    return Follows(max(8, text), f"the longest caption has {text:,} tokens")
 
 
 def _context(known: Known, facts: Facts) -> Follows:

@@ -40,6 +40,7 @@ T = TypeVar("T")
 TURNS = 4  # this many workers never read the same block
 POOL = 256  # pictures that are shuffled together, at least
 BAD_IN_A_ROW = 100  # consecutive bad pictures that end the run
+_opened: dict[tuple, Shards] = {}  # `hand_over`
 
 
 class Streamed:
@@ -56,7 +57,8 @@ class Streamed:
     ) -> None:
         stream = config.data.stream
         where = stream.path or str(data_folder / config.data.set)
-        self.shards = shards_of(find(where), stream, where)
+        self.opened = where, stream
+        self.shards = _opened.pop(self.opened, None) or shards_of(find(where), stream, where)
         self.unused, self.holds_documents = self.shards.unused, self.shards.holds_documents
         for line in self.shards.lines():
             notify(line)
@@ -75,6 +77,11 @@ class Streamed:
             "count": {"train": sum(self.sizes), "held_out": sum(self.shards.sizes) - sum(self.sizes)},
             "fingerprint": self._fingerprint(),
         }
+
+    def hand_over(self) -> None:
+        """Leave the opened files to the next stream of this source in this process: a long scan is done
+        once."""
+        _opened[self.opened] = self.shards
 
     def with_settings(self, config: Config) -> "Streamed":
         """The same files under settings that differ in how pictures are decoded alone."""

@@ -46,7 +46,7 @@ def facts_of(config: Config, data: Path) -> Facts:
         common=int(np.gcd.reduce(np.array(sides, int))) if sides else 0,
         areas=areas,
         texts=texts,
-        amount=sum(len(text.encode()) for split in own for text in split.all_texts()),
+        amount=sum(len(text.encode()) for split in everything for text in split.all_texts()),
         marks=marks,
         captions=sum(int(_rows(split)[1].astype(bool).sum()) for split in own),
         different=_different(own),
@@ -129,13 +129,15 @@ def _of_stream(config: Config, data: Path) -> Facts:
             "data.size = auto: a stream has no card that says how large its pictures are; give the side of "
             "the pictures to draw, as in data.size=64"
         )
-    streamed = Streamed(config, data)
+    unknown = {"codec.patch": 1} if config.codec.patch == AUTO else {}  # nothing is decoded yet
+    streamed = Streamed(presets.changed(config, unknown), data)
     if streamed.holds_documents and config.train.length == AUTO:
         raise ConfigError(
             "train.length = auto: how long the documents of a stream are is not known before they are read; "
             "give the positions of a row, as in train.length=512"
         )
     texts = list(islice(streamed.all_texts(PEEK), PEEK))
+    streamed.hand_over()
     lengths = np.array([len(text.encode()) for text in texts] or [0])
     aspect = 1 if config.data.stream.crop == "center" else 2
     return Facts(

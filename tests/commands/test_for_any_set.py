@@ -1,0 +1,103 @@
+"""`--data NAME`: the set tells the settings, in train, its dry run, presets and bench."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rawmm_cli.data import prepared
+from rawmm_cli.data.rows import picture_row
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """The set `plain`, of pictures without captions."""
+    rows = [picture_row(np.full((8, 8, 3), n, np.uint8), []) for n in range(8)]
+    card = {"captions": {"count": 0, "different": 0, "vocabulary": 0, "frequent": [], "bytes": {}}}
+    prepared.write(tmp_path / "data" / "plain", {"train": rows[:6], "held_out": rows[6:]}, card)
+    return tmp_path
+
+
+def test_a_dry_run_says_what_follows_and_why(rawmm, digits):
+    code, out, err = rawmm("train", "--data", "digits", "train.batch=16", "--dry-run", "--json")
+    shown = json.loads(out)
+    assert code == 0 and shown["config"]["data"]["size"] == 8 and shown["config"]["train"]["batch"] == 16
+    assert shown["reasons"]["codec.patch"] == "16 patches a picture, of 12 values"
+    assert "train.batch" not in shown["reasons"]
+    assert "codec.patch = 2: 16 patches a picture, of 12 values\n" in err
+    assert rawmm("train", "--preset", "digits", "--dry-run", "--json")[2] == ""
+
+
+@pytest.mark.parametrize("words", [["--data", "digits"], ["--preset", "small", "data.set=digits"]])
+def test_three_ways_to_name_a_set_are_one(words, rawmm, digits):
+    same = json.loads(rawmm("presets", "small", "--data", "digits", "--json")[1])["config"]
+    assert json.loads(rawmm("train", *words, "--dry-run", "--json")[1])["config"] == same
+
+
+def test_another_set_alone_takes_the_preset_for_any_set(rawmm, digits):
+    (digits / "data" / "digits").rename(digits / "data" / "mine")
+    shown = json.loads(rawmm("train", "data.set=mine", "--dry-run", "--json")[1])
+    assert shown["config"]["data"]["set"] == "mine" and shown["config"]["sample"]["guidance"] == 2
+    assert shown["config"]["backbone"]["width"] == 128 and "data.size" in shown["reasons"]
+
+
+@pytest.mark.parametrize("preset, name", [("small", "digits"), ("medium", "digits-medium")])
+def test_the_run_is_called_as_its_set(preset, name, rawmm, digits):
+    words = ["train.documents=32", "train.batch=16", "train.threads=1", "train.compile='no'"]
+    words += ["backbone.width=32", "backbone.depth=1", "backbone.hidden=32", "backbone.heads=1"]
+    code, out, _ = rawmm("train", "--preset", preset, "--data", "digits", *words, "--json")
+    assert code == 0 and json.loads(out)["run"] == name and "codec.patch" in json.loads(out)["reasons"]
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (
+            ["train", "--preset", "small"],
+            "error: this preset is for any set, and none is named; give --data NAME; prepared in data: plain",
+        ),
+        (
+            ["train", "--data", "./mine"],
+            "error: --data ./mine is not the name of a prepared set; prepare it first: `rawmm prepare folder "
+            "--path ./mine --name mine`, then --data mine",
+        ),
+        (
+            ["train", "--data", "plane"],
+            "error: data set 'plane' is not prepared in data (did you mean plain?); run `rawmm prepare "
+            "folder --path DIR --name plane`, or give the folder that holds it with --data-dir",
+        ),
+        (
+            ["train", "--data", "plain", "data.read=0.5"],
+            "error: data.read = 0.5, and no picture of 'plain' has a caption: nothing can be read; set "
+            "data.read=0, or prepare it again with captions",
+        ),
+        (
+            ["train", "--data", "plain", "codec.patch=16"],
+            "error: codec.patch = 16 does not divide data.size = 8; allowed: 1, 2, 4, 8",
+        ),
+    ],
+)
+def test_bad_input(words, line, rawmm, plain, monkeypatch):
+    monkeypatch.chdir(plain)
+    code, out, err = rawmm(*words)
+    assert code != 0 and out == "" and err.splitlines()[-1] == line
+    assert not (plain / "runs").exists()
+
+
+def test_without_captions_nothing_is_read(rawmm, plain, monkeypatch):
+    monkeypatch.chdir(plain)
+    shown = json.loads(rawmm("train", "--data", "plain", "--dry-run", "--json")[1])["config"]
+    assert (shown["data"]["read"], shown["sample"]["guidance"]) == (0, 1)
+
+
+def test_a_preset_for_any_set_is_shown_without_one(rawmm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = rawmm("presets", "small")
+    assert code == 0 and "  size: auto\n" in out
+    assert err == "what is auto follows from a set: `rawmm presets small --data NAME`\n"
+
+
+def test_speed_of_what_follows(rawmm, digits):
+    small = ["backbone.width=32", "backbone.depth=1", "backbone.hidden=32", "backbone.heads=1"]
+    code, out, _ = rawmm("bench", "data", "--data", "digits", "--steps", "3", *small, "--json")
+    assert code == 0 and json.loads(out)["preset"] == "small"
