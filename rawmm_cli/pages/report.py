@@ -54,7 +54,7 @@ def render(run: Path) -> str:
         cards=headlines(rows, evaluation, held_out[-1] if held_out else {}),
         bad=read_json(run / "bad_batch.json", dict).get("problem"),
         curves=curves(points, evaluation),
-        results=results(evaluation),
+        results=results(evaluation, setting(settings, "data", "size")),
         evaluated=evaluation.get("documents"),
         drawn=gallery.drawn(samples),
         read=gallery.read(samples),

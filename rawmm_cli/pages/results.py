@@ -129,9 +129,9 @@ def _part(share: float) -> float:
 # ------------------------------------------------------------------------------------------------------ table
 
 
-def results(evaluation: dict) -> list[dict]:
+def results(evaluation: dict, side: Any = None) -> list[dict]:
     """Rows of the table, one a number; an accuracy has its 95 % interval and the other numbers of its group
-    beside it."""
+    beside it. side: of the pictures, in pixels."""
     rows = []
     for key in [key for key in evaluation if key not in ("run", "data", "documents")]:
         group = evaluation[key] if isinstance(evaluation[key], dict) else {"": evaluation[key]}
@@ -149,12 +149,20 @@ def results(evaluation: dict) -> list[dict]:
             rows.append(
                 {
                     "group": NAMES.get(key, key.replace("_", " ").capitalize()),
-                    "measure": NAMES.get(f"{key}.{name}", name.replace("_", " ")),
+                    "measure": _measure(key, name, side),
                     "value": show(value) if finite(value) else str(value),
                     "detail": "" if accuracy is None else " · ".join(detail),
                 }
             )
     return rows
+
+
+def _measure(key: str, name: str, side: Any) -> str:
+    """What a number is; tokens and bits of a picture depend on its size, and are stated with it."""
+    words = NAMES.get(f"{key}.{name}", name.replace("_", " "))
+    return (
+        f"{words} of {side} px" if key == "codes" and name in ("bits", "tokens") and finite(side) else words
+    )
 
 
 def _flat(group: dict, before: str = "") -> list[tuple[str, object]]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from report_runs import HOSTILE, Balanced, new_run, record
+from report_runs import HOSTILE, Balanced, new_run, record, words
 
 from rawmm_cli.pages import report
 from rawmm_cli.pages.results import wilson
@@ -168,6 +168,19 @@ def test_the_same_folder_gives_the_same_page(run):
 
 
 # ---------------------------------------------------------------------------------------------------- numbers
+
+
+def test_bits_and_tokens_of_a_picture_are_stated_with_its_size(tmp_path):
+    run = new_run(tmp_path)
+    (run / "config.yaml").write_text("data: {set: photos64, size: 64}\ncodec: {kind: fsq}\n")
+    codes = {"tokens": 64, "vocabulary": 16, "bits": 256, "used_bits": 3.9}
+    (run / "evaluation.json").write_text(json.dumps({"codes": codes}))
+    text = words(run)
+    for part in ("nominal bits of a picture of 64 px 256", "tokens of a picture of 64 px 64"):
+        assert part in text
+    assert "used bits of a token, of training pictures 3.9" in text
+    (run / "config.yaml").write_text("data: {set: photos64, size: none}\n")
+    assert "nominal bits of a picture 256" in words(run)
 
 
 def test_wilson_interval_against_published_values():
