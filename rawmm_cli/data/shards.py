@@ -45,7 +45,7 @@ class Shards:
             value if role == "samples" else f"{role}: {value}" for role, value in self.about.items()
         )
         unused = sentence(self.unused.card())
-        return [f"chosen: {chosen}", *self.notes, *([unused] if unused else [])]
+        return [f"chosen: {chosen}", *self.unused.links(), *self.notes, *([unused] if unused else [])]
 
     def roles(self, block: Block) -> list[str | None]:
         """For every picture of a block "train", "held_out", or None where its number decides."""

@@ -37,7 +37,10 @@ def source(name: str, options: dict[str, Any], notify: Callable[[str], None] = l
     where the data cannot be used."""
     check(name, options)
     if name in GENERAL:
-        return _from_files(name, options, notify)
+        opened = _from_files(name, options, notify)
+        for line in opened.unused.links():
+            notify(line)
+        return opened
     if name in OPTIONS:
         return _generated(name, options)
     from .datasets.hub import hub

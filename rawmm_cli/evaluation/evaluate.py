@@ -10,11 +10,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..config.model import Config
 from ..data import prepared, sets
 from ..runs.models import Loaded
 from ..sampling import session
 from ..sampling.request import Request
-from ..system.errors import CheckpointError
+from ..system.errors import CheckpointError, ConfigError, printable
 from . import attributes, captions, classes, losses
 from .subject import Subject
 
@@ -39,7 +40,7 @@ def evaluate(
     learned; ConfigError where the settings do not fit the model."""
     config = loaded.config
     session.settings_for(loaded, request)  # raises before anything is measured
-    data, held_out = sets.load(config, data_folder)
+    data, held_out = sets.load(_own_data(loaded, data_folder), data_folder)
     if loaded.data not in (None, prepared.joint_fingerprint(data)):
         raise CheckpointError(
             f"the set '{config.data.set}' has changed since the run was trained: what is held out now may "
@@ -52,6 +53,22 @@ def evaluate(
     for evaluator in EVALUATORS:
         results |= {name: to_json(result) for name, result in evaluator.measure(subject).items()}
     return {**results, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def _own_data(loaded: Loaded, data_folder: Path) -> Config:
+    """The settings of a model, whose data lie below `data_folder`. Raises ConfigError where an exported
+    model, which may come from elsewhere, names another place of this machine: it is not opened."""
+    config, stream = loaded.config, loaded.config.data.stream
+    if loaded.saved != loaded.folder or stream is None or stream.path is None:
+        return config
+    place = data_folder / config.data.set
+    if not place.exists():
+        raise ConfigError(
+            f"{loaded.name} was exported and names its data as '{printable(stream.path)}', which is not "
+            f"opened, as it may come from elsewhere; link or copy them to {place}, or evaluate the run"
+        )
+    data = config.data.model_copy(update={"stream": stream.model_copy(update={"path": None})})
+    return config.model_copy(update={"data": data})
 
 
 def to_json(result: Any) -> dict[str, Any]:

@@ -288,3 +288,13 @@ def test_folders_in_archives_are_classes(tmp_path):
     assert both()[0] == {(("a photo of a 7",), 7)}
     archive("json")
     assert both()[0] == {(("a photo of a x",), -1)}
+
+
+def test_shards_that_are_links_are_read_and_said(tmp_path):
+    parquet(tmp_path / "out", range(60), files=2)
+    (tmp_path / "in").mkdir()
+    for file in (tmp_path / "out").iterdir():
+        (tmp_path / "in" / file.name).symlink_to(file)
+    data = opened(tmp_path / "in", lines=(lines := []))
+    assert {*captions(data), *held_out(data)} == set(range(60))
+    assert "2 files are links that lead out of the set; read as any other" in lines

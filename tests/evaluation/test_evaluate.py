@@ -1,12 +1,13 @@
 """The judge, the count of right answers (with models that know everything or nothing), and losses by hand."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import as_loaded, randomised
+from shard_files import parquet
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.core import generate as generator
@@ -22,6 +23,7 @@ from rawmm_cli.evaluation import classes, evaluate, losses
 from rawmm_cli.evaluation.subject import Subject
 from rawmm_cli.runs import models
 from rawmm_cli.sampling.request import Request
+from rawmm_cli.system.errors import ConfigError
 from rawmm_cli.system.seeds import key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -317,3 +319,21 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
     )  # chance: 0.1, 2.5 nats
     again = evaluate.evaluate(trained, Request(), prepared_digits, per_label=2)
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
+
+
+def test_an_exported_model_opens_no_data_elsewhere(tmp_path):
+    """It may come from somebody else: what data.stream.path names is not opened; data of that name are."""
+    settings = ["data.stream=true", "data.size=8", "data.set=shards", "data.stream.lanes=1", "train.batch=4"]
+    parquet(tmp_path / "secret", range(60))
+    config = presets.load("tiny", [*settings, f"data.stream.path={tmp_path / 'secret'}"])
+    loaded = replace(as_loaded(randomised(build.model(config), std=0.1), config), data=None)
+    assert loaded.saved == loaded.folder
+    with pytest.raises(
+        ConfigError, match="names its data as '.*secret', which is not opened .*; link or copy"
+    ):
+        evaluate.evaluate(loaded, Request(), tmp_path / "data", prompts=4)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "shards").symlink_to(tmp_path / "secret")
+    assert "held_out" in evaluate.evaluate(loaded, Request(), tmp_path / "data", prompts=4)
+    run = replace(loaded, saved=tmp_path / "run" / "checkpoints")
+    assert "held_out" in evaluate.evaluate(run, Request(), tmp_path / "none", prompts=4)

@@ -1,14 +1,19 @@
 """Captions in a file beside a picture: NAME.txt, NAME.caption and NAME.json beside NAME.png, in this order.
 
 In .txt and .caption every line is a caption (kohya's scripts write both). In .json, as img2dataset writes it,
-they are under the first of `columns.CAPTIONS` that it has: a string or a list of strings."""
+they are under the first of `columns.CAPTIONS` that it has: a string or a list of strings.
+
+meta_cap.json, metadata.json and the like have captions or tags of many pictures, as kohya's scripts write
+them: {"NAME": {"caption": "...", "tags": "..."}}. NAME is without its ending and folder, or a whole path."""
 
 import json
 import os
+import posixpath
 import re
 import sys
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from posixpath import splitext
@@ -16,6 +21,7 @@ from posixpath import splitext
 from ...system.disk import read_file
 from ...system.errors import DataError, printable
 from ..columns import CAPTIONS, LABELS
+from ..images import ENDINGS as PICTURES
 from ..items import NO_CAPTION
 from .captions import texts_of
 from .splits import split_columns, split_text
@@ -23,6 +29,8 @@ from .unused import KEYS, Unused
 
 ENDINGS = (".txt", ".caption", ".json")
 MOST = 1_000_000  # bytes of a file of captions
+INDEX, LARGEST = re.compile(r"meta(data)?(_\w+)?\.json"), 256 << 20  # name of kohya's files; bytes of one
+INDEXED = ("caption", "tags")  # keys in these
 ABOUT = ("readme", "license", "licence", "credits", "attribution")  # texts about the folder
 
 
@@ -41,7 +49,7 @@ class Texts:
 
 
 def read(
-    root: Path, files: Iterable[tuple[str, str]], pictures: Iterable[str], key: str | None, unused: Unused
+    root: Path, files: Iterable[tuple[str, str]], pictures: Collection[str], key: str | None, unused: Unused
 ) -> Texts:
     """Captions of the files that stand beside a picture.
 
@@ -57,7 +65,9 @@ def read(
     texts, null = Texts(), {}
     for name, file in files:
         stem, ending = splitext(name)
-        if stem not in beside:
+        if stem not in beside and INDEX.fullmatch(os.path.basename(name).lower()):
+            _index(root, file, pictures, key, texts, unused)
+        elif stem not in beside:
             _without_picture(name, file, texts, unused)
         elif ending.lower() == ".json":
             null |= _json(root, file, beside[stem], key, texts, unused)
@@ -123,14 +133,59 @@ def _json(
     return dict.fromkeys(pictures, f"{NO_CAPTION}: `{caption}` in {path.name} is null") if null else {}
 
 
+def _index(
+    root: Path, file: str, pictures: Collection[str], key: str | None, texts: Texts, unused: Unused
+) -> None:
+    """Captions of many pictures in one file, as kohya's scripts write it; no other JSON is used."""
+    try:
+        facts = json.loads(_content(root / file, LARGEST).decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return unused.file(file)
+    keys = (key,) if key else INDEXED
+    rows = facts if isinstance(facts, dict) and all(isinstance(row, dict) for row in facts.values()) else {}
+    if not any(name in row for row in rows.values() for name in keys):
+        return unused.file(file)
+    by_stem = defaultdict(list)
+    for picture in pictures:
+        by_stem[posixpath.basename(splitext(picture)[0])].append(picture)
+    used = set()
+    for name, row in rows.items():
+        picture = _named(unicodedata.normalize("NFC", name), posixpath.dirname(file), by_stem)
+        if picture is None:
+            texts.bad[f"{file}: {name}"] = "no picture, or more than one, has that name"
+            continue
+        column = next((column for column in keys if texts_of(row.get(column))), None)
+        if column is not None:
+            texts.captions[picture] += texts_of(row[column])
+            used.add(column)
+    unused.add_all(KEYS, sorted({column for row in rows.values() for column in row} - used))
+
+
+def _named(name: str, folder: str, by_stem: Mapping[str, list[str]]) -> str | None:
+    """The picture that a key of such a file names: by its name alone, or by a path, which may be that of
+    another machine. None where there is none, or more than one. folder: of the file."""
+    path = name.replace("\\", "/")
+    stem, ending = splitext(path)
+    path = stem if ending[1:].lower() in PICTURES else path
+    same = by_stem.get(posixpath.basename(path), [])
+    if "/" in path:
+        same = [one for one in same if f"/{path}".endswith(f"/{splitext(one)[0]}")] or [
+            one for one in same if splitext(one)[0] == posixpath.join(folder, path)
+        ]
+        same = sorted(same, key=len)[-1:]
+    near = [one for one in same if posixpath.dirname(one) == folder]
+    same = near if len(near) == 1 else same
+    return same[0] if len(same) == 1 else None
+
+
 def is_class(value: object) -> bool:
     """Whether a value can be a class: a whole number or a name."""
     return isinstance(value, (int, str)) and not isinstance(value, bool) and value != ""
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, most: int = MOST) -> bytes:
     try:
-        return read_file(path, MOST)
+        return read_file(path, most)
     except OSError as error:
         raise DataError(
             f"{printable(str(path))} cannot be read: {error.strerror}; mend it or move it away"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ...system.errors import DataError, printable
 from ..images import ENDINGS as PICTURES
+from .inside import top_of
 from .unused import ENDINGS, FILES, HIDDEN, LINKS, Unused, sentence
 
 READERS = {
@@ -26,9 +27,9 @@ class Seen(NamedTuple):
 
 
 def files(root: Path | str, unused: Unused) -> Iterator[Seen]:
-    """Files at any depth, in no order. Hidden files and folders, and links to folders, are counted in
-    `unused`. Raises DataError where a folder cannot be read."""
-    folders = [""]
+    """Files at any depth, in no order. Hidden files and folders, links to folders, and files outside of the
+    root that links lead to, are counted in `unused`. Raises DataError where a folder cannot be read."""
+    folders, top = [""], top_of(root) + os.sep
     while folders:
         inside = folders.pop()
         try:
@@ -42,7 +43,10 @@ def files(root: Path | str, unused: Unused) -> Iterator[Seen]:
                     elif entry.is_symlink() and os.path.isdir(entry.path):
                         unused.add(LINKS, name)
                     else:
-                        yield Seen(name, _is_regular(entry))
+                        regular = _is_regular(entry)
+                        if regular and entry.is_symlink():
+                            unused.linked += not os.path.realpath(entry.path).startswith(top)
+                        yield Seen(name, regular)
         except OSError as error:
             raise DataError(
                 f"folder {printable(str(error.filename))} cannot be read: {error.strerror}; "

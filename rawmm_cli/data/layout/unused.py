@@ -27,10 +27,13 @@ NAMES, REST = 10_000, "..."  # different names of a kind in a card; what stands 
 
 
 class Unused:
-    """Counts by kind (KINDS) and name. Names are as the data have them, with paths relative to the set."""
+    """Counts by kind (KINDS) and name. Names are as the data have them, with paths relative to the set.
+
+    linked: files that were seen through links that lead out of the set, which are read."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+        self.linked = 0
 
     def add(self, kind: str, name: str, count: int = 1) -> None:
         """Count something that is not used. A negative count takes it back."""
@@ -46,6 +49,13 @@ class Unused:
         """Count a file: by its ending, or by its name where it may be a table or an archive."""
         ending = posixpath.splitext(name)[1].lower()
         self.add(*((FILES, name) if ending in TABLES else (ENDINGS, ending)), count)
+
+    def links(self) -> list[str]:
+        """What is said of links that lead out of the set: a line, or none."""
+        one, several = "1 file is a link that leads", f"{self.linked:,} files are links that lead"
+        return [f"{one if self.linked == 1 else several} out of the set; read as any other"] * bool(
+            self.linked
+        )
 
     def clear(self, *kinds: str) -> None:
         """Forget some kinds, where a source is read again from its beginning."""
