@@ -193,7 +193,8 @@ def _batch(known: Known, facts: Facts) -> Follows:
 
 def _warmup(known: Known, facts: Facts) -> Follows:
     documents = _length_of_run(known, facts)
-    return Follows(documents // 40, f"a fortieth of about {round(documents, -3):,} documents")
+    about = round(documents, -3) or documents
+    return Follows(documents // 40, f"a fortieth of about {about:,} documents")
 
 
 def _every(share: int) -> Rule:
