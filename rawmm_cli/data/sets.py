@@ -103,8 +103,8 @@ def _check_size(config: Config, data: Prepared, pictures: Pictures) -> None:
     if (heights == heights[0]).all() and (widths == heights[0]).all() and heights[0] != config.data.size:
         raise DataError(
             f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
-            f"{config.data.size}; set data.size={widths[0]}, or prepare the set again with --size "
-            f"{config.data.size}"
+            f"{config.data.size}; set data.size={widths[0]}, prepare the set again with --size "
+            f"{config.data.size}, or take --preset small, which fits any set"
         )
 
 

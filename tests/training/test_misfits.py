@@ -38,9 +38,8 @@ MISFITS = {
         [(12, 12)] * 2,
         [["a"], ["b"]],
         (),
-        "set 'digits' holds pictures of 12x12 pixels and data.size is 8; set data.size=12, or prepare the "
-        "set "
-        "again with --size 8",
+        "set 'digits' holds pictures of 12x12 pixels and data.size is 8; set data.size=12, prepare the "
+        "set again with --size 8, or take --preset small, which fits any set",
     ),
     "patch": (
         [(8, 8), (8, 10)],
