@@ -208,7 +208,8 @@ def _guidance(known: Known, facts: Facts) -> Follows:
 
 
 def _max_text(known: Known, facts: Facts) -> Follows:
-    text = int((_positions(known, facts) - _picture(known, facts)).max())
+    rows = facts.areas > 0
+    text = int((_positions(known, facts) - _picture(known, facts))[rows].max(initial=0))
     if facts.documents or not text:
         return Follows(min(WINDOW, max(8, text)), "")
     return Follows(max(8, text), f"the longest caption has {text:,} tokens")

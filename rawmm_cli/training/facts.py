@@ -1,5 +1,6 @@
 """Facts of the sets of a run, which settings that are `auto` follow from (`config/rules.py`)."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -38,20 +39,20 @@ def facts_of(config: Config, data: Path) -> Facts:
     }
     own, everything = splits[config.data.set], [split for both in splits.values() for split in both]
     areas, texts, marks = (np.concatenate(column) for column in zip(*map(_rows, everything)))
-    sides = [side for split in everything for pair in _sides(split) for side in pair]
+    sizes = [_sizes(split) for split in everything]
     return Facts(
         name=config.data.set,
         rows=len(own[0]),
-        sizes=dict(Counter(pair for split in own for pair in _sides(split))),
-        common=int(np.gcd.reduce(np.array(sides, int))) if sides else 0,
+        sizes=dict(sum(sizes[: len(own)], Counter())),
+        common=math.gcd(*(side for counts in sizes for pair in counts for side in pair)),
         areas=areas,
         texts=texts,
-        amount=sum(len(text.encode()) for split in everything for text in split.all_texts()),
+        amount=sum(_amount(both) for both in splits.values()),
         marks=marks,
-        captions=sum(int(_rows(split)[1].astype(bool).sum()) for split in own),
+        captions=int(np.count_nonzero(texts[: sum(map(len, own))])),
         different=_different(own),
         documents=own[0].holds_documents,
-        pieces=cache(lambda vocabulary: _pieces(everything, vocabulary)),
+        pieces=cache(lambda vocabulary: _pieces(everything, texts, vocabulary)),
         noise=_once(lambda known: measure(own[0], known["data.size"])),
     )
 
@@ -75,16 +76,27 @@ def _different(splits: list[Prepared | PreparedDocuments]) -> int:
     return len({text for split in splits for text in split.all_texts()}) if stated is None else stated
 
 
+def _amount(splits: list[Prepared | PreparedDocuments]) -> int:
+    """Bytes of all texts of a set: by its card their number times the median, or counted."""
+    stated = splits[0].card.get("captions") or {}
+    if stated.get("bytes"):
+        return stated["count"] * stated["bytes"]["median"]
+    return sum(len(text.encode()) for split in splits for text in split.all_texts())
+
+
 def _measure_stream(streamed: Streamed, known: Known) -> Noise:
     """What the law says of a stream, whose pictures are decoded with the settings that are known."""
     return measure(streamed.with_settings(presets.changed(known.config, known.values)), known["data.size"])
 
 
-def _sides(split: Prepared | PreparedDocuments) -> list[tuple[int, int]]:
-    """(height, width) of every picture."""
-    if not split.holds_documents:
-        return list(zip(split.heights.tolist(), split.widths.tolist()))
-    return [pair for rows in zip(split.heights, split.widths) for pair in zip(*rows)]
+def _sizes(split: Prepared | PreparedDocuments) -> Counter:
+    """{(height, width): pictures}."""
+    if split.holds_documents:
+        return Counter(pair for rows in zip(split.heights, split.widths) for pair in zip(*rows))
+    pairs, counts = np.unique(np.stack([split.heights, split.widths]), axis=1, return_counts=True)
+    return Counter(
+        {(height, width): count for (height, width), count in zip(pairs.T.tolist(), counts.tolist())}
+    )
 
 
 def _rows(split: Prepared | PreparedDocuments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,10 +111,9 @@ def _rows(split: Prepared | PreparedDocuments) -> tuple[np.ndarray, np.ndarray, 
     return np.array(areas, np.int64), np.array(texts), np.array([2 + 2 * len(row) for row in pictures])
 
 
-def _pieces(splits: list[Prepared | PreparedDocuments], vocabulary: int) -> np.ndarray:
-    """Tokens of the texts of every row as learned pieces: exact of the SAMPLED longest ones, by the worst of
-    their ratios of the others."""
-    lengths = np.concatenate([_rows(split)[1] for split in splits])
+def _pieces(splits: list[Prepared | PreparedDocuments], lengths: np.ndarray, vocabulary: int) -> np.ndarray:
+    """Tokens of the texts of every row, which have these lengths in bytes, as learned pieces: exact of the
+    SAMPLED longest ones, by the worst of their ratios of the others."""
     texts = islice((text for split in splits for text in split.all_texts()), sets.TEXTS)
     encode, places = train_pairs(texts, vocabulary).encode, np.argsort(-lengths)[:SAMPLED]
     starts = np.cumsum([0, *map(len, splits)])

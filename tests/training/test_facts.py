@@ -42,7 +42,7 @@ def test_facts_of_the_digits(prepared_digits):
     assert (given.name, given.rows, given.sizes, given.common) == ("digits", 1437, {(8, 8): 1797}, 8)
     assert (given.area, given.captions, given.different, given.documents) == (64, 1797, 10, False)
     assert set(given.areas) == {64} and set(given.marks) == {4} and set(given.texts) == {3, 4, 5}
-    assert given.amount == given.texts.sum()
+    assert given.amount == 1797 * 4 and given.texts.sum() == 7184  # by the card, and counted
 
 
 def test_sides_of_all_sets_and_splits_count(tmp_path):
