@@ -348,6 +348,11 @@ def test_avif(tmp_path):
         (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "it is SVG, which is not read; .*; convert it"),
         (b"<!DOCTYPE html><title>404</title>", "it is a web page and not a picture; download it again"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer and not the picture; .*"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied', "it is text and not a picture; .*"),
+        (b'{"error": "not found"}', "it is text and not a picture; download it again"),
+        (b"\0\0\0\x18ftypmp42", "it is a film, which is not read; .*; convert it"),
+        (b"RIFF\0\0\0\0AVI LIST", "it is a film, which is not read; .*; convert it"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(60), "it is TIFF without the size of its picture: .*; convert it"),
         (b"rubbish", "its content is damaged or of another format; allowed: JPEG, .*"),
     ],
 )
@@ -433,3 +438,14 @@ def test_ppm_of_more_than_8_bits(greatest, plain):
 def test_truncated_ppm_of_16_bits():
     with pytest.raises(ImageError):
         read_image(b"P6\n4 4\n65535\n" + bytes(50))
+
+
+@pytest.mark.parametrize("alpha, shown", [(0, (10, 20, 30)), (128, (132, 137, 142))])
+def test_bmp_whose_transparency_is_zero_everywhere(alpha, shown):
+    """Writers of 32 bits leave that byte zero: such a picture is opaque. Others are as they say."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    size = struct.pack("<IiiHHIIiiII", 124, 2, 2, 1, 32, 3, 16, 0, 0, 0, 0)
+    header = size + masks + b"BGRs" + bytes(64)
+    content = bytes([30, 20, 10, alpha]) * 4
+    data = b"BM" + struct.pack("<IHHI", 14 + 124 + 16, 0, 0, 14 + 124) + header + content
+    assert (read_image(data) == shown).all()

@@ -30,6 +30,8 @@ def to_rgb(picture: Image.Image, background: Colour) -> Image.Image:
     if inverted:
         grey, *alpha = picture.split()
         picture = Image.merge(picture.mode, [ImageChops.invert(grey), *alpha])
+    if picture.format == "BMP" and picture.mode == "RGBA" and not picture.getchannel("A").getbbox():
+        picture = picture.convert("RGB")  # many writers leave that byte zero: Windows reads it so too
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         canvas = Image.new("RGB", picture.size, background)

@@ -32,6 +32,8 @@ SIGNATURES = (
     ("a NumPy array", 0, (b"\x93NUMPY",)),
     ("a film", 4, (b"ftypisom", b"ftypmp4", b"ftypqt", b"ftypM4V")),
     ("a film", 0, (b"\x1aE\xdf\xa3",)),
+    ("a film", 4, (b"ftyp",)),  # any other
+    ("a film", 8, (b"AVI ",)),
     ("a zip archive", 0, (b"PK\3\4",)),
     ("compressed by gzip", 0, (b"\x1f\x8b",)),
 )
@@ -69,4 +71,6 @@ def advice(head: bytes, allowed: tuple[str, ...], reason: str) -> str:
         return f"it is SVG, which is not read; allowed: {formats}; convert it"
     if text.startswith((b"<!doctype html", b"<html")):
         return "it is a web page and not a picture; download it again"
+    if text[:1] in (b"{", b"[", b"<") and not set(text) & set(range(9)):
+        return "it is text and not a picture; download it again"
     return f"its content is damaged or of another format; allowed: {formats}"

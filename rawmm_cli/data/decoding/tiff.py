@@ -15,7 +15,7 @@ from typing import IO, NoReturn
 from PIL import ImagePalette
 from PIL.TiffImagePlugin import COMPRESSION_INFO, TiffImageFile
 
-WIDTHS, PHOTOMETRIC, DESCRIPTION, SAMPLES, COMPRESSION = 258, 262, 270, 277, 259
+SIDE, WIDTHS, PHOTOMETRIC, DESCRIPTION, SAMPLES, COMPRESSION = 256, 258, 262, 270, 277, 259
 MAX_SAMPLE, S_MAX_SAMPLE, PLANES, COLOUR_MAP, EXTRA, FORMAT = 281, 341, 284, 320, 338, 339
 SUBFILE, DNG, WHITE_LEVEL = 254, 50706, 50717  # the latter two of DNG
 FORMATS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6: "complex float"}
@@ -38,6 +38,10 @@ class Tiff(TiffImageFile):
         tags = self.tag_v2
         if DNG in tags and tags.get(SUBFILE, 0) & 1:
             raise ValueError("it is DNG, a raw photograph whose first page is a small preview; convert it")
+        if SIDE not in tags:
+            raise ValueError(
+                "it is TIFF without the size of its picture: damaged, or a raw photograph; convert it"
+            )
         width, samples = max(tags.get(WIDTHS, (1,))), tags.get(SAMPLES, 1)
         form = max(tags.get(FORMAT, (1,)))
         if tags.get(PHOTOMETRIC) == 0 and (width > 8 or samples != 1 or form != 1):
