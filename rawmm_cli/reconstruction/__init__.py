@@ -3,6 +3,7 @@
 choices.py      words after --codec, and their round trips
 suite.py        published tokenizers: words, table, reported figures
 round_trip.py   pictures of any size through a codec and back
+in_turn.py      codecs that are loaded one at a time
 controls.py     controls: fewer pixels, and image files of as many bits
 keys.py         what a codec is, as a hash
 ocr.py          text on pictures, by engines that work offline

@@ -29,11 +29,13 @@ from ..codecs.raw import RawPatches
 from ..config.explain import nearest
 from ..runs.codec import open_codec
 from ..runs.models import Loaded, diffusion_head
+from ..runs.public import PREFIX
 from ..system.errors import CheckpointError, ConfigError
 from . import controls, keys
+from .in_turn import InTurn
 from .round_trip import Inverted, Trip, nominal_bits, through
 
-EXTERNAL = ("hf:", "python:", "public:")  # beginnings of words that are no runs
+EXTERNAL = ("hf:", "python:", PREFIX)  # beginnings of words that are no runs
 WORDS = ("raw", "ode", "resize@32", "jpeg@4096", "webp@4096", "avif@4096")
 ALLOWED = (
     "raw, ode, a run that trained a tokenizer, public:NAME, hf:OWNER/NAME, python:MODULE:FACTORY, resize@N, "
@@ -49,7 +51,8 @@ class Choice:
     nominal bits of a picture, by height and width. budget: of a file, what limits its bits, a number or the
     word of another --codec. name: what is printed for the word; of a run the name of its folder. key:
     computes what tells the codec from any other (`keys.py`). lock: held during a round trip, where threads
-    must take turns."""
+    must take turns. release: of a codec that has its own pass through the pictures, lets it go after; None
+    where it stays."""
 
     word: str
     kind: str
@@ -61,6 +64,7 @@ class Choice:
     name: str = ""
     key: Callable[[], str] = lambda: ""
     lock: AbstractContextManager = field(default_factory=nullcontext)
+    release: Callable[[], None] | None = None
 
 
 def choices(
@@ -93,7 +97,7 @@ def choices(
             opened[word] = [_file(word, opened)]
         else:
             try:
-                opened[word] = [_tokenizer(word, runs, device, warn)]
+                opened[word] = [_tokenizer(word, runs, device, warn, _in_turn(word, words))]
             except CheckpointError as error:
                 if not _dispensable(word, words, opened):
                     raise
@@ -114,10 +118,23 @@ def _raw(codec: RawPatches, device: torch.device) -> Choice:
     return replace(_of_codec("raw", "raw", codec, device, 256), key=lambda: f"raw {codec.patch}")
 
 
-def _tokenizer(word: str, runs: Path, device: torch.device, warn: Callable[[str], None]) -> Choice:
-    codec = open_codec(word if word.startswith(EXTERNAL) else str(run_of(word, runs)), device, warn)
-    choice = _of_codec(word, "tokenizer", codec, device, codec.vocabulary)
-    return replace(choice, key=partial(_key, word, runs, codec, choice.go))
+def _tokenizer(
+    word: str, runs: Path, device: torch.device, warn: Callable[[str], None], in_turn: bool = False
+) -> Choice:
+    """A tokenizer; in_turn: one that is checked now, and loaded again for its pass."""
+    name = word if word.startswith(EXTERNAL) else str(run_of(word, runs))
+    codec = InTurn(partial(open_codec, name, device, warn), device)
+    choice = Choice(word, "tokenizer", codec.go, codec.bits, codec.get().vocabulary)
+    key = partial(_key, word, runs, codec.get, choice.go)
+    if not in_turn:
+        return replace(choice, key=key)
+    codec.release()
+    return replace(choice, key=partial(codec.releasing, key), release=codec.release)
+
+
+def _in_turn(word: str, words: list[str]) -> bool:
+    """Whether a codec is one of several published ones, which are loaded one at a time."""
+    return word.startswith(PREFIX) and sum(other.startswith(PREFIX) for other in words) > 1
 
 
 def _dispensable(word: str, words: list[str], opened: dict[str, list[Choice]]) -> bool:
@@ -129,7 +146,7 @@ def _dispensable(word: str, words: list[str], opened: dict[str, list[Choice]]) -
         if other != word and (other in opened or words.index(other) > words.index(word))
     ]
     needed = any(other.endswith(f"@{word}") for other in words)
-    return word.startswith("public:") and bool(left) and not needed
+    return word.startswith(PREFIX) and bool(left) and not needed
 
 
 def known(words: list[str], runs: Path) -> list[Choice] | None:
@@ -152,10 +169,10 @@ def _not_loaded(images: Tensor) -> Trip:
     raise AssertionError("this codec is not loaded")
 
 
-def _key(word: str, runs: Path, codec: Any, go: Callable[[Tensor], Trip]) -> str:
+def _key(word: str, runs: Path, codec: Callable[[], Any], go: Callable[[Tensor], Trip]) -> str:
     """Key of a tokenizer: that on disk, or that of its weights."""
     on_disk = keys.on_disk([word], partial(run_of, runs=runs))
-    return on_disk[word] if on_disk else keys.of_loaded(codec, go)
+    return on_disk[word] if on_disk else keys.of_loaded(codec(), go)
 
 
 def named_as_words(chosen: list[Choice]) -> list[Choice]:

@@ -9,7 +9,8 @@
     summary.rows, findings.findings                     over all pictures, and in sentences
 
 Batches go through all codecs in threads, on a CPU one for each core, each with one thread of torch: threads
-that wait for each other are slow where other processes are at work. Measurements are kept, and files with
+that wait for each other are slow where other processes are at work. Several published tokenizers have a pass
+through the pictures each, so that one at a time is in memory. Measurements are kept, and files with
 --out. Next: `pages/reconstruct.py`, which shows the files side by side."""
 
 from collections import deque
@@ -125,38 +126,67 @@ def recalled(
     return each
 
 
+def passes(chosen: list[Choice]) -> list[list[Choice]]:
+    """Codecs that go through the pictures together: each that is let go after alone, then all others."""
+    others = [choice for choice in chosen if not choice.release]
+    return [*([choice] for choice in chosen if choice.release), *([others] if others else [])]
+
+
 def _measure_rest(
     each: list[Measured], chosen: list[Choice], plan: Plan, kept: Kept, skipped: list[Skipped]
 ) -> None:
     """Send pictures through the codecs that they have not been through."""
-    todo = [n for n, one in enumerate(each) if len(one.after) < len(chosen) or one.before is None]
-    finished, texts = len(each) - len(todo), Texts(plan.reader) if plan.reader else None
-    files = Files(plan.out, [choice.word for choice in chosen]) if plan.out else None
-    read = (
-        replace(one, index=todo[one.index])
-        for one in pictures.read([each[n].location for n in todo], skipped)
-    )
-    read = (pictures.shrunk(one, plan.size) for one in read) if plan.size else read
+    texts, words = Texts(plan.reader) if plan.reader else None, [choice.word for choice in chosen]
+    files, names = Files(plan.out, words) if plan.out else None, file_names(words)
+    parts = passes(chosen)
+    for number, part in enumerate(parts):
 
-    plan.progress(finished)
+        def work(group: list[NamedPicture], part: list[Choice] = part) -> Done:
+            done = _through(group, [each[one.index] for one in group], part, plan)
+            if files:
+                files.write(group, done.backs)
+            return done
 
-    def work(group: list[NamedPicture]) -> Done:
-        done = _through(group, [each[one.index] for one in group], chosen, plan)
-        if files:
-            files.write(group, done.backs)
-        return done
+        todo = _todo(each, part)
+        finished = len(each) - len(todo)
+        plan.progress((number * len(each) + finished) // len(parts))
+        bad: list[Skipped] = []
+        for done in _in_threads(work, pictures.batches(_pictures(each, todo, plan, bad)), plan.stop):
+            done = _read(done, texts) if texts else done
+            _note(done, each, kept, names)
+            finished += len(done.group)
+            plan.progress((number * len(each) + finished) // len(parts))
+        skipped += [one for one in bad if one not in skipped]  # each pass reads them again
+        for choice in chosen:
+            if choice.release:
+                choice.release()
+        if plan.stop():
+            return
 
-    for done in _in_threads(work, pictures.batches(read), plan.stop):
-        done = _read(done, texts) if texts else done
-        _note(done, each, kept, file_names([choice.word for choice in chosen]))
-        finished += len(done.group)
-        plan.progress(finished)
+
+def _todo(each: list[Measured], part: list[Choice]) -> list[int]:
+    """Numbers of the pictures that have not been through all of these codecs."""
+    return [
+        n
+        for n, one in enumerate(each)
+        if not one.before or any(choice.word not in one.after for choice in part)
+    ]
+
+
+def _pictures(
+    each: list[Measured], numbers: list[int], plan: Plan, skipped: list[Skipped]
+) -> Iterator[NamedPicture]:
+    """The pictures of these numbers, read."""
+    for one in pictures.read([each[n].location for n in numbers], skipped):
+        one = replace(one, index=numbers[one.index])
+        yield pictures.shrunk(one, plan.size) if plan.size else one
 
 
 def _read(done: Done, texts: Texts) -> Done:
     """The batch with the texts of its pictures."""
     images, written = torch.stack([one.pixels for one in done.group]), [one.text for one in done.group]
-    before = texts.before(images, done.before)
+    known = all(one.text is not None for one in done.before)  # by an earlier pass, or command
+    before = done.before if known else texts.before(images, done.before)
     return replace(done, before=before, after=texts.after(done.backs, done.after, before, written))
 
 
@@ -176,7 +206,8 @@ def _through(group: list[NamedPicture], known: list[Measured], chosen: list[Choi
     """Send a batch through the codecs that one of its pictures has not been through, unless it is time to
     stop."""
     batch = measure.originals(torch.stack([picture.pixels for picture in group]), plan.network)
-    done = Done(group, measure.before(batch), {}, {})
+    before = [one.before for one in known] if all(one.before for one in known) else measure.before(batch)
+    done = Done(group, before, {}, {})
     for choice in chosen:
         if plan.stop():
             break

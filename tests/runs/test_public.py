@@ -2,6 +2,7 @@
 of the hub's layout."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -183,6 +184,56 @@ def test_one_that_cannot_be_loaded_is_left_out_of_several(hub):
     for alone in (words[:1], [*words, "jpeg@public:llamagen-f16"]):
         with pytest.raises(CheckpointError, match="public:llamagen-f16 cannot be loaded"):
             choices(alone, public.FACTS, CPU, None, [])
+
+
+def test_several_are_in_memory_one_at_a_time(hub, tmp_path, monkeypatch):
+    """And give the same as when all are: also files of as many bits, and a folder with a damaged picture."""
+    from PIL import Image
+
+    from rawmm_cli.data import pictures
+    from rawmm_cli.reconstruction import choices, in_turn, reconstruct
+
+    hub("sd-vae", vae, length=64, side=16)
+    hub("llamagen-f16", llamagen, length=64, side=16, vocabulary=32)
+    for n, side in enumerate((16, 16, 32)):
+        Image.effect_noise((side, 16), 60).convert("RGB").save(tmp_path / f"{n}.png")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    words = ["public:sd-vae", "webp@public:llamagen-f16", "public:llamagen-f16", "resize@8"]
+    load, alive, most = public._load, weakref.WeakSet(), []
+
+    def counted(*arguments):
+        codec = load(*arguments)
+        alive.add(codec)
+        most.append(len(alive))
+        return codec
+
+    monkeypatch.setattr(public, "_load", counted)
+
+    def run(plan=None):
+        done = []
+        chosen = choices.choices(words, tmp_path, CPU, None, [])
+        locations = pictures.find([tmp_path], tmp_path)
+        result = reconstruct.run(locations, chosen, plan or reconstruct.Plan(progress=done.append))
+        return result, done
+
+    result, done = run()
+    assert max(most) == 1 and not alive and done == sorted(done) and done[0] == 0
+    assert [
+        [choice.word for choice in part]
+        for part in reconstruct.passes(choices.choices(words, tmp_path, CPU, None, []))
+    ] == [
+        ["public:sd-vae"],
+        ["public:llamagen-f16"],
+        ["webp@public:llamagen-f16", "resize@8"],
+    ]
+    assert [row.codec for row in result.rows] == words and len(result.skipped) == 1 and len(result.each) == 3
+    monkeypatch.setattr(reconstruct, "passes", lambda chosen: [chosen])
+    monkeypatch.setattr(in_turn.InTurn, "release", lambda self: None)
+    together, _ = run()
+    assert max(most) == 2
+    for one, other in zip(result.each, together.each):
+        for word in words:
+            assert replace(one.codecs[word], milliseconds=0) == replace(other.codecs[word], milliseconds=0)
 
 
 def test_a_picture_comes_back_whole(hub, monkeypatch):
