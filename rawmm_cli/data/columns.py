@@ -129,10 +129,10 @@ class Columns:
             texts = self._texts(row)
             if self.required and _is_null(texts):
                 raise DataError(f"{NO_CAPTION}: column '{self.text}' is null")
-            texts = [texts] if isinstance(texts, str) else list(texts or [])
-            return list(
-                dict.fromkeys(text.strip() for text in texts if isinstance(text, str) and text.strip())
-            )
+            if isinstance(texts, str):
+                return [text] if (text := texts.strip()) else []
+            texts = (text.strip() for text in texts or () if isinstance(text, str))
+            return list(dict.fromkeys(filter(None, texts)))
         if self.label is not None:
             name = words(self._class_name(row[self.label], label))
             return [self.template.format(label=name)] if name else []

@@ -122,6 +122,8 @@ def fit(
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
     picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     width, height = picture.size
+    if height == width == size:
+        return np.array(picture)
     if min(height, width) < size and not enlarge:
         raise ImageError(
             f"it is {width} x {height} pixels; allowed: at least {size} x {size}; choose a smaller size"

@@ -4,8 +4,9 @@ Parquet files are read by row groups, tar files (webdataset) by spans of whole s
 `fsspec`, on the hub. Only counts and offsets stay in memory. Next: `streaming/parquet.py` and
 `streaming/tar.py`; `streamed.py` deals the blocks out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..system.errors import DataError, RawmmError, printable, starved
@@ -51,13 +52,16 @@ class Shards:
         """For every picture of a block "train", "held_out", or None where its number decides."""
         raise NotImplementedError
 
-    def read(self, block: Block) -> list[Item] | list[DocumentItem]:
-        """Items of a block, not decoded. Raises DataError."""
+    def read(self, block: Block, wanted: Sequence[bool]) -> list[Item] | list[DocumentItem]:
+        """Items of a block, not decoded: those that are wanted. Raises DataError."""
         raise NotImplementedError
 
-    def unreadable(self, block: Block, error: DataError) -> list[Item] | list[DocumentItem]:
+    def unreadable(
+        self, block: Block, wanted: Sequence[bool], error: DataError
+    ) -> list[Item] | list[DocumentItem]:
         """Items in place of a block that cannot be read, whose content is the error."""
-        names = [f"{self.files.names[block.file]}/{block.first + n}" for n in range(block.count)]
+        numbers = compress(range(block.first, block.first + block.count), wanted)
+        names = [f"{self.files.names[block.file]}/{number}" for number in numbers]
         if self.holds_documents:
             return [DocumentItem(name, (Piece(content=error, draw=True),)) for name in names]
         return [Item(name, error) for name in names]

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import TypeVar
@@ -180,12 +180,7 @@ class Streamed:
         """Items of one pool, shuffled."""
 
         def read() -> list[AnyItem]:
-            items = [
-                item
-                for block in blocks
-                for item, trains in zip(self._read(block), self._trains(block))
-                if trains
-            ]
+            items = [item for block in blocks for item in self._read(block, self._trains(block))]
             order = random(self.config.train.seed, "pool", lane, epoch, number).permutation(len(items))
             return [items[index] for index in order]
 
@@ -201,12 +196,12 @@ class Streamed:
         self.cache.move_to_end(key)
         return self.cache[key]
 
-    def _read(self, block: Block) -> list[AnyItem]:
-        """Items of a block; where it cannot be read, items whose content is the error."""
+    def _read(self, block: Block, wanted: Sequence[bool]) -> list[AnyItem]:
+        """Items of a block that are wanted; where it cannot be read, items whose content is the error."""
         try:
-            return self.shards.read(block)
+            return self.shards.read(block, wanted)
         except DataError as error:
-            return self.shards.unreadable(block, error)
+            return self.shards.unreadable(block, wanted, error)
 
     # ------------------------------------------------------------------------------------------ bad pictures
 
@@ -226,17 +221,17 @@ class Streamed:
     def first_pictures(self, split: str, most: int) -> Prepared | PreparedDocuments:
         """The first `most` pictures of a split, or documents, as a prepared set in memory. Raises DataError
         where there are none."""
-        rows, last, wanted = [], "", split == "train"
+        rows, last = [], ""
         for block in self.shards.blocks:
-            if wanted not in (all_train := self._trains(block)):
-                continue
-            for item, trains in zip(self._read(block), all_train):
-                if trains == wanted and len(rows) < most:
-                    try:
-                        rows.append(_row(*self.fitting(item)))
-                    except ImageError as error:
-                        self._skip(item, error.reason)
-                        last = f" ('{printable(item.name)}': {error.reason})"
+            wanted = [trains == (split == "train") for trains in self._trains(block)]
+            for item in self._read(block, wanted) if any(wanted) else ():
+                if len(rows) >= most:
+                    break
+                try:
+                    rows.append(_row(*self.fitting(item)))
+                except ImageError as error:
+                    self._skip(item, error.reason)
+                    last = f" ('{printable(item.name)}': {error.reason})"
             if len(rows) >= most:
                 break
         if not rows:
@@ -250,7 +245,7 @@ class Streamed:
     def all_texts(self, most: int = 20_000) -> Iterator[str]:
         """Captions of the first pictures: of at least `most` pictures, where there are so many."""
         for block in self.shards.blocks:
-            for item in self._read(block):
+            for item in self._read(block, [True] * block.count):
                 yield from _texts(item)
             most -= block.count
             if most <= 0:

@@ -48,7 +48,7 @@ def of_stream(stream) -> dict[str, str]:
     return {
         item.name: "train" if trains else "held_out"
         for block in stream.shards.blocks
-        for item, trains in zip(stream.shards.read(block), stream._trains(block))
+        for item, trains in zip(stream.shards.read(block, [True] * block.count), stream._trains(block))
     }
 
 

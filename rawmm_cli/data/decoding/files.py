@@ -106,6 +106,8 @@ def _colour(
     picture: Image.Image, file: IO[bytes], background: Colour, clear: np.ndarray | None
 ) -> Image.Image:
     """RGB of a loaded picture. clear: its transparent pixels, where Pillow cannot tell them."""
+    if picture.mode == "RGB" and "transparency" not in picture.info and not isinstance(picture, tiff.Tiff):
+        return picture
     if clear is not None:
         pixels = np.array(picture)
         pixels[clear] = background
@@ -121,6 +123,8 @@ def _colour(
 
 def _orientation(picture: Image.Image) -> int | None:
     """EXIF orientation of a loaded picture; None where there is none that can be read."""
+    if picture.format == "JPEG" and picture.info.keys().isdisjoint(("exif", "xmp")):
+        return None  # as below, sooner
     try:
         return picture.getexif().get(0x0112)
     except Exception:  # its EXIF is damaged

@@ -73,10 +73,11 @@ def stream_lines(config: Config, shards: "Shards") -> list[str]:
 
 
 def _sizes(shards: "Shards") -> Iterator[tuple[int, int]]:
-    """Height and width of the first pictures, by their headers; without those that cannot be read."""
+    """Height and width of the first FIRST pictures of each block, by their headers; without those that cannot
+    be read."""
     for block in shards.blocks:
         try:
-            items = shards.read(block)
+            items = shards.read(block, [n < FIRST for n in range(block.count)])
         except DataError:
             continue
         for item in items:

@@ -1,10 +1,13 @@
 """Parquet files of a set that is streamed, by their row groups."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...config.data import Streaming
@@ -53,11 +56,16 @@ class Parquet(Shards):
             return ["held_out" if held else "train" for held in held_out.tolist()]
         return [self._roles[block.file]] * block.count
 
-    def read(self, block: Block) -> list[Item] | list[DocumentItem]:
-        """Items of a block, not decoded. Raises DataError."""
+    def read(self, block: Block, wanted: Sequence[bool]) -> list[Item] | list[DocumentItem]:
+        """Items of a block, not decoded: those that are wanted. Raises DataError."""
         file, name = self.files.paths[block.file], self.files.names[block.file]
         chosen = self.by_file[block.file]
         with data_errors(file), open_anywhere(file) as stream:
             table = pq.ParquetFile(stream).read_row_group(block.group, columns=chosen.used, use_threads=False)
-            rows = table.slice(block.skip, block.count).to_pylist()
-        return [chosen.item(f"{name}/{block.first + n}", row) for n, row in enumerate(rows)]
+            table = table.slice(block.skip, block.count)
+            if 2 * sum(wanted) < block.count:
+                rows = table.filter(pa.array(wanted, pa.bool_())).to_pylist()
+            else:
+                rows = compress(table.to_pylist(), wanted)
+        numbers = compress(range(block.first, block.first + block.count), wanted)
+        return [chosen.item(f"{name}/{number}", row) for number, row in zip(numbers, rows)]

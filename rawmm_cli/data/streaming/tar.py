@@ -3,10 +3,10 @@
 import posixpath
 import tarfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice, pairwise
+from itertools import chain, compress, islice, pairwise
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
@@ -105,23 +105,32 @@ class Tar(Shards):
         keys = keys[block.first : block.first + block.count].to_pylist()
         return [self.splits.role(name, key) for key in keys]
 
-    def read(self, block: Block) -> list[Item]:
-        """Items of a block, not decoded: one read from its first member to its last. Raises DataError."""
-        index, file = self.indices[block.file], self.files.paths[block.file]
-        first, last = index.first[block.first], index.first[block.first + block.count]
-        begin = int(index.offset[first])
+    def read(self, block: Block, wanted: Sequence[bool]) -> list[Item]:
+        """Items of a block, not decoded: those that are wanted. One read, from the first member of the block
+        to its last. Raises DataError."""
+        index, file, name = (
+            self.indices[block.file],
+            self.files.paths[block.file],
+            self.files.names[block.file],
+        )
+        samples = slice(block.first, block.first + block.count)
+        first = index.first[block.first : samples.stop + 1].tolist()
+        members = slice(first[0], first[-1])
+        offset, size = index.offset[members].tolist(), index.size[members].tolist()
         with data_errors(file), open_anywhere(file) as stream:
-            stream.seek(begin)
-            span = stream.read(int(index.offset[last - 1] + index.size[last - 1]) - begin)
-        items, name = [], self.files.names[block.file]
-        for number in range(block.first, block.first + block.count):
-            sample = {}
-            for n in range(index.first[number], index.first[number + 1]):
-                start = int(index.offset[n]) - begin
-                sample[index.endings[index.ending[n]]] = partial(_part, span, start, int(index.size[n]))
-            key = index.keys[number].as_py()
+            stream.seek(offset[0])
+            span = stream.read(offset[-1] + size[-1] - offset[0])
+        endings, items = [index.endings[n] for n in index.ending[members].tolist()], []
+        captioned = self.captioned[block.file]
+        for key, low, high in compress(zip(index.keys[samples].to_pylist(), first, first[1:]), wanted):
+            sample = {
+                endings[n - first[0]]: partial(
+                    _part, span, offset[n - first[0]] - offset[0], size[n - first[0]]
+                )
+                for n in range(low, high)
+            }
             folder = posixpath.basename(posixpath.dirname(key)) if self.labels else ""
-            items.append(self.fields.item(f"{name}/{key}", sample, None, folder, self.captioned[block.file]))
+            items.append(self.fields.item(f"{name}/{key}", sample, None, folder, captioned))
         return items
 
 
