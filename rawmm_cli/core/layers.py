@@ -9,6 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..system import machine
+
 # Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated
 # pairs follow
 # the order and a quarter each the row and the column, and rows and columns turn faster (a smaller base).
@@ -103,6 +105,24 @@ class MaskedSoftmax(torch.autograd.Function):
         weights = saved.float()
         change = weights * gradient.float()
         return (change - weights * change.sum(-1, keepdim=True)).to(saved.dtype), None
+
+
+class Rows(torch.autograd.Function):
+    """Rows `at` (K,) of x (N, D), each of them once -> (K, D). Its backward pass writes every gradient once,
+    so in any order; that of `index_select` sorts where a GPU is to be reproducible."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, at: Tensor) -> Tensor:
+        ctx.save_for_backward(at)
+        ctx.count = len(x)
+        return x.index_select(0, at)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (at,) = ctx.saved_tensors
+        with machine.unordered():
+            whole = gradient.new_zeros(ctx.count, *gradient.shape[1:])
+            return whole.index_add_(0, at, gradient), None
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:

@@ -11,10 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..system import machine
 from ..system.errors import ConfigError
 from .blocks import Blocks
 from .document import Batch, Condition, Labels
-from .layers import RMSNorm
+from .layers import RMSNorm, Rows
 from .parts import Codec, ContinuousCodec, DiscreteCodec, Head
 from .text_tokenizer import Bytes
 
@@ -72,8 +73,9 @@ class RawModel(nn.Module):
         x, condition = self.words(batch.tokens), None  # (B, L, D)
         if inputs is not None and time is not None:  # what is written token by token has none
             patches = self.head.embed(inputs, time, batch.pictures).to(x.dtype)  # (T, D)
-            # a view would compile a second time
-            x = x.flatten(0, 1).index_copy(0, batch.patch_at, patches).view_as(x).clone()
+            with machine.unordered():
+                filled = x.flatten(0, 1).index_copy(0, batch.patch_at, patches)
+            x = filled.view_as(x).clone()  # a view would compile a second time
             condition = self._condition(batch, time)
         mask = self.make_mask(batch.labels) if cache is None else cache.mask[: len(x)]
         x = self.backbone(x, batch.position, mask, condition, cache and cache.layers)  # (B, L, D)
@@ -84,7 +86,8 @@ class RawModel(nn.Module):
         if vectors is None:
             return None
         number = 1 + batch.pictures.picture_of.clamp_max(max(0, len(vectors) - 1))  # (T,)
-        of = torch.zeros_like(batch.tokens).flatten().index_copy(0, batch.patch_at, number)
+        with machine.unordered():
+            of = torch.zeros_like(batch.tokens).flatten().index_copy(0, batch.patch_at, number)
         return Condition(vectors, of.view_as(batch.tokens))
 
     def read(self, batch: Batch, cache: Any = None) -> Tensor:
@@ -97,14 +100,14 @@ class RawModel(nn.Module):
 
     def text(self, hidden: Tensor, at: Tensor) -> Tensor:
         """Hidden (B L, D) at flat positions (K,) -> logits of the next token (K, V), fp32."""
-        return self.text_out(hidden.index_select(0, at)).float()
+        return self.text_out(Rows.apply(hidden, at)).float()
 
     def predictions(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Hidden (B L, D) -> the head's prediction for every position of a picture (T, ...).
 
         A head that reads ahead needs a token before each picture, as `<image>` is."""
         at = (batch.patch_at - 1).clamp_min(0) if self.head.reads_ahead else batch.patch_at
-        return self.head.output(hidden.index_select(0, at), batch.pictures)
+        return self.head.output(Rows.apply(hidden, at), batch.pictures)
 
 
 def count_parameters(model: RawModel) -> dict[str, int]:

@@ -96,6 +96,18 @@ def reproducible(on: torch.device) -> Iterator[None]:
         torch.set_deterministic_debug_mode(before)
 
 
+@contextmanager
+def unordered() -> Iterator[None]:
+    """While the block runs, a GPU may write in any order, inside `reproducible` too. For rows that are
+    written once each: torch would sort them first, in some thirty launches."""
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+
+
 def precision_warning(precision: str, device: torch.device) -> str:
     """One line where a wanted precision is slower than fp32, else nothing."""
     slow = precision == "bf16" and not has_bf16(device)

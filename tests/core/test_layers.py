@@ -157,3 +157,17 @@ def test_rms_norm_while_sampling_is_that_of_training(shape, size):
         torch.testing.assert_close(
             norm(x), torch.nn.functional.rms_norm(x, shape[-1:], norm.weight), rtol=1e-4, atol=1e-5
         )
+
+
+def test_rows_and_their_gradients():
+    """Gradients arrive where rows were taken; a row that is taken twice gets the sum."""
+    x = vectors(5, 3).requires_grad_()
+    for at in ([4, 0, 2], [1, 1], []):
+        x.grad, at = None, torch.tensor(at, dtype=torch.long)
+        rows = layers.Rows.apply(x, at)
+        assert torch.equal(rows, x[at])
+        rows.backward(weight := vectors(len(at), 3, seed=1))
+        expected = torch.zeros(5, 3)
+        for row, number in enumerate(at):
+            expected[number] += weight[row]
+        assert torch.equal(x.grad, expected)

@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from rawmm_cli.core.document import Picture
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.noise import PREDICTIONS, loss_factor
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
+from rawmm_cli.system import machine
 
 
 def sums_of_one(model, document):
@@ -123,3 +126,20 @@ def test_four_documents_are_learned_by_heart(backbone, prediction):
     floor = 4 * 1.5 * np.log(2) / len(batch.predict)
     assert floor - 1e-3 < losses.text.item() < floor + 0.05 * first.text.item()
     assert losses.image.item() < 0.05 * first.image.item()
+
+
+def test_a_reproducible_gpu_does_not_sort_rows_that_are_written_once(monkeypatch):
+    """In torch's mode for reproducible sums a GPU sorts the rows of `index_copy` and `index_add`."""
+    monkeypatch.setattr(machine, "REPRODUCIBLE", True)
+    model, modes = tiny_model(), defaultdict(set)
+
+    class Recorded(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            modes[function.overloadpacket.__name__].add(torch.are_deterministic_algorithms_enabled())
+            return function(*args, **(kwargs or {}))
+
+    with machine.reproducible(torch.device("cuda")), Recorded():
+        joint_loss(model, pack(four_documents(), 32, blocks)).total.backward()
+    assert modes["index_copy"] == modes["index_add_"] == {False} and modes["mm"] == {True}
+    assert not modes.keys() & {"index_add", "index_put", "index_put_", "_index_put_impl_", "scatter_add_"}
+    assert not torch.are_deterministic_algorithms_enabled()
