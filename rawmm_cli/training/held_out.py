@@ -12,7 +12,7 @@ from ..data.stream import Stream
 COUNT = 64  # documents
 
 
-@torch.no_grad()
+@torch.inference_mode()  # as drawings: FSDP keeps what it gathers in one mode
 def losses(model: RawModel, config: Config, held_out: Prepared | PreparedDocuments) -> dict[str, float]:
     """Mean losses of COUNT documents of the held-out split: `held_out_text` and `held_out_image`, where there
     are such.
