@@ -117,7 +117,11 @@ def show(result: dict) -> None:
     if rows:
         tables.write(("", "right", "of", ""), rows)
     losses = result["held_out"]
-    forms = {"bits_per_byte": "text {:.3f} bits/byte", "image": "image loss {:.3f}"}
+    forms = {
+        "bits_per_byte": "text {:.3f} bits/byte",
+        "text": "text {:.3f} nats/token",
+        "image": "image loss {:.3f}",
+    }
     measured = ", ".join(form.format(losses[name]) for name, form in forms.items() if name in losses)
     where = f"; report: {result['report']}" if "report" in result else ""
     typer.echo(printable(f"held out: {measured}{where}"))

@@ -8,6 +8,11 @@ import pytest
 from rawmm_cli.data import prepared
 from rawmm_cli.data.rows import picture_row
 
+TINY = (
+    *("train.documents=32", "train.batch=16", "train.threads=1", "train.compile='no'", "sample.steps=1"),
+    *("backbone.width=32", "backbone.depth=1", "backbone.hidden=32", "backbone.heads=1"),
+)
+
 
 @pytest.fixture
 def plain(tmp_path):
@@ -43,9 +48,7 @@ def test_another_set_alone_takes_the_preset_for_any_set(rawmm, digits):
 
 @pytest.mark.parametrize("preset, name", [("small", "digits"), ("medium", "digits-medium")])
 def test_the_run_is_called_as_its_set(preset, name, rawmm, digits):
-    words = ["train.documents=32", "train.batch=16", "train.threads=1", "train.compile='no'"]
-    words += ["backbone.width=32", "backbone.depth=1", "backbone.hidden=32", "backbone.heads=1"]
-    code, out, _ = rawmm("train", "--preset", preset, "--data", "digits", *words, "--json")
+    code, out, _ = rawmm("train", "--preset", preset, "--data", "digits", *TINY, "--json")
     assert code == 0 and json.loads(out)["run"] == name and "codec.patch" in json.loads(out)["reasons"]
 
 
@@ -97,7 +100,25 @@ def test_a_preset_for_any_set_is_shown_without_one(rawmm, tmp_path, monkeypatch)
     assert err == "what is auto follows from a set: `rawmm presets small --data NAME`\n"
 
 
+def test_a_run_is_evaluated(rawmm, digits):
+    assert rawmm("train", "--data", "digits", *TINY)[0] == 0
+    code, out, _ = rawmm("evaluate", "digits", "--per-label", "1", "--json")
+    result = json.loads(out)
+    assert code == 0 and result["text_to_image"]["count"] == 10 and result["image_to_text"]["count"] == 7
+    assert 0 < result["judge"]["held_out_accuracy"] <= 1
+
+
+def test_held_out_losses_of_text_alone_are_shown(rawmm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts").mkdir()
+    for n in range(12):
+        (tmp_path / "texts" / f"{n}.txt").write_text("a story. " * (n + 3))
+    assert rawmm("prepare", "text", "--path", "texts", "--name", "stories", "--workers", "0")[0] == 0
+    assert rawmm("train", "--data", "stories", *TINY)[0] == 0
+    code, out, _ = rawmm("evaluate", "stories")
+    assert code == 0 and out.startswith("held out: text ") and " nats/token; report: " in out
+
+
 def test_speed_of_what_follows(rawmm, digits):
-    small = ["backbone.width=32", "backbone.depth=1", "backbone.hidden=32", "backbone.heads=1"]
-    code, out, _ = rawmm("bench", "data", "--data", "digits", "--steps", "3", *small, "--json")
+    code, out, _ = rawmm("bench", "data", "--data", "digits", "--steps", "3", *TINY, "--json")
     assert code == 0 and json.loads(out)["preset"] == "small"
