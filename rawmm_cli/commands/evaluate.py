@@ -145,6 +145,10 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
         yield "image -> text, sampled", f"{read['accuracy']:.1%}", f"{read['count']:,}", "at temperature 1"
     if written := result.get("written"):
         yield "written captions", f"{written['parsed']:.1%}", "", f'parse, after "{written["prompt"]}"'
+    for name, what in (("foreign_prompts", "prompts"), ("foreign_pictures", "pictures")):
+        if marked := result.get(name):
+            own = f"marked as outside; of {marked['own_count']:,} own ones {marked['own']:.1%}"
+            yield f"foreign {what}", f"{marked['foreign']:.1%}", f"{marked['foreign_count']:,}", own
     if looks := result.get("looks"):
         drawn, real = looks["corners"]["drawn"], looks["corners"]["real"]
         yield "white background", f"{drawn:.2f}", "", f"levels off white; of real pictures {real:.2f}"

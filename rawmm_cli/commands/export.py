@@ -24,7 +24,7 @@ def export(
 ) -> None:
     """Write the averaged weights of a run into a folder, with all that is needed to draw.
 
-    That is settings, tokenizer, tuned grids, evaluation, model card and checksums.
+    That is settings, tokenizer, tuned grids, what it has seen, evaluation, model card and checksums.
 
     `rawmm sample --model FOLDER` draws with it."""
     use_cpu()

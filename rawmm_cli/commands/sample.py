@@ -167,6 +167,8 @@ def sample(
     started = time.perf_counter()
     loaded = load_model(runs_dir, run, model, device)
     start = time.perf_counter() - started
+    if not (prompt.strip() or request.reads or json):
+        offer(loaded)
     with nullcontext() if screen.live else doing("drawing"):  # text that is written live shows itself
         result = execute(loaded, request, out, gif, None if json else screen.say)
     total = time.perf_counter() - started
@@ -180,15 +182,28 @@ def execute(
     loaded: "Loaded", request: "Request", out: Path, gif: bool = False, say: Callable | None = None
 ) -> dict:
     """Draw and write what the request says -> the object of `--json`; its seconds begin here."""
-    from ..sampling import session
+    from ..sampling import foreign, session
     from ..system import machine
 
     ready = session.prepare(loaded, request)
+    verdict = foreign.judge(loaded, request)
+    for line in verdict.lines():
+        notify(line)
     device = loaded.model.words.weight.device
     if warning := machine.precision_warning(ready.settings.precision, device):
         notify(warning)
     writable_folder(out, "output folder")
-    return ready.to_files(out, say, gif).to_json()
+    return ready.to_files(out, say, gif).to_json() | verdict.to_json()
+
+
+def offer(loaded: "Loaded") -> None:
+    """Print what the model has seen in a line, and prompts that work."""
+    if not (known := loaded.seen):
+        return
+    names = ", ".join(one["name"] for one in known["sets"])
+    notify(f"{loaded.name} has learned from {names}" + "; prompts that work:" * bool(known["prompts"]))
+    for text in known["prompts"]:
+        notify(f"  {text}")
 
 
 class Screen:

@@ -6,6 +6,7 @@ losses.py      evaluator: losses on held-out documents
 classes.py     evaluator: drawings of classes seen by a classifier, pictures read by their class
 attributes.py  evaluator: portraits drawn and read, one attribute at a time
 captions.py    evaluator: pictures read word for word
+foreign.py     evaluator: prompts and pictures marked as outside of what the model has seen
 judges.py      classifiers of attributes, trained on portraits drawn for them
 examples.py    drawings and captions to look at, beside what is real
 sheets.py      drawings and captions that the report shows

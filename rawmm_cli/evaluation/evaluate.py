@@ -6,20 +6,22 @@ None by default and are."""
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..config.model import Config
 from ..data import prepared, sets
+from ..runs import models, seen
 from ..runs.models import Loaded
 from ..sampling import session
 from ..sampling.request import Request
+from ..system.activity import doing
 from ..system.errors import CheckpointError, ConfigError, printable
-from . import attributes, captions, classes, losses
+from . import attributes, captions, classes, foreign, losses
 from .subject import Subject
 
-EVALUATORS = (losses, classes, attributes, captions)
+EVALUATORS = (losses, classes, attributes, captions, foreign)
 TRAINING = 10_000  # training pictures of a stream that judges learn from
 
 
@@ -48,6 +50,8 @@ def evaluate(
         )
     train = data[0].first_pictures("train", TRAINING) if config.data.stream else data[0]
     started = time.perf_counter()
+    if not loaded.seen:
+        loaded = _with_seen(loaded, data, held_out)
     subject = Subject(loaded, request, train, held_out, data_folder, per_label, prompts, keep, notify)
     results: dict[str, Any] = {"data": config.data.set}
     for evaluator in EVALUATORS:
@@ -69,6 +73,14 @@ def _own_data(loaded: Loaded, data_folder: Path) -> Config:
         )
     data = config.data.model_copy(update={"stream": stream.model_copy(update={"path": None})})
     return config.model_copy(update={"data": data})
+
+
+def _with_seen(loaded: Loaded, data: list, held_out: Any) -> Loaded:
+    """The same model with what it has seen, measured and kept beside it."""
+    with doing("measuring what it has seen"):
+        known = seen.measure(loaded.model, loaded.config, loaded.documents, data, held_out)
+    models.store_seen(loaded.folder, known)
+    return replace(loaded, seen=known)
 
 
 def to_json(result: Any) -> dict[str, Any]:

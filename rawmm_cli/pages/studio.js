@@ -31,6 +31,46 @@ function write(place, prompt, text) {
   place.replaceChildren(given, text);
 }
 
+function mark(place, line, what) {
+  place.hidden = !line.outside;
+  if (!line.outside) return;
+  const badge = document.createElement("b");
+  badge.className = "tag worst";
+  badge.textContent = "outside";
+  place.replaceChildren(badge, ` of what this model has seen: ${line.why}. The ${what} means little.`);
+}
+
+function learned(seen) {
+  const rows = seen ? [
+    ["Sets", seen.sets.map(one => `${one.name}${one.pictures ? `: ${one.pictures.toLocaleString("en")} pictures` : ""}`).join("; ")],
+    ["Sizes", [...new Set(seen.sets.flatMap(one => one.sizes.map(([height, width]) => `${width} × ${height}`)))].join(", ")],
+    ["Prompts", seen.kinds.join("; ")],
+    ["Captions", seen.captions && `${seen.captions.different.toLocaleString("en")} different; ` +
+      seen.examples.slice(0, 3).map(text => `“${text}”`).join(", ")],
+    ["Words", seen.captions && `${seen.captions.vocabulary.toLocaleString("en")}, most often ` +
+      seen.captions.frequent.map(entry => entry[0]).join(", ")],
+  ] : [["Not measured", "nothing is marked as outside; `rawmm evaluate` measures it"]];
+  const parts = rows.filter(([, text]) => text).map(([name, text]) => {
+    const row = document.createElement("div"), title = document.createElement("dt"), words = document.createElement("dd");
+    title.textContent = name;
+    words.textContent = text;
+    row.append(title, words);
+    return row;
+  });
+  at("seen").querySelector("dl").replaceChildren(...parts);
+}
+
+function offer(prompts) {
+  at("chips").hidden = !prompts.length;
+  at("chips").replaceChildren(...prompts.map(text => {
+    const chip = document.createElement("button");
+    chip.type = "button";
+    chip.textContent = chip.title = text;
+    chip.onclick = () => { at("prompt").value = text; at("ask").requestSubmit(); };
+    return chip;
+  }));
+}
+
 function fail(place, error) {
   if (error.name === "AbortError") return;
   place.className = "caption bad";
@@ -46,10 +86,12 @@ async function draw(event) {
   at("done").style.width = "0";
   write(at("written"), prompt, "");
   at("spent").textContent = "writing";
-  let picture = null, text = "";
+  at("foreign").hidden = true;
+  let picture = null, text = "", verdict = {};
   try {
     await lines("/draw", JSON.stringify(request), line => {
       if (line.error) throw new Error(line.error);
+      if (line.outside !== undefined) mark(at("foreign"), verdict = line, "drawing");
       if (line.text !== undefined) write(at("written"), prompt, text = line.text);
       if (line.picture) show(at("drawn"), line.picture);
       if (line.step) {
@@ -58,7 +100,7 @@ async function draw(event) {
       } else if (line.picture) picture = line.picture;
       if (line.seconds && !line.picture) at("spent").textContent = `${line.seconds} s`;
     }, mine.signal);
-    if (picture) remember({ ...request, picture, text });
+    if (picture) remember({ ...request, picture, text, outside: verdict.outside, why: verdict.why });
     else at("spent").textContent = "the model wrote no <image> after this prompt";
   } catch (error) {
     fail(at("written"), error);
@@ -69,11 +111,13 @@ async function draw(event) {
 
 async function read(file) {
   at("caption").textContent = at("read-spent").textContent = "";
+  at("read-foreign").hidden = true;
   at("read").style.width = "15%";
   try {
     await lines("/caption", file, line => {
       if (line.error) throw new Error(line.error);
       if (line.picture) show(at("drop"), line.picture);
+      if (line.outside !== undefined) mark(at("read-foreign"), line, "caption");
       if (line.text !== undefined) write(at("caption"), "", line.text);
       if (line.seconds) at("read-spent").textContent = `${line.seconds} s`;
     });
@@ -89,9 +133,11 @@ function remember(entry) {
   image.src = entry.picture;
   image.alt = "";
   button.append(image);
+  button.classList.toggle("outside", Boolean(entry.outside));
   button.onclick = () => {
     show(at("drawn"), entry.picture);
     write(at("written"), entry.prompt, entry.text);
+    mark(at("foreign"), entry, "drawing");
     for (const name of fields) if (name in entry) at(name).value = entry[name];
     label();
   };
@@ -120,6 +166,10 @@ fetch("/model").then(answer => answer.json()).then(model => {
   at("steps").disabled = at("steps").parentNode.hidden = model.steps === null;  // a head without steps
   if (model.steps !== null) at("steps").value = model.steps;
   at("guidance").value = model.guidance;
+  const prompts = model.seen ? model.seen.prompts : [];
+  if (!at("prompt").value && prompts.length) at("prompt").value = prompts[0];
+  offer(prompts);
+  learned(model.seen);
   label();
   document.documentElement.dataset.ready = "yes";
 });

@@ -4,12 +4,17 @@ reaches.
 Everything is taken from the model's own files; what is not known is said so (after Mitchell et al. 2019,
 arXiv 1810.03993)."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from ..config import presets
 from ..config.model import Config
+from ..system.errors import printable
 
 Rows = Iterable[tuple[str, str]]
+IDLE = "workers threads compile log_every sample_every save_every keep trackers".split()  # settings of a run
 
 USE = """```sh
 rawmm sample "..." --model {name}
@@ -17,8 +22,8 @@ rawmm sample --task caption --image picture.png --model {name}
 ```"""
 
 
-def text(facts: dict, config: Config, tuned: dict, digest: str) -> str:
-    """model.json, the settings, sampler.json and the hash of the weights -> Markdown."""
+def text(facts: dict, config: Config, tuned: dict, seen: dict, digest: str) -> str:
+    """model.json, the settings, sampler.json, seen.json and the hash of the weights -> Markdown."""
     side, patch = config.data.size, config.codec.patch
     parts = [
         f"# {facts['name']}\n\nA model of rawmm: one Transformer that writes text, draws pictures of "
@@ -26,6 +31,7 @@ def text(facts: dict, config: Config, tuned: dict, digest: str) -> str:
         "weights.\n\n" + USE.format(name=facts["name"]),
         "## What it is\n\n" + _model(facts, config, digest),
         "## What it learned from\n\n" + _data(facts, config),
+        "## What it has seen\n\n" + _seen(seen),
         "## What made it\n\n" + _training(facts, config),
         "## What it reaches\n\n" + _evaluation(facts.get("evaluation")),
     ]
@@ -67,8 +73,48 @@ def _data(facts: dict, config: Config) -> str:
     return "\n".join(rows) + f"\n\nFingerprint of the data: {facts['data']}."
 
 
+def _seen(seen: dict) -> str:
+    """Sizes, captions, words, prompts that work, and from where on a prompt or a picture is outside."""
+    if not seen:
+        return "It was not measured, so nothing is marked as outside of it."
+    rows = [("kinds of prompt", "; ".join(seen["kinds"]))]
+    sizes = Counter()
+    for one in seen["sets"]:
+        for height, width, count in one["sizes"]:
+            sizes[f"{width}x{height}"] += count
+    if sizes:
+        shown = [f"{size} ({count:,})" for size, count in sizes.most_common(5)]
+        rows.append(("sizes of pictures", ", ".join(shown)))
+    if captions := seen["captions"]:
+        words = ", ".join(str(word) for word, _ in captions["frequent"])
+        rows.append(("different captions", f"{captions['different']:,}"))
+        rows.append(("words of captions", f"{captions['vocabulary']:,}; the most frequent: {_cell(words)}"))
+    if own := seen["words"]:
+        usual = "the rarest word of its own unseen captions takes {:.0f} to {:.0f}".format(*own["own"])
+        rows.append(
+            ("a prompt is outside", f"where a word takes more than {own['threshold']:.0f} bits; {usual}")
+        )
+    if own := seen["pictures"]:
+        usual = f"unseen pictures of its own: median 1, 99 % below {own['own'][1]:.2g}"
+        rows.append(
+            ("a picture is outside", f"where its distance is more than {own['threshold']:.2g}; {usual}")
+        )
+    parts = [_table(rows)]
+    others = [text for text in seen["prompts"] if text not in seen["examples"]]
+    for title, texts in (("Captions that it learned from", seen["examples"]), ("Other prompts", others)):
+        if texts:
+            parts.append(f"{title}:\n\n" + "\n".join(f"- {_cell(text)}" for text in texts))
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    """Words of other people as Markdown that is text alone."""
+    return re.sub(r"([\\`*_{}\[\]<>#|!&~])", r"\\\1", " ".join(printable(text).split()))
+
+
 def _training(facts: dict, config: Config) -> str:
-    preset = next((name for name in presets.names() if presets.load(name) == config), None)
+    settings = _that_matter(config)
+    preset = next((name for name in presets.names() if _that_matter(presets.load(name)) == settings), None)
     words = f"--preset {preset}" if preset else f"--preset config.yaml --run {facts['name']}"
     machine = facts.get("machine") or {}
     known = [
@@ -77,6 +123,12 @@ def _training(facts: dict, config: Config) -> str:
     duration = f"{facts['documents']:,} documents, {facts['seconds'] / 60:.0f} minutes"
     where = ", ".join(known) or "machine unknown"
     return f"```sh\nrawmm train {words}\n```\n\n{duration} ({where})."
+
+
+def _that_matter(config: Any) -> dict:
+    """Settings without those that change nothing in a model, whose defaults may be others by now."""
+    values = config.model_dump(mode="json")
+    return values | {"train": {name: value for name, value in values["train"].items() if name not in IDLE}}
 
 
 def _evaluation(results: dict | None) -> str:
@@ -89,6 +141,7 @@ def _evaluation(results: dict | None) -> str:
             *_reading(results),
             *_attributes(results.get("text_to_image")),
             *_looks(results.get("looks")),
+            *_foreign(results),
             *_held_out(results["held_out"]),
         ]
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -129,6 +182,13 @@ def _looks(looks: dict | None) -> Rows:
             f"median {near[of]['median']:.1f}, least {near[of]['min']:.1f}" for of in ("drawn", "real")
         )
         yield "distance to the nearest training picture, levels of 255", f"{drawn} (unseen real ones: {real})"
+
+
+def _foreign(results: dict) -> Rows:
+    for name, what in (("foreign_prompts", "prompts"), ("foreign_pictures", "pictures")):
+        if marked := results.get(name):
+            share = f"{marked['foreign']:.1%} of {marked['foreign_count']:,}"
+            yield f"foreign {what} marked as outside", f"{share}; of its own {marked['own']:.1%}"
 
 
 def _held_out(losses: dict) -> Rows:

@@ -4,6 +4,7 @@
     NAME/weights.safetensors        the averaged weights, fp32
     NAME/tokenizer.json             where the text has learned pieces
     NAME/sampler.json               grids that `rawmm tune-sampler` found, where it was run
+    NAME/seen.json                  what it has seen, and what is outside of that
     NAME/model.json                 name, documents, seconds, data, its evaluation
     NAME/README.md                  the same for people: the model card
     NAME/MANIFEST.json              SHA-256 of all these but README.md
@@ -13,7 +14,7 @@ else is named."""
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from ..config.fields import Name
 from ..config.model import Config
 from ..core.heads.diffusion import DiffusionHead
 from ..core.model import RawModel
-from ..data import prepared
+from ..data import prepared, sets
 from ..system import disk, manifest
+from ..system.activity import doing
 from ..system.errors import CheckpointError, ConfigError, DataError
 from ..system.stored import Shape, read_json
-from . import checkpoint, loading, model_card, tuned
+from . import checkpoint, loading, model_card, seen, tuned
 from . import folder as files
 from .loading import for_sampling
+from .seen import SEEN
 from .tuned import FACTS, SAMPLER
 
 DEFAULT, FORMAT = "portraits", 1
@@ -54,7 +57,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "models"
 class Loaded:
     """A model ready to sample. saved: where its weights lie. hash: SHA-256 of them, 12 letters. tuned:
     {"steps": settings}. documents, seconds, data: what it was trained on, how long, and the fingerprint of
-    that."""
+    that. seen: contents of seen.json, {} where there is none of these weights."""
 
     model: RawModel
     config: Config
@@ -66,6 +69,7 @@ class Loaded:
     data: str
     hash: str
     tuned: dict
+    seen: dict = field(default_factory=dict)
 
 
 class _Count(Shape):
@@ -143,6 +147,7 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
             state["data"],
             manifest.recorded(saved, "ema")[:12],
             tuned.read(folder, warn),
+            seen.read(folder, state["documents"], config.backbone.width, warn),
         )
     facts, config = read_facts(folder), loading.run_config(folder)
     model = build.model(config, device, stored=loading.stored(folder, "weights"))
@@ -159,6 +164,7 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
         facts["data"],
         manifest.recorded(folder, "weights")[:12],
         tuned.read(folder, warn),
+        seen.read(folder, facts["documents"], config.backbone.width, warn),
     )
 
 
@@ -167,7 +173,7 @@ def read_facts(folder: Path) -> dict:
     or of a newer version."""
     listed = [name for name in (checkpoint.CONFIG, checkpoint.TOKENIZER) if (folder / name).exists()]
     for name, problem in manifest.problems(folder, (FACTS, WEIGHTS, *listed)).items():
-        if name not in (SAMPLER, CARD):  # grids are judged by themselves, and the card may be edited
+        if name not in (SAMPLER, SEEN, CARD):  # two are judged by themselves, and the card may be edited
             raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
     remedy = "export the run again"
     form = read_json(folder / FACTS, dict[str, Any], CheckpointError, remedy).get("format")
@@ -210,22 +216,44 @@ def export(
             "evaluation": files.read_json(run / "evaluation.json", dict) or None,
         }
         disk.write_json(partial / FACTS, facts)
+        known = seen.read(run, state["documents"], config.backbone.width, warn)
+        if known := known or _measured(model, facts, config, data_folder):
+            disk.write_json(partial / SEEN, known)
         manifest.sync_files(partial)
         manifest.seal(partial)
         _write_card(partial, facts, config)
     return facts
 
 
+def _measured(model: RawModel, facts: dict, config: Config, folder: Path | None) -> dict:
+    """What a run has seen, from the sets that it was trained on; {} where those are not at hand."""
+    if facts["sets"] is None or folder is None:
+        return {}
+    with doing("measuring what it has seen"):
+        return seen.measure(model, config, facts["documents"], *sets.load(config, folder))
+
+
 def store_tuned(folder: Path, grids: dict) -> None:
     """Keep the grids of `rawmm tune-sampler` beside the model, and in the card of an exported one."""
     tuned.add(folder, grids)
+    _renew_card(folder)
+
+
+def store_seen(folder: Path, known: dict) -> None:
+    """Keep what a model has seen beside it, and in the card of an exported one."""
+    seen.add(folder, known)
+    _renew_card(folder)
+
+
+def _renew_card(folder: Path) -> None:
     if (folder / FACTS).exists():
         _write_card(folder, read_facts(folder), loading.run_config(folder))
 
 
 def _write_card(folder: Path, facts: dict, config: Config) -> None:
     digest = manifest.recorded(folder, "weights")[:12]
-    disk.write(folder / CARD, model_card.text(facts, config, tuned.read(folder), digest))
+    known = seen.read(folder, facts["documents"], config.backbone.width)
+    disk.write(folder / CARD, model_card.text(facts, config, tuned.read(folder), known, digest))
 
 
 def _sets(config: Config, folder: Path | None, trained_on: str) -> list[dict] | None:

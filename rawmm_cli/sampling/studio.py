@@ -2,9 +2,10 @@
 
     GET  /          the page, which is handed in and loads no other file
     GET  /model     what the model is, and its usual settings
-    POST /draw      {"prompt", "steps", "guidance", "seed"} -> lines of JSON as it goes: {"text"}, {"step",
-                    "of", "picture"}, {"picture", "seconds"}; {"error"} where something is wrong
-    POST /caption   an image file -> lines of JSON: {"text"}, {"seconds"}
+    POST /draw      {"prompt", "steps", "guidance", "seed"} -> lines of JSON as it goes: {"outside", "why"},
+                    {"text"}, {"step", "of", "picture"}, {"picture", "seconds"}; {"error"} where something is
+                    wrong
+    POST /caption   an image file -> lines of JSON: {"picture"}, {"outside", "why"}, {"text"}, {"seconds"}
 
 Only this machine is served: the server listens on 127.0.0.1 and answers only to that name, so that no page of
 another site can reach it through the browser. Requests run one at a time; one whose page was closed ends at
@@ -35,7 +36,7 @@ from ..core.document import Picture
 from ..data import images
 from ..runs.models import Loaded
 from ..system.errors import ConfigError, RawmmError
-from . import session
+from . import foreign, session
 from .request import PICTURE, Request
 
 LARGEST = 32 << 20  # bytes of a request
@@ -64,6 +65,7 @@ class Studio:
             "steps": self.usual.flat().get("steps"),  # None of a head that draws without steps
             "guidance": self.usual.guidance,
             "tuned": sorted(map(int, self.loaded.tuned)),
+            "seen": foreign.summary(self.loaded),
         }
 
     def draw(self, body: dict, say: Callable[[dict], None]) -> None:
@@ -105,7 +107,10 @@ class Studio:
 
         with self.lock:
             started = time.perf_counter()
-            session.run(self.loaded, request, report, watch)
+            ready = session.prepare(self.loaded, request)
+            verdict = foreign.judge(self.loaded, request)
+            say(verdict.to_json() | {"why": "; ".join(verdict.reasons())})
+            ready.run(report, watch)
         say({"seconds": round(time.perf_counter() - started, 2)})
 
 

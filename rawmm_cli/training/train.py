@@ -32,7 +32,7 @@ from .signals import Signals, signals, stopped
 from .state import Run, State, left_out, restore, save, snapshot
 from .step import Step, begin_step, finish_step
 from .trackers import trackers
-from .watch import Watch, due, followed, lines, start
+from .watch import Watch, due, followed, lines, measure_seen, start
 
 AHEAD = True  # begin a step before the numbers of the one before it are read, where that is possible
 
@@ -132,6 +132,9 @@ def _steps(run: Run, state: State, steps: Steps, caught: Signals, watch: Watch, 
             with plan.timed("checkpoint", "saving"):
                 save(run, state)  # before the sheet: what fails there loses nothing
             left_out(run)
+        if done:
+            with plan.timed("seen", "measuring what it has seen"):
+                measure_seen(run, state)
         if done or (latest and due(run, state, before, "sheet", plan)):
             with plan.timed("sheet", "drawing and reading a sheet"):
                 _look(run, state, log, lines(watch, done))

@@ -1,4 +1,4 @@
-"""The start of a run, and what looks at its time between two steps."""
+"""The start of a run, what looks at its time between two steps, and what its model has seen at the end."""
 
 import gc
 from typing import NamedTuple
@@ -6,8 +6,10 @@ from typing import NamedTuple
 import torch
 
 from ..data.loader import shared_memory_warning
+from ..runs import seen
 from ..system import machine
 from ..system.distributed import broadcast
+from ..system.errors import DataError
 from ..system.sharing import Others, Threads
 from ..system.sharing import threads as own_threads
 from ..system.threads import cores
@@ -51,6 +53,7 @@ def start(run: Run, state: State, clock: Clock, others: Others) -> Watch:
         "checkpoint": (0.0, 0.5 + saved_bytes(state) / 2e8),
         "leaving": (0.0, 0.5 if ranks.size == 1 else 2.0),
     }
+    expected["seen"] = seen.cost(run.config) if ranks.first else (0.0, 0.0)
     expected["sheet"] = cost(run.config, run.data[0], held_out.COUNT) if ranks.first else (0.0, 0.0)
     every = {"checkpoint": settings.save_every, "sheet": settings.sample_every}
     alone = device.type == "cpu" and ranks.here == 1
@@ -84,3 +87,15 @@ def lines(watch: Watch, done: bool) -> int:
         return ROWS
     share = (limit - watch.clock.seconds()) / max(plan.seconds("sheet"), 1e-9)
     return max(1, min(ROWS, round(ROWS * share)))
+
+
+def measure_seen(run: Run, state: State) -> None:
+    """Measure what the first average has seen, and keep it in the run. Sharded, it needs every rank."""
+    if not (run.ranks.first or (run.config.train.parallel == "fsdp" and run.ranks.size > 1)):
+        return
+    try:
+        known = seen.measure(state.averages[0], run.config, state.documents, run.data, run.held_out)
+    except DataError as error:  # of a stream; the run itself is whole
+        return run.notify(f"what the model has seen was not measured: {error}")
+    if run.ranks.first:
+        seen.add(run.folder, known)

@@ -39,6 +39,7 @@ def test_an_exported_model_draws_as_its_run(rawmm, exported, tiny_run, tmp_path)
         "config.yaml",
         "weights.safetensors",
         "model.json",
+        "seen.json",
         "MANIFEST.json",
         "README.md",
     }

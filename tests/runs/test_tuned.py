@@ -125,7 +125,7 @@ def test_a_kill_while_grids_are_stored_does_the_model_no_harm(exported, monkeypa
     assert sound(exported) == ({"2": GRID}, [])
     assert not [path for path in exported.iterdir() if path.name.startswith(".")], "the next one sweeps"
     listed = json.loads((exported / "MANIFEST.json").read_text())
-    assert sorted(listed) == ["config.yaml", "model.json", "sampler.json", "weights.safetensors"]
+    assert sorted(listed) == ["config.yaml", "model.json", "sampler.json", "seen.json", "weights.safetensors"]
 
 
 def test_a_full_disk_while_grids_are_stored_does_the_model_no_harm(exported, monkeypatch):

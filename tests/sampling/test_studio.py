@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,7 +289,63 @@ def test_the_command_serves_and_ends_with_ctrl_c(tiny_run):
     assert process.returncode == 0 and "Traceback" not in err
 
 
+@pytest.fixture(scope="module")
+def package():
+    """A running server of the model inside the package."""
+    loaded = models.load(models.find(Path("none"), None, "portraits"), torch.device("cpu"))
+    with studio.server(studio.Studio(loaded), page.render("studio"), 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_it_says_what_the_model_has_seen_and_what_is_outside(package, served):
+    about = json.loads(ask(package, "GET", "/model")[2])["seen"]
+    assert [one["name"] for one in about["sets"]] == ["portraits64", "portraits96", "portraits48"]
+    assert "a portrait of" in about["prompts"] and about["measured"] == {"words": True, "pictures": True}
+    assert "subspace" not in json.dumps(about)
+    for prompt, outside in (("a portrait of", False), ("a red bicycle", True)):
+        lines = answers(package, "/draw", json.dumps({"prompt": prompt, "steps": 1}))
+        assert lines[0]["outside"] is outside and ("'bicycle' (" in lines[0]["why"]) is outside
+    lines = answers(package, "/caption", png((64, 64, 3)))
+    assert "picture" in lines[0] and lines[1]["outside"] and "the picture (distance" in lines[1]["why"]
+    assert json.loads(ask(served, "GET", "/model")[2])["seen"]["prompts"][7] == "seven"
+
+
 # ------------------------------------------------------------------------------------------------ the browser
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [1300, 420])
+def test_prompts_are_offered_and_foreign_ones_have_a_badge(package, tmp_path, width):
+    (tmp_path / "a.png").write_bytes(png((64, 64, 3)))
+    with Tab(f"http://127.0.0.1:{package.server_port}/", width) as tab:
+        tab.until('document.documentElement.dataset.ready === "yes"')
+        assert tab.run('document.getElementById("prompt").value') == "a portrait of"
+        chips = tab.run('[...document.querySelectorAll("#chips button")].map(one => one.textContent)')
+        assert len(chips) >= 6 and chips[0] == "a portrait of"
+        tab.click("#chips button:nth-child(2)")
+        tab.until('document.querySelectorAll("#history img").length === 1')
+        assert tab.run('document.getElementById("prompt").value') == chips[1]
+        assert tab.run('document.getElementById("foreign").hidden')
+        tab.type("#prompt", "a red bicycle")
+        tab.run('document.getElementById("ask").requestSubmit()')
+        tab.until('document.querySelectorAll("#history img").length === 2')
+        text = tab.run('document.getElementById("foreign").innerText')
+        assert (
+            text.startswith("outside") and "'bicycle'" in text and text.endswith("The drawing means little.")
+        )
+        tab.choose("#file", tmp_path / "a.png")
+        tab.until('document.getElementById("read").style.width === "100%"')
+        assert "The caption means little" in tab.run('document.getElementById("read-foreign").innerText')
+        tab.run('document.querySelector("#history button:last-child").click()')
+        assert tab.run('document.getElementById("foreign").hidden'), "the first drawing was inside"
+        tab.run('document.getElementById("seen").open = true')
+        assert "50,000 pictures" in tab.run('document.getElementById("seen").innerText')
+        assert tab.run("document.documentElement.scrollWidth") <= width and tab.console == []
 
 
 @pytest.mark.browser

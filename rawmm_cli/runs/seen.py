@@ -1,0 +1,259 @@
+"""seen.json: what a model has seen (sets, captions, words, prompts that work), and from where on a text or a
+picture is outside of it (`familiar.py`).
+
+Written beside a run when its training ends, copied by `rawmm export`, and by `rawmm evaluate` where it is
+missing. It belongs to the weights of so many documents: after more training it is out of date."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from ..config.model import Config
+from ..core.document import Picture
+from ..core.model import RawModel
+from ..data import prepared
+from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
+from ..data.sets import class_captions
+from ..system import disk, manifest
+from ..system.errors import CheckpointError, printable
+from ..system.stored import Shape, read_json
+from . import familiar, prompts
+from .tuned import FACTS
+
+SEEN, FORMAT = "seen.json", 1
+LEARNED, UNSEEN, TEXTS = (
+    384,
+    256,
+    400,
+)  # pictures of training, unseen pictures, unseen texts that are measured
+READ = 20_000  # captions that words and prompts come from
+WORDS = 24  # the most frequent ones
+PICTURES_OF_STREAM = 400
+
+
+class _Own(Shape):
+    threshold: float = Field(gt=0)
+    own: Annotated[list[float], Field(min_length=2, max_length=2)]
+    count: int = Field(ge=1)
+
+
+class _Pictures(_Own):
+    subspace: str
+    unit: float = Field(gt=0)
+
+
+class _Set(Shape):
+    name: str
+    pictures: int | None = None
+    count: dict[str, int] = Field(default_factory=dict)
+    sizes: list[list[int]] = Field(default_factory=list)
+
+
+class _Captions(Shape):
+    different: int
+    vocabulary: int
+    frequent: list[Annotated[list[Any], Field(min_length=2, max_length=2)]]
+
+
+class _Seen(Shape):
+    format: int
+    documents: int = Field(ge=0)
+    sets: list[_Set]
+    kinds: list[str]
+    captions: _Captions | None = None
+    examples: list[str] = Field(default_factory=list)
+    prompts: list[str] = Field(default_factory=list)
+    words: _Own | None = None
+    pictures: _Pictures | None = None
+
+
+def read(folder: Path, documents: int, width: int, warn: Callable[[str], None] = lambda line: None) -> dict:
+    """What a model of `width` has seen, {} where that was not measured, or of weights of other documents.
+
+    In an exported model a file whose checksum does not fit is left out, and `warn` hears of it. Raises
+    CheckpointError where it has another shape than ours."""
+    path, remedy = folder / SEEN, "delete it, and run `rawmm evaluate` to have it measured again"
+    if not path.exists():
+        return {}
+    if (folder / FACTS).exists() and (problem := manifest.problem(folder, SEEN)):
+        warn(f"{path} {problem}: it is left out; {remedy}")
+        return {}
+    known = read_json(path, _Seen, CheckpointError, remedy)
+    if known["documents"] != documents or known["format"] != FORMAT:
+        return {}
+    if pictures := known.get("pictures"):
+        try:
+            familiar.unpacked(pictures["subspace"], width, pictures["unit"])
+        except ValueError as error:
+            raise CheckpointError(f"{path} is damaged (subspace: {error}); {remedy}") from None
+    return known
+
+
+def add(folder: Path, known: dict) -> None:
+    """Keep it beside a model. In an exported one the manifest is written anew, for this file alone."""
+    with disk.alone_in(folder):
+        disk.sweep(folder)
+        disk.write_json(folder / SEEN, known)
+        if (folder / FACTS).exists():
+            manifest.reseal(folder, SEEN)
+
+
+def measure(
+    model: RawModel, config: Config, documents: int, sets: Sequence, held_out: Prepared | PreparedDocuments
+) -> dict:
+    """What a model has seen, and its thresholds. documents: that it was trained on. sets: of its training, as
+    `data.sets.load` gives them; held_out: of the first of them, unseen."""
+    texts = list(islice((text for one in sets for text in one.all_texts() if text), READ))
+    unseen = [held_out, *(prepared.load(one.folder, "held_out") for one in sets[1:])]
+    words = _words(model, documents, unseen)
+    offered = [] if held_out.holds_documents and not texts else _prompts(model, sets[0], texts, words)
+    return {
+        "format": FORMAT,
+        "documents": documents,
+        "sets": [_facts(one.card) for one in sets],
+        "kinds": list(_kinds(config, held_out, bool(texts))),
+        "captions": _captions(sets[0].card, texts) if texts else None,
+        "examples": [printable(text) for text in prompts.examples(texts)],
+        "prompts": offered,
+        "words": words,
+        "pictures": _pictures(model, config, sets, unseen),
+    }
+
+
+def cost(config: Config) -> tuple[float, float]:
+    """What `measure` is expected to take: so many training steps, and so many seconds more."""
+    return (LEARNED + UNSEEN + TEXTS / 4) / config.train.batch / 3, 0.3
+
+
+def _facts(card: dict) -> dict:
+    """A set in a few figures, from its card."""
+    return {
+        "name": card["name"],
+        "source": card.get("source"),
+        "pictures": card.get("pictures"),
+        "count": card.get("count", {}),
+        "sizes": card.get("sizes", {}).get("frequent", [])[:5],
+    }
+
+
+def _kinds(config: Config, data: Prepared | PreparedDocuments, captioned: bool) -> Iterator[str]:
+    """Kinds of prompt that the documents of training have."""
+    if data.holds_documents:
+        yield "text, or text and pictures in turn, to continue" if any(data.heights) else "text to continue"
+        return
+    if captioned and config.data.read < 1:
+        yield "a caption or its beginning: the rest is written, then the picture is drawn"
+    if config.data.read < 1:
+        made_up = "a caption is made up, or none, and then a picture is drawn"
+        yield f"nothing: {made_up if captioned else 'a picture is drawn'}"
+    if captioned and config.data.read:
+        yield "a picture: its caption is written"
+
+
+def _captions(card: dict, texts: list[str]) -> dict:
+    """Numbers of captions and words, and the most frequent words: of the whole set where its card says."""
+    if known := card.get("captions"):
+        return {
+            "different": known["different"],
+            "vocabulary": known["vocabulary"],
+            "frequent": known["frequent"][:WORDS],
+        }
+    counts = Counter(word for text in texts for word in re.findall(r"\w+", text.lower()))
+    frequent = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:WORDS]
+    return {
+        "different": len(set(texts)),
+        "vocabulary": len(counts),
+        "frequent": [list(entry) for entry in frequent],
+    }
+
+
+def _prompts(
+    model: RawModel, data: Prepared | PreparedDocuments, texts: list[str], words: dict | None
+) -> list[str]:
+    """Prompts that work: captions of the classes, or an opening and varied captions; none that is marked."""
+    labels = getattr(data, "labels", None) is not None and data.card.get("labels")
+    offered = class_captions(data, labels) if labels else prompts.offered(texts)
+    offered = [text for text in dict.fromkeys(map(printable, offered)) if text]
+    if words is None:
+        return offered
+    bits = familiar.word_bits(model, offered)
+    return [
+        text
+        for text, own in zip(offered, bits)
+        if max((w.bits for w in own), default=0) <= words["threshold"]
+    ]
+
+
+def _words(model: RawModel, documents: int, unseen: Sequence[Prepared | PreparedDocuments]) -> dict | None:
+    """Threshold of the bits of a word, from captions of unseen documents; None where they have none."""
+    texts = [text for data in unseen for text in _texts_of(data)]
+    rarest = [max(w.bits for w in words) for words in familiar.word_bits(model, texts) if words]
+    if not rarest:
+        return None
+    return {
+        "threshold": familiar.most_bits(rarest, documents),
+        "own": [float(np.quantile(rarest, share)) for share in (0.5, 0.99)],
+        "count": len(rarest),
+    }
+
+
+def _texts_of(data: Prepared | PreparedDocuments) -> list[str]:
+    """Captions of evenly spaced pictures, each picture with another of its captions in turn; first texts of
+    documents."""
+    columns = data.texts if data.holds_documents else data.captions
+    rows = [columns[row] for row in evenly_spaced(len(data), TEXTS)] if len(data) else []
+    whole = [[text for text in row if text] for row in rows]
+    if data.holds_documents:
+        return [row[0] for row in whole if row]
+    return [row[n % len(row)] for n, row in enumerate(whole) if row]
+
+
+def _pictures(
+    model: RawModel, config: Config, sets: Sequence, unseen: Sequence[Prepared | PreparedDocuments]
+) -> dict | None:
+    """The subspace of pictures of training, and the threshold of distances from it by unseen pictures; None
+    where there are too few."""
+    if config.data.stream:
+        sets = [sets[0].first_pictures("train", PICTURES_OF_STREAM)]
+    learned, held_out = (
+        [picture for data in group for picture in _pictures_of(data, config, most // len(group))]
+        for group, most in ((sets, LEARNED), (unseen, UNSEEN))
+    )
+    if len(held_out) < familiar.FEWEST or len(learned) < familiar.FEWEST:
+        return None
+    raw = familiar.spanned(familiar.places(model, learned))
+    apart = raw.distances(familiar.places(model, held_out))
+    unit = float(np.median(apart))
+    if not unit > 0:
+        return None
+    own = [one / unit for one in apart]
+    return {
+        "threshold": familiar.most_distance(own),
+        "own": [1.0, float(np.quantile(own, 0.99))],
+        "count": len(own),
+        "unit": unit,
+        "subspace": raw.packed(),
+    }
+
+
+def _pictures_of(data: Prepared | PreparedDocuments, config: Config, most: int) -> list[Picture]:
+    """Evenly spaced pictures of a set, to be read."""
+    if data.holds_documents:
+        places = [(row, n) for row, heights in enumerate(data.heights) for n in range(len(heights))]
+    else:
+        places = [(row,) for row in range(len(data))]
+    chosen = [places[n] for n in evenly_spaced(len(places), most)] if places else []
+    return [as_read(data.image(*place), config) for place in chosen]
+
+
+def as_read(pixels: Any, config: Config) -> Picture:
+    """Pixels (3, H, W) uint8 as a picture that is read, where this model's training places it."""
+    sides = pixels.shape[1:]
+    stretch = tuple(config.data.size / side for side in sides) if config.data.stretch else (1.0, 1.0)
+    return Picture(pixels, False, 0, stretch)
