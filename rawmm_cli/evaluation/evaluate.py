@@ -50,7 +50,7 @@ def evaluate(
         )
     train = data[0].first_pictures("train", TRAINING) if config.data.stream else data[0]
     started = time.perf_counter()
-    if not loaded.seen:
+    if not loaded.seen and loaded.folder.is_dir():
         loaded = _with_seen(loaded, data, held_out)
     subject = Subject(loaded, request, train, held_out, data_folder, per_label, prompts, keep, notify)
     results: dict[str, Any] = {"data": config.data.set}

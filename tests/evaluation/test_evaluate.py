@@ -299,7 +299,16 @@ def test_a_fresh_model_knows_nothing(few_digits):
 def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
     trained = models.load(tiny_run, torch.device("cpu"))
     result = evaluate.evaluate(trained, Request(), prepared_digits, per_label=2)
-    assert {"text_to_image", "image_to_text", "judge", "held_out", "seconds", "data"} == result.keys()
+    assert result.keys() == {
+        "text_to_image",
+        "image_to_text",
+        "judge",
+        "held_out",
+        "foreign_prompts",
+        "foreign_pictures",
+        "seconds",
+        "data",
+    }
     assert list(result["text_to_image"]) == [
         "accuracy",
         "steps",
@@ -329,7 +338,7 @@ def test_an_exported_model_opens_no_data_elsewhere(tmp_path):
     loaded = replace(as_loaded(randomised(build.model(config), std=0.1), config), data=None)
     assert loaded.saved == loaded.folder
     with pytest.raises(
-        ConfigError, match="names its data as '.*secret', which is not opened .*; link or copy"
+        ConfigError, match="names its data as '.*secret', which is not opened.*; link or copy"
     ):
         evaluate.evaluate(loaded, Request(), tmp_path / "data", prompts=4)
     (tmp_path / "data").mkdir()

@@ -327,7 +327,7 @@ def test_prompts_are_offered_and_foreign_ones_have_a_badge(package, tmp_path, wi
         assert tab.run('document.getElementById("prompt").value') == "a portrait of"
         chips = tab.run('[...document.querySelectorAll("#chips button")].map(one => one.textContent)')
         assert len(chips) >= 6 and chips[0] == "a portrait of"
-        tab.click("#chips button:nth-child(2)")
+        tab.run('document.querySelector("#chips button:nth-child(2)").click()')
         tab.until('document.querySelectorAll("#history img").length === 1')
         assert tab.run('document.getElementById("prompt").value') == chips[1]
         assert tab.run('document.getElementById("foreign").hidden')
