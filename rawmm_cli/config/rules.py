@@ -68,10 +68,11 @@ def in_words(facts: Facts, patch: int) -> str:
 
 def _no_patch(facts: Facts, size: int) -> str:
     what, largest = "document" if facts.documents else "picture", int(facts.areas.max())
+    other = "64" if size > 64 else "8 --enlarge" if size < 8 else str(size // 8 * 8)
     return (
         f"codec.patch = auto: the largest common divisor of all sides of '{facts.name}' is {facts.common}, "
         f"and the largest {what} has {largest:,} pixels: no patch gives a picture 4 to {MOST:,} patches; "
-        f"prepare the set again with --size {64 if size > 64 else max(8, size // 8 * 8)}"
+        f"prepare the set again with --size {other}"
     )
 
 

@@ -83,12 +83,15 @@ def test_patches(side, small, large):
     assert settled(square(side), preset="large")[0].codec.patch == large
 
 
-@pytest.mark.parametrize("side", [31, 1000, 4096])
-def test_sides_that_no_patch_fits(side):
+@pytest.mark.parametrize("side, other", [(1, "8 --enlarge"), (31, "24"), (1000, "64"), (4096, "64")])
+def test_sides_that_no_patch_fits(side, other):
     with pytest.raises(ConfigError) as caught:
         settled(facts({(side, side): 10, (side + 1, side): 5}))
-    message = str(caught.value)
-    assert message.startswith("codec.patch = auto: ") and "prepare the set again with --size" in message
+    assert str(caught.value) == (
+        "codec.patch = auto: the largest common divisor of all sides of 'mine' is 1, and the largest picture "
+        f"has {side * (side + 1):,} pixels: no patch gives a picture 4 to 256 patches; prepare the set again "
+        f"with --size {other}"
+    )
 
 
 def test_pictures_of_mixed_sizes():
