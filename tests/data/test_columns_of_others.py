@@ -108,8 +108,8 @@ def both(path, monkeypatch, **options):
     if any(pa.types.is_map(field.type) for field in pq.read_schema(path / "a.parquet")):
         return items, source.card["chosen"], source.unused.card().get("columns", {})  # `datasets` reads none
     other = hub("hf:owner/name", path=path, **options)
-    known = [(item.content, item.captions, item.label) for item in items]
-    assert [(item.content, item.captions, item.label) for item in other.items(0)] == known
+    known = [(str(item.content), item.captions, item.label) for item in items]
+    assert [(str(item.content), item.captions, item.label) for item in other.items(0)] == known
     return items, source.card["chosen"], source.unused.card().get("columns", {})
 
 
@@ -169,3 +169,18 @@ def test_lists_of_captions_in_texts(tmp_path, monkeypatch):
     items, chosen, _ = both(tmp_path, monkeypatch)
     assert items[0].captions == ("['a cat', 'a tom']",)
     assert chosen["captions"].startswith("lists as Python prints them, read as they stand")
+
+
+def test_names_of_columns_in_any_letter_case(tmp_path, monkeypatch):
+    table(tmp_path, Caption=["a", "b"], LABEL=[1, 2])
+    items, _, unused = both(tmp_path, monkeypatch)
+    assert [(item.captions, item.label) for item in items] == [(("a",), 1), (("b",), 2)] and not unused
+    table(tmp_path, Caption=["a", "b"], caption=["c", "d"])
+    assert parquet(path=tmp_path).card["chosen"]["caption column"] == "caption"
+
+
+@pytest.mark.parametrize("pixels", [[[1, 2], [3, 4]], [[[0.5]], [[0.5]]]])
+def test_pictures_as_lists_of_numbers_are_named(pixels, tmp_path):
+    pq.write_table(pa.table({"image": pixels, "text": ["a", "b"]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="'image' has lists of numbers, which are not read; store the bytes"):
+        parquet(path=tmp_path)

@@ -352,3 +352,36 @@ def test_texts_that_are_stored_as_bytes(tmp_path):
     (tmp_path / "0.png").write_bytes(png(0))
     pq.write_table(pa.table({"file_name": [b"0.png"], "text": ["ü".encode()]}), tmp_path / "metadata.parquet")
     assert [item.captions for item in folder(tmp_path).items(0)] == [("ü",)]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_columns_in_any_letter_case(name, tmp_path):
+    fill(tmp_path, "a.png", "b.png")
+    WRITERS[name](
+        tmp_path / name, [{"File_Name": f"{n}.png", "Caption": f"my {n}", "Label": n} for n in "ab"]
+    )
+    assert ours(tmp_path) == {f"{n}.png": (None, f"my {n}", n) for n in "ab"}
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.parquet", "a.json"])
+def test_captions_by_field(name, tmp_path):
+    """A line says what to give; then they are read."""
+    fill(tmp_path, "a.png", "b.png")
+    rows = [{"file_name": f"{n}.png", "text": {"en": f"my {n}", "de": f"mein {n}"}} for n in "ab"]
+    if name == "a.json":
+        for n, row in zip("ab", rows):
+            (tmp_path / f"{n}.json").write_text(json.dumps({"text": row["text"]}))
+    else:
+        WRITERS[name](tmp_path / name, rows)
+    reason = str(next(folder(tmp_path).items(0)).content)
+    assert reason.endswith("; choose a field, as --columns text=text.en")
+    source = folder(tmp_path, columns="text=text.de")
+    assert [item.captions for item in source.items(0)] == [("mein a",), ("mein b",)]
+    assert source.unused.card() == {}
+
+
+def test_captions_beside_whole_names(tmp_path):
+    fill(tmp_path, "a.png", "b.png")
+    (tmp_path / "a.png.txt").write_text("my a")
+    (tmp_path / "b.png.json").write_text('{"caption": "my b"}')
+    assert ours(tmp_path) == {f"{n}.png": (None, f"my {n}", None) for n in "ab"}

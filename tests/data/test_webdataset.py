@@ -163,6 +163,16 @@ CASES = {
 }
 
 
+CASES["name of a class"] = ({"png": b"p", "cls": b"Red_Car\n"}, {}, ("a photo of a red car",), -1, b"p")
+CASES["field of JSON"] = (
+    {"png": b"p", "json": b'{"text": {"en": "a cat", "de": "Katze"}}'},
+    {"columns": "text=json.text.de"},
+    ("Katze",),
+    -1,
+    b"p",
+)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_roles_of_the_members(case):
     members, options, captions, label, content = CASES[case]
@@ -175,7 +185,7 @@ WRONG = {
     "text": ({"png": b"p", "txt": b"\xff"}, "its .txt is not UTF-8"),
     "json": ({"png": b"p", "json": b"{"}, "its .json is not JSON in UTF-8"),
     "deep json": ({"png": b"p", "json": b"[" * 100_000}, "its .json is not JSON in UTF-8"),
-    "class": ({"png": b"p", "cls": b"cat"}, "its .cls is not a whole number"),
+    "class": ({"png": b"p", "cls": b"\xff"}, "its .cls is neither a whole number nor the name of a class"),
 }
 
 
@@ -436,3 +446,15 @@ def test_bytes_after_the_end_of_an_archive_are_not_used(tmp_path):
     source = webdataset(path=path)
     assert len(list(source.items(0))) == 2
     assert source.unused.card() == {"others": {"archives with other bytes after their end": 1}}
+
+
+def test_captions_by_field_of_json(tmp_path):
+    """A line says what to give."""
+    text = json.dumps({"caption": {"en": "a cat", "de": "Katze"}}).encode()
+    write(tmp_path / "a.tar", [("0.json", text), ("0.png", png(0)), ("1.json", text), ("1.png", png(1))])
+    webdataset(path=tmp_path, notify=(lines := []).append)
+    how = "choose one, as --columns text=json.caption.en"
+    assert lines[1:] == [f"captions: none; column json.caption has the fields en, de: {how}"]
+    source = webdataset(path=tmp_path, columns="text=json.caption.en", notify=(lines := []).append)
+    assert [item.captions for item in source.items(0)] == [("a cat",)] * 2 and len(lines) == 1
+    assert source.unused.card() == {}

@@ -45,8 +45,8 @@ def webdataset(
     notify("chosen: " + fields.describe())
     if line := about.by_key.describe() if about.by_key else about.splits.describe():
         notify(f"splits of the source, in {line}")
-    if about.hint:
-        notify(about.hint)
+    for note in about.lines:
+        notify(note)
 
     own = about.by_key.card() if about.by_key else {"splits": line} if line else {}
     return Source(
@@ -64,12 +64,12 @@ def webdataset(
 
 class About(NamedTuple):
     """What is known of archives before they are read. numbers: {name: number} of classes that are folders.
-    hint: what is said of them."""
+    lines: what is said of them, and of captions."""
 
     splits: OwnSplits
     by_key: KeySplits | None
     numbers: dict[str, int]
-    hint: str
+    lines: list[str]
 
     def role(self, fields: Fields, archive: str, name: str, sample: Sample) -> str | None:
         """Role of a sample: "train", "held_out", or None where its name decides."""
@@ -92,8 +92,9 @@ def _about(files: list[Path], archives: list[str], fields: Fields) -> About:
         by_key = key_splits(looks.split_keys, lambda key: _texts(files, archives, fields, key))
     folders = {folder for _, folder in places}
     classes = [] if looks.classes else classes_of(folders, bool(splits.describe()))
-    told = hint(classes) if classes and not looks.captions and fields.template is None else ""
-    return About(splits, by_key, {name: number for number, name in enumerate(classes)}, told)
+    lines = [hint(classes)] if classes and not looks.captions and fields.template is None else []
+    numbers = {name: number for number, name in enumerate(classes)}
+    return About(splits, by_key, numbers, looks.lines + lines)
 
 
 def _texts(files: list[Path], archives: list[str], fields: Fields, key: str) -> Iterator[str | None]:

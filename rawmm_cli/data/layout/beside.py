@@ -1,4 +1,5 @@
-"""Captions in a file beside a picture: NAME.txt, NAME.caption and NAME.json beside NAME.png, in this order.
+"""Captions in a file beside a picture: NAME.txt, NAME.caption and NAME.json beside NAME.png, in this order;
+NAME.png.txt and so on too.
 
 In .txt and .caption every line is a caption (kohya's scripts write both). In .json, as img2dataset writes it,
 they are under the first of `columns.CAPTIONS` that it has: a string or a list of strings.
@@ -23,7 +24,7 @@ from ...system.errors import DataError, printable
 from ..columns import CAPTIONS, LABELS
 from ..images import ENDINGS as PICTURES
 from ..items import NO_CAPTION
-from .captions import texts_of
+from .captions import texts_of, value_of, which
 from .splits import split_columns, split_text
 from .unused import KEYS, Unused
 
@@ -60,8 +61,9 @@ def read(
     stems = {splitext(name)[0] for name, _ in files}
     beside = defaultdict(list)
     for picture in pictures:
-        if (stem := splitext(picture)[0]) in stems:
-            beside[stem].append(picture)
+        for stem in (splitext(picture)[0], picture):  # a.txt and a.png.txt
+            if stem in stems:
+                beside[stem].append(picture)
     texts, null = Texts(), {}
     for name, file in files:
         stem, ending = splitext(name)
@@ -112,24 +114,27 @@ def _json(
         texts.bad |= dict.fromkeys(pictures, f"{path.name} is not JSON in UTF-8")
         return {}
     facts = facts if isinstance(facts, dict) else {CAPTIONS[0]: facts} if texts_of(facts) else {}
-    names = [name for name in ([key] if key else CAPTIONS) if name in facts]
-    caption = next((name for name in names if facts[name]), next(iter(names), None))
+    names = [name for name in ([key] if key else CAPTIONS) if name.partition(".")[0] in facts]
+    caption = next((name for name in names if value_of(facts, name)), next(iter(names), None))
+    value = value_of(facts, caption) if caption else None
     label = next((name for name in LABELS if is_class(facts.get(name))), None)
     columns = [name for name in split_columns(facts, (caption, label)) if split_text(facts[name]) is not None]
     if caption is None and label is None and not columns:
         unused.file(file)
         return {}
-    unused.add_all(KEYS, facts.keys() - {caption, label})
-    captions = texts_of(facts.get(caption) or [])
+    unused.add_all(KEYS, facts.keys() - {caption, label, (caption or "").partition(".")[0]})
+    captions = texts_of(value or [])
     for column in columns:
         texts.splits[column] |= dict.fromkeys(pictures, sys.intern(split_text(facts[column])))
     for picture in pictures:
         if captions is None:
-            texts.hollow[picture] = f"its caption in {path.name} is {json.dumps(facts[caption])[:60]}"
+            texts.hollow[picture] = (
+                f"its caption in {path.name} is {json.dumps(value)[:60]}{which(caption, value)}"
+            )
         texts.captions[picture] += captions or ()
         if label is not None:
             texts.labels[picture] = facts[label]
-    null = caption is not None and facts[caption] is None
+    null = caption is not None and value is None
     return dict.fromkeys(pictures, f"{NO_CAPTION}: `{caption}` in {path.name} is null") if null else {}
 
 

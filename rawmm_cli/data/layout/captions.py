@@ -2,7 +2,7 @@
 structs and maps."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ...system.errors import DataError, printable
 from .instead import holds_picture
@@ -72,6 +72,21 @@ def field_of(value: object, field: str) -> object:
     return [field_of(each, field) for each in value] if isinstance(value, list) else None
 
 
+def column_of(name: str, columns: Iterable[str]) -> str | None:
+    """The column of that name, as it is or in any letter case, or COLUMN.FIELD; None where there is none."""
+    if {name, name.partition(".")[0]} & {*columns}:
+        return name
+    return next((column for column in columns if isinstance(column, str) and column.lower() == name), None)
+
+
+def value_of(row: Mapping, name: str) -> object:
+    """What a row or JSON has under a name, or under the name of a field: COLUMN.FIELD."""
+    if name in row or "." not in name:
+        return row.get(name)
+    column, _, field = name.partition(".")
+    return field_of(row.get(column), field)
+
+
 def fields_in(value: object) -> list[str]:
     """Names of the fields of a struct or map, or of the structs in a list."""
     if isinstance(value, list) and value:
@@ -84,3 +99,9 @@ def choice(column: str, fields: list[str]) -> str:
     names = ", ".join(map(printable, fields[:SHOWN])) + ", ..." * (len(fields) > SHOWN)
     example = printable(f"{column}.{fields[0] if fields else 'NAME'}")
     return f"none; column {printable(column)} has the fields {names}: choose one, as --columns text={example}"
+
+
+def which(column: str, value: object) -> str:
+    """The end of a message about a caption with fields: how to choose one; "" for others."""
+    fields = fields_in(value)
+    return f"; choose a field, as --columns text={printable(f'{column}.{fields[0]}')}" if fields else ""

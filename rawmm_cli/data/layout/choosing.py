@@ -143,5 +143,7 @@ def _no_image(kinds: Mapping[str, str], where: str, first: Callable[[str], objec
 
 
 def _first(names: tuple[str, ...], kinds: Mapping[str, str], allowed: tuple[str, ...]) -> str | None:
-    """The first of the names that is a column of an allowed kind."""
-    return next((column for column in names if kinds.get(column) in allowed), None)
+    """The first of the names that is a column of an allowed kind, as it is or else in any letter case."""
+    fits = [column for column, kind in kinds.items() if kind in allowed]
+    by_name = {column.lower(): column for column in reversed(fits)} | {column: column for column in fits}
+    return next((by_name[name] for name in names if name in by_name), None)

@@ -11,6 +11,7 @@ from ...system.errors import ConfigError, DataError
 from ..columns import CAPTIONS, LABELS, TEMPLATE, check_template, class_of, parse, words
 from ..images import ENDINGS as PICTURES
 from ..items import NO_CAPTION, Item
+from .captions import choice, value_of
 from .splits import split_columns, split_text
 
 IMAGES = tuple(dict.fromkeys(("jpg", "jpeg", "png", "webp", *PICTURES, "image", "img")))
@@ -21,11 +22,13 @@ SHOWN = 6  # endings in a message
 
 
 class Looks(NamedTuple):
-    """What samples have of their own. split_keys: keys of .json that may tell splits."""
+    """What samples have of their own. split_keys: keys of .json that may tell splits. lines: what is said of
+    captions that have fields."""
 
     classes: bool
     captions: bool
     split_keys: list[str]
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class Fields:
         """What the first samples of a set have of their own."""
         classes = captions = False
         keys: dict[str, None] = {}
+        fields: list[str] = []
         for sample in samples:
             try:
                 facts = self._json(sample)
@@ -128,8 +132,11 @@ class Fields:
             captions |= self._text(sample) is not None or bool(caption)
             classes |= self._number(sample) is not None or bool(label)
             columns = split_columns(facts, (*caption[:1], *label[:1]))
+            if not captions and not fields:
+                structs = (key for key in self._keys() if isinstance(facts.get(key), dict) and facts[key])
+                fields = [f"captions: {choice(f'json.{key}', list(facts[key]))}" for key in structs][:1]
             keys |= dict.fromkeys(key for key in columns if split_text(facts[key]) is not None)
-        return Looks(classes, captions, list(keys))
+        return Looks(classes, captions, list(keys), [] if captions else fields)
 
     def split_text(self, sample: Sample, key: str) -> str | None:
         """What .json has under a key that tells splits."""
@@ -146,7 +153,9 @@ class Fields:
             return []
         used = [] if self._text(sample) else self._caption(known)[:1]
         used += [] if self._number(sample) else self._class(known)[:1]
-        return [key for key in known if key not in (*used, self.split)]
+        return [
+            key for key in known if key not in (*used, self.split, *(key.partition(".")[0] for key in used))
+        ]
 
     def no_picture(self, sample: Collection[str]) -> str:
         """What a sample without a picture has, and what to do."""
@@ -170,7 +179,7 @@ class Fields:
 
     def _caption(self, facts: dict) -> list[str]:
         """Keys of .json that hold a caption, the one that is used first."""
-        return [key for key in self._keys() if _strings(facts.get(key))]
+        return [key for key in self._keys() if _strings(value_of(facts, key))]
 
     def _keys(self) -> Collection[str]:
         """Keys of .json that may hold a caption."""
@@ -192,16 +201,23 @@ class Fields:
                 return _strings(sample[ending]().decode("utf-8-sig"))
             except UnicodeDecodeError:
                 raise DataError(f"its .{ending} is not UTF-8") from None
-        return next((_strings(facts[key]) for key in self._caption(facts)), [])
+        return next((_strings(value_of(facts, key)) for key in self._caption(facts)), [])
 
     def _label(self, sample: Sample, facts: dict) -> int | str | None:
-        """Class of a sample: a number from .cls, a number or a word from .json, or None."""
+        """Class of a sample: a number or a name from .cls or .json, or None."""
         ending = self._number(sample)
         if ending is not None:
+            content = sample[ending]().strip()
             try:
-                return int(sample[ending]())
+                return int(content)
             except ValueError:
-                raise DataError(f"its .{ending} is not a whole number") from None
+                pass
+            try:
+                if name := content.decode("utf-8-sig"):
+                    return name
+            except UnicodeDecodeError:
+                pass
+            raise DataError(f"its .{ending} is neither a whole number nor the name of a class")
         return next((facts[key] for key in self._class(facts)), None)
 
 

@@ -24,6 +24,8 @@ def instead_of_picture(value: object) -> tuple[str, str] | None:
         field := next(filter(lambda name: holds_picture(value[name]), value), None)
     ):
         return f"pictures in the field '{printable(field)}' of a struct", "name that field 'bytes'"
+    if _is_numbers(value):
+        return "lists of numbers, which are not read", "store the bytes of image files"
     text = _text(value)
     if not text:
         return None
@@ -64,6 +66,15 @@ def holds_picture(value: object) -> bool:
     if isinstance(value, Mapping):
         return holds_picture(value)
     return isinstance(value, bytes) and format_of(value[:HEAD]) in FORMATS
+
+
+def _is_numbers(value: object) -> bool:
+    """Whether a value is a list of numbers, or of lists of them: pixels, or bytes one by one."""
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+        if isinstance(value, (int, float)):
+            return True
+    return False
 
 
 def _is_base64(text: str) -> bool:

@@ -23,7 +23,7 @@ from ...system.errors import ConfigError, DataError, printable
 from ..columns import CAPTIONS, LABELS
 from ..items import NO_CAPTION
 from .beside import Texts, is_class
-from .captions import texts_of
+from .captions import column_of, texts_of, value_of, which
 from .inside import OutsideError, quoted
 from .splits import split_columns, split_text
 from .unused import COLUMNS, FILES, Unused
@@ -63,7 +63,8 @@ def read(
         seen.update(list(columns))
         used |= roles
     for column in requested.values():
-        if files and column not in seen:
+        used.add(column.partition(".")[0])
+        if files and not {column, column.partition(".")[0]} & seen.keys():
             there = ", ".join(map(printable, sorted(seen)))
             raise ConfigError(
                 f"no metadata in {printable(str(root))} has a column '{column}'; there are {there}"
@@ -133,7 +134,8 @@ def _add_hollow(
     for picture, (where, column, value) in hollow.items():
         place = f"`{column or columns[0]}` in {file} {where} is"
         if value is not None:
-            texts.hollow[picture] = f"its {place} no text but {printable(repr(value)[:60])}"
+            how = which(column or columns[0], value)
+            texts.hollow[picture] = f"its {place} no text but {printable(repr(value)[:60])}{how}"
         elif captioned:
             texts.null[picture] = f"{NO_CAPTION}: {place} missing"
 
@@ -148,15 +150,18 @@ def _roles(columns: Collection[str], requested: dict[str, str]) -> dict[str, lis
     """{role: columns that may have it}, the usual first."""
     allowed = {"image": FILE_NAMES, "text": CAPTIONS, "label": LABELS}
     chosen = {role: ([requested[role]] if role in requested else names) for role, names in allowed.items()}
-    roles = {role: [name for name in names if name in columns] for role, names in chosen.items()}
+    roles = {
+        role: [*filter(None, (column_of(name, columns) for name in names))] for role, names in chosen.items()
+    }
     return roles | {"split": split_columns(columns, requested.values())}
 
 
 def _value(row: dict, columns: list[str]) -> tuple[str | None, object]:
     """The first of the columns that says something in this row, and what; else the first of them."""
-    column = next((name for name in columns if row.get(name) not in (None, "", [])), None)
+    values = {name: value_of(row, name) for name in columns}
+    column = next((name for name, value in values.items() if value not in (None, "", [])), None)
     column = column or next(iter(columns), None)
-    return column, row.get(column)
+    return column, values.get(column)
 
 
 def _normal(folder: str, name: str) -> str:
@@ -228,7 +233,7 @@ def _delimiter(header: str) -> str:
     """The delimiter that makes `file_name` a column; a comma where none does."""
     for delimiter in DELIMITERS:
         with suppress(csv.Error, StopIteration):
-            if not {*FILE_NAMES}.isdisjoint(next(csv.reader([header], delimiter=delimiter))):
+            if not {*FILE_NAMES}.isdisjoint(map(str.lower, next(csv.reader([header], delimiter=delimiter)))):
                 return delimiter
     return ","
 

@@ -200,7 +200,7 @@ def texts_in_bytes(
     """{column: kind as texts} of columns of captions, classes and splits that hold texts as bytes, as Spark
     may write them. option: the user's own choice. first: first value of a column."""
     names = {*CAPTIONS, *LABELS, *split_columns(kinds, ()), *parse(option, None, "", tuple(ROLES)).values()}
-    binary = [column for column in kinds if column in names and kinds[column] in BYTES]
+    binary = [column for column in kinds if {column, column.lower()} & names and kinds[column] in BYTES]
     return {column: BYTES[kinds[column]] for column in binary if is_text(first(column))}
 
 

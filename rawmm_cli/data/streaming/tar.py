@@ -63,6 +63,7 @@ class Tar(Shards):
         self.labels = [] if looks.classes else classes_of({folder for _, folder in places}, bool(line))
         self.fields = replace(self.fields, folders={name: n for n, name in enumerate(self.labels)})
         self.captioned = [any(map(self.fields.captioned, self._samples(n))) for n in range(len(self.indices))]
+        self.notes += looks.lines
         if self.labels and not looks.captions and stream.caption is None:
             self.notes.append(hint(self.labels, "data.stream.caption="))
 
