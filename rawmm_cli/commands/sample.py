@@ -78,11 +78,9 @@ def sample(
         ),
     ] = None,
     size: Annotated[
-        Optional[int],
+        Optional[str],
         typer.Option(
-            min=1,
-            max=4096,
-            help="Side of drawn pictures, in pixels. [default: as in training]",
+            help="Side of drawn pictures in pixels, 1 to 4096, or WIDTHxHEIGHT. [default: data.size]",
             rich_help_panel=DRAW,
         ),
     ] = None,
@@ -147,7 +145,7 @@ def sample(
     json: Json = False,
 ) -> None:
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
-    from ..sampling.request import Request, chosen
+    from ..sampling.request import Request, chosen, sides
 
     settings = chosen(
         steps=steps,
@@ -155,7 +153,7 @@ def sample(
         rescale=rescale,
         solver=solver,
         grid=grid,
-        size=size,
+        size=None if size is None else sides(size, "--size"),
         precision=precision,
         max_pictures=max_pictures,
         max_text=max_text,

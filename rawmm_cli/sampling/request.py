@@ -48,8 +48,9 @@ class Request:
     prompts: each a text in which `{image:FILE}` is a picture to read, or a sequence of pieces, taken as they
     are: text, picture files, pictures (3, H, W) uint8. images: read before every prompt, or drawn on where
     there is a mask or a strength. count: samples of each prompt. Sample number n draws the random numbers of
-    (seed, stream, n). settings: values of SETTINGS that win over those of the model. mask: a picture that is
-    white where `images` is drawn anew. strength: how much of it is drawn anew, from 0 to 1.
+    (seed, stream, n). settings: values of SETTINGS that win over those of the model; size: a side, or both
+    (height, width). mask: a picture that is white where `images` is drawn anew. strength: how much of it is
+    drawn anew, from 0 to 1.
     options: whether messages name the options of the command line (--max-text) or the arguments (max_text).
 
     Raises ConfigError where something is out of range or does not fit together."""
@@ -98,12 +99,21 @@ class Request:
                 _check_word(name, value, WORDS[name])
             elif name == "top_p":
                 numbers.real(self.option(name), value, 0, 1, above=True)
+            elif name == "size" and isinstance(value, tuple) and len(value) == 2:
+                for side in value:
+                    numbers.whole(self.option(name), side, *LIMITS[name])
             elif name in LIMITS:
                 (numbers.whole if name in WHOLE else numbers.real)(self.option(name), value, *LIMITS[name])
             else:
                 raise ConfigError(
                     f"unknown setting '{name}'{nearest(name, list(SETTINGS))}; allowed: {', '.join(SETTINGS)}"
                 )
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of drawn pictures; None: the model's."""
+        size = self.settings.get("size")
+        return size if size is None or isinstance(size, tuple) else (size, size)
 
     @property
     def pieces(self) -> tuple[list[str | Path | Tensor], ...]:
@@ -164,3 +174,13 @@ def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         near = nearest(str(value), list(allowed))
         raise ConfigError(f"unknown {name} {str(value)!r}{near}; allowed: {', '.join(allowed)}")
+
+
+def sides(text: str, option: str) -> int | tuple[int, int]:
+    """'64' -> 64; '96x64', width x height, -> (64, 96), height and width. Raises ConfigError."""
+    if not (match := re.fullmatch(r"(\d{1,20})(?:x(\d{1,20}))?", text)):
+        raise ConfigError(
+            f"{option} = {ascii(text)[:80]}; allowed: a whole number of pixels, or WIDTHxHEIGHT, as 96x64"
+        )
+    width, height = match.groups()
+    return int(width) if height in (None, width) else (int(height), int(width))

@@ -151,7 +151,7 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     """The model's settings, then the tuned ones, then the request's; `size` (height, width) wins over all.
     Raises ConfigError where they do not fit this model."""
     values = {"precision": loaded.config.sample.precision, **request.settings}
-    side = values.pop("size", None)
+    values.pop("size", None)
     values = {
         "temperature": 0.0 if request.reads or request.task == "caption" else 1.0,
         "max_pictures": 0 if request.task == "caption" else 1,
@@ -165,14 +165,17 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
         raise ConfigError(
             f"{name} is no setting of {loaded.name}, whose head is {loaded.config.head.kind}; leave it out"
         )
-    if size is not None or side is None or (side, side) == usual.size:
+    if size is not None or request.size in (None, usual.size):
         return build.sampling(loaded.config, **values, size=size or usual.size)
+    height, width = request.size
+    given = f"{request.option('size')} {height if height == width else f'{width}x{height}'}"
     try:
-        loaded.model.codec.grid(side, side)
+        loaded.model.codec.grid(height, width)
     except ValueError as error:
-        raise ConfigError(f"{request.option('size')} {side}: {error}; choose another size") from None
-    settings = build.sampling(loaded.config, **values, size=(side, side))
-    _positions(loaded.model, settings, f"{request.option('size')} {side}")
+        order = "" if height == width else " (height x width)"
+        raise ConfigError(f"{given}: {error}{order}; choose another size") from None
+    settings = build.sampling(loaded.config, **values, size=(height, width))
+    _positions(loaded.model, settings, given)
     return settings
 
 

@@ -130,6 +130,14 @@ def test_another_size(draw):
         )
 
 
+def test_another_shape(draw):
+    """Width x height; more than one of them."""
+    result = draw("seven", "--size", "12x8", "--count", "2", "--out", "wide")
+    assert [pixels(path).shape for path in pictures(result)] == [(8, 12, 3)] * 2
+    item = result["items"][0] if "items" in result else result["samples"][0]["items"][0]
+    assert {"size": 12, "height": 8, "width": 12}.items() <= item.items()
+
+
 def test_every_setting_reaches_the_drawing(draw):
     """Each of them changes the picture, and the same words give the same one."""
     plain = pixels(pictures(draw("seven", "--seed", "3"))[0])
@@ -263,6 +271,18 @@ BAD = {
         2,
         "--size 10: a picture of 10x10 pixels does not divide into patches of 4",
     ),
+    "shape": (
+        ("a", "--size", "12x10"),
+        2,
+        "--size 12x10: a picture of 10x12 pixels does not divide into patches of 4 (height x width); choose",
+    ),
+    "size that is none": (
+        ("a", "--size", "12x"),
+        2,
+        "--size = '12x'; allowed: a whole number of pixels, or WIDTHxHEIGHT, as 96x64",
+    ),
+    "size of nothing": (("a", "--size", "0"), 2, "--size = 0; allowed: a whole number from 1 to 4,096"),
+    "size of a side": (("a", "--size", "8x5000"), 2, "--size = 5000; allowed: a whole number from 1 to"),
     "too large": (
         ("a", "--size", "2048"),
         2,

@@ -49,11 +49,11 @@ def test_shapes_are_told(tmp_path):
         "pictures of 'digits' have 3 sizes, 8x8 to 12x8 pixels: 5 image tokens each on average, 4 for 8x8, "
         "which is drawn and which 8 of 16 have"
     )
-    assert lines_of(settings(), data) == [f"{line}; to draw other shapes, train with data.stretch=true"]
+    assert lines_of(settings(), data) == [f"{line}; to draw others by --size, train with data.stretch=true"]
     assert lines_of(settings("data.stretch=true"), data) == [line]
     assert lines_of(settings(), whole(tmp_path, [(8, 12)])) == [
         "all pictures of 'digits' have 12x8 pixels: 6 image tokens each on average, 4 for 8x8, which is "
-        "drawn and which 0 of 4 have; to draw other shapes, train with data.stretch=true"
+        "drawn and which 0 of 4 have; to draw others by --size, train with data.stretch=true"
     ]
     assert lines_of(settings(), whole(tmp_path, [(8, 8)])) == []
 

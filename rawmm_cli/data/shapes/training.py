@@ -42,7 +42,7 @@ def set_lines(config: Config, data: "Prepared") -> list[str]:
         if sizes["different"] == 1
         else f"pictures of '{data.folder.name}' have {sizes['different']:,} sizes, {low} to {high} pixels"
     )
-    other = "" if config.data.stretch else "; to draw other shapes, train with data.stretch=true"
+    other = "" if config.data.stretch else "; to draw others by --size, train with data.stretch=true"
     return [
         f"{what}: {tokens:,.0f} image tokens each on average, {config.codec.tokens(side, side):,} for "
         f"{side}x{side}, which is drawn and which {squares:,} of {total:,} have{other}"
