@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from ..system.errors import ConfigError, DataError, RawmmError, is_out_of_memory, printable
+from ..system.figures import counted
 
 NEEDED = ("encode", "decode", "length", "vocabulary")
 
@@ -73,7 +74,7 @@ class Adapted(nn.Module):
             )
         if tokens.ndim != (2 if self.discrete else 3):
             raise DataError(
-                f"codec {self.name}: its encode returned {tokens.ndim} axes; allowed: "
+                f"codec {self.name}: its encode returned {counted(tokens.ndim, 'axis')}; allowed: "
                 f"{'(M, N) integers' if self.discrete else '(M, N, P) numbers'}"
             )
         return tokens[..., None] if self.discrete else tokens
@@ -84,7 +85,8 @@ class Adapted(nn.Module):
         images = self._call("decode", tokens[..., 0] if self.discrete else tokens, rows)
         if images.ndim != 4:
             raise DataError(
-                f"codec {self.name}: its decode returned {images.ndim} axes; allowed: (M, 3, H, W)"
+                f"codec {self.name}: its decode returned {counted(images.ndim, 'axis')}; allowed: (M, "
+                "3, H, W)"
             )
         return images
 

@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from .common import RUNS, Json, RunsDir, run_name, writable_folder
 from .screen import emit, notify
@@ -38,6 +39,7 @@ def average(
     if json:
         return emit(result)
     notify(
-        f"{result['folder']}: the average of width {width:g}, from {result['snapshots']} snapshots; "
+        f"{result['folder']}: the average of width {width:g}, from "
+        f"{counted(result['snapshots'], 'snapshot')}; "
         f"next: `rawmm evaluate {Path(result['folder']).name}`"
     )

@@ -4,6 +4,7 @@ import os
 
 import typer
 
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from . import tables
 from .common import DATA, RUNS, DataDir, Json, RunsDir
@@ -47,7 +48,7 @@ def _facts(facts: dict) -> dict[str, str]:
     return {
         "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items() if version),
         "system": facts["system"]["os"],
-        "CPU": f"{cpu['name']}, {cpu['cores']} cores for this process",
+        "CPU": f"{cpu['name']}, {counted(cpu['cores'], 'core')} for this process",
         "features": f"{' '.join(cpu['features']) or 'unknown'}; torch uses {cpu['torch']['kernels']}",
         "threads": f"{threads['count']}, {wait}{chosen}",
         "memory": f"{available} available of {total}",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from . import tables
 from .screen import emit, notify
@@ -38,7 +39,7 @@ def show_codec(config: "CodecConfig", as_json: bool) -> None:
             *parameters,
             ("tokens a picture", f"{sizes['tokens']:,}{of}"),
             ("information", bits),
-            ("the whole run", f"{sizes['steps']:,} steps, {sizes['documents']:,} pictures"),
+            ("the whole run", f"{counted(sizes['steps'], 'step')}, {counted(sizes['documents'], 'picture')}"),
             ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
         ]
     )
@@ -112,7 +113,8 @@ def _lines(sizes: dict, config: "Config") -> list[tuple[str, str]]:
         ),
         (
             "positions a step",
-            f"{sizes['positions_per_step']:,} in {sizes['rows']:,} rows, {sizes['fill']:.0%} with data "
+            f"{sizes['positions_per_step']:,} in {counted(sizes['rows'], 'row')}, {sizes['fill']:.0%} "
+            "with data "
             f"(from {sizes['positions_from']})",
         ),
         ("FLOPs a step", f"{sizes['flops_per_step'] / 1e9:,.1f} G"),
@@ -120,7 +122,8 @@ def _lines(sizes: dict, config: "Config") -> list[tuple[str, str]]:
         ("time of a step", duration(sizes["step_seconds"])),
         (
             "the whole run",
-            f"{sizes['steps']:,} steps, {sizes['documents']:,} documents, {duration(sizes['run_seconds'])}",
+            f"{counted(sizes['steps'], 'step')}, {counted(sizes['documents'], 'document')}, "
+            f"{duration(sizes['run_seconds'])}",
         ),
         ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from . import tables
 from .common import DATA, MOST_SEED, RUNS, DataDir, Device, Json, RunsDir
@@ -131,7 +132,7 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
     """Rows: what was measured, the share that is right, of how many, and how."""
     if drawn := result.get("text_to_image"):
         right = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
-        yield "text -> image", right, f"{drawn['count']:,}", f"{drawn['steps']} steps, judged"
+        yield "text -> image", right, f"{drawn['count']:,}", f"{counted(drawn['steps'], 'step')}, judged"
     if read := result.get("image_to_text"):
         yield (
             "image -> text",

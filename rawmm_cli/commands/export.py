@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from .common import DATA, RUNS, DataDir, Json, RunsDir
 from .screen import emit, notify, printable
@@ -39,7 +40,7 @@ def export(
         return emit({**facts, "folder": str(target), "bytes": size})
     typer.echo(
         printable(
-            f"{target}: {facts['parameters']:,} parameters, {size / 1e6:.1f} MB; "
+            f"{target}: {counted(facts['parameters'], 'parameter')}, {size / 1e6:.1f} MB; "
             f'try it: rawmm sample "..." --model {target}'
         )
     )

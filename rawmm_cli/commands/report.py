@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from ..system.figures import counted
 from .common import RUNS, Json, RunsDir
 from .screen import emit, printable
 
@@ -30,4 +31,4 @@ def report(
     state = report.state(folder)
     if json:
         return emit({"run": folder.name, "report": str(path), **state})
-    typer.echo(printable(f"{path}  ({state['status']}, {state['documents']:,} documents)"))
+    typer.echo(printable(f"{path}  ({state['status']}, {counted(state['documents'], 'document')})"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..system.figures import duration
+from ..system.figures import counted, duration
 
 if TYPE_CHECKING:
     from rich.console import Console, Group
@@ -290,7 +290,7 @@ def facts(record: dict) -> str:
     parts = [name for name in PARTS if name in record]
     precise = ".4f" if "psnr" in record else ".3f"
     losses = " ".join(f"{name} {record[name]:{precise}}" for name in parts)
-    line = f"{record['documents']:,} documents, loss {record['loss']:{precise}} ({losses})"
+    line = f"{counted(record['documents'], 'document')}, loss {record['loss']:{precise}} ({losses})"
     line += f", PSNR {record['psnr']:.2f} dB" if "psnr" in record else ""
     line += f", {record['usage']:.1%} of the codes in use" if "usage" in record else ""
     line += f", {record['documents_per_second']:,.0f} documents/s"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..system.figures import counted
 from .common import DATA, DataDir, Json
 from .screen import emit, printable
 
@@ -85,7 +86,8 @@ def _chosen(card: dict, split: str, index: int | None, count: int | None) -> lis
         return evenly_spaced(total, count or 16)
     if index >= total:
         raise ConfigError(
-            f"--index is {index:,}; allowed: 0 to {total - 1:,}, as the split {split} has {total:,} documents"
+            f"--index is {index:,}; allowed: 0 to {total - 1:,}, as the split {split} has "
+            f"{counted(total, 'document')}"
         )
     return list(range(index, min(total, index + (count or 1))))
 

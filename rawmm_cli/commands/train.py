@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..system.activity import doing
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from . import common
 from . import dry_run as dry
@@ -149,7 +150,7 @@ def _check_gpus(config: "Config", gpus: int, device: str) -> None:
         remedy = (
             f"give --gpus {have}"
             if have > 1
-            else f"add --device cpu to train with {gpus} processes on the CPU"
+            else f"add --device cpu to train with {counted(gpus, 'process')} on the CPU"
         )
         raise ConfigError(f"--gpus {gpus}: this machine has {have or 'no'} GPU{'s' * (have != 1)}; {remedy}")
     check_shares(config, Ranks(0, gpus))

@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from ..system.figures import counted
 from ..system.threads import use_cpu
 from .common import MOST_SEED, RUNS, Device, Json, RunsDir, writable_folder
 from .screen import emit, notify, printable
@@ -64,7 +65,8 @@ def tune_sampler(
     for number, tuned in results.items():
         typer.echo(
             printable(
-                f"{number} steps: error {tuned['error']:.2f} levels of 255 (before {tuned['before']:.2f}), "
+                f"{counted(number, 'step')}: error {tuned['error']:.2f} levels of 255 (before "
+                f"{tuned['before']:.2f}), "
                 f"{tuned['settings']['solver']}, times "
                 f"{' '.join(f'{t:.3f}' for t in tuned['settings']['grid'])}"
             )

@@ -10,7 +10,7 @@ from ..core.drawing import Sampling
 from ..core.model import RawModel
 from ..system import machine
 from ..system.errors import CheckpointError, ConfigError, OutOfMemoryError
-from ..system.figures import size
+from ..system.figures import counted, size
 from .automatic import check_settled
 from .codecs import CodecConfig
 from .model import Config
@@ -82,7 +82,8 @@ def _check_stored(count: int, stored: int | None) -> None:
     one."""
     if stored is not None and 4 * count > 4 * stored + (1 << 28):
         raise CheckpointError(
-            f"the weights do not fit the settings: these describe {count:,} parameters and more, and the "
+            f"the weights do not fit the settings: these describe {counted(count, 'parameter')} and "
+            "more, and the "
             f"stored weights have {stored:,} bytes; bring back those of these settings"
         )
 
@@ -91,7 +92,8 @@ def _check_room(count: int, settings: str, device: torch.device) -> None:
     """Raise OutOfMemoryError where `count` fp32 numbers are more than this machine can hold."""
     if 4 * count > (most := machine.memory(device)):
         raise OutOfMemoryError(
-            f"the settings describe {count:,} parameters, {size(4 * count)}; allowed: at most {size(most)}, "
+            f"the settings describe {counted(count, 'parameter')}, {size(4 * count)}; allowed: at most "
+            f"{size(most)}, "
             f"the memory of this machine's {device.type}; choose a smaller {settings}"
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.text_tokenizer import VOCABULARY
 from ..system.errors import ConfigError
+from ..system.figures import counted
 from .facts import Facts, Follows, Known, Rule
 
 MARKS = 4  # <bos>, <image>, </image>, <eos>
@@ -143,7 +144,7 @@ def _read(known: Known, facts: Facts) -> Follows:
         return Follows(0.5, "")  # documents are read as they are
     if not facts.captions:
         return Follows(0.0, "the set has no captions: pictures are drawn from nothing, and none is read")
-    return Follows(0.5, f"{facts.captions:,} pictures have captions: half are drawn, half read")
+    return Follows(0.5, f"{counted(facts.captions, 'picture')} with captions: half are drawn, half read")
 
 
 def _shift(known: Known, facts: Facts) -> Follows:
@@ -153,7 +154,8 @@ def _shift(known: Known, facts: Facts) -> Follows:
         return Follows(0, f"{facts.rows:,} training pictures are enough as they are")
     pixels = max(1, known["data.size"] // 16)
     return Follows(
-        pixels, f"{facts.rows:,} training pictures are few: some that are read move, none is mirrored"
+        pixels,
+        f"only {counted(facts.rows, 'training picture')}: some that are read move, none is mirrored",
     )
 
 
@@ -176,8 +178,8 @@ def _scale(known: Known) -> float:
 def _documents(known: Known, facts: Facts) -> Follows:
     least, most = (bound * _scale(known) for bound in (LEAST, 5 * LEAST))
     documents = int(round(min(max(TIMES * facts.rows, least), most), -3))
-    what = "documents" if facts.documents else "pictures"
-    return Follows(documents, f"{facts.rows:,} {what}, each {documents / max(facts.rows, 1):,.0f} times")
+    what = counted(facts.rows, "document" if facts.documents else "picture")
+    return Follows(documents, f"{what}, each {documents / max(facts.rows, 1):,.0f} times")
 
 
 def _length_of_run(known: Known, facts: Facts) -> int:
@@ -205,7 +207,7 @@ def _every(share: int) -> Rule:
 def _guidance(known: Known, facts: Facts) -> Follows:
     if not facts.captions or not facts.sizes:
         return Follows(1.0, "there is no caption to follow")
-    return Follows(2.0 if facts.different <= FEW else 3.0, f"{facts.different:,} different texts")
+    return Follows(2.0 if facts.different <= FEW else 3.0, counted(facts.different, "different text"))
 
 
 def _max_text(known: Known, facts: Facts) -> Follows:

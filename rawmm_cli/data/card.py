@@ -16,6 +16,7 @@ import numpy as np
 
 from ..system import disk
 from ..system.errors import DataError
+from ..system.figures import counted
 from .duplicates import exact_duplicates, near_duplicates
 from .prepared import SPLITS, fingerprint, read_card
 from .rows import DOCUMENTS, PICTURES, digest
@@ -79,7 +80,9 @@ def _problems(card: dict, splits: dict[str, Rows]) -> list[str]:
             if missing := sorted(set(expected.names) - set(part.column_names)):
                 return [f"{split} lacks the columns {missing}"]
         if len(rows) != card["count"][split]:
-            problems.append(f"{split} has {len(rows):,} rows; the card says {card['count'][split]:,}")
+            problems.append(
+                f"{split} has {counted(len(rows), 'row')}; the card says {card['count'][split]:,}"
+            )
         problems += [
             f"{split} row {number:,} ({row['source']}): its pixels do not match their checksum"
             for number, row in enumerate(rows.dicts())

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..system.errors import DataError
+from ..system.figures import counted
 from .images import contact_sheet
 from .tables import Rows, data_errors
 
@@ -49,7 +50,8 @@ def entries(folder: Path, split: str, indices: Iterable[int], labels: list[str])
     indices, rows = list(indices), Rows.of(folder, split)
     if indices and indices[-1] >= (count := len(rows)):
         raise DataError(
-            f"{folder / 'card.json'} is damaged (it says more than the {count:,} rows of {split}); delete "
+            f"{folder / 'card.json'} is damaged (it says more than the {counted(count, 'row')} of "
+            f"{split}); delete "
             "the set and prepare it again"
         )
     with data_errors(folder):

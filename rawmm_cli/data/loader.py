@@ -21,6 +21,7 @@ from ..core.model import RawModel
 from ..system import machine
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError, DataError, RankError
+from ..system.figures import counted
 from ..system.seeds import random
 from . import lengths
 from .stream import Stream
@@ -37,19 +38,21 @@ def check_shares(config: Config, ranks: Ranks) -> None:
     settings, parts = config.train, ranks.size * config.train.accumulate
     if settings.batch % parts:
         raise ConfigError(
-            f"train.batch = {settings.batch} cannot be dealt out to {ranks.size} ranks x "
+            f"train.batch = {settings.batch} cannot be dealt out to {counted(ranks.size, 'rank')} x "
             f"{settings.accumulate} micro-batches; set train.batch to a multiple of {parts}"
         )
     if config.data.stream:
         lanes = config.data.stream.lanes
         if lanes % ranks.size or settings.batch % lanes:
             raise ConfigError(
-                f"data.stream.lanes = {lanes} must be a multiple of the {ranks.size} ranks and divide "
+                f"data.stream.lanes = {lanes} must be a multiple of the {counted(ranks.size, 'rank')} "
+                "and divide "
                 f"train.batch = {settings.batch}; set data.stream.lanes={ranks.size}"
             )
     if settings.parallel == "none" and ranks.size > 1:
         raise ConfigError(
-            f"train.parallel = none and there are {ranks.size} ranks; set train.parallel=ddp or fsdp"
+            f"train.parallel = none and there are {counted(ranks.size, 'rank')}; set train.parallel=ddp "
+            "or fsdp"
         )
 
 

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from ..system import disk
 from ..system.errors import DataError, LockedError
+from ..system.figures import counted
 from ..system.workers import Workers
 from . import card, prepared, tables
 from .items import NO_CAPTION, DocumentItem, Item, Source
@@ -244,7 +245,7 @@ def _check_bad(skipped: list[dict], items: int, max_bad: float) -> None:
         first = skipped[0]
         which, them = (": ", "it") if len(skipped) == 1 else (", the first ", "them")
         raise DataError(
-            f"{len(skipped):,} of {items:,} items cannot be used{which}'{first['file']}' "
+            f"{len(skipped):,} of {counted(items, 'item')} cannot be used{which}'{first['file']}' "
             f"({first['reason']}); repair {them}, or allow a larger share with --max-bad-fraction (now "
             f"{max_bad:g}){_keeping([entry['reason'] for entry in skipped])}; what is done is kept for the "
             "same command"

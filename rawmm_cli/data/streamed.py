@@ -24,6 +24,7 @@ import pyarrow as pa
 from ..config.data import Streaming
 from ..config.model import Config
 from ..system.errors import DataError, printable
+from ..system.figures import counted
 from ..system.seeds import random
 from .images import ImageError
 from .items import NO_CAPTION, DocumentItem, Item
@@ -286,7 +287,7 @@ def _deal(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list[
         filled[lane] += blocks[index][1]
     if not all(filled):
         raise DataError(
-            f"{printable(where)} has {sum(filled)} pictures to train on; data.stream.lanes = "
+            f"{printable(where)} has {counted(sum(filled), 'picture')} to train on; data.stream.lanes = "
             f"{lanes // TURNS} needs at least {lanes}; set fewer lanes, or prepare the set with "
             "`rawmm prepare`"
         )

@@ -25,6 +25,7 @@ from ..data.images import read_image
 from ..data.pictures import Location, Skipped, read
 from ..runs.models import Loaded, diffusion_head
 from ..system.errors import DataError, RawmmError, printable
+from ..system.figures import counted
 
 TOGETHER = 8  # pictures in a batch, of any sizes
 PLAIN = ("1", "L", "P", "RGB")  # modes that 8-bit RGB holds exactly
@@ -162,7 +163,8 @@ def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
         (height, width), own = pixels.shape[1:], patches[of == n]
         if len(own) != (count := model.codec.tokens(height, width)):
             raise RawmmError(
-                f"audit: picture {printable(name)} has {count} patches; {len(own)} reached the model"
+                f"audit: picture {printable(name)} has {counted(count, 'patch')}; {len(own)} reached "
+                "the model"
             )
         back = model.codec.decode(own[None], model.codec.grid(height, width)[0])[0].cpu()
         _same(name, pixels, back, "in the picture", "after its patches")

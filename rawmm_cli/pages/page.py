@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..system import disk
 from ..system.errors import printable
-from ..system.figures import counted, duration, number, size
+from ..system.figures import counted, duration, number, plural, size
 
 HERE = Path(__file__).parent
 
@@ -57,6 +57,7 @@ def environment() -> jinja2.Environment:
         "breaks": lambda name: Markup("<wbr>").join(re.split("(?<=[/:@._-])(?=.)", name)),
         "number": number,
         "counted": counted,
+        "plural": plural,
         "size": size,
         "duration": duration,
         "time": _time,

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ..system.figures import duration, finite, number, short, size
+from ..system.figures import counted, duration, finite, number, plural, short, size
 from .curves import LOSSES
 
 FLOPS = ((1e18, "EFLOP"), (1e15, "PFLOP"), (1e12, "TFLOP"), (1e9, "GFLOP"))
@@ -82,7 +82,8 @@ def _codec(evaluation: dict) -> list[dict]:
     cards = []
     psnr, usage = _get(evaluation, "held_out", "psnr"), _get(evaluation, "codes", "usage")
     if psnr is not None:
-        note = f"of {number(evaluation['held_out'].get('pictures'))} held-out pictures"
+        count = _get(evaluation, "held_out", "pictures")
+        note = "of held-out pictures" if count is None else f"of {counted(count, 'held-out picture')}"
         cards.append({"label": "PSNR", "value": f"{psnr:.2f} dB", "note": note})
     if usage is not None:
         note = f"perplexity {number(_get(evaluation, 'codes', 'perplexity'))}"
@@ -104,7 +105,8 @@ def _speed(last: dict) -> list[dict]:
     if finite(seconds) and seconds > 0:
         note = f"{documents / seconds:,.0f} documents/s"
         if finite(last.get("step")):
-            note = f"{short(documents)} documents in {number(last['step'])} steps"
+            many = f"{short(documents)} {plural(documents, 'document')}"
+            note = f"{many} in {counted(last['step'], 'step')}"
         cards.append({"label": "Training time", "value": duration(seconds), "note": note})
     return cards
 

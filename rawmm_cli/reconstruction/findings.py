@@ -38,7 +38,8 @@ def findings(
     if bits_and_text:
         published = catalogue.text_survival().all
         sentences.append(
-            f"Over {bits_and_text.tokenizers} tokenizers, bits and text survival have a rank correlation of "
+            f"Over {counted(bits_and_text.tokenizers, 'tokenizer')}, bits and text survival have a rank "
+            "correlation of "
             f"{bits_and_text.correlation:.2f} (Spearman); over the {published.tokenizers} of TokBench whose "
             f"bits are known, {published.spearman:.2f}."
         )
@@ -109,7 +110,7 @@ def _over_budget(rows: list[Row]) -> list[str]:
 
 
 def _few_codes(rows: list[Row]) -> list[str]:
-    names = [f"{row.name} ({row.vocabulary:,} entries)" for row in rows if row.enough_codes is False]
+    names = [f"{row.name} ({counted(row.vocabulary, 'entry')})" for row in rows if row.enough_codes is False]
     if not names:
         return []
     return [

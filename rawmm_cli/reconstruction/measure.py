@@ -12,6 +12,7 @@ from torch import Tensor
 from ..metrics import features, pixels
 from ..metrics.mobilenet import MobileNetV2
 from ..system.errors import DataError
+from ..system.figures import counted
 from .choices import Choice
 from .results import Measures, number
 from .round_trip import Trip
@@ -137,7 +138,8 @@ def _check_codes(choice: Choice, trip: Trip) -> None:
     low, high, count = int(trip.codes.min()), int(trip.codes.max()), trip.codes[0].numel()
     if low < 0 or high >= choice.vocabulary or count != trip.tokens[0]:
         raise DataError(
-            f"--codec {choice.word} returned {count:,} codes from {low} to {high}; allowed by its own length "
+            f"--codec {choice.word} returned {counted(count, 'code')} from {low} to {high}; allowed by "
+            "its own length "
             f"and vocabulary: {trip.tokens[0]:,} from 0 to {choice.vocabulary - 1}"
         )
 

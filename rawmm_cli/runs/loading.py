@@ -15,6 +15,7 @@ from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes
 from ..system.disk import open_file, read_file
 from ..system.errors import CheckpointError
+from ..system.figures import counted
 from . import checkpoint
 from .checkpoint import TOKENIZER
 from .folder import read_config
@@ -141,7 +142,7 @@ def text_tokenizer(run: Path, config: Config, expected: str | None) -> Bytes | B
     pairs = BytePairs(stored)
     if pairs.vocabulary > config.text_tokenizer.size:
         raise CheckpointError(
-            f"{path} has {pairs.vocabulary:,} tokens; allowed by the settings: "
+            f"{path} has {counted(pairs.vocabulary, 'token')}; allowed by the settings: "
             f"{config.text_tokenizer.size:,}; bring back the tokenizer of this model"
         )
     return pairs

@@ -12,6 +12,7 @@ from typing import Any
 from ..config import presets
 from ..config.model import Config
 from ..system.errors import printable
+from ..system.figures import counted
 
 Rows = Iterable[tuple[str, str]]
 IDLE = "workers threads compile log_every sample_every save_every keep trackers".split()  # settings of a run
@@ -49,7 +50,10 @@ def _model(facts: dict, config: Config, digest: str) -> str:
     rows = [
         ("parameters", f"{facts['parameters']:,}, fp32 ({4 * facts['parameters'] / 1e6:.1f} MB)"),
         ("backbone", f"{backbone.kind}, width {backbone.width}, depth {backbone.depth}"),
-        ("text", "bytes" if tokenizer.kind == "bytes" else f"{tokenizer.vocabulary} learned pieces"),
+        (
+            "text",
+            "bytes" if tokenizer.kind == "bytes" else f"{counted(tokenizer.vocabulary, 'learned piece')}",
+        ),
         ("weights", f"average of the run (EMA); SHA-256 begins with {digest}"),
         ("settings", "[config.yaml](config.yaml)"),
     ]
@@ -120,7 +124,7 @@ def _training(facts: dict, config: Config) -> str:
     known = [
         f"{name} {machine[name]}" for name in ("device", "threads", "precision", "torch") if name in machine
     ]
-    duration = f"{facts['documents']:,} documents, {facts['seconds'] / 60:.0f} minutes"
+    duration = f"{counted(facts['documents'], 'document')}, {facts['seconds'] / 60:.0f} minutes"
     where = ", ".join(known) or "machine unknown"
     return f"```sh\nrawmm train {words}\n```\n\n{duration} ({where})."
 
@@ -152,7 +156,7 @@ def _evaluation(results: dict | None) -> str:
 def _drawing(drawn: dict | None) -> Rows:
     if drawn:
         share = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
-        how = f"({drawn['steps']} steps, {drawn['solver']}, guidance {drawn['guidance']:g})"
+        how = f"({counted(drawn['steps'], 'step')}, {drawn['solver']}, guidance {drawn['guidance']:g})"
         yield "drawings that are as their caption says", f"{share} of {drawn['count']:,} {how}"
 
 
@@ -203,8 +207,8 @@ def _held_out(losses: dict) -> Rows:
 def _grids(tuned: dict) -> str:
     rows = [
         (
-            f"{steps} steps",
-            f"{one['error']:.2f} levels of 255 from its own {one['reference']} steps; "
+            f"{counted(steps, 'step')}",
+            f"{one['error']:.2f} levels of 255 from its own {counted(one['reference'], 'step')}; "
             f"{one['before']:.2f} before",
         )
         for steps, one in sorted(tuned.items(), key=lambda item: int(item[0]))

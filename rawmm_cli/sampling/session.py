@@ -27,6 +27,7 @@ from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
 from ..runs.models import Loaded, diffusion_head
 from ..system.errors import ConfigError, DataError
+from ..system.figures import counted
 from ..system.seeds import key
 from . import files
 from .prompt import document, pixels
@@ -193,7 +194,7 @@ def _tuned(loaded: Loaded, values: dict[str, Any]) -> dict[str, Any]:
     stored = loaded.tuned.get(str(steps))
     if stored is None and wanted:
         raise ConfigError(
-            f"{loaded.name} has no tuned grid for {steps} steps (it has: "
+            f"{loaded.name} has no tuned grid for {counted(steps, 'step')} (it has: "
             f"{', '.join(loaded.tuned) or 'none'}); run `rawmm tune-sampler "
             f"{loaded.folder.name} --steps {steps}`, or choose {', '.join(GRIDS)}"
         )

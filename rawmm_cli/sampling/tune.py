@@ -21,6 +21,7 @@ from ..core.model import RawModel
 from ..core.solvers import GRIDS, grid
 from ..core.text_tokenizer import BOS, IMAGE
 from ..system.errors import DataError
+from ..system.figures import counted
 from ..system.seeds import key
 
 REFERENCE, STOPS = 200, 50  # steps of the reference; its times among which a path is searched
@@ -77,7 +78,7 @@ def tune(
         for times in starts
     ]
     error, solver, times = min(guesses)
-    notify(f"{len(guesses)} first guesses: error {error:.2f} with {solver}")
+    notify(f"{counted(len(guesses), 'first guess')}: error {error:.2f} with {solver}")
     best = _moved(trial, sampling.changed(solver=solver, grid=tuple(times)), error, notify)
     for interval in INTERVALS if sampling.guidance != 1 else ():
         if (changed := trial.error(best.changed(interval=interval))) < error:

@@ -24,8 +24,18 @@ def number(value: Any) -> str:
 
 
 def counted(count: int, thing: str) -> str:
-    """1 picture, 1,437 pictures."""
-    return f"{count:,} {thing}{'s' if count != 1 else ''}"
+    """1 picture, 1,437 pictures, 2 entries."""
+    return f"{count:,} {plural(count, thing)}"
+
+
+def plural(count: int, thing: str) -> str:
+    """The word for so many things: picture, pictures; entry, entries; class, classes; axis, axes."""
+    if count == 1:
+        return thing
+    for end, ends in (("is", "es"), ("ch", "ches"), ("ss", "sses"), ("ry", "ries")):
+        if thing.endswith(end):
+            return thing.removesuffix(end) + ends
+    return f"{thing}s"
 
 
 def fraction(value: float) -> str:

@@ -10,6 +10,7 @@ from types import FrameType
 from ..system import interrupts
 from ..system.distributed import Ranks
 from ..system.errors import RankError, RawmmError, Stopped
+from ..system.figures import counted
 
 
 class Signals:
@@ -68,4 +69,4 @@ def signals(ranks: Ranks):
 
 def stopped(number: int, documents: int) -> Stopped:
     """The exception to raise once the state is saved."""
-    return Stopped(f"stopped at {documents:,} documents, saved; the same command goes on", number)
+    return Stopped(f"stopped at {counted(documents, 'document')}, saved; the same command goes on", number)

@@ -17,6 +17,7 @@ from ..core.document import Batch
 from ..core.loss import Losses, Shares, joint_loss
 from ..system import distributed, machine
 from ..system.errors import DivergedError, OutOfMemoryError, is_out_of_memory
+from ..system.figures import counted
 from . import ema, optimizer
 from .clock import Clock
 from .signals import Signals
@@ -146,7 +147,8 @@ def _gradients(run: Run, state: State, batch: Batch, shares: Shares, last: bool)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise OutOfMemoryError(
-                f"a micro-batch of {len(batch.last)} documents ({batch.tokens.numel():,} positions) does "
+                f"a micro-batch of {counted(len(batch.last), 'document')} ({batch.tokens.numel():,} "
+                "positions) does "
                 f"not fit in memory; "
                 f"set train.accumulate={2 * config.train.accumulate} or train.recompute=true, or a smaller "
                 f"train.batch (now "

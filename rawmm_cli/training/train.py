@@ -24,6 +24,7 @@ from ..system import distributed, machine
 from ..system.activity import doing
 from ..system.distributed import ALONE, Ranks
 from ..system.errors import ConfigError
+from ..system.figures import counted
 from ..system.sharing import Others
 from .auto import say, settled
 from .clock import Clock, crossed, too_short
@@ -69,7 +70,9 @@ def train(
     ):
         state = restore(run)
         if state.remaining(config) <= 0:
-            return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
+            return run.notify(
+                f"{folder} is already trained on {counted(state.documents, 'document')}; nothing to do"
+            )
         clock.earlier, steps = state.seconds, _checked_steps(run, state)
         watch = start(run, state, clock, others)
         names, facts = settings.trackers if ranks.first else (), config.model_dump(mode="json")

@@ -29,6 +29,7 @@ from ..system import disk, machine
 from ..system.activity import doing
 from ..system.distributed import ALONE
 from ..system.errors import ConfigError, DivergedError, OutOfMemoryError, is_out_of_memory
+from ..system.figures import counted
 from ..system.seeds import key
 from ..system.sharing import Others
 from ..system.sharing import threads as own_threads
@@ -63,7 +64,9 @@ def train_codec(
     with locked(folder), signals(ALONE) as caught:
         state = restore(run)
         if state.remaining(config) <= 0:
-            return run.notify(f"{folder} is already trained on {state.documents:,} documents; nothing to do")
+            return run.notify(
+                f"{folder} is already trained on {counted(state.documents, 'document')}; nothing to do"
+            )
         clock.earlier = state.seconds
         first = _start(run, state, clock, others)
         log = trackers(config.train.trackers, folder, config.model_dump(mode="json"), state.documents, notify)
@@ -88,9 +91,8 @@ def _start(run: Run, state: CodecState, clock: Clock, others: Others) -> str:
     precision = machine.precision(settings.precision, device)
     describe(run, {"compiled": compiled})
     run.notify(
-        f"{'compiled' if compiled else 'eager'} {precision} on {device.type}, {torch.get_num_threads()} "
-        f"threads; saving "
-        f"to {run.folder}"
+        f"{'compiled' if compiled else 'eager'} {precision} on {device.type}, "
+        f"{counted(torch.get_num_threads(), 'thread')}; saving to {run.folder}"
     )
     if warning := machine.precision_warning(precision, device):
         run.notify(warning)
@@ -257,7 +259,8 @@ def _memory(batch: int):
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            f"a batch of {batch} pictures does not fit in memory; set train.batch={max(1, batch // 2)} and "
+            f"a batch of {counted(batch, 'picture')} does not fit in memory; set "
+            f"train.batch={max(1, batch // 2)} and "
             "another --run; the last checkpoint is intact"
         ) from None
 

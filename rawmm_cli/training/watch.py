@@ -10,6 +10,7 @@ from ..runs import seen
 from ..system import machine
 from ..system.distributed import broadcast
 from ..system.errors import DataError
+from ..system.figures import counted
 from ..system.sharing import Others, Threads
 from ..system.sharing import threads as own_threads
 from ..system.threads import cores
@@ -43,7 +44,7 @@ def start(run: Run, state: State, clock: Clock, others: Others) -> Watch:
     describe(run, {"compiled": compiled, "matmul FLOP/s": rate})
     run.notify(
         f"{'compiled' if compiled else 'eager'} {precision} on {ranks.size} x {device.type}, "
-        f"{torch.get_num_threads()} threads each; saving to {run.folder}"
+        f"{counted(torch.get_num_threads(), 'thread')} each; saving to {run.folder}"
     )
     workers = machine.workers(settings.workers, device, ranks.here)
     for warning in (shared_memory_warning(workers), machine.precision_warning(precision, device)):

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...system.figures import counted
 from ..common import load_model
 from ..screen import notify
 from .steps import Stopwatch, look, reconstruct
@@ -43,7 +44,8 @@ def execute(
         with watch("portraits by the model inside the package"):
             subject = _packaged(data_dir)
             about = (
-                f"The model inside the package, trained on {subject.loaded.documents:,} documents: what "
+                f"The model inside the package, trained on "
+                f"{counted(subject.loaded.documents, 'document')}: what "
                 "`rawmm sample` draws with."
             )
             parts.append(_part("Portraits", about, subject, (0, 9), (12, 0), each=2))
@@ -51,9 +53,8 @@ def execute(
     if portraits:
         place = folder.with_name(f"{folder.name}-portraits")
         more["portraits"] = _portraits(chosen["portraits32"], place, portraits, data_dir, watch, quiet)
-        about = (
-            f"Trained just now on {portraits:,} drawn portraits of {chosen['portraits32'].data.size} pixels."
-        )
+        side = chosen["portraits32"].data.size
+        about = f"Trained just now on {counted(portraits, 'drawn portrait')} of {side} pixels."
         parts.append(_part("Portraits, trained here", about, look(place, data_dir), (0, 9), (12, 0), each=2))
     notify("codecs: two photographs through raw patches, and through codecs that keep less")
     with watch("photographs through codecs"):
@@ -118,7 +119,7 @@ def _portraits(
     from ...sampling.request import Request
     from .. import evaluate, prepare, train
 
-    notify(f"portraits 1/3 prepare: {count:,} drawn portraits with captions")
+    notify(f"portraits 1/3 prepare: {counted(count, 'drawn portrait')} with captions")
     options = {"count": count, "size": config.data.size}
     with watch("preparing portraits"):
         prepare.run("portraits", options, name=config.data.set, data_dir=data_dir)

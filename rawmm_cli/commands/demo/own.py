@@ -88,11 +88,12 @@ def examples(subject: "Subject") -> "Part":
     """What the model draws and reads."""
     from ...evaluation import examples
     from ...pages.demo import Part
+    from ...system.figures import counted
 
     captions = examples.captions_of(subject, *DRAWN)
     drawn = examples.draw(subject, captions or [("", None, False)], EACH if captions else ALONE)
     steps = subject.settings.flat().get("steps")
-    about = f"{steps} denoising steps a picture, each from noise of its own"
+    about = f"{counted(steps, 'denoising step')} a picture, each from noise of its own"
     if captions:
         about += "; the same weights write about the pictures below"
     read = examples.read(subject, *READ) if subject.loaded.config.data.read else []

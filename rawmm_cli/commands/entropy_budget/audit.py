@@ -38,7 +38,8 @@ def show(result: "Audit") -> None:
 
     pictures, sizes = counted(result.pictures, "picture"), counted(len(result.sizes), "size")
     typer.echo(
-        f"lossless: {pictures} of {sizes}, {result.values:,} values, and {result.tests} test pictures of "
+        f"lossless: {pictures} of {sizes}, {result.values:,} values, and "
+        f"{counted(result.tests, 'test picture')} of "
         f"every mode came out of the model's input bit for bit"
     )
     if converted := result.converted:

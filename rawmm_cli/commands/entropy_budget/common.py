@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ...system.figures import counted
 from ..screen import notify
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def find(paths: list[Path], data_dir: Path, limit: int | None) -> "list[Location
 
     locations = pictures.find(paths, data_dir)
     if limit and len(locations) > limit:
-        notify(f"the first {limit:,} of {len(locations):,} pictures; more with --limit")
+        notify(f"the first {limit:,} of {counted(len(locations), 'picture')}; more with --limit")
     return locations[:limit]
 
 

@@ -83,7 +83,7 @@ def _show_size(summary: "Summary", name: str) -> None:
     if mosaic := summary.mosaic:
         rates = ", ".join(f"{name} {rate:.3f}" for name, rate in mosaic.bits_per_byte.items())
         files = counted(mosaic.files, "file")
-        typer.echo(f"  as mosaics, {mosaic.pictures:,} small pictures in {files}: {rates}")
+        typer.echo(f"  as mosaics, {counted(mosaic.pictures, 'small picture')} in {files}: {rates}")
 
 
 def _settings(row: "Method") -> str:

@@ -60,7 +60,8 @@ def show(result: "ModelBits") -> None:
     uniform, decoded = image.solver_error["uniform"], image.solver_error["decoded"]
     typer.echo(
         f"bound and its ODE begin at t = {image.begin:g} with a decoder {image.width:.3g} times as wide as "
-        f"the noise; the other ODE at t = {image.uniform_begin:g}. {image.steps} steps; half of them change "
+        f"the noise; the other ODE at t = {image.uniform_begin:g}. {counted(image.steps, 'step')}; half "
+        "of them change "
         f"these by {uniform:.4f} and {decoded:.4f}. It took {result.seconds:.0f} s."
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Optional, Union
 
 import typer
 
+from ...system.figures import counted
 from .. import tables
 from ..common import Json
 from ..screen import emit, notify
@@ -48,7 +49,7 @@ def catalogue(word: Word = None, plot: Plot = None, json: Json = False) -> None:
     )
     typer.echo(
         f"TokBench, 256 px: bits and the words still read have a rank correlation of {text.all.spearman:.3f} "
-        f"over {text.all.tokenizers} tokenizers; {text.certain.spearman:.3f} over the "
+        f"over {counted(text.all.tokenizers, 'tokenizer')}; {text.certain.spearman:.3f} over the "
         f"{text.certain.tokenizers} whose variant it names. Smaller pictures alone keep {text.resize:.0f} %."
     )
     notify(

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
 from ...system.errors import ConfigError
+from ...system.figures import counted
 from ..images import Colour
 from ..items import Item, Source
 
@@ -118,7 +119,8 @@ def text_images(
         state=f"{count} pictures of {size} pixels, letters {least}-{most}, fonts {digests}, FreeType "
         f"{features.version('freetype2')}",
         card={
-            "source": f"words in {len(fonts)} fonts ({', '.join(names)}), letters of {least} to {most} "
+            "source": f"words in {counted(len(fonts), 'font')} ({', '.join(names)}), letters of {least} "
+            f"to {most} "
             f"pixels; photographs: "
             "scikit-learn's china.jpg and flower.jpg",
             "licence": "words: none needed; photographs: CC BY 2.0",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...system.errors import DataError, printable
+from ...system.figures import counted
 from ..archives import ENDINGS, members, names
 from ..items import Item, Source, state_of
 from ..layout.archive_splits import KeySplits, OwnSplits, key_splits, own_splits
@@ -54,7 +55,7 @@ def webdataset(
         state=state_of(files) + repr(fields) + line,
         unused=unused,
         card={
-            "source": f"webdataset, {len(files):,} archives",
+            "source": f"webdataset, {counted(len(files), 'archive')}",
             "licence": "unknown (your own files)",
             "labels": list(about.numbers),
             "chosen": {"samples": fields.describe()} | own,

@@ -4,6 +4,7 @@ import posixpath
 from collections.abc import Collection, Sequence
 
 from ...system.errors import printable
+from ...system.figures import counted
 from ..columns import TEMPLATE
 from .splits import split_of, splits_of
 
@@ -24,4 +25,4 @@ def classes_of(folders: Collection[str], has_splits: bool) -> list[str]:
 def hint(classes: Sequence[str], option: str = "--caption ") -> str:
     """What is said where such classes make no captions. option: what makes them."""
     few = ", ".join(map(printable, classes[:5])) + ", ..." * (len(classes) > 5)
-    return f"{len(classes):,} classes by folder ({few}); {option}'{TEMPLATE}' makes captions of them"
+    return f"{counted(len(classes), 'class')} by folder ({few}); {option}'{TEMPLATE}' makes captions of them"
