@@ -264,8 +264,9 @@ def _show(card: dict) -> None:
     from ..system.figures import counted
 
     count, folder, kind = card["count"], card["folder"], card["kind"]
+    held_out = f"held-out {kind.removesuffix('s')}"
     notify(
-        f"prepared {folder}: {count['train']:,} training and {count['held_out']:,} held-out {kind}; "
+        f"prepared {folder}: {count['train']:,} training and {counted(count['held_out'], held_out)}; "
         f"data card: {folder}/card.html"
     )
     for skipped in card["skipped"][:5]:

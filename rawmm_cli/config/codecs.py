@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
-from ..system.figures import counted
 from .fields import (
     Amount,
     BelowOne,
@@ -76,8 +75,7 @@ class FiniteScalar(Settings):
     def _tokens_fit(self) -> "FiniteScalar":
         if prod(self.levels) > 2**24:
             raise ValueError(
-                f"codec.levels = {list(self.levels)} make {counted(prod(self.levels), 'code')}; "
-                "allowed: up to "
+                f"codec.levels = {list(self.levels)} make {prod(self.levels):,} codes; allowed: up to "
                 f"{2**24:,}; use codec.groups for more tokens instead"
             )
         return self

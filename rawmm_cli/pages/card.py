@@ -12,7 +12,7 @@ from ..data.prepared import SPLITS, evenly_spaced, read_card
 from ..data.shapes.figures import crop_lines, lost, percent, shape_lines
 from ..data.shapes.originals import example
 from ..system.errors import DataError, printable
-from ..system.figures import counted, number
+from ..system.figures import counted, number, plural
 from . import page
 
 NARROW, WIDE, DOCUMENTS = (72, 24), (42, 14), (18, 6)  # how many are shown, of each split
@@ -76,11 +76,11 @@ def _wide(card: dict) -> bool:
 
 def _summary(card: dict) -> list[tuple[str, str]]:
     figures = [
-        (number(card["count"]["train"]), f"training {card['kind']}"),
+        (number(card["count"]["train"]), plural(card["count"]["train"], f"training {card['kind'][:-1]}")),
         (number(card["count"]["held_out"]), "held out"),
     ]
     if card["kind"] == "documents":
-        figures.append((number(card["pictures"]), "pictures"))
+        figures.append((number(card["pictures"]), plural(card["pictures"], "picture")))
     if card["size"]:
         figures.append(("{} × {}".format(*card["size"]), "pixels each"))
     return figures

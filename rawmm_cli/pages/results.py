@@ -56,12 +56,13 @@ def headlines(rows: list[dict], evaluation: dict, held_out: dict) -> list[dict]:
 def _accuracies(evaluation: dict) -> list[dict]:
     cards = []
     for key, label, of in (
-        ("text_to_image", "Draws", "drawings recognised"),
-        ("image_to_text", "Reads", "read right"),
+        ("text_to_image", "Draws", "drawing"),
+        ("image_to_text", "Reads", "picture"),
     ):
         accuracy, count = _get(evaluation, key, "accuracy"), _get(evaluation, key, "count")
         if accuracy is not None:
-            note = of if count is None else f"of {count:,} {of}"
+            right = "recognised" if key == "text_to_image" else "read right"
+            note = right if count is None else f"of {counted(count, of)} {right}"
             cards.append({"label": label, "value": f"{accuracy:.1%}", "note": note, "share": _part(accuracy)})
     return cards
 

@@ -11,8 +11,8 @@ from rawmm_cli.system.figures import counted, plural
 
 ROOT = Path(__file__).parents[2] / "rawmm_cli"
 NOUNS = (
-    "archives captions classes codecs cores documents entries files fonts groups guesses images items patches "
-    "pictures pieces processes ranks snapshots steps texts threads tokenizers"
+    "archives captions classes codecs cores documents entries files fonts groups guesses images items "
+    "patches pictures pieces processes ranks snapshots steps texts threads tokenizers"
 )
 WORD = re.compile(rf" ((?:[a-z-]+ )?(?:{'|'.join(NOUNS.split())}))\b(?!/)")
 # Where a number of one cannot be, or the sentence is about more than one.
@@ -24,6 +24,7 @@ MANY = {
     "{len(half)} pictures": "half of those that are drawn to tune a sampler",
     "{steps} steps": "a grid has two times at least",
     "{of} documents": "of the whole run",
+    "{prod(self.levels):,} codes": "two levels at least",
     "{facts.rows:,} training pictures": "enough of them",
     "{sum((note['items'] for note in notes)):,} items": "parts of thousands",
 }
