@@ -132,7 +132,8 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
     """Rows: what was measured, the share that is right, of how many, and how."""
     if drawn := result.get("text_to_image"):
         right = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
-        yield "text -> image", right, f"{drawn['count']:,}", f"{counted(drawn['steps'], 'step')}, judged"
+        steps = "" if drawn["steps"] is None else f"{counted(drawn['steps'], 'step')}, "
+        yield "text -> image", right, f"{drawn['count']:,}", f"{steps}judged"
     if read := result.get("image_to_text"):
         yield (
             "image -> text",

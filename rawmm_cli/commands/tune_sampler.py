@@ -65,7 +65,7 @@ def tune_sampler(
     for number, tuned in results.items():
         typer.echo(
             printable(
-                f"{counted(number, 'step')}: error {tuned['error']:.2f} levels of 255 (before "
+                f"{counted(int(number), 'step')}: error {tuned['error']:.2f} levels of 255 (before "
                 f"{tuned['before']:.2f}), "
                 f"{tuned['settings']['solver']}, times "
                 f"{' '.join(f'{t:.3f}' for t in tuned['settings']['grid'])}"

@@ -156,7 +156,8 @@ def _evaluation(results: dict | None) -> str:
 def _drawing(drawn: dict | None) -> Rows:
     if drawn:
         share = "unknown" if drawn["accuracy"] is None else f"{drawn['accuracy']:.1%}"
-        how = f"({counted(drawn['steps'], 'step')}, {drawn['solver']}, guidance {drawn['guidance']:g})"
+        steps = f"{drawn['steps']} steps" if drawn["steps"] != 1 else "1 step"
+        how = f"({steps}, {drawn['solver']}, guidance {drawn['guidance']:g})"
         yield "drawings that are as their caption says", f"{share} of {drawn['count']:,} {how}"
 
 
@@ -207,7 +208,7 @@ def _held_out(losses: dict) -> Rows:
 def _grids(tuned: dict) -> str:
     rows = [
         (
-            f"{counted(steps, 'step')}",
+            f"{counted(int(steps), 'step')}",
             f"{one['error']:.2f} levels of 255 from its own {counted(one['reference'], 'step')}; "
             f"{one['before']:.2f} before",
         )

@@ -24,6 +24,7 @@ MANY = {
     "{len(half)} pictures": "half of those that are drawn to tune a sampler",
     "{steps} steps": "a grid has two times at least",
     "{of} documents": "of the whole run",
+    "{drawn['steps']} steps": "asked before, and none for heads without steps",
     "{prod(self.levels):,} codes": "two levels at least",
     "{facts.rows:,} training pictures": "enough of them",
     "{sum((note['items'] for note in notes)):,} items": "parts of thousands",

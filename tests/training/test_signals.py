@@ -176,8 +176,11 @@ def test_what_is_said_to_be_saved_is_saved(moment, few_digits, tmp_path, monkeyp
     def send(*rest):
         for number in signals:
             os.kill(os.getpid(), number)
+        return None, {}
 
-    monkeypatch.setattr(module, "preview", send if moment == "the sheet is drawn" else lambda *rest: None)
+    monkeypatch.setattr(
+        module, "preview", send if moment == "the sheet is drawn" else lambda *rest: (None, {})
+    )
     loop = train(settings("train.sample_every=16"), few_digits, tmp_path / "run", CPU, lambda message: None)
     with pytest.raises(Stopped) as caught:
         for record in loop:
