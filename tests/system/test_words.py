@@ -24,6 +24,8 @@ MANY = {
     "{len(half)} pictures": "half of those that are drawn to tune a sampler",
     "{steps} steps": "a grid has two times at least",
     "{of} documents": "of the whole run",
+    "{about:,} documents": "a whole run",
+    "{self.linked:,} files": "has a sentence of its own for one",
     "{drawn['steps']} steps": "asked before, and none for heads without steps",
     "{prod(self.levels):,} codes": "two levels at least",
     "{facts.rows:,} training pictures": "enough of them",
