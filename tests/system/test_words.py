@@ -15,6 +15,7 @@ NOUNS = (
     "patches pictures pieces processes ranks snapshots steps texts threads tokenizers"
 )
 WORD = re.compile(rf" ((?:[a-z-]+ )?(?:{'|'.join(NOUNS.split())}))\b(?!/)")
+NO_ADJECTIVES = "needs holds for of in and or".split()
 # Where a number of one cannot be, or the sentence is about more than one.
 MANY = {
     "all {total:,} pictures": "a set has a training and a held-out picture at least",
@@ -47,7 +48,7 @@ def unequal(text: str) -> list[str]:
             if (
                 noun
                 and amount
-                and noun[1].split()[0] not in ("needs", "holds")
+                and noun[1].split()[0] not in NO_ADJECTIVES
                 and not re.fullmatch(r"([\w]+\.)?[A-Z_]+", value)
             ):
                 pairs.append(f"{{{value}{':' * bool(spec)}{spec}}} {noun[1]}")
