@@ -15,8 +15,8 @@ class Streaming(Settings):
 
     path: str | None = Field(
         None,
-        description="a folder of .parquet or .tar files, one of them, or hf:OWNER/NAME; default: "
-        "the folder of data.set",
+        description="a folder of .parquet files, archives or pictures, a set saved by `datasets`, a file, or "
+        "hf:OWNER/NAME; default: the folder of data.set",
     )
     crop: Literal["center", "none"] = Field(
         "none", description="as in `rawmm prepare`; data.size is the size"

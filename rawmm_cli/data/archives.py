@@ -69,7 +69,11 @@ def names(path: Path) -> Iterator[str]:
             with _open_tar(path) as (file, archive, packed):
                 plain = None if packed else plain_names(file)
                 if plain is None:
-                    plain = (info.name for info in _headers(path, archive, packed) if info.isreg())
+                    plain = (
+                        info.name
+                        for info in headers(path, archive, os.path.getsize(path) if packed else None)
+                        if info.isreg()
+                    )
                 yield from plain
 
 
@@ -204,19 +208,21 @@ def _open_tar(path: Path) -> Iterator[tuple[BinaryIO | Unpacked, Tar, bool]]:
             yield file, archive, packed
 
 
-def _headers(path: Path, archive: Tar, packed: bool) -> Iterator[tarfile.TarInfo]:
-    """Headers of a tar file. Raises DataError where it unpacks to far more than its size."""
-    size, unpacked = os.path.getsize(path), 0
+def headers(path: Path | str, archive: Tar, packed: int | None) -> Iterator[tarfile.TarInfo]:
+    """Headers of a tar file. packed: its bytes, where it is compressed. Raises DataError where it unpacks to
+    far more."""
+    unpacked = 0
     for info in archive.headers(path):
-        unpacked += info.size * packed
-        check_ratio(unpacked, size, path, info.name)
+        if packed is not None:
+            unpacked += info.size
+            check_ratio(unpacked, packed, path, info.name)
         yield info
 
 
 def _tar(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
     """Plain files of a tar file, compressed or not."""
     with _open_tar(path) as (file, archive, packed):
-        for info in _headers(path, archive, packed):
+        for info in headers(path, archive, os.path.getsize(path) if packed else None):
             if not info.isreg():
                 continue
             if not packed:
@@ -253,14 +259,7 @@ def _read_member(path: Path, info: tarfile.TarInfo) -> bytes:
 def _zip(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
     """Plain files of a zip file; all headers are checked before any member is read."""
     with open_file(path) as file, zipfile.ZipFile(file) as archive:
-        _check_start(file, archive)
-        infos, size, unpacked = archive.infolist(), os.path.getsize(path), 0
-        check_count(len(infos), path)
-        for info in infos:
-            check_zip(info, path)
-            unpacked += info.file_size
-            check_ratio(unpacked, size, path, info.filename)
-        for info in infos:
+        for info in zip_headers(file, archive, path):
             if info.is_dir():
                 continue
             try:
@@ -269,6 +268,18 @@ def _zip(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
                 yield info.filename, partial(_raise, error)
                 continue
             yield info.filename, lambda data=data: data
+
+
+def zip_headers(file: BinaryIO, archive: zipfile.ZipFile, path: Path | str) -> list[zipfile.ZipInfo]:
+    """Headers of all members of an open zip file. Raises DataError where one of them is not safe."""
+    _check_start(file, archive)
+    infos, size, unpacked = archive.infolist(), file.seek(0, os.SEEK_END), 0
+    check_count(len(infos), path)
+    for info in infos:
+        check_zip(info, path)
+        unpacked += info.file_size
+        check_ratio(unpacked, size, path, info.filename)
+    return infos
 
 
 def _check_start(file: BinaryIO, archive: zipfile.ZipFile) -> None:

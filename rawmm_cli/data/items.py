@@ -78,6 +78,8 @@ class Source:
     state: str  # changes whenever the items may have changed
     card: dict  # name, source, licence and whatever else the data card shows
     open: Callable[[Any, Colour], np.ndarray | Image.Image] = open_content  # open(content, background)
+    # Names and splits of all items in order, without their contents; None where only reading tells them.
+    outline: Callable[[], Iterable[tuple[str, str | None]]] | None = None
     count: int | None = None  # number of items, None where it is not known beforehand
     resizes: bool = True  # whether `--size` shrinks pictures; where not, they are made in the right size
     # Where no --size is given, larger pictures are shrunk to this shorter side; None keeps their size.

@@ -4,6 +4,7 @@ Parquet files are read by row groups, tar files (webdataset) by spans of whole s
 `fsspec`, on the hub. Only counts and offsets stay in memory. Next: `streaming/parquet.py` and
 `streaming/tar.py`; `streamed.py` deals the blocks out."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
@@ -47,6 +48,11 @@ class Shards:
         )
         unused = sentence(self.unused.card())
         return [f"chosen: {chosen}", *self.unused.links(), *self.notes, *([unused] if unused else [])]
+
+    def facts(self) -> list:
+        """What decides which pictures there are: names and sizes of the files."""
+        files = zip(self.files.names, self.files.paths)
+        return [(name, os.path.getsize(file) if "://" not in file else -1) for name, file in files]
 
     def roles(self, block: Block) -> list[str | None]:
         """For every picture of a block "train", "held_out", or None where its number decides."""

@@ -11,7 +11,6 @@ A picture that cannot be used is skipped and reported, and the next one of its l
 
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
@@ -28,16 +27,18 @@ from ..system.figures import counted
 from ..system.seeds import random
 from .images import ImageError
 from .items import NO_CAPTION, DocumentItem, Item
-from .layout.streams import Files, find
+from .layout.streams import FOLDER, SAVED, Files, find
 from .prepared import Prepared, PreparedDocuments, hash_fraction
 from .rows import DOCUMENTS, PICTURES, document_row, picture_row
 from .shards import Block, Shards
 from .streaming.fitting import Fitter, Pixels
 from .streaming.parquet import Parquet
+from .streaming.sourced import Sourced
 from .streaming.tar import Tar
 
 AnyItem = Item | DocumentItem
 T = TypeVar("T")
+KINDS = {".parquet": Parquet, FOLDER: Sourced, SAVED: Sourced}  # by `Files.ending`
 TURNS = 4  # this many workers never read the same block
 POOL = 256  # pictures that are shuffled together, at least
 BAD_IN_A_ROW = 100  # consecutive bad pictures that end the run
@@ -121,13 +122,9 @@ class Streamed:
         """SHA-256 of everything that decides which pictures come: names, sizes and counts of the files, and
         the settings. Pixels are not read."""
         shards, data = self.shards, self.config.data
-        files = [
-            (name, os.path.getsize(file) if "://" not in file else -1)
-            for name, file in zip(shards.files.names, shards.files.paths)
-        ]
         keeps = data.stream.keep_uncaptioned  # not in the facts of earlier versions
         settings = data.stream.model_dump(exclude={"path"} if keeps else {"path", "keep_uncaptioned"})
-        facts = [files, shards.sizes, shards.about, data.size, settings]
+        facts = [shards.facts(), shards.sizes, shards.about, data.size, settings]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     # -------------------------------------------------------------------------------------------------- order
@@ -272,7 +269,7 @@ def shards_of(files: Files, stream: Streaming, where: str) -> Shards:
     """The files of a set that is streamed. stream: settings. where: the set, in messages.
 
     Raises ConfigError where the columns do not fit, DataError where a file cannot be read."""
-    return (Parquet if files.ending == ".parquet" else Tar)(files, stream, where)
+    return KINDS.get(files.ending, Tar)(files, stream, where)
 
 
 def _deal(blocks: list[tuple[Block, int]], lanes: int, where: str) -> list[list[tuple[Block, int]]]:

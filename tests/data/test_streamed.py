@@ -255,7 +255,7 @@ def test_resizing_is_that_of_prepare(tmp_path):
     [
         (
             ["data.stream.lanes=3"],
-            "data.stream.lanes = 3 must be a multiple of the 1 ranks and divide train.batch = 16",
+            "data.stream.lanes = 3 must be a multiple of the 1 rank and divide train.batch = 16",
         ),
         (["data.mix.other=0.5"], "data.mix cannot be combined with data.stream"),
         (["data.stream.held_out=0"], "data.stream.held_out = 0"),
@@ -283,7 +283,7 @@ def test_sources_that_cannot_stream(tmp_path, monkeypatch):
             open_steps(settings(tmp_path / "in"))
         assert "\n" not in str(caught.value)
 
-    refused("in does not exist; data.stream.path allows: a folder of .parquet or .tar files")
+    refused("in does not exist; data.stream.path allows: a folder of .parquet files, archives or")
     (tmp_path / "in").mkdir()
     refused("holds none of them; allowed for data.stream: .parquet files alone or .tar files alone")
     tars(tmp_path / "in", range(30), files=1)

@@ -1,7 +1,6 @@
 """Streams of what people bring: files of one name, splits of their own, columns that change, text in place of
 pictures, joined archives, the folder that img2dataset writes."""
 
-import gzip
 import io
 import json
 import tarfile
@@ -212,15 +211,6 @@ def test_what_cannot_be_streamed_says_why(tmp_path):
         DataError, match="for held_out .'a.parquet/.*': it has no picture, only the address 'https"
     ):
         opened(tmp_path / "a.parquet")
-
-
-def test_a_compressed_archive_is_not_streamed(tmp_path):
-    tars(tmp_path, range(40), files=1)
-    (tmp_path / "0.tar").write_bytes(gzip.compress((tmp_path / "0.tar").read_bytes()))
-    with pytest.raises(
-        DataError, match="0.tar cannot be read .it is compressed with gzip; unpack it, or prepare"
-    ):
-        opened(tmp_path)
 
 
 def test_samples_without_a_picture_are_counted_at_the_start(tmp_path):

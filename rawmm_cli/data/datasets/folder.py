@@ -73,8 +73,10 @@ def folder(
     card = {"source": "folder", "licence": "unknown (your own files)", "labels": classes}
     if about:
         card["chosen"] = about
+    used = [used_as[split] for split in splits]
     return Source(
-        items=_items(path, names, images, captions, labels, [used_as[split] for split in splits], said.bad),
+        items=_items(path, names, images, captions, labels, used, said.bad),
+        outline=lambda: zip(names, used),
         state=state_of(
             os.path.join(path, file) for file in chain(images.values(), texts.values(), sorted(tables))
         )

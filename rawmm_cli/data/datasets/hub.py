@@ -53,8 +53,7 @@ def hub(
     known = of_name(name, variant)
     if known.terms:
         notify(known.terms)
-    splits, unused = _load(known.repo, path, name)
-    splits = _selected(splits, split, known.repo)
+    splits, unused = _load(known.repo, path, name, split)
     first = next(iter(splits.values()))
     template = caption or _template(first, known, columns)
     try:
@@ -71,6 +70,7 @@ def hub(
     parts = _parts({key: _without_decoding(data, chosen) for key, data in splits.items()}, by_row)
     return Source(
         items=lambda start: _items(parts, chosen, start, path or _cache()),
+        outline=lambda: ((f"{key}/{n}", role) for key, _, numbers, role in parts for n in numbers),
         count=sum(map(len, splits.values())),
         card=_card(known, path, chosen) | {"chosen": chosen.describe() | about},
         unused=unused,
@@ -104,11 +104,11 @@ def _card(known: Known, path: Path | None, chosen: Columns) -> dict:
     }
 
 
-def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
-    """{split: data} of a repository, or of its copy in `path`, and what else the copy holds; `datasets` shows
+def _load(repo: str, path: Path | None, name: str, split: str | None) -> tuple[dict, Unused]:
+    """{split: data} of a repository or its copy in `path`, and what else the copy holds; `datasets` shows
     its own progress on a terminal.
 
-    Raises DataError, DiskFullError."""
+    Raises ConfigError, DataError, DiskFullError."""
     import datasets
     import huggingface_hub.utils
 
@@ -148,7 +148,7 @@ def _load(repo: str, path: Path | None, name: str) -> tuple[dict, Unused]:
             f"--path {local}`"
         ) from None
     unused = Unused() if path is None else left_out(Path(path), names)
-    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}, unused
+    return _selected(loaded if isinstance(loaded, Mapping) else {"train": loaded}, split, repo), unused
 
 
 def _problem(error: Exception) -> str:

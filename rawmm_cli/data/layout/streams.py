@@ -1,4 +1,5 @@
-"""Files of a set that is streamed: .parquet files or .tar files, in a folder or on the hub.
+"""Files of a set that is streamed: .parquet files, archives or pictures in a folder; .parquet or .tar files
+of the hub.
 
 What img2dataset writes, .tar files beside .parquet files without pictures, is a set of .tar files."""
 
@@ -8,20 +9,25 @@ from typing import NamedTuple
 
 from ...system.errors import DataError, printable
 from .copies import check_repo, is_saved, relative_to
-from .files import advice, files_ending_in
+from .files import READERS, advice, files_ending_in
 from .inside import OutsideError
 from .instead import holds_picture
+from .metadata import is_metadata
 from .schemas import Tables
+from .unused import ENDINGS as OTHERS
+from .unused import FILES as NAMED
 from .unused import Unused
 
 ENDINGS = (".parquet", ".tar")
-ARCHIVES = (".tar.gz", ".tgz", ".zip")  # prepared, never streamed
-ALLOWED = "a folder of .parquet or .tar files, one such file, or hf:OWNER/NAME"
+ARCHIVES = (".tar.gz", ".tgz", ".zip")  # read as .tar files are
+FOLDER, SAVED = "folder", "saved"  # `Files.ending` of a folder of pictures, of a set saved by `datasets`
+ALLOWED = "a folder of .parquet files, archives or pictures, a .parquet file or an archive, or hf:OWNER/NAME"
 
 
 class Files(NamedTuple):
-    """Files of one ending. paths: on disk, or URLs. names: relative to the set. splits: that `datasets` gives
-    to them, None where their names decide. unused: what else there is."""
+    """Files of one ending, where ".tar" is any archive. paths: on disk, or URLs. names: relative to the set.
+    splits: that `datasets` gives to them, None where their names decide. unused: what else there is. Of
+    FOLDER and SAVED, the path of the folder and the name of the source that reads it."""
 
     ending: str
     paths: list[str]
@@ -40,23 +46,25 @@ def find(path: str) -> Files:
     if not folder.exists():
         raise DataError(f"{printable(path)} does not exist; data.stream.path allows: {ALLOWED}")
     if is_saved(folder):
-        raise DataError(
-            f"{printable(path)} was saved by `datasets` and cannot be streamed; prepare it with `rawmm "
-            f"prepare hf:OWNER/NAME --path {printable(path)}`, or write it anew with `to_parquet`"
-        )
+        return Files(SAVED, [path], [f"hf:saved/{folder.resolve().name}"], None, unused)
     files = files_ending_in((*ENDINGS, *ARCHIVES), folder, unused)
     root = folder if folder.is_dir() else folder.parent
     by_ending: dict[str, list[Path]] = {}
     for file in files:
-        by_ending.setdefault(_ending(file.name), []).append(file)
-    if set(by_ending) == set(ENDINGS) and not _has_pictures(by_ending[".parquet"]):
+        ending = _ending(file.name)
+        by_ending.setdefault(".tar" if ending in ARCHIVES else ending, []).append(file)
+    beside = set(by_ending) == set(ENDINGS) or _pictured(unused)
+    if ".parquet" in by_ending and beside and not _has_pictures(by_ending[".parquet"]):
         for file in by_ending.pop(".parquet"):
             unused.file(file.relative_to(root).as_posix())
+    if not by_ending and _pictured(unused):
+        return Files(FOLDER, [path], [FOLDER], None, unused)
     if len(by_ending) != 1 or not set(by_ending) <= set(ENDINGS):
         present = ", ".join(sorted(by_ending)) or "none of them"
         raise DataError(
             f"{printable(path)} holds {present}; allowed for data.stream: .parquet files alone or .tar files "
-            "alone, not compressed; prepare anything else with `rawmm prepare`" + advice(unused)
+            "alone (.tar.gz and .zip too), or pictures; prepare anything else with `rawmm prepare`"
+            + advice(unused)
         )
     ending, files = by_ending.popitem()
     names = [file.relative_to(root).as_posix() for file in files]
@@ -67,6 +75,12 @@ def _ending(name: str) -> str:
     """Ending of a file: ".tar.gz" where it ends so."""
     name = name.lower()
     return next((ending for ending in ARCHIVES if name.endswith(ending)), os.path.splitext(name)[1])
+
+
+def _pictured(unused: Unused) -> bool:
+    """Whether there are pictures in files of their own, or metadata that name some."""
+    endings, names = unused.counts[OTHERS], unused.counts[NAMED]
+    return not endings.keys().isdisjoint(READERS["folder"]) or any(map(is_metadata, names))
 
 
 def _has_pictures(files: list[Path]) -> bool:

@@ -1,13 +1,19 @@
-"""Tar files of a set that is streamed, by spans of whole samples."""
+"""Archives of a set that is streamed, by spans of whole samples: tar files, compressed or not, and zip files.
 
+A file that is compressed with gzip is read from its beginning for every block."""
+
+import gzip
+import os
 import posixpath
-import tarfile
+import zipfile
+import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, compress, islice, pairwise
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +33,12 @@ if TYPE_CHECKING:
     from ..layout.streams import Files
 
 WITHOUT = "samples without a picture, which are left out"
-SPAN = 256  # samples of a block of a tar file
+SPAN = 256  # samples of a block
+PACKED = "archives compressed with gzip, read from their beginning for each block: unpacked they are faster"
 
 
 class Tar(Shards):
-    """Samples of tar files, as `datasets/webdataset.py` reads them; arguments as of `Parquet`.
+    """Samples of archives, as `datasets/webdataset.py` reads them; arguments as of `Parquet`.
 
     Raises ConfigError where the columns do not fit, DataError where a file is damaged or not safe."""
 
@@ -48,6 +55,8 @@ class Tar(Shards):
             with data_errors(file), open_anywhere(file) as archive:
                 index = _index(archive, name, samples)
             self.indices.append(index)
+            if index.packed == "gzip":
+                samples.notes.add(PACKED, name)
             places += [(name, folder) for folder in index.folders]
             count = len(index.keys)
             self.sizes.append(count)
@@ -85,15 +94,28 @@ class Tar(Shards):
 
     def _samples(self, file: int) -> Iterator["Sample"]:
         """Samples of a file with readers of their members, in order."""
+        index = self.indices[file]
+        with self._members(file) as member:
+            for first, end in pairwise(index.first.tolist()):
+                yield {index.endings[index.ending[n]]: partial(member, n) for n in range(first, end)}
+
+    @contextmanager
+    def _members(self, file: int) -> Iterator[Callable[[int], bytes]]:
+        """Open a file -> a function from the number of a member to its content."""
         index, path = self.indices[file], self.files.paths[file]
         with data_errors(path), open_anywhere(path) as stream:
+            if index.packed == "zip":
+                with zipfile.ZipFile(stream) as archive:
+                    infos = archive.infolist()
+                    yield lambda n: archive.read(infos[index.offset[n]])
+                return
+            opened = gzip.GzipFile(fileobj=stream) if index.packed else stream
 
-            def read(n: int) -> bytes:
-                stream.seek(int(index.offset[n]))
-                return _part(stream.read(int(index.size[n])), 0, int(index.size[n]))
+            def member(n: int) -> bytes:
+                opened.seek(int(index.offset[n]))
+                return _part(opened.read(int(index.size[n])), 0, int(index.size[n]))
 
-            for first, end in pairwise(index.first.tolist()):
-                yield {index.endings[index.ending[n]]: partial(read, n) for n in range(first, end)}
+            yield member
 
     def roles(self, block: Block) -> list[str | None]:
         """As `Parquet.roles`."""
@@ -107,32 +129,44 @@ class Tar(Shards):
         return [self.splits.role(name, key) for key in keys]
 
     def read(self, block: Block, wanted: Sequence[bool]) -> list[Item]:
-        """Items of a block, not decoded: those that are wanted. One read, from the first member of the block
-        to its last. Raises DataError."""
-        index, file, name = (
-            self.indices[block.file],
-            self.files.paths[block.file],
-            self.files.names[block.file],
-        )
+        """Items of a block, not decoded: those that are wanted. Raises DataError."""
+        index, name = self.indices[block.file], self.files.names[block.file]
         samples = slice(block.first, block.first + block.count)
         first = index.first[block.first : samples.stop + 1].tolist()
-        members = slice(first[0], first[-1])
-        offset, size = index.offset[members].tolist(), index.size[members].tolist()
-        with data_errors(file), open_anywhere(file) as stream:
-            stream.seek(offset[0])
-            span = stream.read(offset[-1] + size[-1] - offset[0])
-        endings, items = [index.endings[n] for n in index.ending[members].tolist()], []
+        endings = [index.endings[n] for n in index.ending[first[0] : first[-1]].tolist()]
+        readers, items = self._readers(block.file, first[0], first[-1]), []
         captioned = self.captioned[block.file]
         for key, low, high in compress(zip(index.keys[samples].to_pylist(), first, first[1:]), wanted):
-            sample = {
-                endings[n - first[0]]: partial(
-                    _part, span, offset[n - first[0]] - offset[0], size[n - first[0]]
-                )
-                for n in range(low, high)
-            }
+            own = slice(low - first[0], high - first[0])
             folder = posixpath.basename(posixpath.dirname(key)) if self.labels else ""
+            sample = dict(zip(endings[own], readers[own]))
             items.append(self.fields.item(f"{name}/{key}", sample, None, folder, captioned))
         return items
+
+    def _readers(self, file: int, first: int, end: int) -> list[Callable[[], bytes]]:
+        """Readers of members, for when the file is closed: one read of a tar file, from the first member to
+        the last."""
+        index, path = self.indices[file], self.files.paths[file]
+        if index.packed:
+            with self._members(file) as member:
+                return [_kept(member, n) for n in range(first, end)]
+        offset, size = index.offset[first:end].tolist(), index.size[first:end].tolist()
+        with data_errors(path), open_anywhere(path) as stream:
+            stream.seek(offset[0])
+            span = stream.read(offset[-1] + size[-1] - offset[0])
+        return [partial(_part, span, start - offset[0], length) for start, length in zip(offset, size)]
+
+
+def _kept(member: Callable[[int], bytes], number: int) -> Callable[[], bytes]:
+    """Reader of a member that is read now. Where it is damaged, it raises DataError."""
+    try:
+        return partial(bytes, member(number))
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        return partial(_raise, DataError(f"it is damaged ({error})"))
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _part(span: bytes, start: int, size: int) -> bytes:
@@ -153,31 +187,59 @@ class Index(NamedTuple):
     ending: np.ndarray  # of each member, as an index into `endings`
     endings: list[str]
     folders: list[str]  # of the pictures, each once
+    packed: str | None  # how the file is compressed: "gzip", "zip", whose offsets are numbers of members
 
 
 def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
-    """Index of an open tar file. name: of the file, in messages. Raises DataError where it is not safe."""
-    from ..archives import Tar, packing
+    """Index of an open archive. name: of the file, in messages. Raises DataError where it is not safe."""
+    from ..archives import Tar, headers, packing, zip_headers
 
-    keys, first, offset, size, ending, endings = [], array("q"), array("q"), array("q"), array("i"), {}
-    folders = {}
-    if packing(stream):
-        raise tarfile.ReadError("it is compressed with gzip; unpack it, or prepare it with `rawmm prepare`")
-    with Tar.open(fileobj=stream, mode="r:") as archive:
-        members = ((info.name, info) for info in archive.headers(name) if info.isreg())
-        for key, sample in samples.of(name, members, lambda info: archive.extractfile(info).read()):
-            if samples.pictured(sample):
-                folders[printable(posixpath.dirname(key))] = True
-            else:
-                samples.notes.add(WITHOUT, f"{name}/{key}")
-            keys.append(printable(key))
-            first.append(len(offset))
-            for each, info in sample.items():
-                offset.append(info.offset_data)
-                size.append(info.size)
-                ending.append(endings.setdefault(each, len(endings)))
+    if name.lower().endswith(".zip"):
+        with zipfile.ZipFile(stream) as archive:
+            infos = zip_headers(stream, archive, name)
+            places = (
+                (info.filename, (n, info.file_size)) for n, info in enumerate(infos) if not info.is_dir()
+            )
+            return _indexed(name, samples, places, lambda place: archive.read(infos[place[0]]), "zip")
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    packed = packing(stream)
+    opened = gzip.GzipFile(fileobj=stream) if packed else stream
+
+    def read(place: tuple[int, int]) -> bytes:
+        opened.seek(place[0])
+        return opened.read(place[1])
+
+    with Tar.open(fileobj=opened, mode="r:") as archive:
+        infos = headers(name, archive, size if packed else None)
+        places = ((info.name, (info.offset_data, info.size)) for info in infos if info.isreg())
+        index = _indexed(name, samples, places, read, packed)
         for what in archive.notes():
             samples.note(name, what)
+    return index
+
+
+def _indexed(
+    name: str,
+    samples: "Samples",
+    places: Iterable[tuple[str, tuple[int, int]]],
+    read: Callable[[tuple[int, int]], bytes],
+    packed: str | None,
+) -> Index:
+    """Index of an archive. places: (name of a member, (its offset, its size))."""
+    keys, first, offset, size, ending, endings = [], array("q"), array("q"), array("q"), array("i"), {}
+    folders = {}
+    for key, sample in samples.of(name, places, read):
+        if samples.pictured(sample):
+            folders[printable(posixpath.dirname(key))] = True
+        else:
+            samples.notes.add(WITHOUT, f"{name}/{key}")
+        keys.append(printable(key))
+        first.append(len(offset))
+        for each, (place, length) in sample.items():
+            offset.append(place)
+            size.append(length)
+            ending.append(endings.setdefault(each, len(endings)))
     first.append(len(offset))
     columns = (np.array(column) for column in (first, offset, size, ending))
-    return Index(pa.array(keys, pa.string()), *columns, list(endings), list(folders))
+    return Index(pa.array(keys, pa.string()), *columns, list(endings), list(folders), packed)
