@@ -96,7 +96,9 @@ def sheet_captions(data: Prepared, most: int = 10) -> list[str]:
     """Fixed prompts: captions of the classes, or else the first different captions, or beginnings of
     texts."""
     if data.holds_documents:
-        captions = (texts[0][:PROMPT] for texts in data.texts if texts)
+        stored = getattr(data, "texts", None)  # a stream has none
+        first = data.all_texts() if stored is None else (texts[0] for texts in stored if texts)
+        captions = (text[:PROMPT] for text in first)
     elif (labels := data.card.get("labels")) and hasattr(data, "labels"):
         captions = class_captions(data, labels)
     else:

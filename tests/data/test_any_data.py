@@ -7,12 +7,14 @@ import shutil
 import signal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from forking import dying, forked
 from helpers import randomised
 from shard_files import parquet, tars
-from sources import interleaved, numbers, prepare_source
+from sources import interleaved, numbers, png, prepare_source
 from training_runs import assert_same_bits, command, go, settings, step_of
 
 from rawmm_cli.config import build, presets
@@ -51,6 +53,16 @@ def data(few_digits, tmp_path_factory):
     prepare_source(folder / "words", text(path=folder / "text"), held_out=0.2)
     parquet(folder / "parquet", range(200))
     tars(folder / "tars", range(200), bad=(33, 77))
+    several = {
+        "images": [[png(n), png(n + 1)] for n in range(200)],
+        "text": [f"picture {n}" for n in range(200)],
+    }
+    (folder / "rows").mkdir()
+    pq.write_table(pa.table(several), folder / "rows" / "0.parquet", row_group_size=20)
+    for n in range(200):
+        (folder / "pictures" / f"{n % 2}").mkdir(parents=True, exist_ok=True)
+        (folder / "pictures" / f"{n % 2}" / f"{n:03}.png").write_bytes(b"bad" if n == 33 else png(n))
+        (folder / "pictures" / f"{n % 2}" / f"{n:03}.txt").write_text(f"picture {n}")
     return folder
 
 
@@ -78,10 +90,24 @@ def kinds(data):
             "data.stream.held_out=0.1",
             "train.workers=2",
         ),
+        "rows": (
+            "data.stream=true",
+            f"data.stream.path={data / 'rows'}",
+            "data.set=shards",
+            "data.stream.held_out=0.1",
+            "train.length=96",
+        ),
+        "folder": (
+            "data.stream=true",
+            f"data.stream.path={data / 'pictures'}",
+            "data.set=shards",
+            "data.stream.held_out=0.1",
+            "train.workers=2",
+        ),
     }
 
 
-@pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar"])
+@pytest.mark.parametrize("kind", ["documents", "mixture", "parquet", "tar", "rows", "folder"])
 @pytest.mark.process
 def test_killed_and_resumed_bit_for_bit(kind, kinds, data, tmp_path, rawmm):
     """kill -9 where the disk changes, twice; the run ends as one that was never stopped, and is evaluated."""
