@@ -195,14 +195,23 @@ def settle(
 
 
 def _pace(device: str, ranks: int) -> "Callable[[Config], float] | None":
-    """Seconds of a step of settings on this CPU; None on a GPU, and for several ranks, who must agree."""
+    """Seconds of a step of settings on this CPU, compiled where there is time for it; None on a GPU, and for
+    several ranks, who must agree."""
+    from ..config import presets
     from ..profiling import estimate
     from ..system import launch, machine
+    from ..training.compile import PAYS, SECONDS
 
     on = machine.device(device)
     if on.type != "cpu" or ranks > 1 or launch.joined():
         return None
-    return lambda config: estimate.estimate(config, on, None)["step_seconds"]
+
+    def pace(config: "Config") -> float:
+        short = config.train.compile == "auto" and (config.train.time or 0) < PAYS * SECONDS["cpu"]
+        config = presets.changed(config, {"train.compile": "no"}) if short else config
+        return estimate.estimate(config, on, None)["step_seconds"]
+
+    return pace
 
 
 def check_read(config: "Config | CodecConfig", words: list[str], data_dir: Path) -> None:

@@ -54,7 +54,8 @@ def settle(
         }
         config = coarse
     settled, others = _by_rules(config, facts)
-    return settled, {key: others.get(key, reason) for key, reason in reasons.items()}
+    reasons |= others
+    return settled, {key: reasons[key] for key in RULES if key in reasons}
 
 
 def _by_rules(config: Config, facts: Facts) -> tuple[Config, dict[str, str]]:

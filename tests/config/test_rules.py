@@ -156,6 +156,7 @@ def test_by_time_small_batches_and_coarse_patches():
     short, reasons = settled(square(32), "train.time=20", pace=pace)
     assert (short.codec.patch, short.train.batch) == (8, 64)
     assert reasons["codec.patch"].endswith("; smaller ones would be slow for the time")
+    assert list(reasons) == list(RULES)
     slow, _ = settled(square(32), "train.time=6", pace=pace)
     assert (slow.codec.patch, slow.train.batch) == (8, 32)
     assert slow.train.documents == long.train.documents == 160_000  # a tenth of it is the least of a run
