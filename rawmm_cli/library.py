@@ -137,7 +137,8 @@ def drawing(model: Loaded, text: str, image: Tensor | str | Path) -> Document:
     from .data import stream
 
     encode = arguments.model(model).model.tokenizer.encode
-    return stream.drawing(arguments.text("text", text), arguments.image(image, model), 0, encode=encode)
+    words, pixels = arguments.text("text", text), arguments.image(image, model)
+    return stream.drawing(words, pixels, 0, encode=encode, settings=model.config.data)
 
 
 def reading(model: Loaded, image: Tensor | str | Path, text: str) -> Document:
@@ -145,7 +146,8 @@ def reading(model: Loaded, image: Tensor | str | Path, text: str) -> Document:
     from .data import stream
 
     encode = arguments.model(model).model.tokenizer.encode
-    return stream.reading(arguments.image(image, model), arguments.text("text", text), encode)
+    words, pixels = arguments.text("text", text), arguments.image(image, model)
+    return stream.reading(pixels, words, encode, model.config.data)
 
 
 def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Losses:

@@ -29,17 +29,33 @@ BLOCK = 1000  # consecutive documents in which every set has exactly its share
 
 
 def drawing(
-    caption: str, pixels: torch.Tensor, noise_key: int, draw: bool = True, encode: Encode = encode
+    caption: str,
+    pixels: torch.Tensor,
+    noise_key: int,
+    draw: bool = True,
+    encode: Encode = encode,
+    settings: Data = Data(),
 ) -> Document:
     """Document that draws: the caption, then the picture.
 
-    pixels: (3, H, W) uint8. draw: False shows the picture clean, as it is when it is finished."""
-    return [BOS, *encode(caption), IMAGE, Picture(pixels, draw, noise_key), END_IMAGE, EOS]
+    pixels: (3, H, W) uint8. draw: False shows the picture clean, as it is when it is finished. settings: of
+    the run, which place the picture."""
+    picture = Picture(pixels, draw, noise_key, stretch(settings, pixels))
+    return [BOS, *encode(caption), IMAGE, picture, END_IMAGE, EOS]
 
 
-def reading(pixels: torch.Tensor, caption: str, encode: Encode = encode) -> Document:
-    """Document that reads: the picture, clean, then its caption. pixels: (3, H, W) uint8."""
-    return [BOS, IMAGE, Picture(pixels, False), END_IMAGE, *encode(caption), EOS]
+def reading(pixels: torch.Tensor, caption: str, encode: Encode = encode, settings: Data = Data()) -> Document:
+    """Document that reads: the picture, clean, then its caption. pixels: (3, H, W) uint8. settings: of the
+    run, which place the picture."""
+    picture = Picture(pixels, False, 0, stretch(settings, pixels))
+    return [BOS, IMAGE, picture, END_IMAGE, *encode(caption), EOS]
+
+
+def stretch(settings: Data, pixels: torch.Tensor) -> tuple[float, float]:
+    """How far rows and columns of a picture stand apart in a run (`core.document.Picture`)."""
+    if not settings.stretch:
+        return 1.0, 1.0
+    return tuple(settings.size / side for side in pixels.shape[1:])
 
 
 class Plan(NamedTuple):
@@ -141,15 +157,16 @@ class Stream:
         pixels = data.image(plan.row) if pixels is None else pixels
         if plan.reads:
             pixels = shifted(pixels, *plan.shift) if any(plan.shift) else pixels
-            return [BOS, IMAGE, Picture(pixels, False, 0, self._stretch(pixels)), END_IMAGE, *plan.text, EOS]
-        picture = Picture(pixels, plan.draw, plan.key, self._stretch(pixels))
+            return [
+                BOS,
+                IMAGE,
+                Picture(pixels, False, 0, stretch(self.settings, pixels)),
+                END_IMAGE,
+                *plan.text,
+                EOS,
+            ]
+        picture = Picture(pixels, plan.draw, plan.key, stretch(self.settings, pixels))
         return [BOS, *plan.text, IMAGE, picture, END_IMAGE, EOS]
-
-    def _stretch(self, pixels: torch.Tensor) -> tuple[float, float]:
-        """How far rows and columns of a picture stand apart (`core.document.Picture`)."""
-        if not self.settings.stretch:
-            return 1.0, 1.0
-        return tuple(self.settings.size / side for side in pixels.shape[1:])
 
     def document(self, number: int) -> Document:
         """Document `number` of the stream."""
@@ -183,7 +200,7 @@ class Stream:
                 else data.image(plan.row, pictures)
             )
             noise = key(plan.key, "picture", pictures) if draw else 0
-            items += [IMAGE, Picture(pixels, draw, noise, self._stretch(pixels)), END_IMAGE]
+            items += [IMAGE, Picture(pixels, draw, noise, stretch(self.settings, pixels)), END_IMAGE]
             pictures += 1
         return cut_document([*items, EOS], self.length, self.blocks) if self.cuts else [*items, EOS]
 

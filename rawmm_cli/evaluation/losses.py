@@ -58,9 +58,9 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
             (held_out.image(row), _caption(model, config, held_out, row))
             for row in rows[start : start + CHUNK]
         ]
-        reads = [reading(pixels, caption, encode) for pixels, caption in chunk if caption]
+        reads = [reading(pixels, caption, encode, config.data) for pixels, caption in chunk if caption]
         draws = [
-            drawing(caption, pixels, key(seed, "held out", start + n), encode=encode)
+            drawing(caption, pixels, key(seed, "held out", start + n), encode=encode, settings=config.data)
             for n, (pixels, caption) in enumerate(chunk)
         ]
         if reads:

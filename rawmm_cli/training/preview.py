@@ -9,7 +9,9 @@
 The same weights give the same bytes. Each file appears by a rename, whole or not at all, and the sheet before
 its JSON. The report shows all of them as a timeline."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,15 +19,17 @@ import numpy as np
 from torch import Tensor
 
 from ..config import build
+from ..config.data import Data
 from ..config.model import Config
-from ..core.document import Document, Picture
+from ..core.document import Document
 from ..core.drawing import Sampling, draw
 from ..core.generate import in_chunks
 from ..core.model import RawModel
-from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
+from ..core.text_tokenizer import BOS, IMAGE
 from ..data import images
 from ..data.prepared import Prepared
 from ..data.sets import class_captions
+from ..data.stream import reading
 from ..system import disk
 from ..system.seeds import key
 from .held_out import losses as held_out_losses
@@ -52,10 +56,12 @@ def preview(
     documents, step = at
     captions = sheet_captions(data)
     sheet = sample_sheet(config, model, captions, lines)
-    rows = rows_to_read(held_out) if config.data.read and not held_out.holds_documents else []
+    rows = []
+    if config.data.read and not held_out.holds_documents:
+        rows = rows_to_read(held_out, fits=partial(_has_room, config, model, held_out))
     pictures = [held_out.image(row) for row in rows]
     truth = [[caption for caption in held_out.captions[row] if caption] for row in rows]
-    written = write_captions(model, pictures, _settings_for(config, model, truth))
+    written = write_captions(model, pictures, _settings_for(config, model, truth), config.data)
     losses = held_out_losses(model, config, held_out)
     if folder is None:
         return None, losses
@@ -119,19 +125,32 @@ def _sheet(config: Config, pictures: list[Tensor], columns: int) -> np.ndarray:
     return images.contact_sheet(pictures, columns, zoom=max(1, COLUMN // config.data.size))
 
 
-def rows_to_read(held_out: Prepared, most: int = 8) -> list[int]:
+def rows_to_read(
+    held_out: Prepared, most: int = 8, fits: Callable[[int], bool] = lambda row: True
+) -> list[int]:
     """Fixed pictures that have a caption: the first of every different caption, then the first of the
-    others."""
+    others. fits(row): whether the model has room for a picture."""
     captions = {
-        row: next(filter(None, captions)) for row, captions in enumerate(held_out.captions) if any(captions)
+        row: next(filter(None, captions))
+        for row, captions in enumerate(held_out.captions)
+        if any(captions) and fits(row)
     }
     first = {caption: row for row, caption in reversed(captions.items())}.values()
     return (sorted(first) + sorted(set(captions) - set(first)))[:most]
 
 
-def write_captions(model: RawModel, pictures: list[Tensor], settings: Sampling) -> list[str]:
-    """What the model writes after reading each picture (3, H, W) uint8, without control tokens."""
-    prompts: list[Document] = [[BOS, IMAGE, Picture(pixels, False), END_IMAGE] for pixels in pictures]
+def _has_room(config: Config, model: RawModel, held_out: Prepared, row: int) -> bool:
+    """Whether the context has room for a text after a picture."""
+    picture = model.blocks(int(held_out.heights[row]), int(held_out.widths[row]))
+    return len(picture.block) + 3 < config.sample.context  # <bos>, <image>, </image>
+
+
+def write_captions(
+    model: RawModel, pictures: list[Tensor], settings: Sampling, data: Data = Data()
+) -> list[str]:
+    """What the model writes after reading each picture (3, H, W) uint8, without control tokens. data:
+    settings of the run, which place the pictures."""
+    prompts: list[Document] = [reading(pixels, "", settings=data)[:-1] for pixels in pictures]
     keys = [key(0, "caption", n) for n in range(len(prompts))]
     documents = in_chunks(model, prompts, keys, replace(settings, max_pictures=0))
     return [

@@ -11,7 +11,7 @@ from rawmm_cli.core.document import Picture
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, decode
 from rawmm_cli.data import prepared
 from rawmm_cli.data.rows import picture_row
-from rawmm_cli.data.stream import Stream, _order, document, drawing, reading, shifted
+from rawmm_cli.data.stream import Stream, _order, document, drawing, reading, shifted, stretch
 
 PLAIN = {"read": 0.5, "drop": 0.1, "shift": 0}
 
@@ -233,3 +233,12 @@ def test_pictures_of_other_sizes_take_the_place_of_the_one_that_is_drawn(tmp_pat
         (False, (4, 12)): {(1.0, 1.0)},
     }
     assert all({draw for draw, _ in pairs} == {True, False} for pairs in seen.values())
+
+
+def test_single_documents_place_pictures_as_the_stream_does():
+    """With data.stretch and without: as evaluation and previews make them."""
+    pixels = torch.arange(3 * 8 * 12).to(torch.uint8).reshape(3, 8, 12)
+    for settings, expected in ((Data(stretch=True), (1.0, 8 / 12)), (Data(), (1.0, 1.0))):
+        drawn, read = drawing("a", pixels, 7, settings=settings), reading(pixels, "a", settings=settings)
+        places = {item.stretch for item in (*drawn, *read) if isinstance(item, Picture)}
+        assert places == {expected} and stretch(settings, pixels) == expected

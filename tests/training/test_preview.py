@@ -195,6 +195,7 @@ def test_different_captions_come_first():
     assert preview.rows_to_read(Set) == [0, 2, 5, 7, 1, 4, 6]
     assert preview.rows_to_read(Set, most=3) == [0, 2, 5]
     assert preview.rows_to_read(Set, most=5) == [0, 2, 5, 7, 1]
+    assert preview.rows_to_read(Set, fits=lambda row: row not in (0, 5)) == [1, 2, 7, 4, 6]
 
 
 def test_who_never_reads_is_not_asked_to(few_digits, splits, tmp_path, model):
