@@ -64,7 +64,7 @@ def names(path: Path) -> Iterator[str]:
     with _data_errors(path):
         if path.name.lower().endswith(".zip"):
             with open_file(path) as file, zipfile.ZipFile(file) as archive:
-                yield from (info.filename for info in archive.infolist() if not info.is_dir())
+                yield from map(slashed, (info for info in archive.infolist() if not info.is_dir()))
         else:
             with _open_tar(path) as (file, archive, packed):
                 plain = None if packed else plain_names(file)
@@ -155,6 +155,8 @@ class Tar(tarfile.TarFile):
         """The next header, None at the end, wherever that is. Raises ReadError at a damaged one."""
         try:
             return self.next()
+        except EOFError:  # of gzip
+            pass
         except tarfile.ReadError:
             if self.fileobj.read(1):
                 raise
@@ -165,21 +167,20 @@ class Tar(tarfile.TarFile):
         return [JOINED] * bool(self.joined) + [TAIL] * self.tail + [CUT] * self.cut
 
 
-class Unpacked:
+class Unpacked(gzip.GzipFile):
     """What a gzip file holds, to where it was cut, if it was. A damaged one raises, as `gzip` does."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.cut = gzip.GzipFile(fileobj=file), False
+    cut = False
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         """The next `size` bytes, fewer at the end only."""
         data = bytearray()
         try:
-            while len(data) < size and (piece := self.file.read1(size - len(data))):
+            while len(data) < size and (piece := self.read1(size - len(data))):
                 data += piece
         except EOFError:
             self.cut = True
-        return bytes(data)
+        return bytes(data) if size >= 0 else super().read(size)
 
 
 def packing(file: BinaryIO) -> str | None:
@@ -203,7 +204,7 @@ def _open_tar(path: Path) -> Iterator[tuple[BinaryIO | Unpacked, Tar, bool]]:
     """An open tar file: its bytes, its members, and whether it is compressed, whatever its name says."""
     with open_file(path) as raw:
         packed = packing(raw) == "gzip"
-        file = Unpacked(raw) if packed else raw
+        file = Unpacked(fileobj=raw) if packed else raw
         with Tar.open(fileobj=file, mode="r|" if packed else "r:") as archive:
             yield file, archive, packed
 
@@ -265,9 +266,14 @@ def _zip(path: Path, note: Callable[[str], None]) -> Iterator[Member]:
             try:
                 data = archive.read(info)
             except (zipfile.BadZipFile, zlib.error, EOFError) as error:  # of this member alone
-                yield info.filename, partial(_raise, error)
+                yield slashed(info), partial(_raise, error)
                 continue
-            yield info.filename, lambda data=data: data
+            yield slashed(info), lambda data=data: data
+
+
+def slashed(info: zipfile.ZipInfo) -> str:
+    """Name of a member; old writers on Windows separate folders by backslashes."""
+    return info.filename.replace("\\", "/")
 
 
 def zip_headers(file: BinaryIO, archive: zipfile.ZipFile, path: Path | str) -> list[zipfile.ZipInfo]:

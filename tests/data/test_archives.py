@@ -378,3 +378,8 @@ def test_other_compressions_are_named(mode, kind, tmp_path):
         DataError, match=f"it is compressed with {kind}; allowed: a tar file, or one compressed"
     ):
         read(path)
+
+
+def test_backslashes_of_a_zip_file_separate_folders(tmp_path):
+    path = zipped(tmp_path / "t.zip", zipfile.ZipInfo("cat\\1.png"))
+    assert [name for name, _ in archives.members(path)] == ["cat/1.png"] == list(archives.names(path))

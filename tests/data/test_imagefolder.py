@@ -385,3 +385,15 @@ def test_captions_beside_whole_names(tmp_path):
     (tmp_path / "a.png.txt").write_text("my a")
     (tmp_path / "b.png.json").write_text('{"caption": "my b"}')
     assert ours(tmp_path) == {f"{n}.png": (None, f"my {n}", None) for n in "ab"}
+
+
+@pytest.mark.parametrize("delimiter", ",;\t|")
+def test_lists_as_python_prints_them_stand_and_are_said(delimiter, tmp_path):
+    fill(tmp_path, "a.png", "b.png")
+    rows = [("file_name", "text"), ("a.png", "\"['a cat', 'x']\""), ("b.png", '"[""b"", ""y""]"')]
+    (tmp_path / "metadata.csv").write_text("".join(delimiter.join(row) + "\n" for row in rows))
+    source = folder(tmp_path, notify=(lines := []).append)
+    assert [item.captions for item in source.items(0)] == [("['a cat', 'x']",), ("b", "y")]
+    assert lines == [
+        "captions are lists as Python prints them, read as they stand: write lists of texts, or JSON"
+    ]

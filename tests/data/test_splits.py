@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from rawmm_cli.data.layout.classes import classes_of
 from rawmm_cli.data.layout.splits import described, roles, split_of, splits_of
 
 
@@ -54,6 +55,8 @@ def test_a_keyword_is_a_whole_word(name, split):
         (["TrainImages/a.png", "x/a.png", "ValImages/a.png"], ["train", None, "validation"]),
         (["x/imagesTrain/cat/a.png", "x/imagesEval/cat/a.png"], ["train", "test"]),
         (["TrainStation/a.png", "TestTube/a.png"], [None, None]),  # classes
+        (["trainA/cat/a.png", "trainA/test_tube/a.png", "testA/dog/a.png"], ["train", "train", "test"]),
+        (["trainset/a.png", "valset/a.png", "testset/a.png"], ["train", "validation", "test"]),
         (["trainA/a.png", "test/a.png"], [None, None]),
         (["strain/a.png", "trainstation/a.png", "test/a.png"], [None, None, None]),
         (["test/a.png", "test/b.png"], [None, None]),
@@ -117,3 +120,25 @@ def test_as_datasets_splits_a_folder(folders, tmp_path, monkeypatch):
         Image.new("RGB", (4, 4)).save(path)
     theirs = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "set"), drop_labels=True)
     assert {split: len(data) for split, data in theirs.items()} == Counter(splits_of(names))
+
+
+@pytest.mark.parametrize(
+    "folders, classes",
+    [
+        (["cat", "dog"], ["cat", "dog"]),
+        (["x/cat", "y/dog", "y/cat"], ["cat", "dog", "cat"]),
+        (["train/cat", "test/dog"], ["cat", "dog"]),
+        (["cat/train", "dog/test", "cat/test"], ["cat", "dog", "cat"]),  # as of MVTec
+        (["trainA/cat", "testA/test_tube"], ["cat", "test_tube"]),
+        (["train/train", "train/car", "test/train"], ["train", "car", "train"]),  # a class
+        (["train", "test"], None),
+        (["trainA", "trainB", "testA"], None),
+        (["images/train", "images/val"], None),
+        (["cat", "x/dog"], None),
+        (["", "cat"], None),
+        (["cat"], None),
+        ([], None),
+    ],
+)
+def test_classes_are_the_folders_that_tell_no_splits(folders, classes):
+    assert classes_of(folders) == ({} if classes is None else dict(zip(folders, classes)))

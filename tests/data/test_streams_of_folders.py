@@ -50,7 +50,8 @@ def test_compressed_archives_that_are_not_safe_or_damaged(tmp_path):
         opened(tmp_path)
     tars(tmp_path / "plain", range(300), files=1)
     packed = gzip.compress((tmp_path / "plain" / "0.tar").read_bytes())
-    (tmp_path / "0.tgz").write_bytes(packed[: len(packed) // 2])
+    half = len(packed) // 2
+    (tmp_path / "0.tgz").write_bytes(packed[:half] + bytes(100) + packed[half + 100 :])
     with pytest.raises(DataError, match="0.tgz cannot be read .*; fetch it again"):
         opened(tmp_path / "0.tgz")
     with zipfile.ZipFile(tmp_path / "0.zip", "w") as archive:

@@ -1,6 +1,7 @@
 """Streams of what people bring: files of one name, splits of their own, columns that change, text in place of
 pictures, joined archives, the folder that img2dataset writes."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -238,6 +239,23 @@ def test_an_archive_that_was_cut(tmp_path):
                 data.picture(lane, position)
         assert [*captions(data), *held_out(data)] and any("without an end mark" in line for line in lines)
         assert {*captions(data), *held_out(data)} == set(range(number))
+
+
+def test_a_packed_archive_that_was_cut(tmp_path):
+    """As `prepare` reads it, to the last whole member."""
+    tars(tmp_path / "in", range(60), files=1)
+    path = tmp_path / "in" / "0.tar"
+    whole = gzip.compress(path.read_bytes())
+    for share in (0.9, 0.97, 0.999):
+        path.write_bytes(whole[: int(share * len(whole))])
+        source = webdataset(path=tmp_path / "in", notify=(said := []).append)
+        names = [i.name for i in source.items(0) if isinstance(i.content, bytes) and i.content]
+        data = opened(tmp_path / "in", lines=(lines := []))
+        for lane, count in enumerate(data.sizes):
+            for position in range(count):
+                data.picture(lane, position)
+        assert {*captions(data), *held_out(data)} == {int(name.rpartition("/")[2]) for name in names}
+        assert any("without an end mark" in line for line in said) and set(said[1:]) <= set(lines)
 
 
 def test_folders_in_archives_are_classes(tmp_path):

@@ -17,7 +17,7 @@ import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from ...system.errors import ConfigError, DataError, printable
@@ -26,6 +26,7 @@ from ..images import ENDINGS
 from ..items import Item, Source, state_of
 from ..layout import beside, metadata
 from ..layout.beside import Texts
+from ..layout.captions import PYTHON_LISTS, is_python_list
 from ..layout.classes import classes_of, hint
 from ..layout.files import advice, files
 from ..layout.inside import MissingError, inside, relative
@@ -39,6 +40,7 @@ from ..layout.splits import (
 )
 from ..layout.unused import COLUMNS, FILES, KEYS, Unused
 
+FIRST = 100  # captions that tell what all are
 ALLOWED = " ".join(ENDINGS)
 
 
@@ -67,8 +69,7 @@ def folder(
     splits, used_as, about = _splits(names, images, said, unused, notify)
     order = sorted(range(len(names)), key=lambda n: (used_as[splits[n]] == "held_out", names[n]))
     names, splits = [names[n] for n in order], [splits[n] for n in order]
-    in_folders = bool(about) and "split column" not in about
-    labels, classes = _classes(images, said.labels, in_folders, bool(tables) and caption is None)
+    labels, classes = _classes(images, said.labels, bool(tables) and caption is None)
     captions = _captions(names, said, labels, classes, caption, notify)
     card = {"source": "folder", "licence": "unknown (your own files)", "labels": classes}
     if about:
@@ -229,7 +230,7 @@ def _splits(
 
 
 def _classes(
-    images: Collection[str], labels: dict[str, int | str], has_splits: bool, has_metadata: bool
+    images: Collection[str], labels: dict[str, int | str], has_metadata: bool
 ) -> tuple[dict[str, int], list[str]]:
     """Classes as ({name: number}, names of the classes): those that files tell, else those of the folders."""
     if labels:
@@ -239,11 +240,10 @@ def _classes(
         numbers = {label: number for number, label in enumerate(classes)}
         return {name: numbers[str(label)] for name, label in labels.items()}, classes
     folders = {name: posixpath.dirname(name) for name in images}
-    classes = [] if has_metadata else classes_of(set(folders.values()), has_splits)
-    if not classes:
-        return {}, []
+    of_folder = {} if has_metadata else classes_of(dict.fromkeys(folders.values()))
+    classes = sorted({*of_folder.values()})
     numbers = {label: number for number, label in enumerate(classes)}
-    return {name: numbers[posixpath.basename(folder)] for name, folder in folders.items()}, classes
+    return {name: numbers[of_folder[folder]] for name, folder in folders.items() if of_folder}, classes
 
 
 def _captions(
@@ -269,6 +269,9 @@ def _captions(
             notify(f"captions are made of the classes by '{TEMPLATE}'; --caption gives another")
         else:
             notify(hint(classes))
+    first = islice(chain.from_iterable(said.captions.values()), FIRST)
+    if template is None and any(map(is_python_list, first)):
+        notify(f"captions are {PYTHON_LISTS}")
     for name in names:
         if template is not None:
             label = labels.get(name, -1)

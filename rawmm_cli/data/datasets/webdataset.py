@@ -42,7 +42,7 @@ def webdataset(
     files, archives = named(archive_files(path, unused), path if path.is_dir() else path.parent)
     fields = Fields(columns, caption, keep_uncaptioned=keep_uncaptioned)
     about = _about(files, archives, fields)
-    fields = replace(fields, folders=about.numbers, split=about.by_key and about.by_key.key)
+    fields = replace(fields, folders=about.folders, split=about.by_key and about.by_key.key)
     notify("chosen: " + fields.describe())
     if line := about.by_key.describe() if about.by_key else about.splits.describe():
         notify(f"splits of the source, in {line}")
@@ -57,19 +57,19 @@ def webdataset(
         card={
             "source": f"webdataset, {counted(len(files), 'archive')}",
             "licence": "unknown (your own files)",
-            "labels": list(about.numbers),
+            "labels": fields.classes,
             "chosen": {"samples": fields.describe()} | own,
         },
     )
 
 
 class About(NamedTuple):
-    """What is known of archives before they are read. numbers: {name: number} of classes that are folders.
+    """What is known of archives before they are read. folders: {folder: name of its class}.
     lines: what is said of them, and of captions."""
 
     splits: OwnSplits
     by_key: KeySplits | None
-    numbers: dict[str, int]
+    folders: dict[str, str]
     lines: list[str]
 
     def role(self, fields: Fields, archive: str, name: str, sample: Sample) -> str | None:
@@ -91,11 +91,10 @@ def _about(files: list[Path], archives: list[str], fields: Fields) -> About:
     by_key = None
     if not splits.describe():
         by_key = key_splits(looks.split_keys, lambda key: _texts(files, archives, fields, key))
-    folders = {folder for _, folder in places}
-    classes = [] if looks.classes else classes_of(folders, bool(splits.describe()))
+    folders = {} if looks.classes else classes_of(dict.fromkeys(folder for _, folder in places))
+    classes = sorted({*folders.values()})
     lines = [hint(classes)] if classes and not looks.captions and fields.template is None else []
-    numbers = {name: number for number, name in enumerate(classes)}
-    return About(splits, by_key, numbers, looks.lines + lines)
+    return About(splits, by_key, folders, looks.lines + lines)
 
 
 def _texts(files: list[Path], archives: list[str], fields: Fields, key: str) -> Iterator[str | None]:
@@ -123,7 +122,7 @@ def _items(
             split = about.role(fields, archive, name, sample)
             if role in (split, None):
                 if number >= start:
-                    folder = posixpath.basename(posixpath.dirname(name))
+                    folder = posixpath.dirname(name)
                     yield fields.item(f"{archive}/{name}", sample, split, folder, captioned(archive))
                 number += 1
         for line in samples.notes.lines() if samples.unused is unused else ():

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ...system.errors import DataError, printable
 from .instead import holds_picture
 
+PYTHON_LISTS = "lists as Python prints them, read as they stand: write lists of texts, or JSON"
 SHOWN = 8  # names of fields in a message
 
 

@@ -16,7 +16,7 @@ from ..columns import (
     check_template,
     parse,
 )
-from .captions import choice, fields_in, is_python_list
+from .captions import PYTHON_LISTS, choice, fields_in, is_python_list
 from .instead import holds_picture, instead_of_picture
 
 
@@ -99,7 +99,7 @@ def _note(
         column = _first(CAPTIONS, kinds, ("fields",))
         return choice(column, fields_in(first(column))) if column else ""
     if field is None and is_python_list(first(text)):
-        return "lists as Python prints them, read as they stand: write lists of texts, or JSON"
+        return PYTHON_LISTS
     return ""
 
 

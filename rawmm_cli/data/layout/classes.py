@@ -1,6 +1,5 @@
 """Classes by the folders that pictures are in, as the imagefolder of `datasets` makes them."""
 
-import posixpath
 from collections.abc import Collection, Sequence
 
 from ...system.errors import printable
@@ -9,17 +8,24 @@ from ..columns import TEMPLATE
 from .splits import split_of, splits_of
 
 
-def classes_of(folders: Collection[str], has_splits: bool) -> list[str]:
-    """Names of the classes, sorted: the last parts of the folders that pictures are in, relative to the set.
+def classes_of(folders: Collection[str]) -> dict[str, str]:
+    """{folder: name of its class}: its last part, but for the part that tells a split. {} where folders are
+    no classes: where they are not equally deep, or all of one class, or the splits themselves.
 
-    [] where they are not equally deep, or one, or the splits themselves. has_splits: whether folders tell
-    any."""
-    names = sorted(set(map(posixpath.basename, folders)))
-    if len({len(folder) and 1 + folder.count("/") for folder in folders}) != 1 or len(names) < 2:
-        return []
-    if has_splits and (any(map(split_of, names)) or any(splits_of([f"{name}/x" for name in names]))):
-        return []
-    return names
+    folders: all that pictures are in, relative to the set."""
+    if len({len(folder) and 1 + folder.count("/") for folder in folders}) != 1:
+        return {}
+    telling = set()
+    if any(splits_of([f"{folder}/x" for folder in folders])):
+        parts = list(dict.fromkeys(part for folder in folders for part in folder.split("/")))
+        splits = splits_of([f"{part}/x" for part in parts])
+        telling = {part for part, split in zip(parts, splits) if split or split_of(part)}
+    classes = {}
+    for folder in folders:
+        parts = folder.split("/")
+        split = next((n for n, part in enumerate(parts) if part in telling), len(parts))
+        classes[folder] = next(iter([*parts[:split], *parts[split + 1 :]][-1:]), "")
+    return classes if len({*classes.values()}) > 1 and all(classes.values()) else {}
 
 
 def hint(classes: Sequence[str], option: str = "--caption ") -> str:

@@ -36,12 +36,13 @@ class Fields:
     """Roles of the endings in a sample.
 
     columns: the user's own choice, "image=png,text=txt" or "text=json.KEY". template: makes captions of
-    classes. folders: {name: number} of classes that are folders. split: key of .json that tells splits.
+    classes. folders: {folder: name of its class}, where folders are classes. split: key of .json that tells
+    splits.
     keep_uncaptioned: whether samples whose caption is null are used."""
 
     columns: str | None = None
     template: str | None = None
-    folders: Mapping[str, int] = field(default_factory=dict, repr=False)
+    folders: Mapping[str, str] = field(default_factory=dict, repr=False)
     split: str | None = field(default=None, repr=False)
     keep_uncaptioned: bool = False
 
@@ -55,6 +56,11 @@ class Fields:
         """The user's own choice as {"image" | "text" | "label": ending}."""
         return parse(self.columns, None, "a sample")
 
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes that are folders, sorted."""
+        return sorted({*self.folders.values()})
+
     def describe(self) -> str:
         """The choice in words, for the card."""
         requested = self.requested
@@ -67,7 +73,7 @@ class Fields:
     def item(
         self, name: str, sample: Sample, split: str | None = None, folder: str = "", captioned: bool = False
     ) -> Item:
-        """A sample as an item. folder: name of the one that it is in. captioned: whether others have a
+        """A sample as an item. folder: the one that it is in. captioned: whether others have a
         caption, so that one that is null is missing. Where it cannot be used, the content of the item is a
         DataError."""
         try:
@@ -77,8 +83,10 @@ class Fields:
             if label is not None and (self.template is not None or not captions):
                 captions = [(self.template or TEMPLATE).format(label=words(str(label)))]
             elif label is None and folder in self.folders:
-                label = self.folders[folder]
-                captions = captions if self.template is None else [self.template.format(label=words(folder))]
+                name_of_class = self.folders[folder]
+                label = self.classes.index(name_of_class)
+                if self.template is not None:
+                    captions = [self.template.format(label=words(name_of_class))]
             if captioned and not (captions or self.keep_uncaptioned) and self._is_null(sample, facts):
                 raise DataError(f"{NO_CAPTION}, and others in its archive have one")
             return Item(name, self._image(sample), tuple(captions), class_of(label), split=split)

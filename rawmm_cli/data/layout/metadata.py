@@ -2,7 +2,7 @@
 
 They may be in any folder, in any letter case. A row has `file_name`, a path relative to the folder of the
 file, and a caption in the first of `columns.CAPTIONS`: a string, or a list of strings. In CSV, commas,
-semicolons or tabs stand between cells.
+semicolons, tabs or bars stand between cells.
 
 Source: `datasets.packaged_modules.folder_based_builder`."""
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NAMES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 LINE = 10_000_000  # bytes of a line, characters of a cell
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 FILE_NAMES = ("file_name", "image_file_name")
 HOW = "allowed: one object a line; mend it"
 

@@ -1,11 +1,11 @@
 """The splits that a source brings along, told by names of folders or files as `datasets` tells them.
 
 A folder is of a split where its name has one of KEYWORDS in it as a whole word, in any letter case: train,
-Train2017, coco-val. Where none is, names in camel case tell that differ in nothing but that word: trainA and
-testA, TrainImages and ValImages, but not TrainStation and TestTube. Names of files count only for tables and
-archives (train-00000-of-00002.parquet), where no folder tells: a picture named "train station.jpg" is a
-picture like any other. Unlike `datasets`, which drops what is beside the splits, nothing is left out: it is
-trained on.
+Train2017, coco-val. Where that tells none, names in camel case do that differ in nothing but that word:
+trainA and testA, TrainImages and ValImages, but not TrainStation and TestTube. Names of files count only for
+tables and archives (train-00000-of-00002.parquet), where no folder tells: a picture named "train station.jpg"
+is a picture like any other. Unlike `datasets`, which drops what is beside the splits, nothing is left out: it
+is trained on.
 
 Where folders and files tell none, a column may (COLUMNS): Karpathy's COCO and Flickr30k have `split` with
 train, restval, val and test, Open Images has `Subset`, CelebA numbers in `partition`, CUB 1 for training.
@@ -22,9 +22,9 @@ from pathlib import Path
 from ...system.errors import printable
 
 KEYWORDS = {
-    "train": ("train", "training", "trainval"),
-    "validation": ("validation", "valid", "dev", "val"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "train": ("train", "training", "trainval", "trainset"),
+    "validation": ("validation", "valid", "dev", "val", "valset"),
+    "test": ("test", "testing", "eval", "evaluation", "testset"),
 }
 SPLIT_OF = {keyword: split for split, keywords in KEYWORDS.items() for keyword in keywords}
 SEPARATOR = "[-._ 0-9=]"  # = as in split=test, a partition of Hive
@@ -54,8 +54,6 @@ def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
     for folder in map(posixpath.dirname, names):
         if folder not in known:
             known[folder] = next(filter(None, map(split_of, folder.split("/"))), None)
-    if not any(known.values()):
-        known = dict(zip(known, _in_camel_case(list(known))))
     splits = [known[posixpath.dirname(name)] for name in names]
     if files and not any(splits):
         bases = [posixpath.basename(name) for name in names]
@@ -69,20 +67,27 @@ def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
     elif "train" not in splits:
         beside = {folder: _beside_pictures(folder, known) for folder in known}
         splits = [beside[posixpath.dirname(name)] for name in names]
+    if not any(roles(splits).values()):
+        known = dict(zip(known, _in_camel_case(list(known))))
+        splits = [known[posixpath.dirname(name)] for name in names]
     return splits if any(roles(splits).values()) else [None] * len(splits)
 
 
 def _in_camel_case(names: Sequence[str]) -> list[str | None]:
     """The split that each path tells by a word in camel case; None where no other path says train for test,
-    or test for train, and is else the same."""
-    told: list[tuple[str, str] | None] = []  # (the name without its word, split)
+    or test for train, and is else the same up to there."""
+    told: list[tuple[str, str] | None] = []  # (the name to the end of that part, without its word; split)
     splits = defaultdict(set)
     for name in names:
-        words = HUMP.sub("-", name).lower()
-        word = next(filter(None, map(WORD.search, words.split("/"))), None)
-        told.append((words.replace(word[1], "*", 1), SPLIT_OF[word[1]]) if word else None)
-        if told[-1]:
-            splits[told[-1][0]].add(told[-1][1])
+        parts = HUMP.sub("-", name).lower().split("/")
+        words = list(map(WORD.search, parts))
+        first = next((n for n, word in enumerate(words) if word), None)
+        told.append(None)
+        if first is not None:
+            keyword = words[first][1]
+            rest = "/".join([*parts[:first], parts[first].replace(keyword, "*", 1)])
+            told[-1] = rest, SPLIT_OF[keyword]
+            splits[rest].add(SPLIT_OF[keyword])
     both = {rest for rest, kinds in splits.items() if "train" in kinds and len(kinds) > 1}
     return [own[1] if own and own[0] in both else None for own in told]
 

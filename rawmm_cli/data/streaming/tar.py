@@ -2,7 +2,6 @@
 
 A file that is compressed with gzip is read from its beginning for every block."""
 
-import gzip
 import os
 import posixpath
 import zipfile
@@ -69,8 +68,9 @@ class Tar(Shards):
             self.about["splits"] = line
         else:
             self._set_key_splits(looks.split_keys)
-        self.labels = [] if looks.classes else classes_of({folder for _, folder in places}, bool(line))
-        self.fields = replace(self.fields, folders={name: n for n, name in enumerate(self.labels)})
+        folders = dict.fromkeys(folder for _, folder in places)
+        self.fields = replace(self.fields, folders={} if looks.classes else classes_of(folders))
+        self.labels = self.fields.classes
         self.captioned = [any(map(self.fields.captioned, self._samples(n))) for n in range(len(self.indices))]
         self.notes += looks.lines
         if self.labels and not looks.captions and stream.caption is None:
@@ -109,13 +109,11 @@ class Tar(Shards):
                     infos = archive.infolist()
                     yield lambda n: archive.read(infos[index.offset[n]])
                 return
-            opened = gzip.GzipFile(fileobj=stream) if index.packed else stream
+            from ..archives import Unpacked
 
-            def member(n: int) -> bytes:
-                opened.seek(int(index.offset[n]))
-                return _part(opened.read(int(index.size[n])), 0, int(index.size[n]))
+            opened = Unpacked(fileobj=stream) if index.packed else stream
 
-            yield member
+            yield lambda n: _member(opened, int(index.offset[n]), int(index.size[n]))
 
     def roles(self, block: Block) -> list[str | None]:
         """As `Parquet.roles`."""
@@ -138,7 +136,7 @@ class Tar(Shards):
         captioned = self.captioned[block.file]
         for key, low, high in compress(zip(index.keys[samples].to_pylist(), first, first[1:]), wanted):
             own = slice(low - first[0], high - first[0])
-            folder = posixpath.basename(posixpath.dirname(key)) if self.labels else ""
+            folder = posixpath.dirname(key) if self.labels else ""
             sample = dict(zip(endings[own], readers[own]))
             items.append(self.fields.item(f"{name}/{key}", sample, None, folder, captioned))
         return items
@@ -163,10 +161,21 @@ def _kept(member: Callable[[int], bytes], number: int) -> Callable[[], bytes]:
         return partial(bytes, member(number))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         return partial(_raise, DataError(f"it is damaged ({error})"))
+    except DataError as error:
+        return partial(_raise, error)
 
 
 def _raise(error: Exception) -> NoReturn:
     raise error
+
+
+def _member(file: BinaryIO, offset: int, size: int) -> bytes:
+    """A member of an open tar file. Raises DataError at the one where the file was cut."""
+    try:
+        file.seek(offset)
+        return _part(file.read(size), 0, size)
+    except EOFError:  # of gzip
+        return _part(b"", 0, size)
 
 
 def _part(span: bytes, start: int, size: int) -> bytes:
@@ -192,28 +201,25 @@ class Index(NamedTuple):
 
 def _index(stream: BinaryIO, name: str, samples: "Samples") -> Index:
     """Index of an open archive. name: of the file, in messages. Raises DataError where it is not safe."""
-    from ..archives import Tar, headers, packing, zip_headers
+    from ..archives import Tar, Unpacked, headers, packing, slashed, zip_headers
 
     if name.lower().endswith(".zip"):
         with zipfile.ZipFile(stream) as archive:
             infos = zip_headers(stream, archive, name)
             places = (
-                (info.filename, (n, info.file_size)) for n, info in enumerate(infos) if not info.is_dir()
+                (slashed(info), (n, info.file_size)) for n, info in enumerate(infos) if not info.is_dir()
             )
             return _indexed(name, samples, places, lambda place: archive.read(infos[place[0]]), "zip")
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     packed = packing(stream)
-    opened = gzip.GzipFile(fileobj=stream) if packed else stream
-
-    def read(place: tuple[int, int]) -> bytes:
-        opened.seek(place[0])
-        return opened.read(place[1])
+    opened = Unpacked(fileobj=stream) if packed else stream
 
     with Tar.open(fileobj=opened, mode="r:") as archive:
         infos = headers(name, archive, size if packed else None)
         places = ((info.name, (info.offset_data, info.size)) for info in infos if info.isreg())
-        index = _indexed(name, samples, places, read, packed)
+        index = _indexed(name, samples, places, lambda place: _member(opened, *place), packed)
+        archive.cut |= getattr(opened, "cut", False)
         for what in archive.notes():
             samples.note(name, what)
     return index
