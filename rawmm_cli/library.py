@@ -158,7 +158,6 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
     Raises DataError where something is no document, or an image does not divide into patches."""
     from dataclasses import replace
 
-    from .config.noise_law import settle
     from .core.batch import pack, size
     from .core.document import Picture
     from .core.loss import joint_loss
@@ -166,7 +165,7 @@ def loss(model: Loaded, documents: Sequence[Document], *, seed: int = 0) -> Loss
 
     arguments.documents(documents, arguments.model(model))
     seed = numbers.whole("seed", seed, 0, 2**63 - 1)
-    network, weights = model.model, settle(model.config).loss
+    network, weights = model.model, model.config.loss
     keyed = [
         [
             replace(item, key=key(seed, "loss", number, place)) if isinstance(item, Picture) else item

@@ -174,15 +174,11 @@ def settle(
 ) -> "tuple[Config | CodecConfig, dict[str, str]]":
     """Settings without `auto`, and {name: reason} of each that was; prints a line for each reason.
 
-    Where all the others are given, the noise is left to training if the set is not here or is a stream. run,
-    and what is raised: as in `training/auto.py: settled`."""
-    from ..config.automatic import automatic, waiting
+    run, and what is raised: as in `training/auto.py: settled`."""
+    from ..config.automatic import automatic
     from ..config.model import Config
 
     if not isinstance(config, Config) or not automatic(config):
-        return config, {}
-    here = not config.data.stream and (data_dir / config.data.set / "card.json").is_file()
-    if not waiting(config) and not here:
         return config, {}
     with doing("looking at the set"):
         use_cpu(config.train.threads, here=ranks)

@@ -12,6 +12,5 @@ automatic.py  settings that are `auto`, and what they become
 explain.py    what is wrong with a setting, in one line
 yaml_text.py  YAML without surprises
 enough.py     how much training makes a model at all
-noise_law.py  training times and image weight, from the spectrum of the pictures
 build.py      settings -> objects; the only file that knows all parts
 """

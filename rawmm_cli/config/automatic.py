@@ -1,7 +1,7 @@
 """Settings that are `auto`: which ones, and what they become. No torch here.
 
 A preset may give `auto` for any setting of a type `Auto` (`fields.py`). What the user or the preset gives is
-never changed. `runs/settings.py` collects the facts of the sets, and keeps what a run was begun with."""
+never changed. `training/auto.py` collects the facts of the sets, and keeps what a run was begun with."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from . import presets
 from .facts import Facts, Known
 from .fields import AUTO
 from .model import Config
-from .rules import NOISE, RULES, divisors, in_words
+from .rules import RULES, divisors, in_words
 
 ENOUGH, ROUGH = 30_000, 16  # documents of a run by time; patches of a picture where there is time for fewer
 STEPPING = 0.8  # share of a run's time that its steps take, about
@@ -24,14 +24,9 @@ def automatic(config: Config) -> list[str]:
     return [key for key in RULES if known[key] == AUTO]
 
 
-def waiting(config: Config) -> list[str]:
-    """Those of them that a model or its training cannot do without; there are usual numbers for the noise."""
-    return [key for key in automatic(config) if key not in NOISE]
-
-
 def check_settled(config: Config) -> None:
     """Raise ConfigError where settings wait for a set."""
-    for key in waiting(config):
+    for key in automatic(config):
         raise ConfigError(f"{key} = auto follows from a set; name one with --data NAME, or give a value")
 
 

@@ -14,7 +14,6 @@ from ..system.figures import counted, size
 from .automatic import check_settled
 from .codecs import CodecConfig
 from .model import Config
-from .noise_law import settle
 
 
 def model(
@@ -208,7 +207,6 @@ def _head(config: Config, codec: Any) -> nn.Module:
                     f"head.kind = diffusion learns tokens that are vectors, and codec.kind = "
                     f"{config.codec.kind} gives integers; allowed: codec.kind=raw"
                 )
-            head = settle(config).head  # where no set was measured
             return DiffusionHead(
                 codec.values,
                 config.backbone.width,

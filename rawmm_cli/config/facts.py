@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .model import Config
-from .noise_law import Noise
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Facts:
     row. amount: bytes of all texts. captions: pictures that have any, of data.set. different:
     captions. documents: a row is a document of text and pictures. exact: all rows are here, not only the
     first of a stream. pieces(vocabulary): tokens of the texts of every row, as learned pieces. expected:
-    documents that a run by time will see; 0: not known. noise(known): what the law says of the pictures."""
+    documents that a run by time will see; 0: not known."""
 
     name: str
     rows: int
@@ -36,7 +35,6 @@ class Facts:
     captions: int
     different: int
     pieces: Callable[[int], np.ndarray]
-    noise: "Callable[[Known], Noise]"
     documents: bool = False
     exact: bool = True
     expected: int = 0

@@ -45,8 +45,8 @@ class DiffusionHead(Settings):
     kind: Literal["diffusion"] = "diffusion"
     prediction: Prediction = Field("clean", description="what the network outputs")
     loss: Prediction = Field("velocity", description="the space in which the error is measured")
-    time_mean: Auto[float] = Field("auto", description="t = sigmoid(N(mean, spread^2)); t = 1 is noise")
-    time_spread: Auto[Positive] = Field("auto", description="auto: measured on the pictures of the set")
+    time_mean: float = Field(0.8, description="t = sigmoid(N(time_mean, time_spread^2)); t = 1 is noise")
+    time_spread: Positive = 0.8  # for pictures of any kind and size: docs/train.md, "Training times"
     noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
     clamp: Positive = Field(0.05, description="t and 1 - t are at least this where they divide")
     bottleneck: Count | None = Field(None, description="patches pass through so many numbers on their way in")
@@ -82,7 +82,7 @@ class Loss(Settings):
     """Weights of the two losses."""
 
     text: Weight = 1.0
-    image: Auto[Weight] = Field("auto", description="auto: by how even the pictures of the set are")
+    image: Weight = 4.0
 
 
 class EMA(Settings):

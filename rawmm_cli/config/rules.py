@@ -159,14 +159,6 @@ def _shift(known: Known, facts: Facts) -> Follows:
     )
 
 
-def _noise(part: str) -> Rule:
-    def rule(known: Known, facts: Facts) -> Follows:
-        noise = facts.noise(known)
-        return Follows(getattr(noise, part), noise.reason)
-
-    return rule
-
-
 # --------------------------------------------------------------------------------------------------- training
 
 
@@ -222,11 +214,6 @@ def _context(known: Known, facts: Facts) -> Follows:
     return Follows(max(1024, 2 * known["train.length"]), "")
 
 
-NOISE: dict[str, Rule] = {
-    "head.time_mean": _noise("mean"),
-    "head.time_spread": _noise("spread"),
-    "loss.image": _noise("weight"),
-}
 RULES: dict[str, Rule] = {
     "data.size": _size,
     "codec.patch": _patch,
@@ -236,7 +223,6 @@ RULES: dict[str, Rule] = {
     "data.long": _long,
     "data.read": _read,
     "data.shift": _shift,
-    **NOISE,
     "train.documents": _documents,
     "train.batch": _batch,
     "train.warmup": _warmup,

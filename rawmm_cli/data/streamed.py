@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import copy
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,13 +83,6 @@ class Streamed:
         """Leave the opened files to the next stream of this source in this process: a long scan is done
         once."""
         _opened[self.opened] = self.shards
-
-    def with_settings(self, config: Config) -> "Streamed":
-        """The same files under settings that differ in how pictures are decoded alone."""
-        other = copy(self)
-        other.config, other.skipped, other.reported = config, {}, set()
-        other.fitting = Fitter(config, other._report)
-        return other
 
     def __len__(self) -> int:
         return sum(self.sizes)

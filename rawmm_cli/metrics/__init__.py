@@ -1,7 +1,6 @@
 """(images, reference) -> numbers.
 
 pixels.py     MSE, PSNR, SSIM, exact pixels, sharpness
-spectrum.py   how much pictures differ at each frequency, and what noise hides of it
 codes.py      entropy and use of codes
 text.py       how much text survives; rank correlation
 features.py   KID, distance of features

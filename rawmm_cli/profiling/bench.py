@@ -18,7 +18,6 @@ import torch
 
 from ..config import build
 from ..config.model import Config
-from ..config.noise_law import settle
 from ..core import flops
 from ..core.document import Document
 from ..core.drawing import Sampling, draw, precision
@@ -74,7 +73,7 @@ def train(
     if config.train.mask == "flex" and device.type == "cpu":
         raise ConfigError("train.mask = flex cannot train on the CPU; set train.mask=dense")
     precision = machine.precision(config.train.precision, device)
-    config = settle(_long_enough(config, WARM_UP + steps))
+    config = _long_enough(config, WARM_UP + steps)
     data, source = data_for(config, data_folder)
     before = machine.matmul_rate(device, precision)
     if device.type == "cuda":

@@ -12,6 +12,8 @@ from ..runs.folder import read_config
 from ..system.errors import ConfigError
 from .facts import facts_of
 
+CHANGED = ("head.time_mean", "head.time_spread", "loss.image")  # their defaults were others once
+
 
 def settled(
     config: Config, data: Path, run: Path | None = None, pace: Callable[[Config], float] | None = None
@@ -19,21 +21,23 @@ def settled(
     """Settings without `auto` -> the settings, and {name: reason} of each that was.
 
     data: folder of the prepared sets. run: folder of the run; where it has a checkpoint, it goes on with the
-    settings that it was begun with, and there are no reasons. pace: as in `automatic.settle`. Raises
-    ConfigError where no set is named or no value fits, DataError where a set is missing."""
+    settings that it was begun with, and there are no reasons; so it does with those of CHANGED that are not
+    given. pace: as in `automatic.settle`. Raises ConfigError where no set is named or no value fits,
+    DataError where a set is missing."""
     if config.data.set == AUTO:
         raise ConfigError(_which_set(data))
     follow = automatic(config)
-    if not follow:
-        return config, {}
+    given = {f"{part}.{name}" for part in ("head", "loss") for name in getattr(config, part).model_fields_set}
+    kept = [*follow, *(key for key in CHANGED if key not in given)]
     if (
-        run is not None
+        kept
+        and run is not None
         and any(run.glob("checkpoints/step_*"))
         and isinstance(saved := read_config(run), Config)
     ):
         known = Known(saved)
-        return presets.changed(config, {key: known[key] for key in follow}), {}
-    return settle(config, facts_of(config, data), pace)
+        return presets.changed(config, {key: known[key] for key in kept}), {}
+    return settle(config, facts_of(config, data), pace) if follow else (config, {})
 
 
 def _which_set(data: Path) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -10,22 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from ..config import presets
-from ..config.facts import Facts, Known
+from ..config.facts import Facts
 from ..config.fields import AUTO
 from ..config.model import Config
-from ..config.noise_law import Noise, law
 from ..config.rules import MARKS
 from ..core.text_tokenizer import train_pairs
 from ..data import prepared, sets
-from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
-from ..data.streamed import Set, Streamed
-from ..metrics.spectrum import spectrum
-from ..system.activity import doing
+from ..data.prepared import Prepared, PreparedDocuments
+from ..data.streamed import Streamed
 from ..system.errors import ConfigError
 
 SAMPLED = 2_000  # texts that are encoded, to know how long they are as learned pieces
 PEEK = 500  # pictures of a stream whose captions are looked at
-PICTURES = 256  # that are measured
 
 
 def facts_of(config: Config, data: Path) -> Facts:
@@ -53,21 +48,7 @@ def facts_of(config: Config, data: Path) -> Facts:
         different=_different(own),
         documents=own[0].holds_documents,
         pieces=cache(lambda vocabulary: _pieces(everything, texts, vocabulary)),
-        noise=_once(lambda known: measure(own[0], known["data.size"])),
     )
-
-
-def _once(measured: Callable[[Known], Noise]) -> Callable[[Known], Noise]:
-    """The same function, which measures once for each data.size."""
-    kept: dict[int, Noise] = {}
-
-    def noise(known: Known) -> Noise:
-        size = known["data.size"]
-        if size not in kept:
-            kept[size] = measured(known)
-        return kept[size]
-
-    return noise
 
 
 def _different(splits: list[Prepared | PreparedDocuments]) -> int:
@@ -82,11 +63,6 @@ def _amount(splits: list[Prepared | PreparedDocuments]) -> int:
     if stated.get("bytes"):
         return stated["count"] * stated["bytes"]["median"]
     return sum(len(text.encode()) for split in splits for text in split.all_texts())
-
-
-def _measure_stream(streamed: Streamed, known: Known) -> Noise:
-    """What the law says of a stream, whose pictures are decoded with the settings that are known."""
-    return measure(streamed.with_settings(presets.changed(known.config, known.values)), known["data.size"])
 
 
 def _sizes(split: Prepared | PreparedDocuments) -> Counter:
@@ -164,26 +140,7 @@ def _of_stream(config: Config, data: Path) -> Facts:
         different=len(set(texts)),
         documents=streamed.holds_documents,
         exact=False,
-        noise=_once(lambda known: _measure_stream(streamed, known)),
         pieces=lambda vocabulary: np.array(
             [*map(len, map(train_pairs(texts, vocabulary).encode, texts))] or [0]
         ),
     )
-
-
-@doing("measuring the pictures")
-def measure(data: Set, side: int) -> Noise:
-    """What the law says of a set whose pictures are drawn at side x side pixels."""
-    return law(spectrum(pictures(data), side))
-
-
-def pictures(data: Set, most: int = PICTURES) -> Iterator[np.ndarray]:
-    """At most `most` pictures to train on, (H, W, 3) uint8: at equal distances, of a stream the first
-    ones."""
-    if not isinstance(data, (Prepared, PreparedDocuments)):
-        data = data.first_pictures("train", most)
-    for row in evenly_spaced(len(data), most):
-        images = range(len(data.heights[row])) if data.holds_documents else [None]
-        for number in images:
-            image = data.image(row) if number is None else data.image(row, number)
-            yield image.permute(1, 2, 0).numpy()

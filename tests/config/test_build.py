@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rawmm_cli.config import build, presets
-from rawmm_cli.config.automatic import waiting
+from rawmm_cli.config.automatic import automatic
 from rawmm_cli.config.model import Config
 from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.model import count_parameters
@@ -28,7 +28,7 @@ def same(one, other):
 
 
 MODELS = [name for name in presets.names() if isinstance(presets.load(name), Config)]
-FOR_ANY_SET = [name for name in MODELS if waiting(presets.load(name))]
+FOR_ANY_SET = [name for name in MODELS if automatic(presets.load(name))]
 
 
 @pytest.mark.parametrize("name", [name for name in presets.names() if name not in MODELS])

@@ -5,11 +5,8 @@ import pytest
 
 from rawmm_cli.config import automatic, presets
 from rawmm_cli.config.facts import Facts, Known
-from rawmm_cli.config.noise_law import Noise
 from rawmm_cli.config.rules import RULES
 from rawmm_cli.system.errors import ConfigError
-
-NOISE = Noise(0.4, 1.1, 3.0)
 
 
 def facts(sizes, texts=(5,), rows=8_000, different=10, areas=None, **others):
@@ -29,7 +26,6 @@ def facts(sizes, texts=(5,), rows=8_000, different=10, areas=None, **others):
         "captions": rows if texts.any() else 0,
         "different": different,
         "pieces": lambda vocabulary: -(-np.resize(texts, max(len(texts), len(some))) // 4),
-        "noise": lambda known: NOISE,
     }
     return Facts(**usual | others)
 
@@ -52,7 +48,6 @@ def test_digits_of_28_pixels():
     assert (config.text_tokenizer.kind, config.data.read, config.data.shift) == ("bytes", 0.5, 1)
     assert (config.train.documents, config.train.batch, config.train.warmup) == (160_000, 64, 4_000)
     assert (config.sample.guidance, config.sample.max_text, config.data.long) == (2.0, 8, None)
-    assert (config.head.time_mean, config.head.time_spread, config.loss.image) == tuple(NOISE)
     assert (config.train.log_every, config.train.sample_every, config.train.save_every) == (
         1600,
         40000,
