@@ -17,7 +17,7 @@ KINDS = {
     "resize": "fewer pixels",
     "file": "image files",
 }
-RADIUS, LETTER, LINE = 6, 9.5, 17  # pixels: of a dot, of a letter of a label, from label to label
+RADIUS, LETTER, LINE = 6, 10.5, 17  # pixels: of a dot, of a letter of a label, from label to label
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
