@@ -29,7 +29,8 @@ BROKEN = """(() => {
     for (const match of node.data.matchAll(/[A-Za-z]{2,16}/g)) {
       const range = document.createRange();
       range.setStart(node, match.index); range.setEnd(node, match.index + match[0].length);
-      const tops = new Set([...range.getClientRects()].filter(box => box.width).map(box => Math.round(box.top)));
+      const boxes = [...range.getClientRects()].filter(box => box.width);
+      const tops = new Set(boxes.map(box => Math.round(box.top)));
       if (tops.size > 1) broken.push(match[0]);
     }
   }
