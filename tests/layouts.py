@@ -176,6 +176,12 @@ def csv_with_truth_values(folder: Path) -> Facts:
     return facts(captions=True, splits=True)
 
 
+def kohya(folder: Path) -> Facts:
+    known = {f"{n:02}": {"caption": caption(n)} for n in range(COUNT)}
+    write(folder, pictures() | {"meta_cap.json": json.dumps(known)})
+    return facts(captions=True)
+
+
 def json_with_splits(folder: Path) -> Facts:
     def known(n: int) -> str:
         return json.dumps({"caption": caption(n), "split": KARPATHY[n]})
@@ -274,6 +280,14 @@ def zips(folder: Path) -> Facts:
             for name, data in members(numbers, "txt"):
                 archive.writestr(name, data)
     return facts(captions=True)
+
+
+def unfinished_tars(folder: Path) -> Facts:
+    """Without their end marks, as a writer leaves them that is stopped."""
+    truth = tars("txt")(folder)
+    for path in folder.glob("*.tar"):
+        path.write_bytes(path.read_bytes().rstrip(b"\0") + bytes(10))
+    return truth
 
 
 def split_tars(name: str) -> Callable[[Path], Facts]:
@@ -399,6 +413,7 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     "`NAME.txt` beside them": beside("txt", caption),
     "`NAME.caption`": beside("caption", caption),
     "`NAME.json`": beside("json", lambda n: json.dumps({"caption": caption(n), "url": "x"})),
+    "`meta_cap.json`": kohya,
     "img2dataset, as files": downloaded,
     "class folders": classes,
     "split folders": split_folders,
@@ -421,6 +436,7 @@ LAYOUTS: dict[str, Callable[[Path], Facts]] = {
     "`.tar`: `.cls`": tars("cls"),
     "`.tar`: `.json` with `split`": tars_with_splits,
     "`.tar`: class folders": class_tars,
+    "`.tar` without its end mark": unfinished_tars,
     "`.zip`: class folders in split folders": class_zips,
     "`.tar.gz`": packed_tars,
     "`.zip`": zips,
