@@ -51,7 +51,7 @@ SETUPS = {
     "portraits64": Setup("portraits", 40_000, SMALL[:3]),
     "words64": Setup("portraits32", 40_000, (*SMALL, "data.size=64", "train.length=80")),
     "photos64": Setup("portraits32", 40_000, (*SMALL, "data.size=64", "train.length=84")),
-    "portraits128": Setup("portraits", 40_000, (*SMALL[:3], "data.size=128", "train.length=400")),
+    "portraits128": Setup("portraits", 40_000, (*SMALL[:3], "data.size=128", "train.length=320")),
     "photos128": Setup("portraits32", 40_000, (*SMALL, "data.size=128", "train.length=276")),
 }
 TINY_WORDS = (
