@@ -114,6 +114,28 @@ class _Groups(Shape):
     across_splits: Number
 
 
+class _Example(Shape):
+    source: str
+    picture: Number
+    height: Annotated[int, Field(ge=1, lt=2**31)]
+    width: Annotated[int, Field(ge=1, lt=2**31)]
+    split: Literal["train", "held_out"]
+    index: Number
+    file: str
+
+
+class _Originals(_Sizes):
+    pictures: Number
+    different: Number
+    frequent: list[Annotated[list[Number], Field(min_length=3, max_length=3)]]
+    cropped: Number
+    cropped_much: Number
+    lost_most: float
+    reshaped: Number
+    reshaped_most: float
+    examples: list[_Example]
+
+
 class Card(Shape):
     """card.json of a prepared set. Sets of tests and of earlier versions lack some of it."""
 
@@ -130,6 +152,7 @@ class Card(Shape):
     size: list[Number] | None = None
     pictures: Number | None = None
     sizes: _Sizes | None = None
+    originals: _Originals | None = None
     captions: _Captions | None = None
     without_caption: Number | None = None
     duplicates: dict[Literal["exact", "near"], _Groups] | None = None

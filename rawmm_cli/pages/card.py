@@ -180,7 +180,11 @@ def _pairs(folder: Path, card: dict) -> list[dict]:
     pairs, cropped = [], card["options"]["crop"] == "center"
     for facts in card.get("originals", {}).get("examples", ()):
         entry = entries(folder, facts["split"], [facts["index"]], card["labels"])[0]
-        before, after = example(folder, facts), entry.pictures[facts["picture"]]
+        after = entry.pictures[facts["picture"]]
+        try:
+            before = example(folder, facts)
+        except DataError:  # deleted by hand: the page goes without it
+            continue
         (height, width), (tall, wide) = (facts["height"], facts["width"]), after.pixels.shape[:2]
         ratio = wide * height / (tall * width)
         shape = f"{percent(ratio - 1)} wider" if ratio > 1 else f"{percent(1 / ratio - 1)} narrower"

@@ -1,5 +1,7 @@
 """What fitting does to the shapes of pictures: told with figures, the same after any interruption."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +13,7 @@ from rawmm_cli.data.rows import Fitting
 from rawmm_cli.data.shapes import originals
 from rawmm_cli.data.shapes.figures import change_figures, fitted_lines, size_figures
 from rawmm_cli.pages import card as page
+from rawmm_cli.system.errors import DataError
 
 SIDES = [(80, 80), (80, 88), (80, 100), (100, 80), (80, 320)]  # cut off: 0, 9 %, 20 %, 20 %, 75 %
 
@@ -93,6 +96,29 @@ def test_the_card_has_originals_and_examples(tmp_path, crop):
     html = (tmp_path / "set" / "card.html").read_text(encoding="utf-8")
     assert html.count('<figure title="number ') >= originals.EXAMPLES and "Before and after" in html
     assert ("20 % cut off" in html) == (crop == "center") and ("10 % narrower" in html) == (crop == "none")
+
+
+def test_a_page_without_the_originals(tmp_path):
+    prepare_source(tmp_path / "set", shaped(50), size=64, crop="center", held_out=0.3)
+    (tmp_path / "set" / "originals" / "2.jpg").unlink()
+    (tmp_path / "set" / "originals" / "3.jpg").write_bytes(b"no picture")
+    (tmp_path / "set" / "card.html").unlink()
+    page.complete(tmp_path / "set")
+    html = (tmp_path / "set" / "card.html").read_text(encoding="utf-8")
+    assert html.count("% cut off") == originals.EXAMPLES - 2
+
+
+@pytest.mark.parametrize(
+    "key, value", [("split", "../other"), ("index", -1), ("height", 0), ("file", 3), ("picture", "a")]
+)
+def test_examples_of_a_card_from_elsewhere_are_checked(tmp_path, key, value):
+    prepare_source(tmp_path / "set", shaped(50), size=64, crop="center", held_out=0.3)
+    card = card_of(tmp_path / "set")
+    card["originals"]["examples"][0][key] = value
+    (tmp_path / "set" / "card.json").write_text(json.dumps(card))
+    (tmp_path / "set" / "card.html").unlink()
+    with pytest.raises(DataError, match=f"card.json is damaged .originals.examples.0.{key}"):
+        page.complete(tmp_path / "set")
 
 
 def test_the_frame_stands_round_what_is_kept():
