@@ -284,3 +284,6 @@ def _show(card: dict) -> None:
     if across := card["duplicates"]["exact"]["across_splits"]:
         of = "group of equal pictures is" if across == 1 else "groups of equal pictures are"
         notify(f"{across:,} {of} in both splits: not all that is held out is new")
+    place = Path(folder)
+    elsewhere = "" if place.parent == DATA else f" --data-dir {place.parent}"
+    notify(f"next: `rawmm train --data {place.name} --time 10m{elsewhere}`")

@@ -31,7 +31,7 @@ def test_prepare_and_train_print_the_next_commands(home):
     assert (
         (home / "prepare.stderr").read_text()
         == "prepared data/digits: 1,437 training and 360 held-out pictures; data card: "
-        "data/digits/card.html\n"
+        "data/digits/card.html\nnext: `rawmm train --data digits --time 10m`\n"
     )
     notes = (home / "train.stderr").read_text()
     assert "runs/tiny trained" in notes and "rawmm evaluate tiny" in notes
@@ -43,6 +43,7 @@ def test_prepare_and_train_print_the_next_commands(home):
         "environment.json",
         "records.jsonl",
         "samples",
+        "seen.json",
         *["tensorboard"] * TENSORBOARD,
     ]
 
