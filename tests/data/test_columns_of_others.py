@@ -159,6 +159,8 @@ def test_fields_that_are_not_there(tmp_path):
 
 def test_lists_of_captions_in_texts(tmp_path, monkeypatch):
     """JSON is a list; what Python prints stands as it is, and that is said."""
+    table(tmp_path, text=['["a cat", "a tom"]', '["b", null]'])
+    assert [item.captions for item in both(tmp_path, monkeypatch)[0]] == [("a cat", "a tom"), ("b",)]
     table(tmp_path, text=['["a cat", "a tom"]', "[sic] a dog"])
     items, chosen, _ = both(tmp_path, monkeypatch)
     assert [item.captions for item in items] == [
@@ -184,3 +186,9 @@ def test_pictures_as_lists_of_numbers_are_named(pixels, tmp_path):
     pq.write_table(pa.table({"image": pixels, "text": ["a", "b"]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="'image' has lists of numbers, which are not read; store the bytes"):
         parquet(path=tmp_path)
+
+
+def test_texts_in_one_file_and_bytes_in_another(tmp_path):
+    table(tmp_path, "a", text=SOME)
+    table(tmp_path, "b", text=pa.array([b"v", b"w"], pa.binary()))
+    assert [item.captions for item in parquet(path=tmp_path).items(0)] == [("t",), ("u",), ("v",), ("w",)]

@@ -143,7 +143,7 @@ def test_a_file_without_the_column_is_trained_on(tmp_path):
     table(tmp_path / "c.parquet", range(30, 32), split=[1, 2])
     source, _, items = prepared(tmp_path)
     assert {split for name, split in items.items() if name[0] in "bc"} == {"train"}
-    assert "others 15 (trained on)" in source.card["chosen"]["splits"]
+    assert "others 13 (trained on)" in source.card["chosen"]["splits"]
     assert of_stream(streamed(tmp_path)[0]) == items
 
 
@@ -284,3 +284,11 @@ def test_columns_of_numbers_truth_values_and_bytes(name, values, tmp_path, monke
         write(tmp_path / file, {f"{n}.png": png(n) for n in range(30)} | {file: table_bytes(file, rows)})
         _, _, splits = prepared(tmp_path / file, "folder")
         assert {int(item.partition(".")[0]): role for item, role in splits.items()} == expected
+
+
+def test_numbers_in_one_file_and_texts_in_another(tmp_path):
+    table(tmp_path / "in" / "a.parquet", partition=[n % 3 for n in range(30)])
+    table(tmp_path / "in" / "b.parquet", partition=[str(n % 3) for n in range(30)])
+    _, _, splits = prepared(tmp_path / "in")
+    held_out = sorted(int(item.rpartition("/")[2]) for item, role in splits.items() if role == "held_out")
+    assert held_out == sorted([n for n in range(30) if n % 3] * 2)

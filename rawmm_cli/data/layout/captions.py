@@ -21,15 +21,15 @@ def texts_of(value: object) -> list[str] | None:
     return [stripped for text in values if (stripped := text.strip())]
 
 
-def listed(text: str) -> str | list[str]:
-    """A text, or the list of texts that it is in JSON."""
+def listed(text: str) -> str | list[str | None]:
+    """A text, or the list of texts and nulls that it is in JSON."""
     if text[:1] != "[" or text.rstrip()[-1:] != "]":
         return text
     try:
         texts = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return texts if texts and all(isinstance(one, str) for one in texts) else text
+    return texts if all(one is None or isinstance(one, str) for one in texts) else text
 
 
 def is_python_list(value: object) -> bool:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import BinaryIO
 
@@ -103,9 +104,9 @@ class Tables:
 
         Raises ConfigError where the options do not fit, DataError where a file lacks a used column, or has
         it with another kind."""
-        texts = texts_in_bytes(self.kinds, columns, self.first)
-        for own in (self.kinds, *self.own):
-            own |= {column: kind for column, kind in texts.items() if own.get(column) in BYTES}
+        for file, own in zip(self.files, self.own):
+            own |= texts_in_bytes(own, columns, partial(self._first_in, file))
+        self.kinds |= texts_in_bytes(self.kinds, columns, self.first)
         there = without_values(self.without | self.kinds, self.without.keys() - self.kinds)
         chosen = choose(there, columns, self.names, caption, where, self.first)
         chosen = replace(chosen, documents=chosen.image in self.several)
@@ -158,18 +159,19 @@ class Tables:
 
     def first(self, column: str) -> object:
         """First value of a column, None where there is none, or none that can be read."""
-        for file, own in zip(self.files, self.own):
-            if own.get(column) is not None:
-                try:
-                    with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
-                        batches = table.iter_batches(64, columns=[column])
-                        values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
-                        return next((value for value in values if value), None)
-                except Exception as error:  # damage raises almost any type
-                    if starved(error):
-                        raise
-                    return None
-        return None
+        file = next((file for file, own in zip(self.files, self.own) if own.get(column) is not None), None)
+        return None if file is None else self._first_in(file, column)
+
+    def _first_in(self, file: str, column: str) -> object:
+        try:
+            with open_anywhere(file) as stream, pq.ParquetFile(stream) as table:
+                batches = table.iter_batches(64, columns=[column])
+                values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+                return next((value for value in values if value), None)
+        except Exception as error:  # damage raises almost any type
+            if starved(error):
+                raise
+            return None
 
 
 def _check_single(stream: BinaryIO, table: pq.ParquetFile) -> None:

@@ -50,7 +50,7 @@ def in_tables(tables: Tables, used: Collection[str]) -> RowSplits | None:
         if column in tables.twice or column in tables.other_names or not (kind in TOLD or names):
             continue
         values = [
-            _column(file, column, names) if own.get(column) == kind else [pa.nulls(sum(groups))]
+            _column(file, column, names) if own.get(column) in TOLD else [pa.nulls(sum(groups))]
             for file, own, groups in zip(tables.files, tables.own, tables.groups)
         ]
         if splits := of_rows(column, values):
