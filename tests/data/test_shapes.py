@@ -108,6 +108,18 @@ def test_a_page_without_the_originals(tmp_path):
     assert html.count("% cut off") == originals.EXAMPLES - 2
 
 
+def test_sets_of_earlier_versions_have_a_page_too(tmp_path):
+    prepare_source(tmp_path / "set", shaped(50), size=64, crop="center", held_out=0.3)
+    card = card_of(tmp_path / "set")
+    del card["originals"]
+    (tmp_path / "set" / "card.json").write_text(json.dumps(card))
+    (tmp_path / "set" / "card.html").unlink()
+    page.complete(tmp_path / "set")
+    html = (tmp_path / "set" / "card.html").read_text(encoding="utf-8")
+    assert "all 64 × 64" in html and "in the source" not in html and "Before and after" not in html
+    assert fitted_lines(card) == []
+
+
 @pytest.mark.parametrize(
     "key, value", [("split", "../other"), ("index", -1), ("height", 0), ("file", 3), ("picture", "a")]
 )
