@@ -7,7 +7,7 @@ A picture is measured by the distance of its mean hidden vector, read clean, fro
 pictures of training span (principal components; the residual is what tells foreign inputs best: Wang et al.
 2022, arXiv 2203.10807). One is the median of unseen pictures of the same data.
 
-Both have a threshold that about one in 200 unseen texts and pictures of the same data passes."""
+Both have a threshold that about one in 200 unseen texts and pictures of the same data is beyond."""
 
 import base64
 import math
@@ -29,7 +29,8 @@ TOKENS = 256  # of a text that are measured
 TOGETHER = 8192  # positions of a batch, about
 RANK = 64  # dimensions of the subspace, at most
 PASS = 1 / 200  # share of own texts and pictures beyond the threshold, about
-FEWEST = 4  # unseen pictures that give a threshold
+FOLDS = 5  # of a cross-validation, where fewer pictures than MANY are unseen
+MANY, FEWEST = 50, 20  # distances whose quantile is the threshold, and that give one at all
 
 
 class Word(NamedTuple):
@@ -138,6 +139,18 @@ def spanned(vectors: Tensor) -> Subspace:
     return unpacked(Subspace(mean, basis).packed(), vectors.shape[1], 1.0)
 
 
+def own_distances(space: Subspace, learned: Tensor, unseen: Tensor) -> list[float]:
+    """Distances of the model's own pictures: of unseen vectors (M, D); where these are fewer than MANY,
+    also of those of training (N, D) by cross-validation, enlarged where unseen ones are farther away."""
+    apart = space.distances(unseen)
+    if len(apart) >= MANY or len(learned) < FEWEST:
+        return apart
+    folds = [torch.arange(len(learned)) % FOLDS == n for n in range(FOLDS)]
+    crossed = [one for fold in folds for one in spanned(learned[~fold]).distances(learned[fold])]
+    larger = max(1.0, float(np.median(apart) / np.median(crossed))) if len(apart) >= FOLDS else 1.0
+    return apart + [one * larger / space.unit for one in crossed]
+
+
 def most_bits(own: Sequence[float], documents: int) -> float:
     """Threshold of the bits of a word, from those of the rarest word of each of some unseen texts.
 
@@ -148,9 +161,13 @@ def most_bits(own: Sequence[float], documents: int) -> float:
 
 
 def most_distance(own: Sequence[float]) -> float:
-    """Threshold of distances, from those of some unseen pictures: their upper quantile, or that of a
-    log-normal distribution (prediction interval by Student's t), whichever is larger."""
-    logs, n = np.log(own), len(own)
+    """Threshold of distances, from those of the model's own pictures: their upper quantile, the largest of
+    fewer than 1 / PASS; of fewer than MANY that of a log-normal distribution (a prediction interval by
+    Student's t)."""
+    top = float(np.quantile(own, 1 - PASS, method="higher"))
+    if len(own) >= MANY:
+        return top
+    logs, n = np.log(np.maximum(own, 1e-3)), len(own)
     z, free = NormalDist().inv_cdf(1 - PASS), n - 1
     terms = (
         (z**3 + z) / 4,
@@ -158,5 +175,4 @@ def most_distance(own: Sequence[float]) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     t = z + sum(term / free**power for power, term in enumerate(terms, 1))  # Abramowitz and Stegun 26.7.5
-    usual = math.exp(logs.mean() + t * logs.std(ddof=1) * math.sqrt(1 + 1 / n))
-    return max(usual, float(np.quantile(own, 1 - PASS, method="higher")))
+    return max(top, math.exp(logs.mean() + t * logs.std(ddof=1) * math.sqrt(1 + 1 / n)))

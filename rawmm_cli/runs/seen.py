@@ -225,12 +225,12 @@ def _pictures(
         [picture for data in group for picture in _pictures_of(data, config, most // len(group))]
         for group, most in ((sets, LEARNED), (unseen, UNSEEN))
     )
-    if len(held_out) < familiar.FEWEST or len(learned) < familiar.FEWEST:
+    if not learned:
         return None
-    raw = familiar.spanned(familiar.places(model, learned))
-    apart = raw.distances(familiar.places(model, held_out))
-    unit = float(np.median(apart))
-    if not unit > 0:
+    vectors = familiar.places(model, learned)
+    raw = familiar.spanned(vectors)
+    apart = familiar.own_distances(raw, vectors, familiar.places(model, held_out))
+    if len(apart) < familiar.FEWEST or not (unit := float(np.median(apart))) > 0:
         return None
     own = [one / unit for one in apart]
     return {
