@@ -161,13 +161,13 @@ def most_bits(own: Sequence[float], documents: int) -> float:
 
 
 def most_distance(own: Sequence[float]) -> float:
-    """Threshold of distances, from those of the model's own pictures: their upper quantile, the largest of
-    fewer than 1 / PASS; of fewer than MANY that of a log-normal distribution (a prediction interval by
-    Student's t)."""
-    top = float(np.quantile(own, 1 - PASS, method="higher"))
-    if len(own) >= MANY:
-        return top
-    logs, n = np.log(np.maximum(own, 1e-3)), len(own)
+    """Threshold of distances, from those of the model's own pictures: the quantile of PASS, extrapolated from
+    the largest tenth (Weissman 1978, with Hill's exponent); of fewer than MANY that of a log-normal
+    distribution (a prediction interval by Student's t)."""
+    logs, n = np.log(np.maximum(np.sort(own)[::-1], 1e-3)), len(own)
+    if n >= MANY:
+        top = n // 10
+        return math.exp(logs[top] + (logs[:top] - logs[top]).mean() * math.log(top / n / PASS))
     z, free = NormalDist().inv_cdf(1 - PASS), n - 1
     terms = (
         (z**3 + z) / 4,
@@ -175,4 +175,4 @@ def most_distance(own: Sequence[float]) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
     t = z + sum(term / free**power for power, term in enumerate(terms, 1))  # Abramowitz and Stegun 26.7.5
-    return max(top, math.exp(logs.mean() + t * logs.std(ddof=1) * math.sqrt(1 + 1 / n)))
+    return math.exp(max(logs[0], logs.mean() + t * logs.std(ddof=1) * math.sqrt(1 + 1 / n)))

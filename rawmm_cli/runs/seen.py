@@ -217,26 +217,26 @@ def _texts_of(data: Prepared | PreparedDocuments) -> list[str]:
 def _pictures(
     model: RawModel, config: Config, sets: Sequence, unseen: Sequence[Prepared | PreparedDocuments]
 ) -> dict | None:
-    """The subspace of pictures of training, and the threshold of distances from it by unseen pictures; None
-    where there are too few."""
+    """The subspace of pictures of training, and the threshold of distances from it: the largest that the
+    unseen pictures of any of the sets give. None where there are too few."""
     if config.data.stream:
         sets = [sets[0].first_pictures("train", PICTURES_OF_STREAM)]
     learned, held_out = (
-        [picture for data in group for picture in _pictures_of(data, config, most // len(group))]
+        [_pictures_of(data, config, most // len(group)) for data in group]
         for group, most in ((sets, LEARNED), (unseen, UNSEEN))
     )
-    if not learned:
+    vectors = familiar.places(model, [picture for group in learned for picture in group])
+    if not len(vectors):
         return None
-    vectors = familiar.places(model, learned)
     raw = familiar.spanned(vectors)
-    apart = familiar.own_distances(raw, vectors, familiar.places(model, held_out))
-    if len(apart) < familiar.FEWEST or not (unit := float(np.median(apart))) > 0:
+    groups = [familiar.own_distances(raw, vectors, familiar.places(model, group)) for group in held_out]
+    apart = [one for group in groups for one in group]
+    if min(map(len, groups)) < familiar.FEWEST or not (unit := float(np.median(apart))) > 0:
         return None
-    own = [one / unit for one in apart]
     return {
-        "threshold": familiar.most_distance(own),
-        "own": [1.0, float(np.quantile(own, 0.99))],
-        "count": len(own),
+        "threshold": max(familiar.most_distance([one / unit for one in group]) for group in groups),
+        "own": [1.0, float(np.quantile(apart, 0.99)) / unit],
+        "count": len(apart),
         "unit": unit,
         "subspace": raw.packed(),
     }

@@ -128,9 +128,11 @@ def test_the_threshold_of_few_distances_is_a_prediction_interval(count):
     assert familiar.most_distance(np.exp(logs).tolist()) == pytest.approx(exact, rel=0.06)
 
 
-def test_the_threshold_of_many_distances_is_their_quantile():
-    own = [float(n) for n in range(1, 1001)]
-    assert familiar.most_distance(own) == 996 and familiar.most_distance(own[:60]) == 60
+@pytest.mark.parametrize("count, error", [(200, 0.25), (20_000, 0.03)])
+def test_the_threshold_of_many_distances_is_their_upper_quantile(count, error):
+    """Of a Pareto distribution with exponent 4, of which one in 200 is beyond 200^(1/4)."""
+    own = np.random.default_rng(0).uniform(size=count) ** (-1 / 4)
+    assert familiar.most_distance(own.tolist()) == pytest.approx(200**0.25, rel=error)
 
 
 def test_where_few_pictures_are_unseen_those_of_training_are_left_out_in_turn():
