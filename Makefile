@@ -1,4 +1,4 @@
-# make demo: the main job, from nothing.
+# make demo: a page of what models draw and read, from nothing: digits that one is trained on, portraits by the one inside.
 # make test: the test suite, from nothing, by two workers with one thread each (WORKERS).
 # make test-fast: the tests that start no process and no browser.
 # make check: lint, format, spelling, types (CONTRIBUTING.md).

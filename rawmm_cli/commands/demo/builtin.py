@@ -46,7 +46,7 @@ def execute(
             about = (
                 f"The model inside the package, trained on "
                 f"{counted(subject.loaded.documents, 'document')}: what "
-                "`rawmm sample` draws with."
+                "rawmm sample draws with."
             )
             parts.append(_part("Portraits", about, subject, (0, 9), (12, 0), each=2))
             more["packaged"] = {"model": subject.loaded.name, **_read(parts[-1])}
