@@ -125,6 +125,13 @@ def _at(root: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
     return models
 
 
+def is_text(root: type[BaseModel], key: str) -> bool:
+    """Whether a dotted key is a text of any words, such as a path, and not a name."""
+    *path, leaf = key.split(".")
+    annotations = [m.model_fields[leaf].annotation for m in _at(root, path) if leaf in m.model_fields]
+    return bool(annotations) and all(annotation == str | None for annotation in annotations)
+
+
 def every_key(root: type[BaseModel]) -> list[str]:
     """Every dotted key that a preset may hold."""
     return _leaves(root, "")

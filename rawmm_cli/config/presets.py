@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ..system.disk import read_file
 from ..system.errors import ConfigError
 from .codecs import CodecConfig
-from .explain import every_key, explain, fields, kinds, nearest
+from .explain import every_key, explain, fields, is_text, kinds, nearest
 from .fields import AUTO
 from .model import Config
 from .yaml_text import dump_yaml, parse_yaml
@@ -170,11 +170,16 @@ def dump(config: Config | CodecConfig) -> str:
 
 
 def _split(assignment: str) -> tuple[str, Any]:
+    """Key and value of a word. Paths and captions are taken as they stand, since YAML sees comments and
+    mappings in them, as in `my set #2`; in quotes they are YAML."""
     key, equals, value = assignment.partition("=")
     if not equals or not key:
         raise ConfigError(
             f"'{assignment}' is not a setting; allowed: key=value, as in train.learning_rate=1e-3"
         )
+    plain = value.strip()
+    if is_text(Config, key) and plain not in ("", "~", "null") and plain[0] not in "'\"":
+        return key, plain
     return key, parse_yaml(value, f"the value of {key}")
 
 

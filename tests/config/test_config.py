@@ -135,6 +135,17 @@ def test_yes_and_no_are_strings_where_strings_are_allowed(value):
     assert presets.resolve({}, [f"train.compile={value}"]).train.compile == value
 
 
+@pytest.mark.parametrize(
+    "text", ["my set #2", "set: new", "a: b: c", "[old]", "2017", "{label}, a photo", "C:\\data", "#1", "yes"]
+)
+def test_a_path_or_caption_is_taken_as_it_stands(text):
+    """YAML would read some of these as another text, as `my set`, or refuse them."""
+    config = presets.load("tiny", ["data.stream=true", f"data.stream.path={text}"])
+    assert config.data.stream.path == text
+    assert presets.load("tiny", [f"data.stream.path='{text}'"]).data.stream.path == text
+    assert presets.load("tiny", ["data.stream.path=x", "data.stream.path=null"]).data.stream.path is None
+
+
 def test_another_kind_drops_keys_that_it_does_not_have():
     gau = presets.load("tiny", ["backbone.key=24"])
     transformer = presets.load("tiny", ["backbone.kind=transformer"])

@@ -1,11 +1,15 @@
 """Columns of tables that others write: without a value, bytes that are no pictures, lists with gaps."""
 
+from pathlib import Path
+
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sources import png
 
+from rawmm_cli.config import presets
+from rawmm_cli.data import sets
 from rawmm_cli.data.datasets.hub import hub
 from rawmm_cli.data.datasets.parquet import parquet
 from rawmm_cli.system.errors import ConfigError, DataError
@@ -192,3 +196,15 @@ def test_texts_in_one_file_and_bytes_in_another(tmp_path):
     table(tmp_path, "a", text=SOME)
     table(tmp_path, "b", text=pa.array([b"v", b"w"], pa.binary()))
     assert [item.captions for item in parquet(path=tmp_path).items(0)] == [("t",), ("u",), ("v",), ("w",)]
+
+
+@pytest.mark.parametrize("open_", [lambda path: parquet(path=path, columns="text=text.en"), None])
+def test_a_later_file_without_the_chosen_field(open_, tmp_path):
+    """Found before the first picture, in prepare and in streams; a map may have any keys."""
+    table(tmp_path, "a", text=[{"en": "a", "fr": "b"}] * 2)
+    table(tmp_path, "b", text=[{"de": "c", "fr": "b"}] * 2)
+    if open_ is None:
+        words = [f"data.stream.path={tmp_path}", "data.stream.columns=text=text.en", "data.set=x"]
+        open_ = lambda path: sets.load(presets.load("tiny", words), Path("nowhere"))  # noqa: E731
+    with pytest.raises(DataError, match=r"b\.parquet lacks 'text\.en': 'text' has de, fr; write"):
+        open_(tmp_path)

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from shard_files import tars
+from shard_files import parquet, tars
 from sources import pixels, png
 from test_streams_of_others import captions, held_out, opened
 
@@ -117,3 +117,23 @@ def test_a_saved_set(tmp_path):
     data = opened(tmp_path / "other", "train.length=128")
     item, arrays = data.picture(0, 0)
     assert data.holds_documents and (arrays[1] == pixels(int(item.pieces[0].text))).all()
+
+
+def test_archives_of_annotations_beside_pictures(tmp_path):
+    """An archive without a picture is not what is streamed: pictures and Parquet files beside it are."""
+    for name in ("pictures", "tables"):
+        (tmp_path / name).mkdir()
+        with zipfile.ZipFile(tmp_path / name / "annotations.zip", "w") as archive:
+            archive.writestr("boxes.json", "{}")
+        with tarfile.open(tmp_path / name / "labels.tar", "w") as archive:
+            archive.addfile(tarfile.TarInfo("labels/0.txt"))
+    for n in range(40):
+        (tmp_path / "pictures" / f"{n}.png").write_bytes(png(n))
+        (tmp_path / "pictures" / f"{n}.txt").write_text(str(n))
+    parquet(tmp_path / "tables", range(40), files=1)
+    for name in ("pictures", "tables"):
+        data = opened(tmp_path / name, lines=(lines := []))
+        trained = [int(text[0]) for text in data.first_pictures("train", 99).captions]
+        assert sorted(trained + held_out(data)) == list(range(40))
+        assert data.unused.card()["files"] == {"annotations.zip": 1, "labels.tar": 1}
+        assert any(line.startswith("Not used: annotations.zip, labels.tar") for line in lines)

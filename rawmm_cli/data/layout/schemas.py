@@ -57,7 +57,7 @@ class Tables:
     files: paths or URLs. Raises DataError where one of them is not a whole Parquet file."""
 
     def __init__(self, files: list[str]) -> None:
-        self.files, self.groups = files, []
+        self.files, self.groups, self.schemas = files, [], []
         self.kinds: dict[str, str] = {}  # of columns that have a value in a file
         self.without: dict[str, str] = {}  # of columns that have none so far
         self.own: list[dict[str, str | None]] = []  # kinds by file; None where it has no value of the column
@@ -82,6 +82,7 @@ class Tables:
 
     def _add(self, file: str, table: pq.ParquetFile) -> None:
         schema, meta = table.schema_arrow, table.metadata
+        self.schemas.append(schema)
         self.groups.append([meta.row_group(n).num_rows for n in range(table.num_row_groups)])
         own: dict[str, str | None] = dict(kinds(schema))
         for column in (column for column, count in Counter(schema.names).items() if count > 1):
@@ -118,7 +119,7 @@ class Tables:
             if column in self.twice:
                 file = printable(self.twice[column])
                 raise DataError(f"{file} has several columns '{printable(column)}'; rename all but one")
-            if problem := self._problem(column):
+            if problem := self._problem(column, chosen.field if column == chosen.text else None):
                 raise DataError(
                     f"{problem}; write the file again with the same columns, or prepare it separately"
                 )
@@ -140,12 +141,12 @@ class Tables:
         """Columns without a role, in the order of the files. split: the column that tells splits."""
         return [column for column in self.without | self.kinds if column not in (*chosen.used, split)]
 
-    def _problem(self, column: str) -> str:
-        """The first file with rows that lacks the column, or has it with another kind; "" where none does."""
+    def _problem(self, column: str, field: str | None = None) -> str:
+        """The first file with rows that lacks a column or its field, or has another kind; "" for none."""
         kind = self.kinds.get(column)
         allowed = TEXTS if kind in TEXTS else (kind,)
         has = next((file for file, own in zip(self.files, self.own) if own.get(column) == kind), "others")
-        for file, own, groups in zip(self.files, self.own, self.groups):
+        for file, own, groups, schema in zip(self.files, self.own, self.groups, self.schemas):
             if not sum(groups):
                 continue
             if column not in own:
@@ -155,6 +156,10 @@ class Tables:
                     f"{printable(file)} has {KINDS[own[column]]} in column '{printable(column)}', where "
                     f"{printable(has)} has {KINDS[kind]}"
                 )
+            there = _fields(schema.field(column).type) if field and own[column] == "fields" else ()
+            if there and field not in there:
+                names = ", ".join(map(printable, there))
+                return f"{printable(file)} lacks '{printable(f'{column}.{field}')}': '{column}' has {names}"
         return ""
 
     def first(self, column: str) -> object:
@@ -234,6 +239,12 @@ def _kind(dtype: pa.DataType) -> str:
     if types.is_null(dtype):
         return "empty"
     return "boolean" if types.is_boolean(dtype) else "integer" if types.is_integer(dtype) else "other"
+
+
+def _fields(dtype: pa.DataType) -> list[str]:
+    """Names of the fields of structs, and of structs in lists; none of maps."""
+    dtype = dtype.value_type if _is_list(dtype) else dtype
+    return [field.name for field in dtype] if pa.types.is_struct(dtype) else []
 
 
 def _is_list(dtype: pa.DataType) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...system.errors import DataError, printable
+from ..archives import names as names_in
 from .copies import check_repo, is_saved, relative_to
 from .files import READERS, advice, files_ending_in
 from .inside import OutsideError
@@ -57,6 +58,10 @@ def find(path: str) -> Files:
     if ".parquet" in by_ending and beside and not _has_pictures(by_ending[".parquet"]):
         for file in by_ending.pop(".parquet"):
             unused.file(file.relative_to(root).as_posix())
+    beside = ".parquet" in by_ending or _pictured(unused)
+    if ".tar" in by_ending and beside and not any(map(_holds_pictures, by_ending[".tar"])):
+        for file in by_ending.pop(".tar"):  # of annotations
+            unused.file(file.relative_to(root).as_posix())
     if not by_ending and _pictured(unused):
         return Files(FOLDER, [path], [FOLDER], None, unused)
     if len(by_ending) != 1 or not set(by_ending) <= set(ENDINGS):
@@ -67,8 +72,8 @@ def find(path: str) -> Files:
             + advice(unused)
         )
     ending, files = by_ending.popitem()
-    names = [file.relative_to(root).as_posix() for file in files]
-    return Files(ending, [str(file) for file in files], names, None, unused)
+    own = [file.relative_to(root).as_posix() for file in files]
+    return Files(ending, [str(file) for file in files], own, None, unused)
 
 
 def _ending(name: str) -> str:
@@ -88,6 +93,14 @@ def _has_pictures(files: list[Path]) -> bool:
     tables = Tables([str(file) for file in files])
     columns = [column for column, kind in tables.kinds.items() if kind in ("image", "images")]
     return any(holds_picture(tables.first(column)) for column in columns)
+
+
+def _holds_pictures(archive: Path) -> bool:
+    """Whether an archive has a member that is a picture by its ending, or cannot be read."""
+    try:
+        return any(name.lower().endswith(READERS["folder"]) for name in names_in(archive))
+    except DataError:
+        return True
 
 
 def _on_hub(repo: str) -> Files:
