@@ -96,14 +96,18 @@ def _pictures(config: Config, data: Prepared | PreparedDocuments) -> Pictures:
 
 
 def _check_size(config: Config, data: Prepared, pictures: Pictures) -> None:
-    """Squares of one size in data.set must have data.size; sets of data.mix may have another size."""
+    """Squares of one size in data.set, and pictures of one shorter side, must have data.size; sets of
+    data.mix may have another size."""
     heights, widths, name = pictures.heights, pictures.widths, data.folder.name
     if name != config.data.set or not len(data):
         return
-    if (heights == heights[0]).all() and (widths == heights[0]).all() and heights[0] != config.data.size:
+    shorter = np.minimum(heights, widths)
+    if (shorter == shorter[0]).all() and shorter[0] != config.data.size:
+        square = (heights == widths).all()
+        what = f"of {widths[0]}x{heights[0]}" if square else f"whose shorter side has {shorter[0]}"
         raise DataError(
-            f"set '{name}' holds pictures of {widths[0]}x{heights[0]} pixels and data.size is "
-            f"{config.data.size}; set data.size={widths[0]}, prepare the set again with --size "
+            f"set '{name}' holds pictures {what} pixels and data.size is "
+            f"{config.data.size}; set data.size={shorter[0]}, prepare the set again with --size "
             f"{config.data.size}, or take --preset small, which fits any set"
         )
 

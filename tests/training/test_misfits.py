@@ -41,6 +41,13 @@ MISFITS = {
         "set 'digits' holds pictures of 12x12 pixels and data.size is 8; set data.size=12, prepare the "
         "set again with --size 8, or take --preset small, which fits any set",
     ),
+    "shorter side": (
+        [(12, 16), (20, 12)],
+        [["a"], ["b"]],
+        (),
+        "set 'digits' holds pictures whose shorter side has 12 pixels and data.size is 8; set data.size=12, "
+        "prepare the set again with --size 8",
+    ),
     "patch": (
         [(8, 8), (8, 10)],
         [["a"], ["b"]],
