@@ -134,7 +134,7 @@ def cost(config: Config) -> tuple[float, float]:
 def _facts(card: dict) -> dict:
     """A set in a few figures, from its card."""
     return {
-        "name": card["name"],
+        "name": card.get("name", ""),
         "source": card.get("source"),
         "pictures": card.get("pictures"),
         "count": card.get("count", {}),
