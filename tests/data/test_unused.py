@@ -141,3 +141,13 @@ def test_a_source_that_reads_nothing_says_what_is_there(tmp_path):
     (tmp_path / "c.png").touch()
     with pytest.raises(DataError, match="; it has 1 .png, which `rawmm prepare folder --path ...` reads$"):
         parquet(path=tmp_path)
+
+
+@pytest.mark.parametrize("source, ending", [(parquet, ".parquet"), (webdataset, ".tar")])
+def test_files_that_are_not_there_are_not_advised(source, ending, tmp_path):
+    """Links to nothing, as git-annex leaves them before it fetches, are not a matter of another source."""
+    (tmp_path / f"a{ending}").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(
+        DataError, match=f"what it has, 1 {ending}, is no file: a link to nothing, a named pipe"
+    ):
+        source(path=tmp_path)

@@ -251,6 +251,20 @@ def test_keys_of_json_that_are_not_used(tmp_path):
     assert source.unused.card() == {"keys": {"caption": 1, "captions_fr": 1, "url": 1}}
 
 
+def test_keys_of_json_that_only_a_later_sample_has(tmp_path):
+    """All samples are asked; a key counts once in an archive."""
+    facts = [{"caption": "a"}, {"caption": "b", "late": 1}, {"caption": "c", "late": 2, "url": 3}]
+    members = [
+        (f"{n}.{e}", d)
+        for n, known in enumerate(facts)
+        for e, d in (("png", png(n)), ("json", json.dumps(known).encode()))
+    ]
+    write(tmp_path / "a.tar", members)
+    source = webdataset(path=tmp_path)
+    assert [item.captions for item in source.items(0)] == [("a",), ("b",), ("c",)]
+    assert source.unused.card() == {"keys": {"late": 1, "url": 1}}
+
+
 def test_neighbours_of_one_name_stay_apart(tmp_path):
     """They are counted, and each has its own name, its own picture and its own caption."""
     members = [(f"a.{e}", d) for n in range(3) for e, d in (("png", png(n)), ("txt", str(n).encode()))]

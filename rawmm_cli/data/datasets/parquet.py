@@ -102,7 +102,8 @@ def parquet_files(path: Path, unused: Unused) -> list[Path]:
     files = files_ending_in((".parquet",), path, unused)
     if not files:
         raise DataError(
-            f"no parquet files in {printable(str(path))}; allowed: files ending in .parquet{advice(unused)}"
+            f"no parquet files in {printable(str(path))}; allowed: files ending in .parquet"
+            + advice(unused, "parquet")
         )
     return files
 

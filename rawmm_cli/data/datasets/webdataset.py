@@ -116,7 +116,8 @@ def _items(
     unused.clear(MEMBERS, KEYS, OTHERS)
     number = 0
     for role in ("train", "held_out") if about.splits.folders or about.by_key else (None,):
-        samples = Samples(fields, Unused() if role == "held_out" else unused)
+        first = role != "held_out"
+        samples = Samples(fields, unused if first else Unused(), every=first)
         captioned = _captioned(files, archives, fields)
         for archive, name, sample in _samples(files, archives, samples):
             split = about.role(fields, archive, name, sample)
@@ -171,7 +172,7 @@ def archive_files(path: Path, unused: Unused) -> list[Path]:
     if not files:
         raise DataError(
             f"no archives in {printable(str(path))}; allowed: files ending in {', '.join(ENDINGS)}"
-            + advice(unused)
+            + advice(unused, "webdataset")
         )
     return files
 

@@ -69,9 +69,9 @@ def files_ending_in(endings: tuple[str, ...], path: Path, unused: Unused) -> lis
     return sorted(chosen)
 
 
-def advice(unused: Unused) -> str:
+def advice(unused: Unused, *own: str) -> str:
     """The source that reads most of what another one did not use, or what there is, as the end of a message;
-    "" for nothing."""
+    "" for nothing. own: the sources that speak, which use every file of theirs."""
     names = {**unused.counts[ENDINGS], **unused.counts[FILES]}
     counts = Counter()
     for name, number in names.items():
@@ -82,6 +82,8 @@ def advice(unused: Unused) -> str:
         there = sentence(unused.card()).removeprefix("Not used: ")
         return f"; it has {there}" if there else ""
     (source, ending), count = counts.most_common(1)[0]
+    if source in own:
+        return f"; what it has, {count:,} {ending}, is no file: a link to nothing, a named pipe or a device"
     return f"; it has {count:,} {ending}, which `rawmm prepare {source} --path ...` reads"
 
 

@@ -67,10 +67,11 @@ class Notes:
 class Samples:
     """Samples of archives, and what was seen beside them.
 
-    unused: counts members that have no role. notes: what is to be said when all archives are read."""
+    unused: counts members that have no role, and keys of the JSON by archives: of the first, or of every
+    sample. notes: what is to be said when all archives are read."""
 
-    def __init__(self, fields: Roles, unused: Unused) -> None:
-        self.fields, self.unused, self.notes = fields, unused, Notes()
+    def __init__(self, fields: Roles, unused: Unused, every: bool = False) -> None:
+        self.fields, self.unused, self.every, self.notes = fields, unused, every, Notes()
         self.seen: dict[tuple[str, ...], tuple[bool, list[str]]] = {}  # by endings: as of `_look`
 
     def of(
@@ -82,7 +83,8 @@ class Samples:
         neighbours, or many pictures stand in samples without one."""
         known: dict[int, bool] = {}  # hash of a name -> whether its sample has a picture
         again: Counter[int] = Counter()  # hash of a key -> samples that have it too
-        previous, without, keys = None, 0, None
+        previous, without = None, 0
+        keys: set[str] | None = None  # of JSON, without a role
         for number, (key, sample) in enumerate(self._grouped(members), 1):
             pictured, unused = self._look(sample)
             if not pictured and _is_aside(key, sample):
@@ -103,10 +105,11 @@ class Samples:
                     raise self._without(archive, key, sample)
             elif unused:
                 self.unused.add_all(MEMBERS, unused)
-            if keys is None and "json" in sample:
+            if "json" in sample and (self.every or keys is None):
                 with suppress(DataError):  # the archive was cut there
-                    keys = self.fields.unused_keys(sample, read(sample["json"]))
-                    self.unused.add_all(KEYS, keys)
+                    own = set(self.fields.unused_keys(sample, read(sample["json"])))
+                    self.unused.add_all(KEYS, own - (keys or set()))
+                    keys = own | (keys or set())
             previous = key
             yield name, sample
 

@@ -69,7 +69,7 @@ def find(path: str) -> Files:
         raise DataError(
             f"{printable(path)} holds {present}; allowed for data.stream: .parquet files alone or .tar files "
             "alone (.tar.gz and .zip too), or pictures; prepare anything else with `rawmm prepare`"
-            + advice(unused)
+            + advice(unused, "parquet", "webdataset")
         )
     ending, files = by_ending.popitem()
     own = [file.relative_to(root).as_posix() for file in files]
