@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..system.errors import DataError, RawmmError, printable, starved
 from .items import DocumentItem, Item, Piece
+from .layout.copies import splits_in_readme
 from .layout.unused import sentence
 
 if TYPE_CHECKING:
@@ -47,7 +49,15 @@ class Shards:
             value if role == "samples" else f"{role}: {value}" for role, value in self.about.items()
         )
         unused = sentence(self.unused.card())
-        return [f"chosen: {chosen}", *self.unused.links(), *self.notes, *([unused] if unused else [])]
+        folder = self.files.paths[0].removesuffix(self.files.names[0])
+        readme = splits_in_readme(Path(folder)) if not {"splits", "split column"} & self.about.keys() else []
+        return [
+            f"chosen: {chosen}",
+            *self.unused.links(),
+            *self.notes,
+            *readme,
+            *([unused] if unused else []),
+        ]
 
     def facts(self) -> list:
         """What decides which pictures there are: names and sizes of the files."""

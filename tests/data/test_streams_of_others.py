@@ -16,6 +16,7 @@ from sources import pixels, png
 
 from rawmm_cli.config import presets
 from rawmm_cli.data import sets
+from rawmm_cli.data.datasets.parquet import parquet as parquet_source
 from rawmm_cli.data.datasets.webdataset import webdataset
 from rawmm_cli.data.layout import streams
 from rawmm_cli.data.streamed import Streamed
@@ -306,3 +307,26 @@ def test_shards_that_are_links_are_read_and_said(tmp_path):
     data = opened(tmp_path / "in", lines=(lines := []))
     assert {*captions(data), *held_out(data)} == set(range(60))
     assert "2 files are links that lead out of the set; read as any other" in lines
+
+
+@pytest.mark.parametrize("make", [parquet, tars])
+def test_splits_that_the_readme_of_a_copy_tells_are_said(make, tmp_path):
+    """Where no name tells them; `datasets` alone follows the patterns of a README."""
+    for part, numbers in (("a", range(40)), ("b", range(40, 50))):
+        make(tmp_path / part, numbers, files=1)
+    listed = "".join(
+        f"  - split: {split}\n    path: {part}/*\n" for split, part in [("train", "a"), ("test", "b")]
+    )
+    (tmp_path / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: x\n  data_files:\n{listed}---\n# Set\n"
+    )
+    line = "README.md tells splits of the files (test, train); `rawmm prepare hf:OWNER/NAME --path ...` keeps them"
+    lines, said = [], []
+    opened(tmp_path, lines=lines)
+    source = {parquet: parquet_source, tars: webdataset}[make]
+    source(path=tmp_path, notify=said.append)
+    assert line in lines and line in said
+    (tmp_path / "a").rename(tmp_path / "train")
+    (tmp_path / "b").rename(tmp_path / "test")
+    source(path=tmp_path, notify=(said := []).append)
+    assert line not in said and any("train 1 (trained on), test 1" in each for each in said)

@@ -16,6 +16,7 @@ from ...system.errors import DataError, printable
 from ...system.figures import counted
 from ..columns import Columns
 from ..items import DocumentItem, Item, Source, state_of
+from ..layout.copies import splits_in_readme
 from ..layout.files import advice, files_ending_in
 from ..layout.schemas import Tables, open_anywhere
 from ..layout.split_column import RowSplits, in_tables
@@ -44,7 +45,7 @@ def parquet(
     chosen = replace(_chosen(tables, columns, caption, path, unused), required=not keep_uncaptioned)
     splits = splits_of(names, files=True)
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
-    by_row, about = _own_splits(splits, tables, chosen, notify)
+    by_row, about = _own_splits(splits, tables, chosen, path, notify)
     unused.add_all(COLUMNS, tables.unused(chosen, by_row and by_row.column))
     role = roles(splits)
     parts = _parts(files, names, [role[split] for split in splits], tables, by_row)
@@ -72,15 +73,15 @@ def parquet(
 
 
 def _own_splits(
-    splits: list[str | None], tables: Tables, chosen: Columns, notify: Callable[[str], None]
+    splits: list[str | None], tables: Tables, chosen: Columns, path: Path, notify: Callable[[str], None]
 ) -> tuple[RowSplits | None, dict[str, str]]:
     """The splits that a column tells, where names of files tell none, and all splits in words."""
     if line := described(Counter(splits)):
         notify(f"splits of the source, in files: {line}")
         return None, {"splits": line}
     by_row = in_tables(tables, chosen.claimed)
-    if by_row:
-        notify(by_row.sentence())
+    for line in [by_row.sentence()] if by_row else splits_in_readme(path):
+        notify(line)
     return by_row, by_row.card() if by_row else {}
 
 

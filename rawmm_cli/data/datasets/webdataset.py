@@ -18,6 +18,7 @@ from ..archives import ENDINGS, members, names
 from ..items import Item, Source, state_of
 from ..layout.archive_splits import KeySplits, OwnSplits, key_splits, own_splits
 from ..layout.classes import classes_of, hint
+from ..layout.copies import splits_in_readme
 from ..layout.fields import FIRST, Fields, Sample
 from ..layout.files import advice, files_ending_in
 from ..layout.samples import Samples, key_of
@@ -46,7 +47,7 @@ def webdataset(
     notify("chosen: " + fields.describe())
     if line := about.by_key.describe() if about.by_key else about.splits.describe():
         notify(f"splits of the source, in {line}")
-    for note in about.lines:
+    for note in about.lines + ([] if line else splits_in_readme(path)):
         notify(note)
 
     own = about.by_key.card() if about.by_key else {"splits": line} if line else {}

@@ -3,6 +3,7 @@
 import json
 import os
 import posixpath
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 KEY = "__key__"  # column of the names of samples, where `datasets` reads tar files
 LISTS = 64 << 20  # most bytes of the lists of files of a saved set
+README, SPLIT = 1 << 20, re.compile(r"^[ -]*split: *(\S+)", re.M)  # most bytes of it; a split of `data_files`
+FEW = 6  # splits in a message
 ABOUT = ("README.md", "dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
 
 
@@ -39,6 +42,22 @@ def saved_files(folder: Path) -> set[str]:
         files = [os.path.join(split, entry["filename"]) for entry in state["_data_files"]]
         names |= {os.path.relpath(inside(folder, file), folder) for file in files}
     return names
+
+
+def splits_in_readme(folder: Path) -> list[str]:
+    """A line where the README of a copy tells the splits of its files, by which `datasets` alone goes; none
+    where it does not."""
+    try:
+        parts = read_file(folder / ABOUT[0], README).decode("utf-8", "replace").split("---\n", 2)
+    except (OSError, DataError):
+        return []
+    header = parts[1] if len(parts) == 3 and not parts[0].strip() else ""
+    splits = sorted({*SPLIT.findall(header)}) if "data_files:" in header else []
+    names = ", ".join(map(printable, splits[:FEW]))
+    told = (
+        f"{ABOUT[0]} tells splits of the files ({names}); `rawmm prepare hf:OWNER/NAME --path ...` keeps them"
+    )
+    return [told] if len(splits) > 1 else []
 
 
 def left_out(folder: Path, names: Collection[str]) -> Unused:
