@@ -314,13 +314,15 @@ def test_splits_that_the_readme_of_a_copy_tells_are_said(make, tmp_path):
     """Where no name tells them; `datasets` alone follows the patterns of a README."""
     for part, numbers in (("a", range(40)), ("b", range(40, 50))):
         make(tmp_path / part, numbers, files=1)
-    listed = "".join(
-        f"  - split: {split}\n    path: {part}/*\n" for split, part in [("train", "a"), ("test", "b")]
-    )
+    files = {"train": "a/*", "test": "b/*"}
+    listed = "".join(f"  - split: {split}\n    path: {path}\n" for split, path in files.items())
     (tmp_path / "README.md").write_text(
         f"---\nconfigs:\n- config_name: x\n  data_files:\n{listed}---\n# Set\n"
     )
-    line = "README.md tells splits of the files (test, train); `rawmm prepare hf:OWNER/NAME --path ...` keeps them"
+    line = (
+        "README.md tells splits of the files (test, train); `rawmm prepare hf:OWNER/NAME --path ...` keeps "
+    )
+    line += "them"
     lines, said = [], []
     opened(tmp_path, lines=lines)
     source = {parquet: parquet_source, tars: webdataset}[make]
