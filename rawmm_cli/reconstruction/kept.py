@@ -119,7 +119,9 @@ class Kept:
             return None
 
     def _do(self, statement: str, rows: Iterable[tuple]) -> None:
-        """Change the file, which is made with the first change. Nothing is kept where that fails."""
+        """Change the file, which is made with the first change. Nothing more is kept where that fails."""
+        if self.folder is None:
+            return
         try:
             if self.connection is None:
                 self._open()

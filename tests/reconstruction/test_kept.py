@@ -118,6 +118,19 @@ def test_a_damaged_file_is_begun_anew(work):
     assert work()[2] == 8
 
 
+def test_a_full_disk_keeps_nothing_and_ends_nothing(work, monkeypatch):
+    """Or a file that may not grow so far: pictures are measured all the same."""
+
+    class Full(sqlite3.Connection):
+        def executescript(self, script):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(kept.sqlite3, "connect", lambda path, **more: connect(path, factory=Full, **more))
+    assert work()[2] == 8 and work.page.is_file()
+    assert work()[2] == 8
+
+
 def test_the_oldest_entries_go(work, folder, monkeypatch):
     work()
     size = sqlite3.connect(work.out / kept.NAME).execute(
