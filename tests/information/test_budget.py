@@ -136,6 +136,12 @@ def test_a_single_row_equals_that_of_the_file():
     assert all(catalogue.anchor(row["name"]) == row for row in catalogue.rows("anchors"))
 
 
+def test_an_anchor_whose_release_follows_from_a_link_alone_says_so():
+    """The README of TarFlow links the paper of the old ImageNet-64, and nobody has seen its files."""
+    row = catalogue.anchor("imagenet64-tarflow")
+    assert row["release"] == "not verified" and "arXiv 1601.06759" in row["note"]
+
+
 def test_published_bits():
     """Bits equal those in the tokenizers' own papers."""
     known = {row["name"]: row for row in catalogue.tokenizers()}
