@@ -1,7 +1,7 @@
 """Pictures of a source before they are fitted: their sizes, and a few that change visibly.
 
-part-00000/sizes.npy, examples.json, example-0.jpg ...    of a part, while a set is prepared
-NAME/originals/0.jpg ...                                  of the set; card.json has the rest
+part-00000/sizes.safetensors, examples.json, example-0.jpg  of a part, while a set is prepared
+NAME/originals/0.jpg ...                                        of the set; card.json has the rest
 
 Examples are chosen by the hash of their names, so that they are the same whatever stops the work, and lie
 anywhere in the set."""
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from ...system.errors import DataError
 from ..images import Colour, ImageError
@@ -53,7 +54,8 @@ class Originals:
 
     def write(self, folder: Path) -> None:
         """Write sizes and examples into the folder of the part."""
-        np.save(folder / "sizes.npy", np.array(self.sizes, np.int32).reshape(-1, 2))
+        sizes = np.array(self.sizes, np.int32).reshape(-1, 2)
+        save_file({"sizes": sizes}, folder / "sizes.safetensors")
         examples = []
         for order, facts, content in sorted(self.chosen, key=lambda entry: entry[0]):
             try:
@@ -73,7 +75,7 @@ def gather(parts: Iterable[Path], new: Path, fitting: Fitting) -> dict:
 
     new: folder of the set, with its splits; examples are copied into its folder `originals`."""
     parts = list(parts)
-    sizes = [np.load(part / "sizes.npy", allow_pickle=False) for part in parts]
+    sizes = [load_file(part / "sizes.safetensors")["sizes"] for part in parts]
     sizes = np.concatenate([np.zeros((0, 2), np.int32), *sizes])
     if not len(sizes):
         return {}
