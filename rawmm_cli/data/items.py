@@ -10,14 +10,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 
 from ..system.errors import DataError
-from ..system.stored import Shape
 from .images import Colour, ImageError, open_image
 from .layout.instead import instead_of_picture
 from .layout.unused import Unused
@@ -87,77 +85,6 @@ class Source:
     holds_documents: bool = False  # whether items are DocumentItem
     # What it saw and did not use; of archives known when all items were read.
     unused: Unused = field(default_factory=Unused)
-
-
-Number = Annotated[int, Field(ge=0, lt=2**63)]
-Counted = Annotated[list[Any], Field(min_length=2, max_length=2)]  # [a word, how often]
-
-
-class _Count(Shape):
-    train: Number
-    held_out: Number
-
-
-class _Sizes(Shape):
-    largest: list[Number] | None
-
-
-class _Captions(Shape):
-    count: Number
-    different: Number
-    vocabulary: Number
-    frequent: list[Counted]
-    bytes: dict[Literal["min", "median", "p95", "max"], Number]
-
-
-class _Groups(Shape):
-    across_splits: Number
-
-
-class _Example(Shape):
-    source: str
-    picture: Number
-    height: Annotated[int, Field(ge=1, lt=2**31)]
-    width: Annotated[int, Field(ge=1, lt=2**31)]
-    split: Literal["train", "held_out"]
-    index: Number
-    file: str
-
-
-class _Originals(_Sizes):
-    pictures: Number
-    different: Number
-    frequent: list[Annotated[list[Number], Field(min_length=3, max_length=3)]]
-    cropped: Number
-    cropped_much: Number
-    lost_most: float
-    reshaped: Number
-    reshaped_most: float
-    examples: list[_Example]
-
-
-class Card(Shape):
-    """card.json of a prepared set. Sets of tests and of earlier versions lack some of it."""
-
-    count: _Count
-    fingerprint: str
-    columns: dict[str, str] | None = None
-    name: str | None = None
-    kind: Literal["pictures", "documents"] = "pictures"
-    labels: list[str] | None = None
-    label_counts: dict[str, Number] | None = None
-    attributes: dict[str, dict[str, Number]] | None = None
-    options: dict[str, Any] | None = None
-    chosen: dict[str, Any] | None = None
-    size: list[Number] | None = None
-    pictures: Number | None = None
-    sizes: _Sizes | None = None
-    originals: _Originals | None = None
-    captions: _Captions | None = None
-    without_caption: Number | None = None
-    duplicates: dict[Literal["exact", "near"], _Groups] | None = None
-    skipped_count: Number | None = None
-    skipped: list[dict[str, Any]] | None = None
 
 
 def state_of(files: Iterable[Path | str]) -> str:

@@ -22,7 +22,6 @@ from ..config import presets
 from ..config.explain import nearest
 from ..system.errors import DataError
 from ..system.stored import read_json
-from .items import Card
 from .rows import DOCUMENTS, PICTURES
 from .tables import Pixels, Rows, Texts, data_errors, files, sound_table
 
@@ -149,6 +148,8 @@ def read_card(folder: Path) -> dict:
             f"data set '{folder.name}' is not prepared in {folder.parent}{_near(folder)}; run `rawmm prepare "
             f"{_remedy(folder.name)}`, or give the folder that holds it with --data-dir"
         )
+    from .shapes.card import Card
+
     return read_json(path, Card, DataError, "delete the set and prepare it again")
 
 

@@ -16,9 +16,9 @@ LARGEST = 256_000_000  # bytes
 
 
 class Shape(BaseModel):
-    """Base class of shapes: true is not 1, and NaN is no number."""
+    """Base class of shapes: true is not 1, and NaN is no number. A type is built where it is first used."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 def read_json(path: Path, shape: Any, error: type[RawmmError], remedy: str) -> Any:
