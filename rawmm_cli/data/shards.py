@@ -8,12 +8,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..system.errors import DataError, RawmmError, printable, starved
 from .items import DocumentItem, Item, Piece
-from .layout.copies import splits_in_readme
 from .layout.unused import sentence
 
 if TYPE_CHECKING:
@@ -49,8 +47,8 @@ class Shards:
             value if role == "samples" else f"{role}: {value}" for role, value in self.about.items()
         )
         unused = sentence(self.unused.card())
-        folder = self.files.paths[0].removesuffix(self.files.names[0])
-        readme = splits_in_readme(Path(folder)) if not {"splits", "split column"} & self.about.keys() else []
+        listed = self.files.listed
+        readme = [*listed.lines, *([] if "splits" in self.about else listed.several)]
         return [
             f"chosen: {chosen}",
             *self.unused.links(),

@@ -16,6 +16,7 @@ from sources import pixels, png
 
 from rawmm_cli.config import presets
 from rawmm_cli.data import sets
+from rawmm_cli.data.datasets.folder import folder as folder_source
 from rawmm_cli.data.datasets.parquet import parquet as parquet_source
 from rawmm_cli.data.datasets.webdataset import webdataset
 from rawmm_cli.data.layout import streams
@@ -309,26 +310,153 @@ def test_shards_that_are_links_are_read_and_said(tmp_path):
     assert "2 files are links that lead out of the set; read as any other" in lines
 
 
+def pictures(folder: Path, numbers, files: int = 1) -> None:
+    """As `parquet`, as files with captions beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        (folder / f"{number}.png").write_bytes(png(number))
+        (folder / f"{number}.txt").write_text(str(number))
+
+
+SOURCES = {parquet: parquet_source, tars: webdataset, pictures: folder_source}
+SPLITS = "data_files: [{{split: train, path: {}}}, {{split: test, path: {}}}]"
+BOTH = {*range(40)}, {*range(40, 50)}
+
+
+def a_and_b(make, folder: Path, *configs: str) -> Path:
+    """A set of 40 pictures in a/, 10 in b/, and a README with these configurations."""
+    make(folder / "a", range(40), files=2)
+    make(folder / "b", range(40, 50), files=1)
+    entries = "".join(f"- {{{config}}}\n" for config in configs)
+    (folder / "README.md").write_text(f"---\nlicense: mit\nconfigs:\n{entries}---\n# Set\n")
+    return folder
+
+
+def read(make, path: Path) -> tuple[tuple[set[int], set[int] | None], list[str]]:
+    """Numbers of the pictures that a source and a stream train on and hold out, and what both say.
+
+    All numbers and None where their names decide."""
+    source = SOURCES[make](path=path, notify=(said := []).append)
+    items = [(item.split, int(item.captions[0])) for item in source.items(0)]
+    data = opened(path, lines=(lines := []))
+    trained = {int(texts[0]) for texts in data.first_pictures("train", 1000).captions}
+    others = {*held_out(data)}
+    if {role for role, _ in items} == {None}:
+        assert trained | others == {number for _, number in items}
+        trained, others = trained | others, None
+    else:
+        assert [role for role, _ in items] == ["train"] * len(trained) + ["held_out"] * len(others)
+        assert {number for role, number in items if role == "held_out"} == others
+    assert source.card.get("chosen", {}).get("split list") == data.shards.about.get("split list")
+    assert source.unused.card() == data.unused.card()
+    return (trained, others), [line for line in said if line in lines]
+
+
+@pytest.mark.parametrize("make", SOURCES)
+@pytest.mark.parametrize(
+    "config",
+    [
+        SPLITS.format("a/*", "b/*"),
+        SPLITS.format("['a/**', c/d/*]", "'b/**'"),
+        SPLITS.format("'**'", "'**/b/*'"),  # what both list is held out
+        "data_files: {train: 'a/*', test: ['./b/*', nowhere/*]}",
+        SPLITS.format("'[ac]/*'", "'b/?*.*'"),
+        "data_dir: a, data_files: [{split: train, path: '*'}, {split: test, path: ../b/*}]",
+    ],
+)
+def test_splits_that_the_readme_of_a_copy_lists(make, config, tmp_path):
+    """Where no name tells them: what is of another split there is held out, in sources and in streams."""
+    a_and_b(make, tmp_path, f"config_name: x, {config}")
+    assert read(make, tmp_path)[0] == BOTH
+    source = SOURCES[make](path=tmp_path)
+    assert source.card["chosen"]["split list"] == "README.md"
+    (tmp_path / "README.md").unlink()
+    assert read(make, tmp_path)[0] == (BOTH[0] | BOTH[1], None)
+    assert SOURCES[make](path=tmp_path).state != source.state
+
+
 @pytest.mark.parametrize("make", [parquet, tars])
-def test_splits_that_the_readme_of_a_copy_tells_are_said(make, tmp_path):
-    """Where no name tells them; `datasets` alone follows the patterns of a README."""
-    for part, numbers in (("a", range(40)), ("b", range(40, 50))):
-        make(tmp_path / part, numbers, files=1)
-    files = {"train": "a/*", "test": "b/*"}
-    listed = "".join(f"  - split: {split}\n    path: {path}\n" for split, path in files.items())
-    (tmp_path / "README.md").write_text(
-        f"---\nconfigs:\n- config_name: x\n  data_files:\n{listed}---\n# Set\n"
-    )
+def test_splits_of_the_hub_that_a_readme_lists(make, tmp_path, monkeypatch):
+    """As of a local copy, by `datasets`."""
+    import datasets
+
+    a_and_b(make, tmp_path / "repo", f"config_name: x, {SPLITS.format('a/*', 'b/*')}")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    real = datasets.load_dataset_builder
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda repo: real(str(tmp_path / "repo")))
+    data = opened("hf:some/one")
+    assert ({*captions(data)}, {*held_out(data)}) == BOTH
+
+
+@pytest.mark.parametrize("make", SOURCES)
+def test_the_readme_of_a_copy_comes_before_names(make, tmp_path):
+    """It also says what is no part of the set; where it says what names say, they tell the splits."""
+    a_and_b(make, tmp_path, SPLITS.format("train/*", "'b/**'"))
+    (tmp_path / "a").rename(tmp_path / "train")
+    make(tmp_path / "test", range(50, 60), files=1)
+    assert read(make, tmp_path)[0] == BOTH
+    unused = SOURCES[make](path=tmp_path).unused.card()
+    left = {parquet: {"files": {"test/0.parquet": 1}}, tars: {"files": {"test/0.tar": 1}}}
+    left[pictures] = {"others": {"pictures that README.md does not list": 10}}
+    assert left[make].items() <= unused.items()
+    a_and_b(make, tmp_path / "in", SPLITS.format("train/*", "test/*"))
+    (tmp_path / "in" / "a").rename(tmp_path / "in" / "train")
+    (tmp_path / "in" / "b").rename(tmp_path / "in" / "test")
+    assert read(make, tmp_path / "in")[0] == BOTH
+    assert "split list" not in SOURCES[make](path=tmp_path / "in").card["chosen"]
+
+
+@pytest.mark.parametrize("make", SOURCES)
+def test_several_configurations_in_the_readme_of_a_copy(make, tmp_path):
+    """The default one is read; where there is none, a line says so, unless names tell splits."""
+    one, other = SPLITS.format("a/*", "b/*"), SPLITS.format("b/*", "a/*")
+    for name, more in (("default", ""), ("x", ", default: true")):
+        configs = f"config_name: {name}{more}, {one}", f"config_name: y, {other}"
+        assert read(make, a_and_b(make, tmp_path, *configs))[0] == BOTH
+    a_and_b(make, tmp_path)
+    files = "".join(f"  - split: {split}\n    path: {split}/*\n" for split in ("train", "test"))
+    configs = "".join(f"- config_name: {name}\n  data_files:\n{files}" for name in "xy")
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
     line = (
         "README.md tells splits of the files (test, train); `rawmm prepare hf:OWNER/NAME --path ...` keeps "
     )
-    line += "them"
-    lines, said = [], []
-    opened(tmp_path, lines=lines)
-    source = {parquet: parquet_source, tars: webdataset}[make]
-    source(path=tmp_path, notify=said.append)
-    assert line in lines and line in said
+    seen, lines = read(make, tmp_path)
+    assert seen == (BOTH[0] | BOTH[1], None) and line + "them" in lines
     (tmp_path / "a").rename(tmp_path / "train")
     (tmp_path / "b").rename(tmp_path / "test")
-    source(path=tmp_path, notify=(said := []).append)
-    assert line not in said and any("train 1 (trained on), test 1" in each for each in said)
+    seen, lines = read(make, tmp_path)
+    assert seen == BOTH and line + "them" not in lines
+
+
+@pytest.mark.parametrize("make", SOURCES)
+@pytest.mark.parametrize(
+    "config, reason",
+    [
+        (SPLITS.format("c/*", "d/*"), "lists none of the files that are here (c/*, d/*)"),
+        (SPLITS.format("'*'", "'?'"), "lists none of the files that are here (*, ?)"),  # * ends at a slash
+        (SPLITS.format("a/*", "../../*"), "names '../../*', which leads out of the folder; allowed: files"),
+        (SPLITS.format("a/*", "/tmp/*"), "names '/tmp/*', which leads out of the folder; allowed: files"),
+        (SPLITS.format("a/*", "'hf://a/b'"), "names 'hf://a/b', which is an address and is not fetched"),
+        (SPLITS.format("a/*", "[b/*"), "is not valid YAML: "),
+        ("x: &x [a], data_files: *x", "is not valid YAML: aliases (*name) are not allowed"),
+        ("data_files: [{split: train, path: a/*}, 7]", "has entries of `data_files` that are no split with"),
+        ("data_files: [{split: '\x1b[31m', path: a/*}]", "is not valid YAML: "),
+        ("data_files: {train: [7]}", "has paths in `data_files` or `data_dir` that are no text"),
+        (f"data_files: {['*' * n for n in range(1, 1003)]}", "lists 1,002 patterns; allowed: 1,000"),
+    ],
+)
+def test_a_readme_of_a_copy_that_cannot_be_used(make, config, reason, tmp_path):
+    """All files are read, and one line says why."""
+    seen, lines = read(make, a_and_b(make, tmp_path, f"config_name: x, {config}"))
+    assert seen == (BOTH[0] | BOTH[1], None)
+    (line,) = [line for line in lines if line.startswith("README.md tells no splits, as it ")]
+    assert reason in line and line.endswith("; mend it or remove it") and line.isprintable()
+
+
+def test_a_readme_of_a_copy_that_lists_files_of_one_split(tmp_path):
+    """They are all there is; names tell their splits, or else a column."""
+    a_and_b(parquet, tmp_path, "data_files: 'a/*'")
+    assert read(parquet, tmp_path)[0] == (BOTH[0], None)
+    (tmp_path / "a" / "0.parquet").rename(tmp_path / "a" / "train-0.parquet")
+    (tmp_path / "a" / "1.parquet").rename(tmp_path / "a" / "test-0.parquet")
+    assert read(parquet, tmp_path)[0] == ({*range(20)}, {*range(20, 40)})

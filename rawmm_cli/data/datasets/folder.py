@@ -28,6 +28,7 @@ from ..layout import beside, metadata
 from ..layout.beside import Texts
 from ..layout.captions import PYTHON_LISTS, is_python_list
 from ..layout.classes import classes_of, hint
+from ..layout.copies import Listed, listed_pictures
 from ..layout.files import advice, files
 from ..layout.inside import MissingError, inside, relative
 from ..layout.splits import (
@@ -65,8 +66,8 @@ def folder(
     if caption is None:
         missing = said.hollow if keep_uncaptioned else said.hollow | said.null
         said.bad |= {name: why for name, why in missing.items() if not said.captions.get(name)}
-    names = list(images.keys() | said.bad.keys())
-    splits, used_as, about = _splits(names, images, said, unused, notify)
+    listed, names, images = listed_pictures(path, list(images.keys() | said.bad.keys()), images, unused)
+    splits, used_as, about = _splits(names, images, said, listed, unused, notify)
     order = sorted(range(len(names)), key=lambda n: (used_as[splits[n]] == "held_out", names[n]))
     names, splits = [names[n] for n in order], [splits[n] for n in order]
     labels, classes = _classes(images, said.labels, bool(tables) and caption is None)
@@ -82,7 +83,7 @@ def folder(
             os.path.join(path, file) for file in chain(images.values(), texts.values(), sorted(tables))
         )
         + repr((columns, caption, *["keep_uncaptioned"] * keep_uncaptioned))
-        + about.get("split column", ""),
+        + (about["splits"] if listed.splits else about.get("split column", "")),
         count=len(names),
         unused=unused,
         card=card,
@@ -207,12 +208,15 @@ def _splits(
     names: list[str],
     images: Collection[str],
     said: Texts,
+    listed: Listed,
     unused: Unused,
     notify: Callable[[str], None],
 ) -> tuple[list[str | None], dict[str | None, str | None], dict[str, str]]:
-    """The split of every name, {split: role}, and both in words, for the card: as folders tell them, or else
-    a column of metadata or a key of JSON."""
-    splits = splits_of(names)
+    """The split of every name, {split: role}, and both in words, for the card: as a README or folders tell
+    them, or else a column of metadata or a key of JSON."""
+    for line in listed.lines:
+        notify(line)
+    splits = listed.splits or splits_of(names)
     if not any(splits):
         for column in split_columns(said.splits, ()):
             of_picture = said.splits[column]
@@ -225,8 +229,10 @@ def _splits(
                 splits = [of_picture.get(name) for name in names]
                 return splits, {None: "train"} | chosen, {"split column": column, "splits": line}
     if line := described(Counter(split for name, split in zip(names, splits) if name in images)):
-        notify(f"splits of the source: {line}")
-    return splits, roles(splits), {"splits": line} if line else {}
+        notify(f"splits of the source{listed.where()}: {line}")
+    for note in [] if line else listed.several:
+        notify(note)
+    return splits, roles(splits), listed.card() | {"splits": line} if line else {}
 
 
 def _classes(

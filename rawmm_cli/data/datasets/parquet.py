@@ -16,11 +16,11 @@ from ...system.errors import DataError, printable
 from ...system.figures import counted
 from ..columns import Columns
 from ..items import DocumentItem, Item, Source, state_of
-from ..layout.copies import splits_in_readme
+from ..layout.copies import Listed, own_files
 from ..layout.files import advice, files_ending_in
 from ..layout.schemas import Tables, open_anywhere
 from ..layout.split_column import RowSplits, in_tables
-from ..layout.splits import described, named, roles, splits_of
+from ..layout.splits import described, roles, splits_of
 from ..layout.unused import COLUMNS, Unused
 
 ROWS = 64  # rows in memory at a time
@@ -40,12 +40,12 @@ def parquet(
     columns, caption, keep_uncaptioned: as the options of `rawmm prepare`. Raises ConfigError where they do
     not fit, DataError on a file that is not parquet or has other columns."""
     path, unused = Path(path), Unused()
-    files, names = named(parquet_files(path, unused), path if path.is_dir() else path.parent)
+    files, names, listed = own_files(parquet_files(path, unused), path, unused)
     tables = Tables([str(file) for file in files])
     chosen = replace(_chosen(tables, columns, caption, path, unused), required=not keep_uncaptioned)
-    splits = splits_of(names, files=True)
+    splits = listed.splits or splits_of(names, files=True)
     notify("chosen: " + "; ".join(f"{role}: {value}" for role, value in chosen.describe().items()))
-    by_row, about = _own_splits(splits, tables, chosen, path, notify)
+    by_row, about = _own_splits(splits, tables, chosen, listed, notify)
     unused.add_all(COLUMNS, tables.unused(chosen, by_row and by_row.column))
     role = roles(splits)
     parts = _parts(files, names, [role[split] for split in splits], tables, by_row)
@@ -59,7 +59,7 @@ def parquet(
 
     return Source(
         items=items,
-        state=state_of(files) + repr(chosen) + (repr(by_row.card()) if by_row else ""),
+        state=state_of(files) + repr(chosen) + (repr(about) if by_row or listed.splits else ""),
         count=sum(part.count for part in parts),
         unused=unused,
         holds_documents=chosen.documents,
@@ -73,14 +73,17 @@ def parquet(
 
 
 def _own_splits(
-    splits: list[str | None], tables: Tables, chosen: Columns, path: Path, notify: Callable[[str], None]
+    splits: list[str | None], tables: Tables, chosen: Columns, listed: Listed, notify: Callable[[str], None]
 ) -> tuple[RowSplits | None, dict[str, str]]:
-    """The splits that a column tells, where names of files tell none, and all splits in words."""
+    """The splits that a column tells, where neither a README nor names of files do, and all splits in
+    words."""
+    for line in listed.lines:
+        notify(line)
     if line := described(Counter(splits)):
-        notify(f"splits of the source, in files: {line}")
-        return None, {"splits": line}
+        notify(f"splits of the source{listed.where()}, in files: {line}")
+        return None, listed.card() | {"splits": line}
     by_row = in_tables(tables, chosen.claimed)
-    for line in [by_row.sentence()] if by_row else splits_in_readme(path):
+    for line in [by_row.sentence()] if by_row else listed.several:
         notify(line)
     return by_row, by_row.card() if by_row else {}
 

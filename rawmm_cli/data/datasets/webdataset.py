@@ -18,11 +18,11 @@ from ..archives import ENDINGS, members, names
 from ..items import Item, Source, state_of
 from ..layout.archive_splits import KeySplits, OwnSplits, key_splits, own_splits
 from ..layout.classes import classes_of, hint
-from ..layout.copies import splits_in_readme
+from ..layout.copies import Listed, own_files
 from ..layout.fields import FIRST, Fields, Sample
 from ..layout.files import advice, files_ending_in
 from ..layout.samples import Samples, key_of
-from ..layout.splits import named, splits_of
+from ..layout.splits import splits_of
 from ..layout.unused import KEYS, MEMBERS, OTHERS, Unused
 
 
@@ -40,20 +40,20 @@ def webdataset(
     columns, caption, keep_uncaptioned: as the options of `rawmm prepare`. Raises ConfigError where they do
     not fit, DataError where there is no archive; reading raises DataError where one is not safe."""
     path, unused = Path(path), Unused()
-    files, archives = named(archive_files(path, unused), path if path.is_dir() else path.parent)
+    files, archives, listed = own_files(archive_files(path, unused), path, unused)
     fields = Fields(columns, caption, keep_uncaptioned=keep_uncaptioned)
-    about = _about(files, archives, fields)
+    about = _about(files, archives, listed, fields)
     fields = replace(fields, folders=about.folders, split=about.by_key and about.by_key.key)
     notify("chosen: " + fields.describe())
     if line := about.by_key.describe() if about.by_key else about.splits.describe():
-        notify(f"splits of the source, in {line}")
-    for note in about.lines + ([] if line else splits_in_readme(path)):
+        notify(f"splits of the source{listed.where()}, in {line}")
+    for note in [*listed.lines, *about.lines, *([] if line else listed.several)]:
         notify(note)
 
-    own = about.by_key.card() if about.by_key else {"splits": line} if line else {}
+    own = about.by_key.card() if about.by_key else listed.card() | {"splits": line} if line else {}
     return Source(
         items=partial(_items, files, archives, fields, about, unused, notify),
-        state=state_of(files) + repr(fields) + line,
+        state=state_of(files) + repr(fields) + listed.where() + line,
         unused=unused,
         card={
             "source": f"webdataset, {counted(len(files), 'archive')}",
@@ -80,15 +80,15 @@ class About(NamedTuple):
         return self.by_key.roles[fields.split_text(sample, self.by_key.key)]
 
 
-def _about(files: list[Path], archives: list[str], fields: Fields) -> About:
-    """Splits and classes of archives, by their names, the folders in them, and the first samples."""
+def _about(files: list[Path], archives: list[str], listed: Listed, fields: Fields) -> About:
+    """Splits and classes of archives: by a README, their names, the folders in them, the first samples."""
     first = list(islice(_samples(files[:1], archives[:1], Samples(fields, Unused())), FIRST))
     looks = fields.looks([sample for _, _, sample in first])
     deep = any("/" in name for _, name, _ in first)
     places = []
-    if deep or not any(splits_of(archives, files=True)):
+    if deep or not any(listed.splits or splits_of(archives, files=True)):
         places = list(_places(files, archives, fields))
-    splits = own_splits(archives, places)
+    splits = own_splits(archives, places, listed.splits)
     by_key = None
     if not splits.describe():
         by_key = key_splits(looks.split_keys, lambda key: _texts(files, archives, fields, key))

@@ -3,7 +3,7 @@
 unused.py    what a source saw and left unused
 inside.py    paths that the data name: never out of the set
 files.py     the files below a folder
-copies.py    sets of the hub and local copies of them
+copies.py    sets of the hub, local copies of them, what a README lists
 known.py     sets of the hub that have a name in rawmm, and their terms
 splits.py    the splits that names of folders and files tell
 captions.py  captions in values of the data

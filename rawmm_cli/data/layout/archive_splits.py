@@ -30,12 +30,16 @@ class OwnSplits(NamedTuple):
         return f"{'folders' if self.folders else 'archives'}: {line}" if line else ""
 
 
-def own_splits(archives: Sequence[str], places: Iterable[tuple[str, str]]) -> OwnSplits:
+def own_splits(
+    archives: Sequence[str], places: Iterable[tuple[str, str]], splits: Sequence[str | None] | None = None
+) -> OwnSplits:
     """Splits that a set of archives brings along: those that its archives tell, else those of the folders in
     them.
 
-    places: pairs of an archive and a folder of pictures in it; not looked at where the archives tell."""
-    splits = splits_of(archives, files=True)
+    places: pairs of an archive and a folder of pictures in it; not looked at where the archives tell.
+    splits: of the archives, where their names do not tell them."""
+    if not splits or not any(roles(splits).values()):
+        splits = splits_of(archives, files=True)
     if not any(splits):
         pairs = list(dict.fromkeys(places))
         by_folder = splits_of([posixpath.join(folder, "x") for _, folder in pairs])

@@ -92,10 +92,12 @@ def _in_camel_case(names: Sequence[str]) -> list[str | None]:
     return [own[1] if own and own[0] in both else None for own in told]
 
 
-def trained_first(names: Sequence[str], files: bool = False) -> list[int]:
+def trained_first(
+    names: Sequence[str], files: bool = False, splits: Sequence[str | None] | None = None
+) -> list[int]:
     """Indices of the paths in the order of their names, those that are trained on first where the source has
-    splits: what --limit takes is not all held out."""
-    splits = splits_of(names, files)
+    splits: what --limit takes is not all held out. splits: where the names do not tell them."""
+    splits = splits or splits_of(names, files)
     used_as = roles(splits)
     return sorted(range(len(names)), key=lambda n: (used_as[splits[n]] == "held_out", names[n]))
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ...system.errors import DataError, printable
 from ..archives import names as names_in
-from .copies import check_repo, is_saved, relative_to
+from .copies import Listed, check_repo, is_saved, listed_in_readme, relative_to
 from .files import READERS, advice, files_ending_in
 from .inside import OutsideError
 from .instead import holds_picture
@@ -27,14 +27,16 @@ ALLOWED = "a folder of .parquet files, archives or pictures, a .parquet file or 
 
 class Files(NamedTuple):
     """Files of one ending, where ".tar" is any archive. paths: on disk, or URLs. names: relative to the set.
-    splits: that `datasets` gives to them, None where their names decide. unused: what else there is. Of
-    FOLDER and SAVED, the path of the folder and the name of the source that reads it."""
+    splits: that `datasets` or a README gives to them, None where their names decide. unused: what else there
+    is. listed: what the README of a copy says. Of FOLDER and SAVED, the path of the folder and the name of
+    the source that reads it."""
 
     ending: str
     paths: list[str]
     names: list[str]
-    splits: list[str] | None
+    splits: list[str | None] | None
     unused: Unused
+    listed: Listed = Listed([])
 
 
 def find(path: str) -> Files:
@@ -73,7 +75,11 @@ def find(path: str) -> Files:
         )
     ending, files = by_ending.popitem()
     own = [file.relative_to(root).as_posix() for file in files]
-    return Files(ending, [str(file) for file in files], own, None, unused)
+    listed = listed_in_readme(folder, own)
+    for name in listed.left_out(own):
+        unused.file(name)
+    paths, names = [str(files[n]) for n in listed.numbers], [own[n] for n in listed.numbers]
+    return Files(ending, paths, names, listed.splits, unused, listed)
 
 
 def _ending(name: str) -> str:

@@ -46,7 +46,7 @@ class Parquet(Shards):
         if self._rows:
             self.about |= self._rows.card()
         elif line := described(Counter(splits)):
-            self.about["splits"] = line
+            self.about |= files.listed.card() | {"splits": line}
         self.unused.add_all(COLUMNS, tables.unused(self.chosen, self._rows and self._rows.column))
 
     def roles(self, block: Block) -> list[str | None]:

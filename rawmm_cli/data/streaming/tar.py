@@ -62,10 +62,10 @@ class Tar(Shards):
             self.blocks += [
                 Block(number, 0, first, min(SPAN, count - first)) for first in range(0, count, SPAN)
             ]
-        self.notes, self.splits = samples.notes.lines(), own_splits(files.names, places)
+        self.notes, self.splits = samples.notes.lines(), own_splits(files.names, places, files.splits)
         looks = self.fields.looks(islice(self._samples(0), FIRST))
         if line := self.splits.describe():
-            self.about["splits"] = line
+            self.about |= files.listed.card() | {"splits": line}
         else:
             self._set_key_splits(looks.split_keys)
         folders = dict.fromkeys(folder for _, folder in places)
