@@ -91,8 +91,9 @@ def listed_in_readme(folder: Path, names: Sequence[str], tables: bool = True) ->
         patterns = _patterns(header) if "data_files" in header else {}
         if patterns is None:
             told = ", ".join(map(printable, sorted({*SPLIT.findall(header)})[:FEW]))
-            keeps = f"tells splits of the files ({told}); `rawmm prepare hf:OWNER/NAME --path ...` keeps them"
-            several = [f"{ABOUT[0]} {keeps}"] if "," in told else []
+            line = f"{ABOUT[0]} tells splits ({told}) of several configurations, none the default; all files "
+            line += "are taken; for one of them give its folder as --path"
+            several = [line] if "," in told else []
         if patterns:
             matched = _matched(patterns, names)
     except (ConfigError, DataError, re.error) as error:
