@@ -62,16 +62,14 @@ def expected(settings: Config | CodecConfig) -> tuple[str, str] | None:
     """Name of the preset that a run with these settings follows, and what its header expects; None where it
     follows none, or nothing was measured. Seeds and what does not change a model may differ, and what follows
     from the set."""
-    given = _shaping(settings)
+    own = _shaping(settings)
     for name in names():
         lines = re.search(r"^# Expected: *(.*\n(?:#  .*\n)*)", text(name), re.M)
         figures = " ".join(lines[1].replace("#", "").split()) if lines else ""
         if not figures or figures.startswith("not "):
             continue
         preset = _shaping(load(name))
-        if preset.keys() == given.keys() and all(
-            value in (AUTO, given[key]) for key, value in preset.items()
-        ):
+        if preset.keys() == own.keys() and all(value in (AUTO, own[key]) for key, value in preset.items()):
             return name, figures
     return None
 

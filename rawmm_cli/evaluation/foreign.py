@@ -159,14 +159,14 @@ def foreign_pictures(size: int, origin: str = "") -> Iterator[tuple[str, list[Te
     generator = np.random.default_rng(0)
     levels = generator.integers(0, 256, (2, EACH, 3, 1, 1))
     slope = np.linspace(0, 1, size)
-    made: dict[str, Callable[[int], np.ndarray]] = {
+    draw: dict[str, Callable[[int], np.ndarray]] = {
         "noise": lambda n: generator.integers(0, 256, (3, size, size)),
         "single colours": lambda n: levels[0, n] + np.zeros((3, size, size)),
         "gradients": lambda n: (
             levels[0, n] + (levels[1, n] - levels[0, n]) * slope + np.zeros((3, size, size))
         ),
     }
-    for kind, make in made.items():
+    for kind, make in draw.items():
         yield kind, [torch.from_numpy(make(n).astype(np.uint8)) for n in range(EACH)]
     for kind, sides in OTHERS.items():
         try:

@@ -133,11 +133,11 @@ def prepare(
         return list(words)
     pretrained.need("huggingface_hub")
     _check_accepted(accepted)
-    given = {name.casefold() for name in accepted}
+    licences = {name.casefold() for name in accepted}
     refused = [
         row
         for row in rows.values()
-        if row.accept and not given & {row.licence.casefold(), row.name.casefold()}
+        if row.accept and not licences & {row.licence.casefold(), row.name.casefold()}
     ]
     if refused:
         line = "; ".join(f"{row.name}: {row.terms}" for row in refused)

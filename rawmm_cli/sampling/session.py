@@ -169,14 +169,14 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     if size is not None or request.size in (None, usual.size):
         return build.sampling(loaded.config, **values, size=size or usual.size)
     height, width = request.size
-    given = f"{request.option('size')} {height if height == width else f'{width}x{height}'}"
+    asked = f"{request.option('size')} {height if height == width else f'{width}x{height}'}"
     try:
         loaded.model.codec.grid(height, width)
     except ValueError as error:
         order = "" if height == width else " (height x width)"
-        raise ConfigError(f"{given}: {error}{order}; choose another size") from None
+        raise ConfigError(f"{asked}: {error}{order}; choose another size") from None
     settings = build.sampling(loaded.config, **values, size=(height, width))
-    _positions(loaded.model, settings, given)
+    _positions(loaded.model, settings, asked)
     return settings
 
 

@@ -59,7 +59,7 @@ def execute(
     notify("codecs: two photographs through raw patches, and through codecs that keep less")
     with watch("photographs through codecs"):
         kept = reconstruct(_photographs(), folder / "reconstructed")
-    told = page.Demo(
+    contents = page.Demo(
         title="What it draws and reads",
         summary=["real handwritten digits" + (", and portraits" if portraits != 0 else "")],
         parts=parts,
@@ -68,10 +68,10 @@ def execute(
         kept=kept,
     )
     path = folder / "demo.html"
-    page.write(path, told)
-    seconds = {what: round(value, 1) for what, value in told.seconds}
-    total = {"seconds_of": seconds, "total_seconds": round(sum(value for _, value in told.seconds), 1)}
-    return result | more | {"page": str(path), "next": told.next} | total
+    page.write(path, contents)
+    seconds = {what: round(value, 1) for what, value in contents.seconds}
+    total = {"seconds_of": seconds, "total_seconds": round(sum(value for _, value in contents.seconds), 1)}
+    return result | more | {"page": str(path), "next": contents.next} | total
 
 
 def _configs(words: list[str], portraits: bool) -> "dict[str, Config]":

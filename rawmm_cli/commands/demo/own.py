@@ -48,7 +48,7 @@ def execute(
     with watch("codecs"):
         kept = reconstruct(path, folder / "reconstructed")
     notify("5/5 write the page")
-    told = page.Demo(
+    contents = page.Demo(
         title=name.removesuffix("-demo"),
         summary=_summary(card, record),
         parts=[part],
@@ -58,8 +58,8 @@ def execute(
         pictures=_pictures(subject),
         kept=kept,
     )
-    page.write(folder / "demo.html", told)
-    return _result(told, folder, card, record)
+    page.write(folder / "demo.html", contents)
+    return _result(contents, folder, card, record)
 
 
 def prepare(path: Path, name: str, size: int, data_dir: Path) -> dict:
@@ -157,25 +157,25 @@ def _next(folder: Path, captions: bool) -> list[tuple[str, str]]:
     return lines
 
 
-def _result(told: "Demo", folder: Path, card: dict, record: dict) -> dict:
+def _result(contents: "Demo", folder: Path, card: dict, record: dict) -> dict:
     """The object of `--json`."""
-    read = [one for part in told.parts for one in part.read]
+    read = [one for part in contents.parts for one in part.read]
     return {
         "page": str(folder / "demo.html"),
         "set": card["name"],
         "count": card["count"],
         "captions": card["captions"]["count"],
         "train": record,
-        "drawn": sum(len(one.pictures) for part in told.parts for one in part.drawn),
+        "drawn": sum(len(one.pictures) for part in contents.parts for one in part.drawn),
         "read": {
-            name: {"right": sum(one.right for one in some), "count": len(some)}
-            for name, some in (
+            name: {"right": sum(one.right for one in pictures), "count": len(pictures)}
+            for name, pictures in (
                 ("held_out", [one for one in read if one.held_out]),
                 ("trained", [one for one in read if not one.held_out]),
             )
         },
-        "notices": told.notices,
-        "next": told.next,
-        "seconds": {what: round(seconds, 1) for what, seconds in told.seconds},
-        "total_seconds": round(sum(seconds for _, seconds in told.seconds), 1),
+        "notices": contents.notices,
+        "next": contents.next,
+        "seconds": {what: round(seconds, 1) for what, seconds in contents.seconds},
+        "total_seconds": round(sum(seconds for _, seconds in contents.seconds), 1),
     }

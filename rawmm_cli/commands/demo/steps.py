@@ -47,9 +47,9 @@ def reconstruct(path: Path, out: Path) -> "tuple[Comparison, Path]":
     from ...system import disk, machine
 
     locations = pictures.find([path], Path())
-    some = [locations[n] for n in evenly_spaced(len(locations), KEPT)]
-    files.check_out(out, some)
+    chosen_files = [locations[n] for n in evenly_spaced(len(locations), KEPT)]
+    files.check_out(out, chosen_files)
     chosen = choices.choices(list(CODECS), Path(), machine.device("cpu"), None, [])
-    result = reconstruct.run(some, chosen, reconstruct.Plan(out=out, size=LARGEST))
+    result = reconstruct.run(chosen_files, chosen, reconstruct.Plan(out=out, size=LARGEST))
     disk.write_json(out / pictures.RESULTS, results.as_json(result))
     return result, out

@@ -90,10 +90,12 @@ def listed_in_readme(folder: Path, names: Sequence[str], tables: bool = True) ->
     try:
         patterns = _patterns(header) if "data_files" in header else {}
         if patterns is None:
-            told = ", ".join(map(printable, sorted({*SPLIT.findall(header)})[:FEW]))
-            line = f"{ABOUT[0]} tells splits ({told}) of several configurations, none the default; all files "
+            named = ", ".join(map(printable, sorted({*SPLIT.findall(header)})[:FEW]))
+            line = (
+                f"{ABOUT[0]} tells splits ({named}) of several configurations, none the default; all files "
+            )
             line += "are taken; for one of them give its folder as --path"
-            several = [line] if "," in told else []
+            several = [line] if "," in named else []
         if patterns:
             matched = _matched(patterns, names)
     except (ConfigError, DataError, re.error) as error:

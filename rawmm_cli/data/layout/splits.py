@@ -76,20 +76,20 @@ def splits_of(names: Sequence[str], files: bool = False) -> list[str | None]:
 def _in_camel_case(names: Sequence[str]) -> list[str | None]:
     """The split that each path tells by a word in camel case; None where no other path says train for test,
     or test for train, and is else the same up to there."""
-    told: list[tuple[str, str] | None] = []  # (the name to the end of that part, without its word; split)
+    ends: list[tuple[str, str] | None] = []  # (the name to the end of that part, without its word; split)
     splits = defaultdict(set)
     for name in names:
         parts = HUMP.sub("-", name).lower().split("/")
         words = list(map(WORD.search, parts))
         first = next((n for n, word in enumerate(words) if word), None)
-        told.append(None)
+        ends.append(None)
         if first is not None:
             keyword = words[first][1]
             rest = "/".join([*parts[:first], parts[first].replace(keyword, "*", 1)])
-            told[-1] = rest, SPLIT_OF[keyword]
+            ends[-1] = rest, SPLIT_OF[keyword]
             splits[rest].add(SPLIT_OF[keyword])
     both = {rest for rest, kinds in splits.items() if "train" in kinds and len(kinds) > 1}
-    return [own[1] if own and own[0] in both else None for own in told]
+    return [own[1] if own and own[0] in both else None for own in ends]
 
 
 def trained_first(
