@@ -40,7 +40,8 @@ class Parquet(Shards):
             firsts = np.cumsum([0, *groups]).tolist()
             self.blocks += [Block(number, n, firsts[n], count) for n, count in enumerate(groups) if count]
         splits = files.splits or splits_of(files.names, files=True)
-        self._roles = [roles(splits)[split] for split in splits]
+        role = roles(splits)
+        self._roles = [role[split] for split in splits]
         self.labels, self.about = list(self.chosen.names), self.chosen.describe()
         self._rows = None if any(self._roles) else in_tables(tables, self.chosen.claimed)
         if self._rows:
