@@ -7,6 +7,7 @@ quantizers.py     latents <-> integers: VQ, FSQ, LFQ, residual VQ
 discrete.py       encoder, quantizer, decoder
 kl.py             continuous latents
 query.py          encoder and decoder by learned queries, in place of a grid
+frozen.py         a codec that was trained, inside a model
 pretrained.py     ready-made codecs of diffusers and transformers, from the hub or a folder
 published/        codecs that others trained, by the names of their weights
 adapter.py        any other codec, by an object of the user's own

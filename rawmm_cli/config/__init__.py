@@ -4,7 +4,10 @@ choices.py    the words among which settings choose
 fields.py     what settings are made of
 data.py       settings of what is trained on
 model.py      settings of a model and its training
-codecs.py     settings of a codec that learns
+heads.py      settings of heads
+tokens.py     settings of what turns pictures into tokens inside a model
+codecs.py     settings of a codec that learns, and its training
+learned.py    the kinds of codecs that learn
 presets.py    presets; defaults < preset < key=value
 facts.py      what settings follow from: facts of the sets
 rules.py      the rules by which settings follow from a set

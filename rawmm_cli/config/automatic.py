@@ -13,6 +13,7 @@ from .facts import Facts, Known
 from .fields import AUTO
 from .model import Config
 from .rules import RULES, divisors, in_words
+from .tokens import FrozenCodec
 
 ENOUGH, ROUGH = 30_000, 16  # documents of a run by time; patches of a picture where there is time for fewer
 STEPPING = 0.8  # share of a run's time that its steps take, about
@@ -26,6 +27,10 @@ def automatic(config: Config) -> list[str]:
 
 def check_settled(config: Config) -> None:
     """Raise ConfigError where settings wait for a set."""
+    if not config.codec.known and isinstance(config.codec, FrozenCodec):
+        raise ConfigError(
+            f"codec.run = {config.codec.run} has not been looked at; name a run of a codec that exists"
+        )
     for key in automatic(config):
         raise ConfigError(f"{key} = auto follows from a set; name one with --data NAME, or give a value")
 

@@ -1,5 +1,6 @@
 """From settings to objects, by `match`. The only file that knows all parts."""
 
+import math
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from ..system import machine
 from ..system.errors import CheckpointError, ConfigError, OutOfMemoryError
 from ..system.figures import counted, size
 from .automatic import check_settled
-from .codecs import CodecConfig
+from .codecs import CodecConfig, CodecData
+from .fields import AUTO
 from .model import Config
 
 
@@ -36,7 +38,7 @@ def model(
     with torch.random.fork_rng(devices=[]), torch.device("meta" if device.type == "meta" else "cpu"):
         torch.manual_seed(config.train.seed)
         width = config.backbone.width
-        codec = _codec(config)
+        codec = _codec(config, device)
         built = RawModel(
             codec,
             _head(config, codec),
@@ -66,8 +68,10 @@ def _check_size(config: Config, device: torch.device, stored: int | None) -> Non
     _check_room(total, "backbone.width, backbone.depth or codec.patch", device)
 
 
-def _at_most(config: Config) -> int:
-    """A bound on the number of parameters, from sizes alone."""
+def _at_most(config: Config) -> float:
+    """A bound on the number of parameters, from sizes alone; of parts that have other sizes, infinity."""
+    if (config.codec.kind, config.head.kind) != ("raw", "diffusion"):
+        return math.inf
     b, width, values = config.backbone, config.backbone.width, 3 * config.codec.patch**2
     inner = b.hidden if b.kind == "transformer" else b.expansion * width + b.key
     layer = width * (8 * width + 4 * inner) + 16 * (width + inner)
@@ -97,14 +101,28 @@ def _check_room(count: int, settings: str, device: torch.device) -> None:
         )
 
 
-def _codec(config: Config) -> nn.Module:
+def _codec(config: Config, device: torch.device) -> nn.Module:
     match config.codec.kind:
         case "raw":
             from ..codecs.raw import RawPatches
 
             return RawPatches(config.codec.patch)
+        case "vq" | "fsq" | "lfq" | "rvq" | "kl" | "query" | "multiscale":
+            from ..codecs.frozen import Frozen
+
+            frozen = config.codec
+            learned = CodecConfig(codec=frozen.learned, data=CodecData(size=frozen.size))
+            with torch.random.fork_rng(devices=[]):  # head and backbone begin as beside any other codec
+                inner = codec(learned, "meta" if device.type == "meta" else "cpu")
+            return Frozen(inner, _deviation(frozen))
         case kind:
             raise _unknown("codec", kind)
+
+
+def _deviation(frozen: Any) -> float:
+    """By which the vectors of a codec are divided; 1 while it is not known."""
+    deviation = getattr(frozen, "deviation", 1.0)
+    return 1.0 if deviation == AUTO else deviation
 
 
 def codec(
@@ -134,6 +152,8 @@ def codec(
 
 def _check_codec(config: CodecConfig, device: torch.device, stored: int | None) -> None:
     """Raise as `model` does; the same in two steps."""
+    if device.type == "meta":
+        return
     c, books = config.codec, getattr(config.codec, "quantizer", config.codec)
     book = getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
     layers, places = getattr(c, "blocks", 0) + getattr(c, "depth", 0) + 3, (config.data.size // c.patch) ** 2
@@ -202,11 +222,6 @@ def _head(config: Config, codec: Any) -> nn.Module:
         case "diffusion":
             from ..core.heads.diffusion import DiffusionHead
 
-            if codec.discrete:
-                raise ConfigError(
-                    f"head.kind = diffusion learns tokens that are vectors, and codec.kind = "
-                    f"{config.codec.kind} gives integers; allowed: codec.kind=raw"
-                )
             return DiffusionHead(
                 codec.values,
                 config.backbone.width,

@@ -63,32 +63,30 @@ def nearest(word: str, choices: list[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models(annotation: Any) -> list[type[BaseModel]]:
     """The settings classes inside an annotation: one, or the members of a tagged union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return (
-        [model for part in get_args(annotation) for model in _models(part)] if get_origin(annotation) else []
+        [model for part in get_args(annotation) for model in models(part)] if get_origin(annotation) else []
     )
 
 
 def kinds(root: type[BaseModel], name: str) -> list[str]:
     """The kinds of a part, or nothing where it has none."""
     field = root.model_fields.get(name)
-    return (
-        [
-            model.model_fields["kind"].default
-            for model in _models(field.annotation)
-            if "kind" in model.model_fields
-        ]
-        if field
-        else []
-    )
+    return [kind for model in models(field.annotation) for kind in kinds_of(model)] if field else []
+
+
+def kinds_of(model: type[BaseModel]) -> list[str]:
+    """The kinds that a class of settings stands for; nothing where it has none."""
+    field = model.model_fields.get("kind")
+    return [kind for kind in get_args(field.annotation) if isinstance(kind, str)] if field else []
 
 
 def _kinds_at(root: type[BaseModel], path: list[str]) -> list[str]:
     """The kinds that a path may have."""
-    return [model.model_fields["kind"].default for model in _at(root, path) if "kind" in model.model_fields]
+    return [kind for model in _at(root, path) for kind in kinds_of(model)]
 
 
 def _tagged(root: type[BaseModel], path: list[str]) -> list[str]:
@@ -109,20 +107,18 @@ def fields(root: type[BaseModel], path: list[str]) -> list[str]:
 
 def _at(root: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:
     """The settings classes that may stand at a path."""
-    models = [root]
+    classes = [root]
     for part in path:
         if part.startswith("kind="):
-            models = [
-                m for m in models if "kind" in m.model_fields and m.model_fields["kind"].default == part[5:]
-            ]
+            classes = [model for model in classes if part[5:] in kinds_of(model)]
         else:
-            models = [
-                m
-                for parent in models
+            classes = [
+                model
+                for parent in classes
                 if part in parent.model_fields
-                for m in _models(parent.model_fields[part].annotation)
+                for model in models(parent.model_fields[part].annotation)
             ]
-    return models
+    return classes
 
 
 def is_text(root: type[BaseModel], key: str) -> bool:
@@ -140,6 +136,7 @@ def every_key(root: type[BaseModel]) -> list[str]:
 def _leaves(model: type[BaseModel], prefix: str) -> list[str]:
     keys = []
     for name, field in model.model_fields.items():
-        inner = _models(field.annotation)
+        # what follows from a run is one key, whatever it holds
+        inner = [] if OR_AUTO in field.metadata else models(field.annotation)
         keys += [leaf for part in inner for leaf in _leaves(part, f"{prefix}{name}.")] or [prefix + name]
     return list(dict.fromkeys(keys))

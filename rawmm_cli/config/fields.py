@@ -54,6 +54,12 @@ class CodecSettings(Settings):
     """A codec before it is built: which pictures it takes, and how many tokens they become; without torch."""
 
     cell: ClassVar[str]  # the setting of which the sides of pictures are multiples
+    integers: ClassVar[bool] = False  # tokens are integers; else vectors
+
+    @property
+    def known(self) -> bool:
+        """Whether sizes are known: which pictures it takes, and how many tokens they become."""
+        return getattr(self, self.cell) != AUTO
 
     @property
     def stride(self) -> int:

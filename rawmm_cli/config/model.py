@@ -4,18 +4,18 @@ no start-up time.
 Amounts of training are counted in documents, not in steps, so that they mean the same at any batch size.
 Settings of a type `Auto` may be `auto`: `automatic.py` has the rules by which they follow from the set."""
 
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
-from .choices import Grid, Precision, Prediction, Solver
+from .choices import Grid, Precision, Solver
 from .data import Data, TextTokenizer
+from .explain import kinds_of, models
 from .fields import (
     AUTO,
     Amount,
     Auto,
     BelowOne,
-    CodecSettings,
     Count,
     Depth,
     Positive,
@@ -29,27 +29,8 @@ from .fields import (
     Width,
     Workers,
 )
-
-
-class RawCodec(CodecSettings):
-    """Raw patches."""
-
-    cell: ClassVar[str] = "patch"
-    kind: Literal["raw"] = "raw"
-    patch: Auto[Size] = Field(2, description="side of a patch, in pixels")
-
-
-class DiffusionHead(Settings):
-    """Noise, prediction and loss of pictures."""
-
-    kind: Literal["diffusion"] = "diffusion"
-    prediction: Prediction = Field("clean", description="what the network outputs")
-    loss: Prediction = Field("velocity", description="the space in which the error is measured")
-    time_mean: float = Field(0.8, description="t = sigmoid(N(time_mean, time_spread^2)); t = 1 is noise")
-    time_spread: Positive = 0.8  # for pictures of any kind and size: docs/train.md, "Training times"
-    noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
-    clamp: Positive = Field(0.05, description="t and 1 - t are at least this where they divide")
-    bottleneck: Count | None = Field(None, description="patches pass through so many numbers on their way in")
+from .heads import DiffusionHead, Head
+from .tokens import ImageCodec, RawCodec
 
 
 class GAU(Settings):
@@ -188,29 +169,50 @@ class Config(Settings):
 
     data: Data = Data()
     text_tokenizer: TextTokenizer = TextTokenizer()
-    codec: RawCodec = RawCodec()
-    head: DiffusionHead = DiffusionHead()
+    codec: ImageCodec = RawCodec()
+    head: Head = DiffusionHead()
     backbone: Annotated[Union[GAU, Transformer], Field(discriminator="kind")] = GAU()
     loss: Loss = Loss()
     train: Train = Train()
     sample: Sample = Sample()
 
     @model_validator(mode="after")
-    def _patch_divides(self) -> "Config":
-        size = self.data.size
-        if AUTO not in (size, self.codec.patch):
-            self.codec.check_divides(size)
+    def _parts_fit(self) -> "Config":
+        size, codec = self.data.size, self.codec
+        if AUTO != size and codec.known:
+            codec.check_divides(size)
+        if self.head.integers != codec.integers:
+            raise ValueError(misfit(self.head, codec))
         if self.sample.interval[0] > self.sample.interval[1]:
             raise ValueError(
                 f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high"
             )
-        if AUTO in (size, self.codec.patch, self.train.length):
+        if AUTO in (size, self.train.length) or not codec.known:
             return self
-        needed = self.codec.tokens(size, size) + 4  # <bos>, <image>, </image>, <eos>
+        needed = self.positions(size, size) + 4  # <bos>, <image>, </image>, <eos>
         if self.train.length < needed:
+            cut = f" in patches of {codec.stride}" * (codec.kind == "raw")
             raise ValueError(
-                f"train.length = {self.train.length} is too short for one picture of {size} px in patches "
-                f"of {self.codec.stride}: it needs {needed} and the caption's bytes; set "
-                f"train.length={needed + 60}"
+                f"train.length = {self.train.length} is too short for one picture of {size} px{cut}: it "
+                f"needs {needed} and the caption's bytes; set train.length={needed + 60}"
             )
         return self
+
+    def positions(self, height: Any, width: Any) -> Any:
+        """Positions of a picture of H x W pixels in the sequence; sides may be numpy arrays."""
+        each = getattr(self.codec, "codes_each", 1) if self.head.apart else 1
+        return self.codec.tokens(height, width) * each
+
+
+def misfit(head: Head, codec: ImageCodec) -> str:
+    """What is wrong where a head learns vectors and the codec gives integers, or the other way round."""
+    learns, gives = ("integers", "vectors") if head.integers else ("vectors", "integers")
+    heads = [kind for part in models(Head) if part.integers == codec.integers for kind in kinds_of(part)]
+    codecs = [
+        kind for part in models(ImageCodec) if part.integers == head.integers for kind in kinds_of(part)
+    ]
+    other = f"head.kind={' or '.join(heads)}, or " if heads else ""
+    return (
+        f"head.kind = {head.kind} learns {learns}, and codec.kind = {codec.kind} gives {gives}; allowed: "
+        f"{other}codec.kind={', '.join(codecs)}"
+    )

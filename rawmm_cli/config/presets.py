@@ -97,6 +97,8 @@ def resolve(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Conf
         key, value = _split(assignment)
         _assign(settings, key, value)
         _spell_out(settings)
+    if any(assignment.startswith("codec.") for assignment in overrides):
+        _drop_of_training(settings)
     root = _root(settings)
     try:
         return root.model_validate(settings)
@@ -105,18 +107,18 @@ def resolve(settings: dict, overrides: list[str] | tuple[str, ...] = ()) -> Conf
 
 
 def _of_a_model(error: ValidationError, root: type, settings: dict) -> str | None:
-    """What is wrong where settings ask for a model on the codes of a tokenizer; None for other errors."""
+    """What is wrong where settings mix a model and the training of a codec; None for other errors."""
     problem, codec = error.errors()[0], settings.get("codec")
     key = ".".join(map(str, problem["loc"]))
     if key == "codec" and isinstance(codec, str):
         given = f"codec = {codec}"
     elif problem["type"] == "extra_forbidden" and root is CodecConfig and _is_of_a_model(key):
-        given = f"codec.kind = {codec['kind']} trains a tokenizer, which has no {key}"
+        given = f"codec.kind = {codec['kind']} without codec.run trains a codec, which has no {key}"
     else:
         return None
     return (
-        f"{given}; a model that draws and reads cannot be trained on the codes of a tokenizer yet, only on "
-        f"raw patches: codec.kind=raw, or train the tokenizer alone: --preset fsq-f8"
+        f"{given}; allowed for a model on the codes of a trained codec: its kind and its run, as in "
+        f"codec.kind=fsq codec.run=NAME; on raw patches: codec.kind=raw"
     )
 
 
@@ -125,14 +127,25 @@ def _is_of_a_model(key: str) -> bool:
 
 
 def _root(settings: dict) -> type[Config] | type[CodecConfig]:
-    """The class of all settings: what is trained hangs on codec.kind."""
+    """The class of all settings: a codec that learns is what is trained where it is not of a run."""
     codec, learned = settings.get("codec"), kinds(CodecConfig, "codec")
     kind = codec.get("kind") if isinstance(codec, dict) else "raw"
-    if kind not in ("raw", *learned):
-        raise ConfigError(
-            f"codec.kind = {kind}{nearest(str(kind), ['raw', *learned])}; allowed: raw, {', '.join(learned)}"
-        )
-    return Config if kind == "raw" else CodecConfig
+    allowed = list(dict.fromkeys([*kinds(Config, "codec"), *learned]))
+    if kind not in allowed:
+        raise ConfigError(f"codec.kind = {kind}{nearest(str(kind), allowed)}; allowed: {', '.join(allowed)}")
+    return CodecConfig if kind in learned and "run" not in codec else Config
+
+
+def _drop_of_training(settings: dict) -> None:
+    """A codec of a run has that run's settings: those that a preset gives for another one count no more."""
+    codec = settings.get("codec")
+    if not isinstance(codec, dict) or "run" not in codec:
+        return
+    own = fields(Config, ["codec", f"kind={codec.get('kind')}"])
+    if "run" not in own:
+        return
+    others = [name for root in (Config, CodecConfig) for name in fields(root, ["codec"])]
+    settings["codec"] = {name: value for name, value in codec.items() if name in own or name not in others}
 
 
 def _spell_out(settings: dict) -> None:

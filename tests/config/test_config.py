@@ -181,7 +181,8 @@ ERRORS = {
     "backbone.kind=transformr": "backbone.kind = transformr (did you mean transformer?); allowed: gau, "
     "transformer",
     "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
-    "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, vq, fsq, lfq, rvq, kl, query",
+    "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, subpixels, vq, fsq, lfq, rvq, "
+    "query, multiscale, kl",
     "head.kind=gau": "head.kind = gau; allowed: diffusion",
     "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
     # wrong types
@@ -312,8 +313,9 @@ def leaves(tree, path=""):
 
 
 def test_all_keys_are_the_keys_of_a_dump():
-    words = ("backbone.kind=gau", "backbone.kind=transformer", "data.stream.path=shards")
-    dumped = {key for word in words for key in leaves(presets.resolve({}, [word]).model_dump())}
+    chosen = ["backbone.kind=gau"], ["backbone.kind=transformer"], ["data.stream.path=shards"]
+    frozen = ["codec.kind=kl", "codec.run=x"]
+    dumped = {key for words in (*chosen, frozen) for key in leaves(presets.resolve({}, words).model_dump())}
     assert sorted(set(every_key(Config))) == sorted(dumped - {"data.stream"})
 
 
@@ -329,15 +331,65 @@ def test_settings_do_not_import_torch():
 @pytest.mark.parametrize(
     "words, given",
     [
-        (("codec.kind=fsq",), "codec.kind = fsq trains a tokenizer, which has no "),
+        (("codec.kind=fsq",), "codec.kind = fsq without codec.run trains a codec, which has no "),
         (("codec=runs/fsq-f8",), "codec = runs/fsq-f8; "),
-        (("codec.kind=fsq", "data.read=0.5"), "codec.kind = fsq trains a tokenizer, which has no "),
+        (
+            ("codec.kind=fsq", "data.read=0.5"),
+            "codec.kind = fsq without codec.run trains a codec, which has ",
+        ),
     ],
 )
-def test_a_model_on_the_codes_of_a_tokenizer_is_refused_in_plain_words(words, given):
+def test_a_model_and_the_training_of_a_codec_are_not_mixed(words, given):
     line = error(*words)
     assert line.startswith(given) and "unknown key" not in line
-    assert "a model that draws and reads cannot be trained on the codes of a tokenizer yet" in line
+    assert line.endswith(
+        "; allowed for a model on the codes of a trained codec: its kind and its run, as in codec.kind=fsq "
+        "codec.run=NAME; on raw patches: codec.kind=raw"
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("codec.kind=kl", "codec.run=mine"),
+        ("codec.run=mine", "codec.kind=kl"),
+        ("codec.patch=4", "codec.kind=kl", "codec.run=mine"),
+    ],
+)
+def test_a_kind_and_a_run_make_a_model_on_a_trained_codec(words):
+    """What the preset says of its own codec counts no more."""
+    config = presets.load("digits", words)
+    assert isinstance(config, Config)
+    assert config.codec.model_dump() == {
+        "kind": "kl",
+        "run": "mine",
+        "hash": "auto",
+        "size": "auto",
+        "learned": "auto",
+        "deviation": "auto",
+    }
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (("codec.run=x",), "codec.run does not belong to codec.kind = raw; allowed here: kind, patch"),
+        (
+            ("codec.kind=fsq", "codec.run=x"),
+            "head.kind = diffusion learns vectors, and codec.kind = fsq gives integers; allowed: ",
+        ),
+        (
+            ("codec.kind=subpixels",),
+            "head.kind = diffusion learns vectors, and codec.kind = subpixels gives integers; allowed: ",
+        ),
+        (
+            ("codec.kind=kl", "codec.run=x", "codec.runn=y"),
+            "unknown key 'codec.runn' (did you mean codec.run?)",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told_in_one_line(words, line):
+    assert error(*words).startswith(line)
 
 
 # ------------------------------------------------------------------------------------ what a preset expects

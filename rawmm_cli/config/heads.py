@@ -1,0 +1,35 @@
+"""Settings of heads: what it means to learn and to draw image tokens; a class a kind. No torch here.
+
+A new kind: its class here and in `Head`, its case in `build._head` and in `build._drawing`."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from .choices import Prediction
+from .fields import Count, Positive, Settings
+
+
+class HeadSettings(Settings):
+    """What all heads say of themselves: which codecs they go with, and where their tokens stand."""
+
+    integers: ClassVar[bool]  # learns tokens that are integers; else vectors
+    apart: ClassVar[bool] = False  # the G integers of a token stand at G positions, not at one
+
+
+class DiffusionHead(HeadSettings):
+    """Noise, prediction and loss of pictures."""
+
+    integers: ClassVar[bool] = False
+    kind: Literal["diffusion"] = "diffusion"
+    prediction: Prediction = Field("clean", description="what the network outputs")
+    loss: Prediction = Field("velocity", description="the space in which the error is measured")
+    time_mean: float = Field(0.8, description="t = sigmoid(N(time_mean, time_spread^2)); t = 1 is noise")
+    time_spread: Positive = 0.8  # for pictures of any kind and size: docs/train.md, "Training times"
+    noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
+    clamp: Positive = Field(0.05, description="t and 1 - t are at least this where they divide")
+    bottleneck: Count | None = Field(None, description="patches pass through so many numbers on their way in")
+
+
+# A second kind makes it `Annotated[Union[DiffusionHead, Other], Field(discriminator="kind")]`.
+Head = DiffusionHead

@@ -1,0 +1,97 @@
+"""Settings of what turns pictures into the tokens of a model: raw patches, sub-pixels, or a codec that was
+trained and is frozen inside the model. No torch here."""
+
+from typing import Annotated, Any, ClassVar, Literal, Union
+
+from pydantic import Field
+
+from .fields import AUTO, Auto, CodecSettings, Positive, Side, Size
+from .learned import Learned, QueryCodec
+
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class RawCodec(CodecSettings):
+    """Raw patches."""
+
+    cell: ClassVar[str] = "patch"
+    kind: Literal["raw"] = "raw"
+    patch: Auto[Size] = Field(2, description="side of a patch, in pixels")
+
+
+class SubpixelsCodec(CodecSettings):
+    """Every red, green and blue value of every pixel, a token each: integers, and nothing is lost."""
+
+    integers: ClassVar[bool] = True
+    kind: Literal["subpixels"] = "subpixels"
+
+    @property
+    def known(self) -> bool:
+        """Always: there is nothing to choose."""
+        return True
+
+    @property
+    def stride(self) -> int:
+        """Pictures may have any size."""
+        return 1
+
+    def tokens(self, height: Any, width: Any) -> Any:
+        """Three a pixel."""
+        return 3 * height * width
+
+
+class FrozenCodec(CodecSettings):
+    """A codec that was trained, by its run. All but its kind and its run follow from that run."""
+
+    integers: ClassVar[bool] = True
+    kind: Literal["vq", "fsq", "lfq", "rvq", "query", "multiscale"]
+    run: str = Field(description="the run of a codec, beside the model's, or its folder")
+    hash: Auto[Hash] = Field(AUTO, description="SHA-256 of its weights")
+    size: Auto[Side] = Field(AUTO, description="side of the pictures that it learned")
+    learned: Auto[Learned] = Field(AUTO, description="its own settings")
+
+    @property
+    def known(self) -> bool:
+        """Whether its run was looked at: without that it has no size and no tokens."""
+        return self.learned != AUTO
+
+    @property
+    def stride(self) -> int:
+        """Sides of pictures are multiples of this."""
+        return self.size if isinstance(self.learned, QueryCodec) else self.learned.stride
+
+    def tokens(self, height: Any, width: Any) -> Any:
+        """As those of the codec itself."""
+        return self.learned.tokens(height, width)
+
+    @property
+    def codes_each(self) -> int:
+        """Integers of a token, G."""
+        return getattr(self.learned, "codes_each", 1)
+
+    def check_divides(self, size: int) -> None:
+        """Raises ValueError where pictures of this side do not fit."""
+        if not self.known:
+            return
+        if isinstance(self.learned, QueryCodec) and size != self.size:
+            allowed = f"{self.size}, the size that it learned"
+        elif size % self.stride:
+            allowed = f"multiples of {self.stride}"
+        else:
+            return
+        raise ValueError(f"data.size = {size} does not fit the codec of run {self.run}; allowed: {allowed}")
+
+
+class FrozenLatents(FrozenCodec):
+    """A trained codec whose tokens are vectors, of deviation 1 inside the model."""
+
+    integers: ClassVar[bool] = False
+    kind: Literal["kl"]  # type: ignore[assignment]
+    deviation: Auto[Positive] = Field(
+        AUTO, description="of its numbers over the training set: they are divided by it"
+    )
+
+
+ImageCodec = Annotated[
+    Union[RawCodec, SubpixelsCodec, FrozenCodec, FrozenLatents], Field(discriminator="kind")
+]
