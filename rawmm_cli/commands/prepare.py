@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from ..data.items import Source
 
 HELP = (
-    "portraits, digits, emoji, photos, text-images (no download); celebahq, ffhq, mnist, cifar10, "
-    "imagenet64; folder, parquet, webdataset, documents, text (your own, with --path); hf:OWNER/NAME. "
-    "With --verify: a prepared set."
+    "portraits, digits, emoji, photos, text-images, pairs, sums (no download); celebahq, ffhq, mnist, "
+    "cifar10, imagenet64; folder, parquet, webdataset, documents, text (your own, with --path); "
+    "hf:OWNER/NAME. With --verify: a prepared set."
 )
 
 
@@ -70,13 +70,16 @@ def prepare(
             help="Keep pictures whose caption is null, where others have one. [default: like bad pictures]",
         ),
     ] = False,
-    variant: Annotated[Optional[str], typer.Option(help="celebahq: plain (without captions).")] = None,
+    variant: Annotated[
+        Optional[str], typer.Option(help="celebahq: plain (without captions). pairs: digits or portraits.")
+    ] = None,
     count: Annotated[
         Optional[int],
         typer.Option(
             min=2,
             max=100_000_000,
-            help="portraits, photos, text-images: how many pictures. [default: 20,000; text-images 10,000]",
+            help="portraits, photos, text-images: how many pictures; pairs, sums: how many documents. "
+            "[default: 20,000; text-images 10,000; pairs, sums 40,000]",
         ),
     ] = None,
     font: Annotated[

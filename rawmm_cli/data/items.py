@@ -111,5 +111,7 @@ NAMES = (
     "emoji",
     "photos",
     "text-images",
+    "pairs",
+    "sums",
 )  # sources with data of their own
 GENERAL = ("folder", "parquet", "webdataset", "documents", "text")  # sources of the user's data

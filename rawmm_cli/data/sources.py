@@ -12,6 +12,8 @@ OPTIONS = {
     "emoji": ("font", "size"),
     "photos": ("count", "size"),
     "text-images": ("count", "size", "glyph", "font"),
+    "pairs": ("count", "size", "variant"),
+    "sums": ("count",),
     "folder": ("path", "size", "columns", "caption", "keep_uncaptioned"),
     "documents": ("path", "size"),
     "text": ("path",),
@@ -27,6 +29,8 @@ HUB = (
     "split",
     "variant",
 )  # options of sets of the hub
+PAIRS = ("digits", "portraits")  # variants of pairs
+COUNT = 40_000  # documents of pairs and sums, where no --count is given
 SIZE = 64  # side of generated pictures in pixels, where no --size is given
 
 
@@ -50,7 +54,7 @@ def source(name: str, options: dict[str, Any], notify: Callable[[str], None] = l
 
 def _generated(name: str, options: dict[str, Any]) -> Source:
     """A source that needs no files of the user's and no download."""
-    size = options.get("size", SIZE)
+    given, size = options.get("size"), options.get("size", SIZE)
     options = _without_size(options)
     match name:
         case "digits":
@@ -73,8 +77,32 @@ def _generated(name: str, options: dict[str, Any]) -> Source:
             from .datasets.text_images import text_images
 
             return text_images(size=size, **options)
+        case "pairs":
+            return _pairs(options.get("count", COUNT), options.get("variant", PAIRS[0]), given)
+        case "sums":
+            from .datasets.digits import digits
+            from .datasets.sums import sums
+
+            return sums(digits(), count=options.get("count", COUNT))
         case _:
             raise ConfigError(f"unknown source '{name}'")
+
+
+def _pairs(count: int, variant: str, size: int | None) -> Source:
+    """Pairs of digits, or of portraits of size x size pixels. Raises ConfigError."""
+    from .datasets.pairs import pairs
+
+    if variant == "digits":
+        from .datasets.digits import digits
+
+        if size:
+            raise ConfigError("pairs of digits have 8 pixels and take no --size; give --variant portraits")
+        return pairs(digits(), count=count)
+    if variant == "portraits":
+        from .datasets.portraits.drawing import portraits
+
+        return pairs(portraits(count=count, size=size or SIZE), count=count)
+    raise ConfigError(f"the variant of pairs is '{variant}'; allowed: {', '.join(PAIRS)}")
 
 
 def _from_files(name: str, options: dict[str, Any], notify: Callable[[str], None]) -> Source:

@@ -53,6 +53,11 @@ class _Originals(_Sizes):
     examples: list[_Example]
 
 
+class _Question(Shape):
+    chance: Annotated[float, Field(gt=0, le=1)]
+    control: bool
+
+
 class Card(Shape):
     """card.json of a prepared set. Sets of tests and of earlier versions lack some of it."""
 
@@ -65,6 +70,7 @@ class Card(Shape):
     label_counts: dict[str, Number] | None = None
     attributes: dict[str, dict[str, Number]] | None = None
     options: dict[str, Any] | None = None
+    questions: dict[str, _Question] | None = None
     chosen: dict[str, Any] | None = None
     size: list[Number] | None = None
     pictures: Number | None = None
