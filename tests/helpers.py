@@ -14,10 +14,12 @@ from torch import nn
 from rawmm_cli.codecs.convolutional import Decoder, Encoder
 from rawmm_cli.codecs.kl import KLCodec
 from rawmm_cli.codecs.raw import RawPatches
+from rawmm_cli.codecs.subpixels import SubPixels
 from rawmm_cli.core.backbones.gau import GAU
 from rawmm_cli.core.backbones.transformer import Transformer
 from rawmm_cli.core.blocks import block_a_token, one_block
 from rawmm_cli.core.document import Picture
+from rawmm_cli.core.heads.autoregressive import AutoregressiveHead
 from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel
@@ -44,11 +46,17 @@ class Kind(NamedTuple):
 CODECS = {
     "raw": lambda: RawPatches(PATCH),
     "kl": lambda: KLCodec(Encoder(PATCH, PATCH, 16, 1), Decoder(PATCH, PATCH, 16, 1), 3),
+    "subpixels": SubPixels,
 }
 HEADS = {
     "clean": Kind(lambda codec, width: tiny_head("clean", width=width, values=codec.values), ("raw", "kl")),
     "noise": Kind(lambda codec, width: tiny_head("noise", width=width), ("raw",)),
     "velocity": Kind(lambda codec, width: tiny_head("velocity", width=width), ("raw",)),
+    "autoregressive": Kind(
+        lambda codec, width: AutoregressiveHead(codec.vocabulary, codec.codes, width, z_loss=0.01),
+        ("levels",),
+        ordered=True,
+    ),
 }
 BACKBONES = {
     "gau": lambda width, depth: GAU(width, depth, key=16, expansion=2),

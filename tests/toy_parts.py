@@ -1,5 +1,5 @@
 """Parts of kinds that the package does not have, as small as can be: a codec of several integers a token and
-one of two scales; heads that write code after code, unmask codes, go from scale to scale, draw patch by
+one of two scales; heads that unmask codes, go from scale to scale, draw patch by
 patch, put the time into a position of its own, or modulate the layers by it; a backbone whose layers can be
 modulated.
 
@@ -113,40 +113,6 @@ class CodeHead(nn.Module):
 
     def still(self, pictures):
         return torch.zeros(len(pictures.drawn))
-
-
-class NextCode(CodeHead):
-    """A code after the other, the three of a token side by side."""
-
-    reads_ahead = True
-
-    def __init__(self, codec, width):
-        super().__init__()
-        self.codes = codec.codes
-        self.table, self.channel = nn.Embedding(codec.vocabulary, width), nn.Embedding(codec.codes, width)
-        self.next, self.out = nn.Embedding(codec.codes, width), nn.Linear(width, codec.vocabulary)
-
-    def blocks(self, rows, columns):
-        return block_a_token(rows, columns, self.codes)
-
-    def corrupt(self, tokens, pictures):
-        return Corrupted(tokens.flatten(), self.still(pictures), tokens.flatten(), self.drawn(pictures))
-
-    def embed(self, inputs, time, pictures):
-        return self.table(inputs) + self.channel(pictures.index % self.codes)
-
-    def output(self, hidden, pictures):
-        return self.out(hidden + self.next(pictures.index % self.codes))
-
-    def draw(self, predict, keys, grid, drawing=None, learned=None, known=None, watch=None):
-        if known is not None:
-            raise ConfigError("this head writes from the first code on and cannot draw on a picture")
-        codes = torch.zeros(len(keys), 0, dtype=torch.long)
-        for at in range(grid[0] * grid[1] * self.codes):
-            logits = predict(codes[:, max(0, at - 1) :], at=slice(at, at + 1)).guided
-            code = pick(logits, keys, (drawing or Writing()).temperature, "code", at)
-            codes = torch.cat([codes, code], 1)
-        return codes.unflatten(1, (-1, self.codes))
 
 
 class MaskedCodes(CodeHead):
@@ -395,7 +361,6 @@ class ModulatedTransformer(nn.Module):
 # The lists of `helpers.py`, for toys.
 CODECS = {"levels": Levels, "pyramid": Pyramid}
 HEADS = {
-    "next code": Kind(NextCode, ("levels",), ordered=True),
     "masked codes": Kind(MaskedCodes, ("levels",)),
     "scales": Kind(Scales, ("pyramid",), ordered=True),
     "patch by patch": Kind(PatchByPatch, ("raw",), ordered=True),

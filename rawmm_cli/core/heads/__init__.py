@@ -1,4 +1,5 @@
 """What it means to learn and to draw image tokens; one head a file, none knows another.
 
-diffusion.py  noise, the loss on the rectified path, and drawing
+diffusion.py       noise, the loss on the rectified path, and drawing
+autoregressive.py  codes one after the other
 """
