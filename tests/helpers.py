@@ -21,6 +21,7 @@ from rawmm_cli.core.blocks import block_a_token, one_block
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.heads.autoregressive import AutoregressiveHead
 from rawmm_cli.core.heads.diffusion import DiffusionHead
+from rawmm_cli.core.heads.masked import MaskedHead
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
@@ -57,6 +58,8 @@ HEADS = {
         ("levels",),
         ordered=True,
     ),
+    "masked": Kind(lambda codec, width: tiny_masked(codec, width), ("levels",)),
+    "bound": Kind(lambda codec, width: tiny_masked(codec, width, loss="bound", time="added"), ("levels",)),
 }
 BACKBONES = {
     "gau": lambda width, depth: GAU(width, depth, key=16, expansion=2),
@@ -86,6 +89,11 @@ def tiny_head(prediction="clean", space="velocity", width=32, values=12, clamp=0
         clamp=clamp,
         bottleneck=None,
     )
+
+
+def tiny_masked(codec, width, schedule="cosine", loss="maskgit", smoothing=0.0, time="none"):
+    settings = {"schedule": schedule, "loss": loss, "smoothing": smoothing, "time": time}
+    return MaskedHead(codec.vocabulary, codec.codes, width, **settings)
 
 
 def tiny_backbone(kind="gau", width=32, depth=2):

@@ -1,5 +1,5 @@
 """Parts of kinds that the package does not have, as small as can be: a codec of several integers a token and
-one of two scales; heads that unmask codes, go from scale to scale, draw patch by
+one of two scales; heads that go from scale to scale, draw patch by
 patch, put the time into a position of its own, or modulate the layers by it; a backbone whose layers can be
 modulated.
 
@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rawmm_cli.core.backbones.transformer import Layer
-from rawmm_cli.core.blocks import Blocks, block_a_token, one_block, places
+from rawmm_cli.core.blocks import Blocks, block_a_token, places
 from rawmm_cli.core.document import Corrupted
 from rawmm_cli.core.heads.diffusion import DiffusionHead, time_features
 from rawmm_cli.core.layers import multiplications, rotation
@@ -113,50 +113,6 @@ class CodeHead(nn.Module):
 
     def still(self, pictures):
         return torch.zeros(len(pictures.drawn))
-
-
-class MaskedCodes(CodeHead):
-    """Some tokens are masked; all are predicted at once."""
-
-    def __init__(self, codec, width):
-        super().__init__()
-        self.codes, self.vocabulary = codec.codes, codec.vocabulary
-        self.table = nn.Embedding((1 + codec.vocabulary) * codec.codes, width)
-        self.out = nn.Linear(width, codec.vocabulary * codec.codes)
-        self.register_buffer("first", (1 + codec.vocabulary) * torch.arange(codec.codes), persistent=False)
-
-    def blocks(self, rows, columns):
-        return one_block(rows, columns)
-
-    def corrupt(self, tokens, pictures):
-        masked = torch.zeros(len(tokens), dtype=torch.bool)
-        for number, (k, drawn) in enumerate(zip(pictures.keys, pictures.drawn.tolist())):
-            if drawn:
-                own = pictures.picture_of == number
-                order = torch.from_numpy(random(k, "mask").permutation(int(own.sum())))
-                masked[own] = order <= len(order) // 2
-        inputs = torch.where(masked[:, None], self.vocabulary, tokens)
-        return Corrupted(inputs, self.still(pictures), tokens, masked.float())
-
-    def embed(self, inputs, time, pictures):
-        return self.table(inputs + self.first).sum(1)
-
-    def output(self, hidden, pictures):
-        return self.out(hidden).unflatten(-1, (self.codes, self.vocabulary))
-
-    def draw(self, predict, keys, grid, drawing=None, learned=None, known=None, watch=None):
-        drawing, count, tokens = drawing or Writing(), len(keys), grid[0] * grid[1]
-        state = torch.full((count, tokens, self.codes), self.vocabulary)
-        order = torch.from_numpy(np.stack([random(k, "order").permutation(tokens) for k in keys]))
-        keep = torch.zeros(count, tokens, self.codes, dtype=torch.bool)
-        if known is not None and known.keep is not None:
-            keep = known.keep.expand_as(keep)
-            state = torch.where(keep, known.tokens, state)
-        for step in range(1, drawing.steps + 1):
-            codes = pick(predict(state).guided, keys, drawing.temperature, "codes", step)
-            open_ones = (order < tokens * step / drawing.steps)[..., None] & (state == self.vocabulary)
-            state = torch.where(open_ones & ~keep, codes, state)
-        return state
 
 
 class Scales(CodeHead):
@@ -361,7 +317,6 @@ class ModulatedTransformer(nn.Module):
 # The lists of `helpers.py`, for toys.
 CODECS = {"levels": Levels, "pyramid": Pyramid}
 HEADS = {
-    "masked codes": Kind(MaskedCodes, ("levels",)),
     "scales": Kind(Scales, ("pyramid",), ordered=True),
     "patch by patch": Kind(PatchByPatch, ("raw",), ordered=True),
     "time token": Kind(lambda codec, width: diffusion(TimeToken, codec, width), ("raw",)),

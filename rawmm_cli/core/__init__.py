@@ -8,6 +8,8 @@ parts.py           the interfaces: codec, head, backbone
 model.py           words and image tokens in one sequence
 loss.py            the joint loss
 noise.py           the path from clean to noise
+codes.py           codes drawn from logits
+unmasking.py       how masked codes become known
 layers.py          rotary positions, attention
 heads/             what it means to learn and to draw patches
 backbones/         (B, L, D) -> (B, L, D)
