@@ -70,6 +70,18 @@ def sample(
             rich_help_panel=DRAW,
         ),
     ] = None,
+    code_temperature: Annotated[
+        Optional[float],
+        typer.Option(min=0, help="Temperature of drawn codes; 0: the likeliest.", rich_help_panel=DRAW),
+    ] = None,
+    code_top_k: Annotated[
+        Optional[int],
+        typer.Option(min=0, help="Draw codes from so many of the likeliest.", rich_help_panel=DRAW),
+    ] = None,
+    code_top_p: Annotated[
+        Optional[float],
+        typer.Option(help="As --top-p, of drawn codes.", rich_help_panel=DRAW),
+    ] = None,
     precision: Annotated[
         Optional[str],
         typer.Option(
@@ -153,6 +165,9 @@ def sample(
         rescale=rescale,
         solver=solver,
         grid=grid,
+        code_temperature=code_temperature,
+        code_top_k=code_top_k,
+        code_top_p=code_top_p,
         size=None if size is None else sides(size, "--size"),
         precision=precision,
         max_pictures=max_pictures,

@@ -15,5 +15,6 @@ automatic.py  settings that are `auto`, and what they become
 explain.py    what is wrong with a setting, in one line
 yaml_text.py  YAML without surprises
 enough.py     how much training makes a model at all
+build_codec.py  a codec that learns
 build.py      settings -> objects; the only file that knows all parts
 """

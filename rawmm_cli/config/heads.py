@@ -2,12 +2,12 @@
 
 A new kind: its class here and in `Head`, its case in `build._head` and in `build._drawing`."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field
 
 from .choices import Prediction
-from .fields import Count, Positive, Settings
+from .fields import Count, Positive, Settings, Weight
 
 
 class HeadSettings(Settings):
@@ -31,5 +31,13 @@ class DiffusionHead(HeadSettings):
     bottleneck: Count | None = Field(None, description="patches pass through so many numbers on their way in")
 
 
-# A second kind makes it `Annotated[Union[DiffusionHead, Other], Field(discriminator="kind")]`.
-Head = DiffusionHead
+class AutoregressiveHead(HeadSettings):
+    """Codes one after the other, as text is written."""
+
+    integers: ClassVar[bool] = True
+    apart: ClassVar[bool] = True
+    kind: Literal["autoregressive"]
+    z_loss: Weight = Field(0.0, description="of log^2 Z of the predictions of codes; Chameleon: 1e-5")
+
+
+Head = Annotated[Union[DiffusionHead, AutoregressiveHead], Field(discriminator="kind")]

@@ -154,6 +154,13 @@ class Sample(Settings):
         (0.0, 1.0), strict=False, description="times inside which guidance acts"
     )
     rescale: Share = Field(0.0, description="share by which guided pictures get back their contrast")
+    code_temperature: Weight = Field(
+        1.0, description="of codes that are drawn: 1 as learned, 0 always the likeliest"
+    )
+    code_top_k: Whole = Field(0, description="codes are drawn from so many of the likeliest; 0: from all")
+    code_top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="codes are drawn from the likeliest, of this probability together"
+    )
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="text is drawn from the likeliest tokens, of this chance together"
     )

@@ -20,9 +20,10 @@ class RawCodec(CodecSettings):
 
 
 class SubpixelsCodec(CodecSettings):
-    """Every red, green and blue value of every pixel, a token each: integers, and nothing is lost."""
+    """A pixel a token, its red, green and blue value a code each: integers, and nothing is lost."""
 
     integers: ClassVar[bool] = True
+    codes_each: ClassVar[int] = 3
     kind: Literal["subpixels"] = "subpixels"
 
     @property
@@ -36,8 +37,8 @@ class SubpixelsCodec(CodecSettings):
         return 1
 
     def tokens(self, height: Any, width: Any) -> Any:
-        """Three a pixel."""
-        return 3 * height * width
+        """One a pixel."""
+        return height * width
 
 
 class FrozenCodec(CodecSettings):

@@ -35,9 +35,12 @@ LIMITS = {  # the least and the most of each number
     "max_pictures": (0, 100),
     "max_text": (1, 100_000),
     "temperature": (0, math.inf),
+    "code_temperature": (0, math.inf),
+    "code_top_k": (0, 1 << 24),
 }
-WHOLE = ("steps", "size", "max_pictures", "max_text")  # the others are real numbers
-SETTINGS = (*LIMITS, *WORDS, "top_p")
+ABOVE_0 = ("top_p", "code_top_p")  # probabilities, at most 1
+WHOLE = ("steps", "size", "max_pictures", "max_text", "code_top_k")  # the others are real numbers
+SETTINGS = (*LIMITS, *WORDS, *ABOVE_0)
 OPTIONS = {"images": "image", "mask": "inpaint"}  # options whose name is not that of the argument
 
 
@@ -97,7 +100,7 @@ class Request:
         for name, value in self.settings.items():
             if name in WORDS:
                 _check_word(name, value, WORDS[name])
-            elif name == "top_p":
+            elif name in ABOVE_0:
                 numbers.real(self.option(name), value, 0, 1, above=True)
             elif name == "size" and isinstance(value, tuple) and len(value) == 2:
                 for side in value:

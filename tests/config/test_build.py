@@ -8,6 +8,7 @@ import torch
 from rawmm_cli.config import build, presets
 from rawmm_cli.config.automatic import automatic
 from rawmm_cli.config.model import Config
+from rawmm_cli.core.heads import autoregressive
 from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.model import count_parameters
 from rawmm_cli.system.errors import ConfigError
@@ -78,6 +79,23 @@ def test_counts_of_parameters_by_hand():
     assert count["backbone"] == 2 * (32 + 32 * (64 + 64 + 16) + 64 * 32 + 2 * 16 + 2 * 16) + 32
 
 
+def test_a_model_of_sub_pixels_by_hand():
+    """Three times 256 rows in, 256 logits out, and which of the three codes is predicted."""
+    settings = tiny(
+        "head.kind=autoregressive",
+        "codec.kind=subpixels",
+        "head.z_loss=0.1",
+        "train.length=3100",
+        "data.size=4",
+    )
+    model = build.model(settings)
+    assert count_parameters(model)["image"] == 3 * 256 * 32 + 3 * 32 + (32 * 256 + 256)
+    assert (
+        model.codec.grid(4, 6) == (4, 6) and len(model.blocks(4, 6).block) == 72 and model.head.z_loss == 0.1
+    )
+    assert settings.positions(4, 6) == 72
+
+
 @pytest.mark.parametrize("kind", ["gau", "transformer"])
 def test_weights_are_a_function_of_the_seed(kind):
     kind = f"backbone.kind={kind}"
@@ -138,6 +156,10 @@ def test_an_unknown_kind_of_a_codec_that_learns_is_an_error_too():
 def test_settings_of_drawing_depend_on_the_head():
     settings = tiny("sample.steps=4", "sample.solver=heun", "sample.interval=[0.1, 0.9]")
     assert build.sampling(settings).drawing == Drawing(4, "heun", "uniform", (0.1, 0.9), 0.0)
+    codes = tiny(
+        "head.kind=autoregressive", "codec.kind=subpixels", "train.length=3100", "sample.code_top_k=5"
+    )
+    assert build.sampling(codes, code_top_p=0.5).drawing == autoregressive.Drawing(1.0, 5, 0.5)
     with pytest.raises(ConfigError, match=r"^head\.kind = clay"):
         build.sampling(unknown("head"))
 
