@@ -141,6 +141,7 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
             f"{read['count']:,}",
             "held-out real pictures, greedy",
         )
+    yield from _documents(result)
     if judge := result.get("judge"):
         yield "the judge", f"{judge['held_out_accuracy']:.1%}", "", "on the same held-out pictures"
     if read := result.get("image_to_text_sampled"):
@@ -155,3 +156,19 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
         drawn, real = looks["corners"]["drawn"], looks["corners"]["real"]
         yield "white background", f"{drawn:.2f}", "", f"levels off white; of real pictures {real:.2f}"
         yield "KID", f"{looks['kid']:.4f}", "", "on features of the judges"
+
+
+def _documents(result: dict) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of sets of documents."""
+    for words, one in result.get("questions", {"by_question": {}})["by_question"].items():
+        how = f"{_range(one)}; second picture shuffled {one['shuffled']:.1%}, chance {one['chance']:.0%}"
+        yield words, f"{one['accuracy']:.1%}", f"{one['count']:,}", how
+    for given, one in result.get("sums", {"by_given": {}})["by_given"].items():
+        for kind, how in (("text", "written"), ("picture", "drawn, judged")):
+            if kind in one:
+                share, note = f"{one[kind]:.1%}", f"{how}; {_range(one, f'{kind}_')}"
+                yield f"sums, {given} given", share, f"{one['count']:,}", note
+
+
+def _range(one: dict, prefix: str = "") -> str:
+    return f"95 % interval {one[f'{prefix}low']:.1%} to {one[f'{prefix}high']:.1%}"

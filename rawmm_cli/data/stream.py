@@ -129,16 +129,17 @@ class Stream:
             picture = len(self.blocks(int(data.heights[row]), int(data.widths[row])).block)
             text = cut_text(text, self.length - picture - 4)
         if read < settings.read and text:
-            steps = 2 * settings.shift + 1
-            shift = (
-                (int(down * steps) - settings.shift, int(right * steps) - settings.shift)
-                if settings.shift and moves < settings.shift_share
-                else (0, 0)
-            )
-            return Plan(number, index, row, text, True, False, shift, 0)
+            return Plan(number, index, row, text, True, False, self._shift(moves, down, right), 0)
         if text and dropped >= settings.drop and finished < settings.finished:
             return Plan(number, index, row, text, False, False, (0, 0), 0)
         return Plan(number, index, row, [] if dropped < settings.drop else text, False, True, (0, 0), noise)
+
+    def _shift(self, moves: float, down: float, right: float) -> tuple[int, int]:
+        """Pixels that a read picture moves, by three numbers from [0, 1)."""
+        most = self.settings.shift
+        if not most or moves >= self.settings.shift_share:
+            return 0, 0
+        return int(down * (2 * most + 1)) - most, int(right * (2 * most + 1)) - most
 
     def size(self, plan: Plan, blocks: BlocksOf) -> int:
         """Number of positions of a document, as `core.batch.size` counts them."""
@@ -156,7 +157,7 @@ class Stream:
             return self._interleaved(plan)
         pixels = data.image(plan.row) if pixels is None else pixels
         if plan.reads:
-            pixels = shifted(pixels, *plan.shift) if any(plan.shift) else pixels
+            pixels = shifted(pixels, *plan.shift)
             return [
                 BOS,
                 IMAGE,
@@ -200,6 +201,8 @@ class Stream:
                 else data.image(plan.row, pictures)
             )
             noise = key(plan.key, "picture", pictures) if draw else 0
+            if not (draw or blank):
+                pixels = shifted(pixels, *self._shift(*uniforms(plan.key, "shift", pictures, count=3)))
             items += [IMAGE, Picture(pixels, draw, noise, stretch(self.settings, pixels)), END_IMAGE]
             pictures += 1
         return cut_document([*items, EOS], self.length, self.blocks) if self.cuts else [*items, EOS]
@@ -238,6 +241,8 @@ def picture_of(number: int, size: int, seed: int) -> int:
 
 def shifted(pixels: torch.Tensor, down: int, right: int) -> torch.Tensor:
     """A picture (3, H, W) moved by whole pixels; its edges are repeated."""
+    if not (down or right):
+        return pixels
     rows = (torch.arange(pixels.shape[1]) - down).clamp(0, pixels.shape[1] - 1)
     columns = (torch.arange(pixels.shape[2]) - right).clamp(0, pixels.shape[2] - 1)
     pixels = pixels.permute(1, 2, 0)  # (H, W, 3), the order in memory

@@ -6,6 +6,8 @@ losses.py      evaluator: losses on held-out documents
 classes.py     evaluator: drawings of classes seen by a classifier, pictures read by their class
 attributes.py  evaluator: portraits drawn and read, one attribute at a time
 captions.py    evaluator: pictures read word for word
+questions.py   evaluator: questions about two pictures, and controls
+sums.py        evaluator: sums of digits, written and drawn from any part
 foreign.py     evaluator: prompts and pictures marked as outside of what the model has seen
 judges.py      classifiers of attributes, trained on portraits drawn for them
 examples.py    drawings and captions to look at, beside what is real

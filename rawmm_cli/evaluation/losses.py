@@ -80,9 +80,9 @@ def document_losses(
     model: RawModel, config: Config, held_out: PreparedDocuments, seed: int
 ) -> DocumentLosses:
     """Documents as they are, with as many pictures to draw as they have."""
-    tokens = model.tokenizer.encode
+    tokens, as_they_are = model.tokenizer.encode, config.data.model_copy(update={"shift": 0})
     stream = Stream(
-        [held_out], seed, config.data, length=config.train.length, encode=tokens, blocks=model.blocks
+        [held_out], seed, as_they_are, length=config.train.length, encode=tokens, blocks=model.blocks
     )
     rows, sums, counts = evenly(_fitting(model, config, held_out), HELD_OUT), [0.0, 0.0], [0, 0]
     for start in range(0, len(rows), CHUNK):

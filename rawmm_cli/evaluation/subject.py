@@ -96,20 +96,22 @@ class Subject:
         """What the model writes after each picture (3, H, W) uint8; nothing after one that fills the whole
         context. Greedy unless a temperature is given."""
         rows = [n for n, picture in enumerate(pictures) if self._has_room_after(picture)]
-        settings = {"temperature": 0.0, **self.request.settings, **settings, "max_pictures": 0}
-        request = replace(
-            self.request,
-            prompts=tuple((pictures[n],) for n in rows),
-            task="caption",
-            stream="caption",
-            settings=settings,
-        )
-        written = dict(zip(rows, session.run(self.loaded, request)))
+        documents = self.go_on([[pictures[n]] for n in rows], "caption", **settings | {"max_pictures": 0})
+        written = dict(zip(rows, documents))
         decode = self.loaded.model.tokenizer.decode
         return [
             decode([item for item in written.get(n, ()) if isinstance(item, int)])
             for n in range(len(pictures))
         ]
+
+    def go_on(
+        self, prompts: Sequence[Sequence[str | Tensor]], stream: str, **settings: Any
+    ) -> list[Document]:
+        """What the model adds to each prompt of texts and pictures (3, H, W) uint8 to read; greedy unless a
+        temperature is given."""
+        settings = {"temperature": 0.0, **self.request.settings, **settings}
+        request = replace(self.request, prompts=tuple(prompts), stream=stream, settings=settings)
+        return session.run(self.loaded, request)
 
     def _has_room_after(self, picture: Tensor) -> bool:
         document = [BOS, IMAGE, Picture(picture, False), END_IMAGE]

@@ -242,3 +242,36 @@ def test_single_documents_place_pictures_as_the_stream_does():
         drawn, read = drawing("a", pixels, 7, settings=settings), reading(pixels, "a", settings=settings)
         places = {item.stretch for item in (*drawn, *read) if isinstance(item, Picture)}
         assert places == {expected} and stretch(settings, pixels) == expected
+
+
+def test_read_pictures_of_documents_move_and_drawn_ones_do_not(tmp_path):
+    """By up to `shift` pixels, a share of them, each for itself; the same document is always the same."""
+    from sources import interleaved, prepare_source
+
+    prepare_source(tmp_path / "stories", interleaved(60))
+    data = prepared.load(tmp_path / "stories", "train")
+    moved, drawn = Counter(), 0
+    for n in range(4 * len(data)):
+        settings = {"shift": 1, "shift_share": 0.5}
+        one, still = document(data, n, 0, **settings), document(data, n, 0)
+        again = document(data, n, 0, **settings)
+        for picture, original, same in zip(*(list(filter(is_picture, each)) for each in (one, still, again))):
+            assert torch.equal(picture.pixels, same.pixels)
+            if picture.draw:
+                assert torch.equal(picture.pixels, original.pixels)
+                drawn += 1
+                continue
+            moved[
+                next(
+                    (down, right)
+                    for down in (0, 1, -1)
+                    for right in (0, 1, -1)
+                    if torch.equal(picture.pixels, shifted(original.pixels, down, right))
+                )
+            ] += 1
+    assert len(moved) == 9 and drawn > 50
+    assert moved[0, 0] / moved.total() == pytest.approx(0.5 + 0.5 / 9, abs=0.12)
+
+
+def is_picture(item) -> bool:
+    return isinstance(item, Picture)

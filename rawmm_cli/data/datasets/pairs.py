@@ -45,6 +45,12 @@ class Question:
     answer: Callable[[int, int], str]
 
     @cached_property
+    def mixed(self) -> Cells:
+        """The pairs in an order in which they are about as balanced wherever it is cut."""
+        order = random("pairs", self.words).permutation(len(self.cells))
+        return [self.cells[n] for n in order]
+
+    @cached_property
     def chance(self) -> float:
         """Share of right answers, at most, where one of the pictures is not seen."""
         shares = []
@@ -140,7 +146,7 @@ def _document(pools: dict, asked: list[Question], number: int, is_control: int) 
     within = tens if held_out else tens * (HELD_OUT - 1) + rest  # number of the pair in its split
     turn, which = divmod(within, len(asked))
     question, rng = asked[which], random("pairs", number)
-    cell, split = question.cells[turn % len(question.cells)], "held_out" if held_out else "train"
+    cell, split = question.mixed[turn % len(question.cells)], "held_out" if held_out else "train"
     groups = [pools[split, question.what, question.values[value]] for value in cell]
     first, second = (group[int(rng.integers(len(group)))] for group in groups)
     while second == first and len(groups[1]) > 1:  # two pictures, also of one class
