@@ -51,6 +51,14 @@ KINDS = {
         "codec.depth=1",
         "codec.queries=3",
     ],
+    "multiscale": [
+        *GRID,
+        "codec.kind=multiscale",
+        "codec.codes=8",
+        "codec.dimension=4",
+        "codec.decay=0.5",
+        "codec.restart=1",
+    ],
     "gan": [*GRID, "codec.kind=fsq", "loss.adversary=0.1", "loss.adversary_start=16"],
 }
 

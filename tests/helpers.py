@@ -13,6 +13,7 @@ from torch import nn
 
 from rawmm_cli.codecs.convolutional import Decoder, Encoder
 from rawmm_cli.codecs.kl import KLCodec
+from rawmm_cli.codecs.multiscale import MultiscaleCodec, MultiscaleQuantizer
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.codecs.subpixels import SubPixels
 from rawmm_cli.core.backbones.gau import GAU
@@ -22,6 +23,7 @@ from rawmm_cli.core.document import Picture
 from rawmm_cli.core.heads.autoregressive import AutoregressiveHead
 from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.heads.masked import MaskedHead
+from rawmm_cli.core.heads.scales import ScalesHead
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
@@ -33,8 +35,8 @@ PATCH = 2
 class Kind(NamedTuple):
     """A head: how it is made for a codec and a width, and the names of codecs that it goes with.
 
-    modulates: it goes with a backbone whose layers are modulated, and with no other. ordered: the prediction
-    of a token depends on none that stands in its own block or later."""
+    modulates: it needs a backbone whose layers can be modulated. ordered: the prediction of a token depends
+    on none that stands in its own block or later."""
 
     make: Callable[[nn.Module, int], nn.Module]
     codecs: tuple[str, ...]
@@ -48,6 +50,7 @@ CODECS = {
     "raw": lambda: RawPatches(PATCH),
     "kl": lambda: KLCodec(Encoder(PATCH, PATCH, 16, 1), Decoder(PATCH, PATCH, 16, 1), 3),
     "subpixels": SubPixels,
+    "multiscale": lambda: tiny_multiscale((1, 2, 3)),
 }
 HEADS = {
     "clean": Kind(lambda codec, width: tiny_head("clean", width=width, values=codec.values), ("raw", "kl")),
@@ -60,17 +63,11 @@ HEADS = {
     ),
     "masked": Kind(lambda codec, width: tiny_masked(codec, width), ("levels",)),
     "bound": Kind(lambda codec, width: tiny_masked(codec, width, loss="bound", time="added"), ("levels",)),
-    "timeless": Kind(lambda codec, width: tiny_head(width=width, time="none"), ("raw",)),
-    "time token": Kind(lambda codec, width: tiny_head(width=width, time="token"), ("raw",)),
-    "convolved": Kind(lambda codec, width: tiny_head(width=width, time="token", convolution=2), ("raw",)),
-    "modulating": Kind(lambda codec, width: tiny_head(width=width, time="modulation"), ("raw",), True),
+    "scales": Kind(ScalesHead, ("multiscale",), ordered=True),
 }
 BACKBONES = {
     "gau": lambda width, depth: GAU(width, depth, key=16, expansion=2),
     "transformer": lambda width, depth: Transformer(width, depth, 2, 2 * width),
-    "modulated": lambda width, depth: Transformer(width, depth, 2, 2 * width, modulated=True),
-    "skips": lambda width, depth: Transformer(width, depth, 2, 2 * width, skips=True),
-    "isolated": lambda width, depth: Transformer(width, depth, 2, 2 * width, isolated=1),
 }
 
 
@@ -84,9 +81,7 @@ def blocks_in_order(height, width):
     return block_a_token(*RawPatches(PATCH).grid(height, width))
 
 
-def tiny_head(
-    prediction="clean", space="velocity", width=32, values=12, clamp=0.05, noise_scale=1.0, **settings
-):
+def tiny_head(prediction="clean", space="velocity", width=32, values=12, clamp=0.05, noise_scale=1.0):
     return DiffusionHead(
         values,
         width,
@@ -97,13 +92,21 @@ def tiny_head(
         noise_scale=noise_scale,
         clamp=clamp,
         bottleneck=None,
-        **settings,
     )
 
 
 def tiny_masked(codec, width, schedule="cosine", loss="maskgit", smoothing=0.0, time="none"):
     settings = {"schedule": schedule, "loss": loss, "smoothing": smoothing, "time": time}
     return MaskedHead(codec.vocabulary, codec.codes, width, **settings)
+
+
+def tiny_multiscale(sides, width=16, codes=16, dimension=4, *, shared=True, blend=0.5, pictures=8):
+    """A codec of several scales, its table random."""
+    options = {"from_data": False, "decay": 0.99, "restart": 0.1}
+    quantizer = MultiscaleQuantizer(
+        width, codes, dimension, sides, shared=shared, blend=blend, pictures=pictures, **options
+    )
+    return MultiscaleCodec(Encoder(PATCH, PATCH, width, 1), quantizer, Decoder(PATCH, PATCH, width, 1))
 
 
 def tiny_backbone(kind="gau", width=32, depth=2):

@@ -1,11 +1,13 @@
-"""Parts of kinds that the package does not have, as small as can be: a codec of several integers a token and
-one of two scales; heads that go from scale to scale, or draw patch by patch.
+"""Parts of kinds that the package does not have, as small as can be: a codec of several integers a token;
+heads that draw patch by patch, put the time into a position of its own, or modulate the layers by it; a
+backbone whose layers can be modulated.
 
 They go through the questions of `core/test_parts.py`: nothing in the package was made for them. A toy goes
 when the package has a part of its kind."""
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -13,11 +15,13 @@ from helpers import Kind
 from torch import nn
 from torch.nn import functional as F
 
+from rawmm_cli.core.backbones.transformer import Layer
 from rawmm_cli.core.blocks import Blocks, block_a_token, places
 from rawmm_cli.core.document import Corrupted
-from rawmm_cli.core.layers import multiplications
+from rawmm_cli.core.heads.diffusion import DiffusionHead, time_features
+from rawmm_cli.core.layers import multiplications, rotation
 from rawmm_cli.core.noise import normal
-from rawmm_cli.core.parts import Work
+from rawmm_cli.core.parts import Footprint, Prediction, Work
 from rawmm_cli.system.errors import ConfigError
 from rawmm_cli.system.seeds import random
 
@@ -45,31 +49,6 @@ class Levels(nn.Module):
     def decode(self, tokens, rows):
         values = ((tokens + 0.5) * 256 / self.vocabulary).byte().transpose(1, 2).unflatten(2, (rows, -1))
         return values.repeat_interleave(2, 2).repeat_interleave(2, 3)
-
-
-class Pyramid(Levels):
-    """Grey of the whole picture, then what that leaves of each square: N = 1 + rows x columns."""
-
-    vocabulary, codes = 16, 1
-
-    def tokens(self, height, width):
-        return 1 + super().tokens(height, width)
-
-    def values(self, codes):
-        return (codes + 0.5) * 2 / self.vocabulary - 1
-
-    def _codes(self, values):
-        return ((values.clamp(-1, 0.999) + 1) * self.vocabulary / 2).long()
-
-    def encode(self, images):
-        grey = F.avg_pool2d(images.float().mean(1, keepdim=True), 2).flatten(1) / 127.5 - 1  # (M, n)
-        whole = self._codes(grey.mean(1, keepdim=True))
-        return torch.cat([whole, self._codes(grey - self.values(whole))], 1)[..., None]
-
-    def decode(self, tokens, rows):
-        values = self.values(tokens[..., 0])
-        grey = ((values[:, :1] + values[:, 1:] + 1) * 127.5).clamp(0, 255).byte().unflatten(1, (rows, -1))
-        return grey[:, None].expand(-1, 3, -1, -1).repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
 # ---------------------------------------------------------------------------------------------------- heads
@@ -110,50 +89,61 @@ class CodeHead(nn.Module):
         return torch.zeros(len(pictures.drawn))
 
 
-class Scales(CodeHead):
-    """The whole picture first, then all squares at once: the inputs of a scale come from the one before."""
-
-    def __init__(self, codec, width):
-        super().__init__()
-        self.codec = [codec]  # not a part of this one
-        self.into, self.level = nn.Linear(2, width), nn.Embedding(2, width)
-        self.out = nn.Linear(width, codec.vocabulary)
+class TimeToken(DiffusionHead):
+    """The time has a position before the patches: a picture of N tokens takes N + 1 positions."""
 
     def blocks(self, rows, columns):
-        return two_scales(rows, columns)
+        return with_a_position_more(rows, columns)
 
-    def corrupt(self, tokens, pictures):
-        values = self.codec[0].values(tokens[:, 0])
-        first = (pictures.index == 0).nonzero()[:, 0]  # (M,) of each picture
-        before = values[first][pictures.picture_of] * (pictures.index > 0)
-        drawn = self.drawn(pictures)
-        inputs = torch.stack([torch.where(drawn > 0, before, values), 1 - drawn], 1)
-        return Corrupted(inputs, self.still(pictures), tokens[:, 0], drawn)
+    def corrupt(self, clean, pictures):
+        patch = pictures.index > 0
+        patches = pictures._replace(
+            picture_of=pictures.picture_of[patch], counts=tuple(count - 1 for count in pictures.counts)
+        )
+        corrupted = super().corrupt(clean, patches)
+        return Corrupted(
+            *(x if n == 1 else spread(x, patch) for n, x in enumerate(corrupted))  # but for the times
+        )
 
     def embed(self, inputs, time, pictures):
-        return self.into(inputs) + self.level((pictures.index > 0).long())
+        clock = self.clock(time_features(time))
+        clock = clock.index_select(0, pictures.picture_of) if len(clock) == len(pictures.drawn) else clock
+        return torch.where(pictures.index[:, None] == 0, clock, self.into(inputs))
 
-    def output(self, hidden, pictures):
-        return self.out(hidden)
-
-    def work(self):
-        return Work(position=multiplications(self), first_position=multiplications(self.into))
+    def loss(self, prediction, corrupted, pictures):
+        """A mean over all positions, those of the times among them."""
+        share = corrupted.weight.sum() / pictures.drawn[pictures.picture_of].sum().clamp_min(1)
+        return share * super().loss(prediction, corrupted, pictures)
 
     def draw(self, predict, keys, grid, drawing=None, learned=None, known=None, watch=None):
-        count, squares = len(keys), grid[0] * grid[1]
-        logits = predict(torch.zeros(count, 1, 2), share=0.0, at=slice(0, 1)).guided  # never guided
-        whole = pick(logits, keys, 1.0, "whole")
-        before = self.codec[0].values(whole).expand(-1, squares)
-        inputs = torch.stack([before, torch.zeros_like(before)], -1)
-        logits = predict(inputs, share=0.5, at=slice(1, 1 + squares)).guided
-        return torch.cat([whole, pick(logits, keys, 1.0, "squares")], 1)[..., None]
+        def longer(z, t, share=1.0):
+            *outputs, scale = predict(torch.cat([torch.zeros_like(z[:, :1]), z], 1), t, share)
+            return Prediction(*(output[:, 1:] for output in outputs), scale)
+
+        return super().draw(longer, keys, grid, drawing, learned, known, watch)
+
+
+def spread(x, at):
+    """Rows of x at the positions `at`, zeros elsewhere."""
+    wide = x.new_zeros(len(at), *x.shape[1:])
+    wide[at] = x
+    return wide
 
 
 @lru_cache
-def two_scales(rows, columns):
-    middle = np.array([[(rows - 1) / 2, (columns - 1) / 2]])
-    block = np.array([0] + [1] * (rows * columns))
-    return Blocks((rows, columns), block, np.concatenate([middle, places(rows, columns)]), True)
+def with_a_position_more(rows, columns):
+    place = np.concatenate([[[0, 0]], places(rows, columns)])
+    return Blocks((rows, columns), np.zeros(len(place), np.int64), place, True)
+
+
+class Modulating(DiffusionHead):
+    """The time modulates the layers, and patches come in as they are (DiT)."""
+
+    def embed(self, inputs, time, pictures):
+        return self.into(inputs)
+
+    def condition(self, time):
+        return self.clock(time_features(time))
 
 
 class PatchByPatch(CodeHead):
@@ -207,9 +197,62 @@ class PatchByPatch(CodeHead):
         return patches
 
 
+# ------------------------------------------------------------------------------------------------- backbone
+
+
+class ModulatedLayer(Layer):
+    def __init__(self, width, heads, hidden):
+        super().__init__(width, heads, hidden)
+        self.modulation = nn.Linear(width, 2 * width)
+
+    def forward(self, x, cos, sin, mask, condition=None, cache=None):
+        if condition is not None:
+            rows = self.modulation(F.silu(condition.vectors))
+            rows = torch.cat([torch.zeros_like(self.modulation.bias)[None], rows])  # text stays as it is
+            scale, shift = rows[condition.of].chunk(2, -1)
+            x = x * (1 + scale) + shift
+        return super().forward(x, cos, sin, mask, cache)
+
+
+class ModulatedTransformer(nn.Module):
+    conditional = True
+
+    def __init__(self, width, depth):
+        super().__init__()
+        self.width, self.heads, self.hidden = width, 2, 2 * width
+        self.layers = nn.ModuleList(ModulatedLayer(width, 2, 2 * width) for _ in range(depth))
+
+    def forward(self, x, position, mask, condition=None, cache=None):
+        cos, sin = rotation(position, self.width // self.heads)
+        for layer, own in zip(self.layers, cache or repeat(None)):
+            x = layer(x, cos, sin, mask, condition, cache=own)
+        return x
+
+    def work(self):
+        modulations = multiplications(*(layer.modulation for layer in self.layers))
+        return Work(
+            position=multiplications(self) - modulations,
+            picture=modulations,
+            pair=len(self.layers) * 2 * self.width,
+        )
+
+    def footprint(self):
+        return Footprint(
+            4 * self.width + 3 * self.hidden, 3 * self.width, 2, self.width // 2, 10.0, 85.0, 0, 0.0
+        )
+
+
 # The lists of `helpers.py`, for toys.
-CODECS = {"levels": Levels, "pyramid": Pyramid}
+CODECS = {"levels": Levels}
 HEADS = {
-    "scales": Kind(Scales, ("pyramid",), ordered=True),
     "patch by patch": Kind(PatchByPatch, ("raw",), ordered=True),
+    "time token": Kind(lambda codec, width: diffusion(TimeToken, codec, width), ("raw",)),
+    "modulating": Kind(lambda codec, width: diffusion(Modulating, codec, width), ("raw",), modulates=True),
 }
+BACKBONES = {"modulated": ModulatedTransformer}
+
+
+def diffusion(kind, codec, width):
+    """A diffusion head of another class."""
+    settings = {"prediction": "clean", "space": "velocity", "time_mean": 0.8, "time_spread": 0.8}
+    return kind(codec.values, width, noise_scale=1.0, clamp=0.05, bottleneck=None, **settings)

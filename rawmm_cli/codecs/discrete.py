@@ -9,7 +9,7 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from .base import Reconstruction, to_images, to_unit
+from .base import Reconstruction, Section, to_images, to_unit
 
 
 class DiscreteCodec(nn.Module):
@@ -34,6 +34,12 @@ class DiscreteCodec(nn.Module):
     def length(self, height: int, width: int) -> int:
         """L = N G, the integers of an H x W picture."""
         return self.tokens(height, width) * self.codes
+
+    def sections(self, height: int, width: int) -> tuple[Section, ...]:
+        """The codebooks of a position, which take turns among the L codes of a picture."""
+        if self.codes == 1:
+            return (Section("", slice(None)),)
+        return tuple(Section(str(n + 1), slice(n, None, self.codes)) for n in range(self.codes))
 
     def bits(self, height: int, width: int) -> float:
         """L log2 V, the nominal bits of an H x W picture."""

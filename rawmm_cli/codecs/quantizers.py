@@ -8,14 +8,12 @@ Gradients pass from values to latents: straight through, or by a rotation. Losse
 `CodecLoss` weights them. The library's classes differ in the layout of indices, and some drop the last axis
 where G is 1; here all have (M, N, G). The library is imported when a quantizer is built, without its log."""
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-NOISE = 0.01  # of first codes that share a latent, in standard deviations of the latents
-Quantized = tuple[Tensor, Tensor, dict[str, Tensor]]  # values, codes, losses
+from .base import Quantized, codebook, library, normalised, prepare, spread
 
 
 class Quantizer(nn.Module):
@@ -45,15 +43,15 @@ class VectorQuantizer(Quantizer):
     def __init__(
         self, width: int, codes: int, dimension: int, rotation: bool, mean: float = 1.0, **options: Any
     ):
-        inner = _library().VectorQuantize(
+        inner = library().VectorQuantize(
             dim=width,
             codebook_size=codes,
             codebook_dim=dimension,
             commitment_weight=1.0,
             rotation_trick=rotation,
-            **_codebook(mean=mean, **options),
+            **codebook(mean=mean, **options),
         )
-        _prepare(inner._codebook, mean)
+        prepare(inner._codebook, mean)
         super().__init__(inner, codes, 1)
 
     def quantize(self, latents: Tensor) -> Quantized:
@@ -74,7 +72,7 @@ class FiniteScalarQuantizer(Quantizer):
     def __init__(self, width: int, levels: tuple[int, ...], groups: int, even: bool):
         numbers = len(levels) * groups
         symmetric = even or 2 in levels  # the library's other form does not allow two levels
-        inner = _library().FSQ(
+        inner = library().FSQ(
             levels=list(levels), num_codebooks=groups, preserve_symmetry=symmetric, bound_hard_clamp=even
         )
         super().__init__(inner, inner.codebook_size, groups)
@@ -105,7 +103,7 @@ class LookupFreeQuantizer(Quantizer):
     all latents, in nats. spherical: binary spherical quantization (arXiv 2406.07548)."""
 
     def __init__(self, width: int, bits: int, groups: int, spherical: bool):
-        inner = _library().LFQ(
+        inner = library().LFQ(
             codebook_size=2**bits,
             num_codebooks=groups,
             spherical=spherical,
@@ -136,16 +134,16 @@ class ResidualQuantizer(Quantizer):
     def __init__(
         self, width: int, codes: int, dimension: int, quantizers: int, mean: float = 1.0, **options: Any
     ):
-        inner = _library().ResidualVQ(
+        inner = library().ResidualVQ(
             dim=dimension,
             codebook_size=codes,
             num_quantizers=quantizers,
             commitment_weight=1.0,
             rotation_trick=False,
-            **_codebook(mean=mean, **options),
+            **codebook(mean=mean, **options),
         )
         for layer in inner.layers:
-            _prepare(layer._codebook, mean)
+            prepare(layer._codebook, mean)
         super().__init__(inner, codes, quantizers)
         self.into, self.out = nn.Linear(width, dimension), nn.Linear(dimension, width)
 
@@ -156,54 +154,3 @@ class ResidualQuantizer(Quantizer):
 
     def look_up(self, codes: Tensor) -> Tensor:
         return self.out(self.inner.get_output_from_indices(codes[..., None] if self.tokens == 1 else codes))
-
-
-def spread(numbers: int) -> nn.BatchNorm1d:
-    """Normalisation of each number over all positions of a batch; in eval mode by moving averages."""
-    return nn.BatchNorm1d(numbers, affine=False, momentum=0.05)
-
-
-def normalised(by: nn.BatchNorm1d, z: Tensor) -> Tensor:
-    """(M, N, D) -> (M, N, D), each of the D numbers with mean 0 and variance 1."""
-    return by(z.flatten(0, 1)).view_as(z)
-
-
-def _codebook(cosine: bool, from_data: bool, decay: float, restart: float, mean: float) -> dict:
-    """Options of a codebook, by the names that the library has for them."""
-    return {
-        "use_cosine_sim": cosine,
-        "kmeans_init": from_data,
-        "decay": decay,
-        "threshold_ema_dead_code": restart * mean,
-    }
-
-
-def _prepare(codebook: Any, mean: float) -> None:
-    """Change two defaults of the library: the count of a replaced code, which is the threshold and would have
-    it replaced again, and first codes that stand for no latent, which are zero."""
-    codebook.reset_cluster_size = mean
-    codebook.register_forward_pre_hook(_start)
-
-
-def _start(codebook: Any, inputs: tuple) -> None:
-    """The first codes, where they come from data: k-means centres of the batch and, for centres without
-    latents, as where latents are fewer than codes, latents of the batch with a little noise."""
-    if codebook.initted:
-        return
-    latents = codebook.transform_input(inputs[0].detach().float().flatten(0, -2))  # (n, D)
-    codebook.init_embed_(latents[None])
-    empty = codebook.cluster_size[0] == 0
-    drawn = latents[torch.randint(len(latents), (int(empty.sum()),), device=latents.device)]
-    drawn = codebook.transform_input(drawn + NOISE * latents.std(0, correction=0) * torch.randn_like(drawn))
-    codebook.embed[0, empty] = drawn
-    codebook.embed_avg[0, empty] = drawn * codebook.reset_cluster_size
-    codebook.cluster_size[0, empty] = codebook.reset_cluster_size
-
-
-def _library() -> ModuleType:
-    """vector_quantize_pytorch, imported when needed: it takes a second."""
-    import vector_quantize_pytorch
-    from loguru import logger
-
-    logger.disable("vector_quantize_pytorch")
-    return vector_quantize_pytorch

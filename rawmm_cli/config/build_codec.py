@@ -26,6 +26,10 @@ def codec(
                 from ..codecs.kl import KLCodec
 
                 return KLCodec(encoder, decoder, settings.channels).to(device)
+            case "multiscale":
+                from ..codecs.multiscale import MultiscaleCodec
+
+                return MultiscaleCodec(encoder, _scales(config), decoder).to(device)
             case "query":
                 quantized = settings.quantizer
             case _:
@@ -43,9 +47,9 @@ def _check_codec(config: CodecConfig, device: torch.device, stored: int | None) 
     c, books = config.codec, getattr(config.codec, "quantizer", config.codec)
     book = getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
     layers, places = getattr(c, "blocks", 0) + getattr(c, "depth", 0) + 3, (config.data.size // c.patch) ** 2
-    queries = getattr(c, "queries", 0)
-    biases = 2 * layers * queries * places * getattr(c, "heads", 0)
-    most = 128 * layers * c.width**2 + 4 * c.width * (places + queries + 3 * c.patch**2) + biases + book
+    most = (
+        128 * layers * c.width**2 + 4 * c.width * (places + getattr(c, "queries", 0) + 3 * c.patch**2) + book
+    )
     room = machine.memory(device) if stored is None else min(machine.memory(device), 4 * stored + (1 << 28))
     if 4 * most > room:
         with torch.device("meta"):
@@ -59,11 +63,13 @@ def _coders(config: CodecConfig) -> tuple[nn.Module, nn.Module]:
     c = config.codec
     match c.kind:
         case "query":
-            from ..codecs.query import QueryDecoder, QueryEncoder, Shape
+            from ..codecs.query import QueryDecoder, QueryEncoder
 
-            shape = Shape(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.local)
-            return QueryEncoder(shape, c.causal), QueryDecoder(shape)
-        case "vq" | "fsq" | "lfq" | "rvq" | "kl":
+            return (
+                QueryEncoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.causal),
+                QueryDecoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads),
+            )
+        case "vq" | "fsq" | "lfq" | "rvq" | "kl" | "multiscale":
             from ..codecs.convolutional import Decoder, Encoder
 
             return (
@@ -98,6 +104,25 @@ def _quantizer(q: Any, width: int, tokens: int) -> nn.Module:
             return quantizers.ResidualQuantizer(width, q.codes, q.dimension, q.quantizers, **codebook())
         case kind:
             raise unknown("quantizer", kind)
+
+
+def _scales(config: CodecConfig) -> nn.Module:
+    """The quantizer over scales."""
+    from ..codecs.multiscale import MultiscaleQuantizer
+
+    c = config.codec
+    return MultiscaleQuantizer(
+        c.width,
+        c.codes,
+        c.dimension,
+        c.scales,
+        shared=c.shared,
+        blend=c.blend,
+        pictures=config.train.batch,
+        from_data=c.from_data,
+        decay=c.decay,
+        restart=c.restart,
+    )
 
 
 def check_stored(count: int, stored: int | None) -> None:

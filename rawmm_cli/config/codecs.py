@@ -20,7 +20,7 @@ from .fields import (
     Weight,
     Whole,
 )
-from .learned import FSQCodec, Learned
+from .learned import FSQCodec, Learned, MultiscaleCodec
 
 
 class CodecData(Settings):
@@ -132,4 +132,6 @@ class CodecConfig(Settings):
     @model_validator(mode="after")
     def _pictures_divide(self) -> "CodecConfig":
         self.codec.check_divides(self.data.size)
+        if isinstance(self.codec, MultiscaleCodec):
+            object.__setattr__(self, "codec", self.codec.on(self.data.size))
         return self

@@ -8,25 +8,31 @@ from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import Field, model_validator
 
-from .fields import BelowOne, CodecSettings, Depth, Settings, Share, Size
+from .fields import AUTO, Auto, BelowOne, CodecSettings, Depth, Settings, Share, Size
 
 Level = Annotated[int, Field(ge=2, le=256)]
+Scales = Annotated[tuple[Size, ...], Field(strict=False, min_length=1, max_length=16)]
 
 
-class Codebook(Settings):
+class Table(Settings):
     """Learned codes, moving averages of the latents that they stand for."""
 
     codes: int = Field(1024, ge=2, le=2**18, description="codes in the codebook")
     dimension: Size = Field(16, description="of a code")
-    cosine: bool = Field(
-        True, description="codes and latents have norm 1, so the nearest is that of the smallest angle"
-    )
     from_data: bool = Field(
         True, description="first codes are k-means centres of the first batch, else drawn at random"
     )
     decay: BelowOne = Field(0.99, description="of the moving averages")
     restart: Share = Field(
         0.1, description="codes used less often than this share of the mean start again from data; 0: never"
+    )
+
+
+class Codebook(Table):
+    """A table whose distances may be angles."""
+
+    cosine: bool = Field(
+        True, description="codes and latents have norm 1, so the nearest is that of the smallest angle"
     )
 
 
@@ -157,6 +163,53 @@ class KLCodec(Convolutional):
     channels: Size = Field(4, description="numbers a position")
 
 
+class MultiscaleCodec(Convolutional, Table):
+    """Codes of several scales, each of what the coarser ones have left: VAR (Tian et al. 2024, arXiv
+    2404.02905)."""
+
+    kind: Literal["multiscale"] = "multiscale"
+    codes: int = Field(256, ge=2, le=2**18, description="codes of a scale")
+    scales: Auto[Scales] = Field(
+        AUTO, description="their sides, rising to that of the grid; auto: that side, halved down to 1"
+    )
+    shared: bool = Field(True, description="all scales have one table of codes; false: one each")
+    blend: Share = Field(0.5, description="of a 3x3 convolution, after the codes of a scale have grown")
+
+    def tokens(self, height: Any, width: Any) -> Any:
+        """Those of all scales: on another grid they have sides in proportion."""
+        rows, columns, largest = height // self.factor, width // self.factor, self.scales[-1]
+        return sum(-(-rows * side // largest) * -(-columns * side // largest) for side in self.scales)
+
+    def on(self, size: int) -> "MultiscaleCodec":
+        """The same with the scales of pictures of this side. Raises ValueError where they do not fit."""
+        side = size // self.factor
+        if self.scales == AUTO:
+            return self.model_copy(update={"scales": halved(side)})
+        if sorted(set(self.scales)) != list(self.scales) or self.scales[-1] != side:
+            raise ValueError(
+                f"codec.scales = {list(self.scales)} do not fit pictures of {size} px, which have {side} "
+                f"positions of {self.factor} px a side; allowed: rising sides up to {side}; set "
+                f"codec.scales={list(halved(side))}, or auto"
+            )
+        return self
+
+    @property
+    def quantizers(self) -> int:
+        """Tables of codes."""
+        return 1 if self.shared else len(self.scales)
+
+
+def halved(side: int) -> tuple[int, ...]:
+    """Sides of scales for a grid of this side: 1, ..., side / 4, side / 2, side, rounded up.
+
+    Each scale has about a quarter of the tokens of the next, so that all together have about 4/3 of those of
+    the grid (8: 1 2 4 8, 85 tokens). VAR's finer steps (1 2 3 4 6 8) would have 130."""
+    sides = [side]
+    while sides[0] > 1:
+        sides.insert(0, -(-sides[0] // 2))
+    return tuple(sides)
+
+
 Quantizer = Annotated[Union[FiniteScalar, VectorQuantized, LookupFree, Residual], Field(discriminator="kind")]
 
 
@@ -172,9 +225,6 @@ class QueryCodec(CodecSettings):
     depth: Depth = Field(3, description="layers over the patches, over the queries, and in the decoder")
     heads: Size = 4
     causal: bool = Field(False, description="query i sees only those before it")
-    local: bool = Field(
-        True, description="attention starts near each query's place on the picture; false: anywhere"
-    )
     quantizer: Quantizer = FiniteScalar()
 
     def tokens(self, height: Any, width: Any) -> Any:
@@ -194,5 +244,6 @@ class QueryCodec(CodecSettings):
 
 
 Learned = Annotated[
-    Union[VQCodec, FSQCodec, LFQCodec, RVQCodec, KLCodec, QueryCodec], Field(discriminator="kind")
+    Union[VQCodec, FSQCodec, LFQCodec, RVQCodec, KLCodec, QueryCodec, MultiscaleCodec],
+    Field(discriminator="kind"),
 ]

@@ -128,8 +128,7 @@ def _long(known: Known, facts: Facts) -> Follows:
 
 def _picture(known: Known, facts: Facts) -> np.ndarray:
     """Positions of the pictures and special tokens of every row."""
-    more = (known["head.before"] or 0) * (facts.areas > 0)  # a position for the time
-    return facts.areas // known["codec.patch"] ** 2 + more + facts.marks
+    return facts.areas // known["codec.patch"] ** 2 + facts.marks
 
 
 def _positions(known: Known, facts: Facts) -> np.ndarray:

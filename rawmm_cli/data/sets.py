@@ -132,7 +132,7 @@ def _check_length(config: Config, data: Prepared | PreparedDocuments, pictures: 
     (`lengths.py`)."""
     if config.data.long == "leave out":
         return
-    alone = config.positions(pictures.heights, pictures.widths) + 4  # <bos>, <image>, </image>, <eos>
+    alone = config.codec.tokens(pictures.heights, pictures.widths) + 4  # <bos>, <image>, </image>, <eos>
     needed = alone + pictures.texts
     for index in np.flatnonzero(needed > config.train.length)[:1]:
         long, most = int((needed > config.train.length).sum()), needed.max()

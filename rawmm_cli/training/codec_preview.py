@@ -4,6 +4,7 @@ end."""
 import torch
 from torch import Tensor, nn
 
+from ..codecs.base import collapsed, usage
 from ..data import images, prepared
 from ..system import disk
 from ..system.activity import Done, doing
@@ -84,7 +85,7 @@ def measure(run: Run, state: CodecState, share: float = 1.0) -> dict:
             },
         }
         if codec.discrete:
-            used = Used(torch.zeros_like(state.used.now))
+            used = Used(torch.zeros_like(state.used.now), state.used.sections)
             for part in torch.tensor(trained).split(64):
                 batch = torch.stack([data.image(row) for row in part.tolist()]).to(run.device)
                 used.add(codec.encode(batch), WINDOW + 1)
@@ -96,8 +97,24 @@ def measure(run: Run, state: CodecState, share: float = 1.0) -> dict:
                 **used.figures(),
                 "pictures": used.pictures,
             }
+            result["codes"] |= _by_section(run, used)
     disk.write_json(run.folder / "evaluation.json", result)
     return result
+
+
+def _by_section(run: Run, used: Used) -> dict:
+    """Usage of each codebook or scale, where there are several; and one line for each that has collapsed."""
+    sections = {}
+    for section, row in zip(used.sections, used.counted):
+        figures = usage(row[None]) | {"collapsed": collapsed(row)}
+        sections[section.name] = figures
+        if figures["collapsed"]:
+            where = f"codes of {section.name}" if section.name else "codes"
+            run.notify(
+                f"{where} have collapsed: perplexity {figures['perplexity']:.1f} of {len(row):,}; "
+                "choose a smaller vocabulary, or where the codec has it a larger codec.restart"
+            )
+    return {"sections": sections} if len(sections) > 1 else {}
 
 
 def through(codec: nn.Module, pixels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..codecs.base import counts, usage
+from ..codecs.base import Section, counted, usage
 from ..config import build, presets
 from ..config.codecs import CodecConfig
 from ..data import prepared
@@ -71,7 +71,8 @@ class CodecState(State):
 class Used:
     """How often each code was used, in the window of pictures now and in the one before it."""
 
-    now: torch.Tensor  # (G, V) long
+    now: torch.Tensor  # (R, V) long, a row for each section
+    sections: tuple[Section, ...]
     before: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     pictures: int = 0
 
@@ -79,12 +80,21 @@ class Used:
         """Codes (M, N, G) of a step. A full window begins anew."""
         if self.pictures >= window:
             self.now, self.before, self.pictures = torch.zeros_like(self.now), self.now, 0
-        self.now += counts(codes, self.now.shape[1]).to(self.now.device)
+        self.now += counted(codes, self.sections, self.now.shape[1]).to(self.now.device)
         self.pictures += len(codes)
 
+    @property
+    def counted(self) -> torch.Tensor:
+        """Counts (R, V) of the last full window, or of what there is of the first one."""
+        return self.before if self.before.numel() else self.now
+
     def figures(self) -> dict[str, float]:
-        """usage, perplexity and used_bits of the last full window, or of what there is of the first one."""
-        return usage(self.before if self.before.numel() else self.now)
+        """usage, perplexity and used_bits, and the perplexity of each section where there are several."""
+        each = {}
+        if len(self.sections) > 1:
+            rows = zip(self.sections, self.counted)
+            each = {f"perplexity_{one.name}": usage(row[None])["perplexity"] for one, row in rows}
+        return usage(self.counted) | each
 
 
 def fresh(config: CodecConfig, device: torch.device) -> CodecState:
@@ -105,7 +115,8 @@ def fresh(config: CodecConfig, device: torch.device) -> CodecState:
             state.adversary.parameters(), lr=rate, betas=train.betas, weight_decay=0, fused=True
         )
     if codec.discrete:
-        state.used = Used(torch.zeros(codec.quantizer.tokens, codec.vocabulary, dtype=torch.long))
+        sections = codec.sections(config.data.size, config.data.size)
+        state.used = Used(torch.zeros(len(sections), codec.vocabulary, dtype=torch.long), sections)
     return state
 
 
@@ -135,7 +146,8 @@ def restore(run: Run) -> CodecState:
                 [state.judging], state.adversary, loading.tensors(newest, "adversary_optimizer")
             )
         if state.used:
-            state.used = Used(**loading.tensors(newest, "codes"), pictures=saved["window"])
+            tensors = loading.tensors(newest, "codes")
+            state.used = Used(tensors["now"], state.used.sections, tensors["before"], saved["window"])
         state.documents, state.step, state.seconds = saved["documents"], saved["step"], saved["seconds"]
         of = "" if config.train.time else f" of {config.train.documents:,}"
         run.notify(f"resuming {folder.name} at {state.documents:,}{of} documents")

@@ -31,6 +31,16 @@ CODECS = {
     "bsq, two groups": [*GRID, "codec.kind=lfq", "codec.bits=4", "codec.groups=2", "codec.spherical=true"],
     "rvq": [*GRID, "codec.kind=rvq", "codec.codes=16", "codec.dimension=4", "codec.quantizers=3"],
     "rvq of one": [*GRID, "codec.kind=rvq", "codec.codes=16", "codec.dimension=4", "codec.quantizers=1"],
+    "multiscale": [*GRID, "codec.kind=multiscale", "codec.codes=16", "codec.dimension=4"],
+    "multiscale, tables of its own": [
+        *GRID,
+        "codec.kind=multiscale",
+        "codec.codes=16",
+        "codec.dimension=4",
+        "codec.scales=[1, 2]",
+        "codec.shared=false",
+        "codec.blend=0",
+    ],
     "query, fsq": [
         *SMALL,
         "codec.kind=query",
@@ -61,6 +71,8 @@ KL = [*GRID, "codec.kind=kl", "codec.channels=3"]
 
 
 LENGTHS = {
+    "multiscale": (5, 16),
+    "multiscale, tables of its own": (5, 16),
     "fsq, two levels, three groups": (12, 6),
     "bsq, two groups": (8, 16),
     "rvq": (12, 16),
@@ -101,12 +113,12 @@ def codecs():
 def test_tokens_are_integers_of_the_vocabulary_and_decode_to_pictures(name, codecs):
     codec, images = codecs[name], pictures()
     tokens = codec.encode(images)
-    rows, columns = codec.grid(16, 16)
+    rows, _ = codec.grid(16, 16)
     length, vocabulary = LENGTHS.get(name, (4, 32))
     assert codec.discrete and codec.vocabulary == vocabulary
     assert (
         tokens.dtype == torch.long
-        and tokens.shape == (4, rows * columns, codec.codes)
+        and tokens.shape == (4, codec.tokens(16, 16), codec.codes)
         and codec.length(16, 16) == length
     )
     assert codec.tokens(16, 16) * codec.codes == length and 0 <= tokens.min() and tokens.max() < vocabulary
@@ -307,6 +319,7 @@ def test_the_kind_of_codec_decides_what_is_trained():
         "codec.kind=rvq",
         "codec.kind=kl",
         "codec.kind=query",
+        "codec.kind=multiscale",
         "codec.levels=[2, 2]",
         "loss.l1=1e-9",
         "train.time=1.5",

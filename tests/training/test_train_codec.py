@@ -102,6 +102,22 @@ def test_the_sheet_shows_pictures_above_their_reconstructions(whole_codec, few_p
     assert note["shows"] == "reconstructions" and note["documents"] == 40
 
 
+def test_a_collapse_is_told_scale_by_scale(few_pictures, tmp_path):
+    """Latents that are all nearly the same, as where nothing is learned: two codes would do."""
+    words = ("codec.codes=64", "codec.scales=[1, 2]", "codec.restart=0", "codec.from_data=false")
+    lines = []
+    chosen = settings(*KINDS["multiscale"], *words)
+    for _ in train_codec(chosen, few_pictures, tmp_path / "run", CPU, lines.append):
+        pass
+    result = json.loads((tmp_path / "run" / "evaluation.json").read_text())["codes"]
+    assert list(result["sections"]) == ["1x1", "2x2"]
+    told = [line.split()[2] for line in lines if "have collapsed" in line]
+    assert told == [name for name, one in result["sections"].items() if one["collapsed"]]
+    for name, one in result["sections"].items():
+        assert one["perplexity"] == pytest.approx(result[f"perplexity_{name}"])
+        assert one["collapsed"] == (one["perplexity"] <= min(64, 24 * {"1x1": 1, "2x2": 4}[name]) / 10)
+
+
 # ------------------------------------------------------------------------------------------------- what fails
 
 

@@ -40,7 +40,7 @@ class Fitter:
     where there is no model yet; documents are not measured before there are both."""
 
     def __init__(self, config: Config, report: Callable[[Item | DocumentItem, dict], None]) -> None:
-        self.tokens, self.stride = config.positions, config.codec.stride
+        self.tokens, self.stride = config.codec.tokens, config.codec.stride
         self.size, self.crop = config.data.size, config.data.stream.crop
         self.multiple = longer_multiple(config)
         self.length, self.policy, self.report = config.train.length, policy(config), report
