@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..system.errors import ConfigError
 from ..system.machine import has_bf16
 from .batch import part
 from .batch import size as positions
@@ -232,12 +233,35 @@ def pictures_of(
 
 
 def known_tokens(model: RawModel, canvas: Canvas, device: torch.device) -> Known:
-    """A canvas as image tokens. What stays is what no pixel of the mask has a part in."""
-    tokens, keep = model.codec.encode(canvas.pixels[None].to(device))[0], None
-    if canvas.mask is not None:
-        other = torch.where(canvas.mask, 255 - canvas.pixels, canvas.pixels)
-        keep = model.codec.encode(other[None].to(device))[0] == tokens
+    """A canvas as image tokens. Numbers stay in which no pixel of the mask has a part, and tokens whose place
+    on the picture the mask does not touch, though a codec that learned may see further.
+
+    Raises ConfigError where there is neither, as each token stands for the whole picture."""
+    tokens, mask = model.codec.encode(canvas.pixels[None].to(device))[0], canvas.mask
+    if mask is None:
+        return Known(tokens, None, canvas.strength)
+    fills = torch.stack([255 - canvas.pixels, torch.zeros_like(canvas.pixels)])
+    others = model.codec.encode(torch.where(mask, fills, canvas.pixels).to(device))
+    keep, outside = (others == tokens).all(0), _outside(model, mask)
+    if outside is not None:
+        outside = outside.to(device)[:, None]
+        keep = outside.expand_as(keep) if model.codec.discrete else keep | outside
+    elif not (keep.any() or mask.all()):
+        raise ConfigError(
+            "a part of the picture is to be drawn anew, and every token of this model's codec stands for all "
+            "of it; choose a model whose tokens have places, as those of raw patches"
+        )
     return Known(tokens, keep, canvas.strength)
+
+
+def _outside(model: RawModel, mask: Tensor) -> Tensor | None:
+    """(N,) whether a mask (H, W) leaves the place of a token alone; None where tokens are no grid of
+    places."""
+    (height, width), (rows, columns) = mask.shape, model.codec.grid(*mask.shape)
+    if rows == 1 or rows * columns != model.codec.tokens(height, width) or height % rows or width % columns:
+        return None
+    places = mask.view(rows, height // rows, columns, width // columns)
+    return ~places.any(3).any(1).flatten()
 
 
 def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:

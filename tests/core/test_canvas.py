@@ -7,16 +7,18 @@ import pytest
 import torch
 from drawing_models import SMALL, A, assert_same, talkative
 from helpers import BACKBONES
+from toy_parts import Levels
 
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import layout
 from rawmm_cli.core.document import Canvas, Picture
-from rawmm_cli.core.drawing import draw, stretched
+from rawmm_cli.core.drawing import draw, known_tokens, stretched
 from rawmm_cli.core.generate import generate
 from rawmm_cli.core.heads.diffusion import Drawing, step_times
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.solvers import SOLVERS
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE
+from rawmm_cli.system.errors import ConfigError
 
 SIZE = (8, 12)
 DRAWING = SMALL.changed(size=SIZE, guidance=2.0)
@@ -158,3 +160,51 @@ def test_another_size_with_and_without_a_cache(backbone):
     assert any(not torch.equal(a.pixels, b.pixels) for a, b in zip(result, plain))
     document = generate(model, [PROMPTS[0]], [1], sampling)[0]
     assert document[4] == END_IMAGE and document[3].stretch == result[0].stretch
+
+
+# -------------------------------------------------------------------------------------- codecs that learned
+
+
+class Blurring(Levels):
+    """A codec whose every code depends on all pixels, as after a normalisation over the picture."""
+
+    vocabulary, codes = 5, 3  # odd: the middle code is its own inverse
+
+    def encode(self, images):
+        mean = images.float().mean((1, 2, 3), keepdim=True)
+        return super().encode((images.float() + mean) / 2)
+
+
+class Row(Blurring):
+    """The same codes as a row without places."""
+
+    def grid(self, height, width):
+        rows, columns = super().grid(height, width)
+        return 1, rows * columns
+
+
+def with_codec(codec):
+    model = talkative()
+    model.codec = codec
+    return model
+
+
+def test_codes_stay_where_the_mask_does_not_touch_their_place():
+    canvas = Canvas(given(), half())
+    known = known_tokens(with_codec(Blurring()), canvas, torch.device("cpu"))
+    outside = ~half().unfold(0, 2, 2).unfold(1, 2, 2).flatten(2).any(2).flatten()
+    assert torch.equal(known.keep, outside[:, None].expand(-1, 3)) and 0 < outside.sum() < len(outside)
+
+
+def test_a_grey_place_under_a_mask_is_drawn_anew_though_its_code_is_its_own_inverse():
+    canvas = Canvas(torch.full((3, *SIZE), 127, dtype=torch.uint8), half())
+    for codec in (Blurring(), Levels()):
+        keep = known_tokens(with_codec(codec), canvas, torch.device("cpu")).keep
+        assert not keep.view(4, 6, 3)[:, 3:].any() and keep.view(4, 6, 3)[2:, :3].all()
+
+
+def test_codes_without_places_say_that_they_know_no_part():
+    with pytest.raises(ConfigError, match="every token of this model's codec stands for all of it"):
+        known_tokens(with_codec(Row()), Canvas(given(), half()), torch.device("cpu"))
+    everything = torch.ones(SIZE, dtype=torch.bool)
+    assert not known_tokens(with_codec(Row()), Canvas(given(), everything), torch.device("cpu")).keep.any()
