@@ -90,9 +90,9 @@ def sample(
     prompt: text; `{image:FILE}` in it is an image to read. images: read before the prompt; with a mask (a
     file, white where to redraw) or a strength (0 to 1), the image to inpaint or to vary. seed: the same one
     gives the same samples as `rawmm sample`, for any count. settings: steps, solver, grid, guidance,
-    rescale, code_temperature, code_top_k, code_top_p (those that the head has), size (a side, or height and
-    width), precision, temperature, top_p, max_text, max_pictures; default: the model's. Raises ConfigError,
-    DataError."""
+    rescale, order, order_temperature, code_temperature, code_top_k, code_top_p (those that the head has),
+    size (a side, or height and width), precision, temperature, top_p, max_text, max_pictures; default: the
+    model's. Raises ConfigError, DataError."""
     from .sampling import session
     from .sampling.prompt import passages
     from .sampling.request import Request

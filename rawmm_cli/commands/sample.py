@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..config.choices import GRIDS, SOLVERS, TUNED
+from ..config.choices import GRIDS, ORDERS, SOLVERS, TUNED
 from ..system.activity import doing
 from .common import MOST_SEED, RUNS, Device, Json, Model, Run, RunsDir, load_model, writable_folder
 from .screen import emit, notify, printable
@@ -68,6 +68,18 @@ def sample(
         typer.Option(
             help=f"Time grid: {', '.join((*GRIDS, TUNED))} (by `rawmm tune-sampler`).",
             rich_help_panel=DRAW,
+        ),
+    ] = None,
+    order: Annotated[
+        Optional[str],
+        typer.Option(
+            help=f"Order in which masked codes are drawn: {', '.join(ORDERS)}.", rich_help_panel=DRAW
+        ),
+    ] = None,
+    order_temperature: Annotated[
+        Optional[float],
+        typer.Option(
+            min=0, help="Noise of the order by confidence; 0: the most certain first.", rich_help_panel=DRAW
         ),
     ] = None,
     code_temperature: Annotated[
@@ -165,6 +177,8 @@ def sample(
         rescale=rescale,
         solver=solver,
         grid=grid,
+        order=order,
+        order_temperature=order_temperature,
         code_temperature=code_temperature,
         code_top_k=code_top_k,
         code_top_p=code_top_p,

@@ -129,6 +129,18 @@ def _head(config: Config, codec: Any) -> nn.Module:
 
             width = config.backbone.width
             return AutoregressiveHead(codec.vocabulary, codec.codes, width, z_loss=head.z_loss)
+        case "masked":
+            from ..core.heads.masked import MaskedHead
+
+            return MaskedHead(
+                codec.vocabulary,
+                codec.codes,
+                config.backbone.width,
+                schedule=head.schedule,
+                loss=head.loss,
+                smoothing=head.smoothing,
+                time=head.time,
+            )
         case kind:
             raise unknown("head", kind)
 
@@ -180,5 +192,10 @@ def _drawing(config: Config) -> Any:
             from ..core.heads.autoregressive import Drawing
 
             return Drawing(s.code_temperature, s.code_top_k, s.code_top_p)
+        case "masked":
+            from ..core.heads.masked import Drawing
+
+            order = s.steps, s.order, s.order_temperature
+            return Drawing(*order, s.code_temperature, s.code_top_k, s.code_top_p)
         case kind:
             raise unknown("head", kind, "_drawing")

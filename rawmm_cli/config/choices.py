@@ -8,10 +8,13 @@ Prediction = Literal["clean", "noise", "velocity"]
 Solver = Literal["euler", "heun", "dpm2m", "ab2", "ancestral", "sde_dpm2m"]
 Grid = Literal["uniform", "shifted", "quantiles"]
 Precision = Literal["auto", "fp32", "bf16"]
+Schedule = Literal["cosine", "linear", "square", "arccos"]
+Order = Literal["confidence", "halton", "random"]
 Task = Literal["continue", "caption"]
 
 SOLVERS: tuple[str, ...] = get_args(Solver)
 GRIDS: tuple[str, ...] = get_args(Grid)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+ORDERS: tuple[str, ...] = get_args(Order)
 TASKS: tuple[str, ...] = get_args(Task)
 TUNED = "tuned"  # the grid that `rawmm tune-sampler` stored beside a model

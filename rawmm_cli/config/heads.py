@@ -4,10 +4,10 @@ A new kind: its class here and in `Head`, its case in `build._head` and in `buil
 
 from typing import Annotated, ClassVar, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from .choices import Prediction
-from .fields import Count, Positive, Settings, Weight
+from .choices import Prediction, Schedule
+from .fields import BelowOne, Count, Positive, Settings, Weight
 
 
 class HeadSettings(Settings):
@@ -40,4 +40,28 @@ class AutoregressiveHead(HeadSettings):
     z_loss: Weight = Field(0.0, description="of log^2 Z of the predictions of codes; Chameleon: 1e-5")
 
 
-Head = Annotated[Union[DiffusionHead, AutoregressiveHead], Field(discriminator="kind")]
+class MaskedHead(HeadSettings):
+    """Codes that are hidden, and said in a few steps."""
+
+    integers: ClassVar[bool] = True
+    kind: Literal["masked"]
+    schedule: Schedule = Field("cosine", description="by which codes are masked, and become known")
+    loss: Literal["maskgit", "bound"] = Field(
+        "maskgit", description="mean over the masked codes, or a bound on the likelihood (MD4)"
+    )
+    smoothing: BelowOne = Field(0.0, description="share of the targets that goes to all codes; MaskGIT: 0.1")
+    time: Literal["none", "added", "modulation"] = Field(
+        "none", description="how the share that is masked enters"
+    )
+
+    @model_validator(mode="after")
+    def _bound_is_exact(self) -> "MaskedHead":
+        if self.loss == "bound" and self.smoothing:
+            raise ValueError(
+                f"head.smoothing = {self.smoothing:g} makes the loss no bound; set head.smoothing=0, or "
+                "head.loss=maskgit"
+            )
+        return self
+
+
+Head = Annotated[Union[DiffusionHead, AutoregressiveHead, MaskedHead], Field(discriminator="kind")]

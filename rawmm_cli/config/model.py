@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
-from .choices import Grid, Precision, Solver
+from .choices import Grid, Order, Precision, Solver
 from .data import Data, TextTokenizer
 from .explain import kinds_of, models
 from .fields import (
@@ -154,6 +154,10 @@ class Sample(Settings):
         (0.0, 1.0), strict=False, description="times inside which guidance acts"
     )
     rescale: Share = Field(0.0, description="share by which guided pictures get back their contrast")
+    order: Order = Field("confidence", description="in which masked codes become known")
+    order_temperature: Weight = Field(
+        4.5, description="of the noise on confidence, which ends at 0; 0: the most certain code first"
+    )
     code_temperature: Weight = Field(
         1.0, description="of codes that are drawn: 1 as learned, 0 always the likeliest"
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .noise import normal
 
+ORDERS = ("confidence", "halton", "random")
 # m(r), and how fast it falls: -m'(r)
 SCHEDULES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
     "cosine": (lambda r: math.cos(math.pi / 2 * r), lambda r: math.pi / 2 * math.sin(math.pi / 2 * r)),

@@ -8,7 +8,7 @@ import torch
 from rawmm_cli.config import build, presets
 from rawmm_cli.config.automatic import automatic
 from rawmm_cli.config.model import Config
-from rawmm_cli.core.heads import autoregressive
+from rawmm_cli.core.heads import autoregressive, masked
 from rawmm_cli.core.heads.diffusion import Drawing
 from rawmm_cli.core.model import count_parameters
 from rawmm_cli.system.errors import ConfigError
@@ -96,6 +96,20 @@ def test_a_model_of_sub_pixels_by_hand():
     assert settings.positions(4, 6) == 72
 
 
+def test_a_model_of_masked_codes_by_hand():
+    """257 rows in and 256 logits out for each of three codes, and a clock where time enters."""
+    settings = tiny("head.kind=masked", "codec.kind=subpixels", "data.size=4", "head.time=added")
+    model, clock = build.model(settings), (64 * 32 + 32) + (32 * 32 + 32)
+    assert count_parameters(model)["image"] == 3 * 257 * 32 + (32 * 768 + 768) + clock
+    assert len(model.blocks(4, 6).block) == 24 == settings.positions(4, 6)
+    assert model.head.schedule == "cosine" and model.head.form == "maskgit"
+
+
+def test_a_smoothed_bound_is_none():
+    with pytest.raises(ConfigError, match=r"head.smoothing = 0.1 makes the loss no bound; set head.smooth"):
+        tiny("head.kind=masked", "codec.kind=subpixels", "head.loss=bound", "head.smoothing=0.1")
+
+
 @pytest.mark.parametrize("kind", ["gau", "transformer"])
 def test_weights_are_a_function_of_the_seed(kind):
     kind = f"backbone.kind={kind}"
@@ -160,6 +174,8 @@ def test_settings_of_drawing_depend_on_the_head():
         "head.kind=autoregressive", "codec.kind=subpixels", "train.length=3100", "sample.code_top_k=5"
     )
     assert build.sampling(codes, code_top_p=0.5).drawing == autoregressive.Drawing(1.0, 5, 0.5)
+    hidden = tiny("head.kind=masked", "codec.kind=subpixels", "data.size=4", "sample.order_temperature=2")
+    assert build.sampling(hidden, order="halton", steps=3).drawing == masked.Drawing(3, "halton", 2.0)
     with pytest.raises(ConfigError, match=r"^head\.kind = clay"):
         build.sampling(unknown("head"))
 

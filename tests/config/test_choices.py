@@ -5,8 +5,9 @@ from typing import get_args
 import pytest
 
 from rawmm_cli.config import choices
+from rawmm_cli.config.heads import MaskedHead
 from rawmm_cli.config.model import DiffusionHead, Sample
-from rawmm_cli.core import noise, solvers
+from rawmm_cli.core import noise, solvers, unmasking
 
 
 def test_solvers_and_grids_are_those_of_the_core():
@@ -25,6 +26,8 @@ def test_predictions_are_those_of_the_core():
         (Sample, "solver", choices.SOLVERS),
         (Sample, "grid", choices.GRIDS),
         (Sample, "precision", choices.PRECISIONS),
+        (Sample, "order", unmasking.ORDERS),
+        (MaskedHead, "schedule", tuple(unmasking.SCHEDULES)),
         (DiffusionHead, "prediction", noise.PREDICTIONS),
         (DiffusionHead, "loss", noise.PREDICTIONS),
     ],

@@ -15,8 +15,8 @@ TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
 KEYS = "kind, width, depth, key, expansion"
 HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck"
 SAMPLE = (
-    "steps, solver, grid, guidance, interval, rescale, code_temperature, code_top_k, code_top_p, top_p, "
-    "precision, max_text, context"
+    "steps, solver, grid, guidance, interval, rescale, order, order_temperature, code_temperature, "
+    "code_top_k, code_top_p, top_p, precision, max_text, context"
 )
 TAG = "could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"
 
@@ -186,7 +186,7 @@ ERRORS = {
     "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
     "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, subpixels, vq, fsq, lfq, rvq, "
     "query, multiscale, kl",
-    "head.kind=gau": "head.kind = gau; allowed: diffusion, autoregressive",
+    "head.kind=gau": "head.kind = gau; allowed: diffusion, autoregressive, masked",
     "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
     # wrong types
     "train.batch=many": "train.batch = 'many' is not allowed: input should be a valid integer, or auto",
@@ -320,6 +320,7 @@ def test_all_keys_are_the_keys_of_a_dump():
     chosen += (
         ["codec.kind=kl", "codec.run=x"],
         ["codec.kind=subpixels", "head.kind=autoregressive", "train.length=256"],
+        ["codec.kind=subpixels", "head.kind=masked", "train.length=256"],
     )
     dumped = {key for words in chosen for key in leaves(presets.resolve({}, words).model_dump())}
     assert sorted(set(every_key(Config))) == sorted(dumped - {"data.stream"})

@@ -182,6 +182,10 @@ class Row(Blurring):
         rows, columns = super().grid(height, width)
         return 1, rows * columns
 
+    def encode(self, images):
+        whole = images.long().sum((1, 2, 3))[:, None, None]
+        return (super().encode(images) + whole) % self.vocabulary
+
 
 def with_codec(codec):
     model = talkative()

@@ -29,6 +29,10 @@ from rawmm_cli.system.errors import ConfigError
         ({"settings": {"code_top_p": 1.5}}, "--code-top-p = 1.5; allowed: more than 0, at most 1"),
         ({"settings": {"code_top_k": 0.5}}, "--code-top-k = 0.5; allowed: a whole number from 0"),
         ({"settings": {"code_temperature": -1}}, "--code-temperature = -1; allowed: a number of at least 0"),
+        (
+            {"settings": {"order": "haltom"}},
+            r"unknown order 'haltom' \(did you mean halton\?\)",
+        ),
         ({"settings": {"solver": "hun"}}, r"unknown solver 'hun' \(did you mean heun\?\); allowed: euler, "),
         ({"settings": {"grid": "x"}}, "unknown grid 'x'; allowed: uniform, shifted, quantiles, tuned"),
         ({"task": "read"}, "unknown task 'read'; allowed: continue, caption"),
