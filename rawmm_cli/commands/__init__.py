@@ -11,6 +11,7 @@ dry_run.py         its settings and sizes, before it starts
 evaluate.py        a run -> figures and report
 report.py          a run as one HTML page
 sample.py          prompt -> text and pictures
+samples.py         samples on the screen
 tune_sampler.py    the best time grid of few steps
 studio.py          a local page to draw and read on
 average.py         an average of another width, after training
