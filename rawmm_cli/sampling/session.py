@@ -22,10 +22,11 @@ from ..config.choices import GRIDS, TUNED
 from ..core import generate
 from ..core.document import Canvas, Document, Picture
 from ..core.drawing import Sampling, draw, precision
+from ..core.heads.masked import MaskedHead
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
-from ..runs.models import Loaded
+from ..runs.models import Loaded, diffusion_head
 from ..system.errors import ConfigError, DataError
 from ..system.figures import counted
 from ..system.seeds import key
@@ -229,7 +230,8 @@ def _canvas(request: Request, loaded: Loaded) -> Canvas:
             )
     if request.strength is not None:
         name, strength = request.option("strength"), request.strength
-        least = getattr(loaded.model.head, "clamp", 0.0)  # of a diffusion head; others say while they draw
+        masked = isinstance(loaded.model.head, MaskedHead)  # any share of its codes may change
+        least = 0.0 if masked else diffusion_head(loaded, name).clamp
         if strength < least:
             raise ConfigError(
                 f"{name} = {strength:g}; allowed: {least:g} to 1; so little noise was hardly trained on "
