@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .core.document import Document
     from .core.loss import Losses
     from .information.budget import Budget
-    from .information.model_bits import Mean
+    from .information.image_bits import Mean
     from .runs.models import Loaded
 
     Images = Union[Tensor, str, Path, Sequence[Union[Tensor, str, Path]]]
@@ -219,19 +219,19 @@ def reconstruct(
 
 def bits(model: Loaded, images: Images, captions: Sequence[str] | None = None, *, seed: int = 0) -> Mean:
     """Bits a byte of images (M, 3, H, W) under the model: the variational bound, an upper bound of -log2
-    likelihood.
+    likelihood; of a model that writes codes of pixels the exact value.
 
     captions: one an image, placed before it. Of the result, `bits_per_byte` is the mean, `standard_error`
     that over images (None of one), `pictures` their number. Raises DataError."""
-    from .information import model_bits
+    from .information import image_bits
 
     arguments.model(model)
     seed, originals = numbers.whole("seed", seed, 0, 2**63 - 1), arguments.stacked(images, model)
     texts = arguments.captions(captions, len(originals))
     trained = [parameter.requires_grad for parameter in model.model.parameters()]
     try:
-        return model_bits.of_pictures(model, originals, texts, 1, seed, ode=False).bound
-    finally:  # `model_bits` froze the parameters
+        return image_bits.of_pictures(model, originals, texts, 1, seed, ode=False).best
+    finally:  # `image_bits` froze the parameters
         for parameter, grad in zip(model.model.parameters(), trained):
             parameter.requires_grad_(grad)
 

@@ -122,6 +122,7 @@ def show(result: dict) -> None:
         "bits_per_byte": "text {:.3f} bits/byte",
         "text": "text {:.3f} nats/token",
         "image": "image loss {:.3f}",
+        "bits_per_dim": "pixels {:.3f} bits/dim, exact",
     }
     measured = ", ".join(form.format(losses[name]) for name, form in forms.items() if name in losses)
     where = f"; report: {result['report']}" if "report" in result else ""

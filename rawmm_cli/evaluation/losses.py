@@ -16,6 +16,7 @@ from ..core.text_tokenizer import IMAGE
 from ..data import lengths
 from ..data.prepared import Prepared, PreparedDocuments
 from ..data.stream import Stream, cut_text, drawing, reading
+from ..information.exact_bits import is_exact
 from ..system.errors import DataError
 from ..system.seeds import key
 from .subject import HELD_OUT, Subject, evenly
@@ -24,12 +25,14 @@ from .subject import HELD_OUT, Subject, evenly
 @dataclass(frozen=True)
 class PictureLosses:
     """image: the head's loss. caption: nats per token of the captions that are read, and bits_per_byte the
-    same per byte of them, where there are captions. count: pictures."""
+    same per byte of them, where there are captions. count: pictures. bits_per_dim: exact bits of a value of a
+    picture after its caption, where the model writes codes of pixels."""
 
     image: float
     count: int
     caption: float | None = None
     bits_per_byte: float | None = None
+    bits_per_dim: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,10 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
         batch = _packed(model, config, draws)
         drawn += joint_loss(model, batch).image.item() * len(batch.patch_at)
         patches += len(batch.patch_at)
+    exact = drawn / patches / math.log(2) if is_exact(model) else None
     if not tokens:
-        return PictureLosses(drawn / patches, len(rows))
-    return PictureLosses(drawn / patches, len(rows), nats / tokens, nats / size / math.log(2))
+        return PictureLosses(drawn / patches, len(rows), bits_per_dim=exact)
+    return PictureLosses(drawn / patches, len(rows), nats / tokens, nats / size / math.log(2), exact)
 
 
 @torch.inference_mode()

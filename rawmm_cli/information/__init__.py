@@ -7,6 +7,8 @@ lossless.py      lossless codecs of single images, and mosaics of small ones
 bounds.py        upper bounds of the bits of pictures, by these codecs
 picture_bits.py  the budget for the user's pictures
 likelihood.py    bits of pictures under a model: variational bound, probability-flow ODE
+exact_bits.py    exact bits of pictures under a model that writes codes of pixels
+image_bits.py    bits of pictures under any model
 text_bits.py     bits of text under a model
 model_bits.py    bits of pictures and of text under one model
 audit.py         whether the input of a model is lossless, bit for bit

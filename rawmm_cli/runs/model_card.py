@@ -199,6 +199,8 @@ def _foreign(results: dict) -> Rows:
 def _held_out(losses: dict) -> Rows:
     if "image" in losses:
         yield "held out: image loss", f"{losses['image']:.4f}"
+        if "bits_per_dim" in losses:
+            yield "held out: pixels", f"{losses['bits_per_dim']:.4f} bits/dim, exact"
     else:
         yield "held out", "text alone"
     if "bits_per_byte" in losses:

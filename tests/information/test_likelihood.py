@@ -180,13 +180,13 @@ def faces():
 
 def test_portraits_take_fewer_bits_than_shuffled_ones_and_noise(portraits, faces):
     """Under the packaged model."""
-    from rawmm_cli.information import model_bits
+    from rawmm_cli.information import image_bits
 
     order = torch.randperm(64 * 64, generator=torch.Generator().manual_seed(0))
     scrambled = faces.flatten(2)[:, :, order].view_as(faces)
     noise = torch.randint(0, 256, faces.shape, generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     bits = [
-        model_bits.of_pictures(portraits, images, [""] * 2, 2, ode=False).bound.bits_per_byte
+        image_bits.of_pictures(portraits, images, [""] * 2, 2, ode=False).bound.bits_per_byte
         for images in (faces, scrambled, noise)
     ]
     assert bits[0] + 2 < bits[1] and bits[0] < 4 and bits[1] > 6 and bits[2] >= 8
@@ -197,7 +197,7 @@ def test_the_denoiser_equals_that_of_the_generator(portraits, faces):
     from rawmm_cli.core import reference
     from rawmm_cli.core.drawing import Sampling
     from rawmm_cli.core.text_tokenizer import BOS, IMAGE
-    from rawmm_cli.information import model_bits
+    from rawmm_cli.information import image_bits
 
     model, captions = portraits.model, ["a woman with red hair", ""]
     z = torch.randn(2, 64, 192, generator=torch.Generator().manual_seed(0))
@@ -205,7 +205,7 @@ def test_the_denoiser_equals_that_of_the_generator(portraits, faces):
     with torch.inference_mode():
         predict = reference.predictor(model, documents, Sampling(size=tuple(faces.shape[2:])))
         expected = model.head.clean(predict(z, 0.4).guided, z, torch.tensor([0.4]))
-        result = model_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
+        result = image_bits.denoiser(portraits, faces, captions)(z, torch.full((2,), 0.4))
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -251,7 +251,7 @@ def test_bits_of_captions_equal_those_token_by_token(portraits, faces):
 
 def test_the_ode_may_begin_where_the_bound_may():
     """The largest start of an ODE is that of the bound; a model of grey digits needed more than 0.1."""
-    from rawmm_cli.information.model_bits import UNIFORMS
+    from rawmm_cli.information.image_bits import UNIFORMS
 
     assert UNIFORMS[-1] == BEGINS[-1] and list(UNIFORMS) == sorted(UNIFORMS)
 

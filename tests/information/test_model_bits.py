@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rawmm_cli.data import prepared
-from rawmm_cli.information import model_bits
+from rawmm_cli.information import image_bits
 from rawmm_cli.runs import models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -17,7 +17,7 @@ def test_grey_pictures_cost_one_byte_a_pixel(tiny_run, few_digits):
     grey = torch.stack([prepared.load(few_digits / "digits", "held_out").image(n) for n in range(3)])
     colour = grey.clone()
     colour[:, 0, 0, 0] ^= 1
-    both = [model_bits.of_pictures(loaded, images, [""] * 3, 4) for images in (grey, colour)]
+    both = [image_bits.of_pictures(loaded, images, [""] * 3, 4) for images in (grey, colour)]
     for way in ("bound", "uniform", "decoded", "difference"):
         one, three = (getattr(result, way) for result in both)
         assert one.bits_per_byte == pytest.approx(3 * three.bits_per_byte, rel=0.02, abs=0.05)
@@ -30,6 +30,6 @@ def test_the_bound_alone_is_the_same_bound(tiny_run, few_digits):
     """Without the ODE its figures are None, and the bound does not change."""
     loaded = models.load(tiny_run, torch.device("cpu"))
     images = torch.stack([prepared.load(few_digits / "digits", "held_out").image(n) for n in range(2)])
-    alone, full = (model_bits.of_pictures(loaded, images, [""] * 2, 2, ode=ode) for ode in (False, True))
+    alone, full = (image_bits.of_pictures(loaded, images, [""] * 2, 2, ode=ode) for ode in (False, True))
     assert alone.bound == full.bound and (alone.begin, alone.width) == (full.begin, full.width)
     assert alone.uniform is alone.decoded is alone.difference is alone.uniform_begin is None

@@ -11,7 +11,7 @@ from helpers import as_loaded
 
 from rawmm_cli.commands.tune_sampler import tune_sampler
 from rawmm_cli.config import build, presets
-from rawmm_cli.information import audit, model_bits
+from rawmm_cli.information import audit, image_bits
 from rawmm_cli.profiling import bench
 from rawmm_cli.reconstruction import choices
 from rawmm_cli.runs import models
@@ -41,8 +41,8 @@ def loaded(monkeypatch):
 @pytest.mark.parametrize(
     "what, work",
     [
-        ("the likelihood of pictures", lambda m: model_bits.of_pictures(m, PICTURES, [""], 1)),
-        ("the likelihood of pictures", lambda m: model_bits.denoiser(m, PICTURES, [""])),
+        ("the likelihood of pictures", lambda m: image_bits.of_pictures(m, PICTURES, [""], 1)),
+        ("the likelihood of pictures", lambda m: image_bits.denoiser(m, PICTURES, [""])),
         ("the audit of a model's input", lambda m: audit.audit(m, [])),
         ("--codec ode", lambda m: choices.choices(["ode"], None, CPU, lambda: m, [2])),
         ("--strength", lambda m: session.prepare(m, Request(images=(PICTURES[0],), strength=0.5))),

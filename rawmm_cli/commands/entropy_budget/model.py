@@ -52,6 +52,9 @@ def show(result: "ModelBits") -> None:
         typer.echo(
             f"grey: {codecs.grey:,} of them; there a pixel is one byte, for the model as for the codecs"
         )
+    if image.exact:
+        typer.echo(f"exact: each value of a pixel given those before it. It took {result.seconds:.0f} s.")
+        return
     change = image.difference
     if change.standard_error is not None:
         typer.echo(
@@ -69,9 +72,11 @@ def show(result: "ModelBits") -> None:
 def _rows(result: "ModelBits") -> list[list[str]]:
     image, behind, text = result.image, result.image_given_caption, result.text
     figures = [
+        ("pictures: next value", image.exact, "exact"),
         ("pictures: variational bound", image.bound, "upper bound"),
         ("pictures: ODE, uniform noise", image.uniform, "estimate"),
         ("pictures: ODE, the bound's noise", image.decoded, "estimate"),
+        ("pictures given captions: next value", behind and behind.exact, "exact"),
         ("pictures given captions: variational bound", behind and behind.bound, "upper bound"),
     ]
     codecs = [[f"pictures: {row.method}", f"{row.mean:.4f}", "", row.kind] for row in result.codecs.rows]

@@ -87,9 +87,10 @@ class AutoregressiveHead(nn.Module):
         return F.cross_entropy(prediction.float(), codes, reduction="none")
 
     def loss(self, prediction: Tensor, corrupted: Corrupted, pictures: Pictures) -> Tensor:
-        """Mean nats of a code over all codes of drawn pictures, and `z_loss` times the mean of log^2 Z."""
+        """Mean nats of a code over all codes of drawn pictures; in training with `z_loss` times the mean of
+        log^2 Z."""
         nats, weight = self.nats(prediction, corrupted.target), corrupted.weight
-        if self.z_loss:
+        if self.z_loss and self.training:
             nats = nats + self.z_loss * prediction.float().logsumexp(-1).square()
         return (nats * weight).sum() / weight.sum().clamp_min(1)
 
