@@ -81,16 +81,22 @@ def sample(
         ),
     ] = None,
     code_temperature: Annotated[
-        Optional[float],
-        typer.Option(min=0, help="Temperature of drawn codes; 0: the likeliest.", rich_help_panel=DRAW),
+        Optional[str],
+        typer.Option(
+            metavar="NUMBER",
+            help="Temperature of drawn codes; 0: the likeliest. One for each scale: 1,0.9,0.8.",
+            rich_help_panel=DRAW,
+        ),
     ] = None,
     code_top_k: Annotated[
-        Optional[int],
-        typer.Option(min=0, help="Draw codes from so many of the likeliest.", rich_help_panel=DRAW),
+        Optional[str],
+        typer.Option(
+            metavar="NUMBER", help="Draw codes from so many of the likeliest.", rich_help_panel=DRAW
+        ),
     ] = None,
     code_top_p: Annotated[
-        Optional[float],
-        typer.Option(help="As --top-p, of drawn codes.", rich_help_panel=DRAW),
+        Optional[str],
+        typer.Option(metavar="NUMBER", help="As --top-p, of drawn codes.", rich_help_panel=DRAW),
     ] = None,
     precision: Annotated[
         Optional[str],
@@ -167,7 +173,7 @@ def sample(
     json: Json = False,
 ) -> None:
     """Continue a prompt: the model writes text, draws the pictures it opens, and writes on."""
-    from ..sampling.request import Request, chosen, sides
+    from ..sampling.request import Request, chosen, numbers_of, sides
 
     settings = chosen(
         steps=steps,
@@ -177,9 +183,9 @@ def sample(
         grid=grid,
         order=order,
         order_temperature=order_temperature,
-        code_temperature=code_temperature,
-        code_top_k=code_top_k,
-        code_top_p=code_top_p,
+        code_temperature=numbers_of(code_temperature, "--code-temperature"),
+        code_top_k=numbers_of(code_top_k, "--code-top-k", whole=True),
+        code_top_p=numbers_of(code_top_p, "--code-top-p"),
         size=None if size is None else sides(size, "--size"),
         precision=precision,
         max_pictures=max_pictures,

@@ -141,6 +141,10 @@ def _head(config: Config, codec: Any) -> nn.Module:
                 smoothing=head.smoothing,
                 time=head.time,
             )
+        case "scales":
+            from ..core.heads.scales import ScalesHead
+
+            return ScalesHead(codec.inner, config.backbone.width)
         case kind:
             raise unknown("head", kind)
 
@@ -197,5 +201,9 @@ def _drawing(config: Config) -> Any:
 
             order = s.steps, s.order, s.order_temperature
             return Drawing(*order, s.code_temperature, s.code_top_k, s.code_top_p)
+        case "scales":
+            from ..core.heads.scales import Drawing
+
+            return Drawing(s.code_temperature, s.code_top_k, s.code_top_p, s.rising)
         case kind:
             raise unknown("head", kind, "_drawing")

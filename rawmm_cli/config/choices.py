@@ -18,3 +18,8 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 ORDERS: tuple[str, ...] = get_args(Order)
 TASKS: tuple[str, ...] = get_args(Task)
 TUNED = "tuned"  # the grid that `rawmm tune-sampler` stored beside a model
+LISTS = (
+    "code_temperature",
+    "code_top_k",
+    "code_top_p",
+)  # settings of drawing: one value, or one for each scale

@@ -18,6 +18,15 @@ def _auto_or(value: Any, check: Callable[[Any], Any]) -> Any:
 OR_AUTO = WrapValidator(_auto_or)
 Auto = Annotated[T, OR_AUTO, PlainSerializer(lambda value: value)]  # or `auto`: by the set or the machine
 
+
+def _each(value: Any, check: Callable[[Any], Any]) -> Any:
+    return tuple(check(one) for one in value) if isinstance(value, (list, tuple)) and value else check(value)
+
+
+Each = Annotated[
+    T, WrapValidator(_each), PlainSerializer(lambda value: value)
+]  # or a list, one for each scale
+
 NAME = "[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # of runs and models: they become parts of paths
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 Count = Annotated[int, Field(ge=1, le=10**15)]
@@ -27,6 +36,7 @@ Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Side = Annotated[int, Field(ge=1, le=8192)]  # pixels
 Amount = Annotated[int, Field(ge=1, le=10_000_000)]  # of what one step, or one drawing, holds at once
 Depth = Annotated[int, Field(ge=1, le=1000)]
+Chance = Annotated[float, Field(gt=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -15,6 +15,7 @@ class HeadSettings(Settings):
 
     integers: ClassVar[bool]  # learns tokens that are integers; else vectors
     apart: ClassVar[bool] = False  # the G integers of a token stand at G positions, not at one
+    scales: ClassVar[bool] = False  # learns tokens of several scales; else of one grid, or of one row
 
 
 class DiffusionHead(HeadSettings):
@@ -64,4 +65,14 @@ class MaskedHead(HeadSettings):
         return self
 
 
-Head = Annotated[Union[DiffusionHead, AutoregressiveHead, MaskedHead], Field(discriminator="kind")]
+class ScalesHead(HeadSettings):
+    """Codes of several scales, a scale at once (VAR)."""
+
+    integers: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
+    kind: Literal["scales"]
+
+
+Head = Annotated[
+    Union[DiffusionHead, AutoregressiveHead, MaskedHead, ScalesHead], Field(discriminator="kind")
+]

@@ -172,7 +172,10 @@ class MultiscaleCodec(Convolutional, Table):
     scales: Auto[Scales] = Field(
         AUTO, description="their sides, rising to that of the grid; auto: that side, halved down to 1"
     )
-    shared: bool = Field(True, description="all scales have one table of codes; false: one each")
+    shared: bool = Field(
+        False,
+        description="all scales have one table of codes, as in VAR, where coarse scales use few of them",
+    )
     blend: Share = Field(0.5, description="of a 3x3 convolution, after the codes of a scale have grown")
 
     def tokens(self, height: Any, width: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
-from .choices import Grid, Order, Precision, Solver
+from .choices import LISTS, Grid, Order, Precision, Solver
 from .data import Data, TextTokenizer
 from .explain import kinds_of, models
 from .fields import (
@@ -16,8 +16,10 @@ from .fields import (
     Amount,
     Auto,
     BelowOne,
+    Chance,
     Count,
     Depth,
+    Each,
     Positive,
     Seconds,
     Settings,
@@ -158,16 +160,19 @@ class Sample(Settings):
     order_temperature: Weight = Field(
         4.5, description="of the noise on confidence, which ends at 0; 0: the most certain code first"
     )
-    code_temperature: Weight = Field(
-        1.0, description="of codes that are drawn: 1 as learned, 0 always the likeliest"
+    rising: bool = Field(
+        True, description="scales: guidance is none at the coarsest and rises to the finest, as in VAR"
     )
-    code_top_k: Whole = Field(0, description="codes are drawn from so many of the likeliest; 0: from all")
-    code_top_p: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="codes are drawn from the likeliest, of this probability together"
+    code_temperature: Each[Weight] = Field(
+        1.0, description="of codes that are drawn: 1 as learned, 0 always the likeliest; scales: or a list"
     )
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="text is drawn from the likeliest tokens, of this chance together"
+    code_top_k: Each[Whole] = Field(
+        0, description="codes are drawn from so many of the likeliest; 0: from all; scales: or a list"
     )
+    code_top_p: Each[Chance] = Field(
+        1.0, description="codes are drawn from the likeliest, of this probability together; scales: or a list"
+    )
+    top_p: Chance = Field(1.0, description="text is drawn from the likeliest tokens, of this chance together")
     precision: Precision = Field(
         "auto", description="of the network while it draws; auto: bf16 on a GPU that has it, else fp32"
     )
@@ -192,8 +197,9 @@ class Config(Settings):
         size, codec = self.data.size, self.codec
         if AUTO != size and codec.known:
             codec.check_divides(size)
-        if self.head.integers != codec.integers:
+        if not goes_with(self.head, codec, codec.kind):
             raise ValueError(misfit(self.head, codec))
+        check_lists({f"sample.{name}": getattr(self.sample, name) for name in LISTS}, self.head, codec)
         if self.sample.interval[0] > self.sample.interval[1]:
             raise ValueError(
                 f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high"
@@ -215,13 +221,35 @@ class Config(Settings):
         return self.codec.tokens(height, width) * each
 
 
+def goes_with(head: Head | type[Head], codec: ImageCodec | type[ImageCodec], kind: str) -> bool:
+    """Whether a head can learn the tokens of a codec of this kind."""
+    return head.integers == codec.integers and head.scales == (kind == "multiscale")
+
+
+def check_lists(values: dict[str, Any], head: Head, codec: ImageCodec) -> None:
+    """Raise ValueError for values, by what they are called, that are one for each scale where there are no
+    scales, or fewer."""
+    for name, value in values.items():
+        if not isinstance(value, tuple):
+            continue
+        given = f"{name} = {', '.join(map(str, value))} has a value for each scale"
+        if not head.scales:
+            raise ValueError(f"{given}, and head.kind = {head.kind} has no scales; give one number")
+        if codec.known and len(value) > len(codec.learned.scales):
+            raise ValueError(
+                f"{given}, and the codec of run {codec.run} has {len(codec.learned.scales)}; give at most as "
+                "many: the last one is that of all further scales"
+            )
+
+
 def misfit(head: Head, codec: ImageCodec) -> str:
-    """What is wrong where a head learns vectors and the codec gives integers, or the other way round."""
+    """What is wrong where a head learns other tokens than the codec gives."""
     learns, gives = ("integers", "vectors") if head.integers else ("vectors", "integers")
-    heads = [kind for part in models(Head) if part.integers == codec.integers for kind in kinds_of(part)]
-    codecs = [
-        kind for part in models(ImageCodec) if part.integers == head.integers for kind in kinds_of(part)
-    ]
+    if head.integers == codec.integers:
+        learns, gives = "tokens of several scales", "tokens of one scale"
+        learns, gives = (learns, gives) if head.scales else (gives, learns)
+    heads = [kind for part in models(Head) if goes_with(part, codec, codec.kind) for kind in kinds_of(part)]
+    codecs = [kind for part in models(ImageCodec) for kind in kinds_of(part) if goes_with(head, part, kind)]
     other = f"head.kind={' or '.join(heads)}, or " if heads else ""
     return (
         f"head.kind = {head.kind} learns {learns}, and codec.kind = {codec.kind} gives {gives}; allowed: "

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.choices import GRIDS, ORDERS, PRECISIONS, SOLVERS, TASKS, TUNED
+from ..config.choices import GRIDS, LISTS, ORDERS, PRECISIONS, SOLVERS, TASKS, TUNED
 from ..config.explain import nearest
 from ..core.text_tokenizer import checked_prompt
 from ..system import numbers
@@ -99,19 +99,21 @@ class Request:
 
     def _check_settings(self) -> None:
         for name, value in self.settings.items():
-            if name in WORDS:
-                _check_word(name, value, WORDS[name])
-            elif name in ABOVE_0:
-                numbers.real(self.option(name), value, 0, 1, above=True)
-            elif name == "size" and isinstance(value, tuple) and len(value) == 2:
-                for side in value:
-                    numbers.whole(self.option(name), side, *LIMITS[name])
-            elif name in LIMITS:
-                (numbers.whole if name in WHOLE else numbers.real)(self.option(name), value, *LIMITS[name])
-            else:
-                raise ConfigError(
-                    f"unknown setting '{name}'{nearest(name, list(SETTINGS))}; allowed: {', '.join(SETTINGS)}"
-                )
+            several = isinstance(value, tuple) and (len(value) == 2 if name == "size" else name in LISTS)
+            for one in value if several and value else (value,):
+                self._check_setting(name, one)
+
+    def _check_setting(self, name: str, value: Any) -> None:
+        if name in WORDS:
+            _check_word(name, value, WORDS[name])
+        elif name in ABOVE_0:
+            numbers.real(self.option(name), value, 0, 1, above=True)
+        elif name in LIMITS:
+            (numbers.whole if name in WHOLE else numbers.real)(self.option(name), value, *LIMITS[name])
+        else:
+            raise ConfigError(
+                f"unknown setting '{name}'{nearest(name, list(SETTINGS))}; allowed: {', '.join(SETTINGS)}"
+            )
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -178,6 +180,20 @@ def _check_word(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         near = nearest(str(value), list(allowed))
         raise ConfigError(f"unknown {name} {str(value)!r}{near}; allowed: {', '.join(allowed)}")
+
+
+def numbers_of(text: str | None, option: str, whole: bool = False) -> float | tuple[float, ...] | None:
+    """'0.9' -> 0.9; '1,0.9,0.8' -> (1, 0.9, 0.8), one for each scale. Raises ConfigError."""
+    if text is None:
+        return None
+    try:
+        values = tuple((int if whole else float)(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"{option} = {ascii(text)[:80]}; allowed: a {'whole ' * whole}number, or one for each scale, as "
+            f"{'0,50,20' if whole else '1,0.9,0.8'}"
+        ) from None
+    return values if len(values) > 1 else values[0]
 
 
 def sides(text: str, option: str) -> int | tuple[int, int]:

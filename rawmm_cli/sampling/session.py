@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ..config import build
-from ..config.choices import GRIDS, TUNED
+from ..config.choices import GRIDS, LISTS, TUNED
+from ..config.model import check_lists
 from ..core import generate
 from ..core.document import Canvas, Document, Picture
 from ..core.drawing import Sampling, draw, precision
@@ -167,6 +168,11 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
         raise ConfigError(
             f"{name} is no setting of {loaded.name}, whose head is {loaded.config.head.kind}; leave it out"
         )
+    lists = {request.option(name): values[name] for name in LISTS if name in values}
+    try:
+        check_lists(lists, loaded.config.head, loaded.config.codec)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if size is not None or request.size in (None, usual.size):
         return build.sampling(loaded.config, **values, size=size or usual.size)
     height, width = request.size

@@ -15,8 +15,8 @@ TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
 KEYS = "kind, width, depth, key, expansion"
 HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck"
 SAMPLE = (
-    "steps, solver, grid, guidance, interval, rescale, order, order_temperature, code_temperature, "
-    "code_top_k, code_top_p, top_p, precision, max_text, context"
+    "steps, solver, grid, guidance, interval, rescale, order, order_temperature, rising, "
+    "code_temperature, code_top_k, code_top_p, top_p, precision, max_text, context"
 )
 TAG = "could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'"
 
@@ -186,7 +186,7 @@ ERRORS = {
     "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
     "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, subpixels, vq, fsq, lfq, rvq, "
     "query, multiscale, kl",
-    "head.kind=gau": "head.kind = gau; allowed: diffusion, autoregressive, masked",
+    "head.kind=gau": "head.kind = gau; allowed: diffusion, autoregressive, masked, scales",
     "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
     # wrong types
     "train.batch=many": "train.batch = 'many' is not allowed: input should be a valid integer, or auto",
@@ -431,3 +431,63 @@ def test_what_follows_from_the_set_may_differ(monkeypatch):
     monkeypatch.setattr(presets, "text", lambda name: text.replace("length: 25,", "length: auto,"))
     assert presets.expected(run)[0] == "digits"
     assert presets.expected(presets.changed(run, {"train.batch": 32})) is None
+
+
+SCALES = ("codec.kind=multiscale", "codec.run=x", "head.kind=scales")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ("codec.kind=multiscale", "codec.run=x", "head.kind=autoregressive"),
+            "head.kind = autoregressive learns tokens of one scale, and codec.kind = multiscale gives "
+            "tokens of several scales; allowed: head.kind=scales, or codec.kind=",
+        ),
+        (
+            ("codec.kind=vq", "codec.run=x", "head.kind=scales"),
+            "head.kind = scales learns tokens of several scales, and codec.kind = vq gives tokens of one "
+            "scale; allowed: head.kind=autoregressive or masked, or codec.kind=multiscale",
+        ),
+        (("head.kind=scales",), "head.kind = scales learns integers, and codec.kind = raw gives vectors"),
+        (
+            (*SCALES, "sample.code_temperature=[1, -1]"),
+            "sample.code_temperature = -1 is not allowed: input should be greater than or equal to 0",
+        ),
+        ((*SCALES, "sample.code_top_k=[]"), "sample.code_top_k = [] is not allowed: input should be a valid"),
+        (
+            ("codec.kind=vq", "codec.run=x", "head.kind=masked", "sample.code_top_p=[1, 0.9]"),
+            "sample.code_top_p = 1.0, 0.9 has a value for each scale, and head.kind = masked has no scales; "
+            "give one number",
+        ),
+    ],
+)
+def test_what_does_not_go_with_scales(words, message):
+    with pytest.raises(ConfigError) as caught:
+        presets.resolve({}, words)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_settings_of_each_scale_load_back():
+    settings = presets.resolve({}, [*SCALES, "sample.code_temperature=[1, 0.9]", "sample.code_top_k=5"])
+    assert settings.sample.code_temperature == (1.0, 0.9) and settings.sample.code_top_k == 5
+    assert reloaded(settings) == settings
+
+
+@pytest.mark.parametrize("scales", ["[1, 2, 3]", "[2, 1, 8]", "[1, 8, 8]", "[1, 2, 4, 8, 16]"])
+def test_scales_that_do_not_fit_are_named_with_those_that_do(scales):
+    """64 px in positions of 8: a grid of 8 x 8."""
+    with pytest.raises(ConfigError) as caught:
+        presets.resolve({}, ["codec.kind=multiscale", f"codec.scales={scales}"])
+    assert str(caught.value) == (
+        f"codec.scales = {scales} do not fit pictures of 64 px, which have 8 positions of 8 px a side; "
+        "allowed: rising sides up to 8; set codec.scales=[1, 2, 4, 8], or auto"
+    )
+    settings = presets.resolve({}, ["codec.kind=multiscale", "codec.scales=[1, 3, 8]"])
+    assert settings.codec.scales == (1, 3, 8), "VAR's own do not divide either"
+
+
+def test_scales_follow_from_the_pictures():
+    settings = presets.resolve({}, ["codec.kind=multiscale", "data.size=48"])
+    assert settings.codec.scales == (1, 2, 3, 6) and reloaded(settings) == settings
+    assert settings.codec.tokens(48, 48) == 1 + 4 + 9 + 36

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rawmm_cli.sampling.request import Request, chosen
+from rawmm_cli.sampling.request import Request, chosen, numbers_of
 from rawmm_cli.system.errors import ConfigError
 
 
@@ -29,6 +29,12 @@ from rawmm_cli.system.errors import ConfigError
         ({"settings": {"code_top_p": 1.5}}, "--code-top-p = 1.5; allowed: more than 0, at most 1"),
         ({"settings": {"code_top_k": 0.5}}, "--code-top-k = 0.5; allowed: a whole number from 0"),
         ({"settings": {"code_temperature": -1}}, "--code-temperature = -1; allowed: a number of at least 0"),
+        ({"settings": {"code_temperature": (1, -1)}}, "--code-temperature = -1; allowed: a number of at le"),
+        ({"settings": {"code_top_k": ()}}, "--code-top-k = a value of type tuple; allowed: a whole number"),
+        (
+            {"settings": {"guidance": (1, 2)}},
+            "--guidance = a value of type tuple; allowed: a number of at le",
+        ),
         (
             {"settings": {"order": "haltom"}},
             r"unknown order 'haltom' \(did you mean halton\?\)",
@@ -67,3 +73,14 @@ def test_a_request_needs_no_torch():
         "assert not {'torch', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numbers_are_one_or_one_for_each_scale():
+    assert numbers_of(None, "--x") is None
+    assert numbers_of("0.9", "--x") == 0.9 and numbers_of("1,0.9, 0.8", "--x") == (1.0, 0.9, 0.8)
+    assert numbers_of("50", "--x", whole=True) == 50 and numbers_of("0,50", "--x", whole=True) == (0, 50)
+    for text in ("", "1,", "a", "1;2"):
+        with pytest.raises(ConfigError, match=f"--x = '{text}'; allowed: a number, or one for each scale"):
+            numbers_of(text, "--x")
+    with pytest.raises(ConfigError, match=r"--x = '1\.5'; allowed: a whole number"):
+        numbers_of("1.5", "--x", whole=True)
