@@ -178,7 +178,7 @@ def settle(
     from ..config.automatic import automatic
     from ..config.model import Config
 
-    if not isinstance(config, Config) or not automatic(config):
+    if not isinstance(config, Config) or (config.codec.known and not automatic(config)):
         return config, {}
     with doing("looking at the set"):
         use_cpu(config.train.threads, here=ranks)

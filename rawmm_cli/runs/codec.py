@@ -1,15 +1,21 @@
-"""A codec, ready to use: of a run that trained it, of a published model, or of a Python module."""
+"""A codec, ready to use: of a run that trained it, of a published model, or of a Python module; and what the
+settings of a model say of the run whose codec is frozen in it."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from ..config import build
+from ..config import build, presets
 from ..config.codecs import CodecConfig
-from ..system.errors import CheckpointError
+from ..config.fields import AUTO
+from ..config.model import Config
+from ..config.tokens import FrozenCodec
+from ..system import manifest
+from ..system.errors import CheckpointError, ConfigError
 from . import checkpoint, loading
 from .folder import read_config
+from .lock import is_training
 
 
 def load_codec(
@@ -45,6 +51,51 @@ def open_codec(
 
         return public.open_public(rest, device)
     return load_codec(Path(name), device, warn)
+
+
+def look_up(config: Config, run: Path) -> Config:
+    """Settings of a model in which everything that follows from codec.run is filled in.
+
+    run: the folder of the model's run, beside which the codec's lies; where it has a checkpoint, the codec
+    must be that with which it was begun. Raises CheckpointError where the codec is missing, still in training
+    or another one, ConfigError where it does not fit."""
+    if not isinstance(config.codec, FrozenCodec):
+        return config
+    config = _as_begun(config, run)
+    codec, folder = config.codec, loading.codec_run(run.parent, config.codec.run)
+    learned = codec_settings(folder)
+    if learned.codec.kind != codec.kind:
+        raise ConfigError(
+            f"codec.kind = {codec.kind}, and the codec of {folder} has codec.kind = {learned.codec.kind}; set "
+            f"codec.kind={learned.codec.kind}"
+        )
+    newest, name = loading.frozen_weights(run, codec)
+    digest = manifest.recorded(newest, name)
+    if codec.hash not in (AUTO, digest):
+        raise CheckpointError(
+            f"{folder} holds another codec than the one that {run} was begun with (codec.hash = "
+            f"{codec.hash[:12]}, now {digest[:12]}); bring that back, or train under another --run name"
+        )
+    if codec.hash == AUTO and is_training(folder):
+        raise CheckpointError(
+            f"codec.run = {codec.run} is still being trained, and a codec stays as it is inside a model; wait "
+            f"until it has ended"
+        )
+    own = learned.codec.model_dump(mode="json")
+    return presets.changed(
+        config, {"codec.hash": digest, "codec.size": learned.data.size, "codec.learned": own}
+    )
+
+
+def _as_begun(config: Config, run: Path) -> Config:
+    """The settings, with the codec with which the run was begun, where it is of the same run of a codec."""
+    if not any(run.glob("checkpoints/step_*")) or not isinstance(saved := read_config(run), Config):
+        return config
+    given, begun = (each.codec.model_dump(mode="json") for each in (config, saved))
+    if given["run"] != begun.get("run"):
+        return config  # which is told where all settings are compared
+    kept = {key: begun.get(key, AUTO) for key, value in given.items() if value == AUTO}
+    return presets.changed(config, {f"codec.{key}": value for key, value in kept.items()})
 
 
 def codec_settings(folder: Path) -> CodecConfig:

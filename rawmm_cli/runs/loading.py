@@ -1,4 +1,4 @@
-"""From a run on disk to a model: its settings, its weights, its tokenizer."""
+"""From a run on disk to a model: its settings, its weights, its tokenizer, the codec frozen in it."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 from ..config import build
 from ..config.explain import nearest
 from ..config.model import Config
+from ..config.tokens import FrozenCodec
 from ..core.model import RawModel
 from ..core.text_tokenizer import BytePairs, Bytes
+from ..system import manifest
 from ..system.disk import open_file, read_file
 from ..system.errors import CheckpointError
 from ..system.figures import counted
@@ -22,6 +24,7 @@ from .folder import read_config
 from .sharded import read_sharded
 
 LARGEST = 256_000_000  # bytes of a tokenizer
+CODEC = "codec"  # weights of a frozen codec beside an exported model
 
 
 def find_run(runs: Path, name: str | None) -> Path:
@@ -68,9 +71,50 @@ def load_model(
         raise CheckpointError(f"{run} has no checkpoint yet; let `rawmm train` go on until it saves one")
     model = build.model(config, device, stored=stored(folder, "ema"))
     load_weights(model, checked(tensors(folder, "ema"), folder), folder)
+    load_frozen(model, run, config)
     saved = checkpoint.state(folder)
     model.tokenizer = text_tokenizer(run, config, saved.get("tokenizer"))
     return for_sampling(model), config, saved
+
+
+def load_frozen(model: RawModel, folder: Path, config: Config) -> None:
+    """Give the codec frozen inside a model its weights: those beside an exported model in `folder`, or those
+    of the codec's run. Raises CheckpointError where they are missing, or not those of codec.hash."""
+    if not isinstance(config.codec, FrozenCodec):
+        return
+    stored_in, name = frozen_weights(folder, config.codec)
+    if manifest.recorded(stored_in, name) != config.codec.hash:
+        raise CheckpointError(
+            f"{stored_in} holds another codec than the one that {folder} was trained with (codec.hash = "
+            f"{config.codec.hash[:12]}); bring that back, or train the model again"
+        )
+    load_weights(model.codec.inner, checked(tensors(stored_in, name), stored_in), stored_in)
+
+
+def frozen_weights(folder: Path, codec: FrozenCodec) -> tuple[Path, str]:
+    """Where the weights of the codec of a model lie: a folder with a manifest, and their name there.
+
+    folder: the model's run, or an exported model. Raises CheckpointError where there are none."""
+    if (folder / f"{CODEC}.safetensors").is_file():
+        return folder, CODEC
+    run = codec_run(folder.parent, codec.run)
+    if (newest := checkpoint.latest(run)) is None:
+        raise CheckpointError(
+            f"codec.run = {codec.run}: {run} has no checkpoint yet; let `rawmm train` go on until it saves one"
+        )
+    return newest, "ema"
+
+
+def codec_run(runs: Path, name: str) -> Path:
+    """The folder of codec.run: a name under `runs`, or a path. Raises CheckpointError where there is none."""
+    run = Path(name) if "/" in name else runs / name
+    if not (run / "config.yaml").is_file():
+        names = sorted(path.parent.name for path in runs.glob("[!.]*/config.yaml"))
+        raise CheckpointError(
+            f"codec.run = {name}: there is no run {run}{nearest(run.name, names)}; bring it back, or train a "
+            f"codec: `rawmm train --preset fsq-f8 --run {run.name}`"
+        )
+    return run
 
 
 def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
     NAME/config.yaml                the settings
     NAME/weights.safetensors        the averaged weights, fp32
+    NAME/codec.safetensors          where it works on the tokens of a codec that was trained: that codec
     NAME/tokenizer.json             where the text has learned pieces
     NAME/sampler.json               grids that `rawmm tune-sampler` found, where it was run
     NAME/seen.json                  what it has seen, and what is outside of that
@@ -25,6 +26,7 @@ from ..config import build
 from ..config.explain import nearest
 from ..config.fields import Name
 from ..config.model import Config
+from ..config.tokens import FrozenCodec
 from ..core.heads.diffusion import DiffusionHead
 from ..core.model import RawModel
 from ..data import prepared, sets
@@ -152,6 +154,7 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
     facts, config = read_facts(folder), loading.run_config(folder)
     model = build.model(config, device, stored=loading.stored(folder, "weights"))
     loading.load_weights(model, loading.checked(loading.tensors(folder, "weights"), folder), folder)
+    loading.load_frozen(model, folder, config)
     model.tokenizer = loading.text_tokenizer(folder, config, None)
     return Loaded(
         for_sampling(model),
@@ -171,7 +174,8 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
 def read_facts(folder: Path) -> dict:
     """model.json of an exported model, whose files were verified. Raises CheckpointError where one is damaged
     or of a newer version."""
-    listed = [name for name in (checkpoint.CONFIG, checkpoint.TOKENIZER) if (folder / name).exists()]
+    codec = f"{loading.CODEC}.safetensors"
+    listed = [name for name in (checkpoint.CONFIG, checkpoint.TOKENIZER, codec) if (folder / name).exists()]
     for name, problem in manifest.problems(folder, (FACTS, WEIGHTS, *listed)).items():
         if name not in (SAMPLER, SEEN, CARD):  # two are judged by themselves, and the card may be edited
             raise CheckpointError(f"{folder / name} {problem}; bring it back, or export the run again")
@@ -200,6 +204,9 @@ def export(
     with disk.new_folder(folder) as partial:
         model, config, state = loading.load_model(run, torch.device("cpu"), warn)
         machine = files.read_json(run / "environment.json", dict)
+        if isinstance(config.codec, FrozenCodec):
+            stored_in, weights = loading.frozen_weights(run, config.codec)
+            shutil.copyfile(stored_in / f"{weights}.safetensors", partial / f"{loading.CODEC}.safetensors")
         checkpoint.write_tensors(partial, "weights", model.state_dict())
         for part in (checkpoint.CONFIG, checkpoint.TOKENIZER, SAMPLER):
             if (run / part).is_file():

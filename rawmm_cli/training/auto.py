@@ -8,10 +8,12 @@ from ..config.automatic import automatic, settle
 from ..config.facts import Known
 from ..config.fields import AUTO
 from ..config.model import Config
+from ..runs.codec import look_up
 from ..runs.folder import read_config
 from ..system.errors import ConfigError
 from .facts import facts_of
 
+RUNS = Path("runs")  # where the run of a codec is looked for, where no run is named
 CHANGED = ("head.time_mean", "head.time_spread", "loss.image")  # their defaults were others once
 
 
@@ -23,9 +25,10 @@ def settled(
     data: folder of the prepared sets. run: folder of the run; where it has a checkpoint, it goes on with the
     settings that it was begun with, and there are no reasons; so it does with those of CHANGED that are not
     given. pace: as in `automatic.settle`. Raises ConfigError where no set is named or no value fits,
-    DataError where a set is missing."""
+    DataError where a set is missing, CheckpointError where the run of a codec is."""
     if config.data.set == AUTO:
         raise ConfigError(_which_set(data))
+    config = look_up(config, run or RUNS / config.data.set)
     follow = automatic(config)
     given = {f"{part}.{name}" for part in ("head", "loss") for name in getattr(config, part).model_fields_set}
     kept = [*follow, *(key for key in CHANGED if key not in given)]

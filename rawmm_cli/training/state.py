@@ -117,6 +117,8 @@ def restore(run: Run) -> State:
     if newest is not None:
         compare(loading.run_config(newest), config, folder)
     state = fresh(config, run.device, ranks)
+    for model in (state.model, *state.averages):
+        loading.load_frozen(model, folder, config)
     state.model.tokenizer = _tokenizer(run, newest)
     for average in state.averages:
         average.tokenizer = state.model.tokenizer
