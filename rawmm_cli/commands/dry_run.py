@@ -107,10 +107,7 @@ def _lines(sizes: dict, config: "Config") -> list[tuple[str, str]]:
     pairs = [(f"parameters, {name}", f"{count:,}") for name, count in sizes["parameters"].items()]
     return [
         *pairs,
-        (
-            "patches a picture",
-            f"{sizes['patches_per_picture']:,} of {sizes['values_per_patch']:,} values",
-        ),
+        _tokens(sizes, config),
         (
             "positions a step",
             f"{sizes['positions_per_step']:,} in {counted(sizes['rows'], 'row')}, {sizes['fill']:.0%} "
@@ -127,6 +124,16 @@ def _lines(sizes: dict, config: "Config") -> list[tuple[str, str]]:
         ),
         ("a checkpoint", f"{size(sizes['checkpoint_bytes'])} on disk, {config.train.keep} are kept"),
     ]
+
+
+def _tokens(sizes: dict, config: "Config") -> tuple[str, str]:
+    """How many tokens a picture has, and what each of them is."""
+    count = f"{sizes['patches_per_picture']:,}"
+    if sizes["values_per_patch"]:
+        name = "patches a picture" if config.codec.kind == "raw" else "tokens a picture"
+        return name, f"{count} of {sizes['values_per_patch']:,} values"
+    each = f" {sizes['codes_per_patch']} x" if sizes["codes_per_patch"] > 1 else ""
+    return "tokens a picture", f"{count} of{each} {sizes['vocabulary']:,} codes"
 
 
 def _card_lines(sizes: dict, gpus: int) -> list[tuple[str, str]]:

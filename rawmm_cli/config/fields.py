@@ -80,6 +80,14 @@ class CodecSettings(Settings):
         """Tokens of pictures of H x W pixels, as `core.parts.Codec.tokens`; sides may be numpy arrays."""
         return (height // self.stride) * (width // self.stride)
 
+    def takes(self, height: Any, width: Any) -> Any:
+        """Whether pictures of H x W pixels fit; sides may be numpy arrays."""
+        return (height % self.stride == 0) & (width % self.stride == 0)
+
+    def of_area(self, area: Any) -> Any:
+        """Tokens of pictures of so many pixels in all, about; `area` may be a numpy array."""
+        return area // self.stride**2
+
     def check_divides(self, size: int) -> None:
         """Raises ValueError where pictures of this side do not fit."""
         if size % self.stride:

@@ -217,8 +217,12 @@ class Config(Settings):
 
     def positions(self, height: Any, width: Any) -> Any:
         """Positions of a picture of H x W pixels in the sequence; sides may be numpy arrays."""
-        each = getattr(self.codec, "codes_each", 1) if self.head.apart else 1
-        return self.codec.tokens(height, width) * each
+        return self.codec.tokens(height, width) * self.positions_each
+
+    @property
+    def positions_each(self) -> int:
+        """Positions of a token."""
+        return getattr(self.codec, "codes_each", 1) if self.head.apart else 1
 
 
 def goes_with(head: Head | type[Head], codec: ImageCodec | type[ImageCodec], kind: str) -> bool:

@@ -128,7 +128,10 @@ def _long(known: Known, facts: Facts) -> Follows:
 
 def _picture(known: Known, facts: Facts) -> np.ndarray:
     """Positions of the pictures and special tokens of every row."""
-    return facts.areas // known["codec.patch"] ** 2 + facts.marks
+    config = known.config
+    if config.codec.kind == "raw":
+        return facts.areas // known["codec.patch"] ** 2 + facts.marks
+    return config.codec.of_area(facts.areas) * config.positions_each + facts.marks
 
 
 def _positions(known: Known, facts: Facts) -> np.ndarray:

@@ -40,6 +40,10 @@ class SubpixelsCodec(CodecSettings):
         """One a pixel."""
         return height * width
 
+    def of_area(self, area: Any) -> Any:
+        """Three a pixel."""
+        return 3 * area
+
 
 class FrozenCodec(CodecSettings):
     """A codec that was trained, by its run. All but its kind and its run follow from that run."""
@@ -61,9 +65,26 @@ class FrozenCodec(CodecSettings):
         """Sides of pictures are multiples of this."""
         return self.size if isinstance(self.learned, QueryCodec) else self.learned.stride
 
+    def takes(self, height: Any, width: Any) -> Any:
+        """Whether pictures of H x W pixels fit."""
+        if isinstance(self.learned, QueryCodec):
+            return (height == self.size) & (width == self.size)
+        return super().takes(height, width)
+
+    @property
+    def wanted(self) -> str:
+        """Which pictures it takes, in words."""
+        if isinstance(self.learned, QueryCodec):
+            return f"the codec of run {self.run} takes {self.size}x{self.size} only, the size that it learned"
+        return f"the codec of run {self.run} takes sides that are multiples of {self.stride}"
+
     def tokens(self, height: Any, width: Any) -> Any:
         """As those of the codec itself."""
         return self.learned.tokens(height, width)
+
+    def of_area(self, area: Any) -> Any:
+        """As those of pictures of the size that it learned."""
+        return area * self.tokens(self.size, self.size) // self.size**2
 
     @property
     def codes_each(self) -> int:
@@ -72,15 +93,8 @@ class FrozenCodec(CodecSettings):
 
     def check_divides(self, size: int) -> None:
         """Raises ValueError where pictures of this side do not fit."""
-        if not self.known:
-            return
-        if isinstance(self.learned, QueryCodec) and size != self.size:
-            allowed = f"{self.size}, the size that it learned"
-        elif size % self.stride:
-            allowed = f"multiples of {self.stride}"
-        else:
-            return
-        raise ValueError(f"data.size = {size} does not fit the codec of run {self.run}; allowed: {allowed}")
+        if self.known and not self.takes(size, size):
+            raise ValueError(f"data.size = {size} does not fit: {self.wanted}; set data.size or codec.run")
 
 
 class FrozenLatents(FrozenCodec):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..config.model import Config
+from ..config.tokens import FrozenCodec, ImageCodec
 from ..core.text_tokenizer import BytePairs, Bytes, train_pairs
 from ..system.errors import DataError
 from . import prepared
@@ -113,17 +114,19 @@ def _check_size(config: Config, data: Prepared, pictures: Pictures) -> None:
 
 
 def _check_patches(config: Config, data: Prepared | PreparedDocuments, pictures: Pictures) -> None:
-    """Every side must be a multiple of the codec's stride."""
+    """Every picture must be one that the codec takes."""
     codec, heights, widths = config.codec, pictures.heights, pictures.widths
-    for index in np.flatnonzero((heights % codec.stride != 0) | (widths % codec.stride != 0))[:1]:
+    for index in np.flatnonzero(~codec.takes(heights, widths))[:1]:
+        what = f"picture {data.source(pictures.rows[index])} has {widths[index]}x{heights[index]} pixels"
+        if isinstance(codec, FrozenCodec):
+            raise DataError(f"{what}; {codec.wanted}; prepare the set again with --size and --crop center")
         fits = multiple_of(config.data.size) % codec.stride == 0
         crop = "" if fits else " --crop center"  # whose sides are all --size
         common = int(np.gcd.reduce(np.concatenate([heights, widths])))
         allowed = ", ".join(str(side) for side in range(1, common + 1) if common % side == 0)
         raise DataError(
-            f"picture {data.source(pictures.rows[index])} has {widths[index]}x{heights[index]} pixels; "
-            f"codec.{codec.cell} = {codec.stride} must divide both; prepare the set again with --size "
-            f"{config.data.size}{crop}, or set codec.{codec.cell} to a divisor of all sides: {allowed}"
+            f"{what}; codec.{codec.cell} = {codec.stride} must divide both; prepare the set again with "
+            f"--size {config.data.size}{crop}, or set codec.{codec.cell} to a divisor of all sides: {allowed}"
         )
 
 
@@ -132,7 +135,7 @@ def _check_length(config: Config, data: Prepared | PreparedDocuments, pictures: 
     (`lengths.py`)."""
     if config.data.long == "leave out":
         return
-    alone = config.codec.tokens(pictures.heights, pictures.widths) + 4  # <bos>, <image>, </image>, <eos>
+    alone = config.positions(pictures.heights, pictures.widths) + 4  # <bos>, <image>, </image>, <eos>
     needed = alone + pictures.texts
     for index in np.flatnonzero(needed > config.train.length)[:1]:
         long, most = int((needed > config.train.length).sum()), needed.max()
@@ -141,12 +144,17 @@ def _check_length(config: Config, data: Prepared | PreparedDocuments, pictures: 
         if (alone > config.train.length).any():  # for the picture alone
             square = (pictures.heights == pictures.widths).all()
             crop = "" if square else ", or prepare the set again with --crop center, which cuts it to squares"
-            ways = f"or 'data.long=leave out', or a larger codec.{config.codec.cell}{crop}"
+            ways = f"or 'data.long=leave out', or {_fewer(config.codec)}{crop}"
         raise DataError(
             f"picture {data.source(pictures.rows[index])} and its caption of {pictures.texts[index]} bytes "
             f"need {needed[index]} positions; train.length is {config.train.length}{more}; set "
             f"train.length={most} or more, {ways}"
         )
+
+
+def _fewer(codec: ImageCodec) -> str:
+    """What makes fewer tokens of a picture."""
+    return f"a larger codec.{codec.cell}" if codec.kind == "raw" else "a codec of fewer tokens"
 
 
 def class_captions(train: Prepared, labels: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from ..core.document import Picture
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import read_image
 from ..data.pictures import Location, Skipped, read
-from ..runs.models import Loaded, diffusion_head
+from ..runs.models import Loaded, check_lossless, diffusion_head
 from ..system.errors import DataError, RawmmError, printable
 from ..system.figures import counted
 
@@ -79,6 +79,7 @@ def audit(loaded: Loaded, locations: list[Location]) -> Audit:
     """Encode and decode pictures as the input of a model, and compare.
 
     Raises RawmmError (exit code 1) at the first difference, DataError where the model takes no picture."""
+    check_lossless(loaded, "the audit of a model's input")
     head = diffusion_head(loaded, "the audit of a model's input")
     result, waiting = Audit(), []
     for picture in read(locations, result.skipped):

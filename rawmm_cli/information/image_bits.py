@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.batch import pack, size
 from ..core.document import Picture
 from ..core.text_tokenizer import BOS, IMAGE
-from ..runs.models import Loaded, diffusion_head
+from ..runs.models import Loaded, check_lossless, diffusion_head
 from ..system.seeds import key
 from . import exact_bits, likelihood, lossless
 from .likelihood import BEGINS, WIDTHS, Bound, Denoise
@@ -102,6 +102,7 @@ def of_pictures(
     """Bits a byte of pictures (M, 3, S, S) uint8 after their captions; without `ode` by the bound only.
 
     Raises ConfigError where the model gives no likelihood of pictures."""
+    check_lossless(loaded, BITS)
     exact_bits.check(loaded, BITS)
     if exact_bits.is_exact(loaded.model):
         return ImageBits(exact=_exact(loaded, images, captions, progress))

@@ -43,7 +43,12 @@ def facts_of(run: Path, settings: dict, saved: list[dict], machine: dict) -> dic
 
 
 def _codec(codec: Any) -> str:
-    """'FSQ, levels 8 5 5 5, 8 px a position' of a codec that learns."""
+    """'FSQ, levels 8 5 5 5, 8 px a position' of a codec that learns, or is frozen inside a model."""
+    if setting(codec, "run"):
+        own = _codec(setting(codec, "learned")) or str(setting(codec, "kind"))
+        return f"{own}, frozen, of run {setting(codec, 'run')}"
+    if setting(codec, "kind") == "subpixels":
+        return "sub-pixels"
     kind, inside = setting(codec, "kind"), setting(codec, "quantizer") or codec
     if kind in (None, "raw") or not isinstance(inside, dict):
         return ""

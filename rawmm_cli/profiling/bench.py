@@ -244,7 +244,7 @@ def data_for(config: Config, data_folder: Path, count: int = 256) -> tuple[prepa
     if data is not None:
         return data, config.data.set
     size, generator = config.data.size, np.random.default_rng(0)
-    room = config.train.length - config.codec.tokens(size, size) - 4
+    room = config.train.length - config.positions(size, size) - 4
     captions = [[CAPTION[: max(0, min(room, n % (len(CAPTION) + 1)))]] for n in range(count)]
     pixels = [generator.integers(0, 256, (size, size, 3), dtype=np.uint8).tobytes() for _ in range(count)]
     rows = [

@@ -38,7 +38,7 @@ def memory(step: Step) -> dict[str, int]:
     activations = layer + step.layers * positions * 4 * width if train.recompute else step.layers * layer
     activations += positions * footprint.at_work * footprint.outputs
     mask = 4 * positions * train.length
-    edges = positions * 24 * width + patches * 12 * (width + step.model.codec.values)
+    edges = positions * 24 * width + patches * 12 * (width + step.outputs)
     parts = {
         "weights": 4 * step.parameters * step.share,
         "gradients": 4 * step.parameters * step.share,

@@ -5,6 +5,7 @@ are measured on this machine (`estimate`), or those of a card that need not be h
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -118,7 +119,7 @@ def _sizes(step: Step, memory: dict[str, int], step_seconds: float) -> dict:
     return {
         "parameters": parameters,
         "patches_per_picture": model.codec.tokens(config.data.size, config.data.size),
-        "values_per_patch": model.codec.values,
+        **_of_token(model.codec),
         "rows": step.rows,
         "positions_per_step": step.rows * train.length,
         "fill": step.fill,
@@ -131,6 +132,13 @@ def _sizes(step: Step, memory: dict[str, int], step_seconds: float) -> dict:
         "documents": round(run / step_seconds) * train.batch if train.time else train.documents,
         "checkpoint_bytes": 4 * parameters["total"] * (1 + ema.count(train.ema)) + step.optimizer_bytes,
     }
+
+
+def _of_token(codec: Any) -> dict:
+    """What a token of a picture is: numbers, or integers of a vocabulary."""
+    if not codec.discrete:
+        return {"values_per_patch": codec.values}
+    return {"values_per_patch": None, "codes_per_patch": codec.codes, "vocabulary": codec.vocabulary}
 
 
 def codec(config: CodecConfig) -> dict:

@@ -51,6 +51,12 @@ class Step:
         return self.model.words.embedding_dim
 
     @property
+    def outputs(self) -> int:
+        """Numbers that the head says of a position: those of a vector, or a logit for every code."""
+        codec = self.model.codec
+        return codec.vocabulary if codec.discrete else codec.values
+
+    @property
     def layers(self) -> int:
         """Layers of the backbone."""
         return len(self.model.backbone.layers)

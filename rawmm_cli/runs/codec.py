@@ -66,8 +66,8 @@ def look_up(config: Config, run: Path) -> Config:
     learned = codec_settings(folder)
     if learned.codec.kind != codec.kind:
         raise ConfigError(
-            f"codec.kind = {codec.kind}, and the codec of {folder} has codec.kind = {learned.codec.kind}; set "
-            f"codec.kind={learned.codec.kind}"
+            f"codec.kind = {codec.kind}, and the codec of {folder} has codec.kind = {learned.codec.kind}; "
+            f"set codec.kind={learned.codec.kind}"
         )
     newest, name = loading.frozen_weights(run, codec)
     digest = manifest.recorded(newest, name)
@@ -78,8 +78,8 @@ def look_up(config: Config, run: Path) -> Config:
         )
     if codec.hash == AUTO and is_training(folder):
         raise CheckpointError(
-            f"codec.run = {codec.run} is still being trained, and a codec stays as it is inside a model; wait "
-            f"until it has ended"
+            f"codec.run = {codec.run} is still being trained, and a codec stays as it is inside a model; "
+            f"wait until it has ended"
         )
     own = learned.codec.model_dump(mode="json")
     return presets.changed(

@@ -100,7 +100,8 @@ def frozen_weights(folder: Path, codec: FrozenCodec) -> tuple[Path, str]:
     run = codec_run(folder.parent, codec.run)
     if (newest := checkpoint.latest(run)) is None:
         raise CheckpointError(
-            f"codec.run = {codec.run}: {run} has no checkpoint yet; let `rawmm train` go on until it saves one"
+            f"codec.run = {codec.run}: {run} has no checkpoint yet; let `rawmm train` go on until it saves "
+            f"one"
         )
     return newest, "ema"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..config import presets
 from ..config.model import Config
+from ..config.tokens import FrozenCodec
 from ..system.errors import printable
 from ..system.figures import counted
 
@@ -25,10 +26,10 @@ rawmm sample --task caption --image picture.png --model {name}
 
 def text(facts: dict, config: Config, tuned: dict, seen: dict, digest: str) -> str:
     """model.json, the settings, sampler.json, seen.json and the hash of the weights -> Markdown."""
-    side, patch = config.data.size, config.codec.patch
+    side = config.data.size
     parts = [
         f"# {facts['name']}\n\nA model of rawmm: one Transformer that writes text, draws pictures of "
-        f"{side}x{side} pixels as raw patches of {patch} x {patch}, and reads pictures, with the same "
+        f"{side}x{side} pixels as {_tokens(config)}, and reads pictures, with the same "
         "weights.\n\n" + USE.format(name=facts["name"]),
         "## What it is\n\n" + _model(facts, config, digest),
         "## What it learned from\n\n" + _data(facts, config),
@@ -39,6 +40,17 @@ def text(facts: dict, config: Config, tuned: dict, seen: dict, digest: str) -> s
     if tuned:
         parts.append("## Tuned grids\n\n" + _grids(tuned))
     return "\n\n".join(parts) + "\n"
+
+
+def _tokens(config: Config) -> str:
+    """What pictures are inside the model."""
+    codec = config.codec
+    if codec.kind == "raw":
+        return f"raw patches of {codec.patch} x {codec.patch}"
+    if codec.kind == "subpixels":
+        return "single red, green and blue values"
+    what = "codes" if codec.integers else "vectors"
+    return f"{what} of a codec that was trained before ({codec.kind}, {codec.run})"
 
 
 def _table(rows: Rows) -> str:
@@ -54,10 +66,18 @@ def _model(facts: dict, config: Config, digest: str) -> str:
             "text",
             "bytes" if tokenizer.kind == "bytes" else f"{counted(tokenizer.vocabulary, 'learned piece')}",
         ),
+        *_frozen(config),
         ("weights", f"average of the run (EMA); SHA-256 begins with {digest}"),
         ("settings", "[config.yaml](config.yaml)"),
     ]
     return _table(rows)
+
+
+def _frozen(config: Config) -> list[tuple[str, str]]:
+    """The codec that is frozen inside, where there is one."""
+    if not isinstance(config.codec, FrozenCodec):
+        return []
+    return [("codec", f"{config.codec.kind}, frozen; SHA-256 begins with {config.codec.hash[:12]}")]
 
 
 def _data(facts: dict, config: Config) -> str:

@@ -111,6 +111,16 @@ def diffusion_head(loaded: Loaded, what: str) -> DiffusionHead:
     )
 
 
+def check_lossless(loaded: Loaded, what: str) -> None:
+    """Raise ConfigError where a codec loses some of a picture before the model sees it, as `what` is about
+    all of it."""
+    if isinstance(codec := loaded.config.codec, FrozenCodec):
+        raise ConfigError(
+            f"{what} needs a model on raw patches; {loaded.name} has codec.kind = {codec.kind}, which loses "
+            f"a part of every picture: `rawmm reconstruct --codec {codec.run}` measures how much"
+        )
+
+
 def shipped() -> list[str]:
     """Names of the models inside the package."""
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{FACTS}"))

@@ -24,8 +24,9 @@ def pixels(picture: Path | Tensor, model: RawModel) -> Tensor:
         model.codec.grid(*values.shape[1:])
     except ValueError as error:
         where = "" if isinstance(picture, Tensor) else f"{picture}: "
+        which = "codec.patch" if hasattr(model.codec, "patch") else "codec"
         raise DataError(
-            f"{where}{error}; crop or resize it, or read it with a run of another codec.patch"
+            f"{where}{error}; crop or resize it, or read it with a run of another {which}"
         ) from None
     return values
 

@@ -1,12 +1,15 @@
-"""Facts of the sets of a run, which settings that are `auto` follow from (`config/rules.py`)."""
+"""Facts of the sets of a run, which settings that are `auto` follow from (`config/rules.py`); among them the
+deviation of the vectors of a codec."""
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..config import presets
 from ..config.facts import Facts
@@ -17,9 +20,13 @@ from ..core.text_tokenizer import train_pairs
 from ..data import prepared, sets
 from ..data.prepared import Prepared, PreparedDocuments
 from ..data.streamed import Streamed
-from ..system.errors import ConfigError
+from ..runs import loading
+from ..runs.codec import load_codec
+from ..system.activity import doing
+from ..system.errors import ConfigError, DataError
 
 SAMPLED = 2_000  # texts that are encoded, to know how long they are as learned pieces
+ENCODED, TOGETHER = 20_000, 64  # pictures that a codec encodes to measure its vectors, in all and at a time
 PEEK = 500  # pictures of a stream whose captions are looked at
 
 
@@ -144,3 +151,50 @@ def _of_stream(config: Config, data: Path) -> Facts:
             [*map(len, map(train_pairs(texts, vocabulary).encode, texts))] or [0]
         ),
     )
+
+
+# ---------------------------------------------------------------------------------------------- frozen codecs
+
+
+def with_deviation(config: Config, sets_trained_on: list, run: Path, device: torch.device) -> Config:
+    """Settings in which `codec.deviation` is that of the training set; others unchanged.
+
+    Inside the model the vectors of a codec are divided by it, so that noise of deviation 1 covers them as it
+    covers pixels. run: of the model, beside which that of the codec lies."""
+    if getattr(config.codec, "deviation", None) != AUTO:
+        return config
+    codec = load_codec(loading.codec_run(run.parent, config.codec.run), device)
+    with doing("measuring the deviation of the codec's vectors"):
+        value = deviation(codec, sets_trained_on, device)
+    return presets.changed(config, {"codec.deviation": value})
+
+
+@torch.no_grad()
+def deviation(codec: torch.nn.Module, sets_trained_on: list, device: torch.device) -> float:
+    """Standard deviation of all numbers of the vectors of a codec about their mean, over at most ENCODED
+    pictures of each set, evenly spread; to 7 digits."""
+    count, total, squares = 0, 0.0, 0.0
+    for images in _pictures(sets_trained_on):
+        tokens = codec.encode(images.to(device)).double()
+        count, total = count + tokens.numel(), total + tokens.sum().item()
+        squares += tokens.square().sum().item()
+    if not count:
+        raise DataError("the training set has no pictures, and a codec needs some; name another set")
+    return float(f"{math.sqrt(max(squares / count - (total / count) ** 2, 1e-12)):.7g}")
+
+
+def _pictures(sets_trained_on: list) -> Iterator[torch.Tensor]:
+    """Pictures (m, 3, H, W) uint8 of one size each, at most TOGETHER at a time."""
+    for data in sets_trained_on:
+        data = data.first_pictures("train", ENCODED // 10) if isinstance(data, Streamed) else data
+        places = [(row,) for row in range(len(data))]
+        if data.holds_documents:
+            places = [(row, n) for row in range(len(data)) for n in range(len(data.heights[row]))]
+        waiting: dict[tuple[int, ...], list[torch.Tensor]] = {}
+        for n in prepared.evenly_spaced(len(places), ENCODED) if places else ():
+            picture = data.image(*places[n])
+            group = waiting.setdefault(tuple(picture.shape), [])
+            group.append(picture)
+            if len(group) == TOGETHER:
+                yield torch.stack(waiting.pop(tuple(picture.shape)))
+        yield from (torch.stack(group) for group in waiting.values())

@@ -22,12 +22,13 @@ from ..runs import records
 from ..runs.lock import locked
 from ..system import distributed, machine
 from ..system.activity import doing
-from ..system.distributed import ALONE, Ranks
+from ..system.distributed import ALONE, Ranks, broadcast
 from ..system.errors import ConfigError
 from ..system.figures import counted
 from ..system.sharing import Others
 from .auto import say, settled
 from .clock import Clock, crossed, too_short
+from .facts import with_deviation
 from .preview import preview
 from .signals import Signals, signals, stopped
 from .state import Run, State, left_out, restore, save, snapshot
@@ -60,7 +61,7 @@ def train(
         data, held_out = sets.load(config, data_folder, notify)
     _check(config, ranks, device)
     say(config, reasons, notify)
-    settings, run = config.train, Run(config, folder, device, ranks, data, held_out, notify)
+    settings = config.train
     if config.data.stream:
         data[0].report = folder / "skipped.jsonl"
     with (
@@ -68,7 +69,9 @@ def train(
         locked(folder) if ranks.first else nullcontext(),
         signals(ranks) as caught,
     ):
-        state = restore(run)
+        measured = with_deviation(config, data, folder, device) if ranks.first else config
+        run = Run(broadcast(ranks, measured), folder, device, ranks, data, held_out, notify)
+        config, state = run.config, restore(run)
         if state.remaining(config) <= 0:
             return run.notify(
                 f"{folder} is already trained on {counted(state.documents, 'document')}; nothing to do"

@@ -61,7 +61,7 @@ def stream_lines(config: Config, shards: "Shards") -> list[str]:
     if multiple == multiple_of(side):
         lines += shape_lines(change, side)
     targets = [fitted(*size, side, crop, multiple) for size in sizes.tolist()]
-    needed = np.array([config.codec.tokens(*target) + PICTURE for target in targets], int)
+    needed = np.array([config.positions(*target) + PICTURE for target in targets], int)
     if long := int((needed > config.train.length).sum()):
         verb = "does" if long == 1 else "do"
         lines.append(

@@ -40,7 +40,7 @@ class Fitter:
     where there is no model yet; documents are not measured before there are both."""
 
     def __init__(self, config: Config, report: Callable[[Item | DocumentItem, dict], None]) -> None:
-        self.tokens, self.stride = config.codec.tokens, config.codec.stride
+        self.tokens, self.takes, self.stride = config.positions, config.codec.takes, config.codec.stride
         self.size, self.crop = config.data.size, config.data.stream.crop
         self.multiple = longer_multiple(config)
         self.length, self.policy, self.report = config.train.length, policy(config), report
@@ -79,7 +79,7 @@ class Fitter:
         room = self.rooms.get(pixels.shape)
         if room is None:
             height, width, _ = pixels.shape
-            if height % self.stride or width % self.stride:
+            if not self.takes(height, width):
                 raise ImageError(f"{width} x {height} pixels cannot be cut into patches of {self.stride}")
             needed = self.tokens(height, width) + PICTURE
             if needed > self.length:
