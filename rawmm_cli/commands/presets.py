@@ -20,10 +20,11 @@ def presets(
 
     What is `auto` follows from a set: name one with --data."""
     from ..config import presets
-    from ..config.automatic import automatic
-    from ..config.model import Config
 
     if name:
+        from ..config.automatic import automatic
+        from ..config.model import Config
+
         name, resolved = choose(name, data, settings or [])
         if resolved.data.set != "auto" and isinstance(resolved, Config) and automatic(resolved):
             resolved, _ = settle(resolved, data_dir, None, "cpu", 1)

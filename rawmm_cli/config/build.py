@@ -37,7 +37,7 @@ def model(
     with torch.random.fork_rng(devices=[]), torch.device("meta" if device.type == "meta" else "cpu"):
         torch.manual_seed(config.train.seed)
         width = config.backbone.width
-        codec = _codec(config, device)
+        codec = _codec(config)
         built = RawModel(
             codec,
             _head(config, codec),
@@ -79,7 +79,7 @@ def _at_most(config: Config) -> float:
     return b.depth * layer + edges + 16 * width * width + 4096 * width
 
 
-def _codec(config: Config, device: torch.device) -> nn.Module:
+def _codec(config: Config) -> nn.Module:
     match config.codec.kind:
         case "raw":
             from ..codecs.raw import RawPatches
@@ -94,9 +94,9 @@ def _codec(config: Config, device: torch.device) -> nn.Module:
 
             frozen = config.codec
             learned = CodecConfig(codec=frozen.learned, data=CodecData(size=frozen.size))
-            with torch.random.fork_rng(devices=[]):  # head and backbone begin as beside any other codec
-                inner = codec(learned, "meta" if device.type == "meta" else "cpu")
-            return Frozen(inner, _deviation(frozen))
+            # head and backbone begin as beside any other codec; libraries compute with what is built
+            with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+                return Frozen(codec(learned), _deviation(frozen))
         case kind:
             raise unknown("codec", kind)
 

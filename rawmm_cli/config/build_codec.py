@@ -42,8 +42,6 @@ def codec(
 
 def _check_codec(config: CodecConfig, device: torch.device, stored: int | None) -> None:
     """Raise as `model` does; the same in two steps."""
-    if device.type == "meta":
-        return
     c, books = config.codec, getattr(config.codec, "quantizer", config.codec)
     book = getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
     layers, places = getattr(c, "blocks", 0) + getattr(c, "depth", 0) + 3, (config.data.size // c.patch) ** 2

@@ -117,11 +117,10 @@ def restore(run: Run) -> State:
     if newest is not None:
         compare(loading.run_config(newest), config, folder)
     state = fresh(config, run.device, ranks)
+    tokenizer = _tokenizer(run, newest)
     for model in (state.model, *state.averages):
+        model.tokenizer = tokenizer
         loading.load_frozen(model, folder, config)
-    state.model.tokenizer = _tokenizer(run, newest)
-    for average in state.averages:
-        average.tokenizer = state.model.tokenizer
     if newest is not None:
         saved = checkpoint.state(newest)
         if saved["format"] < 3:  # its fingerprint of the data cannot be compared

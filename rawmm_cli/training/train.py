@@ -9,6 +9,7 @@ step, `state.py` looks after the run folder."""
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def train(
         data, held_out = sets.load(config, data_folder, notify)
     _check(config, ranks, device)
     say(config, reasons, notify)
-    settings = config.train
+    settings, run = config.train, Run(config, folder, device, ranks, data, held_out, notify)
     if config.data.stream:
         data[0].report = folder / "skipped.jsonl"
     with (
@@ -69,16 +70,14 @@ def train(
         locked(folder) if ranks.first else nullcontext(),
         signals(ranks) as caught,
     ):
-        measured = with_deviation(config, data, folder, device) if ranks.first else config
-        run = Run(broadcast(ranks, measured), folder, device, ranks, data, held_out, notify)
-        config, state = run.config, restore(run)
+        state = restore(run := _measured(run))
         if state.remaining(config) <= 0:
             return run.notify(
                 f"{folder} is already trained on {counted(state.documents, 'document')}; nothing to do"
             )
         clock.earlier, steps = state.seconds, _checked_steps(run, state)
         watch = start(run, state, clock, others)
-        names, facts = settings.trackers if ranks.first else (), config.model_dump(mode="json")
+        names, facts = settings.trackers if ranks.first else (), run.config.model_dump(mode="json")
         log = trackers(names, folder, facts, state.documents, run.notify)
         try:
             with watched(lambda: state.documents):
@@ -86,6 +85,13 @@ def train(
         finally:
             for tracker in log:
                 tracker.close()
+
+
+def _measured(run: Run) -> Run:
+    """The same run, with the settings that are measured on its data when it begins."""
+    first = run.ranks.first
+    config = with_deviation(run.config, run.data, run.folder, run.device) if first else run.config
+    return replace(run, config=broadcast(run.ranks, config))
 
 
 def _check(config: Config, ranks: Ranks, device: torch.device) -> None:
