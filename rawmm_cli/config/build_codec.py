@@ -45,9 +45,9 @@ def _check_codec(config: CodecConfig, device: torch.device, stored: int | None) 
     c, books = config.codec, getattr(config.codec, "quantizer", config.codec)
     book = getattr(books, "codes", 0) * getattr(books, "dimension", 0) * getattr(books, "quantizers", 1)
     layers, places = getattr(c, "blocks", 0) + getattr(c, "depth", 0) + 3, (config.data.size // c.patch) ** 2
-    most = (
-        128 * layers * c.width**2 + 4 * c.width * (places + getattr(c, "queries", 0) + 3 * c.patch**2) + book
-    )
+    queries = getattr(c, "queries", 0)
+    biases = 2 * layers * queries * places * getattr(c, "heads", 0)
+    most = 128 * layers * c.width**2 + 4 * c.width * (places + queries + 3 * c.patch**2) + biases + book
     room = machine.memory(device) if stored is None else min(machine.memory(device), 4 * stored + (1 << 28))
     if 4 * most > room:
         with torch.device("meta"):
@@ -61,12 +61,10 @@ def _coders(config: CodecConfig) -> tuple[nn.Module, nn.Module]:
     c = config.codec
     match c.kind:
         case "query":
-            from ..codecs.query import QueryDecoder, QueryEncoder
+            from ..codecs.query import QueryDecoder, QueryEncoder, Shape
 
-            return (
-                QueryEncoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.causal),
-                QueryDecoder(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads),
-            )
+            shape = Shape(config.data.size, c.patch, c.queries, c.width, c.depth, c.heads, c.local)
+            return QueryEncoder(shape, c.causal), QueryDecoder(shape)
         case "vq" | "fsq" | "lfq" | "rvq" | "kl" | "multiscale":
             from ..codecs.convolutional import Decoder, Encoder
 

@@ -228,6 +228,9 @@ class QueryCodec(CodecSettings):
     depth: Depth = Field(3, description="layers over the patches, over the queries, and in the decoder")
     heads: Size = 4
     causal: bool = Field(False, description="query i sees only those before it")
+    local: bool = Field(
+        True, description="attention starts near each query's place on the picture; false: anywhere"
+    )
     quantizer: Quantizer = FiniteScalar()
 
     def tokens(self, height: Any, width: Any) -> Any:

@@ -72,9 +72,17 @@ def read_config(run: Path) -> Config | CodecConfig:
     """config.yaml of a run or of one of its checkpoints, every setting checked. Raises CheckpointError."""
     try:
         text = read_file(run / "config.yaml", LARGEST).decode("utf-8")
-        return presets.resolve(parse_yaml(text, "config.yaml"))
+        return presets.resolve(_completed(parse_yaml(text, "config.yaml")))
     except (OSError, UnicodeDecodeError, ConfigError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run / 'config.yaml'} cannot be used: {error}") from None
+
+
+def _completed(values: Any) -> Any:
+    """Settings of a run with those that are newer than it, where the default is not what it was trained
+    with."""
+    if setting(values, "codec", "kind") == "query" and "run" not in values["codec"]:
+        return {**values, "codec": {"local": False, **values["codec"]}}
+    return values
 
 
 def setting(values: dict, *path: str) -> Any:

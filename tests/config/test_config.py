@@ -406,8 +406,8 @@ def test_a_run_of_a_preset_is_known_by_its_settings():
     name, figures = presets.expected(presets.load("digits", ["train.seed=2", "train.threads=1"]))
     assert name == "digits" and figures.startswith("1,000 drawings recognised by the judge: 100 %;")
     assert presets.expected(reloaded(presets.load("fsq-f8")))[0] == "fsq-f8"
-    name, figures = presets.expected(presets.load("query-64"))
-    assert figures.endswith("train on many times as many pictures.") and "#" not in figures
+    name, figures = presets.expected(presets.load("digits-queries"))
+    assert figures.endswith("all 64 codes are used, perplexity 54.4.") and "#" not in figures
 
 
 @pytest.mark.parametrize(
