@@ -35,8 +35,8 @@ PATCH = 2
 class Kind(NamedTuple):
     """A head: how it is made for a codec and a width, and the names of codecs that it goes with.
 
-    modulates: it needs a backbone whose layers can be modulated. ordered: the prediction of a token depends
-    on none that stands in its own block or later."""
+    modulates: it goes with a backbone whose layers are modulated, and with no other. ordered: the prediction
+    of a token depends on none that stands in its own block or later."""
 
     make: Callable[[nn.Module, int], nn.Module]
     codecs: tuple[str, ...]
@@ -64,10 +64,17 @@ HEADS = {
     "masked": Kind(lambda codec, width: tiny_masked(codec, width), ("levels",)),
     "bound": Kind(lambda codec, width: tiny_masked(codec, width, loss="bound", time="added"), ("levels",)),
     "scales": Kind(ScalesHead, ("multiscale",), ordered=True),
+    "timeless": Kind(lambda codec, width: tiny_head(width=width, time="none"), ("raw",)),
+    "time token": Kind(lambda codec, width: tiny_head(width=width, time="token"), ("raw",)),
+    "convolved": Kind(lambda codec, width: tiny_head(width=width, time="token", convolution=2), ("raw",)),
+    "modulating": Kind(lambda codec, width: tiny_head(width=width, time="modulation"), ("raw",), True),
 }
 BACKBONES = {
     "gau": lambda width, depth: GAU(width, depth, key=16, expansion=2),
     "transformer": lambda width, depth: Transformer(width, depth, 2, 2 * width),
+    "modulated": lambda width, depth: Transformer(width, depth, 2, 2 * width, modulated=True),
+    "skips": lambda width, depth: Transformer(width, depth, 2, 2 * width, skips=True),
+    "isolated": lambda width, depth: Transformer(width, depth, 2, 2 * width, isolated=1),
 }
 
 
@@ -81,7 +88,9 @@ def blocks_in_order(height, width):
     return block_a_token(*RawPatches(PATCH).grid(height, width))
 
 
-def tiny_head(prediction="clean", space="velocity", width=32, values=12, clamp=0.05, noise_scale=1.0):
+def tiny_head(
+    prediction="clean", space="velocity", width=32, values=12, clamp=0.05, noise_scale=1.0, **settings
+):
     return DiffusionHead(
         values,
         width,
@@ -92,6 +101,7 @@ def tiny_head(prediction="clean", space="velocity", width=32, values=12, clamp=0
         noise_scale=noise_scale,
         clamp=clamp,
         bottleneck=None,
+        **settings,
     )
 
 

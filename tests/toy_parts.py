@@ -1,13 +1,11 @@
-"""Parts of kinds that the package does not have, as small as can be: a codec of several integers a token;
-heads that draw patch by patch, put the time into a position of its own, or modulate the layers by it; a
-backbone whose layers can be modulated.
+"""Parts of kinds that the package does not have, as small as can be: a codec of several integers a token; a
+head that draws patch by patch.
 
 They go through the questions of `core/test_parts.py`: nothing in the package was made for them. A toy goes
 when the package has a part of its kind."""
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
 
 import numpy as np
 import torch
@@ -15,13 +13,11 @@ from helpers import Kind
 from torch import nn
 from torch.nn import functional as F
 
-from rawmm_cli.core.backbones.transformer import Layer
 from rawmm_cli.core.blocks import Blocks, block_a_token, places
 from rawmm_cli.core.document import Corrupted
-from rawmm_cli.core.heads.diffusion import DiffusionHead, time_features
-from rawmm_cli.core.layers import multiplications, rotation
+from rawmm_cli.core.layers import multiplications
 from rawmm_cli.core.noise import normal
-from rawmm_cli.core.parts import Footprint, Prediction, Work
+from rawmm_cli.core.parts import Work
 from rawmm_cli.system.errors import ConfigError
 from rawmm_cli.system.seeds import random
 
@@ -89,61 +85,6 @@ class CodeHead(nn.Module):
         return torch.zeros(len(pictures.drawn))
 
 
-class TimeToken(DiffusionHead):
-    """The time has a position before the patches: a picture of N tokens takes N + 1 positions."""
-
-    def blocks(self, rows, columns):
-        return with_a_position_more(rows, columns)
-
-    def corrupt(self, clean, pictures):
-        patch = pictures.index > 0
-        patches = pictures._replace(
-            picture_of=pictures.picture_of[patch], counts=tuple(count - 1 for count in pictures.counts)
-        )
-        corrupted = super().corrupt(clean, patches)
-        return Corrupted(
-            *(x if n == 1 else spread(x, patch) for n, x in enumerate(corrupted))  # but for the times
-        )
-
-    def embed(self, inputs, time, pictures):
-        clock = self.clock(time_features(time))
-        clock = clock.index_select(0, pictures.picture_of) if len(clock) == len(pictures.drawn) else clock
-        return torch.where(pictures.index[:, None] == 0, clock, self.into(inputs))
-
-    def loss(self, prediction, corrupted, pictures):
-        """A mean over all positions, those of the times among them."""
-        share = corrupted.weight.sum() / pictures.drawn[pictures.picture_of].sum().clamp_min(1)
-        return share * super().loss(prediction, corrupted, pictures)
-
-    def draw(self, predict, keys, grid, drawing=None, learned=None, known=None, watch=None):
-        def longer(z, t, share=1.0):
-            *outputs, scale = predict(torch.cat([torch.zeros_like(z[:, :1]), z], 1), t, share)
-            return Prediction(*(output[:, 1:] for output in outputs), scale)
-
-        return super().draw(longer, keys, grid, drawing, learned, known, watch)
-
-
-def spread(x, at):
-    """Rows of x at the positions `at`, zeros elsewhere."""
-    wide = x.new_zeros(len(at), *x.shape[1:])
-    wide[at] = x
-    return wide
-
-
-@lru_cache
-def with_a_position_more(rows, columns):
-    place = np.concatenate([[[0, 0]], places(rows, columns)])
-    return Blocks((rows, columns), np.zeros(len(place), np.int64), place, True)
-
-
-class Modulating(DiffusionHead):
-    """The time modulates the layers, and patches come in as they are (DiT)."""
-
-    def embed(self, inputs, time, pictures):
-        return self.into(inputs)
-
-    def condition(self, time):
-        return self.clock(time_features(time))
 
 
 class PatchByPatch(CodeHead):
@@ -197,62 +138,8 @@ class PatchByPatch(CodeHead):
         return patches
 
 
-# ------------------------------------------------------------------------------------------------- backbone
-
-
-class ModulatedLayer(Layer):
-    def __init__(self, width, heads, hidden):
-        super().__init__(width, heads, hidden)
-        self.modulation = nn.Linear(width, 2 * width)
-
-    def forward(self, x, cos, sin, mask, condition=None, cache=None):
-        if condition is not None:
-            rows = self.modulation(F.silu(condition.vectors))
-            rows = torch.cat([torch.zeros_like(self.modulation.bias)[None], rows])  # text stays as it is
-            scale, shift = rows[condition.of].chunk(2, -1)
-            x = x * (1 + scale) + shift
-        return super().forward(x, cos, sin, mask, cache)
-
-
-class ModulatedTransformer(nn.Module):
-    conditional = True
-
-    def __init__(self, width, depth):
-        super().__init__()
-        self.width, self.heads, self.hidden = width, 2, 2 * width
-        self.layers = nn.ModuleList(ModulatedLayer(width, 2, 2 * width) for _ in range(depth))
-
-    def forward(self, x, position, mask, condition=None, cache=None):
-        cos, sin = rotation(position, self.width // self.heads)
-        for layer, own in zip(self.layers, cache or repeat(None)):
-            x = layer(x, cos, sin, mask, condition, cache=own)
-        return x
-
-    def work(self):
-        modulations = multiplications(*(layer.modulation for layer in self.layers))
-        return Work(
-            position=multiplications(self) - modulations,
-            picture=modulations,
-            pair=len(self.layers) * 2 * self.width,
-        )
-
-    def footprint(self):
-        return Footprint(
-            4 * self.width + 3 * self.hidden, 3 * self.width, 2, self.width // 2, 10.0, 85.0, 0, 0.0
-        )
-
-
 # The lists of `helpers.py`, for toys.
 CODECS = {"levels": Levels}
 HEADS = {
     "patch by patch": Kind(PatchByPatch, ("raw",), ordered=True),
-    "time token": Kind(lambda codec, width: diffusion(TimeToken, codec, width), ("raw",)),
-    "modulating": Kind(lambda codec, width: diffusion(Modulating, codec, width), ("raw",), modulates=True),
 }
-BACKBONES = {"modulated": ModulatedTransformer}
-
-
-def diffusion(kind, codec, width):
-    """A diffusion head of another class."""
-    settings = {"prediction": "clean", "space": "velocity", "time_mean": 0.8, "time_spread": 0.8}
-    return kind(codec.values, width, noise_scale=1.0, clamp=0.05, bottleneck=None, **settings)

@@ -27,6 +27,7 @@ class _Frame(NamedTuple):
 
     block: np.ndarray  # (n,)
     private: np.ndarray  # (n,)
+    picture: np.ndarray  # (n,)
     position: np.ndarray  # (n, 3)
     runs: list[tuple[int, int, int]]  # of text: (first position, first item, end)
     places: list[tuple[int, Blocks, int, bool]]  # (first position, blocks, number of picture, is it a copy)
@@ -39,6 +40,7 @@ class _Layout:
     tokens: np.ndarray  # (n,) 0 where a picture stands
     block: np.ndarray  # (n,)
     private: np.ndarray  # (n,)
+    picture: np.ndarray  # (n,)
     position: np.ndarray  # (n, 3)
     placed: list[tuple[int, Blocks, Picture]]  # (first position, blocks, picture)
 
@@ -47,9 +49,8 @@ class _Layout:
         placed = [
             (first - count, blocks, picture) for first, blocks, picture in self.placed if first >= count
         ]
-        return _Layout(
-            self.tokens[count:], self.block[count:], self.private[count:], self.position[count:], placed
-        )
+        labels = self.block[count:], self.private[count:], self.picture[count:]
+        return _Layout(self.tokens[count:], *labels, self.position[count:], placed)
 
 
 def layout(document: Document, blocks: BlocksOf) -> _Layout:
@@ -69,7 +70,7 @@ def layout(document: Document, blocks: BlocksOf) -> _Layout:
         (first, cut, _finished(pictures[number][1]) if copy else pictures[number][1])
         for first, cut, number, copy in frame.places
     ]
-    return _Layout(tokens, frame.block, frame.private, frame.position, placed)
+    return _Layout(tokens, frame.block, frame.private, frame.picture, frame.position, placed)
 
 
 def _finished(picture: Picture) -> Picture:
@@ -80,7 +81,7 @@ def _finished(picture: Picture) -> Picture:
 def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, float]], ...]) -> _Frame:
     """Of documents of `items` items with these pictures: (item, blocks, is a clean copy needed, stretch)."""
     count = items + sum(len(cut.block) * (1 + copy) - 1 for _, cut, copy, _ in pictures)
-    (block, private), position = np.zeros((2, count), np.int64), np.zeros((count, 3), np.float32)
+    (block, private, shown), position = np.zeros((3, count), np.int64), np.zeros((count, 3), np.float32)
     runs, places, at, next_block, order = [], [], 0, 0, 0
     for number, stop in enumerate((*(index for index, *_ in pictures), items)):
         end = at + stop - order  # a run of text, then a picture
@@ -95,14 +96,14 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, flo
             end = at + len(cut.block)
             places.append((at, cut, number, bool(copy)))
             block[at:end] = next_block + cut.block
-            private[at:end] = copied and not copy
+            private[at:end], shown[at:end] = copied and not copy, next_block + 1
             position[at:end, 0] = stop
             # stretched, the middle of each token stays where it is on the picture
             position[at:end, 1:] = (cut.place + 0.5) * np.array(stretch) - 0.5
             at, next_block = end, next_block + int(cut.block[-1]) + 1
-    for array in (block, private, position):
+    for array in (block, private, shown, position):
         array.setflags(write=False)  # many documents share them
-    return _Frame(block, private, position, runs, places)
+    return _Frame(block, private, shown, position, runs, places)
 
 
 def _pictures(document: Document, blocks: BlocksOf) -> list[tuple[int, Picture, Blocks]]:
@@ -181,13 +182,13 @@ def _in_rows(layouts: list[_Layout], rows: list[list[int]], length: int) -> Batc
 def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int) -> Batch:
     """Layouts and the flat position at which each begins -> Batch of `rows` rows."""
     flat = rows * length
-    tokens, block, private = (np.zeros(flat, np.int64) for _ in range(3))
+    tokens, block, private, shown = (np.zeros(flat, np.int64) for _ in range(4))
     document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.float32)
     groups: dict[tuple, list[tuple[int, Blocks, Picture]]] = {}  # (H, W) -> (flat first, blocks, picture)
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)
         tokens[start:end], block[start:end], private[start:end] = item.tokens, item.block, item.private
-        document[start:end], position[start:end] = number, item.position
+        document[start:end], shown[start:end], position[start:end] = number, item.picture, item.position
         for first, cut, picture in item.placed:
             groups.setdefault(tuple(picture.pixels.shape[1:]), []).append((start + first, cut, picture))
     placed = [entry for group in groups.values() for entry in group]
@@ -218,7 +219,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
         patch_at=torch.from_numpy(patch_at),
         predict_at=torch.from_numpy(predict_at - 1),
         predict=torch.from_numpy(tokens[predict_at]),
-        labels=Labels(shaped(document), shaped(block), shaped(private)),
+        labels=Labels(*map(shaped, (document, block, private, shown))),
         position=torch.from_numpy(position).view(rows, length, 3),
         last=torch.tensor([start + n - 1 for start, n in zip(starts, lengths)], dtype=torch.long),
     )
@@ -278,7 +279,7 @@ def _of_singles(rows: int) -> Batch:
         nothing,
         nothing,
         nothing,
-        Labels(numbers[:, None], zeros, zeros),
+        Labels(numbers[:, None], zeros, zeros, zeros),
         torch.zeros(rows, 1, 3),
         numbers,
     )

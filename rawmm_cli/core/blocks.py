@@ -1,6 +1,7 @@
 """How the tokens of a picture stand in the sequence: the blocks of the mask, and their places.
 
     one_block        all tokens see each other (diffusion, masked codes)
+    behind_one_more  the same behind a position that holds no token (a time)
     block_a_token    each token sees those before it (next code, pixels one by one, patches read in order)
 
 A head chooses (`Head.blocks`); one that draws scale by scale makes a block a scale in its own file. Next:
@@ -28,6 +29,14 @@ class Blocks:
 def one_block(rows: int, columns: int) -> Blocks:
     """A block a picture: its tokens see each other, and inputs are corrupted."""
     place = places(rows, columns)
+    return Blocks((rows, columns), np.zeros(len(place), np.int64), place, True)
+
+
+@lru_cache(maxsize=256)
+def behind_one_more(rows: int, columns: int) -> Blocks:
+    """A block a picture, which begins with a position without a token, in the middle of the picture: N is
+    one more."""
+    place = np.concatenate([[[(rows - 1) / 2, (columns - 1) / 2]], places(rows, columns)])
     return Blocks((rows, columns), np.zeros(len(place), np.int64), place, True)
 
 

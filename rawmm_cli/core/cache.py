@@ -70,9 +70,10 @@ class Cache:
         self.known = [0] * documents  # positions of each document
         self.labels = Labels(
             torch.full((documents, self.columns), -1, device=self.device),
-            *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(2)),
+            *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(3)),
         )
-        self.layers = [LayerCache(self) for _ in cast(Backbone, model.backbone).layers]
+        backbone = cast(Backbone, model.backbone)
+        self.layers, self.isolated = [LayerCache(self) for _ in backbone.layers], backbone.isolated > 0
         self.row, self.used, self.words = 0, STEP, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
         self.mask = self.drawing = torch.empty(0)
@@ -119,7 +120,7 @@ class Cache:
         batch = batch.to(self.device)
         self._enter(batch.labels, 0, slice(1, 1 + self.drawn))
         if self.pictures is None:
-            self.pictures, self.drawing = batch, self.mask  # (rows, 1, drawn, used)
+            self.pictures, self.drawing = batch, self.mask  # (rows, 1 or 2, drawn, used)
         else:  # after `clear`: only these two depend on the documents
             self.pictures.position.copy_(batch.position)
             self.drawing.copy_(self.mask)
@@ -160,6 +161,7 @@ class Cache:
         self.row, self.at, self.used = row, at, -(-(1 + self.drawn + max(self.known)) // STEP) * STEP
         before, self.words = self.words, (rows, self.used) if words else None
         if words and before == self.words:  # each sees what the token before it saw, and itself
-            self.mask[(..., at) if isinstance(at, slice) else (at[0], 0, 0, at[1])] = 0
+            self.mask[(..., at) if isinstance(at, slice) else (at[0], slice(None), 0, at[1])] = 0
         else:
-            self.mask = dense(labels, Labels(*(label[rows, : self.used] for label in self.labels)))
+            keys = Labels(*(label[rows, : self.used] for label in self.labels))
+            self.mask = dense(labels, keys, self.isolated)

@@ -8,6 +8,7 @@ predicted tokens. Next: `batch.py` makes a Batch of Documents, `mask.py` says wh
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from itertools import groupby
 from typing import Any, NamedTuple, Union
 
 import torch
@@ -50,11 +51,12 @@ class Known(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Who may look at whom (`mask.py`): document, block, private, each (B, L)."""
+    """Who may look at whom (`mask.py`): document, block, private, picture, each (B, L)."""
 
     document: Tensor
     block: Tensor
     private: Tensor
+    picture: Tensor  # 0 at text, else 1 + the picture's first block: not the same for two of a document
 
 
 class Pictures(NamedTuple):
@@ -73,6 +75,17 @@ class Pictures(NamedTuple):
     def read(self) -> "Pictures":
         """The same pictures, all of them clean."""
         return self._replace(drawn=torch.zeros_like(self.drawn), draws=(False,) * len(self.draws))
+
+    def behind_first(self) -> tuple["Pictures", Tensor]:
+        """The pictures without the first position of each, and the places (K,) of the others."""
+        parts, start = [self.index[:0]], 0
+        for count, same in groupby(self.counts):  # of equal counts together, on the device
+            end = start + len(list(same)) * count
+            places = torch.arange(start, end, device=self.index.device)
+            parts.append(places.view(-1, count)[:, 1:].flatten())
+            start = end
+        at, counts = torch.cat(parts), tuple(count - 1 for count in self.counts)
+        return self._replace(picture_of=self.picture_of[at], index=self.index[at] - 1, counts=counts), at
 
     def sources(self) -> tuple[int | None, ...]:
         """M seeds, None where nothing is random since the picture is read."""

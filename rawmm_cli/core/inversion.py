@@ -32,7 +32,7 @@ def ode(
     height, width = pictures.shape[2:]
     settings = Sampling(size=(height, width), learned=None if learned is None else (learned, learned))
     head = cast(DiffusionHead, model.head)
-    predict = predictor(model, [[BOS, IMAGE]] * len(pictures), settings)
+    predict = head.of_patches(predictor(model, [[BOS, IMAGE]] * len(pictures), settings))
 
     def denoise(z: Tensor, t: float) -> Tensor:
         output = predict(z, t).guided

@@ -1,7 +1,8 @@
-"""What backbones share: rotary positions on three axes, normalisation, and attention under either form of the
-mask."""
+"""What parts share: rotary positions on three axes, normalisation, attention under either form of the mask,
+and a convolution over whole pictures."""
 
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..system import machine
+from .document import Pictures
 
 # Text differs in order alone and runs far; rows and columns of a picture are few. So half of the rotated
 # pairs follow
@@ -144,6 +146,35 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Any) -> Tensor:
         value = rearrange(value, "b h l (w v) -> b (h w) l v", w=wide)
     out = flex_attention(query, key, value, block_mask=mask)
     return rearrange(out, "b (h w) l v -> b h l (w v)", h=heads) if wide > 1 else out
+
+
+class OverPictures(nn.Module):
+    """A 3 x 3 convolution over whole pictures of `channels` channels, in patches of `side` x `side` places.
+
+    It starts as the identity."""
+
+    def __init__(self, channels: int, side: int):
+        super().__init__()
+        self.side, self.convolution = side, nn.Conv2d(channels, channels, 3, padding=1)
+        self.multiplications = 9 * channels**2 * side**2  # of a patch
+        nn.init.dirac_(self.convolution.weight)
+        nn.init.zeros_(self.convolution.bias)
+
+    def forward(self, patches: Tensor, pictures: Pictures) -> Tensor:
+        """(T, P) of pictures in flat order -> (T, P)."""
+        parts, start = [], 0
+        for (rows, columns), same in groupby(pictures.grids):  # pictures of a size stand together
+            count = len(list(same)) * rows * columns
+            parts.append(self._of_a_size(patches[start : start + count], rows, columns))
+            start += count
+        if not parts:  # every parameter has a gradient all the same, as ranks expect of each other
+            return patches + 0 * sum(p.sum() for p in self.parameters())
+        return torch.cat(parts)
+
+    def _of_a_size(self, patches: Tensor, rows: int, columns: int) -> Tensor:
+        sizes = {"h": rows, "w": columns, "p": self.side, "q": self.side}
+        images = rearrange(patches, "(m h w) (p q c) -> m c (h p) (w q)", **sizes)
+        return rearrange(self.convolution(images), "m c (h p) (w q) -> (m h w) (p q c)", **sizes)
 
 
 def multiplications(*layers: nn.Module) -> int:

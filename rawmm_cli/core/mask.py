@@ -8,9 +8,17 @@ document whose block is not later, unless the key's block is private and not the
 A text token is a block of its own, a picture is one block (one block per patch for an autoregressive head).
 That gives causal text, bidirectional pictures, prefix-LM and packed rows. `private` hides a noised picture
 from what follows it. Padding is a document of its own (-1), so no row of the mask is empty and softmax stays
-finite."""
+finite.
 
-from typing import TYPE_CHECKING
+A fourth integer, `picture`, is 0 at text and differs for the pictures of a document. A backbone whose first
+layers isolate pictures wants a second mask for them, in which a picture sees nothing but itself:
+
+    allowed  and  (not picture_q  or  picture_q == picture_k)
+
+Both then come together (`isolated`), and `by_layer` takes them apart."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -29,30 +37,51 @@ def allowed(query: Labels, key: Labels) -> Tensor:
     return same_document & not_later & open_to_query
 
 
-def dense(query: Labels, key: Labels | None = None) -> Tensor:
+def alone(query: Labels, key: Labels) -> Tensor:
+    """The same where a picture sees nothing but itself."""
+    return allowed(query, key) & ((query.picture == 0) | (query.picture == key.picture))
+
+
+def dense(query: Labels, key: Labels | None = None, isolated: bool = False) -> Tensor:
     """Labels (B, Q) and (B, L) -> (B, 1, Q, L) fp32 to add to the scores: 0 where allowed, -inf elsewhere.
 
-    `key` defaults to the query's own labels. Added rather than selected by a bool, the compiled softmax of a
-    CPU keeps its vector instructions: 6 times as fast forward, 14 times backward (`docs/log.md`)."""
+    `key` defaults to the query's own labels. isolated: (B, 2, Q, L), the mask of isolated layers first. Added
+    rather than selected by a bool, the compiled softmax of a CPU keeps its vector instructions: 6 times as
+    fast forward, 14 times backward (`docs/log.md`)."""
     query, key = (
         Labels(*(label.int() for label in labels)) for labels in (query, query if key is None else key)
     )
-    free = allowed(
+    pair = (
         Labels(*(label[:, None, :, None] for label in query)),
         Labels(*(label[:, None, None, :] for label in key)),
     )
+    free = torch.cat([alone(*pair), allowed(*pair)], 1) if isolated else allowed(*pair)
     return torch.zeros(free.shape, device=free.device).masked_fill_(~free, float("-inf"))
 
 
-def flex(query: Labels, key: Labels | None = None) -> "BlockMask":
-    """The same rule as a FlexAttention BlockMask (PyTorch's `flex_attention`), which skips blocks that are
-    empty."""
+def flex(query: Labels, key: Labels | None = None, isolated: bool = False) -> Any:
+    """The same rule as a BlockMask of FlexAttention (PyTorch's `flex_attention`), which skips blocks that are
+    empty. isolated: two of them, that of isolated layers first."""
+    key = query if key is None else key
+    masks = [_block_mask(rule, query, key) for rule in ((alone, allowed) if isolated else (allowed,))]
+    return tuple(masks) if isolated else masks[0]
+
+
+def _block_mask(rule: Callable[[Labels, Labels], Tensor], query: Labels, key: Labels) -> "BlockMask":
     from torch.nn.attention.flex_attention import create_block_mask
 
-    key = query if key is None else key
-
-    def rule(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return allowed(Labels(*(label[b, q] for label in query)), Labels(*(label[b, k] for label in key)))
+    def allows(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+        return rule(Labels(*(label[b, q] for label in query)), Labels(*(label[b, k] for label in key)))
 
     rows, queries = query.document.shape
-    return create_block_mask(rule, rows, None, queries, key.document.shape[1], device=query.document.device)
+    return create_block_mask(allows, rows, None, queries, key.document.shape[1], device=query.document.device)
+
+
+def by_layer(mask: Any) -> tuple[Any, Any]:
+    """The masks of isolated and of usual layers, of those that came together; twice the same where one
+    came."""
+    if isinstance(mask, tuple):
+        return mask
+    if isinstance(mask, Tensor) and mask.shape[1] == 2:
+        return mask[:, :1], mask[:, 1:]
+    return mask, mask

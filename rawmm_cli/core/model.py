@@ -6,6 +6,7 @@ image tokens  -> head.embed   ->                                                
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -33,12 +34,9 @@ class RawModel(nn.Module):
         width: int,
     ):
         super().__init__()
-        if head.condition(torch.zeros(1)) is not None and not backbone.conditional:
-            raise ConfigError(
-                f"{type(head).__name__} modulates the backbone by the time, and the layers of "
-                f"{type(backbone).__name__} cannot be modulated"
-            )
-        self.codec, self.head, self.backbone, self.make_mask = codec, head, backbone, make_mask
+        _check_condition(head, backbone)
+        self.codec, self.head, self.backbone = codec, head, backbone
+        self.make_mask = partial(make_mask, isolated=True) if backbone.isolated else make_mask
         self.blocks_of: dict[tuple[int, int], Blocks] = {}  # for every document that is packed
         self.tokenizer = Bytes()  # or BytePairs, given by who loads or trains the model
         self.words = nn.Embedding(vocabulary, width)
@@ -108,6 +106,21 @@ class RawModel(nn.Module):
         A head that reads ahead needs a token before each picture, as `<image>` is."""
         at = (batch.patch_at - 1).clamp_min(0) if self.head.reads_ahead else batch.patch_at
         return self.head.output(Rows.apply(hidden, at), batch.pictures)
+
+
+def _check_condition(head: Head, backbone: nn.Module) -> None:
+    """Raise ConfigError where one of them modulates and the other does not."""
+    gives, takes = head.condition(torch.zeros(1)) is not None, backbone.conditional
+    if gives and not takes:
+        raise ConfigError(
+            f"{type(head).__name__} modulates the backbone by the time, and the layers of "
+            f"{type(backbone).__name__} cannot be modulated"
+        )
+    if takes and not gives:
+        raise ConfigError(
+            f"the layers of {type(backbone).__name__} are modulated, and {type(head).__name__} gives nothing "
+            "to modulate them by"
+        )
 
 
 def count_parameters(model: RawModel) -> dict[str, int]:

@@ -164,7 +164,8 @@ class Backbone(Protocol):
     layers: (
         Any  # ModuleList: compiled, recomputed and sharded one by one; each stores keys and values in a cache
     )
-    conditional: bool  # whether it uses a condition; a head that gives one needs such a backbone
+    conditional: bool  # whether it uses a condition; heads that give one, and they alone, go with it
+    isolated: int  # first layers in which a picture sees itself alone; above 0, `mask` holds both masks
 
     def forward(
         self, x: Tensor, position: Tensor, mask: Any, condition: Condition | None = None, cache: Any = None

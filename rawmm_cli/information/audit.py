@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from ..core.batch import pack, size
 from ..core.document import Picture
+from ..core.heads.diffusion import DiffusionHead
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import read_image
 from ..data.pictures import Location, Skipped, read
@@ -159,7 +161,8 @@ def _compare(loaded: Loaded, pictures: list[tuple[str, Tensor]]) -> None:
     documents = [[BOS, IMAGE, Picture(pixels, bool(n % 2))] for n, (_, pixels) in enumerate(pictures)]
     length = max(size(document, model.blocks) for document in documents)
     batch = pack(documents, length, model.blocks).to(model.words.weight.device)
-    patches, of = model.encode(batch), batch.labels.document.flatten()[batch.patch_at]
+    patches, documents = model.encode(batch), batch.labels.document.flatten()[batch.patch_at]
+    of = cast(DiffusionHead, model.head).to_patches(documents, batch.pictures)
     for n, (name, pixels) in enumerate(pictures):
         (height, width), own = pixels.shape[1:], patches[of == n]
         if len(own) != (count := model.codec.tokens(height, width)):

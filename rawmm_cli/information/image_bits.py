@@ -74,9 +74,10 @@ def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
     batch = pack(documents, length, model.blocks).to(model.words.weight.device)
 
     def denoise(z: Tensor, t: Tensor) -> Tensor:
-        flat, times = z.flatten(0, 1), t.to(z)
-        output = model.predictions(model(batch, flat, times), batch)
-        return head.clean(output, flat, times[batch.pictures.picture_of]).view_as(z)
+        flat, times, pictures = z.flatten(0, 1), t.to(z), batch.pictures
+        hidden = model(batch, head.to_positions(flat, pictures), times)
+        output = head.to_patches(model.predictions(hidden, batch), pictures)
+        return head.clean(output, flat, times.repeat_interleave(z.shape[1])).view_as(z)
 
     return denoise
 

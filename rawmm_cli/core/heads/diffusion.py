@@ -4,8 +4,8 @@ the noise.
     z = (1 - t) clean + t s eps,   t = sigmoid(N(mean, spread^2))
     loss = |error|^2 in clean, noise or velocity space
 
-A picture that is only read keeps t = 0 and has no loss. By default the network outputs the clean patches and
-the loss is measured in velocity space (JiT, arXiv 2511.13720). Time enters by addition at the patch input, as
+A picture that is only read keeps t = 0 and has no loss. By default the network outputs the clean patches, the
+loss is measured in velocity space (JiT, arXiv 2511.13720), and time enters by addition at the patch input, as
 in the post.
 
     here                      JiT, Tuna-2, flow matching    EDM (arXiv 2206.00364)
@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...system import machine
-from ..blocks import Blocks, one_block
+from ..blocks import Blocks, behind_one_more, one_block
 from ..document import Corrupted, Known, Pictures
-from ..layers import multiplications
+from ..layers import OverPictures, Rows, multiplications
 from ..noise import logit_normal, loss_factor, normal, rectified, target, to_clean
 from ..parts import Prediction, Work
 from ..solvers import SOLVERS
@@ -46,7 +46,14 @@ class Drawing:
 
 
 class DiffusionHead(nn.Module):
-    """Patches of `values` numbers <-> hidden vectors of `width`."""
+    """Patches of `values` numbers <-> hidden vectors of `width`.
+
+    time: how the noise level enters. added: to every patch, as in the post. token: at a position of its own
+    before the patches (U-ViT). modulation: it modulates the layers (DiT). none: not at all; the network sees
+    it in the patches.
+    convolution: side of a patch in places of `values` (1 where a patch is a place), or None. A 3 x 3
+    convolution over the whole picture then ends the prediction (U-ViT, arXiv 2209.12152), so that patches
+    agree at their seams; it starts as the identity."""
 
     reads_ahead = False
 
@@ -62,6 +69,8 @@ class DiffusionHead(nn.Module):
         noise_scale: float,
         clamp: float,
         bottleneck: int | None,
+        time: str = "added",
+        convolution: int | None = None,
     ):
         super().__init__()
         self.values, self.prediction, self.space = values, prediction, space
@@ -71,29 +80,37 @@ class DiffusionHead(nn.Module):
             noise_scale,
             clamp,
         )
+        self.time = time
         self.into = (
             nn.Linear(values, width)
             if bottleneck is None
             else nn.Sequential(nn.Linear(values, bottleneck, bias=False), nn.Linear(bottleneck, width))
         )
-        self.clock = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        if time != "none":
+            self.clock = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.out = nn.Linear(width, values)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        self.over = None if convolution is None else OverPictures(values // convolution**2, convolution)
 
     def blocks(self, rows: int, columns: int) -> Blocks:
-        """A block a picture."""
-        return one_block(rows, columns)
+        """A block a picture, behind a position for the time where it has one."""
+        return behind_one_more(rows, columns) if self.time == "token" else one_block(rows, columns)
 
     def corrupt(self, clean: Tensor, pictures: Pictures) -> Corrupted:
-        """Clean patches (T, P) -> noised where the picture is drawn, noise and times by the keys of the
+        """Clean patches (M N, P) -> noised where the picture is drawn, noise and times by the keys of the
         pictures."""
-        of, keys = pictures.picture_of, pictures.sources()
-        eps = normal(keys, pictures.counts, self.values, device=clean.device)
+        patches, keys = self._patches(pictures)[0], pictures.sources()
+        of = patches.picture_of
+        eps = normal(keys, patches.counts, self.values, device=clean.device)
         time = machine.send(logit_normal(keys, self.time_mean, self.time_spread), clean.device)
         inputs = self.noised(clean, eps, time[of])
-        learned = pictures.drawn[of].float()
-        return Corrupted(inputs, time, target(self.prediction, clean, eps, self.noise_scale), learned)
+        wanted, learned = target(self.prediction, clean, eps, self.noise_scale), pictures.drawn[of].float()
+        if self.time == "token":  # the loss of a picture stays the mean over its patches
+            more = torch.tensor([whole / part for whole, part in zip(pictures.counts, patches.counts)])
+            learned = learned * machine.send(more, clean.device)[of]
+        inputs, wanted, learned = (self.to_positions(x, pictures) for x in (inputs, wanted, learned))
+        return Corrupted(inputs, time, wanted, learned)
 
     def noised(self, clean: Tensor, eps: Tensor, time: Tensor) -> Tensor:
         """(T, P), (T, P), (T,) -> z (T, P)."""
@@ -102,39 +119,81 @@ class DiffusionHead(nn.Module):
 
     def embed(self, inputs: Tensor, time: Tensor, pictures: Pictures) -> Tensor:
         """Patches (T, P) of pictures at times (M,), or (1,) for all -> (T, D)."""
+        patches = self.into(inputs)
+        if self.time in ("modulation", "none"):
+            return patches
         clock = self.clock(time_features(time))
         if len(time) == len(pictures.drawn):
             clock = F.embedding(pictures.picture_of, clock)  # its backward adds in order, on a GPU too
-        return self.into(inputs) + clock
+        if self.time == "added":
+            return patches + clock
+        return torch.where(pictures.index[:, None] == 0, clock, patches)
 
-    def condition(self, time: Tensor) -> None:
-        """None: time is added at the patch input."""
+    def condition(self, time: Tensor) -> Tensor | None:
+        """Times (M,) -> (M, D) where they modulate the backbone, else None."""
+        return self.clock(time_features(time)) if self.time == "modulation" else None
 
     def output(self, hidden: Tensor, pictures: Pictures) -> Tensor:
-        """Hidden (T, D) -> prediction (T, P)."""
-        return self.out(hidden)
+        """Hidden (T, D) of whole pictures -> prediction (T, P)."""
+        out = self.out(hidden)
+        if self.over is None:
+            return out
+        whole = self.over(self.to_patches(out, pictures), self._patches(pictures)[0])
+        return self.to_positions(whole, pictures)
 
     def loss(self, prediction: Tensor, corrupted: Corrupted, pictures: Pictures) -> Tensor:
         """Mean over the values of all drawn patches, in the chosen space, fp32."""
         factor = loss_factor(self.prediction, self.space, corrupted.time, self.noise_scale, self.clamp)
         factor = factor[pictures.picture_of]
         error = (prediction.float() - corrupted.target).square().mean(-1)  # (T,)
-        weight = corrupted.weight
-        return (error * factor.square() * weight).sum() / weight.sum().clamp_min(1)
+        drawn = pictures.drawn[pictures.picture_of].sum()
+        return (error * factor.square() * corrupted.weight).sum() / drawn.clamp_min(1)
 
     def clean(self, output: Tensor, z: Tensor, time: Tensor) -> Tensor:
         """Network output (T, P) -> clean estimate (T, P), fp32."""
         return to_clean(self.prediction, output.float(), z, time[:, None], self.noise_scale, self.clamp)
 
     def work(self) -> Work:
-        """Patches in and out, and the clock; neither patches nor times need a gradient."""
+        """Patches in and out, and the clock; neither patches nor times need a gradient. A time's own position
+        is not convolved."""
         first = self.into if isinstance(self.into, nn.Linear) else self.into[0]
+        over = 0 if self.over is None else self.over.multiplications
+        clock = 0 if self.time == "none" else multiplications(self.clock)
         return Work(
-            position=multiplications(self.into, self.out),
-            picture=multiplications(self.clock),
+            position=multiplications(self.into, self.out) + over,
+            picture=clock - over * (self.time == "token"),
             first_position=multiplications(first),
-            first_picture=multiplications(self.clock[0]),
+            first_picture=multiplications(self.clock[0]) if clock else 0,
         )
+
+    def _patches(self, pictures: Pictures) -> tuple[Pictures, Tensor | None]:
+        """The pictures without the positions of times, and the places of patches; None: all are patches."""
+        return pictures.behind_first() if self.time == "token" else (pictures, None)
+
+    def to_positions(self, patches: Tensor, pictures: Pictures) -> Tensor:
+        """Rows of patches (K, ...) -> rows of all positions (T, ...), zeros at those of times."""
+        at = self._patches(pictures)[1]
+        if at is None:
+            return patches
+        wide = patches.new_zeros(len(pictures.index), *patches.shape[1:])
+        with machine.unordered():
+            return wide.index_copy(0, at, patches)
+
+    def to_patches(self, rows: Tensor, pictures: Pictures) -> Tensor:
+        """Rows of all positions (T, ...) -> those of patches (K, ...)."""
+        at = self._patches(pictures)[1]
+        return rows if at is None else Rows.apply(rows, at)
+
+    def of_patches(self, predict: Callable[..., Prediction]) -> Callable[..., Prediction]:
+        """The function predict(z (M, N, P), t, share) of patches alone, from that of all positions."""
+        if self.time != "token":
+            return predict
+
+        def patches(z: Tensor, t: float, share: float = 1.0) -> Prediction:
+            *outputs, scale = predict(F.pad(z, (0, 0, 1, 0)), t, share)
+            return Prediction(*(output[:, 1:] for output in outputs), scale)
+
+        return patches
 
     def draw(
         self,
@@ -152,6 +211,7 @@ class DiffusionHead(nn.Module):
         learned: rows and columns of the pictures that were learned, where they are others.
         known: what is drawn on. watch(step, z, clean) is called for every estimate."""
         drawing, count, patches = drawing or Drawing(), len(keys), grid[0] * grid[1]
+        predict = self.of_patches(predict)
         strength = 1.0 if known is None else known.strength
         larger = 1.0 if learned is None else (patches / (learned[0] * learned[1])) ** 0.5
         times = step_times(drawing, self, strength, larger)
