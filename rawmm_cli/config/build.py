@@ -50,8 +50,8 @@ def model(
 
 
 def _check_size(config: Config, device: torch.device, stored: int | None) -> None:
-    """Raise as `model` does. Layers are alike, so that models of one and of two layers tell; where there is
-    plenty of room, a bound does: what builds a model without memory takes torch a second to import."""
+    """Raise as `model` does. Layers are alike, so that models of few layers tell; where there is plenty of
+    room, a bound does: what builds a model without memory takes torch a second to import."""
     room = machine.memory(device) if stored is None else min(machine.memory(device), 4 * stored + (1 << 28))
     if 4 * _at_most(config) <= room:
         return
@@ -61,9 +61,10 @@ def _check_size(config: Config, device: torch.device, stored: int | None) -> Non
         built = model(config.model_copy(update={"backbone": part}), "meta")
         return sum(p.numel() for p in built.parameters())
 
-    one, depth = count(1), config.backbone.depth
-    check_stored(one, stored)
-    total = one + (depth - 1) * (count(2) - one)
+    depth = config.backbone.depth
+    few = 2 - depth % 2  # with skips, two more layers are one of each half
+    check_stored(least := count(few), stored)
+    total = least + (depth - few) // 2 * (count(few + 2) - least)
     check_room(total, "backbone.width, backbone.depth or codec.patch", device)
 
 
@@ -73,7 +74,7 @@ def _at_most(config: Config) -> float:
         return math.inf
     b, width, values = config.backbone, config.backbone.width, 3 * config.codec.patch**2
     inner = b.hidden if b.kind == "transformer" else b.expansion * width + b.key
-    layer = width * (8 * width + 4 * inner) + 16 * (width + inner)
+    layer = width * (16 * width + 4 * inner) + 16 * (width + inner)  # with modulation and a skip
     narrow = getattr(config.head, "bottleneck", None) or width
     edges = 4 * (values + narrow) * (width + narrow) + 4 * config.text_tokenizer.size * width
     return b.depth * layer + edges + 16 * width * width + 4096 * width
@@ -123,6 +124,8 @@ def _head(config: Config, codec: Any) -> nn.Module:
                 noise_scale=head.noise_scale,
                 clamp=head.clamp,
                 bottleneck=head.bottleneck,
+                time=head.time,
+                convolution=getattr(config.codec, "patch", 1) if head.convolution else None,
             )
         case "autoregressive":
             from ..core.heads.autoregressive import AutoregressiveHead
@@ -159,7 +162,8 @@ def _backbone(config: Config) -> nn.Module:
         case "transformer":
             from ..core.backbones.transformer import Transformer
 
-            return Transformer(b.width, b.depth, b.heads, b.hidden)
+            modulated = b.condition == "modulation"
+            return Transformer(b.width, b.depth, b.heads, b.hidden, modulated, b.skips, b.isolated_layers)
         case kind:
             raise unknown("backbone", kind)
 

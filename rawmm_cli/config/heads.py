@@ -17,6 +17,16 @@ class HeadSettings(Settings):
     apart: ClassVar[bool] = False  # the G integers of a token stand at G positions, not at one
     scales: ClassVar[bool] = False  # learns tokens of several scales; else of one grid, or of one row
 
+    @property
+    def before(self) -> int:
+        """Positions of a picture before its tokens."""
+        return 0
+
+    @property
+    def modulates(self) -> bool:
+        """Whether it gives what layers are modulated by."""
+        return False
+
 
 class DiffusionHead(HeadSettings):
     """Noise, prediction and loss of pictures."""
@@ -30,6 +40,22 @@ class DiffusionHead(HeadSettings):
     noise_scale: Positive = Field(1.0, description="standard deviation of the noise; pixels run from -1 to 1")
     clamp: Positive = Field(0.05, description="t and 1 - t are at least this where they divide")
     bottleneck: Count | None = Field(None, description="patches pass through so many numbers on their way in")
+    time: Literal["added", "token", "modulation", "none"] = Field(
+        "added",
+        description="how the noise level enters: added to patches, at a position before them, by "
+        "modulated layers (backbone.condition: modulation), or not at all",
+    )
+    convolution: bool = Field(False, description="a 3 x 3 convolution over the whole picture at the end")
+
+    @property
+    def before(self) -> int:
+        """A position for the time."""
+        return int(self.time == "token")
+
+    @property
+    def modulates(self) -> bool:
+        """By the time."""
+        return self.time == "modulation"
 
 
 class AutoregressiveHead(HeadSettings):

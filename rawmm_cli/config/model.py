@@ -53,11 +53,26 @@ class Transformer(Settings):
     depth: Depth = 4
     heads: Size = 4
     hidden: Size = Field(344, description="width of the SwiGLU layer")
+    condition: Literal["none", "modulation"] = Field(
+        "none", description="modulation: the head's condition modulates the layers (head.time: modulation)"
+    )
+    skips: bool = Field(False, description="layers of the first half are joined to those of the last (U-ViT)")
+    isolated_layers: Whole = Field(0, description="first layers in which a picture sees itself alone")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Transformer":
         if self.width % self.heads or (self.width // self.heads) % 8:
             raise ValueError(f"width {self.width} / heads {self.heads} must be a multiple of 8")
+        if self.isolated_layers > self.depth:
+            raise ValueError(
+                f"backbone.isolated_layers = {self.isolated_layers} is more than backbone.depth = "
+                f"{self.depth}; allowed: 0 to {self.depth}, which isolates pictures in all layers"
+            )
+        if self.skips and self.depth < 3:
+            raise ValueError(
+                f"backbone.skips = true joins layers around a middle one, and backbone.depth = {self.depth}; "
+                "allowed: 3 or more"
+            )
         return self
 
 
@@ -200,6 +215,7 @@ class Config(Settings):
         if not goes_with(self.head, codec, codec.kind):
             raise ValueError(misfit(self.head, codec))
         check_lists({f"sample.{name}": getattr(self.sample, name) for name in LISTS}, self.head, codec)
+        self._check_condition()
         if self.sample.interval[0] > self.sample.interval[1]:
             raise ValueError(
                 f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high"
@@ -215,9 +231,28 @@ class Config(Settings):
             )
         return self
 
+    def _check_condition(self) -> None:
+        gives, takes = self.head.modulates, getattr(self.backbone, "condition", "none") == "modulation"
+        if gives and self.backbone.kind != "transformer":
+            raise ValueError(
+                f"head.time = modulation modulates layers, and those of backbone.kind = {self.backbone.kind} "
+                "cannot be; allowed: backbone.kind=transformer backbone.condition=modulation"
+            )
+        if gives and not takes:
+            raise ValueError(
+                "head.time = modulation modulates layers, and backbone.condition = none; set "
+                "backbone.condition=modulation"
+            )
+        if takes and not gives:
+            other = " head.kind=diffusion" if self.head.kind != "diffusion" else ""
+            raise ValueError(
+                "backbone.condition = modulation needs a head that gives one; set" + other + " "
+                "head.time=modulation, or backbone.condition=none"
+            )
+
     def positions(self, height: Any, width: Any) -> Any:
         """Positions of a picture of H x W pixels in the sequence; sides may be numpy arrays."""
-        return self.codec.tokens(height, width) * self.positions_each
+        return self.codec.tokens(height, width) * self.positions_each + self.head.before
 
     @property
     def positions_each(self) -> int:

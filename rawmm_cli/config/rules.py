@@ -129,9 +129,10 @@ def _long(known: Known, facts: Facts) -> Follows:
 def _picture(known: Known, facts: Facts) -> np.ndarray:
     """Positions of the pictures and special tokens of every row."""
     config = known.config
+    marks = facts.marks + config.head.before * (facts.areas > 0)  # a position for the time
     if config.codec.kind == "raw":
-        return facts.areas // known["codec.patch"] ** 2 + facts.marks
-    return config.codec.of_area(facts.areas) * config.positions_each + facts.marks
+        return facts.areas // known["codec.patch"] ** 2 + marks
+    return config.codec.of_area(facts.areas) * config.positions_each + marks
 
 
 def _positions(known: Known, facts: Facts) -> np.ndarray:

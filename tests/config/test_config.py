@@ -13,7 +13,7 @@ from rawmm_cli.system.errors import ConfigError
 
 TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
 KEYS = "kind, width, depth, key, expansion"
-HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck"
+HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck, time, convolution"
 SAMPLE = (
     "steps, solver, grid, guidance, interval, rescale, order, order_temperature, rising, "
     "code_temperature, code_top_k, code_top_p, top_p, precision, max_text, context"
@@ -224,6 +224,32 @@ ERRORS = {
     "train.batch=!!python/object/apply:os.system [exit]": f"the value of train.batch is not valid YAML: "
     f"{TAG}",
 }
+
+
+TOGETHER = {
+    "backbone.kind=gau head.time=modulation": "head.time = modulation modulates layers, and those of "
+    "backbone.kind = gau cannot be; allowed: backbone.kind=transformer backbone.condition=modulation",
+    "backbone.kind=transformer head.time=modulation": "head.time = modulation modulates layers, and "
+    "backbone.condition = none; set backbone.condition=modulation",
+    "backbone.kind=transformer backbone.condition=modulation": "backbone.condition = modulation needs a head "
+    "that gives one; set head.time=modulation, or backbone.condition=none",
+    "backbone.kind=transformer backbone.isolated_layers=5": "backbone.isolated_layers = 5 is more than "
+    "backbone.depth = 4; allowed: 0 to 4, which isolates pictures in all layers",
+    "backbone.kind=transformer backbone.depth=2 backbone.skips=true": "backbone.skips = true joins layers "
+    "around a middle one, and backbone.depth = 2; allowed: 3 or more",
+    "backbone.kind=gau backbone.isolated_layers=1": "backbone.isolated_layers does not belong to "
+    f"backbone.kind = gau; allowed here: {KEYS}",
+    "backbone.kind=transformer backbone.isolated_layers=-1": "backbone.isolated_layers = -1 is not allowed: "
+    "input should be greater than or equal to 0",
+    "head.time=later": "head.time = later; allowed: added, token, modulation, none",
+    "head.time=token codec.patch=2 train.length=20": "train.length = 20 is too short for one picture "
+    "of 8 px in patches of 2: it needs 21 and the caption's bytes; set train.length=81",
+}
+
+
+@pytest.mark.parametrize("words", TOGETHER)
+def test_errors_of_settings_that_do_not_go_together(words):
+    assert error(*words.split(), preset="digits") == TOGETHER[words]
 
 
 @pytest.mark.parametrize("word", ERRORS)
