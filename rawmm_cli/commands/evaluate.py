@@ -153,6 +153,11 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
         if marked := result.get(name):
             own = f"marked as outside; of {marked['own_count']:,} own ones {marked['own']:.1%}"
             yield f"foreign {what}", f"{marked['foreign']:.1%}", f"{marked['foreign_count']:,}", own
+    if seams := result.get("seams"):
+        own = (
+            f"steps across patches by those inside {seams['drawn']:.2f}, of real pictures {seams['real']:.2f}"
+        )
+        yield "seams", f"{seams['ratio']:.2f}", f"{seams['count']:,}", own
     if looks := result.get("looks"):
         drawn, real = looks["corners"]["drawn"], looks["corners"]["real"]
         yield "white background", f"{drawn:.2f}", "", f"levels off white; of real pictures {real:.2f}"

@@ -18,10 +18,10 @@ from ..sampling import session
 from ..sampling.request import Request
 from ..system.activity import doing
 from ..system.errors import CheckpointError, ConfigError, printable
-from . import attributes, captions, classes, foreign, losses, questions, sums
+from . import attributes, captions, classes, foreign, losses, questions, seams, sums
 from .subject import Subject
 
-EVALUATORS = (losses, classes, attributes, captions, questions, sums, foreign)
+EVALUATORS = (losses, classes, attributes, captions, questions, sums, seams, foreign)
 TRAINING = 10_000  # training pictures of a stream that judges learn from
 
 

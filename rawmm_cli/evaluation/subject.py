@@ -1,7 +1,7 @@
 """Subjects: what every evaluator is given."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +45,7 @@ class Subject:
     prompts: int = 1000
     keep: Path | None = None
     notify: Callable[[str], None] = _silent
+    drawings: list[Tensor] = field(default_factory=list)  # first pictures of what was drawn, for the seams
 
     @property
     def seed(self) -> int:
@@ -90,7 +91,10 @@ class Subject:
         settings = {"temperature": 0.0, "max_pictures": 1, **self.request.settings, **settings}
         prompts = tuple((caption,) for caption in captions)
         request = replace(self.request, prompts=prompts, count=count, stream=stream, settings=settings)
-        return session.run(self.loaded, request)
+        documents = session.run(self.loaded, request)
+        pictures = [pixels for document in documents if (pixels := first_picture(document)) is not None]
+        self.drawings.extend(pictures[: HELD_OUT - len(self.drawings)])
+        return documents
 
     def read(self, pictures: Sequence[Tensor], **settings: Any) -> list[str]:
         """What the model writes after each picture (3, H, W) uint8; nothing after one that fills the whole

@@ -145,6 +145,9 @@ def test_who_knows_all_is_right_and_who_errs_is_wrong(
     assert (result["text_to_image"]["count"], result["image_to_text"]["count"]) == (30, 360)
     assert result["text_to_image"]["without_picture"] == 0
     assert result["judge"]["held_out_accuracy"] == judge.accuracy(splits[1])
+    seams = result["seams"]  # drawings are ten real pictures
+    assert (seams["count"], seams["patch"]) == (30, TINY.codec.patch)
+    assert seams["ratio"] == seams["drawn"] / seams["real"] == pytest.approx(1, abs=0.15)
     assert {"drawn.png", "drawn.json", "read.json", "read"} == {path.name for path in tmp_path.iterdir()}
 
 
@@ -304,6 +307,7 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
         "image_to_text",
         "judge",
         "held_out",
+        "seams",
         "foreign_prompts",
         "foreign_pictures",
         "seconds",

@@ -1,0 +1,45 @@
+"""Evaluator: seams of patches in the drawings of the other evaluators, beside those of real pictures.
+
+What users of raw patches see first where a model draws badly: a grid (`metrics/seams.py`)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..metrics.seams import seam
+from .subject import HELD_OUT, Subject, evenly
+
+
+@dataclass(frozen=True)
+class Seams:
+    """drawn, real: mean step across borders of patches by that inside of them, of `count` drawings and of
+    held-out pictures of their size. ratio: drawn by real; 1: no grid."""
+
+    drawn: float
+    real: float
+    ratio: float
+    patch: int
+    count: int
+
+
+def measure(subject: Subject) -> dict[str, Seams]:
+    """Applies where pictures were drawn in patches of several pixels."""
+    patch, size = subject.loaded.config.codec.stride, subject.settings.size
+    drawn = [pixels for pixels in subject.drawings if tuple(pixels.shape[1:]) == size]
+    real = _real(subject, size)
+    if patch < 2 or min(size) <= patch or not drawn or not real:
+        return {}
+    of_drawn, of_real = (seam(torch.stack(pictures), patch) for pictures in (drawn, real))
+    if not (math.isfinite(of_drawn) and math.isfinite(of_real) and of_real):
+        return {}
+    return {"seams": Seams(of_drawn, of_real, of_drawn / of_real, patch, len(drawn))}
+
+
+def _real(subject: Subject, size: tuple[int, int]) -> list[Tensor]:
+    held_out = subject.held_out
+    if held_out.holds_documents:
+        return []
+    same = (held_out.heights == size[0]) & (held_out.widths == size[1])
+    return [held_out.image(row) for row in evenly([int(row) for row in same.nonzero()[0]], HELD_OUT)]
