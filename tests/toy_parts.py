@@ -5,7 +5,6 @@ They go through the questions of `core/test_parts.py`: nothing in the package wa
 when the package has a part of its kind."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from helpers import Kind
 from torch import nn
 from torch.nn import functional as F
 
-from rawmm_cli.core.blocks import Blocks, block_a_token, places
+from rawmm_cli.core.blocks import block_a_token
 from rawmm_cli.core.document import Corrupted
 from rawmm_cli.core.layers import multiplications
 from rawmm_cli.core.noise import normal
@@ -83,8 +82,6 @@ class CodeHead(nn.Module):
 
     def still(self, pictures):
         return torch.zeros(len(pictures.drawn))
-
-
 
 
 class PatchByPatch(CodeHead):
