@@ -123,6 +123,7 @@ def show(result: dict) -> None:
         "text": "text {:.3f} nats/token",
         "image": "image loss {:.3f}",
         "bits_per_dim": "pixels {:.3f} bits/dim, exact",
+        "bits_per_dim_bound": "pixels {:.3f} bits/dim at most, by a bound",
     }
     measured = ", ".join(form.format(losses[name]) for name, form in forms.items() if name in losses)
     where = f"; report: {result['report']}" if "report" in result else ""

@@ -1,7 +1,7 @@
 """Evaluator: losses on held-out documents, each packed as it was in training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from ..core.text_tokenizer import IMAGE
 from ..data import lengths
 from ..data.prepared import Prepared, PreparedDocuments
 from ..data.stream import Stream, cut_text, drawing, reading
+from ..information import masked_bits
 from ..information.exact_bits import is_exact
 from ..system.errors import DataError
 from ..system.seeds import key
@@ -26,13 +27,15 @@ from .subject import HELD_OUT, Subject, evenly
 class PictureLosses:
     """image: the head's loss. caption: nats per token of the captions that are read, and bits_per_byte the
     same per byte of them, where there are captions. count: pictures. bits_per_dim: exact bits of a value of a
-    picture after its caption, where the model writes codes of pixels."""
+    picture after its caption, where the model writes codes of pixels; bits_per_dim_bound: at most so many,
+    where it says masked ones."""
 
     image: float
     count: int
     caption: float | None = None
     bits_per_byte: float | None = None
     bits_per_dim: float | None = None
+    bits_per_dim_bound: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ def measure(subject: Subject) -> dict[str, PictureLosses | DocumentLosses]:
 def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: int) -> PictureLosses:
     """Each picture once to read, where it has a caption, and once to draw."""
     rows, encode = evenly(_fitting(model, config, held_out), HELD_OUT), model.tokenizer.encode
-    nats = tokens = size = drawn = patches = 0.0
+    nats = tokens = size = drawn = patches = bits = values = 0.0
+    bounds = masked_bits.is_bound(model)
     for start in range(0, len(rows), CHUNK):
         chunk = [
             (held_out.image(row), _caption(model, config, held_out, row))
@@ -73,10 +77,24 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
         batch = _packed(model, config, draws)
         drawn += joint_loss(model, batch).image.item() * len(batch.patch_at)
         patches += len(batch.patch_at)
+        bits += sum(_bounds(model, chunk, seed, start)) if bounds else 0
+        values += sum(pixels.numel() for pixels, _ in chunk)
     exact = drawn / patches / math.log(2) if is_exact(model) else None
+    pixels = {"bits_per_dim": exact, "bits_per_dim_bound": bits / values if bounds else None}
     if not tokens:
-        return PictureLosses(drawn / patches, len(rows), bits_per_dim=exact)
-    return PictureLosses(drawn / patches, len(rows), nats / tokens, nats / size / math.log(2), exact)
+        return PictureLosses(drawn / patches, len(rows), **pixels)
+    return PictureLosses(drawn / patches, len(rows), nats / tokens, nats / size / math.log(2), **pixels)
+
+
+def _bounds(
+    model: RawModel, chunk: Sequence[tuple[torch.Tensor, str]], seed: int, start: int
+) -> Iterator[float]:
+    """Bits of each picture after its caption, at most; those of one size together."""
+    sizes = {pixels.shape for pixels, _ in chunk}
+    for members in ([n for n, (pixels, _) in enumerate(chunk) if pixels.shape == size] for size in sizes):
+        images, captions = torch.stack([chunk[n][0] for n in members]), [chunk[n][1] for n in members]
+        keys = [key(seed, "held out", start + n) for n in members]
+        yield from masked_bits.of_pictures(model, images, captions, keys).tolist()
 
 
 @torch.inference_mode()

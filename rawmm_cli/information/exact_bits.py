@@ -26,7 +26,7 @@ def is_exact(model: RawModel) -> bool:
 
 def check(loaded: Loaded, what: str) -> None:
     """Raise ConfigError where the model writes codes that say less than the picture."""
-    if isinstance(loaded.model.head, AutoregressiveHead) and not is_exact(loaded.model):
+    if loaded.model.codec.discrete and not isinstance(loaded.model.codec, SubPixels):
         raise ConfigError(
             f"{what} needs a codec that loses nothing; {loaded.name} has codec.kind = "
             f"{loaded.config.codec.kind}, and bits of its codes are not those of the pictures; choose a "

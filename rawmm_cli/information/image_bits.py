@@ -1,6 +1,7 @@
-"""Bits a byte of pictures under a model: exact where it writes codes of pixels (`exact_bits.py`), else by a
-bound and an ODE (`likelihood.py`). A grey picture has one byte a pixel, as in `bounds.py`: the bits of its
-three channels are divided by H W."""
+"""Bits a byte of pictures under a model: exact where it writes codes of pixels (`exact_bits.py`), by a bound
+where it says masked ones (`masked_bits.py`), else by a bound and an ODE (`likelihood.py`).
+
+A grey picture has one byte a pixel, as in `bounds.py`: the bits of its three channels are divided by H W."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from ..core.document import Picture
 from ..core.text_tokenizer import BOS, IMAGE
 from ..runs.models import Loaded, check_lossless, diffusion_head
 from ..system.seeds import key
-from . import exact_bits, likelihood, lossless
+from . import exact_bits, likelihood, lossless, masked_bits
 from .likelihood import BEGINS, WIDTHS, Bound, Denoise
 
 BATCH = 16  # pictures in a batch
@@ -38,8 +39,8 @@ class Mean:
 class ImageBits:
     """Bits a byte of pictures under a model.
 
-    exact: of a model that writes codes of pixels (`exact_bits.py`); all others are None. Under a diffusion
-    model:
+    exact: of a model that writes codes of pixels (`exact_bits.py`); all others are None. Of one that says
+    masked codes only the bound is there. Under a diffusion model:
     begin, width: of the bound (`likelihood.py`). steps: of an ODE. solver_error: change of an ODE's result
     with half the steps. uniform, decoded: by the ODE from uniform noise, and from the bound's noise.
     difference: the bound minus `decoded`. None where the ODE was not computed."""
@@ -105,8 +106,13 @@ def of_pictures(
     Raises ConfigError where the model gives no likelihood of pictures."""
     check_lossless(loaded, BITS)
     exact_bits.check(loaded, BITS)
-    if exact_bits.is_exact(loaded.model):
-        return ImageBits(exact=_exact(loaded, images, captions, progress))
+    model = loaded.model
+    if exact_bits.is_exact(model):
+        return ImageBits(exact=_of_codes(partial(exact_bits.of_pictures, model), progress, images, captions))
+    if masked_bits.is_bound(model):
+        keys = [key(seed, "bits", n) for n in range(len(images))]
+        bound = _of_codes(partial(masked_bits.of_pictures, model), progress, images, captions, keys)
+        return ImageBits(bound=bound)
     return _of_diffusion(loaded, _groups(loaded, images, captions, seed), images, steps, progress, ode)
 
 
@@ -152,12 +158,14 @@ def _of_diffusion(
     )
 
 
-def _exact(loaded: Loaded, images: Tensor, captions: list[str], progress: Callable[[int], None]) -> Mean:
-    """Bits a byte: of grey pictures one byte a pixel."""
+def _of_codes(
+    measure: Callable[..., Tensor], progress: Callable[[int], None], images: Tensor, *others: list
+) -> Mean:
+    """Bits a byte, of grey pictures one byte a pixel. measure(images, *others) -> bits of each picture."""
     bits: list[Tensor] = []
     for at in range(0, len(images), BATCH):
         part = slice(at, at + BATCH)
-        bits.append(exact_bits.of_pictures(loaded.model, images[part], captions[part]))
+        bits.append(measure(images[part], *(other[part] for other in others)))
         progress(sum(map(len, bits)))
     values = [image.numel() // (3 if grey(image) else 1) for image in images]
     return _mean(torch.cat(bits) / torch.tensor(values, dtype=torch.float64))

@@ -83,7 +83,7 @@ def as_json(result: ModelBits) -> dict:
         """Settings, then the figures that were computed."""
         if bits is None:
             return None
-        settings = {} if bits["exact"] else {name: bits[name] for name in chosen}
+        settings = {} if bits["begin"] is None else {name: bits[name] for name in chosen}
         return settings | {way: bits[way] for way in ways if bits[way] is not None}
 
     json = asdict(result)

@@ -221,6 +221,8 @@ def _held_out(losses: dict) -> Rows:
         yield "held out: image loss", f"{losses['image']:.4f}"
         if "bits_per_dim" in losses:
             yield "held out: pixels", f"{losses['bits_per_dim']:.4f} bits/dim, exact"
+        if "bits_per_dim_bound" in losses:
+            yield "held out: pixels", f"{losses['bits_per_dim_bound']:.4f} bits/dim at most, by a bound"
     else:
         yield "held out", "text alone"
     if "bits_per_byte" in losses:

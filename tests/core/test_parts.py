@@ -198,6 +198,22 @@ def test_nothing_leaks(combination):
     assert_nothing_leaks(made(combination))
 
 
+@every_head
+def test_gradients_flow_only_where_the_mask_allows(combination):
+    """To inputs of other documents, of padding, of what comes later: zero to the bit."""
+    model, inputs = made(combination), []
+    batch = packed(model, 8)
+    seen, allowed = corrupted(model, batch), dense(batch.labels)[:, 0] == 0  # (B, L, L)
+    model.backbone.register_forward_pre_hook(lambda module, arguments: inputs.append(arguments[0]))
+    hidden, length = model(batch, seen.inputs, seen.time), batch.tokens.shape[1]
+    for at in range(0, batch.tokens.numel(), 5):
+        row, column = divmod(at, length)
+        (gradient,) = torch.autograd.grad(hidden[at].sum(), inputs[0], retain_graph=True)  # (B, L, D)
+        reached, may = gradient.abs().sum(-1) > 0, torch.zeros(batch.tokens.shape, dtype=torch.bool)
+        may[row] = allowed[row, column]
+        assert not (reached & ~may).any() and reached[row, column]
+
+
 def sees_all(labels):
     return torch.zeros_like(dense(labels))
 

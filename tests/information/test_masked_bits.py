@@ -5,15 +5,18 @@ import math
 
 import pytest
 import torch
-from helpers import tiny_backbone, tiny_masked
+from helpers import as_loaded, tiny_backbone, tiny_masked
+from toy_parts import Levels
 
 from rawmm_cli.codecs.subpixels import SubPixels
+from rawmm_cli.config import presets
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import BOS, IMAGE, VOCABULARY
-from rawmm_cli.information import masked_bits
+from rawmm_cli.information import image_bits, masked_bits
+from rawmm_cli.system.errors import ConfigError
 
 
 class Few(SubPixels):
@@ -94,3 +97,30 @@ def test_masks_follow_from_the_key_and_pictures_do_not_mix():
     alone = masked_bits.of_pictures(model, images[2:3], ["bc"], [3])
     torch.testing.assert_close(together[2:3], alone, rtol=1e-5, atol=0)
     assert masked_bits.is_bound(model)
+
+
+# ------------------------------------------------------------------------------------------- in the commands
+
+
+def loaded(model, *words):
+    words = ("codec.kind=subpixels", "head.kind=masked", "head.loss=bound", "train.length=128", *words)
+    return as_loaded(model, presets.load("digits", words))
+
+
+def test_it_is_called_a_bound():
+    model = loaded(made(std=0))
+    colour = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    bits = image_bits.of_pictures(model, colour, ["", "a"], 1)
+    assert bits.best is bits.bound and bits.exact is None is bits.uniform
+    assert bits.bound.bits_per_byte == pytest.approx(8, rel=1e-6)
+    grey = colour[:, :1].expand(2, 3, 8, 8)
+    assert image_bits.of_pictures(model, grey, ["", "a"], 1).bound.bits_per_byte == pytest.approx(
+        24, rel=1e-6
+    )
+
+
+def test_codes_that_lose_something_have_no_bits_of_pixels():
+    model = loaded(made())
+    model.model.codec = Levels()
+    with pytest.raises(ConfigError, match="the likelihood of pictures needs a codec that loses nothing"):
+        image_bits.of_pictures(model, torch.zeros(1, 3, 8, 8, dtype=torch.uint8), [""], 1)

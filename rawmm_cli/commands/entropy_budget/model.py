@@ -55,6 +55,9 @@ def show(result: "ModelBits") -> None:
     if image.exact:
         typer.echo(f"exact: each value of a pixel given those before it. It took {result.seconds:.0f} s.")
         return
+    if image.begin is None:
+        typer.echo(f"upper bound: the mean over orders of saying codes. It took {result.seconds:.0f} s.")
+        return
     change = image.difference
     if change.standard_error is not None:
         typer.echo(
