@@ -1,12 +1,14 @@
 """Evaluator of sets with classes: drawings seen by a classifier, and pictures read by their class.
 
-The judge is a support vector machine (scikit-learn), trained on the real training pictures alone and checked
-on the real held-out ones. Text -> image: the model is given a caption, must open the picture itself and draw;
-right means that the judge sees the class of the caption. Image -> text: the model reads a held-out picture
-greedily; right means that its text names the class, and no other."""
+The judge is a classifier, trained on the real training pictures alone and checked on the real held-out ones:
+a convolutional network (`judges.py`), or a support vector machine where pictures are tiny or few. Text ->
+image: the model is given a caption, must open the picture itself and draw; right means that the judge sees
+the class of the caption. Image -> text: the model reads a held-out picture greedily; right means that its
+text names the class, and no other."""
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,10 +19,11 @@ from ..data.images import fit
 from ..data.prepared import Prepared
 from ..data.sets import class_captions
 from ..sampling.session import drawing_facts
-from . import captions, sheets
+from . import captions, judges, sheets
 from .subject import HELD_OUT, Subject, evenly, first_picture
 
-TRAINING = 10_000  # training pictures that the judge learns from, at most; its time grows with their square
+TRAINING = 10_000  # training pictures that the judge learns from, at most
+SIDE, PICTURES = 16, 2_000  # from this side and so many pictures on the judge is a network
 ROWS = 6  # drawings of each class on the sheet
 
 
@@ -44,30 +47,32 @@ class JudgeFacts:
     """Share of real held-out pictures that the judge names right, and what it is."""
 
     held_out_accuracy: float
-    kind: str = "SVM on the real training pictures"
+    kind: str
 
 
 class Judge:
-    """A classifier of real pictures: RBF support vector machine on the pixels, 0 to 1.
+    """A classifier of real pictures, and what `kind` it is.
 
     It sees squares of `side` pixels; of other pictures the largest square in the centre."""
 
     def __init__(self, train: Prepared, side: int):
-        from sklearn.svm import SVC
-
         self.side = side
-        self.crops = bool((train.heights != side).any() or (train.widths != side).any())
         rows = evenly([row for row in range(len(train)) if train.labels[row] >= 0], TRAINING)
-        pictures = [train.image(row) for row in rows]
-        self.classifier = SVC(C=10, gamma="scale").fit(self._vectors(pictures), train.labels[rows])
+        network = side >= SIDE and len(rows) >= PICTURES
+        pictures = self._squares([train.image(row) for row in rows])
+        self.classify = (_network if network else _support_vectors)(pictures, train.labels[rows])
+        kind = "convolutional network" if network else "SVM"
+        self.kind = f"{kind} on the real training pictures"
+        if (train.heights != side).any() or (train.widths != side).any():
+            self.kind += f", cropped to squares of {side} px"
 
     def __call__(self, pictures: list[Tensor]) -> np.ndarray:
         """Pictures (3, H, W) uint8 -> labels."""
-        return self.classifier.predict(self._vectors(pictures))
+        return self.classify(self._squares(pictures))
 
-    def _vectors(self, pictures: list[Tensor]) -> np.ndarray:
-        """Pixels of pictures as the judge sees them: (n, 3 side side), 0 to 1."""
-        return torch.stack([self._fitted(pixels) for pixels in pictures]).flatten(1).numpy() / 255.0
+    def _squares(self, pictures: list[Tensor]) -> Tensor:
+        """Pictures as the judge sees them, (n, 3, side, side) uint8."""
+        return torch.stack([self._fitted(pixels) for pixels in pictures])
 
     def _fitted(self, pixels: Tensor) -> Tensor:
         if tuple(pixels.shape[1:]) == (self.side, self.side):
@@ -79,6 +84,24 @@ class Judge:
         """Share of real pictures named right."""
         rows = evenly([row for row in range(len(data)) if data.labels[row] >= 0], HELD_OUT)
         return float((self([data.image(row) for row in rows]) == data.labels[rows]).mean())
+
+
+def _support_vectors(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor], np.ndarray]:
+    """RBF support vector machine (scikit-learn) on the pixels, 0 to 1."""
+    from sklearn.svm import SVC
+
+    def vectors(squares: Tensor) -> np.ndarray:
+        return squares.flatten(1).numpy() / 255.0
+
+    classifier = SVC(C=10, gamma="scale").fit(vectors(pictures), labels)
+    return lambda squares: classifier.predict(vectors(squares))
+
+
+def _network(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor], np.ndarray]:
+    """The convolutional network of `judges.py`, with the class as its only attribute."""
+    names = {int(label): str(label) for label in np.unique(labels)}
+    network = judges.fitted(pictures, [{"class": names[int(label)]} for label in labels])
+    return lambda squares: np.array([int(name) for name in network(squares)[0]["class"]])
 
 
 def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
@@ -97,10 +120,7 @@ def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
         results["image_to_text"] = captions.read(subject, right, "names the class")
     if judge is None:
         return results
-    facts = JudgeFacts(judge.accuracy(held_out))
-    if judge.crops:
-        facts = replace(facts, kind=f"{facts.kind}, cropped to squares of {judge.side} px")
-    return results | {"judge": facts}
+    return results | {"judge": JudgeFacts(judge.accuracy(held_out), judge.kind)}
 
 
 def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:

@@ -90,16 +90,22 @@ def pixels(data: Prepared, rows: Iterable[int]) -> Tensor:
 def learn(train: Prepared, held_out: Prepared, seed: int = 0) -> Judges:
     """Judges of every attribute in the sets; their `accuracy` is measured on the held-out one."""
     known, truth = ([data.attributes(n) for n in range(len(data))] for data in (train, held_out))
-    values = {name: sorted({attributes[name] for attributes in known}) for name in known[0]}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        judges = Judges(int(train.heights[0]), values).to(memory_format=torch.channels_last)
-        _fit(judges, pixels(train, range(len(train))), known)
+    judges = fitted(pixels(train, range(len(train))), known, seed)
     answers, _ = judges(pixels(held_out, range(len(held_out))))
     judges.accuracy = {
         name: float(np.mean([attributes[name] == answer for attributes, answer in zip(truth, answers[name])]))
-        for name in values
+        for name in judges.values
     }
+    return judges
+
+
+def fitted(pictures: Tensor, known: list[dict[str, str]], seed: int = 0) -> Judges:
+    """Judges trained on square pictures (n, 3, S, S) uint8 and their attributes, not yet measured."""
+    values = {name: sorted({attributes[name] for attributes in known}) for name in known[0]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        judges = Judges(pictures.shape[-1], values).to(memory_format=torch.channels_last)
+        _fit(judges, pictures, known)
     return judges
 
 

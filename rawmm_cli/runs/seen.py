@@ -35,6 +35,8 @@ LEARNED, UNSEEN, TEXTS = (
 READ = 20_000  # captions that words and prompts come from
 WORDS = 24  # the most frequent ones
 PICTURES_OF_STREAM = 400
+DOCUMENTS = "text, or text and pictures in turn, to continue"
+READING = "a picture: its caption is written"
 
 
 class _Own(Shape):
@@ -145,7 +147,7 @@ def _facts(card: dict) -> dict:
 def _kinds(config: Config, data: Prepared | PreparedDocuments, captioned: bool) -> Iterator[str]:
     """Kinds of prompt that the documents of training have."""
     if data.holds_documents:
-        yield "text, or text and pictures in turn, to continue" if any(data.heights) else "text to continue"
+        yield DOCUMENTS if any(data.heights) else "text to continue"
         return
     if captioned and config.data.read < 1:
         yield "a caption or its beginning: the rest is written, then the picture is drawn"
@@ -153,7 +155,12 @@ def _kinds(config: Config, data: Prepared | PreparedDocuments, captioned: bool) 
         made_up = "a caption is made up, or none, and then a picture is drawn"
         yield f"nothing: {made_up if captioned else 'a picture is drawn'}"
     if captioned and config.data.read:
-        yield "a picture: its caption is written"
+        yield READING
+
+
+def reads(known: dict) -> bool | None:
+    """Whether the model has learned to read pictures; None where it is not known what it has seen."""
+    return any(kind in (DOCUMENTS, READING) for kind in known["kinds"]) if known else None
 
 
 def _captions(card: dict, texts: list[str]) -> dict:

@@ -13,6 +13,7 @@ from ..core.document import Picture
 from ..runs import familiar, seen
 from ..runs.familiar import Word
 from ..runs.models import Loaded
+from ..system.errors import ConfigError
 from ..system.figures import counted, short
 from .prompt import pixels
 from .request import Request
@@ -130,6 +131,16 @@ def summary(loaded: Loaded) -> dict[str, Any] | None:
     names = ("sets", "kinds", "captions", "examples", "prompts")
     measured = {name: loaded.seen.get(name) is not None for name in ("words", "pictures")}
     return {name: loaded.seen.get(name) for name in names} | {"measured": measured}
+
+
+def check_reads(loaded: Loaded, request: Request) -> None:
+    """Raise ConfigError where a picture is to be read by a model that has never learned to."""
+    if request.task == "caption" and seen.reads(loaded.seen) is False:
+        without = "with data.read = 0" if loaded.seen["captions"] else "from pictures without captions"
+        raise ConfigError(
+            f"{loaded.name} cannot read pictures: it has learned {without}; leave out "
+            f"{request.option('task')} caption, or train on pictures with captions and data.read=0.5"
+        )
 
 
 def judge(loaded: Loaded, request: Request) -> Verdict:

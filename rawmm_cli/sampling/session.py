@@ -31,7 +31,7 @@ from ..runs.models import Loaded, diffusion_head
 from ..system.errors import ConfigError, DataError
 from ..system.figures import counted
 from ..system.seeds import key
-from . import files
+from . import files, foreign
 from .prompt import document, pixels
 from .request import Request
 
@@ -133,6 +133,7 @@ def prepare(loaded: Loaded, request: Request) -> Session:
     """A request in the terms of this model. All that can be wrong with it is an error here, before anything
     is drawn or written."""
     model, trained = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
+    foreign.check_reads(loaded, request)
     if request.paints:
         canvas, pictures, end = _canvas(request, loaded), (), [IMAGE]
         settings = settings_for(loaded, request, tuple(canvas.pixels.shape[1:]))

@@ -69,10 +69,34 @@ def test_the_judge_sees_the_centre_of_pictures_of_several_sizes(tmp_path):
     prepared.write(tmp_path / "mixed", {"train": rows, "held_out": rows}, {"labels": ["dark", "light"]})
     data = prepared.load(tmp_path / "mixed", "train")
     judge = classes.Judge(data, 8)
-    assert judge.crops and judge.accuracy(data) == 1.0
+    assert judge.kind == "SVM on the real training pictures, cropped to squares of 8 px"
+    assert judge.accuracy(data) == 1.0
     assert judge(
         [torch.full((3, 8, 8), 40, dtype=torch.uint8), torch.full((3, 16, 48), 200, dtype=torch.uint8)]
     ).tolist() == [0, 1]
+
+
+def test_the_judge_of_larger_and_many_pictures_is_a_network_and_the_same_again(tmp_path):
+    """A bar that stands or lies, anywhere, in any two colours: what an SVM on pixels hardly learns."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+
+    def row(n: int):
+        ground, bar = rng.integers(0, 256, (2, 3))
+        pixels = np.tile(ground.astype(np.uint8), (16, 16, 1))
+        at, first = rng.integers(2, 13), rng.integers(0, 8)
+        pixels[at : at + 2, first : first + 8] = np.where(abs(bar - ground) < 60, (ground + 128) % 256, bar)
+        return picture_row(np.ascontiguousarray(pixels.swapaxes(0, 1) if n % 2 else pixels), [], n % 2)
+
+    splits = {"train": [row(n) for n in range(classes.PICTURES)], "held_out": [row(n) for n in range(200)]}
+    prepared.write(tmp_path / "bars", splits, {"labels": ["lying", "standing"]})
+    train, held_out = (prepared.load(tmp_path / "bars", split) for split in splits)
+    judge, again = classes.Judge(train, 16), classes.Judge(train, 16)
+    assert judge.kind == "convolutional network on the real training pictures"
+    assert judge.accuracy(held_out) >= 0.97
+    pictures = [held_out.image(n) for n in range(200)]
+    assert (judge(pictures) == again(pictures)).all()
 
 
 @pytest.mark.parametrize(

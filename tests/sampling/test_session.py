@@ -55,6 +55,21 @@ def test_a_sample_is_the_same_in_any_chunk(loaded, monkeypatch):
     assert plain(session.run(loaded, request)) == together
 
 
+@pytest.mark.parametrize(
+    "captions, kinds, cause",
+    [
+        (None, ["nothing: a picture is drawn"], "from pictures without captions"),
+        ({"different": 10}, ["a caption or its beginning"], "with data.read = 0"),
+    ],
+)
+def test_a_model_that_never_learned_to_read_says_so(loaded, captions, kinds, cause):
+    blind = replace(loaded, seen={"captions": captions, "kinds": kinds})
+    request = Request(images=(noise(),), task="caption")
+    with pytest.raises(ConfigError, match=f"cannot read pictures: it has learned {cause}; leave out --task"):
+        session.prepare(blind, request)
+    assert session.prepare(replace(loaded, seen={}), request).prompts  # nothing is known: it is tried
+
+
 def test_streams_have_random_numbers_of_their_own(loaded):
     one, other = (session.prepare(loaded, Request(stream=stream)).keys for stream in ("sample", "evaluate"))
     assert one == [key(0, "sample", 0)] and other == [key(0, "evaluate", 0)]
