@@ -39,7 +39,7 @@ class DiscreteCodec(nn.Module):
         """The codebooks of a position, which take turns among the L codes of a picture."""
         if self.codes == 1:
             return (Section("", slice(None)),)
-        return tuple(Section(str(n + 1), slice(n, None, self.codes)) for n in range(self.codes))
+        return tuple(Section(f"codebook_{n + 1}", slice(n, None, self.codes)) for n in range(self.codes))
 
     def bits(self, height: int, width: int) -> float:
         """L log2 V, the nominal bits of an H x W picture."""

@@ -178,13 +178,10 @@ class MultiscaleCodec(nn.Module):
         return self.tokens(height, width) * log2(self.vocabulary)
 
     def sections(self, height: int, width: int) -> tuple[Section, ...]:
-        """The scales, by their rows and columns."""
-        shapes = self.shapes(*self.grid(height, width))
-        ends = list(accumulate(rows * columns for rows, columns in shapes))
-        return tuple(
-            Section(f"{rows}x{columns}", slice(first, end))
-            for (rows, columns), first, end in zip(shapes, [0, *ends], ends)
-        )
+        """The scales, by their sides on the trained grid."""
+        ends = list(accumulate(r * c for r, c in self.shapes(*self.grid(height, width))))
+        sides = zip(self.quantizer.sides, [0, *ends], ends)
+        return tuple(Section(f"{side}x{side}", slice(first, end)) for side, first, end in sides)
 
     def forward(self, pixels: Tensor) -> Reconstruction:
         rows, _ = self.grid(*pixels.shape[-2:])

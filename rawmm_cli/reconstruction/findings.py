@@ -48,7 +48,7 @@ def findings(
     sentences += [
         _untrained(row, low) for row in rows if row.kind in LEARNED and (low := below(row, mean_colour))
     ]
-    return [*sentences, *_unfitting(rows), *_over_budget(rows), *_few_codes(rows)]
+    return [*sentences, *_sections(rows), *_unfitting(rows), *_over_budget(rows), *_few_codes(rows)]
 
 
 def below(row: Row, mean_colour: MeanColour) -> list[str]:
@@ -107,6 +107,20 @@ def _over_budget(rows: list[Row]) -> list[str]:
     if not names:
         return []
     return [f"Over budget, as no file is so small, and left out of the plots: {_listed(names)}."]
+
+
+def _sections(rows: list[Row]) -> list[str]:
+    """Sentences on the codes that each codebook or scale uses."""
+    sentences = []
+    for row in rows:
+        each = {name.replace("_", " "): one for name, one in (row.sections or {}).items()}
+        used = [
+            f"{one.codes_seen:,} at {name} (perplexity {one.perplexity:.1f})" for name, one in each.items()
+        ]
+        gone = [name for name, one in each.items() if one.collapsed]
+        sentences += [f"{row.name} uses, of {row.vocabulary:,} codes, {_listed(used)}."] if each else []
+        sentences += [f"The codes of {row.name} have collapsed at {_listed(gone)}."] if gone else []
+    return sentences
 
 
 def _few_codes(rows: list[Row]) -> list[str]:

@@ -52,12 +52,13 @@ class Before:
 @dataclass(frozen=True)
 class After:
     """A picture after a codec. edges: their energy, over all pixels. codes: (L,) int32, of a discrete codec.
-    features: pooled, (d,)."""
+    sections: as in `Trip`. features: pooled, (d,)."""
 
     measures: Measures
     edges: float
     vocabulary: int | None
     codes: Tensor | None = None
+    sections: tuple = ()
     features: Tensor | None = None
 
 
@@ -104,6 +105,7 @@ def after(choice: Choice, batch: Originals, network: MobileNetV2 | None) -> tupl
             edges=area * float(edges[n]),
             vocabulary=choice.vocabulary,
             codes=None if trip.codes is None else trip.codes[n].int().clone(),
+            sections=trip.sections,
             features=pooled[n],
         )
         for n, values in enumerate(zip(*(column.tolist() for column in columns)))

@@ -88,12 +88,23 @@ class Quantiles:
 
 
 @dataclass(frozen=True)
+class Section:
+    """Codes of one codebook of several, or of one scale. codes_seen: distinct ones that occur. collapsed:
+    whether the perplexity is at most a tenth of the codes, or of the counts where those are fewer."""
+
+    codes_seen: int
+    perplexity: float
+    collapsed: bool
+
+
+@dataclass(frozen=True)
 class Row:
     """One codec over all pictures: means, except for mse and psnr (over all pixel values) and sharpness
     (energy of all edges). lossless: share of pictures that are exact. entropy: bits a code. codes_seen:
-    number of distinct codes. enough_codes: whether there are enough codes to estimate the entropy. kid,
-    kid_paired: None for fewer than 16 pictures. padded, tiled, over_budget: numbers of pictures. scale: of
-    files, the median over pictures."""
+    number of distinct codes. enough_codes: whether there are enough codes to estimate the entropy.
+    sections: of codecs with several codebooks or scales, each by its name. kid, kid_paired: None for fewer
+    than 16 pictures. padded, tiled, over_budget: numbers of pictures. scale: of files, the median over
+    pictures."""
 
     codec: str
     name: str
@@ -114,6 +125,7 @@ class Row:
     entropy: float | None
     codes_seen: int | None
     enough_codes: bool | None
+    sections: dict[str, Section] | None
     mse: float
     psnr: float
     exact: float
@@ -210,12 +222,14 @@ def _row(row: Row, features: bool) -> dict:
     """A row without the keys of codes where a codec has none, and of features where none were computed."""
     absent = {"entropy", "codes_seen", "enough_codes"} if row.entropy is None else set()
     absent |= set() if features else {"kid", "kid_paired"}
+    absent |= set() if row.sections else {"sections"}
     values = {name: value for name, value in _values(row).items() if name not in absent}
     spread = {
         name: {share: number(value) for share, value in asdict(quantiles).items()}
         for name, quantiles in row.quantiles.items()
     }
-    return {**values, "quantiles": spread}
+    sections = {name: asdict(one) for name, one in (row.sections or {}).items()}
+    return {**values, **({"sections": sections} if sections else {}), "quantiles": spread}
 
 
 def _picture(result: PictureResult, features: bool) -> dict:

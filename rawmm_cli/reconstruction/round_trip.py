@@ -22,14 +22,16 @@ class Trip:
     """Round trip of pictures of one size.
 
     back: the reconstructions, (n, 3, H, W) uint8. tokens, bits: of each picture. codes: (n, L), of a discrete
-    codec. padded: sides that pictures were padded to. tiles: number of tiles that each was cut into. over:
-    which files exceed their budget; scales: to which share of its sides each picture was shrunk for its file.
-    seconds: for all pictures."""
+    codec. sections: the codebooks or scales of the codes of a tile, where there are several: name, first,
+    stop and step. padded: sides that pictures were padded to. tiles: number of tiles that each was cut into.
+    over: which files exceed their budget; scales: to which share of its sides each picture was shrunk for its
+    file. seconds: for all pictures."""
 
     back: Tensor
     tokens: list[int]
     bits: list[float | None]
     codes: Tensor | None = None
+    sections: tuple = ()
     padded: Sides | None = None
     tiles: int = 1
     over: list[bool] | None = None
@@ -82,9 +84,17 @@ def through(codec: Any, images: Tensor, device: torch.device) -> Trip:
         tokens=[tiles * codec.length(*tile)] * count,
         bits=[bits and tiles * bits] * count,
         codes=rearrange(tokens, "(m t) n g -> m (t n g)", t=tiles).cpu() if codec.discrete else None,
+        sections=_sections(codec, *tile),
         padded=sides if sides != (height, width) else None,
         tiles=tiles,
     )
+
+
+def _sections(codec: Any, height: int, width: int) -> tuple:
+    """`Trip.sections` of a codec of ours; others have one."""
+    sections = codec.sections(height, width) if hasattr(codec, "sections") else ()
+    parts = [(one.name, one.at.start, one.at.stop, one.at.step) for one in sections]
+    return tuple(parts) if len(parts) > 1 else ()
 
 
 def nominal_bits(codec: Any, height: int, width: int) -> float | None:

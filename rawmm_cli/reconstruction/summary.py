@@ -11,11 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..codecs.base import collapsed, usage
 from ..metrics import codes, features
 from ..metrics.text import readable, spearman
 from .choices import Choice
 from .measure import After, Before
-from .results import Correlation, MeanColour, Measures, PictureResult, Quantiles, Row, TextBaseline, number
+from .results import (
+    Correlation,
+    MeanColour,
+    Measures,
+    PictureResult,
+    Quantiles,
+    Row,
+    Section,
+    TextBaseline,
+    number,
+)
 
 QUANTILES = (5, 50, 95)
 SPREAD = (
@@ -91,6 +102,7 @@ def _row(each: list[PictureResult], choice: Choice, after: list[After], before: 
         vocabulary=choice.vocabulary,
         **means,
         **_used(choice, counted_codes(choice, after), means),
+        sections=_sections(choice, after),
         mse=squares / sum(values),
         psnr=_psnr(squares, sum(values)),
         exact=fmean(one.exact_values for one in measures),
@@ -138,6 +150,21 @@ def _used(choice: Choice, counts: Tensor | None, means: dict) -> dict:
         "codes_seen": int((counts > 0).sum()),
         "enough_codes": codes.enough(counts),
     }
+
+
+def _sections(choice: Choice, after: list[After]) -> dict[str, Section] | None:
+    """Which codes each codebook or scale uses, where there are several; a picture has the codes of all its
+    tiles."""
+    counts: dict[str, Tensor] = {}
+    for one in after:
+        for name, *at in one.sections:
+            part = one.codes.view(one.measures.tiles, -1)[:, slice(*at)].flatten()
+            counted = torch.bincount(part, minlength=choice.vocabulary)
+            counts[name] = counts.get(name, 0) + counted
+    return {
+        name: Section(int((one > 0).sum()), usage(one[None])["perplexity"], collapsed(one))
+        for name, one in counts.items()
+    } or None
 
 
 def _kid(after: list[After], before: list[Before]) -> dict:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_multiscale
 from PIL import Image
 from round_trips import CPU, raw, reading, row, run, toy
 from toy_codec import Squares
@@ -86,6 +87,28 @@ def test_sums_over_all_pictures(folder):
     assert row.used_bits == pytest.approx(codes.entropy(counts) * row.tokens)
     assert row.padded == 3 and row.enough_codes is False
     assert "Pictures that do not fit were padded and cropped back by toy (3)." in result.findings
+
+
+def test_codes_of_every_scale(folder):
+    """Counted by a second loop; and a scale that uses one code has collapsed, which a sentence says."""
+    codec, counts = tiny_multiscale((1, 2), shared=False).eval(), {"1x1": [], "2x2": []}
+    codec.quantizer.inner.vqs[1]._codebook.embed[0, 1:] = 1e6  # codes that nothing is near to
+    result = run(folder, [toy("scales", codec)])
+    for one in result.each:
+        before = torch.from_numpy(read_image(one.file).transpose(2, 0, 1).copy())[None]
+        trip, sides = through(codec, before, CPU), one.codecs["scales"].padded or (one.height, one.width)
+        for section in codec.sections(*sides):
+            counts[section.name] += trip.codes[0, section.at].tolist()
+    sections = result.rows[0].sections
+    assert list(sections) == ["1x1", "2x2"]
+    assert {name: one.codes_seen for name, one in sections.items()} == {
+        name: len(set(part)) for name, part in counts.items()
+    }
+    assert len(set(counts["1x1"])) > 1 and sections["2x2"].perplexity == 1 and sections["2x2"].collapsed
+    assert results.as_json(result)["rows"][0]["sections"] == {name: vars(x) for name, x in sections.items()}
+    assert any(sentence.startswith("scales uses, of 16 codes, ") for sentence in result.findings)
+    assert any(sentence.startswith("The codes of scales have collapsed at ") for sentence in result.findings)
+    assert "sections" not in results.as_json(run(folder, [raw()]))["rows"][0]
 
 
 def test_threads_change_nothing(folder, monkeypatch):
