@@ -154,6 +154,9 @@ def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
 
 
 def named(text: str, labels: list[str]) -> int | None:
-    """The one label whose name stands in the text as a word, or None where there is none or more than one."""
-    numbers = [n for n, label in enumerate(labels) if re.search(rf"\b{re.escape(label)}\b", text)]
-    return numbers[0] if len(numbers) == 1 else None
+    """The one label whose name stands in the text as words of its own, or None where there is none or more
+    than one. A name inside a longer one, as "shirt" in "t-shirt", is not counted."""
+    longest_first = sorted(filter(None, labels), key=len, reverse=True)
+    names = "|".join(map(re.escape, longest_first)) or r"(?!)"
+    numbers = {labels.index(name) for name in re.findall(rf"(?<!\w)(?:{names})(?!\w)", text)}
+    return numbers.pop() if len(numbers) == 1 else None

@@ -123,6 +123,15 @@ def test_a_text_names_one_label_or_none(text, label):
 
 def test_names_that_are_patterns():
     assert classes.named("a.c", ["a.c", "abc"]) == 0 and classes.named("abc", ["a.c", "abc"]) == 1
+    assert classes.named("in c++", ["c", "c++"]) == 1
+
+
+def test_a_name_inside_a_longer_one_does_not_count():
+    clothes = ["shirt", "t-shirt", "ankle boot"]
+    assert classes.named("a photo of a t-shirt", clothes) == 1
+    assert classes.named("a photo of a shirt", clothes) == 0
+    assert classes.named("a shirt over a t-shirt", clothes) is None
+    assert classes.named("an ankle", clothes) is None and classes.named("", clothes) is None
 
 
 # --------------------------------------------------------------------------------- models that know, or don't
