@@ -23,6 +23,7 @@ from torch import Tensor
 from ..system import machine
 from ..system.seeds import key, random
 
+TIME_FEATURES = 64
 GOLDEN = -0x61C8864680B583EB  # the odd number nearest to 2^64 / golden ratio, as a signed one
 PREDICTIONS = ("clean", "noise", "velocity")
 
@@ -125,3 +126,12 @@ def logit_normal(keys: Sequence[int | None], mean: float, spread: float) -> Tens
     A key of None gives time 0."""
     draws = [-math.inf if k is None else mean + spread * random(k, "time").standard_normal() for k in keys]
     return torch.tensor(draws, dtype=torch.float64).sigmoid().float()
+
+
+def time_features(time: Tensor) -> Tensor:
+    """(T,) in [0, 1] -> (T, TIME_FEATURES): cosines and sines of 1000 t at frequencies from 1 to 1 /
+    10000."""
+    half = TIME_FEATURES // 2
+    frequency = torch.exp(-math.log(10_000.0) * torch.arange(half, device=time.device) / half)
+    angle = 1000.0 * time[:, None] * frequency
+    return torch.cat([angle.cos(), angle.sin()], -1)

@@ -14,7 +14,6 @@ in the post.
     z                         z, x_t                        (1 - t) x
     velocity, s eps - clean   -v                            s dx/dsigma - y"""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,12 +25,19 @@ from ...system import machine
 from ..blocks import Blocks, behind_one_more, one_block
 from ..document import Corrupted, Known, Pictures
 from ..layers import OverPictures, Rows, multiplications
-from ..noise import logit_normal, loss_factor, normal, rectified, target, to_clean
+from ..noise import (
+    TIME_FEATURES,
+    logit_normal,
+    loss_factor,
+    normal,
+    rectified,
+    target,
+    time_features,
+    to_clean,
+)
 from ..parts import Prediction, Work
 from ..solvers import SOLVERS
 from ..solvers import grid as time_grid
-
-TIME_FEATURES = 64
 
 
 @dataclass(frozen=True)
@@ -275,12 +281,3 @@ def step_times(
     if first <= least:
         return [first, 0.0]
     return [first - (first - t) * (first - least) / (first - last) for t in times[:-1]] + [0.0]
-
-
-def time_features(time: Tensor) -> Tensor:
-    """(T,) in [0, 1] -> (T, TIME_FEATURES): cosines and sines of 1000 t at frequencies from 1 to 1 /
-    10000."""
-    half = TIME_FEATURES // 2
-    frequency = torch.exp(-math.log(10_000.0) * torch.arange(half, device=time.device) / half)
-    angle = 1000.0 * time[:, None] * frequency
-    return torch.cat([angle.cos(), angle.sin()], -1)

@@ -31,12 +31,11 @@ from ..blocks import Blocks, one_block
 from ..codes import pick
 from ..document import Corrupted, Known, Pictures
 from ..layers import multiplications
-from ..noise import normal
+from ..noise import TIME_FEATURES, normal, time_features
 from ..parts import Prediction, Work
 from ..unmasking import SCHEDULES, confidence, counts, order_of, uniform
 
 EPSILON = 1e-4  # bound: m runs from 1 - EPSILON to EPSILON, so that its weight is finite (MD4)
-TIME_FEATURES = 64
 
 
 @dataclass(frozen=True)
@@ -128,14 +127,14 @@ class MaskedHead(nn.Module):
         vectors = self.table(inputs + first).sum(1)
         if self.time != "added":
             return vectors
-        clock = self.clock(_features(time))
+        clock = self.clock(time_features(time))
         if len(time) == len(pictures.drawn):
             clock = F.embedding(pictures.picture_of, clock)  # its backward adds in order, on a GPU too
         return vectors + clock
 
     def condition(self, time: Tensor) -> Tensor | None:
         """Masked shares (M,) -> (M, D) where they modulate the backbone, else None."""
-        return self.clock(_features(time)) if self.time == "modulation" else None
+        return self.clock(time_features(time)) if self.time == "modulation" else None
 
     def output(self, hidden: Tensor, pictures: Pictures) -> Tensor:
         """Hidden (T, D) -> logits (T, G, V)."""
@@ -240,11 +239,3 @@ def _rank(noise: Tensor, of: Tensor) -> Tensor:
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     return (rank - first).view_as(noise)
-
-
-def _features(time: Tensor) -> Tensor:
-    """(M,) -> (M, TIME_FEATURES): cosines and sines of 1000 t at frequencies from 1 to 1 / 10000."""
-    half = TIME_FEATURES // 2
-    frequency = torch.exp(-math.log(10_000.0) * torch.arange(half, device=time.device) / half)
-    angle = 1000.0 * time[:, None] * frequency
-    return torch.cat([angle.cos(), angle.sin()], -1)
