@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.core import layers
+from rawmm_cli.core.document import Condition
 from rawmm_cli.core.layers import rotation
 from rawmm_cli.profiling import bench, cards, estimate, gpu, sizes
 
@@ -183,8 +185,12 @@ def kept(layer, key, precision):
     rows, length = 2, 200
     x = torch.randn(rows, length, 256, requires_grad=True)
     cos, sin = rotation(torch.rand(rows, length, 3), key)
-    inputs = (x, cos, sin, torch.zeros(rows, 1, length, length))
-    own = {t.untyped_storage().data_ptr() for t in (*inputs, *layer.parameters())}
+    inputs = [x, cos, sin, torch.zeros(rows, 1, length, length)]
+    if hasattr(layer, "join"):
+        pictures = Condition(torch.randn(4, 256, requires_grad=True), torch.ones(rows, length).long())
+        inputs += [pictures if layer.modulation else None, torch.randn_like(x) if layer.join else None]
+    flat = [leaf for leaf in tree_leaves(inputs) if leaf is not None]
+    own = {t.untyped_storage().data_ptr() for t in (*flat, *layer.parameters())}
     weights = {p.numel() for p in layer.parameters()}
     saved = {}
 
@@ -203,13 +209,23 @@ def kept(layer, key, precision):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 @pytest.mark.parametrize(
-    "backbone", ["{kind: gau, width: 256, depth: 3, key: 64, expansion: 2}", TRANSFORMER.split("=", 1)[1]]
+    "backbone",
+    [
+        "{kind: gau, width: 256, depth: 3, key: 64, expansion: 2}",
+        TRANSFORMER.split("=", 1)[1],
+        TRANSFORMER.split("=", 1)[1].replace("}", ", condition: modulation}"),
+        TRANSFORMER.split("=", 1)[1].replace("}", ", skips: true}"),
+    ],
 )
 def test_activations_are_what_compiled_layers_keep(backbone, precision, monkeypatch):
     monkeypatch.setattr(layers, "SHORT", 0)  # attention as on a GPU
-    config = presets.load("patch128", [f"backbone={backbone}", "train.length=264"])
+    time = "modulation" if "modulation" in backbone else "added"
+    config = presets.load("patch128", [f"backbone={backbone}", "train.length=264", f"head.time={time}"])
     model = build.model(config)
-    counted = kept(model.backbone.layers[0], model.backbone.footprint().key, precision)
+    different = {str(layer): layer for layer in model.backbone.layers}  # kinds of layers
+    kinds = [str(layer) for layer in model.backbone.layers]
+    bytes_of = {kind: kept(one, model.backbone.footprint().key, precision) for kind, one in different.items()}
+    counted = sum(bytes_of[kind] for kind in kinds) / len(kinds)
     footprint, number = model.backbone.footprint(), 2 if precision == "bf16" else 4
     scores = {("gau", "bf16"): 2, ("gau", "fp32"): 4, ("transformer", "bf16"): 2, ("transformer", "fp32"): 0}
     expected = number * footprint.saved + scores[config.backbone.kind, precision] * 200

@@ -1,10 +1,21 @@
+import copy
 import os
+from functools import partial
 
+import pytest
 import torch
+from helpers import hidden_of, random_documents, randomised, tiny_head
 
+from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.config import build, presets
+from rawmm_cli.core import mask
+from rawmm_cli.core.backbones.transformer import Transformer
+from rawmm_cli.core.batch import pack
+from rawmm_cli.core.loss import joint_loss
+from rawmm_cli.core.model import RawModel
+from rawmm_cli.core.text_tokenizer import VOCABULARY
 from rawmm_cli.training.clock import Clock
-from rawmm_cli.training.compile import compile_layers, compiling
+from rawmm_cli.training.compile import compile_layers, compiling, recompute_layers
 
 
 def test_without_a_compiler_training_stays_eager(monkeypatch):
@@ -34,3 +45,44 @@ def test_compiling_pays_where_there_is_time(monkeypatch):
     assert choice(10, "cpu", 0.0, "train.compile=yes") == ("yes", 30)
     forever = presets.load("tiny", ["train.compile=auto"]).train
     assert compiling(forever, Clock(0.0), "cpu", 0.9, messages.append) == ("auto", 90)
+
+
+FORMS = {
+    "skips": ("token", {"skips": True}),
+    "all": ("modulation", {"modulated": True, "skips": True, "isolated": 1}),
+}
+
+
+def made(form, make_mask=mask.dense):
+    time, settings = FORMS[form]
+    torch.manual_seed(0)
+    head, backbone = tiny_head(time=time, convolution=2), Transformer(32, 3, 2, 64, **settings)
+    return randomised(RawModel(RawPatches(2), head, backbone, make_mask, VOCABULARY, 32), 0.1)
+
+
+def gradients(model):
+    batch = pack(random_documents(8, 1), 96, model.blocks)
+    loss = joint_loss(model, batch).total
+    loss.backward()
+    return [loss.detach(), *(p.grad for p in model.parameters())]
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_layers_may_be_compiled_and_recomputed(form, recomputed, monkeypatch):
+    """Loss and gradients stay; compiled to the graphs that torch hands to its backends."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager", fullgraph=True))
+    model = made(form)
+    expected = gradients(copy.deepcopy(model))
+    recompute_layers(model, recomputed)
+    assert compile_layers(model, "yes", torch.device("cpu"), print)
+    torch.testing.assert_close(gradients(model), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*flex_attention.*")
+def test_isolation_is_the_same_under_both_forms_of_the_mask():
+    models = [made("all", form) for form in (mask.dense, mask.flex)]
+    batch = pack(random_documents(8, 1), 96, models[0].blocks)
+    one, other = (hidden_of(model, batch) for model in models)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

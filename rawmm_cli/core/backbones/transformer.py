@@ -150,7 +150,7 @@ class Transformer(nn.Module):
         outputs, key = 4 * self.width + 3 * self.hidden, self.width // self.heads
         saved = 10 * self.width + 3 * self.hidden
         if self.conditional:
-            outputs, saved = outputs + 6 * self.width, saved + 8 * self.width
+            outputs, saved = outputs + 6 * self.width, saved + 7 * self.width
         joined = self.width * self.kept / len(self.layers)
         return Footprint(
             round(outputs + joined),
