@@ -18,6 +18,8 @@ from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.codecs.subpixels import SubPixels
 from rawmm_cli.core.backbones.gau import GAU
 from rawmm_cli.core.backbones.transformer import Transformer
+from rawmm_cli.core.baselines.denoiser import Denoiser
+from rawmm_cli.core.baselines.unet import UNet
 from rawmm_cli.core.blocks import block_a_token, one_block
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.heads.autoregressive import AutoregressiveHead
@@ -68,6 +70,7 @@ HEADS = {
     "time token": Kind(lambda codec, width: tiny_head(width=width, time="token"), ("raw",)),
     "convolved": Kind(lambda codec, width: tiny_head(width=width, time="token", convolution=2), ("raw",)),
     "modulating": Kind(lambda codec, width: tiny_head(width=width, time="modulation"), ("raw",), True),
+    "unet": Kind(lambda codec, width: tiny_unet(codec.values, width), ("raw", "kl")),
 }
 BACKBONES = {
     "gau": lambda width, depth: GAU(width, depth, key=16, expansion=2),
@@ -117,6 +120,13 @@ def tiny_multiscale(sides, width=16, codes=16, dimension=4, *, shared=True, blen
         width, codes, dimension, sides, shared=shared, blend=blend, pictures=pictures, **options
     )
     return MultiscaleCodec(Encoder(PATCH, PATCH, width, 1), quantizer, Decoder(PATCH, PATCH, width, 1))
+
+
+def tiny_unet(values=12, width=32, multipliers=(1,), grid=(2, 2)):
+    """A U-Net that learns pictures of a small grid, as a head that knows no sequence."""
+    network = UNet(values, 8, multipliers, 1, (len(multipliers) - 1,), 4, width)
+    path = {"prediction": "clean", "space": "velocity", "clamp": 0.05, "noise_scale": 1.0}
+    return Denoiser(network, values, grid, width, time_mean=0.8, time_spread=0.8, **path)
 
 
 def tiny_backbone(kind="gau", width=32, depth=2):

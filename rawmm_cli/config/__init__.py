@@ -5,6 +5,7 @@ fields.py     what settings are made of
 data.py       settings of what is trained on
 model.py      settings of a model and its training
 heads.py      settings of heads
+baselines.py  settings of networks that know no sequence
 tokens.py     settings of what turns pictures into tokens inside a model
 codecs.py     settings of a codec that learns, and its training
 learned.py    the kinds of codecs that learn
@@ -16,5 +17,6 @@ explain.py    what is wrong with a setting, in one line
 yaml_text.py  YAML without surprises
 enough.py     how much training makes a model at all
 build_codec.py  a codec that learns
+build_baseline.py  a network that knows no sequence
 build.py      settings -> objects; the only file that knows all parts
 """

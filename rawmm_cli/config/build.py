@@ -40,7 +40,7 @@ def model(
         codec = _codec(config)
         built = RawModel(
             codec,
-            _head(config, codec),
+            _head(config, codec) if config.baseline is None else _baseline(config, codec),
             _backbone(config),
             {"dense": mask.dense, "flex": mask.flex}[mask_form],
             config.text_tokenizer.size,
@@ -65,12 +65,19 @@ def _check_size(config: Config, device: torch.device, stored: int | None) -> Non
     few = 2 - depth % 2  # with skips, two more layers are one of each half
     check_stored(least := count(few), stored)
     total = least + (depth - few) // 2 * (count(few + 2) - least)
-    check_room(total, "backbone.width, backbone.depth or codec.patch", device)
+    check_room(total, _large(config), device)
+
+
+def _large(config: Config) -> str:
+    """The settings by which a model becomes smaller."""
+    if config.baseline is None:
+        return "backbone.width, backbone.depth or codec.patch"
+    return "baseline.channels" if config.baseline.kind == "unet" else "baseline.width or baseline.blocks"
 
 
 def _at_most(config: Config) -> float:
     """A bound on the number of parameters, from sizes alone; of parts that have other sizes, infinity."""
-    if (config.codec.kind, config.head.kind) != ("raw", "diffusion"):
+    if (config.codec.kind, config.head.kind, config.baseline) != ("raw", "diffusion", None):
         return math.inf
     b, width, values = config.backbone, config.backbone.width, 3 * config.codec.patch**2
     inner = b.hidden if b.kind == "transformer" else b.expansion * width + b.key
@@ -152,6 +159,12 @@ def _head(config: Config, codec: Any) -> nn.Module:
             raise unknown("head", kind)
 
 
+def _baseline(config: Config, codec: Any) -> nn.Module:
+    from .build_baseline import baseline
+
+    return baseline(config, codec)
+
+
 def _backbone(config: Config) -> nn.Module:
     b = config.backbone
     match b.kind:
@@ -191,6 +204,10 @@ def sampling(config: Config, **choices: Any) -> Sampling:
 def _drawing(config: Config) -> Any:
     """The head's own settings of drawing."""
     s = config.sample
+    if config.baseline is not None and config.baseline.kind == "flow":
+        from ..core.baselines.density import Drawing as OfFlow
+
+        return OfFlow(config.baseline.guide)
     match config.head.kind:
         case "diffusion":
             from ..core.heads.diffusion import Drawing

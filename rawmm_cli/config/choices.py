@@ -10,6 +10,7 @@ Grid = Literal["uniform", "shifted", "quantiles"]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["cosine", "linear", "square", "arccos"]
 Order = Literal["confidence", "halton", "random"]
+Guide = Literal["ab", "a", "b"]
 Task = Literal["continue", "caption"]
 
 SOLVERS: tuple[str, ...] = get_args(Solver)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, model_validator
 
+from .baselines import Baseline, check
 from .choices import LISTS, Grid, Order, Precision, Solver
 from .data import Data, TextTokenizer
 from .explain import kinds_of, models
@@ -196,13 +197,14 @@ class Sample(Settings):
 
 
 class Config(Settings):
-    """All settings of a run. `codec`, `head` and `backbone` are chosen by their `kind`."""
+    """All settings of a run. `codec`, `head`, `backbone` and `baseline` are chosen by their `kind`."""
 
     data: Data = Data()
     text_tokenizer: TextTokenizer = TextTokenizer()
     codec: ImageCodec = RawCodec()
     head: Head = DiffusionHead()
     backbone: Annotated[Union[GAU, Transformer], Field(discriminator="kind")] = GAU()
+    baseline: Baseline = Field(None, description="a network that knows no sequence, in place of the head")
     loss: Loss = Loss()
     train: Train = Train()
     sample: Sample = Sample()
@@ -216,6 +218,7 @@ class Config(Settings):
             raise ValueError(misfit(self.head, codec))
         check_lists({f"sample.{name}": getattr(self.sample, name) for name in LISTS}, self.head, codec)
         self._check_condition()
+        check(self)
         if self.sample.interval[0] > self.sample.interval[1]:
             raise ValueError(
                 f"sample.interval = {list(self.sample.interval)} runs backwards; allowed: low <= high"
@@ -224,7 +227,7 @@ class Config(Settings):
             return self
         needed = self.positions(size, size) + 4  # <bos>, <image>, </image>, <eos>
         if self.train.length < needed:
-            cut = f" in patches of {codec.stride}" * (codec.kind == "raw")
+            cut = f" in patches of {codec.stride}" * (codec.kind == "raw" and self.baseline is None)
             raise ValueError(
                 f"train.length = {self.train.length} is too short for one picture of {size} px{cut}: it "
                 f"needs {needed} and the caption's bytes; set train.length={needed + 60}"
@@ -252,7 +255,8 @@ class Config(Settings):
 
     def positions(self, height: Any, width: Any) -> Any:
         """Positions of a picture of H x W pixels in the sequence; sides may be numpy arrays."""
-        return self.codec.tokens(height, width) * self.positions_each + self.head.before
+        own = self.codec.tokens(height, width) * self.positions_each + self.head.before
+        return own if self.baseline is None else 0 * height + 1
 
     @property
     def positions_each(self) -> int:

@@ -77,7 +77,7 @@ def expected(settings: Config | CodecConfig) -> tuple[str, str] | None:
 def _shaping(settings: Config | CodecConfig) -> dict:
     """Settings that decide what a run reaches, by dotted names."""
     parts = settings.model_dump().items()
-    values = {f"{part}.{key}": value for part, group in parts for key, value in group.items()}
+    values = {f"{part}.{key}": value for part, group in parts for key, value in (group or {}).items()}
     return {key: value for key, value in values.items() if key not in FREE}
 
 

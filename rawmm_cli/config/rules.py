@@ -129,6 +129,8 @@ def _long(known: Known, facts: Facts) -> Follows:
 def _picture(known: Known, facts: Facts) -> np.ndarray:
     """Positions of the pictures and special tokens of every row."""
     config = known.config
+    if config.baseline is not None:
+        return (facts.areas > 0) + facts.marks
     marks = facts.marks + config.head.before * (facts.areas > 0)  # a position for the time
     if config.codec.kind == "raw":
         return facts.areas // known["codec.patch"] ** 2 + marks
@@ -144,6 +146,8 @@ def _positions(known: Known, facts: Facts) -> np.ndarray:
 
 
 def _read(known: Known, facts: Facts) -> Follows:
+    if known["baseline.kind"]:
+        return Follows(0.0, f"baseline.kind = {known['baseline.kind']} draws and does not read")
     if facts.documents:
         return Follows(0.5, "")  # documents are read as they are
     if not facts.captions:

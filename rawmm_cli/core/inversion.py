@@ -32,7 +32,8 @@ def ode(
     height, width = pictures.shape[2:]
     settings = Sampling(size=(height, width), learned=None if learned is None else (learned, learned))
     head = cast(DiffusionHead, model.head)
-    predict = head.of_patches(predictor(model, [[BOS, IMAGE]] * len(pictures), settings))
+    predict = predictor(model, [[BOS, IMAGE]] * len(pictures), settings)
+    predict = head.of_patches(predict, model.codec.grid(height, width))
 
     def denoise(z: Tensor, t: float) -> Tensor:
         output = predict(z, t).guided

@@ -77,7 +77,7 @@ def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
     def denoise(z: Tensor, t: Tensor) -> Tensor:
         flat, times, pictures = z.flatten(0, 1), t.to(z), batch.pictures
         hidden = model(batch, head.to_positions(flat, pictures), times)
-        output = head.to_patches(model.predictions(hidden, batch), pictures)
+        output = head.predicted(model.predictions(hidden, batch), flat, times, pictures)
         return head.clean(output, flat, times.repeat_interleave(z.shape[1])).view_as(z)
 
     return denoise

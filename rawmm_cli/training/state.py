@@ -176,7 +176,7 @@ def compare(old: Config | CodecConfig, new: Config | CodecConfig, run: Path) -> 
 
     def flat(config: Config | CodecConfig) -> dict:
         parts = config.model_dump().items()
-        return {f"{part}.{key}": value for part, values in parts for key, value in values.items()}
+        return {f"{part}.{key}": value for part, values in parts for key, value in (values or {}).items()}
 
     before, after = flat(old), flat(new)
     changed = [

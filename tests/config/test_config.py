@@ -11,7 +11,7 @@ from rawmm_cli.config.model import GAU, Config, Transformer
 from rawmm_cli.config.yaml_text import parse_yaml
 from rawmm_cli.system.errors import ConfigError
 
-TOP = "data, text_tokenizer, codec, head, backbone, loss, train, sample"
+TOP = "data, text_tokenizer, codec, head, backbone, baseline, loss, train, sample"
 KEYS = "kind, width, depth, key, expansion"
 HEAD = "kind, prediction, loss, time_mean, time_spread, noise_scale, clamp, bottleneck, time, convolution"
 SAMPLE = (
@@ -347,9 +347,10 @@ def test_all_keys_are_the_keys_of_a_dump():
         ["codec.kind=kl", "codec.run=x"],
         ["codec.kind=subpixels", "head.kind=autoregressive", "train.length=256"],
         ["codec.kind=subpixels", "head.kind=masked", "train.length=256"],
+        *(["data.read=0", f"baseline.kind={kind}"] for kind in ("unet", "flow")),
     )
     dumped = {key for words in chosen for key in leaves(presets.resolve({}, words).model_dump())}
-    assert sorted(set(every_key(Config))) == sorted(dumped - {"data.stream"})
+    assert sorted(set(every_key(Config))) == sorted(dumped - {"data.stream", "baseline"})
 
 
 @pytest.mark.process
@@ -517,3 +518,36 @@ def test_scales_follow_from_the_pictures():
     settings = presets.resolve({}, ["codec.kind=multiscale", "data.size=48"])
     assert settings.codec.scales == (1, 2, 3, 6) and reloaded(settings) == settings
     assert settings.codec.tokens(48, 48) == 1 + 4 + 9 + 36
+
+
+BASELINES = {
+    "data.read=0.5": "baseline.kind = unet draws and does not read pictures; set data.read=0",
+    "baseline.multipliers=[1,2,2,2]": "baseline.multipliers has 4 levels, and 4 x 4 tokens cannot be halved "
+    "3 times; allowed: multiples of 8",
+    "baseline.attention=[3]": "baseline.attention = 3 is the side of no level; allowed: 4, 2",
+    "baseline.groups=5": "baseline.groups = 5 does not divide baseline.channels = 64; set baseline.groups to "
+    "a divisor of it",
+    "baseline.kind=unett": "baseline.kind = unett (did you mean unet?); allowed: unet, flow",
+    "baseline.depth=2": "baseline.depth does not belong to baseline.kind = unet; allowed here: kind, "
+    "channels, multipliers, blocks, attention, groups",
+    "codec.kind=subpixels head.kind=autoregressive": "baseline.kind = unet draws vectors, and codec.kind = "
+    "subpixels gives integers; allowed: codec.kind=raw, kl",
+    "baseline.kind=flow train.precision=bf16": "baseline.kind = flow sums log-determinants, which bf16 "
+    "cannot; set train.precision=fp32 or auto",
+    "baseline.kind=flow baseline.heads=3": "baseline.width 128 must be a multiple of baseline.heads 3; set "
+    "another",
+    "baseline.kind=flow baseline.guide=c": "baseline.guide = c; allowed: ab, a, b",
+}
+
+
+@pytest.mark.parametrize("words", BASELINES)
+def test_baselines_say_what_goes_with_them(words):
+    with pytest.raises(ConfigError) as caught:
+        presets.resolve({}, ["baseline.kind=unet", "data.read=0", *words.split()])
+    assert str(caught.value) == BASELINES[words]
+
+
+def test_a_baseline_needs_one_position_for_a_picture_and_none_is_the_default():
+    config = presets.resolve({}, ["baseline.kind=unet", "data.read=0", "codec.patch=1", "train.length=5"])
+    assert config.positions(8, 8) == 1
+    assert presets.resolve({}, ["baseline=none"]).baseline is None

@@ -28,6 +28,7 @@ from safetensors.torch import load, save
 from torch.utils.flop_counter import FlopCounterMode
 
 from rawmm_cli.core import flops, layers, parts, reference
+from rawmm_cli.core.baselines.denoiser import Denoiser
 from rawmm_cli.core.batch import layout, pack, size
 from rawmm_cli.core.document import Canvas, Picture
 from rawmm_cli.core.drawing import Sampling, draw
@@ -190,7 +191,8 @@ def assert_nothing_leaks(model):
         moved = changed(before, hidden_of(model, replace(batch, tokens=tokens), inputs, seen.time))
         may = (row * length + allowed[row, :, column].nonzero()[:, 0]).tolist()
         own = [place for place in may if all(label[place] == label[at] for label in labels[:2])]
-        assert set(own) <= set(moved) <= set(may), at
+        unseen = isinstance(model.head, Denoiser) and at in picture_at  # its inputs are not in the sequence
+        assert set(() if unseen else own) <= set(moved) <= set(() if unseen else may), at
 
 
 @every_combination
@@ -262,7 +264,7 @@ def test_text_does_not_depend_on_the_time_of_a_picture_that_is_drawn(combination
         reachable |= set((private if label[2][at] else same).nonzero()[:, 0].tolist())
     assert moved <= reachable
     own = set(batch.patch_at[drawn(batch)].tolist())
-    timeless = isinstance(model.head, (toy_parts.CodeHead, AutoregressiveHead, ScalesHead))
+    timeless = isinstance(model.head, (toy_parts.CodeHead, AutoregressiveHead, ScalesHead, Denoiser))
     if timeless or getattr(model.head, "time", "") == "none":
         assert not moved, "no time"
     else:
@@ -386,6 +388,8 @@ def test_a_saved_model_is_the_same_model(combination):
 def test_what_it_multiplies_is_what_torch_counts(combination, monkeypatch):
     monkeypatch.setattr(layers, "SHORT", 1 << 30)  # the counter does not know the fused kernel of a CPU
     model = made(combination)
+    if isinstance(model.head, Denoiser):
+        pytest.skip("its network works where the loss is: test_unet.py")
     batch = packed(model, 6)
     seen = corrupted(model, batch)
 

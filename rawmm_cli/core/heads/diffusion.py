@@ -99,6 +99,11 @@ class DiffusionHead(nn.Module):
         nn.init.zeros_(self.out.bias)
         self.over = None if convolution is None else OverPictures(values // convolution**2, convolution)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return next(self.parameters()).device
+
     def blocks(self, rows: int, columns: int) -> Blocks:
         """A block a picture, behind a position for the time where it has one."""
         return behind_one_more(rows, columns) if self.time == "token" else one_block(rows, columns)
@@ -190,8 +195,15 @@ class DiffusionHead(nn.Module):
         at = self._patches(pictures)[1]
         return rows if at is None else Rows.apply(rows, at)
 
-    def of_patches(self, predict: Callable[..., Prediction]) -> Callable[..., Prediction]:
-        """The function predict(z (M, N, P), t, share) of patches alone, from that of all positions."""
+    def predicted(self, outputs: Tensor, z: Tensor, time: Tensor, pictures: Pictures) -> Tensor:
+        """What `output` says of noised patches z (K, P) at times (M,) -> predictions of patches (K, P)."""
+        return self.to_patches(outputs, pictures)
+
+    def of_patches(
+        self, predict: Callable[..., Prediction], grid: tuple[int, int]
+    ) -> Callable[..., Prediction]:
+        """The function predict(z (M, N, P), t, share) of patches alone, in a grid of rows and columns, from
+        that of all positions."""
         if self.time != "token":
             return predict
 
@@ -217,11 +229,11 @@ class DiffusionHead(nn.Module):
         learned: rows and columns of the pictures that were learned, where they are others.
         known: what is drawn on. watch(step, z, clean) is called for every estimate."""
         drawing, count, patches = drawing or Drawing(), len(keys), grid[0] * grid[1]
-        predict = self.of_patches(predict)
+        predict = self.of_patches(predict, grid)
         strength = 1.0 if known is None else known.strength
         larger = 1.0 if learned is None else (patches / (learned[0] * learned[1])) ** 0.5
         times = step_times(drawing, self, strength, larger)
-        device = self.out.weight.device
+        device = self.device
 
         def noise(word: str) -> Tensor:
             eps = normal(keys, [patches] * count, self.values, word, device)
