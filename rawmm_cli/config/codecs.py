@@ -30,6 +30,7 @@ class CodecData(Settings):
         "photos64", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="a folder under the data folder"
     )
     size: Side = Field(64, description="side of its pictures, in pixels")
+    shift: Whole = Field(0, description="pictures move by up to so many pixels")
 
 
 class CodecLoss(Settings):

@@ -14,11 +14,13 @@ from ..codecs.base import Section, counted, usage
 from ..config import build, presets
 from ..config.codecs import CodecConfig
 from ..data import prepared
+from ..data.stream import picture_of, shifted
 from ..runs import checkpoint, loading, records
 from ..runs.folder import read_config
 from ..system import disk
 from ..system.activity import doing
 from ..system.errors import CheckpointError, DataError
+from ..system.seeds import uniforms
 from . import optimizer
 from .adversary import PatchDiscriminator
 from .state import Run, State, compare
@@ -53,6 +55,22 @@ def _remedy(data: prepared.Prepared, size: int) -> str:
         f"a codec learns from squares of one size: prepare the set again with --size {size} --crop center, "
         "which cuts them out of the middle"
     )
+
+
+def batch(config: CodecConfig, data: prepared.Prepared, number: int) -> tuple[list[int], torch.Tensor]:
+    """Rows and pictures (train.batch, 3, S, S) uint8 of the step that begins with picture `number` of the
+    run."""
+    seed, most = config.train.seed, config.data.shift
+    numbers = range(number, number + config.train.batch)
+    rows = [picture_of(one, len(data), seed) for one in numbers]
+    images = [data.image(row) for row in rows]
+    if most:
+        moves = [uniforms(seed, "shift", one)[:2] for one in numbers]
+        images = [
+            shifted(image, *(int(move * (2 * most + 1)) - most for move in both))
+            for image, both in zip(images, moves)
+        ]
+    return rows, torch.stack(images)
 
 
 # ------------------------------------------------------------------------------------------------------ state

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from ..codecs.base import to_unit
 from ..config.codecs import CodecConfig, CodecLoss, CodecTrain
-from ..data.stream import picture_of
 from ..metrics import features, mobilenet
 from ..runs import records
 from ..runs.lock import locked
@@ -37,7 +36,7 @@ from ..system.threads import cores
 from . import adversary, ema, optimizer
 from .clock import Clock, Plan, crossed, too_short
 from .codec_preview import costs, look, measure, share_to_measure
-from .codec_state import WINDOW, CodecState, pictures, restore, save
+from .codec_state import WINDOW, CodecState, batch, pictures, restore, save
 from .compile import compiling
 from .signals import Signals, signals, stopped
 from .state import Run, describe
@@ -172,9 +171,8 @@ def take_step(run: Run, state: CodecState, network: Network = None) -> dict:
     settings, data = run.config.train, run.data[0]
     share = optimizer.rate(settings, state.documents, state.remaining(run.config))
     optimizer.set_rate(state.optimizers, share)
-    numbers = range(state.documents, state.documents + settings.batch)
-    rows = [picture_of(number, len(data), settings.seed) for number in numbers]
-    real = to_unit(torch.stack([data.image(row) for row in rows]).to(run.device))
+    rows, images = batch(run.config, data, state.documents)
+    real = to_unit(images.to(run.device))
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _memory(settings.batch), machine.reproducible(run.device):
         torch.manual_seed(key(settings.seed, "codec", state.documents))

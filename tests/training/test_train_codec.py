@@ -15,10 +15,12 @@ from training_runs import CPU
 
 from rawmm_cli.codecs.base import to_unit
 from rawmm_cli.data import prepared
+from rawmm_cli.data.stream import shifted
 from rawmm_cli.runs import checkpoint, loading, models
 from rawmm_cli.runs.codec import load_codec
 from rawmm_cli.system.errors import CheckpointError, DataError, DivergedError, LockedError
 from rawmm_cli.training import train_codec as module
+from rawmm_cli.training.codec_state import batch
 from rawmm_cli.training.train_codec import train_codec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,6 +55,20 @@ def test_another_seed_is_another_run(whole_codec, few_pictures, tmp_path):
     go(settings(*KINDS["fsq"], "train.seed=1"), few_pictures, tmp_path / "run")
     (one, _), (other, _) = everything(whole_codec("fsq")), everything(tmp_path / "run")
     assert not torch.equal(one["model/encoder.layers.0.weight"], other["model/encoder.layers.0.weight"])
+
+
+def test_pictures_of_a_step_move_where_the_settings_say_so(few_pictures):
+    """By one pixel at most in each direction, and always the same; edges are repeated."""
+    data = prepared.load(few_pictures / "few", "train")
+    rows, images = batch(settings(*KINDS["fsq"]), data, 8)
+    assert torch.equal(images, torch.stack([data.image(row) for row in rows]))
+    moving = settings(*KINDS["fsq"], "data.shift=1", "train.batch=24")
+    rows, images = batch(moving, data, 48)
+    moves = list(itertools.product((-1, 0, 1), repeat=2))
+    moved = [[shifted(data.image(row), *move) for move in moves] for row in rows]
+    which = [[torch.equal(image, one) for one in ones].index(True) for image, ones in zip(images, moved)]
+    assert len(set(which)) > 5 and torch.equal(batch(moving, data, 48)[1], images)
+    assert torch.equal(batch(moving, data, 47)[1][1:], images[:-1])  # a function of the picture's number
 
 
 def test_pictures_of_a_run_are_every_picture_once_an_epoch(few_pictures, monkeypatch, tmp_path):
