@@ -18,7 +18,7 @@ from .commands.doctor import doctor
 from .commands.entropy_budget.group import group as entropy_budget
 from .commands.evaluate import evaluate
 from .commands.export import export
-from .commands.prepare import prepare
+from .commands.prepare.command import prepare
 from .commands.presets import presets
 from .commands.reconstruct import reconstruct
 from .commands.report import report

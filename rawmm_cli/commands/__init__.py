@@ -4,7 +4,7 @@ torch at the top.
 common.py          options, names and folders that commands share
 screen.py          notes, progress and the JSON object of --json
 tables.py          tables on the terminal
-prepare.py         a source -> a prepared set
+prepare/           a source -> a prepared set; the tokens of its pictures, kept with it
 show.py            documents of a prepared set
 train.py           preset and key=value -> a run
 dry_run.py         its settings and sizes, before it starts

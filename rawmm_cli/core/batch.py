@@ -184,13 +184,14 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
     flat = rows * length
     tokens, block, private, shown = (np.zeros(flat, np.int64) for _ in range(4))
     document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.float32)
-    groups: dict[tuple, list[tuple[int, Blocks, Picture]]] = {}  # (H, W) -> (flat first, blocks, picture)
+    groups: dict[tuple, list[tuple[int, Blocks, Picture]]] = {}  # size -> (flat first, blocks, picture)
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)
         tokens[start:end], block[start:end], private[start:end] = item.tokens, item.block, item.private
         document[start:end], shown[start:end], position[start:end] = number, item.picture, item.position
         for first, cut, picture in item.placed:
-            groups.setdefault(tuple(picture.pixels.shape[1:]), []).append((start + first, cut, picture))
+            sides, encoded = tuple(picture.pixels.shape[1:]), picture.tokens is not None
+            groups.setdefault((sides, encoded), []).append((start + first, cut, picture))
     placed = [entry for group in groups.values() for entry in group]
     counts = [len(cut.block) for _, cut, _ in placed]
     index = _joined([np.arange(count) for count in counts])
@@ -206,7 +207,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
 
     return Batch(
         tokens=shaped(tokens),
-        images=tuple(torch.stack([picture.pixels for _, _, picture in group]) for group in groups.values()),
+        images=tuple(_images([picture for _, _, picture in group]) for group in groups.values()),
         pictures=Pictures(
             torch.from_numpy(np.repeat(np.arange(len(placed)), counts)),
             torch.from_numpy(index),
@@ -223,6 +224,11 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
         position=torch.from_numpy(position).view(rows, length, 3),
         last=torch.tensor([start + n - 1 for start, n in zip(starts, lengths)], dtype=torch.long),
     )
+
+
+def _images(group: list[Picture]) -> torch.Tensor:
+    """Pixels of pictures of one size, or tokens where those are kept."""
+    return torch.stack([one.pixels if one.tokens is None else one.tokens for one in group])
 
 
 def singles(layouts: list[_Layout]) -> Batch:

@@ -20,12 +20,14 @@ class Picture:
     """pixels: (3, H, W) uint8. draw: noised and learned; otherwise read clean. key: the seed of its noise.
 
     stretch: its rows and columns stand so far apart (1 as learned; less where a larger picture has the place
-    of a smaller)."""
+    of a smaller). tokens: (N, P) or (N, G), what the codec makes of it, where that is kept; of its pixels
+    only the size then counts."""
 
     pixels: Tensor
     draw: bool
     key: int = 0
     stretch: tuple[float, float] = (1.0, 1.0)
+    tokens: Tensor | None = None
 
 
 Document = list[Union[int, Picture]]
@@ -120,7 +122,7 @@ class Batch:
     patch."""
 
     tokens: Tensor  # (B, L) long, 0 where a patch sits
-    images: tuple[Tensor, ...]  # groups of (m, 3, H, W) uint8
+    images: tuple[Tensor, ...]  # groups of (m, 3, H, W) uint8; of tokens (m, N, ...) where they are kept
     pictures: Pictures
     patch_at: Tensor  # (T,) long: flat position (row * L + column) of each position of a picture
     predict_at: Tensor  # (K,) long: flat positions whose next token is learned

@@ -55,7 +55,10 @@ class RawModel(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """The batch's pictures as image tokens (M N, P) or (M N, G), in flat order."""
-        groups = [self.codec.encode(images).flatten(0, 1) for images in batch.images]
+        groups = [
+            (images if images.ndim == 3 else self.codec.encode(images)).flatten(0, 1)  # or tokens already
+            for images in batch.images
+        ]
         if groups:
             return torch.cat(groups)
         device = batch.tokens.device

@@ -13,6 +13,7 @@ tables.py      Arrow files, memory-mapped
 parts.py       rows on disk, in parts that appear whole or not at all
 prepare.py     items -> rows by worker processes -> a prepared set
 prepared.py    a prepared set on disk
+codes/         tokens of a codec, kept with the pictures of a set
 card.py        the card of a prepared set; verify
 duplicates.py  pictures with identical pixels, or nearly so
 entries.py     single documents of a prepared set, and contact sheets

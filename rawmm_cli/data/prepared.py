@@ -28,6 +28,8 @@ from .tables import Pixels, Rows, Texts, data_errors, files, sound_table
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .codes.kept import Kept
+
 SPLITS = ("train", "held_out")
 
 
@@ -44,6 +46,7 @@ class Prepared:
     split: str
     table: pa.Table
     card: dict
+    kept: "Kept | None" = None  # tokens of its pictures
 
     def __post_init__(self) -> None:
         self.pixels, self.captions = Pixels(self.table["pixels"]), Texts(self.table["captions"])
@@ -56,7 +59,7 @@ class Prepared:
 
     def __reduce__(self) -> tuple:
         """Pickle the place of the set alone: a worker process maps the files itself."""
-        return load, (self.folder, self.split)
+        return _reopened, (self.folder, self.split, self.kept)
 
     def image(self, index: int) -> "Tensor":
         """Exact pixels of a picture: (3, H, W) uint8."""
@@ -90,6 +93,7 @@ class PreparedDocuments:
     split: str
     table: pa.Table
     card: dict
+    kept: "Kept | None" = None
 
     def __post_init__(self) -> None:
         self.texts = Texts(self.table["texts"])
@@ -101,7 +105,7 @@ class PreparedDocuments:
         return len(self.table)
 
     def __reduce__(self) -> tuple:
-        return load, (self.folder, self.split)
+        return _reopened, (self.folder, self.split, self.kept)
 
     def pieces(self, index: int) -> list[str | tuple[int, int, bool]]:
         """Pieces of a document in reading order: str for a text, (height, width, draw) for a picture."""
@@ -138,6 +142,11 @@ def load(folder: Path, split: str) -> Prepared | PreparedDocuments:
             f"data set {folder} lacks the columns {sorted(missing)}; delete it and prepare it again"
         )
     return kind(folder, split, rows, card)
+
+
+def _reopened(folder: Path, split: str, kept: "Kept | None") -> Prepared | PreparedDocuments:
+    (data := load(folder, split)).kept = kept
+    return data
 
 
 def read_card(folder: Path) -> dict:

@@ -145,7 +145,7 @@ class Stream:
         """Number of positions of a document, as `core.batch.size` counts them."""
         data = self.sets[plan.set]
         if data.holds_documents:
-            return size(self._interleaved(plan, blank=True), blocks)
+            return size(self._interleaved(plan, empty=True), blocks)
         picture = len(blocks(int(data.heights[plan.row]), int(data.widths[plan.row])).block)
         # <bos>, <image>, </image>, <eos>; a drawn picture ends its document
         return len(plan.text) + picture + 4
@@ -155,19 +155,27 @@ class Stream:
         data = self.sets[plan.set]
         if data.holds_documents:
             return self._interleaved(plan)
-        pixels = data.image(plan.row) if pixels is None else pixels
-        if plan.reads:
+        if pixels is None:
+            picture = self._picture(data, (plan.row,), plan.draw, plan.key, plan.shift)
+        else:
             pixels = shifted(pixels, *plan.shift)
-            return [
-                BOS,
-                IMAGE,
-                Picture(pixels, False, 0, stretch(self.settings, pixels)),
-                END_IMAGE,
-                *plan.text,
-                EOS,
-            ]
-        picture = Picture(pixels, plan.draw, plan.key, stretch(self.settings, pixels))
+            picture = Picture(pixels, plan.draw, plan.key, stretch(self.settings, pixels))
+        if plan.reads:
+            return [BOS, IMAGE, picture, END_IMAGE, *plan.text, EOS]
         return [BOS, *plan.text, IMAGE, picture, END_IMAGE, EOS]
+
+    def _picture(
+        self, data: Any, place: tuple[int, ...], draw: bool, noise: int, shift: tuple[int, int]
+    ) -> Picture:
+        """A picture of a set: by its tokens, where they are kept and it does not move, else by its pixels."""
+        kept = getattr(data, "kept", None)
+        if kept is None or any(shift):
+            pixels = shifted(data.image(*place), *shift)
+            return Picture(pixels, draw, noise, stretch(self.settings, pixels))
+        heights, widths = data.heights[place[0]], data.widths[place[0]]
+        sides = (heights[place[1]], widths[place[1]]) if data.holds_documents else (heights, widths)
+        pixels = blank(*map(int, sides))
+        return Picture(pixels, draw, noise, stretch(self.settings, pixels), kept.picture(*place))
 
     def document(self, number: int) -> Document:
         """Document `number` of the stream."""
@@ -185,8 +193,8 @@ class Stream:
         start = int(share * (len(tokens) - room + 1)) if len(tokens) > room else 0
         return tokens[start : start + room]
 
-    def _interleaved(self, plan: Plan, blank: bool = False) -> Document:
-        """A document of a set of documents. blank: pictures have the right size and no content."""
+    def _interleaved(self, plan: Plan, empty: bool = False) -> Document:
+        """A document of a set of documents. empty: pictures have the right size and no content."""
         if plan.text:
             return [BOS, *plan.text, EOS]
         data, items, pictures = self.sets[plan.set], [BOS], 0
@@ -195,17 +203,22 @@ class Stream:
                 items += self.encode(piece)
                 continue
             height, width, draw = piece
-            pixels = (
-                torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, height, width)
-                if blank
-                else data.image(plan.row, pictures)
-            )
             noise = key(plan.key, "picture", pictures) if draw else 0
-            if not (draw or blank):
-                pixels = shifted(pixels, *self._shift(*uniforms(plan.key, "shift", pictures, count=3)))
-            items += [IMAGE, Picture(pixels, draw, noise, stretch(self.settings, pixels)), END_IMAGE]
+            if empty:
+                pixels = blank(height, width)
+                picture = Picture(pixels, draw, noise, stretch(self.settings, pixels))
+            else:
+                moves = uniforms(plan.key, "shift", pictures, count=3)
+                shift = (0, 0) if draw else self._shift(*moves)
+                picture = self._picture(data, (plan.row, pictures), draw, noise, shift)
+            items += [IMAGE, picture, END_IMAGE]
             pictures += 1
         return cut_document([*items, EOS], self.length, self.blocks) if self.cuts else [*items, EOS]
+
+
+def blank(height: int, width: int) -> torch.Tensor:
+    """Pixels of no content (3, H, W), which take no memory."""
+    return torch.zeros(1, 1, 1, dtype=torch.uint8).expand(3, height, width)
 
 
 def document(data: "Prepared | PreparedDocuments", number: int, seed: int, **settings: Any) -> Document:

@@ -8,7 +8,7 @@ import torch
 
 from ..config import build, presets
 from ..config.codecs import CodecConfig
-from ..config.fields import AUTO
+from ..config.fields import AUTO, CodecSettings
 from ..config.model import Config
 from ..config.tokens import FrozenCodec
 from ..system import manifest
@@ -96,6 +96,13 @@ def _as_begun(config: Config, run: Path) -> Config:
         return config  # which is told where all settings are compared
     kept = {key: begun.get(key, AUTO) for key, value in given.items() if value == AUTO}
     return presets.changed(config, {f"codec.{key}": value for key, value in kept.items()})
+
+
+def with_hash(runs: Path, name: str, device: torch.device) -> tuple[torch.nn.Module, CodecSettings, str]:
+    """The codec of a run by its name or folder, ready to use; its settings; the SHA-256 of its weights."""
+    folder = loading.codec_run(runs, name)
+    codec, newest = load_codec(folder, device), checkpoint.latest(folder)
+    return codec, codec_settings(folder).codec, manifest.recorded(newest, "ema")
 
 
 def codec_settings(folder: Path) -> CodecConfig:

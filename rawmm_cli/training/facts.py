@@ -16,8 +16,10 @@ from ..config.facts import Facts
 from ..config.fields import AUTO
 from ..config.model import Config
 from ..config.rules import MARKS
+from ..config.tokens import FrozenCodec
 from ..core.text_tokenizer import train_pairs
 from ..data import prepared, sets
+from ..data.codes import kept
 from ..data.prepared import Prepared, PreparedDocuments
 from ..data.streamed import Streamed
 from ..runs import loading
@@ -156,6 +158,29 @@ def _of_stream(config: Config, data: Path) -> Facts:
 # ---------------------------------------------------------------------------------------------- frozen codecs
 
 
+def attach_kept(config: Config, sets_trained_on: list) -> list[str]:
+    """Give the sets of a run the tokens of their pictures that are kept -> lines for the user about pictures
+    that are encoded while training."""
+    codec, lines = config.codec, []
+    if not isinstance(codec, FrozenCodec):
+        return []
+    for data in sets_trained_on:
+        if config.data.stream:
+            lines.append("pictures of a stream are encoded while training")
+        elif not kept.attach(data, codec.hash, codec):
+            name = data.folder.name
+            lines.append(
+                f"pictures of '{name}' are encoded while training; `rawmm prepare {name} --codec "
+                f"{codec.run}` keeps their tokens"
+            )
+        elif config.data.shift and (config.data.read or data.holds_documents):
+            lines.append(
+                f"tokens of '{data.folder.name}' are kept; the {config.data.shift_share:.0%} of the pictures "
+                f"read that move (data.shift = {config.data.shift}) are encoded while training"
+            )
+    return lines
+
+
 def with_deviation(config: Config, sets_trained_on: list, run: Path, device: torch.device) -> Config:
     """Settings in which `codec.deviation` is that of the training set; others unchanged.
 
@@ -163,9 +188,12 @@ def with_deviation(config: Config, sets_trained_on: list, run: Path, device: tor
     covers pixels. run: of the model, beside which that of the codec lies."""
     if getattr(config.codec, "deviation", None) != AUTO:
         return config
-    codec = load_codec(loading.codec_run(run.parent, config.codec.run), device)
     with doing("measuring the deviation of the codec's vectors"):
-        value = deviation(codec, sets_trained_on, device)
+        if all(getattr(data, "kept", None) for data in sets_trained_on):
+            value = _deviation([data.kept.spread() for data in sets_trained_on])
+        else:
+            codec = load_codec(loading.codec_run(run.parent, config.codec.run), device)
+            value = deviation(codec, sets_trained_on, device)
     return presets.changed(config, {"codec.deviation": value})
 
 
@@ -173,11 +201,16 @@ def with_deviation(config: Config, sets_trained_on: list, run: Path, device: tor
 def deviation(codec: torch.nn.Module, sets_trained_on: list, device: torch.device) -> float:
     """Standard deviation of all numbers of the vectors of a codec about their mean, over at most ENCODED
     pictures of each set, evenly spread; to 7 digits."""
-    count, total, squares = 0, 0.0, 0.0
+    parts = []
     for images in _pictures(sets_trained_on):
         tokens = codec.encode(images.to(device)).double()
-        count, total = count + tokens.numel(), total + tokens.sum().item()
-        squares += tokens.square().sum().item()
+        parts.append((tokens.numel(), tokens.sum().item(), tokens.square().sum().item()))
+    return _deviation(parts)
+
+
+def _deviation(parts: list[tuple[int, float, float]]) -> float:
+    """From numbers of values, their sums and the sums of their squares."""
+    count, total, squares = (sum(column) for column in zip(*parts)) if parts else (0, 0.0, 0.0)
     if not count:
         raise DataError("the training set has no pictures, and a codec needs some; name another set")
     return float(f"{math.sqrt(max(squares / count - (total / count) ** 2, 1e-12)):.7g}")

@@ -29,7 +29,7 @@ from ..system.figures import counted
 from ..system.sharing import Others
 from .auto import say, settled
 from .clock import Clock, crossed, too_short
-from .facts import with_deviation
+from .facts import attach_kept, with_deviation
 from .preview import preview
 from .signals import Signals, signals, stopped
 from .state import Run, State, left_out, restore, save, snapshot
@@ -88,10 +88,17 @@ def train(
 
 
 def _measured(run: Run) -> Run:
-    """The same run, with the settings that are measured on its data when it begins."""
+    """The same run, with the settings that are measured on its data when it begins, and with the tokens that
+    are kept of its pictures."""
+    for line in attach_kept(run.config, run.data):
+        run.notify(line)
     first = run.ranks.first
     config = with_deviation(run.config, run.data, run.folder, run.device) if first else run.config
-    return replace(run, config=broadcast(run.ranks, config))
+    config = broadcast(run.ranks, config)
+    for data in run.data:
+        if getattr(data, "kept", None):
+            data.kept.deviation = getattr(config.codec, "deviation", 1.0)
+    return replace(run, config=config)
 
 
 def _check(config: Config, ranks: Ranks, device: torch.device) -> None:

@@ -11,7 +11,7 @@ import torch
 from helpers import as_loaded
 from sources import interleaved, numbers, prepare_source
 
-from rawmm_cli.commands import prepare
+from rawmm_cli.commands.prepare import command as prepare
 from rawmm_cli.config import build, presets
 from rawmm_cli.data import card, prepared
 from rawmm_cli.data.entries import entries

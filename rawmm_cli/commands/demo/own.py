@@ -65,11 +65,11 @@ def execute(
 def prepare(path: Path, name: str, size: int, data_dir: Path) -> dict:
     """Prepare the pictures as squares of `size` -> the card. Names of classes are captions where there are
     no others."""
-    from .. import prepare
+    from ..prepare import command
 
     def run(**more: str) -> dict:
         options = {"path": path, "size": size, **more}
-        return prepare.run("folder", options, name=name, crop="center", enlarge=True, data_dir=data_dir)
+        return command.run("folder", options, name=name, crop="center", enlarge=True, data_dir=data_dir)
 
     card = run()
     return run(caption="{label}") if card["labels"] and not card["captions"]["count"] else card

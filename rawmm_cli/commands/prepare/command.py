@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..system.threads import check_address_space, cores
-from .common import DATA, DataDir, Json, writable_folder
-from .screen import Bar, emit, notify
+from ...system.threads import check_address_space, cores
+from ..common import DATA, RUNS, DataDir, Json, RunsDir, writable_folder
+from ..screen import Bar, emit, notify
+from . import codes
+from .verify import verify_set
 
 if TYPE_CHECKING:
-    from ..data.items import Source
+    from ...data.items import Source
 
 HELP = (
     "portraits, digits, emoji, photos, text-images, pairs, sums (no download); celebahq, ffhq, mnist, "
@@ -111,14 +113,25 @@ def prepare(
     verify: Annotated[
         bool, typer.Option("--verify", help="Check a prepared set: every pixel, count and the card.")
     ] = False,
+    codec: Annotated[
+        Optional[str],
+        typer.Option(
+            "--codec",
+            help="Keep the tokens of a prepared set: encode its pictures with the codec of this run, by its "
+            "name or folder.",
+        ),
+    ] = None,
     data_dir: DataDir = DATA,
+    runs_dir: RunsDir = RUNS,
     json: Json = False,
 ) -> None:
     """Prepare a data set: exact pixels, captions, a held-out split and a data card.
 
     The same command again resumes an interrupted one."""
     if verify:
-        return _verify(data_dir / source, json)
+        return verify_set(data_dir / source, json)
+    if codec is not None:
+        return codes.keep(data_dir / source, codec, runs_dir, json)
     source_options = {
         "path": path,
         "size": size,
@@ -163,12 +176,12 @@ def run(
 ) -> dict:
     """Prepare a set -> its data card and its folder. source_options: by name; None stands for the default."""
     check_address_space()
-    from ..data import prepared, sources
-    from ..data.images import CROPS
-    from ..data.prepare import Options, prepare
-    from ..data.rows import Fitting
-    from ..pages import card as page
-    from ..system.errors import ConfigError
+    from ...data import prepared, sources
+    from ...data.images import CROPS
+    from ...data.prepare import Options, prepare
+    from ...data.rows import Fitting
+    from ...pages import card as page
+    from ...system.errors import ConfigError
 
     if crop not in CROPS:
         raise ConfigError(f"crop is '{crop}'; allowed: {', '.join(CROPS)}")
@@ -196,7 +209,7 @@ def run(
 
 def _open(source: str, source_options: dict, data_dir: Path) -> "Source":
     """Open the source. Where that fails, a data folder created for it is removed again."""
-    from ..data import sources
+    from ...data import sources
 
     existed = data_dir.exists()
     writable_folder(data_dir, "data folder")
@@ -213,8 +226,8 @@ def _name(source: str, name: str | None, path: Path | None) -> str:
     """Name of the prepared set: `name`, or that of the source. Raises ConfigError."""
     import re
 
-    from ..data.items import GENERAL, NAMES
-    from ..system.errors import ConfigError
+    from ...data.items import GENERAL, NAMES
+    from ...system.errors import ConfigError
 
     if name is None and source in GENERAL and path is not None:
         name = path.resolve().name.split(".")[0] if path.is_file() else path.resolve().name
@@ -233,7 +246,7 @@ def _colour(text: str) -> tuple[int, int, int]:
     """'white' or '#rrggbb' -> red, green, blue. Raises ConfigError."""
     import re
 
-    from ..system.errors import ConfigError
+    from ...system.errors import ConfigError
 
     names = {"white": "#ffffff", "black": "#000000", "grey": "#808080", "gray": "#808080"}
     digits = re.fullmatch("#([0-9a-fA-F]{6})", names.get(text, text))
@@ -242,29 +255,11 @@ def _colour(text: str) -> tuple[int, int, int]:
     return tuple(bytes.fromhex(digits[1]))
 
 
-def _verify(folder: Path, json: bool) -> None:
-    """Compare every row of a prepared set with its card. Raises DataError where they differ."""
-    from ..data import card
-    from ..system.errors import DataError
-
-    problems = card.verify(folder)
-    if json:
-        emit({"folder": str(folder), "sound": not problems, "problems": problems})
-    for line in problems[:20]:
-        notify(line)
-    if problems:
-        raise DataError(
-            f"data set {folder} is not as it was prepared: {problems[0]}; delete it and prepare it again"
-        )
-    if not json:
-        notify(f"{folder} is sound: {card.read_card(folder)['fingerprint']}")
-
-
 def _show(card: dict) -> None:
     """Print a few lines about the set."""
-    from ..data.layout.unused import sentence
-    from ..data.shapes.figures import fitted_lines
-    from ..system.figures import counted
+    from ...data.layout.unused import sentence
+    from ...data.shapes.figures import fitted_lines
+    from ...system.figures import counted
 
     count, folder, kind = card["count"], card["folder"], card["kind"]
     held_out = f"held-out {kind.removesuffix('s')}"
