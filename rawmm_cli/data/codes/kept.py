@@ -13,7 +13,6 @@ from ...config.fields import CodecSettings
 from ...system import manifest
 from ...system.disk import read_file
 from ...system.errors import DataError
-from ..prepared import Prepared, PreparedDocuments
 
 FOLDER, FACTS, FORMAT = "codes", "codes.json", 1
 LARGEST = 1_000_000  # bytes of codes.json
@@ -58,7 +57,7 @@ class Kept:
         return count, float(total), float(squares)
 
 
-def attach(data: Prepared | PreparedDocuments, digest: str, settings: CodecSettings) -> bool:
+def attach(data: Any, digest: str, settings: CodecSettings) -> bool:
     """Give a split the tokens that are kept of it, by the codec of that hash -> whether there are any.
 
     Raises DataError where they are damaged."""
