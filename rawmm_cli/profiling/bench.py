@@ -8,7 +8,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ..core import flops
 from ..core.document import Document
 from ..core.drawing import Sampling, draw, precision
 from ..core.generate import generate
+from ..core.heads.autoregressive import AutoregressiveHead
 from ..core.model import RawModel
 from ..core.text_tokenizer import IMAGE
 from ..data import prepared, sets
@@ -177,8 +178,28 @@ def sample(config: Config, device: torch.device, count: int) -> dict:
         "mfu": passes * work / together / rate if passes else None,
         "matmul_flops_per_second": rate,
         "tokens_per_second": tokens_per_second,
+        **_codes(model, prompt, count, settings, device),
         "peak_memory": machine.peak_memory(device),
     }
+
+
+def _codes(model: RawModel, prompt: Document, count: int, settings: Sampling, device: torch.device) -> dict:
+    """Codes a second where pictures are written code by code, unguided, and how many times that is of text of
+    the same length behind the same prompt."""
+    if not isinstance(model.head, AutoregressiveHead):
+        return {}
+    length = len(model.blocks(*settings.size).block)
+    plain = settings.changed(guidance=1.0, temperature=1.0, max_text=length, max_pictures=0)
+    keys, rates = [key(0, "bench", n) for n in range(count)], []
+    seconds = _seconds(lambda: draw(model, [prompt] * count, keys, plain), device)
+    text = replace(plain, context=len(prompt) + length)
+    for _ in range(2):  # the first one does not count
+        started = time.perf_counter()
+        written = generate(model, [prompt[:-1]] * count, keys, text)
+        tokens = sum(len(document) for document in written) - count * (len(prompt) - 1)
+        rates.append(tokens / (time.perf_counter() - started))
+    codes = count * length / seconds
+    return {"codes_per_second": codes, "codes_over_text": codes / rates[-1]}
 
 
 def _writing(config: Config, model: RawModel, prompt: Document, count: int, device: torch.device) -> float:

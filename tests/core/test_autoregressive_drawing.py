@@ -9,10 +9,13 @@ import pytest
 import torch
 from code_models import Pixels, batch_of, logits_of, made, picture
 from scipy import stats
+from torch.utils.flop_counter import FlopCounterMode
 
 from rawmm_cli.codecs.subpixels import SubPixels
 from rawmm_cli.core import reference
+from rawmm_cli.core.backbones import transformer
 from rawmm_cli.core.batch import pack
+from rawmm_cli.core.cache import STEP, Cache
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.drawing import Sampling, draw
 from rawmm_cli.core.heads.autoregressive import Drawing
@@ -147,6 +150,23 @@ def test_a_picture_takes_3_n_n_evaluations_of_a_position_each(sides, monkeypatch
     draw(model, [[BOS, IMAGE]], [0], Sampling(size=sides))
     codes = 3 * sides[0] * sides[1]
     assert len(calls) == codes and sum(calls[1:]) == codes - 1 and set(calls[1:]) == {1}
+
+
+def test_the_flops_of_a_picture_are_those_of_its_formula(monkeypatch):
+    """Each position once, with the keys that the cache holds: what torch counts, to the multiplication."""
+    monkeypatch.setattr(  # the counter does not know the fused kernel of a CPU
+        transformer, "attention", lambda q, k, v, mask: (q @ k.mT + mask).softmax(-1) @ v
+    )
+    model, side = made(SubPixels()), 4
+    prompt, codes = [BOS, *encode("ab"), IMAGE], 3 * side * side
+    with FlopCounterMode(display=False) as reading:
+        Cache(model, 1, len(prompt), codes).read([prompt])
+    with FlopCounterMode(display=False) as both:
+        draw(model, [prompt], [0], Sampling(size=(side, side)))
+    columns = -(-(1 + codes + len(prompt)) // STEP) * STEP
+    work, out = model.backbone.work(), model.head.work().position
+    expected = 2 * (codes - 1) * (work.position + columns * work.pair) + 2 * codes * out
+    assert both.get_total_flops() - reading.get_total_flops() == expected
 
 
 def test_it_is_shown_while_it_is_drawn():

@@ -62,6 +62,22 @@ def test_drawing_and_writing(rawmm, quick):
     assert figures["tokens_per_second"] > 0 and 0 < figures["mfu"] < 1
 
 
+def test_codes_are_written_beside_text_of_the_same_length(rawmm, quick):
+    figures = command(
+        rawmm,
+        "sample",
+        "--preset",
+        "tiny",
+        "codec.kind=subpixels",
+        "head.kind=autoregressive",
+        "data.size=4",
+        "--count",
+        4,
+    )
+    assert figures["codes_per_second"] > 0 and figures["codes_over_text"] > 0.5  # docs/systems.md: about 1.5
+    assert figures["steps"] is None and figures["mfu"] is None
+
+
 def test_batches(rawmm, prepared_digits):
     figures = command(rawmm, "data", "--preset", "tiny", "--steps", 16, "--data-dir", prepared_digits)
     assert figures["documents_per_second"] == pytest.approx(16 / figures["seconds_per_step"])
