@@ -26,6 +26,7 @@ from .parts import Backbone
 STEP = (
     64  # the number of keys is a multiple of it, so that sums over them do not depend on the longest document
 )
+MOST = 1 << 24  # numbers of a mask of drawn pictures that is kept; a larger one is made part by part
 ALONE = 32  # positions of a first reading, at least: smaller products are computed in another order
 
 
@@ -76,7 +77,8 @@ class Cache:
         self.layers, self.isolated = [LayerCache(self) for _ in backbone.layers], backbone.isolated > 0
         self.row, self.used, self.words = 0, STEP, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
-        self.mask = self.drawing = torch.empty(0)
+        self.mask = torch.empty(0)
+        self.drawing: Tensor | None = None
         self.pictures: Batch | None = None
 
     def clear(self) -> None:
@@ -117,19 +119,30 @@ class Cache:
         """A batch of the last item of each document alone, a picture to be drawn; all of one size."""
         new = self._new(documents, self.known)
         batch = assembled(new, [row * self.drawn for row in range(len(new))], len(new), self.drawn)
-        batch = batch.to(self.device)
-        self._enter(batch.labels, 0, slice(1, 1 + self.drawn))
+        batch, ends = batch.to(self.device), [int(one.block[-1] - one.block[0]) for one in new]
+        by_part = max(ends) > 0 and len(new) * self.drawn * self.columns > MOST  # not drawn all at once
+        self._enter(batch.labels, 0, slice(1, 1 + self.drawn), masked=not by_part)
         if self.pictures is None:
-            self.pictures, self.drawing = batch, self.mask  # (rows, 1 or 2, drawn, used)
+            self.pictures = batch
+            self.drawing = None if by_part else self.mask  # (rows, 1 or 2, drawn, used)
         else:  # after `clear`: only these two depend on the documents
             self.pictures.position.copy_(batch.position)
-            self.drawing.copy_(self.mask)
+            if self.drawing is not None:
+                self.drawing.copy_(self.mask)
         return self.pictures
 
     def part(self, batch: Batch, rows: int, at: slice) -> Batch:
         """Of a batch of `picture` the first `rows` rows and the positions `at` of each picture. The next call
         of the model computes them; it sees the document, and what was computed of the picture before."""
-        self.at, self.mask = slice(1 + at.start, 1 + at.stop), self.drawing[:rows, :, at]
+        self.at = slice(1 + at.start, 1 + at.stop)
+        if self.drawing is None:
+            new, seen = (
+                Labels(*(label[:rows, columns] for label in self.labels))
+                for columns in (self.at, slice(0, self.used))
+            )
+            self.mask = dense(new, seen, self.isolated)  # (rows, 1 or 2, parts, used)
+        else:
+            self.mask = self.drawing[:rows, :, at]
         return part(batch, rows, at)
 
     def keep(self, rows: list[int]) -> None:
@@ -146,10 +159,15 @@ class Cache:
         return [layout(document, self.model.blocks).after(count) for document, count in zip(documents, known)]
 
     def _enter(
-        self, labels: Labels, row: int, at: slice | tuple[Tensor, Tensor], words: bool = False
+        self,
+        labels: Labels,
+        row: int,
+        at: slice | tuple[Tensor, Tensor],
+        words: bool = False,
+        masked: bool = True,
     ) -> None:
         """Enter new positions of the rows from `row` on in the columns `at`. words: each is a token of
-        text."""
+        text. masked: whether a mask is made for all of them."""
         rows = slice(row, row + len(labels.document))
         labels = labels._replace(document=torch.where(labels.document < 0, -1, labels.document + row))
         for stored, new in zip(self.labels, labels):
@@ -162,6 +180,6 @@ class Cache:
         before, self.words = self.words, (rows, self.used) if words else None
         if words and before == self.words:  # each sees what the token before it saw, and itself
             self.mask[(..., at) if isinstance(at, slice) else (at[0], slice(None), 0, at[1])] = 0
-        else:
+        elif masked:
             keys = Labels(*(label[rows, : self.used] for label in self.labels))
             self.mask = dense(labels, keys, self.isolated)

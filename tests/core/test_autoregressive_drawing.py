@@ -12,7 +12,7 @@ from scipy import stats
 from torch.utils.flop_counter import FlopCounterMode
 
 from rawmm_cli.codecs.subpixels import SubPixels
-from rawmm_cli.core import reference
+from rawmm_cli.core import cache, reference
 from rawmm_cli.core.backbones import transformer
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.cache import STEP, Cache
@@ -182,3 +182,20 @@ def test_it_is_shown_while_it_is_drawn():
     for before, after in pairwise(shown):  # codes stay
         written = before[1] > 0
         assert torch.equal(before[1][written], after[1][written])
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_the_mask_of_a_large_picture_is_made_part_by_part(guidance, monkeypatch):
+    """The same codes, and never a mask of all pairs: of 32 x 32 pixels that would be 40 MB a picture."""
+    model, prompts = made(SubPixels()), [[BOS, *encode("ab"), IMAGE], [BOS, IMAGE]]
+    sampling = Sampling(size=(3, 4), guidance=guidance)
+    kept = draw(model, prompts, [1, 2], sampling)
+    monkeypatch.setattr(cache, "MOST", 0)
+    parts = draw(model, prompts, [1, 2], sampling)
+    assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(kept, parts))
+    whole = Cache(model, 2, 6, 36)
+    whole.read(prompts)
+    blank = Picture(torch.zeros(3, 3, 4, dtype=torch.uint8), True)
+    batch = whole.picture([[*prompt, blank] for prompt in prompts])
+    whole.part(batch, 2, slice(3, 4))
+    assert whole.drawing is None and whole.mask.shape == (2, 1, 1, whole.used)
