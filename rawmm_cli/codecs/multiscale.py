@@ -7,17 +7,19 @@
         rest  = rest - grown(codes)      grown: bilinear up to full size, then x + blend (conv(x) - x)
     values = sum of all grown codes
 
-Tables, convolution, averaging and growing are those of `HierarchicalVQ` of vector-quantize-pytorch; the walk
-over the scales is here, for pictures of any size. On a grid of the trained size both are the same, by test.
+Tables, convolution and growing are those of `HierarchicalVQ` of vector-quantize-pytorch; the walk over the
+scales is here, for pictures of any size. On a grid of the trained size both are the same, by test.
 What differs from the published VAR: bilinear instead of bicubic growth, tables that follow the latents by
 moving averages, and gradients that pass straight through every scale, which sum up to those of the latents.
 
 Tokens of a picture: all scales one after the other, each in reading order. A token of -1 says nothing."""
 
+from functools import lru_cache
 from itertools import accumulate
 from math import log2
 from typing import Any
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -141,7 +143,7 @@ class MultiscaleQuantizer(nn.Module):
 
     def _averaged(self, x: Tensor, shape: Shape) -> Tensor:
         """(M, C, rows, columns) -> (M, n, C)."""
-        return _flat(self.inner.pool_residual(x, shape)[0])
+        return _flat(averaged(x, shape))
 
     def _grown(self, values: Tensor, level: int, shape: Shape, full: Shape) -> Tensor:
         """Values (M, n, C) of a scale -> (M, C, rows, columns), through the convolution."""
@@ -209,6 +211,24 @@ class MultiscaleCodec(nn.Module):
 def count(shapes: tuple[Shape, ...]) -> int:
     """Tokens of all scales."""
     return sum(rows * columns for rows, columns in shapes)
+
+
+def averaged(x: Tensor, shape: Shape) -> Tensor:
+    """(M, C, H, W) -> (M, C, *shape), means of areas, which overlap where sides do not divide.
+
+    As `adaptive_avg_pool2d`, whose backward pass has no reproducible form on a GPU."""
+    down, across = (
+        torch.from_numpy(_areas(*sides)).to(x) for sides in zip(x.shape[2:], shape)
+    )  # (r, H), (c, W)
+    return down @ x @ across.T
+
+
+@lru_cache(maxsize=256)
+def _areas(side: int, parts: int) -> np.ndarray:
+    """(parts, side), the share that each of `side` places has in each of `parts` means."""
+    places, part = np.arange(side), np.arange(parts)[:, None]
+    inside = (places >= part * side // parts) & (places < -(-(part + 1) * side // parts))
+    return inside / inside.sum(1, keepdims=True)
 
 
 def _as_map(x: Tensor, rows: int) -> Tensor:

@@ -10,7 +10,7 @@ from helpers import tiny_multiscale
 from torch.nn import functional as F
 
 from rawmm_cli.codecs.base import collapsed, counted, normalised, to_images, to_unit
-from rawmm_cli.codecs.multiscale import MultiscaleQuantizer, count
+from rawmm_cli.codecs.multiscale import MultiscaleQuantizer, averaged, count
 from rawmm_cli.config.learned import halved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,6 +52,14 @@ def test_tokens_of_other_grids():
     for rows in range(1, 7):
         for columns in range(1, 7):
             assert q.columns(count(q.shapes(rows, columns)), rows) == columns
+
+
+def test_means_of_areas_are_torchs():
+    x = torch.randn(2, 3, 7, 6, dtype=torch.float64)
+    for rows in range(1, 8):
+        for columns in range(1, 7):
+            expected = F.adaptive_avg_pool2d(x, (rows, columns))
+            torch.testing.assert_close(averaged(x, (rows, columns)), expected)
 
 
 @pytest.mark.parametrize("training", [True, False])
