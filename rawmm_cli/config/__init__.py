@@ -7,6 +7,7 @@ model.py      settings of a model and its training
 heads.py      settings of heads
 baselines.py  settings of networks that know no sequence
 tokens.py     settings of what turns pictures into tokens inside a model
+together.py   which settings of a model go together
 codecs.py     settings of a codec that learns, and its training
 learned.py    the kinds of codecs that learn
 presets.py    presets; defaults < preset < key=value

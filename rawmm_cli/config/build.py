@@ -155,6 +155,11 @@ def _head(config: Config, codec: Any) -> nn.Module:
             from ..core.heads.scales import ScalesHead
 
             return ScalesHead(codec.inner, config.backbone.width)
+        case "reading":
+            from ..core.heads.reading import ReadingHead
+
+            ordered = head.order == "raster"
+            return ReadingHead(codec.values, config.backbone.width, ordered=ordered, line_ends=head.line_ends)
         case kind:
             raise unknown("head", kind)
 
@@ -226,5 +231,7 @@ def _drawing(config: Config) -> Any:
             from ..core.heads.scales import Drawing
 
             return Drawing(s.code_temperature, s.code_top_k, s.code_top_p, s.rising)
+        case "reading":
+            return None
         case kind:
             raise unknown("head", kind, "_drawing")

@@ -14,6 +14,7 @@ class HeadSettings(Settings):
     """What all heads say of themselves: which codecs they go with, and where their tokens stand."""
 
     integers: ClassVar[bool]  # learns tokens that are integers; else vectors
+    draws: ClassVar[bool] = True  # else pictures are only read
     apart: ClassVar[bool] = False  # the G integers of a token stand at G positions, not at one
     scales: ClassVar[bool] = False  # learns tokens of several scales; else of one grid, or of one row
 
@@ -99,6 +100,19 @@ class ScalesHead(HeadSettings):
     kind: Literal["scales"]
 
 
+class ReadingHead(HeadSettings):
+    """Pictures are read and never drawn."""
+
+    integers: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    kind: Literal["reading"]
+    order: Literal["raster", "picture"] = Field(
+        "raster", description="raster: a patch sees those before it; picture: all of its picture"
+    )
+    line_ends: bool = Field(True, description="a token of text behind each row of patches")
+
+
 Head = Annotated[
-    Union[DiffusionHead, AutoregressiveHead, MaskedHead, ScalesHead], Field(discriminator="kind")
+    Union[DiffusionHead, AutoregressiveHead, MaskedHead, ScalesHead, ReadingHead],
+    Field(discriminator="kind"),
 ]

@@ -11,7 +11,6 @@ from pydantic import Field, model_validator
 from .baselines import Baseline, check
 from .choices import LISTS, Grid, Order, Precision, Solver
 from .data import Data, TextTokenizer
-from .explain import kinds_of, models
 from .fields import (
     AUTO,
     Amount,
@@ -33,6 +32,7 @@ from .fields import (
     Workers,
 )
 from .heads import DiffusionHead, Head
+from .together import check_lists, check_reads, goes_with, misfit
 from .tokens import ImageCodec, RawCodec
 
 
@@ -218,6 +218,7 @@ class Config(Settings):
             raise ValueError(misfit(self.head, codec))
         check_lists({f"sample.{name}": getattr(self.sample, name) for name in LISTS}, self.head, codec)
         self._check_condition()
+        check_reads(self.head, self.data.read)
         check(self)
         if self.sample.interval[0] > self.sample.interval[1]:
             raise ValueError(
@@ -255,46 +256,12 @@ class Config(Settings):
 
     def positions(self, height: Any, width: Any) -> Any:
         """Positions of a picture of H x W pixels in the sequence; sides may be numpy arrays."""
-        own = self.codec.tokens(height, width) * self.positions_each + self.head.before
-        return own if self.baseline is None else 0 * height + 1
+        if self.baseline is not None:
+            return 0 * height + 1
+        line_ends = height // self.codec.stride if getattr(self.head, "line_ends", False) else 0
+        return self.codec.tokens(height, width) * self.positions_each + self.head.before + line_ends
 
     @property
     def positions_each(self) -> int:
         """Positions of a token."""
         return getattr(self.codec, "codes_each", 1) if self.head.apart else 1
-
-
-def goes_with(head: Head | type[Head], codec: ImageCodec | type[ImageCodec], kind: str) -> bool:
-    """Whether a head can learn the tokens of a codec of this kind."""
-    return head.integers == codec.integers and head.scales == (kind == "multiscale")
-
-
-def check_lists(values: dict[str, Any], head: Head, codec: ImageCodec) -> None:
-    """Raise ValueError for values, by what they are called, that are one for each scale where there are no
-    scales, or fewer."""
-    for name, value in values.items():
-        if not isinstance(value, tuple):
-            continue
-        given = f"{name} = {', '.join(map(str, value))} has a value for each scale"
-        if not head.scales:
-            raise ValueError(f"{given}, and head.kind = {head.kind} has no scales; give one number")
-        if codec.known and len(value) > len(codec.learned.scales):
-            raise ValueError(
-                f"{given}, and the codec of run {codec.run} has {len(codec.learned.scales)}; give at most as "
-                "many: the last one is that of all further scales"
-            )
-
-
-def misfit(head: Head, codec: ImageCodec) -> str:
-    """What is wrong where a head learns other tokens than the codec gives."""
-    learns, gives = ("integers", "vectors") if head.integers else ("vectors", "integers")
-    if head.integers == codec.integers:
-        learns, gives = "tokens of several scales", "tokens of one scale"
-        learns, gives = (learns, gives) if head.scales else (gives, learns)
-    heads = [kind for part in models(Head) if goes_with(part, codec, codec.kind) for kind in kinds_of(part)]
-    codecs = [kind for part in models(ImageCodec) for kind in kinds_of(part) if goes_with(head, part, kind)]
-    other = f"head.kind={' or '.join(heads)}, or " if heads else ""
-    return (
-        f"head.kind = {head.kind} learns {learns}, and codec.kind = {codec.kind} gives {gives}; allowed: "
-        f"{other}codec.kind={', '.join(codecs)}"
-    )

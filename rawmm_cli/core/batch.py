@@ -17,7 +17,7 @@ import torch
 from ..system.errors import DataError
 from .blocks import Blocks
 from .document import Batch, Document, Labels, Picture, Pictures
-from .text_tokenizer import BOS, END_IMAGE, EOS
+from .text_tokenizer import BOS, END_IMAGE, EOS, LINE_END
 
 BlocksOf = Callable[[int, int], Blocks]  # of a picture of H x W pixels: `RawModel.blocks`
 
@@ -66,6 +66,9 @@ def layout(document: Document, blocks: BlocksOf) -> _Layout:
     tokens = np.zeros(len(frame.block), np.int64)
     for at, order, stop in frame.runs:
         tokens[at : at + stop - order] = cast(list[int], document[order:stop])
+    for first, cut, _, _ in frame.places:
+        if cut.words is not None:
+            tokens[first : first + len(cut.words)] = cut.words
     placed = [
         (first, cut, _finished(pictures[number][1]) if copy else pictures[number][1])
         for first, cut, number, copy in frame.places
@@ -193,10 +196,10 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
             sides, encoded = tuple(picture.pixels.shape[1:]), picture.tokens is not None
             groups.setdefault((sides, encoded), []).append((start + first, cut, picture))
     placed = [entry for group in groups.values() for entry in group]
-    counts = [len(cut.block) for _, cut, _ in placed]
+    counts = [len(cut.at) for _, cut, _ in placed]
     index = _joined([np.arange(count) for count in counts])
-    patch_at = index + np.repeat(np.array([first for first, _, _ in placed], np.int64), counts)
-    learned = (document >= 0) & (tokens != BOS) & (tokens != END_IMAGE)
+    patch_at = _joined([first + cut.at for first, cut, _ in placed])
+    learned = (document >= 0) & ~np.isin(tokens, (BOS, END_IMAGE, LINE_END))
     learned[patch_at] = False
     learned[starts] = False  # nothing stands before the first of a document
     predict_at = np.flatnonzero(learned)

@@ -2,15 +2,18 @@
 
     one_block        all tokens see each other (diffusion, masked codes)
     behind_one_more  the same behind a position that holds no token (a time)
-    block_a_token    each token sees those before it (next code, pixels one by one, patches read in order)
+    block_a_token    each token sees those before it (next code, pixels one by one)
+    lines            patches that are only read, with a token of text behind each row (Fuyu)
 
 A head chooses (`Head.blocks`); one that draws scale by scale makes a block a scale in its own file. Next:
 `batch.py` puts the positions into rows."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
+
+from .text_tokenizer import LINE_END
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,12 @@ class Blocks:
     block: np.ndarray  # (N,) int64 from 0, never falling: a position sees its own block and those before
     place: np.ndarray  # (N, 2) row and column of each position
     copied: bool  # a drawn picture has inputs that nobody else may see: what follows it sees a clean copy
+    words: np.ndarray | None = None  # (N,) int64, tokens of text that stand among image tokens; elsewhere 0
+
+    @cached_property
+    def at(self) -> np.ndarray:
+        """(T,) the positions of image tokens among the N."""
+        return np.arange(len(self.block)) if self.words is None else np.flatnonzero(self.words == 0)
 
 
 @lru_cache(maxsize=256)
@@ -47,6 +56,16 @@ def block_a_token(rows: int, columns: int, codes: int = 1) -> Blocks:
     Inputs are the clean tokens."""
     place = places(rows, columns).repeat(codes, 0)
     return Blocks((rows, columns), np.arange(len(place)), place, False)
+
+
+@lru_cache(maxsize=256)
+def lines(rows: int, columns: int, ordered: bool = True, line_ends: bool = True) -> Blocks:
+    """A picture that is only read. ordered: a block a position, in reading order; else one block. line_ends:
+    a token of text behind each row, so that N = rows (columns + 1) (Fuyu, Bavishi et al. 2023)."""
+    place = np.indices((rows, columns + line_ends)).reshape(2, -1).T
+    words = np.where(place[:, 1] == columns, LINE_END, 0) if line_ends else None
+    block = np.arange(len(place)) if ordered else np.zeros(len(place), np.int64)
+    return Blocks((rows, columns), block, place, False, words)
 
 
 def places(rows: int, columns: int) -> np.ndarray:

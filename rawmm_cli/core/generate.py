@@ -20,7 +20,7 @@ from .cache import Cache
 from .document import Document, Picture
 from .drawing import Sampling, Watch, draw
 from .model import RawModel
-from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE
+from .text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, LINE_END
 
 CHUNK = 128  # documents generated together
 Listen = Callable[[int, int | Picture], None]  # (number of the prompt, token or picture)
@@ -136,7 +136,7 @@ def choose(logits: Tensor, no_picture: list[bool], keys: list[int], sampling: Sa
 
     top_p: nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751)."""
     scores = logits.double().numpy()
-    scores[:, [BOS, END_IMAGE]] = -np.inf
+    scores[:, [BOS, END_IMAGE, LINE_END]] = -np.inf
     scores[np.array(no_picture), IMAGE] = -np.inf
     if sampling.temperature == 0:
         return scores.argmax(-1).tolist()

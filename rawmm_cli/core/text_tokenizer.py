@@ -14,6 +14,7 @@ from ..system.errors import CheckpointError, ConfigError
 OURS = {"version": None, "pre_tokenizer": "ByteLevel", "decoder": "ByteLevel", "model": "BPE"}
 BOS, EOS, IMAGE, END_IMAGE = 256, 257, 258, 259
 VOCABULARY = 260
+LINE_END = 255  # a byte that UTF-8 never has: behind each row of a picture, where a head wants it
 
 
 def encode(text: str) -> list[int]:

@@ -112,7 +112,8 @@ def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
     results, judge = {}, None
     if len(np.unique(train.labels[train.labels >= 0])) > 1:
         judge = Judge(train, subject.settings.size[0])
-        results["text_to_image"] = draw(subject, judge, labels)
+        if subject.draws:
+            results["text_to_image"] = draw(subject, judge, labels)
     else:
         subject.notify("drawings are not judged: all training pictures are of one class")
     if any(held_out.captions) and not of_captions:

@@ -25,13 +25,13 @@ from .subject import HELD_OUT, Subject, evenly
 
 @dataclass(frozen=True)
 class PictureLosses:
-    """image: the head's loss. caption: nats per token of the captions that are read, and bits_per_byte the
-    same per byte of them, where there are captions. count: pictures. bits_per_dim: exact bits of a value of a
-    picture after its caption, where the model writes codes of pixels; bits_per_dim_bound: at most so many,
-    where it says masked ones."""
+    """image: the head's loss, where it draws. caption: nats per token of the captions that are read, and
+    bits_per_byte the same per byte of them, where there are captions. count: pictures. bits_per_dim: exact
+    bits of a value of a picture after its caption, where the model writes codes of pixels;
+    bits_per_dim_bound: at most so many, where it says masked ones."""
 
-    image: float
     count: int
+    image: float | None = None
     caption: float | None = None
     bits_per_byte: float | None = None
     bits_per_dim: float | None = None
@@ -74,16 +74,18 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
             chunk_nats, chunk_tokens = _caption_nats(model, _packed(model, config, reads))
             nats, tokens = nats + chunk_nats, tokens + chunk_tokens
             size += sum(len(caption.encode()) for _, caption in chunk)
-        batch = _packed(model, config, draws)
-        drawn += joint_loss(model, batch).image.item() * len(batch.patch_at)
-        patches += len(batch.patch_at)
+        if config.head.draws:
+            batch = _packed(model, config, draws)
+            drawn += joint_loss(model, batch).image.item() * len(batch.patch_at)
+            patches += len(batch.patch_at)
         bits += sum(_bounds(model, chunk, seed, start)) if bounds else 0
         values += sum(pixels.numel() for pixels, _ in chunk)
-    exact = drawn / patches / math.log(2) if is_exact(model) else None
+    image = drawn / patches if patches else None
+    exact = image / math.log(2) if image is not None and is_exact(model) else None
     pixels = {"bits_per_dim": exact, "bits_per_dim_bound": bits / values if bounds else None}
     if not tokens:
-        return PictureLosses(drawn / patches, len(rows), **pixels)
-    return PictureLosses(drawn / patches, len(rows), nats / tokens, nats / size / math.log(2), **pixels)
+        return PictureLosses(len(rows), image, **pixels)
+    return PictureLosses(len(rows), image, nats / tokens, nats / size / math.log(2), **pixels)
 
 
 def _bounds(

@@ -57,6 +57,11 @@ class Subject:
         """How pictures are drawn."""
         return session.settings_for(self.loaded, self.request)
 
+    @property
+    def draws(self) -> bool:
+        """Whether the model draws pictures; else it reads them alone."""
+        return self.loaded.config.head.draws
+
     @cached_property
     def classes(self) -> "Classes | None":
         """The classes of the set: those of its card or, where each picture has one caption of a few, its

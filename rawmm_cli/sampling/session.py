@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..config import build
 from ..config.choices import GRIDS, LISTS, TUNED
-from ..config.model import check_lists
+from ..config.together import check_lists
 from ..core import generate
 from ..core.document import Canvas, Document, Picture
 from ..core.drawing import Sampling, draw, precision
@@ -154,11 +154,12 @@ def prepare(loaded: Loaded, request: Request) -> Session:
 def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None = None) -> Sampling:
     """The model's settings, then the tuned ones, then the request's; `size` (height, width) wins over all.
     Raises ConfigError where they do not fit this model."""
+    _check_draws(loaded, request)
     values = {"precision": loaded.config.sample.precision, **request.settings}
     values.pop("size", None)
     values = {
         "temperature": 0.0 if request.reads or request.task == "caption" else 1.0,
-        "max_pictures": 0 if request.task == "caption" else 1,
+        "max_pictures": 1 if request.task != "caption" and loaded.config.head.draws else 0,
         **values,
         **_tuned(loaded, values),
         "precision": precision(values["precision"], loaded.model.words.weight.device),
@@ -186,6 +187,17 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     settings = build.sampling(loaded.config, **values, size=(height, width))
     _positions(loaded.model, settings, asked)
     return settings
+
+
+def _check_draws(loaded: Loaded, request: Request) -> None:
+    """Raise ConfigError where a model that only reads pictures is to draw some."""
+    if loaded.config.head.draws or not (request.paints or request.settings.get("max_pictures")):
+        return
+    name = "mask" if request.mask else "strength" if request.paints else "max_pictures"
+    raise ConfigError(
+        f"{request.option(name)}: {loaded.name} reads pictures and draws none (head.kind = "
+        f"{loaded.config.head.kind}); leave it out, or choose a model that draws"
+    )
 
 
 def drawing_facts(settings: Sampling) -> dict[str, Any]:

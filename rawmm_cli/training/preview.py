@@ -54,9 +54,8 @@ def preview(
     at: documents and steps so far. lines: drawings of each prompt. folder None: do the same work and write
     nothing; a sharded model needs every rank, and one of them writes."""
     documents, step = at
-    captions = sheet_captions(data)
-    sheet = sample_sheet(config, model, captions, lines)
-    rows = []
+    captions, rows = sheet_captions(data) if config.head.draws else [], []
+    sheet = sample_sheet(config, model, captions, lines) if captions else _nothing_drawn(config)
     if config.data.read and not held_out.holds_documents:
         rows = rows_to_read(held_out, fits=partial(_has_room, config, model, held_out))
     pictures = [held_out.image(row) for row in rows]
@@ -85,7 +84,7 @@ def cost(config: Config, data: Prepared, documents: int) -> tuple[float, float]:
     whose losses are measured beside it."""
     settings = build.sampling(config)
     passes = settings.flat().get("steps") or 1
-    drawings = ROWS * len(sheet_captions(data))
+    drawings = ROWS * len(sheet_captions(data)) if config.head.draws else 0
     each = 2 if settings.guidance != 1 else 1
     forward = drawings * each * passes / 2 + documents / 3
     return forward / config.train.batch, 0.02 * (passes + 32)
@@ -119,6 +118,11 @@ def sample_sheet(config: Config, model: RawModel, captions: list[str], rows: int
     keys = [key(0, "sheet", n) for n in range(len(prompts))]
     pictures = draw(model, prompts, keys, build.sampling(config))
     return _sheet(config, [picture.pixels for picture in pictures], len(captions))
+
+
+def _nothing_drawn(config: Config) -> np.ndarray:
+    """The sheet of a model that only reads: one white picture."""
+    return np.full((config.data.size, config.data.size, 3), 255, np.uint8)
 
 
 def _sheet(config: Config, pictures: list[Tensor], columns: int) -> np.ndarray:

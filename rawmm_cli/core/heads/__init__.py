@@ -4,4 +4,5 @@ diffusion.py       noise, the loss on the rectified path, and drawing
 autoregressive.py  codes one after the other
 masked.py          codes are hidden, said and drawn in a few steps, in any order
 scales.py          codes scale by scale, from coarse to fine
+reading.py         pictures are read and never drawn
 """
