@@ -121,6 +121,15 @@ def check_lossless(loaded: Loaded, what: str) -> None:
         )
 
 
+def check_draws(loaded: Loaded, what: str) -> None:
+    """Raise ConfigError where a model only reads pictures, and `what` asks for drawings."""
+    if not loaded.config.head.draws:
+        raise ConfigError(
+            f"{what}: {loaded.name} reads pictures and draws none (head.kind = {loaded.config.head.kind}); "
+            "leave it out, or choose a model that draws"
+        )
+
+
 def shipped() -> list[str]:
     """Names of the models inside the package."""
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{FACTS}"))

@@ -27,7 +27,7 @@ from ..core.heads.masked import MaskedHead
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
-from ..runs.models import Loaded, diffusion_head
+from ..runs.models import Loaded, check_draws, diffusion_head
 from ..system.errors import ConfigError, DataError
 from ..system.figures import counted
 from ..system.seeds import key
@@ -132,6 +132,9 @@ def run(
 def prepare(loaded: Loaded, request: Request) -> Session:
     """A request in the terms of this model. All that can be wrong with it is an error here, before anything
     is drawn or written."""
+    if request.paints or request.settings.get("max_pictures"):
+        what = "mask" if request.mask else "strength" if request.paints else "max_pictures"
+        check_draws(loaded, request.option(what))
     model, trained = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
     foreign.check_reads(loaded, request)
     if request.paints:
@@ -154,7 +157,6 @@ def prepare(loaded: Loaded, request: Request) -> Session:
 def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None = None) -> Sampling:
     """The model's settings, then the tuned ones, then the request's; `size` (height, width) wins over all.
     Raises ConfigError where they do not fit this model."""
-    _check_draws(loaded, request)
     values = {"precision": loaded.config.sample.precision, **request.settings}
     values.pop("size", None)
     values = {
@@ -187,17 +189,6 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     settings = build.sampling(loaded.config, **values, size=(height, width))
     _positions(loaded.model, settings, asked)
     return settings
-
-
-def _check_draws(loaded: Loaded, request: Request) -> None:
-    """Raise ConfigError where a model that only reads pictures is to draw some."""
-    if loaded.config.head.draws or not (request.paints or request.settings.get("max_pictures")):
-        return
-    name = "mask" if request.mask else "strength" if request.paints else "max_pictures"
-    raise ConfigError(
-        f"{request.option(name)}: {loaded.name} reads pictures and draws none (head.kind = "
-        f"{loaded.config.head.kind}); leave it out, or choose a model that draws"
-    )
 
 
 def drawing_facts(settings: Sampling) -> dict[str, Any]:
