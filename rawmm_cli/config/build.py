@@ -116,14 +116,14 @@ def _deviation(frozen: Any) -> float:
 
 
 def _head(config: Config, codec: Any) -> nn.Module:
-    head = config.head
+    head, width = config.head, config.backbone.width
     match head.kind:
         case "diffusion":
             from ..core.heads.diffusion import DiffusionHead
 
             return DiffusionHead(
                 codec.values,
-                config.backbone.width,
+                width,
                 prediction=head.prediction,
                 space=head.loss,
                 time_mean=head.time_mean,
@@ -137,29 +137,21 @@ def _head(config: Config, codec: Any) -> nn.Module:
         case "autoregressive":
             from ..core.heads.autoregressive import AutoregressiveHead
 
-            width = config.backbone.width
             return AutoregressiveHead(codec.vocabulary, codec.codes, width, z_loss=head.z_loss)
         case "masked":
             from ..core.heads.masked import MaskedHead
 
-            return MaskedHead(
-                codec.vocabulary,
-                codec.codes,
-                config.backbone.width,
-                schedule=head.schedule,
-                loss=head.loss,
-                smoothing=head.smoothing,
-                time=head.time,
-            )
+            own = head.model_dump(exclude={"kind"})
+            return MaskedHead(codec.vocabulary, codec.codes, width, **own)
         case "scales":
             from ..core.heads.scales import ScalesHead
 
-            return ScalesHead(codec.inner, config.backbone.width)
+            return ScalesHead(codec.inner, width)
         case "reading":
             from ..core.heads.reading import ReadingHead
 
             ordered = head.order == "raster"
-            return ReadingHead(codec.values, config.backbone.width, ordered=ordered, line_ends=head.line_ends)
+            return ReadingHead(codec.values, width, ordered=ordered, line_ends=head.line_ends)
         case kind:
             raise unknown("head", kind)
 
