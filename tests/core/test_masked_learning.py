@@ -96,8 +96,9 @@ def test_a_drawing_costs_what_the_formulae_say(side, steps, guidance):
     model.backbone.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[:2]))
     settings = Sampling(size=(side, side), guidance=guidance, drawing=Drawing(steps))
     draw(model, [[BOS, IMAGE]], [1], settings)
-    prompt, *evaluations = [rows * positions for rows, positions in seen]
-    assert len(evaluations) == steps
+    computed = [rows * positions for rows, positions in seen]
+    prompt, evaluations = sum(computed[:-steps]), computed[-steps:]
+    assert len(computed) == steps + (1 if guidance == 1 else 2)  # a prompt, and an empty one
     assert sum(evaluations) == steps * side**2 * (1 if guidance == 1 else 2)
     with FlopCounterMode(display=False) as counter:
         draw(model, [[BOS, IMAGE]], [1], settings)
