@@ -213,12 +213,15 @@ def execute(
     loaded: "Loaded", request: "Request", out: Path, gif: bool = False, say: Callable | None = None
 ) -> dict:
     """Draw and write what the request says -> the object of `--json`; its seconds begin here."""
+    from ..core import codes
     from ..sampling import foreign, session
     from ..system import machine
 
     ready = session.prepare(loaded, request)
     verdict = foreign.judge(loaded, request)
     for line in verdict.lines():
+        notify(line)
+    for line in codes.collapse(ready.settings.drawing):
         notify(line)
     device = loaded.model.words.weight.device
     if warning := machine.precision_warning(ready.settings.precision, device):

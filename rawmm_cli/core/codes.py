@@ -2,6 +2,8 @@
 
 Numbers that decide come from outside, one a code, so that a code depends on the key of its picture alone."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,3 +40,19 @@ def probabilities(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_
         kept = ordered.masked_fill((before >= top_p) & (before > 0), 0.0)
         chances = torch.zeros_like(chances).scatter(-1, order, kept)
     return chances
+
+
+def collapse(drawing: Any) -> list[str]:
+    """Lines about temperatures of a head's drawing at which pictures of one prompt become alike."""
+    lines, temperatures = [], getattr(drawing, "code_temperature", 1.0)
+    if not any(temperatures if isinstance(temperatures, tuple) else (temperatures,)):
+        lines.append(
+            "code_temperature = 0 takes the likeliest codes, and pictures of a prompt become alike; 1 draws "
+            "what was learned"
+        )
+    if getattr(drawing, "order", "") == "confidence" and drawing.order_temperature == 0:
+        lines.append(
+            "order_temperature = 0 says the most certain codes first, and pictures of a prompt become alike; "
+            "order = halton needs no temperature"
+        )
+    return lines

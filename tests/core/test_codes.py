@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from rawmm_cli.core.codes import pick, probabilities
+from rawmm_cli.core.codes import collapse, pick, probabilities
 from rawmm_cli.core.drawing import Sampling
 from rawmm_cli.core.generate import choose
+from rawmm_cli.core.heads import autoregressive, diffusion, masked
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, VOCABULARY
 
 LOGITS = torch.tensor([[1.0, -0.5, 2.0, 0.3, -1.0]])
@@ -58,3 +59,22 @@ def test_extreme_numbers_and_logits_give_codes_that_exist():
 def test_ties_are_kept_in_order_and_never_more_than_k():
     chances = probabilities(torch.zeros(1, 6), top_k=2)
     assert chances.tolist() == [[0.5, 0.5, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "drawing, told",
+    [
+        (None, []),
+        (diffusion.Drawing(), []),
+        (autoregressive.Drawing(), []),
+        (autoregressive.Drawing(code_temperature=0), ["code_temperature"]),
+        (masked.Drawing(), []),
+        (masked.Drawing(order="halton", order_temperature=0), []),
+        (masked.Drawing(order_temperature=0), ["order_temperature"]),
+        (masked.Drawing(order_temperature=0, code_temperature=0), ["code_temperature", "order_temperature"]),
+    ],
+)
+def test_temperatures_at_which_pictures_become_alike_are_told(drawing, told):
+    lines = collapse(drawing)
+    assert [line.split(" = 0 ")[0] for line in lines] == told
+    assert all("pictures of a prompt become alike" in line for line in lines)
