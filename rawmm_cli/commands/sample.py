@@ -130,7 +130,12 @@ def sample(
     ] = None,
     max_pictures: Annotated[
         Optional[int],
-        typer.Option(min=0, max=100, help="Pictures to draw, at most. [default: 1]", rich_help_panel=DRAW),
+        typer.Option(
+            min=0,
+            max=100,
+            help="Pictures to draw, at most. [default: 1; of a set of documents, as many as they have]",
+            rich_help_panel=DRAW,
+        ),
     ] = None,
     max_text: Annotated[
         Optional[int],

@@ -43,7 +43,7 @@ def tune_sampler(
     from dataclasses import asdict
 
     from ..config import build
-    from ..runs import loading, models
+    from ..runs import abilities, loading, models
     from ..sampling import tune
     from ..system import machine
 
@@ -53,7 +53,7 @@ def tune_sampler(
     folder = models.find(runs_dir, None, run) if exported else loading.find_run(runs_dir, run)
     writable_folder(folder, "folder of the model")
     loaded = models.load(folder, machine.device(device), notify)
-    models.diffusion_head(loaded, "tune-sampler")
+    abilities.diffusion_head(loaded, "tune-sampler")
     usual, results = build.sampling(loaded.config), {}
     documents = tune.prompts(loaded.model, usual, pictures, seed)
     for number in steps or [10]:

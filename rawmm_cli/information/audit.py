@@ -25,7 +25,8 @@ from ..core.heads.diffusion import DiffusionHead
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import read_image
 from ..data.pictures import Location, Skipped, read
-from ..runs.models import Loaded, check_lossless, diffusion_head
+from ..runs.abilities import check_lossless, diffusion_head
+from ..runs.models import Loaded
 from ..system.errors import DataError, RawmmError, printable
 from ..system.figures import counted
 

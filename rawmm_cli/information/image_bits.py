@@ -15,7 +15,8 @@ from torch import Tensor
 from ..core.batch import pack, size
 from ..core.document import Picture
 from ..core.text_tokenizer import BOS, IMAGE
-from ..runs.models import Loaded, check_lossless, diffusion_head
+from ..runs.abilities import check_lossless, diffusion_head
+from ..runs.models import Loaded
 from ..system.seeds import key
 from . import exact_bits, likelihood, lossless, masked_bits
 from .likelihood import BEGINS, WIDTHS, Bound, Denoise

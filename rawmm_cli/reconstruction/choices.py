@@ -27,8 +27,9 @@ from torch import Tensor
 
 from ..codecs.raw import RawPatches
 from ..config.explain import nearest
+from ..runs.abilities import diffusion_head
 from ..runs.codec import open_codec
-from ..runs.models import Loaded, diffusion_head
+from ..runs.models import Loaded
 from ..runs.public import PREFIX
 from ..system.errors import CheckpointError, ConfigError
 from . import controls, keys

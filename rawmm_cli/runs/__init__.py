@@ -13,5 +13,6 @@ familiar.py    how usual a text or a picture is to a model: bits of words, dista
 prompts.py     prompts to offer, from captions
 seen.py        seen.json: what a model has seen, and what is outside of that
 models.py      runs and exported models, ready to sample
+abilities.py   what a model can do, checked before it is asked for it
 model_card.py  the README of an exported model
 """

@@ -27,7 +27,6 @@ from ..config.explain import nearest
 from ..config.fields import Name
 from ..config.model import Config
 from ..config.tokens import FrozenCodec
-from ..core.heads.diffusion import DiffusionHead
 from ..core.model import RawModel
 from ..data import prepared, sets
 from ..system import disk, manifest
@@ -73,6 +72,15 @@ class Loaded:
     tuned: dict
     seen: dict = field(default_factory=dict)
 
+    @property
+    def most_pictures(self) -> int:
+        """Pictures to draw where no number is asked for: as many as documents of its sets have, 1 at least;
+        none where it only reads."""
+        if not self.config.head.draws:
+            return 0
+        sizes = [(one.get("pictures") or 0, sum(one["count"].values())) for one in self.seen.get("sets", ())]
+        return max([1, *(-(-pictures // documents) for pictures, documents in sizes if documents)])
+
 
 class _Count(Shape):
     train: int = Field(ge=0)
@@ -98,36 +106,6 @@ class _Facts(Shape):
     parameters: int = Field(ge=0, lt=2**63)
     machine: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
-
-
-def diffusion_head(loaded: Loaded, what: str) -> DiffusionHead:
-    """The model's head. Raises ConfigError where it is of another kind, as `what` needs noise and times."""
-    head = loaded.model.head
-    if isinstance(head, DiffusionHead):
-        return head
-    raise ConfigError(
-        f"{what} needs a diffusion head; {loaded.name} has head.kind = {loaded.config.head.kind}; choose "
-        "another model"
-    )
-
-
-def check_lossless(loaded: Loaded, what: str) -> None:
-    """Raise ConfigError where a codec loses some of a picture before the model sees it, as `what` is about
-    all of it."""
-    if isinstance(codec := loaded.config.codec, FrozenCodec):
-        raise ConfigError(
-            f"{what} needs a model on raw patches; {loaded.name} has codec.kind = {codec.kind}, which loses "
-            f"a part of every picture: `rawmm reconstruct --codec {codec.run}` measures how much"
-        )
-
-
-def check_draws(loaded: Loaded, what: str) -> None:
-    """Raise ConfigError where a model only reads pictures, and `what` asks for drawings."""
-    if not loaded.config.head.draws:
-        raise ConfigError(
-            f"{what}: {loaded.name} reads pictures and draws none (head.kind = {loaded.config.head.kind}); "
-            "leave it out, or choose a model that draws"
-        )
 
 
 def shipped() -> list[str]:

@@ -138,6 +138,15 @@ class Request:
         """Whether `images` is drawn on, not read."""
         return self.mask is not None or self.strength is not None
 
+    @property
+    def wants_drawings(self) -> str | None:
+        """The argument that asks for drawings, where one does."""
+        if self.mask is not None:
+            return "mask"
+        if self.strength is not None:
+            return "strength"
+        return "max_pictures" if self.settings.get("max_pictures") else None
+
 
 def chosen(**options: Any) -> dict[str, Any]:
     """The options that a person gave: those that are not None."""

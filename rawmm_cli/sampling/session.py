@@ -27,7 +27,8 @@ from ..core.heads.masked import MaskedHead
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
-from ..runs.models import Loaded, check_draws, diffusion_head
+from ..runs.abilities import check_draws, diffusion_head
+from ..runs.models import Loaded
 from ..system.errors import ConfigError, DataError
 from ..system.figures import counted
 from ..system.seeds import key
@@ -132,8 +133,7 @@ def run(
 def prepare(loaded: Loaded, request: Request) -> Session:
     """A request in the terms of this model. All that can be wrong with it is an error here, before anything
     is drawn or written."""
-    if request.paints or request.settings.get("max_pictures"):
-        what = "mask" if request.mask else "strength" if request.paints else "max_pictures"
+    if what := request.wants_drawings:
         check_draws(loaded, request.option(what))
     model, trained = loaded.model, loaded.config.data.size if loaded.config.data.stretch else None
     foreign.check_reads(loaded, request)
@@ -161,7 +161,7 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     values.pop("size", None)
     values = {
         "temperature": 0.0 if request.reads or request.task == "caption" else 1.0,
-        "max_pictures": 1 if request.task != "caption" and loaded.config.head.draws else 0,
+        "max_pictures": 0 if request.task == "caption" else loaded.most_pictures,
         **values,
         **_tuned(loaded, values),
         "precision": precision(values["precision"], loaded.model.words.weight.device),

@@ -1,6 +1,7 @@
 """Models that read pictures and draw none: what is measured, asked of them, and shown while they train."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,3 +54,15 @@ def test_its_preview_reads(loaded, few_digits, tmp_path):
     note = json.loads(path.with_suffix(".json").read_text())
     assert note["prompts"] == [] and len(note["read"]) == 7 and "held_out_image" not in losses
     assert np.asarray(Image.open(path)).min() == 255 and (tmp_path / "held_out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "pictures, documents, most",
+    [(None, 40, 1), (40, 40, 1), (120, 40, 3), (100, 40, 3), (0, 40, 1), (0, 0, 1)],
+)
+def test_a_model_of_documents_draws_as_many_pictures_as_they_have(pictures, documents, most):
+    config = presets.load("tiny")
+    known = {"sets": [{"pictures": pictures, "count": {"train": documents, "held_out": 0}}]}
+    model = replace(as_loaded(build.model(config), config), seen=known)
+    assert session.settings_for(model, Request(("",))).max_pictures == most
+    assert session.settings_for(model, Request(("",), settings={"max_pictures": 2})).max_pictures == 2

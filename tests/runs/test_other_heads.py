@@ -14,7 +14,7 @@ from rawmm_cli.config import build, presets
 from rawmm_cli.information import audit, image_bits
 from rawmm_cli.profiling import bench
 from rawmm_cli.reconstruction import choices
-from rawmm_cli.runs import models
+from rawmm_cli.runs import abilities, models
 from rawmm_cli.sampling import session, studio
 from rawmm_cli.sampling.request import Request
 from rawmm_cli.system import machine
@@ -82,4 +82,4 @@ def test_the_benchmark_draws_without_steps(loaded, monkeypatch):
 
 def test_a_diffusion_head_is_returned(loaded):
     model = made(("clean", "transformer", "raw"))
-    assert models.diffusion_head(replace(loaded, model=model), "a test") is model.head
+    assert abilities.diffusion_head(replace(loaded, model=model), "a test") is model.head

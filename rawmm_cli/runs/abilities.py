@@ -1,0 +1,36 @@
+"""What a model can and cannot do: checked before it is asked for it, in one line."""
+
+from ..config.tokens import FrozenCodec
+from ..core.heads.diffusion import DiffusionHead
+from ..system.errors import ConfigError
+from .models import Loaded
+
+
+def diffusion_head(loaded: Loaded, what: str) -> DiffusionHead:
+    """The model's head. Raises ConfigError where it is of another kind, as `what` needs noise and times."""
+    head = loaded.model.head
+    if isinstance(head, DiffusionHead):
+        return head
+    raise ConfigError(
+        f"{what} needs a diffusion head; {loaded.name} has head.kind = {loaded.config.head.kind}; choose "
+        "another model"
+    )
+
+
+def check_lossless(loaded: Loaded, what: str) -> None:
+    """Raise ConfigError where a codec loses some of a picture before the model sees it, as `what` is about
+    all of it."""
+    if isinstance(codec := loaded.config.codec, FrozenCodec):
+        raise ConfigError(
+            f"{what} needs a model on raw patches; {loaded.name} has codec.kind = {codec.kind}, which loses "
+            f"a part of every picture: `rawmm reconstruct --codec {codec.run}` measures how much"
+        )
+
+
+def check_draws(loaded: Loaded, what: str) -> None:
+    """Raise ConfigError where a model only reads pictures, and `what` asks for drawings."""
+    if not loaded.config.head.draws:
+        raise ConfigError(
+            f"{what}: {loaded.name} reads pictures and draws none (head.kind = {loaded.config.head.kind}); "
+            "leave it out, or choose a model that draws"
+        )
