@@ -37,6 +37,7 @@ OTHERS = {  # sources of foreign pictures, and the sides that they can have
     "portraits": (32, 256),
 }
 EACH, NEAR = 40, 100  # pictures of a kind; own captions with another noun
+FEW = 50  # own pictures and texts that a rate needs
 WHITE = (255, 255, 255)
 
 
@@ -60,14 +61,22 @@ def measure(subject: Subject) -> dict[str, Marked]:
     results = {}
     if loaded.seen.get("words"):
         columns = held_out.texts if held_out.holds_documents else held_out.captions
-        rows = [columns[row] for row in evenly_spaced(len(held_out), seen.TEXTS)]
+        rows = [columns[row] for row in apart(len(held_out), seen.TEXTS)]
         texts = [text for row in rows for text in row[: 1 if held_out.holds_documents else None] if text]
         vocabulary = words_of(islice(subject.train.all_texts(), seen.READ))
         results["foreign_prompts"] = of_prompts(loaded, texts, vocabulary)
     if loaded.seen.get("pictures") and not held_out.holds_documents:
-        own = [held_out.image(row) for row in evenly_spaced(len(held_out), seen.UNSEEN)]
+        own = [held_out.image(row) for row in apart(len(held_out), seen.UNSEEN)]
         results["foreign_pictures"] = of_pictures(loaded, own, str(subject.train.card.get("source")))
     return results
+
+
+def apart(count: int, most: int) -> list[int]:
+    """At most `most` rows of `count`, evenly spaced, and none of those that the threshold comes from; of few
+    rows the same."""
+    known = set(evenly_spaced(count, most))
+    left = [row for row in range(count) if row not in known]
+    return [left[n] for n in evenly_spaced(len(left), most)] if len(left) >= FEW else sorted(known)
 
 
 def words_of(texts: Iterator[str] | Sequence[str]) -> set[str]:

@@ -9,7 +9,8 @@ records.py     records.jsonl
 lock.py        who trains in a run folder
 folder.py      a run folder, read without torch
 tuned.py       sampler.json: grids of few steps
-familiar.py    how usual a text or a picture is to a model: bits of words, distance of a picture
+familiar.py    how usual a text is to a model: bits of words; thresholds
+looks.py       how usual a picture is to a model: its distance from those of training
 prompts.py     prompts to offer, from captions
 seen.py        seen.json: what a model has seen, and what is outside of that
 models.py      runs and exported models, ready to sample

@@ -146,7 +146,7 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
             state["data"],
             manifest.recorded(saved, "ema")[:12],
             tuned.read(folder, warn),
-            seen.read(folder, state["documents"], config.backbone.width, warn),
+            seen.read(folder, state["documents"], warn),
         )
     facts, config = read_facts(folder), loading.run_config(folder)
     model = build.model(config, device, stored=loading.stored(folder, "weights"))
@@ -164,7 +164,7 @@ def load(folder: Path, device: torch.device, warn: Callable[[str], None] = lambd
         facts["data"],
         manifest.recorded(folder, "weights")[:12],
         tuned.read(folder, warn),
-        seen.read(folder, facts["documents"], config.backbone.width, warn),
+        seen.read(folder, facts["documents"], warn),
     )
 
 
@@ -220,7 +220,7 @@ def export(
             "evaluation": files.read_json(run / "evaluation.json", dict) or None,
         }
         disk.write_json(partial / FACTS, facts)
-        known = seen.read(run, state["documents"], config.backbone.width, warn)
+        known = seen.read(run, state["documents"], warn)
         if known := known or _measured(model, facts, config, data_folder):
             disk.write_json(partial / SEEN, known)
         manifest.sync_files(partial)
@@ -256,7 +256,7 @@ def _renew_card(folder: Path) -> None:
 
 def _write_card(folder: Path, facts: dict, config: Config) -> None:
     digest = manifest.recorded(folder, "weights")[:12]
-    known = seen.read(folder, facts["documents"], config.backbone.width)
+    known = seen.read(folder, facts["documents"])
     disk.write(folder / CARD, model_card.text(facts, config, tuned.read(folder), known, digest))
 
 

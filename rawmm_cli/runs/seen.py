@@ -23,12 +23,12 @@ from ..data.sets import class_captions
 from ..system import disk, manifest
 from ..system.errors import CheckpointError, printable
 from ..system.stored import Shape, read_json
-from . import familiar, prompts
+from . import familiar, looks, prompts
 from .tuned import FACTS
 
-SEEN, FORMAT = "seen.json", 1
+SEEN, FORMAT = "seen.json", 2
 LEARNED, UNSEEN, TEXTS = (
-    384,
+    1536,
     256,
     400,
 )  # pictures of training, unseen pictures, unseen texts that are measured
@@ -46,7 +46,8 @@ class _Own(Shape):
 
 
 class _Pictures(_Own):
-    subspace: str
+    numbers: int = Field(0, ge=0)  # that describe a picture; format 1 has neither
+    usual: str = ""
     unit: float = Field(gt=0)
 
 
@@ -75,8 +76,8 @@ class _Seen(Shape):
     pictures: _Pictures | None = None
 
 
-def read(folder: Path, documents: int, width: int, warn: Callable[[str], None] = lambda line: None) -> dict:
-    """What a model of `width` has seen, {} where that was not measured, or of weights of other documents.
+def read(folder: Path, documents: int, warn: Callable[[str], None] = lambda line: None) -> dict:
+    """What a model has seen, {} where that was not measured, or of weights of other documents.
 
     In an exported model a file whose checksum does not fit is left out, and `warn` hears of it. Raises
     CheckpointError where it has another shape than ours."""
@@ -91,9 +92,9 @@ def read(folder: Path, documents: int, width: int, warn: Callable[[str], None] =
         return {}
     if pictures := known.get("pictures"):
         try:
-            familiar.unpacked(pictures["subspace"], width, pictures["unit"])
+            looks.unpacked(pictures.get("usual", ""), pictures.get("numbers", 0), pictures["unit"])
         except ValueError as error:
-            raise CheckpointError(f"{path} is damaged (subspace: {error}); {remedy}") from None
+            raise CheckpointError(f"{path} is damaged (usual: {error}); {remedy}") from None
     return known
 
 
@@ -224,7 +225,7 @@ def _texts_of(data: Prepared | PreparedDocuments) -> list[str]:
 def _pictures(
     model: RawModel, config: Config, sets: Sequence, unseen: Sequence[Prepared | PreparedDocuments]
 ) -> dict | None:
-    """The subspace of pictures of training, and the threshold of distances from it: the largest that the
+    """The distribution of pictures of training, and the threshold of distances from it: the largest that the
     unseen pictures of any of the sets give. None where there are too few."""
     if config.data.stream:
         sets = [sets[0].first_pictures("train", PICTURES_OF_STREAM)]
@@ -232,20 +233,21 @@ def _pictures(
         [_pictures_of(data, config, most // len(group)) for data in group]
         for group, most in ((sets, LEARNED), (unseen, UNSEEN))
     )
-    vectors = familiar.places(model, [picture for group in learned for picture in group])
-    if not len(vectors):
+    vectors = looks.looks(model, [picture for group in learned for picture in group])
+    if len(vectors) < 2 or not all(held_out):
         return None
-    raw = familiar.spanned(vectors)
-    groups = [familiar.own_distances(raw, vectors, familiar.places(model, group)) for group in held_out]
+    usual = looks.fitted(vectors)
+    groups = [looks.own_distances(usual, vectors, looks.looks(model, group)) for group in held_out]
     apart = [one for group in groups for one in group]
-    if min(map(len, groups)) < familiar.FEWEST or not (unit := float(np.median(apart))) > 0:
+    if min(map(len, groups)) < looks.FEWEST or not (unit := float(np.median(apart))) > 0:
         return None
     return {
-        "threshold": max(familiar.most_distance([one / unit for one in group]) for group in groups),
+        "threshold": max(looks.most_distance([one / unit for one in group]) for group in groups),
         "own": [1.0, float(np.quantile(apart, 0.99)) / unit],
         "count": len(apart),
         "unit": unit,
-        "subspace": raw.packed(),
+        "numbers": vectors.shape[1],
+        "usual": usual.packed(),
     }
 
 

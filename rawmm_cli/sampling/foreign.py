@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from ..core.document import Picture
-from ..runs import familiar, seen
+from ..runs import familiar, looks, seen
 from ..runs.familiar import Word
 from ..runs.models import Loaded
-from ..system.errors import ConfigError
+from ..system.errors import CheckpointError, ConfigError
 from ..system.figures import counted, short
 from .prompt import pixels
 from .request import Request
@@ -172,6 +172,11 @@ def judge_pictures(loaded: Loaded, pictures: list[Path | Tensor]) -> list[Seen]:
     if not known or not pictures:
         return []
     read: list[Picture] = [seen.as_read(pixels(one, loaded.model), loaded.config) for one in pictures]
-    subspace = familiar.unpacked(known["subspace"], loaded.config.backbone.width, known["unit"])
-    distances = subspace.distances(familiar.places(loaded.model, read))
-    return [Seen(distance, known["threshold"], known["own"][1]) for distance in distances]
+    usual = looks.unpacked(known["usual"], known["numbers"], known["unit"])
+    vectors = looks.looks(loaded.model, read)
+    if vectors.shape[1] != known["numbers"]:
+        raise CheckpointError(
+            f"{loaded.folder / seen.SEEN} is of another model: {known['numbers']} numbers describe a "
+            f"picture, not {vectors.shape[1]}; delete it, and run `rawmm evaluate` to have it measured again"
+        )
+    return [Seen(distance, known["threshold"], known["own"][1]) for distance in usual.distances(vectors)]

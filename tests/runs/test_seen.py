@@ -56,11 +56,17 @@ def test_pictures_without_captions_and_few_of_them(few_pictures):
     assert result["pictures"]["count"] == 6 + 24 and result["pictures"]["threshold"] > 1
 
 
+def test_an_older_format_is_measured_again(known, tmp_path):
+    pictures = {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "subspace": "AA", "unit": 1.0}
+    (tmp_path / "seen.json").write_text(json.dumps(known | {"format": 1, "pictures": pictures}))
+    assert seen.read(tmp_path, known["documents"]) == {}
+
+
 def test_after_more_training_it_is_out_of_date(tiny_run, known, tmp_path):
     shutil.copy(tiny_run / "seen.json", tmp_path)
-    assert seen.read(tmp_path, known["documents"], 32) == known
-    assert seen.read(tmp_path, known["documents"] + 64, 32) == {}
-    assert seen.read(tmp_path / "nothing", 1, 32) == {}
+    assert seen.read(tmp_path, known["documents"]) == known
+    assert seen.read(tmp_path, known["documents"] + 64) == {}
+    assert seen.read(tmp_path / "nothing", 1) == {}
 
 
 @pytest.mark.parametrize(
@@ -72,8 +78,8 @@ def test_after_more_training_it_is_out_of_date(tiny_run, known, tmp_path):
         ({"words": {"threshold": -1.0, "own": [1.0, 2.0], "count": 3}}, "greater than 0"),
         ({"words": {"threshold": 1.0, "own": [1.0], "count": 3}}, "at least 2 items"),
         (
-            {"pictures": {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "subspace": "AA", "unit": 1.0}},
-            "subspace",
+            {"pictures": {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "usual": "AA", "unit": 1.0}},
+            "usual",
         ),
     ],
 )
@@ -81,7 +87,7 @@ def test_another_shape_is_refused_in_one_line(known, tmp_path, change, problem):
     text = change if isinstance(change, str) else json.dumps(known | change)
     (tmp_path / "seen.json").write_text(text)
     with pytest.raises(CheckpointError, match="seen.json is damaged .*; delete it, and run") as caught:
-        seen.read(tmp_path, known["documents"], 32)
+        seen.read(tmp_path, known["documents"])
     assert problem in str(caught.value) and "\n" not in str(caught.value)
 
 
