@@ -124,6 +124,7 @@ def show(result: dict) -> None:
         "image": "image loss {:.3f}",
         "bits_per_dim": "pixels {:.3f} bits/dim, exact",
         "bits_per_dim_bound": "pixels {:.3f} bits/dim at most, by a bound",
+        "bits_per_dim_density": "pixels {:.3f} bits/dim at most, by an exact density",
     }
     measured = ", ".join(form.format(losses[name]) for name, form in forms.items() if name in losses)
     where = f"; report: {result['report']}" if "report" in result else ""

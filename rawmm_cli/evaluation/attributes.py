@@ -99,7 +99,7 @@ def measure(subject: Subject) -> dict[str, Drawn | Read | Looks | Written]:
     results = {"text_to_image": match(subject, judge, captions, drawn)}
     if looks := compare_looks(judge, [picture for picture in drawn if picture is not None], real, train):
         results["looks"] = looks
-    if size == int(train.heights[0]):  # the model was trained to read pictures of this size
+    if subject.reads and size == int(train.heights[0]):  # the model was trained to read pictures of this size
         results |= read(subject, numbers, truth)
         results["written"] = write(subject)
     if subject.keep is not None:

@@ -21,7 +21,13 @@ class Read:
 def measure(subject: Subject) -> dict[str, Read]:
     """Applies where pictures have captions, but neither classes nor a grammar."""
     held_out, card = subject.held_out, subject.train.card
-    if held_out.holds_documents or card.get("labels") or card.get("grammar") or not any(held_out.captions):
+    if (
+        not subject.reads
+        or held_out.holds_documents
+        or card.get("labels")
+        or card.get("grammar")
+        or not any(held_out.captions)
+    ):
         return {}
     right = lambda row, text: text.strip() in held_out.captions[row]  # noqa: E731
     return {"image_to_text": read(subject, right, "exact")}

@@ -116,7 +116,7 @@ def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
             results["text_to_image"] = draw(subject, judge, labels)
     else:
         subject.notify("drawings are not judged: all training pictures are of one class")
-    if any(held_out.captions) and not of_captions:
+    if any(held_out.captions) and not of_captions and subject.reads:
         right = lambda row, text: named(text, labels) == held_out.labels[row]  # noqa: E731
         results["image_to_text"] = captions.read(subject, right, "names the class")
     if judge is None:

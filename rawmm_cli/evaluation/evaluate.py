@@ -53,6 +53,8 @@ def evaluate(
     if not loaded.seen and loaded.folder.is_dir():
         loaded = _with_seen(loaded, data, held_out)
     subject = Subject(loaded, request, train, held_out, data_folder, per_label, prompts, keep, notify)
+    if not subject.reads:
+        notify(f"reading is not measured: baseline.kind = {config.baseline.kind} draws and does not read")
     results: dict[str, Any] = {"data": config.data.set}
     for evaluator in EVALUATORS:
         results |= {name: to_json(result) for name, result in evaluator.measure(subject).items()}

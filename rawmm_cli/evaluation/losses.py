@@ -16,7 +16,7 @@ from ..core.text_tokenizer import IMAGE
 from ..data import lengths
 from ..data.prepared import Prepared, PreparedDocuments
 from ..data.stream import Stream, cut_text, drawing, reading
-from ..information import masked_bits
+from ..information import flow_bits, masked_bits
 from ..information.exact_bits import is_exact
 from ..system.errors import DataError
 from ..system.seeds import key
@@ -28,7 +28,8 @@ class PictureLosses:
     """image: the head's loss, where it draws. caption: nats per token of the captions that are read, and
     bits_per_byte the same per byte of them, where there are captions. count: pictures. bits_per_dim: exact
     bits of a value of a picture after its caption, where the model writes codes of pixels;
-    bits_per_dim_bound: at most so many, where it says masked ones."""
+    bits_per_dim_bound: at most so many, where it says masked ones; bits_per_dim_density: by the density of a
+    flow."""
 
     count: int
     image: float | None = None
@@ -36,6 +37,7 @@ class PictureLosses:
     bits_per_byte: float | None = None
     bits_per_dim: float | None = None
     bits_per_dim_bound: float | None = None
+    bits_per_dim_density: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,17 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
     """Each picture once to read, where it has a caption, and once to draw."""
     rows, encode = evenly(_fitting(model, config, held_out), HELD_OUT), model.tokenizer.encode
     nats = tokens = size = drawn = patches = bits = values = 0.0
-    bounds = masked_bits.is_bound(model)
+    bounds, flow = masked_bits.is_bound(model), flow_bits.is_flow(model)
     for start in range(0, len(rows), CHUNK):
         chunk = [
             (held_out.image(row), _caption(model, config, held_out, row))
             for row in rows[start : start + CHUNK]
         ]
-        reads = [reading(pixels, caption, encode, config.data) for pixels, caption in chunk if caption]
+        reads = [
+            reading(pixels, caption, encode, config.data)
+            for pixels, caption in chunk
+            if caption and config.baseline is None  # which reads nothing
+        ]
         draws = [
             drawing(caption, pixels, key(seed, "held out", start + n), encode=encode, settings=config.data)
             for n, (pixels, caption) in enumerate(chunk)
@@ -78,11 +84,12 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
             batch = _packed(model, config, draws)
             drawn += joint_loss(model, batch).image.item() * len(batch.patch_at)
             patches += len(batch.patch_at)
-        bits += sum(_bounds(model, chunk, seed, start)) if bounds else 0
+        bits += sum(_bounds(model, chunk, seed, start)) if bounds or flow else 0
         values += sum(pixels.numel() for pixels, _ in chunk)
     image = drawn / patches if patches else None
     exact = image / math.log(2) if image is not None and is_exact(model) else None
     pixels = {"bits_per_dim": exact, "bits_per_dim_bound": bits / values if bounds else None}
+    pixels["bits_per_dim_density"] = bits / values if flow else None
     if not tokens:
         return PictureLosses(len(rows), image, **pixels)
     return PictureLosses(len(rows), image, nats / tokens, nats / size / math.log(2), **pixels)
@@ -96,7 +103,8 @@ def _bounds(
     for members in ([n for n, (pixels, _) in enumerate(chunk) if pixels.shape == size] for size in sizes):
         images, captions = torch.stack([chunk[n][0] for n in members]), [chunk[n][1] for n in members]
         keys = [key(seed, "held out", start + n) for n in members]
-        yield from masked_bits.of_pictures(model, images, captions, keys).tolist()
+        bits = flow_bits if flow_bits.is_flow(model) else masked_bits
+        yield from bits.of_pictures(model, images, captions, keys).tolist()
 
 
 @torch.inference_mode()

@@ -36,7 +36,7 @@ class _Asked(NamedTuple):
 def measure(subject: Subject) -> dict[str, Questions]:
     """Applies where the card of the set has questions."""
     known = subject.train.card.get("questions")
-    if not known:
+    if not known or not subject.reads:
         return {}
     numbers = evenly(range(len(subject.held_out) // 2), HELD_OUT // 2)  # a question and its control each
     asked = [_asked(subject.held_out, row) for number in numbers for row in (2 * number, 2 * number + 1)]

@@ -53,6 +53,11 @@ class Subject:
         return self.request.seed
 
     @property
+    def reads(self) -> bool:
+        """Whether the model reads pictures: a baseline does not."""
+        return self.loaded.config.baseline is None
+
+    @property
     def settings(self) -> Sampling:
         """How pictures are drawn."""
         return session.settings_for(self.loaded, self.request)

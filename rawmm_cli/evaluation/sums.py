@@ -53,7 +53,7 @@ class Sums:
 def measure(subject: Subject) -> dict[str, Sums]:
     """Applies to the set of sums."""
     held_out = subject.held_out
-    if subject.train.card.get("grammar") != "sums" or not held_out.holds_documents:
+    if subject.train.card.get("grammar") != "sums" or not held_out.holds_documents or not subject.reads:
         return {}
     judge, by_given = Judge(_digits("train"), subject.settings.size[0]), {}
     for given in GIVEN:

@@ -9,6 +9,7 @@ picture_bits.py  the budget for the user's pictures
 likelihood.py    bits of pictures under a model: variational bound, probability-flow ODE
 exact_bits.py    exact bits of pictures under a model that writes codes of pixels
 masked_bits.py   a bound on them under a model that says masked codes
+flow_bits.py     bits of pictures under a flow, by its density
 image_bits.py    bits of pictures under any model
 text_bits.py     bits of text under a model
 model_bits.py    bits of pictures and of text under one model

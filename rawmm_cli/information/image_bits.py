@@ -18,7 +18,7 @@ from ..core.text_tokenizer import BOS, IMAGE
 from ..runs.abilities import check_lossless, diffusion_head
 from ..runs.models import Loaded
 from ..system.seeds import key
-from . import exact_bits, likelihood, lossless, masked_bits
+from . import exact_bits, flow_bits, likelihood, lossless, masked_bits
 from .likelihood import BEGINS, WIDTHS, Bound, Denoise
 
 BATCH = 16  # pictures in a batch
@@ -40,8 +40,9 @@ class Mean:
 class ImageBits:
     """Bits a byte of pictures under a model.
 
-    exact: of a model that writes codes of pixels (`exact_bits.py`); all others are None. Of one that says
-    masked codes only the bound is there. Under a diffusion model:
+    exact: of a model that writes codes of pixels (`exact_bits.py`); all others are None. density: of a flow
+    (`flow_bits.py`), alone too. Of one that says masked codes only the bound is there. Under a diffusion
+    model:
     begin, width: of the bound (`likelihood.py`). steps: of an ODE. solver_error: change of an ODE's result
     with half the steps. uniform, decoded: by the ODE from uniform noise, and from the bound's noise.
     difference: the bound minus `decoded`. None where the ODE was not computed."""
@@ -56,11 +57,12 @@ class ImageBits:
     decoded: Mean | None = None
     difference: Mean | None = None
     exact: Mean | None = None
+    density: Mean | None = None
 
     @property
     def best(self) -> Mean:
         """The exact bits, or else the bound."""
-        return cast(Mean, self.exact or self.bound)
+        return cast(Mean, self.exact or self.density or self.bound)
 
 
 def denoiser(loaded: Loaded, images: Tensor, captions: list[str]) -> Denoise:
@@ -110,8 +112,12 @@ def of_pictures(
     model = loaded.model
     if exact_bits.is_exact(model):
         return ImageBits(exact=_of_codes(partial(exact_bits.of_pictures, model), progress, images, captions))
+    keys = [key(seed, "bits", n) for n in range(len(images))]
+    if flow_bits.is_flow(model):
+        return ImageBits(
+            density=_of_codes(partial(flow_bits.of_pictures, model), progress, images, captions, keys)
+        )
     if masked_bits.is_bound(model):
-        keys = [key(seed, "bits", n) for n in range(len(images))]
         bound = _of_codes(partial(masked_bits.of_pictures, model), progress, images, captions, keys)
         return ImageBits(bound=bound)
     return _of_diffusion(loaded, _groups(loaded, images, captions, seed), images, steps, progress, ode)

@@ -20,7 +20,8 @@ from .text_bits import TextBits, of_texts
 
 @dataclass(frozen=True)
 class ModelBits:
-    """Bits of pictures and captions under a model. text, text_given_image: None where there are no captions.
+    """Bits of pictures and captions under a model. text, text_given_image: None where there are no captions,
+    the second also of a baseline.
     image_given_caption: None where any picture has none."""
 
     model: str
@@ -49,7 +50,9 @@ def measure(
     began, pixels = time.perf_counter(), [picture.pixels for picture in pictures]
     images = torch.stack(pixels)
     image = of_pictures(loaded, images, [""] * len(images), steps, progress=progress)
-    text, text_given_image = of_texts(loaded, None, captions), of_texts(loaded, pixels, captions)
+    text, text_given_image = of_texts(loaded, None, captions), None
+    if loaded.config.baseline is None:  # else no picture is read
+        text_given_image = of_texts(loaded, pixels, captions)
     given_caption = None
     if all(captions):
         given_caption = of_pictures(loaded, images, captions, steps, progress=progress, ode=False)
@@ -76,7 +79,7 @@ def measure(
 
 def as_json(result: ModelBits) -> dict:
     """The object of `rawmm entropy-budget model --json`."""
-    ways = ("exact", "bound", "uniform", "decoded", "difference")
+    ways = ("exact", "density", "bound", "uniform", "decoded", "difference")
     chosen = ("begin", "width", "steps", "uniform_begin", "solver_error")
 
     def image(bits: dict | None) -> dict | None:

@@ -15,6 +15,7 @@ def facts_of(run: Path, settings: dict, saved: list[dict], machine: dict) -> dic
     data, codec, head, backbone, train = (
         settings.get(name) for name in ("data", "codec", "head", "backbone", "train")
     )
+    baseline = setting(settings.get("baseline"), "kind")
     edge, patch = setting(data, "size"), setting(codec, "patch")
     patches = f", {(edge // patch) ** 2:,} a picture" if finite(edge) and finite(patch) and patch >= 1 else ""
     count = _parameters(run, settings, saved)
@@ -31,6 +32,7 @@ def facts_of(run: Path, settings: dict, saved: list[dict], machine: dict) -> dic
         "Backbone": _words(
             "{}, {} layers of width {}", kind, *(setting(backbone, key) for key in ("depth", "width"))
         ),
+        "Baseline": _words("{}: draws, does not read", {"unet": "U-Net", "flow": "flow"}.get(baseline)),
         "Parameters": None if count is None else f"{count:,}",
         f"{str(setting(head, 'kind')).capitalize()} head": _words(
             "predicts {}, loss in {}", setting(head, "prediction"), setting(head, "loss")

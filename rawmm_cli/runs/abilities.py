@@ -8,12 +8,13 @@ from .models import Loaded
 
 def diffusion_head(loaded: Loaded, what: str) -> DiffusionHead:
     """The model's head. Raises ConfigError where it is of another kind, as `what` needs noise and times."""
-    head = loaded.model.head
+    head, config = loaded.model.head, loaded.config
     if isinstance(head, DiffusionHead):
         return head
+    other = "head" if config.baseline is None else "baseline"
     raise ConfigError(
-        f"{what} needs a diffusion head; {loaded.name} has head.kind = {loaded.config.head.kind}; choose "
-        "another model"
+        f"{what} needs a diffusion head; {loaded.name} has {other}.kind = {getattr(config, other).kind}; "
+        "choose another model"
     )
 
 

@@ -26,11 +26,8 @@ rawmm sample --task caption --image picture.png --model {name}
 
 def text(facts: dict, config: Config, tuned: dict, seen: dict, digest: str) -> str:
     """model.json, the settings, sampler.json, seen.json and the hash of the weights -> Markdown."""
-    side = config.data.size
     parts = [
-        f"# {facts['name']}\n\nA model of rawmm: one Transformer that writes text, draws pictures of "
-        f"{side}x{side} pixels as {_tokens(config)}, and reads pictures, with the same "
-        "weights.\n\n" + USE.format(name=facts["name"]),
+        f"# {facts['name']}\n\n{_about(config)}\n\n" + _use(config).format(name=facts["name"]),
         "## What it is\n\n" + _model(facts, config, digest),
         "## What it learned from\n\n" + _data(facts, config),
         "## What it has seen\n\n" + _seen(seen),
@@ -40,6 +37,26 @@ def text(facts: dict, config: Config, tuned: dict, seen: dict, digest: str) -> s
     if tuned:
         parts.append("## Tuned grids\n\n" + _grids(tuned))
     return "\n\n".join(parts) + "\n"
+
+
+def _about(config: Config) -> str:
+    """What it does, in a sentence."""
+    pictures = f"pictures of {config.data.size}x{config.data.size} pixels"
+    if config.baseline is not None:
+        what = {"unet": "a U-Net", "flow": "an invertible flow"}[config.baseline.kind]
+        return (
+            f"A baseline of rawmm: {what} that draws {pictures} behind a Transformer that writes text and "
+            "reads captions. It does not read pictures."
+        )
+    return (
+        f"A model of rawmm: one Transformer that writes text, draws {pictures} as {_tokens(config)}, and "
+        "reads pictures, with the same weights."
+    )
+
+
+def _use(config: Config) -> str:
+    """Commands that work."""
+    return USE if config.baseline is None else "\n".join((*USE.splitlines()[:2], "```"))
 
 
 def _tokens(config: Config) -> str:
@@ -66,6 +83,7 @@ def _model(facts: dict, config: Config, digest: str) -> str:
             "text",
             "bytes" if tokenizer.kind == "bytes" else f"{counted(tokenizer.vocabulary, 'learned piece')}",
         ),
+        *_baseline(config),
         *_frozen(config),
         ("weights", f"average of the run (EMA); SHA-256 begins with {digest}"),
         ("settings", "[config.yaml](config.yaml)"),
@@ -78,6 +96,14 @@ def _frozen(config: Config) -> list[tuple[str, str]]:
     if not isinstance(config.codec, FrozenCodec):
         return []
     return [("codec", f"{config.codec.kind}, frozen; SHA-256 begins with {config.codec.hash[:12]}")]
+
+
+def _baseline(config: Config) -> Rows:
+    """The network that stands in the place of the head, and how large it is."""
+    if config.baseline is not None:
+        sizes = config.baseline.model_dump(exclude={"kind"})
+        words = ", ".join(f"{name} {value}" for name, value in sizes.items())
+        yield "baseline", f"{config.baseline.kind}, {words}"
 
 
 def _data(facts: dict, config: Config) -> str:

@@ -227,6 +227,8 @@ def _pictures(
 ) -> dict | None:
     """The distribution of pictures of training, and the threshold of distances from it: the largest that the
     unseen pictures of any of the sets give. None where there are too few."""
+    if config.baseline is not None:  # it reads none
+        return None
     if config.data.stream:
         sets = [sets[0].first_pictures("train", PICTURES_OF_STREAM)]
     learned, held_out = (

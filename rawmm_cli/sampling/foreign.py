@@ -134,7 +134,12 @@ def summary(loaded: Loaded) -> dict[str, Any] | None:
 
 
 def check_reads(loaded: Loaded, request: Request) -> None:
-    """Raise ConfigError where a picture is to be read by a model that has never learned to."""
+    """Raise ConfigError where a picture is to be read by a model that has never learned to, or cannot."""
+    if (baseline := loaded.config.baseline) is not None and request.reads and not request.paints:
+        raise ConfigError(
+            f"{loaded.name} draws and does not read pictures, as baseline.kind = {baseline.kind} knows no "
+            f"sequence; leave out {request.option('images')}, or choose another model"
+        )
     if request.task == "caption" and seen.reads(loaded.seen) is False:
         without = "with data.read = 0" if loaded.seen["captions"] else "from pictures without captions"
         raise ConfigError(

@@ -55,6 +55,11 @@ def show(result: "ModelBits") -> None:
     if image.exact:
         typer.echo(f"exact: each value of a pixel given those before it. It took {result.seconds:.0f} s.")
         return
+    if image.density:
+        typer.echo(
+            f"exact density of values with uniform noise within their levels. It took {result.seconds:.0f} s."
+        )
+        return
     if image.begin is None:
         typer.echo(f"upper bound: the mean over orders of saying codes. It took {result.seconds:.0f} s.")
         return
@@ -76,10 +81,12 @@ def _rows(result: "ModelBits") -> list[list[str]]:
     image, behind, text = result.image, result.image_given_caption, result.text
     figures = [
         ("pictures: next value", image.exact, "exact"),
+        ("pictures: density with uniform noise", image.density, "upper bound"),
         ("pictures: variational bound", image.bound, "upper bound"),
         ("pictures: ODE, uniform noise", image.uniform, "estimate"),
         ("pictures: ODE, the bound's noise", image.decoded, "estimate"),
         ("pictures given captions: next value", behind and behind.exact, "exact"),
+        ("pictures given captions: density with uniform noise", behind and behind.density, "upper bound"),
         ("pictures given captions: variational bound", behind and behind.bound, "upper bound"),
     ]
     codecs = [[f"pictures: {row.method}", f"{row.mean:.4f}", "", row.kind] for row in result.codecs.rows]
