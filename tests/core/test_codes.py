@@ -8,7 +8,7 @@ from rawmm_cli.core.codes import collapse, pick, probabilities
 from rawmm_cli.core.drawing import Sampling
 from rawmm_cli.core.generate import choose
 from rawmm_cli.core.heads import autoregressive, diffusion, masked
-from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, VOCABULARY
+from rawmm_cli.core.text_tokenizer import LINE_END, VOCABULARY
 
 LOGITS = torch.tensor([[1.0, -0.5, 2.0, 0.3, -1.0]])
 
@@ -42,7 +42,7 @@ def test_top_k(top_k, allowed):
 def test_top_p_keeps_what_the_writer_of_text_keeps(top_p):
     """`generate.choose` is the same rule for tokens of text."""
     logits = torch.from_numpy(np.random.default_rng(0).normal(0, 2, (1, VOCABULARY))).float()
-    logits[:, [BOS, END_IMAGE]] = -torch.inf
+    logits[:, LINE_END:] = -torch.inf  # bytes of text alone
     kept = set(probabilities(logits, top_p=top_p)[0].nonzero()[:, 0].tolist())
     sampling, tokens = Sampling(temperature=1.0, top_p=top_p), set()
     for n in range(2000):
