@@ -27,7 +27,7 @@ PICTURES = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
 
 def other(config):
     """Settings with a head of a kind that the package does not have."""
-    return config.model_copy(update={"head": SimpleNamespace(kind="blank")})
+    return config.model_copy(update={"head": SimpleNamespace(kind="blank", draws=True)})
 
 
 @pytest.fixture
