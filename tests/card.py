@@ -5,7 +5,7 @@ import math
 
 import torch
 from combinations import COMBINATIONS, made
-from helpers import BACKBONES, CODECS, HEADS
+from helpers import BACKBONES, CODECS, FORMS, HEADS
 from training_runs import settings, single_thread
 
 from rawmm_cli.core.batch import pack
@@ -15,7 +15,7 @@ from rawmm_cli.training.train import train
 
 CPU = torch.device("cpu")
 # Toys stay at home: they make tensors on the CPU.
-PARTS = [c for c in COMBINATIONS if c[0] in HEADS and c[1] in BACKBONES and c[2] in CODECS]
+PARTS = [c for c in COMBINATIONS if c[0] in HEADS and c[1] in BACKBONES | FORMS and c[2] in CODECS]
 
 
 def far(one, other):

@@ -4,14 +4,14 @@ with random weights."""
 import pytest
 import torch
 import toy_parts
-from helpers import BACKBONES, CODECS, HEADS, random_documents, randomised
+from helpers import BACKBONES, CODECS, FORMS, HEADS, random_documents, randomised
 
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import VOCABULARY
 
-CODECS, HEADS = CODECS | toy_parts.CODECS, HEADS | toy_parts.HEADS
+CODECS, HEADS, BACKBONES = CODECS | toy_parts.CODECS, HEADS | toy_parts.HEADS, BACKBONES | FORMS
 WIDTH, DEPTH = 32, 3
 FURTHER = ("skips", "isolated")  # forms of the Transformer, asked with a head of each kind of blocks
 

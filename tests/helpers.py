@@ -75,6 +75,8 @@ HEADS = {
 BACKBONES = {
     "gau": lambda width, depth: GAU(width, depth, key=16, expansion=2),
     "transformer": lambda width, depth: Transformer(width, depth, 2, 2 * width),
+}
+FORMS = {  # of the Transformer
     "modulated": lambda width, depth: Transformer(width, depth, 2, 2 * width, modulated=True),
     "skips": lambda width, depth: Transformer(width, depth, 2, 2 * width, skips=True),
     "isolated": lambda width, depth: Transformer(width, depth, 2, 2 * width, isolated=1),
@@ -130,7 +132,7 @@ def tiny_unet(values=12, width=32, multipliers=(1,), grid=(2, 2)):
 
 
 def tiny_backbone(kind="gau", width=32, depth=2):
-    return BACKBONES[kind](width, depth)
+    return (BACKBONES | FORMS)[kind](width, depth)
 
 
 def tiny_model(backbone="gau", width=32, depth=2, *, seed=0, std=0.2, make_mask=dense, **head) -> RawModel:

@@ -50,6 +50,7 @@ def evaluate(
         Optional[int],
         typer.Option(min=1, max=4096, help="Side of drawn pictures, in pixels. [default: as in training]"),
     ] = None,
+    positions: Annotated[Optional[str], typer.Option(help="As in `rawmm sample`. [default: linear]")] = None,
     device: Device = "auto",
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
@@ -60,7 +61,7 @@ def evaluate(
     Writes evaluation.json and report.html into its folder."""
     from ..sampling.request import Request, chosen
 
-    settings = chosen(steps=steps, guidance=guidance, solver=solver, size=size)
+    settings = chosen(steps=steps, guidance=guidance, solver=solver, size=size, positions=positions)
     request = Request(seed=seed, settings=settings)
     use_cpu()
     from ..runs import loading, models

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from ..config.choices import GRIDS, ORDERS, SOLVERS, TUNED
+from ..config.choices import GRIDS, ORDERS, POSITIONS, SOLVERS, TUNED
 from ..system.activity import doing
 from .common import MOST_SEED, RUNS, Device, Json, Model, Run, RunsDir, load_model, writable_folder
 from .samples import PREVIEWS, Screen
@@ -112,6 +112,14 @@ def sample(
             rich_help_panel=DRAW,
         ),
     ] = None,
+    positions: Annotated[
+        Optional[str],
+        typer.Option(
+            help=f"How a picture of another --size takes the place of one as learned: {', '.join(POSITIONS)} "
+            "(as if it had been learned). [default: linear]",
+            rich_help_panel=DRAW,
+        ),
+    ] = None,
     inpaint: Annotated[
         Optional[Path],
         typer.Option(
@@ -186,6 +194,7 @@ def sample(
         rescale=rescale,
         solver=solver,
         grid=grid,
+        positions=positions,
         order=order,
         order_temperature=order_temperature,
         code_temperature=numbers_of(code_temperature, "--code-temperature"),

@@ -11,12 +11,14 @@ Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["cosine", "linear", "square", "arccos"]
 Order = Literal["confidence", "halton", "random"]
 Guide = Literal["ab", "a", "b"]
+Positions = Literal["linear", "ntk", "yarn", "plain"]
 Task = Literal["continue", "caption"]
 
 SOLVERS: tuple[str, ...] = get_args(Solver)
 GRIDS: tuple[str, ...] = get_args(Grid)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 ORDERS: tuple[str, ...] = get_args(Order)
+POSITIONS: tuple[str, ...] = get_args(Positions)
 TASKS: tuple[str, ...] = get_args(Task)
 TUNED = "tuned"  # the grid that `rawmm tune-sampler` stored beside a model
 LISTS = (

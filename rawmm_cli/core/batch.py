@@ -59,7 +59,7 @@ def layout(document: Document, blocks: BlocksOf) -> _Layout:
     frame = _frame(
         len(document),
         tuple(
-            (index, cut, _needs_copy(document, index, picture, cut), picture.stretch)
+            (index, cut, _needs_copy(document, index, picture, cut), (picture.stretch, picture.positions))
             for index, picture, cut in pictures
         ),
     )
@@ -81,10 +81,15 @@ def _finished(picture: Picture) -> Picture:
 
 
 @lru_cache(maxsize=4096)
-def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, float]], ...]) -> _Frame:
-    """Of documents of `items` items with these pictures: (item, blocks, is a clean copy needed, stretch)."""
+def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple], ...]) -> _Frame:
+    """Of documents of `items` items with these pictures: (item, blocks, is a clean copy needed, (stretch,
+    positions))."""
     count = items + sum(len(cut.block) * (1 + copy) - 1 for _, cut, copy, _ in pictures)
-    (block, private, shown), position = np.zeros((3, count), np.int64), np.zeros((count, 3), np.float32)
+    (block, private, shown), wide = (
+        np.zeros((3, count), np.int64),
+        any(p[1] != "linear" for *_, p in pictures),
+    )
+    position = _positions(count, 7 if wide else 3)
     runs, places, at, next_block, order = [], [], 0, 0, 0
     for number, stop in enumerate((*(index for index, *_ in pictures), items)):
         end = at + stop - order  # a run of text, then a picture
@@ -94,19 +99,35 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple[float, flo
         at, next_block, order = end, next_block + stop - order, stop + 1
         if number == len(pictures):
             break
-        _, cut, copied, stretch = pictures[number]
+        _, cut, copied, placing = pictures[number]
         for copy in range(1 + copied):
             end = at + len(cut.block)
             places.append((at, cut, number, bool(copy)))
             block[at:end] = next_block + cut.block
             private[at:end], shown[at:end] = copied and not copy, next_block + 1
             position[at:end, 0] = stop
-            # stretched, the middle of each token stays where it is on the picture
-            position[at:end, 1:] = (cut.place + 0.5) * np.array(stretch) - 0.5
+            _place(position[at:end], cut, *placing)
             at, next_block = end, next_block + int(cut.block[-1]) + 1
     for array in (block, private, shown, position):
         array.setflags(write=False)  # many documents share them
     return _Frame(block, private, shown, position, runs, places)
+
+
+def _positions(count: int, columns: int) -> np.ndarray:
+    """(count, columns) of text: nothing is changed of its frequencies."""
+    position = np.zeros((count, columns), np.float32)
+    position[:, 3:5] = 1
+    return position
+
+
+def _place(position: np.ndarray, cut: Blocks, stretch: tuple[float, float], positions: str) -> None:
+    """Rows and columns of a picture, or how their frequencies change (`layers.rotation`)."""
+    if positions == "linear":  # the middle of each token stays where it is on the picture
+        position[:, 1:3] = (cut.place + 0.5) * np.array(stretch) - 0.5
+        return
+    position[:, 1:3], position[:, 3:5] = cut.place, np.maximum(1 / np.array(stretch), 1)
+    if positions == "yarn":
+        position[:, 5:7] = np.array(cut.grid) * np.array(stretch)
 
 
 def _pictures(document: Document, blocks: BlocksOf) -> list[tuple[int, Picture, Blocks]]:
@@ -186,12 +207,14 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
     """Layouts and the flat position at which each begins -> Batch of `rows` rows."""
     flat = rows * length
     tokens, block, private, shown = (np.zeros(flat, np.int64) for _ in range(4))
-    document, position = np.full(flat, -1, np.int64), np.zeros((flat, 3), np.float32)
+    columns = max((item.position.shape[1] for item in layouts), default=3)
+    document, position = np.full(flat, -1, np.int64), _positions(flat, columns)
     groups: dict[tuple, list[tuple[int, Blocks, Picture]]] = {}  # size -> (flat first, blocks, picture)
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)
         tokens[start:end], block[start:end], private[start:end] = item.tokens, item.block, item.private
-        document[start:end], shown[start:end], position[start:end] = number, item.picture, item.position
+        document[start:end], shown[start:end] = number, item.picture
+        position[start:end, : item.position.shape[1]] = item.position
         for first, cut, picture in item.placed:
             sides, encoded = tuple(picture.pixels.shape[1:]), picture.tokens is not None
             groups.setdefault((sides, encoded), []).append((start + first, cut, picture))
@@ -224,7 +247,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
         predict_at=torch.from_numpy(predict_at - 1),
         predict=torch.from_numpy(tokens[predict_at]),
         labels=Labels(*map(shaped, (document, block, private, shown))),
-        position=torch.from_numpy(position).view(rows, length, 3),
+        position=torch.from_numpy(position).view(rows, length, columns),
         last=torch.tensor([start + n - 1 for start, n in zip(starts, lengths)], dtype=torch.long),
     )
 
@@ -243,7 +266,7 @@ def singles(layouts: list[_Layout]) -> Batch:
         fixed,
         tokens=torch.from_numpy(np.array([item.tokens for item in layouts])),
         labels=fixed.labels._replace(block=torch.from_numpy(np.array([item.block for item in layouts]))),
-        position=torch.from_numpy(np.array([item.position for item in layouts])),
+        position=torch.from_numpy(np.array([item.position[:, :3] for item in layouts])),
     )
 
 

@@ -20,14 +20,16 @@ class Picture:
     """pixels: (3, H, W) uint8. draw: noised and learned; otherwise read clean. key: the seed of its noise.
 
     stretch: its rows and columns stand so far apart (1 as learned; less where a larger picture has the place
-    of a smaller). tokens: (N, P) or (N, G), what the codec makes of it, where that is kept; of its pixels
-    only the size then counts."""
+    of a smaller). positions: how: linear, or in the frequencies of their rotation, ntk or yarn
+    (`layers.rotation`). tokens: (N, P) or (N, G), what the codec makes of it, where that is kept; of its
+    pixels only the size then counts."""
 
     pixels: Tensor
     draw: bool
     key: int = 0
     stretch: tuple[float, float] = (1.0, 1.0)
     tokens: Tensor | None = None
+    positions: str = "linear"
 
 
 Document = list[Union[int, Picture]]
@@ -128,7 +130,7 @@ class Batch:
     predict_at: Tensor  # (K,) long: flat positions whose next token is learned
     predict: Tensor  # (K,) long: that next token
     labels: Labels
-    position: Tensor  # (B, L, 3) fp32: order, row, column
+    position: Tensor  # (B, L, 3) fp32: order, row, column; (B, L, 7) where frequencies change (`layers.py`)
     last: Tensor  # (documents,) long: flat position of the last item of each document
 
     @property

@@ -41,6 +41,7 @@ class Sampling:
     max_pictures: int = 1
     size: tuple[int, int] = (8, 8)  # height and width of what is drawn
     learned: tuple[int, int] | None = None  # size that was learned, where another is drawn
+    positions: str = "linear"  # how another size takes its place (`document.Picture`); plain: it does not
     precision: str = "fp32"  # or bf16, auto (`precision`): of the network while it draws; the state is fp32
     context: int = 4096
     drawing: Any = None  # the head's own settings, as `heads.diffusion.Drawing`; None: its defaults
@@ -82,7 +83,7 @@ def draw(
     images = pictures_of(model, network.predict, keys, sampling, watch, canvas)
     if network.graphs is not None and network.graphs.made:
         model.__dict__["network"] = network
-    return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
+    return [placed(model, sampling, image, False, k) for k, image in zip(keys, images)]
 
 
 def predictor(model: RawModel, documents: list[Document], sampling: Sampling, graphs: bool = True) -> Predict:
@@ -119,8 +120,7 @@ class Network:
 
     def begin(self, documents: list[Document], sampling: Sampling) -> None:
         """Read the documents; what is predicted from now on stands at their ends."""
-        stretch = stretched(self.model, sampling)
-        blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretch)
+        blank = placed(self.model, sampling, torch.zeros(3, *sampling.size, dtype=torch.uint8), True)
         prompts = self._prompts(documents, sampling)
         self.count, self.guidance = len(documents), sampling.guidance
         self.cache.clear()
@@ -190,7 +190,8 @@ class Network:
         columns = width(_longest(model, prompts), self.whole.stop)
         products = getattr(torch.backends.cuda.matmul, "fp32_precision", "")  # whether TF32
         kinds = precision(sampling.precision, self.device), products
-        return len(prompts), columns, sampling.size, *kinds, places
+        wide = sampling.positions in ("linear", "plain")
+        return len(prompts), columns, sampling.size, wide, *kinds, places
 
 
 def _longest(model: RawModel, prompts: list[Document]) -> int:
@@ -264,10 +265,10 @@ def _outside(model: RawModel, mask: Tensor) -> Tensor | None:
     return ~places.any(3).any(1).flatten()
 
 
-def stretched(model: RawModel, sampling: Sampling) -> tuple[float, float]:
-    """How far rows and columns stand apart, so that a picture of another size has the place of one as learned
-    (rotary interpolation: Chen et al. 2023, arXiv 2306.15595; for pictures FiT, arXiv 2402.12376)."""
-    if sampling.learned is None:
-        return 1.0, 1.0
+def placed(model: RawModel, sampling: Sampling, pixels: Tensor, draw: bool, key: int = 0) -> Picture:
+    """A picture whose rows and columns stand so far apart that one of another size has the place of one as
+    learned (rotary interpolation: Chen et al. 2023, arXiv 2306.15595; for pictures FiT, arXiv 2402.12376)."""
+    if sampling.learned is None or sampling.positions == "plain":
+        return Picture(pixels, draw, key)
     (rows, columns), learned = model.codec.grid(*sampling.size), model.codec.grid(*sampling.learned)
-    return learned[0] / rows, learned[1] / columns
+    return Picture(pixels, draw, key, (learned[0] / rows, learned[1] / columns), sampling.positions)

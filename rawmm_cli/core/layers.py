@@ -1,6 +1,7 @@
 """What parts share: rotary positions on three axes, normalisation, attention under either form of the mask,
 and a convolution over whole pictures."""
 
+import math
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -25,17 +26,39 @@ def rotation(position: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Positions (B, L, 3) = order, row, column -> cos and sin (B, L, width / 2), fp32.
 
     RoPE (Su et al. 2021, arXiv 2104.09864), each axis turning its own share of the pairs. `width`: a multiple
-    of 8."""
+    of 8. Positions (B, L, 7) of a picture that is s times as long as those learned also have s of its rows
+    and columns and, for YaRN, the lengths that were learned, else 0 (`_slower`)."""
     if width % 8:
         raise ValueError(f"rotary positions need a width that is a multiple of 8, not {width}")
-    axis, frequency = _frequencies(width, position.device)
+    axis, frequency, rank = _frequencies(width, position.device)
     angle = position.index_select(-1, axis) * frequency  # (B, L, K/2)
-    return angle.cos(), angle.sin()
+    if position.shape[-1] == 3:
+        return angle.cos(), angle.sin()
+    ones = torch.ones_like(position[..., :1])
+    parts = (torch.cat([ones, part], -1) for part in (position[..., 3:5], position[..., 5:7]))
+    scale, length = (part.index_select(-1, axis) for part in parts)  # of the axis of each pair
+    slower, sharper = _slower(scale, length * frequency / (2 * math.pi), rank)
+    angle = angle * torch.where(length > 0, slower[1], slower[0])
+    sharper = torch.where(length > 0, sharper, 1.0)
+    return angle.cos() * sharper, angle.sin() * sharper
+
+
+def _slower(scale: Tensor, turns: Tensor, rank: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Factors of frequencies, by NTK and by YaRN, and YaRN's of cos and sin, for pictures s times as long as
+    those learned (FiT, arXiv 2402.12376): exactly 1 at s = 1.
+
+    scale: s. turns: of each pair over the length learned. rank: of each pair on its axis, the fastest 0, the
+    slowest 1. NTK changes the base to base s^(d / (d - 2)), d the dimensions of an axis: a pair is s^rank
+    times as slow. YaRN (arXiv 2309.00071) makes pairs s times as slow that turn less than once, leaves those
+    that turn 32 times, and sharpens attention."""
+    kept = ((turns - 1) / 31).clamp(0, 1)
+    return (scale**-rank, 1 - (1 - kept) * (1 - 1 / scale)), 1 + 0.1 * scale.log()
 
 
 @cache  # none is ever dropped: a CUDA graph reads them where they lie
-def _frequencies(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The axis whose position turns each pair, and how fast it turns: (K/2,) and (K/2,)."""
+def _frequencies(width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The axis whose position turns each pair, how fast it turns, and its rank on the axis, the fastest 0 and
+    the slowest 1: (K/2,) each."""
     counts = [int(width // 2 * share) for share, _ in AXES]
     with torch.inference_mode(False):
         axis = torch.repeat_interleave(torch.arange(len(AXES)), torch.tensor(counts))
@@ -45,7 +68,8 @@ def _frequencies(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
                 for pairs, (_, base) in zip(counts, AXES)
             ]
         )
-        return axis.to(device), frequency.to(device)
+        rank = torch.cat([torch.arange(pairs) / max(1, pairs - 1) for pairs in counts])
+        return axis.to(device), frequency.to(device), rank.to(device)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

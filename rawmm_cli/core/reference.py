@@ -12,7 +12,7 @@ from torch import Tensor
 from ..system.seeds import key
 from .batch import pack, size
 from .document import Batch, Canvas, Document, Picture
-from .drawing import Predict, Sampling, guide, pictures_of, stretched
+from .drawing import Predict, Sampling, guide, pictures_of, placed
 from .generate import Work, choose, pictures
 from .model import RawModel
 from .parts import Prediction
@@ -58,12 +58,12 @@ def draw(
     """As `drawing.draw`."""
     predict = predictor(model, documents, sampling)
     images = pictures_of(model, predict, keys, sampling, None, canvas)
-    return [Picture(image, False, k, stretched(model, sampling)) for k, image in zip(keys, images)]
+    return [placed(model, sampling, image, False, k) for k, image in zip(keys, images)]
 
 
 def predictor(model: RawModel, documents: list[Document], sampling: Sampling) -> Predict:
     """As `drawing.predictor`."""
-    blank = Picture(torch.zeros(3, *sampling.size, dtype=torch.uint8), True, 0, stretched(model, sampling))
+    blank = placed(model, sampling, torch.zeros(3, *sampling.size, dtype=torch.uint8), True)
     behind = _outputs(model, _pack(model, [[*document, blank] for document in documents]))
     without = _outputs(model, _pack(model, [[BOS, IMAGE, blank] for _ in documents]))
     whole = slice(0, len(model.blocks(*sampling.size).block))

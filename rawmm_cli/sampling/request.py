@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config.choices import GRIDS, LISTS, ORDERS, PRECISIONS, SOLVERS, TASKS, TUNED
+from ..config.choices import GRIDS, LISTS, ORDERS, POSITIONS, PRECISIONS, SOLVERS, TASKS, TUNED
 from ..config.explain import nearest
 from ..core.text_tokenizer import checked_prompt
 from ..system import numbers
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 PICTURE = re.compile(r"(\{?)\{image:([^{}]*)\}")
 OPEN = re.compile(r"(?<!\{)\{image:(?![^{}]*\})")  # without its closing brace
 LONGEST = 100_000  # bytes of a prompt
-WORDS = {"solver": SOLVERS, "grid": (*GRIDS, TUNED), "order": ORDERS, "precision": PRECISIONS}
+WORDS = {
+    "solver": SOLVERS,
+    "grid": (*GRIDS, TUNED),
+    "order": ORDERS,
+    "positions": POSITIONS,
+    "precision": PRECISIONS,
+}
 LIMITS = {  # the least and the most of each number
     "steps": (1, 1000),
     "guidance": (0, math.inf),

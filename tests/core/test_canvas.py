@@ -1,6 +1,7 @@
 """Drawing on a picture that is there: only where a mask says, from a time on, in another size than was
 learned."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from toy_parts import Levels
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import layout
 from rawmm_cli.core.document import Canvas, Picture
-from rawmm_cli.core.drawing import draw, known_tokens, stretched
+from rawmm_cli.core.drawing import draw, known_tokens, placed
 from rawmm_cli.core.generate import generate
 from rawmm_cli.core.heads.diffusion import Drawing, step_times
 from rawmm_cli.core.noise import normal
@@ -123,18 +124,40 @@ def test_a_full_mask_is_no_canvas():
 def test_positions_of_another_size_lie_where_those_learned_do():
     model = talkative()
     for learned, size in (((8, 8), (16, 16)), ((8, 8), (4, 4)), ((8, 12), (12, 12))):
-        stretch = stretched(model, SMALL.changed(learned=learned, size=size))
-        here, there = (
-            layout([Picture(torch.zeros(3, *one, dtype=torch.uint8), True, 0, by)], model.blocks).position
-            for one, by in ((size, stretch), (learned, (1.0, 1.0)))
-        )
+        picture = placed(model, SMALL.changed(learned=learned, size=size), blank(size), True)
+        as_learned, stretch = Picture(blank(learned), True), picture.stretch
+        here, there = (layout([one], model.blocks).position for one in (picture, as_learned))
         for axis in (1, 2):  # the outer edges of the picture, half a patch beyond the outer middles
             ends = [
                 (places[:, axis].min() - by / 2, places[:, axis].max() + by / 2)
                 for places, by in ((here, stretch[axis - 1]), (there, 1))
             ]
             assert ends[0] == pytest.approx(ends[1])
-    assert stretched(model, SMALL) == (1.0, 1.0)
+    assert placed(model, SMALL, blank((8, 8)), True).stretch == (1.0, 1.0)
+
+
+def blank(size):
+    return torch.zeros(3, *size, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("positions", ["ntk", "yarn", "plain"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_other_positions_draw_the_same_with_and_without_a_cache(positions, guidance):
+    model = talkative()
+    settings = replace(SMALL, learned=(4, 4), size=(8, 6), positions=positions, guidance=guidance)
+    keys = [1, 2, 3]
+    cached = draw(model, PROMPTS, keys, settings)
+    assert_same([cached], [reference.draw(model, PROMPTS, keys, settings)])
+    linear = draw(model, PROMPTS, keys, replace(settings, positions="linear"))
+    assert any(not torch.equal(one.pixels, other.pixels) for one, other in zip(cached, linear))
+    assert {picture.positions for picture in cached} == {positions if positions != "plain" else "linear"}
+
+
+@pytest.mark.parametrize("positions", ["linear", "ntk", "yarn", "plain"])
+def test_positions_of_the_learned_size_change_nothing(positions):
+    model = talkative()
+    settings = replace(SMALL, learned=SMALL.size, positions=positions)
+    assert_same([draw(model, PROMPTS, [1, 2, 3], settings)], [draw(model, PROMPTS, [1, 2, 3], SMALL)])
 
 
 def test_times_of_a_larger_picture_are_noisier():

@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
+from helpers import blocks
 
 from rawmm_cli.core import layers
+from rawmm_cli.core.batch import layout, pack
+from rawmm_cli.core.document import Picture
 from rawmm_cli.core.layers import MaskedSoftmax, RMSNorm, attention, rotate, rotation, unit_rms
 
 NOT = -torch.inf
@@ -171,3 +174,94 @@ def test_rows_and_their_gradients():
         for row, number in enumerate(at):
             expected[number] += weight[row]
         assert torch.equal(x.grad, expected)
+
+
+# ------------------------------------------------------------------------------ pictures longer than learned
+
+BLANK = torch.zeros(3, 12, 16, dtype=torch.uint8)  # 6 x 8 patches of 2
+KEY = 64  # pairs: 16 of the order, 8 of rows, 8 of columns
+
+
+def table(positions, stretch=(1.0, 1.0), key=KEY):
+    """cos and sin of the patches of a picture, (N, K/2) each."""
+    item = Picture(BLANK, False, 0, stretch, positions)
+    place = torch.from_numpy(layout([item], blocks).position[None].copy())
+    return tuple(part[0] for part in rotation(place, key))
+
+
+@pytest.mark.parametrize("key", [8, 16, 64])
+@pytest.mark.parametrize("positions", ["ntk", "yarn"])
+def test_at_scale_1_all_tables_are_those_learned_to_the_bit(positions, key):
+    for one, other in zip(table(positions, key=key), table("linear", key=key)):
+        assert torch.equal(one, other)
+    shorter = table(positions, (2.0, 1.5), key)  # a smaller picture stands as learned: s = max(., 1)
+    assert torch.equal(shorter[0], table("linear", key=key)[0])
+
+
+def test_linear_at_even_positions_is_the_learned_table_at_half_the_index():
+    """Up to a shift of the whole picture by a quarter, which puts its middle where that of a small one is."""
+    place = torch.zeros(1, 8, 3)
+    place[0, :, 2] = torch.arange(8)
+    learned = rotation(place, KEY)
+    place[0, :, 2] /= 2
+    half = rotation(place, KEY)
+    for one, other in zip(half, learned):
+        assert torch.equal(one[:, ::2], other[:, :4])
+    position = layout([Picture(BLANK, False, 0, (0.5, 0.5))], blocks).position.reshape(6, 8, -1)
+    assert (position[0, :, 2] == torch.arange(8).numpy() / 2 - 0.25).all()
+    assert (position[:, 0, 1] == torch.arange(6).numpy() / 2 - 0.25).all()
+
+
+@pytest.mark.parametrize("scale", [1.5, 2.0, 4.0])
+def test_ntk_is_another_base(scale):
+    """base s^(d / (d - 2)), d the dimensions of one axis: the fastest pair as learned, the slowest linear."""
+    pairs = KEY // 8
+    angle = torch.arange(8)[:, None] * (100.0 * scale ** (2 * pairs / (2 * pairs - 2))) ** (
+        -torch.arange(pairs) / pairs
+    )
+    cos, sin = (part[:8, -pairs:] for part in table("ntk", (1.0, 1 / scale)))  # the first row: columns 0 to 7
+    torch.testing.assert_close(cos, angle.cos(), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(sin, angle.sin(), atol=2e-6, rtol=1e-5)
+    rows = [part[:, KEY // 4 : KEY // 4 + pairs] for part in table("ntk", (1.0, 1 / scale))]
+    assert all(torch.equal(a, b[:, KEY // 4 : KEY // 4 + pairs]) for a, b in zip(rows, table("linear")))
+
+
+def test_yarn_slows_slow_pairs_and_sharpens():
+    """Pairs that turn less than once over the length learned are linear; cos and sin grow by 0.1 ln s + 1."""
+    pairs, scale = KEY // 8, 2.0
+    cos, sin = (part[:8, -pairs:] for part in table("yarn", (1.0, 1 / scale)))
+    sharper = 1 + 0.1 * math.log(scale)
+    torch.testing.assert_close(cos**2 + sin**2, torch.full_like(cos, sharper**2))
+    frequency = 100.0 ** (-torch.arange(pairs) / pairs)
+    turns = 4 * frequency / (2 * math.pi)  # over the 4 columns learned: all less than once
+    assert (turns < 1).all()
+    torch.testing.assert_close(
+        cos / sharper, (torch.arange(8)[:, None] * frequency / scale).cos(), atol=1e-5, rtol=1e-5
+    )
+    position = torch.zeros(1, 8, 7)
+    position[..., 2], position[..., 3:5], position[..., 6] = torch.arange(8), 1, 0
+    position[..., 4], position[..., 6] = (
+        scale,
+        1e6,
+    )  # learned so long that the fastest turn more than 32 times
+    fast = rotation(position, KEY)[0][0, :, -pairs:] / sharper
+    torch.testing.assert_close(fast, (torch.arange(8)[:, None] * frequency).cos(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("positions", ["linear", "ntk", "yarn"])
+def test_attention_inside_a_picture_depends_on_offsets_alone(positions):
+    cos, sin = table(positions, (0.5, 0.5))
+    rng = torch.Generator().manual_seed(0)
+    q, k = torch.randn(2, KEY, generator=rng)
+    scores = (rotate(q.expand(48, -1), cos, sin) @ rotate(k.expand(48, -1), cos, sin).T).view(6, 8, 6, 8)
+    for rows, columns in ((0, 1), (2, 3), (1, 0)):
+        same = [scores[r + rows, c + columns, r, c] for r in range(6 - rows) for c in range(8 - columns)]
+        torch.testing.assert_close(torch.stack(same), same[0].expand(len(same)), atol=2e-5, rtol=2e-5)
+
+
+def test_text_beside_a_picture_of_other_frequencies_turns_as_ever():
+    document = [*b"some text", Picture(BLANK, False, 0, (0.5, 0.5), "yarn"), *b"and more"]
+    plain = [*b"some text", Picture(BLANK, False), *b"and more"]
+    wide, usual = (rotation(pack([one], 80, blocks).position, KEY)[0][0] for one in (document, plain))
+    text = [*range(9), *range(57, 65)]
+    assert torch.equal(wide[text], usual[text]) and not torch.equal(wide[9:57], usual[9:57])
