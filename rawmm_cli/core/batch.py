@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..system.errors import DataError
-from .blocks import Blocks
+from .blocks import Blocks, place, unplaced
 from .document import Batch, Document, Labels, Picture, Pictures
 from .text_tokenizer import BOS, END_IMAGE, EOS, LINE_END
 
@@ -70,14 +70,10 @@ def layout(document: Document, blocks: BlocksOf) -> _Layout:
         if cut.words is not None:
             tokens[first : first + len(cut.words)] = cut.words
     placed = [
-        (first, cut, _finished(pictures[number][1]) if copy else pictures[number][1])
+        (first, cut, replace(pictures[number][1], draw=False) if copy else pictures[number][1])
         for first, cut, number, copy in frame.places
     ]
     return _Layout(tokens, frame.block, frame.private, frame.picture, frame.position, placed)
-
-
-def _finished(picture: Picture) -> Picture:
-    return replace(picture, draw=False)
 
 
 @lru_cache(maxsize=4096)
@@ -89,7 +85,7 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple], ...]) ->
         np.zeros((3, count), np.int64),
         any(p[1] != "linear" for *_, p in pictures),
     )
-    position = _positions(count, 7 if wide else 3)
+    position = unplaced(count, 7 if wide else 3)
     runs, places, at, next_block, order = [], [], 0, 0, 0
     for number, stop in enumerate((*(index for index, *_ in pictures), items)):
         end = at + stop - order  # a run of text, then a picture
@@ -106,28 +102,11 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple], ...]) ->
             block[at:end] = next_block + cut.block
             private[at:end], shown[at:end] = copied and not copy, next_block + 1
             position[at:end, 0] = stop
-            _place(position[at:end], cut, *placing)
+            place(position[at:end], cut, *placing)
             at, next_block = end, next_block + int(cut.block[-1]) + 1
     for array in (block, private, shown, position):
         array.setflags(write=False)  # many documents share them
     return _Frame(block, private, shown, position, runs, places)
-
-
-def _positions(count: int, columns: int) -> np.ndarray:
-    """(count, columns) of text: nothing is changed of its frequencies."""
-    position = np.zeros((count, columns), np.float32)
-    position[:, 3:5] = 1
-    return position
-
-
-def _place(position: np.ndarray, cut: Blocks, stretch: tuple[float, float], positions: str) -> None:
-    """Rows and columns of a picture, or how their frequencies change (`layers.rotation`)."""
-    if positions == "linear":  # the middle of each token stays where it is on the picture
-        position[:, 1:3] = (cut.place + 0.5) * np.array(stretch) - 0.5
-        return
-    position[:, 1:3], position[:, 3:5] = cut.place, np.maximum(1 / np.array(stretch), 1)
-    if positions == "yarn":
-        position[:, 5:7] = np.array(cut.grid) * np.array(stretch)
 
 
 def _pictures(document: Document, blocks: BlocksOf) -> list[tuple[int, Picture, Blocks]]:
@@ -169,9 +148,9 @@ def fit(sizes: list[int], length: int) -> list[list[int]]:
                 f"a document needs {sizes[index]} positions; train.length is {length}; "
                 f"set train.length={sizes[index]} or shorten the caption"
             )
-        place = bisect_left(room, (sizes[index], -1))
-        if place < len(room):
-            left, row = room.pop(place)
+        slot = bisect_left(room, (sizes[index], -1))
+        if slot < len(room):
+            left, row = room.pop(slot)
         else:
             left, row = length, len(rows)
             rows.append([])
@@ -208,7 +187,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
     flat = rows * length
     tokens, block, private, shown = (np.zeros(flat, np.int64) for _ in range(4))
     columns = max((item.position.shape[1] for item in layouts), default=3)
-    document, position = np.full(flat, -1, np.int64), _positions(flat, columns)
+    document, position = np.full(flat, -1, np.int64), unplaced(flat, columns)
     groups: dict[tuple, list[tuple[int, Blocks, Picture]]] = {}  # size -> (flat first, blocks, picture)
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)

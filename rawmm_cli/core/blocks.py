@@ -71,3 +71,21 @@ def lines(rows: int, columns: int, ordered: bool = True, line_ends: bool = True)
 def places(rows: int, columns: int) -> np.ndarray:
     """(rows * columns, 2) row and column of each token, in reading order."""
     return np.indices((rows, columns)).reshape(2, -1).T
+
+
+def unplaced(count: int, columns: int) -> np.ndarray:
+    """(count, 3 or 7) positions of text: rows and columns of 0, whose frequencies do not change."""
+    position = np.zeros((count, columns), np.float32)
+    position[:, 3:5] = 1
+    return position
+
+
+def place(position: np.ndarray, cut: Blocks, stretch: tuple[float, float], positions: str) -> None:
+    """Enter the rows and columns of a picture into its `position` (N, 3) or, where their frequencies change
+    by `positions`, (N, 7) (`layers.rotation`)."""
+    if positions == "linear":  # the middle of each token stays where it is on the picture
+        position[:, 1:3] = (cut.place + 0.5) * np.array(stretch) - 0.5
+        return
+    position[:, 1:3], position[:, 3:5] = cut.place, np.maximum(1 / np.array(stretch), 1)
+    if positions == "yarn":
+        position[:, 5:7] = np.array(cut.grid) * np.array(stretch)

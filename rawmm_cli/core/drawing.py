@@ -271,4 +271,5 @@ def placed(model: RawModel, sampling: Sampling, pixels: Tensor, draw: bool, key:
     if sampling.learned is None or sampling.positions == "plain":
         return Picture(pixels, draw, key)
     (rows, columns), learned = model.codec.grid(*sampling.size), model.codec.grid(*sampling.learned)
-    return Picture(pixels, draw, key, (learned[0] / rows, learned[1] / columns), sampling.positions)
+    stretch = learned[0] / rows, learned[1] / columns
+    return Picture(pixels, draw, key, stretch, positions=sampling.positions)

@@ -184,7 +184,7 @@ KEY = 64  # pairs: 16 of the order, 8 of rows, 8 of columns
 
 def table(positions, stretch=(1.0, 1.0), key=KEY):
     """cos and sin of the patches of a picture, (N, K/2) each."""
-    item = Picture(BLANK, False, 0, stretch, positions)
+    item = Picture(BLANK, False, 0, stretch, positions=positions)
     place = torch.from_numpy(layout([item], blocks).position[None].copy())
     return tuple(part[0] for part in rotation(place, key))
 
@@ -260,7 +260,7 @@ def test_attention_inside_a_picture_depends_on_offsets_alone(positions):
 
 
 def test_text_beside_a_picture_of_other_frequencies_turns_as_ever():
-    document = [*b"some text", Picture(BLANK, False, 0, (0.5, 0.5), "yarn"), *b"and more"]
+    document = [*b"some text", Picture(BLANK, False, 0, (0.5, 0.5), positions="yarn"), *b"and more"]
     plain = [*b"some text", Picture(BLANK, False), *b"and more"]
     wide, usual = (rotation(pack([one], 80, blocks).position, KEY)[0][0] for one in (document, plain))
     text = [*range(9), *range(57, 65)]
