@@ -205,7 +205,6 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
     learned[patch_at] = False
     learned[starts] = False  # nothing stands before the first of a document
     predict_at = np.flatnonzero(learned)
-    lengths = [len(item.tokens) for item in layouts]
 
     def shaped(label: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(label).view(rows, length)
@@ -227,7 +226,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
         predict=torch.from_numpy(tokens[predict_at]),
         labels=Labels(*map(shaped, (document, block, private, shown))),
         position=torch.from_numpy(position).view(rows, length, columns),
-        last=torch.tensor([start + n - 1 for start, n in zip(starts, lengths)], dtype=torch.long),
+        last=torch.tensor([start + len(item.tokens) - 1 for start, item in zip(starts, layouts)]).long(),
     )
 
 
