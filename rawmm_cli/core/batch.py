@@ -205,10 +205,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
     learned[patch_at] = False
     learned[starts] = False  # nothing stands before the first of a document
     predict_at = np.flatnonzero(learned)
-
-    def shaped(label: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(label).view(rows, length)
-
+    shaped = lambda label: torch.from_numpy(label).view(rows, length)  # noqa: E731
     return Batch(
         tokens=shaped(tokens),
         images=tuple(_images([picture for _, _, picture in group]) for group in groups.values()),
