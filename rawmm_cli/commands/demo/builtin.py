@@ -92,7 +92,8 @@ def _configs(words: list[str], portraits: bool) -> "dict[str, Config]":
 def _digits(config: "Config", folder: Path, data_dir: Path, watch: Stopwatch, quiet: bool) -> dict:
     """Prepare, train and evaluate the digits -> the results of `evaluate`, and paths of two sheets."""
     from ...sampling.request import Request
-    from .. import evaluate, prepare, sample, train
+    from .. import evaluate, sample, train
+    from ..prepare import command as prepare
 
     notify("digits 1/4 prepare: the real handwritten digits inside scikit-learn")
     with watch("preparing digits"):
@@ -117,7 +118,8 @@ def _portraits(
     """Prepare, train and evaluate the portraits -> the results of `evaluate`, on combinations of attributes
     that were held out."""
     from ...sampling.request import Request
-    from .. import evaluate, prepare, train
+    from .. import evaluate, train
+    from ..prepare import command as prepare
 
     notify(f"portraits 1/3 prepare: {counted(count, 'drawn portrait')} with captions")
     options = {"count": count, "size": config.data.size}
