@@ -51,9 +51,12 @@ def has_bf16(device: torch.device) -> bool:
     """Whether matmuls in bf16 run in hardware; elsewhere they are emulated, on a CPU at a fiftieth of the
     speed of fp32.
 
-    CPUs: AMX or AVX512-BF16. torch names these checks with an underscore, so their absence means no."""
+    CPUs: AMX or AVX512-BF16, unless torch is told to do without (ATEN_CPU_CAPABILITY=avx2). torch names these
+    checks with an underscore, so their absence means no."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).major >= 8  # Ampere
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
+        return False
     checks = (
         getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     )

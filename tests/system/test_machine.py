@@ -166,6 +166,7 @@ def test_available_devices(monkeypatch):
 
 
 def test_precision_follows_the_hardware(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     for has, expected in ((True, "bf16"), (False, "fp32")):
         for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
             monkeypatch.setattr(torch.cpu, name, lambda has=has: has)
@@ -180,6 +181,14 @@ def test_precision_follows_the_hardware(monkeypatch):
         )
         stack = optimizer.orthogonal(torch.eye(3)[None], (3.4445, -4.775, 2.0315), 5, 1e-7)
         assert stack.dtype == (torch.bfloat16 if has else torch.float32)
+
+
+@pytest.mark.parametrize("capability, expected", [("AVX512", "bf16"), ("AVX2", "fp32"), ("DEFAULT", "fp32")])
+def test_a_cpu_whose_wide_vectors_are_masked_computes_in_fp32(monkeypatch, capability, expected):
+    """torch then compiles bf16 code that gave NaN."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert machine.precision("auto", CPU) == expected
 
 
 def test_on_a_gpu_backward_passes_are_reproducible(monkeypatch):
