@@ -35,6 +35,7 @@ from ..system.errors import ConfigError
 from ..system.seeds import key
 from ..training.clock import Clock
 from ..training.compile import compile_layers
+from ..training.facts import attach_kept
 from ..training.signals import Signals
 from ..training.state import Run, State, fresh
 from ..training.train import taken
@@ -76,6 +77,8 @@ def train(
     precision = machine.precision(config.train.precision, device)
     config = _long_enough(config, WARM_UP + steps)
     data, source = data_for(config, data_folder)
+    for line in attach_kept(config, data if isinstance(data, list) else []):
+        notify(line)
     before = machine.matmul_rate(device, precision)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # but for the matmul just timed
@@ -228,6 +231,7 @@ def batches_alone(
     """Time making batches as for training on `device`, without training."""
     config = _long_enough(config, 1 + steps)
     data, source = data_for(config, data_folder)
+    attach_kept(config, data if isinstance(data, list) else [])
     model = build.model(config, "meta")
     model.tokenizer = sets.tokenizer(config, data)
     micro_batches = batches(config, steps_of(config, data, model), 0, device)

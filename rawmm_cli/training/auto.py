@@ -1,5 +1,6 @@
 """Settings that are `auto`: a new run takes what follows from its sets, one that has begun keeps its own."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ..runs.folder import read_config
 from ..system.errors import ConfigError
 from .facts import facts_of
 
-RUNS = Path("runs")  # where the run of a codec is looked for, where no run is named
+RUNS = Path(os.environ.get("RAWMM_RUNS", "runs"))  # where a codec is looked for, where no run is named
 CHANGED = ("head.time_mean", "head.time_spread", "loss.image")  # their defaults were others once
 
 
@@ -28,7 +29,7 @@ def settled(
     DataError where a set is missing, CheckpointError where the run of a codec is."""
     if config.data.set == AUTO:
         raise ConfigError(_which_set(data))
-    config = look_up(config, run or RUNS / config.data.set)
+    config = look_up(config, run or RUNS / ".new")
     follow = automatic(config)
     given = {f"{part}.{name}" for part in ("head", "loss") for name in getattr(config, part).model_fields_set}
     kept = [*follow, *(key for key in CHANGED if key not in given)]
