@@ -11,6 +11,7 @@ from ..core.text_tokenizer import VOCABULARY
 from ..system.errors import ConfigError
 from ..system.figures import counted
 from .facts import Facts, Follows, Known, Rule
+from .tokens import RawCodec
 
 MARKS = 4  # <bos>, <image>, </image>, <eos>
 FEWEST, FINE, MOST = 49, 144, 256  # patches of a picture
@@ -129,12 +130,9 @@ def _long(known: Known, facts: Facts) -> Follows:
 def _picture(known: Known, facts: Facts) -> np.ndarray:
     """Positions of the pictures and special tokens of every row."""
     config = known.config
-    if config.baseline is not None:
-        return (facts.areas > 0) + facts.marks
-    marks = facts.marks + config.head.before * (facts.areas > 0)  # a position for the time
     if config.codec.kind == "raw":
-        return facts.areas // known["codec.patch"] ** 2 + marks
-    return config.codec.of_area(facts.areas) * config.positions_each + marks
+        config = config.model_copy(update={"codec": RawCodec(patch=known["codec.patch"])})
+    return config.positions_of(facts.areas) + facts.marks
 
 
 def _positions(known: Known, facts: Facts) -> np.ndarray:

@@ -41,8 +41,8 @@ class SubpixelsCodec(CodecSettings):
         return height * width
 
     def of_area(self, area: Any) -> Any:
-        """Three a pixel."""
-        return 3 * area
+        """One a pixel."""
+        return area
 
 
 class FrozenCodec(CodecSettings):
