@@ -1,4 +1,4 @@
-"""What a person may ask of a model of masked codes: orders, parts drawn anew, variations, studio, benchmark."""
+"""What a person may ask of a model of masked codes: orders, painting in, variations, studio, benchmark."""
 
 import numpy as np
 import pytest
