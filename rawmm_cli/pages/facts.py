@@ -34,14 +34,20 @@ def facts_of(run: Path, settings: dict, saved: list[dict], machine: dict) -> dic
         ),
         "Baseline": _words("{}: draws, does not read", {"unet": "U-Net", "flow": "flow"}.get(baseline)),
         "Parameters": None if count is None else f"{count:,}",
-        f"{str(setting(head, 'kind')).capitalize()} head": _words(
-            "predicts {}, loss in {}", setting(head, "prediction"), setting(head, "loss")
-        ),
+        f"{str(setting(head, 'kind')).capitalize()} head": _head(head),
         "Optimizer": _words("{}, {} documents a step", optimizer, setting(train, "batch")),
         "Seed": _words("{}", setting(train, "seed")),
         "Machine": _words("{}, {}", machine.get("device"), machine.get("precision")),
     }
     return {key: value for key, value in facts.items() if value}
+
+
+def _head(head: Any) -> str:
+    """'predicts clean, loss in velocity'; "" of a head without settings of such kinds."""
+    first, form = "prediction", "predicts {}, loss in {}"
+    if setting(head, "kind") == "masked":
+        first, form = "schedule", "masked by {}, loss {}"
+    return _words(form, setting(head, first), setting(head, "loss"))
 
 
 def _codec(codec: Any) -> str:

@@ -13,7 +13,7 @@ import sys
 import pytest
 from report_runs import HOSTILE, Balanced, new_run, record, words
 
-from rawmm_cli.pages import report
+from rawmm_cli.pages import facts, report
 from rawmm_cli.pages.results import wilson
 from rawmm_cli.system.errors import CheckpointError
 
@@ -198,3 +198,16 @@ def test_wilson_interval_against_published_values():
 def test_torch_is_not_imported():
     code = "import sys, rawmm_cli.pages.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "head, words",
+    [
+        ({"kind": "diffusion", "prediction": "clean", "loss": "noise"}, "predicts clean, loss in noise"),
+        ({"kind": "masked", "schedule": "cosine", "loss": "bound"}, "masked by cosine, loss bound"),
+        ({"kind": "autoregressive", "z_loss": 0.0}, None),
+    ],
+)
+def test_the_head_in_words(tmp_path, head, words):
+    shown = facts.facts_of(tmp_path, {"head": head}, [], {})
+    assert shown.get(f"{head['kind'].capitalize()} head") == words
