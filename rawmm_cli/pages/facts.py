@@ -67,6 +67,7 @@ def _codec(codec: Any) -> str:
         "groups": "{} tokens a position",
         "quantizers": "{} tokens a position",
         "channels": "{} numbers a position",
+        "scales": "scales {}",
     }
     sizes = [
         form.format(" ".join(map(str, inside[key])) if isinstance(inside[key], list) else number(inside[key]))
