@@ -16,19 +16,20 @@ def pick(
     temperature: 0 is the likeliest code. Others as those of `probabilities`."""
     if temperature == 0:
         return logits.argmax(-1)
-    total = probabilities(logits, temperature, top_k, top_p).cumsum(-1, dtype=torch.float64)
+    total = probabilities(logits, temperature, top_k, top_p).cumsum(-1)
     whole = total[..., -1:]
     below = (total <= uniform.to(total)[..., None] * whole) & (total < whole)  # behind it nothing is likely
     return below.sum(-1)
 
 
 def probabilities(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Logits (..., V) -> probabilities (..., V), fp32, before they are normalised again.
+    """Logits (..., V) -> probabilities (..., V), fp64, before they are normalised again.
 
-    temperature: above 0; divides the logits. top_k: codes that may be drawn, the likeliest ones; 0: all.
-    top_p: of those the likeliest, of this chance together (Holtzman et al. 2019, arXiv 1904.09751); the
-    likeliest one always stays."""
-    chances = (logits.float() / temperature).softmax(-1)
+    temperature: above 0, however small; divides the logits. top_k: codes that may be drawn, the likeliest
+    ones; 0: all. top_p: of those the likeliest, of this chance together (Holtzman et al. 2019, arXiv
+    1904.09751); the likeliest one always stays."""
+    scores = logits.double()
+    chances = ((scores - scores.amax(-1, keepdim=True)) / temperature).softmax(-1)
     if 0 < top_k < logits.shape[-1]:
         order = chances.argsort(dim=-1, descending=True, stable=True)
         chances = chances.scatter(-1, order[..., top_k:], 0.0)

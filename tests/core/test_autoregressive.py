@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from code_models import Pixels, batch_of, logits_of, made, picture
-from scipy import stats
-from torch.nn import functional as F
 
 from rawmm_cli.codecs.subpixels import SubPixels
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.drawing import Sampling, draw
-from rawmm_cli.core.heads.autoregressive import Drawing, choose
+from rawmm_cli.core.heads.autoregressive import Drawing
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, encode
 
@@ -136,44 +134,7 @@ def test_a_text_token_after_the_picture_sees_all_of_it():
         assert not torch.equal(model.read(other)[batch.last], before)
 
 
-# ------------------------------------------------------------------------------------------------ choosing
-
-
-def test_codes_are_chosen_by_their_probabilities():
-    """Chi-square of 20,000 choices against softmax, plain and through top-k and top-p, by closed form."""
-    logits = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0])
-    uniform = torch.from_numpy(np.random.default_rng(0).random(20_000))
-    rows = logits.expand(len(uniform), -1)
-    plain = F.softmax(logits.double(), -1).numpy()
-    wanted = {
-        Drawing(): plain,
-        Drawing(2.0): F.softmax(logits.double() / 2, -1).numpy(),
-        Drawing(1.0, 2): np.where([0, 0, 1, 0, 1], plain, 0),
-        Drawing(1.0, 9): plain,
-        Drawing(1.0, 0, 0.7): np.where([0, 0, 1, 0, 1], plain, 0),  # 0.56, then 0.77
-        Drawing(1.0, 1, 0.1): np.array([0, 0, 1.0, 0, 0]),
-    }
-    for drawing, probability in wanted.items():
-        counts = np.bincount(choose(rows, uniform, drawing).numpy(), minlength=5)
-        probability = probability / probability.sum()
-        assert (counts[probability == 0] == 0).all(), drawing
-        kept = probability > 0
-        if kept.sum() > 1:
-            assert stats.chisquare(counts[kept], len(uniform) * probability[kept]).pvalue > 1e-3, drawing
-
-
-def test_temperature_0_takes_the_likeliest_and_a_tiny_one_too():
-    logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 5.0]])
-    uniform = torch.tensor([0.999, 0.0], dtype=torch.float64)
-    assert choose(logits, uniform, Drawing(0.0)).tolist() == [1, 0]
-    assert choose(logits, uniform, Drawing(1e-300)).tolist() == [1, 0]
-    assert choose(logits * 1e4, uniform, Drawing()).tolist() == [1, 0]
-
-
-def test_the_last_code_is_taken_by_the_largest_number():
-    logits = torch.zeros(1, 7)
-    assert choose(logits, torch.tensor([1 - 2.0**-53], dtype=torch.float64), Drawing()).item() == 6
-    assert choose(logits, torch.tensor([0.0], dtype=torch.float64), Drawing()).item() == 0
+# ------------------------------------------------------------------------------------------------- guidance
 
 
 def test_guidance_acts_on_logits():

@@ -29,6 +29,13 @@ def test_without_temperature_the_likeliest_code():
     assert pick(LOGITS.expand(3, -1), torch.tensor([0.0, 0.5, 0.999]), 0.0).tolist() == [2, 2, 2]
 
 
+def test_a_temperature_near_0_is_that_of_the_likeliest_code():
+    logits = torch.tensor([[0.0, 3.0, 2.9], [5.0, -1.0, 4.0]])
+    for temperature in (1e-300, 1e-30):
+        assert pick(logits, torch.tensor([0.999, 0.0]), temperature).tolist() == [1, 0]
+    assert pick(logits * 1e6, torch.tensor([0.999, 0.0])).tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("top_k, allowed", [(1, {2}), (2, {0, 2}), (3, {0, 2, 3}), (5, set(range(5)))])
 def test_top_k(top_k, allowed):
     codes = pick(LOGITS.expand(10_000, -1), even(10_000), top_k=top_k)

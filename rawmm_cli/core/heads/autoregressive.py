@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from ...system.errors import ConfigError
 from ...system.seeds import random
 from ..blocks import Blocks, block_a_token
+from ..codes import pick
 from ..document import Corrupted, Known, Pictures
 from ..layers import multiplications
 from ..parts import Prediction, Work
@@ -119,13 +120,14 @@ class AutoregressiveHead(nn.Module):
                 "without knowing those after it; allowed: head.kind=diffusion or masked; choose another model"
             )
         drawing, length = drawing or Drawing(), grid[0] * grid[1] * self.codes
+        chosen = drawing.code_temperature, drawing.code_top_k, drawing.code_top_p
         device, every = self.out.weight.device, max(1, length // FRAMES)
         uniform = np.stack([random(k, "codes").random(length) for k in keys])
         uniform = torch.from_numpy(uniform).to(device)  # (M, N G): codes of a picture depend on its own key
         codes = torch.zeros(len(keys), length, dtype=torch.long, device=device)
         for at in range(length):
             logits = predict(codes[:, max(0, at - 1) : at], at=slice(at, at + 1)).guided[:, 0]  # (M, V)
-            codes[:, at] = choose(logits, uniform[:, at], drawing)
+            codes[:, at] = pick(logits, uniform[:, at], *chosen)
             if watch is not None and ((at + 1) % every == 0 or at + 1 == length):
                 tokens = codes.unflatten(1, (-1, self.codes))
                 watch(at // every, tokens, tokens)
@@ -134,24 +136,3 @@ class AutoregressiveHead(nn.Module):
     def _learned(self, pictures: Pictures) -> Tensor:
         """(T,) 1 where a picture is drawn, else 0."""
         return pictures.drawn[pictures.picture_of].float()
-
-
-def choose(logits: Tensor, uniform: Tensor, drawing: Drawing) -> Tensor:
-    """Logits (M, V) and a number of [0, 1) for each row (M,) -> a code for each row (M,), by its
-    probability."""
-    if drawing.code_temperature == 0:
-        return logits.argmax(-1)
-    scores = logits.double()
-    scores = (scores - scores.amax(-1, keepdim=True)) / drawing.code_temperature
-    probability = scores.softmax(-1)
-    if 0 < drawing.code_top_k < logits.shape[-1] or drawing.code_top_p < 1:
-        ordered, order = probability.sort(dim=-1, descending=True, stable=True)
-        before = ordered.cumsum(-1) - ordered
-        rank = torch.arange(logits.shape[-1], device=logits.device)
-        dropped = (before >= drawing.code_top_p) & (rank > 0)  # the likeliest always stays
-        if drawing.code_top_k:
-            dropped |= rank >= drawing.code_top_k
-        probability = torch.zeros_like(ordered).scatter(-1, order, ordered.masked_fill(dropped, 0))
-    total = probability.cumsum(-1)
-    chosen = torch.searchsorted(total, uniform[:, None] * total[:, -1:], right=True)[:, 0]
-    return chosen.clamp_max(logits.shape[-1] - 1)
