@@ -207,7 +207,7 @@ def _drawing(config: Config) -> Any:
         return OfFlow(config.baseline.guide)
     match config.head.kind:
         case "diffusion":
-            from ..core.heads.diffusion import Drawing
+            from ..core.heads.base import Drawing
 
             return Drawing(s.steps, s.solver, s.grid, s.interval, s.rescale)
         case "autoregressive":

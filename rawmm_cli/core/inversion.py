@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .drawing import Sampling, predictor
-from .heads.diffusion import DiffusionHead
+from .heads.base import Denoising
 from .model import RawModel
 from .noise import rectified
 from .solvers import SOLVERS
@@ -31,7 +31,7 @@ def ode(
     changes; fp32. learned: side of the pictures whose place these take (`data.stretch`)."""
     height, width = pictures.shape[2:]
     settings = Sampling(size=(height, width), learned=None if learned is None else (learned, learned))
-    head = cast(DiffusionHead, model.head)
+    head = cast(Denoising, model.head)
     predict = predictor(model, [[BOS, IMAGE]] * len(pictures), settings)
     predict = head.of_patches(predict, model.codec.grid(height, width))
 

@@ -1,15 +1,15 @@
 """What a model can and cannot do: checked before it is asked for it, in one line."""
 
 from ..config.tokens import FrozenCodec
-from ..core.heads.diffusion import DiffusionHead
+from ..core.heads.base import Denoising
 from ..system.errors import ConfigError
 from .models import Loaded
 
 
-def diffusion_head(loaded: Loaded, what: str) -> DiffusionHead:
+def diffusion_head(loaded: Loaded, what: str) -> Denoising:
     """The model's head. Raises ConfigError where it is of another kind, as `what` needs noise and times."""
     head, config = loaded.model.head, loaded.config
-    if isinstance(head, DiffusionHead):
+    if isinstance(head, Denoising):
         return head
     other = "head" if config.baseline is None else "baseline"
     raise ConfigError(

@@ -9,7 +9,7 @@ from rawmm_cli.config import build, presets
 from rawmm_cli.config.automatic import automatic
 from rawmm_cli.config.model import Config
 from rawmm_cli.core.heads import autoregressive, masked
-from rawmm_cli.core.heads.diffusion import Drawing
+from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.model import count_parameters
 from rawmm_cli.system.errors import ConfigError
 

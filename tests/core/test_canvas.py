@@ -15,7 +15,7 @@ from rawmm_cli.core.batch import layout
 from rawmm_cli.core.document import Canvas, Picture
 from rawmm_cli.core.drawing import draw, known_tokens, placed
 from rawmm_cli.core.generate import generate
-from rawmm_cli.core.heads.diffusion import Drawing, step_times
+from rawmm_cli.core.heads.base import Drawing, step_times
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.solvers import SOLVERS
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE

@@ -7,7 +7,7 @@ import torch
 from rawmm_cli.core.codes import collapse, pick, probabilities
 from rawmm_cli.core.drawing import Sampling
 from rawmm_cli.core.generate import choose
-from rawmm_cli.core.heads import autoregressive, diffusion, masked
+from rawmm_cli.core.heads import autoregressive, base, masked
 from rawmm_cli.core.text_tokenizer import LINE_END, VOCABULARY
 
 LOGITS = torch.tensor([[1.0, -0.5, 2.0, 0.3, -1.0]])
@@ -72,7 +72,7 @@ def test_ties_are_kept_in_order_and_never_more_than_k():
     "drawing, told",
     [
         (None, []),
-        (diffusion.Drawing(), []),
+        (base.Drawing(), []),
         (autoregressive.Drawing(), []),
         (autoregressive.Drawing(code_temperature=0), ["code_temperature"]),
         (masked.Drawing(), []),

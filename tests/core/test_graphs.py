@@ -16,7 +16,7 @@ from rawmm_cli.core import graphs
 from rawmm_cli.core.document import Canvas
 from rawmm_cli.core.drawing import Network, draw, precision
 from rawmm_cli.core.graphs import MOST, Graphs
-from rawmm_cli.core.heads.diffusion import DiffusionHead
+from rawmm_cli.core.heads.base import Denoising
 from rawmm_cli.core.solvers import SOLVERS
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, encode
 
@@ -50,7 +50,7 @@ def kept(model):
 def test_every_part_draws_the_same(combination):
     model = made(combination)
     sampling = SMALL.changed(guidance=2.0)
-    diffusion = isinstance(model.head, DiffusionHead)
+    diffusion = isinstance(model.head, Denoising)
     sampling = sampling if diffusion else sampling.changed(drawing=None)  # its own
     first = [draw(model, one, KEYS, sampling, graphs=False) for one in (PROMPTS, OTHERS, PROMPTS)]
     again = [draw(model, one, KEYS, sampling) for one in (PROMPTS, OTHERS, PROMPTS)]

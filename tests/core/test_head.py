@@ -8,8 +8,16 @@ from helpers import PATCH, blocks, picture, random_documents, randomised, tiny_h
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Pictures
-from rawmm_cli.core.heads.diffusion import TIME_FEATURES, Drawing, time_features
-from rawmm_cli.core.noise import PREDICTIONS, logit_normal, normal, target, to_clean
+from rawmm_cli.core.heads.base import Drawing
+from rawmm_cli.core.noise import (
+    PREDICTIONS,
+    TIME_FEATURES,
+    logit_normal,
+    normal,
+    target,
+    time_features,
+    to_clean,
+)
 from rawmm_cli.core.parts import Prediction
 from rawmm_cli.core.solvers import SOLVERS
 

@@ -34,7 +34,7 @@ from rawmm_cli.core.document import Canvas, Picture
 from rawmm_cli.core.drawing import Sampling, draw
 from rawmm_cli.core.generate import generate
 from rawmm_cli.core.heads.autoregressive import AutoregressiveHead
-from rawmm_cli.core.heads.diffusion import DiffusionHead, Drawing
+from rawmm_cli.core.heads.base import Denoising, Drawing
 from rawmm_cli.core.heads.scales import ScalesHead
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.mask import dense
@@ -411,7 +411,7 @@ def test_what_it_multiplies_is_what_torch_counts(combination, monkeypatch):
 
 
 def sampling(model, **settings):
-    drawing = Drawing(steps=3) if isinstance(model.head, DiffusionHead) else None  # None: the head's own
+    drawing = Drawing(steps=3) if isinstance(model.head, Denoising) else None  # None: the head's own
     return replace(Sampling(size=(4, 6), max_text=6, max_pictures=2, drawing=drawing), **settings)
 
 

@@ -15,7 +15,7 @@ from rawmm_cli.core.batch import pack, size
 from rawmm_cli.core.drawing import Sampling, draw
 from rawmm_cli.core.generate import generate
 from rawmm_cli.core.graphs import Captured
-from rawmm_cli.core.heads.diffusion import Drawing
+from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.text_tokenizer import BOS, IMAGE, encode

@@ -1,5 +1,5 @@
 """A U-Net that learns to see clean pictures behind noise: path, loss, solvers and guidance are those of the
-diffusion head (`heads/diffusion.py`), so that the network alone differs.
+diffusion head (`heads/base.py`), so that the network alone differs.
 
     caption -> backbone -> its state at <image>, one vector -> added to the time in every block of the U-Net
 
@@ -11,31 +11,28 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...system import machine
 from ..blocks import Blocks
 from ..document import Corrupted, Pictures
-from ..heads.diffusion import DiffusionHead
+from ..heads.base import Denoising
 from ..noise import logit_normal, loss_factor, normal, target
 from ..parts import Prediction, Work
 from . import whole
 from .unet import UNet
 
 
-class Denoiser(DiffusionHead):
+class Denoiser(Denoising):
     """Pictures of `values` numbers a token, learned with a grid of `grid` rows and columns; captions of
     `width` numbers."""
 
     reads_ahead = True
 
     def __init__(self, network: UNet, values: int, grid: tuple[int, int], width: int, **path: Any):
-        """path: prediction, space, time_mean, time_spread, noise_scale and clamp, as of a diffusion head."""
-        nn.Module.__init__(self)  # what it has of a diffusion head is everything but the layers
-        self.network, self.values, self.grid, self.width = network, values, grid, width
-        self.prediction, self.space, self.clamp = path["prediction"], path["space"], path["clamp"]
-        self.time_mean, self.time_spread = path["time_mean"], path["time_spread"]
-        self.noise_scale, self.time = path["noise_scale"], "none"  # not in the sequence
+        """path: prediction, space, times, noise and clamp, as of `Denoising`."""
+        super().__init__(values, **path)
+        self.network, self.grid, self.width = network, grid, width
 
     def blocks(self, rows: int, columns: int) -> Blocks:
         """A position a picture. Raises ValueError for one that cannot be halved often enough."""
@@ -56,6 +53,9 @@ class Denoiser(DiffusionHead):
         wanted = target(self.prediction, clean, eps, self.noise_scale)
         inputs, wanted = (whole.to_rows(x, pictures) for x in (inputs, wanted))
         return Corrupted(inputs, time, wanted, pictures.drawn.float())
+
+    def condition(self, time: Tensor) -> None:
+        """None: the time enters the U-Net."""
 
     def embed(self, inputs: Tensor, time: Tensor, pictures: Pictures) -> Tensor:
         """(M, D) zeros: the sequence sees nothing of a picture."""

@@ -1,6 +1,7 @@
-"""What it means to learn and to draw image tokens; one head a file, none knows another.
+"""What it means to learn and to draw image tokens; one head a file, none knows another but `base`.
 
-diffusion.py       noise, the loss on the rectified path, and drawing
+base.py            noise and drawing of networks that denoise
+diffusion.py       such a network in the sequence: the loss on the rectified path
 autoregressive.py  codes one after the other
 masked.py          codes are hidden, said and drawn in a few steps, in any order
 scales.py          codes scale by scale, from coarse to fine
