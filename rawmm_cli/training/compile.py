@@ -1,7 +1,9 @@
 """Layers compiled by torch, and layers that run a second time to save memory."""
 
+import getpass
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -51,11 +53,21 @@ def compile_layers(model: RawModel, setting: str, on: torch.device, notify: Call
         import torch._inductor.config as inductor
 
         inductor.cpp.dynamic_threads = True
+        _keep_apart()
     for layer in model.backbone.layers:
         layer.forward = partial(
             _either, layer.forward, torch.compile(layer.forward)
         )  # not layer.compile(): FSDP's hooks
     return True  # stay outside of the graph
+
+
+def _keep_apart() -> None:
+    """Give a CPU whose vectors are limited its own folder of compiled code: what was kept with wider ones
+    would compute a part of the numbers (findings/compiled-code-other-vectors.sh)."""
+    name, limit = "TORCHINDUCTOR_CACHE_DIR", os.environ.get("ATEN_CPU_CAPABILITY")
+    folder = os.environ.get(name) or os.path.join(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    if limit and not folder.endswith(f"-{limit}"):
+        os.environ[name] = f"{folder}-{limit}"
 
 
 def _either(plain: Callable, compiled: Callable, *inputs: Any, cache: Any = None) -> Tensor:

@@ -15,7 +15,7 @@ from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import VOCABULARY
 from rawmm_cli.training.clock import Clock
-from rawmm_cli.training.compile import compile_layers, compiling, recompute_layers
+from rawmm_cli.training.compile import _keep_apart, compile_layers, compiling, recompute_layers
 
 
 def test_without_a_compiler_training_stays_eager(monkeypatch):
@@ -25,6 +25,18 @@ def test_without_a_compiler_training_stays_eager(monkeypatch):
     assert not compile_layers(model, "auto", torch.device("cpu"), messages.append)
     assert messages == ["no C++ compiler (g++) found: training runs uncompiled, about half as fast"]
     assert not compile_layers(model, "no", torch.device("cpu"), messages.append) and len(messages) == 1
+
+
+def test_code_for_limited_vectors_is_kept_apart(monkeypatch):
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.setenv(name, "/kept")
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    _keep_apart()
+    assert os.environ[name] == "/kept"
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    for _ in range(2):  # a worker has it from its parent
+        _keep_apart()
+        assert os.environ[name] == "/kept-avx2"
 
 
 def test_compiling_pays_where_there_is_time(monkeypatch):
