@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from frozen_runs import MODEL, go, settings, train_codec
+from PIL import Image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,6 +39,9 @@ def test_it_draws_and_takes_settings_of_each_scale(run):
     words = ("sample", "", "--run", "model", "--runs-dir", run.runs, "--out", run.out, "--json")
     code, plain, _ = run(*words, "--count", "2")
     assert code == 0 and len(plain["samples"]) == 2
+    code, _, _ = run(*words, "--gif")
+    with Image.open(next(run.out.glob("*.gif"))) as frames:
+        assert code == 0 and frames.n_frames >= 2, "a frame a scale"
     code, _, _ = run(*words, "--code-temperature", "1,0.5", "--code-top-k", "0,3", "--code-top-p", "0.9")
     assert code == 0
     code, _, err = run(*words, "--code-temperature", "1,0.5,0.2")
