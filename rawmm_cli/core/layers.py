@@ -4,7 +4,7 @@ and a convolution over whole pictures."""
 import math
 from functools import cache
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -182,7 +182,7 @@ class OverPictures(nn.Module):
         self.side, self.convolution = side, nn.Conv2d(channels, channels, 3, padding=1)
         self.multiplications = 9 * channels**2 * side**2  # of a patch
         nn.init.dirac_(self.convolution.weight)
-        nn.init.zeros_(self.convolution.bias)
+        nn.init.zeros_(cast(Tensor, self.convolution.bias))
 
     def forward(self, patches: Tensor, pictures: Pictures) -> Tensor:
         """(T, P) of pictures in flat order -> (T, P)."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..system import machine
 from ..system.errors import ConfigError
 from .blocks import Blocks
-from .document import Batch, Condition, Labels
+from .document import Batch, Condition
 from .layers import RMSNorm, Rows
 from .parts import Codec, ContinuousCodec, DiscreteCodec, Head
 from .text_tokenizer import Bytes
@@ -29,7 +29,7 @@ class RawModel(nn.Module):
         codec: Codec,
         head: Head,
         backbone: nn.Module,
-        make_mask: Callable[[Labels], Any],
+        make_mask: Callable[..., Any],
         vocabulary: int,
         width: int,
     ):

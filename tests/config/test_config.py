@@ -417,8 +417,8 @@ def test_a_kind_and_a_run_make_a_model_on_a_trained_codec(words):
             "head.kind = diffusion learns vectors, and codec.kind = subpixels gives integers; allowed: ",
         ),
         (
-            ("codec.kind=kl", "codec.run=x", "codec.runn=y"),
-            "unknown key 'codec.runn' (did you mean codec.run?)",
+            ("codec.kind=kl", "codec.run=x", "codec.rnu=y"),
+            "unknown key 'codec.rnu' (did you mean codec.run?)",
         ),
     ],
 )

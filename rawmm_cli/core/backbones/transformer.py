@@ -14,7 +14,7 @@ skips      U-ViT (arXiv 2209.12152): a layer of the last half begins with W [x, 
 isolated   in so many first layers a picture sees itself alone (`mask.by_layer`)."""
 
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class Layer(nn.Module):
         kept: Tensor | None = None,
         cache: Any = None,
     ) -> Tensor:
-        if self.join is not None:
+        if self.join is not None and kept is not None:
             x = self.join(torch.cat([x, kept], -1))
         if self.modulation is None or condition is None:
             x = x + self._attend(self.attention_norm(x), cos, sin, mask, cache)
@@ -134,7 +134,8 @@ class Transformer(nn.Module):
 
     def work(self) -> Work:
         """Linear layers, and the two products of attention; modulations once a picture."""
-        once = multiplications(*(layer.modulation for layer in self.layers if layer.modulation is not None))
+        layers = cast(list[Layer], list(self.layers))
+        once = multiplications(*(layer.modulation for layer in layers if layer.modulation is not None))
         return Work(
             position=multiplications(self.layers) - once,
             picture=once,

@@ -162,7 +162,8 @@ class DiffusionHead(Denoising):
             return predict
 
         def patches(z: Tensor, t: float, share: float = 1.0) -> Prediction:
-            *outputs, scale = predict(F.pad(z, (0, 0, 1, 0)), t, share)
-            return Prediction(*(output[:, 1:] for output in outputs), scale)
+            whole = predict(F.pad(z, (0, 0, 1, 0)), t, share)
+            guided, conditional, unconditional = (output[:, 1:] for output in whole[:3])
+            return Prediction(guided, conditional, unconditional, whole.scale)
 
         return patches

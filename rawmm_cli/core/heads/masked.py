@@ -226,7 +226,9 @@ class MaskedHead(nn.Module):
 
     def _shown(self, state: Tensor, keys: Sequence[int]) -> Tensor:
         """Codes (M, N, G) with a random one where they are masked."""
-        codes = uniform(keys, state.shape, "shown", state.device) * self.vocabulary
+        count, codes_of_token = state.shape[1:]
+        shape = len(keys), count, codes_of_token
+        codes = uniform(keys, shape, "shown", state.device) * self.vocabulary
         return torch.where(state == self.vocabulary, codes.long(), state)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -164,8 +164,9 @@ class ScalesHead(nn.Module):
             at, share = slice(first, stop), level / max(1, self.levels - 1) if drawing.rising else 1.0
             inputs = self.hide(self._inputs(codes, grid)).unflatten(0, (len(keys), -1))[:, at]
             logits = predict(inputs, share=share, at=at).guided
-            uniform = np.stack([random(key, "scale", level).random(stop - first) for key in keys])
-            choice = pick(logits, torch.from_numpy(uniform).to(device), *_settings(drawing, level))[..., None]
+            numbers = np.stack([random(key, "scale", level).random(stop - first) for key in keys])
+            uniform = torch.from_numpy(numbers).to(device)
+            choice = pick(logits, uniform, **_settings(drawing, level))[..., None]
             if known is not None and known.keep is not None:
                 choice = torch.where(known.keep[at], known.tokens[at], choice)
             codes[:, at] = choice
@@ -174,10 +175,10 @@ class ScalesHead(nn.Module):
         return codes
 
 
-def _settings(drawing: Drawing, level: int) -> list[float]:
+def _settings(drawing: Drawing, level: int) -> dict[str, Any]:
     """Temperature, top-k and top-p of a scale; the last one given is that of all further scales."""
-    given = (drawing.code_temperature, drawing.code_top_k, drawing.code_top_p)
-    return [x[min(level, len(x) - 1)] if isinstance(x, tuple) else x for x in given]
+    whole = {name: getattr(drawing, f"code_{name}") for name in ("temperature", "top_k", "top_p")}
+    return {name: x[min(level, len(x) - 1)] if isinstance(x, tuple) else x for name, x in whole.items()}
 
 
 def _by_grid(tokens: Tensor, pictures: Pictures) -> Iterator[tuple[Tensor, Shape]]:
