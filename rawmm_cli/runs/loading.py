@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..config import build
+from ..config import build, presets
 from ..config.explain import nearest
 from ..config.model import Config
 from ..config.tokens import FrozenCodec
@@ -111,9 +111,11 @@ def codec_run(runs: Path, name: str) -> Path:
     run = Path(name) if "/" in name else runs / name
     if not (run / "config.yaml").is_file():
         names = sorted(path.parent.name for path in runs.glob("[!.]*/config.yaml"))
+        known = run.name in presets.names()
+        how = f"--preset {run.name}" if known else f"--preset fsq-f8 --run {run.name}"
         raise CheckpointError(
             f"codec.run = {name}: there is no run {run}{nearest(run.name, names)}; bring it back, or train a "
-            f"codec: `rawmm train --preset fsq-f8 --run {run.name}`"
+            f"codec: `rawmm train {how}`"
         )
     return run
 

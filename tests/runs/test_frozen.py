@@ -178,6 +178,15 @@ def test_without_its_codec_a_run_cannot_be_used(runs, few_pictures):
         )
 
 
+@pytest.mark.parametrize(
+    "name, how", [("digits-fsq", "--preset digits-fsq`"), ("mine", "--preset fsq-f8 --run mine`")]
+)
+def test_a_codec_that_is_missing_is_named_with_its_preset(tmp_path, name, how):
+    with pytest.raises(CheckpointError) as caught:
+        loading.codec_run(tmp_path, name)
+    assert str(caught.value).endswith(f"or train a codec: `rawmm train {how}")
+
+
 def test_with_another_codec_it_cannot_be_used_either(runs, few_pictures):
     shutil.rmtree(runs / "tokens")
     train_codec(few_pictures, runs, "kl", "train.seed=1")
