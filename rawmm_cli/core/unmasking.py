@@ -41,13 +41,11 @@ def confidence(logits: Tensor, codes: Tensor, uniform: Tensor, temperature: floa
     return chance - temperature * torch.log(-torch.log(uniform)).float()
 
 
-def uniform(
-    keys: Sequence[int], shape: tuple[int, int, int], word: str, device: torch.device | str
-) -> Tensor:
-    """Numbers in (0, 1), (M, N, G) fp64, of which each picture's follow from its own key."""
+def uniform(keys: Sequence[int], shape: Sequence[int], word: str, device: torch.device | str) -> Tensor:
+    """Numbers in (0, 1) of a shape (M, N, G), fp64, of which each picture's follow from its own key."""
     _, count, codes = shape
     noise = normal(keys, [count] * len(keys), codes, word, device)
-    return torch.special.ndtr(noise.double()).view(shape)
+    return torch.special.ndtr(noise.double()).view(tuple(shape))
 
 
 def order_of(

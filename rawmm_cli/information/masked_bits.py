@@ -10,6 +10,7 @@ before both. Where the codec is exact to the bit (sub-pixels), it bounds the bit
 takes k from strata, and after each k the k that mirrors it, with a mask that mirrors the first."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def of_pictures(
     ]
     length = max(size(document, model.blocks) for document in documents)
     batch = pack(documents, length, model.blocks).to(model.words.weight.device)
-    codes, head = model.encode(batch), model.head  # (M N, G)
+    codes, head = model.encode(batch), cast(MaskedHead, model.head)  # codes (M N, G)
     total, each = torch.zeros(len(keys), dtype=torch.float64), codes.numel() // len(keys)
     for stratum in range(strata):
         share = [(stratum + random(key, f"share {stratum}").random()) / strata for key in keys]
