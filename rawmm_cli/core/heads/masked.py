@@ -190,9 +190,9 @@ class MaskedHead(nn.Module):
         )
         free = int((state[:1] == self.vocabulary).sum())  # as many in each picture
         left = counts(free, drawing.steps, self.schedule)
-        for step, stay in enumerate(left):
+        for step, (now, stay) in enumerate(zip([free, *left], left)):
             masked = state == self.vocabulary  # (M, N, G)
-            logits = predict(state, float(masked[:1].float().mean())).guided.float()
+            logits = predict(state, now / (shape[1] * shape[2])).guided.float()
             number = uniform(keys, shape, f"codes of step {step}", device)
             chosen = drawing.code_temperature, drawing.code_top_k, drawing.code_top_p
             codes = torch.where(masked, pick(logits, number, *chosen), state)
