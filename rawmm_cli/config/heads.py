@@ -15,6 +15,7 @@ class HeadSettings(Settings):
 
     integers: ClassVar[bool]  # learns tokens that are integers; else vectors
     draws: ClassVar[bool] = True  # else pictures are only read
+    paints: ClassVar[bool] = True  # draws on a picture: inside a mask, or a share of it
     apart: ClassVar[bool] = False  # the G integers of a token stand at G positions, not at one
     scales: ClassVar[bool] = False  # learns tokens of several scales; else of one grid, or of one row
 
@@ -63,6 +64,7 @@ class AutoregressiveHead(HeadSettings):
     """Codes one after the other, as text is written."""
 
     integers: ClassVar[bool] = True
+    paints: ClassVar[bool] = False
     apart: ClassVar[bool] = True
     kind: Literal["autoregressive"]
     z_loss: Weight = Field(0.0, description="of log^2 Z of the predictions of codes; Chameleon: 1e-5")

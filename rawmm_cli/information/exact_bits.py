@@ -1,8 +1,8 @@
 """Exact bits of pictures under a model that writes codes one after the other.
 
 The probability of the codes of a picture is the product of the probabilities of each after those before it.
-Where the codec is exact to the bit (sub-pixels), that of the picture is at least this: its codes are one way
-to write it, and the only one. Nothing is estimated: no noise, no steps."""
+Where the codec is exact to the bit and each picture has its own codes (sub-pixels), it is that of the
+picture. Nothing is estimated: no noise, no steps."""
 
 import math
 

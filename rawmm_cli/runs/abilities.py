@@ -35,3 +35,12 @@ def check_draws(loaded: Loaded, what: str) -> None:
             f"{what}: {loaded.name} reads pictures and draws none (head.kind = {loaded.config.head.kind}); "
             "leave it out, or choose a model that draws"
         )
+
+
+def check_paints(loaded: Loaded, what: str) -> None:
+    """Raise ConfigError where a model writes codes in order, and `what` asks for a drawing on a picture."""
+    if not getattr(loaded.config.head, "paints", True):
+        raise ConfigError(
+            f"{what} draws on a picture; {loaded.name} writes codes in order, each without knowing those "
+            f"after it (head.kind = {loaded.config.head.kind}); choose one of head.kind=diffusion or masked"
+        )

@@ -27,7 +27,7 @@ from ..core.heads.masked import MaskedHead
 from ..core.model import RawModel
 from ..core.text_tokenizer import END_IMAGE, IMAGE, BytePairs, Bytes
 from ..data import images
-from ..runs.abilities import check_draws, diffusion_head
+from ..runs.abilities import check_draws, check_paints, diffusion_head
 from ..runs.models import Loaded
 from ..system.errors import ConfigError, DataError
 from ..system.figures import counted
@@ -223,6 +223,7 @@ def _tuned(loaded: Loaded, values: dict[str, Any]) -> dict[str, Any]:
 def _canvas(request: Request, loaded: Loaded) -> Canvas:
     """The picture to draw on, where, and how much of it anew."""
     (picture,) = request.images
+    check_paints(loaded, request.option("strength" if request.mask is None else "mask"))
     values, mask, strength = pixels(picture, loaded.model), None, 1.0
     if request.mask is not None:
         levels = images.read_image(request.mask)
@@ -240,8 +241,7 @@ def _canvas(request: Request, loaded: Loaded) -> Canvas:
             )
     if request.strength is not None:
         name, strength = request.option("strength"), request.strength
-        masked = isinstance(loaded.model.head, MaskedHead)  # any share of its codes may change
-        least = 0.0 if masked else diffusion_head(loaded, name).clamp
+        least = 0.0 if isinstance(loaded.model.head, MaskedHead) else diffusion_head(loaded, name).clamp
         if strength < least:
             raise ConfigError(
                 f"{name} = {strength:g}; allowed: {least:g} to 1; so little noise was hardly trained on "
