@@ -132,7 +132,11 @@ def _picture(known: Known, facts: Facts) -> np.ndarray:
     config = known.config
     if config.codec.kind == "raw":
         config = config.model_copy(update={"codec": RawCodec(patch=known["codec.patch"])})
-    return config.positions_of(facts.areas) + facts.marks
+    marks = facts.marks
+    if getattr(config.head, "line_ends", False):  # of rows as short as the narrowest picture's
+        narrowest = min((width for _, width in facts.sizes), default=1)
+        marks = marks + facts.areas // (config.codec.stride * narrowest)
+    return config.positions_of(facts.areas) + marks
 
 
 def _positions(known: Known, facts: Facts) -> np.ndarray:
@@ -146,6 +150,8 @@ def _positions(known: Known, facts: Facts) -> np.ndarray:
 def _read(known: Known, facts: Facts) -> Follows:
     if known["baseline.kind"]:
         return Follows(0.0, f"baseline.kind = {known['baseline.kind']} draws and does not read")
+    if not known.config.head.draws:
+        return Follows(1.0, f"head.kind = {known.config.head.kind} draws nothing")
     if facts.documents:
         return Follows(0.5, "")  # documents are read as they are
     if not facts.captions:

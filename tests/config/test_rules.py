@@ -173,3 +173,12 @@ def test_every_auto_of_a_preset_has_a_rule_and_every_rule_a_setting():
     assert [key for key in RULES if known[key] == "auto"] == list(RULES)
     with pytest.raises(ConfigError, match="train.learning_rate = 'auto' is not allowed"):
         presets.load("small", ["train.learning_rate=auto"])
+
+
+def test_line_ends_have_room_and_a_head_that_draws_nothing_reads():
+    """7 rows of 7 patches, each with its end, the name of five bytes and four special tokens."""
+    config, reasons = settled(square(28), "head={kind: reading}")
+    assert (config.train.length, config.data.read) == (7 * 8 + 5 + 4, 1.0)
+    assert reasons["data.read"] == "head.kind = reading draws nothing"
+    config, _ = settled(square(28), "head={kind: reading, line_ends: false}")
+    assert config.train.length == 49 + 5 + 4
