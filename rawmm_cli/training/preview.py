@@ -9,11 +9,12 @@
 The same weights give the same bytes. Each file appears by a rename, whole or not at all, and the sheet before
 its JSON. The report shows all of them as a timeline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Union
 
 import numpy as np
 from torch import Tensor
@@ -27,7 +28,7 @@ from ..core.generate import in_chunks
 from ..core.model import RawModel
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data import images
-from ..data.prepared import Prepared
+from ..data.prepared import Prepared, PreparedDocuments
 from ..data.sets import class_captions
 from ..data.stream import reading
 from ..system import disk
@@ -36,6 +37,7 @@ from .held_out import losses as held_out_losses
 
 PROMPT = 200  # characters of a text that begins a document
 COLUMN = 48  # pixels of a picture on a sheet, about
+Beginning = list[Union[str, Tensor]]  # text, and pictures (3, H, W) uint8 that are read
 ROWS = 4  # drawings of each prompt
 
 
@@ -54,8 +56,8 @@ def preview(
     at: documents and steps so far. lines: drawings of each prompt. folder None: do the same work and write
     nothing; a sharded model needs every rank, and one of them writes."""
     documents, step = at
-    captions, rows = sheet_captions(data) if config.head.draws else [], []
-    sheet = sample_sheet(config, model, captions, lines) if captions else _nothing_drawn(config)
+    prompts, rows = sheet_prompts(data) if config.head.draws else {}, []
+    sheet = sample_sheet(config, model, list(prompts.values()), lines) if prompts else _nothing_drawn(config)
     if config.data.read and not held_out.holds_documents:
         rows = rows_to_read(held_out, fits=partial(_has_room, config, model, held_out))
     pictures = [held_out.image(row) for row in rows]
@@ -73,7 +75,7 @@ def preview(
         {"picture": row, "truth": captions, "written": text}
         for row, captions, text in zip(rows, truth, written)
     ]
-    note = {"documents": documents, "step": step, "prompts": captions, "held_out": losses, "read": read}
+    note = {"documents": documents, "step": step, "prompts": list(prompts), "held_out": losses, "read": read}
     disk.write_json(path.with_suffix(".json"), note)
     return path, losses
 
@@ -84,7 +86,7 @@ def cost(config: Config, data: Prepared, documents: int) -> tuple[float, float]:
     whose losses are measured beside it."""
     settings = build.sampling(config)
     passes = settings.flat().get("steps") or 1
-    drawings = ROWS * len(sheet_captions(data)) if config.head.draws else 0
+    drawings = ROWS * len(sheet_prompts(data)) if config.head.draws else 0
     each = 2 if settings.guidance != 1 else 1
     forward = drawings * each * passes / 2 + documents / 3
     return forward / config.train.batch, 0.02 * (passes + 32)
@@ -97,27 +99,60 @@ def _settings_for(config: Config, model: RawModel, truth: list[list[str]]) -> Sa
     return build.sampling(config, max_text=min(config.sample.max_text, 2 * max(lengths, default=0) + 8))
 
 
-def sheet_captions(data: Prepared, most: int = 10) -> list[str]:
-    """Fixed prompts: captions of the classes, or else the first different captions, or beginnings of
-    texts."""
+def sheet_prompts(data: Prepared | PreparedDocuments, most: int = 10) -> dict[str, Beginning]:
+    """Fixed prompts by what they are called: captions of the classes, or else the first different captions;
+    of documents what stands before the first picture that they draw."""
     if data.holds_documents:
-        stored = getattr(data, "texts", None)  # a stream has none
-        first = data.all_texts() if stored is None else (texts[0] for texts in stored if texts)
-        captions = (text[:PROMPT] for text in first)
+        beginnings = map(_beginning, [data] * len(data), range(len(data)))
+        if not hasattr(data, "pieces"):  # a stream
+            beginnings = ([text[:PROMPT]] for text in data.all_texts())
     elif (labels := data.card.get("labels")) and hasattr(data, "labels"):
-        captions = class_captions(data, labels)
+        beginnings = ([caption] for caption in class_captions(data, labels))
     else:
-        captions = data.all_texts()
-    return list(dict.fromkeys(filter(None, islice(captions, 1000))))[:most] or [""]
+        beginnings = ([caption] for caption in data.all_texts() if caption)
+    prompts: dict[str, Beginning] = {}
+    for beginning in islice(beginnings, 1000):
+        prompts.setdefault(
+            "".join(part if isinstance(part, str) else "[picture]" for part in beginning), beginning
+        )
+        if len(prompts) == most:
+            break
+    return prompts or {"": [""]}
 
 
-def sample_sheet(config: Config, model: RawModel, captions: list[str], rows: int = ROWS) -> np.ndarray:
+def _beginning(data: PreparedDocuments, row: int) -> Beginning:
+    """Text and pictures of a document before the first picture that it draws; of one that draws none its
+    first text."""
+    parts: Beginning = []
+    for piece in data.pieces(row):
+        if isinstance(piece, str):
+            parts.append(piece[:PROMPT])
+        elif piece[2]:
+            return parts
+        else:
+            parts.append(data.image(row, sum(isinstance(part, Tensor) for part in parts)))
+    return [next((part for part in parts if isinstance(part, str)), "")]
+
+
+def sample_sheet(
+    config: Config, model: RawModel, beginnings: Sequence[Beginning], rows: int = ROWS
+) -> np.ndarray:
     """The prompts, each drawn `rows` times with fixed noise -> one contact sheet (H, W, 3) uint8, a column
     for each prompt."""
-    prompts = [[BOS, *model.tokenizer.encode(caption), IMAGE] for _ in range(rows) for caption in captions]
+    prompts = [_prompt(config, model, beginning) for _ in range(rows) for beginning in beginnings]
     keys = [key(0, "sheet", n) for n in range(len(prompts))]
     pictures = draw(model, prompts, keys, build.sampling(config))
-    return _sheet(config, [picture.pixels for picture in pictures], len(captions))
+    return _sheet(config, [picture.pixels for picture in pictures], len(beginnings))
+
+
+def _prompt(config: Config, model: RawModel, beginning: Beginning) -> Document:
+    document: Document = [BOS]
+    for part in beginning:
+        if isinstance(part, str):
+            document += model.tokenizer.encode(part)
+        else:
+            document += reading(part, "", settings=config.data)[1:-1]
+    return [*document, IMAGE]
 
 
 def _nothing_drawn(config: Config) -> np.ndarray:

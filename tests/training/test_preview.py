@@ -8,12 +8,16 @@ import pytest
 import torch
 from helpers import randomised
 from PIL import Image
+from sources import prepare_source
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.core import generate as generator
 from rawmm_cli.core.drawing import draw
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, encode
 from rawmm_cli.data import prepared
+from rawmm_cli.data.datasets.digits import NAMES, digits
+from rawmm_cli.data.datasets.pairs import pairs
+from rawmm_cli.data.datasets.sums import sums
 from rawmm_cli.data.images import contact_sheet
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.pages import gallery
@@ -201,3 +205,31 @@ def test_different_captions_come_first():
 def test_who_never_reads_is_not_asked_to(few_digits, splits, tmp_path, model):
     chosen = presets.load("tiny", ["data.read=0", "sample.steps=1"])
     assert json.loads(look(model, splits, tmp_path, chosen).with_suffix(".json").read_text())["read"] == []
+
+
+def test_of_documents_the_pictures_that_they_draw_are_drawn(tmp_path):
+    """Behind all that stands before them, pictures that are read among it."""
+    prepare_source(tmp_path / "sums", sums(digits(), count=300))
+    train, held_out = (prepared.load(tmp_path / "sums", split) for split in prepared.SPLITS)
+    prompts = preview.sheet_prompts(train)
+    assert len(prompts) == 10 and {"", "[picture] plus "} <= set(prompts)
+    for name, beginning in prompts.items():
+        assert name.count("[picture]") == sum(not isinstance(part, str) for part in beginning)
+    name = next(name for name in prompts if name.startswith("[picture] plus [picture] is"))
+    rows = (
+        row for row, draw in enumerate(train.draw) if draw == [False, False, True] and train.order[row][0]
+    )
+    assert torch.equal(prompts[name][0], train.image(next(rows), 0)) and name.split()[-1] in NAMES
+    config = presets.changed(TINY, {"data.set": "sums", "train.length": 60})
+    model = randomised(build.model(config)).eval()
+    path, losses = preview.preview(config, model, train, held_out, tmp_path / "samples", (64, 4))
+    note = json.loads(path.with_suffix(".json").read_text())
+    assert note["prompts"] == list(prompts) and note["read"] == [] and "held_out_image" in losses
+    with Image.open(path) as sheet:
+        assert sheet.size == (10 * 50 + 2, 4 * 50 + 2)  # a column for each prompt
+
+
+def test_of_documents_that_draw_nothing_the_first_text_is_the_prompt(tmp_path):
+    prepare_source(tmp_path / "pairs", pairs(digits(), count=40))
+    prompts = preview.sheet_prompts(prepared.load(tmp_path / "pairs", "train"))
+    assert all(beginning == [name] and "? " in name for name, beginning in prompts.items())
