@@ -262,12 +262,11 @@ class Config(Settings):
         return self.codec.tokens(height, width) * self.positions_each + self.head.before + line_ends
 
     def positions_of(self, areas: Any) -> Any:
-        """Positions of pictures of so many pixels, 0 where there is none; `areas` may be a numpy array."""
+        """Positions of pictures of so many pixels, without line ends, 0 where there is none; `areas` may be a
+        numpy array."""
         if self.baseline is not None:
             return 1 * (areas > 0)
-        line_ends = areas**0.5 // self.codec.stride if getattr(self.head, "line_ends", False) else 0
-        others = (areas > 0) * (self.head.before + line_ends)
-        return self.codec.of_area(areas) * self.positions_each + others // 1
+        return self.codec.of_area(areas) * self.positions_each + (areas > 0) * self.head.before
 
     @property
     def positions_each(self) -> int:
