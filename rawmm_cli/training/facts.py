@@ -168,10 +168,12 @@ def attach_kept(config: Config, sets_trained_on: list) -> list[str]:
         if config.data.stream:
             lines.append("pictures of a stream are encoded while training")
         elif not kept.attach(data, codec.hash, codec):
-            name = data.folder.name
+            name, others = data.folder.name, ", ".join(kept.others(data.folder))
             lines.append(
                 f"pictures of '{name}' are encoded while training; `rawmm prepare {name} --codec "
                 f"{codec.run}` keeps their tokens"
+                + f" (those kept are of other codecs: {others})"
+                * bool(others)
             )
         elif config.data.shift and (config.data.read or data.holds_documents):
             lines.append(

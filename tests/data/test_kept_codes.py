@@ -191,6 +191,12 @@ def test_a_run_reads_what_is_kept_and_says_so_where_nothing_is(place, few_pictur
     (record, *_) = go(settings(), few_pictures, place / "runs" / "encoding", 8, lines.append)
     (other, *_) = go(settings(), place / "data", place / "runs" / "reading", 8, others.append)
     assert told in lines and told not in others
+    keeping.keep(
+        few_pictures / "few", splits_of(few_pictures / "few"), Means(), Squares(), {"run": "x", "hash": HASH}
+    )
+    lines.clear()
+    go(settings(), few_pictures, place / "runs" / "others", 8, lines.append)
+    assert f"{told} (those kept are of other codecs: x)" in lines
     assert other["loss"] == pytest.approx(record["loss"], rel=1e-4)
 
 

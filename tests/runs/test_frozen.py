@@ -176,6 +176,7 @@ def test_without_its_codec_a_run_cannot_be_used(runs, few_pictures):
         assert line.startswith(
             f"codec.run = tokens: there is no run {runs / 'tokens'} (did you mean tokns?); "
         )
+        assert line.endswith("train a codec: `rawmm train --preset fsq-f8 --run tokens`")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from ...config.fields import CodecSettings
 from ...system import manifest
 from ...system.disk import read_file
-from ...system.errors import DataError
+from ...system.errors import DataError, printable
 
 FOLDER, FACTS, FORMAT = "codes", "codes.json", 1
 LARGEST = 1_000_000  # bytes of codes.json
@@ -68,6 +69,15 @@ def attach(data: Any, digest: str, settings: CodecSettings) -> bool:
     first = np.concatenate([[0], np.cumsum(counts)])[:-1]
     data.kept = Kept(folder / f"{data.split}.npy", starts(data, settings), first)
     return True
+
+
+def others(folder: Path) -> list[str]:
+    """Runs of codecs by which tokens of the set in `folder` are kept."""
+    runs = []
+    for path in sorted((folder / FOLDER).glob(f"[!.]*/{FACTS}")):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            runs.append(printable(str(json.loads(read_file(path, LARGEST))["run"])))
+    return runs
 
 
 def place(folder: Path, digest: str) -> Path:
