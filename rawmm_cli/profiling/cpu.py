@@ -45,7 +45,7 @@ def memory(step: Step) -> dict[str, int]:
         "optimizer": step.optimizer_bytes * step.share,
         "averages": 4 * step.parameters * ema.count(train.ema) * step.share,
         "low-precision weights": 2 * step.parameters if step.precision == "bf16" else 0,
-        "activations": activations + edges + mask,
+        "activations": activations + edges + mask + step.beside,
         "process": LIBRARIES + (COMPILER if step.compiled else 0),
     }
     parts = {name: round(value) for name, value in parts.items()}

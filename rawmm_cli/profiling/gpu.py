@@ -158,7 +158,7 @@ def _activations(step: Step, gpu: GpuModel) -> float:
     patches, predicted = step.patches * step.micro_share, step.predicted * step.micro_share
     # Copies of the sequence and of the pictures before and after the layers, in fp32 and bf16; logits.
     edges = 16 * positions * step.width + patches * (8 * step.width + 16 * step.outputs)
-    return layers + mask + edges + 12 * predicted * step.config.text_tokenizer.size
+    return layers + mask + edges + step.beside + 12 * predicted * step.config.text_tokenizer.size
 
 
 def needed(total: int, ranks: int, gpu: GpuModel = FITTED) -> int:

@@ -88,6 +88,13 @@ class Step:
         return 3 * 2 * self.positions * self.config.train.length * self.model.backbone.work().pair
 
     @cached_property
+    def beside(self) -> float:
+        """Bytes that the network of a baseline keeps on a rank for its backward pass."""
+        if self.config.baseline is None:
+            return 0.0
+        return self.model.head.kept() * self.pictures * self.micro_share
+
+    @cached_property
     def optimizer_bytes(self) -> int:
         """Bytes of the optimizer's state: AdamW keeps two fp32 numbers a parameter, Muon one."""
         linears = (m for m in self.model.backbone.modules() if isinstance(m, torch.nn.Linear))

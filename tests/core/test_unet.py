@@ -201,6 +201,17 @@ def test_a_picture_that_is_read_changes_nothing():
     assert (logits[0] == logits[1]).all()
 
 
+def test_what_is_kept_for_the_backward_pass():
+    """On the meta device as on this one, and in proportion to the pictures."""
+    built = model()
+    here, network = built.head.kept(), built.head.network
+    assert built.to("meta").head.kept() == here
+    one, two = (torch.zeros(n, 3, 8, 8, device="meta") for n in (1, 2))
+    parts = [whole.kept(network, x, x[:, 0, 0, 0], x.new_zeros(len(x), 32)) for x in (one, two)]
+    assert parts[0] == here and parts[1] == pytest.approx(2 * here, rel=1e-3)
+    assert here > 4 * 8 * 64 * 20, "twenty states of the first level, at least"
+
+
 def test_flops_are_those_that_torch_counts():
     built = model()
     batch = pack(documents(), 64, built.blocks)

@@ -101,6 +101,11 @@ class Denoiser(Denoising):
         clock = self.network.clock[0].weight.numel()
         return Work(picture=self.network.multiplications(*self.grid), first_picture=first + clock)
 
+    def kept(self) -> int:
+        """Bytes that the U-Net keeps of a picture for its backward pass, in fp32."""
+        one = next(self.network.parameters()).new_zeros
+        return whole.kept(self.network, one(1, self.values, *self.grid), one(1), one(1, self.width))
+
     def to_positions(self, patches: Tensor, pictures: Pictures) -> Tensor:
         """Tokens (sum of N, P) -> a row a picture."""
         return whole.to_rows(patches, pictures)

@@ -29,7 +29,7 @@ from ..document import Corrupted, Known, Pictures
 from ..noise import normal
 from ..parts import Prediction, Work
 from . import whole
-from .flow import Flow
+from .flow import Flow, in_full
 
 LEVELS = 128  # levels of a pixel in a unit of x
 
@@ -134,7 +134,7 @@ class Density(nn.Module):
         return nats / math.log(2) + (math.log2(LEVELS) if self.levels else 0.0)
 
     def _log_density(self, x: Tensor, captions: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # fp32: `flow.py`
+        with in_full(x):
             z, change = self.network(x @ self.turn.to(x.dtype), captions)
         constant = math.log(2 * math.pi) / 2 * self.network.tokens * self.values
         return change - z.square().flatten(1).sum(1) / 2 - constant
@@ -144,6 +144,11 @@ class Density(nn.Module):
         tokens, first = self.network.tokens, self.network.blocks[0].into.weight.numel()
         turn = tokens * self.values**2
         return Work(picture=self.network.multiplications() + turn, first_picture=(tokens - 1) * first + turn)
+
+    def kept(self) -> int:
+        """Bytes that the flow keeps of a picture for its backward pass."""
+        one = self.turn.new_zeros
+        return whole.kept(self.network, one(1, self.network.tokens, self.values), one(1, self.width))
 
     def draw(
         self,

@@ -15,6 +15,7 @@ exp(-a) does not on the way there. The output layer of each block begins at zero
 identity. All of it is fp32 or fp64: sums of thousands of a in bf16 would be wrong in the second digit."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
 
 import torch
@@ -25,6 +26,11 @@ from ..layers import multiplications
 
 LIMIT = 4.0
 Guide = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # a and b (R, P) -> those that are used (M, P)
+
+
+def in_full(x: Tensor) -> AbstractContextManager:
+    """What is computed of x keeps its precision, whatever is around it."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 class Layer(nn.Module):
@@ -118,7 +124,7 @@ class Flow(nn.Module):
         if x.dtype not in (torch.float32, torch.float64):
             raise TypeError(f"a log-determinant in {x.dtype} would be wrong; allowed: fp32, fp64")
         total = x.new_zeros(len(x))
-        with torch.autocast(x.device.type, enabled=False):
+        with in_full(x):
             for block in self.blocks:
                 x, a = block(x, caption.to(x.dtype))
                 total = total - a.flatten(1).sum(1)
@@ -134,7 +140,7 @@ class Flow(nn.Module):
     ) -> Tensor:
         """z (M, N, P) behind captions (R, D) -> x (M, N, P). guide: makes the a and b (M, P) that are used of
         those (R, P) behind R captions; R = M where nothing is guided. watch: called after each block."""
-        with torch.autocast(z.device.type, enabled=False):
+        with in_full(z):
             for step, block in enumerate(reversed(self.blocks)):
                 z = block.inverse(z, caption.to(z.dtype), guide)
                 watch(step, z)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...system import machine
 from ..blocks import Blocks
@@ -59,6 +59,22 @@ def of_a_size(pictures: Pictures) -> list[tuple[slice, slice, tuple[int, int]]]:
         groups.append((slice(first, first + count), slice(token, token + tokens), (rows, columns)))
         first, token = first + count, token + tokens
     return groups
+
+
+def kept(network: nn.Module, *inputs: Tensor) -> int:
+    """Bytes that a network keeps for its backward pass over these inputs, without its parameters. On the meta
+    device nothing is computed."""
+    own, sizes = {p.untyped_storage()._cdata for p in network.parameters()}, {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            sizes[storage._cdata] = storage, storage.nbytes()  # it stays, or another one has its number
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), torch.enable_grad():
+        network(*inputs)
+    return sum(size for _, size in sizes.values())
 
 
 class Captions(NamedTuple):
