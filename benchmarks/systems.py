@@ -4,6 +4,7 @@ are read right, and what training took, its codec's included.
     python -m benchmarks.systems                                  # every system, seeds 0, 1, 2: hours
     python -m benchmarks.systems digits-dit digits-next --seeds 0 # two of them, once
     python -m benchmarks.systems --show                           # the table of what is there already
+    python -m benchmarks.systems --show --sheet docs/systems.png  # and what each has drawn, of the first seed
 
 A system is a preset. Where its codec is that of a run, the preset of that name is trained first, with the
 same seed. Runs stay in --folder, and what is done is not done again. A row holds the median of the seeds, and
@@ -17,7 +18,10 @@ import time
 from pathlib import Path
 from statistics import median
 
+from PIL import Image, ImageDraw, ImageFont
+
 from rawmm_cli.config import presets
+from rawmm_cli.evaluation.classes import ROWS
 
 SYSTEMS = (
     "digits",
@@ -33,6 +37,7 @@ SYSTEMS = (
     "digits-unet",
     "digits-flow",
 )
+NAMES, GAP = 150, 10  # pixels of a name, and between systems
 COLUMNS = ("system", "seeds", "drawn right", "read right", "bits/dim", "seconds of training, codec included")
 
 
@@ -48,6 +53,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--folder", type=Path, default=Path("systems"), help="for the set and the runs")
     parser.add_argument("--show", action="store_true", help="train nothing")
+    parser.add_argument("--sheet", type=Path, help="write drawings of each system into this picture")
     options = parser.parse_args()
     systems = options.systems or known
     if not options.show:
@@ -58,6 +64,8 @@ def main() -> None:
             for system in systems:
                 measure(options.folder, system, seed)
     print(table(options.folder, systems, options.seeds))
+    if options.sheet:
+        sheet(options.folder, systems, options.seeds[0]).save(options.sheet, optimize=True)
 
 
 def measure(folder: Path, system: str, seed: int) -> None:
@@ -131,6 +139,23 @@ def cells(figures: list[dict]) -> str:
     exact, bound = (every("held_out", name) for name in ("bits_per_dim", "bits_per_dim_bound"))
     parts.append("at most " + spread(bound, 3) if bound else spread(exact, 3))
     return " | ".join([*parts, spread([one["codec_seconds"] + one["seconds"] for one in figures], 0)])
+
+
+def sheet(folder: Path, systems: list[str], seed: int) -> Image.Image:
+    """Two drawings of each digit by each system, a system a line, with its name."""
+    drawn = {name: folder / "runs" / f"{name}-{seed}" / "samples" / "drawn.png" for name in systems}
+    parts = {name: Image.open(path).convert("RGB") for name, path in drawn.items() if path.exists()}
+    lines = {
+        name: part.crop((0, 0, part.width, round(part.height * 2 / ROWS))) for name, part in parts.items()
+    }
+    height, width = max(line.height for line in lines.values()), max(line.width for line in lines.values())
+    whole = Image.new("RGB", (NAMES + width, (height + GAP) * len(lines) - GAP), "white")
+    writer, font = ImageDraw.Draw(whole), ImageFont.load_default(size=18)
+    for n, (name, line) in enumerate(lines.items()):
+        top = n * (height + GAP)
+        writer.text((NAMES - 12, top + height // 2), name, "black", font, anchor="rm")
+        whole.paste(line, (NAMES, top))
+    return whole
 
 
 def spread(values: list[float], digits: int, unit: str = "") -> str:
