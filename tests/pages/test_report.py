@@ -211,3 +211,11 @@ def test_torch_is_not_imported():
 def test_the_head_in_words(tmp_path, head, words):
     shown = facts.facts_of(tmp_path, {"head": head}, [], {})
     assert shown.get(f"{head['kind'].capitalize()} head") == words
+
+
+def test_a_codec_inside_a_model_is_named_with_its_run(tmp_path):
+    learned = {"kind": "fsq", "levels": [4, 4], "factor": 2}
+    codec = {"kind": "fsq", "run": "digits-fsq", "hash": "0" * 64, "size": 8, "learned": learned}
+    shown = facts.facts_of(tmp_path, {"codec": codec}, [], {})
+    assert shown["Codec"] == "FSQ, levels 4 4, 2 px a position, frozen, of run digits-fsq"
+    assert "Patches" not in shown

@@ -6,6 +6,7 @@ import pytest
 import torch
 from frozen_runs import go, settings, train_codec
 from helpers import randomised, tiny_backbone, tiny_head
+from PIL import Image
 from training_runs import CPU
 
 from rawmm_cli.codecs.frozen import Frozen
@@ -134,6 +135,23 @@ def test_inside_the_model_vectors_of_the_training_set_have_deviation_1(trained, 
     assert abs(vectors.std(correction=0).item() - 1) < 1e-6
     own = load_codec(trained / "tokens", CPU).encode(pictures(few_pictures)).double()
     assert config.codec.deviation == pytest.approx(own.std(correction=0).item(), rel=1e-6)
+
+
+def test_pictures_of_a_stream_are_encoded_while_training(trained, few_pictures, tmp_path):
+    """The deviation is that of its first pictures; here these are all of them."""
+    shutil.copytree(trained / "tokens", tmp_path / "tokens")
+    (tmp_path / "files").mkdir()
+    images = pictures(few_pictures)
+    for number, image in enumerate(images):
+        file = tmp_path / "files" / f"{number}.png"
+        Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(file)
+    words = f"data.stream.path={tmp_path / 'files'}", "data.stream.held_out=0.1", "data.stream.lanes=1"
+    lines = []
+    go(settings(*words), few_pictures, tmp_path / "model", 16, lines.append)
+    assert "pictures of a stream are encoded while training" in lines
+    model, config, _ = loading.load_model(tmp_path / "model", CPU)
+    assert model.codec.encode(images).std().item() == pytest.approx(1, abs=0.1)
+    assert config.codec.deviation > 0
 
 
 def test_settings_of_the_set_follow_from_its_tokens(few_pictures, trained):
