@@ -3,7 +3,7 @@
 A baseline takes the place of the head's layers and of the sequence; `backbone` then reads the caption alone,
 and its state at `<image>` is all that the baseline knows of it."""
 
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -16,6 +16,7 @@ Multiplier = Annotated[int, Field(ge=1, le=64)]
 class UNet(Settings):
     """DDPM's U-Net: it draws and does not read. `head` has its path, its loss and its times."""
 
+    paints: ClassVar[bool] = True
     kind: Literal["unet"] = "unet"
     channels: Size = Field(64, le=4096, description="of the level with the picture's own sides")
     multipliers: Annotated[tuple[Multiplier, ...], Field(min_length=1, max_length=8)] = Field(
@@ -63,6 +64,7 @@ class UNet(Settings):
 class Flow(Settings):
     """TarFlow: it draws and has an exact likelihood, and does not read. `head` has no part in it."""
 
+    paints: ClassVar[bool] = False
     kind: Literal["flow"] = "flow"
     blocks: int = Field(8, ge=1, le=256, description="steps of the flow, each in the other order")
     depth: Depth = Field(2, description="layers of each block")

@@ -269,6 +269,12 @@ class Config(Settings):
         return self.codec.of_area(areas) * self.positions_each + (areas > 0) * self.head.before
 
     @property
+    def drawn_by(self) -> str:
+        """What draws pictures, as messages call it."""
+        part = "head" if self.baseline is None else "baseline"
+        return f"whose {part} is {getattr(self, part).kind}"
+
+    @property
     def positions_each(self) -> int:
         """Positions of a token."""
         return getattr(self.codec, "codes_each", 1) if self.head.apart else 1

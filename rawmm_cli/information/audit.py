@@ -25,7 +25,7 @@ from ..core.heads.diffusion import DiffusionHead
 from ..core.text_tokenizer import BOS, IMAGE
 from ..data.images import read_image
 from ..data.pictures import Location, Skipped, read
-from ..runs.abilities import check_lossless, diffusion_head
+from ..runs.abilities import check_lossless, check_reads, diffusion_head
 from ..runs.models import Loaded
 from ..system.errors import DataError, RawmmError, printable
 from ..system.figures import counted
@@ -83,6 +83,7 @@ def audit(loaded: Loaded, locations: list[Location]) -> Audit:
 
     Raises RawmmError (exit code 1) at the first difference, DataError where the model takes no picture."""
     check_lossless(loaded, "the audit of a model's input")
+    check_reads(loaded, "the audit of a model's input")
     head = diffusion_head(loaded, "the audit of a model's input")
     result, waiting = Audit(), []
     for picture in read(locations, result.skipped):

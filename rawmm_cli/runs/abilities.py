@@ -28,6 +28,15 @@ def check_lossless(loaded: Loaded, what: str) -> None:
         )
 
 
+def check_reads(loaded: Loaded, what: str) -> None:
+    """Raise ConfigError where a model only draws pictures, and `what` asks it to read."""
+    if (baseline := loaded.config.baseline) is not None:
+        raise ConfigError(
+            f"{what}: {loaded.name} draws and does not read pictures (baseline.kind = {baseline.kind} knows "
+            "no sequence); leave it out, or choose another model"
+        )
+
+
 def check_draws(loaded: Loaded, what: str) -> None:
     """Raise ConfigError where a model only reads pictures, and `what` asks for drawings."""
     if not loaded.config.head.draws:
@@ -38,7 +47,13 @@ def check_draws(loaded: Loaded, what: str) -> None:
 
 
 def check_paints(loaded: Loaded, what: str) -> None:
-    """Raise ConfigError where a model writes codes in order, and `what` asks for a drawing on a picture."""
+    """Raise ConfigError where a model writes codes in order, or is a flow, and `what` asks for a drawing on a
+    picture."""
+    if (baseline := loaded.config.baseline) is not None and not baseline.paints:
+        raise ConfigError(
+            f"{what} draws on a picture; {loaded.name} draws whole ones (baseline.kind = {baseline.kind}); "
+            "choose one of head.kind=diffusion or masked"
+        )
     if not getattr(loaded.config.head, "paints", True):
         raise ConfigError(
             f"{what} draws on a picture; {loaded.name} writes codes in order, each without knowing those "

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..core.document import Picture
-from ..runs import familiar, looks, seen
+from ..runs import abilities, familiar, looks, seen
 from ..runs.familiar import Word
 from ..runs.models import Loaded
 from ..system.errors import CheckpointError, ConfigError
@@ -135,11 +135,8 @@ def summary(loaded: Loaded) -> dict[str, Any] | None:
 
 def check_reads(loaded: Loaded, request: Request) -> None:
     """Raise ConfigError where a picture is to be read by a model that has never learned to, or cannot."""
-    if (baseline := loaded.config.baseline) is not None and request.reads and not request.paints:
-        raise ConfigError(
-            f"{loaded.name} draws and does not read pictures, as baseline.kind = {baseline.kind} knows no "
-            f"sequence; leave out {request.option('images')}, or choose another model"
-        )
+    if request.reads and not request.paints:
+        abilities.check_reads(loaded, request.option("images"))
     if request.task == "caption" and seen.reads(loaded.seen) is False:
         without = "with data.read = 0" if loaded.seen["captions"] else "from pictures without captions"
         raise ConfigError(

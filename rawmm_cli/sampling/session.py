@@ -169,9 +169,7 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     usual = build.sampling(loaded.config)
     if unknown := values.keys() - usual.flat():
         name = request.option(sorted(unknown)[0])
-        raise ConfigError(
-            f"{name} is no setting of {loaded.name}, whose head is {loaded.config.head.kind}; leave it out"
-        )
+        raise ConfigError(f"{name} is no setting of {loaded.name}, {loaded.config.drawn_by}; leave it out")
     lists = {request.option(name): values[name] for name in LISTS if name in values}
     try:
         check_lists(lists, loaded.config.head, loaded.config.codec)
@@ -182,7 +180,7 @@ def settings_for(loaded: Loaded, request: Request, size: tuple[int, int] | None 
     height, width = request.size
     asked = f"{request.option('size')} {height if height == width else f'{width}x{height}'}"
     try:
-        loaded.model.codec.grid(height, width)
+        loaded.model.blocks(height, width)
     except ValueError as error:
         order = "" if height == width else " (height x width)"
         raise ConfigError(f"{asked}: {error}{order}; choose another size") from None

@@ -59,9 +59,11 @@ def test_it_does_not_read_and_says_so(call, kind, tmp_path):
     words = ("--run", kind, "--task", "caption", "--image", tmp_path / "a.png", "--out", tmp_path)
     code, _, err = call("sample", *words, data=False)
     assert code == 2 and err.splitlines()[-1] == (
-        f"error: {kind} draws and does not read pictures, as baseline.kind = {kind} knows no sequence; leave "
-        "out --image, or choose another model"
+        f"error: --image: {kind} draws and does not read pictures (baseline.kind = {kind} knows no "
+        "sequence); leave it out, or choose another model"
     )
+    code, _, err = call("entropy-budget", "audit", kind, "digits", data=True)
+    assert code == 2 and f"audit of a model's input: {kind} draws and does not read pictures" in err
     code, out, err = call("evaluate", kind, "--per-label", 1, "--json")
     assert code == 0 and f"reading is not measured: baseline.kind = {kind} draws and does not read" in err
     results = json.loads(out)
@@ -91,8 +93,19 @@ def test_what_needs_noise_and_times(call, kind, tmp_path):
     if kind == "unet":
         assert code == other == 0 or "opens no picture" in tuned
     else:
-        line = "needs a diffusion head; flow has baseline.kind = flow; choose another model"
-        assert code == other == 2 and f"--strength {line}" in err and f"tune-sampler {line}" in tuned
+        assert (
+            code == 2 and "--strength draws on a picture; flow draws whole ones (baseline.kind = flow)" in err
+        )
+        line = "tune-sampler needs a diffusion head; flow has baseline.kind = flow; choose another model"
+        assert other == 2 and line in tuned
+        code, _, err = call("sample", "one", "--run", kind, "--solver", "heun", "--out", tmp_path, data=False)
+        assert code == 2 and "--solver is no setting of flow, whose baseline is flow; leave it out" in err
+    size = ("--run", kind, "--size", 20 if kind == "flow" else 9, "--out", tmp_path)
+    code, _, err = call("sample", "one", *size, data=False)
+    wanted = (
+        "the size that it learned, 2 x 2 tokens, not 5 x 5" if kind == "flow" else "cannot be halved 1 times"
+    )
+    assert code == 2 and wanted in err and "choose another size" in err
 
 
 def test_it_is_exported_with_a_card(call, rawmm, runs, kind, prepared_digits, tmp_path):
