@@ -137,7 +137,8 @@ def cells(figures: list[dict]) -> str:
 
     shares = (every("text_to_image", "accuracy"), every("image_to_text", "accuracy"))
     parts = [spread([100 * value for value in values], 1, " %") for values in shares]
-    exact, bound = (every("held_out", name) for name in ("bits_per_dim", "bits_per_dim_bound"))
+    exact, bound, density = (every("held_out", f"bits_per_dim{kind}") for kind in ("", "_bound", "_density"))
+    bound = bound or density
     parts.append("at most " + spread(bound, 3) if bound else spread(exact, 3))
     return " | ".join([*parts, spread([one["training_seconds"] for one in figures], 0)])
 
