@@ -186,7 +186,7 @@ ERRORS = {
     "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
     "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, subpixels, vq, fsq, lfq, rvq, "
     "query, multiscale, kl",
-    "head.kind=gau": "head.kind = gau; allowed: diffusion, autoregressive, masked, scales",
+    "head.kind=gau": "head.kind = gau; allowed: diffusion, autoregressive, masked, scales, reading",
     "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
     # wrong types
     "train.batch=many": "train.batch = 'many' is not allowed: input should be a valid integer, or auto",
@@ -347,6 +347,7 @@ def test_all_keys_are_the_keys_of_a_dump():
         ["codec.kind=kl", "codec.run=x"],
         ["codec.kind=subpixels", "head.kind=autoregressive", "train.length=256"],
         ["codec.kind=subpixels", "head.kind=masked", "train.length=256"],
+        ["head.kind=reading", "data.read=1"],
         *(["data.read=0", f"baseline.kind={kind}"] for kind in ("unet", "flow")),
     )
     dumped = {key for words in chosen for key in leaves(presets.resolve({}, words).model_dump())}
