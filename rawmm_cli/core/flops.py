@@ -57,4 +57,11 @@ def newton_schulz(shape: tuple[int, int], steps: int = 5) -> int:
 
 def matrices(model: RawModel) -> list[tuple[int, int]]:
     """Shapes of all hidden matrices."""
-    return [(m.out_features, m.in_features) for m in model.backbone.modules() if isinstance(m, nn.Linear)]
+    return [(m.out_features, m.in_features) for m in hidden(model)]
+
+
+def hidden(model: RawModel) -> list[nn.Linear]:
+    """Linear layers of the backbone whose matrices Muon changes: all but those that say `hidden = False`,
+    which stand in the residual stream itself, or are far from square and see a vector a picture."""
+    linears = (m for m in model.backbone.modules() if isinstance(m, nn.Linear))
+    return [m for m in linears if getattr(m, "hidden", True)]

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-
 from ..config.model import Config
 from ..core import flops
 from ..core.model import RawModel
@@ -97,8 +95,7 @@ class Step:
     @cached_property
     def optimizer_bytes(self) -> int:
         """Bytes of the optimizer's state: AdamW keeps two fp32 numbers a parameter, Muon one."""
-        linears = (m for m in self.model.backbone.modules() if isinstance(m, torch.nn.Linear))
-        hidden = sum(m.weight.numel() for m in linears)
+        hidden = sum(m.weight.numel() for m in flops.hidden(self.model))
         muon = self.config.train.optimizer == "muon"
         return 8 * self.parameters - 4 * hidden if muon else 8 * self.parameters
 

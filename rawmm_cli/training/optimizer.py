@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..config.codecs import CodecTrain
 from ..config.model import Train
+from ..core import flops
 from ..system.distributed import like
 from ..system.machine import has_bf16
 
@@ -64,11 +65,7 @@ def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps
 
 def optimizers(model: torch.nn.Module, train: Train) -> list[torch.optim.Optimizer]:
     """One or two optimizers that together own every parameter once."""
-    return owned(
-        model,
-        [module.weight for module in model.backbone.modules() if isinstance(module, torch.nn.Linear)],
-        train,
-    )
+    return owned(model, [linear.weight for linear in flops.hidden(model)], train)
 
 
 def owned(
