@@ -45,6 +45,8 @@ def facts_of(run: Path, settings: dict, saved: list[dict], machine: dict) -> dic
 def _head(head: Any) -> str:
     """'predicts clean, loss in velocity'; "" of a head without settings of such kinds."""
     first, form = "prediction", "predicts {}, loss in {}"
+    if setting(head, "kind") == "autoregressive":
+        return "codes one after the other" + _words(", z-loss {}", setting(head, "z_loss") or None)
     if setting(head, "kind") == "masked":
         first, form = "schedule", "masked by {}, loss {}"
     return _words(form, setting(head, first), setting(head, "loss"))

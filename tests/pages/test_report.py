@@ -205,7 +205,9 @@ def test_torch_is_not_imported():
     [
         ({"kind": "diffusion", "prediction": "clean", "loss": "noise"}, "predicts clean, loss in noise"),
         ({"kind": "masked", "schedule": "cosine", "loss": "bound"}, "masked by cosine, loss bound"),
-        ({"kind": "autoregressive", "z_loss": 0.0}, None),
+        ({"kind": "autoregressive", "z_loss": 0.0}, "codes one after the other"),
+        ({"kind": "autoregressive", "z_loss": 0.01}, "codes one after the other, z-loss 0.01"),
+        ({"kind": "scales"}, None),
     ],
 )
 def test_the_head_in_words(tmp_path, head, words):
