@@ -48,11 +48,11 @@ class Layer(nn.Module):
         if self.modulation is not None:
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
-            self.modulation.hidden = False  # of AdamW (`flops.hidden`)
+            vars(self.modulation)["hidden"] = False  # of AdamW (`flops.hidden`)
         if self.join is not None:
             nn.init.eye_(self.join.weight)  # x as it is, and nothing of what was kept
             nn.init.zeros_(self.join.bias)
-            self.join.hidden = False
+            vars(self.join)["hidden"] = False
 
     def forward(
         self,

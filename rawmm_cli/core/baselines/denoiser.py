@@ -7,11 +7,11 @@ The vector is that of a small Transformer and not a mean of embeddings: "a red h
 hat and red eyes" have the same mean. In drawing it is computed once, and each step is the U-Net alone."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...system import machine
 from ..blocks import Blocks
@@ -83,13 +83,13 @@ class Denoiser(Denoising):
     def predicted(self, outputs: Tensor, z: Tensor, time: Tensor, pictures: Pictures) -> Tensor:
         """Captions (M, D), noised tokens z (sum of N, P) at times (M,) -> the U-Net's prediction (sum of N,
         P)."""
-        outputs = [
+        parts = [
             self._of_a_size(outputs[of], z[at], time[of], grid) for of, at, grid in whole.of_a_size(pictures)
         ]
-        if not outputs:  # all parameters have a gradient, as ranks that share a step expect
+        if not parts:  # all parameters have a gradient, as ranks that share a step expect
             one = z.new_zeros(self.grid[0] * self.grid[1], self.values)
-            outputs = [self._of_a_size(z.new_zeros(1, self.width), one, time.new_zeros(1), self.grid)[:0]]
-        return torch.cat(outputs)
+            parts = [self._of_a_size(z.new_zeros(1, self.width), one, time.new_zeros(1), self.grid)[:0]]
+        return torch.cat(parts)
 
     def _of_a_size(self, captions: Tensor, z: Tensor, time: Tensor, grid: tuple[int, int]) -> Tensor:
         images = rearrange(z, "(m h w) c -> m c h w", h=grid[0], w=grid[1])
@@ -98,7 +98,7 @@ class Denoiser(Denoising):
     def work(self) -> Work:
         """The U-Net over a picture of the grid that is learned; pixels and times need no gradient."""
         first = self.network.into.weight.numel() * self.grid[0] * self.grid[1]
-        clock = self.network.clock[0].weight.numel()
+        clock = cast(nn.Linear, self.network.clock[0]).weight.numel()
         return Work(picture=self.network.multiplications(*self.grid), first_picture=first + clock)
 
     def kept(self) -> int:

@@ -48,6 +48,7 @@ class Density(nn.Module):
     Gaussian noise; None: uniform noise of one level."""
 
     reads_ahead = True
+    turn: Tensor
 
     def __init__(
         self,
@@ -188,7 +189,7 @@ class Density(nn.Module):
         with torch.enable_grad():
             x, captions = x.clone().requires_grad_(), captions.clone()
             (slope,) = torch.autograd.grad(self._log_density(x, captions).sum(), x)
-        return (x + self.noise**2 * slope).detach()
+        return (x + (self.noise or 0.0) ** 2 * slope).detach()
 
 
 def _guide(scale: float, on: str) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -17,6 +17,7 @@ identity. All of it is fp32 or fp64: sums of thousands of a in bf16 would be wro
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,8 @@ class Layer(nn.Module):
 
 class FlowBlock(nn.Module):
     """A step of the flow: N tokens of `values` numbers, first to last or, `backwards`, last to first."""
+
+    layers: Any  # ModuleList of Layer
 
     def __init__(
         self, values: int, tokens: int, width: int, heads: int, depth: int, caption: int, backwards: bool
@@ -107,6 +110,8 @@ class Flow(nn.Module):
     """N tokens of `values` numbers <-> white noise of the same shape.
 
     blocks: K. depth, width, heads: of the Transformer of each. caption: size of a caption's vector."""
+
+    blocks: Any  # ModuleList of FlowBlock
 
     def __init__(
         self, values: int, tokens: int, width: int, heads: int, depth: int, blocks: int, caption: int

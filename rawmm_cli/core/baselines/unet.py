@@ -11,11 +11,13 @@ scales theirs by 1e-5), so the network begins at 0. There is no dropout: all tha
 from its seed and its documents."""
 
 import math
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+L = TypeVar("L", nn.Conv2d, nn.Linear)
 EPSILON = 1e-6  # of the reference's normalisation
 
 
@@ -54,6 +56,9 @@ class Attention(nn.Module):
 class Level(nn.Module):
     """Blocks that work at one size, and the convolution to the next size; None at the end."""
 
+    blocks: Any  # ModuleList of Block
+    resample: nn.Conv2d | None
+
     def __init__(self, blocks: list[Block], resample: nn.Conv2d | None):
         super().__init__()
         self.blocks, self.resample = nn.ModuleList(blocks), resample
@@ -65,6 +70,10 @@ class UNet(nn.Module):
     channels, multipliers: channels of each level, the first with the sides of the picture. blocks: of a level
     on the way down. attention: levels whose blocks attend. groups: of channels that are normalised together.
     caption: size of a caption's vector; None: there is none. Its layer begins at zero."""
+
+    down: Any  # ModuleLists of Level, and of Block
+    up: Any
+    middle: Any
 
     def __init__(
         self,
@@ -150,10 +159,10 @@ def norm(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, EPSILON)
 
 
-def zero(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+def zero(layer: L) -> L:
     """The same layer, whose output is 0."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 
