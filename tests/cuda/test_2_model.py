@@ -15,7 +15,8 @@ from rawmm_cli.core.batch import pack, size
 from rawmm_cli.core.drawing import Sampling, draw
 from rawmm_cli.core.generate import generate
 from rawmm_cli.core.graphs import Captured
-from rawmm_cli.core.heads.base import Drawing
+from rawmm_cli.core.heads.base import Denoising, Drawing
+from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.text_tokenizer import BOS, IMAGE, encode
@@ -140,7 +141,8 @@ def test_the_loss_of_a_batch_is_that_of_each_document(backbone, card):
 def drawings(model, count=4, keys=(5, 6, 7, 8), graphs=True, **settings):
     """Pictures (count, 3, 4, 8) drawn behind prompts of several lengths."""
     prompts = [[BOS, *encode("bird" * n), IMAGE] for n in range(count)]
-    sampling = Sampling(size=(4, 8), guidance=2.0, drawing=Drawing(steps=4), **settings)
+    own = Drawing(steps=4) if isinstance(model.head, Denoising) else None
+    sampling = Sampling(size=(4, 8), guidance=2.0, drawing=own, **settings)
     drawn = draw(model, prompts, list(keys[:count]), sampling, graphs=graphs)
     return torch.stack([picture.pixels for picture in drawn]).int()
 
@@ -177,7 +179,7 @@ def test_steps_repeated_by_a_graph_are_the_steps(combination, card):
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.mul_(1.05)
-    if card.type == "cuda":
+    if card.type == "cuda" and isinstance(model.head, DiffusionHead):
         network = vars(model)["network"]
         assert network.graphs.made and all(isinstance(x, Captured) for x in network.graphs.made.values())
 
@@ -232,7 +234,11 @@ def test_corruption_does_not_depend_on_the_batch(combination, card):
     alone = pack([document], size(document, model.blocks), model.blocks).to(card)
     there = alone.pictures.keys.index(key)
     mine = corrupted(model, alone).inputs[alone.pictures.picture_of == there]
-    assert far(mine, seen.inputs[batch.pictures.picture_of == number]) < FP32
+    among = seen.inputs[batch.pictures.picture_of == number]
+    if among.shape != mine.shape:  # a baseline has a row a picture, as long as the longest of its batch
+        among, rest = among.tensor_split([mine.shape[1]], 1)
+        assert not rest.any()
+    assert far(mine, among) < FP32
 
 
 # ------------------------------------------------------------------------------------- 10: pinned, 9: memory

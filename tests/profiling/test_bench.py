@@ -71,6 +71,7 @@ def test_codes_are_written_beside_text_of_the_same_length(rawmm, quick):
         "codec.kind=subpixels",
         "head.kind=autoregressive",
         "data.size=4",
+        "train.length=112",
         "--count",
         4,
     )

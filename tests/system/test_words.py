@@ -18,6 +18,7 @@ WORD = re.compile(rf" ((?:[a-z-]+ )?(?:{'|'.join(NOUNS.split())}))\b(?!/)")
 NO_ADJECTIVES = "needs holds for of in and or".split()
 # Where a number of one cannot be, or the sentence is about more than one.
 MANY = {
+    "{loaded.name} reads pictures": "a name, and what it does",
     "all {total:,} pictures": "a set has a training and a held-out picture at least",
     "{total:,} pictures": "the same",
     "{len(parts)} images": "refused because there are more than one",

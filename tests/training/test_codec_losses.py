@@ -9,6 +9,7 @@ import torch
 from codec_runs import KINDS, everything, go, settings
 from training_runs import CPU
 
+from rawmm_cli.codecs.base import Section
 from rawmm_cli.data import prepared
 from rawmm_cli.runs import checkpoint, loading, records
 from rawmm_cli.runs.codec import load_codec
@@ -101,7 +102,7 @@ def test_what_is_measured_is_what_the_loaded_codec_does(whole_codec, few_picture
 
 
 def test_usage_counts_a_window_of_pictures():
-    used = Used(torch.zeros(1, 4, dtype=torch.long))
+    used = Used(torch.zeros(1, 4, dtype=torch.long), (Section("", slice(None)),))
     used.add(torch.tensor([[[0], [1]]]), window=2)
     assert used.figures()["usage"] == 0.5
     used.add(torch.tensor([[[2], [1]]]), window=2)

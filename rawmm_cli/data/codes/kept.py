@@ -27,7 +27,7 @@ class Kept:
     def __init__(self, file: Path, starts: np.ndarray, first: np.ndarray, deviation: float = 1.0):
         self.file, self.starts, self.first, self.deviation = file, starts, first, deviation
         try:
-            self.tokens = np.load(file, mmap_mode="r", allow_pickle=False)
+            self.tokens = np.lib.format.open_memmap(file, "r")
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{file} cannot be read ({error}); delete {file.parent}, and `rawmm prepare` the codes again"
