@@ -19,13 +19,13 @@ def check_lists(values: dict[str, Any], head: Head, codec: ImageCodec) -> None:
     for name, value in values.items():
         if not isinstance(value, tuple):
             continue
-        given = f"{name} = {', '.join(map(str, value))} has a value for each scale"
+        listed = f"{name} = {', '.join(map(str, value))} has a value for each scale"
         if not head.scales:
-            raise ValueError(f"{given}, and head.kind = {head.kind} has no scales; give one number")
+            raise ValueError(f"{listed}, and head.kind = {head.kind} has no scales; give one number")
         if codec.known and len(value) > len(codec.learned.scales):
             raise ValueError(
-                f"{given}, and the codec of run {codec.run} has {len(codec.learned.scales)}; give at most as "
-                "many: the last one is that of all further scales"
+                f"{listed}, and the codec of run {codec.run} has {len(codec.learned.scales)}; give at most "
+                "as many: the last one is that of all further scales"
             )
 
 

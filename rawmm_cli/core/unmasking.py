@@ -63,15 +63,15 @@ def order_of(
 def halton(rows: int, columns: int) -> np.ndarray:
     """(N,) the place of each token in the order in which a Halton sequence of bases 2 and 3 first meets it
     (Halton 1960)."""
-    cells, found = rows * columns, np.zeros(0, np.int64)
+    cells, order = rows * columns, np.zeros(0, np.int64)
     points = 8 * cells
-    while len(found) < cells:
+    while len(order) < cells:
         at = np.arange(1, 1 + points)
         cell = (_reversed(at, 2) * rows).astype(int) * columns + (_reversed(at, 3) * columns).astype(int)
         first = np.unique(cell, return_index=True)[1]
-        found, points = cell[np.sort(first)], 2 * points
+        order, points = cell[np.sort(first)], 2 * points
     rank = np.empty(cells, np.int64)
-    rank[found] = np.arange(cells)
+    rank[order] = np.arange(cells)
     return rank
 
 

@@ -54,7 +54,7 @@ def source(name: str, options: dict[str, Any], notify: Callable[[str], None] = l
 
 def _generated(name: str, options: dict[str, Any]) -> Source:
     """A source that needs no files of the user's and no download."""
-    given, size = options.get("size"), options.get("size", SIZE)
+    asked, size = options.get("size"), options.get("size", SIZE)
     options = _without_size(options)
     match name:
         case "digits":
@@ -78,7 +78,7 @@ def _generated(name: str, options: dict[str, Any]) -> Source:
 
             return text_images(size=size, **options)
         case "pairs":
-            return _pairs(options.get("count", COUNT), options.get("variant", PAIRS[0]), given)
+            return _pairs(options.get("count", COUNT), options.get("variant", PAIRS[0]), asked)
         case "sums":
             from .datasets.digits import digits
             from .datasets.sums import sums

@@ -91,10 +91,10 @@ def _as_begun(config: Config, run: Path) -> Config:
     """The settings, with the codec with which the run was begun, where it is of the same run of a codec."""
     if not any(run.glob("checkpoints/step_*")) or not isinstance(saved := read_config(run), Config):
         return config
-    given, begun = (each.codec.model_dump(mode="json") for each in (config, saved))
-    if given["run"] != begun.get("run"):
-        return config  # which is told where all settings are compared
-    kept = {key: begun.get(key, AUTO) for key, value in given.items() if value == AUTO}
+    asked, begun = (each.codec.model_dump(mode="json") for each in (config, saved))
+    if asked["run"] != begun.get("run"):
+        return config  # the comparison of all settings names it
+    kept = {key: begun.get(key, AUTO) for key, value in asked.items() if value == AUTO}
     return presets.changed(config, {f"codec.{key}": value for key, value in kept.items()})
 
 

@@ -1,4 +1,4 @@
-"""Codecs of queries: known answers of a row of tokens, first biases of attention, and runs of before."""
+"""Codecs of queries: known answers of a row of tokens, first biases of attention, and older runs."""
 
 import math
 from types import SimpleNamespace
