@@ -17,6 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     "commands",
     "pages",
+    "comparison",
     "evaluation",
     "reconstruction",
     "information",

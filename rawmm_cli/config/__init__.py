@@ -14,10 +14,10 @@ presets.py    presets; defaults < preset < key=value
 facts.py      what settings follow from: facts of the sets
 rules.py      the rules by which settings follow from a set
 automatic.py  settings that are `auto`, and what they become
+comparison.py settings of a comparison of systems
 explain.py    what is wrong with a setting, in one line
 yaml_text.py  YAML without surprises
 enough.py     how much training makes a model at all
 build_codec.py  a codec that learns
-build_baseline.py  a network that knows no sequence
 build.py      settings -> objects; the only file that knows all parts
 """

@@ -157,9 +157,39 @@ def _head(config: Config, codec: Any) -> nn.Module:
 
 
 def _baseline(config: Config, codec: Any) -> nn.Module:
-    from .build_baseline import baseline
+    """A network that knows no sequence, in the place of a head."""
+    settings, side, width = config.baseline, config.data.size, config.backbone.width
+    grid = codec.grid(side, side)
+    if settings.kind == "unet":
+        return _denoiser(config, codec.values, grid)
+    from ..core.baselines.density import Density
+    from ..core.baselines.flow import Flow
 
-    return baseline(config, codec)
+    tokens = grid[0] * grid[1]
+    flow = Flow(codec.values, tokens, settings.width, settings.heads, settings.depth, settings.blocks, width)
+    patch = config.codec.patch if config.codec.kind == "raw" else None
+    noise = settings.deviation if settings.noise == "gaussian" else None
+    return Density(flow, codec.values, grid, width, patch, noise)
+
+
+def _denoiser(config: Config, values: int, grid: tuple[int, int]) -> nn.Module:
+    from ..core.baselines.denoiser import Denoiser
+    from ..core.baselines.unet import UNet
+
+    b, head, width = config.baseline, config.head, config.backbone.width
+    network = UNet(values, b.channels, b.multipliers, b.blocks, b.levels(grid[0]), b.groups, width)
+    return Denoiser(
+        network,
+        values,
+        grid,
+        width,
+        prediction=head.prediction,
+        space=head.loss,
+        time_mean=head.time_mean,
+        time_spread=head.time_spread,
+        noise_scale=head.noise_scale,
+        clamp=head.clamp,
+    )
 
 
 def _backbone(config: Config) -> nn.Module:

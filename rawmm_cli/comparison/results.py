@@ -1,0 +1,135 @@
+"""Cells -> results.json, which the page, the answer and `--json` read. No torch here.
+
+comparisons/NAME/results.json
+comparisons/NAME/report.html
+comparisons/NAME/runs/SYSTEM-SEED-BUDGET/     ordinary runs of `rawmm train`, those of codecs among them
+comparisons/NAME/cells/SYSTEM-SEED-BUDGET/    what was measured of a run:
+    cell.json       what the cell is
+    trials.json     the search
+    result.json     how it ended; a finished cell has it, and no other
+    values.json     {metric: {"ids": [...], "values": [...]}}: numbers of single pictures or prompts, with the
+                    same ids in every system of the comparison
+    drawn.png, drawn.json, read.json, read/*.png   the same prompts drawn, the same pictures read
+                                                   (`evaluation/sheets.py`)
+    curve.json      {"steps": [...], METRIC: [...]} quality against steps, where a system has any
+"""
+
+from typing import Any, Literal, TypedDict
+
+State = Literal["done", "diverged", "failed", "waiting"]
+BudgetKind = Literal["time", "documents", "flops"]
+
+
+class Metric(TypedDict):
+    """A column. title: "drawn right". unit: "%" (values from 0 to 1), "bits", "s" or "". evaluator: the file in
+    `evaluation/` that measures it, or "" where the run itself says it."""
+
+    title: str
+    unit: str
+    better: Literal["higher", "lower", "neither"]
+    part: Literal["drawing", "reading", "codec", "cost"]
+    evaluator: str
+
+
+class Codec(TypedDict):
+    """run: of the first seed, below the comparison's folder. bits: of a picture, None of a continuous one.
+    psnr: of held-out pictures, in dB, as its run measured it last."""
+
+    kind: str
+    run: str
+    bits: float | None
+    parameters: int
+    psnr: float | None
+
+
+class System(TypedDict):
+    """bits: of a picture as the model sees it; None of vectors that a codec made. learning_rate: of the sweep,
+    {"trials": [{"factor", "loss"}], "chosen": factor}, or None without one."""
+
+    name: str
+    preset: str
+    settings: list[str]
+    parameters: int | None
+    codec: Codec | None
+    bits: float | None
+    learning_rate: dict[str, Any] | None
+
+
+class Cell(TypedDict):
+    """The reference has one run, which stands in both budgets. seconds: codec, train, search, measure (None
+    before they are known), draw (of a picture). flops: codec, train, draw (of a picture). memory: bytes, the
+    most that the process held. results: {metric: number}. curve: [{"documents", "seconds", "loss"}] of training.
+    state: "diverged" is a result; "failed" has its reason in message; "waiting" has no results yet."""
+
+    system: str
+    seed: int
+    budget: BudgetKind
+    run: str
+    folder: str
+    state: State
+    message: str | None
+    documents: int | None
+    epochs: float | None
+    seconds: dict[str, float | None]
+    flops: dict[str, float | None]
+    memory: int | None
+    sampler: dict[str, Any]
+    trials: list[dict[str, Any]]
+    results: dict[str, float]
+    curve: list[dict[str, float]]
+
+
+class Difference(TypedDict):
+    """system minus the reference `against`, at an equal budget. interval: 95 %, of the paired bootstrap over
+    seeds and pictures; over pictures alone where seeds = 1. p_holm: p after Holm's correction over the systems.
+    claimed: the interval does not cover zero and p_holm < 0.05."""
+
+    metric: str
+    budget: BudgetKind
+    system: str
+    against: str
+    difference: float
+    interval: list[float]
+    p: float
+    p_holm: float
+    claimed: bool
+    seeds: int
+    pictures: int
+
+
+class Results(TypedDict):
+    """results.json. budget: {"kind": what was given, "time": seconds, "documents": N, "flops": X or absent,
+    "reference": system}, those that follow from the reference None before it is done. left_out: {evaluator: why
+    it was left out}."""
+
+    name: str
+    question: str
+    created: str
+    machine: dict[str, Any]
+    version: str
+    data: dict[str, Any]
+    budget: dict[str, Any]
+    seeds: list[int]
+    metrics: dict[str, Metric]
+    left_out: dict[str, str]
+    systems: list[System]
+    cells: list[Cell]
+    differences: list[Difference]
+    answer: list[str]
+
+
+def _metric(title: str, part: str, evaluator: str, unit: str = "%", better: str = "higher") -> Metric:
+    return {"title": title, "unit": unit, "better": better, "part": part, "evaluator": evaluator}
+
+
+# What the comparison takes from the results of the evaluators: "result.field" -> its column. An evaluator that is
+# new adds its lines here. Values of single pictures are taken from "values" of the same result.
+METRICS: dict[str, Metric] = {
+    "text_to_image.accuracy": _metric("drawn right", "drawing", "classes"),
+    "image_to_text.accuracy": _metric("read right", "reading", "classes"),
+    "seams.ratio": _metric("seams of patches", "drawing", "seams", "", "lower"),
+    "held_out.bits_per_byte": _metric("bits a byte of captions", "reading", "losses", "bits", "lower"),
+    "held_out.bits_per_dim": _metric("bits/dim, exact", "drawing", "losses", "bits", "lower"),
+    "held_out.bits_per_dim_bound": _metric("bits/dim, a bound", "drawing", "losses", "bits", "lower"),
+    "held_out.bits_per_dim_density": _metric("bits/dim, by a density", "drawing", "losses", "bits", "lower"),
+}
