@@ -21,8 +21,8 @@ BudgetKind = Literal["time", "documents", "flops"]
 
 
 class Metric(TypedDict):
-    """A column. title: "drawn right". unit: "%" (values from 0 to 1), "bits", "s" or "". evaluator: the file in
-    `evaluation/` that measures it, or "" where the run itself says it."""
+    """A column. title: "drawn right". unit: "%" (values from 0 to 1), "bits", "s" or "". evaluator: the file
+    in `evaluation/` that measures it, or "" where the run itself says it."""
 
     title: str
     unit: str
@@ -43,8 +43,8 @@ class Codec(TypedDict):
 
 
 class System(TypedDict):
-    """bits: of a picture as the model sees it; None of vectors that a codec made. learning_rate: of the sweep,
-    {"trials": [{"factor", "loss"}], "chosen": factor}, or None without one."""
+    """bits: of a picture as the model sees it; None of vectors that a codec made. learning_rate: of the
+    sweep, {"trials": [{"factor", "loss"}], "chosen": factor}, or None without one."""
 
     name: str
     preset: str
@@ -58,8 +58,8 @@ class System(TypedDict):
 class Cell(TypedDict):
     """The reference has one run, which stands in both budgets. seconds: codec, train, search, measure (None
     before they are known), draw (of a picture). flops: codec, train, draw (of a picture). memory: bytes, the
-    most that the process held. results: {metric: number}. curve: [{"documents", "seconds", "loss"}] of training.
-    state: "diverged" is a result; "failed" has its reason in message; "waiting" has no results yet."""
+    most that the process held. results: {metric: number}. curve: [{"documents", "seconds", "loss"}] of the
+    training. state: "diverged" is a result; "failed" has its reason in message; "waiting" has none yet."""
 
     system: str
     seed: int
@@ -81,8 +81,8 @@ class Cell(TypedDict):
 
 class Difference(TypedDict):
     """system minus the reference `against`, at an equal budget. interval: 95 %, of the paired bootstrap over
-    seeds and pictures; over pictures alone where seeds = 1. p_holm: p after Holm's correction over the systems.
-    claimed: the interval does not cover zero and p_holm < 0.05."""
+    seeds and pictures; over pictures alone where seeds = 1. p_holm: p after Holm's correction over the
+    systems. claimed: the interval does not cover zero and p_holm < 0.05."""
 
     metric: str
     budget: BudgetKind
@@ -99,8 +99,8 @@ class Difference(TypedDict):
 
 class Results(TypedDict):
     """results.json. budget: {"kind": what was given, "time": seconds, "documents": N, "flops": X or absent,
-    "reference": system}, those that follow from the reference None before it is done. left_out: {evaluator: why
-    it was left out}."""
+    "reference": system}, those that follow from the reference None before it is done. left_out: {evaluator:
+    why it was left out}."""
 
     name: str
     question: str
@@ -122,8 +122,8 @@ def _metric(title: str, part: str, evaluator: str, unit: str = "%", better: str 
     return {"title": title, "unit": unit, "better": better, "part": part, "evaluator": evaluator}
 
 
-# What the comparison takes from the results of the evaluators: "result.field" -> its column. An evaluator that is
-# new adds its lines here. Values of single pictures are taken from "values" of the same result.
+# What the comparison takes from the results of the evaluators: "result.field" -> its column. A new evaluator
+# adds its lines here. Numbers of single pictures are taken from "values" of the same result.
 METRICS: dict[str, Metric] = {
     "text_to_image.accuracy": _metric("drawn right", "drawing", "classes"),
     "image_to_text.accuracy": _metric("read right", "reading", "classes"),
