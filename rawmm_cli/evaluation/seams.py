@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ..metrics.seams import seam
-from .subject import HELD_OUT, Subject, evenly
+from .subject import HELD_OUT, Subject
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,11 @@ class Seams:
 def measure(subject: Subject) -> dict[str, Seams]:
     """Applies where pictures were drawn in patches of several pixels."""
     patch, size = subject.loaded.config.codec.stride, subject.settings.size
-    drawn = [pixels for pixels in subject.drawings if tuple(pixels.shape[1:]) == size]
-    real = _real(subject, size)
+    drawn = [one.pixels for one in subject.drawn()]
+    real = [subject.held_out.image(row) for row in subject.real_rows(subject.held_out, HELD_OUT)]
     if patch < 2 or min(size) <= patch or not drawn or not real:
         return {}
     of_drawn, of_real = (seam(torch.stack(pictures), patch) for pictures in (drawn, real))
     if not (math.isfinite(of_drawn) and math.isfinite(of_real) and of_real):
         return {}
     return {"seams": Seams(of_drawn, of_real, of_drawn / of_real, patch, len(drawn))}
-
-
-def _real(subject: Subject, size: tuple[int, int]) -> list[Tensor]:
-    held_out = subject.held_out
-    if held_out.holds_documents:
-        return []
-    same = (held_out.heights == size[0]) & (held_out.widths == size[1])
-    return [held_out.image(row) for row in evenly([int(row) for row in same.nonzero()[0]], HELD_OUT)]

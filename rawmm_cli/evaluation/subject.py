@@ -15,12 +15,23 @@ from ..core.document import Document, Picture
 from ..core.drawing import Sampling
 from ..core.text_tokenizer import BOS, END_IMAGE, IMAGE
 from ..data.prepared import Prepared, PreparedDocuments, evenly_spaced
+from ..data.sets import class_captions
 from ..runs.models import Loaded
 from ..sampling import session
 from ..sampling.request import Request
 
 HELD_OUT = 2_000  # held-out documents that are looked at, at most
 EACH = 5  # training pictures of a caption at least, where captions count as names of classes
+TEXT = {"temperature", "top_p", "max_text", "max_pictures"}  # settings that change no picture
+
+
+class Drawing(NamedTuple):
+    """A picture (3, H, W) uint8 that was drawn from `caption`. name: the same for every model that is asked
+    for the same drawings."""
+
+    name: str
+    caption: str
+    pixels: Tensor
 
 
 def _silent(line: str) -> None:
@@ -45,7 +56,7 @@ class Subject:
     prompts: int = 1000
     keep: Path | None = None
     notify: Callable[[str], None] = _silent
-    drawings: list[Tensor] = field(default_factory=list)  # first pictures of what was drawn, for the seams
+    drawings: list[Drawing] = field(default_factory=list)  # with these settings, at most HELD_OUT of them
 
     @property
     def seed(self) -> int:
@@ -98,13 +109,38 @@ class Subject:
 
     def draw(self, captions: Sequence[str], stream: str, count: int = 1, **settings: Any) -> list[Document]:
         """What the model adds to each caption, `count` times; greedy unless a temperature is given."""
-        settings = {"temperature": 0.0, "max_pictures": 1, **self.request.settings, **settings}
+        every = {"temperature": 0.0, "max_pictures": 1, **self.request.settings, **settings}
         prompts = tuple((caption,) for caption in captions)
-        request = replace(self.request, prompts=prompts, count=count, stream=stream, settings=settings)
+        request = replace(self.request, prompts=prompts, count=count, stream=stream, settings=every)
         documents = session.run(self.loaded, request)
-        pictures = [pixels for document in documents if (pixels := first_picture(document)) is not None]
-        self.drawings.extend(pictures[: HELD_OUT - len(self.drawings)])
+        if not settings.keys() - TEXT:
+            drawings = [
+                Drawing(f"{stream} {n // count} {n % count}", captions[n // count], pixels)
+                for n, document in enumerate(documents)
+                if (pixels := first_picture(document)) is not None
+            ]
+            self.drawings.extend(evenly(drawings, HELD_OUT - len(self.drawings)))
         return documents
+
+    def drawn(self) -> list[Drawing]:
+        """What was drawn by the evaluators before, in the size of `settings`; where nothing was, drawings of
+        each class or of held-out captions are made."""
+        if not self.drawings and self.draws and not self.train.holds_documents:
+            captions = [texts[0] for texts in self.held_out.captions if texts and texts[0]]
+            if self.classes is not None:
+                captions = class_captions(self.classes.train, self.classes.names)
+                self.draw(captions, "evaluate", self.per_label, max_text=4)
+            elif captions:
+                self.draw(evenly(captions, self.prompts), "evaluate", max_text=4)
+        return [one for one in self.drawings if tuple(one.pixels.shape[1:]) == self.settings.size]
+
+    def real_rows(self, split: Prepared | PreparedDocuments, most: int) -> list[int]:
+        """At most `most` rows of a split whose pictures have the size of `settings`; none of documents."""
+        if split.holds_documents:
+            return []
+        height, width = self.settings.size
+        rows = ((split.heights == height) & (split.widths == width)).nonzero()[0]
+        return evenly(rows.tolist(), most)
 
     def read(self, pictures: Sequence[Tensor], **settings: Any) -> list[str]:
         """What the model writes after each picture (3, H, W) uint8; nothing after one that fills the whole
@@ -146,6 +182,6 @@ def first_picture(document: Document) -> Tensor | None:
     return next((item.pixels for item in document if isinstance(item, Picture)), None)
 
 
-def evenly(rows: Sequence[int], most: int) -> list[int]:
+def evenly(rows: Sequence[Any], most: int) -> list[Any]:
     """At most `most` of the rows, at equal distances."""
     return [rows[n] for n in evenly_spaced(len(rows), most)]
