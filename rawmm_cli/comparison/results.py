@@ -81,17 +81,18 @@ class Cell(TypedDict):
 
 class Difference(TypedDict):
     """system minus the reference `against`, at an equal budget. interval: 95 %, of the paired bootstrap over
-    seeds and pictures; over pictures alone where seeds = 1. p_holm: p after Holm's correction over the
-    systems. claimed: the interval does not cover zero and p_holm < 0.05."""
+    seeds and pictures; over pictures alone where seeds = 1, over seeds alone where pictures = 0; None where
+    nothing tells a spread. p_holm: p after Holm's correction over the systems. claimed: the interval does not
+    cover zero and p_holm < 0.05."""
 
     metric: str
     budget: BudgetKind
     system: str
     against: str
     difference: float
-    interval: list[float]
-    p: float
-    p_holm: float
+    interval: list[float] | None
+    p: float | None
+    p_holm: float | None
     claimed: bool
     seeds: int
     pictures: int
