@@ -70,7 +70,7 @@ def results(systems: list, seeds, metrics: dict, cells: list) -> dict:
         "name": "made-up",
         "question": "Raw patches or a tokenizer?",
         "created": "2026-11-28",
-        "machine": {"cpu": "a processor", "cores": 2},
+        "machine": {"device": "cpu", "cores": 2},
         "version": "0.1.0",
         "data": {"set": "digits"},
         "budget": {"kind": "time", "time": 60.0, "documents": 20_000, "reference": systems[0]},

@@ -2,4 +2,5 @@
 
 results.py       cells -> results.json
 differences.py   which differences are real: paired bootstrap over seeds and pictures, Holm's correction
+answer.py        the answer in sentences
 """
