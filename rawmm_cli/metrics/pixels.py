@@ -11,6 +11,9 @@
     sharpness    energy of the gradient of the luma, as a share of the reference's: below 1 is blurred,
                  above 1 has gained edges that were not there. It says nothing of whether the edges are the
                  right ones
+
+Of pictures alone: `edges`, and `fine`, the share of the luma's energy, its mean left out, at frequencies
+above half of what pixels can show (1/4 a pixel along rows or columns).
 """
 
 import torch
@@ -93,9 +96,24 @@ def exact_pixels(images: Tensor, reference: Tensor) -> Tensor:
     return (images == reference).all(1).flatten(1).mean(1, dtype=torch.float64)
 
 
+def _luma(images: Tensor) -> Tensor:
+    return (images.float() * torch.tensor(LUMA).reshape(3, 1, 1)).sum(1)
+
+
+def fine(images: Tensor) -> Tensor:
+    """Share of the energy in fine structure, 0 to 1; nan of a picture of one colour. The transform takes a
+    picture as if it went on with itself beyond its edges."""
+    luma = _luma(images).double()
+    energy = torch.fft.fft2(luma - luma.mean((1, 2), keepdim=True)).abs().square()
+    rows, columns = (torch.fft.fftfreq(side).abs() > 0.25 for side in luma.shape[1:])
+    total = energy.sum((1, 2))
+    share = (energy * (rows[:, None] | columns)).sum((1, 2)) / total
+    return torch.where(total > FLAT * luma[0].numel() ** 2, share, torch.nan)
+
+
 def edges(images: Tensor) -> Tensor:
     """Mean square of the luma differences of neighbouring pixels, levels^2."""
-    luma = (images.float() * torch.tensor(LUMA).reshape(3, 1, 1)).sum(1)
+    luma = _luma(images)
     return sum(
         luma.diff(dim=axis).square().flatten(1).mean(1, dtype=torch.float64)
         if luma.shape[axis] > 1
