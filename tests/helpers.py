@@ -15,6 +15,7 @@ from rawmm_cli.codecs.convolutional import Decoder, Encoder
 from rawmm_cli.codecs.kl import KLCodec
 from rawmm_cli.codecs.multiscale import MultiscaleCodec, MultiscaleQuantizer
 from rawmm_cli.codecs.raw import RawPatches
+from rawmm_cli.codecs.shrunk import ShrunkPatches
 from rawmm_cli.codecs.subpixels import SubPixels
 from rawmm_cli.core.backbones.gau import GAU
 from rawmm_cli.core.backbones.transformer import Transformer
@@ -51,11 +52,14 @@ class Kind(NamedTuple):
 CODECS = {
     "raw": lambda: RawPatches(PATCH),
     "kl": lambda: KLCodec(Encoder(PATCH, PATCH, 16, 1), Decoder(PATCH, PATCH, 16, 1), 3),
+    "shrunk": lambda: ShrunkPatches(2, PATCH // 2),
     "subpixels": SubPixels,
     "multiscale": lambda: tiny_multiscale((1, 2, 3)),
 }
 HEADS = {
-    "clean": Kind(lambda codec, width: tiny_head("clean", width=width, values=codec.values), ("raw", "kl")),
+    "clean": Kind(
+        lambda codec, width: tiny_head("clean", width=width, values=codec.values), ("raw", "kl", "shrunk")
+    ),
     "noise": Kind(lambda codec, width: tiny_head("noise", width=width), ("raw",)),
     "velocity": Kind(lambda codec, width: tiny_head("velocity", width=width), ("raw",)),
     "autoregressive": Kind(

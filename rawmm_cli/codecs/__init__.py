@@ -3,6 +3,7 @@
 base.py           pixel ranges, positions, counts and tables of codes: what learned codecs share
 raw.py            raw patches, exact to the bit
 subpixels.py      a code a value of a pixel, exact to the bit
+shrunk.py         raw patches of a picture with fewer pixels
 convolutional.py  the encoder and decoder that learned codecs share
 quantizers.py     latents <-> integers: VQ, FSQ, LFQ, residual VQ
 discrete.py       encoder, quantizer, decoder

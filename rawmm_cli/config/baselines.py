@@ -96,7 +96,8 @@ def check(config: Any) -> None:
     this = f"baseline.kind = {baseline.kind}"
     if codec.integers:
         raise ValueError(
-            f"{this} draws vectors, and codec.kind = {codec.kind} gives integers; allowed: codec.kind=raw, kl"
+            f"{this} draws vectors, and codec.kind = {codec.kind} gives integers; allowed: codec.kind=raw, "
+            "shrunk, kl"
         )
     if config.head.kind != "diffusion":
         raise ValueError(

@@ -93,6 +93,10 @@ def _codec(config: Config) -> nn.Module:
             from ..codecs.raw import RawPatches
 
             return RawPatches(config.codec.patch)
+        case "shrunk":
+            from ..codecs.shrunk import ShrunkPatches
+
+            return ShrunkPatches(config.codec.factor, config.codec.patch)
         case "subpixels":
             from ..codecs.subpixels import SubPixels
 

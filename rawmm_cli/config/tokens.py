@@ -19,6 +19,32 @@ class RawCodec(CodecSettings):
     patch: Auto[Size] = Field(2, description="side of a patch, in pixels")
 
 
+class ShrunkCodec(CodecSettings):
+    """Raw patches of a picture with fewer pixels: what a tokenizer should be better than."""
+
+    kind: Literal["shrunk"] = "shrunk"
+    factor: Size = Field(2, description="times that the sides of a picture are shorter inside")
+    patch: Size = Field(4, description="side of a patch, in pixels of the shrunk picture")
+
+    @property
+    def known(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def stride(self) -> int:
+        """A patch, in pixels of the picture."""
+        return self.factor * self.patch
+
+    def check_divides(self, size: int) -> None:
+        """Raises ValueError where pictures of this side do not fit."""
+        if size % self.stride:
+            raise ValueError(
+                f"codec.factor = {self.factor} times codec.patch = {self.patch} does not divide data.size = "
+                f"{size}; set codec.factor, codec.patch or data.size"
+            )
+
+
 class SubpixelsCodec(CodecSettings):
     """A pixel a token, its red, green and blue value a code each: integers, and nothing is lost."""
 
@@ -108,5 +134,5 @@ class FrozenLatents(FrozenCodec):
 
 
 ImageCodec = Annotated[
-    Union[RawCodec, SubpixelsCodec, FrozenCodec, FrozenLatents], Field(discriminator="kind")
+    Union[RawCodec, ShrunkCodec, SubpixelsCodec, FrozenCodec, FrozenLatents], Field(discriminator="kind")
 ]

@@ -11,7 +11,7 @@ OPTIONS = {
     "portraits": ("count", "size"),
     "emoji": ("font", "size"),
     "photos": ("count", "size"),
-    "text-images": ("count", "size", "glyph", "font"),
+    "text-images": ("count", "size", "glyph", "font", "letters", "alphabet", "words", "ground", "place"),
     "pairs": ("count", "size", "variant"),
     "sums": ("count",),
     "folder": ("path", "size", "columns", "caption", "keep_uncaptioned"),
@@ -74,7 +74,7 @@ def _generated(name: str, options: dict[str, Any]) -> Source:
 
             return photos(size=size, **options)
         case "text-images":
-            from .datasets.text_images import text_images
+            from .datasets.text_images.drawing import text_images
 
             return text_images(size=size, **options)
         case "pairs":

@@ -59,6 +59,8 @@ def _codec(codec: Any) -> str:
         return f"{own}, frozen, of run {setting(codec, 'run')}"
     if setting(codec, "kind") == "subpixels":
         return "sub-pixels"
+    if setting(codec, "kind") == "shrunk":
+        return _words("patches of {} px, shrunk {} times", setting(codec, "patch"), setting(codec, "factor"))
     kind, inside = setting(codec, "kind"), setting(codec, "quantizer") or codec
     if kind in (None, "raw") or not isinstance(inside, dict):
         return ""

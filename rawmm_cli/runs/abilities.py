@@ -1,6 +1,6 @@
 """What a model can and cannot do: checked before it is asked for it, in one line."""
 
-from ..config.tokens import FrozenCodec
+from ..config.tokens import FrozenCodec, ShrunkCodec
 from ..core.heads.base import Denoising
 from ..system.errors import ConfigError
 from .models import Loaded
@@ -21,10 +21,12 @@ def diffusion_head(loaded: Loaded, what: str) -> Denoising:
 def check_lossless(loaded: Loaded, what: str) -> None:
     """Raise ConfigError where a codec loses some of a picture before the model sees it, as `what` is about
     all of it."""
-    if isinstance(codec := loaded.config.codec, FrozenCodec):
+    if isinstance(codec := loaded.config.codec, (FrozenCodec, ShrunkCodec)):
+        size = loaded.config.data.size
+        word = codec.run if isinstance(codec, FrozenCodec) else f"resize@{size // codec.factor}"
         raise ConfigError(
             f"{what} needs a model on raw patches; {loaded.name} has codec.kind = {codec.kind}, which loses "
-            f"a part of every picture: `rawmm reconstruct --codec {codec.run}` measures how much"
+            f"a part of every picture: `rawmm reconstruct --codec {word}` measures how much"
         )
 
 

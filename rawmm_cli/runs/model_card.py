@@ -64,6 +64,8 @@ def _tokens(config: Config) -> str:
     codec = config.codec
     if codec.kind == "raw":
         return f"raw patches of {codec.patch} x {codec.patch}"
+    if codec.kind == "shrunk":
+        return f"patches of {codec.patch} x {codec.patch} of pictures shrunk {codec.factor} times"
     if codec.kind == "subpixels":
         return "single red, green and blue values"
     what = "codes" if codec.integers else "vectors"

@@ -335,7 +335,7 @@ ERRORS = {
     "for a model on the codes of a trained codec: its kind and its run, as in codec.kind=fsq codec.run=NAME",
     "codec.level=[3]": "unknown key 'codec.level' (did you mean codec.levels?); allowed here: kind, ",
     "codec.codes=5": "codec.codes does not belong to codec.kind = fsq; allowed here: kind, ",
-    "codec.kind=fsk": "codec.kind = fsk (did you mean fsq?); allowed: raw, subpixels, vq, fsq, lfq, "
+    "codec.kind=fsk": "codec.kind = fsk (did you mean fsq?); allowed: raw, shrunk, subpixels, vq, fsq, lfq, "
     "rvq, query, multiscale, kl",
     "codec.levels=[1]": "codec.levels.0 = 1 is not allowed: input should be greater than or equal to 2",
     "codec.factor=12": "codec.factor = 12 is not codec.patch = 4 times a power of 2; set codec.patch=12, or "

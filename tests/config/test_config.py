@@ -184,8 +184,8 @@ ERRORS = {
     "backbone.kind=transformr": "backbone.kind = transformr (did you mean transformer?); allowed: gau, "
     "transformer",
     "backbone.kind=[1]": "backbone.kind = [1]; allowed: gau, transformer",
-    "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, subpixels, vq, fsq, lfq, rvq, "
-    "query, multiscale, kl",
+    "codec.kind=vqq": "codec.kind = vqq (did you mean vq?); allowed: raw, shrunk, subpixels, vq, fsq, lfq, "
+    "rvq, query, multiscale, kl",
     "head.kind=gau": "head.kind = gau; allowed: diffusion, autoregressive, masked, scales, reading",
     "train.optimizer=mun": "train.optimizer = mun (did you mean muon?); allowed: adamw, muon",
     # wrong types
@@ -532,7 +532,7 @@ BASELINES = {
     "baseline.depth=2": "baseline.depth does not belong to baseline.kind = unet; allowed here: kind, "
     "channels, multipliers, blocks, attention, groups",
     "codec.kind=subpixels head.kind=autoregressive": "baseline.kind = unet draws vectors, and codec.kind = "
-    "subpixels gives integers; allowed: codec.kind=raw, kl",
+    "subpixels gives integers; allowed: codec.kind=raw, shrunk, kl",
     "baseline.kind=flow train.precision=bf16": "baseline.kind = flow sums log-determinants, which bf16 "
     "cannot; set train.precision=fp32 or auto",
     "baseline.kind=flow baseline.heads=3": "baseline.width 128 must be a multiple of baseline.heads 3; set "

@@ -33,6 +33,7 @@ POSITIONS = {
     ("masked", "subpixels"): (64, 64, 256, 3),
     ("scales", "multiscale"): (5, 5, 16, 1),
     ("diffusion", "kl"): (4, 4, None, None),
+    ("diffusion", "shrunk"): (1, 1, 256, None),
 }
 every_pair = pytest.mark.parametrize("pair", POSITIONS, ids=", ".join)
 

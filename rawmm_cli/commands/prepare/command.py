@@ -11,6 +11,7 @@ from ...system.threads import check_address_space, cores
 from ..common import DATA, RUNS, DataDir, Json, RunsDir, writable_folder
 from ..screen import Bar, emit, notify
 from . import codes
+from .summary import show
 from .verify import verify_set
 
 if TYPE_CHECKING:
@@ -87,13 +88,32 @@ def prepare(
     font: Annotated[
         Optional[Path],
         typer.Option(
-            help="emoji, text-images: font file. [default: the installed colour emoji font; all installed "
-            "fonts]"
+            help="emoji, text-images: font file; text-images: or Aileron, the font inside Pillow. [default: "
+            "the installed colour emoji font; all installed fonts]"
         ),
     ] = None,
     glyph: Annotated[
         Optional[str],
         typer.Option(help="text-images: pixels of a letter's em, as 10 or 8-32. [default: 8-32]"),
+    ] = None,
+    letters: Annotated[
+        Optional[str],
+        typer.Option(help="text-images: words of so many random letters, as 5 or 4-6. [default: real words]"),
+    ] = None,
+    alphabet: Annotated[
+        Optional[str], typer.Option(help="With --letters: which ones. [default: a to z]")
+    ] = None,
+    words: Annotated[
+        Optional[int],
+        typer.Option(help="With --letters: words of a picture, one a line. [default: 1 to as many as fit]"),
+    ] = None,
+    ground: Annotated[
+        Optional[str],
+        typer.Option(help="text-images: plain or photograph, behind the letters. [default: either]"),
+    ] = None,
+    place: Annotated[
+        Optional[str],
+        typer.Option(help="text-images: where text begins, anywhere or corner. [default: anywhere]"),
     ] = None,
     limit: Annotated[
         Optional[int], typer.Option(min=2, max=10**12, help="Only the first LIMIT items.")
@@ -143,6 +163,11 @@ def prepare(
         "count": count,
         "font": font,
         "glyph": glyph,
+        "letters": letters,
+        "alphabet": alphabet,
+        "words": words,
+        "ground": ground,
+        "place": place,
     }
     result = run(
         source,
@@ -157,7 +182,7 @@ def prepare(
         workers=cores() if workers is None else workers,
         data_dir=data_dir,
     )
-    emit(result) if json else _show(result)
+    emit(result) if json else show(result)
 
 
 def run(
@@ -253,35 +278,3 @@ def _colour(text: str) -> tuple[int, int, int]:
     if not digits:
         raise ConfigError(f"background is '{text}'; allowed: {', '.join(names)} or #rrggbb")
     return tuple(bytes.fromhex(digits[1]))
-
-
-def _show(card: dict) -> None:
-    """Print a few lines about the set."""
-    from ...data.layout.unused import sentence
-    from ...data.shapes.figures import fitted_lines
-    from ...system.figures import counted
-
-    count, folder, kind = card["count"], card["folder"], card["kind"]
-    held_out = f"held-out {kind.removesuffix('s')}"
-    notify(
-        f"prepared {folder}: {count['train']:,} training and {counted(count['held_out'], held_out)}; "
-        f"data card: {folder}/card.html"
-    )
-    for skipped in card["skipped"][:5]:
-        notify(f"left out {skipped['file']}: {skipped['reason']}")
-    if card["skipped_count"] > 5:
-        notify(f"left out {card['skipped_count'] - 5:,} more: {folder}/skipped.jsonl")
-    for bits, pictures in card.get("scaled", {}).items():
-        notify(f"scaled {counted(pictures, 'picture')} from {bits} bits a sample, as the files say")
-    if card.get("without_caption") and kind == "pictures":
-        notify(f"pictures without a caption: {card['without_caption']:,}; they are drawn, not read")
-    if line := sentence(card.get("unused", {})):
-        notify(line)
-    for line in fitted_lines(card):
-        notify(line)
-    if across := card["duplicates"]["exact"]["across_splits"]:
-        of = "group of equal pictures is" if across == 1 else "groups of equal pictures are"
-        notify(f"{across:,} {of} in both splits: not all that is held out is new")
-    place = Path(folder)
-    elsewhere = "" if place.parent == DATA else f" --data-dir {place.parent}"
-    notify(f"next: `rawmm train --data {place.name} --time 10m{elsewhere}`")

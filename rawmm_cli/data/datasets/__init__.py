@@ -4,7 +4,7 @@ digits.py       the digits inside scikit-learn
 portraits/      drawn portraits with exact attributes: any number
 photos.py       crops of real photographs inside two packages
 emoji.py        the installed emoji font, with names
-text_images.py  words in small letters, in the installed fonts
+text_images/    words in small letters: real ones in the installed fonts, or of random letters
 pairs.py        pairs of digits or portraits, with questions whose answer no picture has alone
 sums.py         sums of digits in pictures and words
 folder.py       a folder of images and captions
