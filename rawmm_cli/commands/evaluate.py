@@ -1,11 +1,12 @@
 """`rawmm evaluate`: how well a run draws and reads, measured on held-out real data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from ..config.choices import EVALUATORS, USUAL
 from ..system.figures import counted
 from ..system.threads import use_cpu
 from . import tables
@@ -51,6 +52,13 @@ def evaluate(
         typer.Option(min=1, max=4096, help="Side of drawn pictures, in pixels. [default: as in training]"),
     ] = None,
     positions: Annotated[Optional[str], typer.Option(help="As in `rawmm sample`. [default: linear]")] = None,
+    evaluators: Annotated[
+        str,
+        typer.Option(
+            help="What is measured, with commas: `usual`, `all`, or names of evaluators: "
+            f"{', '.join(EVALUATORS)}. Results are stored where the usual ones are among them."
+        ),
+    ] = "usual",
     device: Device = "auto",
     data_dir: DataDir = DATA,
     runs_dir: RunsDir = RUNS,
@@ -67,7 +75,8 @@ def evaluate(
     from ..runs import loading, models
 
     folder = models.find(runs_dir, run, model) if model else loading.find_run(runs_dir, run)
-    result = execute(folder, request, data_dir, device, per_label, prompts)
+    names = [name.strip() for name in evaluators.split(",")]
+    result = execute(folder, request, data_dir, device, per_label, prompts, names)
     if json:
         return emit(result)
     show(result)
@@ -80,31 +89,36 @@ def execute(
     device: str = "auto",
     per_label: int = 100,
     prompts: int = 1000,
+    evaluators: Sequence[str] = ("usual",),
 ) -> dict:
     """Evaluate the model in `folder` -> the object of `--json`.
 
     Figures measured with a run's own settings are stored in it, with its report; those of other settings are
-    not."""
+    not, nor those of some evaluators without the usual ones. Raises ConfigError where an evaluator is
+    unknown."""
     use_cpu()
     from ..evaluation.attributes import JUDGES
+    from ..evaluation.evaluate import chosen
     from ..evaluation.evaluate import evaluate as measure
     from ..pages import card, report
     from ..runs import models
     from ..system import disk, machine
 
+    names = chosen(evaluators)
     loaded = models.load(folder, machine.device(device), notify)
-    own = loaded.saved != folder and not request.settings
+    own = loaded.saved != folder and not request.settings and names >= set(USUAL)
     samples = folder / "samples" if own else None
     if samples:
         samples.mkdir(exist_ok=True)
         disk.sweep(samples)
-    amounts = {"per_label": per_label, "prompts": prompts}
+    amounts = {"per_label": per_label, "prompts": prompts, "evaluators": evaluators}
     result = {
         "run": loaded.name,
         "documents": loaded.documents,
         "train_seconds": round(loaded.seconds, 1),
         **measure(loaded, request, data_dir, **amounts, keep=samples, notify=notify),
     }
+    del result["values"]  # of single pictures, for comparisons
     for prepared in data_dir.glob(JUDGES.format("*")):
         card.complete(prepared)
     if samples:
@@ -118,7 +132,7 @@ def show(result: dict) -> None:
     rows = list(_rows(result))
     if rows:
         tables.write(("", "right", "of", ""), rows)
-    losses = result["held_out"]
+    losses = result.get("held_out", {})
     forms = {
         "bits_per_byte": "text {:.3f} bits/byte",
         "text": "text {:.3f} nats/token",
@@ -128,8 +142,9 @@ def show(result: dict) -> None:
         "bits_per_dim_density": "pixels {:.3f} bits/dim at most, by an exact density",
     }
     measured = ", ".join(form.format(losses[name]) for name, form in forms.items() if name in losses)
-    where = f"; report: {result['report']}" if "report" in result else ""
-    typer.echo(printable(f"held out: {measured}{where}"))
+    if losses or not rows:
+        where = f"; report: {result['report']}" if "report" in result else ""
+        typer.echo(printable(f"held out: {measured or 'nothing measured'}{where}"))
 
 
 def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:

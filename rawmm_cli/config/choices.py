@@ -13,6 +13,9 @@ Order = Literal["confidence", "halton", "random"]
 Guide = Literal["ab", "a", "b"]
 Positions = Literal["linear", "ntk", "yarn", "plain"]
 Task = Literal["continue", "caption"]
+# Evaluators (`evaluation/`): those that run where nothing is said, and FURTHER ones, which take longer.
+Usual = Literal["losses", "classes", "attributes", "captions", "questions", "sums", "seams", "foreign"]
+FURTHER: tuple[str, ...] = ()
 
 SOLVERS: tuple[str, ...] = get_args(Solver)
 GRIDS: tuple[str, ...] = get_args(Grid)
@@ -20,6 +23,8 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 ORDERS: tuple[str, ...] = get_args(Order)
 POSITIONS: tuple[str, ...] = get_args(Positions)
 TASKS: tuple[str, ...] = get_args(Task)
+USUAL: tuple[str, ...] = get_args(Usual)
+EVALUATORS: tuple[str, ...] = (*USUAL, *FURTHER)
 TUNED = "tuned"  # the grid that `rawmm tune-sampler` stored beside a model
 LISTS = (
     "code_temperature",

@@ -1,6 +1,7 @@
 """How well a model draws and reads. An evaluator is a file with `measure(subject) -> {name: result}`.
 
 evaluate.py    every evaluator in turn, and the results as JSON
+results.py     what an evaluator gives: results, and the numbers of single prompts and pictures
 subject.py     what an evaluator is given: a model that draws and reads, data, and how much to do
 losses.py      evaluator: losses on held-out documents
 classes.py     evaluator: drawings of classes seen by a classifier, pictures read by their class

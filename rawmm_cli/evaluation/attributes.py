@@ -6,7 +6,7 @@ what the real picture was drawn from. All prompts and pictures are new: no portr
 the same attributes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..data.prepared import Prepared
 from ..sampling.session import drawing_facts
 from . import judges, sheets
 from .judges import Judges, kid, pixels
+from .results import Values
 from .subject import Subject, first_picture
 
 FRESH, FIRST = 10_000, 10_000_000  # portraits that the judges are trained on and checked with; the first
@@ -48,6 +49,7 @@ class Drawn:
     solver: str | None
     guidance: float
     judges: dict[str, float]
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Read:
     count: int
     parsed: float
     exact: float
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,10 +150,11 @@ def match(subject: Subject, judge: Judges, captions: Sequence[str], drawn: Seque
     """Attributes of the captions against what the judges see in the drawings; None is wrong in everything."""
     blank = torch.zeros(3, judge.size, judge.size, dtype=torch.uint8)
     seen, _ = judge(torch.stack([blank if picture is None else picture for picture in drawn]))
-    right: dict[str, list[bool]] = {name: [] for name in judge.values}
+    right: dict[str, dict[int, bool]] = {name: {} for name in judge.values}
     for n, caption in enumerate(captions):
         for name, value in parse(caption).items():
-            right[name].append(drawn[n] is not None and seen[name][n] == value)
+            right[name][n] = drawn[n] is not None and seen[name][n] == value
+    ids = [f"{n} {caption}" for n, caption in enumerate(captions)]
     facts = drawing_facts(subject.settings)
     return Drawn(
         *_shares(right, judge.reliable),
@@ -161,6 +165,7 @@ def match(subject: Subject, judge: Judges, captions: Sequence[str], drawn: Seque
         solver=facts.get("solver"),
         guidance=facts["guidance"],
         judges={name: round(accuracy, 4) for name, accuracy in judge.accuracy.items()},
+        values={"accuracy": _values(right, judge.reliable, ids)},
     )
 
 
@@ -182,16 +187,19 @@ def read(subject: Subject, numbers: Sequence[int], truth: Sequence[dict[str, str
 def match_captions(captions: Sequence[str], truth: Sequence[dict[str, str]]) -> Read:
     """Captions against what the pictures were drawn from; one that cannot be parsed is wrong in
     everything."""
-    right: dict[str, list[bool]] = {name: [] for name in truth[0]}
+    right: dict[str, dict[int, bool]] = {name: {} for name in truth[0]}
     parsed = [parse(caption) for caption in captions]
-    for attributes, known in zip(parsed, truth):
+    for n, (attributes, known) in enumerate(zip(parsed, truth)):
         for name, value in (known if attributes is None else attributes).items():
-            right[name].append(attributes is not None and value == known[name])
+            right[name][n] = attributes is not None and value == known[name]
+    exact = [fits(caption, known) for caption, known in zip(captions, truth)]
+    ids = [f"{n} {', '.join(known.values())}" for n, known in enumerate(truth)]
     return Read(
         *_shares(right, list(right)),
         count=len(captions),
         parsed=sum(attributes is not None for attributes in parsed) / len(parsed),
-        exact=sum(fits(caption, known) for caption, known in zip(captions, truth)) / len(parsed),
+        exact=sum(exact) / len(parsed),
+        values={"accuracy": _values(right, list(right), ids), "exact": Values(ids, exact)},
     )
 
 
@@ -201,15 +209,28 @@ def fits(caption: str, known: dict[str, str]) -> bool:
     return attributes is not None and all(known[name] == value for name, value in attributes.items())
 
 
-def _shares(right: dict[str, list[bool]], counted: Sequence[str]) -> tuple[float | None, dict, list[str]]:
+def _shares(
+    right: dict[str, dict[int, bool]], counted: Sequence[str]
+) -> tuple[float | None, dict, list[str]]:
     """Mean share of what is counted (None where nothing is), the share of each, and what is not counted."""
-    shares = {name: float(np.mean(values)) for name, values in right.items() if values}
+    shares = {name: float(np.mean(list(of.values()))) for name, of in right.items() if of}
     reliable = [share for name, share in shares.items() if name in counted]
     return (
         float(np.mean(reliable)) if reliable else None,
         {name: round(share, 4) for name, share in shares.items()},
         [name for name in shares if name not in counted],
     )
+
+
+def _values(right: dict[str, dict[int, bool]], counted: Sequence[str], ids: Sequence[str]) -> Values:
+    """Numbers of single prompts or pictures whose mean is that of the shares: each attribute counts the more,
+    the fewer name it."""
+    known = [right[name] for name in counted if right.get(name)]
+    values = [
+        sum(of[n] * len(ids) / len(of) for of in known if n in of) / max(1, len(known))
+        for n in range(len(ids))
+    ]
+    return Values(ids, values) if known else Values([], [])
 
 
 def compare_looks(judge: Judges, drawn: Sequence[Tensor], real: Prepared, train: Prepared) -> Looks | None:

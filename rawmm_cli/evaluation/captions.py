@@ -1,11 +1,12 @@
 """Evaluator: held-out pictures read greedily; right means that the text is one of their captions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from . import sheets
+from .results import Values
 from .subject import HELD_OUT, Subject, evenly
 
 
@@ -16,6 +17,7 @@ class Read:
     accuracy: float
     count: int
     right_means: str
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 def measure(subject: Subject) -> dict[str, Read]:
@@ -48,7 +50,8 @@ def read(subject: Subject, is_right: Callable[[int, str], bool], right_means: st
             subject.keep,
             zip(numbers, pictures, truth, [texts[n] for n in numbers], [right[n] for n in numbers]),
         )
-    return Read(float(np.mean(right)), len(rows), right_means)
+    values = {"accuracy": Values(subject.ids(rows), right)}
+    return Read(float(np.mean(right)), len(rows), right_means, values)
 
 
 def _shown(right: list[bool], most: int) -> list[int]:

@@ -8,7 +8,7 @@ text names the class, and no other."""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..data.prepared import Prepared
 from ..data.sets import class_captions
 from ..sampling.session import drawing_facts
 from . import captions, judges, sheets
+from .results import Values
 from .subject import HELD_OUT, Subject, evenly, first_picture
 
 TRAINING = 10_000  # training pictures that the judge learns from, at most
@@ -40,6 +41,7 @@ class Drawn:
     without_picture: int
     ended_after_picture: float
     by_label: dict[str, float]
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
         without_picture=sum(pixels is None for pixels in drawn),
         ended_after_picture=float(np.mean([document[-2:] == [END_IMAGE, EOS] for document in documents])),
         by_label={label: round(float(right[wanted == n].mean()), 4) for n, label in enumerate(labels)},
+        values={"accuracy": Values([f"{label} {n}" for label in labels for n in range(each)], right)},
     )
 
 

@@ -1,15 +1,18 @@
 """Evaluate a model: every evaluator that fits its data, judged by something that never saw the model.
 
-A new evaluator is a file with `measure(subject) -> {name: result}`, {} where it does not apply, and its name
-in EVALUATORS. A result is a frozen dataclass of plain values; JSON has its fields, but for those that may be
-None by default and are."""
+A new evaluator is a file with `measure(subject) -> {name: result}` (`results.py`), {} where it does not
+apply, its module in EVALUATORS, and its name in `config/choices.py`: among the usual ones, which are measured
+where nothing is said, or the further ones, which take longer."""
 
 import time
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..config.choices import EVALUATORS as NAMES
+from ..config.choices import USUAL
+from ..config.explain import nearest
 from ..config.model import Config
 from ..data import prepared, sets
 from ..runs import models, seen
@@ -19,9 +22,10 @@ from ..sampling.request import Request
 from ..system.activity import doing
 from ..system.errors import CheckpointError, ConfigError, printable
 from . import attributes, captions, classes, foreign, losses, questions, seams, sums
-from .subject import Subject
+from .results import to_json, values_of
+from .subject import Subject, part
 
-EVALUATORS = (losses, classes, attributes, captions, questions, sums, seams, foreign)
+EVALUATORS = (losses, classes, attributes, captions, questions, sums, seams, foreign)  # in this order
 TRAINING = 10_000  # training pictures of a stream that judges learn from
 
 
@@ -33,14 +37,19 @@ def evaluate(
     per_label: int = 100,
     prompts: int = 1000,
     keep: Path | None = None,
+    evaluators: Sequence[str] = ("usual",),
+    rows: Sequence[int] | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """The results of all evaluators as one mapping (see `rawmm evaluate --json`).
+    """The results of evaluators as one mapping (see `rawmm evaluate --json`), and under `values` the numbers
+    of single prompts and pictures: {metric: {"ids": [...], "values": [...]}}, a metric as in
+    image_to_text.accuracy.
 
-    request: its seed and settings. per_label, prompts, keep: as in `Subject`. Raises CheckpointError where
-    the prepared set is another one than the model was trained on: what is held out now may have been
-    learned; ConfigError where the settings do not fit the model."""
-    config = loaded.config
+    request: its seed and settings. per_label, prompts, keep: as in `Subject`. evaluators: as in `chosen`.
+    rows: those of the held-out split that are looked at; None: all. Raises CheckpointError where the prepared
+    set is another one than the model was trained on: what is held out now may have been learned; ConfigError
+    where the settings do not fit the model, or an evaluator is unknown."""
+    config, names = loaded.config, chosen(evaluators)
     session.settings_for(loaded, request)  # raises before anything is measured
     data, held_out = sets.load(_own_data(loaded, data_folder), data_folder)
     if loaded.data not in (None, prepared.joint_fingerprint(data)):
@@ -52,13 +61,35 @@ def evaluate(
     started = time.perf_counter()
     if not loaded.seen and loaded.folder.is_dir():
         loaded = _with_seen(loaded, data, held_out)
+    if rows is not None:
+        held_out = part(held_out, rows)
     subject = Subject(loaded, request, train, held_out, data_folder, per_label, prompts, keep, notify)
     if not subject.reads:
         notify(f"reading is not measured: baseline.kind = {config.baseline.kind} draws and does not read")
     results: dict[str, Any] = {"data": config.data.set}
+    values: dict[str, dict[str, list]] = {}
     for evaluator in EVALUATORS:
-        results |= {name: to_json(result) for name, result in evaluator.measure(subject).items()}
-    return {**results, "seconds": round(time.perf_counter() - started, 2)}
+        if name_of(evaluator) in names:
+            for name, result in evaluator.measure(subject).items():
+                results[name] = to_json(result)
+                values |= values_of(name, result)
+    return {**results, "values": values, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def name_of(evaluator: Any) -> str:
+    """The name of an evaluator: that of its file."""
+    return evaluator.__name__.rpartition(".")[2]
+
+
+def chosen(words: Sequence[str]) -> set[str]:
+    """Names of evaluators; "usual" and "all" stand for several. Raises ConfigError where one is unknown."""
+    groups = {"usual": USUAL, "all": NAMES}
+    for word in words:
+        if word not in (*groups, *NAMES):
+            allowed = ", ".join((*groups, *NAMES))
+            near = nearest(word, [*groups, *NAMES])
+            raise ConfigError(f"unknown evaluator {word!r}{near}; allowed: {allowed}")
+    return {name for word in words for name in groups.get(word, (word,))}
 
 
 def _own_data(loaded: Loaded, data_folder: Path) -> Config:
@@ -83,10 +114,3 @@ def _with_seen(loaded: Loaded, data: list, held_out: Any) -> Loaded:
         known = seen.measure(loaded.model, loaded.config, loaded.documents, data, held_out)
     models.store_seen(loaded.folder, known)
     return replace(loaded, seen=known)
-
-
-def to_json(result: Any) -> dict[str, Any]:
-    """The fields of a result, without those that are None by default."""
-    values = {field.name: getattr(result, field.name) for field in fields(result)}
-    optional = {field.name for field in fields(result) if field.default is None}
-    return {name: value for name, value in values.items() if not (name in optional and value is None)}

@@ -7,7 +7,7 @@ one does not change."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.prepared import PreparedDocuments
 from ..metrics.statistics import interval
 from ..system.seeds import random
+from .results import Values
 from .subject import HELD_OUT, Subject, evenly
 
 
@@ -22,9 +23,12 @@ from .subject import HELD_OUT, Subject, evenly
 class Questions:
     """by_question: of each question its `count`, `accuracy` with the ends of its 95 % interval (`low`,
     `high`), the same with the second picture of another document (`shuffled`, `shuffled_low`,
-    `shuffled_high`), `chance`, the most that one picture alone gives, and whether it is a `control`."""
+    `shuffled_high`), `chance`, the most that one picture alone gives, and whether it is a `control`.
+    accuracy: over all questions that are no controls."""
 
     by_question: dict[str, dict[str, Any]]
+    accuracy: float | None = None
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 class _Asked(NamedTuple):
@@ -39,20 +43,30 @@ def measure(subject: Subject) -> dict[str, Questions]:
     if not known or not subject.reads:
         return {}
     numbers = evenly(range(len(subject.held_out) // 2), HELD_OUT // 2)  # a question and its control each
-    asked = [_asked(subject.held_out, row) for number in numbers for row in (2 * number, 2 * number + 1)]
+    rows = [row for number in numbers for row in (2 * number, 2 * number + 1)]
+    asked, ids = [_asked(subject.held_out, row) for row in rows], subject.ids(rows)
     right = _right(subject, asked)
     shuffled = _right(subject, _shuffled(asked))
-    results = {}
+    results, values, both = {}, {}, []
     for words, facts in known.items():
         rows = [n for n, one in enumerate(asked) if one.question == words]
         if rows:
+            both += [] if facts.get("control") else rows
+            values[f"by_question.{words}.accuracy"] = _values(ids, right, rows)
             results[words] = {
                 "count": len(rows),
                 **_share("accuracy", "", [right[n] for n in rows]),
                 **_share("shuffled", "shuffled_", [shuffled[n] for n in rows]),
                 **facts,
             }
-    return {"questions": Questions(results)}
+    if not both:
+        return {"questions": Questions(results, values=values)}
+    values["accuracy"] = _values(ids, right, both)
+    return {"questions": Questions(results, sum(values["accuracy"].values) / len(both), values)}
+
+
+def _values(ids: Sequence[str], right: Sequence[bool], rows: Sequence[int]) -> Values:
+    return Values([ids[n] for n in rows], [right[n] for n in rows])
 
 
 def _asked(held_out: PreparedDocuments, row: int) -> _Asked:

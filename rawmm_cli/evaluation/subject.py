@@ -1,5 +1,6 @@
 """Subjects: what every evaluator is given."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -163,6 +164,16 @@ class Subject:
         request = replace(self.request, prompts=tuple(prompts), stream=stream, settings=settings)
         return session.run(self.loaded, request)
 
+    def ids(self, rows: Sequence[int]) -> list[str]:
+        """Ids of held-out pictures or documents, made of their contents; those that are there twice are
+        numbered."""
+        digests, seen, ids = self.held_out.table["sha256"], Counter[str](), []
+        for row in rows:
+            name = digests[row].as_py().hex()[:16]
+            seen[name] += 1
+            ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        return ids
+
     def _has_room_after(self, picture: Tensor) -> bool:
         document = [BOS, IMAGE, Picture(picture, False), END_IMAGE]
         return size(document, self.loaded.model.blocks) < self.settings.context
@@ -175,6 +186,11 @@ class Classes(NamedTuple):
     train: Prepared
     held_out: Prepared
     captions: bool
+
+
+def part(split: Prepared | PreparedDocuments, rows: Sequence[int]) -> Prepared | PreparedDocuments:
+    """Some rows of a split, as a split of their own."""
+    return replace(split, table=split.table.take(list(rows)), kept=None)
 
 
 def first_picture(document: Document) -> Tensor | None:

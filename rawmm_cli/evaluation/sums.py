@@ -11,7 +11,7 @@ drawn. A text is right where it names the sum of both digits, given or as the ju
 the judge sees that sum in it. What is drawn first is made up: a text that is right then follows from it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..data.rows import PICTURES, picture_row
 from ..metrics.statistics import interval
 from ..sampling.prompt import passages
 from .classes import Judge
+from .results import Values
 from .subject import Subject, evenly
 
 GIVEN = ("both", "first", "nothing", "result")
@@ -48,6 +49,7 @@ class Sums:
     count: int
     judge: float
     by_given: dict[str, dict[str, Any]]
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 def measure(subject: Subject) -> dict[str, Sums]:
@@ -55,13 +57,18 @@ def measure(subject: Subject) -> dict[str, Sums]:
     held_out = subject.held_out
     if subject.train.card.get("grammar") != "sums" or not held_out.holds_documents or not subject.reads:
         return {}
-    judge, by_given = Judge(_digits("train"), subject.settings.size[0]), {}
+    judge, by_given, values = Judge(_digits("train"), subject.settings.size[0]), {}, {}
     for given in GIVEN:
         if rows := _rows(held_out, given == "result", subject.prompts):
-            by_given[given] = _measure(subject, judge, given, rows)
+            shares = _right(subject, judge, given, rows)
+            by_given[given] = _measured(shares) | {"count": len(rows)}
+            ids = subject.ids(rows)
+            values |= {f"by_given.{given}.{kind}": Values(ids, right) for kind, right in shares.items()}
     if "both" not in by_given:
         return {}
-    return {"sums": Sums(**by_given["both"], judge=judge.accuracy(_digits("held_out")), by_given=by_given)}
+    values |= {kind: values[f"by_given.both.{kind}"] for kind in ("text", "picture")}
+    known = judge.accuracy(_digits("held_out"))
+    return {"sums": Sums(**by_given["both"], judge=known, by_given=by_given, values=values)}
 
 
 def _rows(held_out: PreparedDocuments, backwards: bool, most: int) -> list[int]:
@@ -70,7 +77,8 @@ def _rows(held_out: PreparedDocuments, backwards: bool, most: int) -> list[int]:
     return evenly([row for row, text in enumerate(first_is_text) if text == backwards], most)
 
 
-def _measure(subject: Subject, judge: Judge, given: str, rows: Sequence[int]) -> dict[str, Any]:
+def _right(subject: Subject, judge: Judge, given: str, rows: Sequence[int]) -> dict[str, list[bool]]:
+    """Whether the text and the picture of each row are right; only the picture where the result is given."""
     prompts = [_prompt(subject.held_out, row, given) for row in rows]
     documents = subject.go_on(prompts, f"sums of {given}", max_pictures=DRAWN[given])
     written = [passages(subject.loaded.model.tokenizer, document) for document in documents]
@@ -87,9 +95,11 @@ def _measure(subject: Subject, judge: Judge, given: str, rows: Sequence[int]) ->
         total = sum(operands) if len(operands) == 2 else -1
         texts.append(0 <= total <= 9 and bool(words) and words[-1] == f"{IS.strip()} {NAMES[total]}")
         pictures.append(whole and digits_drawn[-1] == total)
-    shares = {"text": texts, "picture": pictures}
-    measured = {name: value for kind, right in shares.items() if right for name, value in _share(kind, right)}
-    return {**measured, "count": len(rows)}
+    return {kind: right for kind, right in (("text", texts), ("picture", pictures)) if right}
+
+
+def _measured(shares: dict[str, list[bool]]) -> dict[str, Any]:
+    return {name: value for kind, right in shares.items() for name, value in _share(kind, right)}
 
 
 def _prompt(held_out: PreparedDocuments, row: int, given: str) -> list[str | Tensor]:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from evaluated import means_agree
 from helpers import as_loaded, tiny_model
 from sources import prepare_source
 
@@ -19,7 +20,7 @@ from rawmm_cli.data.datasets.portraits.attributes import attributes_of
 from rawmm_cli.data.datasets.portraits.captions import captions_of, parse
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.evaluation import attributes, judges
-from rawmm_cli.evaluation.evaluate import to_json
+from rawmm_cli.evaluation.results import to_json
 from rawmm_cli.evaluation.subject import Subject
 from rawmm_cli.sampling.request import Request
 
@@ -293,7 +294,9 @@ def measured(train, monkeypatch):
         )
         trained = as_loaded(tiny_model(), presets.load("tiny", [f"data.size={SIZE}", "train.length=300"]))
         subject = Subject(trained, Request(), train, real, train.folder, prompts=count, keep=keep)
-        return {name: to_json(result) for name, result in attributes.measure(subject).items()}
+        results = attributes.measure(subject)
+        means_agree(results)
+        return {name: to_json(result) for name, result in results.items()}
 
     return call
 

@@ -177,11 +177,29 @@ def test_who_knows_all_is_right_and_who_errs_is_wrong(
     assert result["text_to_image"]["by_label"] == dict.fromkeys(NAMES, expected)
     assert (result["text_to_image"]["count"], result["image_to_text"]["count"]) == (30, 360)
     assert result["text_to_image"]["without_picture"] == 0
+    for metric, count in (("text_to_image", 30), ("image_to_text", 360)):
+        each = result["values"][f"{metric}.accuracy"]
+        assert each["values"] == [expected] * count and len(set(each["ids"])) == len(each["ids"]) == count
     assert result["judge"]["held_out_accuracy"] == judge.accuracy(splits[1])
     seams = result["seams"]  # drawings are ten real pictures
     assert (seams["count"], seams["patch"]) == (30, TINY.codec.patch)
     assert seams["ratio"] == seams["drawn"] / seams["real"] == pytest.approx(1, abs=0.15)
     assert {"drawn.png", "drawn.json", "read.json", "read"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_some_rows_and_some_evaluators(splits, judge, model, prepared_digits, monkeypatch):
+    """Of a part of the held-out split the ids are those of the whole."""
+    monkeypatch.setattr(generator, "generate", oracle(splits, judge, 0))
+    whole, some = (
+        evaluate.evaluate(
+            as_loaded(model, TINY), Request(), prepared_digits, per_label=1, evaluators=["classes"], rows=rows
+        )
+        for rows in (None, [3, 5, 350])
+    )
+    assert whole.keys() == {"text_to_image", "image_to_text", "judge", "values", "seconds", "data"}
+    assert some["image_to_text"] == {"accuracy": 1.0, "count": 3, "right_means": "names the class"}
+    of_whole, of_some = (result["values"]["image_to_text.accuracy"]["ids"] for result in (whole, some))
+    assert of_some == [of_whole[row] for row in (3, 5, 350)]
 
 
 def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch):
@@ -193,10 +211,12 @@ def test_half_right_is_a_half(splits, judge, model, prepared_digits, monkeypatch
         return [good if p[1] != IMAGE and NAMES.index(decode(p)) % 2 == 0 else bad for p, good, bad in both]
 
     monkeypatch.setattr(generator, "generate", generate)
-    drawn = evaluate.evaluate(as_loaded(model, TINY), Request(), prepared_digits, per_label=2)[
-        "text_to_image"
-    ]
+    result = evaluate.evaluate(as_loaded(model, TINY), Request(), prepared_digits, per_label=2)
+    drawn, each = result["text_to_image"], result["values"]["text_to_image.accuracy"]
     assert drawn["accuracy"] == 0.5
+    assert dict(zip(each["ids"], each["values"])) == {
+        f"{name} {row}": float(n % 2 == 0) for n, name in enumerate(NAMES) for row in range(2)
+    }
     assert drawn["by_label"] == {name: float(n % 2 == 0) for n, name in enumerate(NAMES)}
 
 
@@ -350,6 +370,7 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
         "foreign_pictures",
         "seconds",
         "data",
+        "values",
     }
     assert list(result["text_to_image"]) == [
         "accuracy",

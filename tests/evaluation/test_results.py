@@ -1,18 +1,23 @@
 """Results as JSON, and what every evaluator promises."""
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 from helpers import as_loaded
 
 from rawmm_cli.config import build, presets
+from rawmm_cli.config.choices import EVALUATORS as NAMES
+from rawmm_cli.config.choices import USUAL
 from rawmm_cli.data import prepared
 from rawmm_cli.evaluation import captions
-from rawmm_cli.evaluation.evaluate import EVALUATORS, to_json
+from rawmm_cli.evaluation.evaluate import EVALUATORS, chosen, name_of
+from rawmm_cli.evaluation.results import Values, of_ratio, to_json, values_of
 from rawmm_cli.evaluation.subject import Subject
 from rawmm_cli.sampling.request import Request
+from rawmm_cli.system.errors import ConfigError
 
 TINY = presets.load("tiny")
 
@@ -22,11 +27,33 @@ class Example:
     share: float | None
     counts: dict[str, int]
     extra: float | None = None
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 def test_a_result_has_its_fields_but_for_the_optional_ones_without_a_value():
     assert to_json(Example(None, {"a": 1})) == {"share": None, "counts": {"a": 1}}
     assert list(to_json(Example(0.5, {}, 0.0))) == ["share", "counts", "extra"]
+
+
+def test_numbers_of_single_pictures_stand_apart():
+    result = Example(0.5, {}, values={"share": Values(["a", "b"], [True, False])})
+    assert to_json(result) == {"share": 0.5, "counts": {}}
+    assert values_of("read", result) == {"read.share": {"ids": ["a", "b"], "values": [1.0, 0.0]}}
+    assert values_of("read", Example(0.5, {})) == {}
+    assert np.mean(of_ratio(["a", "b", "c"], [1, 2, 6], [2, 3, 4]).values) == pytest.approx(9 / 9)
+
+
+def test_evaluators_are_chosen_by_name():
+    assert [name_of(module) for module in EVALUATORS] == list(NAMES) and len(set(NAMES)) == len(NAMES)
+    assert chosen(["usual"]) == set(USUAL) and chosen(["all"]) == set(NAMES)
+    assert chosen(["sums", "usual", "sums"]) == set(USUAL) and chosen(["seams", "losses"]) == {
+        "seams",
+        "losses",
+    }
+    with pytest.raises(
+        ConfigError, match="unknown evaluator 'loses' .did you mean losses.*; allowed: usual, all, "
+    ):
+        chosen(["usual", "loses"])
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS, ids=lambda module: module.__name__.split(".")[-1])

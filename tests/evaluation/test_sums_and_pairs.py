@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from evaluated import means_agree
 from helpers import as_loaded, randomised
 from scipy.stats import binomtest
 from sources import prepare_source
@@ -90,7 +91,12 @@ def who_sees(places):
 
 def measured(folder, monkeypatch, generate):
     monkeypatch.setattr(generator, "generate", generate)
-    return evaluate.evaluate(loaded("pairs"), Request(), folder)["questions"]["by_question"]
+    results = evaluate.evaluate(loaded("pairs"), Request(), folder)
+    means_agree(results)
+    questions = results["questions"]
+    means = [one["accuracy"] for one in questions["by_question"].values() if not one["control"]]
+    assert questions["accuracy"] == pytest.approx(np.mean(means))  # 100 each
+    return questions["by_question"]
 
 
 def test_who_sees_both_is_right_and_falls_to_chance_with_another_second_picture(folder, monkeypatch):
@@ -166,7 +172,9 @@ def who_adds(examples, error=0, drawn_error=0):
 @pytest.mark.parametrize("error, drawn_error", [(0, 0), (1, 0), (0, 1)])
 def test_sums_are_judged_as_text_and_as_picture(folder, examples, monkeypatch, error, drawn_error):
     monkeypatch.setattr(generator, "generate", who_adds(examples, error, drawn_error))
-    result = evaluate.evaluate(loaded("sums"), Request(), folder)["sums"]
+    results = evaluate.evaluate(loaded("sums"), Request(), folder)
+    assert "sums.by_given.result.picture" in means_agree(results)
+    result = results["sums"]
     assert list(result["by_given"]) == ["both", "first", "nothing", "result"]
     for given, one in result["by_given"].items():
         assert one["picture"] == 1.0 - drawn_error
