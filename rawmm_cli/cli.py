@@ -13,6 +13,7 @@ import typer
 from .commands.average import average
 from .commands.bench import bench
 from .commands.checkpoint import group as checkpoint
+from .commands.compare import compare
 from .commands.demo.command import demo
 from .commands.doctor import doctor
 from .commands.entropy_budget.group import group as entropy_budget
@@ -47,6 +48,7 @@ app.command(rich_help_panel=USE)(prepare)
 app.command(rich_help_panel=USE)(train)
 app.command(rich_help_panel=USE)(studio)
 app.command(rich_help_panel=USE)(evaluate)
+app.command(rich_help_panel=USE)(compare)
 app.command(rich_help_panel=USE)(reconstruct)
 app.command(rich_help_panel=USE)(average)
 app.command(rich_help_panel=USE)(export)

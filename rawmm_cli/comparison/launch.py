@@ -1,0 +1,160 @@
+"""Cells worked through: one after the other or side by side on this machine, or each as a job of a cluster.
+
+A cell that needs a number of the reference waits for its cells. Whoever shows how it goes is called now and
+then."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..system.errors import ConfigError
+from . import cells
+from .cells import Cell, Table
+
+LOOK, SHOW = 0.1, 0.5  # seconds between two looks at the processes, and between two of who shows them
+GRACE = 120.0  # seconds in which processes save what they have
+Show = Callable[[set[Cell]], None]
+
+
+class Job(Protocol):
+    """A cell that is worked on."""
+
+    def ended(self) -> bool: ...  # noqa: D102
+
+    def stop(self) -> None: ...  # noqa: D102
+
+
+class Process:
+    """A cell in a process of this machine, which stops where this one ends. threads: of it, 0: its own choice."""
+
+    def __init__(self, table: Table, cell: Cell, device: str, threads: int):
+        place = table.place(cell)
+        command = [sys.executable, "-m", f"{__package__}.cell", str(place), str(table.data), device]
+        chosen = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        with open(place / "log.txt", "ab") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**os.environ, **chosen}
+            )
+
+    def ended(self) -> bool:
+        """Whether it has come to its end."""
+        return self.process.poll() is not None
+
+    def stop(self) -> None:
+        """Let it save, and wait for that."""
+        if self.ended():
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def run(
+    table: Table,
+    chosen: Sequence[Cell],
+    begin: Callable[[Cell], Job],
+    jobs: int,
+    show: Show,
+) -> None:
+    """Work through the cells that are not finished, `jobs` of them at a time. begin: starts one. show: called with
+    the cells under way.
+
+    Ends where nothing is left that can be begun: cells whose budget follows from a reference that is not among
+    them, and is not done, stay as they are."""
+    waiting = [cell for cell in chosen if not table.finished(cell)]
+    running: dict[Cell, Job] = {}
+    shown = 0.0
+    try:
+        while waiting or running:
+            running = {cell: job for cell, job in running.items() if not job.ended()}
+            while len(running) < jobs and (cell := _next(table, waiting)):
+                waiting.remove(cell)
+                running[cell] = begin(cell)
+            if not running:
+                break
+            if time.monotonic() - shown > SHOW:
+                shown = time.monotonic()
+                show(set(running))
+            time.sleep(LOOK)
+    finally:
+        for job in running.values():
+            job.stop()
+
+
+def _next(table: Table, waiting: Sequence[Cell]) -> Cell | None:
+    """The first cell whose budget is known, with its order written; None where there is none."""
+    amounts = table.amounts()
+    for cell in waiting:
+        amount, codec = amounts[cell.budget], table.system(cell.system).codec
+        needs_time = codec is not None and codec.share is not None
+        if amount is None or (needs_time and amounts["time"] is None):
+            continue
+        cells.write_order(table, cell, cells.order(table, cell, amount, amounts.get("time")))
+        (table.place(cell) / "result.json").unlink(missing_ok=True)  # of a cell that failed
+        return cell
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------- a cluster
+
+
+class Submitted:
+    """A cell as a job of a cluster."""
+
+    def __init__(self, job: Any):
+        self.job = job
+
+    def ended(self) -> bool:
+        """Whether the job is over, however it ended."""
+        return self.job.done()
+
+    def stop(self) -> None:
+        """Jobs go on where this command ends: the same command finds them."""
+
+
+def cluster(kind: str, folder: Path, settings: dict[str, Any]) -> Any:
+    """An executor of submitit. kind: slurm, or local: processes of this machine. settings: what
+    `update_parameters` takes. Raises ConfigError where submitit is missing, the cluster does not answer, or a
+    setting is unknown."""
+    try:
+        import submitit
+    except ImportError:
+        raise ConfigError(
+            f"--launcher {kind} needs submitit, which is not installed; pip install 'rawmm[cluster]'"
+        ) from None
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=kind)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"--launcher {kind}: no cluster answers here ({error}); run it where `srun` is, or give --launcher "
+            "local"
+        ) from None
+    try:
+        executor.update_parameters(**{"timeout_min": 24 * 60, **settings})
+    except (NameError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"cluster: {' '.join(str(error).split())[:300]}; allowed: what submitit's update_parameters takes, as "
+            "in slurm_partition: gpu"
+        ) from None
+    return executor
+
+
+def submit(executor: Any, table: Table, cell: Cell, device: str) -> Submitted:
+    """Hand a cell to a cluster. Raises ConfigError where that does not take it."""
+    from .cell import work
+
+    executor.update_parameters(name=cell.name[:100])
+    try:
+        return Submitted(executor.submit(work, table.place(cell).resolve(), table.data.resolve(), device))
+    except (OSError, subprocess.SubprocessError, RuntimeError) as error:
+        raise ConfigError(
+            f"the cluster did not take {cell.name} ({' '.join(str(error).split())[:200]}); mend the settings "
+            "below cluster: and run the same command again"
+        ) from None

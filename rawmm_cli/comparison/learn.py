@@ -1,0 +1,152 @@
+"""Trainings of a cell: ordinary runs below the comparison's runs/, by the loops of `rawmm train`."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from filelock import FileLock
+
+from ..config import build, presets
+from ..config.codecs import CodecConfig
+from ..config.model import Config
+from ..runs import records
+from ..runs.folder import checkpoints, read_config, read_json
+from ..system import disk
+from ..system.errors import CheckpointError, ConfigError, DivergedError
+from ..training.train import train
+from ..training.train_codec import train_codec
+
+Say = Callable[..., None]
+POINTS = 200  # of a curve
+WALL = "wall.json"  # in a run of a comparison: seconds of its trainings, all that follows the steps included
+
+
+class Trained(NamedTuple):
+    """A run that has come to its end. record: the last one. seconds: of all its commands."""
+
+    folder: Path
+    record: dict[str, Any]
+    seconds: float
+
+
+def run(
+    config: Config | CodecConfig, folder: Path, data: Path, device: torch.device, notify: Say, say: Say
+) -> Trained:
+    """Train a run to its end, or go on with it. say(record): called at every step. Raises as the loops do; a
+    run that has diverged diverges again without a step."""
+    diverged = read_json(folder / WALL, dict).get("diverged")
+    if diverged:
+        raise DivergedError(diverged)
+    earlier, began = _earlier(folder), time.perf_counter()
+    records_ = (
+        train_codec(config, data, folder, device, notify, began)
+        if isinstance(config, CodecConfig)
+        else train(config, data, folder, device, notify, began=began)
+    )
+    stepped = False
+    try:
+        for record in records_:
+            stepped = True
+            say(record)
+    except DivergedError as error:
+        disk.write_json(folder / WALL, {"diverged": str(error)})
+        raise
+    if stepped:
+        disk.write_json(folder / WALL, {"seconds": round(earlier + time.perf_counter() - began, 3)})
+    return ended(folder)
+
+
+def ended(folder: Path) -> Trained:
+    """A run as it has ended, whoever trained it. Raises CheckpointError where it has no record."""
+    lines = records.read(folder / "records.jsonl")
+    if not lines:
+        raise CheckpointError(f"{folder} has no records; bring them back, or train that run again")
+    wall = read_json(folder / WALL, dict).get("seconds")
+    return Trained(folder, lines[-1], float(wall or lines[-1].get("seconds") or 0.0))
+
+
+def _earlier(folder: Path) -> float:
+    """Seconds up to the newest checkpoint, from which a run goes on."""
+    saved = [one for one in checkpoints(folder) if one["problem"] is None]
+    return float(read_json(saved[-1]["folder"] / "state.json", dict).get("seconds") or 0.0) if saved else 0.0
+
+
+def codec(
+    told: dict[str, Any], runs: Path, data: Path, device: torch.device, notify: Say, say: Say
+) -> Trained:
+    """The codec of a cell: trained, or taken as it is. Of cells that share one the first trains it, and the
+    others wait."""
+    folder = Path(told["run"]) if "/" in told["run"] else runs / told["run"]
+    if told["preset"] is None:
+        return ended(folder)
+    config = presets.load(told["preset"], told["settings"])
+    runs.mkdir(parents=True, exist_ok=True)
+    with FileLock(runs / f".{told['run']}.lock"):
+        return run(config, folder, data, device, notify, say)
+
+
+def codec_facts(told: dict[str, Any], trained: Trained, runs: Path) -> dict[str, Any]:
+    """kind, run, bits of a picture, parameters, psnr, and FLOPs of the training."""
+    config = read_config(trained.folder)
+    built, side = build.codec(config), config.data.size
+    psnr = next(
+        (
+            r["held_out_psnr"]
+            for r in reversed(records.read(trained.folder / "records.jsonl"))
+            if "held_out_psnr" in r
+        ),
+        None,
+    )
+    return {
+        "kind": config.codec.kind,
+        "run": f"runs/{told['run']}" if trained.folder.parent == runs else str(trained.folder),
+        "bits": built.bits(side, side),
+        "parameters": sum(p.numel() for p in built.parameters()),
+        "psnr": psnr,
+        "flops": float(codec_flops(config) * trained.record["documents"]),
+    }
+
+
+def codec_flops(config: CodecConfig) -> float:
+    """FLOPs of forward and backward of a picture, as torch counts them; without those of an adversary or of
+    features."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, side = build.codec(config).train(), config.data.size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pixels = torch.rand(2, 3, side, side) * 2 - 1
+        with FlopCounterMode(display=False) as counter:
+            output = model(pixels)
+            (output.pixels.square().mean() + sum(output.losses.values())).backward()
+    return counter.get_total_flops() / 2
+
+
+def model_config(told: dict[str, Any], codec_seconds: float) -> Config:
+    """Settings of a cell's model within its budget. Raises ConfigError where the codec has used it up."""
+    config = presets.load(told["preset"], told["settings"])
+    amount = told["amount"]
+    if told["budget"] != "time":
+        return presets.changed(config, {"train.documents": int(amount), "train.time": None})
+    left = amount - codec_seconds
+    if left <= 0:
+        raise ConfigError(
+            f"the codec took {codec_seconds:.0f} s, and the budget is {amount:.0f} s; give a larger --budget, "
+            "or fewer documents to the codec"
+        )
+    return presets.changed(config, {"train.time": round(left, 3)})
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """Losses of a run by documents and seconds, at most POINTS of them."""
+    lines = records.read(folder / "records.jsonl")
+    keys = ("documents", "seconds", "loss", "text", "image")
+    step = max(1, len(lines) // POINTS)
+    points = []
+    for line in lines[::-1][::step][::-1]:
+        with suppress(TypeError):
+            points.append({key: round(line[key], 5) for key in keys if key in line})
+    return points

@@ -1,0 +1,111 @@
+"""A trained model measured: on the validation part of the held-out split while its settings are searched, once on
+the rest of it at the end."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data import sets
+from ..data.prepared import Prepared, PreparedDocuments
+from ..evaluation import evaluate
+from ..evaluation.subject import Subject
+from ..runs import models
+from ..sampling.request import Request
+from ..system import seeds
+from ..system.errors import ConfigError, DataError
+from .results import METRICS
+
+VALIDATION, ENOUGH = 0.25, 50  # share of the held-out split; documents that a search needs
+Split = Prepared | PreparedDocuments
+
+
+@dataclass(frozen=True)
+class Measured:
+    """results: {metric: number}. values: {metric: {"ids", "values"}} of single pictures. left_out: {evaluator:
+    why}. whole: the results of the evaluators as JSON."""
+
+    results: dict[str, float]
+    values: dict[str, dict[str, list]]
+    left_out: dict[str, str]
+    whole: dict[str, Any]
+
+
+def halves(split: Split) -> tuple[list[int], list[int]]:
+    """Rows of the held-out split for the search, and those for the measurement at the end: by the SHA-256 of a
+    document alone, so that equal ones are on one side and every system has the same."""
+    digests = split.table["sha256"].to_pylist()
+    early = [seeds.uniforms("validation", digest.hex(), count=1)[0] < VALIDATION for digest in digests]
+    rows = range(len(early))
+    return [row for row in rows if early[row]], [row for row in rows if not early[row]]
+
+
+def check_enough(data: Split, trials: int, pictures: int) -> None:
+    """Raise DataError where the validation part of a held-out split is too small for the trials."""
+    needed, have = min(ENOUGH, pictures), len(halves(data)[0])
+    if trials and have < needed:
+        raise DataError(
+            f"{have} of the {len(data)} held-out documents of '{data.folder.name}' are for the search of the "
+            f"sampler; needed: {needed}, which a split of about {math.ceil(needed / VALIDATION)} has; prepare "
+            "the set with a larger --held-out, or set trials: 0"
+        )
+
+
+def part(split: Split, rows: Sequence[int]) -> Split:
+    """Some rows of a split, as a split."""
+    return replace(split, table=split.table.take(list(rows)), kept=None)
+
+
+def subject(run: Path, data_folder: Path, device: torch.device, seed: int, notify: Any) -> Subject:
+    """The model of a run, with its set and the whole held-out split."""
+    loaded = models.load(run, device, notify)
+    data, held_out = sets.load(loaded.config, data_folder)
+    train = data[0].first_pictures("train", evaluate.TRAINING) if loaded.config.data.stream else data[0]
+    return Subject(loaded, Request(seed=seed), train, held_out, data_folder, notify=notify)
+
+
+def with_amount(of: Subject, pictures: int) -> Subject:
+    """The same, which draws so many pictures."""
+    classes = len(of.classes.names) if of.classes else 1
+    return replace(of, per_label=max(1, pictures // classes), prompts=pictures, drawings=[])
+
+
+def measured(of: Subject, names: Sequence[str]) -> Measured:
+    """What the evaluators of these names find. One whose extra is missing, or that the set has nothing for, is
+    left out."""
+    whole: dict[str, Any] = {}
+    values: dict[str, dict[str, list]] = {}
+    left_out: dict[str, str] = {}
+    for module in evaluate.EVALUATORS:
+        name = module.__name__.rpartition(".")[2]
+        if name not in names:
+            continue
+        try:
+            results = module.measure(of)
+        except (ImportError, ConfigError) as error:
+            left_out[name] = " ".join(str(error).split())
+            continue
+        for key, result in results.items():
+            whole[key] = evaluate.to_json(result)
+            whole[key].pop("values", None)
+            for field, each in (getattr(result, "values", None) or {}).items():
+                ids, numbers = each
+                values[f"{key}.{field}"] = {"ids": list(ids), "values": [round(float(n), 6) for n in numbers]}
+    results = {metric: number for metric in METRICS if (number := _number(whole, metric)) is not None}
+    return Measured(results, {name: one for name, one in values.items() if name in METRICS}, left_out, whole)
+
+
+def _number(whole: dict, metric: str) -> float | None:
+    value: Any = whole
+    for key in metric.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if number else None
+
+
+def usual() -> list[str]:
+    """Names of the evaluators whose numbers a comparison takes."""
+    return list(dict.fromkeys(metric["evaluator"] for metric in METRICS.values() if metric["evaluator"]))
