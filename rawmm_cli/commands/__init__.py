@@ -17,6 +17,7 @@ studio.py          a local page to draw and read on
 average.py         an average of another width, after training
 export.py          a run -> a model of its own
 checkpoint.py      which checkpoints are sound
+compare.py         systems on equal terms, with error bars
 reconstruct.py     pictures through codecs and back
 entropy_budget/    bits: formula, pictures, codecs, models, published figures
 bench.py           how fast this machine is

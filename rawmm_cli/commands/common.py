@@ -97,7 +97,7 @@ def run_name(name: str) -> str:
     return name
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, option: str = "--time") -> float:
     """'90s', '10m', '2h30m', '1d' or a number of seconds -> seconds. Raises ConfigError."""
     from ..system.errors import ConfigError
 
@@ -107,7 +107,7 @@ def seconds_of(text: str) -> float:
         parts = [(text, "s")]
     total = sum(float(number) * unit[name] for number, name in parts)
     if not total or "".join(map("".join, parts)) not in (text, text + "s"):
-        raise ConfigError(f"--time '{text}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d")
+        raise ConfigError(f"{option} '{text}' is not a time; allowed: as in 90s, 10m, 2h30m or 1d")
     return total
 
 

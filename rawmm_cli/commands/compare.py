@@ -1,17 +1,27 @@
 """`rawmm compare`: systems on equal terms, with error bars."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from ..system.figures import duration, size
+from ..system.threads import use_cpu
+from . import tables
 from .common import DATA, RUNS, DataDir, Device, Json, RunsDir, seconds_of, writable_folder
-from .screen import emit, notify, printable
+from .screen import console, emit, notify, printable
 
 if TYPE_CHECKING:
+    from rich.console import Group
+
     from ..comparison.cells import Cell, Table
 
 COMPARISONS = Path("comparisons")
+MINUTE = 60.0  # seconds between two lines, where there is no terminal
 
 
 def compare(
@@ -65,16 +75,22 @@ def compare(
     ] = COMPARISONS,
     json: Json = False,
 ) -> None:
-    """Compare systems: each preset trained, its sampler searched, all measured, with several seeds.
+    """Compare systems on equal terms: each is trained, its sampler is searched, and all are measured.
 
-    Run the same command again to go on. Writes results.json and report.html below comparisons/NAME."""
+    The same command again goes on. Writes results.json and report.html below comparisons/NAME."""
     changes = _changes(data, seeds, sweep, {"time": budget, "documents": documents, "flops": flops})
-    table = _table(name, changes, (comparisons_dir, data_dir, runs_dir))
+    table, sets = _table(name, changes, (comparisons_dir, data_dir, runs_dir))
     chosen = _chosen(table, only or [])
-    result = _work(table, chosen, jobs, launcher, device)
+    if dry_run:
+        return _estimate(table, device, jobs, json)
+    if any(not table.finished(cell) for cell in chosen):
+        _check_split(table, sets)
+        _work(table, chosen, (launcher, jobs, device), quiet=json)
+    result, page = _write(table)
     if json:
-        return emit(result)
-    typer.echo(printable(f"{table.folder / 'results.json'}"))
+        return emit({**result, "report": page and str(page)})
+    _say(table, result, chosen)
+    typer.echo(printable(str(page or table.folder / "results.json")))
 
 
 def _changes(
@@ -88,17 +104,21 @@ def _changes(
         names = " and ".join({"time": "--budget"}.get(key, f"--{key}") for key in given)
         raise ConfigError(f"{names} are given; allowed: one of --budget, --documents, --flops")
     if "time" in given:
-        given["time"] = seconds_of(given["time"])
+        given["time"] = seconds_of(given["time"], "--budget")
     every = {"data": data, "seeds": seeds, "sweep": sweep, "budget": given or None}
     return {key: value for key, value in every.items() if value is not None}
 
 
-def _table(name: str, changes: dict[str, Any], folders: tuple[Path, Path, Path]) -> "Table":
+def _table(name: str, changes: dict[str, Any], folders: tuple[Path, Path, Path]) -> "tuple[Table, list[str]]":
+    """The cells of the comparison, all settings of which are sound, and the names of its sets. Raises
+    ConfigError, DataError."""
+    from ..comparison import orders
     from ..comparison.cells import Table
     from ..config import comparison
 
     settings = comparison.load(name, **changes)
-    return Table(settings, folders[0] / settings.name, *folders[1:])
+    table = Table(settings, folders[0] / settings.name, *folders[1:])
+    return table, orders.check(table)
 
 
 def _chosen(table: "Table", only: list[str]) -> "list[Cell]":
@@ -110,17 +130,170 @@ def _chosen(table: "Table", only: list[str]) -> "list[Cell]":
     for name in only:
         if name not in names:
             raise ConfigError(f"--only {name}{nearest(name, names)}; allowed: {', '.join(names)}")
-    return [cell for cell in table.cells if not only or cell.system in only]
+    every = [*table.sweeps, *table.cells]
+    return [cell for cell in every if not only or cell.system in only]
 
 
-def _work(table: "Table", chosen: "list[Cell]", jobs: int, launcher: str, device: str) -> dict[str, Any]:
-    """Work through the cells, and write the results."""
-    from ..comparison import launch, results
-    from ..system.threads import cores
+def _estimate(table: "Table", device: str, jobs: int, json: bool) -> None:
+    """Print how long it takes, how many FLOPs, how much disk."""
+    use_cpu()
+    from ..comparison import estimates
+    from ..system import machine
 
-    writable_folder(table.folder, "folder of comparisons")
-    threads = max(1, cores() // jobs) if jobs > 1 else 0
-    launch.run(
-        table, chosen, lambda cell: launch.Process(table, cell, device, threads), jobs, lambda running: None
+    found = estimates.estimates(table, machine.device(device))
+    seconds = sum(one.seconds for one in found) / jobs
+    totals = {
+        "seconds": seconds,
+        "flops": sum(one.flops for one in found),
+        "disk": sum(one.disk for one in found),
+    }
+    if json:
+        return emit({"name": table.comparison.name, "systems": [one._asdict() for one in found], **totals})
+    rows = [
+        (
+            one.system,
+            f"{one.parameters:,}",
+            ", ".join(f"{count:,}" for count in sorted(set(one.documents.values()))),
+            f"{one.cells}",
+            duration(one.seconds),
+            f"{one.flops:.2g}",
+            size(one.disk),
+        )
+        for one in found
+    ]
+    heads = ("system", "parameters", "documents", "cells", "time", "FLOPs", "disk")
+    tables.write(heads, rows, numbers=range(1, len(heads)))
+    side = f", {jobs} cells side by side" if jobs > 1 else ""
+    notify(
+        f"about {duration(seconds)} in all{side}, {totals['flops']:.2g} FLOPs of training, "
+        f"{size(totals['disk'])}; "
+        "nothing was trained"
     )
-    return results.write(table)
+
+
+def _check_split(table: "Table", sets: list[str]) -> None:
+    """Raise DataError where a held-out split is too small for the search of the sampler."""
+    from ..comparison.split import check_enough
+    from ..data import prepared
+
+    for name in sets:
+        if (table.data / name / "card.json").is_file():
+            held_out = prepared.load(table.data / name, "held_out")
+            check_enough(held_out, table.comparison.trials, table.comparison.trial_pictures)
+
+
+def _work(table: "Table", chosen: "list[Cell]", how: tuple[str, int, str], quiet: bool) -> None:
+    """Work through the cells, with a table of where they stand. Raises ConfigError where none could be
+    trained."""
+    from ..comparison import launch
+    from ..system.errors import ConfigError
+
+    launcher, jobs, device = how
+    writable_folder(table.folder, "folder of comparisons")
+    with launch.alone(table.folder), _shown(table, chosen, jobs, quiet) as show:
+        begin, most = launch.beginner(table, launcher, jobs, device)
+        launch.run(table, chosen, begin, most, show)
+    failed = [(cell, table.result(cell)) for cell in chosen]
+    failed = [(cell, result) for cell, result in failed if result.get("state") == "failed"]
+    if failed and not any(table.finished(cell) for cell in table.cells):
+        cell, result = failed[0]
+        raise ConfigError(f"no cell could be trained; {cell.name}: {result['message']}")
+
+
+@contextmanager
+def _shown(
+    table: "Table", chosen: "list[Cell]", jobs: int, quiet: bool
+) -> "Iterator[Callable[[set[Cell]], None]]":
+    """A function of the cells under way that shows where all stand: a table that stays in place on a
+    terminal, elsewhere a line for each cell that ends, and one a minute."""
+    from ..comparison import progress
+
+    clock = progress.Clock()
+    if quiet:
+        yield lambda running: None
+    elif console().is_terminal:
+        from rich.live import Live
+
+        with Live(console=console(), refresh_per_second=2) as live:
+            yield lambda running: live.update(
+                _live(table, chosen, running, clock.left(table, chosen, running, jobs))
+            )
+    else:
+        ended = {cell for cell in chosen if table.finished(cell)}
+        said = time.monotonic()
+
+        def show(running: "set[Cell]") -> None:
+            nonlocal said
+            left = clock.left(table, chosen, running, jobs)
+            after = f"; about {duration(round(left))} left" if left is not None else ""
+            for cell in chosen:
+                state = table.result(cell).get("state")
+                if cell not in ended and cell not in running and state:
+                    ended.add(cell)
+                    notify(f"{cell.name} {state}, {len(ended)} of {len(chosen)}{after}")
+            if time.monotonic() - said > MINUTE:
+                said = time.monotonic()
+                now = ", ".join(f"{cell.name} {progress.doing(table, cell)}" for cell in running)
+                notify(f"{len(ended)} of {len(chosen)} cells; {now}{after}")
+
+        yield show
+
+
+def _live(table: "Table", chosen: "list[Cell]", running: "set[Cell]", left: float | None) -> "Group":
+    """Where all systems stand, as a table for the terminal."""
+    from rich.console import Group
+    from rich.table import Table as Grid
+
+    from ..comparison import progress
+
+    rows = progress.rows(table, running)
+    titles = list(dict.fromkeys(title for row in rows for title in row.metrics))
+    grid = Grid(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for head in ("system", "equal", "cells", *titles, "now"):
+        grid.add_column(head, no_wrap=True)
+    for row in rows:
+        shares = [tables.number(row.metrics.get(title), "{:.1%}".format) for title in titles]
+        cells = [row.system, row.budget, f"{row.done} of {row.count}", *shares, row.now]
+        grid.add_row(*map(tables.text, cells))
+    done = sum(table.finished(cell) for cell in chosen)
+    eta = "" if left is None else f", about {duration(round(left))} left"
+    return Group(grid, tables.text(f"{done} of {len(chosen)} cells{eta}", "dim"))
+
+
+def _write(table: "Table") -> "tuple[dict[str, Any], Path | None]":
+    """results.json and the page -> the results, and where the page is."""
+    from ..comparison import gather
+
+    changed, result = gather.write(table)
+    if find_spec("rawmm_cli.pages.compare") is None:
+        return result, None
+    from ..pages import compare as page
+
+    path = table.folder / "report.html"
+    if changed or not path.is_file():
+        path = page.write(table.folder, result)
+    return result, path
+
+
+def _say(table: "Table", result: dict[str, Any], chosen: "list[Cell]") -> None:
+    """Print the answer, and notes of what is not done."""
+    for cell in result["cells"]:
+        if cell["state"] in ("diverged", "failed"):
+            notify(
+                f"{cell['system']}, seed {cell['seed']}, {cell['budget']}: {cell['state']}: {cell['message']}"
+            )
+    for name, why in result["left_out"].items():
+        notify(f"evaluator {name} was left out: {why}")
+    open_ = [
+        cell
+        for cell in table.cells
+        if not table.finished(cell) and table.result(cell).get("state") != "failed"
+    ]
+    if open_:
+        reference = table.comparison.reference.name
+        waits = f"; their budget follows from {reference}" if any(cell in chosen for cell in open_) else ""
+        notify(f"not done: {', '.join(cell.name for cell in open_)}{waits}")
+    if len(table.comparison.seeds) == 1:
+        notify("one seed: intervals are over pictures alone, and say nothing of another training; --seeds 3")
+    for sentence in result["answer"]:
+        typer.echo(printable(sentence))

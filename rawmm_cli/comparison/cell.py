@@ -1,5 +1,5 @@
-"""A cell worked through, in a process of its own: its codec and its model are trained, its sampler is searched on
-the validation part of the held-out split and frozen, and all is measured once on the rest.
+"""A cell worked through, in a process of its own: its codec and its model are trained, its sampler is
+searched on the validation part of the held-out split and frozen, and all is measured once on the rest.
 
     python -m rawmm_cli.comparison.cell CELL_FOLDER DATA_FOLDER DEVICE
 
@@ -38,14 +38,16 @@ def main(arguments: list[str]) -> int:
 
 
 def _until_closed() -> None:
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdin.buffer.read()
+    """Wait for the end of who started this process; a plain read, which the shutdown does not wait for."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 1):
+            pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def work(place: Path, data: Path, device: str) -> str:
-    """Work through the cell of a folder that holds cell.json -> its state. What fails is a result: it stands in
-    result.json. Raises Stopped where a signal ends a training."""
+    """Work through the cell of a folder that holds cell.json -> its state. What fails is a result: it stands
+    in result.json. Raises Stopped where a signal ends a training."""
     with FileLock(place / ".lock"):  # whoever worked here before may still be saving
         before = read_json(place / "result.json", dict).get("state")
         if before in ("done", "diverged"):
@@ -55,7 +57,7 @@ def work(place: Path, data: Path, device: str) -> str:
 
         stages = Stages(place, data, device)
         try:
-            result = stages.sweep() if stages.told["budget"] == "sweep" else stages.all()
+            result = stages.sweep() if stages.told["sweep"] else stages.all()
         except Stopped:
             raise
         except DivergedError as error:

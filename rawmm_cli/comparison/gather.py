@@ -1,6 +1,7 @@
 """The cells of a comparison, gathered in results.json. Only what has changed since is worked out again: a
 comparison that is finished takes no time. No torch here."""
 
+import json
 from datetime import datetime, timezone
 from typing import Any
 
@@ -87,18 +88,24 @@ def _system(table: Table, system: settings.System, ended: dict) -> results.Syste
         "parameters": facts.get("parameters"),
         "codec": facts.get("codec"),
         "bits": facts.get("bits"),
-        "learning_rate": None,
+        "learning_rate": _rate(table, system.name),
     }
 
 
-def write(table: Table) -> Results:
+def _rate(table: Table, system: str) -> dict[str, Any] | None:
+    """What the sweep of a system said."""
+    done, result = table.rate(system)
+    return {"trials": result["trials"], "chosen": result["chosen"]} if done and result else None
+
+
+def write(table: Table) -> tuple[bool, Results]:
     """Gather the results of a comparison, work out differences and the answer where a cell is new, and write
-    them."""
+    them -> whether something was new, and the results."""
     path = table.folder / "results.json"
     before, now = read_json(path, dict), gather(table)
     known = ("differences", "answer")
     if before and all(before.get(key) == value for key, value in now.items() if key not in known):
-        return before
+        return False, before
     from . import answer, differences
 
     places = {cell["folder"] for cell in now["cells"] if cell["state"] == "done"}
@@ -106,4 +113,4 @@ def write(table: Table) -> Results:
     now["differences"] = differences.differences(now, values)
     now["answer"] = answer.answer(now)
     disk.write_json(path, now)
-    return now
+    return True, json.loads(json.dumps(now))

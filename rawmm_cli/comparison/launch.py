@@ -8,29 +8,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..system.errors import ConfigError
-from . import cells
+from filelock import FileLock, Timeout
+
+from ..config.explain import nearest
+from ..system.errors import ConfigError, LockedError
+from ..system.threads import cores
+from . import orders
 from .cells import Cell, Table
 
 LOOK, SHOW = 0.1, 0.5  # seconds between two looks at the processes, and between two of who shows them
 GRACE = 120.0  # seconds in which processes save what they have
+LAUNCHERS, MANY = ["local", "slurm"], 10_000  # jobs of a cluster at a time
 Show = Callable[[set[Cell]], None]
 
 
 class Job(Protocol):
     """A cell that is worked on."""
 
-    def ended(self) -> bool: ...  # noqa: D102
+    def ended(self) -> bool: ...
 
-    def stop(self) -> None: ...  # noqa: D102
+    def stop(self) -> None: ...
 
 
 class Process:
-    """A cell in a process of this machine, which stops where this one ends. threads: of it, 0: its own choice."""
+    """A cell in a process of this machine, which stops where this one ends. threads: of it, 0: its own
+    choice."""
 
     def __init__(self, table: Table, cell: Cell, device: str, threads: int):
         place = table.place(cell)
@@ -63,11 +70,11 @@ def run(
     jobs: int,
     show: Show,
 ) -> None:
-    """Work through the cells that are not finished, `jobs` of them at a time. begin: starts one. show: called with
-    the cells under way.
+    """Work through the cells that are not finished, `jobs` of them at a time. begin: starts one. show: called
+    with the cells under way.
 
-    Ends where nothing is left that can be begun: cells whose budget follows from a reference that is not among
-    them, and is not done, stay as they are."""
+    Ends where nothing is left that can be begun: cells whose budget follows from a reference that is not
+    among them, and is not done, stay as they are."""
     waiting = [cell for cell in chosen if not table.finished(cell)]
     running: dict[Cell, Job] = {}
     shown = 0.0
@@ -90,19 +97,45 @@ def run(
 
 def _next(table: Table, waiting: Sequence[Cell]) -> Cell | None:
     """The first cell whose budget is known, with its order written; None where there is none."""
-    amounts = table.amounts()
     for cell in waiting:
-        amount, codec = amounts[cell.budget], table.system(cell.system).codec
-        needs_time = codec is not None and codec.share is not None
-        if amount is None or (needs_time and amounts["time"] is None):
+        if (told := orders.order(table, cell)) is None:
             continue
-        cells.write_order(table, cell, cells.order(table, cell, amount, amounts.get("time")))
+        orders.write(table, cell, told)
         (table.place(cell) / "result.json").unlink(missing_ok=True)  # of a cell that failed
         return cell
     return None
 
 
-# ---------------------------------------------------------------------------------------------------- a cluster
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The comparison belongs to this process while the block runs. Raises LockedError."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LockedError(f"another process works on {folder}; wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def beginner(table: Table, launcher: str, jobs: int, device: str) -> tuple[Callable[[Cell], Job], int]:
+    """What begins a cell, and how many of them at a time. Raises ConfigError where there is no such launcher,
+    or its cluster does not answer."""
+    if launcher == "local":
+        threads = max(1, cores() // jobs) if jobs > 1 else 0
+        return lambda cell: Process(table, cell, device, threads), jobs
+    if launcher != "slurm":
+        raise ConfigError(
+            f"--launcher {launcher}{nearest(launcher, LAUNCHERS)}; allowed: {', '.join(LAUNCHERS)}"
+        )
+    executor = cluster(launcher, table.folder / "jobs", table.comparison.cluster)
+    return lambda cell: submit(executor, table, cell, device), MANY
+
+
+# ---------------------------------------------------------------------------------------------------- a
+# cluster
 
 
 class Submitted:
@@ -133,14 +166,16 @@ def cluster(kind: str, folder: Path, settings: dict[str, Any]) -> Any:
         executor = submitit.AutoExecutor(folder=folder, cluster=kind)
     except RuntimeError as error:
         raise ConfigError(
-            f"--launcher {kind}: no cluster answers here ({error}); run it where `srun` is, or give --launcher "
+            f"--launcher {kind}: no cluster answers here ({error}); run it where `srun` is, or give "
+            f"--launcher "
             "local"
         ) from None
     try:
         executor.update_parameters(**{"timeout_min": 24 * 60, **settings})
     except (NameError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"cluster: {' '.join(str(error).split())[:300]}; allowed: what submitit's update_parameters takes, as "
+            f"cluster: {' '.join(str(error).split())[:300]}; allowed: what submitit's update_parameters "
+            f"takes, as "
             "in slurm_partition: gpu"
         ) from None
     return executor

@@ -12,10 +12,13 @@ from filelock import FileLock
 from ..config import build, presets
 from ..config.codecs import CodecConfig
 from ..config.model import Config
+from ..data import sets
+from ..profiling import sizes
 from ..runs import records
 from ..runs.folder import checkpoints, read_config, read_json
 from ..system import disk
 from ..system.errors import CheckpointError, ConfigError, DivergedError
+from ..training.auto import settled
 from ..training.train import train
 from ..training.train_codec import train_codec
 
@@ -125,19 +128,45 @@ def codec_flops(config: CodecConfig) -> float:
     return counter.get_total_flops() / 2
 
 
-def model_config(told: dict[str, Any], codec_seconds: float) -> Config:
-    """Settings of a cell's model within its budget. Raises ConfigError where the codec has used it up."""
+def model_config(told: dict[str, Any], codec: dict[str, Any], run_folder: Path, data: Path) -> Config:
+    """Settings of a cell's model within its budget. codec: {"seconds", "flops"} that its codec took. Raises
+    ConfigError where nothing of the budget is left."""
     config = presets.load(told["preset"], told["settings"])
-    amount = told["amount"]
-    if told["budget"] != "time":
+    config = presets.changed(config, rates(config, told["rate"])) if told["rate"] != 1 else config
+    kind, amount = told["budget"], told["amount"]
+    if kind == "documents":
         return presets.changed(config, {"train.documents": int(amount), "train.time": None})
-    left = amount - codec_seconds
+    left = amount - codec["seconds" if kind == "time" else "flops"]
     if left <= 0:
+        unit, used = ("s", codec["seconds"]) if kind == "time" else ("FLOPs", codec["flops"])
         raise ConfigError(
-            f"the codec took {codec_seconds:.0f} s, and the budget is {amount:.0f} s; give a larger --budget, "
-            "or fewer documents to the codec"
+            f"the codec took {used:.3g} {unit}, and the budget is {amount:.3g} {unit}; give a larger budget, "
+            f"or "
+            "fewer documents to the codec"
         )
-    return presets.changed(config, {"train.time": round(left, 3)})
+    if kind == "time":
+        return presets.changed(config, {"train.time": round(left, 3)})
+    config, _ = settled(config, data, run_folder)
+    documents = int(left / document_flops(config, data))
+    if documents < 1:
+        raise ConfigError(
+            f"a document takes {document_flops(config, data):.3g} FLOPs, and {left:.3g} are left of the "
+            f"budget; "
+            "give a larger --flops"
+        )
+    return presets.changed(config, {"train.documents": documents, "train.time": None})
+
+
+def rates(config: Config, factor: float) -> dict[str, float]:
+    """Both learning rates times `factor`, by their keys."""
+    names = ("learning_rate", "muon_learning_rate")
+    return {f"train.{name}": getattr(config.train, name) * factor for name in names}
+
+
+def document_flops(config: Config, data: Path) -> float:
+    """FLOPs of forward and backward of a document, a mean over the set (`core/flops.py`)."""
+    step = sizes.step(config, build.model(config, "meta"), sets.load(config, data)[0], 1, "fp32")
+    return step.work / config.train.batch
 
 
 def curve(folder: Path) -> list[dict[str, float]]:

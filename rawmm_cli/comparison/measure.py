@@ -1,5 +1,5 @@
-"""A trained model measured: on the validation part of the held-out split while its settings are searched, once on
-the rest of it at the end."""
+"""A trained model measured: on the validation part of the held-out split while its settings are searched,
+once on the rest of it at the end."""
 
 import math
 from collections.abc import Sequence
@@ -10,48 +10,24 @@ from typing import Any
 import torch
 
 from ..data import sets
-from ..data.prepared import Prepared, PreparedDocuments
 from ..evaluation import evaluate
 from ..evaluation.subject import Subject
 from ..runs import models
 from ..sampling.request import Request
-from ..system import seeds
-from ..system.errors import ConfigError, DataError
+from ..system.errors import ConfigError
 from .results import METRICS
-
-VALIDATION, ENOUGH = 0.25, 50  # share of the held-out split; documents that a search needs
-Split = Prepared | PreparedDocuments
+from .split import Split
 
 
 @dataclass(frozen=True)
 class Measured:
-    """results: {metric: number}. values: {metric: {"ids", "values"}} of single pictures. left_out: {evaluator:
-    why}. whole: the results of the evaluators as JSON."""
+    """results: {metric: number}. values: {metric: {"ids", "values"}} of single pictures. left_out:
+    {evaluator: why}. whole: the results of the evaluators as JSON."""
 
     results: dict[str, float]
     values: dict[str, dict[str, list]]
     left_out: dict[str, str]
     whole: dict[str, Any]
-
-
-def halves(split: Split) -> tuple[list[int], list[int]]:
-    """Rows of the held-out split for the search, and those for the measurement at the end: by the SHA-256 of a
-    document alone, so that equal ones are on one side and every system has the same."""
-    digests = split.table["sha256"].to_pylist()
-    early = [seeds.uniforms("validation", digest.hex(), count=1)[0] < VALIDATION for digest in digests]
-    rows = range(len(early))
-    return [row for row in rows if early[row]], [row for row in rows if not early[row]]
-
-
-def check_enough(data: Split, trials: int, pictures: int) -> None:
-    """Raise DataError where the validation part of a held-out split is too small for the trials."""
-    needed, have = min(ENOUGH, pictures), len(halves(data)[0])
-    if trials and have < needed:
-        raise DataError(
-            f"{have} of the {len(data)} held-out documents of '{data.folder.name}' are for the search of the "
-            f"sampler; needed: {needed}, which a split of about {math.ceil(needed / VALIDATION)} has; prepare "
-            "the set with a larger --held-out, or set trials: 0"
-        )
 
 
 def part(split: Split, rows: Sequence[int]) -> Split:
@@ -74,8 +50,8 @@ def with_amount(of: Subject, pictures: int) -> Subject:
 
 
 def measured(of: Subject, names: Sequence[str]) -> Measured:
-    """What the evaluators of these names find. One whose extra is missing, or that the set has nothing for, is
-    left out."""
+    """What the evaluators of these names find. One whose extra is missing, or that the set has nothing for,
+    is left out."""
     whole: dict[str, Any] = {}
     values: dict[str, dict[str, list]] = {}
     left_out: dict[str, str] = {}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..config.model import Config
 from ..evaluation.subject import Subject
 from ..system import seeds
 from . import measure
@@ -25,8 +24,8 @@ FACTORS = (1.0, 0.5, 2.0, 0.25, 4.0, 0.125, 8.0)  # of the preset's learning rat
 
 
 def candidates(own: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """`count` settings to try: first {}, the model's own, then others by lot, the same for every model that has
-    the same settings. own: all settings of the model by their names. Fewer where there are no more."""
+    """`count` settings to try: first {}, the model's own, then others by lot, the same for every model that
+    has the same settings. own: all settings of the model by their names. Fewer where there are no more."""
     space = {name: values for name, values in SPACE.items() if name in own}
     tried: list[dict[str, Any]] = [{}]
     usual = {name: own[name] for name in space}
@@ -44,8 +43,8 @@ def candidates(own: dict[str, Any], count: int) -> list[dict[str, Any]]:
 def sampler(
     of: Subject, score: Sequence[str], count: int, done: Sequence[dict], say: Callable[[int], None]
 ) -> Iterator[dict[str, Any]]:
-    """Yield each trial, {"settings", "score", "results"}: those that are `done`, then the others. of: with the
-    validation part as its held-out split. say: receives the number of the trial that begins."""
+    """Yield each trial, {"settings", "score", "results"}: those that are `done`, then the others. of: with
+    the validation part as its held-out split. say: receives the number of the trial that begins."""
     names = {METRICS[metric]["evaluator"] for metric in score if metric in METRICS}
     for n, settings in enumerate(candidates(of.settings.flat(), count)):
         if n < len(done):
@@ -63,9 +62,3 @@ def best(trials: Sequence[dict]) -> dict[str, Any]:
     """The settings of the highest score; of equal ones the earliest."""
     scored = [trial for trial in trials if trial["score"] is not None]
     return max(scored, key=lambda trial: trial["score"])["settings"] if scored else {}
-
-
-def rates(config: Config, factor: float) -> dict[str, float]:
-    """Both learning rates times `factor`, by their keys."""
-    names = ("learning_rate", "muon_learning_rate")
-    return {f"train.{name}": getattr(config.train, name) * factor for name in names}

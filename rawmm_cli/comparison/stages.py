@@ -18,7 +18,7 @@ from ..runs.folder import read_json
 from ..system import disk, machine
 from ..system.errors import DivergedError
 from ..system.threads import process_began
-from . import learn, measure, search
+from . import learn, measure, search, split
 
 EVERY = 1.0  # seconds between two notes of where a training stands
 
@@ -62,15 +62,15 @@ class Stages:
 
     def all(self) -> dict[str, Any]:
         """Every stage -> result.json."""
-        codec_seconds = self.train_codec()
+        codec = self.train_codec()
         with self.stage("train"):
-            config = learn.model_config(self.told, codec_seconds)
+            config = learn.model_config(self.told, codec, self.run, self.data)
             trained = learn.run(
                 config, self.run, self.data, self.device, print, lambda r: self.record("train", r)
             )
         self.seconds["train"] = round(trained.seconds, 3)
         of = measure.subject(self.run, self.data, self.device, self.told["seed"], print)
-        validation, test = measure.halves(of.held_out)
+        validation, test = split.halves(of.held_out)
         trials = self.search(replace(of, held_out=measure.part(of.held_out, validation)))
         sampler = search.best(trials)
         of = replace(of, request=replace(of.request, settings=sampler))
@@ -86,10 +86,11 @@ class Stages:
             "validation": len(validation),
         }
 
-    def train_codec(self) -> float:
-        """Train the codec, where there is one -> its seconds. Raises DivergedError that says whose it was."""
+    def train_codec(self) -> dict[str, float]:
+        """Train the codec, where there is one -> seconds and flops of that. Raises DivergedError that says
+        whose it was."""
         if self.told["codec"] is None:
-            return 0.0
+            return {"seconds": 0.0, "flops": 0.0}
         with self.stage("codec"):
             try:
                 trained = learn.codec(
@@ -104,7 +105,7 @@ class Stages:
                 raise DivergedError(f"its codec: {error}") from None
         self.seconds["codec"] = round(trained.seconds, 3)
         self.codec = learn.codec_facts(self.told["codec"], trained, self.runs)
-        return trained.seconds
+        return {"seconds": trained.seconds, "flops": self.codec["flops"]}
 
     def search(self, of: Subject) -> list[dict[str, Any]]:
         """Trials of the sampler, kept one by one."""
@@ -147,6 +148,7 @@ class Stages:
         """What the model is."""
         size = of.loaded.config.data.size
         return {
+            "set": of.loaded.config.data.set,
             "parameters": count_parameters(of.loaded.model)["total"],
             "bits": of.loaded.model.codec.bits(size, size),
         }
@@ -189,11 +191,8 @@ class Stages:
 
     def sweep(self) -> dict[str, Any]:
         """Short runs with several learning rates -> the factor whose loss on the validation part is least."""
-        codec_seconds, trials = (
-            self.train_codec(),
-            read_json(self.place / "trials.json", dict).get("trials", []),
-        )
-        base = learn.model_config(self.told, codec_seconds)
+        codec, trials = self.train_codec(), read_json(self.place / "trials.json", dict).get("trials", [])
+        base = learn.model_config(self.told, codec, self.run, self.data)
         for n, factor in enumerate(search.FACTORS[: self.told["sweep"]]):
             if n < len(trials):
                 continue
@@ -209,7 +208,7 @@ class Stages:
     def try_rate(self, base: Any, factor: float) -> float | None:
         """The loss on the validation part after a run with learning rates times `factor`; None where it
         diverged."""
-        config = presets.changed(base, search.rates(base, factor))
+        config = presets.changed(base, learn.rates(base, factor))
         folder = self.runs / f"{self.place.name}-{factor:g}"
         try:
             with self.stage("sweep"):
@@ -217,7 +216,7 @@ class Stages:
                 of = measure.subject(folder, self.data, self.device, self.told["seed"], print)
         except DivergedError:
             return None
-        part = measure.part(of.held_out, measure.halves(of.held_out)[0])
+        part = measure.part(of.held_out, split.halves(of.held_out)[0])
         result = losses.measure(replace(of, held_out=part))["held_out"]
         text = getattr(result, "caption", None) or getattr(result, "text", None) or 0.0
         return config.loss.image * (result.image or 0.0) + config.loss.text * text

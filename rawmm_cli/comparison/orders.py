@@ -1,0 +1,195 @@
+"""What the process of a cell is told: cell.json. No torch here."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..config import presets
+from ..config.codecs import CodecConfig
+from ..config.comparison import CodecOf, Comparison, System
+from ..config.explain import nearest
+from ..config.model import Config
+from ..config.tokens import FrozenCodec
+from ..data.prepared import read_card
+from ..runs.folder import read_json
+from ..system import disk
+from ..system.errors import ConfigError, DataError
+from .cells import PART, SWEEP, Cell, Table
+from .results import METRICS
+
+QUIET = (  # what only people look at while a run trains costs time of its budget
+    "train.trackers=[]",
+    f"train.sample_every={10**9}",
+)
+MEANT = {"time": "seconds", "documents": "documents", "flops": "FLOPs"}
+MEASURED = ("trials", "trial_pictures", "pictures", "score", "evaluators", "sweep")
+FOLLOWS = ("amount", "codec", "rate")  # from cells that are done; they may be other ones on another day
+
+
+def order(table: Table, cell: Cell) -> dict[str, Any] | None:
+    """The contents of cell.json, or None where they are not known yet: the budget follows from the reference,
+    and the learning rate from the sweep. Raises ConfigError where a preset, a setting or a codec is not
+    usable."""
+    comparison, system, amounts = table.comparison, table.system(cell.system), table.amounts()
+    sweep = cell.budget == SWEEP
+    known, rate = (True, None) if sweep else table.rate(cell.system)
+    kind = table.kinds[0] if sweep else cell.budget
+    amount, time = amounts[kind], amounts.get("time")
+    waits = system.codec is not None and system.codec.share is not None and time is None
+    if amount is None or not known or waits:
+        return None
+    codec, config, words = settled(table, system, cell.seed, time)
+    measured = json.loads(json.dumps({name: getattr(comparison, name) for name in MEASURED}))
+    return {
+        "system": cell.system,
+        "seed": cell.seed,
+        "budget": kind,
+        "amount": amount * PART if sweep else amount,
+        "preset": preset(system.preset),
+        "settings": words,
+        "set": config.data.set,
+        "codec": codec,
+        "rate": (rate or {}).get("chosen", 1.0),
+        **measured,
+        "sweep": comparison.sweep if sweep else 0,
+    }
+
+
+def check(table: Table) -> list[str]:
+    """Names of the sets that the systems are trained on. Raises ConfigError where a system is not usable,
+    DataError where its set is missing or has no captions and an evaluator that was asked for by its name
+    reads."""
+    reading = {metric["evaluator"] for metric in METRICS.values() if metric["part"] == "reading"}
+    wanted = [name for name in table.comparison.evaluators if name in reading]
+    known = sorted({metric["evaluator"] for metric in METRICS.values() if metric["evaluator"]})
+    for name in table.comparison.evaluators:
+        if name not in known:
+            raise ConfigError(f"evaluators: {name}{nearest(name, known)}; allowed: {', '.join(known)}")
+    names = []
+    for system in table.comparison.systems:
+        _, config, _ = settled(table, system, table.comparison.seeds[0], 1.0)
+        names.append(config.data.set)
+        card = {} if config.data.stream else read_card(table.data / config.data.set)
+        if wanted and (card.get("captions") or {}).get("count") == 0:
+            raise DataError(
+                f"evaluators: {wanted[0]} reads, and no picture of '{config.data.set}' has a caption; leave "
+                f"it "
+                "out, or prepare the set again with captions"
+            )
+        if system is table.comparison.reference and system.codec and system.codec.share is not None:
+            if table.kinds[0] != "time":
+                raise ConfigError(
+                    f"codec.share of {system.name}, the reference, is a share of the time, and the budget is "
+                    f"of "
+                    f"{MEANT[table.kinds[0]]}; give budget: {{time: SECONDS}}, or another system first"
+                )
+    return list(dict.fromkeys(names))
+
+
+def settled(
+    table: Table, system: System, seed: int, time: float | None
+) -> tuple[dict[str, Any] | None, Config, list[str]]:
+    """The codec of a system, settings of its model, and the words that they come from. time: the time budget,
+    of which a codec may have a share."""
+    codec = codec_of(table, system, seed, time)
+    words = [*_data(table.comparison), *system.settings]
+    if codec:
+        words += [f"codec.kind={codec['kind']}", f"codec.run={codec['run']}"]
+    words += [f"train.seed={seed}", *QUIET]
+    return codec, model(system, words), words
+
+
+def write(table: Table, cell: Cell, told: dict[str, Any]) -> None:
+    """Write cell.json. Raises ConfigError where the cell was begun with other settings."""
+    path = table.place(cell) / "cell.json"
+    before = read_json(path, dict)
+    keys = [key for key in told if key in before and before[key] != told[key]]
+    changed = keys if cell.budget == table.kinds[0] else [key for key in keys if key not in FOLLOWS]
+    if changed:
+        what = ", ".join(f"{key} was {_short(before[key])}, now {_short(told[key])}" for key in changed[:2])
+        raise ConfigError(
+            f"{cell.name} was begun with other settings ({what}); use the old ones, give the comparison or "
+            f"the "
+            f"system another name, or delete {path.parent} and {table.folder / 'runs' / cell.name}"
+        )
+    if not before:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_json(path, told)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 80 else f"{text[:60]} ..."
+
+
+def preset(name: str) -> str:
+    """The name of a preset, or the whole path of a YAML file."""
+    return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name
+
+
+def _data(comparison: Comparison) -> list[str]:
+    return [f"data.set={comparison.data}"] if comparison.data else []
+
+
+def model(system: System, words: list[str]) -> Config:
+    """Settings of a model. Raises ConfigError that names the system, where they are not that."""
+    try:
+        config = presets.load(system.preset, words)
+    except ConfigError as error:
+        raise ConfigError(f"system '{system.name}': {error}") from None
+    if isinstance(config, CodecConfig):
+        raise ConfigError(
+            f"system '{system.name}': preset {system.preset} trains a codec; allowed: a preset of a model, "
+            f"and "
+            f"the codec below it, as in codec: {{preset: {system.preset}}}"
+        )
+    return config
+
+
+def codec_of(table: Table, system: System, seed: int, time: float | None) -> dict[str, Any] | None:
+    """The codec that a system needs: {kind, run, preset, settings}, or None. preset: None of a run that is
+    there already. Raises ConfigError where there is neither a preset nor a run."""
+    if system.codec is not None:
+        return _trained(table, system, system.codec, seed, time)
+    config = model(system, [*_data(table.comparison), *system.settings])
+    if not isinstance(config.codec, FrozenCodec):
+        return None
+    name, kind = config.codec.run, config.codec.kind
+    folder = Path(name) if "/" in name else table.runs / name
+    if name in presets.names():
+        return _trained(table, system, CodecOf(preset=name), seed, time)
+    if not (folder / "config.yaml").is_file():
+        raise ConfigError(
+            f"system '{system.name}': there is no preset and no run {name} (codec.run); give the system a "
+            "codec, as in codec: {preset: fsq-f8}"
+        )
+    return {"kind": kind, "run": str(folder.resolve()), "preset": None, "settings": []}
+
+
+def _trained(table: Table, system: System, wanted: CodecOf, seed: int, time: float | None) -> dict[str, Any]:
+    """A codec that the comparison trains; systems that want the same one share its run."""
+    words = [*_data(table.comparison), *wanted.settings]
+    try:
+        config = presets.load(wanted.preset, words)
+        if not isinstance(config, CodecConfig):
+            raise ConfigError(f"preset {wanted.preset} trains a model; allowed: one that trains a codec")
+        size = read_card(table.data / config.data.set).get("size")
+        given = any(word.startswith("data.size=") for word in wanted.settings)
+        if isinstance(size, list) and len(set(size)) == 1 and not given:
+            words.append(f"data.size={size[0]}")
+            config = presets.load(wanted.preset, words)
+    except ConfigError as error:
+        raise ConfigError(f"system '{system.name}', its codec: {error}") from None
+    stem = Path(wanted.preset).stem
+    if wanted.settings or wanted.share is not None:
+        stem += "-" + hashlib.sha256(json.dumps([words, wanted.share]).encode()).hexdigest()[:6]
+    if wanted.share is not None and time is not None:
+        words.append(f"train.time={wanted.share * time:.3f}")
+    words += [f"train.seed={seed}", *QUIET]
+    return {
+        "kind": config.codec.kind,
+        "run": f"{stem}-{seed}",
+        "preset": preset(wanted.preset),
+        "settings": words,
+    }
