@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..config import build, presets
+from ..config.automatic import automatic, settle
 from ..config.codecs import CodecConfig
 from ..config.comparison import System
 from ..config.model import Config
@@ -14,7 +15,7 @@ from ..config.tokens import FrozenCodec
 from ..profiling import estimate
 from ..runs.folder import read_config
 from ..system.errors import ConfigError
-from ..training.auto import settled
+from ..training.facts import facts_of
 from . import learn, orders
 from .cells import Table, rounded
 
@@ -124,7 +125,7 @@ def cost(table: Table, system: System, device: torch.device) -> Cost:
         if codec["preset"]:
             codec_seconds, codec_flops = codec_cost(trained)
             codec_disk = KEPT * estimate.codec(trained)["checkpoint_bytes"]
-    config, _ = settled(config, table.data)
+    config = settle(config, facts_of(config, table.data))[0] if automatic(config) else config
     sizes = estimate.estimate(config, device, (estimate.load_data(config, table.data) or [None])[0])
     batch = config.train.batch
     seconds = sizes["step_seconds"] / batch

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from ..config.explain import nearest
+from ..system import disk
 from ..system.errors import ConfigError, LockedError
 from ..system.threads import cores
 from . import orders
@@ -80,7 +81,9 @@ def run(
     shown = 0.0
     try:
         while waiting or running:
-            running = {cell: job for cell, job in running.items() if not job.ended()}
+            for cell in [cell for cell, job in running.items() if job.ended()]:
+                del running[cell]
+                _account(table, cell)
             while len(running) < jobs and (cell := _next(table, waiting)):
                 waiting.remove(cell)
                 running[cell] = begin(cell)
@@ -93,6 +96,14 @@ def run(
     finally:
         for job in running.values():
             job.stop()
+
+
+def _account(table: Table, cell: Cell) -> None:
+    """Note a cell whose process has ended without a word, as one does that runs out of memory."""
+    place = table.place(cell)
+    if not (place / "result.json").is_file():
+        message = f"its process ended without a result; the last lines of {place / 'log.txt'} may tell why"
+        disk.write_json(place / "result.json", {"state": "failed", "message": message, "results": {}})
 
 
 def _next(table: Table, waiting: Sequence[Cell]) -> Cell | None:

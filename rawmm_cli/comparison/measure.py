@@ -11,12 +11,12 @@ import torch
 
 from ..data import sets
 from ..evaluation import evaluate
+from ..evaluation.results import to_json, values_of
 from ..evaluation.subject import Subject
 from ..runs import models
 from ..sampling.request import Request
 from ..system.errors import ConfigError
 from .results import METRICS
-from .split import Split
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,6 @@ class Measured:
     values: dict[str, dict[str, list]]
     left_out: dict[str, str]
     whole: dict[str, Any]
-
-
-def part(split: Split, rows: Sequence[int]) -> Split:
-    """Some rows of a split, as a split."""
-    return replace(split, table=split.table.take(list(rows)), kept=None)
 
 
 def subject(run: Path, data_folder: Path, device: torch.device, seed: int, notify: Any) -> Subject:
@@ -56,8 +51,7 @@ def measured(of: Subject, names: Sequence[str]) -> Measured:
     values: dict[str, dict[str, list]] = {}
     left_out: dict[str, str] = {}
     for module in evaluate.EVALUATORS:
-        name = module.__name__.rpartition(".")[2]
-        if name not in names:
+        if (name := evaluate.name_of(module)) not in names:
             continue
         try:
             results = module.measure(of)
@@ -65,11 +59,8 @@ def measured(of: Subject, names: Sequence[str]) -> Measured:
             left_out[name] = " ".join(str(error).split())
             continue
         for key, result in results.items():
-            whole[key] = evaluate.to_json(result)
-            whole[key].pop("values", None)
-            for field, each in (getattr(result, "values", None) or {}).items():
-                ids, numbers = each
-                values[f"{key}.{field}"] = {"ids": list(ids), "values": [round(float(n), 6) for n in numbers]}
+            whole[key] = to_json(result)
+            values |= values_of(key, result)
     results = {metric: number for metric in METRICS if (number := _number(whole, metric)) is not None}
     return Measured(results, {name: one for name, one in values.items() if name in METRICS}, left_out, whole)
 
@@ -80,8 +71,3 @@ def _number(whole: dict, metric: str) -> float | None:
         value = value.get(key) if isinstance(value, dict) else None
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if number else None
-
-
-def usual() -> list[str]:
-    """Names of the evaluators whose numbers a comparison takes."""
-    return list(dict.fromkeys(metric["evaluator"] for metric in METRICS.values() if metric["evaluator"]))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import presets
+from ..config.choices import EVALUATORS
 from ..config.codecs import CodecConfig
 from ..config.comparison import CodecOf, Comparison, System
 from ..config.explain import nearest
@@ -16,7 +17,7 @@ from ..runs.folder import read_json
 from ..system import disk
 from ..system.errors import ConfigError, DataError
 from .cells import PART, SWEEP, Cell, Table
-from .results import METRICS
+from .results import METRICS, evaluators
 
 QUIET = (  # what only people look at while a run trains costs time of its budget
     "train.trackers=[]",
@@ -60,12 +61,17 @@ def check(table: Table) -> list[str]:
     """Names of the sets that the systems are trained on. Raises ConfigError where a system is not usable,
     DataError where its set is missing or has no captions and an evaluator that was asked for by its name
     reads."""
-    reading = {metric["evaluator"] for metric in METRICS.values() if metric["part"] == "reading"}
+    reading = {
+        name for metric, facts in METRICS.items() if facts["part"] == "reading" for name in evaluators(metric)
+    }
+    reading -= {
+        name for metric, facts in METRICS.items() if facts["part"] == "drawing" for name in evaluators(metric)
+    }
     wanted = [name for name in table.comparison.evaluators if name in reading]
-    known = sorted({metric["evaluator"] for metric in METRICS.values() if metric["evaluator"]})
     for name in table.comparison.evaluators:
-        if name not in known:
-            raise ConfigError(f"evaluators: {name}{nearest(name, known)}; allowed: {', '.join(known)}")
+        if name not in EVALUATORS:
+            allowed = ", ".join(EVALUATORS)
+            raise ConfigError(f"evaluators: {name}{nearest(name, list(EVALUATORS))}; allowed: {allowed}")
     names = []
     for system in table.comparison.systems:
         _, config, _ = settled(table, system, table.comparison.seeds[0], 1.0)

@@ -21,8 +21,8 @@ BudgetKind = Literal["time", "documents", "flops"]
 
 
 class Metric(TypedDict):
-    """A column. title: "drawn right". unit: "%" (values from 0 to 1), "bits", "s" or "". evaluator: the file
-    in `evaluation/` that measures it, or "" where the run itself says it."""
+    """A column. title: "drawn right". unit: "%" (values from 0 to 1), "bits", "s" or "". evaluator: the files
+    in `evaluation/` that may measure it, with commas, or "" where the run itself says it."""
 
     title: str
     unit: str
@@ -126,11 +126,17 @@ def _metric(title: str, part: str, evaluator: str, unit: str = "%", better: str 
 # What the comparison takes from the results of the evaluators: "result.field" -> its column. A new evaluator
 # adds its lines here. Numbers of single pictures are taken from "values" of the same result.
 METRICS: dict[str, Metric] = {
-    "text_to_image.accuracy": _metric("drawn right", "drawing", "classes"),
-    "image_to_text.accuracy": _metric("read right", "reading", "classes"),
+    "text_to_image.accuracy": _metric("drawn right", "drawing", "classes, attributes"),
+    "image_to_text.accuracy": _metric("read right", "reading", "classes, attributes, captions"),
+    "questions.accuracy": _metric("questions right", "reading", "questions"),
     "seams.ratio": _metric("seams of patches", "drawing", "seams", "", "lower"),
     "held_out.bits_per_byte": _metric("bits a byte of captions", "reading", "losses", "bits", "lower"),
     "held_out.bits_per_dim": _metric("bits/dim, exact", "drawing", "losses", "bits", "lower"),
     "held_out.bits_per_dim_bound": _metric("bits/dim, a bound", "drawing", "losses", "bits", "lower"),
     "held_out.bits_per_dim_density": _metric("bits/dim, by a density", "drawing", "losses", "bits", "lower"),
 }
+
+
+def evaluators(metric: str) -> list[str]:
+    """Names of the evaluators that may measure a metric: which one depends on the set."""
+    return [name for name in METRICS[metric]["evaluator"].split(", ") if name]

@@ -9,7 +9,7 @@ from typing import Any
 from ..evaluation.subject import Subject
 from ..system import seeds
 from . import measure
-from .results import METRICS
+from .results import METRICS, evaluators
 
 # What is searched, of the settings that the model has. The first trial is of the model's own settings.
 SPACE: dict[str, tuple] = {
@@ -45,7 +45,7 @@ def sampler(
 ) -> Iterator[dict[str, Any]]:
     """Yield each trial, {"settings", "score", "results"}: those that are `done`, then the others. of: with
     the validation part as its held-out split. say: receives the number of the trial that begins."""
-    names = {METRICS[metric]["evaluator"] for metric in score if metric in METRICS}
+    names = {name for metric in score if metric in METRICS for name in evaluators(metric)}
     for n, settings in enumerate(candidates(of.settings.flat(), count)):
         if n < len(done):
             yield done[n]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import presets
+from ..config.choices import EVALUATORS
 from ..core.model import count_parameters
 from ..evaluation import losses
-from ..evaluation.subject import Subject
+from ..evaluation.subject import Subject, part
 from ..runs import records
 from ..runs.folder import read_json
 from ..system import disk, machine
@@ -20,6 +21,7 @@ from ..system.errors import DivergedError
 from ..system.threads import process_began
 from . import learn, measure, search, split
 
+LEFT_OUT = ("foreign",)  # evaluators that say nothing of how well a model draws or reads
 EVERY = 1.0  # seconds between two notes of where a training stands
 
 
@@ -71,10 +73,10 @@ class Stages:
         self.seconds["train"] = round(trained.seconds, 3)
         of = measure.subject(self.run, self.data, self.device, self.told["seed"], print)
         validation, test = split.halves(of.held_out)
-        trials = self.search(replace(of, held_out=measure.part(of.held_out, validation)))
+        trials = self.search(replace(of, held_out=part(of.held_out, validation)))
         sampler = search.best(trials)
         of = replace(of, request=replace(of.request, settings=sampler))
-        measured = self.measure(replace(of, held_out=measure.part(of.held_out, test)))
+        measured = self.measure(replace(of, held_out=part(of.held_out, test)))
         return self.result("done", None, trained.record) | {
             **self.facts(of),
             "epochs": round(trained.record["documents"] / max(1, len(of.train)), 3),
@@ -135,7 +137,8 @@ class Stages:
             with self.stage("measure"):
                 began = time.perf_counter()
                 of = replace(measure.with_amount(of, self.told["pictures"]), keep=self.place)
-                found = measure.measured(of, self.told["evaluators"] or measure.usual())
+                usual = [name for name in EVALUATORS if name not in LEFT_OUT]
+                found = measure.measured(of, self.told["evaluators"] or usual)
                 disk.write_json(self.place / "values.json", found.values)
                 disk.write_json(self.place / "evaluation.json", found.whole)
                 seconds = round(time.perf_counter() - began, 3)
@@ -216,7 +219,7 @@ class Stages:
                 of = measure.subject(folder, self.data, self.device, self.told["seed"], print)
         except DivergedError:
             return None
-        part = measure.part(of.held_out, split.halves(of.held_out)[0])
-        result = losses.measure(replace(of, held_out=part))["held_out"]
+        validation = part(of.held_out, split.halves(of.held_out)[0])
+        result = losses.measure(replace(of, held_out=validation))["held_out"]
         text = getattr(result, "caption", None) or getattr(result, "text", None) or 0.0
         return config.loss.image * (result.image or 0.0) + config.loss.text * text
