@@ -2,7 +2,7 @@
 once on the rest of it at the end."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ def subject(run: Path, data_folder: Path, device: torch.device, seed: int, notif
     data, held_out = sets.load(loaded.config, data_folder)
     train = data[0].first_pictures("train", evaluate.TRAINING) if loaded.config.data.stream else data[0]
     return Subject(loaded, Request(seed=seed), train, held_out, data_folder, notify=notify)
+
+
+def drawn_with(of: Subject, settings: Mapping[str, Any]) -> Subject:
+    """The same, drawn with these settings besides those that it has."""
+    return replace(of, request=replace(of.request, settings={**of.request.settings, **settings}))
 
 
 def with_amount(of: Subject, pictures: int) -> Subject:

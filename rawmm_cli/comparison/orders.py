@@ -14,6 +14,7 @@ from ..config.model import Config
 from ..config.tokens import FrozenCodec
 from ..data.prepared import read_card
 from ..runs.folder import read_json
+from ..sampling.request import Request
 from ..system import disk
 from ..system.errors import ConfigError, DataError
 from .cells import PART, SWEEP, Cell, Table
@@ -52,6 +53,7 @@ def order(table: Table, cell: Cell) -> dict[str, Any] | None:
         "set": config.data.set,
         "codec": codec,
         "rate": (rate or {}).get("chosen", 1.0),
+        "drawing": system.drawing,
         **measured,
         "sweep": comparison.sweep if sweep else 0,
     }
@@ -75,6 +77,7 @@ def check(table: Table) -> list[str]:
     names = []
     for system in table.comparison.systems:
         _, config, _ = settled(table, system, table.comparison.seeds[0], 1.0)
+        _check_drawing(system)
         names.append(config.data.set)
         card = {} if config.data.stream else read_card(table.data / config.data.set)
         if wanted and (card.get("captions") or {}).get("count") == 0:
@@ -91,6 +94,14 @@ def check(table: Table) -> list[str]:
                     f"{MEANT[table.kinds[0]]}; give budget: {{time: SECONDS}}, or another system first"
                 )
     return list(dict.fromkeys(names))
+
+
+def _check_drawing(system: System) -> None:
+    """Raise ConfigError where a value is none that `rawmm sample` takes."""
+    try:
+        Request(settings=system.drawing, options=False)
+    except ConfigError as error:
+        raise ConfigError(f"system '{system.name}', drawing: {error}") from None
 
 
 def settled(

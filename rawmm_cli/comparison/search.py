@@ -46,13 +46,15 @@ def sampler(
     """Yield each trial, {"settings", "score", "results"}: those that are `done`, then the others. of: with
     the validation part as its held-out split. say: receives the number of the trial that begins."""
     names = {name for metric in score if metric in METRICS for name in evaluators(metric)}
-    for n, settings in enumerate(candidates(of.settings.flat(), count)):
+    own = {name: value for name, value in of.settings.flat().items() if name not in of.request.settings}
+    for n, settings in enumerate(candidates(own, count)):
         if n < len(done):
             yield done[n]
             continue
         say(n)
-        request = replace(of.request, settings=settings, seed=of.request.seed + 1_000_003)
-        trial = replace(of, request=request, drawings=[], keep=None)
+        trial = measure.drawn_with(of, settings)
+        request = replace(trial.request, seed=of.request.seed + 1_000_003)
+        trial = replace(trial, request=request, drawings=[], keep=None)
         results = measure.measured(trial, sorted(names)).results
         parts = {metric: results[metric] for metric in score if metric in results}
         yield {"settings": settings, "score": math.prod(parts.values()) if parts else None, "results": parts}

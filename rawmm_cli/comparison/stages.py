@@ -72,10 +72,11 @@ class Stages:
             )
         self.seconds["train"] = round(trained.seconds, 3)
         of = measure.subject(self.run, self.data, self.device, self.told["seed"], print)
+        of = measure.drawn_with(of, self.told.get("drawing", {}))
         validation, test = split.halves(of.held_out)
         trials = self.search(replace(of, held_out=part(of.held_out, validation)))
         sampler = search.best(trials)
-        of = replace(of, request=replace(of.request, settings=sampler))
+        of = measure.drawn_with(of, sampler)
         measured = self.measure(replace(of, held_out=part(of.held_out, test)))
         return self.result("done", None, trained.record) | {
             **self.facts(of),

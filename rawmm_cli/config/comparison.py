@@ -45,6 +45,9 @@ class System(Settings):
     codec: CodecOf | None = Field(
         None, description="without it, the preset that codec.run names, where there is one"
     )
+    drawing: dict[str, Any] = Field(
+        {}, description="settings of drawing that are not searched, as in {size: 12, positions: ntk}"
+    )
 
 
 class Budget(Settings):

@@ -157,3 +157,16 @@ def test_a_reading_evaluator_needs_captions(tmp_path):
 def test_an_unknown_evaluator_has_the_nearest_one(tmp_path):
     with pytest.raises(ConfigError, match=r"evaluators: clases \(did you mean classes\?\)"):
         orders.check(table(tmp_path, evaluators=["clases"]))
+
+
+def test_settings_of_drawing_are_checked_before_anything_is_trained(tmp_path):
+    """They stand in the order; a value that `rawmm sample` does not take is an error."""
+    larger = {"name": "larger", "preset": "tiny", "drawing": {"size": 12, "positions": "ntk"}}
+    cells = table(tmp_path, systems=[SYSTEMS[0], larger])
+    finish(cells, Cell("raw", 0, "time"), documents=800)
+    finish(cells, Cell("raw", 1, "time"), documents=800)
+    told = orders.order(cells, Cell("larger", 0, "time"))
+    assert told["drawing"] == larger["drawing"] and orders.check(cells) == ["digits"]
+    wrong = table(tmp_path, systems=[SYSTEMS[0], {**larger, "drawing": {"positions": "nkt"}}])
+    with pytest.raises(ConfigError, match=r"system 'larger', drawing: .*nkt.*did you mean ntk"):
+        orders.check(wrong)

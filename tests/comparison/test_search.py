@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 
 from rawmm_cli.comparison import search, split
+from rawmm_cli.evaluation.subject import Subject
+from rawmm_cli.sampling.request import Request
 from rawmm_cli.system.errors import DataError
 
 DIFFUSION = {"guidance": 2.0, "steps": 10, "solver": "euler", "grid": "uniform", "temperature": 0.0}
@@ -37,6 +39,23 @@ def test_the_best_trial_is_the_first_of_equal_ones():
     trials = [{"settings": {"steps": n}, "score": score} for n, score in enumerate((0.5, 0.9, 0.9, None))]
     assert search.best(trials) == {"steps": 1}
     assert search.best([]) == {} and search.best([{"settings": {"steps": 1}, "score": None}]) == {}
+
+
+def test_settings_that_a_system_has_given_are_not_searched(monkeypatch):
+    """Trials go over the others, beside them; the seed is another one than that of the measurement."""
+    seen = []
+
+    def measured(subject, names):
+        seen.append(subject.request)
+        return SimpleNamespace(results={"text_to_image.accuracy": 0.5})
+
+    monkeypatch.setattr(search.measure, "measured", measured)
+    of = Subject(None, Request(seed=3, settings={"steps": 4, "positions": "ntk"}), None, None, None)
+    monkeypatch.setattr(Subject, "settings", SimpleNamespace(flat=lambda: {**DIFFUSION, "positions": "ntk"}))
+    trials = list(search.sampler(of, ["text_to_image.accuracy"], 5, [], lambda n: None))
+    assert len(trials) == 5 and all(not trial["settings"].keys() & {"steps", "positions"} for trial in trials)
+    assert all(r.settings["steps"] == 4 and r.settings["positions"] == "ntk" for r in seen)
+    assert {r.seed for r in seen} == {1_000_006} and seen[1].settings.keys() > {"guidance", "solver"}
 
 
 def held_out(count):
