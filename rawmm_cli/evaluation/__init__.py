@@ -10,7 +10,10 @@ captions.py    evaluator: pictures read word for word
 questions.py   evaluator: questions about two pictures, and controls
 sums.py        evaluator: sums of digits, written and drawn from any part
 foreign.py     evaluator: prompts and pictures marked as outside of what the model has seen
-seams.py       evaluator: seams of patches in what was drawn
+seams.py       evaluator: seams of patches and sharpness of what was drawn
+fidelity.py    evaluator: drawings as a set beside real pictures, and what can be learned from them
+copies.py      evaluator: how near drawings are to training pictures
+diversity.py   evaluator: how different drawings of one prompt are
 judges.py      classifiers of attributes, trained on portraits drawn for them
 examples.py    drawings and captions to look at, beside what is real
 sheets.py      drawings and captions that the report shows

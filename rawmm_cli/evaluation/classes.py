@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..core.text_tokenizer import END_IMAGE, EOS
-from ..data.images import fit
 from ..data.prepared import Prepared
 from ..data.sets import class_captions
 from ..sampling.session import drawing_facts
@@ -60,32 +59,31 @@ class Judge:
     def __init__(self, train: Prepared, side: int):
         self.side = side
         rows = evenly([row for row in range(len(train)) if train.labels[row] >= 0], TRAINING)
-        network = side >= SIDE and len(rows) >= PICTURES
-        pictures = self._squares([train.image(row) for row in rows])
-        self.classify = (_network if network else _support_vectors)(pictures, train.labels[rows])
-        kind = "convolutional network" if network else "SVM"
+        pictures = judges.squares([train.image(row) for row in rows], side)
+        self.classify, kind = classifier(pictures, train.labels[rows])
         self.kind = f"{kind} on the real training pictures"
         if (train.heights != side).any() or (train.widths != side).any():
             self.kind += f", cropped to squares of {side} px"
 
     def __call__(self, pictures: list[Tensor]) -> np.ndarray:
         """Pictures (3, H, W) uint8 -> labels."""
-        return self.classify(self._squares(pictures))
-
-    def _squares(self, pictures: list[Tensor]) -> Tensor:
-        """Pictures as the judge sees them, (n, 3, side, side) uint8."""
-        return torch.stack([self._fitted(pixels) for pixels in pictures])
-
-    def _fitted(self, pixels: Tensor) -> Tensor:
-        if tuple(pixels.shape[1:]) == (self.side, self.side):
-            return pixels
-        square = fit(pixels.permute(1, 2, 0).numpy(), self.side, "center", enlarge=True)
-        return torch.from_numpy(square).permute(2, 0, 1)
+        return self.classify(judges.squares(pictures, self.side))
 
     def accuracy(self, data: Prepared) -> float:
         """Share of real pictures named right."""
         rows = evenly([row for row in range(len(data)) if data.labels[row] >= 0], HELD_OUT)
         return float((self([data.image(row) for row in rows]) == data.labels[rows]).mean())
+
+
+def classifier(
+    pictures: Tensor, labels: np.ndarray, count: int | None = None
+) -> tuple[Callable[[Tensor], np.ndarray], str]:
+    """Trained on squares (n, 3, S, S) uint8 and their labels, two different ones at least -> a function from
+    squares to labels, and its kind: a network where pictures are large and many enough (count; None: n), else
+    an SVM."""
+    if pictures.shape[-1] >= SIDE and (len(pictures) if count is None else count) >= PICTURES:
+        return _network(pictures, labels), "convolutional network"
+    return _support_vectors(pictures, labels), "SVM"
 
 
 def _support_vectors(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor], np.ndarray]:
@@ -95,14 +93,13 @@ def _support_vectors(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor],
     def vectors(squares: Tensor) -> np.ndarray:
         return squares.flatten(1).numpy() / 255.0
 
-    classifier = SVC(C=10, gamma="scale").fit(vectors(pictures), labels)
-    return lambda squares: classifier.predict(vectors(squares))
+    learned = SVC(C=10, gamma="scale").fit(vectors(pictures), labels)
+    return lambda squares: learned.predict(vectors(squares))
 
 
 def _network(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor], np.ndarray]:
     """The convolutional network of `judges.py`, with the class as its only attribute."""
-    names = {int(label): str(label) for label in np.unique(labels)}
-    network = judges.fitted(pictures, [{"class": names[int(label)]} for label in labels])
+    network = judges.fitted(pictures, [{"class": str(label)} for label in labels])
     return lambda squares: np.array([int(name) for name in network(squares)[0]["class"]])
 
 

@@ -21,11 +21,36 @@ from ..sampling import session
 from ..sampling.request import Request
 from ..system.activity import doing
 from ..system.errors import CheckpointError, ConfigError, printable
-from . import attributes, captions, classes, foreign, losses, questions, seams, sums
+from . import (
+    attributes,
+    captions,
+    classes,
+    copies,
+    diversity,
+    fidelity,
+    foreign,
+    losses,
+    questions,
+    seams,
+    sums,
+)
 from .results import to_json, values_of
 from .subject import Subject, part
 
-EVALUATORS = (losses, classes, attributes, captions, questions, sums, seams, foreign)  # in this order
+# In this order: those that look at drawings take what was drawn before them.
+EVALUATORS = (
+    losses,
+    classes,
+    attributes,
+    captions,
+    questions,
+    sums,
+    seams,
+    foreign,
+    fidelity,
+    copies,
+    diversity,
+)
 TRAINING = 10_000  # training pictures of a stream that judges learn from
 
 

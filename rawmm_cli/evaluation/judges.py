@@ -6,7 +6,7 @@ convolutions, then one hidden layer). Its training pictures are drawn for it, an
 ones is part of every result: an attribute counts only where the judge itself is right on RELIABLE of them.
 Its hidden layer also gives the features in which pictures are compared (`kid`)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..data.images import fit
 from ..data.prepared import Prepared
 from ..metrics import features
 from ..system import disk
@@ -85,6 +86,20 @@ class Judges(nn.Module):
 def pixels(data: Prepared, rows: Iterable[int]) -> Tensor:
     """Pictures of these rows of a set of one size -> (n, 3, H, W) uint8."""
     return torch.stack([data.image(n) for n in rows])
+
+
+def squares(pictures: Sequence[Tensor], side: int) -> Tensor:
+    """Pictures (3, H, W) uint8 as judges of squares see them, (n, 3, side, side): of others the largest
+    square in the centre."""
+    return torch.stack([_square(one, side) for one in pictures])
+
+
+def _square(picture: Tensor, side: int) -> Tensor:
+    if tuple(picture.shape[1:]) == (side, side):
+        return picture
+    return torch.from_numpy(fit(picture.permute(1, 2, 0).numpy(), side, "center", enlarge=True)).permute(
+        2, 0, 1
+    )
 
 
 def learn(train: Prepared, held_out: Prepared, seed: int = 0) -> Judges:
@@ -158,7 +173,7 @@ def load(path: Path) -> Judges | None:
     except (DataError, OSError, ValueError, KeyError, RuntimeError, SafetensorError):
         return None
     judges.accuracy = facts["accuracy"]
-    return judges
+    return judges.to(memory_format=torch.channels_last)  # as they were trained: the same to the bit
 
 
 def kid(one: Tensor, other: Tensor) -> float:

@@ -58,6 +58,7 @@ class Subject:
     keep: Path | None = None
     notify: Callable[[str], None] = _silent
     drawings: list[Drawing] = field(default_factory=list)  # with these settings, at most HELD_OUT of them
+    shared: dict[str, Any] = field(default_factory=dict)  # what several evaluators need
 
     @property
     def seed(self) -> int:
@@ -115,11 +116,7 @@ class Subject:
         request = replace(self.request, prompts=prompts, count=count, stream=stream, settings=every)
         documents = session.run(self.loaded, request)
         if not settings.keys() - TEXT:
-            drawings = [
-                Drawing(f"{stream} {n // count} {n % count}", captions[n // count], pixels)
-                for n, document in enumerate(documents)
-                if (pixels := first_picture(document)) is not None
-            ]
+            drawings = drawings_of(documents, captions, stream)
             self.drawings.extend(evenly(drawings, HELD_OUT - len(self.drawings)))
         return documents
 
@@ -191,6 +188,16 @@ class Classes(NamedTuple):
 def part(split: Prepared | PreparedDocuments, rows: Sequence[int]) -> Prepared | PreparedDocuments:
     """Some rows of a split, as a split of their own."""
     return replace(split, table=split.table.take(list(rows)), kept=None)
+
+
+def drawings_of(documents: Sequence[Document], captions: Sequence[str], stream: str) -> list[Drawing]:
+    """First pictures of what was drawn from each caption, as often from each; of some there may be none."""
+    count = len(documents) // max(1, len(captions))
+    return [
+        Drawing(f"{stream} {n // count} {n % count}", captions[n // count], pixels)
+        for n, document in enumerate(documents)
+        if (pixels := first_picture(document)) is not None
+    ]
 
 
 def first_picture(document: Document) -> Tensor | None:

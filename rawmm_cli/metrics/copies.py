@@ -66,8 +66,9 @@ def _error(one: Tensor, other: Tensor) -> Tensor:
     return (one.float() - other.float()).square().flatten(1).mean(1, dtype=torch.float64)
 
 
-def nearer(drawn: Tensor, real: Tensor) -> float:
-    """Chance that one of the distances (n,) is below one of (m,); equal ones count a half."""
+def nearer(drawn: Tensor, real: Tensor) -> Tensor:
+    """Share of the distances (m,) of real pictures above each distance (n,) of a drawing; equal ones count a
+    half. The mean is the chance that a drawing is nearer than a real picture."""
     order = real.sort().values
     below, up_to = (torch.searchsorted(order, drawn, right=right) for right in (False, True))
-    return 1 - float((below + up_to).double().mean()) / (2 * len(real))
+    return 1 - (below + up_to).double() / (2 * len(real))

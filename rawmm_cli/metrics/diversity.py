@@ -16,23 +16,21 @@ from torch import Tensor
 
 def rate(vectors: Tensor, error: float) -> float:
     """Bits a picture of (n, d), to a root mean square error of `error` in their unit."""
-    return float(_halvings(variances(vectors), error**2 * vectors.shape[1]).sum())
+    return float(_halvings(_variances(vectors), error**2 * vectors.shape[1]).sum())
 
 
-def variances(vectors: Tensor) -> Tensor:
-    """Variances along the axes of the covariance of (n, d), largest first, without those that are 0 by the
-    numbers."""
+def _variances(vectors: Tensor) -> Tensor:
+    """Variances (min(n, d),) along the axes of the covariance of (n, d), largest first."""
     centred = vectors.double() - vectors.double().mean(0)
-    return torch.linalg.svdvals(centred).square()[: len(vectors) - 1] / max(1, len(vectors) - 1)
+    fewer = centred if len(centred) < centred.shape[1] else centred.T  # X X' and X' X have the same ones
+    return torch.linalg.eigvalsh(fewer @ fewer.T / max(1, len(vectors) - 1)).flip(0).clamp_min(0)
 
 
 def _halvings(variance: Tensor, total: float) -> Tensor:
     """Bits of each axis (k,) where the errors of all together are `total`. variance: largest first."""
-    if not len(variance) or float(variance.sum()) <= total:
+    if float(variance.sum()) <= total:
         return torch.zeros_like(variance)
-    rest = variance.flip(0).cumsum(0).flip(0)  # of this axis and the smaller ones
-    count = torch.arange(1, len(variance) + 1)
-    smaller = torch.cat([rest[1:], torch.zeros(1, dtype=rest.dtype)])
-    level = (total - smaller) / count  # where the first `count` axes are above it
-    above = int((variance > level).nonzero()[-1]) + 1
-    return 0.5 * torch.log2(variance / level[above - 1]).clamp_min(0)
+    rest = variance.sum() - variance.cumsum(0)  # of the axes behind this one
+    level = (total - rest) / torch.arange(1, len(variance) + 1)  # if the axes up to this one are above it
+    above = int((variance > level).nonzero()[-1])
+    return 0.5 * torch.log2(variance / level[above]).clamp_min(0)
