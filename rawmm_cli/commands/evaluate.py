@@ -176,10 +176,36 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
             f"steps across patches by those inside {seams['drawn']:.2f}, of real pictures {seams['real']:.2f}"
         )
         yield "seams", f"{seams['ratio']:.2f}", f"{seams['count']:,}", own
+    yield from _as_a_set(result)
     if looks := result.get("looks"):
         drawn, real = looks["corners"]["drawn"], looks["corners"]["real"]
         yield "white background", f"{drawn:.2f}", "", f"levels off white; of real pictures {real:.2f}"
         yield "KID", f"{looks['kid']:.4f}", "", "on features of the judges"
+
+
+def _as_a_set(result: dict) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of drawings as a set, beside real pictures."""
+    if sharpness := result.get("sharpness"):
+        yield "sharpness", f"{sharpness['ratio']:.2f}", f"{sharpness['count']:,}", "of that of real pictures"
+    if fidelity := result.get("fidelity"):
+        for name in ("precision", "recall", "density", "coverage"):
+            own = f"of training pictures {fidelity['real'][name]:.1%}"
+            yield name, f"{fidelity[name]:.1%}", f"{fidelity['count']:,}", own
+        own = f"of training pictures {fidelity['real']['kid']:.4f}; {fidelity['space']}"
+        yield "KID", f"{fidelity['kid']:.4f}", "", own
+    if score := result.get("classification_accuracy_score"):
+        own = f"of a classifier that learned from drawings; from real pictures {score['real']:.1%}"
+        yield "accuracy score", f"{score['accuracy']:.1%}", f"{score['count']:,}", own
+    if copies := result.get("copies"):
+        own = f"nearer to a training picture than 99 % of real ones; moved {copies['shifted']:.1%}"
+        yield "copies", f"{copies['copies']:.1%}", f"{copies['count']:,}", own
+    if one := result.get("diversity"):
+        for name, form in (("distance", "{:.2f}"), ("bits", "{:.0f} bits")):
+            real = one[f"{name}_real"]
+            own = "of drawings of a prompt" + (
+                "" if real is None else f"; of real pictures {form.format(real)}"
+            )
+            yield f"diversity, {name}", form.format(one[name]), f"{one['prompts'] * one['each']:,}", own
 
 
 def _documents(result: dict) -> Iterator[tuple[str, str, str, str]]:

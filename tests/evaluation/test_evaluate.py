@@ -366,6 +366,7 @@ def test_evaluate_of_a_trained_run(tiny_run, prepared_digits):
         "judge",
         "held_out",
         "seams",
+        "sharpness",
         "foreign_prompts",
         "foreign_pictures",
         "seconds",

@@ -49,4 +49,4 @@ def test_without_drawings_they_are_made_of_each_class(few_digits, tmp_path, monk
     subject = Subject(as_loaded(build.model(TINY).eval(), TINY), Request(), *splits, tmp_path, per_label=2)
     assert [one.caption for one in subject.drawn()] == [name for name in NAMES for _ in range(2)]
     assert len(subject.drawn()) == 20  # not made again
-    assert list(seams.measure(subject)) == ["seams"]
+    assert list(seams.measure(subject)) == ["seams", "sharpness"]
