@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from ..system.figures import counted, duration, number, plural
 from .differences import budgets
-from .results import BudgetKind, Difference, Metric, Results
+from .results import BudgetKind, Cell, Difference, Metric, Results
 
 EQUAL = {"time": "equal time", "documents": "equal documents", "flops": "equal FLOPs"}
 VERBS = {"drawing": "draws", "reading": "reads", "codec": "keeps"}
@@ -83,32 +83,46 @@ def _of_metric(
 
 def _claim(column: Metric, equal: str, rows: Sequence[Difference], reference_ahead: bool) -> str:
     """At equal time, raw reads 3.1 points more captions right than fsq [1.2, 4.9]."""
+    reference, listed = rows[0]["against"], _sizes(column, rows)
     if column["better"] == "neither":
-        listed = _listed([f"{row['system']} by {_by(column, row, signed=True)}" for row in rows])
-        return f"At {equal}, {noun(column)} differ from {rows[0]['against']}: {listed}."
-    winner, loser = ("against", "system") if reference_ahead else ("system", "against")
-    if len(rows) == 1 and column["title"].endswith("right"):
+        return f"At {equal}, {noun(column)} differ from those of {reference}: {listed}."
+    if not column["title"].endswith("right"):
+        side = "ahead of" if reference_ahead else "behind"
+        return f"At {equal}, {reference} is {side} {listed} in {noun(column)}."
+    verb, things = VERBS[column["part"]], re.sub("^(drawn|read) ", "pictures ", column["title"])
+    if len(rows) == 1:
         size, interval = _parts(column, rows[0])
-        things = re.sub("^(drawn|read) ", "pictures ", column["title"])
-        return (
-            f"At {equal}, {rows[0][winner]} {VERBS[column['part']]} {size} more {things} than "
-            f"{rows[0][loser]} {interval}."
-        )
-    listed = _listed([f"{row['system']} by {_by(column, row)}" for row in rows])
-    side = "ahead of" if reference_ahead else "behind"
-    return f"At {equal}, {rows[0]['against']} is {side} {listed} in {noun(column)}."
+        winner, loser = ("against", "system") if reference_ahead else ("system", "against")
+        return f"At {equal}, {rows[0][winner]} {verb} {size} more {things} than {rows[0][loser]} {interval}."
+    return f"At {equal}, {reference} {verb} {'more' if reference_ahead else 'fewer'} {things} than {listed}."
+
+
+def _sizes(column: Metric, rows: Sequence[Difference]) -> str:
+    """kl (by 2.6 points [0.8, 4.4]) and fsq (by 7.5 points [4.3, 10.8])."""
+    signed = column["better"] == "neither"
+    return _listed(
+        [
+            f"{row['system']} ({'' if signed else 'by '}{' '.join(_parts(column, row, signed))})"
+            for row in rows
+        ]
+    )
 
 
 def _rest(results: Results, budget: BudgetKind, leads: Sequence[str]) -> Sentence | None:
-    """What could not be separated in the metrics that do not lead, in one sentence."""
-    unsure: dict[str, list[str]] = {}
-    for row in results["differences"]:
-        if row["budget"] == budget and not row["claimed"] and row["metric"] not in leads:
-            unsure.setdefault(row["system"], []).append(noun(results["metrics"][row["metric"]]))
-    if not unsure:
-        return None
-    listed = "; ".join(f"{system} in {_listed(nouns)}" for system, nouns in unsure.items())
+    """What could not be separated in the metrics that do not lead, in one sentence: metrics with the same
+    systems stand together."""
     reference = results["budget"]["reference"]
+    rows = [row for row in results["differences"] if row["budget"] == budget and row["metric"] not in leads]
+    together: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        family = [row for row in rows if row["metric"] == metric]
+        unsure = [row["system"] for row in family if not row["claimed"]]
+        systems = "all systems" if 2 < len(unsure) == len(family) else _listed(unsure)
+        if unsure:
+            together.setdefault(systems, []).append(noun(results["metrics"][metric]))
+    if not together:
+        return None
+    listed = "; ".join(f"{systems} in {_listed(nouns)}" for systems, nouns in together.items())
     text = f"At {EQUAL[budget]}, these could not be separated from {reference}: {listed}."
     return Sentence(text, "open", budget=budget)
 
@@ -119,15 +133,11 @@ def noun(column: Metric) -> str:
     return f"pictures {title}" if re.match(r"(drawn|read) ", title) else title
 
 
-def _by(column: Metric, row: Difference, signed: bool = False) -> str:
-    return " ".join(_parts(column, row, signed))
-
-
 def _parts(column: Metric, row: Difference, signed: bool = False) -> tuple[str, str]:
     """A difference without its sign and its interval, turned with it: ("3.1 points", "[1.2, 4.9]")."""
     turn = -1 if row["difference"] < 0 and not signed else 1
     value, low, high = amounts(column, turn * row["difference"], row["interval"], turn)
-    return f"{value}{_unit(column)}", f"[{low}, {high}]"
+    return f"{_sign(value) if signed else value}{_unit(column)}", f"[{low}, {high}]"
 
 
 def _open(column: Metric, row: Difference) -> str:
@@ -182,14 +192,17 @@ def notes(results: Results) -> list[str]:
         lines.append("One seed: another training of the same systems may differ by more than intervals say.")
     elif len(seeds) == 2:
         lines.append("Two seeds: intervals are wide where seeds differ; three or more tell more apart.")
-    for state, words in (("diverged", "diverged"), ("failed", "failed"), ("waiting", "not run yet")):
+    for state, words in (("diverged", "Diverged"), ("failed", "Failed"), ("waiting", "Not run yet")):
+        runs: dict[str, list[Cell]] = {}
+        for cell in cells:  # the one run of the reference stands in two budgets
+            if cell["state"] == state:
+                runs.setdefault(cell["run"], []).append(cell)
         names = [
-            f"{one['system']} (seed {one['seed']}, {EQUAL[one['budget']]})"
-            for one in cells
-            if one["state"] == state
+            f"{same[0]['system']} (seed {same[0]['seed']}, {_listed([EQUAL[one['budget']] for one in same])})"
+            for same in runs.values()
         ]
         if names:
-            lines.append(f"{words[0].upper()}{words[1:]}: {_listed(names)}.")
+            lines.append(f"{words}: {_listed(names)}.")
     lines += [f"Left out: {name}, {reason}." for name, reason in results["left_out"].items()]
     return lines
 

@@ -11,6 +11,10 @@ gallery.py      the report's sample sheets and captions
 card.py         a prepared set (card.html)
 reconstruct.py  codecs side by side (reconstruct.html, reconstruct.js)
 demo.py         what a model draws and reads, after a demo (demo.html)
+compare.py      systems side by side (compare.html)
+compare_table.py     its tables: results, costs, cells
+compare_plots.py     its plots: differences with intervals; quality against time, bits, steps
+compare_pictures.py  its pictures: drawn, read, kept by codecs
 scatter.py      the comparison's plots: bits against what they buy
 cases.py        the comparison's pictures
 budget.py       budget and catalogue as plots

@@ -55,6 +55,7 @@ def environment() -> jinja2.Environment:
     )
     jinja.filters |= {
         "breaks": lambda name: Markup("<wbr>").join(re.split("(?<=[/:@._-])(?=.)", name)),
+        "unbroken": _unbroken,
         "number": number,
         "counted": counted,
         "plural": plural,
@@ -77,6 +78,12 @@ def data_uri(image: Image.Image, kind: str = "PNG") -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, **({"quality": 90} if kind == "JPEG" else {}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _unbroken(text: str) -> str:
+    """Text whose [1.2, 4.9] stay on one line, with real minus signs."""
+    text = re.sub(r"(?<![\w.])-(?=\d)", "\u2212", text)
+    return re.sub(r"\[[^\]]*\]", lambda interval: interval[0].replace(" ", "\xa0"), text)
 
 
 @cache

@@ -38,8 +38,17 @@ def test_several_systems_stand_in_one_sentence(results):
         row(KID, "kl", 0.02, [0.01, 0.03], True),
     ]
     assert answer(results)[0] == (
-        "At equal time, raw is ahead of fsq-512 by 0.0123 [0.0102, 0.0144] and kl by 0.020 [0.010, 0.030] "
-        "in KID."
+        "At equal time, raw is ahead of fsq-512 (by 0.0123 [0.0102, 0.0144]) and kl (by 0.020 [0.010, "
+        "0.030]) in KID."
+    )
+
+    results["differences"] = [
+        row(READ, "fsq-512", 0.03, [0.02, 0.04], True),
+        row(READ, "kl", 0.05, [0.03, 0.07], True),
+    ]
+    assert answer(results)[0] == (
+        "At equal time, raw reads fewer pictures right than fsq-512 (by 3.0 points [2.0, 4.0]) and kl (by "
+        "5.0 points [3.0, 7.0])."
     )
 
 
@@ -56,19 +65,21 @@ def test_nothing_is_claimed_where_the_interval_covers_zero(results):
         "be separated from raw in pictures read right."
     )
     assert lines[1].text == "At equal time, these could not be separated from raw: kl in KID."
+    results["differences"] = [row(KID, f"s{n}", 0.0, [-0.01, 0.01], False) for n in range(3)]
+    assert answer(results)[0] == "At equal time, these could not be separated from raw: all systems in KID."
     assert not any("ahead" in line.text or " more " in line.text for line in lines)
 
 
 def test_a_lower_number_that_is_better_is_ahead(results):
     results["differences"] = [row(KID, "kl", -0.02, [-0.03, -0.01], True)]
-    assert answer(results)[0] == "At equal time, raw is behind kl by 0.020 [0.010, 0.030] in KID."
+    assert answer(results)[0] == "At equal time, raw is behind kl (by 0.020 [0.010, 0.030]) in KID."
 
 
 def test_a_metric_that_is_neither_good_nor_bad_only_differs(results):
     results["metrics"][KID] |= {"better": "neither", "title": "bits of a drawing"}
     results["differences"] = [row(KID, "kl", -0.02, [-0.03, -0.01], True)]
     assert answer(results)[0] == (
-        "At equal time, bits of a drawing differ from raw: kl by -0.020 [-0.030, -0.010]."
+        "At equal time, bits of a drawing differ from those of raw: kl (-0.020 [-0.030, -0.010])."
     )
 
 
@@ -113,4 +124,4 @@ def test_numbers_have_the_digits_that_their_interval_bears():
 def test_from_numbers_to_the_answer():
     results, values = comparison({"raw": {READ: 0.95}, "fsq": {READ: 0.7}})
     results["differences"] = differences(results, values)
-    assert answer(results)[0].startswith("At equal time, raw reads 2")
+    assert answer(results)[0].startswith("At equal time, raw reads 30.5 points more")

@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in page.HERE.glob("*.html") if path.stem not i
 
 
 def test_every_page_extends_the_shell():
-    assert NAMES == ["card", "demo", "reconstruct", "report", "studio"]
+    assert NAMES == ["card", "compare", "demo", "reconstruct", "report", "studio"]
     for name in NAMES:
         text = (page.HERE / f"{name}.html").read_text(encoding="utf-8")
         assert '{% extends "page.html" %}' in text and not re.search("<style|<script|<meta|<body", text), name
