@@ -39,8 +39,9 @@ def settled(
         and any(run.glob("checkpoints/step_*"))
         and isinstance(saved := read_config(run), Config)
     ):
-        known = Known(saved)
-        return presets.changed(config, {key: known[key] for key in kept}), {}
+        now, known = Known(config), Known(saved)
+        has = [key for key in kept if now[key] is not None and known[key] is not None]  # heads differ
+        return presets.changed(config, {key: known[key] for key in has}), {}
     return settle(config, facts_of(config, data), pace) if follow else (config, {})
 
 

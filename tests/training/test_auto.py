@@ -50,3 +50,14 @@ def test_a_number_that_is_given_may_not_change(prepared_digits, tmp_path):
     go(silent(*SHORT, *OLD), prepared_digits, tmp_path / "run", until=80)
     with pytest.raises(CheckpointError, match="head.time_mean was 0.0, now 3"):
         go(silent(*SHORT, "head.time_mean=3.0"), prepared_digits, tmp_path / "run")
+
+
+def test_a_run_of_another_head_has_no_such_numbers_and_goes_on(few_digits, tmp_path):
+    words = ("codec={kind: subpixels}", "head={kind: autoregressive}")
+    words += ("train.length=210", "train.documents=32")
+    chosen = silent(*SHORT, *words)
+    go(chosen, few_digits, tmp_path / "run", until=16)
+    config, reasons = auto.settled(chosen, few_digits, tmp_path / "run")
+    assert config.head.kind == "autoregressive" and config.loss.image == 4 and reasons == {}
+    other = silent(*SHORT, "loss.image=1.0")
+    assert numbers(auto.settled(other, few_digits, tmp_path / "run")[0]) == (0.8, 0.8, 1)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ...system.errors import ConfigError
 from ..blocks import Blocks
@@ -134,9 +135,9 @@ class Density(nn.Module):
         nats = -self._log_density(x, captions) / (self.network.tokens * self.values)
         return nats / math.log(2) + (math.log2(LEVELS) if self.levels else 0.0)
 
-    def _log_density(self, x: Tensor, captions: Tensor) -> Tensor:
+    def _log_density(self, x: Tensor, captions: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
         with in_full(x):
-            z, change = self.network(x @ self.turn.to(x.dtype), captions)
+            z, change = functional_call(self.network, weights or {}, (x @ self.turn.to(x.dtype), captions))
         constant = math.log(2 * math.pi) / 2 * self.network.tokens * self.values
         return change - z.square().flatten(1).sum(1) / 2 - constant
 
@@ -186,9 +187,11 @@ class Density(nn.Module):
     @torch.inference_mode(False)
     def _cleaned(self, x: Tensor, captions: Tensor) -> Tensor:
         """The mean of clean pictures behind x (M, N, P), by Tweedie's formula."""
+        shared = self.network.named_parameters()  # FSDP may have gathered them in inference mode
+        weights = {name: weight.detach().clone() for name, weight in shared if weight.is_inference()}
         with torch.enable_grad():
             x, captions = x.clone().requires_grad_(), captions.clone()
-            (slope,) = torch.autograd.grad(self._log_density(x, captions).sum(), x)
+            (slope,) = torch.autograd.grad(self._log_density(x, captions, weights).sum(), x)
         return (x + (self.noise or 0.0) ** 2 * slope).detach()
 
 
