@@ -78,18 +78,21 @@ def compare(
     """Compare systems on equal terms: each is trained, its sampler is searched, and all are measured.
 
     The same command again goes on. Writes results.json and report.html below comparisons/NAME."""
+    from ..comparison import orders
+
     changes = _changes(data, seeds, sweep, {"time": budget, "documents": documents, "flops": flops})
     table, sets = _table(name, changes, (comparisons_dir, data_dir, runs_dir))
     chosen = _chosen(table, only or [])
     if dry_run:
         return _estimate(table, device, jobs, json)
+    orders.renew(table, chosen)
     if any(not table.finished(cell) for cell in chosen):
         _check_split(table, sets)
         _work(table, chosen, (launcher, jobs, device), quiet=json)
     result, page = _write(table)
     if json:
         return emit({**result, "report": page and str(page)})
-    _say(table, result, chosen)
+    _say(result)
     typer.echo(printable(str(page or table.folder / "results.json")))
 
 
@@ -275,25 +278,12 @@ def _write(table: "Table") -> "tuple[dict[str, Any], Path | None]":
     return result, path
 
 
-def _say(table: "Table", result: dict[str, Any], chosen: "list[Cell]") -> None:
-    """Print the answer, and notes of what is not done."""
+def _say(result: dict[str, Any]) -> None:
+    """Print the answer, and why a cell is not done."""
     for cell in result["cells"]:
         if cell["state"] in ("diverged", "failed"):
             notify(
                 f"{cell['system']}, seed {cell['seed']}, {cell['budget']}: {cell['state']}: {cell['message']}"
             )
-    for name, why in result["left_out"].items():
-        notify(f"evaluator {name} was left out: {why}")
-    open_ = [
-        cell
-        for cell in table.cells
-        if not table.finished(cell) and table.result(cell).get("state") != "failed"
-    ]
-    if open_:
-        reference = table.comparison.reference.name
-        waits = f"; their budget follows from {reference}" if any(cell in chosen for cell in open_) else ""
-        notify(f"not done: {', '.join(cell.name for cell in open_)}{waits}")
-    if len(table.comparison.seeds) == 1:
-        notify("one seed: intervals are over pictures alone, and say nothing of another training; --seeds 3")
     for sentence in result["answer"]:
         typer.echo(printable(sentence))

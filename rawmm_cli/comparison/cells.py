@@ -13,6 +13,7 @@ from typing import Any
 
 from ..config.comparison import Comparison, System
 from ..runs.folder import read_json
+from ..system import disk
 
 SWEEP = "sweep"
 PART = 0.25  # of the budget, for each trial of the learning rate
@@ -83,17 +84,23 @@ class Table:
         return self.result(cell).get("state") in ("done", "diverged")
 
     def amounts(self) -> dict[str, float | None]:
-        """{budget: how much}; None of what follows from cells of the reference that are not done."""
+        """{budget: how much}; None of what follows from cells of the reference that are not done. What once
+        followed stays so, also where seeds are added: it stands in budget.json."""
         given, other = self.kinds
-        amounts: dict[str, float | None] = {given: getattr(self.comparison.budget, given), other: None}
-        own = [cell for cell in self.cells if cell.system == self.comparison.reference.name]
+        amount, reference = getattr(self.comparison.budget, given), self.comparison.reference.name
+        facts = {"reference": reference, given: amount}
+        kept = read_json(self.folder / "budget.json", dict)
+        if kept and all(kept.get(key) == value for key, value in facts.items()):
+            return {given: amount, other: kept[other]}
+        own = [cell for cell in self.cells if cell.system == reference]
         results = [self.result(cell) for cell in own if self.finished(cell)]
         done = [result for result in results if result["state"] == "done"]
-        if len(results) == len(own) and done:
-            values = [trained(result) if other == "time" else result["documents"] for result in done]
-            middle = statistics.median(values)
-            amounts[other] = rounded(middle) if other == "documents" else round(middle, 3)
-        return amounts
+        if len(results) < len(own) or not done:
+            return {given: amount, other: None}
+        middle = statistics.median(trained(one) if other == "time" else one["documents"] for one in done)
+        value = rounded(middle) if other == "documents" else round(middle, 3)
+        disk.write_json(self.folder / "budget.json", {**facts, other: value})
+        return {given: amount, other: value}
 
     def rate(self, system: str) -> tuple[bool, dict[str, Any] | None]:
         """Whether the learning rate of a system is known, and the result of its sweep, where there is one."""

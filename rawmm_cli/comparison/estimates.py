@@ -63,8 +63,7 @@ def estimates(table: Table, device: torch.device) -> list[Estimate]:
         )
         raise ConfigError(
             f"a budget of {amount:g} {orders.MEANT[given]} fits no system: the first step of {name} is done "
-            f"after "
-            f"about {least:.3g}; give more"
+            f"after about {least:.3g}; give more"
         )
     first = table.comparison.reference.name
     seconds = documents[first] * costs[first].seconds + costs[first].codec_seconds

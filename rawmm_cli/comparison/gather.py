@@ -11,7 +11,7 @@ from ..runs.folder import read_json
 from ..system import disk
 from . import cells, results
 from .cells import Table
-from .results import METRICS, BudgetKind, Cell, Results
+from .results import METRICS, BudgetKind, Cell, Results, numbers
 
 
 def gather(table: Table) -> Results:
@@ -19,7 +19,7 @@ def gather(table: Table) -> Results:
     path = table.folder / "results.json"
     before = read_json(path, dict)
     comparison, (given, other) = table.comparison, table.kinds
-    ended = {cell: table.result(cell) for cell in table.cells}
+    ended = {cell: _ended(table, cell) for cell in table.cells}
     first = next((result for result in ended.values() if "machine" in result), {})
     entries = []
     for cell, result in ended.items():
@@ -51,6 +51,14 @@ def gather(table: Table) -> Results:
         "differences": [],
         "answer": [],
     }
+
+
+def _ended(table: Table, cell: cells.Cell) -> dict[str, Any]:
+    """The result of a cell, with the metrics that this version takes from what was measured."""
+    result = table.result(cell)
+    if result.get("state") != "done":
+        return result
+    return {**result, "results": numbers(read_json(table.place(cell) / "evaluation.json", dict))}
 
 
 def _entry(table: Table, cell: cells.Cell, budget: BudgetKind, result: dict) -> Cell:
@@ -95,7 +103,7 @@ def _system(table: Table, system: settings.System, ended: dict) -> results.Syste
 def _rate(table: Table, system: str) -> dict[str, Any] | None:
     """What the sweep of a system said."""
     done, result = table.rate(system)
-    return {"trials": result["trials"], "chosen": result["chosen"]} if done and result else None
+    return {"trials": result["trials"], "chosen": result.get("chosen")} if done and result else None
 
 
 def write(table: Table) -> tuple[bool, Results]:

@@ -178,16 +178,14 @@ def cluster(kind: str, folder: Path, settings: dict[str, Any]) -> Any:
     except RuntimeError as error:
         raise ConfigError(
             f"--launcher {kind}: no cluster answers here ({error}); run it where `srun` is, or give "
-            f"--launcher "
-            "local"
+            "--launcher local"
         ) from None
     try:
         executor.update_parameters(**{"timeout_min": 24 * 60, **settings})
     except (NameError, TypeError, ValueError) as error:
         raise ConfigError(
             f"cluster: {' '.join(str(error).split())[:300]}; allowed: what submitit's update_parameters "
-            f"takes, as "
-            "in slurm_partition: gpu"
+            "takes, as in slurm_partition: gpu"
         ) from None
     return executor
 

@@ -141,8 +141,7 @@ def model_config(told: dict[str, Any], codec: dict[str, Any], run_folder: Path, 
         unit, used = ("s", codec["seconds"]) if kind == "time" else ("FLOPs", codec["flops"])
         raise ConfigError(
             f"the codec took {used:.3g} {unit}, and the budget is {amount:.3g} {unit}; give a larger budget, "
-            f"or "
-            "fewer documents to the codec"
+            "or fewer documents to the codec"
         )
     if kind == "time":
         return presets.changed(config, {"train.time": round(left, 3)})
@@ -151,8 +150,7 @@ def model_config(told: dict[str, Any], codec: dict[str, Any], run_folder: Path, 
     if documents < 1:
         raise ConfigError(
             f"a document takes {document_flops(config, data):.3g} FLOPs, and {left:.3g} are left of the "
-            f"budget; "
-            "give a larger --flops"
+            "budget; give a larger --flops"
         )
     return presets.changed(config, {"train.documents": documents, "train.time": None})
 

@@ -1,7 +1,6 @@
 """A trained model measured: on the validation part of the held-out split while its settings are searched,
 once on the rest of it at the end."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..evaluation.subject import Subject
 from ..runs import models
 from ..sampling.request import Request
 from ..system.errors import ConfigError
-from .results import METRICS
+from .results import numbers
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,4 @@ def measured(of: Subject, names: Sequence[str]) -> Measured:
         for key, result in results.items():
             whole[key] = to_json(result)
             values |= values_of(key, result)
-    results = {metric: number for metric in METRICS if (number := _number(whole, metric)) is not None}
-    return Measured(results, {name: one for name, one in values.items() if name in METRICS}, left_out, whole)
-
-
-def _number(whole: dict, metric: str) -> float | None:
-    value: Any = whole
-    for key in metric.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if number else None
+    return Measured(numbers(whole), values, left_out, whole)

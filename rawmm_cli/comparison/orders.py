@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ QUIET = (  # what only people look at while a run trains costs time of its budge
     f"train.sample_every={10**9}",
 )
 MEANT = {"time": "seconds", "documents": "documents", "flops": "FLOPs"}
-MEASURED = ("trials", "trial_pictures", "pictures", "score", "evaluators", "sweep")
-FOLLOWS = ("amount", "codec", "rate")  # from cells that are done; they may be other ones on another day
+MEASURED = ("trials", "trial_pictures", "pictures", "score", "evaluators", "drawing")
+LEFT_OUT = ("foreign",)  # evaluators that say nothing of how well a model draws or reads
+SEARCH = ("trials", "trial_pictures", "score", "drawing")  # settings of the search and the measurement
 
 
 def order(table: Table, cell: Cell) -> dict[str, Any] | None:
@@ -42,7 +44,10 @@ def order(table: Table, cell: Cell) -> dict[str, Any] | None:
     if amount is None or not known or waits:
         return None
     codec, config, words = settled(table, system, cell.seed, time)
-    measured = json.loads(json.dumps({name: getattr(comparison, name) for name in MEASURED}))
+    every = [name for name in EVALUATORS if name not in LEFT_OUT]
+    measured = json.loads(json.dumps({name: getattr(comparison, name) for name in MEASURED[:-1]}))
+    measured["drawing"] = system.drawing
+    measured["evaluators"] = measured["evaluators"] or every
     return {
         "system": cell.system,
         "seed": cell.seed,
@@ -53,8 +58,7 @@ def order(table: Table, cell: Cell) -> dict[str, Any] | None:
         "set": config.data.set,
         "codec": codec,
         "rate": (rate or {}).get("chosen", 1.0),
-        "drawing": system.drawing,
-        **measured,
+        **({} if sweep else measured),
         "sweep": comparison.sweep if sweep else 0,
     }
 
@@ -83,15 +87,13 @@ def check(table: Table) -> list[str]:
         if wanted and (card.get("captions") or {}).get("count") == 0:
             raise DataError(
                 f"evaluators: {wanted[0]} reads, and no picture of '{config.data.set}' has a caption; leave "
-                f"it "
-                "out, or prepare the set again with captions"
+                "it out, or prepare the set again with captions"
             )
         if system is table.comparison.reference and system.codec and system.codec.share is not None:
             if table.kinds[0] != "time":
                 raise ConfigError(
                     f"codec.share of {system.name}, the reference, is a share of the time, and the budget is "
-                    f"of "
-                    f"{MEANT[table.kinds[0]]}; give budget: {{time: SECONDS}}, or another system first"
+                    f"of {MEANT[table.kinds[0]]}; give budget: {{time: SECONDS}}, or another system first"
                 )
     return list(dict.fromkeys(names))
 
@@ -118,21 +120,33 @@ def settled(
 
 
 def write(table: Table, cell: Cell, told: dict[str, Any]) -> None:
-    """Write cell.json. Raises ConfigError where the cell was begun with other settings."""
-    path = table.place(cell) / "cell.json"
-    before = read_json(path, dict)
-    keys = [key for key in told if key in before and before[key] != told[key]]
-    changed = keys if cell.budget == table.kinds[0] else [key for key in keys if key not in FOLLOWS]
-    if changed:
-        what = ", ".join(f"{key} was {_short(before[key])}, now {_short(told[key])}" for key in changed[:2])
+    """Write cell.json. A cell that is to be searched or measured in another way is so again; its training
+    stays. Raises ConfigError where its training was begun with other settings."""
+    place = table.place(cell)
+    before = read_json(place / "cell.json", dict)
+    changed = [key for key in told if before and before.get(key) != told[key]]
+    if trained := [key for key in changed if key not in (*MEASURED, "sweep")]:
+        pairs = [f"{key} was {_short(before.get(key))}, now {_short(told[key])}" for key in trained[:2]]
         raise ConfigError(
-            f"{cell.name} was begun with other settings ({what}); use the old ones, give the comparison or "
-            f"the "
-            f"system another name, or delete {path.parent} and {table.folder / 'runs' / cell.name}"
+            f"{cell.name} was begun with other settings ({', '.join(pairs)}); use the old ones, give the "
+            f"comparison or the system another name, or delete {place} and "
+            f"{table.folder / 'runs' / cell.name}"
         )
-    if not before:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_json(path, told)
+    if before == told:
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    stale = [] if not changed else ["result.json", "measured.json"]
+    stale += ["trials.json"] if set(changed) & set(SEARCH) else []
+    for name in stale:
+        (place / name).unlink(missing_ok=True)
+    disk.write_json(place / "cell.json", told)
+
+
+def renew(table: Table, chosen: Sequence[Cell]) -> None:
+    """Compare cells that were begun with what they would be told now, as `write` does."""
+    for cell in chosen:
+        if (table.place(cell) / "cell.json").is_file() and (told := order(table, cell)):
+            write(table, cell, told)
 
 
 def _short(value: Any) -> str:
@@ -158,8 +172,7 @@ def model(system: System, words: list[str]) -> Config:
     if isinstance(config, CodecConfig):
         raise ConfigError(
             f"system '{system.name}': preset {system.preset} trains a codec; allowed: a preset of a model, "
-            f"and "
-            f"the codec below it, as in codec: {{preset: {system.preset}}}"
+            f"and the codec below it, as in codec: {{preset: {system.preset}}}"
         )
     return config
 

@@ -16,6 +16,8 @@ comparisons/NAME/cells/SYSTEM-SEED-BUDGET/    what was measured of a run:
 
 from typing import Any, Literal, TypedDict
 
+from ..system.figures import finite
+
 State = Literal["done", "diverged", "failed", "waiting"]
 BudgetKind = Literal["time", "documents", "flops"]
 
@@ -153,3 +155,15 @@ METRICS: dict[str, Metric] = {
 def evaluators(metric: str) -> list[str]:
     """Names of the evaluators that may measure a metric: which one depends on the set."""
     return [name for name in METRICS[metric]["evaluator"].split(", ") if name]
+
+
+def numbers(whole: dict[str, Any]) -> dict[str, float]:
+    """{metric: number} of what the evaluators said, `whole`; without those that are missing or not finite."""
+    found = {metric: _at(whole, metric.split(".")) for metric in METRICS}
+    return {metric: float(value) for metric, value in found.items() if finite(value)}
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

@@ -27,6 +27,5 @@ def check_enough(data: Split, trials: int, pictures: int) -> None:
         raise DataError(
             f"{have} of the {len(data)} held-out documents of '{data.folder.name}' are for the search of the "
             f"sampler; needed: {needed}, which a split of about {math.ceil(needed / VALIDATION)} has; "
-            f"prepare "
-            "the set with a larger --held-out, or set trials: 0"
+            "prepare the set with a larger --held-out, or set trials: 0"
         )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..config import presets
-from ..config.choices import EVALUATORS
 from ..core.model import count_parameters
 from ..evaluation import losses
 from ..evaluation.subject import Subject, part
@@ -21,7 +20,6 @@ from ..system.errors import DivergedError
 from ..system.threads import process_began
 from . import learn, measure, search, split
 
-LEFT_OUT = ("foreign",)  # evaluators that say nothing of how well a model draws or reads
 EVERY = 1.0  # seconds between two notes of where a training stands
 
 
@@ -138,8 +136,7 @@ class Stages:
             with self.stage("measure"):
                 began = time.perf_counter()
                 of = replace(measure.with_amount(of, self.told["pictures"]), keep=self.place)
-                usual = [name for name in EVALUATORS if name not in LEFT_OUT]
-                found = measure.measured(of, self.told["evaluators"] or usual)
+                found = measure.measured(of, self.told["evaluators"])
                 disk.write_json(self.place / "values.json", found.values)
                 disk.write_json(self.place / "evaluation.json", found.whole)
                 seconds = round(time.perf_counter() - began, 3)

@@ -6,12 +6,15 @@ image: the model is given a caption, must open the picture itself and draw; righ
 the class of the caption. Image -> text: the model reads a held-out picture greedily; right means that its
 text names the class, and no other."""
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from ..core.text_tokenizer import END_IMAGE, EOS
@@ -23,6 +26,7 @@ from .results import Values
 from .subject import HELD_OUT, Subject, evenly, first_picture
 
 TRAINING = 10_000  # training pictures that the judge learns from, at most
+NETWORK = "convolutional network"
 SIDE, PICTURES = 16, 2_000  # from this side and so many pictures on the judge is a network
 ROWS = 6  # drawings of each class on the sheet
 
@@ -54,13 +58,17 @@ class JudgeFacts:
 class Judge:
     """A classifier of real pictures, and what `kind` it is.
 
-    It sees squares of `side` pixels; of other pictures the largest square in the centre."""
+    It sees squares of `side` pixels; of other pictures the largest square in the centre. kept: as of
+    `network_of`."""
 
-    def __init__(self, train: Prepared, side: int):
+    def __init__(self, train: Prepared, side: int, kept: bool = False):
         self.side = side
-        rows = evenly([row for row in range(len(train)) if train.labels[row] >= 0], TRAINING)
-        pictures = judges.squares([train.image(row) for row in rows], side)
-        self.classify, kind = classifier(pictures, train.labels[rows])
+        rows = labelled(train)
+        if side >= SIDE and len(rows) >= PICTURES:
+            self.classify, kind = _says(network_of(train, side, kept)), NETWORK
+        else:
+            pictures = judges.squares([train.image(row) for row in rows], side)
+            self.classify, kind = classifier(pictures, train.labels[rows])
         self.kind = f"{kind} on the real training pictures"
         if (train.heights != side).any() or (train.widths != side).any():
             self.kind += f", cropped to squares of {side} px"
@@ -82,7 +90,7 @@ def classifier(
     squares to labels, and its kind: a network where pictures are large and many enough (count; None: n), else
     an SVM."""
     if pictures.shape[-1] >= SIDE and (len(pictures) if count is None else count) >= PICTURES:
-        return _network(pictures, labels), "convolutional network"
+        return _says(_network(pictures, labels)), NETWORK
     return _support_vectors(pictures, labels), "SVM"
 
 
@@ -97,9 +105,32 @@ def _support_vectors(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor],
     return lambda squares: learned.predict(vectors(squares))
 
 
-def _network(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor], np.ndarray]:
+def network_of(train: Prepared, side: int, kept: bool) -> judges.Judges:
+    """A network that learned the classes of the training pictures. kept: whether it stays in the folder of the set,
+    where that can be written; of several processes that want it one trains it."""
+    path = train.folder / f"classes-{side}"
+    kept = kept and os.access(train.folder, os.W_OK)
+    with FileLock(path.with_name(f".{path.name}.lock")) if kept else nullcontext():
+        network = judges.load(path) if kept else None
+        if network is None:
+            rows = labelled(train)
+            network = _network(judges.squares([train.image(row) for row in rows], side), train.labels[rows])
+            if kept:
+                judges.save(network, path)
+    return network
+
+
+def labelled(train: Prepared) -> list[int]:
+    """Rows with a class, at most TRAINING of them."""
+    return evenly(np.flatnonzero(train.labels >= 0).tolist(), TRAINING)
+
+
+def _network(pictures: Tensor, labels: np.ndarray) -> judges.Judges:
     """The convolutional network of `judges.py`, with the class as its only attribute."""
-    network = judges.fitted(pictures, [{"class": str(label)} for label in labels])
+    return judges.fitted(pictures, [{"class": str(label)} for label in labels])
+
+
+def _says(network: judges.Judges) -> Callable[[Tensor], np.ndarray]:
     return lambda squares: np.array([int(name) for name in network(squares)[0]["class"]])
 
 
@@ -110,7 +141,9 @@ def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
     labels, train, held_out, of_captions = subject.classes
     results, judge = {}, None
     if len(np.unique(train.labels[train.labels >= 0])) > 1:
-        judge = Judge(train, subject.settings.size[0])
+        kept = subject.loaded.config.data.stream is None
+        judge = subject.shared.get("judge") or Judge(train, subject.settings.size[0], kept)
+        subject.shared["judge"] = judge
         if subject.draws:
             results["text_to_image"] = draw(subject, judge, labels)
     else:

@@ -9,7 +9,6 @@ The classification accuracy score (Ravuri and Vinyals 2019, arXiv 1905.10887) is
 that was trained on drawings, with the classes of their prompts, on real held-out pictures. A model that draws
 one good picture of each class again and again has a low one, whatever the judge says of its drawings."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -75,7 +74,7 @@ def measure(subject: Subject) -> dict[str, Fidelity | Score]:
     results: dict[str, Fidelity | Score] = {}
     if (drawn := subject.drawn()) and (fidelity := compare(subject)):
         results["fidelity"] = fidelity
-    if drawn and subject.classes is not None and (score := learn(subject)):
+    if drawn and not subject.quick and subject.classes is not None and (score := learn(subject)):
         results["classification_accuracy_score"] = score
     return results
 
@@ -147,22 +146,12 @@ def untrained(side: int) -> Judges:
 
 
 def of_classes(subject: Subject, side: int) -> Judges | None:
-    """A network that learned the classes of the training pictures, kept in the folder of the set; None where
-    they are few or of one class."""
+    """A network that learned the classes of the training pictures; None where they are few or of one class."""
     train = subject.classes.train
-    path = train.folder / f"classes-{side}"
-    prepared = subject.loaded.config.data.stream is None
-    if prepared and (network := judges.load(path)) is not None:
-        return network
-    rows = evenly(np.flatnonzero(train.labels >= 0).tolist(), classes.TRAINING)
+    rows = classes.labelled(train)
     if len(rows) < LEAST or len(np.unique(train.labels[rows])) < 2:
         return None
-    subject.notify("training a network that tells the classes, for its features")
-    pictures = judges.squares([train.image(row) for row in rows], side)
-    network = judges.fitted(pictures, [{"class": str(label)} for label in train.labels[rows]])
-    if prepared and os.access(train.folder, os.W_OK):
-        judges.save(network, path)
-    return network
+    return classes.network_of(train, side, subject.loaded.config.data.stream is None)
 
 
 # ------------------------------------------------------------------------------------------- what they teach

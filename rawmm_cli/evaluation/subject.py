@@ -59,6 +59,7 @@ class Subject:
     notify: Callable[[str], None] = _silent
     drawings: list[Drawing] = field(default_factory=list)  # with these settings, at most HELD_OUT of them
     shared: dict[str, Any] = field(default_factory=dict)  # what several evaluators need
+    quick: bool = False  # a trial: neither reading nor what has to be learned from drawings is asked for
 
     @property
     def seed(self) -> int:
@@ -68,7 +69,7 @@ class Subject:
     @property
     def reads(self) -> bool:
         """Whether the model reads pictures: a baseline does not."""
-        return self.loaded.config.baseline is None
+        return self.loaded.config.baseline is None and not self.quick
 
     @property
     def settings(self) -> Sampling:

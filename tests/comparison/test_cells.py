@@ -115,12 +115,45 @@ def test_a_codec_has_a_share_of_the_time(tmp_path):
 def test_a_cell_that_was_begun_keeps_its_settings(tmp_path):
     cells, cell = table(tmp_path), Cell("raw", 0, "time")
     orders.write(cells, cell, orders.order(cells, cell))
-    orders.write(cells, cell, orders.order(cells, cell))
+    finish(cells, cell)
+    orders.renew(cells, cells.cells)
+    assert cells.finished(cell)
     other = table(tmp_path, budget={"time": 30.0})
     with pytest.raises(
         ConfigError, match=r"raw-0-time was begun with other settings \(amount was 60.0, now 30.0\)"
     ):
-        orders.write(other, cell, orders.order(other, cell))
+        orders.renew(other, other.cells)
+
+
+@pytest.mark.parametrize(
+    "changes, kept",
+    [
+        ({"pictures": 9}, {"trials.json"}),
+        ({"evaluators": ["classes"]}, {"trials.json"}),
+        ({"trials": 9}, set()),
+    ],
+)
+def test_what_is_measured_in_another_way_is_measured_again_without_a_training(tmp_path, changes, kept):
+    cells, cell = table(tmp_path), Cell("raw", 0, "time")
+    orders.write(cells, cell, orders.order(cells, cell))
+    finish(cells, cell)
+    for name in ("trials.json", "measured.json"):
+        (cells.place(cell) / name).write_text("{}")
+    other = table(tmp_path, **changes)
+    orders.renew(other, other.cells)
+    assert not other.finished(cell)
+    assert {path.name for path in cells.place(cell).iterdir()} == {"cell.json", *kept}
+
+
+def test_the_other_budget_stays_where_seeds_are_added(tmp_path):
+    cells = table(tmp_path)
+    for seed, documents in enumerate((800, 900)):
+        finish(cells, Cell("raw", seed, "time"), documents=documents)
+    assert cells.amounts()["documents"] == 850
+    more = table(tmp_path, seeds=[0, 1, 2])
+    finish(more, Cell("raw", 2, "time"), documents=5_000)
+    assert more.amounts()["documents"] == 850
+    assert table(tmp_path, budget={"time": 99.0}, seeds=[2]).amounts()["documents"] == 5_000
 
 
 @pytest.mark.parametrize(
