@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -91,9 +90,9 @@ def compare(
         _work(table, chosen, (launcher, jobs, device), quiet=json)
     result, page = _write(table)
     if json:
-        return emit({**result, "report": page and str(page)})
+        return emit({**result, "report": str(page)})
     _say(result)
-    typer.echo(printable(str(page or table.folder / "results.json")))
+    typer.echo(printable(str(page)))
 
 
 def _changes(
@@ -263,18 +262,15 @@ def _live(table: "Table", chosen: "list[Cell]", running: "set[Cell]", left: floa
     return Group(grid, tables.text(f"{done} of {len(chosen)} cells{eta}", "dim"))
 
 
-def _write(table: "Table") -> "tuple[dict[str, Any], Path | None]":
+def _write(table: "Table") -> "tuple[dict[str, Any], Path]":
     """results.json and the page -> the results, and where the page is."""
     from ..comparison import gather
 
-    changed, result = gather.write(table)
-    if find_spec("rawmm_cli.pages.compare") is None:
-        return result, None
-    from ..pages import compare as page
+    result, path = gather.write(table), table.folder / "report.html"
+    if not path.is_file() or path.stat().st_mtime < (table.folder / "results.json").stat().st_mtime:
+        from ..pages import compare as page
 
-    path = table.folder / "report.html"
-    if changed or not path.is_file():
-        path = page.write(table.folder, result)
+        page.write(table.folder, result)
     return result, path
 
 

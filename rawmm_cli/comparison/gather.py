@@ -106,14 +106,14 @@ def _rate(table: Table, system: str) -> dict[str, Any] | None:
     return {"trials": result["trials"], "chosen": result.get("chosen")} if done and result else None
 
 
-def write(table: Table) -> tuple[bool, Results]:
+def write(table: Table) -> Results:
     """Gather the results of a comparison, work out differences and the answer where a cell is new, and write
-    them -> whether something was new, and the results."""
+    them."""
     path = table.folder / "results.json"
     before, now = read_json(path, dict), gather(table)
     known = ("differences", "answer")
     if before and all(before.get(key) == value for key, value in now.items() if key not in known):
-        return False, before
+        return before
     from . import answer, differences
 
     places = {cell["folder"] for cell in now["cells"] if cell["state"] == "done"}
@@ -121,4 +121,4 @@ def write(table: Table) -> tuple[bool, Results]:
     now["differences"] = differences.differences(now, values)
     now["answer"] = answer.answer(now)
     disk.write_json(path, now)
-    return True, json.loads(json.dumps(now))
+    return json.loads(json.dumps(now))

@@ -106,8 +106,8 @@ def _support_vectors(pictures: Tensor, labels: np.ndarray) -> Callable[[Tensor],
 
 
 def network_of(train: Prepared, side: int, kept: bool) -> judges.Judges:
-    """A network that learned the classes of the training pictures. kept: whether it stays in the folder of the set,
-    where that can be written; of several processes that want it one trains it."""
+    """A network that learned the classes of the training pictures. kept: whether it stays in the folder of
+    the set, where that can be written; of several processes that want it one trains it."""
     path = train.folder / f"classes-{side}"
     kept = kept and os.access(train.folder, os.W_OK)
     with FileLock(path.with_name(f".{path.name}.lock")) if kept else nullcontext():

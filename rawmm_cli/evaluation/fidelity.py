@@ -146,7 +146,8 @@ def untrained(side: int) -> Judges:
 
 
 def of_classes(subject: Subject, side: int) -> Judges | None:
-    """A network that learned the classes of the training pictures; None where they are few or of one class."""
+    """A network that learned the classes of the training pictures; None where those are few or of one
+    class."""
     train = subject.classes.train
     rows = classes.labelled(train)
     if len(rows) < LEAST or len(np.unique(train.labels[rows])) < 2:
