@@ -8,6 +8,7 @@ learn.py         its trainings: ordinary runs
 search.py        settings of drawing, and the learning rate: as many trials for every system
 split.py         the held-out split in two: for the search, and for the measurement
 measure.py       a trained model, measured
+codec_pictures.py    what the codec of a system leaves of some pictures, for the page
 launch.py        cells one after the other, side by side, or on a cluster
 estimates.py     how long it takes, how many FLOPs, how much disk, before it starts
 progress.py      where the cells stand, and how long it takes to the end

@@ -11,6 +11,7 @@ comparisons/NAME/cells/SYSTEM-SEED-BUDGET/    what was measured of a run:
                     same ids in every system of the comparison
     drawn.png, drawn.json, read.json, read/*.png   the same prompts drawn, the same pictures read
                                                    (`evaluation/sheets.py`)
+    kept.png, kept.json    some of them before and after the codec, {"psnr": [...]} (`codec_pictures.py`)
     curve.json      {"steps": [...], METRIC: [...]} quality against steps, where a system has any
 """
 

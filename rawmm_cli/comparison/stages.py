@@ -18,7 +18,7 @@ from ..runs.folder import read_json
 from ..system import disk, machine
 from ..system.errors import DivergedError
 from ..system.threads import process_began
-from . import learn, measure, search, split
+from . import codec_pictures, learn, measure, search, split
 
 EVERY = 1.0  # seconds between two notes of where a training stands
 
@@ -137,6 +137,7 @@ class Stages:
                 began = time.perf_counter()
                 of = replace(measure.with_amount(of, self.told["pictures"]), keep=self.place)
                 found = measure.measured(of, self.told["evaluators"])
+                codec_pictures.keep(of, self.place)
                 disk.write_json(self.place / "values.json", found.values)
                 disk.write_json(self.place / "evaluation.json", found.whole)
                 seconds = round(time.perf_counter() - began, 3)

@@ -1,0 +1,42 @@
+"""What the codec of a system leaves of some held-out pictures, for the page.
+
+kept.png    the pictures, and below each what came back
+kept.json   {"psnr": [dB of each, or null where it is exact]}
+"""
+
+import math
+from pathlib import Path
+
+import torch
+
+from ..core.parts import Codec
+from ..data import images
+from ..evaluation.subject import Subject, evenly
+from ..metrics import pixels
+from ..system import disk
+
+COUNT, SIDE = 10, 64  # pictures; pixels to which smaller ones are enlarged
+
+
+def keep(of: Subject, folder: Path) -> None:
+    """Write both files, the same pictures for every system; nothing where the codec is exact, or where the
+    set has no pictures of the size that is drawn."""
+    rows = evenly(of.real_rows(of.held_out, len(of.held_out)), COUNT)
+    if not rows:
+        return
+    originals = torch.stack([of.held_out.image(row) for row in rows])
+    model = of.loaded.model
+    back = round_trip(model.codec, originals.to(next(model.parameters()).device)).cpu()
+    if torch.equal(back, originals):
+        return
+    zoom = max(1, SIDE // originals.shape[-1])
+    images.save_png(images.contact_sheet([*originals, *back], len(rows), zoom), folder / "kept.png")
+    quality = [round(one, 2) if math.isfinite(one) else None for one in pixels.psnr(back, originals).tolist()]
+    disk.write_json(folder / "kept.json", {"psnr": quality})
+
+
+@torch.no_grad()
+def round_trip(codec: Codec, originals: torch.Tensor) -> torch.Tensor:
+    """(M, 3, H, W) uint8 -> the same after encoding and decoding."""
+    rows, _ = codec.grid(*originals.shape[-2:])
+    return codec.decode(codec.encode(originals), rows)
