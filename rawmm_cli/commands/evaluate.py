@@ -158,7 +158,7 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
             "image -> text",
             f"{read['accuracy']:.1%}",
             f"{read['count']:,}",
-            "held-out real pictures, greedy",
+            f"held-out real pictures, greedy{_letters(read)}",
         )
     yield from _documents(result)
     if judge := result.get("judge"):
@@ -206,6 +206,12 @@ def _as_a_set(result: dict) -> Iterator[tuple[str, str, str, str]]:
                 "" if real is None else f"; of real pictures {form.format(real)}"
             )
             yield f"diversity, {name}", form.format(one[name]), f"{one['prompts'] * one['each']:,}", own
+
+
+def _letters(read: dict) -> str:
+    if "characters" not in read:
+        return ""
+    return f"; {read['characters']:.1%} of the characters, {read['words']:.1%} of the words"
 
 
 def _documents(result: dict) -> Iterator[tuple[str, str, str, str]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -20,7 +20,8 @@ from ..information import flow_bits, masked_bits
 from ..information.exact_bits import is_exact
 from ..system.errors import DataError
 from ..system.seeds import key
-from .subject import HELD_OUT, Subject, evenly
+from .results import Values, of_ratio
+from .subject import HELD_OUT, Subject, evenly, ids_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class PictureLosses:
     bits_per_dim: float | None = None
     bits_per_dim_bound: float | None = None
     bits_per_dim_density: float | None = None
+    values: dict[str, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,12 @@ def measure(subject: Subject) -> dict[str, PictureLosses | DocumentLosses]:
 def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: int) -> PictureLosses:
     """Each picture once to read, where it has a caption, and once to draw."""
     rows, encode = evenly(_fitting(model, config, held_out), HELD_OUT), model.tokenizer.encode
-    nats = tokens = size = drawn = patches = bits = values = 0.0
+    drawn = patches = tokens = bits = values = 0.0
+    read: list[tuple[int, float, int]] = []  # row, nats and bytes of a caption
     bounds, flow = masked_bits.is_bound(model), flow_bits.is_flow(model)
     for start in range(0, len(rows), CHUNK):
-        chunk = [
-            (held_out.image(row), _caption(model, config, held_out, row))
-            for row in rows[start : start + CHUNK]
-        ]
+        part = rows[start : start + CHUNK]
+        chunk = [(held_out.image(row), _caption(model, config, held_out, row)) for row in part]
         reads = [
             reading(pixels, caption, encode, config.data)
             for pixels, caption in chunk
@@ -77,9 +78,10 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
             for n, (pixels, caption) in enumerate(chunk)
         ]
         if reads:
-            chunk_nats, chunk_tokens = _caption_nats(model, _packed(model, config, reads))
-            nats, tokens = nats + chunk_nats, tokens + chunk_tokens
-            size += sum(len(caption.encode()) for _, caption in chunk)
+            nats, count = _caption_nats(model, _packed(model, config, reads), len(reads))
+            captions = [(row, len(text.encode())) for row, (_, text) in zip(part, chunk) if text]
+            read += [(row, one, size) for one, (row, size) in zip(nats, captions)]
+            tokens += count
         if config.head.draws:
             batch = _packed(model, config, draws)
             drawn += joint_loss(model, batch).image.item() * len(batch.patch_at)
@@ -90,9 +92,12 @@ def picture_losses(model: RawModel, config: Config, held_out: Prepared, seed: in
     exact = image / math.log(2) if image is not None and is_exact(model) else None
     pixels = {"bits_per_dim": exact, "bits_per_dim_bound": bits / values if bounds else None}
     pixels["bits_per_dim_density"] = bits / values if flow else None
-    if not tokens:
+    if not read:
         return PictureLosses(len(rows), image, **pixels)
-    return PictureLosses(len(rows), image, nats / tokens, nats / size / math.log(2), **pixels)
+    numbers, nats, sizes = zip(*read)
+    each = of_ratio(ids_of(held_out, numbers), [one / math.log(2) for one in nats], sizes)
+    caption, a_byte = sum(nats) / tokens, sum(nats) / sum(sizes) / math.log(2)
+    return PictureLosses(len(rows), image, caption, a_byte, **pixels, values={"bits_per_byte": each})
 
 
 def _bounds(
@@ -157,10 +162,12 @@ def _packed(model: RawModel, config: Config, documents: Sequence[Document]) -> B
     return batch.to(model.words.weight.device)
 
 
-def _caption_nats(model: RawModel, batch: Batch) -> tuple[float, int]:
-    """Nats and count of all predicted tokens but the first of a document, `<image>`, which says nothing of
-    the picture."""
+def _caption_nats(model: RawModel, batch: Batch, documents: int) -> tuple[list[float], int]:
+    """Nats of each document, and the count, of all predicted tokens but the first of a document, `<image>`,
+    which says nothing of the picture."""
     logits = model.text(model.read(batch), batch.predict_at)
     nats = torch.nn.functional.cross_entropy(logits, batch.predict, reduction="none")
-    counted = batch.predict != IMAGE
-    return nats[counted].sum().item(), int(counted.sum())
+    counted, of = batch.predict != IMAGE, batch.labels.document.flatten()[batch.predict_at + 1]
+    sums = torch.zeros(documents, dtype=torch.float64)
+    sums.index_add_(0, of[counted].cpu(), nats[counted].double().cpu())
+    return sums.tolist(), int(counted.sum())

@@ -163,14 +163,8 @@ class Subject:
         return session.run(self.loaded, request)
 
     def ids(self, rows: Sequence[int]) -> list[str]:
-        """Ids of held-out pictures or documents, made of their contents; those that are there twice are
-        numbered."""
-        digests, seen, ids = self.held_out.table["sha256"], Counter[str](), []
-        for row in rows:
-            name = digests[row].as_py().hex()[:16]
-            seen[name] += 1
-            ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-        return ids
+        """Ids of held-out pictures or documents."""
+        return ids_of(self.held_out, rows)
 
     def _has_room_after(self, picture: Tensor) -> bool:
         document = [BOS, IMAGE, Picture(picture, False), END_IMAGE]
@@ -199,6 +193,16 @@ def drawings_of(documents: Sequence[Document], captions: Sequence[str], stream: 
         for n, document in enumerate(documents)
         if (pixels := first_picture(document)) is not None
     ]
+
+
+def ids_of(split: Prepared | PreparedDocuments, rows: Sequence[int]) -> list[str]:
+    """Ids of pictures or documents, made of their contents; those that are there twice are numbered."""
+    digests, seen, ids = split.table["sha256"], Counter[str](), []
+    for row in rows:
+        name = digests[row].as_py().hex()[:16]
+        seen[name] += 1
+        ids.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return ids
 
 
 def first_picture(document: Document) -> Tensor | None:

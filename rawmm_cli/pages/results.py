@@ -12,6 +12,7 @@ NAMES = {
     "text_to_image.accuracy": "drawings the judge recognises",
     "image_to_text": "Image → text",
     "image_to_text.accuracy": "held-out pictures named right",
+    "image_to_text.character_errors": "edits by letters of the captions (CER)",
     "seams": "Seams of patches",
     "seams.drawn": "steps across borders by steps inside, of drawings",
     "seams.real": "of real pictures",

@@ -1,11 +1,12 @@
 """The judge, the count of right answers (with models that know everything or nothing), and losses by hand."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from evaluated import means_agree
 from helpers import as_loaded, randomised
 from shard_files import parquet
 
@@ -20,6 +21,7 @@ from rawmm_cli.data.datasets.digits import NAMES
 from rawmm_cli.data.rows import picture_row
 from rawmm_cli.data.stream import drawing, reading
 from rawmm_cli.evaluation import classes, evaluate, losses
+from rawmm_cli.evaluation.results import to_json
 from rawmm_cli.evaluation.subject import Subject
 from rawmm_cli.runs import models
 from rawmm_cli.sampling.request import Request
@@ -244,7 +246,13 @@ def test_without_labels_right_means_word_for_word(few_digits, tmp_path, model, m
         "accuracy": 3 / 5,
         "count": 5,
         "right_means": "exact",
+        "characters": 3 / 5,  # nothing is common to "the 1" and "b"
+        "words": 3 / 5,
+        "character_errors": 2 * 5 / (3 * 5 + 2 * 1),  # "the 1" three times and "b" twice
     }  # of 7, two without
+    assert means_agree(result) >= {
+        f"image_to_text.{name}" for name in ("accuracy", "words", "character_errors")
+    }
     assert "text_to_image" not in result and "judge" not in result
 
 
@@ -269,7 +277,8 @@ def test_captions_of_a_few_are_classes(count, judged, tmp_path, model, monkeypat
 
     monkeypatch.setattr(generator, "generate", generate)
     result = evaluate.evaluate(as_loaded(model, TINY), Request(), tmp_path, per_label=2)
-    assert result["image_to_text"] == {"accuracy": 0.5, "count": 2, "right_means": "exact"}
+    read = result["image_to_text"]
+    assert (read["accuracy"], read["count"], read["right_means"], read["words"]) == (0.5, 2, "exact", 0.75)
     assert ("text_to_image" in result) == judged
     if judged:
         assert result["text_to_image"]["by_label"] == {"blue dot": 0.0, "red dot": 1.0}
@@ -329,7 +338,7 @@ def test_held_out_losses_by_hand(model, few_digits):
         drawn = pack([drawing(caption, data.image(i), key(5, "held out", i))], 40, model.blocks)
         images.append(joint_loss(model, drawn).image.item())
     measured = losses.picture_losses(model, TINY, data, seed=5)
-    assert measured.count == 7
+    assert measured.count == 7 and means_agree({"held_out": measured}) == {"held_out.bits_per_byte"}
     assert measured.caption == pytest.approx(nats / tokens, rel=1e-5)
     assert measured.bits_per_byte == pytest.approx(nats / size / math.log(2), rel=1e-5)
     assert measured.image == pytest.approx(sum(images) / 7, rel=1e-5)
@@ -339,8 +348,7 @@ def test_held_out_losses_do_not_depend_on_how_many_are_packed(model, few_digits,
     data = prepared.load(few_digits / "digits", "held_out")
 
     def measured() -> dict:
-        figures = asdict(losses.picture_losses(model, TINY, data, seed=0))
-        return {name: value for name, value in figures.items() if value is not None}
+        return to_json(losses.picture_losses(model, TINY, data, seed=0))
 
     at_once = measured()
     monkeypatch.setattr(losses, "CHUNK", 2)

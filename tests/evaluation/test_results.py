@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import as_loaded
+from torchmetrics.functional.text import char_error_rate
 
 from rawmm_cli.config import build, presets
 from rawmm_cli.config.choices import EVALUATORS as NAMES
@@ -75,6 +76,22 @@ def test_pictures_that_fill_the_context_are_read_as_nothing(few_digits, tmp_path
         "",
         *subject.read([small], max_text=2),
     ]
+
+
+def test_letters_and_words_by_other_implementations():
+    """torchmetrics' character error rate; T-NED and shares of words by hand."""
+    texts, truth = (
+        ["hallo welt", "", "abc", "far  longer a\n"],
+        ["hello world", "one", "abc", "far longer than"],
+    )
+    each = captions.by_letters(list("0123"), texts, [["", one] for one in truth])
+    means = {name: np.mean(one.values) for name, one in each.items()}
+    plain = [" ".join(text.split()) for text in texts]
+    assert means["character_errors"] == pytest.approx(float(char_error_rate(plain, truth)))
+    assert means["characters"] == pytest.approx(np.mean([1 - 4 / 11, 0, 1, 1 - 3 / 15]))
+    assert each["words"].values == [0, 0, 1, pytest.approx(2 / 3)]
+    several = captions.by_letters(["0"], ["a cat"], [["dogs", "a cap", " "]])
+    assert several["characters"].values == [0.8] and several["character_errors"].values == [0.2]
 
 
 @pytest.mark.parametrize(

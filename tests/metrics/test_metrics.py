@@ -8,6 +8,7 @@ import torch
 from scipy.stats import spearmanr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.functional.text import edit_distance
 from torchmetrics.image.kid import poly_mmd
 
 from rawmm_cli.evaluation import judges
@@ -154,6 +155,22 @@ def test_miller_and_madow_correct_most_of_the_bias():
 )
 def test_known_edit_distances(one, other, distance):
     assert text.edit_distance(one, other) == text.edit_distance(other, one) == distance
+
+
+def test_edit_distances_are_those_of_the_table_of_prefixes():
+    """Wagner and Fischer 1974, and torchmetrics, on random texts of few letters; some longer than a machine
+    word."""
+    rng = np.random.default_rng(0)
+    for longest in (3, 9, 200):
+        for _ in range(30):
+            one, other = ("".join(rng.choice(list("abü "), rng.integers(longest + 1))) for _ in range(2))
+            row = list(range(len(other) + 1))
+            for letter in one:
+                above, row[0] = row[0], row[0] + 1
+                for m, other_letter in enumerate(other, 1):
+                    above, row[m] = row[m], min(row[m] + 1, row[m - 1] + 1, above + (letter != other_letter))
+            known = edit_distance([one], [other], reduction="sum")
+            assert text.edit_distance(one, other) == row[-1] == int(known)
 
 
 def test_survival_of_text_and_words():
