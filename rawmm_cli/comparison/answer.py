@@ -89,7 +89,8 @@ def _claim(column: Metric, equal: str, rows: Sequence[Difference], reference_ahe
     if not column["title"].endswith("right"):
         side = "ahead of" if reference_ahead else "behind"
         return f"At {equal}, {reference} is {side} {listed} in {noun(column)}."
-    verb, things = VERBS[column["part"]], re.sub("^(drawn|read) ", "pictures ", column["title"])
+    verb, things = VERBS[column["part"]], re.sub(r"^(drawn|read) ", "pictures ", column["title"])
+    things = re.sub(r" (drawn|read) right$", " right", things)
     if len(rows) == 1:
         size, interval = _parts(column, rows[0])
         winner, loser = ("against", "system") if reference_ahead else ("system", "against")

@@ -37,7 +37,7 @@ def render(folder: Path, results: Results) -> str:
     return page.render(
         "compare",
         results=results,
-        equal=plots.EQUAL,
+        budgets=[plots.EQUAL[kind] for kind in kinds],
         first=first,
         more=[line for line in said if line not in first],
         notes=[line.text for line in lines if line.kind == "note"],

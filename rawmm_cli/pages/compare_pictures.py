@@ -1,5 +1,7 @@
 """Pictures of a comparison of systems: the same prompts drawn, the same pictures read, what codecs left."""
 
+import re
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from . import gallery, page
 from .compare_plots import tones
 
 PROMPTS, READ = 10, 12  # shown at most: prompts, pictures that are read
-COPIES, FEW = (4, 2), 4  # drawings of each prompt, of up to FEW systems and of more
+FEW = 4  # systems, of which more drawings are shown; words, in which characters are compared
+COPIES = (4, 2)  # drawings of each prompt, of few systems and of more
 EXACT = 128  # pixels; larger pictures are shown as JPEG
 
 
@@ -66,7 +69,7 @@ def _prompts(place: Path, most: int) -> dict[str, list[Image.Image]]:
 def read(results: Results, folder: Path, budget: BudgetKind) -> dict | None:
     """The same pictures read by every system that reads: those first that the most systems read wrong.
     {"heads": [picture, with "truth"], "rows": [{"name", "tone", "right", "count", "said": [{"said",
-    "right"}]}]}."""
+    "right", "parts"}]}]}."""
     known: dict[str, tuple[dict, Path]] = {}
     for name in tones(results):
         for _, place in _places(results, folder, name, budget):
@@ -94,12 +97,34 @@ def read(results: Results, folder: Path, budget: BudgetKind) -> dict | None:
             "tone": tones(results)[name],
             "right": sum(items[image]["right"] for image in shared),
             "count": len(shared),
-            "said": [{key: items[one["image"]][key] for key in ("said", "right")} for one in heads],
+            "said": [_said(items[one["image"]]) for one in heads],
         }
         for name, (items, _) in known.items()
     ]
     longest = max((len(one["truth"]) for one in heads), default=0)
     return {"heads": heads, "rows": rows, "long": longest > 16} if heads else None
+
+
+def _said(item: dict) -> dict:
+    """What was read, in parts that are right or wrong where it is not right."""
+    right = item["right"]
+    return {
+        "said": item["said"],
+        "right": right,
+        "parts": [] if right else marked(item["truth"], item["said"]),
+    }
+
+
+def marked(truth: str, said: str) -> list[tuple[str, bool]]:
+    """Parts of what was read -> whether they stand in the truth: characters of a few words, else words. A
+    dot stands where something is missing."""
+    cut = list if len(truth.split()) <= FEW else re.compile(r"\S+|\s+").findall
+    one, other = cut(truth), cut(said)
+    parts = []
+    for kind, _, _, first, last in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        text = "".join(other[first:last])
+        parts.append(("·" if kind == "delete" else text, kind == "equal"))
+    return parts if said.strip() else []
 
 
 def _items(place: Path) -> list[dict]:

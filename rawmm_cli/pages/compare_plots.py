@@ -19,7 +19,7 @@ STEPS = "curve.json"  # of a cell: {"steps": [...], metric: [...]}
 
 
 class Point(NamedTuple):
-    """A place in a plot, with the least and the largest of the seeds. hollow: at equal documents."""
+    """A place in a plot, with the least and the largest of the seeds. hollow: at the second budget."""
 
     x: float
     y: float
@@ -68,7 +68,7 @@ def forest(results: Results, metric: str) -> dict | None:
         lines.setdefault(row["system"], []).append(
             {
                 "budget": EQUAL[row["budget"]],
-                "hollow": row["budget"] == "documents",
+                "hollow": row["budget"] in budgets(results)[1:],
                 "left": place(ends[0]),
                 "width": round(place(ends[1]) - place(ends[0]), 2),
                 "at": place(min(max(row["difference"] * factor, low), high)),
@@ -113,7 +113,7 @@ def against_time(results: Results, metric: str) -> dict | None:
             cells = _measured(results, name, budget, metric)
             seconds = [seconds for cell in cells if (seconds := training_seconds(cell))]
             if seconds and not (points and name == results["budget"]["reference"]):
-                points.append(_point(results, metric, median(seconds), cells, budget == "documents"))
+                points.append(_point(results, metric, median(seconds), cells, budget in budgets(results)[1:]))
         series.append(Series(name, tone, points))
     longest = max((point.x for one in series for point in one.points), default=0)
     unit, size = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 180 else ("seconds", 1)

@@ -32,6 +32,14 @@ def test_a_difference_that_is_real_is_said_with_its_interval(results):
     assert text[1] == "At equal documents, kl reads 4.0 points more pictures right than raw [2.1, 6.0]."
 
 
+def test_what_is_right_is_said_once(results):
+    results["differences"] = [row(READ, "kl", -0.0312, [-0.0491, -0.0118], True)]
+    results["metrics"][READ]["title"] = "characters read right"
+    assert (
+        answer(results)[0] == "At equal time, raw reads 3.1 points more characters right than kl [1.2, 4.9]."
+    )
+
+
 def test_several_systems_stand_in_one_sentence(results):
     results["differences"] = [
         row(KID, "fsq-512", 0.0123, [0.0102, 0.0144], True),

@@ -154,6 +154,17 @@ def test_the_same_prompts_and_pictures_of_every_system(folder):
     assert len(kept["originals"]) == 3
 
 
+def test_mistakes_are_marked():
+    """Characters of a few words, whole words of a sentence, a dot for what is missing."""
+    marked = compare_pictures.marked
+    assert marked("abc def", "abx def") == [("ab", True), ("x", False), (" def", True)]
+    assert marked("abc", "ab") == [("ab", True), ("·", False)] and marked("abc", " ") == []
+    sentence = "a woman with short brown hair"
+    assert marked(sentence, "a woman with long brown hair") == [
+        ("a woman with ", True), ("long", False), (" brown hair", True)
+    ]  # fmt: skip
+
+
 def test_a_sheet_with_a_caption_for_each_picture(folder):
     """As portraits have: one drawing of each caption, and only captions that every system has drawn."""
     results = loaded(folder)
