@@ -67,7 +67,8 @@ def _prompts(place: Path, most: int) -> dict[str, list[Image.Image]]:
 
 
 def read(results: Results, folder: Path, budget: BudgetKind) -> dict | None:
-    """The same pictures read by every system that reads: those first that the most systems read wrong.
+    """The same pictures read by every system that reads: first those on which the systems disagree the most,
+    then as many of the others as they come.
     {"heads": [picture, with "truth"], "rows": [{"name", "tone", "right", "count", "said": [{"said",
     "right", "parts"}]}]}."""
     known: dict[str, tuple[dict, Path]] = {}
@@ -87,7 +88,8 @@ def read(results: Results, folder: Path, budget: BudgetKind) -> dict | None:
     ]
     wrong = {image: sum(not items[image]["right"] for items, _ in known.values()) for image in shared}
     heads = []
-    for image in sorted(shared, key=lambda image: -wrong[image]):
+    disputed = sorted(shared, key=lambda image: -min(wrong[image], len(known) - wrong[image]))[: READ // 2]
+    for image in [*disputed, *(one for one in shared if one not in disputed)]:
         path = (place / image).resolve()
         if len(heads) < READ and path.is_relative_to(place.resolve()) and (decoded := gallery.image(path)):
             heads.append(_picture(decoded) | {"image": image, "truth": first[image]["truth"]})

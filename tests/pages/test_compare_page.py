@@ -147,7 +147,10 @@ def test_the_same_prompts_and_pictures_of_every_system(folder):
     assert all(len(cell) == 4 and cell[0]["width"] == 64 for row in drawn["rows"] for cell in row["cells"])
     read = compare_pictures.read(results, folder, "time")
     assert [row["right"] for row in read["rows"]] == [5, 3, 5] and read["rows"][0]["count"] == 5
-    assert [one["image"] for one in read["heads"]][:2] == ["read/0000.png", "read/0001.png"]  # mistakes first
+    assert [one["image"] for one in read["heads"]][:2] == [
+        "read/0000.png",
+        "read/0001.png",
+    ]  # disputed ones first
     assert [one["right"] for one in read["rows"][1]["said"]] == [False, False, True, True, True]
     kept = compare_pictures.kept(results, folder)
     assert [one["psnr"] for one in kept["rows"][0]["cells"]] == ["20.0 dB", "exact", "30.0 dB"]
