@@ -53,6 +53,8 @@ def work(place: Path, data: Path, device: str) -> str:
         if before in ("done", "diverged"):
             return before
         use_cpu()
+        import torch._dynamo  # noqa: F401  two seconds that the first training would take of its time
+
         from .stages import Stages
 
         stages = Stages(place, data, device)

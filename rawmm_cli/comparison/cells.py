@@ -8,6 +8,7 @@ With a sweep, each system has one cell more before these, which finds its learni
 
 import statistics
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,12 @@ class Table:
 
     def result(self, cell: Cell) -> dict[str, Any]:
         """How a cell ended; {} where it has not."""
-        return read_json(self.place(cell) / "result.json", dict)
+        path = self.place(cell) / "result.json"
+        try:
+            modified = path.stat().st_mtime_ns
+        except OSError:
+            return {}
+        return _read(path, modified)
 
     def state(self, cell: Cell) -> dict[str, Any]:
         """Where a cell that is worked on stands, as it says itself."""
@@ -108,6 +114,12 @@ class Table:
             return True, None
         cell = Cell(system, self.comparison.seeds[0], SWEEP)
         return self.finished(cell), self.result(cell)
+
+
+@lru_cache(maxsize=10_000)
+def _read(path: Path, modified: int) -> dict[str, Any]:
+    """Contents of a file as it was written at that time: whoever shows how it goes asks twice a second."""
+    return read_json(path, dict)
 
 
 def trained(result: dict) -> float:

@@ -16,6 +16,7 @@ from ..metrics import pixels
 from ..system import disk
 
 COUNT, SIDE = 10, 64  # pictures; pixels to which smaller ones are enlarged
+MEASURED = 256  # pictures whose quality is measured
 
 
 def keep(of: Subject, folder: Path) -> None:
@@ -33,6 +34,18 @@ def keep(of: Subject, folder: Path) -> None:
     images.save_png(images.contact_sheet([*originals, *back], len(rows), zoom), folder / "kept.png")
     quality = [round(one, 2) if math.isfinite(one) else None for one in pixels.psnr(back, originals).tolist()]
     disk.write_json(folder / "kept.json", {"psnr": quality})
+
+
+def psnr(of: Subject) -> float | None:
+    """dB of what the codec leaves of held-out pictures, a mean; None where it is exact, or where the set has
+    no pictures of the size that is drawn."""
+    rows = of.real_rows(of.held_out, MEASURED)
+    if not rows:
+        return None
+    originals = torch.stack([of.held_out.image(row) for row in rows])
+    back = round_trip(of.loaded.model.codec, originals.to(next(of.loaded.model.parameters()).device)).cpu()
+    quality = [one for one in pixels.psnr(back, originals).tolist() if math.isfinite(one)]
+    return round(sum(quality) / len(quality), 3) if quality else None
 
 
 @torch.no_grad()

@@ -17,11 +17,11 @@ from ..runs.folder import read_config
 from ..system.errors import ConfigError
 from ..training.facts import facts_of
 from . import learn, orders
-from .cells import Table, rounded
+from .cells import PART, Table, rounded
 
 START = 6.0  # seconds in which a cell's process starts and loads what it needs
 ONE_BY_ONE = 3.0  # passes over a picture whose codes are written one after the other, guided
-KEPT = 2  # checkpoints that stay
+CHECKPOINTS = 2  # of a run that stay
 
 
 class Cost(NamedTuple):
@@ -97,6 +97,8 @@ def _whole(table: Table, name: str, one: Cost, counts: dict[str, int]) -> Estima
     drawn = comparison.trials * comparison.trial_pictures + 2 * comparison.pictures  # and read
     each = [count * one.seconds + drawn * one.draw + START for count in counts.values()]
     work = [count * one.flops for count in counts.values()]
+    swept = comparison.sweep * PART * counts[table.kinds[0]] / seeds  # documents of the sweep, once a system
+    each, work = [*each, swept * one.seconds], [*work, swept * one.flops]
     return Estimate(
         name,
         one.parameters,
@@ -123,7 +125,7 @@ def cost(table: Table, system: System, device: torch.device) -> Cost:
         config = _with_codec(config, trained)
         if codec["preset"]:
             codec_seconds, codec_flops = codec_cost(trained)
-            codec_disk = KEPT * estimate.codec(trained)["checkpoint_bytes"]
+            codec_disk = CHECKPOINTS * estimate.codec(trained)["checkpoint_bytes"]
     config = settle(config, facts_of(config, table.data))[0] if automatic(config) else config
     sizes = estimate.estimate(config, device, (estimate.load_data(config, table.data) or [None])[0])
     batch = config.train.batch
@@ -134,7 +136,7 @@ def cost(table: Table, system: System, device: torch.device) -> Cost:
         seconds / 3 * _passes(config),
         codec_seconds,
         codec_flops,
-        KEPT * sizes["checkpoint_bytes"],
+        CHECKPOINTS * sizes["checkpoint_bytes"],
         codec_disk,
         sizes["parameters"]["total"],
         batch,

@@ -54,11 +54,19 @@ def gather(table: Table) -> Results:
 
 
 def _ended(table: Table, cell: cells.Cell) -> dict[str, Any]:
-    """The result of a cell, with the metrics that this version takes from what was measured."""
+    """The result of a cell, with the metrics that this version takes from what was measured, and what a
+    drawing cost."""
     result = table.result(cell)
     if result.get("state") != "done":
         return result
-    return {**result, "results": numbers(read_json(table.place(cell) / "evaluation.json", dict))}
+    whole = read_json(table.place(cell) / "evaluation.json", dict)
+    cost = whole.get("cost", {})
+    return {
+        **result,
+        "results": numbers(whole),
+        "seconds": {**result["seconds"], "draw": cost.get("seconds")},
+        "flops": {**result["flops"], "draw": cost.get("flops")},
+    }
 
 
 def _entry(table: Table, cell: cells.Cell, budget: BudgetKind, result: dict) -> Cell:

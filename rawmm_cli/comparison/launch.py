@@ -93,6 +93,7 @@ def run(
                 shown = time.monotonic()
                 show(set(running))
             time.sleep(LOOK)
+        show(set())
     finally:
         for job in running.values():
             job.stop()

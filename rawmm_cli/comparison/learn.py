@@ -92,23 +92,15 @@ def codec(
 
 
 def codec_facts(told: dict[str, Any], trained: Trained, runs: Path) -> dict[str, Any]:
-    """kind, run, bits of a picture, parameters, psnr, and FLOPs of the training."""
+    """kind, run, bits of a picture, parameters, and FLOPs of the training."""
     config = read_config(trained.folder)
     built, side = build.codec(config), config.data.size
-    psnr = next(
-        (
-            r["held_out_psnr"]
-            for r in reversed(records.read(trained.folder / "records.jsonl"))
-            if "held_out_psnr" in r
-        ),
-        None,
-    )
     return {
         "kind": config.codec.kind,
         "run": f"runs/{told['run']}" if trained.folder.parent == runs else str(trained.folder),
         "bits": built.bits(side, side),
         "parameters": sum(p.numel() for p in built.parameters()),
-        "psnr": psnr,
+        "psnr": None,
         "flops": float(codec_flops(config) * trained.record["documents"]),
     }
 

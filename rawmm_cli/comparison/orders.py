@@ -78,9 +78,10 @@ def check(table: Table) -> list[str]:
         if name not in EVALUATORS:
             allowed = ", ".join(EVALUATORS)
             raise ConfigError(f"evaluators: {name}{nearest(name, list(EVALUATORS))}; allowed: {allowed}")
-    names = []
+    names, batches = [], []
     for system in table.comparison.systems:
         _, config, _ = settled(table, system, table.comparison.seeds[0], 1.0)
+        batches += [config.train.batch] if isinstance(config.train.batch, int) else []
         _check_drawing(system)
         names.append(config.data.set)
         card = {} if config.data.stream else read_card(table.data / config.data.set)
@@ -95,7 +96,18 @@ def check(table: Table) -> list[str]:
                     f"codec.share of {system.name}, the reference, is a share of the time, and the budget is "
                     f"of {MEANT[table.kinds[0]]}; give budget: {{time: SECONDS}}, or another system first"
                 )
+    _check_budget(table, batches)
     return list(dict.fromkeys(names))
+
+
+def _check_budget(table: Table, batches: Sequence[int]) -> None:
+    """Raise ConfigError where documents make a step of no system. Of time and FLOPs the cells say so."""
+    documents = table.comparison.budget.documents
+    if documents is not None and batches and documents < min(batches):
+        raise ConfigError(
+            f"a budget of {documents:,} documents fits no system: the smallest step has {min(batches):,} "
+            "(train.batch); give more"
+        )
 
 
 def _check_drawing(system: System) -> None:

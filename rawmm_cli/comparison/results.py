@@ -36,7 +36,7 @@ class Metric(TypedDict):
 
 class Codec(TypedDict):
     """run: of the first seed, below the comparison's folder. bits: of a picture, None of a continuous one.
-    psnr: of held-out pictures, in dB, as its run measured it last."""
+    psnr: of held-out pictures of the comparison, in dB."""
 
     kind: str
     run: str

@@ -139,11 +139,19 @@ class Stages:
                 found = measure.measured(of, self.told["evaluators"])
                 codec_pictures.keep(of, self.place)
                 disk.write_json(self.place / "values.json", found.values)
+                psnr = codec_pictures.psnr(of) if self.codec else None
                 disk.write_json(self.place / "evaluation.json", found.whole)
                 seconds = round(time.perf_counter() - began, 3)
-                kept = {"results": found.results, "left_out": found.left_out, "seconds": seconds}
+                kept = {
+                    "results": found.results,
+                    "left_out": found.left_out,
+                    "psnr": psnr,
+                    "seconds": seconds,
+                }
                 disk.write_json(path, kept)
         self.seconds["measure"] = kept["seconds"]
+        if self.codec:
+            self.codec["psnr"] = kept["psnr"]
         return kept
 
     def facts(self, of: Subject) -> dict[str, Any]:

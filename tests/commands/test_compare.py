@@ -19,7 +19,7 @@ FAST = ["backbone.width=16", "train.save_every=64"]
 MINI = {
     "question": "Do both run?",
     "data": "digits",
-    "budget": {"documents": 256},
+    "budget": {"documents": 1_280},
     "seeds": 1,
     "trials": 2,
     "trial_pictures": 10,
@@ -77,7 +77,7 @@ def test_a_comparison_has_both_budgets_for_every_system(whole, place):
     assert set(cells) == {(name, kind) for name in ("raw", "fsq") for kind in ("documents", "time")}
     assert cells["raw", "time"]["run"] == cells["raw", "documents"]["run"] == "runs/raw-0-documents"
     assert {cell["state"] for cell in whole["cells"]} == {"done"}
-    assert cells["fsq", "documents"]["documents"] == whole["budget"]["documents"] == 256
+    assert cells["fsq", "documents"]["documents"] == whole["budget"]["documents"] == 1_280
     assert whole["budget"]["time"] == cells["raw", "documents"]["seconds"]["train"]
     for cell in whole["cells"]:
         assert set(cell["results"]) >= {
@@ -134,7 +134,7 @@ def test_systems_that_are_added_and_only_reuse_what_is_done(whole, place):
         "preset": "tiny",
         "settings": [*FAST, "train.learning_rate=1e9", "train.clip=1e9"],
     }
-    name = changed(place, "mini", systems=[*MINI["systems"], third])
+    name = changed(place, "added", name="mini", systems=[*MINI["systems"], third])
     before = {path: path.stat().st_mtime_ns for path in (place / "comparisons").rglob("result.json")}
     done = compare(place, name, "--only", "wild")
     assert done.returncode == 0 and "wild, seed 0, documents: diverged: " in done.stderr
@@ -145,7 +145,7 @@ def test_systems_that_are_added_and_only_reuse_what_is_done(whole, place):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("seconds, group", [(3.0, False), (8.0, True), (14.0, False)])
+@pytest.mark.parametrize("seconds, group", [(4.0, False), (10.0, True)])
 def test_a_command_that_is_killed_goes_on(whole, place, seconds, group):
     """With the cells or alone, at any time: the results are those of a command that nobody killed."""
     words = ("mini.yaml", "--comparisons-dir", f"killed-{seconds:g}")
@@ -183,7 +183,7 @@ def test_a_dry_run_tells_time_flops_and_disk_and_trains_nothing(place):
     result = json.loads(done.stdout)
     assert [one["system"] for one in result["systems"]] == ["raw", "fsq"]
     assert [one["cells"] for one in result["systems"]] == [1, 2]
-    assert result["systems"][0]["documents"] == {"documents": 256}
+    assert result["systems"][0]["documents"] == {"documents": 1_280}
     assert result["seconds"] > 0 and result["flops"] > 0 and result["disk"] > 0
     assert not (place / "nothing").exists()
 

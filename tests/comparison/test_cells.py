@@ -203,3 +203,11 @@ def test_settings_of_drawing_are_checked_before_anything_is_trained(tmp_path):
     wrong = table(tmp_path, systems=[SYSTEMS[0], {**larger, "drawing": {"positions": "nkt"}}])
     with pytest.raises(ConfigError, match=r"system 'larger', drawing: .*nkt.*did you mean ntk"):
         orders.check(wrong)
+
+
+def test_a_budget_of_fewer_documents_than_a_step_fits_no_system(tmp_path):
+    with pytest.raises(
+        ConfigError, match="a budget of 15 documents fits no system: the smallest step has 16"
+    ):
+        orders.check(table(tmp_path, budget={"documents": 15}))
+    orders.check(table(tmp_path, budget={"documents": 16}))
