@@ -13,13 +13,19 @@ from rawmm_cli.core.text_tokenizer import VOCABULARY
 
 CODECS, HEADS, BACKBONES = CODECS | toy_parts.CODECS, HEADS | toy_parts.HEADS, BACKBONES | FORMS
 WIDTH, DEPTH = 32, 3
-FURTHER = ("skips", "isolated")  # forms of the Transformer, asked with a head of each kind of blocks
+FURTHER = (
+    "skips",
+    "isolated",
+    "strided",
+)  # forms of the Transformer, asked with a head of each kind of blocks
 
 
 def goes_with(name, backbone):
     if backbone == "modulated" or HEADS[name].modulates:
         return backbone == "modulated" and HEADS[name].modulates
-    return backbone not in FURTHER or name in ("clean", "time token", "scales") or HEADS[name].ordered
+    if HEADS[name].ordered:
+        return True
+    return backbone not in FURTHER or (name in ("clean", "time token") and backbone != "strided")
 
 
 COMBINATIONS = [

@@ -84,6 +84,7 @@ FORMS = {  # of the Transformer
     "modulated": lambda width, depth: Transformer(width, depth, 2, 2 * width, modulated=True),
     "skips": lambda width, depth: Transformer(width, depth, 2, 2 * width, skips=True),
     "isolated": lambda width, depth: Transformer(width, depth, 2, 2 * width, isolated=1),
+    "strided": lambda width, depth: Transformer(width, depth, 2, 2 * width, isolated=1, strided=True),
 }
 
 

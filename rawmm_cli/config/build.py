@@ -206,8 +206,16 @@ def _backbone(config: Config) -> nn.Module:
         case "transformer":
             from ..core.backbones.transformer import Transformer
 
-            modulated = b.condition == "modulation"
-            return Transformer(b.width, b.depth, b.heads, b.hidden, modulated, b.skips, b.isolated_layers)
+            return Transformer(
+                b.width,
+                b.depth,
+                b.heads,
+                b.hidden,
+                modulated=b.condition == "modulation",
+                skips=b.skips,
+                isolated=b.isolated_layers,
+                strided=b.strided,
+            )
         case kind:
             raise unknown("backbone", kind)
 

@@ -29,6 +29,11 @@ class HeadSettings(Settings):
         """Whether it gives what layers are modulated by."""
         return False
 
+    @property
+    def ordered(self) -> bool:
+        """Whether a position of a picture sees those before it alone."""
+        return self.apart
+
 
 class DiffusionHead(HeadSettings):
     """Noise, prediction and loss of pictures."""
@@ -112,6 +117,11 @@ class ReadingHead(HeadSettings):
         "raster", description="raster: a patch sees those before it; picture: all of its picture"
     )
     line_ends: bool = Field(True, description="a token of text behind each row of patches")
+
+    @property
+    def ordered(self) -> bool:
+        """In raster order."""
+        return self.order == "raster"
 
 
 Head = Annotated[

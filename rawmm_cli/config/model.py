@@ -32,7 +32,7 @@ from .fields import (
     Workers,
 )
 from .heads import DiffusionHead, Head
-from .together import check_lists, check_reads, goes_with, misfit
+from .together import check_lists, check_reads, check_strided, goes_with, misfit
 from .tokens import ImageCodec, RawCodec
 
 
@@ -59,6 +59,10 @@ class Transformer(Settings):
     )
     skips: bool = Field(False, description="layers of the first half are joined to those of the last (U-ViT)")
     isolated_layers: Whole = Field(0, description="first layers in which a picture sees itself alone")
+    strided: bool = Field(
+        False,
+        description="a code sees, of its picture, a row's length before it and its column (1904.10509)",
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Transformer":
@@ -219,6 +223,7 @@ class Config(Settings):
         check_lists({f"sample.{name}": getattr(self.sample, name) for name in LISTS}, self.head, codec)
         self._check_condition()
         check_reads(self.head, self.data.read)
+        check_strided(self.head, self.backbone)
         check(self)
         if self.sample.interval[0] > self.sample.interval[1]:
             raise ValueError(

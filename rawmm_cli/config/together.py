@@ -51,3 +51,12 @@ def check_reads(head: Head, read: float | str) -> None:
             f"head.kind = {head.kind} draws no pictures, and data.read = {read:g}: other documents would "
             "draw; set data.read=1"
         )
+
+
+def check_strided(head: Head, backbone: Any) -> None:
+    """Raise ValueError where pictures are to see themselves sparsely and their positions have no order."""
+    if getattr(backbone, "strided", False) and not head.ordered:
+        raise ValueError(
+            f"backbone.strided = true is for positions in order, and with head.kind = {head.kind} those of a "
+            "picture see each other; allowed: head.kind=autoregressive, or reading with head.order=raster"
+        )

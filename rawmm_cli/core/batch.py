@@ -25,9 +25,7 @@ BlocksOf = Callable[[int, int], Blocks]  # of a picture of H x W pixels: `RawMod
 class _Frame(NamedTuple):
     """What documents of the same shape share: everything but their tokens and pixels."""
 
-    block: np.ndarray  # (n,)
-    private: np.ndarray  # (n,)
-    picture: np.ndarray  # (n,)
+    labels: np.ndarray  # (4, n) block, private, picture, row
     position: np.ndarray  # (n, 3)
     runs: list[tuple[int, int, int]]  # of text: (first position, first item, end)
     places: list[tuple[int, Blocks, int, bool]]  # (first position, blocks, number of picture, is it a copy)
@@ -38,9 +36,7 @@ class _Layout:
     """The positions of one document."""
 
     tokens: np.ndarray  # (n,) 0 where a picture stands
-    block: np.ndarray  # (n,)
-    private: np.ndarray  # (n,)
-    picture: np.ndarray  # (n,)
+    labels: np.ndarray  # (4, n) block, private, picture, row
     position: np.ndarray  # (n, 3)
     placed: list[tuple[int, Blocks, Picture]]  # (first position, blocks, picture)
 
@@ -49,8 +45,7 @@ class _Layout:
         placed = [
             (first - count, blocks, picture) for first, blocks, picture in self.placed if first >= count
         ]
-        labels = self.block[count:], self.private[count:], self.picture[count:]
-        return _Layout(self.tokens[count:], *labels, self.position[count:], placed)
+        return _Layout(self.tokens[count:], self.labels[:, count:], self.position[count:], placed)
 
 
 def layout(document: Document, blocks: BlocksOf) -> _Layout:
@@ -63,7 +58,7 @@ def layout(document: Document, blocks: BlocksOf) -> _Layout:
             for index, picture, cut in pictures
         ),
     )
-    tokens = np.zeros(len(frame.block), np.int64)
+    tokens = np.zeros(len(frame.position), np.int64)
     for at, order, stop in frame.runs:
         tokens[at : at + stop - order] = cast(list[int], document[order:stop])
     for first, cut, _, _ in frame.places:
@@ -73,7 +68,7 @@ def layout(document: Document, blocks: BlocksOf) -> _Layout:
         (first, cut, replace(pictures[number][1], draw=False) if copy else pictures[number][1])
         for first, cut, number, copy in frame.places
     ]
-    return _Layout(tokens, frame.block, frame.private, frame.picture, frame.position, placed)
+    return _Layout(tokens, frame.labels, frame.position, placed)
 
 
 @lru_cache(maxsize=4096)
@@ -81,10 +76,8 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple], ...]) ->
     """Of documents of `items` items with these pictures: (item, blocks, is a clean copy needed, (stretch,
     positions))."""
     count = items + sum(len(cut.block) * (1 + copy) - 1 for _, cut, copy, _ in pictures)
-    (block, private, shown), wide = (
-        np.zeros((3, count), np.int64),
-        any(p[1] != "linear" for *_, p in pictures),
-    )
+    labels, wide = np.zeros((4, count), np.int64), any(p[1] != "linear" for *_, p in pictures)
+    block, private, shown, row = labels
     position = unplaced(count, 7 if wide else 3)
     runs, places, at, next_block, order = [], [], 0, 0, 0
     for number, stop in enumerate((*(index for index, *_ in pictures), items)):
@@ -100,13 +93,13 @@ def _frame(items: int, pictures: tuple[tuple[int, Blocks, bool, tuple], ...]) ->
             end = at + len(cut.block)
             places.append((at, cut, number, bool(copy)))
             block[at:end] = next_block + cut.block
-            private[at:end], shown[at:end] = copied and not copy, next_block + 1
+            private[at:end], shown[at:end], row[at:end] = copied and not copy, next_block + 1, cut.row
             position[at:end, 0] = stop
             place(position[at:end], cut, *placing)
             at, next_block = end, next_block + int(cut.block[-1]) + 1
-    for array in (block, private, shown, position):
+    for array in (labels, position):
         array.setflags(write=False)  # many documents share them
-    return _Frame(block, private, shown, position, runs, places)
+    return _Frame(labels, position, runs, places)
 
 
 def _pictures(document: Document, blocks: BlocksOf) -> list[tuple[int, Picture, Blocks]]:
@@ -185,14 +178,13 @@ def _in_rows(layouts: list[_Layout], rows: list[list[int]], length: int) -> Batc
 def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int) -> Batch:
     """Layouts and the flat position at which each begins -> Batch of `rows` rows."""
     flat = rows * length
-    tokens, block, private, shown = (np.zeros(flat, np.int64) for _ in range(4))
+    tokens, labels = np.zeros(flat, np.int64), np.zeros((4, flat), np.int64)
     columns = max((item.position.shape[1] for item in layouts), default=3)
     document, position = np.full(flat, -1, np.int64), unplaced(flat, columns)
     groups: dict[tuple, list[tuple[int, Blocks, Picture]]] = {}  # size -> (flat first, blocks, picture)
     for number, (start, item) in enumerate(zip(starts, layouts)):
         end = start + len(item.tokens)
-        tokens[start:end], block[start:end], private[start:end] = item.tokens, item.block, item.private
-        document[start:end], shown[start:end] = number, item.picture
+        tokens[start:end], document[start:end], labels[:, start:end] = item.tokens, number, item.labels
         position[start:end, : item.position.shape[1]] = item.position
         for first, cut, picture in item.placed:
             sides, encoded = tuple(picture.pixels.shape[1:]), picture.tokens is not None
@@ -221,7 +213,7 @@ def assembled(layouts: list[_Layout], starts: list[int], rows: int, length: int)
         patch_at=torch.from_numpy(patch_at),
         predict_at=torch.from_numpy(predict_at - 1),
         predict=torch.from_numpy(tokens[predict_at]),
-        labels=Labels(*map(shaped, (document, block, private, shown))),
+        labels=Labels(*map(shaped, (document, *labels))),
         position=torch.from_numpy(position).view(rows, length, columns),
         last=torch.tensor([start + len(item.tokens) - 1 for start, item in zip(starts, layouts)]).long(),
     )
@@ -240,7 +232,7 @@ def singles(layouts: list[_Layout]) -> Batch:
     return replace(
         fixed,
         tokens=torch.from_numpy(np.array([item.tokens for item in layouts])),
-        labels=fixed.labels._replace(block=torch.from_numpy(np.array([item.block for item in layouts]))),
+        labels=fixed.labels._replace(block=torch.from_numpy(np.array([item.labels[0] for item in layouts]))),
         position=torch.from_numpy(np.array([item.position[:, :3] for item in layouts])),
     )
 
@@ -286,7 +278,7 @@ def _of_singles(rows: int) -> Batch:
         nothing,
         nothing,
         nothing,
-        Labels(numbers[:, None], zeros, zeros, zeros),
+        Labels(numbers[:, None], zeros, zeros, zeros, zeros),
         torch.zeros(rows, 1, 3),
         numbers,
     )

@@ -27,6 +27,7 @@ class Blocks:
     place: np.ndarray  # (N, 2) row and column of each position
     copied: bool  # a drawn picture has inputs that nobody else may see: what follows it sees a clean copy
     words: np.ndarray | None = None  # (N,) int64, tokens of text that stand among image tokens; elsewhere 0
+    row: int = 0  # positions of a row, where each is a block
 
     @cached_property
     def at(self) -> np.ndarray:
@@ -55,7 +56,7 @@ def block_a_token(rows: int, columns: int, codes: int = 1) -> Blocks:
 
     Inputs are the clean tokens."""
     place = places(rows, columns).repeat(codes, 0)
-    return Blocks((rows, columns), np.arange(len(place)), place, False)
+    return Blocks((rows, columns), np.arange(len(place)), place, False, row=columns * codes)
 
 
 @lru_cache(maxsize=256)
@@ -64,8 +65,9 @@ def lines(rows: int, columns: int, ordered: bool = True, line_ends: bool = True)
     a token of text behind each row, so that N = rows (columns + 1) (Fuyu, Bavishi et al. 2023)."""
     place = np.indices((rows, columns + line_ends)).reshape(2, -1).T
     words = np.where(place[:, 1] == columns, LINE_END, 0) if line_ends else None
-    block = np.arange(len(place)) if ordered else np.zeros(len(place), np.int64)
-    return Blocks((rows, columns), block, place, False, words)
+    if not ordered:
+        return Blocks((rows, columns), np.zeros(len(place), np.int64), place, False, words)
+    return Blocks((rows, columns), np.arange(len(place)), place, False, words, columns + line_ends)
 
 
 def places(rows: int, columns: int) -> np.ndarray:

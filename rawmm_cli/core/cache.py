@@ -14,6 +14,7 @@ Next: `drawing.py` and `generate.py` work with it.
 import weakref
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,10 +72,10 @@ class Cache:
         self.known = [0] * documents  # positions of each document
         self.labels = Labels(
             torch.full((documents, self.columns), -1, device=self.device),
-            *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(3)),
+            *(torch.zeros(documents, self.columns, dtype=torch.long, device=self.device) for _ in range(4)),
         )
         backbone = cast(Backbone, model.backbone)
-        self.layers, self.isolated = [LayerCache(self) for _ in backbone.layers], backbone.isolated > 0
+        self.layers = [LayerCache(self) for _ in backbone.layers]
         self.row, self.used, self.words = 0, STEP, None
         self.at: slice | tuple[Tensor, Tensor] = slice(0, 0)
         self.mask = torch.empty(0)
@@ -119,7 +120,7 @@ class Cache:
         """A batch of the last item of each document alone, a picture to be drawn; all of one size."""
         new = self._new(documents, self.known)
         batch = assembled(new, [row * self.drawn for row in range(len(new))], len(new), self.drawn)
-        batch, ends = batch.to(self.device), [int(one.block[-1] - one.block[0]) for one in new]
+        batch, ends = batch.to(self.device), [int(np.ptp(one.labels[0])) for one in new]
         by_part = max(ends) > 0 and len(new) * self.drawn * self.columns > MOST  # not drawn all at once
         self._enter(batch.labels, 0, slice(1, 1 + self.drawn), masked=not by_part)
         if self.pictures is None:
@@ -140,7 +141,7 @@ class Cache:
                 Labels(*(label[:rows, columns] for label in self.labels))
                 for columns in (self.at, slice(0, self.used))
             )
-            self.mask = dense(new, seen, self.isolated)  # (rows, 1 or 2, parts, used)
+            self.mask = dense(new, seen, **self.model.sparse)  # (rows, 1 or 2, parts, used)
         else:
             self.mask = self.drawing[:rows, :, at]
         return part(batch, rows, at)
@@ -182,4 +183,4 @@ class Cache:
             self.mask[(..., at) if isinstance(at, slice) else (at[0], slice(None), 0, at[1])] = 0
         elif masked:
             keys = Labels(*(label[rows, : self.used] for label in self.labels))
-            self.mask = dense(labels, keys, self.isolated)
+            self.mask = dense(labels, keys, **self.model.sparse)

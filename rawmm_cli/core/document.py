@@ -55,12 +55,13 @@ class Known(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Who may look at whom (`mask.py`): document, block, private, picture, each (B, L)."""
+    """Who may look at whom (`mask.py`): document, block, private, picture, row, each (B, L)."""
 
     document: Tensor
     block: Tensor
     private: Tensor
     picture: Tensor  # 0 at text, else 1 + the picture's first block: not the same for two of a document
+    row: Tensor  # positions of a row of a picture that has a block a position, else 0
 
 
 class Pictures(NamedTuple):

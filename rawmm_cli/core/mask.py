@@ -15,7 +15,12 @@ layers isolate pictures wants a second mask for them, in which a picture sees no
 
     allowed  and  (not picture_q  or  picture_q == picture_k)
 
-Both then come together (`isolated`), and `by_layer` takes them apart."""
+Both then come together (`isolated`), and `by_layer` takes them apart.
+
+A fifth integer, `row`, is the number of positions of a row of a picture that has a block a position, and 0
+elsewhere. A backbone that is `strided` lets such a position see, of its own picture, the last `row` positions
+and every `row`-th of those before them (Sparse Transformer, Child et al. 2019, arXiv 1904.10509, both
+patterns in each layer): of R rows of l about N (l + R / 2) pairs in place of N^2 / 2."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -37,12 +42,32 @@ def allowed(query: Labels, key: Labels) -> Tensor:
     return same_document & not_later & open_to_query
 
 
-def alone(query: Labels, key: Labels) -> Tensor:
-    """The same where a picture sees nothing but itself."""
-    return allowed(query, key) & ((query.picture == 0) | (query.picture == key.picture))
+def inside(query: Labels, key: Labels) -> Tensor:
+    """Where an isolated layer lets a picture see: itself alone. Text sees everything."""
+    return (query.picture == 0) | (query.picture == key.picture)
 
 
-def dense(query: Labels, key: Labels | None = None, isolated: bool = False) -> Tensor:
+def near(query: Labels, key: Labels) -> Tensor:
+    """Where a strided backbone lets a picture see: of itself, the last `row` positions and every `row`-th
+    before them. It sees everything else."""
+    behind, row = query.block - key.block, query.row.clamp_min(1)
+    other = (query.row == 0) | (query.picture != key.picture)
+    return other | (behind < row) | (behind % row == 0)
+
+
+def rules(isolated: bool = False, strided: bool = False) -> list[Callable[[Labels, Labels], Tensor]]:
+    """The rule of a backbone; isolated: two, that of isolated layers first."""
+
+    def usual(query: Labels, key: Labels) -> Tensor:
+        return allowed(query, key) & near(query, key) if strided else allowed(query, key)
+
+    def alone(query: Labels, key: Labels) -> Tensor:
+        return usual(query, key) & inside(query, key)
+
+    return [alone, usual] if isolated else [usual]
+
+
+def dense(query: Labels, key: Labels | None = None, isolated: bool = False, strided: bool = False) -> Tensor:
     """Labels (B, Q) and (B, L) -> (B, 1, Q, L) fp32 to add to the scores: 0 where allowed, -inf elsewhere.
 
     `key` defaults to the query's own labels. isolated: (B, 2, Q, L), the mask of isolated layers first. Added
@@ -55,15 +80,15 @@ def dense(query: Labels, key: Labels | None = None, isolated: bool = False) -> T
         Labels(*(label[:, None, :, None] for label in query)),
         Labels(*(label[:, None, None, :] for label in key)),
     )
-    free = torch.cat([alone(*pair), allowed(*pair)], 1) if isolated else allowed(*pair)
+    free = torch.cat([rule(*pair) for rule in rules(isolated, strided)], 1)
     return torch.zeros(free.shape, device=free.device).masked_fill_(~free, float("-inf"))
 
 
-def flex(query: Labels, key: Labels | None = None, isolated: bool = False) -> Any:
+def flex(query: Labels, key: Labels | None = None, isolated: bool = False, strided: bool = False) -> Any:
     """The same rule as a BlockMask of FlexAttention (PyTorch's `flex_attention`), which skips blocks that are
     empty. isolated: two of them, that of isolated layers first."""
     key = query if key is None else key
-    masks = [_block_mask(rule, query, key) for rule in ((alone, allowed) if isolated else (allowed,))]
+    masks = [_block_mask(rule, query, key) for rule in rules(isolated, strided)]
     return tuple(masks) if isolated else masks[0]
 
 

@@ -36,7 +36,8 @@ class RawModel(nn.Module):
         super().__init__()
         _check_condition(head, backbone)
         self.codec, self.head, self.backbone = codec, head, backbone
-        self.make_mask = partial(make_mask, isolated=True) if backbone.isolated else make_mask
+        self.sparse = {name: True for name in ("isolated", "strided") if getattr(backbone, name)}
+        self.make_mask = partial(make_mask, **self.sparse) if self.sparse else make_mask
         self.blocks_of: dict[tuple[int, int], Blocks] = {}  # for every document that is packed
         self.tokenizer = Bytes()  # or BytePairs, given by who loads or trains the model
         self.words = nn.Embedding(vocabulary, width)

@@ -166,6 +166,7 @@ class Backbone(Protocol):
     )
     conditional: bool  # whether it uses a condition; heads that give one, and they alone, go with it
     isolated: int  # first layers in which a picture sees itself alone; above 0, `mask` holds both masks
+    strided: bool  # a picture with a block a position sees itself sparsely (`mask.py`)
 
     def forward(
         self, x: Tensor, position: Tensor, mask: Any, condition: Condition | None = None, cache: Any = None

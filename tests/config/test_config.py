@@ -345,6 +345,7 @@ def test_all_keys_are_the_keys_of_a_dump():
     chosen = ["backbone.kind=gau"], ["backbone.kind=transformer"], ["data.stream.path=shards"]
     chosen += (
         ["codec.kind=kl", "codec.run=x"],
+        ["codec.kind=shrunk"],
         ["codec.kind=subpixels", "head.kind=autoregressive", "train.length=256"],
         ["codec.kind=subpixels", "head.kind=masked", "train.length=256"],
         ["head.kind=reading", "data.read=1"],

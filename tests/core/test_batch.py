@@ -58,8 +58,8 @@ def test_layout_of_a_drawn_picture_followed_by_text():
 @pytest.mark.parametrize("rest", [[], [END_IMAGE], [END_IMAGE, EOS]])
 def test_a_drawn_picture_that_ends_its_document_needs_no_copy(rest):
     item = layout([BOS, IMAGE, shown(True), *rest], blocks)
-    assert item.block.tolist() == [0, 1, 2, 2, 3, 4][: 4 + len(rest)]
-    assert not any(item.private) and len(item.placed) == 1
+    assert item.labels[0].tolist() == [0, 1, 2, 2, 3, 4][: 4 + len(rest)]
+    assert not any(item.labels[1]) and len(item.placed) == 1
 
 
 @pytest.mark.parametrize("rest", [[END_IMAGE, 65], [65], [END_IMAGE, IMAGE], [END_IMAGE, shown(False)]])
@@ -74,7 +74,7 @@ def test_whatever_else_follows_asks_for_a_clean_copy(rest):
 def test_a_read_picture_is_laid_out_once():
     document = [BOS, IMAGE, shown(False), END_IMAGE, 65, EOS]
     item = layout(document, blocks)
-    assert item.block.tolist() == [0, 1, 2, 2, 3, 4, 5] and not any(item.private)
+    assert item.labels[0].tolist() == [0, 1, 2, 2, 3, 4, 5] and not any(item.labels[1])
     places = [(0, 0, 0), (1, 0, 0), (2, 0, 0), (2, 0, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0)]
     assert list(map(tuple, item.position.tolist())) == places
     assert (pack([document], 8, blocks).predict_at + 1).tolist() == [1, 5, 6]
@@ -82,7 +82,7 @@ def test_a_read_picture_is_laid_out_once():
 
 def test_causal_layout_gives_every_patch_its_own_block():
     item = layout([BOS, IMAGE, shown(True), END_IMAGE, EOS], blocks_in_order)
-    assert item.block.tolist() == [0, 1, 2, 3, 4, 5]
+    assert item.labels[0].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_causal_patches_see_the_earlier_patches_of_their_own_picture():

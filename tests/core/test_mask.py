@@ -35,7 +35,7 @@ def labels(document, block, private) -> Labels:
     return Labels(
         *(
             torch.tensor([[-1 if mark == "_" else int(mark) for mark in row]])
-            for row in (document, block, private, "0" * len(block))
+            for row in (document, block, private, "0" * len(block), "0" * len(block))
         )
     )
 
@@ -50,7 +50,7 @@ def packed_labels(seed, length=40, count=20, cut=blocks) -> Labels:
 def random_labels(seed, length, rows=2) -> Labels:
     """Labels without any order or sense: the rule must hold for them all the same."""
     rng = torch.Generator().manual_seed(seed)
-    ranges = ((-1, 3), (0, 6), (0, 2), (0, 3))
+    ranges = ((-1, 3), (0, 6), (0, 2), (0, 3), (0, 3))
     return Labels(*(torch.randint(low, high, (rows, length), generator=rng) for low, high in ranges))
 
 
@@ -78,9 +78,9 @@ def test_hand_written_table(name):
 @pytest.mark.parametrize("seed", range(4))
 def test_dense_equals_three_plain_loops(seed):
     given = random_labels(seed, 17)
-    mask, both = seen(given), dense(given, isolated=True)
+    mask, both, strided = seen(given), dense(given, isolated=True), dense(given, strided=True)
     for b in range(2):
-        document, block, private, picture = (label[b].tolist() for label in given)
+        document, block, private, picture, stride = (label[b].tolist() for label in given)
         for q in range(17):
             for k in range(17):
                 sees = (
@@ -91,6 +91,9 @@ def test_dense_equals_three_plain_loops(seed):
                 assert mask[b, q, k].item() == sees
                 alone = sees and (not picture[q] or picture[q] == picture[k])
                 assert (both[b, 0, q, k].item() == 0) == alone and (both[b, 1, q, k].item() == 0) == sees
+                behind, own = block[q] - block[k], stride[q] and picture[q] == picture[k]
+                near = sees and not (own and behind >= stride[q] and behind % stride[q])
+                assert (strided[b, 0, q, k].item() == 0) == near
 
 
 @pytest.mark.parametrize(
@@ -102,8 +105,8 @@ def test_flex_is_dense(given):
     rows, length = given.document.shape
     block_mask, mask = flex(given), seen(given)
     assert torch.equal(flex_everywhere(block_mask, rows, length, length), mask)
-    alone, usual = by_layer(flex(given, isolated=True))
-    for form, dense_form in zip((alone, usual), by_layer(dense(given, isolated=True))):
+    forms = [by_layer(make(given, isolated=True, strided=True)) for make in (flex, dense)]
+    for form, dense_form in zip(*forms):
         assert torch.equal(flex_everywhere(form, rows, length, length), dense_form[:, 0] == 0)
     block = block_mask.BLOCK_SIZE[0]  # kept: blocks where anyone sees anyone
     count = -(-length // block)
@@ -146,14 +149,14 @@ def test_padding_never_leaks_and_every_query_sees_something(cut):
 
 
 def test_rule_broadcasts():
-    one = Labels(*(torch.tensor(value) for value in (0, 1, 0, 0)))
-    many = Labels(*(torch.tensor(value) for value in ([0, 0, 1], [0, 2, 0], [0, 0, 0], [0, 0, 0])))
+    one = Labels(*(torch.tensor(value) for value in (0, 1, 0, 0, 0)))
+    many = Labels(*(torch.tensor(value) for value in ([0, 0, 1], [0, 2, 0], *[[0, 0, 0]] * 3)))
     assert allowed(one, many).tolist() == [True, False, False]
 
 
 def test_a_picture_of_an_isolated_layer_sees_itself_alone():
     """Text, a picture, text, a picture, text: text sees all before it, pictures nothing but themselves."""
-    marks = "0000000", "0112334", "0000000", "0220440"
+    marks = "0000000", "0112334", "0000000", "0220440", "0000000"
     given = Labels(*(torch.tensor([[int(mark) for mark in row]]) for row in marks))
     alone, usual = (mask[0, 0] == 0 for mask in by_layer(dense(given, isolated=True)))
     table = "1000000 0110000 0110000 1111000 0000110 0000110 1111111"

@@ -63,7 +63,7 @@ def test_a_picture_takes_a_position_more_in_every_row(rows, columns):
     placed = layout(document(shown), built.blocks)
     inside = placed.tokens[2:-7].reshape(rows, columns + 1)
     assert (inside[:, -1] == LINE_END).all() and (inside[:, :-1] == 0).all()
-    assert (np.diff(placed.block) == 1).all()  # a block a position
+    assert (np.diff(placed.labels[0]) == 1).all()  # a block a position
 
 
 def test_line_ends_are_input_and_never_a_target():

@@ -56,7 +56,7 @@ class GatedAttentionUnit(nn.Module):
 class GAU(nn.Module):
     """(B, L, D) -> (B, L, D)."""
 
-    conditional, isolated = False, 0
+    conditional, isolated, strided = False, 0, False
 
     def __init__(self, width: int, depth: int, key: int, expansion: int):
         super().__init__()

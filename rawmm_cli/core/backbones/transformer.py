@@ -1,7 +1,7 @@
 """The second backbone: a plain pre-norm Transformer, multi-head attention and SwiGLU.
 
 RMSNorm, normalised queries and keys, no biases, zero-initialised outputs (the stack that JiT, arXiv
-2511.13720, measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202. Three things may
+2511.13720, measures as best for raw patches); SwiGLU after Shazeer 2020, arXiv 2002.05202. Four things may
 be added to it. Each starts out as the plain stack:
 
 modulated  adaLN-zero (DiT, arXiv 2212.09748): a condition c of each picture shifts, scales and gates layers,
@@ -11,7 +11,8 @@ modulated  adaLN-zero (DiT, arXiv 2212.09748): a condition c of each picture shi
            under which text would have no plain layer.
 skips      U-ViT (arXiv 2209.12152): a layer of the last half begins with W [x, kept], where `kept` left the
            layer as far from the other end; what was kept last is joined first.
-isolated   in so many first layers a picture sees itself alone (`mask.by_layer`)."""
+isolated   in so many first layers a picture sees itself alone (`mask.by_layer`).
+strided    a picture whose positions stand in order sees itself sparsely (`mask.near`)."""
 
 from itertools import repeat
 from typing import Any, cast
@@ -99,8 +100,8 @@ def modulations(linear: nn.Linear, condition: Condition) -> tuple[Tensor, ...]:
 
 
 class Transformer(nn.Module):
-    """(B, L, D) -> (B, L, D). modulated, skips, isolated: as at the top of the file; `isolated` counts
-    layers."""
+    """(B, L, D) -> (B, L, D). modulated, skips, isolated, strided: as at the top of the file; `isolated`
+    counts layers."""
 
     def __init__(
         self,
@@ -108,13 +109,15 @@ class Transformer(nn.Module):
         depth: int,
         heads: int,
         hidden: int,
+        *,
         modulated: bool = False,
         skips: bool = False,
         isolated: int = 0,
+        strided: bool = False,
     ):
         super().__init__()
         self.width, self.heads, self.hidden = width, heads, hidden
-        self.conditional, self.isolated = modulated, isolated
+        self.conditional, self.isolated, self.strided = modulated, isolated, strided
         self.kept = (depth - 1) // 2 if skips else 0  # layers of each half; those between are the middle
         self.layers = nn.ModuleList(
             Layer(width, heads, hidden, modulated, n >= depth - self.kept) for n in range(depth)
