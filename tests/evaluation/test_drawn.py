@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import as_loaded
 
+from rawmm_cli.comparison.results import METRICS
 from rawmm_cli.config import build, presets
 from rawmm_cli.core import generate as generator
 from rawmm_cli.core.document import Picture
@@ -167,6 +168,18 @@ def test_blurred_drawings_are_less_sharp_and_noise_is_sharper(data):
     assert np.mean(one.values["ratio"].values) == pytest.approx(1)
     assert results["blurred"].ratio < 0.5 < 1.1 < results["noise"].ratio
     assert results["blurred"].fine_drawn < one.fine_drawn < results["noise"].fine_drawn
+
+
+def test_comparisons_find_their_columns(collapsed):
+    """Every metric that a comparison takes from these evaluators is a number of their results."""
+    measured = [fidelity, copies, diversity, seams]
+    names = {module.__name__.rpartition(".")[2] for module in measured}
+    results = {name: result for module in measured for name, result in module.measure(collapsed).items()}
+    wanted = [metric for metric, column in METRICS.items() if column["evaluator"] in names]
+    assert len(wanted) >= 14
+    for metric in wanted:
+        name, field = metric.split(".")
+        assert isinstance(getattr(results[name], field), float)
 
 
 def test_seams_of_single_drawings_add_up(real):
