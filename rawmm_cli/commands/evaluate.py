@@ -200,12 +200,17 @@ def _as_a_set(result: dict) -> Iterator[tuple[str, str, str, str]]:
         own = f"nearer to a training picture than 99 % of real ones; moved {copies['shifted']:.1%}"
         yield "copies", f"{copies['copies']:.1%}", f"{copies['count']:,}", own
     if one := result.get("diversity"):
-        for name, form in (("distance", "{:.2f}"), ("bits", "{:.0f} bits")):
+        for name, form in (("distance", "{:.2f}"), ("bits", "{:.0f}"), ("collision_bits", "{:.1f}")):
             real = one[f"{name}_real"]
             own = "of drawings of a prompt" + (
                 "" if real is None else f"; of real pictures {form.format(real)}"
             )
-            yield f"diversity, {name}", form.format(one[name]), f"{one['prompts'] * one['each']:,}", own
+            yield (
+                f"diversity, {name.replace('_', ' ')}",
+                form.format(one[name]),
+                f"{one['prompts'] * one['each']:,}",
+                own,
+            )
 
 
 def _letters(read: dict) -> str:

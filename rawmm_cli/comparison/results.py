@@ -144,6 +144,7 @@ METRICS: dict[str, Metric] = {
     "copies.nearer": _metric("nearer than real ones", "drawing", "copies", "%", "neither"),
     "diversity.distance": _metric("differences of drawings", "drawing", "diversity", "", "neither"),
     "diversity.bits": _metric("bits a prompt leaves open", "drawing", "diversity", "bits", "neither"),
+    "diversity.collision_bits": _metric("bits by repetition", "drawing", "diversity", "bits", "neither"),
     "seams.ratio": _metric("seams of patches", "drawing", "seams", "", "lower"),
     "sharpness.ratio": _metric("sharpness", "drawing", "seams", "", "neither"),
     "held_out.bits_per_byte": _metric("bits a byte of captions", "reading", "losses", "bits", "lower"),

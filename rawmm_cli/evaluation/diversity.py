@@ -1,10 +1,11 @@
 """Evaluator: how different drawings of one prompt are, in features and in bits, beside real pictures of it.
 
 A prompt does not say which picture it means. What it leaves open a model takes from chance: from noise, or
-from codes that are drawn one by one. `bits` is the rate at which drawings of one prompt can be told apart to
-an error of ERROR levels, as of a Gaussian source (`metrics/diversity.py`): an upper bound for sources with
-their covariance, and not their entropy. A model that draws one picture again and again has 0 bits and a
-distance of 0; one that draws noise has more than real pictures: the aim is theirs, not the most."""
+from codes that are drawn one by one. How many bits that are is bounded from above by `bits`, the rate of a
+Gaussian source with the covariance of the drawings to an error of ERROR levels, and from below by
+`collision_bits`, by how often two drawings are alike to this error (`metrics/diversity.py`). A model that
+draws one picture again and again has 0 of both; one that draws noise has more than real pictures: the aim is
+theirs, not the most."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..data.datasets.portraits.captions import parse
 from ..data.sets import class_captions
-from ..metrics.diversity import rate
+from ..metrics.diversity import alike, collisions, rate
 from ..metrics.neighbours import spread
 from .fidelity import Space, space_of
 from .results import Values
@@ -34,13 +35,16 @@ TRAINING = 20_000  # training pictures in which real ones of a prompt are looked
 class Diversity:
     """Means over `prompts` prompts of so many drawings (`each`) and as many real pictures, None where there
     are too few. distance: mean distance of two of them in the features `space`. bits: rate of a picture, to
-    an error of `error` levels. different: share of drawings that are not the same as an earlier one to the
+    an error of `error` levels. collision_bits: of all pairs of drawings of one prompt together; no more than
+    those of one pair among them. different: share of drawings that are not the same as an earlier one to the
     bit."""
 
     distance: float
     distance_real: float | None
     bits: float
     bits_real: float | None
+    collision_bits: float
+    collision_bits_real: float | None
     different: float
     prompts: int
     each: int
@@ -78,6 +82,8 @@ def measure(subject: Subject) -> dict[str, Diversity]:
             distance_real=float(np.mean([one["distance"].mean() for one in real])) if real else None,
             bits=float(np.mean([one["bits"] for one in drawn])),
             bits_real=float(np.mean([one["bits"] for one in real])) if real else None,
+            collision_bits=_collision_bits(drawn),
+            collision_bits_real=_collision_bits(real) if real else None,
             different=float(np.mean([one["different"] for one in drawn])),
             prompts=len(groups),
             each=round(float(np.mean([len(group.drawn) for group in groups]))),
@@ -93,8 +99,13 @@ def _measured(pictures: list[Tensor], space: Space) -> dict:
     return {
         "distance": spread(space.see(pictures)),
         "bits": rate(flat, ERROR),
+        "alike": alike(flat, ERROR),
         "different": len(flat.unique(dim=0)) / len(flat),
     }
+
+
+def _collision_bits(measured: list[dict]) -> float:
+    return collisions(*(sum(part) for part in zip(*(one["alike"] for one in measured))))
 
 
 def _groups(subject: Subject, drawn: Sequence[Drawing], rows: dict[str, list[int]]) -> list[_Group]:

@@ -1,14 +1,18 @@
-"""How many bits a prompt leaves open: the rate of drawings of one prompt, as of a Gaussian source.
+"""How many bits a prompt leaves open, from above and from below.
 
-    R(D) = sum_i max(0, 1/2 log2(l_i / w))    bits a picture, with the level w at which mean_i min(l_i, w) = D
+    rate         R(D) = sum_i max(0, 1/2 log2(l_i / w)) bits a picture, where mean_i min(l_i, w) = D gives w
+    collisions   -log2 of the chance that two drawings are alike: the entropy of Renyi of order 2
 
-l_i are the variances along the axes of the drawings' covariance, D the mean square error of a value (Cover
-and Thomas 2006, theorem 10.3.3, reverse water-filling). So many bits say which of the drawings it is, to an
-error of sqrt(D) levels of 255, with a code that knows their mean and covariance.
+Rate: l_i are the variances along the axes of the drawings' covariance, D the mean square error of a value
+(Cover and Thomas 2006, theorem 10.3.3, reverse water-filling). With so many bits a Gaussian source of this
+covariance is told to an error of sqrt(D) levels of 255. It is not the entropy: a Gaussian needs the most bits
+of all sources with its covariance, and a model that copies one of a hundred pictures needs 7, whatever their
+covariance. And n pictures show at most n - 1 axes: the rate of few is too low; compare equal numbers.
 
-What it is not: the entropy. A Gaussian needs the most bits of all sources with its covariance; drawings that
-differ in kind (two shapes, and nothing between) need fewer. And n pictures show at most n - 1 axes, so that
-the rate of few pictures is too low: compare equal numbers of drawings and of real pictures."""
+Collisions: of exact repetitions never above the entropy of Shannon, and near to it where what is drawn is
+about equally likely. Of n pictures it can be seen up to log2(n (n - 1) / 2) bits."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -34,3 +38,14 @@ def _halvings(variance: Tensor, total: float) -> Tensor:
     level = (total - rest) / torch.arange(1, len(variance) + 1)  # if the axes up to this one are above it
     above = int((variance > level).nonzero()[-1])
     return 0.5 * torch.log2(variance / level[above]).clamp_min(0)
+
+
+def alike(vectors: Tensor, error: float) -> tuple[int, int]:
+    """Pairs of (n, d) whose root mean square difference is at most `error`, and all pairs."""
+    distance = torch.nn.functional.pdist(vectors.double()) / vectors.shape[1] ** 0.5
+    return int((distance <= error).sum()), len(distance)
+
+
+def collisions(pairs: int, of: int) -> float:
+    """Bits where `pairs` of so many are alike; where none are, those where one would be: it is more."""
+    return math.log2(of / max(1, pairs))

@@ -58,6 +58,8 @@ NAMES = {
     "diversity.distance_real": "of two real pictures",
     "diversity.bits": "bits that the prompt leaves open, at most",
     "diversity.bits_real": "of real pictures",
+    "diversity.collision_bits": "by how often two are alike: bits, at least",
+    "diversity.collision_bits_real": "of real pictures",
     "diversity.different": "different to the bit",
     "diversity.each": "drawings of each",
     "diversity.error": "to an error of so many levels",

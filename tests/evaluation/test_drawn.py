@@ -1,6 +1,8 @@
 """Evaluators of drawings as a set, of drawings that are known: real pictures, copies, one picture of each
 class, blurred ones."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -139,11 +141,12 @@ def test_moved_copies_are_seen_when_they_are_moved_back(data):
 def test_drawings_of_one_prompt_are_as_different_as_real_ones_or_not_at_all(data, collapsed):
     held_out = prepared.load(data, "held_out")
     same = diversity.measure(collapsed)["diversity"]
-    assert same.distance == same.bits == 0 and same.different == pytest.approx(1 / 30)
+    assert same.distance == same.bits == same.collision_bits == 0 and same.different == pytest.approx(1 / 30)
     assert same.distance_real > 1 and same.bits_real > 20 and (same.prompts, same.each) == (10, 30)
     rows = np.concatenate([(held_out.labels == label).nonzero()[0][:30] for label in range(10)])
     alike = diversity.measure(subject_of(data, of(held_out, rows)))["diversity"]
     assert alike.bits == pytest.approx(alike.bits_real, rel=0.1) and alike.different == 1
+    assert alike.collision_bits == pytest.approx(math.log2(10 * 30 * 29 / 2))  # no two are alike
     assert alike.distance == pytest.approx(alike.distance_real, rel=0.15)
     assert np.mean(alike.values["distance"].values) == pytest.approx(alike.distance)
     assert alike.values["bits"].ids == list(NAMES)

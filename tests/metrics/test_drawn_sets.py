@@ -142,6 +142,22 @@ def test_the_rate_of_one_picture_is_0_and_of_many_grows_with_their_differences()
     assert diversity.rate(far, 5) > diversity.rate(far, 10)
 
 
+def test_collisions_of_sources_that_are_known():
+    """64 kinds, equally likely: 6 bits. One kind: none. All different: as many as pairs show."""
+    kinds = 100 * torch.eye(64).repeat_interleave(3, 1)
+    lots = torch.randint(0, 64, (2000,), generator=torch.Generator().manual_seed(0))
+    drawn = kinds[lots] + 0.1 * random(2000, 192)
+    assert diversity.collisions(*diversity.alike(drawn, 1.0)) == pytest.approx(6, abs=0.05)
+    assert diversity.collisions(*diversity.alike(drawn[:1].expand(50, -1), 1.0)) == 0
+    assert diversity.alike(kinds, 1.0) == (0, 64 * 63 // 2)
+    assert diversity.collisions(0, 4950) == math.log2(4950)
+
+
+def test_two_are_alike_by_the_root_mean_square_of_their_difference():
+    pair = torch.tensor([[0.0, 0.0], [3.0, 4.0]])  # root mean square 5 / sqrt(2)
+    assert diversity.alike(pair, 3.6) == (1, 1) and diversity.alike(pair, 3.5) == (0, 1)
+
+
 # -------------------------------------------------------------------------------------------------- sharpness
 
 
