@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def order(table: Table, cell: Cell) -> dict[str, Any] | None:
         "budget": kind,
         "amount": amount * PART if sweep else amount,
         "preset": preset(system.preset),
+        "file": _digest(system.preset),
         "settings": words,
         "set": config.data.set,
         "codec": codec,
@@ -127,8 +129,8 @@ def settled(
     words = [*_data(table.comparison), *system.settings]
     if codec:
         words += [f"codec.kind={codec['kind']}", f"codec.run={codec['run']}"]
-    words += [f"train.seed={seed}", *QUIET]
-    return codec, model(system, words), words
+    config = model(system, words)
+    return codec, config, [*words, f"train.seed={seed}", *QUIET]
 
 
 def write(table: Table, cell: Cell, told: dict[str, Any]) -> None:
@@ -166,6 +168,19 @@ def _short(value: Any) -> str:
     return text if len(text) < 80 else f"{text[:60]} ..."
 
 
+@lru_cache(maxsize=1_000)
+def _load(name: str, words: tuple[str, ...]) -> Config | CodecConfig:
+    """As `presets.load`: cells of many seeds ask for the same."""
+    return presets.load(name, words)
+
+
+def _digest(name: str) -> str | None:
+    """SHA-256 of a YAML file of the user's, who may change it; None of a preset that ships."""
+    if not name.endswith((".yaml", ".yml")):
+        return None
+    return hashlib.sha256(presets.text(name).encode()).hexdigest()
+
+
 def preset(name: str) -> str:
     """The name of a preset, or the whole path of a YAML file."""
     return str(Path(name).resolve()) if name.endswith((".yaml", ".yml")) else name
@@ -178,7 +193,7 @@ def _data(comparison: Comparison) -> list[str]:
 def model(system: System, words: list[str]) -> Config:
     """Settings of a model. Raises ConfigError that names the system, where they are not that."""
     try:
-        config = presets.load(system.preset, words)
+        config = _load(system.preset, tuple(words))
     except ConfigError as error:
         raise ConfigError(f"system '{system.name}': {error}") from None
     if isinstance(config, CodecConfig):
@@ -213,14 +228,14 @@ def _trained(table: Table, system: System, wanted: CodecOf, seed: int, time: flo
     """A codec that the comparison trains; systems that want the same one share its run."""
     words = [*_data(table.comparison), *wanted.settings]
     try:
-        config = presets.load(wanted.preset, words)
+        config = _load(wanted.preset, tuple(words))
         if not isinstance(config, CodecConfig):
             raise ConfigError(f"preset {wanted.preset} trains a model; allowed: one that trains a codec")
         size = read_card(table.data / config.data.set).get("size")
         given = any(word.startswith("data.size=") for word in wanted.settings)
         if isinstance(size, list) and len(set(size)) == 1 and not given:
             words.append(f"data.size={size[0]}")
-            config = presets.load(wanted.preset, words)
+            config = _load(wanted.preset, tuple(words))
     except ConfigError as error:
         raise ConfigError(f"system '{system.name}', its codec: {error}") from None
     stem = Path(wanted.preset).stem
