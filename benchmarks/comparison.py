@@ -68,47 +68,50 @@ def without_times(whole: dict) -> dict:
 
 
 def kill(file: str, points: int, seed: int = 0) -> None:
-    """Kill a comparison with SIGKILL `points` times: now the command alone, now its cells with it."""
+    """Kill a comparison with SIGKILL `points` times in all, at any time of it, until it is done; then another
+    one. Now the command alone is killed, now its cells with it."""
     folder = Path(tempfile.mkdtemp(prefix="rawmm-kill-"))
     seconds = run(file, folder / "whole")
     print(f"{seconds:.1f} s without a kill", flush=True)
-    lots, last = random.Random(seed), 0
-    for point in range(points):
-        process = subprocess.Popen(
-            command(file, folder / "killed"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        wait = 2 + lots.random() * 2 * seconds / points
-        time.sleep(wait)
-        if process.poll() is not None:
-            print(f"done after {point} kills", flush=True)
-            break
-        whole = point % 2 == 1
-        (os.killpg if whole else os.kill)(process.pid, signal.SIGKILL)
-        process.wait()
-        finished = len(list((folder / "killed").glob("*/cells/*/result.json")))
-        stage = [
-            json.loads(path.read_text())["stage"]
-            for path in sorted(
-                (folder / "killed").glob("*/cells/*/state.json"), key=lambda p: p.stat().st_mtime
+    whole, lots, kills, rounds = without_times(results(folder / "whole")), random.Random(seed), 0, 0
+    while kills < points:
+        here, rounds, last = folder / str(rounds), rounds + 1, 0
+        while _killed(command(file, here), lots.random() * 0.7 * seconds, both=kills % 2 == 1):
+            kills += 1
+            finished = len(list(here.glob("*/cells/*/result.json")))
+            print(
+                f"kill {kills}, {'with' if kills % 2 == 0 else 'without'} its cells, in {_stage(here)}: "
+                f"{finished} cells finished",
+                flush=True,
             )
-        ][-1:]
-        print(
-            f"kill {point + 1} after {wait:.1f} s, {'cells too' if whole else 'the command alone'}, in "
-            f"{''.join(stage) or 'the start'}: {finished} cells finished",
-            flush=True,
-        )
-        assert finished >= last, "a finished cell was lost"
-        last = finished
-    run(file, folder / "killed")
-    same = without_times(results(folder / "whole")) == without_times(results(folder / "killed"))
-    print("results.json is the same but for times" if same else "results.json DIFFERS")
-    if not same:
-        print(f"see {folder}")
-        sys.exit(1)
+            assert finished >= last, "a finished cell was lost"
+            last = finished
+        if without_times(results(here)) != whole:
+            print(f"results.json DIFFERS: {folder}")
+            sys.exit(1)
+        print(f"round {rounds}: results.json is the same but for times", flush=True)
     shutil.rmtree(folder)
+
+
+def _killed(words: list[str], seconds: float, both: bool) -> bool:
+    """Start a command and kill it after so many seconds -> whether it was still at work."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(words, start_new_session=True, **quiet)
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        (os.killpg if both else os.kill)(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+def _stage(folder: Path) -> str:
+    """Where the cell stood that was worked on last."""
+    states = sorted(folder.glob("*/cells/*/state.json"), key=lambda path: path.stat().st_mtime)
+    if not states:
+        return "the start"
+    return f"{json.loads(states[-1].read_text())['stage']} of {states[-1].parent.name}"
 
 
 def jobs(file: str) -> None:

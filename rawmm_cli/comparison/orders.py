@@ -22,9 +22,10 @@ from ..system.errors import ConfigError, DataError
 from .cells import PART, SWEEP, Cell, Table
 from .results import METRICS, evaluators
 
-QUIET = (  # what only people look at while a run trains costs time of its budget
-    "train.trackers=[]",
+EQUAL = (  # settings of every training, which those of a system win over
+    "train.trackers=[]",  # what only people look at while a run trains costs time of its budget
     f"train.sample_every={10**9}",
+    "train.compile=no",  # or the first cell would pay for code that is kept for the others
 )
 MEANT = {"time": "seconds", "documents": "documents", "flops": "FLOPs"}
 MEASURED = ("trials", "trial_pictures", "pictures", "score", "evaluators", "drawing")
@@ -126,11 +127,11 @@ def settled(
     """The codec of a system, settings of its model, and the words that they come from. time: the time budget,
     of which a codec may have a share."""
     codec = codec_of(table, system, seed, time)
-    words = [*_data(table.comparison), *system.settings]
+    words = [*_data(table.comparison), *EQUAL, *system.settings]
     if codec:
         words += [f"codec.kind={codec['kind']}", f"codec.run={codec['run']}"]
     config = model(system, words)
-    return codec, config, [*words, f"train.seed={seed}", *QUIET]
+    return codec, config, [*words, f"train.seed={seed}"]
 
 
 def write(table: Table, cell: Cell, told: dict[str, Any]) -> None:
@@ -226,7 +227,7 @@ def codec_of(table: Table, system: System, seed: int, time: float | None) -> dic
 
 def _trained(table: Table, system: System, wanted: CodecOf, seed: int, time: float | None) -> dict[str, Any]:
     """A codec that the comparison trains; systems that want the same one share its run."""
-    words = [*_data(table.comparison), *wanted.settings]
+    words = [*_data(table.comparison), *EQUAL, *wanted.settings]
     try:
         config = _load(wanted.preset, tuple(words))
         if not isinstance(config, CodecConfig):
@@ -243,7 +244,7 @@ def _trained(table: Table, system: System, wanted: CodecOf, seed: int, time: flo
         stem += "-" + hashlib.sha256(json.dumps([words, wanted.share]).encode()).hexdigest()[:6]
     if wanted.share is not None and time is not None:
         words.append(f"train.time={wanted.share * time:.3f}")
-    words += [f"train.seed={seed}", *QUIET]
+    words.append(f"train.seed={seed}")
     return {
         "kind": config.codec.kind,
         "run": f"{stem}-{seed}",
