@@ -100,13 +100,10 @@ def _claim(column: Metric, equal: str, rows: Sequence[Difference], reference_ahe
 
 def _sizes(column: Metric, rows: Sequence[Difference]) -> str:
     """kl (by 2.6 points [0.8, 4.4]) and fsq (by 7.5 points [4.3, 10.8])."""
-    signed = column["better"] == "neither"
-    return _listed(
-        [
-            f"{row['system']} ({'' if signed else 'by '}{' '.join(_parts(column, row, signed))})"
-            for row in rows
-        ]
-    )
+    with_sign = column["better"] == "neither"
+    by = "" if with_sign else "by "
+    sizes = [" ".join(_parts(column, row, with_sign)) for row in rows]
+    return _listed([f"{row['system']} ({by}{size})" for row, size in zip(rows, sizes)])
 
 
 def _rest(results: Results, budget: BudgetKind, leads: Sequence[str]) -> Sentence | None:
@@ -134,24 +131,25 @@ def noun(column: Metric) -> str:
     return f"pictures {title}" if re.match(r"(drawn|read) ", title) else title
 
 
-def _parts(column: Metric, row: Difference, signed: bool = False) -> tuple[str, str]:
+def _parts(column: Metric, row: Difference, with_sign: bool = False) -> tuple[str, str]:
     """A difference without its sign and its interval, turned with it: ("3.1 points", "[1.2, 4.9]")."""
-    turn = -1 if row["difference"] < 0 and not signed else 1
+    turn = -1 if row["difference"] < 0 and not with_sign else 1
     value, low, high = amounts(column, turn * row["difference"], row["interval"], turn)
-    return f"{_sign(value) if signed else value}{_unit(column)}", f"[{low}, {high}]"
+    return f"{signed(value) if with_sign else value}{_unit(column)}", f"[{low}, {high}]"
 
 
 def _open(column: Metric, row: Difference) -> str:
     """+0.4 points [-0.3, 1.1], of the system against the reference; where there is no interval, why."""
     if row["interval"] is None:
         value, *_ = amounts(column, row["difference"], None)
-        return f"{_sign(value)}{_unit(column)}, no interval from {counted(row['seeds'], 'seed')}"
+        return f"{signed(value)}{_unit(column)}, no interval from {counted(row['seeds'], 'seed')}"
     value, low, high = amounts(column, row["difference"], row["interval"])
-    return f"{_sign(value)}{_unit(column)} [{low}, {high}]"
+    return f"{signed(value)}{_unit(column)} [{low}, {high}]"
 
 
-def _sign(value: str) -> str:
-    return value if value.startswith(("-", "0")) and not float(value.replace(",", "")) > 0 else f"+{value}"
+def signed(value: str) -> str:
+    """A number as text with its sign: +0.4, -0.4, and 0.0 without one."""
+    return f"+{value}" if float(value.replace(",", "")) > 0 else value
 
 
 def amounts(
@@ -204,8 +202,23 @@ def notes(results: Results) -> list[str]:
         ]
         if names:
             lines.append(f"{words}: {_listed(names)}.")
+    lines += _fewer(results)
     lines += [f"Left out: {name}, {reason}." for name, reason in results["left_out"].items()]
     return lines
+
+
+def _fewer(results: Results) -> list[str]:
+    """Systems that were compared on fewer seeds than there are, since cells of them are missing."""
+    seeds: dict[tuple[str, BudgetKind], int] = {}
+    for row in results["differences"]:
+        place = row["system"], row["budget"]
+        seeds[place] = max(seeds.get(place, 0), row["seeds"])
+    fewer = [
+        f"{system} at {EQUAL[budget]} ({count})"
+        for (system, budget), count in seeds.items()
+        if count < len(results["seeds"])
+    ]
+    return [f"Compared on fewer seeds: {_listed(fewer)}."] if fewer else []
 
 
 def _budget(results: Results) -> str:

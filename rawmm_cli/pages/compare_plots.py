@@ -5,7 +5,7 @@ from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
-from ..comparison.answer import amounts, noun
+from ..comparison.answer import amounts, noun, signed
 from ..comparison.differences import budgets, cells_of
 from ..comparison.results import BudgetKind, Cell, Difference, Results
 from ..system.figures import short
@@ -73,7 +73,7 @@ def forest(results: Results, metric: str) -> dict | None:
                 "width": round(place(ends[1]) - place(ends[0]), 2),
                 "at": place(min(max(row["difference"] * factor, low), high)),
                 "state": "differs" if row["claimed"] and column["better"] == "neither" else state,
-                "value": value if value.startswith("-") else f"+{value}",
+                "value": signed(value),
                 "interval": f"[{', '.join(interval)}]" if interval else "no interval",
             }
         )

@@ -1,7 +1,8 @@
 """Tables of a comparison of systems: every metric at both budgets, what it cost, and how each cell ended."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -16,6 +17,7 @@ PARTS = {
     "reading": ("Reading", "What is said of pictures."),
     "codec": ("Codecs", "What is left of pictures before a model sees them."),
 }
+WIDEST = 7  # metrics of a table
 Costs = tuple[str, str, Callable[[Cell], float | None], Callable[[float], str]]
 COSTS: tuple[Costs, ...] = (
     ("Training", "with the codec", training_seconds, duration),
@@ -33,13 +35,19 @@ EACH: tuple[Costs, ...] = (
 
 def tables(results: Results) -> list[dict]:
     """One table for drawing, reading, codecs and costs each: columns with the two budgets, a row a system."""
-    parts = [_part(results, part) for part in PARTS]
-    return [part for part in parts if part["columns"]] + [_costs(results)]
-
-
-def _part(results: Results, part: str) -> dict:
     known = {metric for cell in results["cells"] for metric in cell["results"]}
-    metrics = {name: one for name, one in results["metrics"].items() if one["part"] == part and name in known}
+    shown: list[dict] = []
+    for part in PARTS:
+        names = [name for name, one in results["metrics"].items() if one["part"] == part and name in known]
+        count = -(-len(names) // WIDEST)
+        ends = [round(len(names) * n / count) for n in range(count + 1)] if names else []
+        shown += [_part(results, part, names[a:b], first=not a) for a, b in pairwise(ends)]
+    return [*shown, _costs(results)]
+
+
+def _part(results: Results, part: str, names: Sequence[str], first: bool) -> dict:
+    """A table of some metrics of a part."""
+    metrics = {name: results["metrics"][name] for name in names}
     differences = {(row["metric"], row["budget"], row["system"]): row for row in results["differences"]}
     kinds = budgets(results)
 
@@ -57,6 +65,7 @@ def _part(results: Results, part: str) -> dict:
     rows = _rows(results, line)
     if part == "codec":  # most systems may have none
         rows = [row for row in rows if any(cell["text"] != "–" for cell in row["cells"])]
+    title, about = (title, about) if first else (f"{title}, continued", "")
     return {"title": title, "about": about, "columns": columns, "heads": heads, "rows": rows}
 
 

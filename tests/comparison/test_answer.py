@@ -120,6 +120,14 @@ def test_one_seed_and_cells_that_are_not_done_are_said(results):
     assert "Left out: text, its extra rawmm[ocr] is not installed." in text
 
 
+def test_systems_with_fewer_seeds_are_said(results):
+    results["differences"] = [
+        row(KID, "kl", 0.02, [0.01, 0.03], True, seeds=2),
+        row(KID, "fsq-512", 0.02, [0.01, 0.03], True),
+    ]
+    assert "Compared on fewer seeds: kl at equal time (2)." in answer(results)
+
+
 def test_numbers_have_the_digits_that_their_interval_bears():
     share, other = {"unit": "%"}, {"unit": ""}
     assert amounts(share, 0.0312, [0.0118, 0.0491]) == ("3.1", "1.2", "4.9")

@@ -99,6 +99,16 @@ def test_medians_and_the_ends_of_the_seeds(folder):
     assert cost["rows"][0]["cells"][0] == {"text": "1 min 00 s", "spread": "", "mark": "", "why": ""}
 
 
+def test_many_metrics_stand_in_several_tables(folder):
+    results = loaded(folder)
+    for n in range(13):
+        results["metrics"][f"m{n}"] = results["metrics"][KID] | {"title": f"metric {n}"}
+        results["cells"][0]["results"][f"m{n}"] = float(n)
+    shown = [(part["title"], len(part["columns"])) for part in compare_table.tables(results)]
+    assert shown[:3] == [("Drawing", 5), ("Drawing, continued", 5), ("Drawing, continued", 5)]
+    assert [title for title, _ in shown[3:]] == ["Reading", "Cost"]
+
+
 def test_differences_lie_where_their_numbers_are(folder):
     results = loaded(folder)
     results["differences"] = [
