@@ -14,7 +14,7 @@ from ..evaluation.results import to_json, values_of
 from ..evaluation.subject import Subject
 from ..runs import models
 from ..sampling.request import Request
-from ..system.errors import ConfigError
+from ..system.errors import ConfigError, DataError
 from .results import numbers
 
 
@@ -59,7 +59,7 @@ def measured(of: Subject, names: Sequence[str]) -> Measured:
             continue
         try:
             results = module.measure(of)
-        except (ImportError, ConfigError) as error:
+        except (ImportError, ConfigError, DataError) as error:
             left_out[name] = " ".join(str(error).split())
             continue
         for key, result in results.items():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from ..core.text_tokenizer import IMAGE
@@ -27,7 +28,7 @@ from .results import Values
 from .subject import Subject, first_picture
 
 FRESH, FIRST = 10_000, 10_000_000  # portraits that the judges are trained on and checked with; the first
-PROMPTS = 20_000_000  # the first portrait that is a prompt
+PROMPTS, TRIALS = 20_000_000, 30_000_000  # the first portrait that is a prompt; of a trial
 NEAR = 300  # drawings whose nearest training portrait is searched
 OPENING = "a portrait of"
 JUDGES = "portraits-judge-{}"  # the set of real portraits of a size; its folder holds the judges
@@ -92,7 +93,7 @@ def measure(subject: Subject) -> dict[str, Drawn | Read | Looks | Written]:
     if train.holds_documents or train.card.get("labels") or not train.card.get("grammar"):
         return {}
     size = subject.settings.size[0]
-    numbers = unseen(train, subject.prompts)
+    numbers = unseen(train, subject.prompts, TRIALS if subject.quick else PROMPTS)
     truth = [attributes_of(n) for n in numbers]
     if not subject.draws:
         return read(subject, numbers, truth)
@@ -116,8 +117,14 @@ def judged(
     folder: Path, size: int, workers: int = 2, notify: Callable[[str], None] = lambda line: None
 ) -> tuple[Judges, Prepared]:
     """Judges of portraits of `size` pixels, and real portraits that they were not trained on; both are made
-    once and kept in `folder`."""
+    once and kept in `folder`. Of several processes that want them one makes them."""
     name = folder / JUDGES.format(size)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{name.name}.lock"):
+        return _judged(name, size, workers, notify)
+
+
+def _judged(name: Path, size: int, workers: int, notify: Callable[[str], None]) -> tuple[Judges, Prepared]:
     if not (name / "card.json").exists():
         notify(f"drawing {FRESH:,} fresh portraits of {size} px for the judges")
         source = drawing.portraits(count=FRESH, size=size, first=FIRST)
@@ -131,10 +138,10 @@ def judged(
     return judge, held_out
 
 
-def unseen(train: Prepared | None, count: int) -> list[int]:
-    """Numbers of `count` portraits whose attributes together are those of no portrait in `train`."""
+def unseen(train: Prepared | None, count: int, first: int = PROMPTS) -> list[int]:
+    """Numbers of `count` portraits, from `first` on, whose attributes together are those of no portrait in `train`."""
     known = set() if train is None else {_combination(train.attributes(n)) for n in range(len(train))}
-    numbers, number = [], PROMPTS
+    numbers, number = [], first
     while len(numbers) < count:
         if _combination(attributes_of(number)) not in known:
             numbers.append(number)
