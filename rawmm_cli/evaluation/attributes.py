@@ -120,7 +120,7 @@ def judged(
     once and kept in `folder`. Of several processes that want them one makes them."""
     name = folder / JUDGES.format(size)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{name.name}.lock"):
+    with FileLock(folder / f".{name.name}.judges"):
         return _judged(name, size, workers, notify)
 
 
@@ -139,7 +139,8 @@ def _judged(name: Path, size: int, workers: int, notify: Callable[[str], None]) 
 
 
 def unseen(train: Prepared | None, count: int, first: int = PROMPTS) -> list[int]:
-    """Numbers of `count` portraits, from `first` on, whose attributes together are those of no portrait in `train`."""
+    """Numbers of `count` portraits, from `first` on, whose attributes together are those of no
+    portrait in `train`."""
     known = set() if train is None else {_combination(train.attributes(n)) for n in range(len(train))}
     numbers, number = [], first
     while len(numbers) < count:
