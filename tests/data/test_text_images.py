@@ -80,6 +80,15 @@ def test_words_of_random_letters():
     assert all(len(line) == 5 for line in lines) and 1 <= len(lines) <= 4
 
 
+def test_black_on_white():
+    """No other colour than greys between them, and the rest of the picture is white."""
+    source = text_images(count=8, glyph="10", letters="5", words=2, ground="white")
+    for item in source.items(0):
+        pixels = source.open(item.content, (0, 0, 0))
+        assert item.attributes["ground"] == "white" and (pixels == pixels[..., :1]).all()
+        assert pixels.max() == 255 and pixels.min() < 64 and (pixels == 255).mean() > 0.8
+
+
 def test_text_in_the_corner():
     """It begins at the margins in every picture, and elsewhere without that."""
     first = {"corner": set(), "anywhere": set()}
@@ -167,7 +176,7 @@ def test_the_command(rawmm, tmp_path):
         ({"letters": "5", "alphabet": "a b"}, "--alphabet is 'a b'"),
         ({"alphabet": "ab"}, "--alphabet is about words of random letters; give --letters"),
         ({"words": 2}, "--words is about words of random letters; give --letters"),
-        ({"ground": "paper"}, "--ground is 'paper'; allowed: plain, photograph"),
+        ({"ground": "paper"}, "--ground is 'paper'; allowed: plain, photograph, white"),
         ({"place": "middle"}, "--place is 'middle'; allowed: anywhere, corner"),
     ],
 )

@@ -109,7 +109,10 @@ def prepare(
     ] = None,
     ground: Annotated[
         Optional[str],
-        typer.Option(help="text-images: plain or photograph, behind the letters. [default: either]"),
+        typer.Option(
+            help="text-images: behind the letters, plain, photograph, or white (they are black). [default: "
+            "plain or photograph]"
+        ),
     ] = None,
     place: Annotated[
         Optional[str],

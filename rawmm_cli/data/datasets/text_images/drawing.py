@@ -20,7 +20,7 @@ from ....system.figures import counted
 from ...images import Colour
 from ...items import Item, Source
 from . import fonts
-from .writing import GROUNDS, MARGIN, PLACES, Writing, pick, written
+from .writing import GROUNDS, MARGIN, PLACES, WHITE, Writing, pick, written
 
 SIZES, GLYPHS = (32, 512), (6, 64)
 LEAST, MOST = 8, 32  # pixels of an em
@@ -41,9 +41,9 @@ def text_images(
     """Source of `count` pictures of size x size pixels with letters of `glyph` pixels an em ("10" or "8-32").
 
     font: a file, or "Aileron" for the one inside Pillow; in place of all installed ones. other: `letters`
-    ("5" or "4-6") of words of random letters, out of `alphabet`, and `words` of a picture; `ground` (plain or
-    photograph) behind them and their `place` (anywhere or corner). Raises ConfigError where a number is out
-    of range or the font cannot be used."""
+    ("5" or "4-6") of words of random letters, out of `alphabet`, and `words` of a picture; `ground` (plain,
+    photograph or white) behind them and their `place` (anywhere or corner). Raises ConfigError where a number
+    is out of range or the font cannot be used."""
     if not SIZES[0] <= size <= SIZES[1]:
         raise ConfigError(
             f"the size of text-images is {size}; allowed: {SIZES[0]} to {SIZES[1]}; choose another --size"
@@ -96,8 +96,10 @@ def _other(
     place: str = PLACES[0],
 ) -> dict:
     """Settings of `Writing`. Raises ConfigError."""
-    if ground not in (None, *GROUNDS):
-        raise ConfigError(f"--ground is '{ground}'; allowed: {', '.join(GROUNDS)}; default: either")
+    if ground not in (None, *GROUNDS, WHITE):
+        raise ConfigError(
+            f"--ground is '{ground}'; allowed: {', '.join(GROUNDS)}, {WHITE}; default: plain or photograph"
+        )
     if place not in PLACES:
         raise ConfigError(f"--place is '{place}'; allowed: {', '.join(PLACES)}")
     settings = {"place": place} | ({} if ground is None else {"grounds": (ground,)})
@@ -145,17 +147,7 @@ def draw(n: int, background: Colour, writing: Writing) -> np.ndarray:
     lines, attributes = written(n, writing)
     path, glyph = pick(n, "font", writing.fonts), int(attributes["glyph"])
     font, height = fonts.sized(path, glyph), fonts.height(path, glyph)
-    dark = pick(n, "dark letters", (True, False))
-    picture = (
-        _photograph(n, size, pale=dark)
-        if attributes["ground"] == "photograph"
-        else Image.new(
-            "RGB",
-            (size, size),
-            tuple(pick(n, f"ground {c}", range(190, 256) if dark else range(0, 66)) for c in "rgb"),
-        )
-    )
-    ink = tuple(pick(n, f"ink {c}", range(0, 50) if dark else range(206, 256)) for c in "rgb")
+    picture, ink = _sheet(n, attributes["ground"], size)
     width = max(font.getlength(line) for line in lines)
     left, top = (
         MARGIN + (writing.place != "corner") * pick(n, what, range(max(1, int(writing.room - used) + 1)))
@@ -165,6 +157,18 @@ def draw(n: int, background: Colour, writing: Writing) -> np.ndarray:
     for row, line in enumerate(lines):
         canvas.text((left, top + row * height + height // 2), line, fill=ink, font=font, anchor="lm")
     return np.array(picture)
+
+
+def _sheet(n: int, ground: str, size: int) -> tuple[Image.Image, Colour]:
+    """What stands behind the letters, size x size, and their colour."""
+    if ground == WHITE:
+        return Image.new("RGB", (size, size), (255, 255, 255)), (0, 0, 0)
+    dark = pick(n, "dark letters", (True, False))
+    ink = tuple(pick(n, f"ink {c}", range(0, 50) if dark else range(206, 256)) for c in "rgb")
+    if ground == "photograph":
+        return _photograph(n, size, pale=dark), ink
+    plain = tuple(pick(n, f"ground {c}", range(190, 256) if dark else range(0, 66)) for c in "rgb")
+    return Image.new("RGB", (size, size), plain), ink
 
 
 def _photograph(n: int, size: int, pale: bool) -> Image.Image:

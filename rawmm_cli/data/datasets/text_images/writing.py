@@ -10,7 +10,8 @@ from . import fonts
 
 Option = TypeVar("Option")
 LINES, MARGIN = 4, 3  # lines of real words at most; pixels left free at the edges
-GROUNDS, PLACES = ("plain", "photograph"), ("anywhere", "corner")
+GROUNDS, WHITE = ("plain", "photograph"), "white"  # behind the letters; white: always, with black letters
+PLACES = ("anywhere", "corner")
 WORDS = tuple(
     """
 a able about above across act add after again age ago air all alone along also always am among an and animal
