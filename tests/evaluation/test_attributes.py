@@ -116,6 +116,11 @@ def test_what_the_grammar_does_not_write(caption):
     assert parse(caption) is None
 
 
+def test_prompts_of_a_trial_are_others_than_those_of_the_measurement():
+    trial = attributes.unseen(None, 50, attributes.TRIALS)
+    assert not set(trial) & set(attributes.unseen(None, 50))
+
+
 def test_unseen_portraits_have_combinations_of_their_own(tmp_path):
     prepare_source(tmp_path / "few", drawing.portraits(count=60, size=SIZE))
     train = prepared.load(tmp_path / "few", "train")
@@ -290,7 +295,7 @@ def measured(train, monkeypatch):
         monkeypatch.setattr(generator, "generate", generate or answers)
         monkeypatch.setattr(attributes, "judged", lambda *given, **more: (Known(seen, {}, unreliable), real))
         monkeypatch.setattr(
-            attributes, "unseen", lambda train, count, unseen=attributes.unseen: unseen(None, count)
+            attributes, "unseen", lambda train, *which, unseen=attributes.unseen: unseen(None, *which)
         )
         trained = as_loaded(tiny_model(), presets.load("tiny", [f"data.size={SIZE}", "train.length=300"]))
         subject = Subject(trained, Request(), train, real, train.folder, prompts=count, keep=keep)
