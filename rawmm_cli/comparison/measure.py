@@ -42,6 +42,14 @@ def drawn_with(of: Subject, settings: Mapping[str, Any]) -> Subject:
     return replace(of, request=replace(of.request, settings={**of.request.settings, **settings}))
 
 
+def by_steps(whole: dict[str, Any]) -> dict[str, list] | None:
+    """curve.json: {"steps": [...], METRIC: [...]}, quality against steps; None where it was not measured."""
+    if not (steps := whole.get("steps")):
+        return None
+    points = sorted((int(number), quality) for number, quality in steps["by_steps"].items())
+    return {"steps": [number for number, _ in points], steps["metric"]: [quality for _, quality in points]}
+
+
 def with_amount(of: Subject, pictures: int) -> Subject:
     """The same, which draws so many pictures."""
     classes = len(of.classes.names) if of.classes else 1

@@ -141,6 +141,8 @@ class Stages:
                 disk.write_json(self.place / "values.json", found.values)
                 psnr = codec_pictures.psnr(of) if self.codec else None
                 disk.write_json(self.place / "evaluation.json", found.whole)
+                if steps := measure.by_steps(found.whole):
+                    disk.write_json(self.place / "curve.json", steps)
                 seconds = round(time.perf_counter() - began, 3)
                 kept = {
                     "results": found.results,

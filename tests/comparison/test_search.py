@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rawmm_cli.comparison import search, split
+from rawmm_cli.comparison import measure, search, split
 from rawmm_cli.evaluation.subject import Subject
 from rawmm_cli.sampling.request import Request
 from rawmm_cli.system.errors import DataError
@@ -92,3 +92,12 @@ def test_a_part_that_is_too_small_says_how_many_are_needed():
         split.check_enough(data, trials=8, pictures=128)
     split.check_enough(data, trials=0, pictures=128)
     split.check_enough(data, trials=8, pictures=5)
+
+
+def test_quality_against_steps_is_in_the_order_of_steps():
+    steps = {"metric": "text_to_image.accuracy", "by_steps": {"10": 0.9, "2": 0.4, "1": 0.1}}
+    assert measure.by_steps({"steps": steps}) == {
+        "steps": [1, 2, 10],
+        "text_to_image.accuracy": [0.1, 0.4, 0.9],
+    }
+    assert measure.by_steps({}) is None
