@@ -52,6 +52,10 @@ def compare(
             min=0, max=7, help="Trials of the learning rate, for each system. [default: the comparison's]"
         ),
     ] = None,
+    called: Annotated[
+        Optional[str],
+        typer.Option("--name", help="Name of the comparison's folder. [default: that of the file]"),
+    ] = None,
     only: Annotated[Optional[list[str]], typer.Option(help="Work on this system alone; may repeat.")] = None,
     jobs: Annotated[
         int,
@@ -79,7 +83,7 @@ def compare(
     The same command again goes on. Writes results.json and report.html below comparisons/NAME."""
     from ..comparison import orders
 
-    changes = _changes(data, seeds, sweep, {"time": budget, "documents": documents, "flops": flops})
+    changes = _changes(data, seeds, sweep, called, {"time": budget, "documents": documents, "flops": flops})
     table, sets = _table(name, changes, (comparisons_dir, data_dir, runs_dir))
     chosen = _chosen(table, only or [])
     if dry_run:
@@ -96,7 +100,7 @@ def compare(
 
 
 def _changes(
-    data: str | None, seeds: int | None, sweep: int | None, budget: dict[str, Any]
+    data: str | None, seeds: int | None, sweep: int | None, called: str | None, budget: dict[str, Any]
 ) -> dict[str, Any]:
     """Settings of the comparison that options give. Raises ConfigError."""
     from ..system.errors import ConfigError
@@ -107,7 +111,7 @@ def _changes(
         raise ConfigError(f"{names} are given; allowed: one of --budget, --documents, --flops")
     if "time" in given:
         given["time"] = seconds_of(given["time"], "--budget")
-    every = {"data": data, "seeds": seeds, "sweep": sweep, "budget": given or None}
+    every = {"data": data, "seeds": seeds, "sweep": sweep, "name": called, "budget": given or None}
     return {key: value for key, value in every.items() if value is not None}
 
 
