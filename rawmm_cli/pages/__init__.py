@@ -9,9 +9,9 @@ curves.py       the report's curves: scalars as SVG
 axes.py         axes and ticks of curves and plots
 gallery.py      the report's sample sheets and captions
 card.py         a prepared set (card.html)
-reconstruct.py  codecs side by side (reconstruct.html, reconstruct.js)
+reconstruct.py  codecs side by side (reconstruct.html, reconstruct.js, sort.js)
 demo.py         what a model draws and reads, after a demo (demo.html)
-compare.py      systems side by side (compare.html)
+compare.py      systems side by side (compare.html; sort.js, as reconstruct.py)
 compare_table.py     its tables: results, costs, cells
 compare_plots.py     its plots: differences with intervals; quality against time, bits, steps
 compare_pictures.py  its pictures: drawn, read, kept by codecs

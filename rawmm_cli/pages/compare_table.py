@@ -95,7 +95,7 @@ def _costs(results: Results) -> dict:
     heads += [(title, about, 1) for title, about, _, _ in each]
     heads += [(capital(one["title"]), _unit(one), 1) for one in metrics.values()]
     below = [EQUAL[kind].removeprefix("equal ") for _ in columns for kind in kinds]
-    below += [""] * (len(each) + len(metrics))
+    below += ["both" if len(kinds) > 1 else "all"] * (len(each) + len(metrics))
     about = "What training and drawing took; the search of the sampler is not in it."
     return {"title": "Cost", "about": about, "columns": heads, "heads": below, "rows": _rows(results, line)}
 
@@ -127,11 +127,12 @@ def _spread(values: Iterable[float | None], form: Callable[[float], str]) -> dic
     """The median as text, and the least and the largest of the seeds; nothing where they look the same."""
     known = sorted(value for value in values if value is not None)
     if not known:
-        return {"text": "–", "spread": "", "mark": "", "why": ""}
+        return {"text": "–", "spread": "", "sort": "", "mark": "", "why": ""}
     low, high = form(known[0]), form(known[-1])
     return {
         "text": form(median(known)),
         "spread": f"{low}–{high}" if low != high else "",
+        "sort": repr(float(median(known))),
         "mark": "",
         "why": "",
     }

@@ -1,10 +1,10 @@
 """The shell of every HTML page: one Jinja environment, one style sheet, one policy, one way to write.
 
-A page NAME is the template NAME.html, which extends page.html, and NAME.js where it has a script. It stands
-alone: style, script and pictures are inside, it loads nothing, and its Content-Security-Policy allows no
-request and no script but its own, which it names by hash. (Styles are not named so: widths of bars stand in
-`style` attributes, which no hash covers.) Names, captions and texts are hostile input: all of them go through
-Jinja's autoescape."""
+A page NAME is the template NAME.html, which extends page.html, and NAME.js where it has a script; scripts of
+several pages are SHARED. It stands alone: style, script and pictures are inside, it loads nothing, and its
+Content-Security-Policy allows no request and no script but its own, which it names by hash. (Styles are not
+named so: widths of bars stand in `style` attributes, which no hash covers.) Names, captions
+and texts are hostile input: all of them go through Jinja's autoescape."""
 
 import base64
 import hashlib
@@ -24,6 +24,7 @@ from ..system.errors import printable
 from ..system.figures import counted, duration, number, plural, size
 
 HERE = Path(__file__).parent
+SHARED = {"compare": ("sort",), "reconstruct": ("sort",)}  # scripts of several pages
 
 
 def render(page: str, **values: Any) -> str:
@@ -93,8 +94,8 @@ def _style() -> str:
 
 @cache
 def _script(page: str) -> str:
-    path = HERE / f"{page}.js"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    paths = [HERE / f"{name}.js" for name in (*SHARED.get(page, ()), page)]
+    return "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
 def _sha256(text: str) -> str:

@@ -1,18 +1,4 @@
-// Sort the table by a column; zoom into the same place of a picture everywhere that it is shown.
-for (const table of document.querySelectorAll(".sortable")) {
-  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") !== "ascending", value = row => row.cells[column].dataset.value;
-    const compare = (a, b) => column === 0 ? a.localeCompare(b, "en", { numeric: true }) : a - b || 0;
-    const rows = [...body.rows].sort((a, b) => {
-      const [one, other] = [value(a), value(b)];
-      if (one === "" || other === "") return (one === "") - (other === "");
-      return one === other ? 0 : up ? compare(one, other) : compare(other, one);
-    });
-    heads.forEach(other => other.setAttribute("aria-sort", other === head ? up ? "ascending" : "descending" : "none"));
-    body.append(...rows);
-  }));
-}
+// Zoom into the same place of a picture everywhere that it is shown.
 for (const row of document.querySelectorAll(".row")) {
   const place = (x, y) => {
     row.style.setProperty("--x", `${Math.min(100, Math.max(0, x)).toFixed(1)}%`);
