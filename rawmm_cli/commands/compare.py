@@ -81,7 +81,7 @@ def compare(
     """Compare systems on equal terms: each is trained, its sampler is searched, and all are measured.
 
     The same command again goes on. Writes results.json and report.html below comparisons/NAME."""
-    from ..comparison import orders
+    from ..comparison import checks, orders
 
     changes = _changes(data, seeds, sweep, called, {"time": budget, "documents": documents, "flops": flops})
     table, sets = _table(name, changes, (comparisons_dir, data_dir, runs_dir))
@@ -90,7 +90,7 @@ def compare(
         return _estimate(table, device, jobs, json)
     orders.renew(table, chosen)
     if any(not table.finished(cell) for cell in chosen):
-        _check_split(table, sets)
+        checks.check_split(table, sets)
         _work(table, chosen, (launcher, jobs, device), quiet=json)
     result, page = _write(table)
     if json:
@@ -118,13 +118,13 @@ def _changes(
 def _table(name: str, changes: dict[str, Any], folders: tuple[Path, Path, Path]) -> "tuple[Table, list[str]]":
     """The cells of the comparison, all settings of which are sound, and the names of its sets. Raises
     ConfigError, DataError."""
-    from ..comparison import orders
+    from ..comparison import checks
     from ..comparison.cells import Table
     from ..config import comparison
 
     settings = comparison.load(name, **changes)
     table = Table(settings, folders[0] / settings.name, *folders[1:])
-    return table, orders.check(table)
+    return table, checks.check(table)
 
 
 def _chosen(table: "Table", only: list[str]) -> "list[Cell]":
@@ -175,17 +175,6 @@ def _estimate(table: "Table", device: str, jobs: int, json: bool) -> None:
         f"{size(totals['disk'])}; "
         "nothing was trained"
     )
-
-
-def _check_split(table: "Table", sets: list[str]) -> None:
-    """Raise DataError where a held-out split is too small for the search of the sampler."""
-    from ..comparison.split import check_enough
-    from ..data import prepared
-
-    for name in sets:
-        if (table.data / name / "card.json").is_file():
-            held_out = prepared.load(table.data / name, "held_out")
-            check_enough(held_out, table.comparison.trials, table.comparison.trial_pictures)
 
 
 def _work(table: "Table", chosen: "list[Cell]", how: tuple[str, int, str], quiet: bool) -> None:

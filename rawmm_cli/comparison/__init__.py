@@ -1,6 +1,7 @@
 """Systems compared on equal terms: the same data, seeds and budget, with error bars.
 
 cells.py         what a comparison consists of: a cell is a system, a seed and a budget
+checks.py        what can be wrong with it, found before anything is trained
 orders.py        what the process of a cell is told
 cell.py          a cell worked through, in a process of its own
 stages.py        its stages: codec, train, search, measure

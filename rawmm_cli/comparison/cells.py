@@ -17,6 +17,7 @@ from ..runs.folder import read_json
 from ..system import disk
 
 SWEEP = "sweep"
+MEANT = {"time": "seconds", "documents": "documents", "flops": "FLOPs"}  # units of the budgets
 PART = 0.25  # of the budget, for each trial of the learning rate
 
 

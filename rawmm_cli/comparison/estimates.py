@@ -17,7 +17,7 @@ from ..runs.folder import read_config
 from ..system.errors import ConfigError
 from ..training.facts import facts_of
 from . import learn, orders
-from .cells import PART, Table, rounded
+from .cells import MEANT, PART, Table, rounded
 
 START = 6.0  # seconds in which a cell's process starts and loads what it needs
 ONE_BY_ONE = 3.0  # passes over a picture whose codes are written one after the other, guided
@@ -62,7 +62,7 @@ def estimates(table: Table, device: torch.device) -> list[Estimate]:
             ((name, _least(one, given)) for name, one in costs.items()), key=lambda pair: pair[1]
         )
         raise ConfigError(
-            f"a budget of {amount:g} {orders.MEANT[given]} fits no system: the first step of {name} is done "
+            f"a budget of {amount:g} {MEANT[given]} fits no system: the first step of {name} is done "
             f"after about {least:.3g}; give more"
         )
     first = table.comparison.reference.name

@@ -11,23 +11,19 @@ from ..config import presets
 from ..config.choices import EVALUATORS
 from ..config.codecs import CodecConfig
 from ..config.comparison import CodecOf, Comparison, System
-from ..config.explain import nearest
 from ..config.model import Config
 from ..config.tokens import FrozenCodec
 from ..data.prepared import read_card
 from ..runs.folder import read_json
-from ..sampling.request import Request
 from ..system import disk
-from ..system.errors import ConfigError, DataError
+from ..system.errors import ConfigError
 from .cells import PART, SWEEP, Cell, Table
-from .results import METRICS, evaluators
 
 EQUAL = (  # settings of every training, which those of a system win over
     "train.trackers=[]",  # what only people look at while a run trains costs time of its budget
     f"train.sample_every={10**9}",
     "train.compile=no",  # or the first cell would pay for code that is kept for the others
 )
-MEANT = {"time": "seconds", "documents": "documents", "flops": "FLOPs"}
 MEASURED = ("trials", "trial_pictures", "pictures", "score", "evaluators", "drawing")
 LEFT_OUT = ("foreign",)  # evaluators that say nothing of how well a model draws or reads
 SEARCH = ("trials", "trial_pictures", "score", "drawing")  # settings of the search and the measurement
@@ -64,61 +60,6 @@ def order(table: Table, cell: Cell) -> dict[str, Any] | None:
         **({} if sweep else measured),
         "sweep": comparison.sweep if sweep else 0,
     }
-
-
-def check(table: Table) -> list[str]:
-    """Names of the sets that the systems are trained on. Raises ConfigError where a system is not usable,
-    DataError where its set is missing or has no captions and an evaluator that was asked for by its name
-    reads."""
-    reading = {
-        name for metric, facts in METRICS.items() if facts["part"] == "reading" for name in evaluators(metric)
-    }
-    reading -= {
-        name for metric, facts in METRICS.items() if facts["part"] == "drawing" for name in evaluators(metric)
-    }
-    wanted = [name for name in table.comparison.evaluators if name in reading]
-    for name in table.comparison.evaluators:
-        if name not in EVALUATORS:
-            allowed = ", ".join(EVALUATORS)
-            raise ConfigError(f"evaluators: {name}{nearest(name, list(EVALUATORS))}; allowed: {allowed}")
-    names, batches = [], []
-    for system in table.comparison.systems:
-        _, config, _ = settled(table, system, table.comparison.seeds[0], 1.0)
-        batches += [config.train.batch] if isinstance(config.train.batch, int) else []
-        _check_drawing(system)
-        names.append(config.data.set)
-        card = {} if config.data.stream else read_card(table.data / config.data.set)
-        if wanted and (card.get("captions") or {}).get("count") == 0:
-            raise DataError(
-                f"evaluators: {wanted[0]} reads, and no picture of '{config.data.set}' has a caption; leave "
-                "it out, or prepare the set again with captions"
-            )
-        if system is table.comparison.reference and system.codec and system.codec.share is not None:
-            if table.kinds[0] != "time":
-                raise ConfigError(
-                    f"codec.share of {system.name}, the reference, is a share of the time, and the budget is "
-                    f"of {MEANT[table.kinds[0]]}; give budget: {{time: SECONDS}}, or another system first"
-                )
-    _check_budget(table, batches)
-    return list(dict.fromkeys(names))
-
-
-def _check_budget(table: Table, batches: Sequence[int]) -> None:
-    """Raise ConfigError where documents make a step of no system. Of time and FLOPs the cells say so."""
-    documents = table.comparison.budget.documents
-    if documents is not None and batches and documents < min(batches):
-        raise ConfigError(
-            f"a budget of {documents:,} documents fits no system: the smallest step has {min(batches):,} "
-            "(train.batch); give more"
-        )
-
-
-def _check_drawing(system: System) -> None:
-    """Raise ConfigError where a value is none that `rawmm sample` takes."""
-    try:
-        Request(settings=system.drawing, options=False)
-    except ConfigError as error:
-        raise ConfigError(f"system '{system.name}', drawing: {error}") from None
 
 
 def settled(

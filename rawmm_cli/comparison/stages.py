@@ -78,7 +78,7 @@ class Stages:
         measured = self.measure(replace(of, held_out=part(of.held_out, test)))
         return self.result("done", None, trained.record) | {
             **self.facts(of),
-            "epochs": round(trained.record["documents"] / max(1, len(of.train)), 3),
+            "epochs": self.epochs(of, trained.record["documents"]),
             "sampler": {name: value for name, value in of.settings.flat().items() if name in search.SPACE},
             "trials": trials,
             "results": measured["results"],
@@ -155,6 +155,11 @@ class Stages:
         if self.codec:
             self.codec["psnr"] = kept["psnr"]
         return kept
+
+    def epochs(self, of: Subject, documents: int) -> float | None:
+        """How often each document was seen, about; None of a stream, whose length is not known."""
+        whole = of.loaded.config.data.stream is None and not of.loaded.config.data.mix
+        return round(documents / max(1, len(of.train)), 3) if whole else None
 
     def facts(self, of: Subject) -> dict[str, Any]:
         """What the model is."""

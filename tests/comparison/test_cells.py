@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rawmm_cli.comparison import orders
+from rawmm_cli.comparison import checks, orders
 from rawmm_cli.comparison.cells import Cell, Table, rounded
 from rawmm_cli.config import comparison
 from rawmm_cli.system.errors import ConfigError, DataError
@@ -175,21 +175,21 @@ def test_the_other_budget_stays_where_seeds_are_added(tmp_path):
 )
 def test_a_system_that_cannot_be_is_named_before_anything_starts(tmp_path, system, line):
     with pytest.raises(ConfigError, match=line):
-        orders.check(table(tmp_path, systems=[SYSTEMS[0], {"name": "x", **system}]))
+        checks.check(table(tmp_path, systems=[SYSTEMS[0], {"name": "x", **system}]))
 
 
 def test_a_reading_evaluator_needs_captions(tmp_path):
     cells = table(tmp_path, evaluators=["questions"])
-    assert orders.check(cells) == ["digits"]
+    assert checks.check(cells) == ["digits"]
     captions = {"count": 0, "different": 0, "vocabulary": 0, "frequent": [], "bytes": {}}
     (tmp_path / "data" / "digits" / "card.json").write_text(json.dumps({**CARD, "captions": captions}))
     with pytest.raises(DataError, match="questions reads, and no picture of 'digits' has a caption"):
-        orders.check(cells)
+        checks.check(cells)
 
 
 def test_an_unknown_evaluator_has_the_nearest_one(tmp_path):
     with pytest.raises(ConfigError, match=r"evaluators: clases \(did you mean classes\?\)"):
-        orders.check(table(tmp_path, evaluators=["clases"]))
+        checks.check(table(tmp_path, evaluators=["clases"]))
 
 
 def test_settings_of_drawing_are_checked_before_anything_is_trained(tmp_path):
@@ -199,15 +199,22 @@ def test_settings_of_drawing_are_checked_before_anything_is_trained(tmp_path):
     finish(cells, Cell("raw", 0, "time"), documents=800)
     finish(cells, Cell("raw", 1, "time"), documents=800)
     told = orders.order(cells, Cell("larger", 0, "time"))
-    assert told["drawing"] == larger["drawing"] and orders.check(cells) == ["digits"]
+    assert told["drawing"] == larger["drawing"] and checks.check(cells) == ["digits"]
     wrong = table(tmp_path, systems=[SYSTEMS[0], {**larger, "drawing": {"positions": "nkt"}}])
     with pytest.raises(ConfigError, match=r"system 'larger', drawing: .*nkt.*did you mean ntk"):
-        orders.check(wrong)
+        checks.check(wrong)
 
 
 def test_a_budget_of_fewer_documents_than_a_step_fits_no_system(tmp_path):
     with pytest.raises(
         ConfigError, match="a budget of 15 documents fits no system: the smallest step has 16"
     ):
-        orders.check(table(tmp_path, budget={"documents": 15}))
-    orders.check(table(tmp_path, budget={"documents": 16}))
+        checks.check(table(tmp_path, budget={"documents": 15}))
+    checks.check(table(tmp_path, budget={"documents": 16}))
+
+
+def test_the_search_goes_by_metrics_that_there_are(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"score: fidelity.covrage \(did you mean fidelity.coverage\?\); allowed: "
+    ):
+        checks.check(table(tmp_path, score=["fidelity.covrage"]))
