@@ -189,8 +189,9 @@ def _as_a_set(result: dict) -> Iterator[tuple[str, str, str, str]]:
         yield "sharpness", f"{sharpness['ratio']:.2f}", f"{sharpness['count']:,}", "of that of real pictures"
     if fidelity := result.get("fidelity"):
         for name in ("precision", "recall", "density", "coverage"):
-            own = f"of training pictures {fidelity['real'][name]:.1%}"
-            yield name, f"{fidelity[name]:.1%}", f"{fidelity['count']:,}", own
+            form = "{:.2f}" if name == "density" else "{:.1%}"
+            own = f"of training pictures {form.format(fidelity['real'][name])}"
+            yield name, form.format(fidelity[name]), f"{fidelity['count']:,}", own
         own = f"of training pictures {fidelity['real']['kid']:.4f}; {fidelity['space']}"
         yield "KID", f"{fidelity['kid']:.4f}", "", own
     if score := result.get("classification_accuracy_score"):

@@ -226,6 +226,21 @@ def test_captions_without_classes_are_drawn_again_and_again(captioned, monkeypat
     assert list(results) == ["fidelity"] and results["fidelity"].space == one.space
 
 
+def test_other_sets_are_seen_by_mobilenet_where_it_is_installed(captioned, monkeypatch):
+    class Network:
+        name = "MobileNetV2"
+
+        def __call__(self, pictures):
+            return pictures.flatten(1).float(), []
+
+    monkeypatch.setattr(fidelity.mobilenet, "weights", lambda: "weights.pth")
+    monkeypatch.setattr(fidelity.mobilenet, "load", lambda path, side: {96: Network()}[side])
+    subject = subject_of(captioned)
+    space = fidelity.space_of(subject)
+    pictures = [subject.train.image(n) for n in range(250)]  # of more than one part
+    assert space.name == "MobileNetV2" and torch.equal(space.see(pictures), torch.stack(pictures).flatten(1))
+
+
 def test_an_untrained_network_is_the_same_always():
     pictures = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     torch.manual_seed(1)
