@@ -121,13 +121,13 @@ def codec_flops(config: CodecConfig) -> float:
 
 
 def model_config(told: dict[str, Any], codec: dict[str, Any], run_folder: Path, data: Path) -> Config:
-    """Settings of a cell's model within its budget. codec: {"seconds", "flops"} that its codec took. Raises
-    ConfigError where nothing of the budget is left."""
+    """Settings of a cell's model within its budget. codec: {"seconds", "flops"} that its codec took. A
+    trial of the learning rate has a part of what is left. Raises ConfigError where nothing is left."""
     config = presets.load(told["preset"], told["settings"])
     config = presets.changed(config, rates(config, told["rate"])) if told["rate"] != 1 else config
-    kind, amount = told["budget"], told["amount"]
+    kind, amount, part = told["budget"], told["amount"], told["part"]
     if kind == "documents":
-        return presets.changed(config, {"train.documents": int(amount), "train.time": None})
+        return presets.changed(config, {"train.documents": max(1, int(amount * part)), "train.time": None})
     left = amount - codec["seconds" if kind == "time" else "flops"]
     if left <= 0:
         unit, used = ("s", codec["seconds"]) if kind == "time" else ("FLOPs", codec["flops"])
@@ -136,9 +136,9 @@ def model_config(told: dict[str, Any], codec: dict[str, Any], run_folder: Path, 
             "or fewer documents to the codec"
         )
     if kind == "time":
-        return presets.changed(config, {"train.time": round(left, 3)})
+        return presets.changed(config, {"train.time": round(left * part, 3)})
     config, _ = settled(config, data, run_folder)
-    documents = int(left / document_flops(config, data))
+    documents = int(left * part / document_flops(config, data))
     if documents < 1:
         raise ConfigError(
             f"a document takes {document_flops(config, data):.3g} FLOPs, and {left:.3g} are left of the "
