@@ -49,16 +49,10 @@ def test_both_learning_rates_are_multiplied(prepared_digits):
     assert train.muon_learning_rate == usual.muon_learning_rate / 2
 
 
-def test_flops_of_a_codec_are_those_of_its_convolutions():
-    """A convolution k x k from a to b channels over n places takes 2 k^2 a b n, and twice that on the way
-    back; the first one has no gradient of its input. All others are counted too: more than those of the first
-    alone."""
-    settings = presets.load("digits-fsq", ["codec.width=8"])
-    built = learn.build.codec(settings)
-    first = next(module for module in built.modules() if hasattr(module, "kernel_size"))
-    places = 64 // (first.stride[0] * first.stride[1])
-    of_first = 2 * first.weight.numel() * places
-    assert learn.codec_flops(settings) > 2 * of_first
+def test_flops_of_a_codec_grow_with_the_places_of_a_picture():
+    """Four times as many places are four times as many multiplications of a network of convolutions."""
+    small, large = (presets.load("digits-fsq", ["codec.width=8", f"data.size={side}"]) for side in (8, 16))
+    assert learn.codec_flops(large) == 4 * learn.codec_flops(small) > 0
 
 
 def test_a_curve_ends_with_the_last_record(tmp_path):
