@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from helpers import picture, tiny_model
 
+from rawmm_cli.core.denoising import Drawing
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.drawing import Sampling
-from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, VOCABULARY, encode
 
 SMALL = Sampling(size=(4, 4), max_text=8, max_pictures=2, drawing=Drawing(steps=4))

@@ -249,7 +249,7 @@ def _drawing(config: Config) -> Any:
         return OfFlow(config.baseline.guide)
     match config.head.kind:
         case "diffusion":
-            from ..core.heads.base import Drawing
+            from ..core.denoising import Drawing
 
             return Drawing(s.steps, s.solver, s.grid, s.interval, s.rescale)
         case "autoregressive":

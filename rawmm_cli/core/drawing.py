@@ -44,7 +44,7 @@ class Sampling:
     positions: str = "linear"  # how another size takes its place (`document.Picture`); plain: it does not
     precision: str = "fp32"  # or bf16, auto (`precision`): of the network while it draws; the state is fp32
     context: int = 4096
-    drawing: Any = None  # the head's own settings, as `heads.base.Drawing`; None: its defaults
+    drawing: Any = None  # the head's own settings, as `denoising.Drawing`; None: its defaults
 
     def changed(self, **settings: Any) -> "Sampling":
         """The same with other settings: those of this class, and by their names those of the head.

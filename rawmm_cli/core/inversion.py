@@ -10,8 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from .denoising import Denoising
 from .drawing import Sampling, predictor
-from .heads.base import Denoising
 from .model import RawModel
 from .noise import rectified
 from .solvers import SOLVERS

@@ -1,7 +1,7 @@
 """What a model can and cannot do: checked before it is asked for it, in one line."""
 
 from ..config.tokens import FrozenCodec, ShrunkCodec
-from ..core.heads.base import Denoising
+from ..core.denoising import Denoising
 from ..system.errors import ConfigError
 from .models import Loaded
 

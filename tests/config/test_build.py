@@ -9,8 +9,8 @@ from rawmm_cli.config import build, presets
 from rawmm_cli.config.automatic import automatic
 from rawmm_cli.config.model import Config
 from rawmm_cli.config.tokens import FrozenCodec
+from rawmm_cli.core.denoising import Drawing
 from rawmm_cli.core.heads import autoregressive, masked
-from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.model import count_parameters
 from rawmm_cli.system.errors import ConfigError
 

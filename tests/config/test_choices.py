@@ -7,7 +7,7 @@ import pytest
 from rawmm_cli.config import choices
 from rawmm_cli.config.heads import MaskedHead
 from rawmm_cli.config.model import DiffusionHead, Sample
-from rawmm_cli.core import noise, solvers, unmasking
+from rawmm_cli.core import codes, noise, solvers
 
 
 def test_solvers_and_grids_are_those_of_the_core():
@@ -26,8 +26,8 @@ def test_predictions_are_those_of_the_core():
         (Sample, "solver", choices.SOLVERS),
         (Sample, "grid", choices.GRIDS),
         (Sample, "precision", choices.PRECISIONS),
-        (Sample, "order", unmasking.ORDERS),
-        (MaskedHead, "schedule", tuple(unmasking.SCHEDULES)),
+        (Sample, "order", codes.ORDERS),
+        (MaskedHead, "schedule", tuple(codes.SCHEDULES)),
         (DiffusionHead, "prediction", noise.PREDICTIONS),
         (DiffusionHead, "loss", noise.PREDICTIONS),
     ],

@@ -12,10 +12,10 @@ from toy_parts import Levels
 
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import layout
+from rawmm_cli.core.denoising import Drawing, step_times
 from rawmm_cli.core.document import Canvas, Picture
 from rawmm_cli.core.drawing import draw, known_tokens, placed
 from rawmm_cli.core.generate import generate
-from rawmm_cli.core.heads.base import Drawing, step_times
 from rawmm_cli.core.noise import normal
 from rawmm_cli.core.solvers import SOLVERS
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from rawmm_cli.core import denoising
 from rawmm_cli.core.codes import collapse, pick, probabilities
 from rawmm_cli.core.drawing import Sampling
 from rawmm_cli.core.generate import choose
-from rawmm_cli.core.heads import autoregressive, base, masked
+from rawmm_cli.core.heads import autoregressive, masked
 from rawmm_cli.core.text_tokenizer import LINE_END, VOCABULARY
 
 LOGITS = torch.tensor([[1.0, -0.5, 2.0, 0.3, -1.0]])
@@ -72,7 +73,7 @@ def test_ties_are_kept_in_order_and_never_more_than_k():
     "drawing, told",
     [
         (None, []),
-        (base.Drawing(), []),
+        (denoising.Drawing(), []),
         (autoregressive.Drawing(), []),
         (autoregressive.Drawing(code_temperature=0), ["code_temperature"]),
         (masked.Drawing(), []),

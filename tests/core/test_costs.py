@@ -14,12 +14,13 @@ from rawmm_cli.codecs.convolutional import Decoder, Encoder
 from rawmm_cli.codecs.kl import KLCodec
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.codecs.subpixels import SubPixels
+from rawmm_cli.core import denoising
 from rawmm_cli.core.backbones import transformer
 from rawmm_cli.core.baselines.density import Density
 from rawmm_cli.core.baselines.flow import Flow, FlowBlock
 from rawmm_cli.core.baselines.unet import UNet
 from rawmm_cli.core.drawing import Network, Sampling, draw
-from rawmm_cli.core.heads import base, masked
+from rawmm_cli.core.heads import masked
 from rawmm_cli.core.heads.scales import ScalesHead
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel
@@ -62,10 +63,10 @@ class Cost(NamedTuple):
     positions: int
 
 
-STEPS = base.Drawing(10)
+STEPS = denoising.Drawing(10)
 COSTS = {
     "raw patches: S, S N": Cost(denoiser, STEPS, 10, 10 * 16),
-    "Heun: 2 S - 1": Cost(denoiser, base.Drawing(50, "heun"), 99, 99 * 16),
+    "Heun: 2 S - 1": Cost(denoiser, denoising.Drawing(50, "heun"), 99, 99 * 16),
     "Pixel Transformer: S n^2": Cost(lambda: denoiser(1), STEPS, 10, 10 * 64),
     "DiT": Cost(lambda: denoiser(2, "modulation", "modulated"), STEPS, 10, 10 * 16),
     "U-ViT: S (N + 1)": Cost(lambda: denoiser(2, "token", "skips", 2), STEPS, 10, 10 * 17),

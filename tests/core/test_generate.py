@@ -12,10 +12,10 @@ from helpers import BACKBONES, PATCH, blocks, picture, tiny_head
 from scipy import stats
 
 from rawmm_cli.core.batch import pack
+from rawmm_cli.core.denoising import Drawing
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.drawing import draw, guide
 from rawmm_cli.core.generate import choose, generate
-from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.noise import PREDICTIONS, normal
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, EOS, IMAGE, VOCABULARY, encode
 

@@ -13,10 +13,10 @@ from helpers import picture
 from tapes import Tape
 
 from rawmm_cli.core import graphs
+from rawmm_cli.core.denoising import Denoising
 from rawmm_cli.core.document import Canvas
 from rawmm_cli.core.drawing import Network, draw, precision
 from rawmm_cli.core.graphs import MOST, Graphs
-from rawmm_cli.core.heads.base import Denoising
 from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.solvers import SOLVERS
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, encode

@@ -7,8 +7,8 @@ from helpers import PATCH, blocks, picture, random_documents, randomised, tiny_h
 
 from rawmm_cli.codecs.raw import RawPatches
 from rawmm_cli.core.batch import pack
+from rawmm_cli.core.denoising import Drawing
 from rawmm_cli.core.document import Pictures
-from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.noise import (
     PREDICTIONS,
     TIME_FEATURES,

@@ -10,11 +10,10 @@ import torch
 from helpers import tiny_masked
 from torch.nn import functional as F
 
-from rawmm_cli.core.codes import pick
+from rawmm_cli.core.codes import SCHEDULES, confidence, counts, halton, pick, uniform
 from rawmm_cli.core.document import Known, Pictures
 from rawmm_cli.core.heads.masked import EPSILON, Drawing, MaskedHead
 from rawmm_cli.core.parts import Prediction
-from rawmm_cli.core.unmasking import SCHEDULES, confidence, counts, halton, uniform
 
 KEYS = list(range(100, 120))
 

@@ -30,11 +30,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from rawmm_cli.core import flops, layers, parts, reference
 from rawmm_cli.core.baselines.denoiser import Denoiser
 from rawmm_cli.core.batch import layout, pack, size
+from rawmm_cli.core.denoising import Denoising, Drawing
 from rawmm_cli.core.document import Canvas, Picture
 from rawmm_cli.core.drawing import Sampling, draw
 from rawmm_cli.core.generate import generate
 from rawmm_cli.core.heads.autoregressive import AutoregressiveHead
-from rawmm_cli.core.heads.base import Denoising, Drawing
 from rawmm_cli.core.heads.scales import ScalesHead
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.mask import dense

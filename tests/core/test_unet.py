@@ -15,9 +15,9 @@ from rawmm_cli.core.backbones.transformer import Transformer
 from rawmm_cli.core.baselines import whole
 from rawmm_cli.core.baselines.unet import UNet, features
 from rawmm_cli.core.batch import pack
+from rawmm_cli.core.denoising import Drawing
 from rawmm_cli.core.document import Canvas
 from rawmm_cli.core.drawing import Sampling, draw
-from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.mask import dense
 from rawmm_cli.core.model import RawModel

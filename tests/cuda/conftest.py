@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_block_mask
 
-from rawmm_cli.core import noise
-from rawmm_cli.core.heads import base, diffusion
+from rawmm_cli.core import denoising, noise
+from rawmm_cli.core.heads import diffusion
 from rawmm_cli.system import machine
 
 
@@ -58,7 +58,7 @@ def noise_of_cpu(monkeypatch):
     def on_cpu(keys, counts, width, word="noise", device="cpu"):
         return noise.normal(keys, counts, width, word).to(device)
 
-    for module in (base, diffusion):
+    for module in (denoising, diffusion):
         monkeypatch.setattr(module, "normal", on_cpu)
 
 

@@ -12,10 +12,10 @@ from helpers import hidden_of, random_documents
 
 from rawmm_cli.core import mask
 from rawmm_cli.core.batch import pack, size
+from rawmm_cli.core.denoising import Denoising, Drawing
 from rawmm_cli.core.drawing import Sampling, draw
 from rawmm_cli.core.generate import generate
 from rawmm_cli.core.graphs import Captured
-from rawmm_cli.core.heads.base import Denoising, Drawing
 from rawmm_cli.core.heads.diffusion import DiffusionHead
 from rawmm_cli.core.loss import Shares, joint_loss
 from rawmm_cli.core.noise import normal

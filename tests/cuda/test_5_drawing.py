@@ -10,9 +10,9 @@ import torch
 from combinations import made
 
 from rawmm_cli.core import graphs
+from rawmm_cli.core.denoising import Drawing
 from rawmm_cli.core.drawing import Network, Sampling, draw
 from rawmm_cli.core.graphs import Captured
-from rawmm_cli.core.heads.base import Drawing
 from rawmm_cli.core.text_tokenizer import BOS, IMAGE, encode
 
 pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("one_thread", "tapes_on_a_cpu")]

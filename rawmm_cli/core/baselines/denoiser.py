@@ -1,5 +1,5 @@
 """A U-Net that learns to see clean pictures behind noise: path, loss, solvers and guidance are those of the
-diffusion head (`heads/base.py`), so that the network alone differs.
+diffusion head (`denoising.py`), so that the network alone differs.
 
     caption -> backbone -> its state at <image>, one vector -> added to the time in every block of the U-Net
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ...system import machine
 from ..blocks import Blocks
+from ..denoising import Denoising
 from ..document import Corrupted, Pictures
-from ..heads.base import Denoising
 from ..noise import logit_normal, loss_factor, normal, target
 from ..parts import Prediction, Work
 from . import whole

@@ -1,7 +1,6 @@
-"""What it means to learn and to draw image tokens; one head a file, none knows another but `base`.
+"""What it means to learn and to draw image tokens; one head a file, none knows another.
 
-base.py            noise and drawing of networks that denoise
-diffusion.py       such a network in the sequence: the loss on the rectified path
+diffusion.py       noised patches: the loss on the rectified path
 autoregressive.py  codes one after the other
 masked.py          codes are hidden, said and drawn in a few steps, in any order
 scales.py          codes scale by scale, from coarse to fine

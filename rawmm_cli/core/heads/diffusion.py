@@ -23,11 +23,11 @@ from torch.nn import functional as F
 
 from ...system import machine
 from ..blocks import Blocks, behind_one_more, one_block
+from ..denoising import Denoising
 from ..document import Corrupted, Pictures
 from ..layers import OverPictures, Rows, multiplications
 from ..noise import TIME_FEATURES, logit_normal, loss_factor, normal, target, time_features
 from ..parts import Prediction, Work
-from .base import Denoising
 
 
 class DiffusionHead(Denoising):

@@ -28,12 +28,11 @@ from torch.nn import functional as F
 from ...system import machine
 from ...system.seeds import random
 from ..blocks import Blocks, one_block
-from ..codes import pick
+from ..codes import SCHEDULES, confidence, counts, order_of, pick, uniform
 from ..document import Corrupted, Known, Pictures
 from ..layers import multiplications
 from ..noise import TIME_FEATURES, normal, time_features
 from ..parts import Prediction, Work
-from ..unmasking import SCHEDULES, confidence, counts, order_of, uniform
 
 EPSILON = 1e-4  # bound: m runs from 1 - EPSILON to EPSILON, so that its weight is finite (MD4)
 
@@ -59,7 +58,7 @@ class Drawing:
 class MaskedHead(nn.Module):
     """`codes` integers a token, each below `vocabulary`, <-> hidden vectors of `width`.
 
-    schedule: a name of `unmasking.SCHEDULES`. loss: maskgit or bound. smoothing: share of the targets that
+    schedule: a name of `codes.SCHEDULES`. loss: maskgit or bound. smoothing: share of the targets that
     goes to all codes alike. time: how the masked share enters: none, added at the input, modulation of the
     layers."""
 

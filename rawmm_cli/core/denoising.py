@@ -1,5 +1,5 @@
 """What networks have in common that learn to see clean patches behind noise: the path, and drawing by a
-solver. The network stands in the sequence (`diffusion.py`) or beside it (`baselines/denoiser.py`).
+solver. The network stands in the sequence (`heads/diffusion.py`) or beside it (`baselines/denoiser.py`).
 
     z = (1 - t) clean + t s eps,   t = sigmoid(N(mean, spread^2))"""
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..document import Known
-from ..noise import normal, rectified, to_clean
-from ..parts import Prediction
-from ..solvers import SOLVERS
-from ..solvers import grid as time_grid
+from .document import Known
+from .noise import normal, rectified, to_clean
+from .parts import Prediction
+from .solvers import SOLVERS
+from .solvers import grid as time_grid
 
 
 @dataclass(frozen=True)
