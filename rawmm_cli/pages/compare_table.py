@@ -29,6 +29,8 @@ COSTS: tuple[Costs, ...] = (
 EACH: tuple[Costs, ...] = (
     ("Drawing", "of a picture", lambda cell: cell["seconds"].get("draw"), duration),
     ("FLOPs", "of a drawing", lambda cell: cell["flops"].get("draw"), lambda value: _rounded(value)),
+    ("Search", "of the sampler", lambda cell: cell["seconds"].get("search") or None, duration),
+    ("Measuring", "once", lambda cell: cell["seconds"].get("measure"), duration),
     ("Memory", "at most", lambda cell: cell["memory"], size),
 )
 
@@ -96,7 +98,7 @@ def _costs(results: Results) -> dict:
     heads += [(capital(one["title"]), _unit(one), 1) for one in metrics.values()]
     below = [EQUAL[kind].removeprefix("equal ") for _ in columns for kind in kinds]
     below += ["both" if len(kinds) > 1 else "all"] * (len(each) + len(metrics))
-    about = "What training and drawing took; the search of the sampler is not in it."
+    about = "What training and drawing took; search and measuring are not in the budget."
     return {"title": "Cost", "about": about, "columns": heads, "heads": below, "rows": _rows(results, line)}
 
 
