@@ -45,13 +45,13 @@ def sentences(results: Results) -> list[Sentence]:
 
 
 def leading(results: Results) -> list[str]:
-    """The metrics with which the answer begins: the first of drawing and the first of reading that any cell
-    has."""
+    """The metrics with which the answer begins: of drawing and of reading the first that counts what is
+    right and, where there is none, the first that any cell has."""
     known = {metric for cell in results["cells"] for metric in cell["results"]}
+    names = sorted(known.intersection(results["metrics"]), key=list(results["metrics"]).index)
     firsts: dict[str, str] = {}
-    for metric, column in results["metrics"].items():
-        if metric in known:
-            firsts.setdefault(column["part"], metric)
+    for metric in sorted(names, key=lambda name: not results["metrics"][name]["title"].endswith("right")):
+        firsts.setdefault(results["metrics"][metric]["part"], metric)
     return [firsts[part] for part in ("drawing", "reading") if part in firsts]
 
 

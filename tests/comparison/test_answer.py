@@ -96,6 +96,10 @@ def test_the_answer_begins_with_drawing_and_reading(results):
     for cell in results["cells"]:
         cell["results"].pop(DRAWN)
     assert leading(results) == [KID, READ]
+    for cell in results["cells"]:
+        cell["results"]["late"] = 0.5  # what is right goes before what is near
+    results["metrics"]["late"] = results["metrics"][DRAWN] | {"title": "characters drawn right"}
+    assert leading(results) == ["late", READ]
 
 
 def test_seeds_budget_and_machine_are_said(results):
