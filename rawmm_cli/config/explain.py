@@ -3,9 +3,10 @@ torch here."""
 
 import difflib
 import re
+from contextlib import suppress
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .fields import AUTO, OR_AUTO
 
@@ -103,6 +104,16 @@ def _tagged(root: type[BaseModel], path: list[str]) -> list[str]:
 def fields(root: type[BaseModel], path: list[str]) -> list[str]:
     """Keys allowed at a path; a part `kind=x` picks a member of a tagged union."""
     return list(dict.fromkeys(name for model in _at(root, path) for name in model.model_fields))
+
+
+def takes(root: type[BaseModel], path: list[str], name: str, value: Any) -> bool:
+    """Whether settings at a path have a key of this name for values of this type, or with this choice."""
+    for model in _at(root, path):
+        if name in model.model_fields:
+            with suppress(ValidationError):
+                TypeAdapter(model.model_fields[name].annotation).validate_python(value)
+                return True
+    return False
 
 
 def _at(root: type[BaseModel], path: list[str]) -> list[type[BaseModel]]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ..system.disk import read_file
 from ..system.errors import ConfigError
 from .codecs import CodecConfig
-from .explain import every_key, explain, fields, is_text, kinds, nearest
+from .explain import every_key, explain, fields, is_text, kinds, nearest, takes
 from .fields import AUTO
 from .model import Config
 from .yaml_text import dump_yaml, parse_yaml
@@ -195,7 +195,8 @@ def _split(assignment: str) -> tuple[str, Any]:
 
 
 def _assign(settings: dict, key: str, value: Any) -> None:
-    """Set a dotted key. A new `kind` drops the settings that its part does not know."""
+    """Set a dotted key. A new `kind` drops the settings that its part does not know, and those whose value
+    only the kind before allows, as `head.loss: velocity` for masked codes."""
     *path, leaf = key.split(".")
     node = settings
     for part in path:
@@ -203,6 +204,10 @@ def _assign(settings: dict, key: str, value: Any) -> None:
         node = node[part]
     if leaf == "kind" and node.get("kind") != value:
         known = [name for root in (Config, CodecConfig) for name in fields(root, [*path, f"kind={value}"])]
-        for name in [name for name in node if known and name not in known]:
-            del node[name]
+        before, after = ([*path, f"kind={kind}"] for kind in (node.get("kind"), value))
+        for name, old in list(node.items()) if known else ():
+            if name not in known or (
+                takes(Config, before, name, old) and not takes(Config, after, name, old)
+            ):
+                del node[name]
     node[leaf] = value

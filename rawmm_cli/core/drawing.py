@@ -139,11 +139,11 @@ class Network:
         at = self.whole if at is None else at
         if self.guidance == 1 or (share == 0 and at == self.whole):
             alone = self._outputs(self.count, inputs, time, at)
-            return Prediction(alone, alone, alone, 1.0)
+            return Prediction(alone, alone, alone, 1.0, self.half)
         # where nothing is guided yet, what later parts of the picture see is computed all the same
         twice = inputs.repeat(2, *[1] * (inputs.ndim - 1))
         conditional, unconditional = self._outputs(2 * self.count, twice, time, at).chunk(2)
-        return guide(conditional, unconditional, self.guidance, share)
+        return guide(conditional, unconditional, self.guidance, share)._replace(half=self.half)
 
     def _outputs(self, rows: int, inputs: Tensor, time: float, at: slice) -> Tensor:
         """Inputs (rows, n, ...) -> what the head says of the positions `at` (rows, n, ...)."""

@@ -56,12 +56,14 @@ class Prediction(NamedTuple):
 
         guided = unconditional + scale (conditional - unconditional)
 
-    conditional: behind the prompt. unconditional: behind none; the same tensor where nothing is guided."""
+    conditional: behind the prompt. unconditional: behind none; the same tensor where nothing is guided. half:
+    computed in bf16, as a network beside the sequence then is too."""
 
     guided: Tensor
     conditional: Tensor
     unconditional: Tensor
     scale: float
+    half: bool = False
 
 
 class Codec(Protocol):

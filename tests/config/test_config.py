@@ -158,6 +158,20 @@ def test_another_kind_drops_keys_that_it_does_not_have():
     assert again.backbone == GAU(width=32, depth=2)
 
 
+def test_another_kind_drops_choices_that_only_the_kind_before_has():
+    """head.loss and head.time of the preset are those of a diffusion head."""
+    words = ["codec.kind=subpixels", "head.kind=masked", "train.length=256"]
+    head = presets.load("digits-uvit", words).head
+    assert (head.loss, head.time) == ("maskgit", "none")
+    assert presets.load("digits-uvit", [*words, "head.loss=bound", "head.time=added"]).head.time == "added"
+    with pytest.raises(ConfigError, match="^head.kind = masked learns integers, and codec.kind = raw gives"):
+        presets.load("digits", ["head.kind=masked"])
+    with pytest.raises(ConfigError, match="backbone.width = -5 is not allowed"):
+        presets.load("tiny", ["backbone.width=-5", "backbone.kind=transformer"])
+    with pytest.raises(ConfigError, match="head.loss = velocity; allowed: maskgit, bound"):
+        presets.load("digits", ["codec.kind=subpixels", "head.kind=masked", "head.loss=velocity"])
+
+
 def test_settings_are_frozen():
     with pytest.raises(Exception, match="frozen"):
         presets.resolve({}).train.batch = 3

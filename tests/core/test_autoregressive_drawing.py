@@ -1,5 +1,5 @@
 """The autoregressive head draws: a table of probabilities and sequences that were learned come back, cached
-and not, and a picture costs what the formulae say."""
+and not."""
 
 import math
 from itertools import pairwise
@@ -9,18 +9,15 @@ import pytest
 import torch
 from code_models import Pixels, batch_of, logits_of, made, picture
 from scipy import stats
-from torch.utils.flop_counter import FlopCounterMode
 
 from rawmm_cli.codecs.subpixels import SubPixels
 from rawmm_cli.core import cache, reference
-from rawmm_cli.core.backbones import transformer
 from rawmm_cli.core.batch import pack
-from rawmm_cli.core.cache import STEP, Cache
+from rawmm_cli.core.cache import Cache
 from rawmm_cli.core.document import Picture
 from rawmm_cli.core.drawing import Sampling, draw
 from rawmm_cli.core.heads.autoregressive import Drawing
 from rawmm_cli.core.loss import joint_loss
-from rawmm_cli.core.model import RawModel
 from rawmm_cli.core.text_tokenizer import BOS, END_IMAGE, IMAGE, encode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -132,41 +129,7 @@ def test_pixels_as_the_codes_of_another_codec_are_sub_pixels():
     assert all(torch.equal(a.pixels, b.pixels) for a, b in zip(*drawn))
 
 
-# --------------------------------------------------------------------------------------------------- counts
-
-
-@pytest.mark.parametrize("sides", [(4, 4), (8, 8)])
-def test_a_picture_takes_3_n_n_evaluations_of_a_position_each(sides, monkeypatch):
-    """Formula: 3 n^2 evaluations in sequence, 3 n^2 positions with a cache; the prompt's last position gives
-    the first prediction, and the last code is not computed while drawing."""
-    model, calls = made(SubPixels()), []
-    forward = RawModel.forward
-
-    def counted(self, batch, inputs, time, cache=None):
-        calls.append(batch.tokens.numel())
-        return forward(self, batch, inputs, time, cache)
-
-    monkeypatch.setattr(RawModel, "forward", counted)
-    draw(model, [[BOS, IMAGE]], [0], Sampling(size=sides))
-    codes = 3 * sides[0] * sides[1]
-    assert len(calls) == codes and sum(calls[1:]) == codes - 1 and set(calls[1:]) == {1}
-
-
-def test_the_flops_of_a_picture_are_those_of_its_formula(monkeypatch):
-    """Each position once, with the keys that the cache holds: what torch counts, to the multiplication."""
-    monkeypatch.setattr(  # the counter does not know the fused kernel of a CPU
-        transformer, "attention", lambda q, k, v, mask: (q @ k.mT + mask).softmax(-1) @ v
-    )
-    model, side = made(SubPixels()), 4
-    prompt, codes = [BOS, *encode("ab"), IMAGE], 3 * side * side
-    with FlopCounterMode(display=False) as reading:
-        Cache(model, 1, len(prompt), codes).read([prompt])
-    with FlopCounterMode(display=False) as both:
-        draw(model, [prompt], [0], Sampling(size=(side, side)))
-    columns = -(-(1 + codes + len(prompt)) // STEP) * STEP
-    work, out = model.backbone.work(), model.head.work().position
-    expected = 2 * (codes - 1) * (work.position + columns * work.pair) + 2 * codes * out
-    assert both.get_total_flops() - reading.get_total_flops() == expected
+# -------------------------------------------------------------------------------------------------- watched
 
 
 def test_it_is_shown_while_it_is_drawn():

@@ -1,10 +1,8 @@
-"""A masked head learns what it is shown: a table of two binary pixels, drawn through the cache. What a
-drawing costs."""
+"""A masked head learns what it is shown: a table of two binary pixels, drawn through the cache."""
 
 import pytest
 import torch
 from helpers import tiny_backbone, tiny_masked
-from torch.utils.flop_counter import FlopCounterMode
 
 from rawmm_cli.core import reference
 from rawmm_cli.core.batch import pack
@@ -83,25 +81,3 @@ def test_one_step_draws_the_pixels_as_if_they_were_independent(learned):
     seen, first, second = torch.bincount(2 * codes[:, 0] + codes[:, 1], minlength=4), (0.5, 0.5), (0.4, 0.6)
     expected = 3000 * torch.tensor([one * other for one in first for other in second])
     assert ((seen - expected) ** 2 / expected).sum() < 16.3
-
-
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
-@pytest.mark.parametrize("side, steps", [(4, 8), (8, 8), (8, 3)])
-def test_a_drawing_costs_what_the_formulae_say(side, steps, guidance):
-    """T evaluations, T N positions, free of the size but for N; guidance doubles the positions. The prompt is
-    computed once."""
-    codec = Bits()
-    model = RawModel(codec, tiny_masked(codec, 32), tiny_backbone("transformer"), dense, VOCABULARY, 32)
-    seen = []
-    model.backbone.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].shape[:2]))
-    settings = Sampling(size=(side, side), guidance=guidance, drawing=Drawing(steps))
-    draw(model, [[BOS, IMAGE]], [1], settings)
-    computed = [rows * positions for rows, positions in seen]
-    prompt, evaluations = sum(computed[:-steps]), computed[-steps:]
-    assert len(computed) == steps + (1 if guidance == 1 else 2)  # a prompt, and an empty one
-    assert sum(evaluations) == steps * side**2 * (1 if guidance == 1 else 2)
-    with FlopCounterMode(display=False) as counter:
-        draw(model, [[BOS, IMAGE]], [1], settings)
-    linear = prompt * model.backbone.work().position  # the counter does not know the fused attention of a CPU
-    linear += sum(evaluations) * (model.backbone.work().position + model.head.work().position)
-    assert counter.get_total_flops() == 2 * linear

@@ -11,12 +11,11 @@ import torch
 from helpers import randomised, tiny_backbone, tiny_multiscale
 from scipy import stats
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from rawmm_cli.core import layers, reference
+from rawmm_cli.core import reference
 from rawmm_cli.core.batch import pack
 from rawmm_cli.core.document import Canvas, Known, Picture
-from rawmm_cli.core.drawing import Network, Sampling, draw, predictor
+from rawmm_cli.core.drawing import Sampling, draw, predictor
 from rawmm_cli.core.heads.scales import Drawing, ScalesHead
 from rawmm_cli.core.loss import joint_loss
 from rawmm_cli.core.mask import dense
@@ -197,33 +196,6 @@ def test_a_picture_that_is_read_shows_every_code():
 
 
 # -------------------------------------------------------------------------------------------------- drawing
-
-
-@pytest.mark.parametrize("guidance", [1.0, 2.0])
-def test_evaluations_positions_and_flops(guidance, monkeypatch):
-    """K evaluations in sequence, every position once: 1 + 4 + 16 for sides 1 2 4; twice as many if guided.
-    Each costs what head and backbone multiply for a position, and its pairs with the columns of the cache."""
-    model, calls, positions, flops, compute = made(), [], [], [], Network._compute
-
-    def counted(self, at, inputs, time, before):
-        with FlopCounterMode(display=False) as counter:
-            out = compute(self, at, inputs, time, before)
-        calls.append(at)
-        positions.append(inputs.shape[0] * inputs.shape[1])
-        flops.append(counter.get_total_flops())
-        assert self.cache.used == 64
-        return out
-
-    monkeypatch.setattr(Network, "_compute", counted)
-    monkeypatch.setattr(
-        layers, "trained", lambda: True
-    )  # the counter does not know the fused kernel of a CPU
-    draw(model, [[BOS, *encode("ab"), IMAGE]], [1], Sampling(size=(8, 8), guidance=guidance))
-    assert calls == [slice(0, 1), slice(1, 5), slice(5, 21)]
-    assert sum(positions) == (1**2 + 2**2 + 4**2) * (1 if guidance == 1 else 2)
-    head, backbone = model.head.work(), model.backbone.work()
-    each = head.position + backbone.position + 64 * backbone.pair
-    assert flops == [2 * count * each for count in positions]
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])

@@ -191,6 +191,20 @@ def test_it_paints_in():
     assert (pixels[:, 4:] == 77).all() and (pixels[:, :4] != 77).any()
 
 
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_the_precision_of_a_drawing_is_that_of_the_u_net_too(guidance):
+    """In bf16 its convolutions are, and the picture is nearly the same; the state stays fp32."""
+    built, drawn, seen = model(std=0.1), [], []
+    built.head.network.into.register_forward_hook(lambda module, arguments, out: seen.append(out.dtype))
+    built.head.network.register_forward_hook(lambda module, arguments, out: seen.append(arguments[0].dtype))
+    for precision in ("fp32", "bf16"):
+        sampling = Sampling(size=(8, 8), guidance=guidance, precision=precision, drawing=Drawing(2))
+        drawn += draw(built, [[BOS, *encode("ab"), IMAGE]], [1], sampling)
+    assert seen == [torch.float32] * 4 + [torch.bfloat16, torch.float32] * 2
+    difference = (drawn[0].pixels.float() - drawn[1].pixels.float()).abs()
+    assert 0 < difference.mean() < 4
+
+
 def test_a_picture_that_is_read_changes_nothing():
     """It does not read: whatever the picture, the text after it has the same probabilities."""
     built, rng = model(), np.random.default_rng(0)

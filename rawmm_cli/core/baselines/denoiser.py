@@ -117,12 +117,16 @@ class Denoiser(Denoising):
     def of_patches(
         self, predict: Callable[..., Prediction], grid: tuple[int, int]
     ) -> Callable[..., Prediction]:
-        """predict(z (M, N, P), t, share): the U-Net behind the captions, which are read once."""
+        """predict(z (M, N, P), t, share): the U-Net behind the captions, which are read once and give its
+        precision."""
         captions: list[whole.Captions] = []
 
         def output(z: Tensor, t: float, vectors: Tensor) -> Tensor:
             time = torch.full((len(z),), float(t), device=z.device)
-            return self._of_a_size(vectors, z.flatten(0, 1), time, grid).float().view_as(z)
+            half = torch.autocast(z.device.type, torch.bfloat16, captions[0].half, cache_enabled=False)
+            with half:
+                said = self._of_a_size(vectors, z.flatten(0, 1), time, grid)
+            return said.float().view_as(z)
 
         def predicted(z: Tensor, t: float, share: float = 1.0) -> Prediction:
             if not captions:

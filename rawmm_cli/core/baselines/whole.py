@@ -83,6 +83,7 @@ class Captions(NamedTuple):
     conditional: Tensor  # (M, D)
     unconditional: Tensor  # the same tensor where nothing is guided
     scale: float
+    half: bool  # computed in bf16
 
     def scale_at(self, share: float) -> float:
         """How far guidance acts, where it acts by this share."""
@@ -97,4 +98,4 @@ def captions(predict: Callable[..., Prediction], count: int, device: torch.devic
     """What `Head.draw` is given -> the captions of `count` pictures. They are the state before each picture,
     so nothing of it is an input, and a drawing reads them once."""
     vectors = predict(torch.zeros(count, 0, 1, device=device))
-    return Captions(vectors.conditional[:, 0], vectors.unconditional[:, 0], vectors.scale)
+    return Captions(vectors.conditional[:, 0], vectors.unconditional[:, 0], vectors.scale, vectors.half)
