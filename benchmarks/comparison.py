@@ -67,7 +67,7 @@ def without_times(whole: dict) -> dict:
     return kept
 
 
-def kill(file: str, points: int, seed: int = 0) -> None:
+def kill(file: str, points: int, longest: float, seed: int = 0) -> None:
     """Kill a comparison with SIGKILL `points` times in all, at any time of it, until it is done; then another
     one. Now the command alone is killed, now its cells with it."""
     folder = Path(tempfile.mkdtemp(prefix="rawmm-kill-"))
@@ -76,7 +76,7 @@ def kill(file: str, points: int, seed: int = 0) -> None:
     whole, lots, kills, rounds = without_times(results(folder / "whole")), random.Random(seed), 0, 0
     while kills < points:
         here, rounds, last = folder / str(rounds), rounds + 1, 0
-        while _killed(command(file, here), lots.random() * 0.7 * seconds, both=kills % 2 == 1):
+        while _killed(command(file, here), lots.random() * min(longest, 0.7 * seconds), both=kills % 2 == 1):
             kills += 1
             finished = len(list(here.glob("*/cells/*/result.json")))
             print(
@@ -145,11 +145,12 @@ if __name__ == "__main__":
     )
     parser.add_argument("what", choices=("kill", "jobs", "overhead"))
     parser.add_argument("file", nargs="?", default="tiny")
-    parser.add_argument("--points", type=int, default=20)
+    parser.add_argument("--points", type=int, default=20, help="how often the command is killed")
+    parser.add_argument("--longest", type=float, default=60.0, help="seconds until then, at most")
     arguments = parser.parse_args()
     match arguments.what:
         case "kill":
-            kill(arguments.file, arguments.points)
+            kill(arguments.file, arguments.points, arguments.longest)
         case "jobs":
             jobs(arguments.file)
         case "overhead":
