@@ -74,8 +74,8 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict]:
     ]
 
 
-def steps(folder: Path, data: str, *words: str) -> Iterator[int]:
-    """Train preset digits with other settings, without end -> the positions of each step."""
+def steps(folder: Path, data: str, *words: str, preset: str = "digits") -> Iterator[int]:
+    """Train a preset with other settings, without end -> the positions of each step."""
     import torch
 
     from rawmm_cli.config import presets
@@ -91,7 +91,7 @@ def steps(folder: Path, data: str, *words: str) -> Iterator[int]:
     from rawmm_cli.training.train import taken
 
     device, new = torch.device("cpu"), folder / "runs" / "new"
-    config, _ = settled(presets.load("digits", [*COMMON, *words]), folder / data, new)
+    config, _ = settled(presets.load(preset, [*COMMON, *words]), folder / data, new)
     trained_on, held_out = sets.load(config, folder / data)
     attach_kept(config, trained_on)
     state = fresh(config, device, ALONE)

@@ -4,8 +4,16 @@
 
 Its own: portraits of seeds that no set of its training has, in its three sizes, their four captions each, and
 these cut at a word. Foreign: the prompts and pictures of `rawmm_cli/evaluation/foreign.py`, its own captions
-with another noun, and faces and photographs inside scikit-image. Portraits that were changed come last. For a
-model of your own, `rawmm evaluate` measures the same on its held-out data."""
+with another noun, and faces and photographs inside scikit-image. Portraits that were changed come last.
+
+Pictures of a run of yours, and of any number of them:
+
+    python -m benchmarks.foreign --run runs/letters --data data/letters [--own MORE] [--others data/a data/b]
+
+Its distribution and threshold are measured anew from the set, and the run stays as it is. Own: held-out
+pictures that the threshold does not come from, or those of a folder that nothing has seen (--own). Foreign:
+those above, and held-out pictures of the other sets in the size of the model. `rawmm evaluate` measures the
+first part of it with the threshold that the run has stored."""
 
 import argparse
 import time
@@ -13,16 +21,18 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from rawmm_cli.data import images
+from rawmm_cli.data import images, prepared
 from rawmm_cli.data.datasets.portraits import attributes, captions, drawing
+from rawmm_cli.data.prepared import evenly_spaced
 from rawmm_cli.evaluation import foreign
-from rawmm_cli.runs import familiar, models
+from rawmm_cli.runs import familiar, models, seen
 from rawmm_cli.sampling.foreign import judge_pictures
 
 FIRST = 900_000  # number of the first portrait; training had those below 50,000
@@ -75,7 +85,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=1000, help="portraits of its own (default: 1000)")
-    count = parser.parse_args().count
+    parser.add_argument("--run", type=Path, help="folder of a run, in the place of the model of the package")
+    parser.add_argument("--data", type=Path, help="folder of the set that the run was trained on")
+    parser.add_argument("--own", type=Path, help="a folder of pictures like those of the set, and unseen")
+    parser.add_argument("--others", type=Path, nargs="*", default=[], help="folders of sets that are foreign")
+    options = parser.parse_args()
+    if (options.run is None) != (options.data is None):
+        parser.error("--run and --data go together")
+    if options.run:
+        return of_run(options)
+    count = options.count
     loaded = models.load(models.find(Path("runs"), None, "portraits"), torch.device("cpu"))
     numbers = range(FIRST, FIRST + count)
     own = [text for n in numbers for text in captions.captions_of(n, attributes.attributes_of(n))]
@@ -119,6 +138,54 @@ def pictures(loaded: models.Loaded, count: int) -> None:
     print("portraits that were changed")
     for kind, group in changed(size, max(8, count // 10)):
         print(f"  {kind}: {np.mean(marks(group)):.1%} of {len(group)}")
+
+
+def of_run(options: Any) -> None:
+    """Measure what a run has seen anew, and print the table of pictures."""
+    loaded = models.load(options.run, torch.device("cpu"))
+    learned, held_out = (prepared.load(options.data, split) for split in ("train", "held_out"))
+    started, busy = time.perf_counter(), time.process_time()
+    known = seen.pictures(loaded.model, loaded.config, [learned], [held_out])
+    if known is None:
+        raise SystemExit(f"{options.data} has too few pictures, or the run reads none")
+    print(f"measured in {time.perf_counter() - started:.1f} s, {time.process_time() - busy:.1f} s of CPU")
+    loaded.seen["pictures"] = known
+    if options.own:
+        files = sorted(path for path in options.own.iterdir() if path.suffix.lower() in (".png", ".jpg"))
+        own = [tensor(images.read_image(path)) for path in files]
+    else:
+        own = [held_out.image(row) for row in foreign.apart(len(held_out), seen.UNSEEN)]
+    origin, size = str(learned.card.get("source")), loaded.config.data.size
+    kinds = [*foreign.foreign_pictures(size, origin), *of_skimage(size)]
+    groups = {kind: group for kind, group in kinds if group}
+    evaluated = [kind for kind, _ in foreign.foreign_pictures(size, origin) if kind in groups]
+    groups |= {f"set {folder.name}": of_set(folder, size) for folder in options.others}
+    marks = {
+        kind: [one.outside for one in judge_pictures(loaded, group)]
+        for kind, group in {**groups, "": own}.items()
+    }
+    mine = marks.pop("")
+    first = [mark for kind in evaluated for mark in marks[kind]]
+    show(
+        options.run.name,
+        float(np.mean(mine)),
+        len(mine),
+        float(np.mean(first)),
+        len(first),
+        known["threshold"],
+    )
+    for kind, result in marks.items():
+        print(
+            f"  {kind}: {np.mean(result):.1%} of {len(result)}" + " (not counted)" * (kind not in evaluated)
+        )
+
+
+def of_set(folder: Path, size: int) -> list[Tensor]:
+    """Held-out pictures of a set, at another size."""
+    data = prepared.load(folder, "held_out")
+    pictures = [data.image(row) for row in evenly_spaced(len(data), foreign.EACH)]
+    fitted = (Image.fromarray(one.permute(1, 2, 0).numpy()) for one in pictures)
+    return [tensor(images.fit(one, size, "center", enlarge=True)) for one in fitted]
 
 
 def show(what: str, own: float, own_count: int, others: float, others_count: int, threshold: float) -> None:

@@ -174,10 +174,21 @@ def settle(
 ) -> "tuple[Config | CodecConfig, dict[str, str]]":
     """Settings without `auto`, and {name: reason} of each that was; prints a line for each reason.
 
-    run, and what is raised: as in `training/auto.py: settled`."""
+    run, and what is raised: as in `training/auto.py: settled`. Ranks take what their launcher has settled, as
+    each would measure another pace."""
+    from ..config import presets
     from ..config.automatic import automatic
     from ..config.model import Config
+    from ..system import launch
 
+    if settled := launch.settled():
+        config = presets.changed(config, {key: value for key, (value, _) in settled.items()})
+        reasons = {key: reason for key, (_, reason) in settled.items()}
+        if os.environ.get("RANK") == "0":
+            from ..training import auto
+
+            auto.say(config, reasons, notify)
+        return config, reasons
     if not isinstance(config, Config) or (config.codec.known and not automatic(config)):
         return config, {}
     with doing("looking at the set"):
@@ -190,22 +201,29 @@ def settle(
     return config, reasons
 
 
+def values_of(config: "Config | CodecConfig", reasons: dict[str, str]) -> dict[str, list]:
+    """{setting: [value, reason]} of settings that were `auto`, for `launch.launch`."""
+    from ..config.facts import Known
+
+    return {key: [Known(config)[key], reason] for key, reason in reasons.items()}
+
+
 def _pace(device: str, ranks: int) -> "Callable[[Config], float] | None":
-    """Seconds of a step of settings on this CPU, compiled where there is time for it; None on a GPU, and for
-    several ranks, who must agree."""
+    """Seconds of a step of settings on `ranks` GPUs, or on this CPU, whose cores ranks share; compiled where
+    there is time for it. None for ranks of another launcher, who must agree."""
     from ..config import presets
     from ..profiling import estimate
     from ..system import launch, machine
     from ..training.compile import PAYS, SECONDS
 
     on = machine.device(device)
-    if on.type != "cpu" or ranks > 1 or launch.joined():
+    if launch.joined():
         return None
 
     def pace(config: "Config") -> float:
-        short = config.train.compile == "auto" and (config.train.time or 0) < PAYS * SECONDS["cpu"]
+        short = config.train.compile == "auto" and (config.train.time or 0) < PAYS * SECONDS[on.type]
         config = presets.changed(config, {"train.compile": "no"}) if short else config
-        return estimate.estimate(config, on, None)["step_seconds"]
+        return estimate.estimate(config, on, None, ranks if on.type == "cuda" else 1)["step_seconds"]
 
     return pace
 

@@ -114,7 +114,7 @@ def train(
     if gpus and gpus > 1 and not launch.joined():
         _check_gpus(config, gpus, device)
         with _true_words(folder):
-            return launch.launch(sys.argv[1:], gpus, context.obj)
+            return launch.launch(sys.argv[1:], gpus, context.obj, common.values_of(config, reasons))
     result = execute(config, data_dir, folder, device, quiet=json, began=launch.began(context.obj))
     if os.environ.get("RANK", "0") == "0":
         emit(result | ({"reasons": reasons} if reasons else {})) if json else _show(result, folder, codec)

@@ -74,7 +74,7 @@ def measure(subject: Subject) -> dict[str, Marked]:
 def apart(count: int, most: int) -> list[int]:
     """At most `most` rows of `count`, evenly spaced, and none of those that the threshold comes from; of few
     rows the same."""
-    known = set(evenly_spaced(count, most))
+    known = set(seen.measured(count, most))
     left = [row for row in range(count) if row not in known]
     return [left[n] for n in evenly_spaced(len(left), most)] if len(left) >= FEW else sorted(known)
 

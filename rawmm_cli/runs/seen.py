@@ -26,17 +26,18 @@ from ..system.stored import Shape, read_json
 from . import familiar, looks, prompts
 from .tuned import FACTS
 
-SEEN, FORMAT = "seen.json", 2
-LEARNED, UNSEEN, TEXTS = (
-    1536,
-    256,
-    400,
-)  # pictures of training, unseen pictures, unseen texts that are measured
+SEEN, FORMAT = "seen.json", 3
+LEARNED = 3072  # pictures of training that are measured
+UNSEEN, TEXTS = 512, 400  # unseen pictures and texts that are measured, at most two thirds of MANY and more
+MANY = 150
 READ = 20_000  # captions that words and prompts come from
 WORDS = 24  # the most frequent ones
 PICTURES_OF_STREAM = 400
 DOCUMENTS = "text, or text and pictures in turn, to continue"
 READING = "a picture: its caption is written"
+
+
+_Unit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Own(Shape):
@@ -46,9 +47,9 @@ class _Own(Shape):
 
 
 class _Pictures(_Own):
-    numbers: int = Field(0, ge=0)  # that describe a picture; format 1 has neither
-    usual: str = ""
-    unit: float = Field(gt=0)
+    numbers: int = Field(0, ge=0)  # that describe a picture; format 1 has none, and 2 one text and one unit
+    usual: str | Annotated[list[str], Field(min_length=2, max_length=2)] = ""
+    units: list[_Unit] = Field(default_factory=lambda: [1.0, 1.0], min_length=2, max_length=2)
 
 
 class _Set(Shape):
@@ -90,12 +91,18 @@ def read(folder: Path, documents: int, warn: Callable[[str], None] = lambda line
     known = read_json(path, _Seen, CheckpointError, remedy)
     if known["documents"] != documents or known["format"] != FORMAT:
         return {}
-    if pictures := known.get("pictures"):
+    if known.get("pictures"):
         try:
-            looks.unpacked(pictures.get("usual", ""), pictures.get("numbers", 0), pictures["unit"])
+            usual(known["pictures"])
         except ValueError as error:
             raise CheckpointError(f"{path} is damaged (usual: {error}); {remedy}") from None
     return known
+
+
+def usual(known: dict) -> looks.Usual:
+    """The distribution of pictures, from `seen["pictures"]`. Raises ValueError where it is none."""
+    plain, logs = (looks.unpacked(text, known.get("numbers", 0)) for text in known["usual"])
+    return looks.Usual(plain, logs, tuple(known["units"]))
 
 
 def add(folder: Path, known: dict) -> None:
@@ -125,13 +132,20 @@ def measure(
         "examples": [printable(text) for text in prompts.examples(texts)],
         "prompts": offered,
         "words": words,
-        "pictures": _pictures(model, config, sets, unseen),
+        "pictures": pictures(model, config, sets, unseen),
     }
 
 
 def cost(config: Config) -> tuple[float, float]:
     """What `measure` is expected to take: so many training steps, and so many seconds more."""
-    return (LEARNED + UNSEEN + TEXTS / 4) / config.train.batch / 3, 0.3
+    pictures = LEARNED + UNSEEN * (1 + len(config.data.mix))
+    return (pictures + TEXTS / 4) / config.train.batch / 3, 1.0
+
+
+def measured(count: int, most: int) -> list[int]:
+    """Rows of `count` unseen ones that a threshold comes from: evenly spaced, at most `most`, and of MANY or
+    more at most two thirds, so that some are left to see how often they are marked."""
+    return evenly_spaced(count, min(most, count * 2 // 3) if count >= MANY else most)
 
 
 def _facts(card: dict) -> dict:
@@ -215,14 +229,14 @@ def _texts_of(data: Prepared | PreparedDocuments) -> list[str]:
     """Captions of evenly spaced pictures, each picture with another of its captions in turn; first texts of
     documents."""
     columns = data.texts if data.holds_documents else data.captions
-    rows = [columns[row] for row in evenly_spaced(len(data), TEXTS)] if len(data) else []
+    rows = [columns[row] for row in measured(len(data), TEXTS)] if len(data) else []
     whole = [[text for text in row if text] for row in rows]
     if data.holds_documents:
         return [row[0] for row in whole if row]
     return [row[n % len(row)] for n, row in enumerate(whole) if row]
 
 
-def _pictures(
+def pictures(
     model: RawModel, config: Config, sets: Sequence, unseen: Sequence[Prepared | PreparedDocuments]
 ) -> dict | None:
     """The distribution of pictures of training, and the threshold of distances from it: the largest that the
@@ -231,36 +245,33 @@ def _pictures(
         return None
     if config.data.stream:
         sets = [sets[0].first_pictures("train", PICTURES_OF_STREAM)]
-    learned, held_out = (
-        [_pictures_of(data, config, most // len(group)) for data in group]
-        for group, most in ((sets, LEARNED), (unseen, UNSEEN))
-    )
+    learned = [_pictures_of(data, config, lambda n: evenly_spaced(n, LEARNED // len(sets))) for data in sets]
+    held_out = [_pictures_of(data, config, lambda n: measured(n, UNSEEN)) for data in unseen]
     vectors = looks.looks(model, [picture for group in learned for picture in group])
     if len(vectors) < 2 or not all(held_out):
         return None
-    usual = looks.fitted(vectors)
-    groups = [looks.own_distances(usual, vectors, looks.looks(model, group)) for group in held_out]
-    apart = [one for group in groups for one in group]
-    if min(map(len, groups)) < looks.FEWEST or not (unit := float(np.median(apart))) > 0:
+    fitted = looks.distribution(vectors)
+    groups = [looks.own_distances(fitted, vectors, looks.looks(model, group)) for group in held_out]
+    if min(map(len, groups)) < looks.FEWEST or not np.median(np.concatenate(groups), 0).all():
         return None
+    known, threshold, own = looks.calibrated(fitted, groups)
     return {
-        "threshold": max(looks.most_distance([one / unit for one in group]) for group in groups),
-        "own": [1.0, float(np.quantile(apart, 0.99)) / unit],
-        "count": len(apart),
-        "unit": unit,
+        "threshold": threshold,
+        "own": [1.0, float(np.quantile(own, 0.99))],
+        "count": len(own),
+        "units": list(known.units),
         "numbers": vectors.shape[1],
-        "usual": usual.packed(),
+        "usual": [known.plain.packed(), known.logs.packed()],
     }
 
 
-def _pictures_of(data: Prepared | PreparedDocuments, config: Config, most: int) -> list[Picture]:
-    """Evenly spaced pictures of a set, to be read."""
+def _pictures_of(data: Prepared | PreparedDocuments, config: Config, chosen: Callable) -> list[Picture]:
+    """Pictures of a set, to be read: those that `chosen` takes from their number."""
     if data.holds_documents:
         places = [(row, n) for row, heights in enumerate(data.heights) for n in range(len(heights))]
     else:
         places = [(row,) for row in range(len(data))]
-    chosen = [places[n] for n in evenly_spaced(len(places), most)] if places else []
-    return [as_read(data.image(*place), config) for place in chosen]
+    return [as_read(data.image(*places[n]), config) for n in chosen(len(places))] if places else []
 
 
 def as_read(pixels: Any, config: Config) -> Picture:

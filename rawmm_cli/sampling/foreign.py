@@ -174,7 +174,7 @@ def judge_pictures(loaded: Loaded, pictures: list[Path | Tensor]) -> list[Seen]:
     if not known or not pictures:
         return []
     read: list[Picture] = [seen.as_read(pixels(one, loaded.model), loaded.config) for one in pictures]
-    usual = looks.unpacked(known["usual"], known["numbers"], known["unit"])
+    usual = seen.usual(known)
     vectors = looks.looks(loaded.model, read)
     if vectors.shape[1] != known["numbers"]:
         raise CheckpointError(

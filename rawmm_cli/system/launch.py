@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OURS = "RAWMM_LAUNCHED"  # set in ranks that this module has started
 BEGAN = "RAWMM_BEGAN"  # in them: when the command was started, on the clock of time.perf_counter
+SETTLED = "RAWMM_SETTLED"  # in them: settings that were `auto`, as the launcher settled them for all
 STOPPED = (129, 130, 143)  # exit codes of a rank that was told to stop and has saved
 
 
@@ -41,9 +42,16 @@ def began(own: float | None) -> float | None:
     return float(os.environ[BEGAN]) if joined() and BEGAN in os.environ else own
 
 
-def launch(words: list[str], processes: int, began: float | None = None) -> None:
-    """Run `rawmm WORDS`, a command that was started at `began`, in so many ranks until all are done. Raises
-    LaunchedError or RankError."""
+def settled() -> dict[str, list]:
+    """{setting: [value, reason]} that the launcher gave its ranks, {} elsewhere."""
+    return json.loads(os.environ.get(SETTLED, "{}")) if joined() else {}
+
+
+def launch(
+    words: list[str], processes: int, began: float | None = None, settled: dict[str, list] | None = None
+) -> None:
+    """Run `rawmm WORDS`, a command that was started at `began`, in so many ranks until all are done. settled:
+    as `settled()` gives it in each. Raises LaunchedError or RankError."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -54,6 +62,7 @@ def launch(words: list[str], processes: int, began: float | None = None) -> None
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we say it ourselves, in one line
     os.environ[OURS] = "1"  # inherited by the ranks
     os.environ[BEGAN] = str(began or time.perf_counter())
+    os.environ[SETTLED] = json.dumps(settled or {})
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

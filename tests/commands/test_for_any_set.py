@@ -4,7 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from rawmm_cli.commands import common
+from rawmm_cli.config import presets
 from rawmm_cli.data import prepared
 from rawmm_cli.data.rows import picture_row
 
@@ -122,3 +125,55 @@ def test_held_out_losses_of_text_alone_are_shown(rawmm, tmp_path, monkeypatch):
 def test_speed_of_what_follows(rawmm, digits):
     code, out, _ = rawmm("bench", "data", "--data", "digits", "--steps", "3", *TINY, "--json")
     assert code == 0 and json.loads(out)["preset"] == "small"
+
+
+def fast_cards(monkeypatch, seconds=0.0005):
+    """A machine with GPUs, on which a step takes so many seconds, divided among the ranks."""
+    from rawmm_cli.profiling import estimate
+    from rawmm_cli.system import machine
+
+    asked = []
+
+    def pace(config, device, data, ranks=1):
+        asked.append((str(device), ranks, config.train.compile))
+        return {"step_seconds": seconds / ranks}
+
+    monkeypatch.setattr(machine, "device", lambda name, *_: torch.device("cuda"))
+    monkeypatch.setattr(estimate, "estimate", pace)
+    return asked
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_by_time_on_gpus_follows_from_their_pace(ranks, prepared_digits, monkeypatch):
+    """At 0.5 ms a step of 64 documents, 10 minutes are 61 million documents, times ranks: sheets and
+    checkpoints are no more frequent than elsewhere, and the warm-up is no longer than it can be."""
+    asked = fast_cards(monkeypatch)
+    words = ["data.set=digits", "train.time=600"]
+    config, reasons = common.settle(presets.load("small", words), prepared_digits, None, "auto", ranks)
+    assert set(asked) == {("cuda", ranks, "auto")}
+    expected = 0.8 * 600 / 0.0005 * 64 * ranks
+    assert config.train.save_every == config.train.sample_every == pytest.approx(expected / 4, rel=0.01)
+    assert config.train.warmup == config.train.documents // 5
+    assert reasons["train.warmup"] == "a fifth of 40,000 documents: more gain nothing"
+    short = presets.load("small", ["data.set=digits", "train.time=60"])
+    common.settle(short, prepared_digits, None, "auto", ranks)
+    assert asked[-1] == ("cuda", ranks, "no"), "compiling does not pay in a minute"
+
+
+def test_ranks_take_what_their_launcher_has_settled(prepared_digits, monkeypatch, capsys):
+    asked = fast_cards(monkeypatch)
+    unsettled = presets.load("small", ["data.set=digits", "train.time=600"])
+    config, reasons = common.settle(unsettled, prepared_digits, None, "auto", 2)
+    assert asked and capsys.readouterr().err == ""
+    values = common.values_of(config, reasons)
+    asked.clear()
+    for rank, said in ((1, False), (0, True)):
+        variables = {"RANK": str(rank), "WORLD_SIZE": "2", "RAWMM_SETTLED": json.dumps(values)}
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert common.settle(unsettled, prepared_digits, None, "auto", 1) == (config, reasons)
+        assert ("train.warmup = " in capsys.readouterr().err) == said
+    assert not asked
+    monkeypatch.delenv("RAWMM_SETTLED")
+    assert common.settle(unsettled, prepared_digits, None, "auto", 1)[0].train.save_every < 60_000
+    assert not asked, "ranks of another launcher would measure different paces"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rawmm_cli.data import sets
+from rawmm_cli.evaluation import foreign
 from rawmm_cli.runs import loading, models, seen
 from rawmm_cli.system.errors import CheckpointError
 
@@ -28,7 +29,7 @@ def test_a_run_knows_what_it_has_seen_when_its_training_ends(tiny_run, known):
     assert known["prompts"] == DIGITS and set(known["examples"]) == set(DIGITS)
     assert known["captions"]["different"] == known["captions"]["vocabulary"] == 10
     assert {word for word, _ in known["captions"]["frequent"]} == set(DIGITS)
-    assert known["words"]["count"] == 360 and known["pictures"]["count"] == seen.UNSEEN
+    assert known["words"]["count"] == known["pictures"]["count"] == 240, "two thirds of the unseen ones"
     assert [kind.split(":")[0] for kind in known["kinds"]] == [
         "a caption or its beginning",
         "nothing",
@@ -56,10 +57,22 @@ def test_pictures_without_captions_and_few_of_them(few_pictures):
     assert result["pictures"]["count"] == 6 + 24 and result["pictures"]["threshold"] > 1
 
 
+@pytest.mark.parametrize(
+    "count, expected", [(0, 0), (30, 30), (149, 149), (150, 100), (600, 400), (9000, 512)]
+)
+def test_thresholds_leave_a_third_of_many_unseen_pictures(count, expected):
+    rows = seen.measured(count, 512)
+    assert len(rows) == len(set(rows)) == expected and all(0 <= row < count for row in rows)
+    left = foreign.apart(count, 512)
+    assert bool(set(left) & set(rows)) == (0 < count < 150)
+
+
 def test_an_older_format_is_measured_again(known, tmp_path):
-    pictures = {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "subspace": "AA", "unit": 1.0}
-    (tmp_path / "seen.json").write_text(json.dumps(known | {"format": 1, "pictures": pictures}))
-    assert seen.read(tmp_path, known["documents"]) == {}
+    pictures = {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "unit": 1.0}
+    for number, older in ((1, {"subspace": "AA"}), (2, {"usual": "AA", "numbers": 7})):
+        text = json.dumps(known | {"format": number, "pictures": pictures | older})
+        (tmp_path / "seen.json").write_text(text)
+        assert seen.read(tmp_path, known["documents"]) == {}
 
 
 def test_after_more_training_it_is_out_of_date(tiny_run, known, tmp_path):
@@ -77,10 +90,9 @@ def test_after_more_training_it_is_out_of_date(tiny_run, known, tmp_path):
         ({"prompts": [1]}, "prompts.0"),
         ({"words": {"threshold": -1.0, "own": [1.0, 2.0], "count": 3}}, "greater than 0"),
         ({"words": {"threshold": 1.0, "own": [1.0], "count": 3}}, "at least 2 items"),
-        (
-            {"pictures": {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "usual": "AA", "unit": 1.0}},
-            "usual",
-        ),
+        ({"pictures": {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "usual": ["AA", "AA"]}}, "usual"),
+        ({"pictures": {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "usual": "AA"}}, "usual"),
+        ({"pictures": {"threshold": 1.0, "own": [1.0, 2.0], "count": 3, "units": [1.0, 0.0]}}, "units"),
     ],
 )
 def test_another_shape_is_refused_in_one_line(known, tmp_path, change, problem):
