@@ -191,7 +191,7 @@ class MultiscaleCodec(Convolutional, Table):
         if sorted(set(self.scales)) != list(self.scales) or self.scales[-1] != side:
             raise ValueError(
                 f"codec.scales = {list(self.scales)} do not fit pictures of {size} px, which have {side} "
-                f"positions of {self.factor} px a side; allowed: rising sides up to {side}; set "
+                f"positions of {self.factor} px a side; allowed: rising sides that end with {side}; set "
                 f"codec.scales={list(halved(side))}, or auto"
             )
         return self

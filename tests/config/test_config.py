@@ -524,7 +524,7 @@ def test_scales_that_do_not_fit_are_named_with_those_that_do(scales):
         presets.resolve({}, ["codec.kind=multiscale", f"codec.scales={scales}"])
     assert str(caught.value) == (
         f"codec.scales = {scales} do not fit pictures of 64 px, which have 8 positions of 8 px a side; "
-        "allowed: rising sides up to 8; set codec.scales=[1, 2, 4, 8], or auto"
+        "allowed: rising sides that end with 8; set codec.scales=[1, 2, 4, 8], or auto"
     )
     settings = presets.resolve({}, ["codec.kind=multiscale", "codec.scales=[1, 3, 8]"])
     assert settings.codec.scales == (1, 3, 8), "VAR's own do not divide either"
