@@ -46,10 +46,10 @@ def place(tmp_path_factory, prepared_digits):
     return folder
 
 
-def changed(place, name, **changes):
+def changed(place, file, **changes):
     """The file of another comparison."""
-    (place / f"{name}.yaml").write_text(yaml.safe_dump({**MINI, **changes}))
-    return f"{name}.yaml"
+    (place / file).write_text(yaml.safe_dump({**MINI, **changes}))
+    return file
 
 
 def arguments(*words):
@@ -134,7 +134,7 @@ def test_systems_that_are_added_and_only_reuse_what_is_done(whole, place):
         "preset": "tiny",
         "settings": [*FAST, "train.learning_rate=1e9", "train.clip=1e9"],
     }
-    name = changed(place, "added", name="mini", systems=[*MINI["systems"], third])
+    name = changed(place, "added.yaml", name="mini", systems=[*MINI["systems"], third])
     before = {path: path.stat().st_mtime_ns for path in (place / "comparisons").rglob("result.json")}
     done = compare(place, name, "--only", "wild")
     assert done.returncode == 0 and "wild, seed 0, documents: diverged: " in done.stderr
@@ -209,7 +209,6 @@ def test_wrong_input_is_one_line_and_leaves_nothing(place, few_digits, monkeypat
     monkeypatch.chdir(place)
     (place / "few").unlink(missing_ok=True)
     (place / "few").symlink_to(few_digits)
-    changed(place, "mini")
     result = CliRunner().invoke(app, ["compare", *words, "--comparisons-dir", "none"])
     assert isinstance(result.exception, error)
     with pytest.raises(error, match=line):
