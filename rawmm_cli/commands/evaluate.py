@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from ..config.choices import EVALUATORS, USUAL
-from ..system.figures import counted
+from ..system.figures import counted, duration, size
 from ..system.threads import use_cpu
 from . import tables
 from .common import DATA, MOST_SEED, RUNS, DataDir, Device, Json, RunsDir
@@ -177,6 +177,7 @@ def _rows(result: dict) -> Iterator[tuple[str, str, str, str]]:
         )
         yield "seams", f"{seams['ratio']:.2f}", f"{seams['count']:,}", own
     yield from _as_a_set(result)
+    yield from _asked_for(result)
     if looks := result.get("looks"):
         drawn, real = looks["corners"]["drawn"], looks["corners"]["real"]
         yield "white background", f"{drawn:.2f}", "", f"levels off white; of real pictures {real:.2f}"
@@ -212,6 +213,26 @@ def _as_a_set(result: dict) -> Iterator[tuple[str, str, str, str]]:
                 f"{one['prompts'] * one['each']:,}",
                 own,
             )
+
+
+def _asked_for(result: dict) -> Iterator[tuple[str, str, str, str]]:
+    """Rows of text that was drawn, of steps and of the cost of a picture."""
+    if text := result.get("drawn_text"):
+        own = f"characters that {text['engine']} reads"
+        for name, what in (("real", "on real pictures"), ("codec", "after the codec")):
+            own += f", {what} {text[name]['characters']:.1%}" if name in text else ""
+        yield "drawn text", f"{text['characters']:.1%}", f"{text['count']:,}", own
+    if steps := result.get("steps"):
+        for number, share in steps["by_steps"].items():
+            own = steps.get("fixed") or counted(int(number), "step")
+            yield "drawn by steps", f"{share:.1%}", f"{steps['count']:,}", own
+    if cost := result.get("cost"):
+        own = f"{counted(cost['evaluations'], 'evaluation')} of {cost['positions']:,} positions together"
+        yield "FLOPs of a picture", f"{cost['flops']:.3g}", "", own
+        own = f"of {cost['together']:,} at once; one alone {duration(cost['seconds_alone'])}"
+        yield "time of a picture", duration(cost["seconds"]), "", own
+        if cost["memory"] is not None:
+            yield "memory", size(cost["memory"]), "", f"to draw {cost['together']:,} at once"
 
 
 def _letters(read: dict) -> str:

@@ -131,7 +131,16 @@ def _metric(title: str, part: str, evaluator: str, unit: str = "%", better: str 
 METRICS: dict[str, Metric] = {
     "text_to_image.accuracy": _metric("drawn right", "drawing", "classes, attributes"),
     "image_to_text.accuracy": _metric("read right", "reading", "classes, attributes, captions"),
+    "image_to_text.characters": _metric("characters right", "reading", "captions"),
+    "image_to_text.words": _metric("words right", "reading", "captions"),
+    "image_to_text.character_errors": _metric("character errors", "reading", "captions", "%", "lower"),
+    "drawn_text.characters": _metric("characters drawn right", "drawing", "drawn_text"),
+    "drawn_text.right": _metric("texts drawn right", "drawing", "drawn_text"),
+    "drawn_text.real.characters": _metric("read on real pictures", "drawing", "drawn_text", "%", "neither"),
+    "drawn_text.codec.characters": _metric("read after the codec", "codec", "drawn_text"),
     "questions.accuracy": _metric("questions right", "reading", "questions"),
+    "sums.text": _metric("sums in words", "reading", "sums"),
+    "sums.picture": _metric("sums as pictures", "drawing", "sums"),
     "classification_accuracy_score.accuracy": _metric(
         "accuracy learned from drawings", "drawing", "fidelity"
     ),
@@ -149,6 +158,8 @@ METRICS: dict[str, Metric] = {
     "diversity.collision_bits": _metric("bits by repetition", "drawing", "diversity", "bits", "neither"),
     "seams.ratio": _metric("seams of patches", "drawing", "seams", "", "lower"),
     "sharpness.ratio": _metric("sharpness", "drawing", "seams", "", "neither"),
+    "cost.evaluations": _metric("evaluations a picture", "cost", "cost", "", "lower"),
+    "cost.positions": _metric("positions a picture", "cost", "cost", "", "lower"),
     "held_out.bits_per_byte": _metric("bits a byte of captions", "reading", "losses", "bits", "lower"),
     "held_out.bits_per_dim": _metric("bits/dim, exact", "drawing", "losses", "bits", "lower"),
     "held_out.bits_per_dim_bound": _metric("bits/dim, a bound", "drawing", "losses", "bits", "lower"),

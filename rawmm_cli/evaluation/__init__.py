@@ -14,6 +14,9 @@ seams.py       evaluator: seams of patches and sharpness of what was drawn
 fidelity.py    evaluator: drawings as a set beside real pictures, and what can be learned from them
 copies.py      evaluator: how near drawings are to training pictures
 diversity.py   evaluator: how different drawings of one prompt are
+drawn_text.py  evaluator: drawings of captions that are written on pictures, read back by OCR
+steps.py       evaluator: how well a model draws in more or fewer steps
+cost.py        evaluator: evaluations, FLOPs, seconds and memory of a drawing
 judges.py      classifiers of attributes, trained on portraits drawn for them
 examples.py    drawings and captions to look at, beside what is real
 sheets.py      drawings and captions that the report shows

@@ -138,12 +138,9 @@ def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
     """Applies where pictures have classes."""
     if subject.classes is None:
         return {}
-    labels, train, held_out, of_captions = subject.classes
-    results, judge = {}, None
-    if len(np.unique(train.labels[train.labels >= 0])) > 1:
-        kept = subject.loaded.config.data.stream is None
-        judge = subject.shared.get("judge") or Judge(train, subject.settings.size[0], kept)
-        subject.shared["judge"] = judge
+    labels, _, held_out, of_captions = subject.classes
+    results, judge = {}, judge_of(subject)
+    if judge is not None:
         if subject.draws:
             results["text_to_image"] = draw(subject, judge, labels)
     else:
@@ -154,6 +151,16 @@ def measure(subject: Subject) -> dict[str, Drawn | captions.Read | JudgeFacts]:
     if judge is None:
         return results
     return results | {"judge": JudgeFacts(judge.accuracy(held_out), judge.kind)}
+
+
+def judge_of(subject: Subject) -> Judge | None:
+    """The judge of the subject's classes, made once; None where there is no more than one of them."""
+    train = subject.classes.train if subject.classes else None
+    if train is None or len(np.unique(train.labels[train.labels >= 0])) < 2:
+        return None
+    kept = subject.loaded.config.data.stream is None
+    judge = subject.shared.get("judge") or Judge(train, subject.settings.size[0], kept)
+    return subject.shared.setdefault("judge", judge)
 
 
 def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
@@ -167,9 +174,7 @@ def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
     # the model must open the picture itself: that needs one token; a few more are allowed
     documents = subject.draw(prompts, "evaluate", each, max_text=4)
     drawn = [first_picture(document) for document in documents]
-    blank = torch.zeros(3, *settings.size, dtype=torch.uint8)
-    pictures = [blank if pixels is None else pixels for pixels in drawn]
-    right = (judge(pictures) == wanted) & np.array([pixels is not None for pixels in drawn])
+    pictures, right = recognised(judge, drawn, wanted, settings.size)
     if subject.keep is not None:
         shown = [pictures[label * each + n] for n in range(min(ROWS, each)) for label in range(len(labels))]
         sheets.keep_drawn(subject.keep, shown, len(labels), prompts, max(1, 64 // settings.size[0]))
@@ -185,6 +190,16 @@ def draw(subject: Subject, judge: Judge, labels: list[str]) -> Drawn:
         by_label={label: round(float(right[wanted == n].mean()), 4) for n, label in enumerate(labels)},
         values={"accuracy": Values([f"{label} {n}" for label in labels for n in range(each)], right)},
     )
+
+
+def recognised(
+    judge: Judge, drawn: list[Tensor | None], wanted: np.ndarray, size: tuple[int, int]
+) -> tuple[list[Tensor], np.ndarray]:
+    """Drawings, black ones in the place of those that are None, and in which the judge sees the class that is
+    wanted (n,)."""
+    blank = torch.zeros(3, *size, dtype=torch.uint8)
+    pictures = [blank if pixels is None else pixels for pixels in drawn]
+    return pictures, (judge(pictures) == wanted) & np.array([pixels is not None for pixels in drawn])
 
 
 def named(text: str, labels: list[str]) -> int | None:

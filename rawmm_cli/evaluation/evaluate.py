@@ -26,15 +26,18 @@ from . import (
     captions,
     classes,
     copies,
+    cost,
     diversity,
+    drawn_text,
     fidelity,
     foreign,
     losses,
     questions,
     seams,
+    steps,
     sums,
 )
-from .results import to_json, values_of
+from .results import LeftOut, to_json, values_of
 from .subject import Subject, part
 
 # In this order: those that look at drawings take what was drawn before them.
@@ -50,6 +53,9 @@ EVALUATORS = (
     fidelity,
     copies,
     diversity,
+    drawn_text,
+    steps,
+    cost,
 )
 TRAINING = 10_000  # training pictures of a stream that judges learn from
 
@@ -91,14 +97,26 @@ def evaluate(
     subject = Subject(loaded, request, train, held_out, data_folder, per_label, prompts, keep, notify)
     if not subject.reads:
         notify(f"reading is not measured: baseline.kind = {config.baseline.kind} draws and does not read")
-    results: dict[str, Any] = {"data": config.data.set}
-    values: dict[str, dict[str, list]] = {}
+    results, values = _measured(subject, names)
+    results = {"data": config.data.set, **results, "values": values}
+    return {**results, "seconds": round(time.perf_counter() - started, 2)}
+
+
+def _measured(subject: Subject, names: set[str]) -> tuple[dict[str, Any], dict[str, dict[str, list]]]:
+    """Results and values of the evaluators of these names; those that lack something are named."""
+    results, values = {}, {}
     for evaluator in EVALUATORS:
-        if name_of(evaluator) in names:
-            for name, result in evaluator.measure(subject).items():
-                results[name] = to_json(result)
-                values |= values_of(name, result)
-    return {**results, "values": values, "seconds": round(time.perf_counter() - started, 2)}
+        if (own := name_of(evaluator)) not in names:
+            continue
+        try:
+            measured = evaluator.measure(subject)
+        except LeftOut as error:
+            subject.notify(f"{own} is left out: {error}")
+            continue
+        for name, result in measured.items():
+            results[name] = to_json(result)
+            values |= values_of(name, result)
+    return results, values
 
 
 def name_of(evaluator: Any) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..system.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Values:
@@ -17,6 +19,10 @@ class Values:
 
     ids: Sequence[str]
     values: Sequence[float]
+
+
+class LeftOut(ConfigError):
+    """An evaluator needs what is not installed; the others go on without it."""
 
 
 def to_json(result: Any) -> dict[str, Any]:

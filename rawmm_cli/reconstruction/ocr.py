@@ -37,13 +37,16 @@ def choose(word: str) -> str | None:
     allowed = ("auto", *ENGINES, "none")
     if word not in allowed:
         raise ConfigError(f"unknown engine '{word}'{nearest(word, allowed)}; allowed: {', '.join(allowed)}")
-    available = {
-        "tesseract": shutil.which("tesseract"),
-        "rapidocr": importlib.util.find_spec("rapidocr_onnxruntime"),
-    }
-    if word in ENGINES and not available[word]:
+    if word in ENGINES and not available(word):
         raise ConfigError(f"--ocr {word} is not installed; {INSTALL[word]}")
-    return word if word in ENGINES else next(filter(available.get, ENGINES), None) if word == "auto" else None
+    return word if word in ENGINES else next(filter(available, ENGINES), None) if word == "auto" else None
+
+
+def available(engine: str) -> bool:
+    """Whether an engine is installed."""
+    if engine == "tesseract":
+        return shutil.which("tesseract") is not None
+    return importlib.util.find_spec("rapidocr_onnxruntime") is not None
 
 
 def enlarged(pixels: np.ndarray) -> np.ndarray:

@@ -215,3 +215,24 @@ def peak_memory(device: torch.device) -> int:
             return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def added_memory(work: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that `work` adds at its highest: on a GPU to what is allocated, on a CPU to what is resident.
+
+    None where the system does not say. Pages that Python or torch kept from earlier work do not count."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    except OSError:
+        work()
+        return None
+    before = peak_memory(device)
+    work()
+    return peak_memory(device) - before
