@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="folder of a run, in the place of the model of the package")
     parser.add_argument("--data", type=Path, help="folder of the set that the run was trained on")
     parser.add_argument("--own", type=Path, help="a folder of pictures like those of the set, and unseen")
+    parser.add_argument("--not", dest="known", nargs="*", default=[], help="kinds that are not foreign to it")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="folders of sets that are foreign")
     options = parser.parse_args()
     if (options.run is None) != (options.data is None):
@@ -159,6 +160,7 @@ def of_run(options: Any) -> None:
     kinds = [*foreign.foreign_pictures(size, origin), *of_skimage(size)]
     groups = {kind: group for kind, group in kinds if group}
     evaluated = [kind for kind, _ in foreign.foreign_pictures(size, origin) if kind in groups]
+    evaluated = [kind for kind in evaluated if kind not in options.known]
     groups |= {f"set {folder.name}": of_set(folder, size) for folder in options.others}
     marks = {
         kind: [one.outside for one in judge_pictures(loaded, group)]

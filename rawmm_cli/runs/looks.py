@@ -39,6 +39,9 @@ MANY, FEW, FEWEST = (
     20,
 )  # unseen pictures that are enough; distances with a tail; that give a threshold
 ALLOWED, SURE = 0.02, 0.9  # share of own pictures that may be beyond the threshold, and how sure that is
+PLAINER = (
+    ALLOWED / 4
+)  # share of them that may be beyond by logarithms alone, which what is plain shows clearly
 LEAST = 0.01  # deviation of a number: below, two pictures of one kind may differ for no reason
 SOFT = 0.03  # share of a usual deviation below which logarithms tell little apart
 
@@ -218,8 +221,12 @@ def calibrated(
     """A distribution with units, the threshold of its distances, and those of the model's own pictures.
     groups: both distances of own pictures, of each set; of each of the sets at most ALLOWED are beyond.
 
-    The unit of either distance is such that both have the same threshold, and that the median is one."""
-    edges = [max(most_distance([both[n] for both in group]) for group in groups) for n in (0, 1)]
+    The units are such that ALLOWED of the one distance and PLAINER of the other are beyond the same place,
+    and that the median is one. With as many of both, varied photographs hide what is foreign."""
+    edges = [
+        max(most_distance([both[n] for both in group], allowed) for group in groups)
+        for n, allowed in enumerate((ALLOWED, PLAINER))
+    ]
     larger = [[max(plain / edges[0], logs / edges[1]) for plain, logs in group] for group in groups]
     one = float(np.median([distance for group in larger for distance in group]))
     own = [[distance / one for distance in group] for group in larger]
@@ -228,18 +235,18 @@ def calibrated(
     return replace(usual, units=units), threshold, [distance for group in own for distance in group]
 
 
-def most_distance(own: Sequence[float]) -> float:
+def most_distance(own: Sequence[float], allowed: float = ALLOWED) -> float:
     """Threshold of distances, from those of the model's own pictures: an upper bound of their quantile of
-    ALLOWED, about as surely as SURE. The quantile is extrapolated from the largest tenth (Weissman 1978, with
-    Hill's exponent, and its asymptotic error, enlarged for few); of fewer than FEW the bound is that of a
-    log-normal distribution (a prediction interval by Student's t, of half of ALLOWED)."""
+    `allowed`, about as surely as SURE. The quantile is extrapolated from the largest tenth (Weissman 1978,
+    with Hill's exponent, and its asymptotic error, enlarged for few); of fewer than FEW the bound is that of
+    a log-normal distribution (a prediction interval by Student's t, of half of `allowed`)."""
     logs, n = np.log(np.maximum(np.sort(own)[::-1], 1e-3)), len(own)
     if n >= FEW:
         top = n // 10
-        exponent, farther = (logs[:top] - logs[top]).mean(), math.log(top / n / ALLOWED)
+        exponent, farther = (logs[:top] - logs[top]).mean(), math.log(top / n / allowed)
         error = exponent * math.sqrt((1 + farther**2) / top) * (1 + 1 / math.sqrt(top))
         return math.exp(logs[top] + exponent * farther + NormalDist().inv_cdf(SURE) * error)
-    z, free = NormalDist().inv_cdf(1 - ALLOWED / 2), n - 1
+    z, free = NormalDist().inv_cdf(1 - allowed / 2), n - 1
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
