@@ -119,11 +119,13 @@ def _said(item: dict) -> dict:
 
 def marked(truth: str, said: str) -> list[tuple[str, bool]]:
     """Parts of what was read -> whether they stand in the truth: characters of a few words, else words. A
-    dot stands where something is missing."""
+    dot stands where something is missing. What has less than half in common is wrong as a whole."""
     cut = list if len(truth.split()) <= FEW else re.compile(r"\S+|\s+").findall
-    one, other = cut(truth), cut(said)
-    parts = []
-    for kind, _, _, first, last in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+    other, parts = cut(said), []
+    matched = SequenceMatcher(None, cut(truth), other, autojunk=False)
+    if said.strip() and matched.ratio() < 0.5:
+        return [(said, False)]
+    for kind, _, _, first, last in matched.get_opcodes():
         text = "".join(other[first:last])
         parts.append(("·" if kind == "delete" else text, kind == "equal"))
     return parts if said.strip() else []

@@ -178,6 +178,7 @@ def test_mistakes_are_marked():
     marked = compare_pictures.marked
     assert marked("abc def", "abx def") == [("ab", True), ("x", False), (" def", True)]
     assert marked("abc", "ab") == [("ab", True), ("·", False)] and marked("abc", " ") == []
+    assert marked("two", "one") == [("one", False)]  # another word: not one that has an o in common
     sentence = "a woman with short brown hair"
     assert marked(sentence, "a woman with long brown hair") == [
         ("a woman with ", True), ("long", False), (" brown hair", True)
