@@ -185,7 +185,7 @@ def notes(results: Results) -> list[str]:
     lines = [
         f"{counted(len(seeds), 'paired seed' if len(seeds) > 1 else 'seed')}, {_budget(results)}"
         f"{f', {pictures:,} test pictures or prompts' if pictures else ''}; intervals are 95 %, {intervals}; "
-        f"Holm's correction over the systems{_machine(results)}."
+        f"Holm's correction over the systems, each metric by itself{_machine(results)}."
     ]
     if len(seeds) == 1:
         lines.append("One seed: another training of the same systems may differ by more than intervals say.")

@@ -106,7 +106,7 @@ def test_seeds_budget_and_machine_are_said(results):
     (note,) = answer(results)
     assert note == (
         "3 paired seeds, 1 min 00 s of training or 20,000 documents; intervals are 95 %, over seeds and "
-        "pictures; Holm's correction over the systems; on cpu with 2 cores."
+        "pictures; Holm's correction over the systems, each metric by itself; on cpu with 2 cores."
     )
 
 
