@@ -40,7 +40,10 @@ def settled(
         and isinstance(saved := read_config(run), Config)
     ):
         now, known = Known(config), Known(saved)
-        has = [key for key in kept if now[key] is not None and known[key] is not None]  # heads differ
+        differ = [
+            key for key in kept if now[key] is None or known[key] is None
+        ]  # heads do; data.long may be none
+        has = [key for key in kept if key not in differ or key in follow]
         return presets.changed(config, {key: known[key] for key in has}), {}
     return settle(config, facts_of(config, data), pace) if follow else (config, {})
 

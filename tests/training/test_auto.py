@@ -61,3 +61,14 @@ def test_a_run_of_another_head_has_no_such_numbers_and_goes_on(few_digits, tmp_p
     assert config.head.kind == "autoregressive" and config.loss.image == 4 and reasons == {}
     other = silent(*SHORT, "loss.image=1.0")
     assert numbers(auto.settled(other, few_digits, tmp_path / "run")[0]) == (0.8, 0.8, 1)
+
+
+def test_what_followed_from_the_set_and_was_none_is_none_when_the_run_goes_on(few_digits, tmp_path):
+    """`data.long` of pictures with names, which all fit."""
+    run = tmp_path / "run"
+    first, reasons = auto.settled(presets.load("small", ["data.set=digits"]), few_digits, run)
+    assert first.data.long is None and reasons
+    (run / "checkpoints" / "step_00000001").mkdir(parents=True)
+    (run / "config.yaml").write_text(presets.dump(first))
+    again, reasons = auto.settled(presets.load("small", ["data.set=digits"]), few_digits, run)
+    assert again == first and reasons == {}
