@@ -56,10 +56,10 @@ class Marked:
 
 
 def measure(subject: Subject) -> dict[str, Marked]:
-    """Applies where what the model has seen was measured."""
+    """Applies where what the model has seen was measured; prompts where it draws, for a prompt asks for that."""
     held_out, loaded = subject.held_out, subject.loaded
     results = {}
-    if loaded.seen.get("words"):
+    if loaded.seen.get("words") and subject.draws:
         columns = held_out.texts if held_out.holds_documents else held_out.captions
         rows = [columns[row] for row in apart(len(held_out), seen.TEXTS)]
         texts = [text for row in rows for text in row[: 1 if held_out.holds_documents else None] if text]

@@ -112,7 +112,7 @@ def test_it_is_evaluated_reported_and_exported(ask, runs, name, few_digits, tmp_
         shutil.copytree(runs / SYSTEMS[name], tmp_path / "runs" / SYSTEMS[name])
     place = (name, "--runs-dir", tmp_path / "runs")
     result = ask("evaluate", "evaluate", *place, "--data-dir", few_digits, "--per-label", 1, "--json")
-    assert ("text_to_image" in result) == (name != "digits-fuyu")
+    assert ("text_to_image" in result) == ("foreign_prompts" in result) == (name != "digits-fuyu")
     assert ("image_to_text" in result) == (name not in BASELINES)
     ask("report", "report", *place)
     page = (tmp_path / "runs" / name / "report.html").read_text()
