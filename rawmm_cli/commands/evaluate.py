@@ -226,6 +226,9 @@ def _asked_for(result: dict) -> Iterator[tuple[str, str, str, str]]:
         for number, share in steps["by_steps"].items():
             own = steps.get("fixed") or counted(int(number), "step")
             yield "drawn by steps", f"{share:.1%}", f"{steps['count']:,}", own
+    if bits := result.get("likelihood"):
+        value = f"{bits['bits_per_dim_bound']:.3f}"
+        yield "bits/dim at most", value, f"{bits['count']:,}", "by the variational bound"
     if cost := result.get("cost"):
         own = f"{counted(cost['evaluations'], 'evaluation')} of {cost['positions']:,} positions together"
         yield "FLOPs of a picture", f"{cost['flops']:.3g}", "", own

@@ -10,7 +10,7 @@ comparisons/NAME/cells/SYSTEM-SEED-BUDGET/    what was measured of a run:
     values.json     {metric: {"ids": [...], "values": [...]}}: numbers of single pictures or prompts, with the
                     same ids in every system of the comparison
     drawn.png, drawn.json, read.json, read/*.png   the same prompts drawn, the same pictures read
-                                                   (`evaluation/sheets.py`)
+                                                   (`runs/sheets.py`)
     kept.png, kept.json    some of them before and after the codec, {"psnr": [...]} (`codec_pictures.py`)
     curve.json      {"steps": [...], METRIC: [...]} quality against steps, where a system has any
 """
@@ -163,6 +163,9 @@ METRICS: dict[str, Metric] = {
     "held_out.bits_per_byte": _metric("bits a byte of captions", "reading", "losses", "bits", "lower"),
     "held_out.bits_per_dim": _metric("bits/dim, exact", "drawing", "losses", "bits", "lower"),
     "held_out.bits_per_dim_bound": _metric("bits/dim, a bound", "drawing", "losses", "bits", "lower"),
+    "likelihood.bits_per_dim_bound": _metric(
+        "bits/dim of diffusion, a bound", "drawing", "bits", "bits", "lower"
+    ),
     "held_out.bits_per_dim_density": _metric("bits/dim, by a density", "drawing", "losses", "bits", "lower"),
 }
 

@@ -15,7 +15,7 @@ Positions = Literal["linear", "ntk", "yarn", "plain"]
 Task = Literal["continue", "caption"]
 # Evaluators (`evaluation/`): those that run where nothing is said, and FURTHER ones, which take longer.
 Usual = Literal["losses", "classes", "attributes", "captions", "questions", "sums", "seams", "foreign"]
-FURTHER: tuple[str, ...] = ("fidelity", "copies", "diversity", "drawn_text", "steps", "cost")
+FURTHER: tuple[str, ...] = ("fidelity", "copies", "diversity", "drawn_text", "steps", "bits", "cost")
 
 SOLVERS: tuple[str, ...] = get_args(Solver)
 GRIDS: tuple[str, ...] = get_args(Grid)

@@ -16,8 +16,8 @@ copies.py      evaluator: how near drawings are to training pictures
 diversity.py   evaluator: how different drawings of one prompt are
 drawn_text.py  evaluator: drawings of captions that are written on pictures, read back by OCR
 steps.py       evaluator: how well a model draws in more or fewer steps
+bits.py        evaluator: bits/dim of pictures under a diffusion model, a bound
 cost.py        evaluator: evaluations, FLOPs, seconds and memory of a drawing
 judges.py      classifiers of attributes, trained on portraits drawn for them
 examples.py    drawings and captions to look at, beside what is real
-sheets.py      drawings and captions that the report shows
 """

@@ -21,8 +21,9 @@ from ..data.datasets.portraits.attributes import attributes_of
 from ..data.datasets.portraits.captions import captions_of, parse
 from ..data.prepare import Options, prepare
 from ..data.prepared import Prepared
+from ..runs import sheets
 from ..sampling.session import drawing_facts
-from . import judges, sheets
+from . import judges
 from .judges import Judges, kid, pixels
 from .results import Values
 from .subject import Subject, first_picture

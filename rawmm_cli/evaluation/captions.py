@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..metrics.text import edit_distance, plain, survival, words
-from . import sheets
+from ..runs import sheets
 from .results import Values, of_ratio
 from .subject import HELD_OUT, Subject, evenly
 

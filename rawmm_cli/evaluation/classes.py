@@ -20,8 +20,9 @@ from torch import Tensor
 from ..core.text_tokenizer import END_IMAGE, EOS
 from ..data.prepared import Prepared
 from ..data.sets import class_captions
+from ..runs import sheets
 from ..sampling.session import drawing_facts
-from . import captions, judges, sheets
+from . import captions, judges
 from .results import Values
 from .subject import HELD_OUT, Subject, evenly, first_picture
 

@@ -23,6 +23,7 @@ from ..system.activity import doing
 from ..system.errors import CheckpointError, ConfigError, printable
 from . import (
     attributes,
+    bits,
     captions,
     classes,
     copies,
@@ -55,6 +56,7 @@ EVALUATORS = (
     diversity,
     drawn_text,
     steps,
+    bits,
     cost,
 )
 TRAINING = 10_000  # training pictures of a stream that judges learn from

@@ -56,7 +56,7 @@ class Marked:
 
 
 def measure(subject: Subject) -> dict[str, Marked]:
-    """Applies where what the model has seen was measured; prompts where it draws, for a prompt asks for that."""
+    """Applies where what the model has seen was measured; prompts where it draws, for that asks for one."""
     held_out, loaded = subject.held_out, subject.loaded
     results = {}
     if loaded.seen.get("words") and subject.draws:

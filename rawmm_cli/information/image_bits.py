@@ -123,6 +123,17 @@ def of_pictures(
     return _of_diffusion(loaded, _groups(loaded, images, captions, seed), images, steps, progress, ode)
 
 
+def bounds_of(loaded: Loaded, images: Tensor, captions: list[str], seed: int = 0) -> Tensor:
+    """Bits a value of each picture (M, 3, S, S) uint8 after its caption, at most, (M,) fp64: the variational
+    bound of a diffusion model. All have three values a pixel, grey ones too.
+
+    Raises ConfigError where the head is another, or the codec loses something."""
+    check_lossless(loaded, BITS)
+    scale, groups = diffusion_head(loaded, BITS).noise_scale, _groups(loaded, images, captions, seed)
+    terms = _bound(groups, scale, lambda done: None)
+    return likelihood.bound_of(terms, *likelihood.choose(terms), groups[0].clean[0].numel())
+
+
 def _of_diffusion(
     loaded: Loaded,
     groups: list["_Group"],

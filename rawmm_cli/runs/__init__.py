@@ -16,4 +16,5 @@ seen.py        seen.json: what a model has seen, and what is outside of that
 models.py      runs and exported models, ready to sample
 abilities.py   what a model can do, checked before it is asked for it
 model_card.py  the README of an exported model
+sheets.py      drawings and captions that an evaluation leaves for the report
 """
