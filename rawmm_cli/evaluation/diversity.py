@@ -25,7 +25,7 @@ from .subject import Drawing, Subject, drawings_of, evenly
 
 SEEDS = 100  # drawings of a prompt
 PROMPTS = 4  # where drawings are made for this: prompts, of CAPTIONS those with the most real pictures
-CAPTIONS = 50
+CAPTIONS = 200
 FEW = 20  # drawings, or real pictures, of a prompt: below, nothing is said of it
 ERROR = 10.0  # root mean square, in levels of 255: a PSNR of 28 dB
 TRAINING = 20_000  # training pictures in which real ones of a prompt are looked for
@@ -133,7 +133,7 @@ def _of_captions(subject: Subject) -> list[_Group]:
     """Drawings for this, of the held-out captions that most training pictures have, or fit."""
     if not subject.draws or subject.train.holds_documents:
         return []
-    captions = list(dict.fromkeys(texts[0] for texts in subject.held_out.captions if texts and texts[0]))
+    captions = list(dict.fromkeys(filter(None, subject.held_out.all_texts())))
     rows = _fitting(subject, evenly(captions, CAPTIONS))
     chosen = sorted(rows, key=lambda caption: -len(rows[caption]))[:PROMPTS]
     if not chosen:
