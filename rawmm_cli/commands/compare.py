@@ -146,15 +146,15 @@ def _estimate(table: "Table", device: str, jobs: int, json: bool) -> None:
     from ..comparison import estimates
     from ..system import machine
 
-    found = estimates.estimates(table, machine.device(device))
-    seconds = sum(one.seconds for one in found) / jobs
+    costs = estimates.estimates(table, machine.device(device))
+    seconds = sum(one.seconds for one in costs) / jobs
     totals = {
         "seconds": seconds,
-        "flops": sum(one.flops for one in found),
-        "disk": sum(one.disk for one in found),
+        "flops": sum(one.flops for one in costs),
+        "disk": sum(one.disk for one in costs),
     }
     if json:
-        return emit({"name": table.comparison.name, "systems": [one._asdict() for one in found], **totals})
+        return emit({"name": table.comparison.name, "systems": [one._asdict() for one in costs], **totals})
     rows = [
         (
             one.system,
@@ -165,7 +165,7 @@ def _estimate(table: "Table", device: str, jobs: int, json: bool) -> None:
             f"{one.flops:.2g}",
             size(one.disk),
         )
-        for one in found
+        for one in costs
     ]
     heads = ("system", "parameters", "documents", "cells", "time", "FLOPs", "disk")
     tables.write(heads, rows, numbers=range(1, len(heads)))

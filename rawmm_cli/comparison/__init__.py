@@ -2,7 +2,7 @@
 
 cells.py         what a comparison consists of: a cell is a system, a seed and a budget
 checks.py        what can be wrong with it, found before anything is trained
-orders.py        what the process of a cell is told
+orders.py        tasks: what the process of a cell has to do
 cell.py          a cell worked through, in a process of its own
 stages.py        its stages: codec, train, search, measure
 learn.py         its trainings: ordinary runs

@@ -59,7 +59,7 @@ def work(place: Path, data: Path, device: str) -> str:
 
         stages = Stages(place, data, device)
         try:
-            result = stages.sweep() if stages.told["sweep"] else stages.all()
+            result = stages.sweep() if stages.task["sweep"] else stages.all()
         except Stopped:
             raise
         except DivergedError as error:

@@ -110,9 +110,9 @@ def _account(table: Table, cell: Cell) -> None:
 def _next(table: Table, waiting: Sequence[Cell]) -> Cell | None:
     """The first cell whose budget is known, with its order written; None where there is none."""
     for cell in waiting:
-        if (told := orders.order(table, cell)) is None:
+        if (task := orders.order(table, cell)) is None:
             continue
-        orders.write(table, cell, told)
+        orders.write(table, cell, task)
         (table.place(cell) / "result.json").unlink(missing_ok=True)  # of a cell that failed
         return cell
     return None

@@ -78,26 +78,26 @@ def _earlier(folder: Path) -> float:
 
 
 def codec(
-    told: dict[str, Any], runs: Path, data: Path, device: torch.device, notify: Say, say: Say
+    task: dict[str, Any], runs: Path, data: Path, device: torch.device, notify: Say, say: Say
 ) -> Trained:
     """The codec of a cell: trained, or taken as it is. Of cells that share one the first trains it, and the
     others wait."""
-    folder = Path(told["run"]) if "/" in told["run"] else runs / told["run"]
-    if told["preset"] is None:
+    folder = Path(task["run"]) if "/" in task["run"] else runs / task["run"]
+    if task["preset"] is None:
         return ended(folder)
-    config = presets.load(told["preset"], told["settings"])
+    config = presets.load(task["preset"], task["settings"])
     runs.mkdir(parents=True, exist_ok=True)
-    with FileLock(runs / f".{told['run']}.lock"):
+    with FileLock(runs / f".{task['run']}.lock"):
         return run(config, folder, data, device, notify, say)
 
 
-def codec_facts(told: dict[str, Any], trained: Trained, runs: Path) -> dict[str, Any]:
+def codec_facts(task: dict[str, Any], trained: Trained, runs: Path) -> dict[str, Any]:
     """kind, run, bits of a picture, parameters, and FLOPs of the training."""
     config = read_config(trained.folder)
     built, side = build.codec(config), config.data.size
     return {
         "kind": config.codec.kind,
-        "run": f"runs/{told['run']}" if trained.folder.parent == runs else str(trained.folder),
+        "run": f"runs/{task['run']}" if trained.folder.parent == runs else str(trained.folder),
         "bits": built.bits(side, side),
         "parameters": sum(p.numel() for p in built.parameters()),
         "psnr": None,
@@ -120,12 +120,12 @@ def codec_flops(config: CodecConfig) -> float:
     return counter.get_total_flops() / 2
 
 
-def model_config(told: dict[str, Any], codec: dict[str, Any], run_folder: Path, data: Path) -> Config:
+def model_config(task: dict[str, Any], codec: dict[str, Any], run_folder: Path, data: Path) -> Config:
     """Settings of a cell's model within its budget. codec: {"seconds", "flops"} that its codec took. A
     trial of the learning rate has a part of what is left. Raises ConfigError where nothing is left."""
-    config = presets.load(told["preset"], told["settings"])
-    config = presets.changed(config, rates(config, told["rate"])) if told["rate"] != 1 else config
-    kind, amount, part = told["budget"], told["amount"], told["part"]
+    config = presets.load(task["preset"], task["settings"])
+    config = presets.changed(config, rates(config, task["rate"])) if task["rate"] != 1 else config
+    kind, amount, part = task["budget"], task["amount"], task["part"]
     if kind == "documents":
         return presets.changed(config, {"train.documents": max(1, int(amount * part)), "train.time": None})
     left = amount - codec["seconds" if kind == "time" else "flops"]

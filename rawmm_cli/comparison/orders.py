@@ -1,4 +1,4 @@
-"""What the process of a cell is told: cell.json. No torch here."""
+"""What the process of a cell has to do: its task, cell.json. No torch here."""
 
 import hashlib
 import json
@@ -76,34 +76,34 @@ def settled(
     return codec, config, [*words, f"train.seed={seed}"]
 
 
-def write(table: Table, cell: Cell, told: dict[str, Any]) -> None:
+def write(table: Table, cell: Cell, task: dict[str, Any]) -> None:
     """Write cell.json. A cell that is to be searched or measured in another way is so again; its training
     stays. Raises ConfigError where its training was begun with other settings."""
     place = table.place(cell)
     before = read_json(place / "cell.json", dict)
-    changed = [key for key in told if before and before.get(key) != told[key]]
+    changed = [key for key in task if before and before.get(key) != task[key]]
     if trained := [key for key in changed if key not in (*MEASURED, "sweep")]:
-        pairs = [f"{key} was {_short(before.get(key))}, now {_short(told[key])}" for key in trained[:2]]
+        pairs = [f"{key} was {_short(before.get(key))}, now {_short(task[key])}" for key in trained[:2]]
         raise ConfigError(
             f"{cell.name} was begun with other settings ({', '.join(pairs)}); use the old ones, give the "
             f"comparison or the system another name, or delete {place} and "
             f"{table.folder / 'runs' / cell.name}"
         )
-    if before == told:
+    if before == task:
         return
     place.mkdir(parents=True, exist_ok=True)
     stale = [] if not changed else ["result.json", "measured.json"]
     stale += ["trials.json"] if set(changed) & set(SEARCH) else []
     for name in stale:
         (place / name).unlink(missing_ok=True)
-    disk.write_json(place / "cell.json", told)
+    disk.write_json(place / "cell.json", task)
 
 
 def renew(table: Table, chosen: Sequence[Cell]) -> None:
-    """Compare cells that were begun with what they would be told now, as `write` does."""
+    """Compare cells that were begun with the task that they would have now, as `write` does."""
     for cell in chosen:
-        if (table.place(cell) / "cell.json").is_file() and (told := order(table, cell)):
-            write(table, cell, told)
+        if (table.place(cell) / "cell.json").is_file() and (task := order(table, cell)):
+            write(table, cell, task)
 
 
 def _short(value: Any) -> str:
@@ -167,29 +167,29 @@ def codec_of(table: Table, system: System, seed: int, time: float | None) -> dic
     return {"kind": kind, "run": str(folder.resolve()), "preset": None, "settings": []}
 
 
-def _trained(table: Table, system: System, wanted: CodecOf, seed: int, time: float | None) -> dict[str, Any]:
+def _trained(table: Table, system: System, codec: CodecOf, seed: int, time: float | None) -> dict[str, Any]:
     """A codec that the comparison trains; systems that want the same one share its run."""
-    words = [*_data(table.comparison), *EQUAL, *wanted.settings]
+    words = [*_data(table.comparison), *EQUAL, *codec.settings]
     try:
-        config = _load(wanted.preset, tuple(words))
+        config = _load(codec.preset, tuple(words))
         if not isinstance(config, CodecConfig):
-            raise ConfigError(f"preset {wanted.preset} trains a model; allowed: one that trains a codec")
+            raise ConfigError(f"preset {codec.preset} trains a model; allowed: one that trains a codec")
         size = read_card(table.data / config.data.set).get("size")
-        given = any(word.startswith("data.size=") for word in wanted.settings)
-        if isinstance(size, list) and len(set(size)) == 1 and not given:
+        sized = any(word.startswith("data.size=") for word in codec.settings)
+        if isinstance(size, list) and len(set(size)) == 1 and not sized:
             words.append(f"data.size={size[0]}")
-            config = _load(wanted.preset, tuple(words))
+            config = _load(codec.preset, tuple(words))
     except ConfigError as error:
         raise ConfigError(f"system '{system.name}', its codec: {error}") from None
-    stem = Path(wanted.preset).stem
-    if wanted.settings or wanted.share is not None:
-        stem += "-" + hashlib.sha256(json.dumps([words, wanted.share]).encode()).hexdigest()[:6]
-    if wanted.share is not None and time is not None:
-        words.append(f"train.time={wanted.share * time:.3f}")
+    stem = Path(codec.preset).stem
+    if codec.settings or codec.share is not None:
+        stem += "-" + hashlib.sha256(json.dumps([words, codec.share]).encode()).hexdigest()[:6]
+    if codec.share is not None and time is not None:
+        words.append(f"train.time={codec.share * time:.3f}")
     words.append(f"train.seed={seed}")
     return {
         "kind": config.codec.kind,
         "run": f"{stem}-{seed}",
-        "preset": preset(wanted.preset),
+        "preset": preset(codec.preset),
         "settings": words,
     }

@@ -66,16 +66,16 @@ def _row(table: Table, cells: Sequence[Cell], running: Collection[Cell]) -> Row:
 
 def doing(table: Table, cell: Cell) -> str:
     """What a cell under way does now: training 45 %, 12 s left."""
-    state, told = table.state(cell), read_json(table.place(cell) / "cell.json", dict)
+    state, task = table.state(cell), read_json(table.place(cell) / "cell.json", dict)
     stage = state.get("stage")
     if stage is None:
         return "starting"
     if "trial" in state:
         return f"{STAGES[stage]} {state['trial']} of {state['of']}"
     share = None
-    if stage == "train" and told.get("budget") in ("time", "documents"):
-        key = {"time": "seconds", "documents": "documents"}[told["budget"]]
-        share = min(1.0, state.get(key, 0) / told["amount"])
+    if stage == "train" and task.get("budget") in ("time", "documents"):
+        key = {"time": "seconds", "documents": "documents"}[task["budget"]]
+        share = min(1.0, state.get(key, 0) / task["amount"])
     left = f", {duration(round(state['eta']))} left" if state.get("eta") else ""
     return STAGES.get(stage, stage) + (f" {share:.0%}" if share is not None else "") + left
 

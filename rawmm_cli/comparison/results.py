@@ -177,8 +177,8 @@ def evaluators(metric: str) -> list[str]:
 
 def numbers(whole: dict[str, Any]) -> dict[str, float]:
     """{metric: number} of what the evaluators said, `whole`; without those that are missing or not finite."""
-    found = {metric: _at(whole, metric.split(".")) for metric in METRICS}
-    return {metric: float(value) for metric, value in found.items() if finite(value)}
+    values = {metric: _at(whole, metric.split(".")) for metric in METRICS}
+    return {metric: float(value) for metric, value in values.items() if finite(value)}
 
 
 def _at(value: Any, path: list[str]) -> Any:

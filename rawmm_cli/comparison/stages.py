@@ -28,7 +28,7 @@ class Stages:
 
     def __init__(self, place: Path, data: Path, device: str):
         self.place, self.data, self.device = place, data, machine.device(device)
-        self.told: dict[str, Any] = read_json(place / "cell.json", dict)
+        self.task: dict[str, Any] = read_json(place / "cell.json", dict)
         self.runs = place.parents[1] / "runs"
         self.run = self.runs / place.name
         self.seconds: dict[str, float | None] = dict.fromkeys(("codec", "train", "search", "measure", "draw"))
@@ -64,13 +64,13 @@ class Stages:
         """Every stage -> result.json."""
         codec = self.train_codec()
         with self.stage("train"):
-            config = learn.model_config(self.told, codec, self.run, self.data)
+            config = learn.model_config(self.task, codec, self.run, self.data)
             trained = learn.run(
                 config, self.run, self.data, self.device, print, lambda r: self.record("train", r)
             )
         self.seconds["train"] = round(trained.seconds, 3)
-        of = measure.subject(self.run, self.data, self.device, self.told["seed"], print)
-        of = measure.drawn_with(of, self.told.get("drawing", {}))
+        of = measure.subject(self.run, self.data, self.device, self.task["seed"], print)
+        of = measure.drawn_with(of, self.task.get("drawing", {}))
         validation, test = split.halves(of.held_out)
         trials = self.search(replace(of, held_out=part(of.held_out, validation)))
         sampler = search.best(trials)
@@ -90,12 +90,12 @@ class Stages:
     def train_codec(self) -> dict[str, float]:
         """Train the codec, where there is one -> seconds and flops of that. Raises DivergedError that says
         whose it was."""
-        if self.told["codec"] is None:
+        if self.task["codec"] is None:
             return {"seconds": 0.0, "flops": 0.0}
         with self.stage("codec"):
             try:
                 trained = learn.codec(
-                    self.told["codec"],
+                    self.task["codec"],
                     self.runs,
                     self.data,
                     self.device,
@@ -105,18 +105,18 @@ class Stages:
             except DivergedError as error:
                 raise DivergedError(f"its codec: {error}") from None
         self.seconds["codec"] = round(trained.seconds, 3)
-        self.codec = learn.codec_facts(self.told["codec"], trained, self.runs)
+        self.codec = learn.codec_facts(self.task["codec"], trained, self.runs)
         return {"seconds": trained.seconds, "flops": self.codec["flops"]}
 
     def search(self, of: Subject) -> list[dict[str, Any]]:
         """Trials of the sampler, kept one by one."""
-        path, count = self.place / "trials.json", self.told["trials"]
+        path, count = self.place / "trials.json", self.task["trials"]
         kept = read_json(path, dict)
         trials, earlier, began = kept.get("trials", []), kept.get("seconds", 0.0), time.perf_counter()
         if count and of.draws:
-            of = measure.with_amount(of, self.told["trial_pictures"])
+            of = measure.with_amount(of, self.task["trial_pictures"])
             tries = search.sampler(
-                of, self.told["score"], count, trials, lambda n: self.note("search", trial=n + 1, of=count)
+                of, self.task["score"], count, trials, lambda n: self.note("search", trial=n + 1, of=count)
             )
             with self.stage("search"):
                 done = []
@@ -135,18 +135,18 @@ class Stages:
         if not (kept := read_json(path, dict)):
             with self.stage("measure"):
                 began = time.perf_counter()
-                of = replace(measure.with_amount(of, self.told["pictures"]), keep=self.place)
-                found = measure.measured(of, self.told["evaluators"])
+                of = replace(measure.with_amount(of, self.task["pictures"]), keep=self.place)
+                measurement = measure.measured(of, self.task["evaluators"])
                 codec_pictures.keep(of, self.place)
-                disk.write_json(self.place / "values.json", found.values)
+                disk.write_json(self.place / "values.json", measurement.values)
                 psnr = codec_pictures.psnr(of) if self.codec else None
-                disk.write_json(self.place / "evaluation.json", found.whole)
-                if steps := measure.by_steps(found.whole):
+                disk.write_json(self.place / "evaluation.json", measurement.whole)
+                if steps := measure.by_steps(measurement.whole):
                     disk.write_json(self.place / "curve.json", steps)
                 seconds = round(time.perf_counter() - began, 3)
                 kept = {
-                    "results": found.results,
-                    "left_out": found.left_out,
+                    "results": measurement.results,
+                    "left_out": measurement.left_out,
                     "psnr": psnr,
                     "seconds": seconds,
                 }
@@ -209,11 +209,11 @@ class Stages:
     def sweep(self) -> dict[str, Any]:
         """Short runs with several learning rates -> the factor whose loss on the validation part is least."""
         codec, trials = self.train_codec(), read_json(self.place / "trials.json", dict).get("trials", [])
-        base = learn.model_config(self.told, codec, self.run, self.data)
-        for n, factor in enumerate(search.FACTORS[: self.told["sweep"]]):
+        base = learn.model_config(self.task, codec, self.run, self.data)
+        for n, factor in enumerate(search.FACTORS[: self.task["sweep"]]):
             if n < len(trials):
                 continue
-            self.note("sweep", trial=n + 1, of=self.told["sweep"])
+            self.note("sweep", trial=n + 1, of=self.task["sweep"])
             trials.append({"factor": factor, "loss": self.try_rate(base, factor)})
             disk.write_json(self.place / "trials.json", {"trials": trials})
         sound = [trial for trial in trials if trial["loss"] is not None]
@@ -230,7 +230,7 @@ class Stages:
         try:
             with self.stage("sweep"):
                 learn.run(config, folder, self.data, self.device, print, lambda record: None)
-                of = measure.subject(folder, self.data, self.device, self.told["seed"], print)
+                of = measure.subject(folder, self.data, self.device, self.task["seed"], print)
         except DivergedError:
             return None
         validation = part(of.held_out, split.halves(of.held_out)[0])

@@ -105,7 +105,7 @@ class Comparison(Settings):
         description="metrics from 0 to 1 whose product the search of the sampler makes large",
     )
     evaluators: Words = Field((), description="files of evaluation/; empty: all that fit")
-    cluster: dict[str, Any] = Field({}, description="what `submitit` is told, as in slurm_partition: gpu")
+    cluster: dict[str, Any] = Field({}, description="what `submitit` takes, as in slurm_partition: gpu")
 
     @model_validator(mode="after")
     def _systems_fit(self) -> "Comparison":

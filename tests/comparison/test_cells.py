@@ -70,17 +70,17 @@ def test_a_reference_that_diverged_counts_no_documents(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "count, told", [(7, 7), (64, 64), (999, 1000), (12_345, 12_500), (1_234_567, 1_250_000)]
+    "count, expected", [(7, 7), (64, 64), (999, 1000), (12_345, 12_500), (1_234_567, 1_250_000)]
 )
-def test_documents_are_rounded_for_a_table(count, told):
-    assert rounded(count) == told
+def test_documents_are_rounded_for_a_table(count, expected):
+    assert rounded(count) == expected
 
 
 def test_an_order_waits_for_the_reference(tmp_path):
     cells = table(tmp_path)
     assert orders.order(cells, Cell("unet", 0, "documents")) is None
-    told = orders.order(cells, Cell("unet", 0, "time"))
-    assert told["amount"] == 60.0 and told["codec"] is None and "train.seed=0" in told["settings"]
+    task = orders.order(cells, Cell("unet", 0, "time"))
+    assert task["amount"] == 60.0 and task["codec"] is None and "train.seed=0" in task["settings"]
 
 
 def test_a_codec_is_trained_with_the_seed_and_shared_by_systems_that_want_the_same(tmp_path):
@@ -198,8 +198,8 @@ def test_settings_of_drawing_are_checked_before_anything_is_trained(tmp_path):
     cells = table(tmp_path, systems=[SYSTEMS[0], larger])
     finish(cells, Cell("raw", 0, "time"), documents=800)
     finish(cells, Cell("raw", 1, "time"), documents=800)
-    told = orders.order(cells, Cell("larger", 0, "time"))
-    assert told["drawing"] == larger["drawing"] and checks.check(cells) == ["digits"]
+    task = orders.order(cells, Cell("larger", 0, "time"))
+    assert task["drawing"] == larger["drawing"] and checks.check(cells) == ["digits"]
     wrong = table(tmp_path, systems=[SYSTEMS[0], {**larger, "drawing": {"positions": "nkt"}}])
     with pytest.raises(ConfigError, match=r"system 'larger', drawing: .*nkt.*did you mean ntk"):
         checks.check(wrong)

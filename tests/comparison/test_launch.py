@@ -49,8 +49,8 @@ def test_every_cell_is_worked_on_once_the_reference_first(tmp_path):
     begun, most = run(cells)
     assert sorted(begun, key=str) == sorted(cells.cells, key=str) and most == 1
     assert all(cells.finished(cell) for cell in cells.cells)
-    told = json.loads((cells.place(Cell("unet", 0, "documents")) / "cell.json").read_text())
-    assert told["amount"] == 640
+    task = json.loads((cells.place(Cell("unet", 0, "documents")) / "cell.json").read_text())
+    assert task["amount"] == 640
     assert run(cells) == ([], 0)
 
 

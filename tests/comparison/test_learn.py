@@ -6,12 +6,12 @@ from rawmm_cli.comparison import learn
 from rawmm_cli.config import presets
 from rawmm_cli.system.errors import ConfigError
 
-TOLD = {"preset": "tiny", "settings": ["train.seed=3"], "rate": 1.0, "part": 1.0}
+TASK = {"preset": "tiny", "settings": ["train.seed=3"], "rate": 1.0, "part": 1.0}
 NONE = {"seconds": 0.0, "flops": 0.0}
 
 
-def config(data, codec=NONE, **told):
-    return learn.model_config({**TOLD, **told}, codec, data / "run", data)
+def config(data, codec=NONE, **task):
+    return learn.model_config({**TASK, **task}, codec, data / "run", data)
 
 
 def test_documents_are_those_of_the_model(prepared_digits):
@@ -31,7 +31,7 @@ def test_time_is_what_the_codec_left(prepared_digits):
 
 def test_flops_are_those_of_documents_and_of_the_codec(prepared_digits):
     """As many documents as FLOPs pay for, by the formula that training counts with (`core/flops.py`)."""
-    each = learn.document_flops(presets.load("tiny", TOLD["settings"]), prepared_digits)
+    each = learn.document_flops(presets.load("tiny", TASK["settings"]), prepared_digits)
     assert each > 0
     whole = config(prepared_digits, budget="flops", amount=1000.5 * each).train.documents
     less = config(
