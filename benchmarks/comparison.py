@@ -1,15 +1,11 @@
 """What `rawmm compare` costs beside its runs, and what is left of it after kill -9.
 
-    python -m benchmarks.comparison kill [FILE] [--points 20]     the command is killed so often, then goes on
-    to
-                                                                  its end: no cell is lost, and results.json
-                                                                  is that of a command that nobody killed, but
-                                                                  for times
-    python -m benchmarks.comparison jobs [FILE]                   --jobs 2 against one after the other
-    python -m benchmarks.comparison overhead DIR                  of a comparison that is done, and how long
-    the same
-                                                                  command takes once more
+    python -m benchmarks.comparison kill [FILE] [--points 20]   # killed so often, then on to its end
+    python -m benchmarks.comparison jobs [FILE]                 # --jobs 2 against one cell after the other
+    python -m benchmarks.comparison overhead DIR                # of a comparison that is done; and once more
 
+After the kills no cell may be lost, and results.json must be that of a command that nobody killed, but for
+times. `overhead` says what share of the time is no run, and how long the finished command takes again.
 FILE: a comparison, `tiny` where none is given. Sets are those in ./data."""
 
 import argparse
@@ -24,12 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-TIMES = (
-    "created",
-    "machine",
-    "answer",
-    "differences",
-)  # of results.json: they hold times, or follow from them
+TIMES = ("created", "machine", "answer", "differences")  # of results.json: times, or what follows from them
 OF_A_CELL = ("seconds", "memory", "curve", "machine")
 
 
