@@ -68,7 +68,7 @@ class Plan(NamedTuple):
         int
     ]  # tokens of the caption, or of the window of a text; [] where there is none or it is dropped
     reads: bool  # the picture is read and the caption written, instead of the other way round
-    draw: bool  # the picture is noised
+    draw: bool  # the picture is noised; of documents with several, the one that ends them
     shift: tuple[int, int]  # pixels that a read picture moves down and right
     key: int  # of the picture's noise
 
@@ -111,8 +111,8 @@ class Stream:
 
         Settings: `read` is the share of documents that read; `drop` the share of captions that are dropped
         when drawing. The share `shift_share` of read pictures moves by up to `shift` pixels, with edges
-        repeated. The share `finished` of captioned drawing documents shows the picture clean: only so does
-        the model learn what follows a picture of its own."""
+        repeated. The share `finished` of captioned drawing documents, and of documents that end in a picture
+        to be drawn, shows that picture clean: only so does the model learn what follows one of its own."""
         return self.plan_of(*self.place(number), number)
 
     def plan_of(self, index: int, row: int, number: int) -> Plan:
@@ -121,7 +121,8 @@ class Stream:
         read, dropped, choice, moves, down, right, finished, window = uniforms(self.seed, "document", number)
         noise = key(self.seed, "noise", number)
         if data.holds_documents:
-            return Plan(number, index, row, self._window(data, row, window), False, False, (0, 0), noise)
+            draw = finished >= settings.finished
+            return Plan(number, index, row, self._window(data, row, window), False, draw, (0, 0), noise)
         long = self.long[index].get(row, ())
         captions = [caption for n, caption in enumerate(data.captions[row]) if caption and n not in long]
         text = self.encode(captions[int(choice * len(captions))]) if captions else []
@@ -198,11 +199,13 @@ class Stream:
         if plan.text:
             return [BOS, *plan.text, EOS]
         data, items, pictures = self.sets[plan.set], [BOS], 0
-        for piece in data.pieces(plan.row):
+        pieces = data.pieces(plan.row)
+        for number, piece in enumerate(pieces, 1):
             if isinstance(piece, str):
                 items += self.encode(piece)
                 continue
             height, width, draw = piece
+            draw = draw and (plan.draw or number < len(pieces))
             noise = key(plan.key, "picture", pictures) if draw else 0
             if empty:
                 pixels = blank(height, width)

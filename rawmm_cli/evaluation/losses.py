@@ -117,7 +117,8 @@ def document_losses(
     model: RawModel, config: Config, held_out: PreparedDocuments, seed: int
 ) -> DocumentLosses:
     """Documents as they are, with as many pictures to draw as they have."""
-    tokens, as_they_are = model.tokenizer.encode, config.data.model_copy(update={"shift": 0})
+    tokens = model.tokenizer.encode
+    as_they_are = config.data.model_copy(update={"shift": 0, "finished": 0.0})
     stream = Stream(
         [held_out], seed, as_they_are, length=config.train.length, encode=tokens, blocks=model.blocks
     )

@@ -78,7 +78,8 @@ class Loaded:
         none where it only reads."""
         if not self.config.head.draws:
             return 0
-        sizes = [(one.get("pictures") or 0, sum(one["count"].values())) for one in self.seen.get("sets", ())]
+        known = self.seen.get("sets") or seen.sets(self.folder)
+        sizes = [(one.get("pictures") or 0, sum(one["count"].values())) for one in known]
         return max([1, *(-(-pictures // documents) for pictures, documents in sizes if documents)])
 
 

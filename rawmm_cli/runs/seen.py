@@ -99,6 +99,15 @@ def read(folder: Path, documents: int, warn: Callable[[str], None] = lambda line
     return known
 
 
+def sets(folder: Path) -> list[dict]:
+    """The sets that a model was trained on: of weights of any documents, and of files of older versions. []
+    where none is known."""
+    try:
+        return read_json(folder / SEEN, _Seen, CheckpointError, "")["sets"]
+    except CheckpointError:
+        return []
+
+
 def usual(known: dict) -> looks.Usual:
     """The distribution of pictures, from `seen["pictures"]`. Raises ValueError where it is none."""
     plain, logs = (looks.unpacked(text, known.get("numbers", 0)) for text in known["usual"])

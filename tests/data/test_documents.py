@@ -6,11 +6,15 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sources import prepare_source
 
+from rawmm_cli.config.data import Data
+from rawmm_cli.core.document import Picture
 from rawmm_cli.data.datasets.documents import documents
 from rawmm_cli.data.prepared import load
+from rawmm_cli.data.stream import Stream
 from rawmm_cli.system.errors import DataError
 
 
@@ -132,3 +136,25 @@ def test_a_bad_picture_leaves_its_document_out(folder, tmp_path):
     assert [entry["file"] for entry in card["skipped"]] == ["set.jsonl/1"] and "damaged" in card["skipped"][
         0
     ]["reason"]
+
+
+def test_a_share_of_documents_ends_with_a_finished_picture(folder, tmp_path):
+    """Only the picture behind which nothing stands: others are seen clean by what follows them anyway."""
+    source = documents(path=lines(folder, *DOCUMENTS[:2], *DOCUMENTS[:2]))
+    prepare_source(tmp_path / "set", source, held_out=0.0)
+    sets, count, share = [load(tmp_path / "set", "train")], 3000, 0.2
+    usual, finishing = (
+        Stream(sets, 0, Data(set="set", size=8, shift=0, finished=part)) for part in (0.0, share)
+    )
+    ended = []
+    for n in range(count):
+        before, after = (
+            [item for item in stream.document(n) if isinstance(item, Picture)]
+            for stream in (usual, finishing)
+        )
+        if len(before) == 2:  # "then" follows the one that is drawn
+            assert [one.draw for one in after] == [one.draw for one in before] == [False, True]
+            continue
+        assert before[0].draw and torch.equal(before[0].pixels, after[0].pixels)
+        ended.append(not after[0].draw)
+    assert abs(np.mean(ended) - share) < 4 * (share * (1 - share) / len(ended)) ** 0.5

@@ -83,6 +83,23 @@ def test_after_more_training_it_is_out_of_date(tiny_run, known, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "change", ({}, {"format": 2}, {"documents": 7}), ids=("ours", "older", "other weights")
+)
+def test_pictures_of_a_document_are_known_from_any_seen_json(tiny_run, known, tmp_path, change):
+    """Documents of three pictures have three, also under weights of a later day: else text is written where
+    the model would open a picture."""
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    loaded = models.load(run, torch.device("cpu"))
+    assert loaded.most_pictures == 1
+    several = [{"name": "a", "pictures": 108, "count": {"train": 36, "held_out": 4}}]
+    (run / "seen.json").write_text(json.dumps(known | change | {"sets": several}))
+    loaded = models.load(run, torch.device("cpu"))
+    assert bool(loaded.seen) == (not change) and loaded.most_pictures == 3
+    (run / "seen.json").unlink()
+    assert models.load(run, torch.device("cpu")).most_pictures == 1
+
+
+@pytest.mark.parametrize(
     "change, problem",
     [
         ("{", "it is not JSON"),
