@@ -41,7 +41,8 @@ def compare(
         typer.Option(help="Time of each system, the training of its codec included, as in 90s, 5m or 2h."),
     ] = None,
     documents: Annotated[
-        Optional[int], typer.Option(min=1, help="Instead of --budget: documents that each model sees.")
+        Optional[int],
+        typer.Option(min=1, max=10**12, help="Instead of --budget: documents that each model sees."),
     ] = None,
     flops: Annotated[
         Optional[float], typer.Option(min=1, help="Instead of --budget: FLOPs of training of each system.")

@@ -9,6 +9,7 @@ from ..data import prepared
 from ..data.prepared import read_card
 from ..sampling.request import Request
 from ..system.errors import ConfigError, DataError
+from ..system.figures import counted
 from .cells import MEANT, Table
 from .orders import settled
 from .results import METRICS, evaluators
@@ -72,8 +73,8 @@ def _check_budget(table: Table, batches: Sequence[int]) -> None:
     kind, documents = table.comparison.budget.kind, table.comparison.budget.documents
     if documents is not None and batches and documents < min(batches):
         raise ConfigError(
-            f"a budget of {documents:,} documents fits no system: the smallest step has {min(batches):,} "
-            "(train.batch); give more"
+            f"a budget of {counted(documents, 'document')} fits no system: the smallest step has "
+            f"{min(batches):,} (train.batch); give more"
         )
     codec = table.comparison.reference.codec
     if codec is not None and codec.share is not None and kind != "time":

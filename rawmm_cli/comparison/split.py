@@ -6,6 +6,7 @@ import math
 from ..data.prepared import Prepared, PreparedDocuments
 from ..system import seeds
 from ..system.errors import DataError
+from ..system.figures import counted
 
 VALIDATION, ENOUGH = 0.25, 50  # share of the held-out split; documents that a search needs
 Split = Prepared | PreparedDocuments
@@ -25,7 +26,8 @@ def check_enough(data: Split, trials: int, pictures: int) -> None:
     needed, have = min(ENOUGH, pictures), len(halves(data)[0])
     if trials and have < needed:
         raise DataError(
-            f"{have} of the {len(data)} held-out documents of '{data.folder.name}' are for the search of the "
-            f"sampler; needed: {needed}, which a split of about {math.ceil(needed / VALIDATION)} has; "
-            "prepare the set with a larger --held-out, or set trials: 0"
+            f"{have} of {counted(len(data), 'held-out document')} of '{data.folder.name}' are for the "
+            f"search of the sampler; needed: {needed}, which a split of about "
+            f"{math.ceil(needed / VALIDATION)} has; prepare the set with a larger --held-out, or set "
+            "trials: 0"
         )

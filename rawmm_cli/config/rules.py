@@ -202,7 +202,7 @@ def _warmup(known: Known, facts: Facts) -> Follows:
     documents = _length_of_run(known, facts)
     about, most = round(documents, -3) or documents, known["train.documents"] // 5
     if documents // 40 > most:
-        return Follows(most, f"a fifth of {known['train.documents']:,} documents: more gain nothing")
+        return Follows(most, f"a fifth of {counted(known['train.documents'], 'document')}: more gain nothing")
     return Follows(documents // 40, f"a fortieth of about {about:,} documents")
 
 

@@ -25,6 +25,7 @@ NEEDED = (
     "safetensors",
     "numpy",
     "pyarrow",
+    "scipy",
     "tokenizers",
     "scikit-learn",
     "jinja2",
@@ -43,6 +44,7 @@ OPTIONAL = (
     "transformers",
     "scikit-image",
     "imagecodecs",
+    "submitit",
     "rapidocr-onnxruntime",
 )
 

@@ -87,7 +87,7 @@ class Held(SimpleNamespace):
 def test_a_part_that_is_too_small_says_how_many_are_needed():
     data = Held(**vars(held_out(40)))
     with pytest.raises(
-        DataError, match=r"of the 40 held-out documents .* needed: 50, which a split of about 200 has"
+        DataError, match=r"of 40 held-out documents .* needed: 50, which a split of about 200 has"
     ):
         split.check_enough(data, trials=8, pictures=128)
     split.check_enough(data, trials=0, pictures=128)

@@ -84,7 +84,7 @@ def test_the_evaluator(few_digits, tmp_path):
 
 def test_memory_that_is_added():
     def work():
-        return torch.ones(50_000_000)  # 200 MB
+        return torch.ones(100_000_000)  # 400 MB; the system may take pages of others away meanwhile
 
     added = machine.added_memory(work, torch.device("cpu"))
-    assert added is None or 150e6 < added < 400e6
+    assert added is None or 200e6 < added < 800e6

@@ -31,6 +31,7 @@ MANY = {
     "{drawn['steps']} steps": "asked before, and none for heads without steps",
     "{prod(self.levels):,} codes": "two levels at least",
     "{facts.rows:,} training pictures": "enough of them",
+    "{pictures:,} test pictures": "none, or two at least",
     "{sum((note['items'] for note in notes)):,} items": "parts of thousands",
 }
 

@@ -105,7 +105,11 @@ def prepare(
     ] = None,
     words: Annotated[
         Optional[int],
-        typer.Option(help="With --letters: words of a picture, one a line. [default: 1 to as many as fit]"),
+        typer.Option(
+            min=1,
+            max=100,
+            help="With --letters: words of a picture, one a line. [default: 1 to as many as fit]",
+        ),
     ] = None,
     ground: Annotated[
         Optional[str],
