@@ -146,8 +146,7 @@ def beginner(table: Table, launcher: str, jobs: int, device: str) -> tuple[Calla
     return lambda cell: submit(executor, table, cell, device), MANY
 
 
-# ---------------------------------------------------------------------------------------------------- a
-# cluster
+# --------------------------------------------------------------------------------------------- a cluster
 
 
 class Submitted:

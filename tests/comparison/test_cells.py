@@ -188,8 +188,8 @@ def test_a_reading_evaluator_needs_captions(tmp_path):
 
 
 def test_an_unknown_evaluator_has_the_nearest_one(tmp_path):
-    with pytest.raises(ConfigError, match=r"evaluators: clases \(did you mean classes\?\)"):
-        checks.check(table(tmp_path, evaluators=["clases"]))
+    with pytest.raises(ConfigError, match=r"evaluators: class \(did you mean classes\?\)"):
+        checks.check(table(tmp_path, evaluators=["class"]))
 
 
 def test_settings_of_drawing_are_checked_before_anything_is_trained(tmp_path):
